@@ -1,0 +1,113 @@
+"""From a block's row to plain Keras layers (flat Functional graph: no custom layers, no Multiply, no Lambda).
+
+Plain, because the quantisation-aware training of tensorflow-model-optimization and the TFLite converter take exactly
+that. Layer names are "<block>/<layer>" so that weights are found by name and in the order of the walk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tf_keras as keras
+
+from pnas_tf.space.geometry import Block, Layer
+from pnas_tf.space.ops import Head, MBConv, Zero
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Batch normalisation in Keras terms: momentum 0.9 is PyTorch's 0.1 (the original's default)."""
+
+    momentum: float = 0.9
+    epsilon: float = 1e-3
+    synchronized: bool = False
+
+
+def apply_block(x: Any, block: Block, *, normalisation: Normalisation = Normalisation(), dropout: float = 0.0) -> Any:
+    """Adds `block` to a Functional graph.
+
+    x: [batch, in_size, in_size, in_channels]. Returns [batch, out_size, out_size, out_channels], logits [batch, classes]
+    for the head. A Zero block is its shortcut: x itself.
+    """
+    if isinstance(block.op, Zero):
+        return x
+    if isinstance(block.op, Head):
+        mix, classifier = block.layers
+        x = apply_layer(x, block, mix, normalisation)
+        x = keras.layers.GlobalAveragePooling2D(name=f"{block.name}/pool")(x)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"{block.name}/dropout")(x)
+        return apply_layer(x, block, classifier, normalisation)
+    y = x
+    for layer in block.layers:
+        if layer.name == "squeeze":
+            y = _squeeze_excite(y, block, normalisation)
+        elif layer.name != "excite":
+            y = apply_layer(y, block, layer, normalisation)
+    if block.shortcut and isinstance(block.op, MBConv):
+        y = keras.layers.Add(name=f"{block.name}/add")([x, y])
+    return y
+
+
+def apply_layer(x: Any, block: Block, layer: Layer, normalisation: Normalisation) -> Any:
+    """One convolution or dense layer with its padding, batch normalisation and activation."""
+    name = f"{block.name}/{layer.name}"
+    if layer.kind == "dense":
+        return keras.layers.Dense(layer.out_channels, use_bias=layer.bias, kernel_initializer=kernel_initializer(), name=name)(x)
+    padding = "same"
+    if block.padding == "symmetric" and layer.stride > 1 and layer.kernel > 1:
+        x = keras.layers.ZeroPadding2D(layer.kernel // 2, name=f"{name}_pad")(x)
+        padding = "valid"
+    if layer.kind == "depthwise":
+        x = keras.layers.DepthwiseConv2D(layer.kernel, layer.stride, padding, use_bias=layer.bias,
+                                         depthwise_initializer=depthwise_initializer(), name=name)(x)
+    else:
+        x = keras.layers.Conv2D(layer.out_channels, layer.kernel, layer.stride, padding, use_bias=layer.bias,
+                                kernel_initializer=kernel_initializer(), name=name)(x)
+    if layer.norm:
+        x = keras.layers.BatchNormalization(momentum=normalisation.momentum, epsilon=normalisation.epsilon,
+                                            synchronized=normalisation.synchronized, name=f"{name}_bn")(x)
+    return _activate(x, layer.activation, f"{name}_{layer.activation}")
+
+
+def kernel_initializer() -> keras.initializers.Initializer:
+    """He's normal over the fan-out, as in the original (`he_fout`)."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def depthwise_initializer() -> keras.initializers.Initializer:
+    """He's normal over kernel * kernel: a depthwise filter feeds one channel, so fan-out is its taps.
+
+    Keras computes the fans of a [k, k, channels, 1] depthwise kernel as if channels were inputs: its fan-out is k * k.
+    """
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def _activate(x: Any, activation: str | None, name: str) -> Any:
+    if activation is None:
+        return x
+    if activation == "relu6":
+        return keras.layers.ReLU(6.0, name=name)(x)
+    if activation == "relu":
+        return keras.layers.ReLU(name=name)(x)
+    if activation == "hsigmoid":
+        return _hard_sigmoid(x, name)
+    if activation == "hswish":
+        return keras.layers.Multiply(name=name)([x, _hard_sigmoid(x, f"{name}_gate")])
+    raise ValueError(f"activation {activation!r}")
+
+
+def _hard_sigmoid(x: Any, name: str) -> Any:
+    """relu6(x + 3) / 6 as plain layers."""
+    x = keras.layers.Rescaling(1.0, 3.0, name=f"{name}_shift")(x)
+    x = keras.layers.ReLU(6.0, name=f"{name}_clip")(x)
+    return keras.layers.Rescaling(1.0 / 6.0, name=f"{name}_scale")(x)
+
+
+def _squeeze_excite(x: Any, block: Block, normalisation: Normalisation) -> Any:
+    gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{block.name}/squeeze_pool")(x)
+    for layer in block.layers:
+        if layer.name in ("squeeze", "excite"):
+            gate = apply_layer(gate, block, layer, normalisation)
+    return keras.layers.Multiply(name=f"{block.name}/gate")([x, gate])

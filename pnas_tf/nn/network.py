@@ -1,0 +1,37 @@
+"""The plain Keras network of an architecture: what is trained, exported and measured. Never needs the supernet.
+
+A flat Functional graph; its variables stand in the order of the walk, which is the order the supernet holds them in.
+"""
+
+from __future__ import annotations
+
+import tf_keras as keras
+
+from pnas_tf.nn.layers import Normalisation, apply_block
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.geometry import Block
+
+
+def build_network(architecture: Architecture, *, dropout: float = 0.0, normalisation: Normalisation = Normalisation(),
+                  batch_size: int | None = None) -> keras.Model:
+    """The network of `architecture`: images [batch, resolution, resolution, channels] to logits [batch, classes].
+
+    dropout: rate before the classifier. batch_size None leaves the batch open.
+    """
+    space = architecture.space
+    images = keras.Input((space.resolution, space.resolution, space.channels), batch_size=batch_size, name="image")
+    x = images
+    for block in architecture.blocks:
+        x = apply_block(x, block, normalisation=normalisation, dropout=dropout)
+    return keras.Model(images, x, name=space.name)
+
+
+def build_block_model(block: Block, *, batch_size: int | None = None) -> keras.Model:
+    """One block alone, [batch, in_size, in_size, in_channels] in: what a latency table measures."""
+    x = keras.Input((block.in_size, block.in_size, block.in_channels), batch_size=batch_size, name="x")
+    return keras.Model(x, apply_block(x, block), name="block")
+
+
+def weight_decay_variables(model: keras.Model) -> list:
+    """The kernels: weight decay leaves biases and batch normalisation alone (section 4.2 of the original's recipe)."""
+    return [variable for variable in model.trainable_variables if "kernel" in variable.name.rsplit("/", 1)[-1]]

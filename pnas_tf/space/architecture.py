@@ -1,0 +1,86 @@
+"""Architecture: a search space and one op per choice block; the hand-over from search to deployment.
+
+The file is versioned JSON, holds the whole backbone, and so can be built, exported and measured without the search.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pnas_tf import files
+from pnas_tf.errors import UserError
+from pnas_tf.space import complexity
+from pnas_tf.space.geometry import Block, walk
+from pnas_tf.space.ops import CandidateOp, op_from_json, op_to_json
+from pnas_tf.space.search_space import SearchSpace
+
+FORMAT, VERSION = "pnas_tf/architecture", 1
+_MADE_BY = "python -m tools.search --run_dir=..."
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network of `space`: `ops[i]` stands in choice block i."""
+
+    space: SearchSpace
+    ops: tuple[CandidateOp, ...]
+
+    def __post_init__(self) -> None:
+        choices = self.space.choice_blocks
+        if len(self.ops) != len(choices):
+            raise UserError(f"architecture of space '{self.space.name}'", expected=f"{len(choices)} ops",
+                            received=f"{len(self.ops)} ops", fix="Give one op for each choice block.")
+        for choice, op in zip(choices, self.ops):
+            if op not in choice.candidates:
+                raise UserError(f"op of choice block {choice.index} of space '{self.space.name}'",
+                                expected=f"one of {[candidate.key for candidate in choice.candidates]}", received=op.key,
+                                fix="Choose a candidate of the block.")
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The rows of the walk, stem to head."""
+        return walk(self)
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters."""
+        return complexity.parameters(self.blocks)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return complexity.macs(self.blocks)
+
+    def to_json(self) -> dict[str, Any]:
+        """The versioned document; parameters and MACs are there for readers and are recomputed on load."""
+        return {"format": FORMAT, "version": VERSION, "parameters": self.parameters, "macs": self.macs,
+                "space": self.space.to_json(), "ops": [op_to_json(op) for op in self.ops]}
+
+    @classmethod
+    def from_json(cls, document: Any, *, where: str) -> Architecture:
+        """The inverse of `to_json`. Raises UserError naming the place in `where`."""
+        if not isinstance(document, dict) or not isinstance(document.get("ops"), list):
+            raise UserError(f"architecture in {where}", expected='an object with "space" and a list "ops"',
+                            received=repr(document)[:200], fix=f"Make it again: {_MADE_BY}")
+        ops = tuple(op_from_json(op, where=f"{where}, block {index}") for index, op in enumerate(document["ops"]))
+        return cls(SearchSpace.from_json(document.get("space"), where=where), ops)
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes the JSON document atomically."""
+        return files.write_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Architecture:
+        """Reads what `save` wrote. Raises UserError when the file is absent, truncated or not an architecture."""
+        document = files.read_document(path, format=FORMAT, version=VERSION, what="architecture", made_by=_MADE_BY)
+        return cls.from_json(document, where=str(path))
+
+
+def random_architecture(space: SearchSpace, *, seed: int) -> Architecture:
+    """An architecture drawn uniformly, the same for the same seed."""
+    generator = random.Random(seed)
+    return Architecture(space, tuple(generator.choice(choice.candidates) for choice in space.choice_blocks))

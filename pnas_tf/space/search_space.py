@@ -1,0 +1,220 @@
+"""Search spaces: a backbone of stages, and the candidate ops of each choice block (section 3.1 and 4.2).
+
+`proxyless` is the ImageNet space of the paper, `tiny` one for images of 28 to 32 pixels. Both are data: a space of the
+user's own is another value of the same class. Knows nothing of layers, latency or TensorFlow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pnas_tf.errors import UserError
+from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero, op_from_json, op_to_json
+
+PADDINGS = ("same", "symmetric")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`blocks` choice blocks of `width` output channels, the first of them with `stride`."""
+
+    width: int
+    blocks: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class ChoiceBlock:
+    """One block whose op is searched: where it stands and what it may hold.
+
+    Sizes are square and in pixels. `shortcut`: an identity shortcut exists, so Zero is among the candidates.
+    """
+
+    index: int
+    stage: int
+    in_channels: int
+    out_channels: int
+    in_size: int
+    out_size: int
+    stride: int
+    shortcut: bool
+    candidates: tuple[CandidateOp, ...]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A backbone with choice blocks. Images are [resolution, resolution, channels]; the head gives [classes] logits.
+
+    candidates: the ops of every choice block; Zero is added where stride is 1 and widths agree (`skips`).
+    first_width: output of the fixed MBConv k3 e1 behind the stem. padding: "same" is TensorFlow's; "symmetric" pads k // 2
+    on both sides, as PyTorch and the published networks do (they differ where stride is 2 and the size is even).
+    """
+
+    name: str
+    resolution: int
+    classes: int
+    stem_width: int
+    first_width: int
+    stages: tuple[Stage, ...]
+    head_width: int
+    candidates: tuple[CandidateOp, ...]
+    stem_stride: int = 2
+    channels: int = 3
+    skips: bool = True
+    padding: str = "same"
+
+    def __post_init__(self) -> None:
+        for name in ("resolution", "classes", "stem_width", "first_width", "head_width", "stem_stride", "channels"):
+            _check_count(f"{name} of space '{self.name}'", getattr(self, name))
+        for number, stage in enumerate(self.stages):
+            for name in ("width", "blocks", "stride"):
+                _check_count(f"{name} of stage {number} of space '{self.name}'", getattr(stage, name))
+        if self.padding not in PADDINGS:
+            raise UserError(f"padding of space '{self.name}'", expected=f"one of {PADDINGS}", received=repr(self.padding),
+                            fix="Choose one of these.")
+        if not self.stages or not self.candidates or len(set(self.candidates)) != len(self.candidates) or any(
+                not isinstance(op, MBConv) for op in self.candidates):
+            raise UserError(f"space '{self.name}' cannot be searched",
+                            expected="at least one stage and distinct MBConv candidates",
+                            received=f"{len(self.stages)} stages, candidates {[op.key for op in self.candidates]}",
+                            fix="Add stages or candidates; Zero is governed by `skips`.")
+
+    @property
+    def stem(self) -> Stem:
+        return Stem()
+
+    @property
+    def first_op(self) -> MBConv:
+        """The fixed block behind the stem."""
+        return MBConv(kernel=3, expansion=1)
+
+    @property
+    def head(self) -> Head:
+        return Head(width=self.head_width)
+
+    @property
+    def choice_blocks(self) -> tuple[ChoiceBlock, ...]:
+        """All searched blocks in the order of the network."""
+        blocks: list[ChoiceBlock] = []
+        channels, size = self.first_width, strided(self.resolution, self.stem_stride)
+        for number, stage in enumerate(self.stages):
+            for position in range(stage.blocks):
+                stride = stage.stride if position == 0 else 1
+                shortcut = stride == 1 and channels == stage.width
+                candidates = self.candidates + ((Zero(),) if shortcut and self.skips else ())
+                blocks.append(ChoiceBlock(index=len(blocks), stage=number, in_channels=channels, out_channels=stage.width,
+                                          in_size=size, out_size=strided(size, stride), stride=stride, shortcut=shortcut,
+                                          candidates=candidates))
+                channels, size = stage.width, strided(size, stride)
+        return tuple(blocks)
+
+    @property
+    def architectures(self) -> int:
+        """How many architectures the space holds."""
+        count = 1
+        for block in self.choice_blocks:
+            count *= len(block.candidates)
+        return count
+
+    def with_width(self, multiplier: float) -> SearchSpace:
+        """The same space with every width multiplied and made divisible by 8; the head widens only above 1."""
+        if multiplier == 1:
+            return self
+        if not 0 < multiplier <= 16:
+            raise UserError("width multiplier", expected="above 0, at most 16", received=repr(multiplier), fix="Choose e.g. 0.5.")
+        return replace(
+            self,
+            stem_width=make_divisible(self.stem_width * multiplier),
+            first_width=make_divisible(self.first_width * multiplier),
+            stages=tuple(replace(stage, width=make_divisible(stage.width * multiplier)) for stage in self.stages),
+            head_width=make_divisible(self.head_width * multiplier) if multiplier > 1 else self.head_width)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything needed to build any network of the space."""
+        return {
+            "name": self.name, "resolution": self.resolution, "channels": self.channels, "classes": self.classes,
+            "stem_width": self.stem_width, "stem_stride": self.stem_stride, "first_width": self.first_width,
+            "stages": [{"width": stage.width, "blocks": stage.blocks, "stride": stage.stride} for stage in self.stages],
+            "head_width": self.head_width, "candidates": [op_to_json(op) for op in self.candidates], "skips": self.skips,
+            "padding": self.padding,
+        }
+
+    @classmethod
+    def from_json(cls, document: Any, *, where: str) -> SearchSpace:
+        """The inverse of `to_json`. Raises UserError on a missing, unknown or ill-typed field."""
+        fields = dict(_object(document, where))
+        known = set(cls.__dataclass_fields__)
+        if not set(fields) <= known:
+            raise UserError(f"space in {where}", expected=f"fields among {sorted(known)}", received=str(sorted(fields)),
+                            fix="Remove the unknown field.")
+        for name, kind in (("name", str), ("padding", str), ("skips", bool)):
+            if name in fields and not isinstance(fields[name], kind):
+                raise UserError(f"{name} of space in {where}", expected=kind.__name__, received=repr(fields[name]),
+                                fix="Correct it.")
+        try:
+            stages = _list(fields.get("stages"), where, "stages")
+            fields["stages"] = tuple(Stage(**_object(stage, where)) for stage in stages)
+            fields["candidates"] = tuple(op_from_json(op, where=f"{where}, candidate {number}")
+                                         for number, op in enumerate(_list(fields.get("candidates"), where, "candidates")))
+            return cls(**fields)
+        except TypeError as error:
+            raise UserError(f"space in {where}", expected=f"the fields {sorted(known)}", received=str(error),
+                            fix="Add the field.") from error
+
+
+MBCONV_3_5_7 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6))
+
+
+def proxyless(*, resolution: int = 224, classes: int = 1000, width: float = 1.0) -> SearchSpace:
+    """The ImageNet space of the paper: 21 choice blocks, 15 of them with Zero."""
+    stages = (Stage(24, 4, 2), Stage(40, 4, 2), Stage(80, 4, 2), Stage(96, 4, 1), Stage(192, 4, 2), Stage(320, 1, 1))
+    return SearchSpace("proxyless", resolution, classes, stem_width=32, first_width=16, stages=stages, head_width=1280,
+                       candidates=MBCONV_3_5_7).with_width(width)
+
+
+def tiny(*, resolution: int = 32, classes: int = 10, width: float = 1.0) -> SearchSpace:
+    """Nine choice blocks for images of 28 to 32 pixels; 1 to 6 million MACs."""
+    stages = (Stage(16, 3, 1), Stage(24, 3, 2), Stage(40, 3, 2))
+    return SearchSpace("tiny", resolution, classes, stem_width=16, first_width=8, stages=stages, head_width=128,
+                       candidates=MBCONV_3_5_7).with_width(width)
+
+
+NAMED_SPACES = {"proxyless": proxyless, "tiny": tiny}
+
+
+def named_space(name: str, *, classes: int, resolution: int | None = None, width: float = 1.0) -> SearchSpace:
+    """A space by its name; resolution None is the space's own. Raises UserError on an unknown name."""
+    if name not in NAMED_SPACES:
+        raise UserError("unknown search space", expected=f"one of {sorted(NAMED_SPACES)}", received=repr(name),
+                        fix="Choose one of these with --space.")
+    sized = {} if resolution is None else {"resolution": resolution}
+    return NAMED_SPACES[name](classes=classes, width=width, **sized)
+
+
+def strided(size: int, stride: int) -> int:
+    """Output size of a convolution with odd kernel, "same" or "symmetric" padding."""
+    return -(-size // stride)
+
+
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """The nearest multiple of `divisor`, at least `divisor`, never less than 0.9 of `channels`."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def _check_count(what: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
+        raise UserError(what, expected="a positive integer", received=repr(value)[:200], fix="Correct the value.")
+
+
+def _object(document: Any, where: str) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise UserError(f"space in {where}", expected="an object", received=repr(document)[:200], fix="Make it again.")
+    return document
+
+
+def _list(document: Any, where: str, name: str) -> list[Any]:
+    if not isinstance(document, list) or len(document) > 10_000:
+        raise UserError(f"{name} of space in {where}", expected="a list", received=repr(document)[:200], fix="Make it again.")
+    return document
