@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None) -> Any:
-    """A config field with the text that `--help` prints."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, fixed: bool = True) -> Any:
+    """A config field with the text that `--help` prints.
+
+    fixed: a run folder keeps the value it was made with; others may change from call to call.
+    """
+    return field(default=default, metadata={"help": help, "choices": choices, "fixed": fixed})
 
 
 @dataclass(frozen=True)
@@ -82,3 +85,12 @@ class ExportConfig:
     representative_images: int = option(200, "Images of the weights split that calibrate full-integer int8.")
     max_logit_difference: float = option(1e-4, "A float export whose logits differ by more is refused.")
     max_accuracy_drop: float = option(0.02, "An int8 export that loses more test accuracy (a fraction) is refused.")
+
+
+# Defaults taken together by --preset: {preset: {config class: {field: value}}}.
+PRESETS: dict[str, dict[type, dict[str, Any]]] = {
+    "published": {
+        TrainConfig: {"epochs": 300, "batch_size": 256, "learning_rate": 0.05, "learning_rate_warmup_epochs": 0.0},
+    },
+    "quick": {},
+}

@@ -1,0 +1,153 @@
+"""One folder a run: its settings, its finished steps, and a lock. Knows nothing of what the steps do.
+
+A step is skipped when it finished before with the same inputs and its outputs are still what it wrote. Settings that a
+folder was made with do not change under it: another value is refused, naming both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pnas_tf import files
+from pnas_tf.errors import UserError
+
+CONFIG, STEPS, LOCK = "config.json", "steps.json", ".lock"
+
+
+class RunFolder:
+    """A run folder held by this process; use it as a context manager.
+
+    Raises UserError when another process holds it (with its pid) or when it cannot be made or written.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self._lock: int | None = None
+        self._settings: dict[str, Any] = {}
+
+    def __enter__(self) -> RunFolder:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise UserError(f"run folder {self.path} cannot be used", expected="a folder that can be made and written",
+                            received=f"{error.strerror}", fix="Choose another --run_dir or mend its permissions.") from error
+        try:
+            # The kernel drops the lock with the process, so a killed run leaves no stale one.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise UserError(f"run folder {self.path} is in use", expected="one process at a time", received=f"held by pid {holder}",
+                            fix=f"Wait for process {holder} to end, or choose another --run_dir.") from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._lock = descriptor
+        for litter in self.path.rglob(".*.tmp"):  # what a killed process was writing; nothing reads these
+            litter.unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            if {entry.name for entry in self.path.iterdir()} == {LOCK}:  # refused before any work: leave nothing behind
+                (self.path / LOCK).unlink()
+                self.path.rmdir()
+            os.close(self._lock)
+            self._lock = None
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def settle(self, configs: Sequence[Any]) -> None:
+        """Takes the settings for the steps to come. Raises UserError when the folder was made with others.
+
+        configs: config dataclasses. Options marked `fixed=False` may change from call to call; `run_dir` is where the folder
+        happens to be and is not recorded. config.json is written when the first step starts, so that input refused before
+        any work leaves no trace.
+        """
+        stored = read_config(self.path)
+        for config in configs:
+            section = stored.setdefault(type(config).__name__, {})
+            for field in dataclasses.fields(config):
+                value = _plain(getattr(config, field.name))
+                if field.name == "run_dir":
+                    continue
+                if field.metadata.get("fixed", True) and field.name in section and section[field.name] != value:
+                    raise UserError(f"run folder {self.path} was made with another --{field.name}", expected=repr(section[field.name]),
+                                    received=repr(value),
+                                    fix="Choose another --run_dir, or leave the flag out to keep the folder's value.")
+                section[field.name] = value
+        self._settings = stored
+
+    def step(self, name: str, *, inputs: Mapping[str, Any], outputs: Sequence[str], work: Callable[[], Any]) -> bool:
+        """Runs `work` unless the step is complete. Returns whether it ran.
+
+        inputs: JSON values and Paths (files count by content). outputs: names in the folder that `work` leaves behind.
+        """
+        digest = _digest(inputs)
+        done = self.steps().get(name)
+        if done and done["inputs"] == digest and all(self._unchanged(output, done["outputs"].get(output)) for output in outputs):
+            print(f"{name}: complete, skipped")
+            return False
+        if read_config(self.path) != self._settings:
+            files.write_json(self.path / CONFIG, {"format": "pnas_tf/config", "version": 1, **self._settings})
+        started = time.monotonic()
+        work()
+        missing = [output for output in outputs if not (self.path / output).exists()]
+        if missing:
+            raise RuntimeError(f"step {name} left out {missing}")
+        record = {"inputs": digest, "outputs": {output: files.sha256_of(self.path / output) for output in outputs},
+                  "duration_s": round(time.monotonic() - started, 3)}
+        files.write_json(self.path / STEPS, {"format": "pnas_tf/steps", "version": 1, "steps": {**self.steps(), name: record}})
+        return True
+
+    def steps(self) -> dict[str, Any]:
+        """The finished steps by name: digests of inputs and outputs, duration_s of the run that finished them."""
+        if not (self.path / STEPS).exists():
+            return {}
+        document = files.read_document(self.path / STEPS, format="pnas_tf/steps", version=1, what="list of steps",
+                                       made_by="delete it; every step then runs again")
+        return document.get("steps", {})
+
+    def _unchanged(self, output: str, sha256: str | None) -> bool:
+        path = self.path / output
+        return sha256 is not None and path.is_file() and files.sha256_of(path) == sha256
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """The settings recorded in a run folder, {config class name: {field: value}}; empty for a new folder."""
+    path = Path(path) / CONFIG
+    if not path.exists():
+        return {}
+    document = files.read_document(path, format="pnas_tf/config", version=1, what="run settings",
+                                   made_by="choose another --run_dir, or delete the folder")
+    sections = {name: section for name, section in document.items() if name not in ("format", "version")}
+    if not all(isinstance(section, dict) for section in sections.values()):
+        raise UserError(f"run settings {path} are corrupt", expected="an object for each group of options", received="something else",
+                        fix="Choose another --run_dir, or delete the folder.")
+    return sections
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _digest(inputs: Mapping[str, Any]) -> str:
+    def canonical(value: Any) -> Any:
+        if isinstance(value, Path):
+            return {"sha256": files.sha256_of(value) if value.is_file() else None}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: canonical(getattr(value, field.name)) for field in dataclasses.fields(value) if field.name != "run_dir"}
+        if isinstance(value, Mapping):
+            return {str(key): canonical(item) for key, item in value.items()}
+        return [canonical(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return hashlib.sha256(json.dumps(canonical(inputs), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,143 @@
+"""What all programs share: flags made from config dataclasses, and one way to start and to fail.
+
+A flag that is not given takes its value from the run folder's config.json, else from the preset, else the dataclass.
+absl 1.4 exits 1 on --help and lets stray arguments pass; both are mended here, where `app.run` is called.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from absl import app, flags
+
+from pnas_tf.config import PRESETS, RunConfig
+from pnas_tf.errors import UserError
+from pnas_tf.run_folder import RunFolder, read_config
+
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+def program(main: Callable[..., int | None], *config_classes: type, doc: str | None) -> None:
+    """Runs `main(folder, *configs)`, or `main(*configs)` when RunConfig is not among the classes, and exits.
+
+    config_classes: dataclasses of pnas_tf.config, in the order of main's arguments; every field becomes a flag. doc: the
+    program's module docstring, which --help prints. main's return value is the exit status (None is 0). A UserError is
+    printed without a traceback and exits 2; a run folder in use by another process does too.
+    """
+    values = flags.FlagValues()
+    for config_class in config_classes:
+        _define(config_class, values)
+    if any(config_class in section for section in PRESETS.values() for config_class in config_classes):
+        flags.DEFINE_enum("preset", None, sorted(PRESETS), "Defaults taken together; single flags override.", flag_values=values)
+    flags.DEFINE_string("flagfile", "", "File with flags, one a line.", flag_values=values)
+
+    def parse(arguments: list[str]) -> list[str]:
+        if any(argument.lstrip("-") in ("help", "helpfull", "helpshort", "h", "?") for argument in arguments[1:]
+               if argument.startswith("-")):
+            print(_help(doc, config_classes))
+            sys.exit(0)
+        try:
+            rest = values(values.read_flags_from_files(arguments, force_gnu=True))
+        except flags.UnrecognizedFlagError as error:
+            close = difflib.get_close_matches(error.flagname, [str(name) for name in values], n=3)
+            raise UserError("unknown flag", expected=f"a flag that --help lists{f', e.g. --{close[0]}' if close else ''}",
+                            received=f"--{error.flagname}", fix="Correct or remove it.") from error
+        except (flags.Error, OSError) as error:
+            raise UserError("a flag has no usable value", expected="what --help says", received=str(error), fix="Correct it.") from error
+        if rest[1:]:
+            raise UserError("stray argument", expected="flags only, each --name=value", received=" ".join(rest[1:]),
+                            fix="Write it as --name=value, or remove it.")
+        return arguments[:1]
+
+    def start(_: list[str]) -> None:
+        sys.exit(_refusing(lambda: _call(main, config_classes, values)))
+
+    def parse_refusing(arguments: list[str]) -> list[str]:
+        rest: list[str] = []
+        status = _refusing(lambda: rest.extend(parse(arguments)))
+        if status:
+            sys.exit(status)
+        return rest
+
+    app.run(start, flags_parser=parse_refusing)
+
+
+def _call(main: Callable[..., int | None], config_classes: tuple[type, ...], values: flags.FlagValues) -> int | None:
+    given = {name: values[name].value for name in values if values[name].present and name not in ("flagfile", "preset")}
+    preset = PRESETS[values["preset"].value] if "preset" in values and values["preset"].present else {}
+    if RunConfig not in config_classes:
+        return main(*(_config(config_class, given, preset, {}) for config_class in config_classes))
+    run = _config(RunConfig, given, preset, {})
+    with RunFolder(run.run_dir) as folder:
+        stored = read_config(folder.path)
+        configs = [_config(config_class, given, preset, stored) for config_class in config_classes]
+        folder.settle(configs)
+        return main(folder, *configs)
+
+
+def _config(config_class: type, given: Mapping[str, Any], preset: Mapping[type, Mapping[str, Any]], stored: Mapping[str, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(config_class)}
+    layers = (preset.get(config_class, {}), stored.get(config_class.__name__, {}), given)
+    merged = {name: value for layer in layers for name, value in layer.items() if name in known}
+    return config_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in merged.items()})
+
+
+def _refusing(work: Callable[[], int | None]) -> int:
+    try:
+        return work() or 0
+    except UserError as error:
+        print(f"{sys.argv[0]}: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print(f"{sys.argv[0]}: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _define(config_class: type, values: flags.FlagValues) -> None:
+    for field, kind in _options(config_class):
+        arguments = {"name": field.name, "default": None, "help": field.metadata["help"], "flag_values": values}
+        if field.metadata["choices"]:
+            flags.DEFINE_enum(enum_values=list(field.metadata["choices"]), **arguments)
+        elif kind is bool:
+            flags.DEFINE_bool(**arguments)
+        elif kind is int:
+            flags.DEFINE_integer(**arguments)
+        elif kind is float:
+            flags.DEFINE_float(**arguments)
+        elif kind is tuple:
+            flags.DEFINE_list(**arguments)
+        else:
+            flags.DEFINE_string(**arguments)
+
+
+def _options(config_class: type) -> list[tuple[dataclasses.Field, type]]:
+    """Each field with its plain type: `int | None` gives int, `tuple[str, ...]` gives tuple."""
+    hints = typing.get_type_hints(config_class)
+    options = []
+    for field in dataclasses.fields(config_class):
+        kind = hints[field.name]
+        if typing.get_origin(kind) in (typing.Union, types.UnionType):
+            kind = next(part for part in typing.get_args(kind) if part is not type(None))
+        options.append((field, typing.get_origin(kind) or kind))
+    return options
+
+
+def _help(doc: str | None, config_classes: tuple[type, ...]) -> str:
+    lines = [(doc or "").strip(), ""]
+    for config_class in config_classes:
+        lines += [f"{(config_class.__doc__ or '').strip()}", ""]
+        for field, kind in _options(config_class):
+            choices = f" {{{', '.join(field.metadata['choices'])}}}" if field.metadata["choices"] else f" ({kind.__name__})"
+            lines += [f"  --{field.name}={field.default}{choices}", f"      {field.metadata['help']}"]
+        lines.append("")
+    lines += ["--flagfile=FILE reads flags from a file, one a line.",
+              f"--preset: {', '.join(sorted(PRESETS))} (where the program has one)."]
+    return "\n".join(lines)
