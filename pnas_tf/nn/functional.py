@@ -1,0 +1,139 @@
+"""A block's arithmetic as a pure function of its input and its variables, compiled once for each shape.
+
+The supernet runs whatever path was sampled, so no graph of a whole path can be kept. All blocks of one latency key share
+one compiled function here instead, and pass it their variables. Knows nothing of alpha, paths or latency.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import tensorflow as tf
+
+from pnas_tf.nn.layers import Normalisation
+from pnas_tf.space.geometry import Block, Layer
+from pnas_tf.space.ops import Head, Zero
+
+
+class Mode(enum.Enum):
+    """What a forward pass is for.
+
+    WEIGHTS: batch statistics, moving statistics updated, gradients for weights. ARCHITECTURE: batch statistics, nothing
+    updated, weights are constants, so that no weight gradient is ever computed. INFERENCE: moving statistics.
+    """
+
+    WEIGHTS = "weights"
+    ARCHITECTURE = "architecture"
+    INFERENCE = "inference"
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The constants of the arithmetic. weight_decay: L2 on kernels, added where their gradients are made."""
+
+    normalisation: Normalisation = Normalisation()
+    weight_decay: float = 0.0
+
+
+def block_function(block: Block, mode: Mode, arithmetic: Arithmetic) -> Callable[[tf.Tensor, Sequence[Any]], tf.Tensor]:
+    """The compiled function of `block`: (x, variables) -> o(x), without the identity shortcut.
+
+    x: [batch, in_size, in_size, in_channels]. variables: for each layer in order its kernel, bias where it has one, and
+    gamma, beta, moving mean and moving variance where it is normalised. Blocks of one key share the function.
+    """
+    # The name says where the block stands, not what it computes.
+    return _compiled(replace(block, name="block"), mode, arithmetic)
+
+
+@functools.cache
+def _compiled(block: Block, mode: Mode, arithmetic: Arithmetic) -> Callable[[tf.Tensor, Sequence[Any]], tf.Tensor]:
+    def run(x: tf.Tensor, variables: Sequence[Any]) -> tf.Tensor:
+        return forward(block, x, variables, mode=mode, arithmetic=arithmetic)
+
+    # reduce_retracing: the last batch of an evaluation is smaller; one relaxed trace serves all batch sizes.
+    return tf.function(run, reduce_retracing=True)
+
+
+def forward(block: Block, x: tf.Tensor, variables: Sequence[Any], *, mode: Mode, arithmetic: Arithmetic) -> tf.Tensor:
+    """o(x) of one block, shapes as in `block_function`. Zero gives zeros."""
+    if isinstance(block.op, Zero):
+        return tf.zeros_like(x)
+    remaining = iter(variables)
+    if isinstance(block.op, Head):
+        mix, classifier = block.layers
+        x = _layer(x, mix, remaining, block.padding, mode, arithmetic)
+        return _layer(tf.reduce_mean(x, axis=(1, 2)), classifier, remaining, block.padding, mode, arithmetic)
+    gate = None
+    for layer in block.layers:
+        if layer.name == "squeeze":
+            gate = _layer(tf.reduce_mean(x, axis=(1, 2), keepdims=True), layer, remaining, block.padding, mode, arithmetic)
+        elif layer.name == "excite":
+            x = x * _layer(gate, layer, remaining, block.padding, mode, arithmetic)
+        else:
+            x = _layer(x, layer, remaining, block.padding, mode, arithmetic)
+    return x
+
+
+def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode, arithmetic: Arithmetic) -> tf.Tensor:
+    kernel = _weight(next(variables), mode, arithmetic.weight_decay)
+    if layer.kind == "dense":
+        x = tf.linalg.matmul(x, kernel)
+    else:
+        same = padding == "same" or layer.stride == 1 or layer.kernel == 1
+        half = layer.kernel // 2
+        pads = "SAME" if same else [[0, 0], [half, half], [half, half], [0, 0]]
+        if layer.kind == "depthwise":
+            x = tf.nn.depthwise_conv2d(x, kernel, [1, layer.stride, layer.stride, 1], pads)
+        else:
+            x = tf.nn.conv2d(x, kernel, layer.stride, pads)
+    if layer.bias:
+        x = x + _weight(next(variables), mode, 0.0)
+    if layer.norm:
+        x = _normalise(x, *(next(variables) for _ in range(4)), mode=mode, normalisation=arithmetic.normalisation)
+    return _activate(x, layer.activation)
+
+
+def _weight(variable: Any, mode: Mode, weight_decay: float) -> tf.Tensor:
+    value = tf.convert_to_tensor(variable)
+    if mode is not Mode.WEIGHTS:
+        return tf.stop_gradient(value)
+    return _with_decay(value, weight_decay) if weight_decay else value
+
+
+def _with_decay(kernel: tf.Tensor, weight_decay: float) -> tf.Tensor:
+    """The kernel itself, whose gradient is that of loss + weight_decay / 2 * |kernel|^2."""
+    @tf.custom_gradient
+    def decayed(value: tf.Tensor) -> Any:
+        return tf.identity(value), lambda upstream: upstream + weight_decay * value
+
+    return decayed(kernel)
+
+
+def _normalise(x: tf.Tensor, gamma: Any, beta: Any, mean: Any, variance: Any, *, mode: Mode, normalisation: Normalisation) -> tf.Tensor:
+    gamma, beta = _weight(gamma, mode, 0.0), _weight(beta, mode, 0.0)
+    epsilon = normalisation.epsilon
+    if mode is Mode.INFERENCE:
+        y, _, _ = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean=tf.convert_to_tensor(mean),
+                                                   variance=tf.convert_to_tensor(variance), epsilon=epsilon, is_training=False)
+        return y
+    # The fused op is a third faster on a CPU than the same in elementwise ops; its batch variance is the unbiased one.
+    y, batch_mean, batch_variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
+    if mode is Mode.WEIGHTS:
+        mean.assign_sub((1.0 - normalisation.momentum) * (mean - batch_mean))
+        variance.assign_sub((1.0 - normalisation.momentum) * (variance - batch_variance))
+    return y
+
+
+def _activate(x: tf.Tensor, activation: str | None) -> tf.Tensor:
+    if activation is None:
+        return x
+    if activation == "relu6":
+        return tf.nn.relu6(x)
+    if activation == "relu":
+        return tf.nn.relu(x)
+    gate = tf.nn.relu6(x + 3.0) / 6.0
+    return gate if activation == "hsigmoid" else x * gate

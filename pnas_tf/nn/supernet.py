@@ -1,0 +1,100 @@
+"""The over-parameterised network (section 3.1): fixed stem, first block and head, a mixed op for each choice block.
+
+A path is a tuple of candidate indices, one for each choice block; one path runs at a time. Knows nothing of latency, of
+how paths are sampled or of how anything is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from pnas_tf.nn.functional import Arithmetic, Mode
+from pnas_tf.nn.mixed_op import BlockWeights, MixedOp
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.geometry import candidate_block, first_block, head_block, stem_block
+from pnas_tf.space.search_space import SearchSpace
+
+Path = tuple[int, ...]
+
+
+class Supernet(keras.Model):
+    """All candidates of `space`.
+
+    alpha_scale: alpha starts normal with this deviation (published 1e-3), so that the first paths are uniform.
+    """
+
+    def __init__(self, space: SearchSpace, *, arithmetic: Arithmetic = Arithmetic(), seed: int = 0, alpha_scale: float = 1e-3,
+                 alpha_init: str = "normal"):
+        super().__init__(name=f"supernet_{space.name}")
+        self.space, self.arithmetic = space, arithmetic
+        self.stem = BlockWeights(stem_block(space), arithmetic=arithmetic, seed=seed, name="stem")
+        self.first = BlockWeights(first_block(space), arithmetic=arithmetic, seed=seed, name="first")
+        self.head = BlockWeights(head_block(space), arithmetic=arithmetic, seed=seed, name="head")
+        generator = np.random.default_rng([seed, 1])
+        draw = generator.standard_normal if alpha_init == "normal" else lambda size: generator.uniform(-1.0, 1.0, size)
+        self.mixed_ops = [
+            MixedOp(tuple(candidate_block(space, choice, op) for op in choice.candidates), arithmetic=arithmetic, seed=seed,
+                    initial_alpha=alpha_scale * draw(len(choice.candidates)), name=f"block_{choice.index:02d}")
+            for choice in space.choice_blocks]
+        self.built = True
+
+    def call(self, x: tf.Tensor, *, path: Path, mode: Mode = Mode.INFERENCE) -> tf.Tensor:
+        """Logits [batch, classes] of one path for images [batch, resolution, resolution, channels]."""
+        x = self.fixed_front(x, mode=mode)
+        for mixed_op, active in zip(self.mixed_ops, path, strict=True):
+            x = mixed_op.call(x, active=active, mode=mode)
+        return self.head.call(x, mode=mode)
+
+    def fixed_front(self, x: tf.Tensor, *, mode: Mode) -> tf.Tensor:
+        """Stem and first block."""
+        return self.first.with_shortcut(self.stem.call(x, mode=mode), mode=mode)
+
+    @property
+    def alphas(self) -> list[tf.Variable]:
+        """The architecture parameters, one vector for each choice block."""
+        return [mixed_op.alpha for mixed_op in self.mixed_ops]
+
+    def path_of(self, architecture: Architecture) -> Path:
+        """The path that computes `architecture`."""
+        return tuple(choice.candidates.index(op) for choice, op in zip(self.space.choice_blocks, architecture.ops, strict=True))
+
+    def architecture_of(self, path: Path) -> Architecture:
+        """The architecture that `path` computes."""
+        return Architecture(self.space, tuple(choice.candidates[active]
+                                              for choice, active in zip(self.space.choice_blocks, path, strict=True)))
+
+    def blocks_on(self, path: Path) -> Iterator[BlockWeights]:
+        """What runs when `path` runs, in order; Zero candidates own no variables."""
+        yield from (self.stem, self.first)
+        yield from (mixed_op.candidates[active] for mixed_op, active in zip(self.mixed_ops, path, strict=True))
+        yield self.head
+
+    def all_blocks(self) -> Iterator[BlockWeights]:
+        """Every BlockWeights of the supernet, in a fixed order."""
+        yield from (self.stem, self.first)
+        for mixed_op in self.mixed_ops:
+            yield from mixed_op.candidates
+        yield self.head
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Unique name -> variable: weights, moving statistics and alpha of everything."""
+        named = {variable.name: variable for block in self.all_blocks() for variable in block.ordered}
+        return named | {alpha.name: alpha for alpha in self.alphas}
+
+    def inherit(self, network: keras.Model, path: Path) -> None:
+        """Copies the weights and moving statistics of `path` into the plain `network` of the same architecture."""
+        for block in self.blocks_on(path):
+            for layer in block.block.layers:
+                name = f"{block.block.name}/{layer.name}"
+                _set(network.get_layer(name), block.by_layer[layer.name][:1 + layer.bias])
+                if layer.norm:
+                    _set(network.get_layer(f"{name}_bn"), block.by_layer[layer.name][1 + layer.bias:])
+
+
+def _set(layer: keras.layers.Layer, variables: Sequence[Any]) -> None:
+    layer.set_weights([variable.numpy() for variable in variables])
