@@ -1,0 +1,78 @@
+"""The walk: rows join, keys are faithful, and complexity equals a count from first principles."""
+
+from itertools import pairwise
+
+import pytest
+
+from pnas_tf.space import complexity
+from pnas_tf.space.architecture import random_architecture
+from pnas_tf.space.geometry import Block, candidate_block, distinct_blocks, walk
+from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.space.published import published
+from pnas_tf.space.search_space import proxyless, tiny
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("space", [proxyless(), tiny(), tiny(resolution=29)], ids=["proxyless", "tiny", "odd"])
+def test_rows_join(space, seed):
+    blocks = walk(random_architecture(space, seed=seed))
+    assert [block.name for block in blocks] == ["stem", "first", *(f"block_{i:02d}" for i in range(len(space.choice_blocks))), "head"]
+    for before, after in pairwise(blocks):
+        assert (before.out_size, before.out_channels) == (after.in_size, after.in_channels)
+    for block in blocks:
+        for before, after in pairwise(block.layers):
+            assert before.out_channels == after.in_channels or after.name in ("squeeze", "project")
+
+
+def test_a_walk_holds_only_blocks_of_the_table():
+    keys = set(distinct_blocks(proxyless()))
+    for seed in range(20):
+        for block in random_architecture(proxyless(), seed=seed).blocks:
+            assert isinstance(block.op, Zero) or block.key in keys
+
+
+def test_equal_keys_mean_equal_blocks_but_for_the_name():
+    def content(block: Block):
+        return tuple(value for name, value in vars(block).items() if name != "name")
+
+    seen: dict[str, tuple] = {}
+    for space in (proxyless(), proxyless(width=1.4), tiny(), tiny(classes=26), published("proxyless_mobile").space,
+                  published("proxyless_mobile_14").space):
+        for block in distinct_blocks(space).values():
+            assert seen.setdefault(block.key, content(block)) == content(block)
+    assert len(set(seen.values())) == len(seen)
+
+
+def test_keys_differ_in_everything_that_costs():
+    choice = proxyless().choice_blocks[1]
+    key = candidate_block(proxyless(), choice, MBConv(3, 3)).key
+    others = [MBConv(5, 3), MBConv(3, 6), MBConv(3, 3, squeeze_excite=True), MBConv(3, 3, activation="hswish")]
+    assert len({key, *(candidate_block(proxyless(), choice, op).key for op in others)}) == 5
+    assert key == "mbconv_k3_e3 in=56x56x24 out=56x56x24 s1 id"
+    assert candidate_block(published("proxyless_mobile").space, published("proxyless_mobile").space.choice_blocks[1],
+                           MBConv(3, 3)).key.endswith("symmetric")
+
+
+@pytest.mark.parametrize("expansion", [1, 3, 6])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("squeeze_excite", [False, True])
+def test_mbconv_counts_from_first_principles(kernel, expansion, squeeze_excite):
+    n, i, o, size = 24, 24, 40, 28
+    m = i * expansion
+    block = Block("b", MBConv(kernel, expansion, squeeze_excite), 2 * size, size, n, o, 2, False, "same")
+    macs = size * size * (kernel * kernel * m + m * o)
+    parameters = kernel * kernel * m + 2 * m + m * o + 2 * o
+    if expansion > 1:
+        macs += (2 * size) ** 2 * i * m
+        parameters += i * m + 2 * m
+    if squeeze_excite:
+        s = {24: 8, 72: 24, 144: 40}[m]  # a quarter, to the nearest multiple of 8
+        macs += 2 * m * s
+        parameters += 2 * m * s + m + s
+    assert (complexity.parameters([block]), complexity.macs([block])) == (parameters, macs)
+
+
+def test_zero_costs_nothing():
+    choice = proxyless().choice_blocks[1]
+    block = candidate_block(proxyless(), choice, Zero())
+    assert block.layers == () and complexity.macs([block]) == complexity.parameters([block]) == 0

@@ -1,0 +1,147 @@
+"""Holds the rooms to the order of docs/DESIGN.md by parsing every import of the package."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+           for folder in ("pnas_tf", "tools") for path in sorted((ROOT / folder).rglob("*.py"))}
+
+# What each room may import, besides itself. Read upwards: a room stands below every room that lists it.
+GROUND = {"errors", "files", "config", "run_folder"}
+BELOW = {
+    "errors": set(), "files": {"errors"}, "config": {"errors"}, "run_folder": {"errors", "files", "config"},
+    "space": GROUND,
+    "nn": GROUND | {"space"},
+    "applications": GROUND | {"space", "nn"},
+    "benchmark": GROUND | {"space"},
+    "export": GROUND | {"space", "nn", "benchmark"},
+    "latency": GROUND | {"space", "nn", "benchmark", "export"},
+    "training": GROUND | {"space", "nn", "benchmark", "export", "latency"},
+    "search": GROUND | {"space", "nn", "benchmark", "export", "latency", "training"},
+    "report": GROUND | {"space", "nn", "benchmark", "export", "latency", "training", "search"},
+    "tools": GROUND | {"space", "nn", "applications", "benchmark", "export", "latency", "training", "search", "report"},
+}
+SUPERNET = {"pnas_tf.nn.supernet", "pnas_tf.nn.mixed_op"}
+TENSORFLOW = {"tensorflow", "tf_keras", "tensorflow_datasets", "tensorflow_model_optimization", "keras"}
+# Rooms and modules that a process without TensorFlow must be able to import, and where even a late import is wrong.
+NO_TENSORFLOW_AT_IMPORT = ("pnas_tf.space", "pnas_tf.benchmark", "pnas_tf.latency.table", "pnas_tf.latency.predictor", "pnas_tf.report",
+                           "pnas_tf.search.derive", "pnas_tf.search.objectives", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors",
+                           "pnas_tf.run_folder")
+NO_TENSORFLOW_AT_ALL = ("pnas_tf.space", "pnas_tf.report", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors")
+
+
+def room_of(module: str) -> str:
+    """"nn" of pnas_tf.nn.layers, "files" of pnas_tf.files, "tools" of tools.search; "" of the package itself."""
+    top, _, rest = module.partition(".")
+    return "tools" if top == "tools" else rest.split(".")[0]
+
+
+def imports(path: Path, *, late: bool = True) -> set[str]:
+    """The modules a file imports; late: also those inside functions. Imports for type checkers alone do not count."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            return
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not late:
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in {path}: imports are absolute here"
+            # `from pnas_tf.nn import layers` imports a module, `from pnas_tf.nn.layers import apply_block` a name of one.
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & set(MODULES)
+            found.update(submodules or {node.module})
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def ours(names: set[str]) -> set[str]:
+    return {name for name in names if name.split(".")[0] in ("pnas_tf", "tools")}
+
+
+def reached(module: str) -> set[str]:
+    """Every module of ours that `module` imports, directly or through others."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        for name in ours(imports(MODULES[waiting.pop()])) - seen:
+            seen.add(name)
+            if name in MODULES:
+                waiting.append(name)
+    return seen
+
+
+def under(module: str, places: tuple[str, ...]) -> bool:
+    return any(module == place or module.startswith(place + ".") for place in places)
+
+
+def test_every_room_has_its_place():
+    assert {room_of(module) for module in MODULES} - {""} <= set(BELOW), "a new room: give it its place in DESIGN.md and in BELOW"
+    for room, below in BELOW.items():  # the order has no cycle
+        for lower in below:
+            assert room not in BELOW[lower], f"{room} and {lower} stand below each other"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down_only(module):
+    for name in ours(imports(MODULES[module])):
+        room = room_of(name)
+        if name != "pnas_tf" and room != room_of(module):
+            assert room in BELOW[room_of(module)], f"{module} imports {name}: {room} does not stand below {room_of(module)}"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) in ("training", "export", "benchmark", "applications")])
+def test_deployment_never_needs_the_supernet(module):
+    for name in reached(module):
+        assert room_of(name) != "search" and name not in SUPERNET, f"{module} reaches {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_tensorflow_is_imported_late_or_never(module):
+    for late in (False, True):
+        external = {name.split(".")[0] for name in imports(MODULES[module], late=late)}
+        if under(module, NO_TENSORFLOW_AT_ALL if late else NO_TENSORFLOW_AT_IMPORT):
+            assert not external & TENSORFLOW, f"{module} imports {external & TENSORFLOW}"
+
+
+def test_keras_is_tf_keras_in_one_style():
+    for module, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    assert alias.name.split(".")[0] != "keras", f"{module} imports Keras 3"
+                    assert alias.name != "tf_keras" or alias.asname == "keras", f"{module}: import tf_keras as keras"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tf":
+                assert node.attr != "keras", f"{module} line {node.lineno}: tf.keras"
+
+
+def test_light_rooms_load_without_tensorflow():
+    light = [module for module in MODULES if under(module, NO_TENSORFLOW_AT_IMPORT)]
+    program = "import importlib, sys\n" + f"for name in {light!r}: importlib.import_module(name)\n" + \
+        f"print([n for n in {sorted(TENSORFLOW)!r} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_is_named_after_nothing():
+    for module in MODULES:
+        assert module.rsplit(".", 1)[-1] not in ("utils", "util", "helpers", "helper", "common", "misc", "manager")
+
+
+def test_the_parser_sees_what_it_must(tmp_path):
+    source = tmp_path / "a.py"
+    source.write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tools.x\nimport pnas_tf.errors\n"
+                      "from pnas_tf.nn import layers\ndef f():\n    import tensorflow as tf\n")
+    assert imports(source) == {"typing", "pnas_tf.errors", "pnas_tf.nn.layers", "tensorflow"}
+    assert imports(source, late=False) == {"typing", "pnas_tf.errors", "pnas_tf.nn.layers"}
