@@ -1,0 +1,140 @@
+"""A .tflite file as objects and back. Bytes are verified by the runtime's own verifier before anything reads them.
+
+Knows the public TFLite schema (as shipped with the runtime) and nothing of metadata, labels or networks.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+
+from pnas_tf.errors import UserError
+
+IDENTIFIER = b"TFL3"
+MAX_MODEL_BYTES = 2**31 - 1  # FlatBuffers' own limit: offsets are 32 bits, half of them signed
+_BUFFER_ALIGNMENT = 16       # `force_align: 16` of Buffer.data in the schema
+_MADE_BY = "Export it again: tools/export.py"
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The bytes of a model file. Raises UserError when it is absent, not a file or too large."""
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size <= MAX_MODEL_BYTES:
+            return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"no model at {path}", expected="a .tflite file", received=error.strerror or str(error),
+                        fix="Give the path of an exported model.") from error
+    raise UserError(f"model {path} is too large", expected=f"at most {MAX_MODEL_BYTES} bytes", received=f"{size} bytes",
+                    fix="TFLite files cannot be larger; give another file.")
+
+
+def parse(model: bytes, *, where: str = "the model") -> Any:
+    """The model as a `ModelT` object of the public schema, every table and buffer of it.
+
+    where: the file's name in errors. Raises UserError when the bytes are not a whole, valid .tflite file.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    verify(model, where=where)
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+
+
+def verify(model: bytes, *, where: str = "the model") -> None:
+    """Raises UserError unless the runtime's verifier takes the bytes and knows every op."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    if len(model) < 8 or model[4:8] != IDENTIFIER:
+        raise UserError(f"{where} is not a TensorFlow Lite model", expected="the file identifier 'TFL3' at byte 4",
+                        received=f"{len(model)} bytes beginning {bytes(model[:8])!r}", fix="Give a .tflite file.")
+    try:
+        Interpreter(model_content=bytes(model), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"{where} is corrupt, truncated or of another runtime", expected="a whole .tflite file of builtin ops",
+                        received=str(error).strip()[:300], fix=_MADE_BY) from error
+
+
+def pack(model: Any) -> bytes:
+    """The bytes of a `ModelT`; the same object gives the same bytes. Weights stand at multiples of 16 bytes.
+
+    Raises UserError when they would exceed the format's 2 GiB.
+    """
+    builder = _AlignedBuilder(1024 * 1024)
+    try:
+        builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    except flatbuffers.builder.BuilderSizeError as error:
+        raise UserError("the model does not fit a .tflite file", expected=f"at most {MAX_MODEL_BYTES} bytes",
+                        received=str(error), fix="Export a smaller network.") from error
+    return bytes(builder.Output())
+
+
+def add_buffer_entry(model: Any, name: str, content: bytes) -> None:
+    """Puts `content` under `name` into the model's metadata list; an entry of that name is replaced."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    entry = _entry(model, name)
+    if entry is None:
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name.encode(), len(model.buffers)
+        model.buffers.append(schema.BufferT())
+        model.metadata = [*(model.metadata or []), entry]
+    model.buffers[entry.buffer].data = np.frombuffer(content, np.uint8)
+
+
+def buffer_entry(model: Any, name: str) -> bytes | None:
+    """What `add_buffer_entry` put there, or None."""
+    entry = _entry(model, name)
+    if entry is None or not 0 <= entry.buffer < len(model.buffers) or model.buffers[entry.buffer].data is None:
+        return None
+    return bytes(bytearray(model.buffers[entry.buffer].data))
+
+
+def op_name(model: Any, operator: Any) -> str:
+    """The name of an operator of a `ModelT`: "CONV_2D", or the custom op's own name."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = model.operatorCodes[operator.opcodeIndex]
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)  # old files have only the second, a byte
+    if number == schema.BuiltinOperator.CUSTOM:
+        return bytes(code.customCode or b"CUSTOM").decode("utf-8", "replace")
+    return _names(schema.BuiltinOperator).get(number, f"op {number}")
+
+
+def type_name(tensor: Any) -> str:
+    """The number type of a `TensorT`: "float32", "uint8", ..."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return _names(schema.TensorType).get(tensor.type, f"type {tensor.type}").lower()
+
+
+def shape_of(tensor: Any) -> list[int]:
+    """The shape of a `TensorT`; empty for a scalar or an unknown one."""
+    return [] if tensor.shape is None else [int(size) for size in tensor.shape]
+
+
+def quantization_of(tensor: Any) -> tuple[list[float], list[int], int]:
+    """Scales, zero points and the axis they run along: value = (q - zero point) * scale. Empty lists when it is not quantised."""
+    found = tensor.quantization
+    if found is None or found.scale is None or found.zeroPoint is None or len(found.scale) != len(found.zeroPoint):
+        return [], [], 0
+    return [float(scale) for scale in found.scale], [int(point) for point in found.zeroPoint], int(found.quantizedDimension)
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {number: name for name, number in vars(enumeration).items() if not name.startswith("_")}
+
+
+def _entry(model: Any, name: str) -> Any:
+    return next((entry for entry in model.metadata or [] if entry.name == name.encode()), None)
+
+
+class _AlignedBuilder(flatbuffers.Builder):
+    """Python's builder drops `force_align`; weights at odd addresses are slower, and a fault on some ARM cores."""
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
+        return super().StartVector(elemSize, numElems, _BUFFER_ALIGNMENT if elemSize == 1 else alignment)
