@@ -1,0 +1,1 @@
+"""Learning the architecture: sampling gates, gradients for alpha, objectives, the search loop, and deriving the result."""

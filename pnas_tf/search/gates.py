@@ -1,0 +1,69 @@
+"""Binary gates: sampling paths and pairs from softmax(alpha), and the two-path rescale (sections 3.1 and 3.2.1).
+
+Pure functions of arrays in float64 and an explicit random generator. Knows nothing of networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Pair = tuple[int, int]
+
+
+def generator_at(seed: int, stream: str, step: int) -> np.random.Generator:
+    """The random numbers of one step, from the seed, the stream's name and the step's number alone.
+
+    A search that is stopped and continued needs to remember only its step to draw what it would have drawn.
+    """
+    return np.random.Generator(np.random.Philox(key=[seed % 2**64, int.from_bytes(stream.encode()[:8], "little")], counter=[0, 0, 0, step]))
+
+
+def softmax(alpha: np.ndarray) -> np.ndarray:
+    """Path probabilities p = exp(alpha) / sum exp(alpha)   (eq. 2). alpha: [candidates]."""
+    exponentials = np.exp(np.asarray(alpha, np.float64) - np.max(alpha))
+    return exponentials / exponentials.sum()
+
+
+def entropy(probabilities: Sequence[np.ndarray]) -> float:
+    """Mean entropy in nats over the choice blocks; ln(candidates) where alpha is uniform, 0 where it is decided."""
+    return float(np.mean([-np.sum(p * np.log(np.maximum(p, 1e-300))) for p in probabilities]))
+
+
+def sample_path(probabilities: Sequence[np.ndarray], generator: np.random.Generator) -> tuple[int, ...]:
+    """One candidate for each choice block, each drawn from its own distribution."""
+    return tuple(int(generator.choice(len(p), p=p)) for p in probabilities)
+
+
+def sample_pair(probabilities: np.ndarray, generator: np.random.Generator) -> Pair:
+    """Two different candidates: the first drawn from p, the second from p without the first.
+
+    A block with one candidate has no pair: (0, 0).
+    """
+    if len(probabilities) == 1:
+        return (0, 0)
+    first = int(generator.choice(len(probabilities), p=probabilities))
+    rest = probabilities.copy()
+    rest[first] = 0.0
+    if rest.sum() <= 0.0:  # p is one-hot to the last bit; every other candidate is equally unlikely
+        rest[:] = 1.0
+        rest[first] = 0.0
+    return first, int(generator.choice(len(rest), p=rest / rest.sum()))
+
+
+def rescale(before: np.ndarray, after: np.ndarray, sampled: Sequence[int]) -> np.ndarray:
+    """alpha with the sampled entries of `after` shifted so that their sum of exp is that of `before`.
+
+    The probability of every unsampled candidate is then unchanged (section 3.2.1): both sampled alphas are lowered by
+    log(sum exp(after) / sum exp(before)).
+    """
+    index = list(dict.fromkeys(sampled))
+    shifted = np.array(after, np.float64)
+    shifted[index] -= _log_sum_exp(after[index]) - _log_sum_exp(before[index])
+    return shifted
+
+
+def _log_sum_exp(values: np.ndarray) -> float:
+    top = float(np.max(values))
+    return top + float(np.log(np.sum(np.exp(np.asarray(values, np.float64) - top))))

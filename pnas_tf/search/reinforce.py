@@ -1,0 +1,54 @@
+"""Architecture steps by REINFORCE (section 3.3.2), for objectives that have no gradient.
+
+Reward of a sampled network: accuracy * (target / latency) ** w. The original moves its baseline 99 % towards the newest
+mean before it takes the advantage; ours is a moving average, taken before the move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pnas_tf.nn.supernet import Path
+from pnas_tf.search import gates
+
+# A reward of a sampled path: (path) -> reward.
+Reward = Callable[[Path], float]
+
+
+@dataclass(frozen=True)
+class PolicyGradient:
+    """The result of one REINFORCE step before any update. alpha: for each block d(-reward) / d alpha, to be minimised."""
+
+    alpha: list[np.ndarray]
+    rewards: tuple[float, ...]
+    paths: tuple[Path, ...]
+    baseline: float
+
+
+def reward(accuracy: float, latency_ms: float, *, target_ms: float, exponent: float) -> float:
+    """accuracy * (target / latency) ** exponent; accuracy a fraction of the alpha batch."""
+    return accuracy * (target_ms / latency_ms) ** exponent
+
+
+def policy_gradient(alphas: Sequence[np.ndarray], reward_of: Reward, *, networks: int, baseline: float | None, decay: float,
+                    generator: np.random.Generator) -> PolicyGradient:
+    """Samples `networks` paths and averages (R - b) * grad(-log p(path)) over them.
+
+    baseline: the moving average so far, None before the first step (the first mean then stands in, so that the first
+    step is not all of one sign). decay: weight of the old baseline in b <- decay * b + (1 - decay) * mean R.
+    """
+    probabilities = [gates.softmax(alpha) for alpha in alphas]
+    paths = tuple(gates.sample_path(probabilities, generator) for _ in range(networks))
+    rewards = tuple(reward_of(path) for path in paths)
+    b = float(np.mean(rewards)) if baseline is None else baseline
+    gradients = [np.zeros(len(p)) for p in probabilities]
+    for path, value in zip(paths, rewards):
+        for gradient, p, chosen in zip(gradients, probabilities, path):
+            # d(-log p_chosen) / d alpha_i = p_i - delta_i,chosen
+            direction = p.copy()
+            direction[chosen] -= 1.0
+            gradient += (value - b) * direction / networks
+    return PolicyGradient(gradients, rewards, paths, decay * b + (1 - decay) * float(np.mean(rewards)))
