@@ -67,6 +67,52 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class SearchConfig:
+    """Learning the architecture. Published values stand under --preset=published."""
+
+    algorithm: str = option("two_path", "How alpha is trained.", choices=("two_path", "full", "full_recompute", "reinforce"))
+    warmup_epochs: int = option(15, "Warm-up phase: epochs in which only weights are trained (published: 40).")
+    search_epochs: int = option(25, "Joint phase: epochs in which weights and alpha are trained in turn (published: 120).")
+    search_batch_size: int = option(64, "Images a step, for weights and for alpha (published: 256).")
+    warmup_learning_rate: float = option(0.05, "Weights' initial rate in the warm-up phase; cosine to zero.")
+    search_learning_rate: float = option(0.025, "Weights' initial rate in the joint phase; cosine to zero.")
+    arch_interval: int = option(5, "Weight steps between architecture steps.")
+    arch_steps: int = option(1, "Architecture steps each time.")
+    arch_start_epoch: int = option(1, "Joint epochs before the first architecture step.")
+    arch_learning_rate: float = option(0.02, "Adam's rate on alpha (published: 1e-3, for a search of 120 epochs of ImageNet).")
+    arch_beta_1: float = option(0.0, "Adam's beta_1 on alpha; above 0 an unsampled alpha would drift.")
+    arch_beta_2: float = option(0.999, "Adam's beta_2 on alpha.")
+    arch_epsilon: float = option(1e-8, "Adam's epsilon on alpha.")
+    arch_weight_decay: float = option(0.0, "Weight decay on alpha.")
+    alpha_init: str = option("normal", "Distribution of the initial alpha.", choices=("normal", "uniform"))
+    alpha_scale: float = option(1e-3, "Scale of the initial alpha.")
+    objective: str = option("latency", "What is held down besides the loss.", choices=("latency", "macs", "parameters"))
+    regulariser: str = option("multiplicative_log", "How it enters the objective.",
+                              choices=("multiplicative_log", "additive_linear", "hinge", "none"))
+    regulariser_alpha: float = option(0.2, "Factor of multiplicative_log.")
+    regulariser_beta: float = option(0.3, "Exponent of multiplicative_log.")
+    regulariser_lambda: float = option(0.1, "Weight of additive_linear and hinge.")
+    rl_networks: int = option(10, "REINFORCE: networks sampled a step.")
+    rl_exponent: float = option(0.1, "REINFORCE: w of accuracy * (target / latency)^w.")
+    rl_baseline_decay: float = option(0.99, "REINFORCE: weight of the old baseline in its moving average.")
+    rl_latency: str = option("table", "REINFORCE: latency of a sampled network from the table or measured on the device.",
+                             choices=("table", "device"))
+    checkpoint_steps: int = option(200, "Weight steps between checkpoints; one more is written after each epoch.", fixed=False)
+    keep_checkpoints: int = option(3, "Checkpoints kept.", fixed=False)
+
+
+@dataclass(frozen=True)
+class DeriveConfig:
+    """Choosing the architecture when alpha is learnt."""
+
+    derive: str = option("budget", "budget: the most probable architecture that fits the latency; most_probable: each block's own.",
+                         choices=("budget", "most_probable"))
+    max_latency_ms: float | None = option(None, "Budget in ms; default: the target latency.", fixed=False)
+    min_latency_fraction: float = option(0.95, "Least part of the budget that the architecture uses; 0 for none.", fixed=False)
+    sweep: tuple[str, ...] = option((), "Budgets in ms, comma-separated: one architecture each, with inherited weights.", fixed=False)
+
+
+@dataclass(frozen=True)
 class LatencyConfig:
     """What is measured, where and how long."""
 
@@ -90,6 +136,8 @@ class ExportConfig:
 # Defaults taken together by --preset: {preset: {config class: {field: value}}}.
 PRESETS: dict[str, dict[type, dict[str, Any]]] = {
     "published": {
+        SearchConfig: {"warmup_epochs": 40, "search_epochs": 120, "search_batch_size": 256, "arch_learning_rate": 1e-3,
+                       "algorithm": "full_recompute"},
         TrainConfig: {"epochs": 300, "batch_size": 256, "learning_rate": 0.05, "learning_rate_warmup_epochs": 0.0},
     },
     "quick": {},
