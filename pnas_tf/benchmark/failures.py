@@ -1,0 +1,136 @@
+"""What can go wrong between this program and a device: one class each, with what to do about it.
+
+Three families tell the schedule how to go on: `VisitFailed` costs one measurement, `DeviceLost` may pass when the device
+comes back, `DeviceRefused` ends the work on that device. All are `UserError`s in four parts.
+"""
+
+from __future__ import annotations
+
+from pnas_tf.errors import UserError
+
+
+class DeviceError(UserError):
+    """Base: what happened is said by the caller, what is expected and what to do by the class."""
+
+    expected_text = "a working device"
+    fix_text = "Look at the device."
+
+    def __init__(self, what: str, *, received: str, fix: str | None = None):
+        super().__init__(what, expected=self.expected_text, received=received or "nothing", fix=fix or self.fix_text)
+
+
+class VisitFailed(DeviceError):
+    """One run of one model failed; other models can still be measured."""
+
+
+class DeviceLost(DeviceError):
+    """The device cannot be reached now; it may come back."""
+
+
+class DeviceRefused(DeviceError):
+    """Nothing can be measured on this device until somebody mends it."""
+
+
+class ToolFailed(VisitFailed):
+    """benchmark_model ran and reported failure: a broken model, or an operation or delegate the device lacks."""
+
+    expected_text = "a successful run of benchmark_model"
+    fix_text = "Run the model with --delegate=none, or on the host, to see whether the model or the delegate is at fault."
+
+
+class GarbledOutput(VisitFailed):
+    """The output is cut, mixed up or of an unknown format."""
+
+    expected_text = "benchmark_model's result lines, whole and in agreement with each other"
+    fix_text = "Run again; where it stays so, run the tool by hand and report its output: the format may be new."
+
+
+class RunKilled(VisitFailed):
+    """The run died from a signal: out of memory, a crash in a delegate, or someone's kill."""
+
+    expected_text = "a run that ends by itself"
+    fix_text = "Close other programs on the device, use fewer threads, or try --delegate=none: a delegate may crash."
+
+
+class RunTimedOut(VisitFailed):
+    """No end within the time allowed."""
+
+    expected_text = "a run that ends in time"
+    fix_text = "Measure fewer invocations a visit, or look whether the device sleeps or throttles."
+
+
+class DelegateNotUsed(VisitFailed):
+    """The requested delegate took no node, so the time would be another runtime's."""
+
+    expected_text = "the requested delegate executing the model"
+    fix_text = "Measure this model with another --delegate; this device's does not take it."
+
+
+class DeviceUnplugged(DeviceLost):
+    """It was there and is not in the list any more."""
+
+    expected_text = "the device that this run began with"
+    fix_text = "Plug it in again and call the same command: what was measured is kept."
+
+
+class DeviceOffline(DeviceLost):
+    """Listed, but it does not answer."""
+
+    expected_text = "a device in state 'device'"
+    fix_text = "Wake the device or plug it in anew (`adb reconnect offline`), then call the same command again."
+
+
+class DeviceUnauthorised(DeviceRefused):
+    """The phone has not accepted this computer's key."""
+
+    expected_text = "a device that trusts this computer"
+    fix_text = "Unlock the phone and accept the 'Allow USB debugging?' question, then call the same command again."
+
+
+class NoDevice(DeviceRefused):
+    """Nothing attached at all, or not the one asked for."""
+
+    expected_text = "an attached device"
+    fix_text = "Attach one with USB debugging switched on (or `adb connect HOST:PORT`) and see that `adb devices` lists it."
+
+
+class SeveralDevices(DeviceRefused):
+    """More than one attached and none chosen."""
+
+    expected_text = "one device, or a choice"
+    fix_text = "Name it: --device=android:SERIAL, or several: --device=android:SERIAL,android:SERIAL"
+
+
+class NoClient(DeviceRefused):
+    """The client program (adb, ssh) is not on this computer."""
+
+    expected_text = "the client program on PATH"
+    fix_text = "Install it (Debian: `apt-get install adb`, `apt-get install openssh-client`) or put it on PATH."
+
+
+class StorageFull(DeviceRefused):
+    """No room for the model or the binary on the device."""
+
+    expected_text = "room for the models in the device's folder"
+    fix_text = "Free some space on the device; the folder of this program there may be deleted at any time."
+
+
+class MissingBinary(DeviceRefused):
+    """benchmark_model is absent, or cannot be executed there."""
+
+    expected_text = "a benchmark_model that runs on this device"
+    fix_text = "Give the one built for the device's instruction set: --benchmark_binary=PATH (docs/devices.md says where to get it)."
+
+
+class FolderRefused(DeviceRefused):
+    """The far folder cannot be written."""
+
+    expected_text = "a folder on the device that this login can write and execute from"
+    fix_text = "Android: /data/local/tmp must be writable by adb. ssh: make the folder writable for this user."
+
+
+class LoginRefused(DeviceRefused):
+    """The far side does not let us in without a question."""
+
+    expected_text = "a login without a question"
+    fix_text = "Make `ssh USER@HOST true` work without a password or host-key question (ssh-copy-id), then call this again."

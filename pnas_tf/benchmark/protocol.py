@@ -1,0 +1,164 @@
+"""The one schedule for all devices: shuffled interleaved rounds, warm-ups in every visit, a sentinel model in every round.
+
+Interleaving spreads slow changes of the device over all models alike, the sentinel shows and corrects them. Measured on a
+shared 2-core machine: run-to-run variation of a median 1.6 %, of a mean 8 to 20 %. Knows `Runner`s, not devices or blocks.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from pnas_tf import files
+from pnas_tf.benchmark.failures import VisitFailed
+from pnas_tf.benchmark.journal import Journal
+from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Settings, Visit
+from pnas_tf.errors import UserError
+
+SENTINEL = "sentinel"
+
+
+class Runner(Protocol):
+    """One device that runs .tflite files. Context manager; `close` frees what it holds and may be called twice."""
+
+    @property
+    def device(self) -> Device:
+        """The same value for as long as the runner lives."""
+
+    @property
+    def settings(self) -> Settings:
+        """The same value for as long as the runner lives."""
+
+    def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
+        """Runs `model` warmups + invocations times without a break.
+
+        Raises VisitFailed when this model failed (the runner stays usable), DeviceLost or DeviceRefused when no model can
+        be measured now.
+        """
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and in which order.
+
+    Every model gets at least `min_invocations` over `rounds` visits; a visit is stretched to `min_visit_ms` where a model is
+    fast. Then models whose relative error is above the bound, or that are unstable, are visited in up to `extra_rounds`.
+    """
+
+    min_invocations: int = 24
+    warmups: int = 5
+    rounds: int = 6
+    extra_rounds: int = 6
+    max_relative_error: float = 0.01
+    min_visit_ms: float = 20.0
+    max_visit_invocations: int = 100
+    max_failures: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("min_invocations", "rounds", "max_visit_invocations", "max_failures"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} of the measuring schedule", expected="at least 1", received=str(getattr(self, name)),
+                                fix="Choose e.g. the default.")
+        if self.warmups < 0 or self.extra_rounds < 0:
+            raise UserError("warmups or extra_rounds of the measuring schedule", expected="at least 0",
+                            received=f"{self.warmups}, {self.extra_rounds}", fix="Choose e.g. the default.")
+
+    def invocations(self, known: Measurement | None) -> int:
+        """Timed invocations of the next visit to a model of which `known` is known."""
+        share = -(-self.min_invocations // self.rounds)
+        if known is None:
+            return share
+        return max(share, min(self.max_visit_invocations, int(self.min_visit_ms / known.median_ms)))
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one `measure` gave. failures: model name -> why it has no measurement."""
+
+    measurements: dict[str, Measurement]
+    failures: dict[str, str]
+    sentinel: Measurement | None
+
+    @property
+    def unstable(self) -> dict[str, tuple[str, ...]]:
+        """Model name -> what is wrong with its measurement, after all repeats."""
+        return {name: entry.problems for name, entry in self.measurements.items() if entry.problems}
+
+
+def model_facts(path: Path, *, dtype: str, input_shape: tuple[int, ...], rewrites: tuple[str, ...] = ()) -> ModelFacts:
+    """The facts of a .tflite file for its measurement."""
+    return ModelFacts(files.sha256_of(path), path.stat().st_size, dtype, tuple(input_shape), tuple(rewrites))
+
+
+def measure(models: Mapping[str, Path], runner: Runner, *, facts: Mapping[str, ModelFacts], sentinel: Path | None = None,
+            schedule: Schedule = Schedule(), journal: Path | None = None,
+            progress: Callable[[str], None] | None = None) -> Session:
+    """Measures every model.
+
+    models: name -> .tflite file. facts: name -> its facts. sentinel: a fixed model visited first in every round; its time
+    is written into the round's visits. journal: file that keeps every visit, so that a killed or disconnected session goes
+    on where it was; it is the caller's to delete. progress: called with one line a round.
+    Raises DeviceLost and DeviceRefused of the runner, with all visits so far in the journal.
+    """
+    known: dict[str, Measurement] = {}
+    failures: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    store = Journal(journal, runner.device, runner.settings)
+    for name, sha256, visit in store.visits:
+        if name == SENTINEL or (name in models and facts[name].sha256 == sha256):
+            _add(known, name, visit, runner, facts)
+    generator = random.Random(schedule.seed * 1_000_003 + len(store.visits))
+    for number in range(schedule.rounds + schedule.extra_rounds):
+        due = [name for name in models if failures.get(name, 0) < schedule.max_failures and _due(known.get(name), schedule)]
+        if not due:
+            break
+        generator.shuffle(due)
+        sentinel_ns = _visit_sentinel(sentinel, runner, schedule, known, store)
+        for name in due:
+            try:
+                visit = runner.visit(models[name], warmups=schedule.warmups, invocations=schedule.invocations(known.get(name)))
+            except VisitFailed as error:
+                failures[name] = failures.get(name, 0) + 1
+                reasons[name] = str(error)
+                continue
+            visit = replace(visit, sentinel_ns=sentinel_ns)
+            store.append(name, facts[name].sha256, visit)
+            _add(known, name, visit, runner, facts)
+        if progress:
+            progress(f"round {number + 1}: {len(due)} models measured" + (f", {len(reasons)} with failures" if reasons else ""))
+    lost = {name: reasons[name] for name in reasons if name not in known or failures[name] >= schedule.max_failures}
+    return Session({name: known[name] for name in models if name in known and name not in lost}, lost, known.get(SENTINEL))
+
+
+def _due(known: Measurement | None, schedule: Schedule) -> bool:
+    """Whether a model needs another visit: too few, or not yet certain, or unstable while repeats are left."""
+    if known is None or known.invocations < schedule.min_invocations or len(known.visits) < schedule.rounds:
+        return True
+    if len(known.visits) >= schedule.rounds + schedule.extra_rounds:
+        return False
+    return known.relative_error > schedule.max_relative_error or not known.stable
+
+
+def _visit_sentinel(sentinel: Path | None, runner: Runner, schedule: Schedule, known: dict[str, Measurement],
+                    store: Journal) -> float | None:
+    if sentinel is None:
+        return None
+    facts = ModelFacts(files.sha256_of(sentinel), sentinel.stat().st_size, "float32", ())
+    visit = runner.visit(sentinel, warmups=schedule.warmups, invocations=max(8, schedule.invocations(known.get(SENTINEL))))
+    store.append(SENTINEL, facts.sha256, visit)
+    _add(known, SENTINEL, visit, runner, {SENTINEL: facts})
+    return visit.median_ns
+
+
+def _add(known: dict[str, Measurement], name: str, visit: Visit, runner: Runner, facts: Mapping[str, ModelFacts]) -> None:
+    if name in known:
+        known[name] = replace(known[name], visits=(*known[name].visits, visit))
+    else:
+        about = facts[name] if name in facts else ModelFacts("", 0, "float32", ())
+        known[name] = Measurement(runner.device, runner.settings, about, (visit,))
