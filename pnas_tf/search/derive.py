@@ -1,0 +1,117 @@
+"""From path probabilities to an architecture: the most probable one, or the most probable one that fits a budget.
+
+The budgeted problem is a multiple-choice knapsack (one candidate a block, sum of log-probabilities, sum of latencies),
+solved exactly by HiGHS. Knows nothing of the supernet or of how the probabilities were learned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import scipy.optimize
+import scipy.sparse
+
+from pnas_tf.errors import UserError
+from pnas_tf.search.objectives import Quantity
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.search_space import SearchSpace
+
+# HiGHS accepts rows violated by 1e-6 and objectives 1e-6 from the best; the scales keep both far below what matters.
+_OBJECTIVE_SCALE = 1e3
+_MAX_CUTS = 1000
+
+
+def most_probable(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> Architecture:
+    """The most probable op of each choice block (section 3.3); the first of equals. probabilities: for each block [candidates]."""
+    return architecture_of(space, [int(np.argmax(p)) for p in _checked(space, probabilities)])
+
+
+def most_probable_within(space: SearchSpace, probabilities: Sequence[np.ndarray], *, quantity: Quantity, budget: float) -> Architecture:
+    """The architecture with the largest product of probabilities whose `quantity` is at most `budget`, in its unit.
+
+    Raises UserError when not even the fastest network fits, saying what that one takes.
+    """
+    log_probabilities = [np.log(np.maximum(p, np.finfo(np.float64).tiny)) for p in _checked(space, probabilities)]
+    best = [int(np.argmax(scores)) for scores in log_probabilities]
+    if quantity.of(best) <= budget:
+        return architecture_of(space, best)
+    least = _extreme(quantity, np.argmin)
+    if quantity.of(least) > budget:
+        raise UserError(f"no network of space '{space.name}' fits the budget of {quantity.name}",
+                        expected=f"at least {quantity.of(least):.4g} {quantity.unit}, which the fastest network takes",
+                        received=f"{budget:.4g} {quantity.unit}",
+                        fix="Raise the budget, or search a space with a smaller width or resolution.")
+    return architecture_of(space, _knapsack(log_probabilities, quantity, budget))
+
+
+def fastest(space: SearchSpace, quantity: Quantity) -> Architecture:
+    """The network of `space` with the least of `quantity`: the least candidate of each block."""
+    return architecture_of(space, _extreme(quantity, np.argmin))
+
+
+def slowest(space: SearchSpace, quantity: Quantity) -> Architecture:
+    """The network of `space` with the most of `quantity`."""
+    return architecture_of(space, _extreme(quantity, np.argmax))
+
+
+def quantity_range(quantity: Quantity) -> tuple[float, float]:
+    """(least, most) that any network takes, in the quantity's unit."""
+    return quantity.of(_extreme(quantity, np.argmin)), quantity.of(_extreme(quantity, np.argmax))
+
+
+def architecture_of(space: SearchSpace, path: Sequence[int]) -> Architecture:
+    """The architecture that holds candidate path[b] in choice block b."""
+    return Architecture(space, tuple(choice.candidates[index] for choice, index in zip(space.choice_blocks, path, strict=True)))
+
+
+def path_of(architecture: Architecture) -> tuple[int, ...]:
+    """The inverse of `architecture_of`."""
+    return tuple(choice.candidates.index(op) for choice, op in zip(architecture.space.choice_blocks, architecture.ops, strict=True))
+
+
+def log_probability(architecture: Architecture, probabilities: Sequence[np.ndarray]) -> float:
+    """Sum over the blocks of ln p of the op that stands there; -inf where one has probability 0."""
+    with np.errstate(divide="ignore"):
+        return math.fsum(float(np.log(p[index])) for p, index in zip(probabilities, path_of(architecture), strict=True))
+
+
+def _extreme(quantity: Quantity, argument: Callable[[np.ndarray], np.integer]) -> list[int]:
+    return [int(argument(choice)) for choice in quantity.choices]
+
+
+def _knapsack(scores: Sequence[np.ndarray], quantity: Quantity, budget: float) -> list[int]:
+    """One index a block with the largest sum of scores and quantity.of(...) <= budget. A solution is known to exist."""
+    sizes = [len(block) for block in scores]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    one_each = scipy.sparse.block_diag([np.ones((1, size)) for size in sizes], format="csr")
+    room = (budget - quantity.intercept) / quantity.slope - quantity.fixed
+    # In units of the mean candidate, so that the solver's absolute tolerance means the same for ms and for MACs.
+    unit = float(np.mean(np.abs(np.concatenate(quantity.choices)))) or 1.0
+    constraints = [scipy.optimize.LinearConstraint(one_each, 1, 1),
+                   scipy.optimize.LinearConstraint(np.concatenate(quantity.choices)[None] / unit, -np.inf, room / unit)]
+    for _ in range(_MAX_CUTS):
+        found = scipy.optimize.milp(-_OBJECTIVE_SCALE * np.concatenate(scores), integrality=np.ones(starts[-1]), bounds=(0, 1),
+                                    constraints=constraints, options={"mip_rel_gap": 0.0})
+        if found.x is None:
+            raise RuntimeError(f"HiGHS: {found.message}")
+        path = [int(np.argmax(found.x[start:stop])) for start, stop in pairwise(starts)]
+        if quantity.of(path) <= budget:
+            return path
+        # Within the solver's tolerance and yet over the budget: forbid exactly this network and solve again.
+        row = np.zeros((1, starts[-1]))
+        row[0, starts[:-1] + np.array(path)] = 1.0
+        constraints.append(scipy.optimize.LinearConstraint(row, -np.inf, len(path) - 1))
+    raise RuntimeError(f"more than {_MAX_CUTS} networks lie within the solver's tolerance of {budget} {quantity.unit}")
+
+
+def _checked(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:
+    expected = [len(choice.candidates) for choice in space.choice_blocks]
+    arrays = [np.asarray(p, np.float64) for p in probabilities]
+    if [p.shape for p in arrays] != [(size,) for size in expected] or not all(np.isfinite(p).all() and (p >= 0).all() for p in arrays):
+        raise UserError(f"path probabilities do not suit space '{space.name}'",
+                        expected=f"for each block as many numbers from 0 to 1 as candidates: {expected}",
+                        received=str([p.shape for p in arrays])[:300], fix="Use the search of this space.")
+    return arrays

@@ -1,0 +1,137 @@
+"""Derivation against brute force over every network of small spaces."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from pnas_tf.errors import UserError
+from pnas_tf.search.derive import (
+    architecture_of,
+    fastest,
+    log_probability,
+    most_probable,
+    most_probable_within,
+    path_of,
+    quantity_range,
+    slowest,
+)
+from pnas_tf.search.objectives import Quantity, macs_quantity
+from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.space.search_space import SearchSpace, Stage, proxyless
+
+SPACE = SearchSpace("small", 16, 4, 8, 8, (Stage(8, 2, 1), Stage(16, 3, 2)), 16, (MBConv(3, 3), MBConv(5, 3), MBConv(7, 6)))
+
+
+def random_problem(seed: int, *, sharpness: float = 1.0, grid: float | None = None):
+    """Path probabilities and a calibrated latency for SPACE; grid rounds the latencies, so that many networks tie."""
+    generator = np.random.default_rng(seed)
+    sizes = [len(choice.candidates) for choice in SPACE.choice_blocks]
+    probabilities = [np.exp(sharpness * generator.normal(size=size)) for size in sizes]
+    choices = [generator.uniform(0.01, 1, size) for size in sizes]
+    if grid:
+        choices = [np.ceil(choice / grid) * grid for choice in choices]
+    for choice, block in zip(choices, SPACE.choice_blocks):
+        if Zero() in block.candidates:
+            choice[block.candidates.index(Zero())] = 0.0
+    return [p / p.sum() for p in probabilities], Quantity("latency", "ms", 0.3, tuple(choices), 1.05, 0.02)
+
+
+def every_path():
+    return itertools.product(*(range(len(choice.candidates)) for choice in SPACE.choice_blocks))
+
+
+def brute_force(probabilities, quantity, budget) -> float | None:
+    """The largest log-probability of any network within the budget."""
+    fitting = [path for path in every_path() if quantity.of(path) <= budget]
+    return max((log_probability(architecture_of(SPACE, path), probabilities) for path in fitting), default=None)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_budgeted_derivation_equals_brute_force(seed):
+    probabilities, quantity = random_problem(seed, sharpness=(0.001, 0.3, 1.0, 6.0)[seed % 4], grid=(None, 0.25)[seed % 2])
+    low, high = quantity_range(quantity)
+    # Random budgets, and those that some network meets exactly: there a tolerance would let the wrong one through.
+    generator = np.random.default_rng(seed)
+    exact = [quantity.of(path) for path in itertools.islice(every_path(), 3, None, 97)]
+    for budget in [*generator.uniform(low, high, 4), *exact, *(value * (1 - 1e-9) for value in exact), low, high]:
+        best = brute_force(probabilities, quantity, budget)
+        if best is None:
+            with pytest.raises(UserError):
+                most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget)
+            continue
+        derived = most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget)
+        assert quantity.of(path_of(derived)) <= budget
+        assert log_probability(derived, probabilities) == pytest.approx(best, abs=1e-8)
+
+
+def test_a_generous_budget_changes_nothing():
+    probabilities, quantity = random_problem(3)
+    assert most_probable_within(SPACE, probabilities, quantity=quantity, budget=1e9) == most_probable(SPACE, probabilities)
+
+
+def test_probability_falls_as_the_budget_tightens():
+    probabilities, quantity = random_problem(4)
+    low, high = quantity_range(quantity)
+    scores = [log_probability(most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget), probabilities)
+              for budget in np.linspace(low, high, 15)]
+    assert scores == sorted(scores)
+
+
+def test_most_probable_is_the_argmax_of_each_block():
+    probabilities, _ = random_problem(5)
+    best = max(every_path(), key=lambda path: log_probability(architecture_of(SPACE, path), probabilities))
+    assert path_of(most_probable(SPACE, probabilities)) == best
+
+
+def test_budget_below_the_fastest_says_what_the_fastest_takes():
+    probabilities, quantity = random_problem(6)
+    least = min(quantity.of(path) for path in every_path())
+    with pytest.raises(UserError, match="fits the budget") as caught:
+        most_probable_within(SPACE, probabilities, quantity=quantity, budget=least * 0.99)
+    assert f"{least:.4g} ms" in caught.value.expected
+    at_least = most_probable_within(SPACE, probabilities, quantity=quantity, budget=least)
+    assert quantity.of(path_of(at_least)) == least
+
+
+def test_fastest_and_slowest_are_the_ends_of_the_space():
+    for seed in range(5):
+        _, quantity = random_problem(seed)
+        every = [quantity.of(path) for path in every_path()]
+        ends = quantity.of(path_of(fastest(SPACE, quantity))), quantity.of(path_of(slowest(SPACE, quantity)))
+        assert ends == quantity_range(quantity) == (min(every), max(every))
+
+
+def test_ops_without_probability_are_taken_only_when_nothing_else_fits():
+    probabilities, quantity = random_problem(7)
+    quick = path_of(fastest(SPACE, quantity))
+    for p, index in zip(probabilities, quick):
+        p[index] = 0.0
+    derived = most_probable_within(SPACE, probabilities, quantity=quantity, budget=quantity.of(quick) + 1e-6)
+    assert path_of(derived) == quick and log_probability(derived, probabilities) == -np.inf
+
+
+def test_the_imagenet_space_is_solved_and_macs_are_a_budget_too():
+    space = proxyless()
+    generator = np.random.default_rng(8)
+    probabilities = [generator.dirichlet(np.ones(len(choice.candidates))) for choice in space.choice_blocks]
+    macs = macs_quantity(space)
+    budget = float(np.mean(quantity_range(macs))) * 0.6
+    derived = most_probable_within(space, probabilities, quantity=macs, budget=budget)
+    assert derived.macs <= budget
+    # Upper bound by Lagrangian relaxation, an independent argument: for any multiplier m >= 0 the best score is at most
+    # sum_b max_i (ln p_i - m F_i) + m * budget. The gap is at most that of one block's swap.
+    score = log_probability(derived, probabilities)
+    room = budget - macs.fixed
+    bound = min(sum(np.max(np.log(p) - m * choice) for p, choice in zip(probabilities, macs.choices)) + m * room
+                for m in np.linspace(0, 2e-6, 4000))
+    assert score <= bound + 1e-9 and bound - score < 0.5
+
+
+@pytest.mark.parametrize("spoil", [lambda p: p[:-1], lambda p: [*p[:-1], p[-1][:2]], lambda p: [-p[0], *p[1:]],
+                                   lambda p: [p[0] * np.nan, *p[1:]]], ids=["block", "candidate", "sign", "nan"])
+def test_unsuitable_probabilities_are_refused(spoil):
+    probabilities, quantity = random_problem(9)
+    for derive in (lambda p: most_probable(SPACE, p), lambda p: most_probable_within(SPACE, p, quantity=quantity, budget=9.0)):
+        with pytest.raises(UserError, match="path probabilities"):
+            derive(spoil(probabilities))
