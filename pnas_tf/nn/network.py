@@ -13,13 +13,15 @@ from pnas_tf.space.geometry import Block
 
 
 def build_network(architecture: Architecture, *, dropout: float = 0.0, normalisation: Normalisation = Normalisation(),
-                  batch_size: int | None = None) -> keras.Model:
+                  batch_size: int | None = None, input_shape: tuple[int | None, int | None, int] | None = None) -> keras.Model:
     """The network of `architecture`: images [batch, resolution, resolution, channels] to logits [batch, classes].
 
-    dropout: rate before the classifier. batch_size None leaves the batch open.
+    dropout: rate before the classifier. batch_size None leaves the batch open. input_shape: another (height, width, channels) than
+    the architecture's; sizes may be None.
     """
     space = architecture.space
-    images = keras.Input((space.resolution, space.resolution, space.channels), batch_size=batch_size, name="image")
+    shape = input_shape or (space.resolution, space.resolution, space.channels)
+    images = keras.Input(shape, batch_size=batch_size, name="image")
     x = images
     for block in architecture.blocks:
         x = apply_block(x, block, normalisation=normalisation, dropout=dropout)
