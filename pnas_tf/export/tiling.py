@@ -1,0 +1,78 @@
+"""Cutting a large convolution kernel into the fewest rectangles that XNNPACK has a depthwise kernel for. Arithmetic only.
+
+XNNPACK's depthwise kernels are written for at most 25 taps; a kernel of more falls back to a path 15 to 30 times slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+MAX_TAPS = 25
+KERNEL_TAPS = (9, 25)  # a piece is computed by the smallest of these that holds its taps
+LARGEST_PINWHEEL = 12  # sides up to which the one arrangement without a through cut is tried: it saves a piece at 11
+
+
+class Rectangle(NamedTuple):
+    """Rows top to bottom and columns left to right of a kernel, the ends not included."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def taps(self) -> int:
+        """Its area."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+
+def tile(height: int, width: int) -> tuple[Rectangle, ...]:
+    """The fewest rectangles of at most MAX_TAPS taps that cover height x width taps once each, least padded taps among them.
+
+    The fewest of all for sides up to 12; above, the fewest that through cuts can make.
+    """
+    return tuple(Rectangle(*sides) for sides in _best(height, width)[2])
+
+
+Sides = tuple[int, int, int, int]
+Cover = tuple[int, int, tuple[Sides, ...]]  # (pieces, taps with padding, rectangles); fewer is better, in this order
+
+
+@lru_cache(maxsize=None)
+def _best(height: int, width: int) -> Cover:
+    taps = height * width
+    if taps <= MAX_TAPS:
+        return 1, min(size for size in KERNEL_TAPS if size >= taps), ((0, height, 0, width),)
+    # min takes the first of equals: cuts between rows, since cropping rows copies whole runs of memory.
+    return min((*_through_cuts(height, width), *_pinwheels(height, width)), key=lambda cover: cover[:2])
+
+
+def _through_cuts(height: int, width: int) -> Iterator[Cover]:
+    for cut in range(1, height):
+        yield _joined(((0, 0, cut, width), (cut, 0, height - cut, width)))
+    for cut in range(1, width):
+        yield _joined(((0, 0, height, cut), (0, cut, height, width - cut)))
+
+
+def _pinwheels(height: int, width: int) -> Iterator[Cover]:
+    """Four rectangles around a fifth, none of whose sides runs through."""
+    if max(height, width) > LARGEST_PINWHEEL:
+        return
+    for upper in range(1, height - 1):  # rows of the top left rectangle
+        for lower in range(upper + 1, height):  # first row of the bottom right one
+            for left in range(1, width - 1):  # columns of the bottom left one
+                for right in range(left + 1, width):  # columns of the top left one
+                    yield _joined(((0, 0, upper, right), (0, right, lower, width - right), (lower, left, height - lower, width - left),
+                                   (upper, 0, height - upper, left), (upper, left, lower - upper, right - left)))
+
+
+def _joined(parts: tuple[Sides, ...]) -> Cover:
+    """The covers of the parts (top, left, height, width), moved to their places."""
+    pieces, padded, rectangles = 0, 0, []
+    for top, left, height, width in parts:
+        count, taps, inner = _best(height, width)
+        pieces, padded = pieces + count, padded + taps
+        rectangles += [(top + a, top + b, left + c, left + d) for a, b, c, d in inner]
+    return pieces, padded, tuple(rectangles)
