@@ -6,7 +6,7 @@ XNNPACK's depthwise kernels are written for at most 25 taps; a kernel of more fa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 MAX_TAPS = 25
@@ -40,7 +40,7 @@ Sides = tuple[int, int, int, int]
 Cover = tuple[int, int, tuple[Sides, ...]]  # (pieces, taps with padding, rectangles); fewer is better, in this order
 
 
-@lru_cache(maxsize=None)
+@cache
 def _best(height: int, width: int) -> Cover:
     taps = height * width
     if taps <= MAX_TAPS:
