@@ -22,6 +22,7 @@ from pnas_tf.space.search_space import SearchSpace
 # HiGHS accepts rows violated by 1e-6 and objectives 1e-6 from the best; the scales keep both far below what matters.
 _OBJECTIVE_SCALE = 1e3
 _MAX_CUTS = 1000
+_INFEASIBLE = 2  # scipy's status
 
 
 def most_probable(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> Architecture:
@@ -29,22 +30,26 @@ def most_probable(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> Ar
     return architecture_of(space, [int(np.argmax(p)) for p in _checked(space, probabilities)])
 
 
-def most_probable_within(space: SearchSpace, probabilities: Sequence[np.ndarray], *, quantity: Quantity, budget: float) -> Architecture:
+def most_probable_within(space: SearchSpace, probabilities: Sequence[np.ndarray], *, quantity: Quantity, budget: float,
+                         at_least: float = -math.inf) -> Architecture:
     """The architecture with the largest product of probabilities whose `quantity` is at most `budget`, in its unit.
 
-    Raises UserError when not even the fastest network fits, saying what that one takes.
+    at_least: networks with less are passed over too, for a search that shall use its budget.
+    Raises UserError when no network lies there, saying what the fastest and the slowest take.
     """
-    log_probabilities = [np.log(np.maximum(p, np.finfo(np.float64).tiny)) for p in _checked(space, probabilities)]
-    best = [int(np.argmax(scores)) for scores in log_probabilities]
-    if quantity.of(best) <= budget:
+    scores = [np.log(np.maximum(p, np.finfo(np.float64).tiny)) for p in _checked(space, probabilities)]
+    best = [int(np.argmax(block)) for block in scores]
+    if at_least <= quantity.of(best) <= budget:
         return architecture_of(space, best)
-    least = _extreme(quantity, np.argmin)
-    if quantity.of(least) > budget:
+    least, most = quantity_range(quantity)
+    path = _knapsack(scores, quantity, at_least, budget) if at_least <= budget and least <= budget and most >= at_least else None
+    if path is None:
+        wanted = f"{budget:.4g} {quantity.unit}" if at_least == -math.inf else f"from {at_least:.4g} to {budget:.4g} {quantity.unit}"
         raise UserError(f"no network of space '{space.name}' fits the budget of {quantity.name}",
-                        expected=f"at least {quantity.of(least):.4g} {quantity.unit}, which the fastest network takes",
-                        received=f"{budget:.4g} {quantity.unit}",
-                        fix="Raise the budget, or search a space with a smaller width or resolution.")
-    return architecture_of(space, _knapsack(log_probabilities, quantity, budget))
+                        expected=f"a budget from {least:.4g} {quantity.unit}, which the fastest network takes, "
+                                 f"to {most:.4g} {quantity.unit}, the slowest",
+                        received=wanted, fix="Change the budget, or search a space with another width or resolution.")
+    return architecture_of(space, path)
 
 
 def fastest(space: SearchSpace, quantity: Quantity) -> Architecture:
@@ -82,25 +87,27 @@ def _extreme(quantity: Quantity, argument: Callable[[np.ndarray], np.integer]) -
     return [int(argument(choice)) for choice in quantity.choices]
 
 
-def _knapsack(scores: Sequence[np.ndarray], quantity: Quantity, budget: float) -> list[int]:
-    """One index a block with the largest sum of scores and quantity.of(...) <= budget. A solution is known to exist."""
+def _knapsack(scores: Sequence[np.ndarray], quantity: Quantity, at_least: float, budget: float) -> list[int] | None:
+    """One index a block with the largest sum of scores and at_least <= quantity.of(...) <= budget; None when there is none."""
     sizes = [len(block) for block in scores]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     one_each = scipy.sparse.block_diag([np.ones((1, size)) for size in sizes], format="csr")
-    room = (budget - quantity.intercept) / quantity.slope - quantity.fixed
     # In units of the mean candidate, so that the solver's absolute tolerance means the same for ms and for MACs.
     unit = float(np.mean(np.abs(np.concatenate(quantity.choices)))) or 1.0
+    low, high = (((bound - quantity.intercept) / quantity.slope - quantity.fixed) / unit for bound in (at_least, budget))
     constraints = [scipy.optimize.LinearConstraint(one_each, 1, 1),
-                   scipy.optimize.LinearConstraint(np.concatenate(quantity.choices)[None] / unit, -np.inf, room / unit)]
+                   scipy.optimize.LinearConstraint(np.concatenate(quantity.choices)[None] / unit, low, high)]
     for _ in range(_MAX_CUTS):
         found = scipy.optimize.milp(-_OBJECTIVE_SCALE * np.concatenate(scores), integrality=np.ones(starts[-1]), bounds=(0, 1),
                                     constraints=constraints, options={"mip_rel_gap": 0.0})
+        if found.status == _INFEASIBLE:
+            return None
         if found.x is None:
             raise RuntimeError(f"HiGHS: {found.message}")
         path = [int(np.argmax(found.x[start:stop])) for start, stop in pairwise(starts)]
-        if quantity.of(path) <= budget:
+        if at_least <= quantity.of(path) <= budget:
             return path
-        # Within the solver's tolerance and yet over the budget: forbid exactly this network and solve again.
+        # Within the solver's tolerance and yet outside the bounds: forbid exactly this network and solve again.
         row = np.zeros((1, starts[-1]))
         row[0, starts[:-1] + np.array(path)] = 1.0
         constraints.append(scipy.optimize.LinearConstraint(row, -np.inf, len(path) - 1))

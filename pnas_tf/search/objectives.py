@@ -20,7 +20,7 @@ from pnas_tf.space.geometry import Block, candidate_block, fixed_blocks
 from pnas_tf.space.ops import Zero
 from pnas_tf.space.search_space import SearchSpace
 
-REGULARIZERS = ("multiplicative_log", "additive_linear", "hinge")
+REGULARISERS = ("multiplicative_log", "additive_linear", "hinge", "none")
 COMBINATIONS = ("sum", "worst")
 
 
@@ -124,8 +124,8 @@ class Target:
 
 
 @dataclass(frozen=True)
-class RegularizedObjective:
-    """Cross-entropy CE with one regulariser over the targets; with no target, CE itself.
+class RegularisedObjective:
+    """Cross-entropy CE with one regulariser over the targets; with none, or without targets, CE itself.
 
     multiplicative_log: weight * CE * (log E / log T) ** exponent   (published: weight 0.2, exponent 0.3)
     additive_linear:    CE + slope * (E - T) / T                    (published: slope 0.1); rewards being below the target
@@ -136,14 +136,14 @@ class RegularizedObjective:
     """
 
     targets: tuple[Target, ...]
-    regularizer: str
+    regulariser: str
     weight: float
     exponent: float
     slope: float
     combination: str
 
     def __post_init__(self) -> None:
-        for what, allowed, value in (("regularizer", REGULARIZERS, self.regularizer), ("combination", COMBINATIONS, self.combination)):
+        for what, allowed, value in (("regulariser", REGULARISERS, self.regulariser), ("combination", COMBINATIONS, self.combination)):
             if value not in allowed:
                 raise UserError(f"unknown {what}", expected=f"one of {allowed}", received=repr(value), fix="Choose one of these.")
 
@@ -166,20 +166,20 @@ class RegularizedObjective:
 
     def _derive(self, cross_entropy: float, expected: Sequence[float]) -> tuple[float, float, list[float]]:
         """(value, d value / d CE, d value / dE for each target)."""
-        if not self.targets:
-            return cross_entropy, 1.0, []
+        if self.regulariser == "none" or not self.targets:
+            return cross_entropy, 1.0, [0.0] * len(self.targets)
         pairs = list(zip(expected, self.targets, strict=True))
-        if self.regularizer == "multiplicative_log":
+        if self.regulariser == "multiplicative_log":
             factors, log_slopes = zip(*(_log_factor(e, target, self.exponent) for e, target in pairs))
             active = _active(factors, self.combination)
             factor = self.weight * math.prod(factors[index] for index in active)
             slopes = [cross_entropy * factor * log_slopes[index] if index in active else 0.0 for index in range(len(pairs))]
             return cross_entropy * factor, factor, slopes
         terms = [(e - target.value) / target.value for e, target in pairs]
-        if self.regularizer == "hinge":
+        if self.regulariser == "hinge":
             terms = [max(0.0, term) for term in terms]
         active = _active(terms, self.combination)
-        flat = [self.regularizer == "hinge" and term <= 0.0 for term in terms]
+        flat = [self.regulariser == "hinge" and term <= 0.0 for term in terms]
         slopes = [self.slope / target.value if index in active and not flat[index] else 0.0 for index, (_, target) in enumerate(pairs)]
         return cross_entropy + self.slope * math.fsum(terms[index] for index in active), 1.0, slopes
 

@@ -41,9 +41,9 @@ def every_path():
     return itertools.product(*(range(len(choice.candidates)) for choice in SPACE.choice_blocks))
 
 
-def brute_force(probabilities, quantity, budget) -> float | None:
-    """The largest log-probability of any network within the budget."""
-    fitting = [path for path in every_path() if quantity.of(path) <= budget]
+def brute_force(probabilities, quantity, budget, at_least=-np.inf) -> float | None:
+    """The largest log-probability of any network within the bounds."""
+    fitting = [path for path in every_path() if at_least <= quantity.of(path) <= budget]
     return max((log_probability(architecture_of(SPACE, path), probabilities) for path in fitting), default=None)
 
 
@@ -63,6 +63,25 @@ def test_budgeted_derivation_equals_brute_force(seed):
         derived = most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget)
         assert quantity.of(path_of(derived)) <= budget
         assert log_probability(derived, probabilities) == pytest.approx(best, abs=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_budget_that_must_be_used_equals_brute_force(seed):
+    probabilities, quantity = random_problem(seed, grid=(None, 0.25)[seed % 2])
+    low, high = quantity_range(quantity)
+    refused = 0
+    for budget in np.linspace(low, high, 7):
+        for at_least in (budget, 0.9999 * budget, 0.95 * budget, budget + 0.1):
+            best = brute_force(probabilities, quantity, budget, at_least)
+            if best is None:
+                refused += 1
+                with pytest.raises(UserError, match="fits the budget"):
+                    most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget, at_least=at_least)
+                continue
+            derived = most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget, at_least=at_least)
+            assert at_least <= quantity.of(path_of(derived)) <= budget
+            assert log_probability(derived, probabilities) == pytest.approx(best, abs=1e-8)
+    assert 7 <= refused < 28
 
 
 def test_a_generous_budget_changes_nothing():

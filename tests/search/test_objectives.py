@@ -9,7 +9,7 @@ import tensorflow as tf
 from pnas_tf.errors import UserError
 from pnas_tf.search.objectives import (
     Quantity,
-    RegularizedObjective,
+    RegularisedObjective,
     Target,
     latency_quantity,
     macs_quantity,
@@ -49,8 +49,8 @@ def softmaxes(seed: int = 0) -> list[np.ndarray]:
     return [np.exp(a) / np.exp(a).sum() for a in (generator.normal(size=size) for size in SIZES)]
 
 
-def objective(regularizer: str, targets, combination: str = "sum") -> RegularizedObjective:
-    return RegularizedObjective(tuple(targets), regularizer, weight=0.2, exponent=0.3, slope=0.1, combination=combination)
+def objective(regulariser: str, targets, combination: str = "sum") -> RegularisedObjective:
+    return RegularisedObjective(tuple(targets), regulariser, weight=0.2, exponent=0.3, slope=0.1, combination=combination)
 
 
 def test_one_hot_probabilities_give_the_sum_exactly():
@@ -143,15 +143,15 @@ def test_small_latencies_are_pulled_as_a_power_of_their_ratio():
 
 
 @pytest.mark.parametrize("combination", ["sum", "worst"])
-@pytest.mark.parametrize("regularizer", ["multiplicative_log", "additive_linear", "hinge"])
+@pytest.mark.parametrize("regulariser", ["multiplicative_log", "additive_linear", "hinge"])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 20.0])
 @pytest.mark.parametrize("devices", [1, 2, 3])
-def test_partials_are_the_numeric_derivatives(regularizer, combination, scale, devices):
+def test_partials_are_the_numeric_derivatives(regulariser, combination, scale, devices):
     probabilities, cross_entropy, step = softmaxes(), 1.3, 1e-6
     quantities = [quantity(seed, scale=scale, intercept=0.2 * scale) for seed in range(devices)]
     # One device above its target, the others below or far above.
     targets = [Target(q, q.expected(probabilities) * factor) for q, factor in zip(quantities, (0.7, 1.6, 0.4))]
-    goal = objective(regularizer, targets, combination)
+    goal = objective(regulariser, targets, combination)
     value, by_cross_entropy, by_probability = goal.partials(cross_entropy, probabilities)
     assert value == pytest.approx(goal.value(cross_entropy, goal.expected(probabilities)), rel=1e-14)
     ends = [goal.partials(cross_entropy + sign * step, probabilities)[0] for sign in (1, -1)]
@@ -195,9 +195,9 @@ def test_several_devices():
 
 def test_one_device_twice_is_worst_of_itself():
     target = Target(quantity(), 10.0)
-    for regularizer in ("multiplicative_log", "additive_linear", "hinge"):
-        alone = objective(regularizer, [target]).partials(1.1, softmaxes())
-        twice = objective(regularizer, [target, target], "worst").partials(1.1, softmaxes())
+    for regulariser in ("multiplicative_log", "additive_linear", "hinge"):
+        alone = objective(regulariser, [target]).partials(1.1, softmaxes())
+        twice = objective(regulariser, [target, target], "worst").partials(1.1, softmaxes())
         assert alone[:2] == twice[:2]
         for left, right in zip(alone[2], twice[2]):
             np.testing.assert_array_equal(left, right)
@@ -205,6 +205,8 @@ def test_one_device_twice_is_worst_of_itself():
 
 def test_no_target_is_plain_cross_entropy():
     value, by_cross_entropy, by_probability = objective("multiplicative_log", []).partials(1.4, softmaxes())
+    assert (value, by_cross_entropy) == (1.4, 1.0) and not np.concatenate(by_probability).any()
+    value, by_cross_entropy, by_probability = objective("none", [Target(quantity(), 3.0)]).partials(1.4, softmaxes())
     assert (value, by_cross_entropy) == (1.4, 1.0) and not np.concatenate(by_probability).any()
 
 
@@ -221,7 +223,7 @@ def test_refusals():
     for bad in (dict(slope=0.0), dict(slope=-1.0), dict(intercept=float("nan")), dict(fixed=float("inf"))):
         with pytest.raises(UserError, match="latency cannot be an objective"):
             quantity(**bad)
-    with pytest.raises(UserError, match="unknown regularizer"):
+    with pytest.raises(UserError, match="unknown regulariser"):
         objective("mul#log", [])
     with pytest.raises(UserError, match="unknown combination"):
         objective("hinge", [], "mean")
