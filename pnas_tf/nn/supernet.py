@@ -83,8 +83,8 @@ class Supernet(keras.Model):
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Unique name -> variable: weights, moving statistics and alpha of everything."""
-        named = {variable.name: variable for block in self.all_blocks() for variable in block.ordered}
-        return named | {alpha.name: alpha for alpha in self.alphas}
+        variables = [variable for block in self.all_blocks() for variable in block.ordered] + self.alphas
+        return {variable.name.removesuffix(":0"): variable for variable in variables}
 
     def inherit(self, network: keras.Model, path: Path) -> None:
         """Copies the weights and moving statistics of `path` into the plain `network` of the same architecture."""

@@ -41,7 +41,7 @@ class AlphaAdam:
     def state(self) -> dict[str, np.ndarray]:
         """Everything that a continued search must restore, by name."""
         parts = {"first": self.first, "second": self.second, "steps": self.steps}
-        return {f"{name}/{block}": values for name, part in parts.items() for block, values in enumerate(part)}
+        return {f"{name}/{block}": values.copy() for name, part in parts.items() for block, values in enumerate(part)}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """The inverse of `state`."""

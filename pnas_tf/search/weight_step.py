@@ -27,9 +27,10 @@ class Momentum:
 
     def slot(self, variable: tf.Variable) -> tf.Variable:
         """The variable's momentum, zeros until its first step."""
-        if variable.name not in self.slots:
-            self.slots[variable.name] = tf.Variable(tf.zeros_like(variable), trainable=False, name=f"{variable.name}/momentum")
-        return self.slots[variable.name]
+        name = variable.name.removesuffix(":0")
+        if name not in self.slots:
+            self.slots[name] = tf.Variable(tf.zeros_like(variable), trainable=False, name=f"{name}/momentum")
+        return self.slots[name]
 
     def apply(self, variables: Sequence[tf.Variable], gradients: Sequence[tf.Tensor], *, learning_rate: float) -> None:
         """Moves `variables` in place."""

@@ -1,0 +1,102 @@
+"""The supernet against plain Keras networks: same logits, same gradients, same step; unsampled variables untouched."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from pnas_tf.nn.functional import Arithmetic, Mode
+from pnas_tf.nn.network import build_network, weight_decay_variables
+from pnas_tf.nn.supernet import Supernet
+from pnas_tf.search.weight_step import Momentum, weight_step
+from pnas_tf.space.ops import MBConv
+from pnas_tf.space.search_space import SearchSpace, Stage
+
+DECAY = 0.01
+
+
+def small_space(candidates, padding="same", skips=True):
+    return SearchSpace("small", 9, 3, stem_width=4, first_width=4, stages=(Stage(4, 2, 1), Stage(8, 2, 2)), head_width=8,
+                       candidates=candidates, padding=padding, skips=skips)
+
+
+@pytest.fixture
+def batch():
+    generator = np.random.default_rng(0)
+    return tf.constant(generator.standard_normal((5, 9, 9, 3)), tf.float32), tf.constant(generator.integers(0, 3, 5), tf.int32)
+
+
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+@pytest.mark.parametrize("op", [MBConv(5, 3), MBConv(3, 2, squeeze_excite=True, activation="hswish")], ids=lambda op: op.key)
+def test_one_candidate_supernet_is_the_plain_network(batch, padding, op):
+    images, labels = batch
+    supernet = Supernet(small_space((op,), padding, skips=False), arithmetic=Arithmetic(weight_decay=DECAY))
+    path = (0,) * 4
+    network = build_network(supernet.architecture_of(path))
+    supernet.inherit(network, path)
+    np.testing.assert_allclose(supernet.call(images, path=path), network(images), atol=1e-5)
+    np.testing.assert_allclose(supernet.call(images, path=path, mode=Mode.ARCHITECTURE), network(images, training=True), atol=1e-5)
+    supernet.inherit(network, path)  # the call in training mode moved Keras' statistics; ours must not have moved
+
+    # Two steps, so that momentum counts. PyTorch's and Keras' Nesterov agree while the rate is constant.
+    optimizer = Momentum(momentum=0.9, nesterov=True)
+    reference = keras.optimizers.legacy.SGD(0.1, momentum=0.9, nesterov=True)
+    decayed = {variable.ref() for variable in weight_decay_variables(network)}
+    for _ in range(2):
+        loss, _ = weight_step(supernet, path, images, labels, optimizer=optimizer, learning_rate=0.1, label_smoothing=0.1)
+        with tf.GradientTape() as tape:
+            value = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)(
+                tf.one_hot(labels, 3), network(images, training=True))
+        gradients = tape.gradient(value, network.trainable_variables)
+        gradients = [gradient + DECAY * variable if variable.ref() in decayed else gradient
+                     for gradient, variable in zip(gradients, network.trainable_variables)]
+        reference.apply_gradients(zip(gradients, network.trainable_variables))
+        assert loss == pytest.approx(float(value), rel=1e-5)
+    copied = build_network(supernet.architecture_of(path))
+    supernet.inherit(copied, path)
+    for ours, theirs in zip(copied.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):
+    supernet = Supernet(small_space((MBConv(3, 2), MBConv(5, 2))), arithmetic=Arithmetic(weight_decay=DECAY))
+    optimizer = Momentum(momentum=0.9, nesterov=True)
+    for path in ((0, 0, 0, 0), (1, 1, 1, 1)):  # every candidate has momentum now
+        weight_step(supernet, path, *batch, optimizer=optimizer, learning_rate=0.1, label_smoothing=0.0)
+    path = (0, 2, 1, 0)  # 2 is Zero
+    on_path = {variable.name.removesuffix(":0") for block in supernet.blocks_on(path) for variable in block.ordered}
+    before = {name: variable.numpy() for name, variable in supernet.named_variables().items()}
+    momenta = {name: slot.numpy() for name, slot in optimizer.slots.items()}
+    weight_step(supernet, path, *batch, optimizer=optimizer, learning_rate=0.1, label_smoothing=0.0)
+    for name, variable in supernet.named_variables().items():
+        changed = not np.array_equal(variable.numpy(), before[name])
+        assert changed == (name in on_path), name
+    for name, slot in optimizer.slots.items():
+        assert (not np.array_equal(slot.numpy(), momenta[name])) == (name in on_path), name
+
+
+def test_blocks_of_one_shape_share_one_trace(batch):
+    from pnas_tf.nn.functional import block_function
+
+    supernet = Supernet(SearchSpace("alike", 9, 3, stem_width=4, first_width=4, stages=(Stage(4, 6, 1),), head_width=8,
+                                    candidates=(MBConv(7, 2),)))
+    supernet.call(batch[0], path=(0,) * 6, mode=Mode.WEIGHTS)
+    compiled = block_function(supernet.mixed_ops[0].blocks[0], Mode.WEIGHTS, supernet.arithmetic)
+    assert compiled is block_function(supernet.mixed_ops[5].blocks[0], Mode.WEIGHTS, supernet.arithmetic)
+    assert compiled.experimental_get_tracing_count() == 1
+
+
+def test_path_and_architecture_are_inverse():
+    supernet = Supernet(small_space((MBConv(3, 2), MBConv(5, 2))))
+    path = (0, 2, 1, 2)
+    assert supernet.path_of(supernet.architecture_of(path)) == path
+    names = supernet.named_variables()
+    assert len(names) == sum(len(block.ordered) for block in supernet.all_blocks()) + 4
+
+
+def test_initial_weights_depend_on_seed_and_place_alone():
+    small, large = (Supernet(small_space(ops), seed=3).named_variables() for ops in ((MBConv(3, 2),), (MBConv(5, 2), MBConv(3, 2))))
+    name = "block_02/mbconv_k3_e2/expand/kernel"
+    np.testing.assert_array_equal(small[name], large[name])
+    other = Supernet(small_space((MBConv(3, 2),)), seed=4).named_variables()[name]
+    assert not np.array_equal(small[name], other)

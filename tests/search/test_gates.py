@@ -1,0 +1,89 @@
+"""Sampling and the two-path rescale: frequencies against closed forms, unsampled probabilities unchanged."""
+
+import numpy as np
+import pytest
+
+from pnas_tf.search import gates
+from pnas_tf.search.alpha_optimizer import AlphaAdam
+
+
+def test_softmax_and_entropy_closed_forms():
+    np.testing.assert_allclose(gates.softmax(np.log([1.0, 2.0, 5.0])), [0.125, 0.25, 0.625], rtol=1e-14)
+    np.testing.assert_allclose(gates.softmax(np.array([1000.0, 1000.0])), [0.5, 0.5])
+    assert gates.entropy([np.full(7, 1 / 7), np.array([1.0, 0.0])]) == pytest.approx(np.log(7) / 2)
+
+
+def test_pairs_have_the_frequencies_of_drawing_without_replacement():
+    """20,000 draws against P{i, j} = p_i p_j / (1 - p_i) + p_j p_i / (1 - p_j).
+
+    Each of 6 frequencies may be off by 5 standard deviations: false-failure rate below 4e-6; the seed is fixed besides.
+    """
+    p = np.array([0.1, 0.2, 0.3, 0.4])
+    generator = np.random.default_rng(0)
+    draws = 20_000
+    counts = np.zeros((4, 4))
+    for _ in range(draws):
+        i, j = gates.sample_pair(p, generator)
+        assert i != j
+        counts[min(i, j), max(i, j)] += 1
+    for i in range(4):
+        for j in range(i + 1, 4):
+            chance = p[i] * p[j] / (1 - p[i]) + p[i] * p[j] / (1 - p[j])
+            assert abs(counts[i, j] / draws - chance) < 5 * np.sqrt(chance * (1 - chance) / draws)
+
+
+def test_pairs_of_decided_and_of_single_blocks():
+    generator = np.random.default_rng(0)
+    assert gates.sample_pair(np.array([1.0]), generator) == (0, 0)
+    decided = [gates.sample_pair(np.array([0.0, 1.0, 0.0]), generator) for _ in range(20)]
+    assert {first for first, _ in decided} == {1} and {second for _, second in decided} == {0, 2}
+
+
+def test_unsampled_probabilities_stay_over_1000_random_steps():
+    generator = np.random.default_rng(5)
+    alpha = generator.normal(0, 1, 7)
+    optimizer = AlphaAdam([7], learning_rate=0.1)
+    for _ in range(1000):
+        before = gates.softmax(alpha)
+        pair = gates.sample_pair(before, generator)
+        stepped = optimizer.updated(0, alpha, generator.normal(0, 10.0 ** generator.integers(-6, 3), 7), pair)
+        alpha = gates.rescale(alpha, stepped, pair)
+        unsampled = [index for index in range(7) if index not in pair]
+        np.testing.assert_allclose(gates.softmax(alpha)[unsampled], before[unsampled], atol=1e-6, rtol=0)
+        np.testing.assert_allclose(gates.softmax(alpha)[list(pair)].sum(), before[list(pair)].sum(), atol=1e-12)
+
+
+def test_unsampled_adam_state_does_not_move():
+    optimizer = AlphaAdam([5], learning_rate=0.1, beta_1=0.5, weight_decay=0.1)
+    alpha = optimizer.updated(0, np.arange(5.0), np.ones(5), range(5))
+    state = optimizer.state()
+    again = optimizer.updated(0, alpha, np.ones(5), [1, 3])
+    for values, name in ((optimizer.state()[key], key) for key in state):
+        np.testing.assert_array_equal(values[[0, 2, 4]], state[name][[0, 2, 4]])
+        assert (values[[1, 3]] != state[name][[1, 3]]).all()
+    np.testing.assert_array_equal(again[[0, 2, 4]], alpha[[0, 2, 4]])
+
+
+def test_adam_is_keras_adam_when_all_are_sampled():
+    import tf_keras as keras
+
+    generator = np.random.default_rng(2)
+    start, gradients = generator.normal(size=6), generator.normal(size=(20, 6))
+    ours, optimizer = start.copy(), AlphaAdam([6], learning_rate=0.01, beta_1=0.3, beta_2=0.99, epsilon=1e-8)
+    for gradient in gradients:
+        ours = optimizer.updated(0, ours, gradient, range(6))
+    import tensorflow as tf
+
+    variable = tf.Variable(start, dtype=tf.float64)
+    reference = keras.optimizers.legacy.Adam(0.01, beta_1=0.3, beta_2=0.99, epsilon=1e-30)
+    for gradient in gradients:
+        reference.apply_gradients([(tf.constant(gradient), variable)])
+    np.testing.assert_allclose(ours, variable.numpy(), rtol=1e-6)
+
+
+def test_random_numbers_of_a_step_need_only_the_step():
+    first = [gates.generator_at(7, "path", step).random(3).tolist() for step in range(5)]
+    assert first == [gates.generator_at(7, "path", step).random(3).tolist() for step in range(5)]
+    assert len({tuple(row) for row in first}) == 5
+    assert first[0] != gates.generator_at(7, "gates", 0).random(3).tolist()
+    assert first[0] != gates.generator_at(8, "path", 0).random(3).tolist()
