@@ -37,6 +37,11 @@ class DataConfig:
     test_fraction: float = option(0.2, "Part held out for testing where the dataset has no test split of its own.")
     augmentation: str = option("auto", "Training augmentation.", choices=("auto", "none", "shift", "flip", "imagenet"))
     split_seed: int = option(0, "Seed of the three-way split; part of a run's identity.")
+    min_crop_scale: float | None = option(None, "Smallest area of a random crop; default: 0.08, with auto 0.35 (published: 0.08).")
+    distort_color: str = option("normal", "Colour distortion of imagenet augmentation (published: strong for final training).",
+                                choices=("none", "normal", "strong"))
+    offline_files: str = option("", "Folder with the dataset's archives, already downloaded; the network is then not used.", fixed=False)
+    in_memory_mb: int = option(1024, "Datasets that need more MB at the network's resolution are read from disk each epoch.")
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,9 @@ class SearchConfig:
     regulariser_alpha: float = option(0.2, "Factor of multiplicative_log.")
     regulariser_beta: float = option(0.3, "Exponent of multiplicative_log.")
     regulariser_lambda: float = option(0.1, "Weight of additive_linear and hinge.")
+    target_value: float | None = option(None, "Target for --objective=macs or parameters, in that unit.")
+    also: tuple[str, ...] = option((), "More devices: TABLE.json=MS, comma-separated; the search minds them all.")
+    combination: str = option("sum", "Several devices: every one in full, or the worst at a time.", choices=("sum", "worst"))
     rl_networks: int = option(10, "REINFORCE: networks sampled a step.")
     rl_exponent: float = option(0.1, "REINFORCE: w of accuracy * (target / latency)^w.")
     rl_baseline_decay: float = option(0.99, "REINFORCE: weight of the old baseline in its moving average.")
