@@ -1,0 +1,91 @@
+"""From the value of --device to a runner, and several devices at once.
+
+Runners are imported when asked for. Knows nothing of schedules or tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pnas_tf.benchmark.failures import DeviceError
+from pnas_tf.benchmark.tool_runner import DELEGATE_FLAGS
+from pnas_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from pnas_tf.benchmark.protocol import Runner
+
+Result = TypeVar("Result")
+_EXPECTED = "host, android, android:SERIAL or ssh:USER@HOST, several with commas between"
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Result]):
+    """What one device gave: a result, or the error that ended its work."""
+
+    result: Result | None = None
+    error: DeviceError | None = None
+
+
+def split_devices(devices: str) -> tuple[str, ...]:
+    """The single names of a --device value. Raises UserError on an unknown kind, an empty name or one named twice."""
+    names = tuple(name.strip() for name in devices.split(","))
+    for name in names:
+        kind, _, address = name.partition(":")
+        known = (name == "host") or (kind == "android" and (name == "android" or address)) or (kind == "ssh" and address)
+        if not known:
+            raise UserError(f"--device={devices}", expected=_EXPECTED, received=repr(name), fix="See docs/devices.md.")
+    if len(set(names)) < len(names) or ("android" in names and any(name.startswith("android:") for name in names)):
+        raise UserError(f"--device={devices}", expected="every device once", received=", ".join(names), fix="Name each device once.")
+    return names
+
+
+def runner_for(device: str, *, threads: int = 1, delegate: str = "xnnpack", binary: str = "") -> Runner:
+    """The runner of one device.
+
+    device: "host", "android" (the only one attached), "android:SERIAL", "ssh:USER@HOST" or "ssh:USER@HOST:PORT".
+    binary: benchmark_model for far devices (docs/devices.md). Raises UserError, among them every DeviceRefused.
+    """
+    names = split_devices(device)
+    if len(names) != 1:
+        raise UserError(f"--device={device}", expected="one device for this step", received=f"{len(names)} devices",
+                        fix="Call it once for each device, or use a step that measures several at once (tools/benchmark.py).")
+    if delegate not in DELEGATE_FLAGS:
+        raise UserError(f"--delegate={delegate}", expected=f"one of {', '.join(DELEGATE_FLAGS)}", received=delegate, fix="Choose one.")
+    if threads < 1:
+        raise UserError(f"--threads={threads}", expected="at least 1", received=str(threads), fix="Choose e.g. --threads=1.")
+    kind, _, address = device.strip().partition(":")
+    if kind == "android":
+        from pnas_tf.benchmark.android import android_runner
+        return android_runner(address, binary=binary, threads=threads, delegate=delegate)
+    if kind == "ssh":
+        from pnas_tf.benchmark.board import ssh_runner
+        return ssh_runner(address, binary=binary, threads=threads, delegate=delegate)
+    from pnas_tf.benchmark.host import HostRunner
+    return HostRunner(threads=threads, delegate=delegate)
+
+
+def on_each_device(devices: str, work: Callable[[str, Runner], Result], *,
+                   open_runner: Callable[[str], Runner]) -> Mapping[str, Outcome[Result]]:
+    """Does `work(name, runner)` on every device at the same time, one thread each; devices do not share a processor.
+
+    devices: a --device value. open_runner: makes the runner of one name, e.g. a partial `runner_for`.
+    Returns {name: Outcome}: a device that fails costs its own result and no other's. Other exceptions are raised after all
+    devices have ended.
+    """
+    names = split_devices(devices)
+
+    def one(name: str) -> Outcome[Result]:
+        try:
+            runner = open_runner(name)
+            try:
+                return Outcome(result=work(name, runner))
+            finally:
+                runner.close()
+        except DeviceError as error:
+            return Outcome(error=error)
+
+    with ThreadPoolExecutor(max_workers=len(names)) as pool:
+        return dict(zip(names, pool.map(one, names)))

@@ -1,0 +1,91 @@
+"""How hot and how fast a far device is: thermal status, temperatures, clocks. Read before and after every visit.
+
+Android answers through `dumpsys thermalservice`, a Raspberry Pi through `vcgencmd`, any Linux through /sys. What cannot be read
+is None, never a guess. Source: the public layout of ThermalManagerService's dump and the kernel's sysfs documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+STATUS_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")  # android.os.PowerManager
+_BEGIN = "pnas_tf-heat"
+SCRIPT = f"""
+echo {_BEGIN} thermalservice
+command -v dumpsys >/dev/null 2>&1 && dumpsys thermalservice 2>/dev/null
+echo {_BEGIN} vcgencmd
+command -v vcgencmd >/dev/null 2>&1 && vcgencmd get_throttled 2>/dev/null
+echo {_BEGIN} zones
+for zone in /sys/class/thermal/thermal_zone*; do
+  [ -r "$zone/temp" ] && echo "$(cat "$zone/type" 2>/dev/null | tr ' ' '_') $(cat "$zone/temp" 2>/dev/null)"
+done
+echo {_BEGIN} clocks
+for core in /sys/devices/system/cpu/cpu[0-9]*; do
+  [ -r "$core/cpufreq/scaling_cur_freq" ] && echo "${{core##*/cpu}} $(cat "$core/cpufreq/scaling_cur_freq" 2>/dev/null)"
+done
+true
+"""
+_TEMPERATURE = re.compile(r"Temperature\{mValue=([-\d.]+), mType=(-?\d+), mName=([^,]*), mStatus=(\d+)\}")
+_STATUS = re.compile(r"^Thermal Status: (\d+)", re.MULTILINE)
+_THROTTLED = re.compile(r"throttled=0x([0-9a-fA-F]+)")
+_PI_NOW = {0x1: "under-voltage", 0x2: "clock capped", 0x4: "throttled", 0x8: "soft temperature limit"}
+_SKIN, _CPU = 3, 0  # android.os.Temperature: TYPE_CPU 0, TYPE_GPU 1, TYPE_BATTERY 2, TYPE_SKIN 3
+_ABSENT_C = -30.0   # sensors that are not there report values such as -99.9
+
+
+@dataclass(frozen=True)
+class Heat:
+    """One reading. status: Android's 0 (none) to 6 (shutdown); complaint: the device's own words when it throttles, else ""."""
+
+    status: int | None = None
+    complaint: str = ""
+    temperature_c: float | None = None
+    clocks_mhz: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def is_throttled(self) -> bool:
+        return bool(self.complaint)
+
+    def clock_mhz(self, cores: tuple[int, ...]) -> float | None:
+        """The lowest clock among `cores` (all when empty); None where it cannot be read."""
+        clocks = [clock for core, clock in self.clocks_mhz if not cores or core in cores]
+        return min(clocks, default=None)
+
+
+def parse_heat(text: str) -> Heat:
+    """Reads what `SCRIPT` printed."""
+    parts = {}
+    for part in text.split(_BEGIN + " ")[1:]:
+        name, _, body = part.partition("\n")
+        parts[name.strip()] = body
+    status, complaint, temperature = _read_thermalservice(parts.get("thermalservice", ""))
+    complaint = complaint or _read_vcgencmd(parts.get("vcgencmd", ""))
+    if temperature is None:
+        temperature = _read_zones(parts.get("zones", ""))
+    clocks = tuple((int(core), int(khz) / 1000.0) for core, khz in re.findall(r"^(\d+) (\d+)$", parts.get("clocks", ""), re.MULTILINE))
+    return Heat(status, complaint, temperature, clocks)
+
+
+def _read_thermalservice(text: str) -> tuple[int | None, str, float | None]:
+    match = _STATUS.search(text)
+    status = int(match.group(1)) if match else None
+    current = text.partition("Current temperatures from HAL:")[2].partition("cooling devices")[0] or text  # cached ones may be stale
+    sensors = [(int(kind), float(value)) for value, kind, _, _ in _TEMPERATURE.findall(current) if float(value) > _ABSENT_C]
+    # vendors number the types differently, so the hottest sensor that is a processor or the skin, else the hottest of all
+    chosen = [value for kind, value in sensors if kind in (_CPU, _SKIN)] or [value for _, value in sensors]
+    words = f"thermal status {status} ({STATUS_NAMES[min(status, 6)]})" if status else ""
+    return status, words, max(chosen, default=None)
+
+
+def _read_vcgencmd(text: str) -> str:
+    match = _THROTTLED.search(text)
+    bits = int(match.group(1), 16) if match else 0
+    return ", ".join(words for bit, words in _PI_NOW.items() if bits & bit)
+
+
+def _read_zones(text: str) -> float | None:
+    readings = [(kind.lower(), int(value) / 1000.0) for kind, value in re.findall(r"^(\S+) (-?\d+)$", text, re.MULTILINE)]
+    plausible = [(kind, value) for kind, value in readings if 0.0 < value < 150.0]
+    processors = [value for kind, value in plausible if "cpu" in kind or "soc" in kind or "pkg" in kind]
+    return max(processors or [value for _, value in plausible], default=None)

@@ -1,0 +1,94 @@
+"""A `Connection` to a remote board through the stock OpenSSH client. One master connection carries all commands.
+
+Never asks a question (BatchMode): keys and known hosts are the user's own. Knows nothing of models or benchmarks.
+Source: ssh_config(5).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from pnas_tf.benchmark.connection import CommandResult, call, raise_for_push, split_end_marker, with_end_marker
+from pnas_tf.benchmark.failures import DeviceError, DeviceLost, DeviceUnplugged, LoginRefused, NoDevice, RunTimedOut
+from pnas_tf.errors import UserError
+
+_TARGET = re.compile(r"^(?:(?P<user>[A-Za-z_][A-Za-z0-9_.\-]{0,63})@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.\-]{0,252}|\[[0-9A-Fa-f:]+\])"
+                     r"(?::(?P<port>\d{1,5}))?$")
+_POLL_S = 0.5
+
+
+class SshConnection:
+    """A `Connection` to USER@HOST or USER@HOST:PORT.
+
+    Raises UserError for a target that is none. The first command raises LoginRefused or NoDevice where there is no way in.
+    """
+
+    def __init__(self, target: str, *, ssh: str = "ssh"):
+        match = _TARGET.match(target)
+        if match is None or int(match["port"] or 22) > 65535:
+            raise UserError(f"{target!r} is no ssh target", expected="USER@HOST or USER@HOST:PORT", received=repr(target),
+                            fix="For example --device=ssh:pi@raspberrypi.local")
+        self.name = f"ssh:{target}"
+        self._sockets = tempfile.mkdtemp(prefix="pnas-ssh-")  # short: a control socket's path may have 108 bytes at most
+        self._was_there = False
+        options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3",
+                   "-o", "ControlMaster=auto", "-o", f"ControlPath={self._sockets}/%C", "-o", "ControlPersist=60"]
+        port = ["-p", match["port"]] if match["port"] else []
+        user = ["-l", match["user"]] if match["user"] else []
+        self._ssh = [ssh, *options, *port, *user]
+        self._host = match["host"].strip("[]")
+
+    def run(self, script: str, *, timeout_s: float = 30.0) -> CommandResult:
+        return self._finish(self._call(script, timeout_s=timeout_s))
+
+    def push(self, local: Path, remote: str, *, timeout_s: float = 300.0) -> None:
+        result = self._finish(self._call(f"cat > {shlex.quote(remote)}", timeout_s=timeout_s, stdin=local))
+        if result.exit_code != 0:
+            raise_for_push(result.output, remote=remote, device=self.name)
+            raise DeviceUnplugged(f"copying to {self.name} failed", received=result.output.strip()[-300:])
+
+    def wait_until_back(self, *, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._drop_master()
+            try:
+                self.run("true", timeout_s=15.0)
+                return True
+            except (DeviceLost, RunTimedOut):
+                if time.monotonic() >= deadline:
+                    return False
+            time.sleep(_POLL_S)
+
+    def close(self) -> None:
+        """Ends the master connection and removes its socket."""
+        self._drop_master()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def _call(self, script: str, *, timeout_s: float, stdin: Path | None = None) -> subprocess.CompletedProcess[str]:
+        command = f"sh -c {shlex.quote(with_end_marker(script))}"  # the login shell may be any
+        return call([*self._ssh, "--", self._host, command], timeout_s=timeout_s, stdin=stdin)
+
+    def _finish(self, finished: subprocess.CompletedProcess[str]) -> CommandResult:
+        result = split_end_marker(finished.stdout)
+        if result is not None:
+            self._was_there = True
+            return result
+        raise self._loss(finished.stderr.strip() or f"exit code {finished.returncode} without the end of the command")
+
+    def _loss(self, message: str) -> DeviceError:
+        if re.search(r"Permission denied|Host key verification failed|Too many authentication failures", message):
+            return LoginRefused(f"{self.name} does not let us in", received=message[-300:])
+        if self._was_there:
+            return DeviceUnplugged(f"the line to {self.name} broke in the middle", received=message[-300:])
+        return NoDevice(f"{self.name} cannot be reached", received=message[-300:],
+                        fix=f"See that `ssh -o BatchMode=yes {self._host} true` works.")
+
+    def _drop_master(self) -> None:
+        subprocess.run([*self._ssh, "-O", "exit", "--", self._host], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=15, check=False)
