@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.10 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENT := .venv-mediapipe
 
 .PHONY: demo test lint install clean
 
@@ -13,6 +14,12 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev,torch]'
 	touch $@
 
+# Somebody else's client of the exported models. It wants another absl-py than ours, so it has an environment of its own.
+$(CLIENT)/installed: tests/export/mediapipe.txt
+	$(PYTHON) -m venv $(CLIENT)
+	$(CLIENT)/bin/python -m pip install --quiet --requirement tests/export/mediapipe.txt
+	touch $@
+
 demo: install
 	$(BIN)/python tools/push_button.py --dataset=digits --target_latency_ms=auto --run_dir=runs/demo
 
@@ -20,8 +27,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Where MediaPipe cannot be had (no wheel for the machine), the tests of it are skipped and say so.
 test: lint
+	-$(MAKE) --no-print-directory $(CLIENT)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CLIENT) runs .mypy_cache .ruff_cache .pytest_cache

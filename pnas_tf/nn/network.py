@@ -28,6 +28,11 @@ def build_network(architecture: Architecture, *, dropout: float = 0.0, normalisa
     return keras.Model(images, x, name=space.name)
 
 
+def with_probabilities(model: keras.Model) -> keras.Model:
+    """The network with a softmax behind its logits, sharing its weights: [batch, classes] that sum to 1, as clients show scores."""
+    return keras.Model(model.input, keras.layers.Softmax(name="probability")(model.output), name=model.name)
+
+
 def build_block_model(block: Block, *, batch_size: int | None = None) -> keras.Model:
     """One block alone, [batch, in_size, in_size, in_channels] in: what a latency table measures."""
     x = keras.Input((block.in_size, block.in_size, block.in_channels), batch_size=batch_size, name="x")
