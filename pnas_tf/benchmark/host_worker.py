@@ -1,0 +1,150 @@
+"""The child process of the host runner: loads .tflite files into the LiteRT interpreter, runs and times them.
+
+One JSON object a line comes in on standard input, one goes out on what was standard output. A model that crashes takes
+only this process with it. Started by `host`; imports no TensorFlow and nothing of this project.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from collections import OrderedDict
+from typing import IO, Any
+
+
+class Models:
+    """Loaded interpreters, the least recently used dropped when they hold more than `memory_limit_bytes` together."""
+
+    def __init__(self, *, threads: int, xnnpack: bool, memory_limit_bytes: int):
+        self.threads, self.xnnpack, self.memory_limit_bytes = threads, xnnpack, memory_limit_bytes
+        self.loaded: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+
+    def get(self, path: str) -> Any:
+        """The interpreter of `path`, its inputs filled. Raises ValueError or RuntimeError when it is no usable model."""
+        if path in self.loaded:
+            self.loaded.move_to_end(path)
+            return self.loaded[path][0]
+        before = _resident_bytes()
+        interpreter = self._load(path)
+        interpreter.invoke()  # the delegate packs weights now, so that the size is true
+        size = max(_resident_bytes() - before, os.path.getsize(path))
+        self.loaded[path] = (interpreter, size)
+        while len(self.loaded) > 1 and sum(size for _, size in self.loaded.values()) > self.memory_limit_bytes:
+            self.loaded.popitem(last=False)
+        return interpreter
+
+    def _load(self, path: str) -> Any:
+        import numpy as np
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        resolver = OpResolverType.AUTO if self.xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        interpreter = Interpreter(model_path=path, num_threads=self.threads, experimental_op_resolver_type=resolver)
+        interpreter.allocate_tensors()
+        generator = np.random.default_rng(0)
+        for detail in interpreter.get_input_details():
+            if np.issubdtype(detail["dtype"], np.floating):
+                values = generator.uniform(-1, 1, detail["shape"]).astype(detail["dtype"])
+            else:
+                bounds = np.iinfo(detail["dtype"])
+                values = generator.integers(max(bounds.min, -128), min(bounds.max, 255), detail["shape"]).astype(detail["dtype"])
+            interpreter.set_tensor(detail["index"], values)
+        return interpreter
+
+
+def visit(models: Models, *, path: str, warmups: int, invocations: int) -> dict[str, Any]:
+    """Times of `warmups`, then `invocations` runs, in ns, with clock and temperature behind them where readable."""
+    interpreter = models.get(path)
+    started = time.time()
+    invoke, clock = interpreter.invoke, time.perf_counter_ns
+    times = []
+    for _ in range(warmups + invocations):
+        begin = clock()
+        invoke()
+        times.append(clock() - begin)
+    return {"warmups_ns": times[:warmups], "samples_ns": times[warmups:], "started_unix_s": started,
+            "frequency_mhz": _frequency_mhz(), "temperature_c": _temperature_c()}
+
+
+def pin(cores: list[int]) -> str:
+    """Holds this process to `cores`. Returns why it could not, or ""."""
+    if not cores:
+        return ""
+    try:
+        os.sched_setaffinity(0, cores)
+    except (AttributeError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def raise_priority() -> None:
+    """Lets this process go before others on its cores, where the system allows it, so that they interrupt it less."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    except (AttributeError, OSError):  # other systems, and users without the right: measured with more noise
+        return
+
+
+def _resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm", encoding="ascii") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux: file sizes alone count
+        return 0
+
+
+def _frequency_mhz() -> float | None:
+    """The current core's clock; virtual machines and other systems do not tell."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    value = _read_number(f"/sys/devices/system/cpu/cpu{cores[0]}/cpufreq/scaling_cur_freq")
+    return None if value is None else value / 1000
+
+
+def _temperature_c() -> float | None:
+    """The hottest thermal zone."""
+    try:
+        zones = [name for name in os.listdir("/sys/class/thermal") if name.startswith("thermal_zone")]
+    except OSError:
+        return None
+    values = [value for zone in zones if (value := _read_number(f"/sys/class/thermal/{zone}/temp")) is not None]
+    return max(values) / 1000 if values else None
+
+
+def _read_number(path: str) -> float | None:
+    try:
+        with open(path, encoding="ascii") as stream:
+            return float(stream.read())
+    except (OSError, ValueError):
+        return None
+
+
+def serve(commands: IO[str], replies: IO[str]) -> None:
+    """Answers commands until standard input ends. The first one sets up the process."""
+    models: Models | None = None
+    for line in commands:
+        command = json.loads(line)
+        try:
+            if models is None:
+                answer: dict[str, Any] = {"pin_error": pin(command.pop("cores"))}
+                raise_priority()
+                models = Models(**command)
+                gc.disable()  # a collection inside a timed run would be measured
+            else:
+                answer = visit(models, **command)
+        except (ValueError, RuntimeError, OSError) as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        replies.write(json.dumps(answer) + "\n")
+        replies.flush()
+
+
+def _main() -> None:
+    # Delegates print to descriptor 1, so replies go to a copy of it and their words to standard error.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, replies)
+
+
+if __name__ == "__main__":
+    _main()

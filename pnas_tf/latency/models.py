@@ -1,0 +1,110 @@
+"""The .tflite files that a table and its calibration measure: blocks and networks, converted as export converts them.
+
+Converted in child processes, since the converter is slow and TensorFlow large, and kept by content: a file is made again
+when the block, the dtype, the rewrites, TensorFlow or the code that converts changes. Knows nothing of measuring.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from importlib import metadata
+from pathlib import Path
+from typing import Union
+
+from pnas_tf import files
+from pnas_tf.errors import UserError
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.geometry import Block
+
+Source = Union[Block, Architecture]
+_CODE = ("space/geometry.py", "nn/layers.py", "nn/network.py", "export/convert.py", "export/rewrite.py", "export/tiling.py",
+         "latency/models.py")
+_REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move no latency
+
+
+def default_cache_dir() -> Path:
+    """Where converted models are kept when the user names no place: $XDG_CACHE_HOME/pnas_tf/models."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnas_tf" / "models"
+
+
+def convert_models(sources: Mapping[str, Source], *, dtype: str, rewrites: tuple[str, ...], cache_dir: Path,
+                   workers: int = 2, progress: Callable[[str], None] | None = None) -> dict[str, Path]:
+    """Name -> .tflite file in `cache_dir` for every block or network, batch 1, seeded weights.
+
+    dtype: as export's. workers: child processes; 0 converts in this one. Raises UserError naming the source whose
+    conversion fails.
+    """
+    paths = {name: Path(cache_dir) / f"{content_key(source, dtype=dtype, rewrites=rewrites)}.tflite" for name, source in sources.items()}
+    # Two names of one content are converted once; large ones first, so that no worker ends alone with one.
+    missing = {path: name for name, path in sorted(paths.items(), key=lambda item: item[0]) if not path.exists()}
+    jobs = sorted(missing.items(), key=lambda job: -_layers(sources[job[1]]))
+    if progress and jobs:
+        progress(f"converting {len(jobs)} of {len(paths)} models to {dtype}")
+    if workers == 0 or len(jobs) < 4:
+        for path, name in jobs:
+            _refuse(_convert(sources[name], dtype, rewrites, path))
+        return paths
+    spawn = multiprocessing.get_context("spawn")  # a forked TensorFlow hangs
+    try:
+        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn) as pool:
+            for future in as_completed([pool.submit(_convert, sources[name], dtype, rewrites, path) for path, name in jobs]):
+                _refuse(future.result())
+    except BrokenProcessPool as error:
+        raise UserError("conversion of the block models", expected="converters that live", received=str(error),
+                        fix="Most likely memory ran out: convert in fewer processes with --convert_workers=1.") from error
+    return paths
+
+
+def content_key(source: Source, *, dtype: str, rewrites: tuple[str, ...]) -> str:
+    """SHA-256 of all that decides the bytes of the converted model."""
+    return hashlib.sha256(json.dumps([_description(source), dtype, rewrites, _toolchain()], sort_keys=True).encode()).hexdigest()
+
+
+def _description(source: Source) -> dict:
+    if isinstance(source, Architecture):
+        return source.to_json()
+    return {"key": source.key}
+
+
+def _layers(source: Source) -> int:
+    blocks = source.blocks if isinstance(source, Architecture) else (source,)
+    return sum(len(block.layers) for block in blocks)
+
+
+def _toolchain() -> list[str]:
+    root = Path(__file__).resolve().parents[1]
+    return [metadata.version("tensorflow"), *(files.sha256_of(root / name) for name in _CODE)]
+
+
+def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) -> dict[str, str] | None:
+    """Writes the converted model to `path`. Returns a UserError's four parts, since the error itself crosses no process."""
+    import numpy as np
+    import tensorflow as tf
+    import tf_keras as keras
+
+    from pnas_tf.export.convert import convert
+    from pnas_tf.nn.network import build_block_model, build_network
+
+    keras.backend.clear_session()
+    tf.random.set_seed(0)
+    model = build_network(source) if isinstance(source, Architecture) else build_block_model(source)
+    samples = np.random.default_rng(0).standard_normal((_REPRESENTATIVE_SAMPLES, *model.inputs[0].shape[1:]), np.float32)
+    try:
+        content = convert(model, dtype=dtype, rewrites=rewrites, representative=samples if dtype == "int8" else None)
+    except UserError as error:
+        name = source.key if isinstance(source, Block) else source.space.name
+        return {"what": f"conversion of '{name}': {error.what}", "expected": error.expected, "received": error.received,
+                "fix": error.fix}
+    files.write_bytes(path, content)
+    return None
+
+
+def _refuse(parts: dict[str, str] | None) -> None:
+    if parts is not None:
+        raise UserError(parts["what"], expected=parts["expected"], received=parts["received"], fix=parts["fix"])

@@ -1,0 +1,208 @@
+"""The latency table: what each distinct block takes on one device under one setting (section 3.3 and appendix B).
+
+The hand-over from the device to search: versioned JSON with identity and raw values. A missing key is an error, never a
+default. Knows nothing of how models are made or run; imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pnas_tf import files
+from pnas_tf.benchmark.measurement import Device, Measurement, Settings, check_same, from_json, measurement_from_json, same_origin, to_json
+from pnas_tf.errors import UserError
+from pnas_tf.latency.predictor import Calibration, calibration_from_json
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.geometry import distinct_blocks, fixed_blocks
+from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.space.search_space import SearchSpace
+
+FORMAT, VERSION = "pnas_tf/latency_table", 1
+MAX_AGE_DAYS = 90             # a device's software rarely stays the same for longer
+MAX_KERNEL7_RATIO = 5.0       # 49 taps against 25 should cost about 2 times
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a table is true of. Tables of different identity never merge."""
+
+    device: Device
+    settings: Settings
+    dtype: str
+    rewrites: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """entries: latency key -> measurement of the block alone.
+
+    sentinel_ms: median of the fixed sentinel model in the building session; None where there was none. calibration: the
+    affine map from sums of blocks to networks, None where none was fitted. created_unix_s: when. origin: where the figures
+    come from, in words. failures: latency key -> why it has no entry.
+    """
+
+    identity: Identity
+    entries: dict[str, Measurement]
+    sentinel_ms: float | None = None
+    calibration: Calibration | None = None
+    created_unix_s: float = 0.0
+    origin: str = ""
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key, entry in self.entries.items():
+            what = f"table entry '{key}' is not of the table's"
+            check_same(self.identity.device, entry.device, what=f"{what} device")
+            check_same(self.identity.settings, entry.settings, what=f"{what} settings")
+            if (entry.model.dtype, entry.model.rewrites) != (self.identity.dtype, self.identity.rewrites):
+                raise UserError(f"{what} dtype and rewrites", expected=str((self.identity.dtype, self.identity.rewrites)),
+                                received=str((entry.model.dtype, entry.model.rewrites)), fix="Build the table again.")
+
+    def latency_ms(self, key: str) -> float:
+        """What the block takes alone, in ms, drift taken out by the sentinel. Raises UserError when the table lacks it."""
+        if key not in self.entries:
+            raise UserError(f"no latency for '{key}'", expected="an entry of the table",
+                            received=f"{len(self.entries)} others of {self._what}" + self._why_missing([key]),
+                            fix="Build the table for this space: tools/build_latency_table.py --space=... --resolution=... --width=...")
+        return self._latencies_ms[key]
+
+    @cached_property
+    def _latencies_ms(self) -> dict[str, float]:
+        return {key: entry.corrected_ms(self.sentinel_ms) if self.sentinel_ms else entry.median_ms for key, entry in self.entries.items()}
+
+    def breakdown(self, architecture: Architecture) -> list[tuple[str, str, float]]:
+        """(block name, latency key, ms alone) for every block that takes time, stem to head."""
+        return [(block.name, block.key, self.latency_ms(block.key)) for block in architecture.blocks if not isinstance(block.op, Zero)]
+
+    def sum_ms(self, architecture: Architecture) -> float:
+        """Sum of the blocks alone: lower than the network, since neighbours share no caches here."""
+        return sum(latency_ms for _, _, latency_ms in self.breakdown(architecture))
+
+    def predict_ms(self, architecture: Architecture) -> float:
+        """Predicted latency of the network in ms: slope * sum + intercept, the plain sum where there is no calibration."""
+        total = self.sum_ms(architecture)
+        return total if self.calibration is None else self.calibration.apply(total)
+
+    def fixed_ms(self, space: SearchSpace) -> float:
+        """Stem, first block and head together, alone."""
+        return sum(self.latency_ms(block.key) for block in fixed_blocks(space))
+
+    def check_covers(self, space: SearchSpace) -> None:
+        """Raises UserError naming the blocks of `space` that the table lacks."""
+        missing = [key for key in distinct_blocks(space) if key not in self.entries]
+        if missing:
+            raise UserError(f"latency table does not cover space '{space.name}' at {space.resolution} px",
+                            expected=f"{len(distinct_blocks(space))} blocks",
+                            received=f"{len(missing)} missing, e.g. '{missing[0]}'" + self._why_missing(missing),
+                            fix=f"Build it: tools/build_latency_table.py --space={space.name} --resolution={space.resolution}")
+
+    def warnings(self, *, device: Device | None = None, settings: Settings | None = None, now_unix_s: float | None = None) -> list[str]:
+        """What a reader of this table's figures must be told: uncalibrated, stale, of another device, suspicious blocks.
+
+        device, settings: of the session that compares with the table, where there is one. now_unix_s: default: now.
+        """
+        found = []
+        if self.calibration is None:
+            found.append("uncalibrated: sums of isolated blocks, which are about 7 % below whole networks")
+        elif self.calibration.held_out_mape_percent > 5:
+            found.append(f"badly calibrated: held-out error {self.calibration.held_out_mape_percent:.1f} %")
+        for name, mine, other in (("device", self.identity.device, device), ("settings", self.identity.settings, settings)):
+            if other is not None:
+                try:
+                    check_same(mine, other, what=name)
+                except UserError as error:
+                    found.append(f"stale: built for {error.what} {error.expected}, now {error.received}")
+        age_days = ((time.time() if now_unix_s is None else now_unix_s) - self.created_unix_s) / _DAY_S
+        if self.created_unix_s and age_days > MAX_AGE_DAYS:
+            found.append(f"stale: built {age_days:.0f} days ago")
+        found += [f"unstable: '{key}': {'; '.join(entry.problems)}" for key, entry in self.entries.items() if entry.problems]
+        return found
+
+    def kernel7_warnings(self, space: SearchSpace) -> list[str]:
+        """Kernel-7 blocks that take more than `MAX_KERNEL7_RATIO` times their kernel-5 twins: the runtime has no kernel for them."""
+        blocks = distinct_blocks(space)
+        twins = {(replace(block.op, kernel=5), block.in_size, block.in_channels, block.out_channels, block.stride, block.shortcut): key
+                 for key, block in blocks.items() if isinstance(block.op, MBConv) and block.op.kernel == 7 and key in self.entries}
+        found = []
+        for key, block in blocks.items():
+            slow = twins.get((block.op, block.in_size, block.in_channels, block.out_channels, block.stride, block.shortcut))
+            if slow is not None and key in self.entries:
+                ratio = self.latency_ms(slow) / self.latency_ms(key)
+                if ratio > MAX_KERNEL7_RATIO:
+                    found.append(f"'{slow}' takes {ratio:.1f} times its kernel-5 twin: this runtime has no fast 7x7 depthwise "
+                                 "convolution; export with the rewrite split_depthwise")
+        return found
+
+    def merged(self, other: LatencyTable) -> LatencyTable:
+        """Both tables' blocks, e.g. of two spaces. Blocks in both keep all visits of both.
+
+        The calibration goes, since it belongs to one session's sums. Raises UserError naming the field and both values when
+        the identities differ.
+        """
+        check_same(self.identity.device, other.identity.device, what="latency tables to merge differ in device")
+        check_same(self.identity.settings, other.identity.settings, what="latency tables to merge differ in settings")
+        check_same(self.identity, other.identity, what="latency tables to merge differ")
+        entries = dict(self.entries)
+        for key, entry in other.entries.items():
+            entries[key] = entries[key].merged(entry) if key in entries else entry
+        return LatencyTable(self.identity, entries, self.sentinel_ms, None, min(self.created_unix_s, other.created_unix_s),
+                            " + ".join(dict.fromkeys(part for part in (self.origin, other.origin) if part)))
+
+    def describe(self) -> str:
+        """One line for every place where figures of the table appear."""
+        state = "uncalibrated" if self.calibration is None else self.calibration.describe()
+        return f"{self._what}, {len(self.entries)} blocks, {state}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The versioned document with all raw values."""
+        return {"format": FORMAT, "version": VERSION, "device": to_json(self.identity.device),
+                "settings": to_json(self.identity.settings), "dtype": self.identity.dtype, "rewrites": list(self.identity.rewrites),
+                "created_unix_s": self.created_unix_s, "origin": self.origin, "sentinel_ms": self.sentinel_ms,
+                "calibration": None if self.calibration is None else self.calibration.to_json(), "failures": self.failures,
+                "entries": {key: {"latency_ms": self.latency_ms(key), **entry.to_json()} for key, entry in self.entries.items()}}
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes the JSON document atomically."""
+        return files.write_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> LatencyTable:
+        """Reads what `save` wrote. Raises UserError when the file is absent, truncated or no latency table."""
+        document = files.read_document(path, format=FORMAT, version=VERSION, what="latency table",
+                                       made_by="python -m tools.build_latency_table --space=...")
+        where = str(path)
+        try:
+            device = from_json(Device, document["device"], where=where)
+            settings = from_json(Settings, document["settings"], where=where)
+            entries = {key: measurement_from_json(entry, device=device, settings=settings, where=f"{where}, '{key}'")
+                       for key, entry in document["entries"].items()}
+            calibration = calibration_from_json(document["calibration"], where=where)
+            return cls(Identity(device, settings, document["dtype"], tuple(document["rewrites"])), entries,
+                       document["sentinel_ms"], calibration, document["created_unix_s"], document["origin"], document["failures"])
+        except (KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"latency table {where} is incomplete", expected="the fields of a latency table",
+                            received=f"{type(error).__name__}: {error}", fix="Build it again: tools/build_latency_table.py") from error
+
+    @property
+    def _what(self) -> str:
+        device, settings = self.identity.device, self.identity.settings
+        cores = f" cores {','.join(map(str, device.cores))}" if device.cores else ""
+        return (f"{device.kind} {device.model}, {device.processor}{cores}, {settings.runtime} {settings.runtime_version} "
+                f"{settings.delegate}, {settings.threads} thread{'s' if settings.threads > 1 else ''}, {self.identity.dtype}")
+
+    def _why_missing(self, keys: list[str]) -> str:
+        reason = next((self.failures[key] for key in keys if key in self.failures), "")
+        return f"; its measurement failed: {reason}" if reason else ""
+
+
+def table_of(measurements: dict[str, Measurement], **facts: Any) -> LatencyTable:
+    """A table of measurements of one origin. facts: further fields of LatencyTable. Raises UserError when they mix."""
+    device, settings = same_origin(measurements.values())
+    model = next(iter(measurements.values())).model
+    return LatencyTable(Identity(device, settings, model.dtype, model.rewrites), measurements, **facts)
