@@ -66,6 +66,13 @@ class DelegateNotUsed(VisitFailed):
     fix_text = "Measure this model with another --delegate; this device's does not take it."
 
 
+class TooCoarse(VisitFailed):
+    """The printed time is zero: below the tool's resolution."""
+
+    expected_text = "a time above the tool's resolution (1 us; 10 us for the tools that print milliseconds)"
+    fix_text = "Use a benchmark_model that prints microseconds, or a larger model."
+
+
 class DeviceUnplugged(DeviceLost):
     """It was there and is not in the list any more."""
 

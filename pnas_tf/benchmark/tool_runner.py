@@ -25,6 +25,7 @@ from pnas_tf.benchmark.failures import (
     MissingBinary,
     RunKilled,
     RunTimedOut,
+    TooCoarse,
     ToolFailed,
     VisitFailed,
 )
@@ -133,7 +134,7 @@ class ToolRunner:
         words = [binary, f"--graph={graph}", f"--num_threads={self._threads}", f"--warmup_runs={warmups}", "--warmup_min_secs=0",
                  f"--num_runs={invocations}", "--min_secs=0", DELEGATE_FLAGS[self._delegate], *options]
         if self._has_timeout:  # ours may be cut off with the line, this one ends the run there
-            words = ["timeout", "-s", "KILL", str(int(self._patience.run_s)), *words]
+            words = ["timeout", str(int(self._patience.run_s)), *words]
         if self.device.cores:
             words = ["taskset", taskset_mask(self.device.cores), *words]
         script = f"{shlex.join(words)}\nended=$?\necho\necho {_AFTER_LINE}\n{HEAT_SCRIPT}\nexit $ended"
@@ -187,6 +188,8 @@ class ToolRunner:
 
 def _as_visit(report: ToolReport, started_unix_s: float, heat: Heat, cores: tuple[int, ...]) -> Visit:
     statistic, value_us = report.inference.best()
+    if value_us <= 0:
+        raise TooCoarse("the model is faster than benchmark_model can print", received=f"{statistic} 0 {report.unit_printed}")
     named = {name: getattr(report.inference, f"{name}_us") for name in ("first", "min", "max", "avg", "std", "p5", "median", "p95")}
     warmup = report.warmup.avg_us if report.warmup is not None else None
     return Visit(samples_ns=(value_us * 1000.0,), warmups_ns=(warmup * 1000.0,) if warmup else (), statistic=statistic,
