@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -87,18 +88,25 @@ class RunFolder:
                 section[field.name] = value
         self._settings = stored
 
-    def step(self, name: str, *, inputs: Mapping[str, Any], outputs: Sequence[str], work: Callable[[], Any]) -> bool:
+    def step(self, name: str, *, inputs: Mapping[str, Any], outputs: Sequence[str], work: Callable[[], Any],
+             partial: Sequence[str] = ()) -> bool:
         """Runs `work` unless the step is complete. Returns whether it ran.
 
         inputs: JSON values and Paths (files count by content). outputs: names in the folder that `work` leaves behind.
+        partial: files and folders that `work` continues from when it was stopped; they go when the inputs have changed.
         """
         digest = _digest(inputs)
-        done = self.steps().get(name)
-        if done and done["inputs"] == digest and all(self._unchanged(output, done["outputs"].get(output)) for output in outputs):
+        done = self.steps().get(name, {})
+        if done.get("inputs") == digest and "outputs" in done and all(
+                self._unchanged(output, done["outputs"].get(output)) for output in outputs):
             print(f"{name}: complete, skipped")
             return False
+        if done.get("inputs") != digest:
+            for leftover in partial:
+                shutil.rmtree(self.path / leftover) if (self.path / leftover).is_dir() else (self.path / leftover).unlink(missing_ok=True)
         if read_config(self.path) != self._settings:
             files.write_json(self.path / CONFIG, {"format": "pnas_tf/config", "version": 1, **self._settings})
+        self._record(name, {"inputs": digest})
         started = time.monotonic()
         work()
         missing = [output for output in outputs if not (self.path / output).exists()]
@@ -106,16 +114,19 @@ class RunFolder:
             raise RuntimeError(f"step {name} left out {missing}")
         record = {"inputs": digest, "outputs": {output: files.sha256_of(self.path / output) for output in outputs},
                   "duration_s": round(time.monotonic() - started, 3)}
-        files.write_json(self.path / STEPS, {"format": "pnas_tf/steps", "version": 1, "steps": {**self.steps(), name: record}})
+        self._record(name, record)
         return True
 
     def steps(self) -> dict[str, Any]:
-        """The finished steps by name: digests of inputs and outputs, duration_s of the run that finished them."""
+        """Steps by name: digest of the inputs; of finished ones also of the outputs, and duration_s of the run that finished them."""
         if not (self.path / STEPS).exists():
             return {}
         document = files.read_document(self.path / STEPS, format="pnas_tf/steps", version=1, what="list of steps",
                                        made_by="delete it; every step then runs again")
         return document.get("steps", {})
+
+    def _record(self, name: str, record: dict[str, Any]) -> None:
+        files.write_json(self.path / STEPS, {"format": "pnas_tf/steps", "version": 1, "steps": {**self.steps(), name: record}})
 
     def _unchanged(self, output: str, sha256: str | None) -> bool:
         path = self.path / output

@@ -28,9 +28,9 @@ class PolicyGradient:
     baseline: float
 
 
-def reward(accuracy: float, latency_ms: float, *, target_ms: float, exponent: float) -> float:
-    """accuracy * (target / latency) ** exponent; accuracy a fraction of the alpha batch."""
-    return accuracy * (target_ms / latency_ms) ** exponent
+def reward(accuracy: float, overshoot: float, *, exponent: float) -> float:
+    """accuracy * (target / latency) ** exponent. accuracy: a fraction of the alpha batch; overshoot: latency / target."""
+    return accuracy * (1.0 / overshoot) ** exponent
 
 
 def policy_gradient(alphas: Sequence[np.ndarray], reward_of: Reward, *, networks: int, baseline: float | None, decay: float,

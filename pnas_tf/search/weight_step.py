@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from pnas_tf.nn.functional import Mode
 from pnas_tf.nn.supernet import Path, Supernet
+from pnas_tf.training.step import smoothed_cross_entropy
 
 
 class Momentum:
@@ -41,11 +42,9 @@ class Momentum:
 
 
 @tf.function(reduce_retracing=True)
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Mean softmax cross-entropy with label smoothing. logits: [batch, classes]; labels: integers [batch]."""
-    classes = tf.shape(logits)[1]
-    targets = tf.one_hot(labels, classes) * (1.0 - smoothing) + smoothing / tf.cast(classes, tf.float32)
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: tf.Tensor) -> tf.Tensor:
+    """`training.step.smoothed_cross_entropy`, compiled. smoothing: a scalar tensor."""
+    return smoothed_cross_entropy(logits, labels, smoothing=smoothing)
 
 
 @tf.function(reduce_retracing=True)

@@ -1,0 +1,68 @@
+"""What a finished search leaves to the networks derived from it: probabilities, and weights for any of its paths.
+
+Reads the search's checkpoint; trains nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tf_keras as keras
+
+from pnas_tf import files
+from pnas_tf.errors import UserError
+from pnas_tf.nn.functional import Arithmetic
+from pnas_tf.nn.layers import Normalisation
+from pnas_tf.nn.network import build_network
+from pnas_tf.nn.supernet import Supernet
+from pnas_tf.search.derive import path_of
+from pnas_tf.search.loop import HISTORY, restore_variables
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.search_space import SearchSpace
+from pnas_tf.training.checkpoints import Checkpoints
+from pnas_tf.training.data import Dataset
+from pnas_tf.training.evaluate import evaluate, reestimate_batch_norm
+
+_MADE_BY = "python -m tools.search --run_dir=..."
+
+
+def probabilities_of(history: Path, space: SearchSpace) -> list[np.ndarray]:
+    """The path probabilities at the end of the search whose history.json this is, for each block float64 [candidates].
+
+    Raises UserError when the file is not whole or belongs to another space.
+    """
+    document = files.read_document(history, **HISTORY, what="search history", made_by=_MADE_BY)
+    expected = [[op.key for op in choice.candidates] for choice in space.choice_blocks]
+    if document.get("candidates") != expected or not document.get("epochs"):
+        raise UserError(f"search history {history} is not of this space", expected=f"the {len(expected)} choice blocks of '{space.name}'",
+                        received=f"{len(document.get('candidates') or [])} blocks, {len(document.get('epochs') or [])} epochs",
+                        fix=f"Search again: {_MADE_BY}")
+    return [np.array(p, np.float64) for p in document["epochs"][-1]["probabilities"]]
+
+
+class Inheritance:
+    """The supernet of a finished search, ready to hand its weights to derived networks.
+
+    folder: the search's folder. Raises UserError when it holds no whole checkpoint.
+    """
+
+    def __init__(self, folder: Path, space: SearchSpace, *, normalisation: Normalisation):
+        checkpoint = Checkpoints(folder / "checkpoints").latest()
+        if checkpoint is None:
+            raise UserError(f"no searched weights in {folder}", expected="a checkpoint of a search", received="none",
+                            fix=f"Search first: {_MADE_BY}; or train from scratch: --init=scratch")
+        self.normalisation = normalisation
+        self.supernet = Supernet(space, arithmetic=Arithmetic(normalisation=normalisation))
+        restore_variables(self.supernet, checkpoint.arrays)
+
+    def network(self, architecture: Architecture, dataset: Dataset, *, batch_size: int, dropout: float = 0.0) -> keras.Model:
+        """The plain network of `architecture` with the supernet's weights and statistics re-estimated on the weights part."""
+        network = build_network(architecture, dropout=dropout, normalisation=self.normalisation)
+        self.supernet.inherit(network, path_of(architecture))
+        reestimate_batch_norm(network, dataset.weights_plain(batch_size=batch_size))
+        return network
+
+    def alpha_accuracy(self, architecture: Architecture, dataset: Dataset, *, batch_size: int) -> float:
+        """Top-1 of the inherited network on the alpha part: what compares derived architectures without the test part."""
+        return evaluate(self.network(architecture, dataset, batch_size=batch_size), dataset.alpha_once(batch_size=batch_size)).accuracy

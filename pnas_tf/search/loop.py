@@ -1,0 +1,258 @@
+"""The search: warm-up phase, then weight steps and architecture steps in turn (section 3.2; schedule of section 4.2).
+
+Every random draw and every batch follows from (seed, step), so a search that was stopped anywhere and continued from a
+checkpoint is, to the bit, the one that would have run through. Knows nothing of where data and latencies come from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from pnas_tf import files
+from pnas_tf.config import SearchConfig, TrainConfig
+from pnas_tf.errors import UserError
+from pnas_tf.nn.functional import Mode
+from pnas_tf.nn.supernet import Path, Supernet
+from pnas_tf.search import gates
+from pnas_tf.search.alpha_optimizer import AlphaAdam
+from pnas_tf.search.gradient import architecture_gradient, sample_gates
+from pnas_tf.search.guidance import Guidance
+from pnas_tf.search.reinforce import policy_gradient, reward
+from pnas_tf.search.weight_step import Momentum, top1, weight_step
+from pnas_tf.training.checkpoints import Checkpoints
+from pnas_tf.training.data import Dataset
+from pnas_tf.training.stopping import Stopped, StopRequest
+
+HISTORY: dict[str, Any] = {"format": "pnas_tf/search_history", "version": 1}
+
+
+@dataclass
+class _Sums:
+    """Running means of the current epoch; part of the checkpoint, so that a continued epoch logs the same figures."""
+
+    weight: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # steps, loss, accuracy
+    alpha: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])  # steps, loss, accuracy, objective
+
+    def add_weight(self, loss: float, accuracy: float) -> None:
+        self.weight = [total + part for total, part in zip(self.weight, (1.0, loss, accuracy))]
+
+    def add_alpha(self, loss: float, accuracy: float, objective: float) -> None:
+        self.alpha = [total + part for total, part in zip(self.alpha, (1.0, loss, accuracy, objective))]
+
+    @staticmethod
+    def means(sums: list[float]) -> list[float | None]:
+        return [total / sums[0] if sums[0] else None for total in sums[1:]]
+
+
+class Search:
+    """A search of `supernet` on `dataset`, kept in `folder`.
+
+    folder: holds checkpoints/, history.json and TensorBoard events. recipe: momentum, weight decay and label smoothing of
+    the weights. Call `run`; then `probabilities`.
+    """
+
+    def __init__(self, supernet: Supernet, dataset: Dataset, guidance: Guidance, *, config: SearchConfig, recipe: TrainConfig,
+                 folder: FilePath, seed: int):
+        self.supernet, self.dataset, self.guidance, self.config, self.recipe = supernet, dataset, guidance, config, recipe
+        self.folder, self.seed = folder, seed
+        self.checkpoints = Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
+        self.momentum = Momentum(momentum=recipe.momentum, nesterov=recipe.nesterov)
+        self.adam = AlphaAdam([alpha.shape[0] for alpha in supernet.alphas], learning_rate=config.arch_learning_rate,
+                              beta_1=config.arch_beta_1, beta_2=config.arch_beta_2, epsilon=config.arch_epsilon,
+                              weight_decay=config.arch_weight_decay)
+        # The float64 original of every alpha; the supernet's float32 variables are copies of it.
+        self.alphas = [alpha.numpy().astype(np.float64) for alpha in supernet.alphas]
+        self.step = self.arch_step = 0
+        self.baseline: float | None = None
+        self.sums = _Sums()
+        self.history: list[dict[str, Any]] = []
+        self.steps_per_epoch = dataset.batches("weights", batch_size=config.search_batch_size)
+        self.alpha_batches = dataset.batches("alpha", batch_size=config.search_batch_size)
+        for part, batches in (("weights", self.steps_per_epoch), ("alpha", self.alpha_batches)):
+            if not batches:
+                raise UserError(f"the {part} part of dataset '{dataset.name}' is smaller than one batch",
+                                expected=f"at least --search_batch_size={config.search_batch_size} images",
+                                received="fewer", fix="Lower --search_batch_size or give more images.")
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of both phases."""
+        return self.config.warmup_epochs + self.config.search_epochs
+
+    @property
+    def probabilities(self) -> list[np.ndarray]:
+        """softmax(alpha) of each choice block, float64 [candidates]."""
+        return [gates.softmax(alpha) for alpha in self.alphas]
+
+    def run(self) -> None:
+        """Runs or continues the search to its end. Raises Stopped on SIGTERM or Ctrl-C, after a checkpoint."""
+        self.restore()
+        stop = StopRequest()
+        writer = tf.summary.create_file_writer(str(self.folder / "events"))
+        with stop, writer.as_default():
+            while self.step < self.epochs * self.steps_per_epoch:
+                self._epoch(stop)
+        writer.close()
+
+    def _epoch(self, stop: StopRequest) -> None:
+        epoch, start = divmod(self.step, self.steps_per_epoch)
+        batches = self.dataset.weights(batch_size=self.config.search_batch_size, seed=self.seed, epoch=epoch, start_batch=start)
+        arch_batches = self._arch_batches()
+        with tqdm(total=self.steps_per_epoch, initial=start, desc=f"{self._phase(epoch)} {epoch + 1}/{self.epochs}", leave=False,
+                  mininterval=1.0, dynamic_ncols=True) as progress:
+            for images, labels in batches:
+                self._weight_step(epoch, images, labels)
+                self.step += 1
+                if self._architecture_is_due(epoch):
+                    for _ in range(self.config.arch_steps):
+                        self._architecture_step(*next(arch_batches))
+                progress.update()
+                progress.set_postfix(self._live(), refresh=False)
+                ends = self.step % self.steps_per_epoch == 0
+                if ends:
+                    self._finish_epoch(epoch)
+                if ends or stop.asked or self.step % self.config.checkpoint_steps == 0:
+                    self.save()
+                if stop.asked:
+                    raise Stopped
+        last = self.history[-1]
+        print(f"{last['phase']} {epoch + 1}/{self.epochs}: " + ", ".join(
+            f"{name} {last[name]:.4g}" for name in ("loss", "accuracy", "alpha_accuracy", "entropy", "expected") if last[name] is not None))
+
+    def _weight_step(self, epoch: int, images: tf.Tensor, labels: tf.Tensor) -> None:
+        path = gates.sample_path(self.probabilities, gates.generator_at(self.seed, "path", self.step))
+        loss, accuracy = weight_step(self.supernet, path, images, labels, optimizer=self.momentum,
+                                     learning_rate=self._learning_rate(), label_smoothing=self.recipe.label_smoothing)
+        self._require_finite(loss, "weight step")
+        self.sums.add_weight(loss, accuracy)
+
+    def _architecture_step(self, images: tf.Tensor, labels: tf.Tensor) -> None:
+        generator = gates.generator_at(self.seed, "gates", self.arch_step)
+        if self.config.algorithm == "reinforce":
+            self._reinforce(images, labels, generator)
+        else:
+            sample = sample_gates(self.alphas, self.config.algorithm, generator)
+            result = architecture_gradient(self.supernet, sample, images, labels, objective=self.guidance.objective,
+                                           gate_mode=self.config.algorithm)
+            self._require_finite(result.objective, "architecture step")
+            for block, considered in enumerate(sample.considered):
+                before = self.alphas[block]
+                after = self.adam.updated(block, before, result.alpha[block], considered)
+                self.alphas[block] = gates.rescale(before, after, considered) if self.config.algorithm == "two_path" else after
+            self.sums.add_alpha(result.cross_entropy, result.accuracy, result.objective)
+        for variable, alpha in zip(self.supernet.alphas, self.alphas):
+            variable.assign(alpha.astype(np.float32))
+        self.arch_step += 1
+
+    def _reinforce(self, images: tf.Tensor, labels: tf.Tensor, generator: np.random.Generator) -> None:
+        accuracies: list[float] = []
+
+        def reward_of(path: Path) -> float:
+            accuracies.append(float(top1(self.supernet.call(images, path=path, mode=Mode.ARCHITECTURE), labels)))
+            return reward(accuracies[-1], self.guidance.overshoot(path), exponent=self.config.rl_exponent)
+
+        result = policy_gradient(self.alphas, reward_of, networks=self.config.rl_networks, baseline=self.baseline,
+                                 decay=self.config.rl_baseline_decay, generator=generator)
+        self.baseline = result.baseline
+        for block, gradient in enumerate(result.alpha):
+            self.alphas[block] = self.adam.updated(block, self.alphas[block], gradient, range(len(gradient)))
+        self.sums.add_alpha(math.nan, float(np.mean(accuracies)), -float(np.mean(result.rewards)))
+
+    def _phase(self, epoch: int) -> str:
+        return "warmup" if epoch < self.config.warmup_epochs else "joint"
+
+    def _architecture_is_due(self, epoch: int) -> bool:
+        joint_epoch = epoch - self.config.warmup_epochs
+        return joint_epoch >= self.config.arch_start_epoch and self.step % self.config.arch_interval == 0
+
+    def _learning_rate(self) -> float:
+        """Cosine to zero within each phase, by step (section 4.2)."""
+        warmup_steps = self.config.warmup_epochs * self.steps_per_epoch
+        in_warmup = self.step < warmup_steps
+        initial = self.config.warmup_learning_rate if in_warmup else self.config.search_learning_rate
+        done = self.step if in_warmup else self.step - warmup_steps
+        total = warmup_steps if in_warmup else self.config.search_epochs * self.steps_per_epoch
+        return 0.5 * initial * (1.0 + math.cos(math.pi * done / total))
+
+    def _arch_batches(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """The batches of the alpha part from `arch_step` on, epoch after epoch."""
+        epoch, start = divmod(self.arch_step, self.alpha_batches)
+        while True:
+            yield from self.dataset.alpha(batch_size=self.config.search_batch_size, seed=self.seed, epoch=epoch, start_batch=start)
+            epoch, start = epoch + 1, 0
+
+    def _live(self) -> dict[str, str]:
+        loss, accuracy = _Sums.means(self.sums.weight)
+        probabilities = self.probabilities
+        return {"loss": f"{loss or 0:.3f}", "acc": f"{accuracy or 0:.3f}", "entropy": f"{gates.entropy(probabilities):.3f}",
+                "expected": f"{self.guidance.expected(probabilities):.4g}"}
+
+    def _finish_epoch(self, epoch: int) -> None:
+        probabilities = self.probabilities
+        loss, accuracy = _Sums.means(self.sums.weight)
+        alpha_loss, alpha_accuracy, objective = _Sums.means(self.sums.alpha)
+        figures = {"loss": loss, "accuracy": accuracy, "alpha_loss": None if alpha_loss is None or math.isnan(alpha_loss) else alpha_loss,
+                   "alpha_accuracy": alpha_accuracy, "objective": objective, "entropy": gates.entropy(probabilities),
+                   "expected": self.guidance.expected(probabilities)}
+        for name, value in figures.items():
+            if value is not None:
+                tf.summary.scalar(f"search/{name}", value, step=epoch)
+        self.history.append({"epoch": epoch, "phase": self._phase(epoch), **figures, "probabilities": [p.tolist() for p in probabilities]})
+        self.sums = _Sums()
+
+    def _require_finite(self, loss: float, what: str) -> None:
+        if math.isfinite(loss):
+            return
+        good = self.checkpoints.latest()
+        raise UserError(f"the loss of {what} {self.step} is not a finite number", expected="a finite loss", received=str(loss),
+                        fix=f"Last good checkpoint: {'step ' + str(good.state['step']) if good else 'none'} in {self.checkpoints.folder}. "
+                            "Likely causes: a learning rate too high (--warmup_learning_rate, --search_learning_rate, "
+                            "--arch_learning_rate), images that are not finite, or a target far outside what the space can do.")
+
+    def save(self) -> None:
+        """Writes a checkpoint of everything, and history.json."""
+        arrays = {f"variable/{name}": variable.numpy() for name, variable in self.supernet.named_variables().items()}
+        arrays |= {f"momentum/{name}": slot.numpy() for name, slot in self.momentum.slots.items()}
+        arrays |= {f"adam/{name}": values for name, values in self.adam.state().items()}
+        arrays |= {f"alpha/{block}": alpha for block, alpha in enumerate(self.alphas)}
+        state = {"step": self.step, "arch_step": self.arch_step, "baseline": self.baseline, "history": self.history,
+                 "weight_sums": self.sums.weight, "alpha_sums": [None if math.isnan(total) else total for total in self.sums.alpha]}
+        self.checkpoints.save(self.step, arrays, state)
+        self._write_history()
+
+    def restore(self) -> bool:
+        """Continues from the newest good checkpoint; returns whether there was one."""
+        checkpoint = self.checkpoints.latest()
+        if checkpoint is None:
+            return False
+        arrays, state = checkpoint.arrays, checkpoint.state
+        restore_variables(self.supernet, arrays)
+        by_name = self.supernet.named_variables()
+        for key in arrays:
+            if key.startswith("momentum/"):
+                name = key.removeprefix("momentum/")
+                self.momentum.slot(by_name[name]).assign(arrays[key])
+        self.adam.restore({key.removeprefix("adam/"): values for key, values in arrays.items() if key.startswith("adam/")})
+        self.alphas = [np.array(arrays[f"alpha/{block}"]) for block in range(len(self.alphas))]
+        self.step, self.arch_step, self.baseline, self.history = state["step"], state["arch_step"], state["baseline"], state["history"]
+        self.sums = _Sums(state["weight_sums"], [math.nan if total is None else total for total in state["alpha_sums"]])
+        self._write_history()
+        return True
+
+    def _write_history(self) -> None:
+        blocks = [[op.key for op in choice.candidates] for choice in self.supernet.space.choice_blocks]
+        files.write_json(self.folder / "history.json", {**HISTORY, "candidates": blocks, "epochs": self.history})
+
+
+def restore_variables(supernet: Supernet, arrays: Mapping[str, np.ndarray]) -> None:
+    """Sets weights, moving statistics and alpha of `supernet` from a checkpoint's arrays."""
+    for name, variable in supernet.named_variables().items():
+        variable.assign(arrays[f"variable/{name}"])

@@ -1,0 +1,64 @@
+"""From what the user asks for to the targets of a search, checked against what the space can do on the device.
+
+Knows tables and spaces, nothing of how the search reaches a target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pnas_tf.config import SearchConfig
+from pnas_tf.errors import UserError
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.search.derive import quantity_range
+from pnas_tf.search.objectives import Quantity, Target, latency_quantity, macs_quantity, parameters_quantity
+from pnas_tf.space.search_space import SearchSpace
+
+AUTO = "auto"
+
+
+def latency_target(space: SearchSpace, table: LatencyTable, target_latency_ms: str, *, name: str = "latency") -> Target:
+    """The target on one device. target_latency_ms: a number of ms, or "auto", the middle of what the space can do there.
+
+    Raises UserError when the table lacks blocks of the space, the text is no number, or no network can take so long or so
+    short, saying what the fastest and the slowest take.
+    """
+    table.check_covers(space)
+    return _target(latency_quantity(space, table, name=name), target_latency_ms, flag="--target_latency_ms")
+
+
+def search_targets(space: SearchSpace, table: LatencyTable, config: SearchConfig, *, target_latency_ms: str) -> list[Target]:
+    """All targets of a search, the one it is named for first: of `config.objective`, then of `config.also`."""
+    if config.objective == "latency":
+        first = latency_target(space, table, target_latency_ms)
+    else:
+        quantity = macs_quantity(space) if config.objective == "macs" else parameters_quantity(space)
+        first = _target(quantity, AUTO if config.target_value is None else str(config.target_value), flag="--target_value")
+    return [first, *_other_devices(space, config.also)]
+
+
+def _other_devices(space: SearchSpace, pairs: Sequence[str]) -> list[Target]:
+    targets = []
+    for pair in pairs:
+        path, separator, milliseconds = pair.rpartition("=")
+        if not separator:
+            raise UserError("--also", expected="TABLE.json=MS for each further device", received=repr(pair),
+                            fix="Write e.g. --also=pixel.json=40,desktop.json=2.5")
+        targets.append(latency_target(space, LatencyTable.load(path), milliseconds, name=f"latency by {path}"))
+    return targets
+
+
+def _target(quantity: Quantity, text: str, *, flag: str) -> Target:
+    least, most = quantity_range(quantity)
+    if text == AUTO:
+        return Target(quantity, (least + most) / 2)
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise UserError(flag, expected=f"a number of {quantity.unit}, or {AUTO}", received=repr(text),
+                        fix=f"Write e.g. {flag}=40") from error
+    if not least <= value <= most:
+        raise UserError(f"{flag} is out of reach", expected=f"from {least:.4g} {quantity.unit} (fastest network of the space) to "
+                        f"{most:.4g} {quantity.unit} (slowest)", received=f"{value:.4g} {quantity.unit}",
+                        fix="Choose a target between the two, or another --width or --resolution.")
+    return Target(quantity, value)

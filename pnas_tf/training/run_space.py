@@ -1,0 +1,22 @@
+"""From a dataset and the options to the search space of a run. Knows nothing of search."""
+
+from __future__ import annotations
+
+from pnas_tf.config import DataConfig, SpaceConfig
+from pnas_tf.space.search_space import SearchSpace, named_space
+from pnas_tf.training.data import dataset_facts
+
+AUTO = "auto"
+LARGEST_TINY_IMAGE = 48  # pixels
+
+
+def space_of_run(data: DataConfig, space: SpaceConfig) -> SearchSpace:
+    """The space of `space` for the classes of `data`'s dataset, whose pixels are not read.
+
+    "auto" is `tiny` for images up to 48 pixels and `proxyless` above. Raises UserError on an unknown space or dataset.
+    """
+    facts = dataset_facts(data)
+    name = space.space
+    if name == AUTO:
+        name = "tiny" if facts.short_side <= LARGEST_TINY_IMAGE else "proxyless"
+    return named_space(name, classes=len(facts.class_names), resolution=space.resolution, width=space.width)
