@@ -86,10 +86,11 @@ def from_architecture(architecture: Architecture | str | os.PathLike, input_shap
         raise UserError(f"weights {path}", expected=f"a classifier of {wanted} classes", received=f"one of {in_file}",
                         fix="Pass their class count, or include_top=False and a classifier of your own.")
     sized = Architecture(replace(architecture.space, classes=in_file or wanted), architecture.ops)
-    model = build_network(sized, dropout=dropout, input_shape=shape)
+    full = build_network(sized, dropout=dropout, input_shape=shape)
+    model = full if include_top else _without_top(full, pooling)  # the same layers, so what loads into one is in both
     if path is not None:
-        _load(model, path)
-    return model if include_top else _without_top(model, pooling)
+        _load(model if path.suffix in _PYTORCH_SUFFIXES else full, path)
+    return model
 
 
 def endpoints(model: keras.Model, architecture: Architecture | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pnas_tf.nn.network import build_network
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED
-from pnas_tf.space.search_space import tiny
+from pnas_tf.space.search_space import SearchSpace, Stage, tiny
 
 MAKERS = {"proxyless_mobile": applications.ProxylessMobile, "proxyless_cpu": applications.ProxylessCPU,
           "proxyless_gpu": applications.ProxylessGPU, "proxyless_mobile_14": applications.ProxylessMobile14}
@@ -83,6 +83,33 @@ def test_saved_weights_come_back_with_and_without_top(small, tmp_path, file):
     # Another class count is no hindrance to a backbone; its features are the tensor that the classifier read.
     features = applications.from_architecture(small, weights=tmp_path / file, include_top=False, pooling="avg", classes=9)
     np.testing.assert_allclose(features(images), keras.Model(model.input, model.get_layer("head/pool").output)(images), rtol=1e-6)
+
+
+def test_an_original_checkpoint_serves_any_class_count_without_its_top(tmp_path):
+    torch = pytest.importorskip("torch", reason="the optional extra torch is not installed")
+    space = SearchSpace("one", 16, 3, 8, 8, (Stage(16, 1, 2),), 32, (MBConv(3, 3),), padding="symmetric")
+    architecture = Architecture(space, (MBConv(3, 3),))
+    model = scrambled(build_network(architecture))
+    names = {"stem/conv": "first_conv", "first/depthwise": "blocks.0.mobile_inverted_conv.depth_conv",
+             "first/project": "blocks.0.mobile_inverted_conv.point_linear",
+             "block_00/expand": "blocks.1.mobile_inverted_conv.inverted_bottleneck",
+             "block_00/depthwise": "blocks.1.mobile_inverted_conv.depth_conv",
+             "block_00/project": "blocks.1.mobile_inverted_conv.point_linear", "head/mix": "feature_mix_layer"}
+    state = {"classifier.linear.weight": model.get_layer("head/classifier").get_weights()[0].T,
+             "classifier.linear.bias": model.get_layer("head/classifier").get_weights()[1]}
+    for ours, theirs in names.items():
+        kernel, = model.get_layer(ours).get_weights()
+        state[f"{theirs}.conv.weight"] = kernel.transpose(2, 3, 0, 1) if "depthwise" in ours else kernel.transpose(3, 2, 0, 1)
+        values = model.get_layer(f"{ours}_bn").get_weights()
+        state |= {f"{theirs}.bn.{name}": value for name, value in zip(("weight", "bias", "running_mean", "running_var"), values)}
+    torch.save({name: torch.tensor(value) for name, value in state.items()}, tmp_path / "official.pth")
+    images = np.random.default_rng(3).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    again = applications.from_architecture(architecture, weights=tmp_path / "official.pth")
+    np.testing.assert_allclose(again(images), model(images), rtol=1e-6)
+    features = applications.from_architecture(architecture, weights=tmp_path / "official.pth", include_top=False, pooling="avg", classes=99)
+    np.testing.assert_allclose(features(images), keras.Model(model.input, model.get_layer("head/pool").output)(images), rtol=1e-6)
+    with pytest.raises(UserError):
+        applications.from_architecture(architecture, weights=tmp_path / "official.pth", classes=99)
 
 
 def test_an_architecture_file_is_enough(small, tmp_path):
