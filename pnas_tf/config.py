@@ -69,6 +69,8 @@ class TrainConfig:
     init: str = option("scratch", "Initial weights: scratch, or inherit from the supernet.", choices=("scratch", "inherit"))
     bn_momentum: float = option(0.9, "Batch-normalisation momentum (PyTorch's 0.1).")
     bn_epsilon: float = option(1e-3, "Batch-normalisation epsilon.")
+    train_on_alpha: bool = option(True, "Train the derived network on the weights and alpha parts together; else alpha is held out.")
+    evaluate_epochs: int = option(10, "Epochs between evaluations on held-out images; one more follows the last epoch.", fixed=False)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""Checkpoints: named arrays and a JSON state in one file, whole or absent. Knows nothing of what they mean.
+
+A checkpoint is an .npz without pickle that numpy alone can read: the arrays, the state as JSON bytes, and a SHA-256 over
+both. It is written beside its place and renamed into it, so a process killed at any moment leaves the last one as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pnas_tf import files
+
+FORMAT, VERSION = "pnas_tf/checkpoint", 1
+_STATE, _DIGEST = "__state__", "__sha256__"
+_NAME = re.compile(r"step-(\d{10})\.npz")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """arrays by name, and the JSON state they were saved with."""
+
+    step: int
+    arrays: dict[str, np.ndarray]
+    state: dict[str, Any]
+
+
+class TornCheckpoint(ValueError):
+    """A checkpoint file that is not whole, or not ours."""
+
+
+class Checkpoints:
+    """The checkpoints in `folder`, one file each; the `keep` newest stay. For one process at a time."""
+
+    def __init__(self, folder: str | os.PathLike, *, keep: int = 3):
+        if keep < 1:
+            raise ValueError(f"keep is {keep}; at least one checkpoint must stay")
+        self.folder, self.keep = Path(folder), keep
+
+    def save(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
+        """Writes a checkpoint and removes the oldest beyond `keep`. state: JSON values, no NaN.
+
+        Raises OSError (disk full, read-only) or ValueError (an array of objects) with everything as it was before.
+        """
+        path = files.write_bytes(self.folder / f"step-{step:010d}.npz", _packed(arrays, state))
+        for litter in self.folder.glob(".step-*.npz.*.tmp"):  # what a killed process was writing
+            litter.unlink(missing_ok=True)
+        for _, old in self._newest_first()[self.keep:]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole; None where there is none. Torn ones are passed over with a warning."""
+        for step, path in self._newest_first():
+            try:
+                return _unpacked(step, path.read_bytes())
+            except TornCheckpoint as error:
+                logging.warning("checkpoint %s is passed over: %s", path, error)
+        return None
+
+    def _newest_first(self) -> list[tuple[int, Path]]:
+        if not self.folder.is_dir():
+            return []
+        found = [(int(match[1]), path) for path in self.folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+        return sorted(found, reverse=True)
+
+
+def _packed(arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> bytes:
+    document = json.dumps({"format": FORMAT, "version": VERSION, "state": dict(state)}, allow_nan=False)
+    entries = {name: np.asarray(array) for name, array in arrays.items()}
+    entries[_STATE] = np.frombuffer(document.encode(), np.uint8)
+    entries[_DIGEST] = np.frombuffer(_digest(entries), np.uint8)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in entries.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)
+    return content.getvalue()
+
+
+def _unpacked(step: int, content: bytes) -> Checkpoint:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            entries = {name: archive[name] for name in archive.files}
+        digest, document = entries.pop(_DIGEST), json.loads(entries[_STATE].tobytes())
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError, SyntaxError) as error:
+        raise TornCheckpoint(f"{type(error).__name__}: {error}") from error
+    if digest.tobytes() != _digest(entries):
+        raise TornCheckpoint("its SHA-256 differs")
+    if (document.get("format"), document.get("version")) != (FORMAT, VERSION):
+        raise TornCheckpoint(f"format {document.get('format')!r}, version {document.get('version')!r}")
+    del entries[_STATE]
+    return Checkpoint(step, entries, document["state"])
+
+
+def _digest(entries: Mapping[str, np.ndarray]) -> bytes:
+    digest = hashlib.sha256()
+    for name in sorted(entries):
+        array = np.asarray(entries[name])
+        digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+        digest.update(array.tobytes())
+    return digest.digest()

@@ -1,0 +1,200 @@
+"""Training of one plain network: epochs, schedule, checkpoints, progress (recipe of section 4.2).
+
+Every batch, every random draw and every rate follows from (seed, step), so training that was stopped anywhere and started
+again is, to the bit, the one that would have run through. Knows nothing of where the architecture came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from tqdm import tqdm
+
+from pnas_tf import files
+from pnas_tf.config import TrainConfig
+from pnas_tf.errors import UserError
+from pnas_tf.nn.layers import Normalisation
+from pnas_tf.nn.network import build_network
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.training.checkpoints import Checkpoints
+from pnas_tf.training.data import Dataset
+from pnas_tf.training.evaluate import Evaluator
+from pnas_tf.training.schedules import cosine_with_warmup
+from pnas_tf.training.step import TrainStep
+from pnas_tf.training.stopping import Stopped, StopRequest
+
+HISTORY: dict[str, Any] = {"format": "pnas_tf/train_history", "version": 1}
+KEEP_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class Trained:
+    """model: trained, giving logits. history: one row an epoch with epoch, loss, accuracy (of training batches, augmented) and
+    learning_rate at its end; held_out_loss and held_out_accuracy in the epochs in which they were measured."""
+
+    model: keras.Model
+    history: list[dict[str, Any]]
+
+
+def train_network(architecture: Architecture, dataset: Dataset, config: TrainConfig, folder: str | os.PathLike, *, seed: int,
+                  initial_weights: Sequence[np.ndarray] | None = None) -> Trained:
+    """Trains the network of `architecture`, or continues from the checkpoints in `folder`.
+
+    folder: holds checkpoints/, history.json and TensorBoard events/. initial_weights: as of `Model.get_weights` of this network;
+    None draws them from `seed`. Raises Stopped on SIGTERM or Ctrl-C, after a checkpoint; UserError when the loss is no longer
+    finite, or when `folder` holds a training with other settings.
+    """
+    model = build_network(architecture, normalisation=Normalisation(config.bn_momentum, config.bn_epsilon))
+    model.set_weights(initial_weights if initial_weights is not None else seeded_weights(model, seed=seed))
+    identity = _identity(architecture, dataset, config, seed, model.get_weights())
+    training = _Training(model, dataset, config, Path(folder), seed, identity)
+    training.run()
+    return Trained(model, training.history)
+
+
+def seeded_weights(model: keras.Model, *, seed: int) -> list[np.ndarray]:
+    """Initial weights drawn by the layers' own initialisers from `seed` alone, in the order of `Model.get_weights`."""
+    weights = []
+    for number, variable in enumerate(model.weights):
+        layer = model.get_layer(variable.name.rsplit("/", 1)[0])
+        initializer = None
+        if "kernel" in variable.name.rsplit("/", 1)[-1]:
+            initializer = getattr(layer, "depthwise_initializer", None) or layer.kernel_initializer
+        if initializer is None:
+            weights.append(variable.numpy())  # ones and zeros of batch normalisation and biases
+        else:
+            words = np.random.SeedSequence([seed, number]).generate_state(1)
+            own = type(initializer).from_config({**initializer.get_config(), "seed": int(words[0]) & 0x7FFFFFFF})
+            weights.append(own(variable.shape, dtype=variable.dtype).numpy())
+    return weights
+
+
+@dataclass
+class _Training:
+    model: keras.Model
+    dataset: Dataset
+    config: TrainConfig
+    folder: Path
+    seed: int
+    identity: str
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # steps, loss, accuracy of the current epoch
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", keep=KEEP_CHECKPOINTS)
+        self.train_step = TrainStep(self.model, momentum=config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay,
+                                    label_smoothing=config.label_smoothing, dropout=config.dropout, seed=self.seed)
+        self.evaluator = Evaluator(self.model)
+        self.part = "training" if config.train_on_alpha else "weights"
+        self.steps_per_epoch = self.dataset.batches(self.part, batch_size=config.batch_size)
+        if config.epochs < 1 or not self.steps_per_epoch:
+            raise UserError("training has no steps", expected="at least one epoch of at least one batch",
+                            received=f"--epochs={config.epochs}, --batch_size={config.batch_size}, part '{self.part}'",
+                            fix="Raise --epochs or lower --batch_size.")
+
+    def run(self) -> None:
+        self.restore()
+        total = self.config.epochs * self.steps_per_epoch
+        if self.step == total:
+            return
+        writer = tf.summary.create_file_writer(str(self.folder / "events"))
+        # A bar needs a terminal that can redraw; elsewhere one line an epoch is printed.
+        dumb = True if os.environ.get("TERM") == "dumb" else None
+        with (StopRequest() as stop, writer.as_default(),
+              tqdm(total=total, initial=self.step, desc="train", unit="step", mininterval=0.5, disable=dumb) as progress):
+            while self.step < total:
+                self._epoch(stop, progress)
+        writer.close()
+
+    def _epoch(self, stop: StopRequest, progress: tqdm) -> None:
+        epoch, start = divmod(self.step, self.steps_per_epoch)
+        batches = getattr(self.dataset, self.part)(batch_size=self.config.batch_size, seed=self.seed, epoch=epoch, start_batch=start)
+        for images, labels in batches:
+            loss, accuracy = self.train_step(images, labels, learning_rate=self._learning_rate(self.step), step=self.step)
+            self._require_finite(loss)
+            self.sums = [total + part for total, part in zip(self.sums, (1.0, loss, accuracy))]
+            self.step += 1
+            progress.update()
+            ends = self.step % self.steps_per_epoch == 0
+            if ends:
+                self._finish_epoch(epoch, progress)
+            if ends or stop.asked:
+                self.save()
+            if stop.asked and self.step < self.config.epochs * self.steps_per_epoch:
+                raise Stopped(f"stopped at step {self.step}; a checkpoint is in {self.checkpoints.folder}")
+
+    def _finish_epoch(self, epoch: int, progress: tqdm) -> None:
+        steps, loss, accuracy = self.sums
+        row = {"epoch": epoch, "loss": loss / steps, "accuracy": accuracy / steps, "learning_rate": self._learning_rate(self.step - 1)}
+        if epoch + 1 == self.config.epochs or (self.config.evaluate_epochs and (epoch + 1) % self.config.evaluate_epochs == 0):
+            size = self.config.batch_size
+            held_out = self.dataset.test(batch_size=size) if self.config.train_on_alpha else self.dataset.alpha_once(batch_size=size)
+            result = self.evaluator(held_out)
+            row |= {"held_out_loss": result.loss, "held_out_accuracy": result.accuracy}
+        for name, value in row.items():
+            if name != "epoch":
+                tf.summary.scalar(f"train/{name}", value, step=epoch)
+        self.history.append(row)
+        self.sums = [0.0, 0.0, 0.0]
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+        tqdm.write(f"train {epoch + 1}/{self.config.epochs}: {figures}")
+        progress.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "accuracy", "held_out_accuracy") if name in row}, refresh=False)
+
+    def _learning_rate(self, step: int) -> float:
+        return cosine_with_warmup(step, steps=self.config.epochs * self.steps_per_epoch, peak=self.config.learning_rate,
+                                  warmup_steps=round(self.config.learning_rate_warmup_epochs * self.steps_per_epoch))
+
+    def _require_finite(self, loss: float) -> None:
+        if math.isfinite(loss):
+            return
+        good = self.checkpoints.latest()
+        raise UserError(f"the training loss of step {self.step} is not a finite number", expected="a finite loss", received=str(loss),
+                        fix=f"Last good checkpoint: {f'step {good.step}' if good else 'none'} in {self.checkpoints.folder}. Likely causes: "
+                            f"--learning_rate={self.config.learning_rate} too high, too short a --learning_rate_warmup_epochs, "
+                            "inherited weights that are not finite, or images that are not.")
+
+    def save(self) -> None:
+        arrays = {f"variable/{number}/{variable.name}": variable.numpy() for number, variable in enumerate(self.model.weights)}
+        arrays |= {f"momentum/{number}": slot.numpy() for number, slot in enumerate(self.train_step.slots)}
+        self.checkpoints.save(self.step, arrays, {"step": self.step, "sums": self.sums, "history": self.history, "identity": self.identity})
+        self._write_history()
+
+    def restore(self) -> None:
+        checkpoint = self.checkpoints.latest()
+        if checkpoint is None:
+            return
+        if checkpoint.state["identity"] != self.identity:
+            raise UserError(f"training in {self.folder} was started with other settings",
+                            expected="the same architecture, dataset, training options, seed and initial weights",
+                            received="others", fix="Choose another --run_dir, or delete the folder to train anew.")
+        for number, variable in enumerate(self.model.weights):
+            variable.assign(checkpoint.arrays[f"variable/{number}/{variable.name}"])
+        for number, slot in enumerate(self.train_step.slots):
+            slot.assign(checkpoint.arrays[f"momentum/{number}"])
+        self.step, self.sums, self.history = checkpoint.state["step"], checkpoint.state["sums"], checkpoint.state["history"]
+        self._write_history()
+
+    def _write_history(self) -> None:
+        files.write_json(self.folder / "history.json", {**HISTORY, "epochs": self.history})
+
+
+def _identity(architecture: Architecture, dataset: Dataset, config: TrainConfig, seed: int, weights: Sequence[np.ndarray]) -> str:
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name != "evaluate_epochs"}
+    document = {"architecture": architecture.to_json(), "dataset": dataset.fingerprint, "config": settings, "seed": seed}
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for weight in weights:
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
