@@ -126,17 +126,13 @@ class LatencyTable:
 
     def kernel7_warnings(self, space: SearchSpace) -> list[str]:
         """Kernel-7 blocks that take more than `MAX_KERNEL7_RATIO` times their kernel-5 twins: the runtime has no kernel for them."""
-        blocks = distinct_blocks(space)
-        twins = {(replace(block.op, kernel=5), block.in_size, block.in_channels, block.out_channels, block.stride, block.shortcut): key
-                 for key, block in blocks.items() if isinstance(block.op, MBConv) and block.op.kernel == 7 and key in self.entries}
         found = []
-        for key, block in blocks.items():
-            slow = twins.get((block.op, block.in_size, block.in_channels, block.out_channels, block.stride, block.shortcut))
-            if slow is not None and key in self.entries:
-                ratio = self.latency_ms(slow) / self.latency_ms(key)
-                if ratio > MAX_KERNEL7_RATIO:
-                    found.append(f"'{slow}' takes {ratio:.1f} times its kernel-5 twin: this runtime has no fast 7x7 depthwise "
-                                 "convolution; export with the rewrite split_depthwise")
+        for key, block in distinct_blocks(space).items():
+            if isinstance(block.op, MBConv) and block.op.kernel == 7 and key in self.entries:
+                twin = replace(block, op=replace(block.op, kernel=5)).key
+                if twin in self.entries and self.latency_ms(key) > MAX_KERNEL7_RATIO * self.latency_ms(twin):
+                    found.append(f"'{key}' takes {self.latency_ms(key) / self.latency_ms(twin):.1f} times its kernel-5 twin: this runtime "
+                                 "has no fast 7x7 depthwise convolution; export with the rewrite split_depthwise")
         return found
 
     def merged(self, other: LatencyTable) -> LatencyTable:
