@@ -92,7 +92,8 @@ class RunFolder:
              partial: Sequence[str] = ()) -> bool:
         """Runs `work` unless the step is complete. Returns whether it ran.
 
-        inputs: JSON values and Paths (files count by content). outputs: names in the folder that `work` leaves behind.
+        inputs: JSON values, Paths (files count by content) and config dataclasses (their fixed options count).
+        outputs: names in the folder that `work` leaves behind.
         partial: files and folders that `work` continues from when it was stopped; they go when the inputs have changed.
         """
         digest = _digest(inputs)
@@ -156,7 +157,8 @@ def _digest(inputs: Mapping[str, Any]) -> str:
         if isinstance(value, Path):
             return {"sha256": files.sha256_of(value) if value.is_file() else None}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {field.name: canonical(getattr(value, field.name)) for field in dataclasses.fields(value) if field.name != "run_dir"}
+            return {field.name: canonical(getattr(value, field.name)) for field in dataclasses.fields(value)
+                    if field.name != "run_dir" and field.metadata.get("fixed", True)}
         if isinstance(value, Mapping):
             return {str(key): canonical(item) for key, item in value.items()}
         return [canonical(item) for item in value] if isinstance(value, list | tuple) else value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import sys
 import types
 import typing
@@ -22,7 +23,7 @@ from pnas_tf.run_folder import RunFolder, read_config
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
+EXIT_BROKEN_PIPE = 141
 
 
 def program(main: Callable[..., int | None], *config_classes: type, doc: str | None) -> None:
@@ -96,6 +97,9 @@ def _refusing(work: Callable[[], int | None]) -> int:
     except UserError as error:
         print(f"{sys.argv[0]}: {error}", file=sys.stderr)
         return EXIT_REFUSED
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         print(f"{sys.argv[0]}: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -1,0 +1,54 @@
+"""Latency of sampled networks measured on the device while the search runs, for REINFORCE (section 3.3.2).
+
+A network is exported and timed once; its figure is kept in a file before it is used, so that a search that was killed
+and continued sees the same figures. Knows nothing of rewards.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pnas_tf import files
+from pnas_tf.benchmark.protocol import Runner, Schedule
+from pnas_tf.errors import UserError
+from pnas_tf.latency.build import measure_sources
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.search.derive import architecture_of
+from pnas_tf.space.search_space import SearchSpace
+
+_FORMAT: dict[str, Any] = {"format": "pnas_tf/measured_paths", "version": 1}
+
+
+class MeasuredLatency:
+    """path -> latency in ms of that network on `runner`'s device, exported as `table`'s blocks are.
+
+    folder: keeps measured_paths.json and the models. Raises UserError when a network cannot be measured.
+    """
+
+    def __init__(self, space: SearchSpace, table: LatencyTable, *, runner: Runner, schedule: Schedule, folder: Path):
+        self.space, self.table, self.runner, self.schedule, self.folder = space, table, runner, schedule, folder
+        self._file = folder / "measured_paths.json"
+        self._known: dict[str, float] = {}
+        if self._file.exists():
+            document = files.read_document(self._file, **_FORMAT, what="list of measured networks", made_by="delete it")
+            self._known = document["latency_ms"]
+
+    def __call__(self, path: tuple[int, ...]) -> float:
+        key = ",".join(map(str, path))
+        if key not in self._known:
+            self._known[key] = self._measure(path)
+            files.write_json(self._file, {**_FORMAT, "latency_ms": self._known})
+        return self._known[key]
+
+    def _measure(self, path: tuple[int, ...]) -> float:
+        identity = self.table.identity
+        session, journal = measure_sources({"network": architecture_of(self.space, path)}, runner=self.runner, dtype=identity.dtype,
+                                           rewrites=identity.rewrites, cache_dir=self.folder / "models", schedule=self.schedule, workers=0)
+        journal.unlink(missing_ok=True)
+        if "network" not in session.measurements:
+            raise UserError("a sampled network could not be measured", expected="a latency",
+                            received=session.failures.get("network", "nothing"),
+                            fix="See docs/devices.md; or take latencies from the table: --rl_latency=table")
+        entry = session.measurements["network"]
+        return entry.corrected_ms(self.table.sentinel_ms) if self.table.sentinel_ms else entry.median_ms

@@ -1,0 +1,138 @@
+"""Learns an architecture on the dataset and for the device whose latency_table.json lies in the run folder.
+
+  python -m tools.search --run_dir=runs/demo --dataset=digits
+
+takes about a minute on 2 cores (digits, space tiny) and writes search/history.json, search/checkpoints and
+architecture.json, which is the most probable architecture that fits the target latency. A stopped search goes on from its
+last checkpoint. With --sweep=0.2,0.3 it also derives one architecture for each budget, evaluates them with inherited
+weights on the alpha split, and writes sweep.json and sweep.png.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from pnas_tf import files
+from pnas_tf.config import DataConfig, DeriveConfig, LatencyConfig, RunConfig, SearchConfig, SpaceConfig, TrainConfig
+from pnas_tf.errors import UserError
+from pnas_tf.run_folder import RunFolder
+from tools.program import program
+
+CONFIGS = (RunConfig, DataConfig, SpaceConfig, SearchConfig, DeriveConfig, LatencyConfig, TrainConfig)
+
+
+def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: SpaceConfig, config: SearchConfig, derive: DeriveConfig,
+         latency: LatencyConfig, recipe: TrainConfig) -> None:
+    """The search step of a run, then the derivation."""
+    from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.search.objectives import latency_quantity
+    from pnas_tf.search.target import search_targets
+    from pnas_tf.training.data import load_dataset
+    from pnas_tf.training.run_space import space_of_run
+
+    space = space_of_run(data, space_config)
+    table = LatencyTable.load(folder / "latency_table.json")
+    targets = search_targets(space, table, config, target_latency_ms=latency.target_latency_ms)
+    budgets = [_number(text) for text in derive.sweep]
+    dataset = load_dataset(data, resolution=space.resolution)
+    weights_recipe = {name: getattr(recipe, name) for name in ("momentum", "nesterov", "weight_decay", "label_smoothing", "bn_momentum",
+                                                               "bn_epsilon")}
+    identity = {"space": space.to_json(), "dataset": dataset.fingerprint, "search": config, "recipe": weights_recipe, "seed": run.seed,
+                "targets": [(target.quantity.name, target.value) for target in targets], "table": folder / "latency_table.json"}
+    for target in targets:
+        print(f"target: {target.value:.4g} {target.quantity.unit} ({target.quantity.name})")
+    folder.step("search", inputs=identity, outputs=["search/history.json"], partial=["search"],
+                work=functools.partial(_search, folder, run, config, recipe, latency, space, dataset, table, targets))
+
+    deriving = {"history": folder / "search/history.json", "derive": derive.derive, "max_latency_ms": derive.max_latency_ms,
+                "min_latency_fraction": derive.min_latency_fraction, "targets": identity["targets"], "table": identity["table"]}
+    folder.step("derive", inputs=deriving, outputs=["architecture.json"],
+                work=functools.partial(_derive, folder, derive, space, targets[0]))
+    print(f"wrote {folder / 'architecture.json'}")
+    if budgets:
+        quantity = latency_quantity(space, table)
+        folder.step("sweep", inputs={**deriving, "sweep": budgets, "recipe": weights_recipe, "dataset": dataset.fingerprint},
+                    outputs=["sweep.json", "sweep.png"],
+                    work=functools.partial(_sweep, folder, recipe, config, derive, space, dataset, quantity, budgets))
+
+
+def _search(folder: RunFolder, run: RunConfig, config: SearchConfig, recipe: TrainConfig, latency: LatencyConfig, space: Any,
+            dataset: Any, table: Any, targets: Any) -> None:
+    import tensorflow as tf
+
+    from pnas_tf.benchmark.devices import runner_for
+    from pnas_tf.benchmark.protocol import Schedule
+    from pnas_tf.nn.functional import Arithmetic
+    from pnas_tf.nn.layers import Normalisation
+    from pnas_tf.nn.supernet import Supernet
+    from pnas_tf.search.device_latency import MeasuredLatency
+    from pnas_tf.search.guidance import guidance
+    from pnas_tf.search.loop import Search
+
+    tf.config.experimental.enable_op_determinism()
+    normalisation = Normalisation(momentum=recipe.bn_momentum, epsilon=recipe.bn_epsilon)
+    supernet = Supernet(space, arithmetic=Arithmetic(normalisation, recipe.weight_decay), seed=run.seed, alpha_scale=config.alpha_scale,
+                        alpha_init=config.alpha_init)
+    measured = runner = None
+    if config.algorithm == "reinforce" and config.rl_latency == "device":
+        runner = runner_for(latency.device, threads=latency.threads)
+        schedule = Schedule(min_invocations=latency.min_invocations, warmups=latency.warmup_invocations, rounds=2, extra_rounds=2)
+        measured = MeasuredLatency(space, table, runner=runner, schedule=schedule, folder=folder / "search/measured")
+    try:
+        Search(supernet, dataset, guidance(targets, config, measured=measured), config=config, recipe=recipe,
+               folder=folder / "search", seed=run.seed).run()
+    finally:
+        if runner is not None:
+            runner.close()
+
+
+def _derive(folder: RunFolder, derive: DeriveConfig, space: Any, target: Any) -> None:
+    from pnas_tf.search.derive import most_probable, most_probable_within
+    from pnas_tf.search.inherited import probabilities_of
+
+    probabilities = probabilities_of(folder / "search/history.json", space)
+    budget = target.value if derive.max_latency_ms is None else derive.max_latency_ms
+    if derive.derive == "most_probable":
+        architecture = most_probable(space, probabilities)
+    else:
+        architecture = most_probable_within(space, probabilities, quantity=target.quantity, budget=budget,
+                                            at_least=budget * derive.min_latency_fraction)
+    architecture.save(folder / "architecture.json")
+
+
+def _sweep(folder: RunFolder, recipe: TrainConfig, config: SearchConfig, derive: DeriveConfig, space: Any, dataset: Any, quantity: Any,
+           budgets: list[float]) -> None:
+    from pnas_tf.nn.layers import Normalisation
+    from pnas_tf.report.front import plot_front
+    from pnas_tf.search.derive import most_probable_within, path_of
+    from pnas_tf.search.inherited import Inheritance, probabilities_of
+
+    probabilities = probabilities_of(folder / "search/history.json", space)
+    inheritance = Inheritance(folder / "search", space, normalisation=Normalisation(recipe.bn_momentum, recipe.bn_epsilon))
+    rows = []
+    for budget in budgets:
+        architecture = most_probable_within(space, probabilities, quantity=quantity, budget=budget,
+                                            at_least=budget * derive.min_latency_fraction)
+        name = f"sweep/architecture_{budget:g}ms.json"
+        architecture.save(folder / name)
+        rows.append({"budget_ms": budget, "architecture": name, "predicted_ms": quantity.of(path_of(architecture)),
+                     "alpha_accuracy": inheritance.alpha_accuracy(architecture, dataset, batch_size=config.search_batch_size),
+                     "macs": architecture.macs, "parameters": architecture.parameters})
+        print("budget {budget_ms:g} ms: predicted {predicted_ms:.4g} ms, {macs} MACs, top-1 on the alpha split {alpha_accuracy:.2%}".format(
+            **rows[-1]))
+    plot_front(rows, folder / "sweep.png")
+    files.write_json(folder / "sweep.json", {"format": "pnas_tf/sweep", "version": 1, "networks": rows})
+    print(f"wrote {folder / 'sweep.json'} and {folder / 'sweep.png'}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError("--sweep", expected="budgets in ms, comma-separated", received=repr(text),
+                        fix="Write e.g. --sweep=40,60,80") from error
+
+
+if __name__ == "__main__":
+    program(main, *CONFIGS, doc=__doc__)
