@@ -17,7 +17,7 @@ from typing import Protocol
 from pnas_tf import files
 from pnas_tf.benchmark.failures import FolderRefused, NoClient, RunTimedOut, StorageFull
 
-_END = "pnas_tf-end"
+_BEGIN, _END = "pnas_tf-begin", "pnas_tf-end"
 _END_LINE = re.compile(rf"{_END} (\d+)\s*$")
 
 
@@ -48,15 +48,15 @@ class Connection(Protocol):
 
 
 def with_end_marker(script: str) -> str:
-    """The script in a subshell, both streams joined, followed by a line that proves its end."""
-    return f"(\n{script}\n) 2>&1\necho {_END} $?"
+    """The script in a subshell, both streams joined, after a line that ends a login's greetings, before one that proves its end."""
+    return f"echo {_BEGIN}\n(\n{script}\n) 2>&1\necho {_END} $?"
 
 
 def split_end_marker(output: str) -> CommandResult | None:
     """The script's own output and exit code; None when the marker is missing, so the script did not end."""
     text = output.replace("\r\n", "\n")
     match = _END_LINE.search(text)
-    return None if match is None else CommandResult(int(match.group(1)), text[:match.start()])
+    return None if match is None else CommandResult(int(match.group(1)), text[:match.start()].partition(f"{_BEGIN}\n")[2])
 
 
 def call(arguments: list[str], *, timeout_s: float, stdin: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -71,9 +71,10 @@ def _read_thermalservice(text: str) -> tuple[int | None, str, float | None]:
     match = _STATUS.search(text)
     status = int(match.group(1)) if match else None
     current = text.partition("Current temperatures from HAL:")[2].partition("cooling devices")[0] or text  # cached ones may be stale
-    sensors = [(int(kind), float(value)) for value, kind, _, _ in _TEMPERATURE.findall(current) if float(value) > _ABSENT_C]
-    # vendors number the types differently, so the hottest sensor that is a processor or the skin, else the hottest of all
-    chosen = [value for kind, value in sensors if kind in (_CPU, _SKIN)] or [value for _, value in sensors]
+    sensors = [(name, int(kind), float(value)) for value, kind, name, _ in _TEMPERATURE.findall(current) if float(value) > _ABSENT_C]
+    # the hottest of processor and skin, by name, since vendors number the types differently; else by number; else of all
+    chosen = ([value for name, _, value in sensors if re.search("cpu|skin|soc|^ap$", name, re.IGNORECASE)]
+              or [value for _, kind, value in sensors if kind in (_CPU, _SKIN)] or [value for _, _, value in sensors])
     words = f"thermal status {status} ({STATUS_NAMES[min(status, 6)]})" if status else ""
     return status, words, max(chosen, default=None)
 

@@ -15,12 +15,13 @@ import time
 from pathlib import Path
 
 from pnas_tf.benchmark.connection import CommandResult, call, raise_for_push, split_end_marker, with_end_marker
-from pnas_tf.benchmark.failures import DeviceError, DeviceLost, DeviceUnplugged, LoginRefused, NoDevice, RunTimedOut
+from pnas_tf.benchmark.failures import DeviceError, DeviceLost, DeviceUnplugged, LoginRefused, NoClient, NoDevice, RunTimedOut
 from pnas_tf.errors import UserError
 
 _TARGET = re.compile(r"^(?:(?P<user>[A-Za-z_][A-Za-z0-9_.\-]{0,63})@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.\-]{0,252}|\[[0-9A-Fa-f:]+\])"
                      r"(?::(?P<port>\d{1,5}))?$")
 _POLL_S = 0.5
+_LOGIN_S = 15.0
 
 
 class SshConnection:
@@ -35,10 +36,11 @@ class SshConnection:
             raise UserError(f"{target!r} is no ssh target", expected="USER@HOST or USER@HOST:PORT", received=repr(target),
                             fix="For example --device=ssh:pi@raspberrypi.local")
         self.name = f"ssh:{target}"
-        self._sockets = tempfile.mkdtemp(prefix="pnas-ssh-")  # short: a control socket's path may have 108 bytes at most
+        self._folder = Path(tempfile.mkdtemp(prefix="pnas-ssh-"))  # short: a control socket's path may have 108 bytes at most
         self._was_there = False
+        self._master: subprocess.Popen[bytes] | None = None
         options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3",
-                   "-o", "ControlMaster=auto", "-o", f"ControlPath={self._sockets}/%C", "-o", "ControlPersist=60"]
+                   "-o", f"ControlPath={self._folder}/line"]
         port = ["-p", match["port"]] if match["port"] else []
         user = ["-l", match["user"]] if match["user"] else []
         self._ssh = [ssh, *options, *port, *user]
@@ -68,11 +70,41 @@ class SshConnection:
     def close(self) -> None:
         """Ends the master connection and removes its socket."""
         self._drop_master()
-        shutil.rmtree(self._sockets, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _call(self, script: str, *, timeout_s: float, stdin: Path | None = None) -> subprocess.CompletedProcess[str]:
+        self._keep_master()
         command = f"sh -c {shlex.quote(with_end_marker(script))}"  # the login shell may be any
         return call([*self._ssh, "--", self._host, command], timeout_s=timeout_s, stdin=stdin)
+
+    def _keep_master(self) -> None:
+        """Sees that the connection which all commands share is up; raises the error that a refused one tells of.
+
+        A child of our own: one that ssh puts into the background (ControlPersist) keeps the pipes of its first command open.
+        """
+        if self._master is not None and self._master.poll() is None:
+            return
+        self._folder.mkdir(exist_ok=True)
+        with open(self._folder / "errors", "w+b") as errors:
+            try:
+                self._master = subprocess.Popen([*self._ssh, "-M", "-N", "--", self._host], stdin=subprocess.DEVNULL,
+                                                stdout=subprocess.DEVNULL, stderr=errors)
+            except FileNotFoundError as error:
+                raise NoClient(f"there is no {self._ssh[0]} client on this computer", received=str(error)) from error
+            deadline = time.monotonic() + _LOGIN_S
+            while not (self._folder / "line").exists():
+                if self._master.poll() is not None or time.monotonic() > deadline:
+                    self._drop_master()
+                    errors.seek(0)
+                    raise self._loss(errors.read().decode("utf-8", "replace").strip() or f"no login within {_LOGIN_S:.0f} s")
+                time.sleep(0.02)
+
+    def _drop_master(self) -> None:
+        if self._master is not None:
+            self._master.terminate()
+            self._master.wait()
+            self._master = None
+        (self._folder / "line").unlink(missing_ok=True)
 
     def _finish(self, finished: subprocess.CompletedProcess[str]) -> CommandResult:
         result = split_end_marker(finished.stdout)
@@ -88,7 +120,3 @@ class SshConnection:
             return DeviceUnplugged(f"the line to {self.name} broke in the middle", received=message[-300:])
         return NoDevice(f"{self.name} cannot be reached", received=message[-300:],
                         fix=f"See that `ssh -o BatchMode=yes {self._host} true` works.")
-
-    def _drop_master(self) -> None:
-        subprocess.run([*self._ssh, "-O", "exit", "--", self._host], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, timeout=15, check=False)

@@ -1,0 +1,110 @@
+"""The ssh runner against a real sshd: stock OpenSSH client, a far side that really runs the copied models."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import board as standin
+import phones
+import pytest
+
+from pnas_tf import files
+from pnas_tf.benchmark.devices import runner_for
+from pnas_tf.benchmark.failures import DeviceUnplugged, LoginRefused, MissingBinary, NoClient, NoDevice
+from pnas_tf.benchmark.protocol import Schedule, measure, model_facts
+from pnas_tf.benchmark.ssh import SshConnection
+from pnas_tf.benchmark.tool_runner import Patience
+from pnas_tf.errors import UserError
+
+MODELS = {dtype: Path(phones.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
+FACTS = {name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3)) for name, path in MODELS.items()}
+
+reason = standin.missing()
+needs_sshd = pytest.mark.skipif(bool(reason), reason=f"no stand-in board: {reason}")
+
+
+@pytest.fixture(scope="module")
+def board():
+    with standin.Board() as opened:
+        opened.tool = str(phones.executable_tool(opened.folder))
+        previous = os.environ["PATH"]
+        os.environ["PATH"] = f"{opened.path}:{previous}"
+        try:
+            yield opened
+        finally:
+            os.environ["PATH"] = previous
+
+
+@needs_sshd
+def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
+    with runner_for(f"ssh:{board.target}", binary=board.tool, threads=2) as runner:  # found here, so it is sent
+        visit = runner.visit(MODELS["float32"], warmups=2, invocations=6)
+        assert (visit.statistic, visit.count) == ("median", 6)
+        assert runner.device.kind == "ssh" and runner.device.serial == board.target
+        assert runner.settings.threads == 2 and runner.settings.runtime_version == files.sha256_of(board.tool)[:12]
+        sent = {path.name for path in (board.folder / ".cache" / "pnas_tf").iterdir()}
+        assert sent == {f"{FACTS['float32'].sha256}.tflite", files.sha256_of(board.tool)}
+        runner._binary = "/nowhere/benchmark_model"
+        with pytest.raises(MissingBinary):
+            runner.visit(MODELS["float32"], warmups=1, invocations=1)
+    with pytest.raises(MissingBinary, match="neither here nor on"):
+        runner_for(f"ssh:{board.target}", binary="/nowhere/benchmark_model")
+    with pytest.raises(MissingBinary, match="PATH"):
+        runner_for(f"ssh:{board.target}")
+
+
+@needs_sshd
+def test_a_board_that_goes_away_in_the_middle_loses_nothing(board, tmp_path):
+    def hand():
+        time.sleep(1.0)
+        board.pull_out()
+        time.sleep(0.5)
+        board.plug_in()
+
+    (board.folder / "standin.json").write_text('{"pace_ms": 40}')
+    with runner_for(f"ssh:{board.target}", binary=board.tool) as runner:
+        runner._patience = Patience(return_s=20.0)
+        thread = threading.Thread(target=hand)
+        thread.start()
+        session = measure(MODELS, runner, facts=FACTS, journal=tmp_path / "journal",
+                          schedule=Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0))
+        thread.join()
+        assert {name: entry.invocations for name, entry in session.measurements.items()} == {"float32": 12, "int8": 12}
+        runner._patience = Patience(return_s=0.5)
+        board.pull_out()
+        with pytest.raises(DeviceUnplugged):
+            runner.visit(MODELS["int8"], warmups=1, invocations=1)
+    board.plug_in()
+
+
+@needs_sshd
+def test_no_login_no_host_and_no_client_are_told_apart(board):
+    board.log_in_as("stranger")
+    try:
+        with pytest.raises(LoginRefused, match="Permission denied"):
+            runner_for(f"ssh:{board.target}", binary=board.tool)
+    finally:
+        board.log_in_as("user")
+    with pytest.raises(NoDevice, match="cannot be reached"):
+        runner_for(f"ssh:root@127.0.0.1:{standin.free_port()}", binary=board.tool)
+    with pytest.raises(NoClient):
+        SshConnection(board.target, ssh="/nowhere/ssh").run("true")
+
+
+@needs_sshd
+def test_exit_codes_quotes_and_large_outputs_come_through(board):
+    connection = SshConnection(board.target)
+    try:
+        assert connection.run("exit 7").exit_code == 7
+        assert connection.run("""printf '%s|' "a b" 'c"d' $((1+1)); sh -c 'kill -9 $$'""").output.startswith('a b|c"d|2|')
+        assert connection.run("seq 100000").output.splitlines()[-1] == "100000"
+        assert connection.run("printf 'no newline at the end'").output == "no newline at the end"
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("target", ["", "-oProxyCommand=touch", "a b@host", "user@-host", "user@host;reboot", "user@host:99999", "u@h:x"])
+def test_what_is_no_target_is_refused_before_anything_runs(target):
+    with pytest.raises(UserError):
+        SshConnection(target)
