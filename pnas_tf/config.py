@@ -126,12 +126,34 @@ class DeriveConfig:
 class LatencyConfig:
     """What is measured, where and how long."""
 
-    device: str = option("host", "host, android:SERIAL, or ssh:USER@HOST.")
+    device: str = option("host", "host, android[:SERIAL] or ssh:USER@HOST[:PORT]; where a step measures several: with commas.")
     threads: int = option(1, "Threads of the interpreter.")
+    delegate: str = option("xnnpack", "Who executes the model; gpu and nnapi on Android only.", choices=("xnnpack", "none", "gpu", "nnapi"))
+    benchmark_binary: str = option("", "benchmark_model for far devices (docs/devices.md).")
     latency_dtype: str = option("float32", "Models that the table and the target speak of.", choices=("float32", "int8"))
+    latency_rewrites: tuple[str, ...] = option(("fold_padding", "split_depthwise"), "Export rewrites in force, comma-separated.")
     target_latency_ms: str = option("auto", "Target in ms, or auto: the middle of what the space can do on this device.")
     min_invocations: int = option(24, "Timed invocations a model, at least.")
     warmup_invocations: int = option(5, "Untimed invocations before each visit.")
+    calibration_networks: int = option(10, "Random networks timed with the blocks; 0 leaves the table uncalibrated.")
+    convert_workers: int = option(2, "Processes that convert block models.", fixed=False)
+    model_cache: str = option("", "Folder for converted models and unfinished sessions; default: the user's cache folder.", fixed=False)
+
+
+@dataclass(frozen=True)
+class ValidateConfig:
+    """Predicted against measured latency."""
+
+    networks: int = option(40, "Random held-out networks.", fixed=False)
+    architectures: tuple[str, ...] = option((), "architecture.json files to validate on instead, comma-separated.", fixed=False)
+    max_mape: float | None = option(None, "Bound in percent; exit status 1 when the mean absolute error is above it.", fixed=False)
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What tools/benchmark.py measures."""
+
+    models: tuple[str, ...] = option((), ".tflite files, comma-separated; default: model_*.tflite of the run folder.", fixed=False)
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,12 @@ class Schedule:
         return max(share, min(self.max_visit_invocations, int(self.min_visit_ms / known.median_ms)))
 
 
+def schedule_for(device: str, *, min_invocations: int, warmups: int, seed: int = 0) -> Schedule:
+    """The schedule of a --device value: fewer, longer visits where a visit starts a program on the far side."""
+    near = device == "host"
+    return Schedule(min_invocations=min_invocations, warmups=warmups, rounds=6 if near else 4, extra_rounds=6 if near else 2, seed=seed)
+
+
 @dataclass(frozen=True)
 class Session:
     """What one `measure` gave. failures: model name -> why it has no measurement."""

@@ -40,8 +40,9 @@ def build_latency_table(space: SearchSpace, *, runner: Runner, dtype: str = "flo
     cache_dir = Path(cache_dir or default_cache_dir())
     blocks = distinct_blocks(space)
     networks = calibration_architectures(space, count=calibration_networks, seed=seed)
-    session, journal = measure_sources({**blocks, **networks}, runner=runner, dtype=dtype, rewrites=rewrites, cache_dir=cache_dir,
-                                       schedule=schedule, journal_dir=journal_dir, workers=workers, progress=progress)
+    session, journal = measure_sources(sources(space, calibration_networks=calibration_networks, seed=seed), runner=runner,
+                                       dtype=dtype, rewrites=rewrites, cache_dir=cache_dir, schedule=schedule,
+                                       journal_dir=journal_dir, workers=workers, progress=progress)
     entries = {key: entry for key, entry in session.measurements.items() if key in blocks}
     table = LatencyTable(
         Identity(runner.device, runner.settings, dtype, tuple(rewrites)), entries,
@@ -52,6 +53,11 @@ def build_latency_table(space: SearchSpace, *, runner: Runner, dtype: str = "flo
         table = calibrated(table, networks, session.measurements, seed=seed)
     journal.unlink(missing_ok=True)
     return table
+
+
+def sources(space: SearchSpace, *, calibration_networks: int, seed: int) -> dict[str, Source]:
+    """Name -> everything that a table of `space` needs converted: its distinct blocks and the calibration networks."""
+    return {**distinct_blocks(space), **calibration_architectures(space, count=calibration_networks, seed=seed)}
 
 
 def measure_sources(sources: dict[str, Source], *, runner: Runner, dtype: str, rewrites: tuple[str, ...], cache_dir: Path,

@@ -80,5 +80,5 @@ def _rows(path: Path) -> dict[str, dict[str, Any]]:
         mean = row.get("mean") if isinstance(row, dict) else None
         if not isinstance(key, str) or isinstance(mean, bool) or not isinstance(mean, (int, float)) or not 0 < mean < 1e6:
             raise UserError(f"entry '{key}' of latency table {path}", expected="{count: ..., mean: positive ms}",
-                            received=f"{type(row).__name__} with mean of type {type(mean).__name__}" if not isinstance(mean, float) else f"mean {mean}", fix=fix)
+                            received=str(mean) if isinstance(mean, (int, float, str)) else type(row).__name__, fix=fix)
     return document

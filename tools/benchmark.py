@@ -1,0 +1,82 @@
+"""Measures exported models on a device and writes latency.json of the run folder.
+
+  python -m tools.benchmark --run_dir=runs/demo --device=host
+
+takes a few seconds and prints one line a model: median, p10, p90, and what is wrong with unstable measurements.
+--models=a.tflite,b.tflite measures given files; --device=android:A,android:B several devices at the same time, each with
+its latency_DEVICE.json.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+from pnas_tf.config import BenchmarkConfig, LatencyConfig, RunConfig
+from pnas_tf.errors import UserError
+from pnas_tf.run_folder import RunFolder
+from tools.program import program
+
+CONFIGS = (RunConfig, LatencyConfig, BenchmarkConfig)
+
+
+def main(folder: RunFolder, run: RunConfig, latency: LatencyConfig, config: BenchmarkConfig) -> None:
+    """The benchmark step of a run."""
+    from pnas_tf.benchmark.devices import split_devices
+
+    models = model_files(folder.path, config.models)
+    names = split_devices(latency.device)
+    outputs = {name: "latency.json" if len(names) == 1 else f"latency_{re.sub('[^A-Za-z0-9.-]+', '_', name)}.json" for name in names}
+    inputs = {"models": models, "latency": {field: getattr(latency, field) for field in (
+        "device", "threads", "delegate", "min_invocations", "warmup_invocations")}, "seed": run.seed}
+    folder.step("benchmark", inputs=inputs, outputs=list(outputs.values()),
+                work=functools.partial(_measure, folder, models, latency, run.seed, outputs))
+    for output in outputs.values():
+        print(f"wrote {folder / output}")
+
+
+def model_files(run_dir: Path, given: tuple[str, ...]) -> dict[str, Path]:
+    """Name -> file: those given, or the run folder's. Raises UserError when there are none or two of one name."""
+    paths = [Path(name) for name in given] or sorted(run_dir.glob("model_*.tflite"))
+    models = {path.stem: path for path in paths}
+    if not models or len(models) < len(paths):
+        raise UserError("models to measure", expected="model_*.tflite in the run folder, or --models with distinct file names",
+                        received=", ".join(map(str, paths)) or f"none in {run_dir}",
+                        fix=f"Export first: python -m tools.export --run_dir={run_dir}")
+    return models
+
+
+def _measure(folder: RunFolder, models: dict[str, Path], latency: LatencyConfig, seed: int, outputs: dict[str, str]) -> None:
+    from pnas_tf.benchmark.devices import on_each_device, runner_for
+    from pnas_tf.benchmark.measurement import save_measurements
+    from pnas_tf.benchmark.protocol import schedule_for
+    from pnas_tf.latency.deployed import measure_files
+
+    def measure(name: str, runner: Any) -> None:
+        session = measure_files(
+            models, runner=runner, cache_dir=Path(latency.model_cache) if latency.model_cache else None,
+            schedule=schedule_for(name, min_invocations=latency.min_invocations, warmups=latency.warmup_invocations, seed=seed))
+        sentinel_ms = session.sentinel.median_ms if session.sentinel else None
+        save_measurements(folder / outputs[name], session.measurements, sentinel_ms=sentinel_ms, failures=session.failures)
+        for model, entry in session.measurements.items():
+            print(f"{name}: {model}: {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 {entry.p90_ms:.4g}, "
+                  f"{entry.invocations} invocations)" + "".join(f"\n{name}: WARNING {problem}" for problem in entry.problems))
+        for model, reason in session.failures.items():
+            print(f"{name}: WARNING {model} was not measured: {reason}")
+
+    open_runner = functools.partial(runner_for, threads=latency.threads, delegate=latency.delegate, binary=latency.benchmark_binary)
+    results = on_each_device(latency.device, measure, open_runner=open_runner)
+    errors = {name: outcome.error for name, outcome in results.items() if outcome.error is not None}
+    for name, error in errors.items():
+        if len(errors) == 1:
+            raise error
+        print(f"{name}: {error}")
+    if errors:
+        raise UserError("several devices failed", expected="a measurement of each", received=", ".join(errors),
+                        fix="See the reasons above, then call the same command again.")
+
+
+if __name__ == "__main__":
+    program(main, *CONFIGS, doc=__doc__)

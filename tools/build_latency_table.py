@@ -1,0 +1,80 @@
+"""Measures the blocks of a search space on a device and writes latency_table.json of the run folder.
+
+  python -m tools.build_latency_table --run_dir=runs/phone --space=proxyless --resolution=224 --device=host
+
+takes 1 to 3 minutes on 2 cores (proxyless, float32), most of it conversion, which is kept: a second device costs only the
+measuring. A killed build goes on where it was. Prints warnings and the table's one-line description. With several devices
+(--device=host,android:SERIAL) they are measured at the same time and each writes latency_table_DEVICE.json.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+from pnas_tf.config import DataConfig, LatencyConfig, RunConfig, SpaceConfig
+from pnas_tf.errors import UserError
+from pnas_tf.run_folder import RunFolder
+from tools.program import program
+
+CONFIGS = (RunConfig, DataConfig, SpaceConfig, LatencyConfig)
+
+
+def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: SpaceConfig, latency: LatencyConfig) -> None:
+    """The table step of a run."""
+    from pnas_tf.benchmark.devices import split_devices
+    from pnas_tf.training.run_space import space_of_run
+
+    space = space_of_run(data, space_config)
+    names = split_devices(latency.device)
+    outputs = {name: "latency_table.json" if len(names) == 1 else f"latency_table_{re.sub('[^A-Za-z0-9.-]+', '_', name)}.json"
+               for name in names}
+    inputs = {"space": space.to_json(), "latency": {field: getattr(latency, field) for field in (
+        "device", "threads", "delegate", "latency_dtype", "latency_rewrites", "min_invocations", "warmup_invocations",
+        "calibration_networks")}, "seed": run.seed}
+    folder.step("latency_table", inputs=inputs, outputs=list(outputs.values()),
+                work=functools.partial(_build, folder, space, latency, run.seed, outputs))
+    for output in outputs.values():
+        print(f"wrote {folder / output}")
+
+
+def _build(folder: RunFolder, space: Any, latency: LatencyConfig, seed: int, outputs: dict[str, str]) -> None:
+    from pnas_tf.benchmark.devices import on_each_device, runner_for
+    from pnas_tf.benchmark.protocol import schedule_for
+    from pnas_tf.latency.build import build_latency_table
+    from pnas_tf.latency.build import sources as sources_of
+    from pnas_tf.latency.models import convert_models, default_cache_dir
+
+    cache_dir = Path(latency.model_cache or default_cache_dir())
+    # Once for all devices, before any is opened.
+    convert_models(sources_of(space, calibration_networks=latency.calibration_networks, seed=seed), dtype=latency.latency_dtype,
+                   rewrites=latency.latency_rewrites, cache_dir=cache_dir, workers=latency.convert_workers, progress=print)
+
+    def build(name: str, runner: Any) -> None:
+        table = build_latency_table(
+            space, runner=runner, dtype=latency.latency_dtype, rewrites=latency.latency_rewrites, cache_dir=cache_dir,
+            calibration_networks=latency.calibration_networks, seed=seed, workers=latency.convert_workers,
+            schedule=schedule_for(name, min_invocations=latency.min_invocations, warmups=latency.warmup_invocations, seed=seed),
+            progress=lambda line: print(f"{name}: {line}"))
+        table.save(folder / outputs[name])
+        failed = [f"failed: {key}: {why}" for key, why in table.failures.items()]
+        for warning in [*table.warnings(), *table.kernel7_warnings(space), *failed]:
+            print(f"{name}: WARNING {warning}")
+        print(f"{name}: {table.describe()}")
+
+    open_runner = functools.partial(runner_for, threads=latency.threads, delegate=latency.delegate, binary=latency.benchmark_binary)
+    results = on_each_device(latency.device, build, open_runner=open_runner)
+    errors = {name: outcome.error for name, outcome in results.items() if outcome.error is not None}
+    for name, error in errors.items():
+        if len(errors) == 1:
+            raise error
+        print(f"{name}: {error}")
+    if errors:
+        raise UserError("several devices failed", expected="a table of each", received=", ".join(errors),
+                        fix="See the reasons above; the same command keeps what was measured and goes on.")
+
+
+if __name__ == "__main__":
+    program(main, *CONFIGS, doc=__doc__)
