@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Settings, Visit
 from pnas_tf.errors import UserError
+from pnas_tf.latency.predictor import Calibration
+from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.search.objectives import (
     Quantity,
     RegularisedObjective,
@@ -65,6 +68,20 @@ def test_one_hot_probabilities_give_the_sum_exactly():
                 expected = total if calibration is None else 1.07 * total + 0.03
                 one_hot = [np.eye(len(choice.candidates))[index] for choice, index in zip(space.choice_blocks, path)]
                 assert latency.expected(one_hot) == latency.of(path) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_real_table_predicts_what_the_objective_expects():
+    device, settings = Device("host", "laptop", "CPU"), Settings("LiteRT", "2.3.0", "xnnpack", 1)
+    generator = np.random.default_rng(7)
+    entries = {key: Measurement(device, settings, ModelFacts("0" * 64, 1, "float32", (1,)), (Visit((generator.uniform(1e4, 1e6),)),))
+               for key in distinct_blocks(tiny())}
+    for calibration in (None, Calibration(1.07, 0.03, 2.0, ())):
+        table = LatencyTable(Identity(device, settings, "float32", ()), entries, calibration=calibration)
+        latency = latency_quantity(tiny(), table)
+        for seed in range(5):
+            architecture = random_architecture(tiny(), seed=seed)
+            path = [choice.candidates.index(op) for choice, op in zip(tiny().choice_blocks, architecture.ops)]
+            assert latency.of(path) == pytest.approx(table.predict_ms(architecture), rel=1e-12)
 
 
 def test_uniform_probabilities_give_the_mean_over_all_networks():

@@ -1,0 +1,1 @@
+"""What a run has made, for a person to read: one self-contained page, and the closing table for a terminal. Reads files alone."""

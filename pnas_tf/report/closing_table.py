@@ -1,0 +1,149 @@
+"""The closing table of a run: accuracy, size and latency of each form of the network, from summary.json alone.
+
+The same cells for the terminal and for the page. Computes nothing but differences; a figure that is not there is a dash.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ABSENT = "–"
+FORMS = (("keras", "Keras"), ("float32", ".tflite float32"), ("int8", ".tflite int8"))
+
+
+@dataclass(frozen=True)
+class ClosingTable:
+    """header: the forms of the network. rows: (what, one cell a form). facts: (what, value) of the network as a whole."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    facts: tuple[tuple[str, str], ...]
+
+
+def closing_table(summary: Mapping[str, Any]) -> ClosingTable:
+    """The table of a summary.json document; unknown keys are ignored, absent ones are dashes."""
+    accuracy, latency, size = (_mapping(summary, key) for key in ("test_accuracy", "latency_ms", "size_bytes"))
+    forms = [*FORMS, *((key, f".tflite {key}") for key in accuracy if key not in dict(FORMS))]
+    predicted = {key: _number(_mapping(latency, key).get("predicted")) for key, _ in forms}
+    measured = {key: _number(_mapping(latency, key).get("measured")) for key, _ in forms}
+    rows = [("test accuracy", [percent(_number(accuracy.get(key))) for key, _ in forms]),
+            ("file size", [file_size(_number(size.get(key))) for key, _ in forms]),
+            ("latency, predicted", [milliseconds(predicted[key]) for key, _ in forms]),
+            ("latency, measured", [milliseconds(measured[key]) for key, _ in forms]),
+            ("predicted against measured", [_difference(predicted[key], measured[key]) for key, _ in forms])]
+    facts = [("MACs", count(_number(summary.get("macs")))), ("parameters", count(_number(summary.get("parameters")))),
+             ("target latency", milliseconds(_number(summary.get("target_latency_ms")))),
+             ("largest logit difference, float32", scientific(_number(summary.get("max_logit_difference")))),
+             ("search", duration(_number(summary.get("search_s")))), ("training", duration(_number(summary.get("train_s")))),
+             ("device", device_words(summary.get("device")))]
+    return ClosingTable(tuple(name for _, name in forms), tuple((what, tuple(cells)) for what, cells in rows), tuple(facts))
+
+
+def text_table(summary: Mapping[str, Any]) -> str:
+    """The closing table as plain text for a terminal, ending without a newline."""
+    table = closing_table(summary)
+    lines = [("", table.header), *table.rows]
+    widths = [max(_columns(row[1][column]) for row in lines) for column in range(len(table.header))]
+    first = max(_columns(what) for what, _ in lines)
+    text = []
+    for what, cells in lines:
+        right = [" " * (width - _columns(cell)) + cell for cell, width in zip(cells, widths)]
+        text.append("  ".join([_padded(what, first), *right]).rstrip())
+        if not what:
+            text.append("-" * (first + sum(widths) + 2 * len(widths)))
+    wide = max(_columns(what) for what, _ in table.facts)
+    return "\n".join([*text, "", *(f"{_padded(what, wide)}  {value}" for what, value in table.facts)])
+
+
+def percent(value: float | None) -> str:
+    """0.98611 -> "98.61 %"."""
+    return ABSENT if value is None else f"{100 * value:.2f} %"
+
+
+def milliseconds(value: float | None) -> str:
+    """Three significant digits: "0.212 ms", "78.4 ms"."""
+    return ABSENT if value is None else f"{_significant(value)} ms"
+
+
+def file_size(value: float | None) -> str:
+    """Decimal units: "312 kB"."""
+    return ABSENT if value is None else _scaled(value, ("B", "kB", "MB", "GB"))
+
+
+def count(value: float | None) -> str:
+    """"4.08 M"."""
+    return ABSENT if value is None else _scaled(value, ("", "k", "M", "G")).strip()
+
+
+def scientific(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.1e}"
+
+
+def duration(value: float | None) -> str:
+    """"48 s", "12 min 5 s", "3 h 20 min"."""
+    if value is None:
+        return ABSENT
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{value:.1f} s" if value < 10 else f"{seconds} s"
+
+
+def device_words(device: Any) -> str:
+    """A device as summary.json has it, in words: a string as it is, an object's filled fields one after the other."""
+    if isinstance(device, Mapping):
+        return ", ".join(f"{key} {_words(value)}" for key, value in device.items() if value not in (None, "", [], {})) or ABSENT
+    return _one_line(str(device)) if device else ABSENT
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({device_words(value)})"
+    return _one_line(" ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value))
+
+
+def _one_line(text: str) -> str:
+    """Without control characters: names come from devices and folders, and a terminal obeys what it is sent."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _difference(predicted: float | None, measured: float | None) -> str:
+    return ABSENT if predicted is None or not measured else f"{100 * (predicted / measured - 1):+.1f} %"
+
+
+def _number(value: Any) -> float | None:
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None
+
+
+def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = document.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _scaled(value: float, units: Sequence[str]) -> str:
+    power = 0
+    while abs(value) >= 999.5 and power < len(units) - 1:
+        value, power = value / 1000, power + 1
+    return f"{value:.0f} {units[0]}" if power == 0 else f"{_significant(value)} {units[power]}"
+
+
+def _significant(value: float) -> str:
+    """Three significant digits without an exponent."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.0f}"
+    return f"{value:.{max(0, min(6, 2 - math.floor(math.log10(abs(value)) + 1e-9)))}f}"
+
+
+def _columns(text: str) -> int:
+    """How many columns a terminal gives the text."""
+    return sum(0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _columns(text))

@@ -1,0 +1,89 @@
+"""Everything the report needs, read from one run folder. Only architecture.json must be there.
+
+Knows the files' names and forms, and nothing of how they are shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pnas_tf import files
+from pnas_tf.benchmark.measurement import Measurement, load_measurements
+from pnas_tf.errors import UserError
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.space.architecture import Architecture
+
+_MADE_BY = "python -m tools.push_button --run_dir=..."
+
+
+@dataclass(frozen=True)
+class SearchHistory:
+    """candidates: for each choice block the keys of its ops. epochs: one row an epoch, with "probabilities" [block][candidate]."""
+
+    candidates: tuple[tuple[str, ...], ...]
+    epochs: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What stands in a run folder; None or empty where a step has not run."""
+
+    path: Path
+    architecture: Architecture
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    search: SearchHistory | None = None
+    training: tuple[Mapping[str, Any], ...] = ()
+    table: LatencyTable | None = None
+    measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    validation: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_run(run_dir: str | os.PathLike) -> RunFiles:
+    """Reads a run folder. Raises UserError when it holds no architecture, or a file in it is damaged."""
+    path = Path(run_dir)
+    architecture = Architecture.load(path / "architecture.json")
+    table, latency = path / "latency_table.json", path / "latency.json"
+    return RunFiles(path, architecture, _object(path / "summary.json"), _search(path / "search" / "history.json", architecture),
+                    tuple(_rows(path / "train" / "history.json")), LatencyTable.load(table) if table.exists() else None,
+                    load_measurements(latency) if latency.exists() else {}, _object(path / "validation.json"))
+
+
+def _search(path: Path, architecture: Architecture) -> SearchHistory | None:
+    if not path.exists():
+        return None
+    epochs = _rows(path)
+    candidates = tuple(tuple(op.key for op in choice.candidates) for choice in architecture.space.choice_blocks)
+    for row in epochs:
+        shape = [len(block) if isinstance(block, Sequence) else None for block in row.get("probabilities", ())]
+        if shape != [len(block) for block in candidates]:
+            raise _damaged(path, f"probabilities of {[len(block) for block in candidates]} candidates", shape)
+    return SearchHistory(candidates, tuple(epochs)) if epochs else None
+
+
+def _rows(path: Path) -> list[Mapping[str, Any]]:
+    """The epochs of a history: a list of objects, or an object that holds it under "epochs"."""
+    if not path.exists():
+        return []
+    document = files.read_json(path, what="history", made_by=_MADE_BY)
+    rows = document.get("epochs") if isinstance(document, dict) else document
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _damaged(path, "a list of epochs", document)
+    return rows
+
+
+def _object(path: Path) -> Mapping[str, Any]:
+    if not path.exists():
+        return {}
+    document = files.read_json(path, what="document", made_by=_MADE_BY)
+    if not isinstance(document, dict):
+        raise _damaged(path, "an object", document)
+    return document
+
+
+def _damaged(path: Path, expected: str, received: Any) -> UserError:
+    return UserError(f"{path} is not what this program writes", expected=expected, received=repr(received)[:200],
+                     fix=f"Make it again: {_MADE_BY}")

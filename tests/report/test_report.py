@@ -1,0 +1,243 @@
+"""The report of a run made here: whole, self-contained, escaped, and drawn as the architecture is."""
+
+import json
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from pnas_tf import files
+from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Settings, Visit, save_measurements
+from pnas_tf.errors import UserError
+from pnas_tf.latency.table import Identity, LatencyTable
+from pnas_tf.report.closing_table import closing_table, text_table
+from pnas_tf.report.drawing import FIXED_COLOR, draw_architecture, kernel_color
+from pnas_tf.report.html import write_report
+from pnas_tf.report.plots import op_color
+from pnas_tf.space.architecture import Architecture, random_architecture
+from pnas_tf.space.geometry import distinct_blocks
+from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.space.published import PUBLISHED, published
+from pnas_tf.space.search_space import SearchSpace, Stage, tiny
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = """<script>alert("x")</script> & 'quoted' $\\frac{1}{0}$ ]]> \x1b[31m"""
+SUMMARY = {
+    "dataset": "digits", "space": "tiny", "resolution": 32, "target_latency_ms": 0.21, "architecture": "architecture.json",
+    "macs": 5_150_000, "parameters": 97_040, "search_s": 143.2, "train_s": 48.9,
+    "test_accuracy": {"keras": 0.98611, "float32": 0.98611, "int8": 0.9833},
+    "latency_ms": {"float32": {"predicted": 0.209, "measured": 0.2125}, "int8": {"predicted": 0.14, "measured": 0.131}},
+    "size_bytes": {"float32": 312_345, "int8": 118_000}, "max_logit_difference": 3.1e-6,
+    "device": {"kind": "host", "model": "a laptop", "processor": "a CPU", "cores": [0]}}
+
+
+def make_run(folder, architecture, *, name="a laptop", summary=SUMMARY, epochs=12):
+    """A run folder with every file that the report reads."""
+    space, generator = architecture.space, np.random.default_rng(0)
+    device, settings = Device("host", name, "a CPU", (0,)), Settings("LiteRT", "2.3.0", "xnnpack", 1)
+
+    def measured(ms):
+        visits = tuple(Visit(tuple(ms * 1e6 * generator.normal(1, 0.01, 8)), statistic="invocation") for _ in range(4))
+        return Measurement(device, settings, ModelFacts("0" * 64, 1000, "float32", (1, 32, 32, 3)), visits)
+
+    architecture.save(folder / "architecture.json")
+    files.write_json(folder / "summary.json", summary)
+    LatencyTable(Identity(device, settings, "float32", ()), {key: measured(generator.uniform(0.01, 0.1)) for key in distinct_blocks(space)},
+                 origin=name).save(folder / "latency_table.json")
+    save_measurements(folder / "latency.json", {"float32": measured(0.21), name: measured(0.13)})
+    rows = []
+    for epoch in range(epochs):
+        rows.append({"epoch": epoch, "phase": "warm_up" if epoch < 4 else "search", "loss": 2.0 / (epoch + 1), "accuracy": 0.5,
+                     "alpha_loss": None if epoch < 5 else 1.0, "alpha_accuracy": None if epoch < 5 else 0.7, "entropy": 1.9,
+                     "expected": 0.3, "probabilities": [generator.dirichlet(np.ones(len(choice.candidates))).tolist()
+                                                        for choice in space.choice_blocks]})
+    files.write_json(folder / "search" / "history.json", {"format": "pnas_tf/search_history", "version": 1, "epochs": rows})
+    files.write_json(folder / "train" / "history.json", {"epochs": [
+        {"epoch": epoch, "loss": 1.0, "accuracy": 0.9, "learning_rate": 0.1} for epoch in range(5)]})
+    files.write_json(folder / "validation.json", {"networks": 3, "dtype": "float32", "mape_percent": 2.1, "spearman": 0.99, "pairs": [
+        {"name": name, "predicted_ms": 1.0 + x, "measured_ms": 1.1 + x} for x in range(3)]})
+    return folder
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; void elements are not on the stack."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.words, self.open = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return write_report(make_run(folder, random_architecture(tiny(), seed=3))).read_text(encoding="utf-8")
+
+
+def test_every_part_is_there(report):
+    page = Page(report)
+    assert page.open == [] and report.startswith("<!doctype html>")
+    titles = re.findall(r"<h2>(.*?)</h2>", report)
+    assert titles == ["The derived architecture", "What came out", "The search", "Probability of each op of each block over time",
+                      "Training of the derived network", "Latency as measured", "How well the table predicts", "The latency table"]
+    for words in ("98.61 %", "98.33 %", "312 kB", "118 kB", "0.209 ms", "0.212 ms", "-1.6 %", "+6.9 %", "2 min 23 s", "a laptop", "3.1e-06",
+                  "target 0.21", "expected latency, ms", "uncalibrated"):
+        assert words in report, words
+
+
+def test_nothing_is_fetched_from_outside(report):
+    page = Page(report)
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+    for name, value in page.attributes:
+        assert not name.startswith("on")
+        if name.split(":")[-1] in ("href", "src", "data", "action"):
+            assert value.startswith("#"), (name, value)
+    assert "@import" not in report
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", report))
+
+
+def test_drawings_are_well_formed(report):
+    drawings = re.findall(r"<svg.*?</svg>", report, flags=re.DOTALL)
+    assert len(drawings) == 5
+    for drawing in drawings:
+        root = ElementTree.fromstring(drawing)
+        assert root.get("viewBox") and root.get("width") is None  # scales with the page
+
+
+def test_hostile_names_are_text(tmp_path):
+    space = tiny()
+    architecture = Architecture(SearchSpace(**{**vars(space), "name": HOSTILE}), random_architecture(space, seed=1).ops)
+    summary = {**SUMMARY, "dataset": HOSTILE, "device": {"model": HOSTILE}}
+    text = write_report(make_run(tmp_path, architecture, name=HOSTILE, summary=summary)).read_text(encoding="utf-8")
+    page = Page(text)
+    assert "script" not in page.tags and "<script" not in text
+    assert any("""<script>alert("x")</script> & 'quoted' $\\frac{1}{0}$""" in words for words in page.words)
+    assert "\x1b" not in text_table(summary)
+
+
+def test_same_run_same_page(tmp_path, report):
+    assert write_report(make_run(tmp_path, random_architecture(tiny(), seed=3))).read_text(encoding="utf-8") == report
+
+
+def test_a_run_that_has_only_searched_gets_a_page(tmp_path):
+    random_architecture(tiny(), seed=5).save(tmp_path / "architecture.json")
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert Page(text).open == []
+    assert re.findall(r"<h2>(.*?)</h2>", text) == ["The derived architecture", "What came out"] and "–" in text
+
+
+def test_one_epoch_and_a_table_of_another_space_do_no_harm(tmp_path):
+    make_run(tmp_path, random_architecture(tiny(), seed=6), epochs=1)
+    random_architecture(tiny(classes=11), seed=6).save(tmp_path / "architecture.json")  # another head: the table lacks it
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "Bars: multiply-accumulates" in text
+
+
+@pytest.mark.parametrize("name", ["summary.json", "search/history.json", "train/history.json", "latency.json", "latency_table.json",
+                                  "architecture.json", "validation.json"])
+@pytest.mark.parametrize("content", ["{", "[1]", "7"])
+def test_damaged_files_are_named_and_no_page_is_left(tmp_path, name, content):
+    make_run(tmp_path, random_architecture(tiny(), seed=6), epochs=1)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError) as caught:
+        write_report(tmp_path)
+    assert os.path.basename(name) in str(caught.value)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_probabilities_of_another_space_are_refused(tmp_path):
+    make_run(tmp_path, random_architecture(tiny(), seed=6), epochs=1)
+    document = json.loads((tmp_path / "search" / "history.json").read_text())
+    document["epochs"][0]["probabilities"].pop()
+    (tmp_path / "search" / "history.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"history\.json"):
+        write_report(tmp_path)
+
+
+def boxes(architecture):
+    """(fill, width) of every block's box, top to bottom; the count of blocks drawn as skipped; all words."""
+    root = ElementTree.fromstring(draw_architecture(architecture))
+    groups = root.findall(f"{SVG}g")
+    rectangles = [group.find(f"{SVG}rect") for group in groups]
+    return ([(box.get("fill"), float(box.get("width"))) for box in rectangles if box is not None],
+            sum(box is None for box in rectangles), [text.text for text in root.iter(f"{SVG}text")])
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_boxes_are_the_blocks(name):
+    architecture = published(name)
+    drawn, skipped, words = boxes(architecture)
+    assert skipped == sum(isinstance(op, Zero) for op in architecture.ops)
+    _, *blocks, _ = architecture.blocks
+    expected = [block.op for block in blocks if isinstance(block.op, MBConv)]
+    assert [fill for fill, _ in drawn] == [FIXED_COLOR, *(kernel_color(op.kernel) for op in expected), FIXED_COLOR]
+    wide = dict(zip((op.expansion for op in expected), (width for _, width in drawn[1:-1])))
+    assert wide[6] == pytest.approx(2 * wide[3]) and wide[3] > wide[1]
+    assert all(width == wide[op.expansion] for op, (_, width) in zip(expected, drawn[1:-1]))
+    for label in ("stem", "stage 1", "stage 6", "head", "1000 classes", "5×5 · e3"):
+        assert label in words
+    sizes = [word for word in words if word and re.match(r"\d+×\d+×\d+", word)]
+    assert len(sizes) == len(drawn) - 1  # all but the head, which gives classes
+
+
+def test_other_kernels_and_mobilenet_v3_blocks_are_drawn():
+    space = SearchSpace("wide", 32, 4, 8, 8, (Stage(8, 2, 1),), 16, (MBConv(9, 4, True, "hswish"), MBConv(11, 2)))
+    drawn, _, words = boxes(Architecture(space, (MBConv(9, 4, True, "hswish"), MBConv(11, 2))))
+    assert "9×9 · e4 · SE · hswish" in words and len({fill for fill, _ in drawn[1:-1]}) == 3
+
+
+def test_op_colors_are_distinct():
+    ops = [*tiny().candidates, Zero()]
+    assert len({op_color(op) for op in ops}) == len(ops)
+
+
+def test_latency_bars_are_in_proportion():
+    architecture = random_architecture(tiny(), seed=2)
+    names = [block.name for block in architecture.blocks if not isinstance(block.op, Zero)]
+    latencies = {name: 0.1 * (index + 1) for index, name in enumerate(names)}
+    root = ElementTree.fromstring(draw_architecture(architecture, latencies_ms=latencies))
+    bars = [float(bar.get("width")) for bar in root.findall(f"{SVG}rect") if bar.get("height") == "14"]
+    np.testing.assert_allclose(np.array(bars) / bars[-1], np.arange(1, len(names) + 1) / len(names), atol=0.01)
+
+
+def test_closing_table_figures():
+    table = closing_table(SUMMARY)
+    assert table.header == ("Keras", ".tflite float32", ".tflite int8")
+    assert dict(table.rows) == {
+        "test accuracy": ("98.61 %", "98.61 %", "98.33 %"), "file size": ("–", "312 kB", "118 kB"),
+        "latency, predicted": ("–", "0.209 ms", "0.140 ms"), "latency, measured": ("–", "0.212 ms", "0.131 ms"),
+        "predicted against measured": ("–", "-1.6 %", "+6.9 %")}
+    assert dict(table.facts)["MACs"] == "5.15 M" and dict(table.facts)["parameters"] == "97.0 k"
+    assert dict(table.facts)["device"] == "kind host, model a laptop, processor a CPU, cores 0"
+
+
+def test_closing_table_in_a_terminal_lines_up():
+    lines = text_table(SUMMARY).splitlines()
+    assert len({len(line) for line in lines[:7]}) == 1  # every row ends where the last column does
+    assert lines[2].split() == ["test", "accuracy", "98.61", "%", "98.61", "%", "98.33", "%"]
+
+
+@pytest.mark.parametrize("summary", [{}, {"test_accuracy": None, "latency_ms": 3, "size_bytes": [], "macs": "many", "device": None},
+                                     {"latency_ms": {"float32": {"predicted": 0.1, "measured": 0}}, "search_s": float("nan")}], ids=str)
+def test_absent_figures_are_dashes_not_inventions(summary):
+    cells = [cell for _, row in closing_table(summary).rows for cell in row] + [value for _, value in closing_table(summary).facts]
+    assert set(cells) <= {"–", "0.100 ms", "0 ms"}
