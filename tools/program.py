@@ -56,7 +56,7 @@ def program(main: Callable[..., int | None], *config_classes: type, doc: str | N
         if rest[1:]:
             raise UserError("stray argument", expected="flags only, each --name=value", received=" ".join(rest[1:]),
                             fix="Write it as --name=value, or remove it.")
-        return arguments[:1]
+        return flags.FLAGS(arguments[:1])  # absl's own flags keep their defaults, and app.run wants them parsed
 
     def start(_: list[str]) -> None:
         sys.exit(_refusing(lambda: _call(main, config_classes, values)))
