@@ -121,9 +121,7 @@ def read_files(model: bytes, *, where: str = "the model") -> dict[str, bytes]:
                 if entry.filename in files:
                     raise UserError(f"files in {where}", expected="each name once", received=f"'{entry.filename}' twice",
                                     fix=_MADE_BY)
-                with archive.open(entry) as stream:
-                    files[entry.filename] = stream.read(MAX_FILE_BYTES + 1)
-                _check_file_size(entry.filename, len(files[entry.filename]))
+                files[entry.filename] = archive.read(entry)  # no more than the size it declares, checked above
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise

@@ -116,6 +116,7 @@ def test_any_unzip_program_finds_the_files(plain, about):
     with zipfile.ZipFile(io.BytesIO(write_metadata(plain, about))) as archive:
         assert archive.read("labels.txt").decode().split() == list(LABELS)
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}  # not of today: the same bytes tomorrow
 
 
 def test_scores_are_named_for_what_they_are(architecture, about):
