@@ -1,0 +1,50 @@
+"""Stratified choice: sums, shares, disjointness and purity, for label arrays of any shape."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pnas_tf.errors import UserError
+from pnas_tf.training.split import stratified_choice
+
+
+def choose(labels, count, *, seed=0):
+    classes = int(labels.max()) + 1
+    return stratified_choice(labels, count, classes=classes, seed=(seed, 1), part="alpha",
+                             class_names=tuple(f"c{number}" for number in range(classes)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(2, 40), min_size=2, max_size=8), st.floats(0.0, 1.0), st.integers(0, 2**40))
+def test_each_class_has_its_share_to_within_one(sizes, position, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    low, high = len(sizes), len(labels) - len(sizes)
+    count = round(low + position * (high - low))
+    chosen = choose(labels, count, seed=seed)
+    assert len(chosen) == count == len(set(chosen.tolist()))
+    assert np.all(np.diff(chosen) > 0)
+    shares = np.bincount(labels[chosen], minlength=len(sizes))
+    assert np.all(shares >= 1) and np.all(shares <= np.array(sizes) - 1)
+    exact = np.array(sizes) * count / len(labels)
+    free = (exact >= 1) & (exact <= np.array(sizes) - 1)
+    if free.all():  # where no class is held at its bound, largest remainders are within one of exact
+        assert np.all(np.abs(shares - exact) < 1 + 1e-9)
+
+
+def test_equal_classes_give_equal_shares():
+    labels = np.tile(np.arange(10), 100)
+    assert np.bincount(labels[choose(labels, 200)]).tolist() == [20] * 10
+
+
+def test_pure_in_the_seed():
+    labels = np.tile(np.arange(5), 60)
+    assert np.array_equal(choose(labels, 50, seed=3), choose(labels, 50, seed=3))
+    assert not np.array_equal(choose(labels, 50, seed=3), choose(labels, 50, seed=4))
+
+
+@pytest.mark.parametrize("labels, count", [([0, 0, 0, 1], 2), ([0, 0, 1, 1], 1), ([0, 0, 1, 1], 3)])
+def test_too_few_images_are_refused_by_name(labels, count):
+    with pytest.raises(UserError, match="too few images for the alpha part") as error:
+        choose(np.array(labels), count)
+    assert "class 'c" in error.value.received
