@@ -7,11 +7,14 @@ metadata list under "TFLITE_METADATA", and files in a zip behind the model. Know
 from __future__ import annotations
 
 import io
+import math
 import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from pnas_tf.errors import UserError
 from pnas_tf.export import flatbuffer
@@ -51,11 +54,13 @@ def write_metadata(model: bytes, metadata: Metadata) -> bytes:
 
     model: a .tflite classifier, one input [batch, height, width, channels], one output [batch, classes].
     Raises UserError when the model is corrupt or no classifier, when there is not one label a class, when a file's name is no
-    plain name or its size too large, and when a uint8 input is not the pixel itself.
+    plain name or its size too large, and when a uint8 input cannot be the pixel itself.
     """
     parsed = flatbuffer.parse(model)
     image, scores, probabilities = _ends(parsed)
     _check(metadata, image, scores)
+    if flatbuffer.type_name(image) == "uint8":
+        _make_pixels(metadata, parsed, image)
     content = schema.encode(_document(metadata, image, scores, probabilities))
     flatbuffer.add_buffer_entry(parsed, ENTRY, content)
     stream = io.BytesIO(flatbuffer.pack(parsed))
@@ -163,22 +168,29 @@ def _check(metadata: Metadata, image: Any, scores: Any) -> None:
     for name, data in metadata.files.items():
         _check_file_name(name, "the files to attach")
         _check_file_size(name, len(data))
-    if flatbuffer.type_name(image) == "uint8":
-        _check_pixels(metadata, image)
 
 
-def _check_pixels(metadata: Metadata, image: Any) -> None:
-    """MediaPipe hands a uint8 model the pixels as they are: quantisation must undo normalisation, to two levels of 256."""
+def _make_pixels(metadata: Metadata, parsed: Any, image: Any) -> None:
+    """Makes every byte of a uint8 input stand for a pixel: clients such as MediaPipe hand it the image as it is.
+
+    The converter gives the input the range of the calibration images, which need not reach black and white. Where the first op is a
+    QUANTIZE, from this input's scale to the calibrated one, changing the input's scale is exact: that op reads it.
+    """
     scales, zero_points, _ = flatbuffer.quantization_of(image)
     scale, zero_point = (scales[0], zero_points[0]) if scales else (0.0, 0)
-    for mean, std in zip(_each(metadata.mean, 3), _each(metadata.std, 3)):
-        ends = [(pixel - mean) / std / scale + zero_point if scale else 0.0 for pixel in (0, 255)]
-        if abs(ends[0]) > 2 or abs(ends[1] - 255) > 2:
-            raise UserError("uint8 input of the model", expected="a quantisation under which every pixel stands for itself",
-                            received=f"scale {scale:.6g}, zero point {zero_point}, by which pixels 0 and 255 become {ends[0]:.1f} "
-                                     f"and {ends[1]:.1f} (mean {mean:g}, std {std:g})",
-                            fix="Calibrate with images that reach black and white, use one mean and std for all channels, or "
-                                "export with a float32 input.")
+    mean, std = metadata.mean[0], metadata.std[0]
+    ends = [(pixel - mean) / std / scale + zero_point if scale else math.inf for pixel in (0, 255)]
+    alike = len({*metadata.mean}) == len({*metadata.std}) == 1
+    if alike and abs(ends[0]) <= 1 and abs(ends[1] - 255) <= 1:
+        return
+    graph = parsed.subgraphs[0]
+    readers = [flatbuffer.op_name(parsed, operator) for operator in graph.operators if graph.inputs[0] in operator.inputs]
+    if not alike or set(readers) != {"QUANTIZE"} or not 0 <= mean <= 255:
+        raise UserError("uint8 input of the model", expected="a quantisation under which every pixel stands for itself",
+                        received=f"scale {scale:.6g}, zero point {zero_point}; mean {_text(list(metadata.mean))}, std "
+                                 f"{_text(list(metadata.std))}; read by {', '.join(readers)}",
+                        fix="Use one mean and std for all channels, or export with a float32 input.")
+    image.quantization.scale, image.quantization.zeroPoint = [float(np.float32(1 / std))], [round(mean)]  # as the file will hold it
 
 
 def _check_file_name(name: str, where: str) -> None:

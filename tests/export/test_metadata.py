@@ -259,15 +259,39 @@ def test_a_document_that_grows_when_read_is_refused():
         metadata_schema.decode(bytes(builder.Output()))
 
 
-def test_a_uint8_input_that_is_not_the_pixel_is_refused(classifier, digits, about):
-    """Clients hand a uint8 model the bytes of the image; calibrated on grey images, those bytes would mean something else."""
-    grey = normalised(np.clip(digits[0][:20], 60, 180))
-    file = convert(classifier, dtype="int8", input_type="uint8", representative=grey)
+def raw_scores(file, pixels):
+    """What a client gets that hands a uint8 model the bytes of the image."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=file)
+    interpreter.allocate_tensors()
+    scores = []
+    for image in pixels:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
+        interpreter.invoke()
+        scores.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0])
+    return np.array(scores)
+
+
+def test_the_bytes_of_a_uint8_input_are_pixels_whatever_it_was_calibrated_with(classifier, digits, about):
+    """Calibrated on grey images alone, byte 255 stood for grey; a client that hands over pixels would be wrong without notice."""
+    pixels = np.clip(digits[0][TRAINING_IMAGES:TRAINING_IMAGES + TEST_IMAGES], 60, 180)
+    grey = normalised(np.clip(digits[0][:50], 60, 180))
+    file = convert(classifier, dtype="int8", input_type="uint8", output_type="float32", representative=grey)
+    expected = Classifier(file).logits(normalised(pixels))  # quantises with the file's own scale
+    assert np.abs(raw_scores(file, pixels) - expected).max() > 1
+    written = write_metadata(file, about)
+    difference = np.abs(raw_scores(written, pixels) - expected)
+    assert difference.mean() < 0.1 and difference.max() < 0.5  # half a level of the input, rounded twice
+    assert write_metadata(written, about) == written
+
+
+def test_a_uint8_input_that_cannot_be_pixels_is_refused(classifier, digits, about):
+    file = convert(classifier, dtype="int8", input_type="uint8", representative=normalised(digits[0][:20]))
     with pytest.raises(UserError, match="every pixel stands for itself"):
-        write_metadata(file, about)
+        write_metadata(file, replace(about, mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4)))
     with pytest.raises(UserError, match="every pixel stands for itself"):
-        black_and_white = convert(classifier, dtype="int8", input_type="uint8", representative=normalised(digits[0][:20]))
-        write_metadata(black_and_white, replace(about, mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4)))
+        write_metadata(file, replace(about, mean=(-10.0,)))
 
 
 @pytest.fixture(scope="module")
