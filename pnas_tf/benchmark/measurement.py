@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -205,9 +205,9 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def to_json(record: Any) -> dict[str, Any]:
-    """A flat record as a JSON object without its empty fields."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(record).items()
-            if value not in (None, "", (), {})}
+    """A flat record as a JSON object without the fields that are at an empty default."""
+    return {entry.name: list(value) if isinstance(value, tuple) else value for entry in fields(record)
+            if (value := getattr(record, entry.name)) or (entry.default is MISSING and entry.default_factory is MISSING)}
 
 
 def from_json(kind: type[Record], document: Any, *, where: str) -> Record:

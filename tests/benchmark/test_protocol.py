@@ -1,0 +1,143 @@
+"""The schedule on a device made of arithmetic: order, counts, repeats, failures, resuming, drift."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from fake_runner import DEVICE, SETTINGS, FakeRunner
+
+from pnas_tf.benchmark.failures import DeviceUnplugged, RunKilled
+from pnas_tf.benchmark.measurement import Device, ModelFacts
+from pnas_tf.benchmark.protocol import Schedule, measure
+from pnas_tf.errors import UserError
+
+NAMES = [f"model_{letter}" for letter in "abcdefgh"]
+FACTS = {name: ModelFacts(name, 1, "float32", (1, 8, 8, 3)) for name in NAMES}
+
+
+@pytest.fixture
+def sentinel(tmp_path) -> Path:
+    path = tmp_path / "sentinel"
+    path.write_bytes(b"model")
+    return path
+
+
+def session(runner, **arguments):
+    models = {name: Path(name) for name in NAMES}
+    return measure(models, runner, facts=FACTS, schedule=arguments.pop("schedule", Schedule(min_visit_ms=0)), **arguments)
+
+
+def test_rounds_are_interleaved_shuffled_and_begin_with_the_sentinel(sentinel):
+    runner = FakeRunner(lambda model, visits: 1.0)
+    session(runner, sentinel=sentinel)
+    rounds = [[name for name, _, _ in runner.log[start:start + 9]] for start in range(0, len(runner.log), 9)]
+    assert len(rounds) == 6
+    for one in rounds:
+        assert one[0] == "sentinel" and sorted(one[1:]) == NAMES
+    assert len({tuple(one) for one in rounds}) == 6  # one order twice: probability below 1e-3, and the seed is fixed
+
+
+def test_every_visit_is_warmed_up_and_every_model_gets_its_invocations():
+    runner = FakeRunner(lambda model, visits: 1.0)
+    found = session(runner, schedule=Schedule(min_invocations=25, warmups=3, rounds=4, min_visit_ms=0)).measurements
+    assert all(warmups == 3 for _, warmups, _ in runner.log)
+    assert all(entry.invocations == 28 and len(entry.visits) == 4 for entry in found.values())  # 25 in 4 visits: 7 each
+    assert all(visit.warmups_ns == (2e6,) * 3 for entry in found.values() for visit in entry.visits)
+
+
+def test_fast_models_get_longer_visits():
+    found = session(FakeRunner(lambda model, visits: 0.5), schedule=Schedule(min_visit_ms=20)).measurements
+    assert [visit.invocations for visit in found["model_a"].visits] == [4, 40, 40, 40, 40, 40]
+
+
+def test_uncertain_models_alone_are_repeated_up_to_the_limit():
+    wobble = itertools.cycle([1.0, 1.2, 0.8])
+    runner = FakeRunner(lambda model, visits: next(wobble) if model.name == "model_c" else 1.0)
+    found = session(runner, schedule=Schedule(rounds=6, extra_rounds=5, min_visit_ms=0)).measurements
+    assert len(found["model_c"].visits) == 11
+    assert all(len(found[name].visits) == 6 for name in NAMES if name != "model_c")
+
+
+def test_a_failing_model_costs_only_itself():
+    def latency_ms(model, visits):
+        if model.name == "model_d":
+            raise RunKilled("run of model_d", received="signal 11")
+        return 1.0
+
+    result = session(FakeRunner(latency_ms))
+    assert sorted(result.measurements) == sorted(set(NAMES) - {"model_d"})
+    assert "signal 11" in result.failures["model_d"]
+
+
+def test_a_model_that_fails_once_is_measured_all_the_same():
+    failed = []
+
+    def latency_ms(model, visits):
+        if model.name == "model_d" and not failed:
+            failed.append(model)
+            raise RunKilled("run of model_d", received="signal 9")
+        return 1.0
+
+    result = session(FakeRunner(latency_ms))
+    assert result.measurements["model_d"].invocations >= 20 and not result.failures
+
+
+def test_a_lost_device_loses_no_visit(tmp_path):
+    def until(limit):
+        def latency_ms(model, visits):
+            if visits > limit:
+                raise DeviceUnplugged("device", received="gone")
+            return 1 + NAMES.index(model.name)
+        return latency_ms
+
+    journal = tmp_path / "journal.jsonl"
+    with pytest.raises(DeviceUnplugged):
+        session(FakeRunner(until(19)), journal=journal)
+    with open(journal, "ab") as stream:
+        stream.write(b'{"model": "model_a", "sha')  # cut by a kill
+    rest = FakeRunner(until(10**6))
+    found = session(rest, journal=journal).measurements
+    assert len(rest.log) == 6 * len(NAMES) - 19
+    assert {name: entry.median_ms for name, entry in found.items()} == {name: 1 + number for number, name in enumerate(NAMES)}
+    assert all(len(entry.visits) == 6 for entry in found.values())
+    assert session(FakeRunner(until(0)), journal=journal).measurements == found  # nothing left to do
+
+
+def test_a_journal_of_another_device_is_refused(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    session(FakeRunner(lambda model, visits: 1.0), journal=journal)
+    with pytest.raises(UserError, match="processor"):
+        other = Device("host", "machine", "another", (1,), "system", "build")
+        session(FakeRunner(lambda model, visits: 1.0, device=other), journal=journal)
+
+
+def test_visits_to_changed_models_are_not_taken_from_a_journal(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    session(FakeRunner(lambda model, visits: 1.0), journal=journal)
+    changed = {**FACTS, "model_a": ModelFacts("new", 1, "float32", (1, 8, 8, 3))}
+    runner = FakeRunner(lambda model, visits: 7.0)
+    found = measure({name: Path(name) for name in NAMES}, runner, facts=changed, schedule=Schedule(min_visit_ms=0), journal=journal)
+    assert {name for name, _, _ in runner.log} == {"model_a"} and found.measurements["model_a"].median_ms == 7
+
+
+def test_drift_is_shared_out_by_interleaving_and_removed_by_the_sentinel(sentinel):
+    def drifting(model, visits):  # every visit the device gets 1 % slower
+        return (2.0 if model.name == "sentinel" else 1.0 + NAMES.index(model.name)) * 1.01**visits
+
+    result = session(FakeRunner(drifting), sentinel=sentinel)
+    reference = result.sentinel.median_ms
+    factors = [result.measurements[name].corrected_ms(reference) / (1 + NAMES.index(name)) for name in NAMES]
+    # The sentinel stands up to 8 visits before a model of its round: 8 % at most, where the whole drift is 70 %.
+    assert max(factors) / min(factors) < 1.05
+    assert all("drift" in "".join(problems) for problems in result.unstable.values()) and len(result.unstable) == len(NAMES)
+
+
+@pytest.mark.parametrize("field", ["min_invocations", "rounds", "max_failures", "max_visit_invocations"])
+def test_schedules_without_sense_are_refused(field):
+    with pytest.raises(UserError, match=field):
+        Schedule(**{field: 0})
+
+
+def test_device_and_settings_stand_in_every_record():
+    found = session(FakeRunner(lambda model, visits: 1.0)).measurements
+    assert all((entry.device, entry.settings) == (DEVICE, SETTINGS) for entry in found.values())

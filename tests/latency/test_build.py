@@ -1,0 +1,94 @@
+"""A table of a small space, truly converted and truly measured on this machine."""
+
+import pytest
+
+from pnas_tf.benchmark.host import HostRunner
+from pnas_tf.benchmark.protocol import Schedule
+from pnas_tf.errors import UserError
+from pnas_tf.export import flatbuffer
+from pnas_tf.latency.build import DEFAULT_REWRITES, build_latency_table
+from pnas_tf.latency.deployed import facts_of, measure_files
+from pnas_tf.latency.models import content_key, convert_models
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.space.architecture import Architecture, random_architecture
+from pnas_tf.space.geometry import distinct_blocks, stem_block
+from pnas_tf.space.ops import MBConv
+from pnas_tf.space.search_space import SearchSpace, Stage
+
+SPACE = SearchSpace("small", 32, 4, 8, 8, (Stage(16, 2, 2),), 32, (MBConv(3, 3), MBConv(7, 6)))
+SCHEDULE = Schedule(min_invocations=6, rounds=3, extra_rounds=0, warmups=1, min_visit_ms=1)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def table(cache) -> LatencyTable:
+    with HostRunner() as runner:
+        return build_latency_table(SPACE, runner=runner, cache_dir=cache, schedule=SCHEDULE, calibration_networks=3, workers=0)
+
+
+def test_every_block_of_the_space_is_measured_with_its_raw_values(table):
+    table.check_covers(SPACE)
+    assert set(table.entries) == set(distinct_blocks(SPACE)) and not table.failures
+    for entry in table.entries.values():
+        assert entry.invocations >= 6 and all(len(visit.warmups_ns) == 1 and visit.sentinel_ns for visit in entry.visits)
+    assert table.identity.rewrites == DEFAULT_REWRITES and table.identity.device.kind == "host"
+    assert len(table.calibration.networks) == 3
+
+
+def test_prediction_is_of_the_order_of_what_is_measured(table, cache):
+    """Loose, since other work shares the machine: a factor of 3 either way; docs/latency.md has the measured error."""
+    network = random_architecture(SPACE, seed=99)
+    path = convert_models({"network": network}, dtype="float32", rewrites=DEFAULT_REWRITES, cache_dir=cache, workers=0)["network"]
+    with HostRunner() as runner:
+        session = measure_files({"network": path}, runner=runner, schedule=SCHEDULE, cache_dir=cache)
+    assert 1 / 3 < table.sum_ms(network) / session.measurements["network"].median_ms < 3
+
+
+def test_the_table_measures_what_is_shipped(cache):
+    """No 7x7 depthwise convolution is left in a block's file: export's rewrite has split it."""
+    key, block = next((key, block) for key, block in distinct_blocks(SPACE).items() if "k7" in key)
+    path = convert_models({key: block}, dtype="float32", rewrites=DEFAULT_REWRITES, cache_dir=cache, workers=0)[key]
+    model = flatbuffer.parse(path.read_bytes())
+    shapes = [list(tensor.shape) for tensor in model.subgraphs[0].tensors]
+    assert not any(shape[1:3] == [7, 7] and shape[0] == 1 and shape[3] == 48 for shape in shapes)
+    plain = convert_models({key: block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)[key]
+    assert any(list(tensor.shape) == [1, 7, 7, 48] for tensor in flatbuffer.parse(plain.read_bytes()).subgraphs[0].tensors)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_facts_are_read_from_the_file(cache, dtype):
+    path = convert_models({"stem": stem_block(SPACE)}, dtype=dtype, rewrites=(), cache_dir=cache, workers=0)["stem"]
+    facts = facts_of(path)
+    assert (facts.dtype, facts.input_shape, facts.size_bytes) == (dtype, (1, 32, 32, 3), path.stat().st_size)
+
+
+def test_models_are_kept_by_content(cache, monkeypatch):
+    block = stem_block(SPACE)
+    first = convert_models({"a": block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)["a"]
+    written = first.stat().st_mtime_ns
+    assert convert_models({"b": block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)["b"] == first
+    assert first.stat().st_mtime_ns == written
+    keys = {content_key(source, dtype=dtype, rewrites=rewrites)
+            for source in (block, random_architecture(SPACE, seed=0), Architecture(SPACE, (MBConv(3, 3), MBConv(7, 6))))
+            for dtype in ("float32", "int8") for rewrites in ((), ("split_depthwise",))}
+    assert len(keys) == 12
+    monkeypatch.setattr("pnas_tf.latency.models.metadata.version", lambda name: "another")
+    assert content_key(block, dtype="float32", rewrites=()) not in keys
+
+
+def test_a_conversion_that_fails_names_the_block(cache):
+    with pytest.raises(UserError, match="stem_k3"):
+        convert_models({"stem": stem_block(SPACE)}, dtype="float4", rewrites=(), cache_dir=cache, workers=0)
+
+
+def test_files_that_are_no_models_are_refused(tmp_path):
+    path = tmp_path / "noise.tflite"
+    path.write_bytes(b"noise" * 100)
+    with pytest.raises(UserError, match=r"noise\.tflite"):
+        facts_of(path)
+    with pytest.raises(UserError, match="absent"):
+        facts_of(tmp_path / "absent.tflite")

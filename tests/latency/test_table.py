@@ -1,0 +1,155 @@
+"""The table: sums against brute force, missing keys, mixtures, staleness, damaged files."""
+
+import dataclasses
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+from fake_runner import DEVICE, SETTINGS
+
+from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Visit
+from pnas_tf.errors import UserError
+from pnas_tf.latency.predictor import Calibration
+from pnas_tf.latency.table import Identity, LatencyTable
+from pnas_tf.space.architecture import Architecture, random_architecture
+from pnas_tf.space.geometry import distinct_blocks
+from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.space.search_space import SearchSpace, Stage, proxyless, tiny
+
+IDENTITY = Identity(DEVICE, SETTINGS, "float32", ("split_depthwise",))
+CALIBRATION = Calibration(1.25, 0.5, 1.0, (("a", 1.0, 1.75), ("b", 2.0, 3.0), ("c", 3.0, 4.25)))
+SPACE = tiny()
+
+
+def entry(latency_ms: float, *, identity: Identity = IDENTITY, **visit) -> Measurement:
+    facts = ModelFacts("sha", 10, identity.dtype, (1, 8, 8, 8), identity.rewrites)
+    return Measurement(identity.device, identity.settings, facts, (Visit((latency_ms * 1e6,) * 3, **visit),))
+
+
+def table_of(space: SearchSpace, *, identity: Identity = IDENTITY, **facts) -> LatencyTable:
+    generator = random.Random(5)
+    return LatencyTable(identity, {key: entry(generator.uniform(0.1, 2), identity=identity) for key in distinct_blocks(space)}, **facts)
+
+
+def test_prediction_is_the_calibrated_sum_of_blocks():
+    table = table_of(SPACE, calibration=CALIBRATION)
+    for seed in range(20):
+        network = random_architecture(SPACE, seed=seed)
+        total = 0.0
+        for block in network.blocks:  # brute force over the raw values
+            if block.op != Zero():
+                total += sorted(table.entries[block.key].visits[0].samples_ns)[1] / 1e6
+        assert table.sum_ms(network) == pytest.approx(total)
+        assert table.predict_ms(network) == pytest.approx(1.25 * total + 0.5)
+        assert sum(row[2] for row in table.breakdown(network)) == pytest.approx(total)
+
+
+def test_a_network_of_zeros_costs_the_fixed_blocks_and_the_blocks_that_cannot_be_skipped():
+    table = table_of(SPACE)
+    skipping = Architecture(SPACE, tuple(Zero() if Zero() in choice.candidates else choice.candidates[0] for choice in SPACE.choice_blocks))
+    needed = [block for block in skipping.blocks[2:-1] if block.op != Zero()]
+    assert table.predict_ms(skipping) == pytest.approx(table.fixed_ms(SPACE) + sum(table.latency_ms(block.key) for block in needed))
+    assert len(needed) == 3
+
+
+def test_drift_is_taken_out_of_entries():
+    table = LatencyTable(IDENTITY, {"a": entry(4.0, sentinel_ns=2e6), "b": entry(4.0, sentinel_ns=1e6)}, sentinel_ms=1.0)
+    assert (table.latency_ms("a"), table.latency_ms("b")) == (2.0, 4.0)
+
+
+def test_missing_keys_are_errors_that_say_why():
+    table = dataclasses.replace(table_of(SPACE), failures={"mbconv_k7_e6 in=1x1x1 out=1x1x1 s1": "signal 11"})
+    with pytest.raises(UserError, match="build_latency_table"):
+        table.latency_ms("mbconv_k9")
+    with pytest.raises(UserError, match="signal 11"):
+        table.latency_ms("mbconv_k7_e6 in=1x1x1 out=1x1x1 s1")
+    table.check_covers(SPACE)
+    with pytest.raises(UserError, match="64 px") as refusal:
+        table.check_covers(tiny(resolution=64))
+    assert "missing" in refusal.value.received
+
+
+@pytest.mark.parametrize("field", ["device", "settings", "dtype", "rewrites"])
+def test_tables_of_mixed_identity_do_not_merge(field):
+    changed = {"device": dataclasses.replace(DEVICE, cores=(3,)), "settings": dataclasses.replace(SETTINGS, runtime_version="2.0"),
+               "dtype": "int8", "rewrites": ()}[field]
+    named = {"device": ("cores", "(1,)", "(3,)"), "settings": ("runtime_version", "'1.0'", "'2.0'"),
+             "dtype": ("dtype", "'float32'", "'int8'"), "rewrites": ("rewrites", "('split_depthwise',)", "()")}[field]
+    with pytest.raises(UserError) as refusal:
+        table_of(SPACE).merged(table_of(SPACE, identity=dataclasses.replace(IDENTITY, **{field: changed})))
+    assert (named[0] in refusal.value.what, refusal.value.expected, refusal.value.received) == (True, named[1], named[2])
+
+
+def test_merging_two_spaces_covers_both_and_drops_the_calibration():
+    other = tiny(resolution=64)
+    merged = table_of(SPACE, calibration=CALIBRATION).merged(table_of(other))
+    merged.check_covers(SPACE)
+    merged.check_covers(other)
+    assert merged.calibration is None
+    twice = table_of(SPACE).merged(table_of(SPACE))
+    assert all(len(measured.visits) == 2 for measured in twice.entries.values())
+
+
+def test_an_entry_of_another_origin_is_refused():
+    with pytest.raises(UserError, match="settings"):
+        LatencyTable(IDENTITY, {"a": entry(1.0, identity=dataclasses.replace(IDENTITY, settings=dataclasses.replace(SETTINGS, threads=2)))})
+    with pytest.raises(UserError, match="dtype"):
+        LatencyTable(IDENTITY, {"a": entry(1.0, identity=dataclasses.replace(IDENTITY, dtype="int8"))})
+
+
+def test_files_round_trip(tmp_path):
+    table = table_of(SPACE, calibration=CALIBRATION, sentinel_ms=0.7, created_unix_s=1.7e9, origin="a test", failures={"x": "y"})
+    assert LatencyTable.load(table.save(tmp_path / "table.json")) == table
+
+
+def test_damaged_files_are_refused(tmp_path):
+    path = table_of(SPACE, calibration=CALIBRATION).save(tmp_path / "table.json")
+    whole = json.loads(path.read_text())
+    for field in ("device", "settings", "dtype", "entries", "calibration", "rewrites", "failures"):
+        path.write_text(json.dumps({name: value for name, value in whole.items() if name != field}))
+        with pytest.raises(UserError, match=r"table\.json"):
+            LatencyTable.load(path)
+    path.write_text(json.dumps({**whole, "version": 99}))
+    with pytest.raises(UserError, match="latency table"):
+        LatencyTable.load(path)
+    path.write_text(json.dumps(whole)[:-100])
+    with pytest.raises(UserError, match="corrupt or truncated"):
+        LatencyTable.load(path)
+
+
+def test_figures_of_uncalibrated_and_stale_tables_come_with_a_warning():
+    table = table_of(SPACE, calibration=CALIBRATION, created_unix_s=1.7e9)
+    fresh = {"device": DEVICE, "settings": SETTINGS, "now_unix_s": 1.7e9 + 3600}
+    assert table.warnings(**fresh) == []
+    assert "uncalibrated" in dataclasses.replace(table, calibration=None).warnings(**fresh)[0]
+    assert "uncalibrated" in dataclasses.replace(table, calibration=None).describe()
+    (old,) = table.warnings(**{**fresh, "now_unix_s": 1.7e9 + 100 * 86400})
+    assert "stale: built 100 days ago" in old
+    (runtime,) = table.warnings(**{**fresh, "settings": dataclasses.replace(SETTINGS, runtime_version="9.9")})
+    assert "runtime_version" in runtime and "'9.9'" in runtime and "'1.0'" in runtime
+    (device,) = table.warnings(**{**fresh, "device": Device("android", "phone", "soc")})
+    assert device.startswith("stale: built for device")
+
+
+def test_kernel_7_is_compared_with_its_kernel_5_twin():
+    space = SearchSpace("one", 16, 2, 8, 8, (Stage(8, 2, 1),), 16, tuple(MBConv(kernel, 3) for kernel in (3, 5, 7)))
+    entries = {key: entry(1.0) for key in distinct_blocks(space)}
+    assert LatencyTable(IDENTITY, entries).kernel7_warnings(space) == []
+    slow = next(key for key in entries if "k7" in key)
+    entries[slow] = entry(5.1)
+    (warning,) = LatencyTable(IDENTITY, entries).kernel7_warnings(space)
+    assert slow in warning and "5.1 times" in warning and "split_depthwise" in warning
+    entries[slow] = entry(4.9)
+    assert LatencyTable(IDENTITY, entries).kernel7_warnings(space) == []
+
+
+def test_the_proxyless_space_has_the_documented_number_of_blocks():
+    assert len(distinct_blocks(proxyless())) == 69  # 66 and stem, first block, head
+
+
+def test_tables_need_no_tensorflow():
+    code = ("import sys, pnas_tf.latency.table, pnas_tf.latency.build, pnas_tf.latency.validate, pnas_tf.latency.original, "
+            "pnas_tf.benchmark.host; sys.exit('tensorflow' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0

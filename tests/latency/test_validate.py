@@ -1,0 +1,178 @@
+"""Agreement figures against numpy and closed forms; the whole validation on a device that is affine by construction."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+from fake_runner import FakeRunner
+
+from pnas_tf.benchmark.measurement import Measurement, Visit
+from pnas_tf.benchmark.protocol import Schedule
+from pnas_tf.errors import UserError
+from pnas_tf.latency import build, validate
+from pnas_tf.latency.build import build_latency_table
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.report.validation_plot import plot_validation
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.geometry import distinct_blocks
+from pnas_tf.space.search_space import tiny
+
+SPACE = tiny()
+SCHEDULE = Schedule(rounds=3, extra_rounds=0, min_invocations=6, min_visit_ms=0)
+_random = random.Random(0)
+BLOCK_MS = {key: _random.uniform(0.5, 2) for key in distinct_blocks(SPACE)}
+
+
+def network_ms(network: Architecture) -> float:
+    """The made-up device: 1.1 times the sum of its blocks, and 0.7 ms."""
+    return 1.1 * sum(BLOCK_MS[block.key] for block in network.blocks if block.layers) + 0.7
+
+
+class MadeUp:
+    """Stands in for conversion: a file holds the milliseconds that its model takes."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, sources, **_):
+        paths = {}
+        for name, source in sources.items():
+            paths[name] = self.folder / f"{name.replace(' ', '_').replace('=', '')}.tflite"
+            latency_ms = network_ms(source) if isinstance(source, Architecture) else BLOCK_MS[source.key]
+            paths[name].write_text(json.dumps([name, latency_ms]))
+        return paths
+
+
+def runner(factor=lambda visits: 1.0):
+    def latency_ms(path, visits):
+        known = 1.0 if path.name.startswith("sentinel") else json.loads(path.read_text())[1]
+        return known * factor(visits)
+    return FakeRunner(latency_ms)
+
+
+@pytest.fixture
+def made_up(tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    monkeypatch.setattr(build, "convert_models", MadeUp(tmp_path / "models"))
+    return tmp_path
+
+
+def make_table(folder) -> LatencyTable:
+    return build_latency_table(SPACE, runner=runner(), cache_dir=folder, schedule=SCHEDULE)
+
+
+def run(table, folder, *, factor=lambda visits: 1.0, count=12):
+    networks = validate.held_out_architectures(SPACE, count=count)
+    return validate.validate(table, networks, runner=runner(factor), cache_dir=folder, schedule=SCHEDULE)
+
+
+def test_agreement_is_what_numpy_says():
+    generator = np.random.default_rng(0)
+    measured = generator.uniform(5, 15, 50)
+    predicted = measured * generator.normal(1.02, 0.06, 50)
+    errors = (predicted - measured) / measured * 100
+    found = validate.agreement(list(predicted), list(measured))
+    assert found.networks == 50
+    assert found.bias_percent == pytest.approx(errors.mean())
+    assert found.mape_percent == pytest.approx(np.abs(errors).mean())
+    assert found.rmse_ms == pytest.approx(np.sqrt(np.mean((predicted - measured) ** 2)))
+    assert found.within_5_percent == pytest.approx(100 * np.mean(np.abs(errors) <= 5))
+    assert found.within_10_percent == pytest.approx(100 * np.mean(np.abs(errors) <= 10))
+    ranks = [np.argsort(np.argsort(values)) for values in (predicted, measured)]
+    assert found.spearman == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    pairs = [(i, j) for i in range(50) for j in range(i)]
+    signs = [np.sign((predicted[i] - predicted[j]) * (measured[i] - measured[j])) for i, j in pairs]
+    assert found.kendall == pytest.approx(np.mean(signs))
+
+
+def test_agreement_of_equal_values_has_no_ranks():
+    found = validate.agreement([2.0, 2.0], [1.0, 2.0])
+    assert (found.spearman, found.kendall, found.bias_percent, found.mape_percent) == (None, None, 50.0, 50.0)
+    with pytest.raises(UserError):
+        validate.agreement([1.0], [1.0])
+
+
+def test_noise_floor_is_the_difference_between_halves():
+    origin = (runner().device, runner().settings, None)
+    noisy = Measurement(*origin, tuple(Visit((ms * 1e6,)) for ms in (1.0, 1.1, 1.0, 1.1)))
+    calm = Measurement(*origin, tuple(Visit((1e6,)) for _ in range(4)))
+    assert validate.noise_floor_percent([noisy], sentinel_ms=None) == pytest.approx(100 * 0.1 / 1.05)
+    assert validate.noise_floor_percent([noisy, calm], sentinel_ms=None) == pytest.approx(50 * 0.1 / 1.05)
+    assert validate.noise_floor_percent([], sentinel_ms=None) == 0.0
+
+
+def test_an_affine_device_is_built_and_predicted_exactly(made_up):
+    table = make_table(made_up)
+    assert (table.calibration.slope, table.calibration.intercept_ms) == (pytest.approx(1.1), pytest.approx(0.7))
+    assert {key: table.latency_ms(key) for key in BLOCK_MS} == pytest.approx(BLOCK_MS)
+    document = run(table, made_up)
+    assert document["networks"] == 12 and document["dtype"] == "float32"
+    for figure in ("bias_percent", "mape_percent", "rmse_ms", "noise_floor_mape_percent"):
+        assert document[figure] == pytest.approx(0, abs=1e-9)
+    assert (document["spearman"], document["kendall"]) == (pytest.approx(1), pytest.approx(1))
+    assert document["within_5_percent"] == document["within_10_percent"] == 100
+    assert document["macs_only"]["mape_percent"] > 3  # random block times follow MACs badly
+    assert len(document["pairs"]) == 12 and len(document["worst"]) == 5
+    networks = validate.held_out_architectures(SPACE, count=12)
+    for row in document["worst"]:
+        assert sum(block["latency_ms"] for block in row["blocks"]) == pytest.approx(table.sum_ms(networks[row["name"]]))
+    assert document["warnings"] == []
+
+
+def test_a_device_that_has_become_slower_shows_in_the_stored_calibration_only(made_up):
+    """All models but the sentinel take 20 % longer than when the table was built."""
+    table = make_table(made_up)
+    slower = FakeRunner(lambda path, visits: 1.0 if path.name.startswith("sentinel") else 1.2 * json.loads(path.read_text())[1])
+    document = validate.validate(table, validate.held_out_architectures(SPACE, count=12), runner=slower, cache_dir=made_up,
+                                 schedule=SCHEDULE)
+    assert document["mape_percent"] == pytest.approx(0, abs=1e-9)
+    assert document["stored_calibration"]["bias_percent"] == pytest.approx((1 / 1.2 - 1) * 100)
+
+
+def test_held_out_networks_are_none_of_the_calibration(made_up):
+    table = make_table(made_up)
+    drawn = set(validate.held_out_architectures(SPACE, count=40).values())
+    assert len(drawn) == 40 and not drawn & set(validate._calibration_set(table, SPACE).values())
+
+
+def test_uncalibrated_tables_predict_sums_and_say_so(made_up):
+    table = build_latency_table(SPACE, runner=runner(), cache_dir=made_up, schedule=SCHEDULE, calibration_networks=0)
+    document = run(table, made_up)
+    assert any("uncalibrated" in warning for warning in document["warnings"])
+    assert document["session_calibration"] is None and document["bias_percent"] < -9
+
+
+def test_tables_of_another_space_are_refused(made_up):
+    table = make_table(made_up)
+    with pytest.raises(UserError, match="does not cover"):
+        validate.validate(table, validate.held_out_architectures(tiny(resolution=64), count=2), runner=runner(), cache_dir=made_up,
+                          schedule=SCHEDULE)
+
+
+def test_the_document_is_json_and_is_drawn(made_up):
+    document = run(make_table(made_up), made_up)
+    path = validate.save(made_up / "validation.json", document)
+    assert json.loads(path.read_text())["format"] == "pnas_tf/validation"
+    assert plot_validation(document, made_up / "plot.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_killed_build_goes_on_where_it_was(made_up):
+    class Killed(Exception):
+        pass
+
+    def until(limit):
+        def factor(visits):
+            if visits > limit:
+                raise Killed
+            return 1.0
+        return runner(factor)
+
+    with pytest.raises(Killed):
+        build_latency_table(SPACE, runner=until(60), cache_dir=made_up, schedule=SCHEDULE)
+    rest = runner()
+    table = build_latency_table(SPACE, runner=rest, cache_dir=made_up, schedule=SCHEDULE)
+    models = len(BLOCK_MS) + 10
+    assert len([name for name, _, _ in rest.log if not name.startswith("sentinel")]) == 3 * models - 60 + 2  # 60 held 2 sentinel visits
+    assert table.calibration.slope == pytest.approx(1.1)
+    assert not list(made_up.glob("session_*"))  # a finished build leaves no journal

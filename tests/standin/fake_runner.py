@@ -1,0 +1,27 @@
+"""A device made of arithmetic: what a model takes is known, so what the schedule makes of it can be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pnas_tf.benchmark.measurement import Device, Settings, Visit
+
+DEVICE = Device("host", "machine", "processor", (1,), "system", "build")
+SETTINGS = Settings("runtime", "1.0", "xnnpack", 1)
+
+
+class FakeRunner:
+    """latency_ms: of a model, from its path and the number of visits so far. log: (model, warmups, invocations) of every visit."""
+
+    def __init__(self, latency_ms: Callable[[Path, int], float], *, device: Device = DEVICE, settings: Settings = SETTINGS):
+        self.latency_ms, self.device, self.settings = latency_ms, device, settings
+        self.log: list[tuple[str, int, int]] = []
+
+    def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
+        self.log.append((model.name, warmups, invocations))
+        time_ns = self.latency_ms(model, len(self.log)) * 1e6
+        return Visit((time_ns,) * invocations, (2 * time_ns,) * warmups)
+
+    def close(self) -> None:
+        return
