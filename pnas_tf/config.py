@@ -160,9 +160,24 @@ class BenchmarkConfig:
 class ExportConfig:
     """The .tflite files."""
 
+    formats: tuple[str, ...] = option(("float32", "int8"), "Files to make: float32, float16, dynamic_int8, int8.")
+    rewrites: tuple[str, ...] = option(("auto",), "fold_padding, split_depthwise (or with a shape); none; auto: those that the latency "
+                                                  "table was measured with, else all.")
     representative_images: int = option(200, "Images of the weights split that calibrate full-integer int8.")
-    max_logit_difference: float = option(1e-4, "A float export whose logits differ by more is refused.")
-    max_accuracy_drop: float = option(0.02, "An int8 export that loses more test accuracy (a fraction) is refused.")
+    int8_input: str = option("uint8", "Input of the int8 file; uint8 takes an image's own bytes.", choices=("int8", "uint8", "float32"))
+    int8_output: str = option("uint8", "Output of the int8 file.", choices=("int8", "uint8", "float32"))
+    export_batch: int = option(1, "Images a call of the exported files.")
+    export_resolution: int | None = option(None, "Input size of the exported files; default: the one the network was trained at.")
+    quantize: str = option("ptq", "int8 by post-training quantisation or by quantisation-aware training.", choices=("ptq", "qat"))
+    prune: float = option(0.0, "Final fraction of zero weights; polynomial schedule, trained further.")
+    cluster: int = option(0, "Distinct weights a layer, trained further; 0 for no clustering.")
+    finetune_epochs: int = option(2, "Epochs of each of pruning, clustering and quantisation-aware training.")
+    finetune_learning_rate: float = option(0.005, "Their initial learning rate; cosine to zero.")
+    max_logit_difference: float = option(1e-4, "A float32 export whose logits differ by more is refused.")
+    max_accuracy_drop: float = option(0.02, "An export that loses more test accuracy (a fraction) than this is refused.")
+    debug_layers: bool = option(False, "Print how far int8 departs from float layer by layer.", fixed=False)
+    author: str = option("", "Author, in the files' metadata.")
+    licence: str = option("", "Licence of the models, in the files' metadata.")
 
 
 # Defaults taken together by --preset: {preset: {config class: {field: value}}}.

@@ -17,9 +17,9 @@ import tf_keras as keras
 
 from pnas_tf import files
 from pnas_tf.errors import UserError
+from pnas_tf.export import flatbuffer
 
 FORMAT, VERSION = "pnas_tf/parity", 1
-IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every .tflite file
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Classifier:
     def __init__(self, content: bytes, *, threads: int = 1, what: str = ".tflite model", every_tensor: bool = False):
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        check_tflite(content, what=what)
+        flatbuffer.verify(content, where=what)
         # Every intermediate tensor can be read only from the reference memory plan and without a delegate.
         how = {"experimental_preserve_all_tensors": True,
                "experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES} if every_tensor else {}
@@ -69,7 +69,7 @@ class Classifier:
             self.interpreter = Interpreter(model_content=content, num_threads=threads, **how)
             self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise UserError(f"{what} is corrupt", expected="a model that the LiteRT interpreter loads", received=str(error)[:500],
+            raise UserError(f"{what} does not run", expected="a model that the LiteRT interpreter prepares", received=str(error)[:500],
                             fix="Export it again: python -m tools.export --run_dir=...") from error
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4:
@@ -78,6 +78,7 @@ class Classifier:
                             received=f"inputs {[list(d['shape']) for d in inputs]}, outputs {[list(d['shape']) for d in outputs]}",
                             fix="Give a model that tools/export.py made.")
         self.input, self.output = inputs[0], outputs[0]
+        self.tensors = {detail["index"]: detail for detail in self.interpreter.get_tensor_details()} if every_tensor else {}
         self.batch, *self.image_shape = (int(size) for size in self.input["shape"])
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -95,13 +96,6 @@ class Classifier:
             self.interpreter.invoke()
             rows.append(real(self.interpreter.get_tensor(self.output["index"]), self.output)[:len(part)])
         return np.concatenate(rows)
-
-
-def check_tflite(content: bytes, *, what: str) -> None:
-    """Raises UserError unless `content` starts as a .tflite file does."""
-    if len(content) < 8 or content[4:8] != IDENTIFIER:
-        raise UserError(f"{what} is not a .tflite file", expected="the identifier TFL3 in bytes 4 to 8",
-                        received=f"{len(content)} bytes starting {content[:8]!r}", fix="Export it with tools/export.py.")
 
 
 def compare(model: keras.Model, content: bytes, data: Iterable[tuple[Any, Any]], *, dtype: str) -> ParityReport:

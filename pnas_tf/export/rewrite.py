@@ -1,7 +1,7 @@
 """Rewrites of the Keras model before conversion that make the .tflite faster and leave its function as it is.
 
 split_depthwise: a depthwise convolution of more than 25 taps, for which XNNPACK has no kernel, becomes an equal sum of smaller
-ones over cropped and padded inputs, with batch normalisation folded in (7x7 = 1x7 + 3x7 + 3x7; `tiling`).
+ones over cropped and padded inputs, with batch normalisation folded in (7x7 = 3x7 + 1x7 + 3x7; `tiling`).
 fold_padding: explicit zeros before a convolution become its SAME padding where that is the same.
 What a rewrite gains is a property of the device, so `faster` chooses by measured latencies, shape by shape. The result is a
 flat Functional model of plain layers again. Knows nothing of TensorFlow Lite.
@@ -147,7 +147,7 @@ def _split(layer: keras.layers.DepthwiseConv2D, pad: keras.layers.ZeroPadding2D 
             spans = ((piece.top, piece.bottom), (piece.left, piece.right))
             moves = [_window(span, before=zeros[axis][0], size=sizes[axis], outputs=outputs[axis], stride=layer.strides[axis])
                      for axis, span in enumerate(spans)]
-            pieces.append(_piece(x, piece, moves, layer=layer, kernel=kernel, bias=bias if number == 0 else None))
+            pieces.append(_piece(x, piece, moves, layer=layer, kernel=kernel, bias=bias if number == 0 else np.zeros_like(bias)))
         total = pieces[0]
         for number, part in enumerate(pieces[1:], 1):
             total = keras.layers.Add(name=f"{layer.name}_sum_{number}")([total, part])
@@ -162,7 +162,7 @@ def _window(span: tuple[int, int], *, before: int, size: int, outputs: int, stri
     return (max(start, 0), max(size - end, 0)), (max(-start, 0), max(end - size, 0))
 
 
-def _piece(x: Any, piece: Rectangle, moves: list, *, layer: Any, kernel: np.ndarray, bias: np.ndarray | None) -> Any:
+def _piece(x: Any, piece: Rectangle, moves: list, *, layer: Any, kernel: np.ndarray, bias: np.ndarray) -> Any:
     name = f"{layer.name}_taps_{piece.top}_{piece.left}"
     crops, pads = zip(*moves)
     if any(sum(crop) >= size for crop, size in zip(crops, x.shape[1:3])):
@@ -180,10 +180,9 @@ def _piece(x: Any, piece: Rectangle, moves: list, *, layer: Any, kernel: np.ndar
             x = keras.layers.ZeroPadding2D(pads, name=f"{name}_pad")(x)
     part = keras.layers.DepthwiseConv2D(
         (piece.bottom - piece.top, piece.right - piece.left), layer.strides, padding, depth_multiplier=layer.depth_multiplier,
-        use_bias=bias is not None, name=name)
+        name=name)
     y = part(x)
-    weights = kernel[piece.top:piece.bottom, piece.left:piece.right]
-    part.set_weights([weights] if bias is None else [weights, bias])
+    part.set_weights([kernel[piece.top:piece.bottom, piece.left:piece.right], bias])
     return y
 
 
