@@ -125,6 +125,13 @@ def test_the_document_and_the_text_hold_the_same(int8, tmp_path):
     assert "netron" in text and "model-explorer" in text and "benchmark_model" in text
 
 
+def test_a_strangers_text_does_not_command_the_terminal(int8, tmp_path):
+    content = write_metadata(int8, Metadata("x", labels=("\x1b[31mred", *"bcdefghij"), author="\x1b]0;title\x07\nsecond line"))
+    text = describe(inspected(content, tmp_path))
+    assert "?[31mred" in text and "?]0;title??second line" in text
+    assert all(character.isprintable() or character == "\n" for character in text)
+
+
 def test_the_tool_as_a_user_runs_it(int8, tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(int8)

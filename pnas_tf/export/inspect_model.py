@@ -106,7 +106,9 @@ def describe(found: Inspection) -> str:
     lines += ["", *("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows), ""]
     lines.append(f"{len(found.ops)} ops, {found.macs:,} MACs, {_describe_partitions(found)}")
     lines.append(f"per-op time: {NO_OP_TIMES}")
-    return "\n".join([*lines, *(viewer.format(path=found.path) for viewer in VIEWERS)])
+    lines += [viewer.format(path=found.path) for viewer in VIEWERS]
+    # Names and labels are the file's own and the file may be a stranger's: none of them commands the terminal.
+    return "\n".join("".join(character if character.isprintable() else "?" for character in line) for line in lines)
 
 
 def _tensor(tensor: Any) -> Tensor:
