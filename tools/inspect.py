@@ -1,8 +1,8 @@
 """Shows what stands in a .tflite file: ops, shapes, MACs, quantisation ranges, delegate partitions and metadata. About 2 seconds.
 
-    python tools/inspect.py tflite_models/digits_int8.tflite
+    python tools/inspect.py runs/demo/model_int8.tflite
 
-prints one line an op and a summary; --json prints the same as a JSON document.
+prints, for a model that `make demo` made, one line an op and a summary; --json prints the same as a JSON document.
 """
 
 from __future__ import annotations
