@@ -22,8 +22,8 @@ from pnas_tf.space.ops import CandidateOp, MBConv
 Row = Mapping[str, Any]
 MAX_POINTS = 120  # of a curve in the alpha history; a page of 54 blocks stays below a few MB
 
-# Text stays text (searchable, small), never TeX: names come from users. A fixed salt makes the same run the same page.
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "pnas_tf", "text.parse_math": False, "axes.unicode_minus": False, "font.size": 9.0,
+# Text stays text: searchable and small. A fixed salt makes the same run the same page.
+_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "pnas_tf", "axes.unicode_minus": False, "font.size": 9.0,
           "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#8a97a1", "axes.titlesize": 9.5,
           "axes.titlelocation": "left", "xtick.color": "#56646f", "ytick.color": "#56646f", "axes.labelcolor": "#56646f",
           "legend.frameon": False, "lines.linewidth": 1.6, "axes.grid": True, "grid.color": "#e3e8ec", "grid.linewidth": 0.7}

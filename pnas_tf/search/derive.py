@@ -19,8 +19,9 @@ from pnas_tf.search.objectives import Quantity
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.search_space import SearchSpace
 
-# HiGHS accepts rows violated by 1e-6 and objectives 1e-6 from the best; the scales keep both far below what matters.
-_OBJECTIVE_SCALE = 1e3
+# HiGHS takes an objective 1e-6 from the best for the best. The largest regret of one block is made this, so that networks
+# of nearly equal probability, early in a search, are still told apart.
+_OBJECTIVE_RANGE = 1e3
 _MAX_CUTS = 1000
 _INFEASIBLE = 2  # scipy's status
 
@@ -37,12 +38,12 @@ def most_probable_within(space: SearchSpace, probabilities: Sequence[np.ndarray]
     at_least: networks with less are passed over too, for a search that shall use its budget.
     Raises UserError when no network lies there, saying what the fastest and the slowest take.
     """
-    scores = [np.log(np.maximum(p, np.finfo(np.float64).tiny)) for p in _checked(space, probabilities)]
-    best = [int(np.argmax(block)) for block in scores]
+    arrays = _checked(space, probabilities)
+    best = [int(np.argmax(p)) for p in arrays]
     if at_least <= quantity.of(best) <= budget:
         return architecture_of(space, best)
     least, most = quantity_range(quantity)
-    path = _knapsack(scores, quantity, at_least, budget) if at_least <= budget and least <= budget and most >= at_least else None
+    path = _knapsack(_regrets(arrays), quantity, at_least, budget) if at_least <= budget and least <= budget and most >= at_least else None
     if path is None:
         wanted = f"{budget:.4g} {quantity.unit}" if at_least == -math.inf else f"from {at_least:.4g} to {budget:.4g} {quantity.unit}"
         raise UserError(f"no network of space '{space.name}' fits the budget of {quantity.name}",
@@ -87,9 +88,18 @@ def _extreme(quantity: Quantity, argument: Callable[[np.ndarray], np.integer]) -
     return [int(argument(choice)) for choice in quantity.choices]
 
 
-def _knapsack(scores: Sequence[np.ndarray], quantity: Quantity, at_least: float, budget: float) -> list[int] | None:
-    """One index a block with the largest sum of scores and at_least <= quantity.of(...) <= budget; None when there is none."""
-    sizes = [len(block) for block in scores]
+def _regrets(probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """ln max p - ln p of each candidate, scaled for the solver; an op of probability 0 is worse than all others together."""
+    with np.errstate(divide="ignore"):
+        regrets = [np.log(np.max(p)) - np.log(p) if np.max(p) > 0 else np.zeros(len(p)) for p in probabilities]
+    largest = [float(np.max(regret[np.isfinite(regret)])) for regret in regrets]
+    scale = _OBJECTIVE_RANGE / (max(largest) or 1.0)
+    return [scale * np.where(np.isfinite(regret), regret, 2.0 * sum(largest) + 1.0 / scale) for regret in regrets]
+
+
+def _knapsack(regrets: Sequence[np.ndarray], quantity: Quantity, at_least: float, budget: float) -> list[int] | None:
+    """One index a block with the least sum of regrets and at_least <= quantity.of(...) <= budget; None when there is none."""
+    sizes = [len(block) for block in regrets]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     one_each = scipy.sparse.block_diag([np.ones((1, size)) for size in sizes], format="csr")
     # In units of the mean candidate, so that the solver's absolute tolerance means the same for ms and for MACs.
@@ -98,7 +108,7 @@ def _knapsack(scores: Sequence[np.ndarray], quantity: Quantity, at_least: float,
     constraints = [scipy.optimize.LinearConstraint(one_each, 1, 1),
                    scipy.optimize.LinearConstraint(np.concatenate(quantity.choices)[None] / unit, low, high)]
     for _ in range(_MAX_CUTS):
-        found = scipy.optimize.milp(-_OBJECTIVE_SCALE * np.concatenate(scores), integrality=np.ones(starts[-1]), bounds=(0, 1),
+        found = scipy.optimize.milp(np.concatenate(regrets), integrality=np.ones(starts[-1]), bounds=(0, 1),
                                     constraints=constraints, options={"mip_rel_gap": 0.0})
         if found.status == _INFEASIBLE:
             return None

@@ -22,6 +22,8 @@ from pnas_tf.space.search_space import SearchSpace, Stage, proxyless
 
 SPACE = SearchSpace("small", 16, 4, 8, 8, (Stage(8, 2, 1), Stage(16, 3, 2)), 16, (MBConv(3, 3), MBConv(5, 3), MBConv(7, 6)))
 
+SHARPNESS = (1e-7, 0.001, 1.0, 6.0)  # from a search that has hardly begun to one that has decided
+
 
 def random_problem(seed: int, *, sharpness: float = 1.0, grid: float | None = None):
     """Path probabilities and a calibrated latency for SPACE; grid rounds the latencies, so that many networks tie."""
@@ -49,7 +51,7 @@ def brute_force(probabilities, quantity, budget, at_least=-np.inf) -> float | No
 
 @pytest.mark.parametrize("seed", range(12))
 def test_budgeted_derivation_equals_brute_force(seed):
-    probabilities, quantity = random_problem(seed, sharpness=(0.001, 0.3, 1.0, 6.0)[seed % 4], grid=(None, 0.25)[seed % 2])
+    probabilities, quantity = random_problem(seed, sharpness=SHARPNESS[seed % 4], grid=(None, 0.25)[seed % 2])
     low, high = quantity_range(quantity)
     # Random budgets, and those that some network meets exactly: there a tolerance would let the wrong one through.
     generator = np.random.default_rng(seed)
@@ -62,7 +64,7 @@ def test_budgeted_derivation_equals_brute_force(seed):
             continue
         derived = most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget)
         assert quantity.of(path_of(derived)) <= budget
-        assert log_probability(derived, probabilities) == pytest.approx(best, abs=1e-8)
+        assert log_probability(derived, probabilities) == pytest.approx(best, abs=1e-6 * SHARPNESS[seed % 4])
 
 
 @pytest.mark.parametrize("seed", range(6))
