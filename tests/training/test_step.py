@@ -66,7 +66,8 @@ def test_fused_kernel_agrees_with_keras_sgd_at_a_constant_rate(nesterov):
         keras.utils.set_random_seed(0)
         return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, use_bias=False),
                                  keras.layers.BatchNormalization(momentum=0.9), keras.layers.ReLU(6.0),
-                                 keras.layers.DepthwiseConv2D(3, use_bias=False), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(5)])
+                                 keras.layers.DepthwiseConv2D(3, use_bias=False), keras.layers.GlobalAveragePooling2D(),
+                                 keras.layers.Dense(5)])
 
     ours, theirs = network(), network()
     step = TrainStep(ours, momentum=0.9, nesterov=nesterov, weight_decay=0.0, label_smoothing=0.1)

@@ -1,0 +1,53 @@
+"""What training leaves in a run folder: the network with its weights, and its accuracy. Trains nothing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+from pnas_tf import files
+from pnas_tf.errors import UserError
+from pnas_tf.training.data import Dataset
+from pnas_tf.training.evaluate import evaluate
+
+RESULT: dict[str, Any] = {"format": "pnas_tf/train_result", "version": 1}
+MODEL_NAME, RESULT_NAME = "model.keras", "result.json"
+_MADE_BY = "python -m tools.train --run_dir=..."
+
+
+def save_outcome(model: keras.Model, dataset: Dataset, folder: str | os.PathLike, *, batch_size: int, seed: int) -> dict[str, Any]:
+    """Writes model.keras and result.json into `folder`, each atomically; returns the result.
+
+    Test accuracy is a fraction; the model takes normalised images (`normalization`) and gives logits.
+    """
+    folder = Path(folder)
+    with tempfile.TemporaryDirectory() as scratch:  # Keras writes only to names that end in .keras, and not atomically
+        model.save(Path(scratch) / MODEL_NAME, save_format="keras")
+        files.write_bytes(folder / MODEL_NAME, (Path(scratch) / MODEL_NAME).read_bytes())
+    result = evaluate(model, dataset.test(batch_size=batch_size))
+    document = {**RESULT, "dataset": dataset.name, "class_names": list(dataset.class_names), "test_images": result.examples,
+                "test_accuracy": result.accuracy, "test_loss": result.loss, "seed": seed,
+                "normalization": {"mean": dataset.normalization.mean, "std": dataset.normalization.std}}
+    files.write_json(folder / RESULT_NAME, document)
+    return document
+
+
+def load_model(folder: str | os.PathLike) -> keras.Model:
+    """The trained network in `folder`. Raises UserError when it is absent or damaged."""
+    path = Path(folder) / MODEL_NAME
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"no trained network at {path}", expected="a Keras model", received=str(error).splitlines()[0][:200],
+                        fix=f"Train one: {_MADE_BY}") from error
+
+
+def check_classes(classes: int, dataset: Dataset) -> None:
+    """Raises UserError when a network of `classes` outputs cannot learn `dataset`."""
+    if classes != len(dataset.class_names):
+        raise UserError("the architecture is for another number of classes", expected=f"{len(dataset.class_names)}, as dataset "
+                        f"'{dataset.name}' has", received=str(classes), fix="Choose the dataset that it was searched on.")

@@ -1,0 +1,84 @@
+"""What training leaves behind is read back to the bit; tools/train.py end to end on a folder of JPEGs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pnas_tf.config import DataConfig
+from pnas_tf.errors import UserError
+from pnas_tf.nn.network import build_network
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.ops import MBConv
+from pnas_tf.space.search_space import SearchSpace, Stage
+from pnas_tf.training.data import load_dataset
+from pnas_tf.training.loop import seeded_weights
+from pnas_tf.training.outcome import check_classes, load_model, save_outcome
+
+ROOT = Path(__file__).parents[2]
+ARCHITECTURE = Architecture(SearchSpace("micro", 8, 2, stem_width=8, first_width=8, stages=(Stage(8, 1, 2),), head_width=16,
+                                        candidates=(MBConv(3, 3),), stem_stride=1), (MBConv(3, 3),))
+
+
+@pytest.fixture
+def jpegs(tmp_path):
+    """Two classes that brightness tells apart."""
+    generator = np.random.default_rng(0)
+    for number in range(48):
+        folder = tmp_path / "images" / ("bright" if number % 2 else "dark")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 60, (14, 16, 3)) + 180 * (number % 2)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:02}.jpg")
+    return tmp_path / "images"
+
+
+def test_model_comes_back_to_the_bit(jpegs, tmp_path):
+    dataset = load_dataset(DataConfig(dataset=f"folder:{jpegs}"), resolution=8)
+    model = build_network(ARCHITECTURE)
+    model.set_weights(seeded_weights(model, seed=0))
+    document = save_outcome(model, dataset, tmp_path / "train", batch_size=8, seed=0)
+    assert json.loads((tmp_path / "train/result.json").read_text()) == document
+    assert document["class_names"] == ["bright", "dark"] and document["test_images"] == dataset.test_size
+    again = load_model(tmp_path / "train")
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), again.get_weights(), strict=True))
+    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["model.keras", "result.json"]
+
+
+def test_absent_and_damaged_models_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no trained network"):
+        load_model(tmp_path)
+    (tmp_path / "model.keras").write_bytes(b"PK half of it")
+    with pytest.raises(UserError, match="no trained network"):
+        load_model(tmp_path)
+
+
+def test_class_counts_must_agree(jpegs):
+    dataset = load_dataset(DataConfig(dataset=f"folder:{jpegs}"), resolution=8)
+    check_classes(2, dataset)
+    with pytest.raises(UserError, match="another number of classes"):
+        check_classes(10, dataset)
+
+
+def run_tool(*arguments):
+    return subprocess.run([sys.executable, "-m", "tools.train", *arguments], cwd=ROOT, env={**os.environ, "TERM": "dumb"}, timeout=200,
+                          capture_output=True, text=True, check=False)
+
+
+def test_the_tool_on_a_folder_of_jpegs_and_again(jpegs, tmp_path):
+    run_dir = tmp_path / "run"
+    ARCHITECTURE.save(run_dir / "architecture.json")
+    arguments = [f"--run_dir={run_dir}", f"--dataset=folder:{jpegs}", "--epochs=8", "--batch_size=8", "--learning_rate=0.1"]
+    first = run_tool(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert "train 8/8: loss" in first.stdout and "test accuracy" in first.stdout
+    result = json.loads((run_dir / "train/result.json").read_text())
+    assert result["test_accuracy"] >= 0.9
+    again = run_tool(*arguments)
+    assert again.returncode == 0 and "train: complete, skipped" in again.stdout
+    refused = run_tool(f"--run_dir={run_dir}", "--batch_size=16")
+    assert refused.returncode == 2 and "--batch_size" in refused.stderr and "Traceback" not in refused.stderr
