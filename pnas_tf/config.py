@@ -81,8 +81,10 @@ class SearchConfig:
     warmup_epochs: int = option(15, "Warm-up phase: epochs in which only weights are trained (published: 40).")
     search_epochs: int = option(25, "Joint phase: epochs in which weights and alpha are trained in turn (published: 120).")
     search_batch_size: int = option(64, "Images a step, for weights and for alpha (published: 256).")
-    warmup_learning_rate: float = option(0.05, "Weights' initial rate in the warm-up phase; cosine to zero.")
-    search_learning_rate: float = option(0.025, "Weights' initial rate in the joint phase; cosine to zero.")
+    warmup_learning_rate: float = option(0.2, "Weights' initial rate in the warm-up phase; cosine to zero (published: 0.05).")
+    search_learning_rate: float = option(0.1, "Weights' initial rate in the joint phase; cosine to zero (published: 0.025).")
+    weights_init: str = option("aligned", "Initial weights: he_fout (published), or aligned: a block's candidates start as one function.",
+                               choices=("aligned", "he_fout"))
     arch_interval: int = option(5, "Weight steps between architecture steps.")
     arch_steps: int = option(1, "Architecture steps each time.")
     arch_start_epoch: int = option(1, "Joint epochs before the first architecture step.")
@@ -129,9 +131,9 @@ class LatencyConfig:
     device: str = option("host", "host, android[:SERIAL] or ssh:USER@HOST[:PORT]; where a step measures several: with commas.")
     threads: int = option(1, "Threads of the interpreter.")
     delegate: str = option("xnnpack", "Who executes the model; gpu and nnapi on Android only.", choices=("xnnpack", "none", "gpu", "nnapi"))
-    benchmark_binary: str = option("", "benchmark_model for far devices (docs/devices.md).")
+    benchmark_binary: str = option("", "benchmark_model for far devices (docs/devices.md).", fixed=False)
     latency_dtype: str = option("float32", "Models that the table and the target speak of.", choices=("float32", "int8"))
-    latency_rewrites: tuple[str, ...] = option(("fold_padding", "split_depthwise"), "Export rewrites in force, comma-separated.")
+    latency_rewrites: tuple[str, ...] = option(("split_depthwise",), "Export rewrites in force, comma-separated.")
     target_latency_ms: str = option("auto", "Target in ms, or auto: the middle of what the space can do on this device.")
     min_invocations: int = option(24, "Timed invocations a model, at least.")
     warmup_invocations: int = option(5, "Untimed invocations before each visit.")
@@ -161,8 +163,8 @@ class ExportConfig:
     """The .tflite files."""
 
     formats: tuple[str, ...] = option(("float32", "int8"), "Files to make: float32, float16, dynamic_int8, int8.")
-    rewrites: tuple[str, ...] = option(("auto",), "fold_padding, split_depthwise (or with a shape); none; auto: those that the latency "
-                                                  "table was measured with, else all.")
+    rewrites: tuple[str, ...] = option(("auto",), "split_depthwise (or with a shape); none; auto: those that the latency table was "
+                                                  "measured with, else all.")
     representative_images: int = option(200, "Images of the weights split that calibrate full-integer int8.")
     int8_input: str = option("uint8", "Input of the int8 file; uint8 takes an image's own bytes.", choices=("int8", "uint8", "float32"))
     int8_output: str = option("uint8", "Output of the int8 file.", choices=("int8", "uint8", "float32"))
@@ -184,6 +186,7 @@ class ExportConfig:
 PRESETS: dict[str, dict[type, dict[str, Any]]] = {
     "published": {
         SearchConfig: {"warmup_epochs": 40, "search_epochs": 120, "search_batch_size": 256, "arch_learning_rate": 1e-3,
+                       "warmup_learning_rate": 0.05, "search_learning_rate": 0.025, "weights_init": "he_fout",
                        "algorithm": "full_recompute"},
         TrainConfig: {"epochs": 300, "batch_size": 256, "learning_rate": 0.05, "learning_rate_warmup_epochs": 0.0},
     },

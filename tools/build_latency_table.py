@@ -22,22 +22,23 @@ from tools.program import program
 CONFIGS = (RunConfig, DataConfig, SpaceConfig, LatencyConfig)
 
 
-def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: SpaceConfig, latency: LatencyConfig) -> None:
-    """The table step of a run."""
+def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: SpaceConfig, latency: LatencyConfig, *,
+         output: str = "latency_table.json") -> None:
+    """The table step of a run. output: the table's name in the folder; a second table is a step of its own."""
     from pnas_tf.benchmark.devices import split_devices
     from pnas_tf.training.run_space import space_of_run
 
     space = space_of_run(data, space_config)
     names = split_devices(latency.device)
-    outputs = {name: "latency_table.json" if len(names) == 1 else f"latency_table_{re.sub('[^A-Za-z0-9.-]+', '_', name)}.json"
-               for name in names}
+    stem = output.removesuffix(".json")
+    outputs = {name: output if len(names) == 1 else f"{stem}_{re.sub('[^A-Za-z0-9.-]+', '_', name)}.json" for name in names}
     inputs = {"space": space.to_json(), "latency": {field: getattr(latency, field) for field in (
         "device", "threads", "delegate", "latency_dtype", "latency_rewrites", "min_invocations", "warmup_invocations",
         "calibration_networks")}, "seed": run.seed}
-    folder.step("latency_table", inputs=inputs, outputs=list(outputs.values()),
+    folder.step(stem, inputs=inputs, outputs=list(outputs.values()),
                 work=functools.partial(_build, folder, space, latency, run.seed, outputs))
-    for output in outputs.values():
-        print(f"wrote {folder / output}")
+    for written in outputs.values():
+        print(f"wrote {folder / written}")
 
 
 def _build(folder: RunFolder, space: Any, latency: LatencyConfig, seed: int, outputs: dict[str, str]) -> None:

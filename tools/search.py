@@ -73,7 +73,7 @@ def _search(folder: RunFolder, run: RunConfig, config: SearchConfig, recipe: Tra
     tf.config.experimental.enable_op_determinism()
     normalisation = Normalisation(momentum=recipe.bn_momentum, epsilon=recipe.bn_epsilon)
     supernet = Supernet(space, arithmetic=Arithmetic(normalisation, recipe.weight_decay), seed=run.seed, alpha_scale=config.alpha_scale,
-                        alpha_init=config.alpha_init)
+                        alpha_init=config.alpha_init, weights_init=config.weights_init)
     measured = runner = None
     if config.algorithm == "reinforce" and config.rl_latency == "device":
         runner = runner_for(latency.device, threads=latency.threads)

@@ -6,7 +6,6 @@ state of the layer.
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.nn.functional import Arithmetic, Mode, block_function
+from pnas_tf.nn.initial_weights import Initial
 from pnas_tf.space.geometry import Block, Layer
 from pnas_tf.space.ops import Zero
 
@@ -21,12 +21,12 @@ from pnas_tf.space.ops import Zero
 class BlockWeights(keras.layers.Layer):
     """The variables of one block in the order of its layers; the arithmetic is `functional.block_function`.
 
-    seed: initial kernels depend on it and on the layer's name alone, not on what else was made before.
+    initial: the values that the variables start from.
     """
 
-    def __init__(self, block: Block, *, arithmetic: Arithmetic, seed: int, name: str):
+    def __init__(self, block: Block, *, arithmetic: Arithmetic, initial: Initial, name: str):
         super().__init__(name=name)
-        self.block, self.arithmetic, self._seed = block, arithmetic, seed
+        self.block, self.arithmetic, self._initial = block, arithmetic, initial
         self.by_layer: dict[str, list[Any]] = {layer.name: self._variables_of(layer) for layer in block.layers}
         self.ordered: tuple[Any, ...] = tuple(variable for variables in self.by_layer.values() for variable in variables)
         self.trained: tuple[Any, ...] = tuple(variable for variable in self.ordered if variable.trainable)
@@ -45,15 +45,11 @@ class BlockWeights(keras.layers.Layer):
 
     def _variables_of(self, layer: Layer) -> list[Any]:
         name, channels = f"{self.name}/{layer.name}", layer.out_channels
-        shape, fan_out = _kernel_shape(layer)
-        # He's normal over the fan-out, the original's default (he_fout).
-        generator = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
-        kernel = generator.standard_normal(shape, np.float32) * np.float32(np.sqrt(2.0 / fan_out))
-        variables = [tf.Variable(kernel, name=f"{name}/kernel")]
+        variables = [tf.Variable(self._initial.kernel(self.block, layer), name=f"{name}/kernel")]
         if layer.bias:
             variables.append(tf.Variable(tf.zeros(channels), name=f"{name}/bias"))
         if layer.norm:
-            variables += [tf.Variable(tf.ones(channels), name=f"{name}_bn/gamma"),
+            variables += [tf.Variable(self._initial.gamma(self.block, layer), name=f"{name}_bn/gamma"),
                           tf.Variable(tf.zeros(channels), name=f"{name}_bn/beta"),
                           tf.Variable(tf.zeros(channels), trainable=False, name=f"{name}_bn/moving_mean"),
                           tf.Variable(tf.ones(channels), trainable=False, name=f"{name}_bn/moving_variance")]
@@ -66,10 +62,10 @@ class MixedOp(keras.layers.Layer):
     blocks: the rows of the choice block, one for each candidate. alpha starts at `initial_alpha`.
     """
 
-    def __init__(self, blocks: tuple[Block, ...], *, arithmetic: Arithmetic, initial_alpha: np.ndarray, seed: int, name: str):
+    def __init__(self, blocks: tuple[Block, ...], *, arithmetic: Arithmetic, initial: Initial, initial_alpha: np.ndarray, name: str):
         super().__init__(name=name)
         self.blocks = blocks
-        self.candidates = [BlockWeights(block, arithmetic=arithmetic, seed=seed, name=f"{name}/{block.op.key}") for block in blocks]
+        self.candidates = [BlockWeights(block, arithmetic=arithmetic, initial=initial, name=f"{name}/{block.op.key}") for block in blocks]
         self.alpha = tf.Variable(tf.constant(initial_alpha, tf.float32), name=f"{name}/alpha")
         self.built = True
 
@@ -82,11 +78,3 @@ class MixedOp(keras.layers.Layer):
         """m(x) = sum_i g_i o_i(x) with g one-hot at `active`, plus x where the block has a shortcut (eq. 1 to 3)."""
         return self.candidates[active].with_shortcut(x, mode=mode)
 
-
-def _kernel_shape(layer: Layer) -> tuple[tuple[int, ...], int]:
-    """The kernel's shape in TensorFlow's layout, and its fan-out."""
-    if layer.kind == "dense":
-        return (layer.in_channels, layer.out_channels), layer.out_channels
-    if layer.kind == "depthwise":
-        return (layer.kernel, layer.kernel, layer.in_channels, 1), layer.kernel**2
-    return (layer.kernel, layer.kernel, layer.in_channels, layer.out_channels), layer.kernel**2 * layer.out_channels

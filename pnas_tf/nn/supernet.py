@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.nn.functional import Arithmetic, Mode
+from pnas_tf.nn.initial_weights import AlignedInitial, Initial
 from pnas_tf.nn.mixed_op import BlockWeights, MixedOp
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import candidate_block, first_block, head_block, stem_block
@@ -26,19 +27,20 @@ class Supernet(keras.Model):
     """All candidates of `space`.
 
     alpha_scale: alpha starts normal with this deviation (published 1e-3), so that the first paths are uniform.
+    weights_init: "he_fout" (published) or "aligned"; see `initial_weights`.
     """
 
     def __init__(self, space: SearchSpace, *, arithmetic: Arithmetic = Arithmetic(), seed: int = 0, alpha_scale: float = 1e-3,
-                 alpha_init: str = "normal"):
+                 alpha_init: str = "normal", weights_init: str = "he_fout"):
         super().__init__(name=f"supernet_{space.name}")
         self.space, self.arithmetic = space, arithmetic
-        self.stem = BlockWeights(stem_block(space), arithmetic=arithmetic, seed=seed, name="stem")
-        self.first = BlockWeights(first_block(space), arithmetic=arithmetic, seed=seed, name="first")
-        self.head = BlockWeights(head_block(space), arithmetic=arithmetic, seed=seed, name="head")
+        initial = AlignedInitial(space, seed) if weights_init == "aligned" else Initial(seed)
+        self.stem, self.first, self.head = (BlockWeights(block(space), arithmetic=arithmetic, initial=initial, name=name)
+                                            for name, block in (("stem", stem_block), ("first", first_block), ("head", head_block)))
         generator = np.random.default_rng([seed, 1])
         draw = generator.standard_normal if alpha_init == "normal" else lambda size: generator.uniform(-1.0, 1.0, size)
         self.mixed_ops = [
-            MixedOp(tuple(candidate_block(space, choice, op) for op in choice.candidates), arithmetic=arithmetic, seed=seed,
+            MixedOp(tuple(candidate_block(space, choice, op) for op in choice.candidates), arithmetic=arithmetic, initial=initial,
                     initial_alpha=alpha_scale * draw(len(choice.candidates)), name=f"block_{choice.index:02d}")
             for choice in space.choice_blocks]
         self.built = True

@@ -1,0 +1,97 @@
+"""The values that the supernet's variables start from: the original's, or aligned over the candidates of a block.
+
+A supernet draws another path in every step. With independent initial weights each path is another random function, and
+what a later block learns from one is noise to the others, for thousands of steps. Aligned candidates of a block compute
+one function at the start, and grow apart from it as they learn. Knows nothing of training.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+
+import numpy as np
+
+from pnas_tf.space.geometry import Block, Layer
+from pnas_tf.space.ops import MBConv
+from pnas_tf.space.search_space import SearchSpace
+
+
+class Initial:
+    """He's normal over the fan-out for every kernel (the original's `he_fout`); gamma 1.
+
+    A kernel depends on the seed and on its place alone, not on what else was made before.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def kernel(self, block: Block, layer: Layer) -> np.ndarray:
+        """float32, in TensorFlow's layout of a dense, depthwise or ordinary convolution kernel."""
+        return self.drawn(layer, f"{block.name}/{block.op.key}/{layer.name}")
+
+    def gamma(self, block: Block, layer: Layer) -> np.ndarray:
+        """float32 [out_channels]: the scale of the batch normalisation behind `layer`."""
+        return np.ones(layer.out_channels, np.float32)
+
+    def drawn(self, layer: Layer, place: str) -> np.ndarray:
+        """The random kernel of `layer` at `place`."""
+        shape, fan_out = _kernel_shape(layer)
+        generator = np.random.default_rng([self.seed, zlib.crc32(place.encode())])
+        return generator.standard_normal(shape, np.float32) * np.float32(np.sqrt(2.0 / fan_out))
+
+
+class AlignedInitial(Initial):
+    """All MBConvs of a choice block start as one function, that of the smallest kernel and the smallest expansion.
+
+    Taps beyond the smallest kernel and projections from channels beyond the smallest expansion start at 0, the rest is
+    common; both zeros have gradients from the first step. gamma behind the projection starts at 0 where a shortcut exists,
+    so that such blocks start as the identity (Goyal et al. 2017, section 5.1) and Zero agrees with the other candidates.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int):
+        super().__init__(seed)
+        ops = [op for op in space.candidates if isinstance(op, MBConv)]
+        self.kernel_size = min(op.kernel for op in ops)
+        self.expansion = min(op.expansion for op in [op for op in ops if op.expansion > 1] or ops)
+
+    def kernel(self, block: Block, layer: Layer) -> np.ndarray:
+        drawn = self.drawn(layer, f"{block.name}/{block.op.key}/{layer.name}")
+        if not self._aligned(block) or layer.name not in ("expand", "depthwise", "project"):
+            return drawn
+        common = self.expansion * block.in_channels
+        shared = self.drawn(_with_common_size(layer, common, self.kernel_size), f"{block.name}/{layer.name}")
+        if layer.name == "expand":
+            drawn[..., :common] = shared
+        elif layer.name == "depthwise":
+            margin = (layer.kernel - self.kernel_size) // 2
+            inner = slice(margin, layer.kernel - margin)
+            drawn[:, :, :common] = 0.0
+            drawn[inner, inner, :common] = shared
+        else:
+            drawn[:, :, :common], drawn[:, :, common:] = shared, 0.0
+        return drawn
+
+    def gamma(self, block: Block, layer: Layer) -> np.ndarray:
+        ends_residual = block.shortcut and layer.name == "project" and block.name.startswith("block_")
+        return super().gamma(block, layer) * (0.0 if ends_residual else 1.0)
+
+    def _aligned(self, block: Block) -> bool:
+        return block.name.startswith("block_") and isinstance(block.op, MBConv) and block.op.expansion >= self.expansion
+
+
+def _with_common_size(layer: Layer, channels: int, kernel: int) -> Layer:
+    if layer.name == "expand":
+        return replace(layer, out_channels=channels)
+    if layer.name == "depthwise":
+        return replace(layer, in_channels=channels, out_channels=channels, kernel=kernel)
+    return replace(layer, in_channels=channels)
+
+
+def _kernel_shape(layer: Layer) -> tuple[tuple[int, ...], int]:
+    """The kernel's shape in TensorFlow's layout, and its fan-out."""
+    if layer.kind == "dense":
+        return (layer.in_channels, layer.out_channels), layer.out_channels
+    if layer.kind == "depthwise":
+        return (layer.kernel, layer.kernel, layer.in_channels, 1), layer.kernel**2
+    return (layer.kernel, layer.kernel, layer.in_channels, layer.out_channels), layer.kernel**2 * layer.out_channels

@@ -1,0 +1,60 @@
+"""summary.json: the figures of a run for machines, gathered from the files that its steps left.
+
+Keys may be added, never renamed. Accuracies are fractions of the test split, latencies ms. Computes nothing anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pnas_tf import files
+from pnas_tf.benchmark.measurement import to_json
+from pnas_tf.errors import UserError
+from pnas_tf.export.parity import load_reports
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.report.run_files import RunFiles, read_run
+from pnas_tf.run_folder import RunFolder
+
+TABLES = {"float32": "latency_table.json", "int8": "latency_table_int8.json"}
+
+
+def summarise(folder: RunFolder, *, dataset: str, target_latency_ms: float) -> dict[str, Any]:
+    """The summary of a finished run. Raises UserError naming the step whose output is absent."""
+    run = read_run(folder.path)
+    if not run.measurements:
+        raise UserError(f"no measured latencies in {folder.path}", expected="latency.json with the exported models", received="none",
+                        fix=f"Measure first: python -m tools.benchmark --run_dir={folder.path}")
+    reports = {report.dtype: report for report in load_reports(folder / "parity.json").values()}
+    keras_accuracy = next(iter(reports.values())).keras_accuracy
+    steps = folder.steps()
+    device = next(iter(run.measurements.values()))
+    return {
+        "dataset": dataset, "space": run.architecture.space.name, "resolution": run.architecture.space.resolution,
+        "target_latency_ms": target_latency_ms, "architecture": "architecture.json", "macs": run.architecture.macs,
+        "parameters": run.architecture.parameters, "search_s": steps["search"]["duration_s"], "train_s": steps["train"]["duration_s"],
+        "test_accuracy": {"keras": keras_accuracy, **{dtype: report.tflite_accuracy for dtype, report in reports.items()}},
+        "latency_ms": {dtype: _latencies(run, folder.path, dtype) for dtype in reports},
+        "size_bytes": {dtype: report.size_bytes for dtype, report in reports.items()},
+        "max_logit_difference": reports["float32"].max_logit_difference if "float32" in reports else None,
+        "device": {"device": to_json(device.device), "settings": to_json(device.settings)},
+    }
+
+
+def write_summary(folder: RunFolder, *, dataset: str, target_latency_ms: float) -> dict[str, Any]:
+    """Writes and returns the summary."""
+    summary = summarise(folder, dataset=dataset, target_latency_ms=target_latency_ms)
+    files.write_json(folder / "summary.json", summary)
+    return summary
+
+
+def _latencies(run: RunFiles, path: Path, dtype: str) -> dict[str, Any]:
+    """predicted: by the table of this dtype, None without one; warnings: what a reader of that figure must be told."""
+    measured = run.measurements.get(f"model_{dtype}")
+    table = next((table for table in (LatencyTable.load(path / name) for name in TABLES.values() if (path / name).exists())
+                  if table.identity.dtype == dtype), None)
+    if table is None:
+        return {"predicted": None, "measured": measured.median_ms if measured else None, "warnings": [f"no latency table for {dtype}"]}
+    device, settings = (measured.device, measured.settings) if measured else (None, None)
+    return {"predicted": table.predict_ms(run.architecture), "measured": measured.median_ms if measured else None,
+            "warnings": table.warnings(device=device, settings=settings)}

@@ -1,0 +1,86 @@
+"""The whole way: dataset and latency in, a measured .tflite out.
+
+  python tools/push_button.py --dataset=digits --target_latency_ms=auto --run_dir=runs/demo
+
+takes about 6 minutes on 2 cores and leaves model_float32.tflite, model_int8.tflite, summary.json and report.html in the run
+folder. Each step (latency table, search, train, export, benchmark) is also a program of its own on the same folder; a step
+that is complete and whose inputs have not changed is skipped, so a run that was stopped goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from pnas_tf.config import (
+    BenchmarkConfig,
+    DataConfig,
+    DeriveConfig,
+    ExportConfig,
+    LatencyConfig,
+    RunConfig,
+    SearchConfig,
+    SpaceConfig,
+    TrainConfig,
+)
+from pnas_tf.run_folder import RunFolder
+from tools import benchmark, build_latency_table, export, search, train
+from tools.program import program
+
+CONFIGS = (RunConfig, DataConfig, SpaceConfig, SearchConfig, DeriveConfig, TrainConfig, LatencyConfig, ExportConfig, BenchmarkConfig)
+
+
+def main(folder: RunFolder, *configs: Any) -> None:
+    """All steps, the closing table and the report."""
+    by_class = {type(config): config for config in configs}
+
+    def step(tool: Any, **changed: Any) -> None:
+        started = time.monotonic()
+        print(f"\n== {tool.__name__.removeprefix('tools.')}", flush=True)
+        tool.main(folder, *(by_class[config_class] for config_class in tool.CONFIGS), **changed)
+        print(f"   {time.monotonic() - started:.0f} s", flush=True)
+
+    _check(*(by_class[config_class] for config_class in (DataConfig, SpaceConfig, LatencyConfig, ExportConfig)))
+    step(build_latency_table)
+    step(search)
+    step(train)
+    step(export)
+    if "int8" in by_class[ExportConfig].formats and by_class[LatencyConfig].latency_dtype != "int8":
+        by_class[LatencyConfig] = dataclasses.replace(by_class[LatencyConfig], latency_dtype="int8")
+        step(build_latency_table, output="latency_table_int8.json")
+    step(benchmark)
+    _close(folder, *(by_class[config_class] for config_class in (DataConfig, SpaceConfig, LatencyConfig, SearchConfig)))
+
+
+def _check(data: DataConfig, space_config: SpaceConfig, latency: LatencyConfig, export_config: ExportConfig) -> None:
+    """Refuses what no step could use, before any work starts."""
+    from pnas_tf.benchmark.devices import runner_for
+    from pnas_tf.export.models import check_config
+    from pnas_tf.training.data import load_dataset
+    from pnas_tf.training.run_space import space_of_run
+
+    check_config(export_config)
+    runner_for(latency.device, threads=latency.threads, delegate=latency.delegate, binary=latency.benchmark_binary).close()
+    dataset = load_dataset(data, resolution=space_of_run(data, space_config).resolution)
+    print(f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.weights_size} images for weights, {dataset.alpha_size} for alpha, "
+          f"{dataset.test_size} for testing")
+
+
+def _close(folder: RunFolder, data: DataConfig, space_config: SpaceConfig, latency: LatencyConfig, config: SearchConfig) -> None:
+    from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.report.closing_table import text_table
+    from pnas_tf.report.html import write_report
+    from pnas_tf.report.summary import write_summary
+    from pnas_tf.search.target import search_targets
+    from pnas_tf.training.run_space import space_of_run
+
+    targets = search_targets(space_of_run(data, space_config), LatencyTable.load(folder / "latency_table.json"), config,
+                             target_latency_ms=latency.target_latency_ms)
+    summary = write_summary(folder, dataset=data.dataset, target_latency_ms=targets[0].value)
+    print("\n" + text_table(summary))
+    print(f"\nwrote {folder / 'summary.json'} and {write_report(folder.path)}")
+
+
+if __name__ == "__main__":
+    program(main, *CONFIGS, doc=__doc__)
