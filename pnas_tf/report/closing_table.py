@@ -28,17 +28,17 @@ def closing_table(summary: Mapping[str, Any]) -> ClosingTable:
     """The table of a summary.json document; unknown keys are ignored, absent ones are dashes."""
     accuracy, latency, size = (_mapping(summary, key) for key in ("test_accuracy", "latency_ms", "size_bytes"))
     forms = [*FORMS, *((key, f".tflite {key}") for key in accuracy if key not in dict(FORMS))]
-    predicted = {key: _number(_mapping(latency, key).get("predicted")) for key, _ in forms}
-    measured = {key: _number(_mapping(latency, key).get("measured")) for key, _ in forms}
-    rows = [("test accuracy", [percent(_number(accuracy.get(key))) for key, _ in forms]),
-            ("file size", [file_size(_number(size.get(key))) for key, _ in forms]),
+    predicted = {key: number(_mapping(latency, key).get("predicted")) for key, _ in forms}
+    measured = {key: number(_mapping(latency, key).get("measured")) for key, _ in forms}
+    rows = [("test accuracy", [percent(number(accuracy.get(key))) for key, _ in forms]),
+            ("file size", [file_size(number(size.get(key))) for key, _ in forms]),
             ("latency, predicted", [milliseconds(predicted[key]) for key, _ in forms]),
             ("latency, measured", [milliseconds(measured[key]) for key, _ in forms]),
             ("predicted against measured", [_difference(predicted[key], measured[key]) for key, _ in forms])]
-    facts = [("MACs", count(_number(summary.get("macs")))), ("parameters", count(_number(summary.get("parameters")))),
-             ("target latency", milliseconds(_number(summary.get("target_latency_ms")))),
-             ("largest logit difference, float32", scientific(_number(summary.get("max_logit_difference")))),
-             ("search", duration(_number(summary.get("search_s")))), ("training", duration(_number(summary.get("train_s")))),
+    facts = [("MACs", count(number(summary.get("macs")))), ("parameters", count(number(summary.get("parameters")))),
+             ("target latency", milliseconds(number(summary.get("target_latency_ms")))),
+             ("largest logit difference, float32", scientific(number(summary.get("max_logit_difference")))),
+             ("search", duration(number(summary.get("search_s")))), ("training", duration(number(summary.get("train_s")))),
              ("device", device_words(summary.get("device")))]
     return ClosingTable(tuple(name for _, name in forms), tuple((what, tuple(cells)) for what, cells in rows), tuple(facts))
 
@@ -57,6 +57,12 @@ def text_table(summary: Mapping[str, Any]) -> str:
             text.append("-" * (first + sum(widths) + 2 * len(widths)))
     wide = max(_columns(what) for what, _ in table.facts)
     return "\n".join([*text, "", *(f"{_padded(what, wide)}  {value}" for what, value in table.facts)])
+
+
+def number(value: Any) -> float | None:
+    """A finite number of a document, None for anything else."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None
 
 
 def percent(value: float | None) -> str:
@@ -114,11 +120,6 @@ def _one_line(text: str) -> str:
 
 def _difference(predicted: float | None, measured: float | None) -> str:
     return ABSENT if predicted is None or not measured else f"{100 * (predicted / measured - 1):+.1f} %"
-
-
-def _number(value: Any) -> float | None:
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable else None
 
 
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

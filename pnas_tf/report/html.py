@@ -54,6 +54,7 @@ li.warning { color: #8a4b00; }
   body { background: #fff; font-size: 11px; }
   main { max-width: none; padding: 0; }
   section { border: 0; padding: 8px 0; margin-top: 10px; break-inside: avoid; }
+  svg.architecture { max-height: 170mm; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
@@ -71,7 +72,8 @@ def write_report(run_dir: str | os.PathLike) -> Path:
 def page(run: RunFiles) -> str:
     """The whole page as text."""
     title = f"{_words(run.summary.get('dataset'))} on {run.architecture.space.name} at {run.architecture.space.resolution} px"
-    sections = [part(run) for part in (_architecture, _closing, _search, _alpha, _training, _measurements, _validation, _table)]
+    sections = [part(run) for part in (_architecture, _closing, _search, _alpha, _sweep, _training, _measurements,
+                                           _validation, _table)]
     return "\n".join(['<!doctype html>', '<html lang="en">', "<head>", '<meta charset="utf-8">',
                       '<meta name="viewport" content="width=device-width, initial-scale=1">', f"<title>{escape(title)}</title>",
                       f"<style>{STYLE}</style>", "</head>", "<body>", "<main>", "<header>", f"<h1>{escape(title)}</h1>",
@@ -122,6 +124,17 @@ def _alpha(run: RunFiles) -> str:
     svg = plots.alpha_history(run.search, candidates, chosen=run.architecture.ops)
     return _section("Probability of each op of each block over time", svg,
                     "One panel a choice block, named by its number and its derived op, over the epochs; path probabilities add up to 1.")
+
+
+def _sweep(run: RunFiles) -> str:
+    if not run.sweep:
+        return ""
+    rows = [(closing.milliseconds(closing.number(row.get("budget_ms"))),
+             (closing.milliseconds(closing.number(row.get("predicted_ms"))), closing.percent(closing.number(row.get("alpha_accuracy"))),
+              closing.count(closing.number(row.get("macs"))), closing.count(closing.number(row.get("parameters"))))) for row in run.sweep]
+    table = _html_table(("budget", "predicted latency", "top-1 on the alpha split", "MACs", "parameters"), rows)
+    return _section("Other budgets, from the same search", table + f'<div class="narrow">{plots.front(run.sweep)}</div>',
+                    "Inherited weights, batch-normalisation statistics estimated again; not trained further.")
 
 
 def _training(run: RunFiles) -> str:

@@ -107,6 +107,19 @@ def validation_scatter(pairs: Sequence[tuple[float, float]]) -> str:
         return _svg(figure)
 
 
+def front(rows: Sequence[Row]) -> str:
+    """Accuracy on the alpha split against predicted latency, one point a budget."""
+    points = sorted((row["predicted_ms"], 100 * row["alpha_accuracy"]) for row in rows
+                    if _is_number(row.get("predicted_ms")) and _is_number(row.get("alpha_accuracy")))
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 3.4), layout="constrained")
+        axes = figure.subplots()
+        if points:
+            axes.plot(*zip(*points), color=_BLUE, marker="o", markersize=4)
+        axes.set(xlabel="predicted latency, ms", ylabel="top-1 on the alpha split, %")
+        return _svg(figure)
+
+
 def op_color(op: CandidateOp) -> str:
     """The kernel's colour of the drawing, darker with larger expansion; Zero is grey."""
     if not isinstance(op, MBConv):

@@ -40,6 +40,7 @@ class RunFiles:
     table: LatencyTable | None = None
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     validation: Mapping[str, Any] = field(default_factory=dict)
+    sweep: tuple[Mapping[str, Any], ...] = ()
 
 
 def read_run(run_dir: str | os.PathLike) -> RunFiles:
@@ -49,7 +50,8 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
     table, latency = path / "latency_table.json", path / "latency.json"
     return RunFiles(path, architecture, _object(path / "summary.json"), _search(path / "search" / "history.json", architecture),
                     tuple(_rows(path / "train" / "history.json")), LatencyTable.load(table) if table.exists() else None,
-                    load_measurements(latency) if latency.exists() else {}, _object(path / "validation.json"))
+                    load_measurements(latency) if latency.exists() else {}, _object(path / "validation.json"),
+                    tuple(_rows(path / "sweep.json", key="networks")))
 
 
 def _search(path: Path, architecture: Architecture) -> SearchHistory | None:
@@ -64,14 +66,14 @@ def _search(path: Path, architecture: Architecture) -> SearchHistory | None:
     return SearchHistory(candidates, tuple(epochs)) if epochs else None
 
 
-def _rows(path: Path) -> list[Mapping[str, Any]]:
-    """The epochs of a history: a list of objects, or an object that holds it under "epochs"."""
+def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Any]]:
+    """The rows of a history: a list of objects, or an object that holds it under `key`."""
     if not path.exists():
         return []
     document = files.read_json(path, what="history", made_by=_MADE_BY)
-    rows = document.get("epochs") if isinstance(document, dict) else document
+    rows = document.get(key) if isinstance(document, dict) else document
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _damaged(path, "a list of epochs", document)
+        raise _damaged(path, f"a list of {key}", document)
     return rows
 
 

@@ -57,6 +57,9 @@ def make_run(folder, architecture, *, name="a laptop", summary=SUMMARY, epochs=1
     files.write_json(folder / "search" / "history.json", {"format": "pnas_tf/search_history", "version": 1, "epochs": rows})
     files.write_json(folder / "train" / "history.json", {"epochs": [
         {"epoch": epoch, "loss": 1.0, "accuracy": 0.9, "learning_rate": 0.1} for epoch in range(5)]})
+    files.write_json(folder / "sweep.json", {"format": "pnas_tf/sweep", "version": 1, "networks": [
+        {"budget_ms": 0.1 * x, "predicted_ms": 0.099 * x, "alpha_accuracy": 0.9 + 0.01 * x, "macs": 10**6 * x, "parameters": 10**4 * x}
+        for x in (1, 2, 3)]})
     files.write_json(folder / "validation.json", {"networks": 3, "dtype": "float32", "mape_percent": 2.1, "spearman": 0.99, "pairs": [
         {"name": name, "predicted_ms": 1.0 + x, "measured_ms": 1.1 + x} for x in range(3)]})
     return folder
@@ -98,9 +101,11 @@ def test_every_part_is_there(report):
     assert page.open == [] and report.startswith("<!doctype html>")
     titles = re.findall(r"<h2>(.*?)</h2>", report)
     assert titles == ["The derived architecture", "What came out", "The search", "Probability of each op of each block over time",
-                      "Training of the derived network", "Latency as measured", "How well the table predicts", "The latency table"]
+                      "Other budgets, from the same search", "Training of the derived network", "Latency as measured",
+                      "How well the table predicts", "The latency table"]
     for words in ("98.61 %", "98.33 %", "312 kB", "118 kB", "0.209 ms", "0.212 ms", "-1.6 %", "+6.9 %", "2 min 23 s", "a laptop", "3.1e-06",
-                  "target 0.21", "expected latency, ms", "uncalibrated"):
+                  "target 0.21", "expected latency, ms", "uncalibrated",
+                  "0.198 ms", "92.00 %", "2.00 M"):
         assert words in report, words
 
 
@@ -117,7 +122,7 @@ def test_nothing_is_fetched_from_outside(report):
 
 def test_drawings_are_well_formed(report):
     drawings = re.findall(r"<svg.*?</svg>", report, flags=re.DOTALL)
-    assert len(drawings) == 5
+    assert len(drawings) == 6
     for drawing in drawings:
         root = ElementTree.fromstring(drawing)
         assert root.get("viewBox") and root.get("width") is None  # scales with the page
@@ -153,7 +158,7 @@ def test_one_epoch_and_a_table_of_another_space_do_no_harm(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["summary.json", "search/history.json", "train/history.json", "latency.json", "latency_table.json",
-                                  "architecture.json", "validation.json"])
+                                  "architecture.json", "validation.json", "sweep.json"])
 @pytest.mark.parametrize("content", ["{", "[1]", "7"])
 def test_damaged_files_are_named_and_no_page_is_left(tmp_path, name, content):
     make_run(tmp_path, random_architecture(tiny(), seed=6), epochs=1)
