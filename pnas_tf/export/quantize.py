@@ -63,6 +63,13 @@ class FineTuning:
     label_smoothing: float = 0.0
 
 
+def train_on(model: keras.Model, tuning: FineTuning, *, progress: Callable[[str], None] | None = None) -> keras.Model:
+    """A copy of `model` trained further as a step of compression trains, and nothing else: what compression is compared with."""
+    further = _copy(model)
+    _train(further, tuning, [], "further training", progress)
+    return further
+
+
 def compress(model: keras.Model, compression: Compression, tuning: FineTuning, *,
              progress: Callable[[str], None] | None = None) -> keras.Model:
     """A compressed copy of `model`, which gives logits and stays as it is.

@@ -2,9 +2,9 @@
 
 split_depthwise: a depthwise convolution of more than 25 taps, for which XNNPACK has no kernel, becomes an equal sum of smaller
 ones over cropped and padded inputs, with batch normalisation folded in (7x7 = 3x7 + 1x7 + 3x7; `tiling`).
-fold_padding: explicit zeros before a convolution become its SAME padding where that is the same.
 What a rewrite gains is a property of the device, so `faster` chooses by measured latencies, shape by shape. The result is a
-flat Functional model of plain layers again. Knows nothing of TensorFlow Lite.
+flat Functional model of plain layers again. The converter itself folds batch normalisation, ReLU6, and zeros before a
+convolution where SAME padding is the same; a test counts the ops. Knows nothing of TensorFlow Lite.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tf_keras as keras
 from pnas_tf.errors import UserError
 from pnas_tf.export.tiling import MAX_TAPS, Rectangle, tile
 
-REWRITES = ("fold_padding", "split_depthwise")
+REWRITES = ("split_depthwise",)
 
 
 def apply_rewrites(model: keras.Model, rewrites: Iterable[str]) -> keras.Model:
@@ -67,20 +67,15 @@ def _changes(model: keras.Model) -> dict[str, tuple[str, Change]]:
     """Layer name -> (rewrite, what stands in its place), for every layer that some rewrite changes."""
     changes: dict[str, tuple[str, Change]] = {}
     for layer in model.layers:
-        if type(layer) not in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D) or layer.data_format != "channels_last":
+        if type(layer) is not keras.layers.DepthwiseConv2D or np.prod(layer.kernel_size) <= MAX_TAPS or \
+                layer.data_format != "channels_last" or tuple(layer.dilation_rate) != (1, 1) or None in layer.input.shape[1:]:
             continue
-        before = _only_neighbour(layer, "input")
+        before, after = _only_neighbour(layer, "input"), _only_neighbour(layer, "output")
         pad = before if type(before) is keras.layers.ZeroPadding2D and layer.padding == "valid" else None
-        if type(layer) is keras.layers.DepthwiseConv2D and np.prod(layer.kernel_size) > MAX_TAPS and \
-                tuple(layer.dilation_rate) == (1, 1) and None not in layer.input.shape[1:]:
-            after = _only_neighbour(layer, "output")
-            norm = after if type(after) is keras.layers.BatchNormalization and _linear(layer) else None
-            rewrite = f"split_depthwise[{_shape_name(layer, pad)}]"
-            changes[layer.name] = rewrite, _split(layer, pad, norm)
-            changes |= {other.name: (rewrite, _nothing) for other in (pad, norm) if other is not None}
-        elif pad is not None and _is_same_padding(layer, pad):
-            rewrite = f"fold_padding[{_shape_name(layer, pad)}]"
-            changes |= {layer.name: (rewrite, _with_same_padding(layer)), pad.name: (rewrite, _nothing)}
+        norm = after if type(after) is keras.layers.BatchNormalization and _linear(layer) else None
+        rewrite = f"split_depthwise[{_shape_name(layer, pad)}]"
+        changes[layer.name] = rewrite, _split(layer, pad, norm)
+        changes |= {other.name: (rewrite, _nothing) for other in (pad, norm) if other is not None}
     return changes
 
 
@@ -111,25 +106,10 @@ def _nothing(x: Any) -> Any:
     return x
 
 
-def _is_same_padding(layer: Any, pad: keras.layers.ZeroPadding2D) -> bool:
-    return None not in pad.input.shape[1:3] and tuple(layer.dilation_rate) == (1, 1) and all(
-        tuple(pad.padding[axis]) == _same_padding(pad.input.shape[1 + axis], layer.kernel_size[axis], layer.strides[axis])
-        for axis in (0, 1))
-
-
 def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """TensorFlow's SAME: zeros before and after, the odd one after."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
-
-
-def _with_same_padding(layer: Any) -> Change:
-    def change(x: Any) -> Any:
-        twin = _clone(layer, padding="same")
-        y = twin(x)
-        twin.set_weights(layer.get_weights())
-        return y
-    return change
 
 
 def _split(layer: keras.layers.DepthwiseConv2D, pad: keras.layers.ZeroPadding2D | None, norm: Any) -> Change:
@@ -217,14 +197,10 @@ def _rebuild(model: keras.Model, changes: Mapping[str, Change]) -> keras.Model:
         if layer.name in changes:
             result = changes[layer.name](*args)
         else:
-            twin = _clone(layer)
+            twin = type(layer).from_config(layer.get_config())
             result = twin(*args, **kwargs)
             twin.set_weights(layer.get_weights())
         for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(result), strict=True):
             made[id(old)] = new
     outputs = tf.nest.map_structure(lambda tensor: made[id(tensor)], model.outputs)
     return keras.Model(inputs, outputs, name=model.name)
-
-
-def _clone(layer: keras.layers.Layer, **changed: Any) -> keras.layers.Layer:
-    return type(layer).from_config({**layer.get_config(), **changed})

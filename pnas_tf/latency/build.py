@@ -22,7 +22,7 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import distinct_blocks
 from pnas_tf.space.search_space import SearchSpace
 
-DEFAULT_REWRITES = ("fold_padding", "split_depthwise")
+DEFAULT_REWRITES = ("split_depthwise",)
 
 
 def build_latency_table(space: SearchSpace, *, runner: Runner, dtype: str = "float32",

@@ -1,0 +1,103 @@
+"""A trained network to files: all or nothing, bounds enforced, the layer that int8 breaks named."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tf_keras as keras
+
+from pnas_tf.config import ExportConfig
+from pnas_tf.errors import UserError
+from pnas_tf.export.convert import convert
+from pnas_tf.export.layer_errors import describe, first_departure, layer_errors
+from pnas_tf.export.metadata import Metadata, read_metadata
+from pnas_tf.export.models import Images, export_models, rewrites_of, write_models
+from pnas_tf.export.parity import Classifier
+from pnas_tf.export.rewrite import REWRITES
+from pnas_tf.nn.network import build_network
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.ops import MBConv
+from pnas_tf.space.search_space import SearchSpace, Stage
+
+SIZE = 12
+GENERATOR = np.random.default_rng(0)
+TEST = GENERATOR.uniform(-0.5, 0.5, (40, SIZE, SIZE, 3)).astype(np.float32)  # never the darkest or brightest pixel
+LABELS = Metadata("test", ("a", "b", "c", "d"))
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    space = SearchSpace("small", SIZE, 4, 8, 8, (Stage(8, 2, 2),), 16, (MBConv(3, 3), MBConv(7, 3)))
+    return build_network(Architecture(space, (MBConv(7, 3), MBConv(3, 3))))
+
+
+@pytest.fixture(scope="module")
+def images(network: keras.Model) -> Images:
+    return Images(TEST[:16], TEST, network(TEST).numpy().argmax(-1))
+
+
+def test_writes_proven_and_labelled_files(network: keras.Model, images: Images, tmp_path: Path) -> None:
+    config = ExportConfig(formats=("float32", "float16", "dynamic_int8", "int8"), max_accuracy_drop=0.3, debug_layers=True)
+    exported = export_models(network, images, LABELS, config)
+    assert [path.name for path in write_models(exported, tmp_path)] == [
+        "model_float32.tflite", "model_float16.tflite", "model_dynamic_int8.tflite", "model_int8.tflite", "parity.json"]
+    for name, report in exported.reports.items():
+        content = (tmp_path / name).read_bytes()
+        assert read_metadata(content).labels == LABELS.labels and report.size_bytes == len(content)
+    assert exported.reports["model_float32.tflite"].max_logit_difference <= 1e-4
+    assert "no layer departs" in (exported.layers or "")
+    # A uint8 input is the pixel itself: (pixel - 127.5) / 127.5 to within half a step, though no calibration image spans it.
+    scale, zero_point = Classifier(exported.contents["model_int8.tflite"]).input["quantization"]
+    assert scale == pytest.approx(1 / 127.5, rel=1e-3) and zero_point in (127, 128)
+
+
+def test_a_broken_bound_leaves_no_file(network: keras.Model, images: Images, tmp_path: Path) -> None:
+    wrong = replace(images, labels=(images.labels + 1) % 4)
+    for given, config, message in ((images, ExportConfig(max_logit_difference=0.0), "departs"),
+                                   (replace(images, representative=TEST[:, :8]), ExportConfig(), "representative images")):
+        with pytest.raises(UserError, match=message):
+            write_models(export_models(network, given, LABELS, config), tmp_path)
+    with pytest.raises(UserError, match="label"):
+        write_models(export_models(network, wrong, Metadata("test", ("a", "b")), ExportConfig()), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("config, message", [
+    (ExportConfig(formats=()), "--formats"), (ExportConfig(formats=("int4",)), "--formats"),
+    (ExportConfig(representative_images=0), "--representative_images"),
+    (ExportConfig(export_batch=0), "--export_batch"), (ExportConfig(formats=("int8",), debug_layers=True), "--debug_layers"),
+    (ExportConfig(max_accuracy_drop=float("nan")), "--max_accuracy_drop")])
+def test_refuses_settings_before_work(network: keras.Model, images: Images, config: ExportConfig, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        export_models(network, images, LABELS, config)
+
+
+def test_rewrites_are_those_of_the_table() -> None:
+    assert rewrites_of(ExportConfig(), None) == REWRITES
+    assert rewrites_of(ExportConfig(), ()) == ()  # measured without: the table speaks of plain files
+    assert rewrites_of(ExportConfig(rewrites=("none",)), REWRITES) == ()
+    assert rewrites_of(ExportConfig(rewrites=("split_depthwise[k7 s1 6x6x24]",)), ()) == ("split_depthwise[k7 s1 6x6x24]",)
+
+
+def test_names_the_first_layer_where_int8_departs(network: keras.Model) -> None:
+    broken = keras.models.clone_model(network)
+    broken.set_weights(network.get_weights())
+    # One channel 3000 times the others takes the whole int8 range of the tensor, and the others become 0.
+    kernel, offset = broken.get_layer("block_00/project_bn").get_weights()[:2]
+    kernel[0], offset[0] = 1e-6, 3000.0
+    broken.get_layer("block_00/project_bn").set_weights([kernel, offset, *broken.get_layer("block_00/project_bn").get_weights()[2:]])
+    following = broken.get_layer("block_01/expand")
+    weights = following.get_weights()[0]
+    weights[:, :, 0] = 0  # nothing after it sees that channel, so what departs next is what was rounded away
+    following.set_weights([weights])
+
+    def rows(model: keras.Model) -> list:
+        return layer_errors(convert(model), convert(model, dtype="int8", representative=TEST[:16]), TEST[:8])
+
+    assert first_departure(rows(network)) is None
+    departed = first_departure(rows(broken))
+    assert departed is not None and departed.layer == "block_01/expand_relu6"
+    assert "first departure: block_01/expand_relu6" in describe(rows(broken))
+    with pytest.raises(UserError, match="per-layer comparison"):
+        layer_errors(convert(network), convert(network, dtype="int8", representative=TEST[:16], rewrites=REWRITES), TEST[:8])

@@ -1,0 +1,81 @@
+"""The report's figures in closed form, the refusals, and files that are no models."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tf_keras as keras
+
+from pnas_tf.errors import UserError
+from pnas_tf.export.convert import convert
+from pnas_tf.export.parity import Classifier, ParityReport, check_parity, compare, load_reports, quantized, real, report_of, save_reports
+
+SOUND = ParityReport("float32", 100, 1e-5, 1e-6, 9.0, 1.0, 0.9, 0.9, 1000)
+
+
+def tiny_model() -> keras.Model:
+    image = keras.Input((4, 4, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(5, 3)(image))
+    return keras.Model(image, keras.layers.Dense(3)(x))
+
+
+def test_figures_in_closed_form() -> None:
+    ours = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 4.0]])
+    theirs = ours + np.array([[0.0, 0.5], [0.0, 0.0], [-4.0, 0.0], [0.0, 0.0]])  # the third now says class 1
+    report = report_of(ours, theirs, np.array([0, 1, 0, 0]), dtype="int8", size_bytes=7)
+    assert (report.max_logit_difference, report.mean_logit_difference, report.max_logit) == (4.0, 4.5 / 8, 4.0)
+    assert (report.top1_agreement, report.keras_accuracy, report.tflite_accuracy) == (0.75, 0.75, 0.5)
+    assert report.accuracy_drop == 0.25
+    assert report_of(ours, theirs, None, dtype="int8", size_bytes=7).accuracy_drop is None
+
+
+def test_compares_through_the_interpreter_in_batches() -> None:
+    model = tiny_model()
+    images = np.random.default_rng(0).normal(size=(7, 4, 4, 3)).astype(np.float32)
+    labels = model(images).numpy().argmax(-1)
+    content = convert(model)
+    report = compare(model, content, [(images[:4], labels[:4]), (images[4:], labels[4:])], dtype="float32")
+    assert report.images == 7 and report.size_bytes == len(content)
+    assert report.max_logit_difference < 1e-5 and report.top1_agreement == report.keras_accuracy == report.tflite_accuracy == 1
+    changed = keras.models.clone_model(model)  # other weights: parity must see it
+    assert compare(changed, content, [(images, labels)], dtype="float32").max_logit_difference > 1e-2
+    with pytest.raises(UserError, match="at least one batch"):
+        compare(model, content, [], dtype="float32")
+    with pytest.raises(UserError, match="images for the model"):
+        Classifier(content).logits(images[:, :3])
+
+
+def test_bounds() -> None:
+    check_parity(SOUND, max_logit_difference=1e-4, max_accuracy_drop=0.02)
+    quantised = replace(SOUND, dtype="int8", max_logit_difference=2.0, tflite_accuracy=0.885)
+    check_parity(quantised, max_logit_difference=1e-4, max_accuracy_drop=0.02)  # logits of int8 are not bounded, its accuracy is
+    for report, message in ((replace(SOUND, max_logit_difference=2e-4), "departs"),
+                            (replace(SOUND, max_logit_difference=float("nan")), "departs"),
+                            (replace(quantised, tflite_accuracy=0.87), "loses accuracy")):
+        with pytest.raises(UserError, match=message):
+            check_parity(report, max_logit_difference=1e-4, max_accuracy_drop=0.02)
+
+
+def test_reports_come_back_and_damage_is_named(tmp_path: Path) -> None:
+    path = save_reports(tmp_path / "parity.json", {"model_float32.tflite": SOUND})
+    assert load_reports(path) == {"model_float32.tflite": SOUND}
+    path.write_text(path.read_text().replace('"images"', '"pictures"'))
+    with pytest.raises(UserError, match="parity report"):
+        load_reports(path)
+
+
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-200], lambda content: content[:300],
+                                    lambda content: b"PK" + b"0" * 500, lambda content: content[:4] + b"TFL9" + content[8:]])
+def test_refuses_files_that_are_no_models(damage) -> None:
+    with pytest.raises(UserError, match="the file"):
+        Classifier(damage(convert(tiny_model())), what="the file")
+
+
+def test_quantisation_round_trip_is_within_half_a_step_and_saturates() -> None:
+    detail = {"dtype": np.uint8, "quantization": (0.1, 3)}
+    values = np.linspace(-0.3, 25.2, 1001).astype(np.float32)
+    assert np.abs(real(quantized(values, detail), detail) - values).max() <= 0.0501
+    np.testing.assert_array_equal(quantized(np.array([-9.0, 99.0]), detail), [0, 255])
+    plain = {"dtype": np.float32, "quantization": (0.0, 0)}
+    np.testing.assert_array_equal(real(quantized(values, plain), plain), values)

@@ -1,0 +1,86 @@
+"""Pruning, clustering and quantisation-aware training of a derived network: what they promise holds after stripping."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from pnas_tf.errors import UserError
+from pnas_tf.export.convert import convert
+from pnas_tf.export.parity import Classifier
+from pnas_tf.export.quantize import (
+    Compression,
+    FineTuning,
+    check_plain,
+    compress,
+    distinct_weights,
+    load_model,
+    plain_network,
+    save_model,
+    sparsity,
+)
+from pnas_tf.nn.network import build_block_model, build_network
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.ops import MBConv
+from pnas_tf.space.search_space import SearchSpace, Stage
+
+IMAGES = np.random.default_rng(0).uniform(-1, 1, (64, 8, 8, 3)).astype(np.float32)
+TARGETS = IMAGES.mean((1, 2)).argmax(-1).astype(np.int32)  # the brightest colour
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    space = SearchSpace("small", 8, 3, 8, 8, (Stage(8, 1, 1),), 16, (MBConv(3, 3),), padding="symmetric")
+    return build_network(Architecture(space, (MBConv(3, 3),)))
+
+
+def tuning(epochs: int = 1) -> FineTuning:
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, TARGETS)).batch(8, drop_remainder=True)
+    return FineTuning(lambda epoch: data, 8, epochs=epochs)
+
+
+def test_all_three_together_keep_what_each_promised(network: keras.Model, tmp_path: Path) -> None:
+    before = network.get_weights()
+    lines: list[str] = []
+    aware = compress(network, Compression(prune=0.5, cluster=8, aware=True), tuning(), progress=lines.append)
+    assert [line.split(":")[0] for line in lines] == ["prune", "cluster", "qat"]
+    plain = plain_network(aware, network)
+    assert 0.48 <= sparsity(plain) <= 0.55 and distinct_weights(plain) <= 8
+    assert [type(layer) for layer in plain.layers] == [type(layer) for layer in network.layers]  # stripped: plain layers only
+    assert all(np.array_equal(a, b) for a, b in zip(before, network.get_weights()))
+    # The file computes what the trained network with its ranges computes, to three steps of its int8 output.
+    classifier = Classifier(convert(aware, dtype="int8"))
+    scale, _ = classifier.output["quantization"]
+    assert np.abs(classifier.logits(IMAGES) - aware(IMAGES, training=False)).max() <= 3.01 * scale
+    for name in ("network.h5", "network"):
+        np.testing.assert_array_equal(load_model(save_model(aware, tmp_path / name))(IMAGES), aware(IMAGES))
+    with pytest.raises(UserError, match=r"\.keras"):
+        save_model(aware, tmp_path / "network.keras")
+    with pytest.raises(UserError, match="quantisation-aware model"):
+        convert(aware)
+    (tmp_path / "network.h5").write_bytes((tmp_path / "network.h5").read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_model(tmp_path / "network.h5")
+
+
+def test_pruned_network_is_plain_and_converts(network: keras.Model) -> None:
+    pruned = compress(network, Compression(prune=0.75), tuning())
+    assert 0.72 <= sparsity(pruned) <= 0.78
+    check_plain(pruned, "test")
+    np.testing.assert_allclose(Classifier(convert(pruned, rewrites=("split_depthwise",))).logits(IMAGES), pruned(IMAGES), atol=1e-4)
+
+
+def test_squeeze_and_excitation_is_refused_by_name() -> None:
+    space = SearchSpace("se", 8, 3, 8, 8, (Stage(8, 1, 1),), 16, (MBConv(3, 3, squeeze_excite=True),))
+    blocks = Architecture(space, space.candidates).blocks
+    model = build_block_model(next(block for block in blocks if block.name == "block_00"))
+    with pytest.raises(UserError, match="does not take squeeze-and-excitation"):
+        compress(model, Compression(aware=True), tuning())
+
+
+@pytest.mark.parametrize("arguments", [{"prune": 1.0}, {"prune": -0.1}, {"cluster": 1}, {"cluster": 1000}, {"prune": float("nan")}])
+def test_refuses_impossible_compression(arguments: dict) -> None:
+    with pytest.raises(UserError, match=r"--prune|--cluster"):
+        Compression(**arguments)
