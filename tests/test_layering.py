@@ -29,10 +29,11 @@ BELOW = {
 SUPERNET = {"pnas_tf.nn.supernet", "pnas_tf.nn.mixed_op"}
 TENSORFLOW = {"tensorflow", "tf_keras", "tensorflow_datasets", "tensorflow_model_optimization", "keras"}
 # Rooms and modules that a process without TensorFlow must be able to import, and where even a late import is wrong.
-NO_TENSORFLOW_AT_IMPORT = ("pnas_tf.space", "pnas_tf.benchmark", "pnas_tf.latency.table", "pnas_tf.latency.predictor", "pnas_tf.report",
+NO_TENSORFLOW_AT_IMPORT = ("pnas_tf.space", "pnas_tf.benchmark", "pnas_tf.latency.table", "pnas_tf.latency.predictor",
+                           *(f"pnas_tf.report.{name}" for name in ("run_files", "closing_table", "drawing", "plots", "html", "front")),
                            "pnas_tf.search.derive", "pnas_tf.search.objectives", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors",
                            "pnas_tf.run_folder")
-NO_TENSORFLOW_AT_ALL = ("pnas_tf.space", "pnas_tf.report", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors")
+NO_TENSORFLOW_AT_ALL = ("pnas_tf.space", "pnas_tf.report", "pnas_tf.run_folder", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors")
 
 
 def room_of(module: str) -> str:

@@ -12,16 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 ABSENT = "–"
+_NAMED = ("cores", "threads", "serial", "build", "device", "settings")  # fields whose values say nothing alone
+_MAX_NOTES = 3
 FORMS = (("keras", "Keras"), ("float32", ".tflite float32"), ("int8", ".tflite int8"))
 
 
 @dataclass(frozen=True)
 class ClosingTable:
-    """header: the forms of the network. rows: (what, one cell a form). facts: (what, value) of the network as a whole."""
+    """header: the forms of the network. rows: (what, one cell a form). facts: (what, value) of the network as a whole.
+
+    notes: what a reader of the predicted latencies must be told, such as that a table is uncalibrated.
+    """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
     facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
 
 def closing_table(summary: Mapping[str, Any]) -> ClosingTable:
@@ -40,7 +46,8 @@ def closing_table(summary: Mapping[str, Any]) -> ClosingTable:
              ("largest logit difference, float32", scientific(number(summary.get("max_logit_difference")))),
              ("search", duration(number(summary.get("search_s")))), ("training", duration(number(summary.get("train_s")))),
              ("device", device_words(summary.get("device")))]
-    return ClosingTable(tuple(name for _, name in forms), tuple((what, tuple(cells)) for what, cells in rows), tuple(facts))
+    notes = [note for key, name in forms for note in _notes(f"latency, predicted, {name}", _mapping(latency, key).get("warnings"))]
+    return ClosingTable(tuple(name for _, name in forms), tuple((what, tuple(cells)) for what, cells in rows), tuple(facts), tuple(notes))
 
 
 def text_table(summary: Mapping[str, Any]) -> str:
@@ -56,7 +63,8 @@ def text_table(summary: Mapping[str, Any]) -> str:
         if not what:
             text.append("-" * (first + sum(widths) + 2 * len(widths)))
     wide = max(_columns(what) for what, _ in table.facts)
-    return "\n".join([*text, "", *(f"{_padded(what, wide)}  {value}" for what, value in table.facts)])
+    facts = [f"{_padded(what, wide)}  {value}" for what, value in table.facts]
+    return "\n".join([*text, "", *facts, *(f"! {note}" for note in table.notes)])
 
 
 def number(value: Any) -> float | None:
@@ -101,16 +109,27 @@ def duration(value: float | None) -> str:
 
 
 def device_words(device: Any) -> str:
-    """A device as summary.json has it, in words: a string as it is, an object's filled fields one after the other."""
+    """A device as summary.json has it, in words: "host, a laptop, a CPU, cores 0; LiteRT, 2.3.0, xnnpack, threads 1".
+
+    A string stays as it is; of an object the filled fields are named where their values alone would say nothing.
+    """
     if isinstance(device, Mapping):
-        return ", ".join(f"{key} {_words(value)}" for key, value in device.items() if value not in (None, "", [], {})) or ABSENT
+        plain = {key: value for key, value in device.items() if not isinstance(value, Mapping)}
+        parts = [", ".join(f"{key} {_words(value)}" if key in _NAMED else _words(value)
+                           for key, value in plain.items() if value not in (None, "", [], {}))]
+        parts += [device_words(value) for value in device.values() if isinstance(value, Mapping)]
+        return "; ".join(part for part in parts if part and part != ABSENT) or ABSENT
     return _one_line(str(device)) if device else ABSENT
 
 
 def _words(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"({device_words(value)})"
     return _one_line(" ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value))
+
+
+def _notes(what: str, warnings: Any) -> list[str]:
+    texts = [_one_line(str(warning)) for warning in warnings] if isinstance(warnings, Sequence) and not isinstance(warnings, str) else []
+    shown = texts[:_MAX_NOTES] + ([f"{len(texts) - _MAX_NOTES} more warnings"] if len(texts) > _MAX_NOTES else [])
+    return [f"{what}: {text}" for text in shown]
 
 
 def _one_line(text: str) -> str:

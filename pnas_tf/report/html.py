@@ -32,7 +32,7 @@ h2 { font-size: 18px; margin: 0 0 10px; }
 p.lead, figcaption, p.note { color: var(--faint); margin: 0 0 14px; overflow-wrap: anywhere; }
 figcaption { margin: 8px 0 0; font-size: 13px; }
 section { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 20px 24px; margin-top: 18px; }
-figure { margin: 0; }
+figure { margin: 0; overflow-x: auto; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font-family: system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif !important; }
 .narrow { max-width: 460px; }
@@ -42,19 +42,20 @@ ul.figures li { background: var(--panel); border: 1px solid var(--line); border-
 ul.figures b { display: block; font-size: 19px; font-variant-numeric: tabular-nums; }
 ul.figures span { color: var(--faint); font-size: 13px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 6px 10px; border-bottom: 1px solid var(--line); }
+th, td { text-align: right; white-space: nowrap; padding: 6px 10px; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { color: var(--faint); font-weight: 600; }
 tbody th { font-weight: 400; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 16px 0 0; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 li.warning { color: #8a4b00; }
+@media (max-width: 760px) { svg.architecture { min-width: 720px; } }
 @media print {
   @page { margin: 14mm; }
   body { background: #fff; font-size: 11px; }
   main { max-width: none; padding: 0; }
   section { border: 0; padding: 8px 0; margin-top: 10px; break-inside: avoid; }
-  svg.architecture { max-height: 170mm; }
+  svg.architecture { max-height: 170mm; min-width: 0; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
@@ -103,7 +104,7 @@ def _architecture(run: RunFiles) -> str:
 def _closing(run: RunFiles) -> str:
     table = closing.closing_table(run.summary)
     facts = "".join(f"<dt>{escape(what)}</dt><dd>{escape(value)}</dd>" for what, value in table.facts)
-    return _section("What came out", _html_table(("", *table.header), table.rows) + f"<dl>{facts}</dl>")
+    return _section("What came out", _html_table(("", *table.header), table.rows) + f"<dl>{facts}</dl>" + _warnings(list(table.notes)))
 
 
 def _search(run: RunFiles) -> str:

@@ -232,7 +232,22 @@ def test_closing_table_figures():
         "latency, predicted": ("–", "0.209 ms", "0.140 ms"), "latency, measured": ("–", "0.212 ms", "0.131 ms"),
         "predicted against measured": ("–", "-1.6 %", "+6.9 %")}
     assert dict(table.facts)["MACs"] == "5.15 M" and dict(table.facts)["parameters"] == "97.0 k"
-    assert dict(table.facts)["device"] == "kind host, model a laptop, processor a CPU, cores 0"
+    assert dict(table.facts)["device"] == "host, a laptop, a CPU, cores 0"
+
+
+def test_device_with_its_settings_in_words():
+    settings = {"runtime": "LiteRT", "runtime_version": "2.3.0", "delegate": "xnnpack", "threads": 1}
+    device = {"device": SUMMARY["device"], "settings": settings}
+    assert dict(closing_table({"device": device}).facts)["device"] == "host, a laptop, a CPU, cores 0; LiteRT, 2.3.0, xnnpack, threads 1"
+
+
+def test_doubtful_predictions_say_so_beside_the_figure():
+    summary = {**SUMMARY, "latency_ms": {"float32": {"predicted": 0.2, "measured": 0.2, "warnings": ["uncalibrated: sums", *"abcd"]},
+                                         "int8": {"predicted": None, "measured": 0.1, "warnings": ["no latency table for int8"]}}}
+    notes = closing_table(summary).notes
+    assert notes[0] == "latency, predicted, .tflite float32: uncalibrated: sums" and notes[3].endswith("2 more warnings")
+    assert notes[4] == "latency, predicted, .tflite int8: no latency table for int8" and len(notes) == 5
+    assert "! latency, predicted, .tflite float32: uncalibrated: sums" in text_table(summary)
 
 
 def test_closing_table_in_a_terminal_lines_up():
