@@ -129,7 +129,7 @@ class _Child:
         paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
         self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-                                         encoding="utf-8", env=environment)
+                                         encoding="utf-8", env=environment, start_new_session=True)
         self._replies: queue.Queue[str] = queue.Queue()
         assert self._process.stdout is not None
         # A thread, since pipes have no time limit that works on every system.

@@ -80,9 +80,15 @@ def pin(cores: list[int]) -> str:
 
 
 def raise_priority() -> None:
-    """Lets this process go before others on its cores, where the system allows it, so that they interrupt it less."""
+    """Lets this process go before others on its cores, where the system allows it (usually to root alone).
+
+    On a machine with five times more work than cores, medians varied by 1 % with it and by a factor of 3 without. Linux
+    weighs whole sessions before processes (autogroup), so the session's priority is raised too; this process has its own.
+    """
     try:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
+        with open("/proc/self/autogroup", "w", encoding="ascii") as stream:
+            stream.write("-20")
     except (AttributeError, OSError):  # other systems, and users without the right: measured with more noise
         return
 
