@@ -134,8 +134,10 @@ def encoded_records(builder: Any, split: str, *, keys: tuple[str, ...], order: O
 
     options = tf.data.Options()
     options.deterministic = True
+    # Every record carries its position, so the guard over datasets whose order means something has nothing to guard.
     config = tfds.ReadConfig(options=options, try_autocache=False, add_tfds_id=True, shuffle_reshuffle_each_iteration=False,
-                             shuffle_seed=None if order is None else _seed(order), interleave_cycle_length=16)
+                             shuffle_seed=None if order is None else _seed(order), interleave_cycle_length=16,
+                             enable_ordering_guard=False)
     images = {key: tfds.decode.SkipDecoding() for key in keys if isinstance(builder.info.features[key], tfds.features.Image)}
     wanted = {key: builder.info.features[key] for key in keys}
     records = builder.as_dataset(split=split, shuffle_files=order is not None, read_config=config,

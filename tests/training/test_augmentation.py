@@ -83,9 +83,9 @@ def test_central_view_takes_the_middle():
 
 
 def test_shrinking_averages_areas():
-    checker = np.indices((32, 32)).sum(0) % 2 * 255.0
+    checker = np.indices((24, 24)).sum(0) % 2 * 255.0
     small = views.resize(tf.constant(np.repeat(checker[..., None], 3, -1).astype(np.float32)), 8).numpy()
-    assert np.abs(small[2:-2, 2:-2] - 127.5).max() < 8  # without antialiasing it would be 0 or 255
+    assert np.abs(small[2:-2, 2:-2] - 127.5).max() < 4  # without antialiasing every third pixel is taken: 0 or 255
 
 
 def test_grey_images_stay_grey_under_colour_distortion():

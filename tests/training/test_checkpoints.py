@@ -1,6 +1,7 @@
 """Checkpoints: round trip, atomicity, falling back over torn files, and nothing left lying about."""
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -57,6 +58,18 @@ def test_every_truncation_and_bit_flip_is_noticed(tmp_path):
         assert found.step == 1 or same
     path.write_bytes(whole)
     assert store.latest().step == 2
+
+
+def test_a_whole_archive_of_other_content_is_noticed(tmp_path):
+    """An array exchanged by another program, all zip checksums right: only the SHA-256 tells."""
+    path = Checkpoints(tmp_path).save(1, ARRAYS, STATE)
+    with np.load(path) as archive:
+        entries = {name: archive[name] for name in archive.files}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in entries.items():
+            with archive.open(f"{name}.npy", "w") as stream:
+                np.lib.format.write_array(stream, array + 1 if name == "counter" else array)
+    assert Checkpoints(tmp_path).latest() is None
 
 
 def test_a_failed_write_changes_nothing(tmp_path, monkeypatch):
