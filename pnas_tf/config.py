@@ -48,7 +48,7 @@ class DataConfig:
 class SpaceConfig:
     """The search space."""
 
-    space: str = option("auto", "proxyless, tiny, or auto: by the dataset's image size.")
+    space: str = option("auto", "proxyless, tiny, FILE.json (a space of your own), or auto: by the dataset's image size.")
     resolution: int | None = option(None, "Input size in pixels; default: the space's own.")
     width: float = option(1.0, "Width multiplier.")
 
@@ -85,10 +85,10 @@ class SearchConfig:
     search_learning_rate: float = option(0.1, "Weights' initial rate in the joint phase; cosine to zero (published: 0.025).")
     weights_init: str = option("aligned", "Initial weights: he_fout (published), or aligned: a block's candidates start as one function.",
                                choices=("aligned", "he_fout"))
-    arch_interval: int = option(5, "Weight steps between architecture steps.")
+    arch_interval: int = option(2, "Weight steps between architecture steps (published: 5).")
     arch_steps: int = option(1, "Architecture steps each time.")
     arch_start_epoch: int = option(1, "Joint epochs before the first architecture step.")
-    arch_learning_rate: float = option(0.02, "Adam's rate on alpha (published: 1e-3, for a search of 120 epochs of ImageNet).")
+    arch_learning_rate: float = option(0.05, "Adam's rate on alpha (published: 1e-3, for a search of 120 epochs of ImageNet).")
     arch_beta_1: float = option(0.0, "Adam's beta_1 on alpha; above 0 an unsampled alpha would drift.")
     arch_beta_2: float = option(0.999, "Adam's beta_2 on alpha.")
     arch_epsilon: float = option(1e-8, "Adam's epsilon on alpha.")
@@ -160,32 +160,35 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """The .tflite files."""
+    """The .tflite files. None is fixed: a run's network may be exported in several ways, the last one stays."""
 
-    formats: tuple[str, ...] = option(("float32", "int8"), "Files to make: float32, float16, dynamic_int8, int8.")
+    formats: tuple[str, ...] = option(("float32", "int8"), "Files to make: float32, float16, dynamic_int8, int8.", fixed=False)
     rewrites: tuple[str, ...] = option(("auto",), "split_depthwise (or with a shape); none; auto: those that the latency table was "
-                                                  "measured with, else all.")
-    representative_images: int = option(200, "Images of the weights split that calibrate full-integer int8.")
-    int8_input: str = option("uint8", "Input of the int8 file; uint8 takes an image's own bytes.", choices=("int8", "uint8", "float32"))
-    int8_output: str = option("uint8", "Output of the int8 file.", choices=("int8", "uint8", "float32"))
-    export_batch: int = option(1, "Images a call of the exported files.")
-    export_resolution: int | None = option(None, "Input size of the exported files; default: the one the network was trained at.")
-    quantize: str = option("ptq", "int8 by post-training quantisation or by quantisation-aware training.", choices=("ptq", "qat"))
-    prune: float = option(0.0, "Final fraction of zero weights; polynomial schedule, trained further.")
-    cluster: int = option(0, "Distinct weights a layer, trained further; 0 for no clustering.")
-    finetune_epochs: int = option(2, "Epochs of each of pruning, clustering and quantisation-aware training.")
-    finetune_learning_rate: float = option(0.005, "Their initial learning rate; cosine to zero.")
-    max_logit_difference: float = option(1e-4, "A float32 export whose logits differ by more is refused.")
-    max_accuracy_drop: float = option(0.02, "An export that loses more test accuracy (a fraction) than this is refused.")
+                                                  "measured with, else all.", fixed=False)
+    representative_images: int = option(200, "Images of the weights split that calibrate full-integer int8.", fixed=False)
+    int8_input: str = option("uint8", "Input of the int8 file; uint8 takes an image's own bytes.", choices=("int8", "uint8", "float32"),
+                             fixed=False)
+    int8_output: str = option("uint8", "Output of the int8 file.", choices=("int8", "uint8", "float32"), fixed=False)
+    export_batch: int = option(1, "Images a call of the exported files.", fixed=False)
+    export_resolution: int | None = option(None, "Input size of the exported files; default: the one the network was trained at.",
+                                           fixed=False)
+    quantize: str = option("ptq", "int8 by post-training quantisation or by quantisation-aware training.", choices=("ptq", "qat"),
+                           fixed=False)
+    prune: float = option(0.0, "Final fraction of zero weights; polynomial schedule, trained further.", fixed=False)
+    cluster: int = option(0, "Distinct weights a layer, trained further; 0 for no clustering.", fixed=False)
+    finetune_epochs: int = option(2, "Epochs of each of pruning, clustering and quantisation-aware training.", fixed=False)
+    finetune_learning_rate: float = option(0.005, "Their initial learning rate; cosine to zero.", fixed=False)
+    max_logit_difference: float = option(1e-4, "A float32 export whose logits differ by more is refused.", fixed=False)
+    max_accuracy_drop: float = option(0.02, "An export that loses more test accuracy (a fraction) than this is refused.", fixed=False)
     debug_layers: bool = option(False, "Print how far int8 departs from float layer by layer.", fixed=False)
-    author: str = option("", "Author, in the files' metadata.")
-    licence: str = option("", "Licence of the models, in the files' metadata.")
+    author: str = option("", "Author, in the files' metadata.", fixed=False)
+    licence: str = option("", "Licence of the models, in the files' metadata.", fixed=False)
 
 
 # Defaults taken together by --preset: {preset: {config class: {field: value}}}.
 PRESETS: dict[str, dict[type, dict[str, Any]]] = {
     "published": {
-        SearchConfig: {"warmup_epochs": 40, "search_epochs": 120, "search_batch_size": 256, "arch_learning_rate": 1e-3,
+        SearchConfig: {"warmup_epochs": 40, "search_epochs": 120, "search_batch_size": 256, "arch_interval": 5, "arch_learning_rate": 1e-3,
                        "warmup_learning_rate": 0.05, "search_learning_rate": 0.025, "weights_init": "he_fout",
                        "algorithm": "full_recompute"},
         TrainConfig: {"epochs": 300, "batch_size": 256, "learning_rate": 0.05, "learning_rate_warmup_epochs": 0.0},

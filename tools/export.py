@@ -44,7 +44,7 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, train: TrainConfig
     rewrites = rewrites_of(config, LatencyTable.load(table).identity.rewrites if table.exists() else None)
     dataset = load_dataset(data, resolution=architecture.space.resolution)
     check_classes(architecture.space.classes, dataset)
-    settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.metadata["fixed"]}
+    settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.name != "debug_layers"}
     names = [file_name(dtype) for dtype in config.formats]
     if config.debug_layers:
         _export(folder, run, train, config, architecture, rewrites, dataset)

@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from pnas_tf.config import PRESETS, RunConfig
 from pnas_tf.errors import UserError
@@ -59,6 +59,7 @@ def program(main: Callable[..., int | None], *config_classes: type, doc: str | N
         return flags.FLAGS(arguments[:1])  # absl's own flags keep their defaults, and app.run wants them parsed
 
     def start(_: list[str]) -> None:
+        logging.set_verbosity(logging.ERROR)  # libraries speak through absl's log; what the user must know is printed
         sys.exit(_refusing(lambda: _call(main, config_classes, values)))
 
     def parse_refusing(arguments: list[str]) -> list[str]:

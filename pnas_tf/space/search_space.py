@@ -6,9 +6,12 @@ user's own is another value of the same class. Knows nothing of layers, latency 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from pnas_tf import files
 from pnas_tf.errors import UserError
 from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero, op_from_json, op_to_json
 
@@ -190,6 +193,20 @@ def named_space(name: str, *, classes: int, resolution: int | None = None, width
                         fix="Choose one of these with --space.")
     sized = {} if resolution is None else {"resolution": resolution}
     return NAMED_SPACES[name](classes=classes, width=width, **sized)
+
+
+def load_space(path: str | os.PathLike) -> SearchSpace:
+    """A space from a JSON file: {"format": "pnas_tf/space", "version": 1, "space": {...}} as `SearchSpace.to_json` writes it.
+
+    Raises UserError when the file is absent, truncated or no space, naming the field.
+    """
+    document = files.read_document(path, format="pnas_tf/space", version=1, what="search space", made_by="see docs/spaces.md")
+    return SearchSpace.from_json(document.get("space"), where=str(path))
+
+
+def save_space(space: SearchSpace, path: str | os.PathLike) -> Path:
+    """Writes what `load_space` reads."""
+    return files.write_json(path, {"format": "pnas_tf/space", "version": 1, "space": space.to_json()})
 
 
 def strided(size: int, stride: int) -> int:
