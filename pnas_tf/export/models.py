@@ -114,8 +114,12 @@ def export_models(model: keras.Model, images: Images, metadata: Metadata, config
 
 
 def write_models(exported: Exported, folder: str | os.PathLike) -> list[Path]:
-    """Writes every file and parity.json, each whole or not at all."""
+    """Writes every file and parity.json, each whole or not at all. Files of formats that were not made this time go: they are of an
+    older export, and parity.json would not speak of them."""
     written = [files.write_bytes(Path(folder) / name, content) for name, content in exported.contents.items()]
+    for dtype in DTYPES:
+        if file_name(dtype) not in exported.contents:
+            (Path(folder) / file_name(dtype)).unlink(missing_ok=True)
     return [*written, parity.save_reports(Path(folder) / PARITY_FILE, exported.reports)]
 
 

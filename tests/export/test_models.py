@@ -40,8 +40,13 @@ def images(network: keras.Model) -> Images:
 def test_writes_proven_and_labelled_files(network: keras.Model, images: Images, tmp_path: Path) -> None:
     config = ExportConfig(formats=("float32", "float16", "dynamic_int8", "int8"), max_accuracy_drop=0.3, debug_layers=True)
     exported = export_models(network, images, LABELS, config)
+    write_models(replace(exported, contents={"model_float16.tflite": b"older"}), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model_float16.tflite", "parity.json"]
     assert [path.name for path in write_models(exported, tmp_path)] == [
         "model_float32.tflite", "model_float16.tflite", "model_dynamic_int8.tflite", "model_int8.tflite", "parity.json"]
+    write_models(replace(exported, contents={"model_int8.tflite": exported.contents["model_int8.tflite"]}), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model_int8.tflite", "parity.json"]  # none of an older export stays
+    write_models(exported, tmp_path)
     for name, report in exported.reports.items():
         content = (tmp_path / name).read_bytes()
         assert read_metadata(content).labels == LABELS.labels and report.size_bytes == len(content)
