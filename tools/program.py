@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging as standard_logging
 import os
 import sys
 import types
@@ -59,7 +60,9 @@ def program(main: Callable[..., int | None], *config_classes: type, doc: str | N
         return flags.FLAGS(arguments[:1])  # absl's own flags keep their defaults, and app.run wants them parsed
 
     def start(_: list[str]) -> None:
-        logging.set_verbosity(logging.ERROR)  # libraries speak through absl's log; what the user must know is printed
+        # Libraries speak through these logs; what the user must know is printed.
+        logging.set_verbosity(logging.ERROR)
+        standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
         sys.exit(_refusing(lambda: _call(main, config_classes, values)))
 
     def parse_refusing(arguments: list[str]) -> list[str]:

@@ -22,7 +22,8 @@ def space_of_run(data: DataConfig, space: SpaceConfig) -> SearchSpace:
     name = space.space
     if name.endswith(".json"):
         own = load_space(name)
-        return dataclasses.replace(own, classes=len(facts.class_names), resolution=space.resolution or own.resolution).with_width(space.width)
+        sized = dataclasses.replace(own, classes=len(facts.class_names), resolution=space.resolution or own.resolution)
+        return sized.with_width(space.width)
     if name == AUTO:
         name = "tiny" if facts.short_side <= LARGEST_TINY_IMAGE else "proxyless"
     return named_space(name, classes=len(facts.class_names), resolution=space.resolution, width=space.width)
