@@ -119,7 +119,7 @@ class AdbConnection:
             raise_for_push(message, remote=remote, device=self.name)
             raise self._loss(message)
 
-    def wait_until_back(self, *, timeout_s: float) -> bool:
+    def wait_until_back(self, *, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
             if _NETWORK_SERIAL.match(self.serial):
@@ -127,12 +127,13 @@ class AdbConnection:
             try:
                 raise_for_state(self.serial, attached_devices(self._adb), was_there=True)
                 self.run("true", timeout_s=10.0)
-                return True
-            except (DeviceLost, DeviceUnauthorised, RunTimedOut) as error:
+                return
+            except RunTimedOut as error:
                 if time.monotonic() >= deadline:
-                    if isinstance(error, DeviceUnauthorised):  # "authorizing" passes by itself, an unanswered question does not
-                        raise
-                    return False
+                    raise DeviceOffline(f"device {self.serial} is listed but does not answer", received=error.received) from error
+            except (DeviceLost, DeviceUnauthorised):  # "authorizing" passes by itself
+                if time.monotonic() >= deadline:
+                    raise
             time.sleep(_POLL_S)
 
     def close(self) -> None:

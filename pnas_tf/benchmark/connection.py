@@ -40,8 +40,8 @@ class Connection(Protocol):
     def push(self, local: Path, remote: str, *, timeout_s: float = 300.0) -> None:
         """Copies a file there. Raises StorageFull, FolderRefused, DeviceLost or DeviceRefused."""
 
-    def wait_until_back(self, *, timeout_s: float) -> bool:
-        """True as soon as the device answers again, False when it has not within timeout_s."""
+    def wait_until_back(self, *, timeout_s: float) -> None:
+        """Returns as soon as the device answers again. Raises what was wrong at the end when it has not within timeout_s."""
 
     def close(self) -> None:
         """Gives back what the line holds on this computer."""

@@ -15,7 +15,16 @@ import time
 from pathlib import Path
 
 from pnas_tf.benchmark.connection import CommandResult, call, raise_for_push, split_end_marker, with_end_marker
-from pnas_tf.benchmark.failures import DeviceError, DeviceLost, DeviceUnplugged, LoginRefused, NoClient, NoDevice, RunTimedOut
+from pnas_tf.benchmark.failures import (
+    DeviceError,
+    DeviceLost,
+    DeviceOffline,
+    DeviceUnplugged,
+    LoginRefused,
+    NoClient,
+    NoDevice,
+    RunTimedOut,
+)
 from pnas_tf.errors import UserError
 
 _TARGET = re.compile(r"^(?:(?P<user>[A-Za-z_][A-Za-z0-9_.\-]{0,63})@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.\-]{0,252}|\[[0-9A-Fa-f:]+\])"
@@ -55,16 +64,19 @@ class SshConnection:
             raise_for_push(result.output, remote=remote, device=self.name)
             raise DeviceUnplugged(f"copying to {self.name} failed", received=result.output.strip()[-300:])
 
-    def wait_until_back(self, *, timeout_s: float) -> bool:
+    def wait_until_back(self, *, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
             self._drop_master()
             try:
                 self.run("true", timeout_s=15.0)
-                return True
-            except (DeviceLost, RunTimedOut):
+                return
+            except RunTimedOut as error:
                 if time.monotonic() >= deadline:
-                    return False
+                    raise DeviceOffline(f"{self.name} does not answer", received=error.received) from error
+            except DeviceLost:
+                if time.monotonic() >= deadline:
+                    raise
             time.sleep(_POLL_S)
 
     def close(self) -> None:
@@ -85,6 +97,7 @@ class SshConnection:
         if self._master is not None and self._master.poll() is None:
             return
         self._folder.mkdir(exist_ok=True)
+        (self._folder / "line").unlink(missing_ok=True)  # a killed one leaves its socket behind
         with open(self._folder / "errors", "w+b") as errors:
             try:
                 self._master = subprocess.Popen([*self._ssh, "-M", "-N", "--", self._host], stdin=subprocess.DEVNULL,

@@ -87,8 +87,9 @@ class ToolRunner:
                 if not visit.throttling or is_last:
                     return visit
             except DeviceLost:
-                if is_last or not self._connection.wait_until_back(timeout_s=self._patience.return_s):
+                if is_last:
                     raise
+                self._connection.wait_until_back(timeout_s=self._patience.return_s)
                 self._store.forget()
             except (VisitFailed, MissingBinary):
                 if is_last:

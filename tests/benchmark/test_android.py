@@ -82,8 +82,9 @@ def test_a_visit_reports_the_tools_median_of_the_invocations_asked_for(runner, p
     assert visit.samples_ns[0] == visit.aggregates_ns["median"] >= visit.aggregates_ns["min"]
     assert visit.temperature_c == 31.5 and visit.frequency_mhz == 2800.0 and visit.throttling == ""
     run = phone.runs()[-1]
-    flags = {name: run["flags"][name] for name in ("num_threads", "warmup_runs", "num_runs", "min_secs", "use_xnnpack")}
-    assert flags == {"num_threads": "1", "warmup_runs": "3", "num_runs": "9", "min_secs": "0", "use_xnnpack": "true"}
+    flags = {name: run["flags"][name] for name in ("num_threads", "warmup_runs", "warmup_min_secs", "num_runs", "min_secs")}
+    assert flags == {"num_threads": "1", "warmup_runs": "3", "warmup_min_secs": "0", "num_runs": "9", "min_secs": "0"}
+    assert run["flags"]["use_xnnpack"] == "true" and len(phone.runs()) == 1
     assert run["cores"] == [1] and runner.device.cores == (1,)  # the big one, by the phone's own cpufreq
 
 
@@ -200,6 +201,7 @@ def test_a_hot_phone_is_waited_for_and_one_that_stays_hot_is_marked(runner, phon
     runner._sleep = lambda _: None
     (phone.storage / "thermal.status").write_text("3")
     assert runner.visit(FLOAT32, warmups=1, invocations=2).throttling == "thermal status 3 (severe)"
+    assert len(phone.runs()) == 1 + BRIEF.attempts
 
 
 def test_profile_of_the_operators(runner):
@@ -226,7 +228,7 @@ def test_the_only_device_is_chosen_and_a_choice_is_never_guessed(fleet, phone):
 def test_a_phone_pulled_out_in_the_middle_and_put_back_loses_nothing(fleet, phone, tmp_path):
     phone.configure(pace_ms=40)
     hand = while_running(phone, 3, phone.pull_out, phone.plug_in)
-    with android_runner(phone.serial, binary=fleet.tool, patience=Patience(return_s=20.0)) as runner:
+    with android_runner(phone.serial, binary=fleet.tool, patience=Patience(return_s=20.0, attempts=2)) as runner:
         session = measure(MODELS, runner, facts=FACTS, schedule=QUICK, journal=tmp_path / "journal")
     hand.join()
     assert not session.failures
@@ -238,7 +240,7 @@ def test_a_phone_that_stays_away_ends_the_session_and_the_next_goes_on(fleet, ph
     phone.configure(pace_ms=40)
     journal = tmp_path / "journal"
     hand = while_running(phone, 3, phone.pull_out)
-    with android_runner(phone.serial, binary=fleet.tool, patience=BRIEF) as runner, \
+    with android_runner(phone.serial, binary=fleet.tool, patience=Patience(return_s=3.0)) as runner, \
             pytest.raises(DeviceUnplugged, match="in the middle"):
         measure(MODELS, runner, facts=FACTS, schedule=QUICK, journal=journal)
     hand.join()
@@ -251,25 +253,19 @@ def test_a_phone_that_stays_away_ends_the_session_and_the_next_goes_on(fleet, ph
     assert {entry.invocations for entry in session.measurements.values()} == {12}
 
 
-def test_three_phones_at_once_take_hardly_longer_than_one_and_a_lost_one_costs_only_itself(fleet):
+def test_three_phones_are_measured_at_the_same_time_and_a_lost_one_costs_only_itself(fleet):
+    """That they take no longer than the slowest and 20 % is measured by benchmarks/parallel_devices.py on a quiet computer."""
     def work(_, runner):
         began = time.monotonic()
-        runner.visit(FLOAT32, warmups=1, invocations=70)
+        runner.visit(FLOAT32, warmups=1, invocations=30)
         return began, time.monotonic()
-
-    def span_s(devices):
-        outcomes = on_each_device(devices, work, open_runner=lambda name: runner_for(name, binary=fleet.tool))
-        starts, ends = zip(*(outcome.result for outcome in outcomes.values()))
-        assert max(starts) < min(ends)  # really at the same time
-        return max(ends) - min(starts)
 
     for phone in fleet.trio:
         phone.configure(pace_ms=50)  # slept, not computed: phones do not share this computer's processor
     names = ",".join(f"android:{phone.serial}" for phone in fleet.trio)
-    tries = [span_s(names) / span_s(f"android:{fleet.trio[0].serial}")]
-    if tries[0] >= 1.2:  # a busy computer may starve one try
-        tries.append(span_s(names) / span_s(f"android:{fleet.trio[0].serial}"))
-    assert min(tries) < 1.2
+    outcomes = on_each_device(names, work, open_runner=lambda name: runner_for(name, binary=fleet.tool))
+    starts, ends = zip(*(outcome.result for outcome in outcomes.values()))
+    assert max(starts) < min(ends) and list(outcomes) == names.split(",")
 
     def work_with_a_loss(name, runner):
         runner._patience = BRIEF

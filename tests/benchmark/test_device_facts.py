@@ -1,14 +1,15 @@
 """What is read of far devices and of --device: cores, heat, adb's list, names; and that odd words never become options."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from pnas_tf.benchmark.adb import AdbConnection, AttachedDevice, check_serial, choose_serial, raise_for_state
-from pnas_tf.benchmark.connection import split_end_marker, with_end_marker
+from pnas_tf.benchmark.connection import RemoteStore, split_end_marker, with_end_marker
 from pnas_tf.benchmark.cores import CoreMap, parse_cores, taskset_mask
 from pnas_tf.benchmark.devices import runner_for, split_devices
-from pnas_tf.benchmark.failures import DeviceOffline, DeviceUnauthorised, DeviceUnplugged, NoClient, NoDevice
+from pnas_tf.benchmark.failures import DeviceOffline, DeviceUnauthorised, DeviceUnplugged, NoClient, NoDevice, StorageFull
 from pnas_tf.benchmark.heat import parse_heat
 from pnas_tf.errors import UserError
 
@@ -45,6 +46,10 @@ def test_heat_of_android_is_the_current_reading_not_the_cached_one():
     assert (heat.status, heat.complaint, heat.is_throttled) == (0, "", False)
     assert heat.temperature_c == 25.3  # the hotter of processor and skin; neither battery nor the absent amplifier's -99.9
     assert heat.clock_mhz((8,)) == 2914.0 and heat.clock_mhz(()) == 1704.0 and heat.clock_mhz((0,)) is None
+    without_skin = parse_heat("pnas_tf-heat thermalservice\nThermal Status: 0\nCurrent temperatures from HAL:\n"
+                              "\tTemperature{mValue=-99.9, mType=3, mName=SKIN, mStatus=0}\n"
+                              "\tTemperature{mValue=24.4, mType=2, mName=BAT, mStatus=0}\n")
+    assert without_skin.temperature_c == 24.4  # a sensor that is not there reports such a value
     hot = parse_heat(f"pnas_tf-heat thermalservice\n{dump.replace('Thermal Status: 0', 'Thermal Status: 3')}")
     assert hot.is_throttled and hot.complaint == "thermal status 3 (severe)"
 
@@ -114,3 +119,31 @@ def test_only_a_script_that_ended_has_a_result():
     result = split_end_marker("welcome\npnas_tf-begin\nout\npnas_tf-end 3\n")
     assert result is not None and (result.exit_code, result.output) == (3, "out\n")
     assert split_end_marker("pnas_tf-begin\nout\n") is None and split_end_marker("") is None
+
+
+class FullDisk:
+    """A far side on this computer whose disk takes only half of a file."""
+
+    name = "ssh:user@full"
+
+    def run(self, script, *, timeout_s=30.0):
+        result = split_end_marker(subprocess.run(["sh", "-c", with_end_marker(script)], capture_output=True, text=True, check=True).stdout)
+        assert result is not None
+        return result
+
+    def push(self, local, remote, *, timeout_s=300.0):
+        content = local.read_bytes()
+        Path(remote).write_bytes(content[:len(content) // 2])
+        if self.name.endswith("full"):
+            raise StorageFull(f"no room for {remote}", received="No space left on device")
+
+
+def test_half_a_copy_never_gets_a_models_name_and_does_not_stay(tmp_path):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(bytes(1000))
+    full, silent = FullDisk(), FullDisk()
+    silent.name = "ssh:user@silent"  # tells nothing, but what arrived is another content
+    for connection in (full, silent):
+        with pytest.raises(StorageFull):
+            RemoteStore(connection, str(tmp_path / "far")).place(model)
+        assert list((tmp_path / "far").iterdir()) == []
