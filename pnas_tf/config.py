@@ -63,9 +63,13 @@ class TrainConfig:
     learning_rate_warmup_epochs: float = option(1.0, "Epochs of linear warm-up of the learning rate (published: 0).")
     momentum: float = option(0.9, "SGD momentum.")
     nesterov: bool = option(True, "Nesterov momentum.")
-    weight_decay: float = option(4e-5, "L2 on kernels, not on batch normalisation or biases.")
+    weight_decay: float = option(4e-5, "L2 on weights; see no_decay.")
+    no_decay: str = option("bn_bias", "Not decayed: batch normalisation and biases; batch normalisation alone (published); or none.",
+                           choices=("bn_bias", "bn", "none"))
     label_smoothing: float = option(0.1, "Label smoothing of the training loss.")
-    dropout: float = option(0.0, "Dropout before the classifier.")
+    dropout: float = option(0.0, "Dropout before the classifier (published: 0.1 for Mobile, 0.2 for CPU, 0.3 for GPU and Mobile-14).")
+    train_distort_color: str | None = option(None, "Colour distortion in this training; default: distort_color (published: strong).",
+                                             choices=("none", "normal", "strong"))
     init: str = option("scratch", "Initial weights: scratch, or inherit from the supernet.", choices=("scratch", "inherit"))
     bn_momentum: float = option(0.9, "Batch-normalisation momentum (PyTorch's 0.1).")
     bn_epsilon: float = option(1e-3, "Batch-normalisation epsilon.")
@@ -83,11 +87,13 @@ class SearchConfig:
     search_batch_size: int = option(64, "Images a step, for weights and for alpha (published: 256).")
     warmup_learning_rate: float = option(0.2, "Weights' initial rate in the warm-up phase; cosine to zero (published: 0.05).")
     search_learning_rate: float = option(0.1, "Weights' initial rate in the joint phase; cosine to zero (published: 0.025).")
-    weights_init: str = option("aligned", "Initial weights: he_fout (published), or aligned: a block's candidates start as one function.",
-                               choices=("aligned", "he_fout"))
+    weights_init: str = option("aligned", "Initial weights: he_fout (published), he_fin, or aligned: a block's candidates start as one "
+                                          "function.", choices=("aligned", "he_fout", "he_fin"))
+    init_div_groups: bool = option(True, "Fan of a depthwise kernel is that of one channel, not of all (published: all).")
     arch_interval: int = option(2, "Weight steps between architecture steps (published: 5).")
     arch_steps: int = option(1, "Architecture steps each time.")
     arch_start_epoch: int = option(1, "Joint epochs before the first architecture step.")
+    arch_batch_size: int | None = option(None, "Images an architecture step by gradient; default: search_batch_size.")
     arch_learning_rate: float = option(0.05, "Adam's rate on alpha (published: 1e-3, for a search of 120 epochs of ImageNet).")
     arch_beta_1: float = option(0.0, "Adam's beta_1 on alpha; above 0 an unsampled alpha would drift.")
     arch_beta_2: float = option(0.999, "Adam's beta_2 on alpha.")
@@ -105,10 +111,16 @@ class SearchConfig:
     also: tuple[str, ...] = option((), "More devices: TABLE.json=MS, comma-separated; the search minds them all.")
     combination: str = option("sum", "Several devices: every one in full, or the worst at a time.", choices=("sum", "worst"))
     rl_networks: int = option(10, "REINFORCE: networks sampled a step.")
+    rl_images: int | None = option(None, "REINFORCE: images that sampled networks are judged by; default: search_batch_size "
+                                         "(published: 1000).")
+    rl_steps_per_epoch: int | None = option(None, "REINFORCE: architecture steps spread over an epoch, in place of arch_interval and "
+                                                  "arch_steps (published: 300).")
     rl_exponent: float = option(0.1, "REINFORCE: w of accuracy * (target / latency)^w.")
     rl_baseline_decay: float = option(0.99, "REINFORCE: weight of the old baseline in its moving average.")
     rl_latency: str = option("table", "REINFORCE: latency of a sampled network from the table or measured on the device.",
                              choices=("table", "device"))
+    validate_epochs: int = option(0, "Epochs between validations of the most probable network on the alpha part; 0: never (published: 1).",
+                                  fixed=False)
     checkpoint_steps: int = option(200, "Weight steps between checkpoints; one more is written after each epoch.", fixed=False)
     keep_checkpoints: int = option(3, "Checkpoints kept.", fixed=False)
 
@@ -190,8 +202,12 @@ PRESETS: dict[str, dict[type, dict[str, Any]]] = {
     "published": {
         SearchConfig: {"warmup_epochs": 40, "search_epochs": 120, "search_batch_size": 256, "arch_interval": 5, "arch_learning_rate": 1e-3,
                        "warmup_learning_rate": 0.05, "search_learning_rate": 0.025, "weights_init": "he_fout",
-                       "algorithm": "full_recompute"},
-        TrainConfig: {"epochs": 300, "batch_size": 256, "learning_rate": 0.05, "learning_rate_warmup_epochs": 0.0},
+                       "init_div_groups": False, "algorithm": "full_recompute", "rl_images": 1000, "rl_steps_per_epoch": 300,
+                       "validate_epochs": 1},
+        DataConfig: {"alpha_size": 50_000, "min_crop_scale": 0.08},  # ImageNet's; other datasets take --alpha_size of their own
+        DeriveConfig: {"derive": "most_probable"},
+        TrainConfig: {"epochs": 300, "batch_size": 256, "learning_rate": 0.05, "learning_rate_warmup_epochs": 0.0, "no_decay": "bn",
+                      "dropout": 0.1, "train_distort_color": "strong", "init": "inherit", "evaluate_epochs": 1},
     },
     "quick": {},
 }

@@ -36,8 +36,8 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
     targets = search_targets(space, table, config, target_latency_ms=latency.target_latency_ms)
     budgets = [_number(text) for text in derive.sweep]
     dataset = load_dataset(data, resolution=space.resolution)
-    weights_recipe = {name: getattr(recipe, name) for name in ("momentum", "nesterov", "weight_decay", "label_smoothing", "bn_momentum",
-                                                               "bn_epsilon")}
+    weights_recipe = {name: getattr(recipe, name) for name in ("momentum", "nesterov", "weight_decay", "no_decay", "label_smoothing",
+                                                               "bn_momentum", "bn_epsilon")}
     identity = {"space": space.to_json(), "dataset": dataset.fingerprint, "search": config, "recipe": weights_recipe, "seed": run.seed,
                 "targets": [(target.quantity.name, target.value) for target in targets], "table": folder / "latency_table.json"}
     for target in targets:
@@ -72,8 +72,9 @@ def _search(folder: RunFolder, run: RunConfig, config: SearchConfig, recipe: Tra
 
     tf.config.experimental.enable_op_determinism()
     normalisation = Normalisation(momentum=recipe.bn_momentum, epsilon=recipe.bn_epsilon)
-    supernet = Supernet(space, arithmetic=Arithmetic(normalisation, recipe.weight_decay), seed=run.seed, alpha_scale=config.alpha_scale,
-                        alpha_init=config.alpha_init, weights_init=config.weights_init)
+    supernet = Supernet(space, arithmetic=Arithmetic(normalisation, recipe.weight_decay, recipe.no_decay), seed=run.seed,
+                        alpha_scale=config.alpha_scale, alpha_init=config.alpha_init, weights_init=config.weights_init,
+                        init_div_groups=config.init_div_groups)
     measured = runner = None
     if config.algorithm == "reinforce" and config.rl_latency == "device":
         runner = runner_for(latency.device, threads=latency.threads)
@@ -87,33 +88,44 @@ def _search(folder: RunFolder, run: RunConfig, config: SearchConfig, recipe: Tra
             runner.close()
 
 
-def _derive(folder: RunFolder, derive: DeriveConfig, space: Any, target: Any) -> None:
-    from pnas_tf.search.derive import most_probable, most_probable_within
+def _derive(folder: RunFolder, derive: DeriveConfig, space: Any, budget: Any) -> None:
+    from pnas_tf.search.derive import most_probable
     from pnas_tf.search.inherited import probabilities_of
 
     probabilities = probabilities_of(folder / "search/history.json", space)
-    budget = target.value if derive.max_latency_ms is None else derive.max_latency_ms
     if derive.derive == "most_probable":
         architecture = most_probable(space, probabilities)
     else:
-        architecture = most_probable_within(space, probabilities, quantity=target.quantity, budget=budget,
-                                            at_least=budget * derive.min_latency_fraction)
+        architecture = _within(derive, space, probabilities, budget.quantity, budget.value)
     architecture.save(folder / "architecture.json")
+
+
+def _within(derive: DeriveConfig, space: Any, probabilities: Any, quantity: Any, budget: float) -> Any:
+    """The most probable architecture of at most `budget`; of those that use their share of it, where the space has such."""
+    from pnas_tf.search.derive import most_probable_within
+
+    least = budget * derive.min_latency_fraction
+    try:
+        return most_probable_within(space, probabilities, quantity=quantity, budget=budget, at_least=least)
+    except UserError:  # a small space has gaps: a network below this one is better than none after the whole search
+        architecture = most_probable_within(space, probabilities, quantity=quantity, budget=budget)
+        print(f"no network of the space lies between {least:.4g} and {budget:.4g} {quantity.unit} "
+              f"(--min_latency_fraction={derive.min_latency_fraction:g}); the most probable below is taken")
+        return architecture
 
 
 def _sweep(folder: RunFolder, recipe: TrainConfig, config: SearchConfig, derive: DeriveConfig, space: Any, dataset: Any, quantity: Any,
            budgets: list[float]) -> None:
     from pnas_tf.nn.layers import Normalisation
     from pnas_tf.report.front import plot_front
-    from pnas_tf.search.derive import most_probable_within, path_of
+    from pnas_tf.search.derive import path_of
     from pnas_tf.search.inherited import Inheritance, probabilities_of
 
     probabilities = probabilities_of(folder / "search/history.json", space)
     inheritance = Inheritance(folder / "search", space, normalisation=Normalisation(recipe.bn_momentum, recipe.bn_epsilon))
     rows = []
     for budget in budgets:
-        architecture = most_probable_within(space, probabilities, quantity=quantity, budget=budget,
-                                            at_least=budget * derive.min_latency_fraction)
+        architecture = _within(derive, space, probabilities, quantity, budget)
         name = f"sweep/architecture_{budget:g}ms.json"
         architecture.save(folder / name)
         rows.append({"budget_ms": budget, "architecture": name, "predicted_ms": quantity.of(path_of(architecture)),

@@ -8,6 +8,7 @@ train/model.keras, train/result.json and train/history.json. A stopped training 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -26,6 +27,8 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, config: TrainConfi
     from pnas_tf.training.outcome import check_classes
 
     architecture = Architecture.load(folder / "architecture.json")
+    if config.train_distort_color is not None:
+        data = dataclasses.replace(data, distort_color=config.train_distort_color)
     dataset = load_dataset(data, resolution=architecture.space.resolution)
     check_classes(architecture.space.classes, dataset)
     inputs: dict[str, Any] = {"architecture": folder / "architecture.json", "dataset": dataset.fingerprint, "config": config,

@@ -33,10 +33,24 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The constants of the arithmetic. weight_decay: L2 on kernels, added where their gradients are made."""
+    """The constants of the arithmetic. weight_decay: L2, added where gradients are made, on kernels and on what no_decay leaves:
+
+    "bn_bias" nothing more, "bn" biases, "none" biases and batch normalisation's gamma and beta.
+    """
 
     normalisation: Normalisation = Normalisation()
     weight_decay: float = 0.0
+    no_decay: str = "bn_bias"
+
+    @property
+    def bias_decay(self) -> float:
+        """Weight decay on biases."""
+        return 0.0 if self.no_decay == "bn_bias" else self.weight_decay
+
+    @property
+    def norm_decay(self) -> float:
+        """Weight decay on gamma and beta."""
+        return self.weight_decay if self.no_decay == "none" else 0.0
 
 
 def block_function(block: Block, mode: Mode, arithmetic: Arithmetic) -> Callable[[tf.Tensor, Sequence[Any]], tf.Tensor]:
@@ -91,9 +105,9 @@ def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode,
         else:
             x = tf.nn.conv2d(x, kernel, layer.stride, pads)
     if layer.bias:
-        x = x + _weight(next(variables), mode, 0.0)
+        x = x + _weight(next(variables), mode, arithmetic.bias_decay)
     if layer.norm:
-        x = _normalise(x, *(next(variables) for _ in range(4)), mode=mode, normalisation=arithmetic.normalisation)
+        x = _normalise(x, *(next(variables) for _ in range(4)), mode=mode, arithmetic=arithmetic)
     return _activate(x, layer.activation)
 
 
@@ -104,17 +118,18 @@ def _weight(variable: Any, mode: Mode, weight_decay: float) -> tf.Tensor:
     return _with_decay(value, weight_decay) if weight_decay else value
 
 
-def _with_decay(kernel: tf.Tensor, weight_decay: float) -> tf.Tensor:
-    """The kernel itself, whose gradient is that of loss + weight_decay / 2 * |kernel|^2."""
+def _with_decay(weights: tf.Tensor, weight_decay: float) -> tf.Tensor:
+    """The weights themselves, whose gradient is that of loss + weight_decay / 2 * |weights|^2."""
     @tf.custom_gradient
     def decayed(value: tf.Tensor) -> Any:
         return tf.identity(value), lambda upstream: upstream + weight_decay * value
 
-    return decayed(kernel)
+    return decayed(weights)
 
 
-def _normalise(x: tf.Tensor, gamma: Any, beta: Any, mean: Any, variance: Any, *, mode: Mode, normalisation: Normalisation) -> tf.Tensor:
-    gamma, beta = _weight(gamma, mode, 0.0), _weight(beta, mode, 0.0)
+def _normalise(x: tf.Tensor, gamma: Any, beta: Any, mean: Any, variance: Any, *, mode: Mode, arithmetic: Arithmetic) -> tf.Tensor:
+    gamma, beta = (_weight(variable, mode, arithmetic.norm_decay) for variable in (gamma, beta))
+    normalisation = arithmetic.normalisation
     epsilon = normalisation.epsilon
     if mode is Mode.INFERENCE:
         y, _, _ = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean=tf.convert_to_tensor(mean),

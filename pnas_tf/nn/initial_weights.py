@@ -18,13 +18,15 @@ from pnas_tf.space.search_space import SearchSpace
 
 
 class Initial:
-    """He's normal over the fan-out for every kernel (the original's `he_fout`); gamma 1.
+    """He's normal for every kernel, deviation sqrt(2 / fan); gamma 1.
 
-    A kernel depends on the seed and on its place alone, not on what else was made before.
+    fan: "out" or "in" (the original's `he_fout` and `he_fin`): kernel size squared times output or input channels.
+    div_groups: for a depthwise kernel without the channels. A kernel depends on the seed and on its place alone, not on what
+    else was made before.
     """
 
-    def __init__(self, seed: int):
-        self.seed = seed
+    def __init__(self, seed: int, *, fan: str = "out", div_groups: bool = True):
+        self.seed, self.fan, self.div_groups = seed, fan, div_groups
 
     def kernel(self, block: Block, layer: Layer) -> np.ndarray:
         """float32, in TensorFlow's layout of a dense, depthwise or ordinary convolution kernel."""
@@ -36,9 +38,15 @@ class Initial:
 
     def drawn(self, layer: Layer, place: str) -> np.ndarray:
         """The random kernel of `layer` at `place`."""
-        shape, fan_out = _kernel_shape(layer)
+        shape = _kernel_shape(layer)
         generator = np.random.default_rng([self.seed, zlib.crc32(place.encode())])
-        return generator.standard_normal(shape, np.float32) * np.float32(np.sqrt(2.0 / fan_out))
+        return generator.standard_normal(shape, np.float32) * np.float32(np.sqrt(2.0 / self._fan_of(layer)))
+
+    def _fan_of(self, layer: Layer) -> int:
+        if layer.kind == "depthwise" and self.div_groups:
+            return layer.kernel**2
+        channels = layer.out_channels if self.fan == "out" else layer.in_channels
+        return channels if layer.kind == "dense" else layer.kernel**2 * channels
 
 
 class AlignedInitial(Initial):
@@ -49,8 +57,8 @@ class AlignedInitial(Initial):
     so that such blocks start as the identity (Goyal et al. 2017, section 5.1) and Zero agrees with the other candidates.
     """
 
-    def __init__(self, space: SearchSpace, seed: int):
-        super().__init__(seed)
+    def __init__(self, space: SearchSpace, seed: int, *, div_groups: bool = True):
+        super().__init__(seed, div_groups=div_groups)
         ops = [op for op in space.candidates if isinstance(op, MBConv)]
         self.kernel_size = min(op.kernel for op in ops)
         self.expansion = min(op.expansion for op in [op for op in ops if op.expansion > 1] or ops)
@@ -88,10 +96,8 @@ def _with_common_size(layer: Layer, channels: int, kernel: int) -> Layer:
     return replace(layer, in_channels=channels)
 
 
-def _kernel_shape(layer: Layer) -> tuple[tuple[int, ...], int]:
-    """The kernel's shape in TensorFlow's layout, and its fan-out."""
+def _kernel_shape(layer: Layer) -> tuple[int, ...]:
+    """The kernel's shape in TensorFlow's layout."""
     if layer.kind == "dense":
-        return (layer.in_channels, layer.out_channels), layer.out_channels
-    if layer.kind == "depthwise":
-        return (layer.kernel, layer.kernel, layer.in_channels, 1), layer.kernel**2
-    return (layer.kernel, layer.kernel, layer.in_channels, layer.out_channels), layer.kernel**2 * layer.out_channels
+        return layer.in_channels, layer.out_channels
+    return layer.kernel, layer.kernel, layer.in_channels, 1 if layer.kind == "depthwise" else layer.out_channels

@@ -39,6 +39,7 @@ def build_block_model(block: Block, *, batch_size: int | None = None) -> keras.M
     return keras.Model(x, apply_block(x, block), name="block")
 
 
-def weight_decay_variables(model: keras.Model) -> list:
-    """The kernels: weight decay leaves biases and batch normalisation alone (section 4.2 of the original's recipe)."""
-    return [variable for variable in model.trainable_variables if "kernel" in variable.name.rsplit("/", 1)[-1]]
+def weight_decay_variables(model: keras.Model, *, no_decay: str = "bn_bias") -> list:
+    """What weight decay acts on: kernels, and what no_decay leaves: "bn_bias" nothing more, "bn" biases, "none" all the rest."""
+    kinds = {"bn_bias": ("kernel",), "bn": ("kernel", "bias"), "none": ("kernel", "bias", "gamma", "beta")}[no_decay]
+    return [variable for variable in model.trainable_variables if any(kind in variable.name.rsplit("/", 1)[-1] for kind in kinds)]

@@ -27,14 +27,15 @@ class Supernet(keras.Model):
     """All candidates of `space`.
 
     alpha_scale: alpha starts normal with this deviation (published 1e-3), so that the first paths are uniform.
-    weights_init: "he_fout" (published) or "aligned"; see `initial_weights`.
+    weights_init: "he_fout" (published), "he_fin" or "aligned"; init_div_groups: see `initial_weights`.
     """
 
     def __init__(self, space: SearchSpace, *, arithmetic: Arithmetic = Arithmetic(), seed: int = 0, alpha_scale: float = 1e-3,
-                 alpha_init: str = "normal", weights_init: str = "he_fout"):
+                 alpha_init: str = "normal", weights_init: str = "he_fout", init_div_groups: bool = True):
         super().__init__(name=f"supernet_{space.name}")
         self.space, self.arithmetic = space, arithmetic
-        initial = AlignedInitial(space, seed) if weights_init == "aligned" else Initial(seed)
+        initial = (AlignedInitial(space, seed, div_groups=init_div_groups) if weights_init == "aligned"
+                   else Initial(seed, fan=weights_init.removeprefix("he_f"), div_groups=init_div_groups))
         self.stem, self.first, self.head = (BlockWeights(block(space), arithmetic=arithmetic, initial=initial, name=name)
                                             for name, block in (("stem", stem_block), ("first", first_block), ("head", head_block)))
         generator = np.random.default_rng([seed, 1])

@@ -75,12 +75,14 @@ class Search:
         self.sums = _Sums()
         self.history: list[dict[str, Any]] = []
         self.steps_per_epoch = dataset.batches("weights", batch_size=config.search_batch_size)
-        self.alpha_batches = dataset.batches("alpha", batch_size=config.search_batch_size)
-        for part, batches in (("weights", self.steps_per_epoch), ("alpha", self.alpha_batches)):
+        self.alpha_batch_flag, self.alpha_batch_size = _alpha_batch(config)
+        self.alpha_batches = dataset.batches("alpha", batch_size=self.alpha_batch_size)
+        for part, batches, flag, size in (("weights", self.steps_per_epoch, "search_batch_size", config.search_batch_size),
+                                          ("alpha", self.alpha_batches, self.alpha_batch_flag, self.alpha_batch_size)):
             if not batches:
                 raise UserError(f"the {part} part of dataset '{dataset.name}' is smaller than one batch",
-                                expected=f"at least --search_batch_size={config.search_batch_size} images",
-                                received="fewer", fix="Lower --search_batch_size or give more images.")
+                                expected=f"at least --{flag}={size} images", received="fewer",
+                                fix=f"Lower --{flag} or give more images.")
 
     @property
     def epochs(self) -> int:
@@ -111,9 +113,8 @@ class Search:
             for images, labels in batches:
                 self._weight_step(epoch, images, labels)
                 self.step += 1
-                if self._architecture_is_due(epoch):
-                    for _ in range(self.config.arch_steps):
-                        self._architecture_step(*next(arch_batches))
+                for _ in range(self._architecture_steps_due(epoch)):
+                    self._architecture_step(*next(arch_batches))
                 progress.update()
                 progress.set_postfix(self._live(), refresh=False)
                 ends = self.step % self.steps_per_epoch == 0
@@ -125,7 +126,8 @@ class Search:
                     raise Stopped
         last = self.history[-1]
         print(f"{last['phase']} {epoch + 1}/{self.epochs}: " + ", ".join(
-            f"{name} {last[name]:.4g}" for name in ("loss", "accuracy", "alpha_accuracy", "entropy", "expected") if last[name] is not None))
+            f"{name} {last[name]:.4g}" for name in ("loss", "accuracy", "alpha_accuracy", "validation_accuracy", "entropy", "expected")
+            if last[name] is not None))
 
     def _weight_step(self, epoch: int, images: tf.Tensor, labels: tf.Tensor) -> None:
         path = gates.sample_path(self.probabilities, gates.generator_at(self.seed, "path", self.step))
@@ -169,9 +171,15 @@ class Search:
     def _phase(self, epoch: int) -> str:
         return "warmup" if epoch < self.config.warmup_epochs else "joint"
 
-    def _architecture_is_due(self, epoch: int) -> bool:
-        joint_epoch = epoch - self.config.warmup_epochs
-        return joint_epoch >= self.config.arch_start_epoch and self.step % self.config.arch_interval == 0
+    def _architecture_steps_due(self, epoch: int) -> int:
+        """How many architecture steps follow the weight step that was just counted."""
+        if epoch - self.config.warmup_epochs < self.config.arch_start_epoch:
+            return 0
+        spread = self.config.rl_steps_per_epoch
+        if self.config.algorithm == "reinforce" and spread is not None:
+            before = (self.step - 1) % self.steps_per_epoch
+            return (before + 1) * spread // self.steps_per_epoch - before * spread // self.steps_per_epoch
+        return self.config.arch_steps if self.step % self.config.arch_interval == 0 else 0
 
     def _learning_rate(self) -> float:
         """Cosine to zero within each phase, by step (section 4.2)."""
@@ -186,7 +194,7 @@ class Search:
         """The batches of the alpha part from `arch_step` on, epoch after epoch."""
         epoch, start = divmod(self.arch_step, self.alpha_batches)
         while True:
-            yield from self.dataset.alpha(batch_size=self.config.search_batch_size, seed=self.seed, epoch=epoch, start_batch=start)
+            yield from self.dataset.alpha(batch_size=self.alpha_batch_size, seed=self.seed, epoch=epoch, start_batch=start)
             epoch, start = epoch + 1, 0
 
     def _live(self) -> dict[str, str]:
@@ -200,13 +208,22 @@ class Search:
         loss, accuracy = _Sums.means(self.sums.weight)
         alpha_loss, alpha_accuracy, objective = _Sums.means(self.sums.alpha)
         figures = {"loss": loss, "accuracy": accuracy, "alpha_loss": None if alpha_loss is None or math.isnan(alpha_loss) else alpha_loss,
-                   "alpha_accuracy": alpha_accuracy, "objective": objective, "entropy": gates.entropy(probabilities),
-                   "expected": self.guidance.expected(probabilities)}
+                   "alpha_accuracy": alpha_accuracy, "validation_accuracy": self._validation(epoch), "objective": objective,
+                   "entropy": gates.entropy(probabilities), "expected": self.guidance.expected(probabilities)}
         for name, value in figures.items():
             if value is not None:
                 tf.summary.scalar(f"search/{name}", value, step=epoch)
         self.history.append({"epoch": epoch, "phase": self._phase(epoch), **figures, "probabilities": [p.tolist() for p in probabilities]})
         self.sums = _Sums()
+
+    def _validation(self, epoch: int) -> float | None:
+        """Top-1 of the most probable network on the alpha part, batch statistics; None in epochs in which it is not asked for."""
+        if not self.config.validate_epochs or (epoch + 1) % self.config.validate_epochs:
+            return None
+        path = tuple(int(np.argmax(alpha)) for alpha in self.alphas)
+        batches = self.dataset.alpha(batch_size=self.alpha_batch_size, seed=0, epoch=0)
+        return float(np.mean([float(top1(self.supernet.call(images, path=path, mode=Mode.ARCHITECTURE), labels))
+                              for images, labels in batches]))
 
     def _require_finite(self, loss: float, what: str) -> None:
         if math.isfinite(loss):
@@ -250,6 +267,13 @@ class Search:
     def _write_history(self) -> None:
         blocks = [[op.key for op in choice.candidates] for choice in self.supernet.space.choice_blocks]
         files.write_json(self.folder / "history.json", {**HISTORY, "candidates": blocks, "epochs": self.history})
+
+
+def _alpha_batch(config: SearchConfig) -> tuple[str, int]:
+    """(name, value) of the option that sets the images of an architecture step."""
+    name = "rl_images" if config.algorithm == "reinforce" else "arch_batch_size"
+    value = getattr(config, name)
+    return ("search_batch_size", config.search_batch_size) if value is None else (name, value)
 
 
 def restore_variables(supernet: Supernet, arrays: Mapping[str, np.ndarray]) -> None:

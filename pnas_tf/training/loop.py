@@ -96,7 +96,8 @@ class _Training:
         config = self.config
         self.checkpoints = Checkpoints(self.folder / "checkpoints", keep=KEEP_CHECKPOINTS)
         self.train_step = TrainStep(self.model, momentum=config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay,
-                                    label_smoothing=config.label_smoothing, dropout=config.dropout, seed=self.seed)
+                                    label_smoothing=config.label_smoothing, no_decay=config.no_decay, dropout=config.dropout,
+                                    seed=self.seed)
         self.evaluator = Evaluator(self.model)
         self.part = "training" if config.train_on_alpha else "weights"
         self.steps_per_epoch = self.dataset.batches(self.part, batch_size=config.batch_size)

@@ -24,17 +24,18 @@ class TrainStep:
     """SGD on all trainable variables of `model`, momentum slots included.
 
     accum = momentum * accum + g; w -= learning_rate * (g + momentum * accum) with Nesterov, learning_rate * accum without:
-    PyTorch's form, which is Keras' while the rate stays the same. g includes weight_decay * w for kernels. The fused kernel
+    PyTorch's form, which is Keras' while the rate stays the same. g includes weight_decay * w (no_decay: as
+    `weight_decay_variables`). The fused kernel
     does in one op what elementwise ops do in five. Dropout before the classifier is drawn from (seed, step), so that a
     continued run draws the same.
     """
 
     def __init__(self, model: keras.Model, *, momentum: float, nesterov: bool, weight_decay: float, label_smoothing: float,
-                 dropout: float = 0.0, seed: int = 0):
+                 no_decay: str = "bn_bias", dropout: float = 0.0, seed: int = 0):
         self.model = model
         self.slots = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in model.trainable_variables]
         self._forward = _forward(model, dropout, seed)
-        self._decay = {variable.ref() for variable in weight_decay_variables(model)} if weight_decay else set()
+        self._decay = {variable.ref() for variable in weight_decay_variables(model, no_decay=no_decay)} if weight_decay else set()
         self._momentum, self._nesterov = momentum, nesterov
         self._weight_decay, self._label_smoothing = weight_decay, label_smoothing
         self._compiled = tf.function(self._step, reduce_retracing=True)
