@@ -32,13 +32,18 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self._lock: int | None = None
+        self._made: list[Path] = []
         self._settings: dict[str, Any] = {}
 
     def __enter__(self) -> RunFolder:
+        # Innermost first, as they go again when nothing came of the call.
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._made = missing
             descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
+            self._leave_no_trace()
             raise UserError(f"run folder {self.path} cannot be used", expected="a folder that can be made and written",
                             received=f"{error.strerror}", fix="Choose another --run_dir or mend its permissions.") from error
         try:
@@ -52,17 +57,26 @@ class RunFolder:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._lock = descriptor
-        for litter in self.path.rglob(".*.tmp"):  # what a killed process was writing; nothing reads these
-            litter.unlink(missing_ok=True)
+        if (self.path / CONFIG).exists():  # only ours are swept: --run_dir may be any folder of the user's
+            for litter in self.path.rglob(".*.tmp"):  # what a killed process was writing; nothing reads these
+                litter.unlink(missing_ok=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
-            if {entry.name for entry in self.path.iterdir()} == {LOCK}:  # refused before any work: leave nothing behind
+            if not (self.path / STEPS).exists():  # refused before any work
                 (self.path / LOCK).unlink()
-                self.path.rmdir()
+                self._leave_no_trace()
             os.close(self._lock)
             self._lock = None
+
+    def _leave_no_trace(self) -> None:
+        """Removes the folders that this call made, as far as they are empty."""
+        for folder in self._made:
+            if not folder.is_dir() or any(folder.iterdir()):
+                break
+            folder.rmdir()
+        self._made = []
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -124,7 +138,12 @@ class RunFolder:
             return {}
         document = files.read_document(self.path / STEPS, format="pnas_tf/steps", version=1, what="list of steps",
                                        made_by="delete it; every step then runs again")
-        return document.get("steps", {})
+        steps = document.get("steps")
+        if not isinstance(steps, dict) or not all(isinstance(entry, dict) and isinstance(entry.get("outputs", {}), dict)
+                                                  for entry in steps.values()):
+            raise UserError(f"list of steps {self.path / STEPS} is corrupt", expected="an object for each step",
+                            received=repr(steps)[:200], fix="Delete it; every step then runs again.")
+        return steps
 
     def _record(self, name: str, record: dict[str, Any]) -> None:
         files.write_json(self.path / STEPS, {"format": "pnas_tf/steps", "version": 1, "steps": {**self.steps(), name: record}})
