@@ -58,7 +58,7 @@ def _print(document: dict[str, Any]) -> None:
     for warning in document["warnings"]:
         print(f"WARNING {warning}")
     rows = (("table and calibration of this session", document), ("calibration stored in the table", document["stored_calibration"]),
-            ("MACs only", document["macs_only"]))
+            ("the same, drift corrected by the sentinel", document["stored_drift_corrected"]), ("MACs only", document["macs_only"]))
     for name, row in rows:
         print(f"{name}: {row['networks']} networks, bias {row['bias_percent']:+.2f} %, MAPE {row['mape_percent']:.2f} %, "
               f"RMSE {row['rmse_ms']:.4g} ms, within 5 % {row['within_5_percent']:.0f} %, within 10 % {row['within_10_percent']:.0f} %, "

@@ -52,8 +52,8 @@ class Schedule:
 
     min_invocations: int = 24
     warmups: int = 5
-    rounds: int = 6
-    extra_rounds: int = 6
+    rounds: int = 8
+    extra_rounds: int = 4
     max_relative_error: float = 0.01
     min_visit_ms: float = 20.0
     max_visit_invocations: int = 100
@@ -80,7 +80,7 @@ class Schedule:
 def schedule_for(device: str, *, min_invocations: int, warmups: int, seed: int = 0) -> Schedule:
     """The schedule of a --device value: fewer, longer visits where a visit starts a program on the far side."""
     near = device == "host"
-    return Schedule(min_invocations=min_invocations, warmups=warmups, rounds=6 if near else 4, extra_rounds=6 if near else 2, seed=seed)
+    return Schedule(min_invocations=min_invocations, warmups=warmups, rounds=8 if near else 4, extra_rounds=4 if near else 2, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,8 @@ def validate(table: LatencyTable, architectures: Mapping[str, Architecture], *, 
     """Exports and measures `architectures` (held-out networks of one space) and compares. Returns the validation document.
 
     Its headline figures use the table's block sums with a calibration re-measured in this session on the table's own
-    calibration networks; "stored_calibration" holds the same figures by the calibration as search used it. Without a
-    calibration both are the plain sums.
+    calibration networks; "stored_calibration" holds the same figures by the calibration as search used it, and
+    "stored_drift_corrected" by that times the sentinel's time now over its time then. Without a calibration all are plain sums.
     Raises UserError when the table lacks a block, or when fewer than two networks could be measured.
     """
     for architecture in architectures.values():
@@ -145,6 +145,7 @@ def _document(table: LatencyTable, architectures: Mapping[str, Architecture], ca
               session: Session, runner: Runner) -> dict[str, Any]:
     sentinel_ms = session.sentinel.median_ms if session.sentinel else None
     measured = {name: _latency_ms(entry, sentinel_ms) for name, entry in session.measurements.items()}
+    drift = sentinel_ms / table.sentinel_ms if sentinel_ms and table.sentinel_ms else 1.0
     names = [name for name in architectures if name in measured]
     anchors = [name for name in calibration_set if name in measured]
     fitted = fit([(name, table.sum_ms(calibration_set[name]), measured[name]) for name in anchors]) if len(anchors) >= 3 else None
@@ -162,6 +163,7 @@ def _document(table: LatencyTable, architectures: Mapping[str, Architecture], ca
         "format": FORMAT, "version": VERSION, "measured_unix_s": time.time(), "dtype": table.identity.dtype, **asdict(headline),
         "noise_floor_mape_percent": noise_floor_percent([session.measurements[name] for name in names], sentinel_ms=sentinel_ms),
         "stored_calibration": asdict(agreement([table.predict_ms(architectures[name]) for name in names], truth)),
+        "stored_drift_corrected": asdict(agreement([table.predict_ms(architectures[name]) * drift for name in names], truth)),
         "macs_only": asdict(agreement([pair.macs_predicted_ms for pair in pairs], truth)),
         "session_calibration": None if fitted is None else fitted.to_json(),
         "sentinel": {"table_ms": table.sentinel_ms, "session_ms": sentinel_ms},

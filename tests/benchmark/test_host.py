@@ -71,8 +71,17 @@ def test_bad_files_are_refused_and_the_runner_goes_on(runner, sentinel, tmp_path
     assert runner.visit(sentinel, warmups=0, invocations=1).invocations == 1
 
 
+def test_a_second_visit_finds_the_model_in_a_new_process(runner, sentinel, tmp_path):
+    other = tmp_path / "other.tflite"
+    other.write_bytes(sentinel.read_bytes())
+    pids = []
+    for path in (sentinel, other, sentinel, other, other):
+        runner.visit(path, warmups=0, invocations=1)
+        pids.append(child_pid(runner))
+    assert pids[0] == pids[1] and pids[2] == pids[3] and len(set(pids)) == 3
+
+
 def test_a_crash_costs_one_measurement(runner, sentinel):
-    runner.visit(sentinel, warmups=0, invocations=1)
     threading.Timer(0.5, os.kill, (child_pid(runner), signal.SIGSEGV)).start()
     with pytest.raises(RunKilled, match="SIGSEGV"):
         runner.visit(sentinel, warmups=0, invocations=100_000_000)
@@ -81,7 +90,6 @@ def test_a_crash_costs_one_measurement(runner, sentinel):
 
 def test_a_hang_costs_one_measurement(sentinel):
     with HostRunner(timeout_s=3) as runner:
-        runner.visit(sentinel, warmups=0, invocations=1)
         pid = child_pid(runner)
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(RunTimedOut, match="3 s"):
@@ -129,4 +137,4 @@ def test_loaded_models_stay_below_the_memory_limit(sentinel, tmp_path):
 
 def test_the_sentinel_is_the_same_everywhere():
     import hashlib
-    assert hashlib.sha256(sentinel_bytes()).hexdigest() == "a5be12237c831d84ef615a5159916aeff34261161925b6cd03cefe131ee97022"
+    assert hashlib.sha256(sentinel_bytes()).hexdigest() == "d75e2e1c24cf55507bfbe130b29533b574ecd4a369f1085aa135d3ec1a81c18e"

@@ -130,6 +130,13 @@ def test_a_device_that_has_become_slower_shows_in_the_stored_calibration_only(ma
     assert document["stored_calibration"]["bias_percent"] == pytest.approx((1 / 1.2 - 1) * 100)
 
 
+def test_drift_that_the_sentinel_shares_is_corrected_in_stored_predictions(made_up):
+    """Everything, the sentinel too, takes 20 % longer than when the table was built."""
+    document = run(make_table(made_up), made_up, factor=lambda visits: 1.2)
+    assert document["stored_calibration"]["bias_percent"] == pytest.approx((1 / 1.2 - 1) * 100)
+    assert document["stored_drift_corrected"]["mape_percent"] == pytest.approx(0, abs=1e-9)
+
+
 def test_held_out_networks_are_none_of_the_calibration(made_up):
     table = make_table(made_up)
     drawn = set(validate.held_out_architectures(SPACE, count=40).values())
