@@ -11,6 +11,7 @@ weights on the alpha split, and writes sweep.json and sweep.png.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from pnas_tf import files
@@ -26,15 +27,15 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
          latency: LatencyConfig, recipe: TrainConfig) -> None:
     """The search step of a run, then the derivation."""
     from pnas_tf.latency.table import LatencyTable
-    from pnas_tf.search.objectives import latency_quantity
-    from pnas_tf.search.target import search_targets
+    from pnas_tf.search.target import latency_budget, search_targets
     from pnas_tf.training.data import load_dataset
     from pnas_tf.training.run_space import space_of_run
 
     space = space_of_run(data, space_config)
     table = LatencyTable.load(folder / "latency_table.json")
     targets = search_targets(space, table, config, target_latency_ms=latency.target_latency_ms)
-    budgets = [_number(text) for text in derive.sweep]
+    budget = targets[0] if derive.max_latency_ms is None else latency_budget(space, table, derive.max_latency_ms, flag="--max_latency_ms")
+    budgets = [latency_budget(space, table, milliseconds, flag="--sweep") for milliseconds in sweep_budgets(derive)]
     dataset = load_dataset(data, resolution=space.resolution)
     weights_recipe = {name: getattr(recipe, name) for name in ("momentum", "nesterov", "weight_decay", "no_decay", "label_smoothing",
                                                                "bn_momentum", "bn_epsilon")}
@@ -48,13 +49,13 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
     deriving = {"history": folder / "search/history.json", "derive": derive.derive, "max_latency_ms": derive.max_latency_ms,
                 "min_latency_fraction": derive.min_latency_fraction, "targets": identity["targets"], "table": identity["table"]}
     folder.step("derive", inputs=deriving, outputs=["architecture.json"],
-                work=functools.partial(_derive, folder, derive, space, targets[0]))
+                work=functools.partial(_derive, folder, derive, space, budget))
     print(f"wrote {folder / 'architecture.json'}")
     if budgets:
-        quantity = latency_quantity(space, table)
-        folder.step("sweep", inputs={**deriving, "sweep": budgets, "recipe": weights_recipe, "dataset": dataset.fingerprint},
+        folder.step("sweep", inputs={**deriving, "sweep": [target.value for target in budgets], "recipe": weights_recipe,
+                                      "dataset": dataset.fingerprint},
                     outputs=["sweep.json", "sweep.png"],
-                    work=functools.partial(_sweep, folder, recipe, config, derive, space, dataset, quantity, budgets))
+                    work=functools.partial(_sweep, folder, recipe, config, derive, space, dataset, budgets))
 
 
 def _search(folder: RunFolder, run: RunConfig, config: SearchConfig, recipe: TrainConfig, latency: LatencyConfig, space: Any,
@@ -77,7 +78,7 @@ def _search(folder: RunFolder, run: RunConfig, config: SearchConfig, recipe: Tra
                         init_div_groups=config.init_div_groups)
     measured = runner = None
     if config.algorithm == "reinforce" and config.rl_latency == "device":
-        runner = runner_for(latency.device, threads=latency.threads)
+        runner = runner_for(latency.device, threads=latency.threads, delegate=latency.delegate, binary=latency.benchmark_binary)
         schedule = Schedule(min_invocations=latency.min_invocations, warmups=latency.warmup_invocations, rounds=2, extra_rounds=2)
         measured = MeasuredLatency(space, table, runner=runner, schedule=schedule, folder=folder / "search/measured")
     try:
@@ -114,8 +115,8 @@ def _within(derive: DeriveConfig, space: Any, probabilities: Any, quantity: Any,
         return architecture
 
 
-def _sweep(folder: RunFolder, recipe: TrainConfig, config: SearchConfig, derive: DeriveConfig, space: Any, dataset: Any, quantity: Any,
-           budgets: list[float]) -> None:
+def _sweep(folder: RunFolder, recipe: TrainConfig, config: SearchConfig, derive: DeriveConfig, space: Any, dataset: Any,
+           targets: Sequence[Any]) -> None:
     from pnas_tf.nn.layers import Normalisation
     from pnas_tf.report.front import plot_front
     from pnas_tf.search.derive import path_of
@@ -124,7 +125,8 @@ def _sweep(folder: RunFolder, recipe: TrainConfig, config: SearchConfig, derive:
     probabilities = probabilities_of(folder / "search/history.json", space)
     inheritance = Inheritance(folder / "search", space, normalisation=Normalisation(recipe.bn_momentum, recipe.bn_epsilon))
     rows = []
-    for budget in budgets:
+    for target in targets:
+        quantity, budget = target.quantity, target.value
         architecture = _within(derive, space, probabilities, quantity, budget)
         name = f"sweep/architecture_{budget:g}ms.json"
         architecture.save(folder / name)
@@ -138,11 +140,12 @@ def _sweep(folder: RunFolder, recipe: TrainConfig, config: SearchConfig, derive:
     print(f"wrote {folder / 'sweep.json'} and {folder / 'sweep.png'}")
 
 
-def _number(text: str) -> float:
+def sweep_budgets(derive: DeriveConfig) -> list[float]:
+    """The budgets of --sweep in ms. Raises UserError on what is no number."""
     try:
-        return float(text)
+        return [float(text) for text in derive.sweep]
     except ValueError as error:
-        raise UserError("--sweep", expected="budgets in ms, comma-separated", received=repr(text),
+        raise UserError("--sweep", expected="budgets in ms, comma-separated", received=repr(",".join(derive.sweep)),
                         fix="Write e.g. --sweep=40,60,80") from error
 
 
