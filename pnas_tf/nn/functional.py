@@ -17,6 +17,7 @@ import tensorflow as tf
 from pnas_tf.nn.layers import Normalisation
 from pnas_tf.space.geometry import Block, Layer
 from pnas_tf.space.ops import Head, Zero
+from pnas_tf.space.topology import Add, Concat, Joint, Part
 
 
 class Mode(enum.Enum):
@@ -90,6 +91,17 @@ def forward(block: Block, x: tf.Tensor, variables: Sequence[Any], *, mode: Mode,
         else:
             x = _layer(x, layer, remaining, block.padding, mode, arithmetic)
     return x
+
+
+def join(joint: Joint, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The value of a joint of the topology. inputs: [batch, height, width, channels] each."""
+    if isinstance(joint, Add):
+        return tf.add_n(inputs)
+    if isinstance(joint, Concat):
+        return tf.concat(inputs, axis=-1)
+    if isinstance(joint, Part):
+        return inputs[0][..., joint.start:joint.stop]
+    return tf.pad(inputs[0], [[0, 0], [0, 0], [0, 0], [0, joint.zeros]])
 
 
 def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode, arithmetic: Arithmetic) -> tf.Tensor:

@@ -6,6 +6,7 @@ that. Layer names are "<block>/<layer>" so that weights are found by name and in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import tf_keras as keras
 
 from pnas_tf.space.geometry import Block, Layer
 from pnas_tf.space.ops import Head, MBConv, Zero
+from pnas_tf.space.topology import Add, Concat, Joint, Part
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,21 @@ def apply_block(x: Any, block: Block, *, normalisation: Normalisation = Normalis
     if block.shortcut and isinstance(block.op, MBConv):
         y = keras.layers.Add(name=f"{block.name}/add")([x, y])
     return y
+
+
+def apply_joint(place: int, joint: Joint, inputs: Sequence[Any]) -> Any:
+    """Adds a joint of the topology to a Functional graph, as `functional.join` computes it; `place` makes its name unique."""
+    name = f"joint_{place:03d}"
+    if isinstance(joint, Add):
+        return keras.layers.Add(name=name)(list(inputs))
+    if isinstance(joint, Concat):
+        return keras.layers.Concatenate(name=name)(list(inputs))
+    # Read as [batch, channels, rows, columns], the last axis of our [batch, rows, columns, channels] is cropped or padded: the
+    # plain layers that converter and quantiser know have no other way to channels.
+    if isinstance(joint, Part):
+        crop = ((0, 0), (joint.start, joint.channels - joint.stop))
+        return keras.layers.Cropping2D(crop, data_format="channels_first", name=name)(inputs[0])
+    return keras.layers.ZeroPadding2D(((0, 0), (0, joint.zeros)), data_format="channels_first", name=name)(inputs[0])
 
 
 def apply_layer(x: Any, block: Block, layer: Layer, normalisation: Normalisation) -> Any:

@@ -5,11 +5,14 @@ A flat Functional graph; its variables stand in the order of the walk, which is 
 
 from __future__ import annotations
 
+from typing import Any
+
 import tf_keras as keras
 
-from pnas_tf.nn.layers import Normalisation, apply_block
+from pnas_tf.nn.layers import Normalisation, apply_block, apply_joint
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.geometry import Block
+from pnas_tf.space.geometry import Block, candidate_block
+from pnas_tf.space.topology import evaluate
 
 
 def build_network(architecture: Architecture, *, dropout: float = 0.0, normalisation: Normalisation = Normalisation(),
@@ -22,10 +25,16 @@ def build_network(architecture: Architecture, *, dropout: float = 0.0, normalisa
     space = architecture.space
     shape = input_shape or (space.resolution, space.resolution, space.channels)
     images = keras.Input(shape, batch_size=batch_size, name="image")
-    x = images
-    for block in architecture.blocks:
-        x = apply_block(x, block, normalisation=normalisation, dropout=dropout)
-    return keras.Model(images, x, name=space.name)
+    choices = space.choice_blocks
+
+    def fixed(block: Block, x: Any) -> Any:
+        return apply_block(x, block, normalisation=normalisation, dropout=dropout)
+
+    def choice(index: int, x: Any) -> Any:
+        return fixed(candidate_block(space, choices[index], architecture.ops[index]), x)
+
+    logits = evaluate(space.topology, images, fixed=fixed, choice=choice, joint=apply_joint)
+    return keras.Model(images, logits, name=space.name)
 
 
 def with_probabilities(model: keras.Model) -> keras.Model:

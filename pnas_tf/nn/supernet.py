@@ -1,4 +1,5 @@
-"""The over-parameterised network (section 3.1): fixed stem, first block and head, a mixed op for each choice block.
+"""The over-parameterised network (section 3.1): the fixed blocks of a space and a mixed op for each choice block, joined by
+its topology.
 
 A path is a tuple of candidate indices, one for each choice block; one path runs at a time. Knows nothing of latency, of
 how paths are sampled or of how anything is trained.
@@ -6,19 +7,20 @@ how paths are sampled or of how anything is trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.nn.functional import Arithmetic, Mode
+from pnas_tf.nn.functional import Arithmetic, Mode, join
 from pnas_tf.nn.initial_weights import AlignedInitial, Initial
 from pnas_tf.nn.mixed_op import BlockWeights, MixedOp
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.geometry import candidate_block, first_block, head_block, stem_block
+from pnas_tf.space.geometry import candidate_block, fixed_blocks
 from pnas_tf.space.search_space import SearchSpace
+from pnas_tf.space.topology import Choice, Fixed, evaluate
 
 Path = tuple[int, ...]
 
@@ -36,8 +38,9 @@ class Supernet(keras.Model):
         self.space, self.arithmetic = space, arithmetic
         initial = (AlignedInitial(space, seed, div_groups=init_div_groups) if weights_init == "aligned"
                    else Initial(seed, fan=weights_init.removeprefix("he_f"), div_groups=init_div_groups))
-        self.stem, self.first, self.head = (BlockWeights(block(space), arithmetic=arithmetic, initial=initial, name=name)
-                                            for name, block in (("stem", stem_block), ("first", first_block), ("head", head_block)))
+        self.topology = space.topology
+        self.fixed = {block.name: BlockWeights(block, arithmetic=arithmetic, initial=initial, name=block.name)
+                      for block in fixed_blocks(space)}
         generator = np.random.default_rng([seed, 1])
         draw = generator.standard_normal if alpha_init == "normal" else lambda size: generator.uniform(-1.0, 1.0, size)
         self.mixed_ops = [
@@ -48,14 +51,28 @@ class Supernet(keras.Model):
 
     def call(self, x: tf.Tensor, *, path: Path, mode: Mode = Mode.INFERENCE) -> tf.Tensor:
         """Logits [batch, classes] of one path for images [batch, resolution, resolution, channels]."""
-        x = self.fixed_front(x, mode=mode)
-        for mixed_op, active in zip(self.mixed_ops, path, strict=True):
-            x = mixed_op.call(x, active=active, mode=mode)
-        return self.head.call(x, mode=mode)
+        return self.run(x, mode=mode, choice=lambda index, x: self.mixed_ops[index].call(x, active=path[index], mode=mode))
 
-    def fixed_front(self, x: tf.Tensor, *, mode: Mode) -> tf.Tensor:
-        """Stem and first block."""
-        return self.first.with_shortcut(self.stem.call(x, mode=mode), mode=mode)
+    def run(self, images: tf.Tensor, *, mode: Mode, choice: Callable[[int, tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        """Logits [batch, classes] where `choice` gives the output of a choice block: (its index, its input) -> output."""
+        return self._evaluate(images, mode, choice)
+
+    def fixed_front(self, images: tf.Tensor, *, mode: Mode) -> tf.Tensor:
+        """What every path computes before its first choice block: stem and first block in a space of MBConvs."""
+        return self._evaluate(images, mode, lambda index, x: x, stop_at_choice=True)
+
+    def _evaluate(self, images: tf.Tensor, mode: Mode, choice: Callable[[int, tf.Tensor], tf.Tensor], *,
+                  stop_at_choice: bool = False) -> tf.Tensor:
+        return evaluate(self.topology, images, fixed=lambda block, x: self.fixed[block.name].with_shortcut(x, mode=mode), choice=choice,
+                        joint=lambda place, joint, inputs: join(joint, inputs), stop_at_choice=stop_at_choice)
+
+    @property
+    def stem(self) -> BlockWeights:
+        return self.fixed["stem"]
+
+    @property
+    def head(self) -> BlockWeights:
+        return self.fixed["head"]
 
     @property
     def alphas(self) -> list[tf.Variable]:
@@ -73,16 +90,19 @@ class Supernet(keras.Model):
 
     def blocks_on(self, path: Path) -> Iterator[BlockWeights]:
         """What runs when `path` runs, in order; Zero candidates own no variables."""
-        yield from (self.stem, self.first)
-        yield from (mixed_op.candidates[active] for mixed_op, active in zip(self.mixed_ops, path, strict=True))
-        yield self.head
+        for node in self.topology:
+            if isinstance(node, Fixed):
+                yield self.fixed[node.block.name]
+            elif isinstance(node, Choice):
+                yield self.mixed_ops[node.index].candidates[path[node.index]]
 
     def all_blocks(self) -> Iterator[BlockWeights]:
         """Every BlockWeights of the supernet, in a fixed order."""
-        yield from (self.stem, self.first)
-        for mixed_op in self.mixed_ops:
-            yield from mixed_op.candidates
-        yield self.head
+        for node in self.topology:
+            if isinstance(node, Fixed):
+                yield self.fixed[node.block.name]
+            elif isinstance(node, Choice):
+                yield from self.mixed_ops[node.index].candidates
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Unique name -> variable: weights, moving statistics and alpha of everything."""

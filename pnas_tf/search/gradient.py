@@ -81,20 +81,25 @@ def architecture_gradient(supernet: Supernet, sample: GateSample, images: tf.Ten
     inputs: list[tf.Tensor] = []
     outputs: list[tf.Tensor] = []
     held: list[dict[int, tf.Tensor]] = []
+
+    def choice(index: int, x: tf.Tensor) -> tf.Tensor:
+        mixed_op, considered, active = supernet.mixed_ops[index], sample.considered[index], sample.active[index]
+        inputs.append(x)
+        with tape.stop_recording():
+            others = () if gate_mode == "full_recompute" else considered
+            held.append({j: _output(mixed_op, j, x) for j in others if j != active and not _is_zero(mixed_op, j)})
+        if _is_zero(mixed_op, active):
+            x = tf.identity(x)  # the gradient at this block's output alone, not at all that reads its input
+        else:
+            held[-1][active] = _output(mixed_op, active, x)
+            x = x + held[-1][active] if mixed_op.shortcut else held[-1][active]
+        # The gradient at the block's output is all that the gates need; nothing before the first block gets one.
+        tape.watch(x)
+        outputs.append(x)
+        return x
+
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        x = supernet.fixed_front(images, mode=Mode.ARCHITECTURE)
-        for mixed_op, considered, active in zip(supernet.mixed_ops, sample.considered, sample.active, strict=True):
-            inputs.append(x)
-            with tape.stop_recording():
-                others = () if gate_mode == "full_recompute" else considered
-                held.append({j: _output(mixed_op, j, x) for j in others if j != active and not _is_zero(mixed_op, j)})
-            if not _is_zero(mixed_op, active):
-                held[-1][active] = _output(mixed_op, active, x)
-                x = x + held[-1][active] if mixed_op.shortcut else held[-1][active]
-            # The gradient at the block's output is all that the gates need; nothing before the first block gets one.
-            tape.watch(x)
-            outputs.append(x)
-        logits = supernet.head.call(x, mode=Mode.ARCHITECTURE)
+        logits = supernet.run(images, mode=Mode.ARCHITECTURE, choice=choice)
         loss = cross_entropy(logits, labels, tf.constant(0.0))
     gate = []
     for mixed_op, considered, x, upstream, kept in zip(supernet.mixed_ops, sample.considered, inputs, tape.gradient(loss, outputs), held):

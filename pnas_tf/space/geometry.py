@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pnas_tf.space.backbone import ChoiceBlock, make_divisible, strided
 from pnas_tf.space.ops import Head, MBConv, Op, Stem, Zero
-from pnas_tf.space.search_space import ChoiceBlock, SearchSpace, make_divisible, strided
+from pnas_tf.space.topology import Choice, Fixed
 
 if TYPE_CHECKING:
     from pnas_tf.space.architecture import Architecture
+    from pnas_tf.space.search_space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,20 @@ def head_block(space: SearchSpace) -> Block:
 
 
 def walk(architecture: Architecture) -> tuple[Block, ...]:
-    """Every block of the network in order: stem, first, one per choice block (Zero included), head."""
+    """Every block of the network in the order of the topology: the fixed ones, and one per choice block (Zero included)."""
     space = architecture.space
-    chosen = (candidate_block(space, choice, op) for choice, op in zip(space.choice_blocks, architecture.ops, strict=True))
-    return (stem_block(space), first_block(space), *chosen, head_block(space))
+    choices, rows = space.choice_blocks, []
+    for node in space.topology:
+        if isinstance(node, Fixed):
+            rows.append(node.block)
+        elif isinstance(node, Choice):
+            rows.append(candidate_block(space, choices[node.index], architecture.ops[node.index]))
+    return tuple(rows)
 
 
 def fixed_blocks(space: SearchSpace) -> tuple[Block, ...]:
-    """The blocks that every network of the space has: stem, first, head."""
-    return (stem_block(space), first_block(space), head_block(space))
+    """The blocks that every network of the space has: stem, first block, head in a space of MBConvs."""
+    return tuple(node.block for node in space.topology if isinstance(node, Fixed))
 
 
 def distinct_blocks(space: SearchSpace) -> dict[str, Block]:

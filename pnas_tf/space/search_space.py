@@ -13,9 +13,20 @@ from typing import Any
 
 from pnas_tf import files
 from pnas_tf.errors import UserError
+from pnas_tf.space.backbone import (
+    ChoiceBlock,
+    check_count,
+    check_fields,
+    check_padding,
+    check_width_multiplier,
+    json_list,
+    json_object,
+    make_divisible,
+    strided,
+)
+from pnas_tf.space.geometry import first_block, head_block, stem_block
 from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero, op_from_json, op_to_json
-
-PADDINGS = ("same", "symmetric")
+from pnas_tf.space.topology import Builder, Topology
 
 
 @dataclass(frozen=True)
@@ -25,24 +36,6 @@ class Stage:
     width: int
     blocks: int
     stride: int
-
-
-@dataclass(frozen=True)
-class ChoiceBlock:
-    """One block whose op is searched: where it stands and what it may hold.
-
-    Sizes are square and in pixels. `shortcut`: an identity shortcut exists, so Zero is among the candidates.
-    """
-
-    index: int
-    stage: int
-    in_channels: int
-    out_channels: int
-    in_size: int
-    out_size: int
-    stride: int
-    shortcut: bool
-    candidates: tuple[CandidateOp, ...]
 
 
 @dataclass(frozen=True)
@@ -69,13 +62,11 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         for name in ("resolution", "classes", "stem_width", "first_width", "head_width", "stem_stride", "channels"):
-            _check_count(f"{name} of space '{self.name}'", getattr(self, name))
+            check_count(f"{name} of space '{self.name}'", getattr(self, name))
         for number, stage in enumerate(self.stages):
             for name in ("width", "blocks", "stride"):
-                _check_count(f"{name} of stage {number} of space '{self.name}'", getattr(stage, name))
-        if self.padding not in PADDINGS:
-            raise UserError(f"padding of space '{self.name}'", expected=f"one of {PADDINGS}", received=repr(self.padding),
-                            fix="Choose one of these.")
+                check_count(f"{name} of stage {number} of space '{self.name}'", getattr(stage, name))
+        check_padding(self.name, self.padding)
         if not self.stages or not self.candidates or len(set(self.candidates)) != len(self.candidates) or any(
                 not isinstance(op, MBConv) for op in self.candidates):
             raise UserError(f"space '{self.name}' cannot be searched",
@@ -113,6 +104,16 @@ class SearchSpace:
         return tuple(blocks)
 
     @property
+    def topology(self) -> Topology:
+        """A chain: stem, first block, the choice blocks, head."""
+        chain = Builder()
+        place = chain.fixed(first_block(self), chain.fixed(stem_block(self), 0))
+        for choice in self.choice_blocks:
+            place = chain.choice(choice.index, place)
+        chain.fixed(head_block(self), place)
+        return chain.topology
+
+    @property
     def architectures(self) -> int:
         """How many architectures the space holds."""
         count = 1
@@ -124,8 +125,7 @@ class SearchSpace:
         """The same space with every width multiplied and made divisible by 8; the head widens only above 1."""
         if multiplier == 1:
             return self
-        if not 0 < multiplier <= 16:
-            raise UserError("width multiplier", expected="above 0, at most 16", received=repr(multiplier), fix="Choose e.g. 0.5.")
+        check_width_multiplier(multiplier)
         return replace(
             self,
             stem_width=make_divisible(self.stem_width * multiplier),
@@ -146,20 +146,14 @@ class SearchSpace:
     @classmethod
     def from_json(cls, document: Any, *, where: str) -> SearchSpace:
         """The inverse of `to_json`. Raises UserError on a missing, unknown or ill-typed field."""
-        fields = dict(_object(document, where))
+        fields = dict(json_object(document, where))
         known = set(cls.__dataclass_fields__)
-        if not set(fields) <= known:
-            raise UserError(f"space in {where}", expected=f"fields among {sorted(known)}", received=str(sorted(fields)),
-                            fix="Remove the unknown field.")
-        for name, kind in (("name", str), ("padding", str), ("skips", bool)):
-            if name in fields and not isinstance(fields[name], kind):
-                raise UserError(f"{name} of space in {where}", expected=kind.__name__, received=repr(fields[name]),
-                                fix="Correct it.")
+        check_fields(fields, known, where, kinds={"name": str, "padding": str, "skips": bool})
         try:
-            stages = _list(fields.get("stages"), where, "stages")
-            fields["stages"] = tuple(Stage(**_object(stage, where)) for stage in stages)
+            stages = json_list(fields.get("stages"), where, "stages")
+            fields["stages"] = tuple(Stage(**json_object(stage, where)) for stage in stages)
             fields["candidates"] = tuple(op_from_json(op, where=f"{where}, candidate {number}")
-                                         for number, op in enumerate(_list(fields.get("candidates"), where, "candidates")))
+                                         for number, op in enumerate(json_list(fields.get("candidates"), where, "candidates")))
             return cls(**fields)
         except TypeError as error:
             raise UserError(f"space in {where}", expected=f"the fields {sorted(known)}", received=str(error),
@@ -207,31 +201,3 @@ def load_space(path: str | os.PathLike) -> SearchSpace:
 def save_space(space: SearchSpace, path: str | os.PathLike) -> Path:
     """Writes what `load_space` reads."""
     return files.write_json(path, {"format": "pnas_tf/space", "version": 1, "space": space.to_json()})
-
-
-def strided(size: int, stride: int) -> int:
-    """Output size of a convolution with odd kernel, "same" or "symmetric" padding."""
-    return -(-size // stride)
-
-
-def make_divisible(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of `divisor`, at least `divisor`, never less than 0.9 of `channels`."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
-
-
-def _check_count(what: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
-        raise UserError(what, expected="a positive integer", received=repr(value)[:200], fix="Correct the value.")
-
-
-def _object(document: Any, where: str) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise UserError(f"space in {where}", expected="an object", received=repr(document)[:200], fix="Make it again.")
-    return document
-
-
-def _list(document: Any, where: str, name: str) -> list[Any]:
-    if not isinstance(document, list) or len(document) > 10_000:
-        raise UserError(f"{name} of space in {where}", expected="a list", received=repr(document)[:200], fix="Make it again.")
-    return document
