@@ -15,6 +15,7 @@ from pathlib import Path
 from pnas_tf.benchmark.measurement import Measurement, ModelFacts
 from pnas_tf.benchmark.protocol import Runner, Schedule, Session, measure, model_facts
 from pnas_tf.benchmark.sentinel import sentinel_model
+from pnas_tf.errors import UserError
 from pnas_tf.latency.models import Source, convert_models, default_cache_dir
 from pnas_tf.latency.predictor import calibration_architectures, fit
 from pnas_tf.latency.table import Identity, LatencyTable
@@ -37,6 +38,9 @@ def build_latency_table(space: SearchSpace, *, runner: Runner, dtype: str = "flo
     Blocks whose measurement failed are missing, with the reason in `failures`. Raises UserError when a conversion fails, and
     DeviceLost or DeviceRefused with what was measured kept: the same call goes on from there.
     """
+    if calibration_networks in (1, 2) or calibration_networks < 0:
+        raise UserError("calibration networks", expected="0 for none, or at least 3", received=str(calibration_networks),
+                        fix="Choose --calibration_networks=10.")
     cache_dir = Path(cache_dir or default_cache_dir())
     blocks = distinct_blocks(space)
     networks = calibration_architectures(space, count=calibration_networks, seed=seed)

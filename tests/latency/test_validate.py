@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fake_runner import FakeRunner
 
+from pnas_tf.benchmark.failures import RunKilled
 from pnas_tf.benchmark.measurement import Measurement, Visit
 from pnas_tf.benchmark.protocol import Schedule
 from pnas_tf.errors import UserError
@@ -155,6 +156,29 @@ def test_tables_of_another_space_are_refused(made_up):
     with pytest.raises(UserError, match="does not cover"):
         validate.validate(table, validate.held_out_architectures(tiny(resolution=64), count=2), runner=runner(), cache_dir=made_up,
                           schedule=SCHEDULE)
+
+
+@pytest.mark.parametrize("count", [-1, 1, 2])
+def test_too_few_networks_to_calibrate_are_refused_before_measuring(made_up, count):
+    device = runner()
+    with pytest.raises(UserError, match="calibration"):
+        build_latency_table(SPACE, runner=device, cache_dir=made_up, schedule=SCHEDULE, calibration_networks=count)
+    assert device.log == []
+
+
+def test_a_model_that_fails_is_missing_with_its_reason_and_the_rest_stands(made_up):
+    victim = next(key for key in BLOCK_MS if "k7_e6" in key)
+
+    def latency_ms(path, visits):
+        name, known = ("sentinel", 1.0) if path.name.startswith("sentinel") else json.loads(path.read_text())
+        if name == victim:
+            raise RunKilled("run", received="signal 11")
+        return known
+
+    table = build_latency_table(SPACE, runner=FakeRunner(latency_ms), cache_dir=made_up, schedule=SCHEDULE)
+    assert set(table.failures) == {victim} and len(table.entries) == len(BLOCK_MS) - 1
+    with pytest.raises(UserError, match="signal 11"):
+        table.latency_ms(victim)
 
 
 def test_the_document_is_json_and_is_drawn(made_up):
