@@ -1,0 +1,284 @@
+"""The original's options beside ours: docs/options.md held to the code, and what the less used options do."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from pnas_tf import config
+from pnas_tf.config import PRESETS, DataConfig, SearchConfig, TrainConfig
+from pnas_tf.errors import UserError
+from pnas_tf.nn.functional import Arithmetic, Mode
+from pnas_tf.nn.network import build_network, weight_decay_variables
+from pnas_tf.nn.supernet import Supernet
+from pnas_tf.search.guidance import guidance
+from pnas_tf.search.loop import Search
+from pnas_tf.search.objectives import Target, macs_quantity
+from pnas_tf.search.weight_step import top1
+from pnas_tf.space.ops import MBConv
+from pnas_tf.space.search_space import SearchSpace, Stage, tiny
+from pnas_tf.training.step import TrainStep
+from tools.program import _config, _define
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "options.md"
+SECTIONS = ("Search program", "Training program, where it differs", "Set by the presets besides")
+
+# The original's programs, option by option; what stands in brackets was no option but a constant of the code.
+SEARCH = """path=none gpu=0,1,2,3 resume=off debug=off manual_seed=0 n_epochs=120 init_lr=0.025 lr_schedule_type=cosine dataset=imagenet
+train_batch_size=256 test_batch_size=1000 valid_size=50000 opt_type=sgd momentum=0.9 no_nesterov=off weight_decay=4e-5
+label_smoothing=0.1 no_decay_keys=None model_init=he_fout init_div_groups=off validation_frequency=1 print_frequency=10 n_worker=32
+resize_scale=0.08 distort_color=normal width_stages=24,40,80,96,192,320 n_cell_stages=4,4,4,4,4,1 stride_stages=2,2,2,1,2,1 width_mult=1
+bn_momentum=0.1 bn_eps=1e-3 dropout=0 arch_algo=grad warmup_epochs=40 arch_init_type=normal arch_init_ratio=1e-3 arch_opt_type=adam
+arch_lr=1e-3 arch_adam_beta1=0 arch_adam_beta2=0.999 arch_adam_eps=1e-8 arch_weight_decay=0 target_hardware=None
+grad_update_arch_param_every=5 grad_update_steps=1 grad_binary_mode=full_v2 grad_data_batch=None grad_reg_loss_type=mul#log
+grad_reg_loss_lambda=0.1 grad_reg_loss_alpha=0.2 grad_reg_loss_beta=0.3 rl_batch_size=10 rl_update_per_epoch=off
+rl_update_steps_per_epoch=300 rl_baseline_decay_weight=0.99 rl_tradeoff_ratio=0.1 warmup_lr(fixed_in_code)=0.05
+arch_start_epoch(fixed_in_code)=1"""
+TRAINING = """train=off latency=None n_epochs=300 init_lr=0.05 test_batch_size=500 valid_size=None no_decay_keys=bn distort_color=strong
+net=proxyless_mobile"""
+
+# An original default under another name or in another form is the published value here.
+TRANSLATED = {"off": "false", "full_v2": "full_recompute", "mul#log": "multiplicative_log", "grad": "full_recompute"}
+# Published values that are not the original's default; the document's remark says why.
+DEPARTURES = {
+    ("path", "run_dir"), ("dataset", "dataset"), ("no_nesterov", "nesterov"), ("no_decay_keys", "no_decay"),
+    ("width_stages", "space"), ("n_cell_stages", "space"), ("stride_stages", "space"), ("bn_momentum", "bn_momentum"),
+    ("target_hardware", "device"), ("target_hardware", "objective"), ("target_hardware", "target_latency_ms"), ("latency", "device"),
+    ("valid_size", "train_on_alpha"), ("grad_data_batch", "arch_batch_size"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    section: str
+    original: str
+    default: str
+    flag: str
+    quick: str
+    published: str
+    remark: str
+
+
+def rows():
+    found, section = [], ""
+    for line in DOCUMENT.read_text().splitlines():
+        section = line.removeprefix("## ") if line.startswith("## ") else section
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        if cells and cells[0] not in ("original", "---"):
+            found.append(Row(section, *cells[:5], *cells[5:]))
+    return found
+
+
+ROWS = rows()
+WITH_FLAG = [row for row in ROWS if row.flag != "-"]
+
+
+def classes_by_field():
+    classes = [kind for kind in vars(config).values() if dataclasses.is_dataclass(kind)]
+    return {field.name: (kind, field) for kind in classes for field in dataclasses.fields(kind)}
+
+
+FIELDS = classes_by_field()
+
+
+def equal(cell, value):
+    """Whether a cell of the document says `value`."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return cell == {True: "true", False: "false", None: "unset", "": "empty"}.get(value, value)
+    return re.fullmatch(r"[-0-9.e]+", cell) is not None and float(cell) == float(value)
+
+
+def flag_of(row):
+    return re.fullmatch(r"`--([a-z0-9_]+)`", row.flag).group(1)
+
+
+@pytest.mark.parametrize("listed, section", [(SEARCH, SECTIONS[0]), (TRAINING, SECTIONS[1])])
+def test_every_original_option_has_a_row_with_its_default(listed, section):
+    wanted = {option.replace("(fixed_in_code)", " (fixed in code)").rpartition("=")[::2] for option in listed.split()}
+    assert len(wanted) == len(listed.split()) and {row.section for row in ROWS} == set(SECTIONS)
+    documented = {(row.original, row.default) for row in ROWS if row.section == section}
+    assert wanted - documented == set()
+
+
+def test_nothing_is_listed_that_the_original_lacks():
+    names = {option.split("=")[0].replace("(fixed_in_code)", " (fixed in code)") for option in (SEARCH + " " + TRAINING).split()}
+    assert {row.original for row in ROWS} - names == {"-"}
+
+
+@pytest.mark.parametrize("row", WITH_FLAG, ids=lambda row: f"{row.section.split()[0]}-{row.original}-{row.flag.strip('`-')}")
+def test_defaults_in_the_document_are_those_of_the_code(row):
+    kind, field = FIELDS[flag_of(row)]
+    assert equal(row.quick, field.default)
+    assert equal(row.published, PRESETS["published"].get(kind, {}).get(field.name, field.default))
+    published = PRESETS["published"].get(kind, {}).get(field.name, field.default)
+    if not equal(row.default, published) and row.published != TRANSLATED.get(row.default):
+        assert (row.original, field.name) in DEPARTURES | {("-", field.name)} and row.remark
+
+
+def test_an_option_without_a_flag_has_its_reason():
+    for row in ROWS:
+        if row.flag == "-":
+            assert (row.quick, row.published) == ("-", "-") and len(row.remark) > 20, row
+
+
+def test_the_presets_hold_nothing_that_the_document_lacks():
+    documented = {flag_of(row) for row in WITH_FLAG}
+    for section in PRESETS.values():
+        for kind, values in section.items():
+            for name, value in values.items():
+                assert FIELDS[name][0] is kind and name in documented, name
+                choices = FIELDS[name][1].metadata["choices"]
+                assert not choices or value in choices, name
+    assert PRESETS["quick"] == {}
+
+
+def test_flags_are_one_for_each_field_and_the_preset_lies_below_them():
+    values = flags.FlagValues()
+    for kind in {kind for kind, _ in FIELDS.values()}:
+        _define(kind, values)  # absl refuses a name that two classes share
+    assert all(flag_of(row) in values for row in WITH_FLAG)
+    for name in re.findall(r"`--([a-z0-9_]+)", DOCUMENT.read_text()):
+        assert name in values or name.removeprefix("no") in values or name in ("preset", "help"), name
+    chosen = _config(SearchConfig, {"search_epochs": 3}, PRESETS["published"], {"warmup_epochs": 7})
+    assert (chosen.search_epochs, chosen.warmup_epochs, chosen.arch_interval) == (3, 7, 5)
+
+
+# What the options do.
+
+SPACE = SearchSpace("options", 8, 3, stem_width=4, first_width=4, stages=(Stage(4, 2, 1),), head_width=8,
+                    candidates=(MBConv(3, 2), MBConv(5, 2)))
+
+
+class Noise:
+    """32 random images in each part; remembers the sizes of the batches of the alpha part."""
+
+    name = "noise"
+
+    def __init__(self):
+        generator = np.random.default_rng(0)
+        self.images = generator.standard_normal((32, 8, 8, 3)).astype(np.float32)
+        self.labels = generator.integers(0, 3, 32).astype(np.int32)
+        self.alpha_sizes = []
+
+    def batches(self, part, *, batch_size):
+        return len(self.labels) // batch_size
+
+    def weights(self, *, batch_size, seed, epoch, start_batch=0):
+        for start in range(start_batch * batch_size, 33 - batch_size, batch_size):
+            yield tf.constant(self.images[start:start + batch_size]), tf.constant(self.labels[start:start + batch_size])
+
+    def alpha(self, *, batch_size, seed, epoch, start_batch=0):
+        for batch in self.weights(batch_size=batch_size, seed=seed, epoch=epoch, start_batch=start_batch):
+            self.alpha_sizes.append(batch_size)
+            yield batch
+
+
+def searched(folder, **options):
+    quantity = macs_quantity(SPACE)
+    chosen = SearchConfig(**{"warmup_epochs": 1, "search_epochs": 2, "arch_start_epoch": 0, "search_batch_size": 8, **options})
+    search = Search(Supernet(SPACE), Noise(), guidance([Target(quantity, quantity.of((0, 0)))], chosen), config=chosen,
+                    recipe=TrainConfig(), folder=folder, seed=0)
+    search.run()
+    return search
+
+
+@pytest.mark.parametrize("steps", [3, 9])
+def test_reinforce_steps_are_spread_over_an_epoch(tmp_path, steps):
+    """4 weight steps an epoch: fewer and more architecture steps than that, 2 joint epochs."""
+    search = searched(tmp_path, algorithm="reinforce", rl_steps_per_epoch=steps, rl_images=16, rl_networks=2)
+    assert search.arch_step == 2 * steps and set(search.dataset.alpha_sizes) == {16}
+    search.step, due = 4, []
+    for _ in range(4):
+        search.step += 1
+        due.append(search._architecture_steps_due(1))
+    assert sum(due) == steps and max(due) - min(due) <= 1
+
+
+def test_architecture_batches_and_validation(tmp_path):
+    search = searched(tmp_path, arch_batch_size=16, arch_interval=4, arch_steps=2, validate_epochs=2, search_epochs=3)
+    assert search.arch_step == 3 * 2 and set(search.dataset.alpha_sizes) == {16}
+    validated = [row["validation_accuracy"] for row in search.history]
+    assert [value is None for value in validated] == [True, False, True, False]
+    path = tuple(int(np.argmax(alpha)) for alpha in search.alphas)
+    right = [float(top1(search.supernet.call(search.dataset.images[part], path=path, mode=Mode.ARCHITECTURE), search.dataset.labels[part]))
+             for part in (slice(0, 16), slice(16, 32))]
+    assert validated[-1] == pytest.approx(np.mean(right))
+
+
+@pytest.mark.parametrize("option, algorithm", [("arch_batch_size", "full"), ("rl_images", "reinforce")])
+def test_a_batch_that_is_too_large_is_refused_by_its_name(tmp_path, option, algorithm):
+    with pytest.raises(UserError, match=f"--{option}=64"):
+        searched(tmp_path, algorithm=algorithm, **{option: 64})
+
+
+def test_rates_of_zero_freeze_the_weights(tmp_path):
+    """The original's --debug."""
+    search = searched(tmp_path, warmup_learning_rate=0.0, search_learning_rate=0.0)
+    before = {variable.name: variable.numpy() for block in Supernet(SPACE).all_blocks() for variable in block.trained}
+    for block in search.supernet.all_blocks():
+        for variable in block.trained:
+            np.testing.assert_array_equal(variable.numpy(), before[variable.name])
+    assert search.arch_step > 0
+
+
+@pytest.mark.parametrize("init, div_groups, place, deviation", [
+    ("he_fout", False, "project", np.sqrt(2 / 16)), ("he_fin", False, "project", np.sqrt(2 / 48)),
+    ("he_fout", True, "depthwise", np.sqrt(2 / 9)), ("he_fout", False, "depthwise", np.sqrt(2 / (9 * 48))),
+    ("he_fin", False, "depthwise", np.sqrt(2 / (9 * 48)))])
+def test_initial_weights_have_the_deviation_of_their_fan(init, div_groups, place, deviation):
+    """432 and 768 numbers: within 15 % of the deviation, more than 4 standard errors (the seed is fixed besides)."""
+    supernet = Supernet(tiny(), weights_init=init, init_div_groups=div_groups)
+    block = supernet.mixed_ops[1].candidates[0]
+    assert block.block.op == MBConv(3, 3) and block.block.in_channels == 16
+    assert np.std(block.by_layer[place][0].numpy()) == pytest.approx(deviation, rel=0.15)
+
+
+@pytest.mark.parametrize("no_decay, decayed", [("bn_bias", {"kernel"}), ("bn", {"kernel", "bias"}),
+                                               ("none", {"kernel", "bias", "gamma", "beta"})])
+def test_weight_decay_acts_on_what_no_decay_leaves(no_decay, decayed):
+    """With the loss multiplied by 0, the gradients are the decay alone."""
+    supernet = Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.25, no_decay=no_decay))
+    variables = [variable for block in supernet.blocks_on((0, 1)) for variable in block.trained]
+    for variable in variables:
+        variable.assign_add(tf.ones_like(variable))
+    with tf.GradientTape() as tape:
+        loss = 0.0 * tf.reduce_sum(supernet.call(tf.constant(Noise().images), path=(0, 1), mode=Mode.WEIGHTS))
+    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+        kind = variable.name.rsplit("/", 1)[-1].removesuffix(":0")
+        np.testing.assert_allclose(gradient, 0.25 * variable.numpy() if kind in decayed else np.zeros(variable.shape), rtol=1e-6, atol=1e-7)
+    network = build_network(supernet.architecture_of((0, 1)))
+    kinds = {variable.name.rsplit("/", 1)[-1].removesuffix(":0").removeprefix("depthwise_")
+             for variable in weight_decay_variables(network, no_decay=no_decay)}
+    assert kinds == decayed
+
+
+def test_the_last_training_decays_biases_where_asked():
+    moved = {}
+    for no_decay in ("bn_bias", "bn"):
+        network = build_network(Supernet(SPACE).architecture_of((0, 1)))
+        network.set_weights([np.full(weight.shape, 0.5, np.float32) for weight in network.get_weights()])
+        step = TrainStep(network, momentum=0.0, nesterov=False, weight_decay=0.1, label_smoothing=0.0, no_decay=no_decay)
+        step(tf.constant(Noise().images), tf.constant(Noise().labels), learning_rate=1.0, step=0)
+        moved[no_decay] = network.get_weights()[-1]
+    np.testing.assert_allclose(moved["bn_bias"] - moved["bn"], 0.1 * 0.5, rtol=1e-4)
+
+
+def test_the_last_training_has_its_own_colour_distortion(tmp_path, monkeypatch):
+    from tools import train
+
+    seen = []
+
+    def load_dataset(data, *, resolution):
+        seen.append(data.distort_color)
+        raise InterruptedError
+
+    monkeypatch.setattr("pnas_tf.training.data.load_dataset", load_dataset)
+    Supernet(SPACE).architecture_of((0, 1)).save(tmp_path / "architecture.json")
+    for own in (None, "strong"):
+        with pytest.raises(InterruptedError):
+            train.main(tmp_path, config.RunConfig(), DataConfig(), TrainConfig(train_distort_color=own))
+    assert seen == ["normal", "strong"]
