@@ -89,7 +89,7 @@ def equal(cell, value):
     """Whether a cell of the document says `value`."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return cell == {True: "true", False: "false", None: "unset", "": "empty"}.get(value, value)
-    return re.fullmatch(r"[-0-9.e]+", cell) is not None and float(cell) == float(value)
+    return re.fullmatch(r"[0-9.]+(e-?\d+)?", cell) is not None and float(cell) == float(value)
 
 
 def flag_of(row):
@@ -143,7 +143,7 @@ def test_flags_are_one_for_each_field_and_the_preset_lies_below_them():
     assert all(flag_of(row) in values for row in WITH_FLAG)
     for name in re.findall(r"`--([a-z0-9_]+)", DOCUMENT.read_text()):
         assert name in values or name.removeprefix("no") in values or name in ("preset", "help"), name
-    chosen = _config(SearchConfig, {"search_epochs": 3}, PRESETS["published"], {"warmup_epochs": 7})
+    chosen = _config(SearchConfig, {"search_epochs": 3}, PRESETS["published"], {"SearchConfig": {"warmup_epochs": 7}})
     assert (chosen.search_epochs, chosen.warmup_epochs, chosen.arch_interval) == (3, 7, 5)
 
 
