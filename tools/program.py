@@ -2,6 +2,8 @@
 
 A flag that is not given takes its value from the run folder's config.json, else from the preset, else the dataclass.
 absl 1.4 exits 1 on --help and lets stray arguments pass; both are mended here, where `app.run` is called.
+Exit status: 0 done, 2 refused, 130 stopped by Ctrl-C or SIGTERM (a search and a training after a checkpoint), 1 what a
+program's own docstring says.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import logging as standard_logging
+import math
 import os
 import sys
 import types
@@ -23,6 +26,12 @@ from pnas_tf.errors import UserError
 from pnas_tf.run_folder import RunFolder, read_config
 
 EXIT_REFUSED = 2
+POSITIVE = frozenset((
+    "alpha_size", "resolution", "epochs", "batch_size", "search_epochs", "search_batch_size", "arch_batch_size", "arch_interval",
+    "arch_steps", "rl_networks", "rl_images", "rl_steps_per_epoch", "checkpoint_steps", "keep_checkpoints", "threads",
+    "min_invocations", "networks", "export_batch", "export_resolution", "representative_images"))
+FRACTIONS = frozenset(("alpha_fraction", "test_fraction", "momentum", "dropout", "label_smoothing", "bn_momentum", "arch_beta_1",
+                       "arch_beta_2", "rl_baseline_decay", "prune"))
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
@@ -92,7 +101,30 @@ def _config(config_class: type, given: Mapping[str, Any], preset: Mapping[type, 
     known = {field.name for field in dataclasses.fields(config_class)}
     layers = (preset.get(config_class, {}), stored.get(config_class.__name__, {}), given)
     merged = {name: value for layer in layers for name, value in layer.items() if name in known}
-    return config_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in merged.items()})
+    config = config_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in merged.items()})
+    for field, kind in _options(config_class):
+        _check_value(field, kind, getattr(config, field.name))
+    return config
+
+
+def _check_value(field: dataclasses.Field, kind: type, value: Any) -> None:
+    """Refuses what no run can use, from a flag or from an edited config.json. All our numbers count or scale: none is below zero."""
+    choices, least = field.metadata["choices"], 1 if field.name in POSITIVE else 0
+    if value is None and field.default is None:
+        return
+    kinds = (int, float) if kind is float else (kind,)
+    if not any(type(value) is accepted for accepted in kinds) or (kind is tuple and not all(isinstance(item, str) for item in value)):
+        expected = f"a value of type {kind.__name__}"
+    elif choices and value not in choices:
+        expected = f"one of {', '.join(choices)}"
+    elif kind in (int, float) and not least <= value < math.inf:
+        expected = f"a number of at least {least}"
+    elif field.name in FRACTIONS and value >= 1:
+        expected = "a fraction: at least 0, below 1"
+    else:
+        return
+    raise UserError(f"--{field.name}", expected=expected, received=repr(value)[:200],
+                    fix=f"{field.metadata['help']} Default: {field.default!r}.")
 
 
 def _refusing(work: Callable[[], int | None]) -> int:

@@ -41,7 +41,7 @@ def main(folder: RunFolder, *configs: Any) -> None:
         tool.main(folder, *(by_class[config_class] for config_class in tool.CONFIGS), **changed)
         print(f"   {time.monotonic() - started:.0f} s", flush=True)
 
-    _check(*(by_class[config_class] for config_class in (DataConfig, SpaceConfig, LatencyConfig, ExportConfig)))
+    _check(*(by_class[config_class] for config_class in (DataConfig, SpaceConfig, SearchConfig, DeriveConfig, LatencyConfig, ExportConfig)))
     step(build_latency_table)
     step(search)
     step(train)
@@ -53,14 +53,18 @@ def main(folder: RunFolder, *configs: Any) -> None:
     _close(folder, *(by_class[config_class] for config_class in (DataConfig, SpaceConfig, LatencyConfig, SearchConfig)))
 
 
-def _check(data: DataConfig, space_config: SpaceConfig, latency: LatencyConfig, export_config: ExportConfig) -> None:
+def _check(data: DataConfig, space_config: SpaceConfig, config: SearchConfig, derive: DeriveConfig, latency: LatencyConfig,
+           export_config: ExportConfig) -> None:
     """Refuses what no step could use, before any work starts."""
     from pnas_tf.benchmark.devices import runner_for
     from pnas_tf.export.models import check_config
+    from pnas_tf.search.target import check_request
     from pnas_tf.training.data import load_dataset
     from pnas_tf.training.run_space import space_of_run
 
     check_config(export_config)
+    check_request(config, target_latency_ms=latency.target_latency_ms)
+    search.sweep_budgets(derive)
     runner_for(latency.device, threads=latency.threads, delegate=latency.delegate, binary=latency.benchmark_binary).close()
     dataset = load_dataset(data, resolution=space_of_run(data, space_config).resolution)
     print(f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.weights_size} images for weights, {dataset.alpha_size} for alpha, "

@@ -151,6 +151,7 @@ class Search:
                 self.alphas[block] = gates.rescale(before, after, considered) if self.config.algorithm == "two_path" else after
             self.sums.add_alpha(result.cross_entropy, result.accuracy, result.objective)
         for variable, alpha in zip(self.supernet.alphas, self.alphas):
+            self._require_finite(float(np.sum(alpha)), "architecture step")
             variable.assign(alpha.astype(np.float32))
         self.arch_step += 1
 
@@ -229,7 +230,8 @@ class Search:
         if math.isfinite(loss):
             return
         good = self.checkpoints.latest()
-        raise UserError(f"the loss of {what} {self.step} is not a finite number", expected="a finite loss", received=str(loss),
+        raise UserError(f"the loss of {what} {self.step} is not a finite number", expected="finite losses, weights and alpha",
+                        received=str(loss),
                         fix=f"Last good checkpoint: {'step ' + str(good.state['step']) if good else 'none'} in {self.checkpoints.folder}. "
                             "Likely causes: a learning rate too high (--warmup_learning_rate, --search_learning_rate, "
                             "--arch_learning_rate), images that are not finite, or a target far outside what the space can do.")
@@ -240,6 +242,8 @@ class Search:
         arrays |= {f"momentum/{name}": slot.numpy() for name, slot in self.momentum.slots.items()}
         arrays |= {f"adam/{name}": values for name, values in self.adam.state().items()}
         arrays |= {f"alpha/{block}": alpha for block, alpha in enumerate(self.alphas)}
+        # Weights that the last step threw away would give the next one no finite loss: such a checkpoint is not good.
+        self._require_finite(math.fsum(0.0 if np.isfinite(array).all() else math.nan for array in arrays.values()), "the steps before")
         state = {"step": self.step, "arch_step": self.arch_step, "baseline": self.baseline, "history": self.history,
                  "weight_sums": self.sums.weight, "alpha_sums": [None if math.isnan(total) else total for total in self.sums.alpha]}
         self.checkpoints.save(self.step, arrays, state)

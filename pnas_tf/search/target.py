@@ -5,6 +5,7 @@ Knows tables and spaces, nothing of how the search reaches a target.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pnas_tf.config import SearchConfig
@@ -37,13 +38,50 @@ def search_targets(space: SearchSpace, table: LatencyTable, config: SearchConfig
     return [first, *_other_devices(space, config.also)]
 
 
+def latency_budget(space: SearchSpace, table: LatencyTable, milliseconds: float, *, flag: str) -> Target:
+    """At most so many ms, for deriving. Raises UserError when even the fastest network of the space takes longer."""
+    table.check_covers(space)
+    quantity = latency_quantity(space, table)
+    least, most = quantity_range(quantity)
+    if not least <= milliseconds < math.inf:
+        raise UserError(f"{flag} is out of reach", expected=f"at least {least:.4g} ms (fastest network of the space; the slowest takes "
+                        f"{most:.4g} ms)", received=f"{milliseconds:.4g} ms", fix="Raise it, or choose another --width or --resolution.")
+    return Target(quantity, milliseconds)
+
+
+def check_request(config: SearchConfig, *, target_latency_ms: str) -> None:
+    """Refuses, before there is a table, targets that suit no space: what is no number, and lists that are not well formed."""
+    if target_latency_ms != AUTO:
+        _number(target_latency_ms, flag="--target_latency_ms", unit="ms")
+    for pair in config.also:
+        path, milliseconds = _pair(pair)
+        LatencyTable.load(path)
+        if milliseconds != AUTO:
+            _number(milliseconds, flag="--also", unit="ms")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    path, separator, milliseconds = text.rpartition("=")
+    if not separator:
+        raise UserError("--also", expected="TABLE.json=MS for each further device", received=repr(text),
+                        fix="Write e.g. --also=pixel.json=40,desktop.json=2.5")
+    return path, milliseconds
+
+
+def _number(text: str, *, flag: str, unit: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(flag, expected=f"a number of {unit} above 0, or {AUTO}", received=repr(text), fix=f"Write e.g. {flag}=40")
+    return value
+
+
 def _other_devices(space: SearchSpace, pairs: Sequence[str]) -> list[Target]:
     targets = []
     for pair in pairs:
-        path, separator, milliseconds = pair.rpartition("=")
-        if not separator:
-            raise UserError("--also", expected="TABLE.json=MS for each further device", received=repr(pair),
-                            fix="Write e.g. --also=pixel.json=40,desktop.json=2.5")
+        path, milliseconds = _pair(pair)
         targets.append(latency_target(space, LatencyTable.load(path), milliseconds, name=f"latency by {path}"))
     return targets
 
@@ -52,11 +90,7 @@ def _target(quantity: Quantity, text: str, *, flag: str) -> Target:
     least, most = quantity_range(quantity)
     if text == AUTO:
         return Target(quantity, (least + most) / 2)
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise UserError(flag, expected=f"a number of {quantity.unit}, or {AUTO}", received=repr(text),
-                        fix=f"Write e.g. {flag}=40") from error
+    value = _number(text, flag=flag, unit=quantity.unit)
     if not least <= value <= most:
         raise UserError(f"{flag} is out of reach", expected=f"from {least:.4g} {quantity.unit} (fastest network of the space) to "
                         f"{most:.4g} {quantity.unit} (slowest)", received=f"{value:.4g} {quantity.unit}",
