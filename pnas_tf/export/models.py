@@ -124,8 +124,8 @@ def write_models(exported: Exported, folder: str | os.PathLike) -> list[Path]:
 
 
 def _with_extremes(images: Images) -> np.ndarray:
-    """The representative images and one more that holds the darkest and the brightest pixel there can be, so that the int8 input's
-    scale is that of a pixel and a uint8 input takes the image's own bytes."""
+    """The representative images and one more that holds the darkest and the brightest pixel there can be, so that no pixel is
+    clipped and the int8 input's step is that of a pixel."""
     extremes = images.representative[:1].copy()
     extremes[0, 0, 0], extremes[0, -1, -1] = -images.mean / images.std, (255 - images.mean) / images.std
     return np.concatenate([images.representative, extremes])

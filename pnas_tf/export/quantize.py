@@ -85,7 +85,7 @@ def compress(model: keras.Model, compression: Compression, tuning: FineTuning, *
         _train(wrapped, tuning, callbacks, step, progress)
         stripped = _STRIP[step](wrapped)
         if step == "qat" and compression.cluster:
-            _restore_clusters(stripped, work)
+            restore_clusters(stripped, work)
         work = stripped
     # Stripping reuses layer objects, which then stand in two graphs; a copy stands in one.
     return work if compression.aware else _copy(work)
@@ -203,7 +203,7 @@ def _strip_aware(model: keras.Model) -> keras.Model:
     return cluster_utils.strip_clustering_cqat(model) if clustered else model
 
 
-def _restore_clusters(aware: keras.Model, clustered: keras.Model) -> None:
+def restore_clusters(aware: keras.Model, clustered: keras.Model) -> None:
     """TFMOT 0.8.1 loses the clusters of some layers in quantisation-aware training. There each weight becomes the mean of those that
     shared a value before; zeros stay zeros."""
     for layer in clustered.layers:

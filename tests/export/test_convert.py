@@ -117,7 +117,7 @@ def test_refuses(network: keras.Model, arguments: dict, message: str) -> None:
         convert(network, **arguments)
 
 
-def test_conversion_says_nothing(network: keras.Model, capfd: pytest.CaptureFixture[str]) -> None:
+def test_conversion_says_nothing(network: keras.Model, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     convert(network, dtype="int8", representative=IMAGES)
     captured = capfd.readouterr()
-    assert (captured.out, captured.err) == ("", "")
+    assert (captured.out, captured.err, caplog.records) == ("", "", [])

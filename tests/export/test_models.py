@@ -52,9 +52,13 @@ def test_writes_proven_and_labelled_files(network: keras.Model, images: Images, 
         assert read_metadata(content).labels == LABELS.labels and report.size_bytes == len(content)
     assert exported.reports["model_float32.tflite"].max_logit_difference <= 1e-4
     assert "no layer departs" in (exported.layers or "")
-    # A uint8 input is the pixel itself: (pixel - 127.5) / 127.5 to within half a step, though no calibration image spans it.
+
+
+def test_calibration_spans_all_pixels(network: keras.Model, images: Images) -> None:
+    """(pixel - 127.5) / 127.5 runs from -1 to 1 though no calibration image does: the int8 input must not clip it."""
+    exported = export_models(network, images, LABELS, ExportConfig(formats=("int8",), int8_input="int8", max_accuracy_drop=0.3))
     scale, zero_point = Classifier(exported.contents["model_int8.tflite"]).input["quantization"]
-    assert scale == pytest.approx(1 / 127.5, rel=1e-3) and zero_point in (127, 128)
+    assert scale == pytest.approx(2 / 255, rel=1e-3) and zero_point in (-1, 0)
 
 
 def test_a_broken_bound_leaves_no_file(network: keras.Model, images: Images, tmp_path: Path) -> None:

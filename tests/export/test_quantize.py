@@ -18,6 +18,7 @@ from pnas_tf.export.quantize import (
     distinct_weights,
     load_model,
     plain_network,
+    restore_clusters,
     save_model,
     sparsity,
 )
@@ -63,6 +64,24 @@ def test_all_three_together_keep_what_each_promised(network: keras.Model, tmp_pa
     (tmp_path / "network.h5").write_bytes((tmp_path / "network.h5").read_bytes()[:1000])
     with pytest.raises(UserError, match="cannot be loaded"):
         load_model(tmp_path / "network.h5")
+
+
+def test_lost_clusters_come_back_as_their_means(network: keras.Model) -> None:
+    import tensorflow_model_optimization as tfmot
+
+    clustered = keras.models.clone_model(network)
+    layer = clustered.get_layer("first/project")
+    kernel = np.tile([0.0, 0.5, -1.0, 2.0], layer.kernel.shape.num_elements() // 4).reshape(layer.kernel.shape)
+    layer.set_weights([kernel])
+    with tfmot.quantization.keras.quantize_scope():
+        aware = tfmot.quantization.keras.quantize_model(clustered)
+    variable = next(weight for weight in aware.get_layer("quant_first/project").weights if weight.name.endswith("kernel:0"))
+    drift = np.random.default_rng(0).normal(size=kernel.shape)
+    variable.assign(kernel + drift)  # as if training had moved each weight on its own
+    restore_clusters(aware, clustered)
+    for value in (0.5, -1.0, 2.0):
+        np.testing.assert_allclose(variable.numpy()[kernel == value], value + drift[kernel == value].mean(), rtol=1e-5)
+    assert (variable.numpy()[kernel == 0] == 0).all()  # pruned weights stay pruned
 
 
 def test_pruned_network_is_plain_and_converts(network: keras.Model) -> None:
