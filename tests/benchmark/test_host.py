@@ -45,6 +45,11 @@ def test_the_child_is_held_to_the_cores_that_the_record_names(runner):
     assert os.sched_getaffinity(child_pid(runner)) == set(runner.device.cores)
 
 
+@pytest.mark.skipif(not hasattr(os, "getsid"), reason="this system has no sessions")
+def test_the_child_has_a_session_of_its_own_to_be_raised_in_priority(runner):
+    assert os.getsid(child_pid(runner)) == child_pid(runner) != os.getsid(0)
+
+
 def test_cores_that_cannot_be_had_are_said_and_not_claimed(sentinel):
     with HostRunner(cores=(100_000,)) as unpinned:
         assert unpinned.pin_error and unpinned.device.cores == ()

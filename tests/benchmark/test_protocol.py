@@ -132,6 +132,20 @@ def test_drift_is_shared_out_by_interleaving_and_removed_by_the_sentinel(sentine
     assert all("drift" in "".join(problems) for problems in result.unstable.values()) and len(result.unstable) == len(NAMES)
 
 
+def test_every_visit_carries_its_own_rounds_sentinel(sentinel):
+    seen: list[float] = []
+
+    def latency_ms(model, visits):
+        if model.name == "sentinel":
+            seen.append(float(len(seen) + 1))
+        return seen[-1]
+
+    found = session(FakeRunner(latency_ms), sentinel=sentinel, schedule=Schedule(min_visit_ms=0, extra_rounds=0))
+    for entry in found.measurements.values():
+        assert [visit.sentinel_ns for visit in entry.visits] == [value * 1e6 for value in seen]
+        assert entry.corrected_ms(3.0) == pytest.approx(3.0)  # every visit took as long as its sentinel
+
+
 @pytest.mark.parametrize("field", ["min_invocations", "rounds", "max_failures", "max_visit_invocations"])
 def test_schedules_without_sense_are_refused(field):
     with pytest.raises(UserError, match=field):
