@@ -197,6 +197,14 @@ class ExportConfig:
     licence: str = option("", "Licence of the models, in the files' metadata.", fixed=False)
 
 
+@dataclass(frozen=True)
+class PublishConfig:
+    """Models that are handed out with their manifest."""
+
+    model_name: str = option("model", "Name of the published files: NAME_float32.tflite and so on.", fixed=False)
+    models_dir: str = option("tflite_models", "Folder of published models and their manifest.json.", fixed=False)
+
+
 # Defaults taken together by --preset: {preset: {config class: {field: value}}}.
 PRESETS: dict[str, dict[type, dict[str, Any]]] = {
     "published": {
