@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class UserError(ValueError):
     """Input that the program refuses, in four parts.
@@ -14,5 +16,15 @@ class UserError(ValueError):
         super().__init__(what, expected, received, fix)
         self.what, self.expected, self.received, self.fix = what, expected, received, fix
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions pickle as kind(*args), which keyword-only parts would not survive; child processes raise these too.
+        return _restored, (type(self), self.what, self.expected, self.received, self.fix)
+
     def __str__(self) -> str:
         return f"{self.what}\n  expected: {self.expected}\n  received: {self.received}\n  what to do: {self.fix}"
+
+
+def _restored(kind: type[UserError], what: str, expected: str, received: str, fix: str) -> UserError:
+    error = kind.__new__(kind)
+    UserError.__init__(error, what, expected=expected, received=received, fix=fix)
+    return error
