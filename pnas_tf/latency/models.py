@@ -48,13 +48,13 @@ def convert_models(sources: Mapping[str, Source], *, dtype: str, rewrites: tuple
         progress(f"converting {len(jobs)} of {len(paths)} models to {dtype}")
     if workers == 0 or len(jobs) < 4:
         for path, name in jobs:
-            _refuse(_convert(sources[name], dtype, rewrites, path))
+            _convert(sources[name], dtype, rewrites, path)
         return paths
     spawn = multiprocessing.get_context("spawn")  # a forked TensorFlow hangs
     try:
         with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn) as pool:
             for future in as_completed([pool.submit(_convert, sources[name], dtype, rewrites, path) for path, name in jobs]):
-                _refuse(future.result())
+                future.result()
     except BrokenProcessPool as error:
         raise UserError("conversion of the block models", expected="converters that live", received=str(error),
                         fix="Most likely memory ran out: convert in fewer processes with --convert_workers=1.") from error
@@ -82,8 +82,8 @@ def _toolchain() -> list[str]:
     return [metadata.version("tensorflow"), *(files.sha256_of(root / name) for name in _CODE)]
 
 
-def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) -> dict[str, str] | None:
-    """Writes the converted model to `path`. Returns a UserError's four parts, since the error itself crosses no process."""
+def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) -> None:
+    """Writes the converted model to `path`. Raises UserError naming the source."""
     import numpy as np
     import tensorflow as tf
     import tf_keras as keras
@@ -99,12 +99,6 @@ def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) 
         content = convert(model, dtype=dtype, rewrites=rewrites, representative=samples if dtype == "int8" else None)
     except UserError as error:
         name = source.key if isinstance(source, Block) else source.space.name
-        return {"what": f"conversion of '{name}': {error.what}", "expected": error.expected, "received": error.received,
-                "fix": error.fix}
+        raise UserError(f"conversion of '{name}': {error.what}", expected=error.expected, received=error.received, fix=error.fix) from error
     files.write_bytes(path, content)
-    return None
 
-
-def _refuse(parts: dict[str, str] | None) -> None:
-    if parts is not None:
-        raise UserError(parts["what"], expected=parts["expected"], received=parts["received"], fix=parts["fix"])
