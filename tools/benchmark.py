@@ -10,13 +10,13 @@ its latency_DEVICE.json.
 from __future__ import annotations
 
 import functools
-import re
 from pathlib import Path
 from typing import Any
 
 from pnas_tf.config import BenchmarkConfig, LatencyConfig, RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run_folder import RunFolder
+from tools.on_devices import on_devices, outputs_of
 from tools.program import program
 
 CONFIGS = (RunConfig, LatencyConfig, BenchmarkConfig)
@@ -24,11 +24,8 @@ CONFIGS = (RunConfig, LatencyConfig, BenchmarkConfig)
 
 def main(folder: RunFolder, run: RunConfig, latency: LatencyConfig, config: BenchmarkConfig) -> None:
     """The benchmark step of a run."""
-    from pnas_tf.benchmark.devices import split_devices
-
     models = model_files(folder.path, config.models)
-    names = split_devices(latency.device)
-    outputs = {name: "latency.json" if len(names) == 1 else f"latency_{re.sub('[^A-Za-z0-9.-]+', '_', name)}.json" for name in names}
+    outputs = outputs_of(latency.device, "latency.json")
     inputs = {"models": models, "latency": {field: getattr(latency, field) for field in (
         "device", "threads", "delegate", "min_invocations", "warmup_invocations")}, "seed": run.seed}
     folder.step("benchmark", inputs=inputs, outputs=list(outputs.values()),
@@ -49,7 +46,6 @@ def model_files(run_dir: Path, given: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _measure(folder: RunFolder, models: dict[str, Path], latency: LatencyConfig, seed: int, outputs: dict[str, str]) -> None:
-    from pnas_tf.benchmark.devices import on_each_device, runner_for
     from pnas_tf.benchmark.measurement import save_measurements
     from pnas_tf.benchmark.protocol import schedule_for
     from pnas_tf.latency.deployed import measure_files
@@ -66,16 +62,7 @@ def _measure(folder: RunFolder, models: dict[str, Path], latency: LatencyConfig,
         for model, reason in session.failures.items():
             print(f"{name}: WARNING {model} was not measured: {reason}")
 
-    open_runner = functools.partial(runner_for, threads=latency.threads, delegate=latency.delegate, binary=latency.benchmark_binary)
-    results = on_each_device(latency.device, measure, open_runner=open_runner)
-    errors = {name: outcome.error for name, outcome in results.items() if outcome.error is not None}
-    for name, error in errors.items():
-        if len(errors) == 1:
-            raise error
-        print(f"{name}: {error}")
-    if errors:
-        raise UserError("several devices failed", expected="a measurement of each", received=", ".join(errors),
-                        fix="See the reasons above, then call the same command again.")
+    on_devices(latency, measure)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ measuring. A killed build goes on where it was. Prints warnings and the table's 
 from __future__ import annotations
 
 import functools
-import re
 from pathlib import Path
 from typing import Any
 
 from pnas_tf.config import DataConfig, LatencyConfig, RunConfig, SpaceConfig
-from pnas_tf.errors import UserError
 from pnas_tf.run_folder import RunFolder
+from tools.on_devices import on_devices, outputs_of
 from tools.program import program
 
 CONFIGS = (RunConfig, DataConfig, SpaceConfig, LatencyConfig)
@@ -25,24 +24,20 @@ CONFIGS = (RunConfig, DataConfig, SpaceConfig, LatencyConfig)
 def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: SpaceConfig, latency: LatencyConfig, *,
          output: str = "latency_table.json") -> None:
     """The table step of a run. output: the table's name in the folder; a second table is a step of its own."""
-    from pnas_tf.benchmark.devices import split_devices
     from pnas_tf.training.run_space import space_of_run
 
     space = space_of_run(data, space_config)
-    names = split_devices(latency.device)
-    stem = output.removesuffix(".json")
-    outputs = {name: output if len(names) == 1 else f"{stem}_{re.sub('[^A-Za-z0-9.-]+', '_', name)}.json" for name in names}
+    outputs = outputs_of(latency.device, output)
     inputs = {"space": space.to_json(), "latency": {field: getattr(latency, field) for field in (
         "device", "threads", "delegate", "latency_dtype", "latency_rewrites", "min_invocations", "warmup_invocations",
         "calibration_networks")}, "seed": run.seed}
-    folder.step(stem, inputs=inputs, outputs=list(outputs.values()),
+    folder.step(output.removesuffix(".json"), inputs=inputs, outputs=list(outputs.values()),
                 work=functools.partial(_build, folder, space, latency, run.seed, outputs))
     for written in outputs.values():
         print(f"wrote {folder / written}")
 
 
 def _build(folder: RunFolder, space: Any, latency: LatencyConfig, seed: int, outputs: dict[str, str]) -> None:
-    from pnas_tf.benchmark.devices import on_each_device, runner_for
     from pnas_tf.benchmark.protocol import schedule_for
     from pnas_tf.latency.build import build_latency_table
     from pnas_tf.latency.build import sources as sources_of
@@ -65,16 +60,7 @@ def _build(folder: RunFolder, space: Any, latency: LatencyConfig, seed: int, out
             print(f"{name}: WARNING {warning}")
         print(f"{name}: {table.describe()}")
 
-    open_runner = functools.partial(runner_for, threads=latency.threads, delegate=latency.delegate, binary=latency.benchmark_binary)
-    results = on_each_device(latency.device, build, open_runner=open_runner)
-    errors = {name: outcome.error for name, outcome in results.items() if outcome.error is not None}
-    for name, error in errors.items():
-        if len(errors) == 1:
-            raise error
-        print(f"{name}: {error}")
-    if errors:
-        raise UserError("several devices failed", expected="a table of each", received=", ".join(errors),
-                        fix="See the reasons above; the same command keeps what was measured and goes on.")
+    on_devices(latency, build)
 
 
 if __name__ == "__main__":
