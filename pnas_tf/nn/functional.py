@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from pnas_tf.nn.layers import Normalisation
 from pnas_tf.space.geometry import Block, Layer
-from pnas_tf.space.ops import Head, Zero
+from pnas_tf.space.ops import Head, Identity, Pool, Zero
 from pnas_tf.space.topology import Add, Concat, Joint, Part
 
 
@@ -77,6 +77,11 @@ def forward(block: Block, x: tf.Tensor, variables: Sequence[Any], *, mode: Mode,
     """o(x) of one block, shapes as in `block_function`. Zero gives zeros."""
     if isinstance(block.op, Zero):
         return tf.zeros_like(x)
+    if isinstance(block.op, Identity):
+        return tf.identity(x)
+    if isinstance(block.op, Pool):
+        pool = tf.nn.avg_pool2d if block.op.kind == "average" else tf.nn.max_pool2d
+        return pool(x, block.op.kernel, block.stride, "SAME")
     remaining = iter(variables)
     if isinstance(block.op, Head):
         mix, classifier = block.layers
@@ -113,7 +118,7 @@ def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode,
         half = layer.kernel // 2
         pads = "SAME" if same else [[0, 0], [half, half], [half, half], [0, 0]]
         if layer.kind == "depthwise":
-            x = tf.nn.depthwise_conv2d(x, kernel, [1, layer.stride, layer.stride, 1], pads)
+            x = tf.nn.depthwise_conv2d(x, kernel, [1, layer.stride, layer.stride, 1], pads, dilations=[layer.dilation] * 2)
         else:
             x = tf.nn.conv2d(x, kernel, layer.stride, pads)
     if layer.bias:

@@ -60,8 +60,9 @@ class AlignedInitial(Initial):
     def __init__(self, space: SearchSpace, seed: int, *, div_groups: bool = True):
         super().__init__(seed, div_groups=div_groups)
         ops = [op for op in space.candidates if isinstance(op, MBConv)]
-        self.kernel_size = min(op.kernel for op in ops)
-        self.expansion = min(op.expansion for op in [op for op in ops if op.expansion > 1] or ops)
+        # Without MBConvs nothing is aligned and every kernel is drawn alone, as in Initial.
+        self.kernel_size = min((op.kernel for op in ops), default=0)
+        self.expansion = min((op.expansion for op in [op for op in ops if op.expansion > 1] or ops), default=0)
 
     def kernel(self, block: Block, layer: Layer) -> np.ndarray:
         drawn = self.drawn(layer, f"{block.name}/{block.op.key}/{layer.name}")

@@ -13,7 +13,7 @@ from typing import Any
 import tf_keras as keras
 
 from pnas_tf.space.geometry import Block, Layer
-from pnas_tf.space.ops import Head, MBConv, Zero
+from pnas_tf.space.ops import Head, Identity, MBConv, Pool, Zero
 from pnas_tf.space.topology import Add, Concat, Joint, Part
 
 
@@ -30,10 +30,13 @@ def apply_block(x: Any, block: Block, *, normalisation: Normalisation = Normalis
     """Adds `block` to a Functional graph.
 
     x: [batch, in_size, in_size, in_channels]. Returns [batch, out_size, out_size, out_channels], logits [batch, classes]
-    for the head. A Zero block is its shortcut: x itself.
+    for the head. A Zero block is its shortcut: x itself; so is Identity.
     """
-    if isinstance(block.op, Zero):
+    if isinstance(block.op, (Zero, Identity)):
         return x
+    if isinstance(block.op, Pool):
+        pool = keras.layers.AveragePooling2D if block.op.kind == "average" else keras.layers.MaxPooling2D
+        return pool(block.op.kernel, block.stride, "same", name=f"{block.name}/pool")(x)
     if isinstance(block.op, Head):
         mix, classifier = block.layers
         x = apply_layer(x, block, mix, normalisation)
@@ -77,7 +80,7 @@ def apply_layer(x: Any, block: Block, layer: Layer, normalisation: Normalisation
         x = keras.layers.ZeroPadding2D(layer.kernel // 2, name=f"{name}_pad")(x)
         padding = "valid"
     if layer.kind == "depthwise":
-        x = keras.layers.DepthwiseConv2D(layer.kernel, layer.stride, padding, use_bias=layer.bias,
+        x = keras.layers.DepthwiseConv2D(layer.kernel, layer.stride, padding, use_bias=layer.bias, dilation_rate=layer.dilation,
                                          depthwise_initializer=depthwise_initializer(), name=name)(x)
     else:
         x = keras.layers.Conv2D(layer.out_channels, layer.kernel, layer.stride, padding, use_bias=layer.bias,

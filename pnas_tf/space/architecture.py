@@ -16,7 +16,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.space import complexity
 from pnas_tf.space.geometry import Block, walk
 from pnas_tf.space.ops import CandidateOp, op_from_json, op_to_json
-from pnas_tf.space.search_space import SearchSpace
+from pnas_tf.space.search_space import SearchSpace, space_from_json
 
 FORMAT, VERSION = "pnas_tf/architecture", 1
 _MADE_BY = "python -m tools.search --run_dir=..."
@@ -67,7 +67,7 @@ class Architecture:
             raise UserError(f"architecture in {where}", expected='an object with "space" and a list "ops"',
                             received=repr(document)[:200], fix=f"Make it again: {_MADE_BY}")
         ops = tuple(op_from_json(op, where=f"{where}, block {index}") for index, op in enumerate(document["ops"]))
-        return cls(SearchSpace.from_json(document.get("space"), where=where), ops)
+        return cls(space_from_json(document.get("space"), where=where), ops)
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the JSON document atomically."""

@@ -5,11 +5,11 @@ Parameters, MACs, latency keys, Keras models and drawings all iterate these rows
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pnas_tf.space.backbone import ChoiceBlock, make_divisible, strided
-from pnas_tf.space.ops import Head, MBConv, Op, Stem, Zero
+from pnas_tf.space.ops import Conv, Head, Identity, MBConv, Op, Pool, SepConv, Stem, Zero
 from pnas_tf.space.topology import Choice, Fixed
 
 if TYPE_CHECKING:
@@ -44,14 +44,21 @@ class Block:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers with parameters or MACs, in order of computation. None for Zero."""
-        if isinstance(self.op, Zero):
+        """The layers with parameters or MACs, in order of computation. None for Zero, Identity and Pool."""
+        if isinstance(self.op, (Zero, Identity, Pool)):
             return ()
         if isinstance(self.op, Stem):
             return (self._conv("conv", "conv", self.op.kernel, self.in_channels, self.out_channels, "relu6", stride=self.stride),)
         if isinstance(self.op, Head):
             return (self._conv("mix", "conv", 1, self.in_channels, self.op.width, "relu6"),
                     Layer("classifier", "dense", 1, 1, self.op.width, self.out_channels, 1, 1, None, norm=False, bias=True))
+        if isinstance(self.op, Conv):
+            return (self._conv("conv", "conv", self.op.kernel, self.in_channels, self.out_channels, self.op.activation,
+                               stride=self.stride),)
+        if isinstance(self.op, SepConv):
+            depthwise = self._conv("depthwise", "depthwise", self.op.kernel, self.in_channels, self.in_channels, None, stride=self.stride)
+            return (replace(depthwise, norm=False, dilation=self.op.dilation),
+                    Layer("pointwise", "conv", 1, 1, self.in_channels, self.out_channels, self.out_size, self.out_size, "relu6"))
         return self._mbconv_layers(self.op)
 
     def _mbconv_layers(self, op: MBConv) -> tuple[Layer, ...]:
@@ -88,6 +95,7 @@ class Layer:
     activation: str | None
     norm: bool = True
     bias: bool = False
+    dilation: int = 1
 
 
 def candidate_block(space: SearchSpace, choice: ChoiceBlock, op: Op) -> Block:

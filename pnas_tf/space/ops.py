@@ -11,6 +11,7 @@ from typing import Any, Union
 from pnas_tf.errors import UserError
 
 ACTIVATIONS = ("relu6", "hswish")
+POOLS = ("average", "max")
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,64 @@ class Head:
         return f"head_w{self.width}"
 
 
-CandidateOp = Union[MBConv, Zero]
-Op = Union[MBConv, Zero, Stem, Head]
+@dataclass(frozen=True)
+class Identity:
+    """Outputs its input: an edge of a tree cell that does nothing."""
 
-_CANDIDATES: dict[str, type] = {"mbconv": MBConv, "zero": Zero}
+    @property
+    def key(self) -> str:
+        return "identity"
+
+
+@dataclass(frozen=True)
+class SepConv:
+    """Depthwise k x k convolution, then 1x1 with batch normalisation and ReLU6: an edge of a tree cell."""
+
+    kernel: int
+    dilation: int = 1
+
+    def __post_init__(self) -> None:
+        _check(isinstance(self.kernel, int) and self.kernel % 2 == 1 and 1 <= self.kernel <= 31, "SepConv kernel",
+               "an odd integer from 1 to 31", self.kernel)
+        _check(isinstance(self.dilation, int) and 1 <= self.dilation <= 8, "SepConv dilation", "an integer from 1 to 8", self.dilation)
+
+    @property
+    def key(self) -> str:
+        return f"sepconv_k{self.kernel}" + ("" if self.dilation == 1 else f"_d{self.dilation}")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Average or largest of kernel x kernel positions; an average leaves positions outside the image out."""
+
+    kind: str
+    kernel: int
+
+    def __post_init__(self) -> None:
+        _check(self.kind in POOLS, "Pool kind", f"one of {POOLS}", self.kind)
+        _check(isinstance(self.kernel, int) and 1 <= self.kernel <= 31, "Pool kernel", "an integer from 1 to 31", self.kernel)
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}pool_k{self.kernel}"
+
+
+@dataclass(frozen=True)
+class Conv:
+    """k x k convolution with batch normalisation and an activation, or none. Never searched."""
+
+    kernel: int
+    activation: str | None
+
+    @property
+    def key(self) -> str:
+        return f"conv_k{self.kernel}_{self.activation or 'linear'}"
+
+
+CandidateOp = Union[MBConv, Zero, Identity, SepConv, Pool]
+Op = Union[MBConv, Zero, Identity, SepConv, Pool, Stem, Head, Conv]
+
+_CANDIDATES: dict[str, type] = {"mbconv": MBConv, "zero": Zero, "identity": Identity, "sepconv": SepConv, "pool": Pool}
 
 
 def op_to_json(op: CandidateOp) -> dict[str, Any]:
@@ -97,7 +152,7 @@ def op_from_json(document: Any, *, where: str) -> CandidateOp:
     known = {field.name for field in fields(kind)}
     _check(set(values) <= known, f"op in {where}", f"fields among {sorted(known)}", sorted(values))
     for name, value in values.items():
-        _check(not (isinstance(value, bool) and name in ("kernel", "expansion")), f"{name} in {where}", "an integer", value)
+        _check(not (isinstance(value, bool) and name in ("kernel", "expansion", "dilation")), f"{name} in {where}", "an integer", value)
     try:
         return kind(**values)
     except TypeError as error:

@@ -7,6 +7,7 @@ user's own is another value of the same class. Knows nothing of layers, latency 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from pnas_tf.space.backbone import (
 from pnas_tf.space.geometry import first_block, head_block, stem_block
 from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero, op_from_json, op_to_json
 from pnas_tf.space.topology import Builder, Topology
+from pnas_tf.space.tree_cells import TreeCellSpace, pyramid_tree
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,9 @@ def tiny(*, resolution: int = 32, classes: int = 10, width: float = 1.0) -> Sear
                        candidates=MBCONV_3_5_7).with_width(width)
 
 
-NAMED_SPACES = {"proxyless": proxyless, "tiny": tiny}
+# A TreeCellSpace has the interface of a SearchSpace, and is passed as one wherever only that interface is used.
+NAMED_SPACES: dict[str, Callable[..., Any]] = {"proxyless": proxyless, "tiny": tiny, "pyramid_tree": pyramid_tree}
+_KINDS: dict[str, Any] = {"mbconv": SearchSpace, "tree_cells": TreeCellSpace}
 
 
 def named_space(name: str, *, classes: int, resolution: int | None = None, width: float = 1.0) -> SearchSpace:
@@ -195,7 +199,19 @@ def load_space(path: str | os.PathLike) -> SearchSpace:
     Raises UserError when the file is absent, truncated or no space, naming the field.
     """
     document = files.read_document(path, format="pnas_tf/space", version=1, what="search space", made_by="see docs/spaces.md")
-    return SearchSpace.from_json(document.get("space"), where=str(path))
+    return space_from_json(document.get("space"), where=str(path))
+
+
+def space_from_json(document: Any, *, where: str) -> SearchSpace:
+    """The space that `to_json` of its class wrote; "kind" names the class, and a space of MBConvs needs none.
+
+    Raises UserError on an unknown kind and as the class's `from_json`.
+    """
+    fields = dict(json_object(document, where))
+    kind = fields.pop("kind", "mbconv")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise UserError(f"kind of space in {where}", expected=f"one of {sorted(_KINDS)}", received=repr(kind)[:200], fix="Correct it.")
+    return _KINDS[kind].from_json(fields, where=where)
 
 
 def save_space(space: SearchSpace, path: str | os.PathLike) -> Path:
