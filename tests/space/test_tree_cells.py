@@ -76,6 +76,17 @@ def test_neighbours_fit_and_choices_stand_in_order(space):
     assert used == set(range(len(space.topology) - 1)), "a value that nothing reads"
 
 
+@pytest.mark.parametrize("space", [pyramid_tree(), SMALL], ids=["published", "concat"])
+def test_splits_give_each_channel_to_one_branch(space):
+    parts: dict[int, list[Part]] = {}
+    for node in space.topology:
+        if isinstance(node, Part):
+            parts.setdefault(node.inputs[0], []).append(node)
+    assert len(parts) == {"pyramid_tree": 54, "small": 2 * (1 + 4)}[space.name]
+    for siblings in parts.values():
+        assert [part.start for part in siblings] == [0, siblings[0].stop] and siblings[1].stop == siblings[0].channels
+
+
 def test_a_latency_table_of_the_space_has_a_few_hundred_blocks():
     space = pyramid_tree()
     blocks = distinct_blocks(space)
