@@ -23,7 +23,8 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import Block
 
 Source = Union[Block, Architecture]
-_CODE = ("space/geometry.py", "nn/layers.py", "nn/network.py", "export/convert.py", "export/rewrite.py", "export/tiling.py",
+_CODE = ("space/geometry.py", "space/topology.py", "space/tree_cells.py", "nn/layers.py", "nn/network.py",
+         "export/convert.py", "export/rewrite.py", "export/tiling.py",
          "latency/models.py")
 _REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move no latency
 

@@ -54,8 +54,7 @@ def original_keys(block: Block) -> tuple[str, ...]:
     if isinstance(block.op, Head):
         return (f"Conv_1-input:{middle}{block.in_channels}-output:{middle}{block.op.width}",
                 f"Logits-input:{middle}{block.op.width}-output:{block.out_channels}")
-    assert isinstance(block.op, MBConv)
-    if block.op.squeeze_excite or block.op.activation != "relu6":
+    if not isinstance(block.op, MBConv) or block.op.squeeze_excite or block.op.activation != "relu6":
         return ("the original has no such op",)
     return (f"expanded_conv-{sizes}-expand:{block.op.expansion}-kernel:{block.op.kernel}-stride:{block.stride}"
             f"-idskip:{int(block.shortcut)}",)

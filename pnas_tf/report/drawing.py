@@ -5,38 +5,34 @@ Iterates the rows of the walk. Knows nothing of the page around it.
 
 from __future__ import annotations
 
-import colorsys
 import html
 from collections.abc import Mapping
 from itertools import groupby
 
+from pnas_tf.report.cell_drawing import draw_choices
 from pnas_tf.report.closing_table import count, milliseconds
+from pnas_tf.report.op_style import ZERO_COLOR, kernel_color
 from pnas_tf.space import complexity
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import Block
 from pnas_tf.space.ops import Head, MBConv, Stem, Zero
+from pnas_tf.space.search_space import SearchSpace
 
-KERNEL_COLORS = {1: "#b9c4cc", 3: "#8ecae6", 5: "#ffb703", 7: "#e76f51", 9: "#9d6bb3"}
-FIXED_COLOR, ZERO_COLOR, INK, FAINT = "#dfe4e8", "#9aa5ad", "#22303c", "#6b7a86"
+FIXED_COLOR, INK, FAINT = "#dfe4e8", "#22303c", "#6b7a86"
 
 _WIDTH, _ROW, _BOX, _STAGE_GAP, _TOP = 1000, 30, 22, 14, 64
 _STAGE_X, _CENTRE, _MAX_BOX, _MIN_BOX = 8, 325, 300, 62
 _SHAPE_X, _MACS_X, _BAR_X, _BAR = 505, 715, 740, 175
 
 
-def kernel_color(kernel: int) -> str:
-    """The colour of a kernel size; sizes beyond the named ones get further hues."""
-    if kernel in KERNEL_COLORS:
-        return KERNEL_COLORS[kernel]
-    red, green, blue = colorsys.hls_to_rgb((0.33 + 0.11 * kernel) % 1.0, 0.65, 0.45)
-    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
-
-
 def draw_architecture(architecture: Architecture, *, latencies_ms: Mapping[str, float] | None = None) -> str:
     """The drawing as one <svg> element.
 
     latencies_ms: block name -> ms of the block alone, drawn as bars beside the boxes; without them the bars are MACs.
+    Spaces that are no chain of blocks are drawn by `cell_drawing`, without bars.
     """
+    if not isinstance(architecture.space, SearchSpace):
+        return draw_choices(architecture)
     groups = _groups(architecture)
     height = _TOP + sum(len(blocks) * _ROW + _STAGE_GAP for _, blocks in groups) + 6
     sizes = {block.name: float(complexity.macs([block])) for block in architecture.blocks} if latencies_ms is None else latencies_ms

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import io
 import math
 import re
@@ -15,11 +14,12 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pnas_tf.report.drawing import ZERO_COLOR, kernel_color
+from pnas_tf.report.op_style import op_color, op_label, op_order
 from pnas_tf.report.run_files import SearchHistory
-from pnas_tf.space.ops import CandidateOp, MBConv
+from pnas_tf.space.ops import CandidateOp
 
 Row = Mapping[str, Any]
+MAX_PANELS = 60
 MAX_POINTS = 120  # of a curve in the alpha history; a page of 54 blocks stays below a few MB
 
 # Text stays text: searchable and small. A fixed salt makes the same run the same page.
@@ -66,6 +66,8 @@ def alpha_history(history: SearchHistory, candidates: Sequence[Sequence[Candidat
 
     candidates: the ops of each block. chosen: the derived one of each, named in the panel's title.
     """
+    if len(candidates) > MAX_PANELS:
+        return _mean_history(history, candidates)
     epochs = history.epochs
     picked = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_POINTS)).round().astype(int))
     x = np.array([_epoch(epochs[index], index) for index in picked])
@@ -78,17 +80,33 @@ def alpha_history(history: SearchHistory, candidates: Sequence[Sequence[Candidat
         handles: dict[str, Any] = {}
         for block, (axes, ops) in enumerate(zip(grid.flat, candidates)):
             values = np.array([epochs[index]["probabilities"][block] for index in picked]).T
-            order = sorted(range(len(ops)), key=lambda index: _order(ops[index]))
+            order = sorted(range(len(ops)), key=lambda index: op_order(ops[index]))
             # One epoch is a point, not an area: drawn as a band one epoch wide.
             xs, ys = (x, values) if len(x) > 1 else (np.array([x[0], x[0] + 1]), np.repeat(values, 2, axis=1))
             areas = axes.stackplot(xs, ys[order], colors=[op_color(ops[index]) for index in order], linewidth=0)
-            handles |= {_label(ops[index]): area for index, area in zip(order, areas) if _label(ops[index]) not in handles}
-            axes.set_title(f"{block}: {_label(chosen[block])}", pad=2)
+            handles |= {op_label(ops[index]): area for index, area in zip(order, areas) if op_label(ops[index]) not in handles}
+            axes.set_title(f"{block}: {op_label(chosen[block])}", pad=2)
             axes.set(xlim=(xs[0], xs[-1]), ylim=(0, 1), yticks=(0, 0.5, 1))
             axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         for axes in grid.flat[len(candidates):]:
             axes.set_axis_off()
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), 9))
+        return _svg(figure)
+
+
+def _mean_history(history: SearchHistory, candidates: Sequence[Sequence[CandidateOp]]) -> str:
+    """Too many blocks for a panel each: the mean probability of every op, over the blocks that hold it."""
+    ops = sorted({op for block in candidates for op in block}, key=op_order)
+    xs = [_epoch(row, index) for index, row in enumerate(history.epochs)]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(10.4, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for op in ops:
+            means = [float(np.mean([p[block.index(op)] for p, block in zip(row["probabilities"], candidates) if op in block]))
+                     for row in history.epochs]
+            axes.plot(xs, means, "o-" if len(xs) == 1 else "-", color=op_color(op), label=op_label(op))
+        axes.set_title(f"mean over {len(candidates)} choice blocks")
+        axes.legend(ncols=2)
         return _svg(figure)
 
 
@@ -118,29 +136,6 @@ def front(rows: Sequence[Row]) -> str:
             axes.plot(*zip(*points), color=_BLUE, marker="o", markersize=4)
         axes.set(xlabel="predicted latency, ms", ylabel="top-1 on the alpha split, %")
         return _svg(figure)
-
-
-def op_color(op: CandidateOp) -> str:
-    """The kernel's colour of the drawing, darker with larger expansion; Zero is grey."""
-    if not isinstance(op, MBConv):
-        return ZERO_COLOR
-    code = kernel_color(op.kernel)
-    hue, lightness, saturation = colorsys.rgb_to_hls(*(int(code[start:start + 2], 16) / 255 for start in (1, 3, 5)))
-    shade = max(0.25, min(0.86, lightness + 0.13 - 0.045 * op.expansion))
-    red, green, blue = colorsys.hls_to_rgb(hue, shade, saturation * (0.8 if op.squeeze_excite else 1.0))
-    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
-
-
-def _label(op: CandidateOp) -> str:
-    if not isinstance(op, MBConv):
-        return "skip"
-    marks = (" SE" if op.squeeze_excite else "") + ("" if op.activation == "relu6" else f" {op.activation}")
-    return f"{op.kernel}×{op.kernel} e{op.expansion}{marks}"
-
-
-def _order(op: CandidateOp) -> tuple:
-    """From cheap to dear, Zero at the bottom."""
-    return (0,) if not isinstance(op, MBConv) else (1, op.kernel, op.expansion, op.key)
 
 
 def _curves(axes: Any, rows: Sequence[Row], title: str, curves: Sequence[tuple[str, str, str]]) -> None:

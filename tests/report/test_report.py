@@ -14,14 +14,17 @@ from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Setti
 from pnas_tf.errors import UserError
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.report.closing_table import closing_table, text_table
-from pnas_tf.report.drawing import FIXED_COLOR, draw_architecture, kernel_color
+from pnas_tf.report.drawing import FIXED_COLOR, draw_architecture
 from pnas_tf.report.html import write_report
-from pnas_tf.report.plots import op_color
+from pnas_tf.report.op_style import kernel_color, op_color
+from pnas_tf.report.plots import alpha_history
+from pnas_tf.report.run_files import SearchHistory
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.geometry import distinct_blocks
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED, published
 from pnas_tf.space.search_space import SearchSpace, Stage, tiny
+from pnas_tf.space.tree_cells import pyramid_tree
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = """<script>alert("x")</script> & 'quoted' $\\frac{1}{0}$ ]]> \x1b[31m"""
@@ -261,3 +264,22 @@ def test_closing_table_in_a_terminal_lines_up():
 def test_absent_figures_are_dashes_not_inventions(summary):
     cells = [cell for _, row in closing_table(summary).rows for cell in row] + [value for _, value in closing_table(summary).facts]
     assert set(cells) <= {"–", "0.100 ms", "0 ms"}
+
+
+def test_a_tree_of_cells_is_drawn_square_by_square():
+    """One coloured square for each of 648 edges, in the colour of its op; 12 in each of 54 rows."""
+    architecture = random_architecture(pyramid_tree(), seed=0)
+    root = ElementTree.fromstring(draw_architecture(architecture))
+    squares = [rect for rect in root.iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None]
+    assert [square.get("fill") for square in squares] == [op_color(op) for op in architecture.ops]
+    rows = [square.get("y") for square in squares]
+    assert len(set(rows)) == 54 and {rows.count(row) for row in rows} == {12}
+
+
+def test_alpha_history_of_many_blocks_shows_means():
+    ops = (MBConv(3, 3), MBConv(5, 3))
+    candidates = [ops] * 100
+    history = SearchHistory(tuple(tuple(op.key for op in block) for block in candidates),
+                            tuple({"epoch": epoch, "probabilities": [[0.25, 0.75]] * 100} for epoch in range(3)))
+    picture = alpha_history(history, candidates, chosen=[ops[1]] * 100)
+    assert "mean over 100 choice blocks" in picture

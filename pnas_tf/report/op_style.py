@@ -1,0 +1,51 @@
+"""How an op is named and coloured wherever it is shown. Knows nothing of drawings and plots."""
+
+from __future__ import annotations
+
+import colorsys
+import zlib
+from typing import Any
+
+from pnas_tf.space.ops import CandidateOp, MBConv, Zero
+
+KERNEL_COLORS = {1: "#b9c4cc", 3: "#8ecae6", 5: "#ffb703", 7: "#e76f51", 9: "#9d6bb3"}
+ZERO_COLOR = "#9aa5ad"
+
+
+def kernel_color(kernel: int) -> str:
+    """The colour of a kernel size; sizes beyond the named ones get further hues."""
+    return KERNEL_COLORS.get(kernel) or _hex((0.33 + 0.11 * kernel) % 1.0, 0.65, 0.45)
+
+
+def op_color(op: CandidateOp) -> str:
+    """MBConv: the kernel's colour, darker with larger expansion. Zero is grey; other ops have a hue by their key."""
+    if isinstance(op, Zero):
+        return ZERO_COLOR
+    if not isinstance(op, MBConv):
+        return _hex(zlib.crc32(op.key.encode()) % 997 / 997, 0.6, 0.55)
+    code = kernel_color(op.kernel)
+    hue, lightness, saturation = colorsys.rgb_to_hls(*(int(code[start:start + 2], 16) / 255 for start in (1, 3, 5)))
+    shade = max(0.25, min(0.86, lightness + 0.13 - 0.045 * op.expansion))
+    return _hex(hue, shade, saturation * (0.8 if op.squeeze_excite else 1.0))
+
+
+def op_label(op: CandidateOp) -> str:
+    """A few characters: "5×5 e6", "skip", or the op's key."""
+    if isinstance(op, Zero):
+        return "skip"
+    if not isinstance(op, MBConv):
+        return op.key
+    marks = (" SE" if op.squeeze_excite else "") + ("" if op.activation == "relu6" else f" {op.activation}")
+    return f"{op.kernel}×{op.kernel} e{op.expansion}{marks}"
+
+
+def op_order(op: CandidateOp) -> tuple[Any, ...]:
+    """From cheap to dear, Zero first, ops without expansion by their key."""
+    if isinstance(op, MBConv):
+        return (2, op.kernel, op.expansion, op.key)
+    return (0, 0, 0, "") if isinstance(op, Zero) else (1, 0, 0, op.key)
+
+
+def _hex(hue: float, lightness: float, saturation: float) -> str:
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
