@@ -42,6 +42,9 @@ def model_files(run_dir: Path, given: tuple[str, ...]) -> dict[str, Path]:
         raise UserError("models to measure", expected="model_*.tflite in the run folder, or --models with distinct file names",
                         received=", ".join(map(str, paths)) or f"none in {run_dir}",
                         fix=f"Export first: python -m tools.export --run_dir={run_dir}")
+    absent = [str(path) for path in models.values() if not path.is_file()]
+    if absent:
+        raise UserError("models to measure", expected="files that exist", received=f"no file {', '.join(absent)}", fix="Correct --models.")
     return models
 
 

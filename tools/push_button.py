@@ -2,7 +2,7 @@
 
   python tools/push_button.py --dataset=digits --target_latency_ms=auto --run_dir=runs/demo
 
-takes about 6 minutes on 2 cores and leaves model_float32.tflite, model_int8.tflite, summary.json and report.html in the run
+takes about 5 minutes on 2 cores and leaves model_float32.tflite, model_int8.tflite, summary.json and report.html in the run
 folder. Each step (latency table, search, train, export, benchmark) is also a program of its own on the same folder; a step
 that is complete and whose inputs have not changed is skipped, so a run that was stopped goes on with the same command.
 """
