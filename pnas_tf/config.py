@@ -81,6 +81,7 @@ class TrainConfig:
 class SearchConfig:
     """Learning the architecture. Published values stand under --preset=published."""
 
+    target_latency_ms: str = option("auto", "Target in ms, or auto: the middle of what the space can do on this device.")
     algorithm: str = option("two_path", "How alpha is trained.", choices=("two_path", "full", "full_recompute", "reinforce"))
     warmup_epochs: int = option(15, "Warm-up phase: epochs in which only weights are trained (published: 40).")
     search_epochs: int = option(25, "Joint phase: epochs in which weights and alpha are trained in turn (published: 120).")
@@ -146,7 +147,6 @@ class LatencyConfig:
     benchmark_binary: str = option("", "benchmark_model for far devices (docs/devices.md).", fixed=False)
     latency_dtype: str = option("float32", "Models that the table and the target speak of.", choices=("float32", "int8"))
     latency_rewrites: tuple[str, ...] = option(("split_depthwise",), "Export rewrites in force, comma-separated.")
-    target_latency_ms: str = option("auto", "Target in ms, or auto: the middle of what the space can do on this device.")
     min_invocations: int = option(24, "Timed invocations a model, at least.")
     warmup_invocations: int = option(5, "Untimed invocations before each visit.")
     calibration_networks: int = option(10, "Random networks timed with the blocks; 0 leaves the table uncalibrated.")

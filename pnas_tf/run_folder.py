@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,19 +81,21 @@ class RunFolder:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def settle(self, configs: Sequence[Any]) -> None:
+    def settle(self, configs: Sequence[Any], *, borrowed: Mapping[type, Collection[str]] | None = None) -> None:
         """Takes the settings for the steps to come. Raises UserError when the folder was made with others.
 
-        configs: config dataclasses. Options marked `fixed=False` may change from call to call; `run_dir` is where the folder
-        happens to be and is not recorded. config.json is written when the first step starts, so that input refused before
-        any work leaves no trace.
+        configs: config dataclasses. borrowed: of these classes only the named options count, those that the user gave: a
+        program that needs another step's options does not settle them for that step. Options marked `fixed=False` may change
+        from call to call; `run_dir` is where the folder happens to be and is not recorded. config.json is written when the
+        first step starts, so that input refused before any work leaves no trace.
         """
         stored = read_config(self.path)
         for config in configs:
             section = stored.setdefault(type(config).__name__, {})
             for field in dataclasses.fields(config):
                 value = _plain(getattr(config, field.name))
-                if field.name == "run_dir":
+                counts = borrowed is None or type(config) not in borrowed or field.name in borrowed[type(config)]
+                if field.name == "run_dir" or not counts:
                     continue
                 if field.metadata.get("fixed", True) and field.name in section and section[field.name] != value:
                     raise UserError(f"run folder {self.path} was made with another --{field.name}", expected=repr(section[field.name]),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pnas_tf import files
-from pnas_tf.config import option
+from pnas_tf.config import SearchConfig, TrainConfig, option
 from pnas_tf.errors import UserError
 from pnas_tf.run_folder import CONFIG, LOCK, STEPS, RunFolder, read_config
 
@@ -225,3 +225,19 @@ def test_what_a_killed_process_was_writing_is_swept(tmp_path):
     with RunFolder(tmp_path):
         assert not litter.exists()
     assert json.loads((tmp_path / STEPS).read_text())["steps"]["one"]["outputs"]
+
+
+def test_a_program_settles_its_own_options_and_of_others_those_given(tmp_path):
+    """The search needs the training's momentum, and must not settle how long the network is trained later."""
+    def once(*configs, borrowed=None):
+        with RunFolder(tmp_path / "run") as folder:
+            folder.settle(configs, borrowed=borrowed)
+            folder.step(f"step{configs}", inputs={}, outputs=[], work=lambda: None)
+
+    once(SearchConfig(search_epochs=3), TrainConfig(momentum=0.8), borrowed={TrainConfig: {"momentum"}})
+    assert read_config(tmp_path / "run")["TrainConfig"] == {"momentum": 0.8}
+    once(TrainConfig(momentum=0.8, epochs=99))
+    with pytest.raises(UserError, match="--epochs"):
+        once(TrainConfig(momentum=0.8, epochs=7))
+    with pytest.raises(UserError, match="--momentum"):
+        once(SearchConfig(search_epochs=3), TrainConfig(momentum=0.7), borrowed={TrainConfig: {"momentum"}})

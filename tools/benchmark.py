@@ -69,4 +69,4 @@ def _measure(folder: RunFolder, models: dict[str, Path], latency: LatencyConfig,
 
 
 if __name__ == "__main__":
-    program(main, *CONFIGS, doc=__doc__)
+    program(main, *CONFIGS, doc=__doc__, borrowed=(LatencyConfig,))

@@ -100,4 +100,4 @@ def _compressed(model: Any, run: RunConfig, train: TrainConfig, config: ExportCo
 
 
 if __name__ == "__main__":
-    program(main, *CONFIGS, doc=__doc__)
+    program(main, *CONFIGS, doc=__doc__, borrowed=(TrainConfig,))

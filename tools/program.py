@@ -36,12 +36,13 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 
-def program(main: Callable[..., int | None], *config_classes: type, doc: str | None) -> None:
+def program(main: Callable[..., int | None], *config_classes: type, doc: str | None, borrowed: tuple[type, ...] = ()) -> None:
     """Runs `main(folder, *configs)`, or `main(*configs)` when RunConfig is not among the classes, and exits.
 
     config_classes: dataclasses of pnas_tf.config, in the order of main's arguments; every field becomes a flag. doc: the
-    program's module docstring, which --help prints. main's return value is the exit status (None is 0). A UserError is
-    printed without a traceback and exits 2; a run folder in use by another process does too.
+    program's module docstring, which --help prints. borrowed: classes whose options belong to another step; of them the run
+    folder keeps only what was given. main's return value is the exit status (None is 0). A UserError is printed without a
+    traceback and exits 2; a run folder in use by another process does too.
     """
     values = flags.FlagValues()
     for config_class in config_classes:
@@ -72,7 +73,7 @@ def program(main: Callable[..., int | None], *config_classes: type, doc: str | N
         # Libraries speak through these logs; what the user must know is printed.
         logging.set_verbosity(logging.ERROR)
         standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
-        sys.exit(_refusing(lambda: _call(main, config_classes, values)))
+        sys.exit(_refusing(lambda: _call(main, config_classes, values, borrowed)))
 
     def parse_refusing(arguments: list[str]) -> list[str]:
         rest: list[str] = []
@@ -84,7 +85,8 @@ def program(main: Callable[..., int | None], *config_classes: type, doc: str | N
     app.run(start, flags_parser=parse_refusing)
 
 
-def _call(main: Callable[..., int | None], config_classes: tuple[type, ...], values: flags.FlagValues) -> int | None:
+def _call(main: Callable[..., int | None], config_classes: tuple[type, ...], values: flags.FlagValues,
+          borrowed: tuple[type, ...]) -> int | None:
     given = {name: values[name].value for name in values if values[name].present and name not in ("flagfile", "preset")}
     preset = PRESETS[values["preset"].value] if "preset" in values and values["preset"].present else {}
     if RunConfig not in config_classes:
@@ -93,7 +95,7 @@ def _call(main: Callable[..., int | None], config_classes: tuple[type, ...], val
     with RunFolder(run.run_dir) as folder:
         stored = read_config(folder.path)
         configs = [_config(config_class, given, preset, stored) for config_class in config_classes]
-        folder.settle(configs)
+        folder.settle(configs, borrowed={kind: {*given, *preset.get(kind, {})} for kind in borrowed})
         return main(folder, *configs)
 
 

@@ -50,7 +50,7 @@ def main(folder: RunFolder, *configs: Any) -> None:
         by_class[LatencyConfig] = dataclasses.replace(by_class[LatencyConfig], latency_dtype="int8")
         step(build_latency_table, output="latency_table_int8.json")
     step(benchmark)
-    _close(folder, *(by_class[config_class] for config_class in (DataConfig, SpaceConfig, LatencyConfig, SearchConfig)))
+    _close(folder, *(by_class[config_class] for config_class in (DataConfig, SpaceConfig, SearchConfig)))
 
 
 def _check(data: DataConfig, space_config: SpaceConfig, config: SearchConfig, derive: DeriveConfig, latency: LatencyConfig,
@@ -63,7 +63,7 @@ def _check(data: DataConfig, space_config: SpaceConfig, config: SearchConfig, de
     from pnas_tf.training.run_space import space_of_run
 
     check_config(export_config)
-    check_request(config, target_latency_ms=latency.target_latency_ms)
+    check_request(config)
     search.sweep_budgets(derive)
     runner_for(latency.device, threads=latency.threads, delegate=latency.delegate, binary=latency.benchmark_binary).close()
     dataset = load_dataset(data, resolution=space_of_run(data, space_config).resolution)
@@ -71,7 +71,7 @@ def _check(data: DataConfig, space_config: SpaceConfig, config: SearchConfig, de
           f"{dataset.test_size} for testing")
 
 
-def _close(folder: RunFolder, data: DataConfig, space_config: SpaceConfig, latency: LatencyConfig, config: SearchConfig) -> None:
+def _close(folder: RunFolder, data: DataConfig, space_config: SpaceConfig, config: SearchConfig) -> None:
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.report.closing_table import text_table
     from pnas_tf.report.html import write_report
@@ -79,8 +79,7 @@ def _close(folder: RunFolder, data: DataConfig, space_config: SpaceConfig, laten
     from pnas_tf.search.target import search_targets
     from pnas_tf.training.run_space import space_of_run
 
-    targets = search_targets(space_of_run(data, space_config), LatencyTable.load(folder / "latency_table.json"), config,
-                             target_latency_ms=latency.target_latency_ms)
+    targets = search_targets(space_of_run(data, space_config), LatencyTable.load(folder / "latency_table.json"), config)
     summary = write_summary(folder, dataset=data.dataset, target_latency_ms=targets[0].value)
     print("\n" + text_table(summary))
     print(f"\nwrote {folder / 'summary.json'} and {write_report(folder.path)}")

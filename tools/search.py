@@ -33,7 +33,7 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
 
     space = space_of_run(data, space_config)
     table = LatencyTable.load(folder / "latency_table.json")
-    targets = search_targets(space, table, config, target_latency_ms=latency.target_latency_ms)
+    targets = search_targets(space, table, config)
     budget = targets[0] if derive.max_latency_ms is None else latency_budget(space, table, derive.max_latency_ms, flag="--max_latency_ms")
     budgets = [latency_budget(space, table, milliseconds, flag="--sweep") for milliseconds in sweep_budgets(derive)]
     dataset = load_dataset(data, resolution=space.resolution)
@@ -150,4 +150,4 @@ def sweep_budgets(derive: DeriveConfig) -> list[float]:
 
 
 if __name__ == "__main__":
-    program(main, *CONFIGS, doc=__doc__)
+    program(main, *CONFIGS, doc=__doc__, borrowed=(TrainConfig, LatencyConfig))

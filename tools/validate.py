@@ -75,4 +75,4 @@ def _rank(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    program(main, *CONFIGS, doc=__doc__)
+    program(main, *CONFIGS, doc=__doc__, borrowed=(LatencyConfig,))

@@ -28,10 +28,10 @@ def latency_target(space: SearchSpace, table: LatencyTable, target_latency_ms: s
     return _target(latency_quantity(space, table, name=name), target_latency_ms, flag="--target_latency_ms")
 
 
-def search_targets(space: SearchSpace, table: LatencyTable, config: SearchConfig, *, target_latency_ms: str) -> list[Target]:
+def search_targets(space: SearchSpace, table: LatencyTable, config: SearchConfig) -> list[Target]:
     """All targets of a search, the one it is named for first: of `config.objective`, then of `config.also`."""
     if config.objective == "latency":
-        first = latency_target(space, table, target_latency_ms)
+        first = latency_target(space, table, config.target_latency_ms)
     else:
         quantity = macs_quantity(space) if config.objective == "macs" else parameters_quantity(space)
         first = _target(quantity, AUTO if config.target_value is None else str(config.target_value), flag="--target_value")
@@ -49,10 +49,10 @@ def latency_budget(space: SearchSpace, table: LatencyTable, milliseconds: float,
     return Target(quantity, milliseconds)
 
 
-def check_request(config: SearchConfig, *, target_latency_ms: str) -> None:
+def check_request(config: SearchConfig) -> None:
     """Refuses, before there is a table, targets that suit no space: what is no number, and lists that are not well formed."""
-    if target_latency_ms != AUTO:
-        _number(target_latency_ms, flag="--target_latency_ms", unit="ms")
+    if config.target_latency_ms != AUTO:
+        _number(config.target_latency_ms, flag="--target_latency_ms", unit="ms")
     for pair in config.also:
         path, milliseconds = _pair(pair)
         LatencyTable.load(path)
