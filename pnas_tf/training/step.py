@@ -15,8 +15,8 @@ from pnas_tf.nn.network import weight_decay_variables
 
 def smoothed_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, *, smoothing: float) -> tf.Tensor:
     """Mean over the batch of the cross-entropy against (1 - smoothing) one-hot + smoothing / classes. labels: int [batch]."""
-    classes = logits.shape[-1]
-    targets = tf.one_hot(labels, classes) * (1.0 - smoothing) + smoothing / classes
+    classes = tf.shape(logits)[-1]  # one trace may serve networks of several class counts
+    targets = tf.one_hot(labels, classes) * (1.0 - smoothing) + smoothing / tf.cast(classes, logits.dtype)
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
 
 

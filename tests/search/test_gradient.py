@@ -160,3 +160,15 @@ def test_sampled_zero_keeps_the_latency_gradient(supernet, batch):
     np.testing.assert_allclose(gradient.alpha[0], theirs[0], atol=1e-5)
 
 
+
+
+def test_loss_serves_several_class_counts_in_one_process():
+    from pnas_tf.search.weight_step import cross_entropy
+
+    generator = np.random.default_rng(0)
+    for classes in (10, 2, 3, 2):
+        logits, labels = generator.standard_normal((4, classes)).astype(np.float32), generator.integers(0, classes, 4).astype(np.int32)
+        targets = np.eye(classes)[labels] * 0.9 + 0.1 / classes
+        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        expected = -(targets * log_p).sum(axis=1).mean()
+        assert float(cross_entropy(tf.constant(logits), tf.constant(labels), tf.constant(0.1))) == pytest.approx(expected, rel=1e-5)
