@@ -57,13 +57,13 @@ def _print(document: dict[str, Any]) -> None:
     print(document["table"])
     for warning in document["warnings"]:
         print(f"WARNING {warning}")
-    rows = (("table and calibration of this session", document), ("calibration stored in the table", document["stored_calibration"]),
+    rows = (("table and calibration of the measuring session", document), ("calibration stored in the table", document["stored_calibration"]),
             ("the same, drift corrected by the sentinel", document["stored_drift_corrected"]), ("MACs only", document["macs_only"]))
     for name, row in rows:
         print(f"{name}: {row['networks']} networks, bias {row['bias_percent']:+.2f} %, MAPE {row['mape_percent']:.2f} %, "
               f"RMSE {row['rmse_ms']:.4g} ms, within 5 % {row['within_5_percent']:.0f} %, within 10 % {row['within_10_percent']:.0f} %, "
               f"Spearman {_rank(row['spearman'])}, Kendall {_rank(row['kendall'])}")
-    print(f"noise floor of this session: {document['noise_floor_mape_percent']:.2f} %")
+    print(f"noise floor of the measuring session: {document['noise_floor_mape_percent']:.2f} %")
     for entry in document["worst"]:
         slowest = sorted(entry["blocks"], key=lambda block: -block["latency_ms"])[:3]
         print(f"{entry['name']}: {entry['error_percent']:+.1f} %, slowest blocks: "
