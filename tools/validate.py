@@ -57,7 +57,8 @@ def _print(document: dict[str, Any]) -> None:
     print(document["table"])
     for warning in document["warnings"]:
         print(f"WARNING {warning}")
-    rows = (("table and calibration of the measuring session", document), ("calibration stored in the table", document["stored_calibration"]),
+    rows = (("table and calibration of the measuring session", document),
+            ("calibration stored in the table", document["stored_calibration"]),
             ("the same, drift corrected by the sentinel", document["stored_drift_corrected"]), ("MACs only", document["macs_only"]))
     for name, row in rows:
         print(f"{name}: {row['networks']} networks, bias {row['bias_percent']:+.2f} %, MAPE {row['mape_percent']:.2f} %, "

@@ -104,7 +104,7 @@ def validate(table: LatencyTable, architectures: Mapping[str, Architecture], *, 
              schedule: Schedule = Schedule(), workers: int = 2, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Exports and measures `architectures` (held-out networks of one space) and compares. Returns the validation document.
 
-    Its headline figures use the table's block sums with a calibration re-measured in one measuring session on the table's own
+    Its headline figures use the table's block sums with a calibration re-measured in the same measuring session on the table's own
     calibration networks; "stored_calibration" holds the same figures by the calibration as search used it, and
     "stored_drift_corrected" by that times the sentinel's time now over its time then. Without a calibration all are plain sums.
     Raises UserError when the table lacks a block, or when fewer than two networks could be measured.
