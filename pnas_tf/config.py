@@ -34,6 +34,7 @@ class DataConfig:
     data_dir: str = option("", "TFDS data folder; empty is TFDS's own default.")
     alpha_fraction: float = option(0.2, "Part of the training images that trains alpha, class-balanced; see alpha_size.")
     alpha_size: int | None = option(None, "Number of images that train alpha, instead of alpha_fraction (published: 50000).")
+    train_images: int | None = option(None, "Use so many of the training images, class-balanced; default: all of them.")
     test_fraction: float = option(0.2, "Part held out for testing where the dataset has no test split of its own.")
     augmentation: str = option("auto", "Training augmentation.", choices=("auto", "none", "shift", "flip", "imagenet"))
     split_seed: int = option(0, "Seed of the three-way split; part of a run's identity.")

@@ -24,6 +24,7 @@ from pnas_tf.training.sources import DECODE_CHUNK, ArraySource, FileSource, Orde
 from pnas_tf.training.split import stratified_choice
 
 FOLDER_PREFIX = "folder:"
+_SPLIT_STREAMS = {"test": 0, "alpha": 1, "training": 2}  # each choice has random numbers of its own
 _SMALL_IMAGE = 64  # pixels: up to here "auto" shifts and flips; above, it crops
 _AUTO_CROP_SCALE = 0.35  # the published 0.08 is for 1.28 million images and hundreds of epochs
 
@@ -209,6 +210,8 @@ def load_dataset(config: DataConfig, *, resolution: int) -> Dataset:
         positions = np.delete(positions, chosen)
     else:
         test_positions = np.arange(len(test.labels), dtype=np.int64)
+    if config.train_images is not None and config.train_images != len(positions):
+        positions = positions[_choose(train.labels, positions, config.train_images, config, class_names, part="training")]
     alpha_size = config.alpha_size if config.alpha_size is not None else round(len(positions) * config.alpha_fraction)
     chosen = _choose(train.labels, positions, alpha_size, config, class_names, part="alpha")
     return Dataset(config.dataset, class_names, resolution, choice, Part(train, np.delete(positions, chosen)),
@@ -217,7 +220,7 @@ def load_dataset(config: DataConfig, *, resolution: int) -> Dataset:
 
 def _choose(labels: np.ndarray, positions: np.ndarray, count: int, config: DataConfig, class_names: tuple[str, ...], *,
             part: str) -> np.ndarray:
-    return stratified_choice(labels[positions], count, classes=len(class_names), seed=(config.split_seed, {"test": 0, "alpha": 1}[part]),
+    return stratified_choice(labels[positions], count, classes=len(class_names), seed=(config.split_seed, _SPLIT_STREAMS[part]),
                              part=part, class_names=class_names)
 
 
@@ -292,8 +295,9 @@ def _check(config: DataConfig, resolution: int) -> None:
     for name, value in (("alpha_fraction", config.alpha_fraction), ("test_fraction", config.test_fraction)):
         if not 0 < value < 1:
             raise UserError(f"--{name}", expected="above 0, below 1", received=repr(value), fix="Choose e.g. 0.2.")
-    if config.alpha_size is not None and config.alpha_size < 1:
-        raise UserError("--alpha_size", expected="at least 1", received=repr(config.alpha_size), fix="Choose e.g. 5000.")
+    for name, count in (("alpha_size", config.alpha_size), ("train_images", config.train_images)):
+        if count is not None and count < 1:
+            raise UserError(f"--{name}", expected="at least 1", received=repr(count), fix="Choose e.g. 5000.")
     if config.min_crop_scale is not None and not 0 < config.min_crop_scale <= 1:
         raise UserError("--min_crop_scale", expected="above 0, at most 1", received=repr(config.min_crop_scale), fix="Choose e.g. 0.08.")
     if config.split_seed < 0:

@@ -21,7 +21,7 @@ def stratified_choice(labels: np.ndarray, count: int, *, classes: int, seed: tup
         raise UserError(f"too few images for the {part} part",
                         expected=f"at least 1 of each of the {classes} classes in this part and 1 outside it",
                         received=f"{count} of {len(labels)} images; class '{class_names[scarce]}' has {sizes[scarce]}",
-                        fix="Give more images, or change --alpha_fraction, --alpha_size or --test_fraction.")
+                        fix="Give more images, or change --alpha_fraction, --alpha_size, --test_fraction or --train_images.")
     shares = _shares(sizes, count, np.random.default_rng(np.random.SeedSequence([*seed, 0])))
     generator = np.random.default_rng(np.random.SeedSequence([*seed, 1]))
     chosen = [generator.permutation(np.flatnonzero(labels == number))[:share] for number, share in enumerate(shares)]

@@ -68,6 +68,23 @@ def test_digits_are_scikit_learns(digits, tfds_dir):
     assert np.abs(native * (16 / 255) - truth.images).max() < 0.04  # rounding to bytes
 
 
+def test_fewer_training_images_are_a_balanced_choice_beside_the_same_test_part(digits, tfds_dir):
+    few = load_dataset(DataConfig(data_dir=tfds_dir, train_images=300, alpha_size=60), resolution=16)
+    assert (few.weights_size, few.alpha_size) == (240, 60) and np.array_equal(few.test_part.positions, digits.test_part.positions)
+    chosen = np.concatenate([few.weights_part.positions, few.alpha_part.positions])
+    assert len(np.unique(chosen)) == 300 and not np.intersect1d(chosen, few.test_part.positions).size
+    counts = np.bincount(few.weights_part.source.labels[chosen])
+    rest = np.delete(few.weights_part.source.labels, few.test_part.positions)
+    assert np.abs(counts - 300 * np.bincount(rest) / len(rest)).max() < 1
+    again = load_dataset(DataConfig(data_dir=tfds_dir, train_images=300, alpha_size=60), resolution=16)
+    assert few.fingerprint == again.fingerprint != digits.fingerprint
+    training = len(rest)
+    whole = load_dataset(DataConfig(data_dir=tfds_dir, train_images=training), resolution=16)
+    assert whole.fingerprint == digits.fingerprint
+    with pytest.raises(UserError, match="training part"):
+        load_dataset(DataConfig(data_dir=tfds_dir, train_images=training + 1), resolution=16)
+
+
 def test_parts_are_disjoint_and_balanced(digits):
     parts = [digits.weights_part, digits.alpha_part, digits.test_part]
     assert len(np.unique(np.concatenate([part.positions for part in parts]))) == 1797
@@ -165,7 +182,8 @@ def test_datasets_that_are_not_images_are_refused(tfds_dir):
         load_dataset(DataConfig(dataset="imdb_reviews", data_dir=tfds_dir), resolution=32)
 
 
-@pytest.mark.parametrize("change", [{"alpha_fraction": 0.0}, {"test_fraction": 1.0}, {"alpha_size": 0}, {"split_seed": -1},
+@pytest.mark.parametrize("change", [{"alpha_fraction": 0.0}, {"test_fraction": 1.0}, {"alpha_size": 0}, {"train_images": 0},
+                                    {"split_seed": -1},
                                     {"min_crop_scale": 0.0}])
 def test_senseless_options_are_refused(change, tfds_dir):
     with pytest.raises(UserError, match=next(iter(change))):
