@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_MAX_SHOWN = 4000  # characters of one part
+
 
 class UserError(ValueError):
     """Input that the program refuses, in four parts.
@@ -21,10 +23,17 @@ class UserError(ValueError):
         return _restored, (type(self), self.what, self.expected, self.received, self.fix)
 
     def __str__(self) -> str:
-        return f"{self.what}\n  expected: {self.expected}\n  received: {self.received}\n  what to do: {self.fix}"
+        expected, received, fix = (_shown(part, "\n\t") for part in (self.expected, self.received, self.fix))
+        return f"{_shown(self.what)}\n  expected: {expected}\n  received: {received}\n  what to do: {fix}"
 
 
 def _restored(kind: type[UserError], what: str, expected: str, received: str, fix: str) -> UserError:
     error = kind.__new__(kind)
     UserError.__init__(error, what, expected=expected, received=received, fix=fix)
     return error
+
+
+def _shown(text: str, allowed: str = "") -> str:
+    """Names and values may be a stranger's: none of them commands the terminal, or fails to be printed."""
+    cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
+    return "".join(sign if sign.isprintable() or sign in allowed else sign.encode("unicode_escape").decode() for sign in cut)

@@ -1,20 +1,28 @@
 """Files that are whole or absent: atomic writing, and JSON documents with a format name and a version.
 
-Every hand-over between steps goes through here. Knows nothing of what the documents say.
+Every hand-over between steps goes through here, and so does every document that a stranger may have written: its size, depth
+and numbers are bounded before anything looks at it (docs/security.md). Knows nothing of what the documents say.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from pnas_tf.errors import UserError
 
-MAX_JSON_BYTES = 256 * 2**20  # a latency table with all raw values is about 1 MB
+MAX_DOCUMENT_BYTES = 64 * 2**20   # a latency table with all raw values is about 1 MB, the history of a 648-block search 20 MB
+MAX_DOCUMENT_ITEMS = 8_000_000    # "[],[],..." takes 30 times its size in memory
+MAX_DOCUMENT_DEPTH = 32           # ours have 8
+_INTEGERS = range(-2**63, 2**63)  # what other readers of JSON take; longer digits take quadratic time
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> Path:
@@ -48,32 +56,64 @@ def write_json(path: str | os.PathLike, document: Any) -> Path:
     return write_text(path, json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def read_json(path: str | os.PathLike, *, what: str, made_by: str) -> Any:
-    """Reads any JSON document.
+def read_bytes(path: str | os.PathLike, *, what: str, made_by: str, limit: int = MAX_DOCUMENT_BYTES) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes.
 
-    what: what the file is to the user ("latency table"). made_by: the command that makes one.
-    Raises UserError when the file is absent, too large, truncated or not JSON, naming the place.
+    what: what the file is to the user ("latency table"). made_by: the command that makes one. Raises UserError when it is absent,
+    cannot be read, is no file (a pipe or a device would never end) or is too large.
     """
-    path = Path(path)
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise UserError(f"{what} {path} is too large", expected=f"at most {MAX_JSON_BYTES} bytes",
-                            received=f"{path.stat().st_size} bytes", fix=f"Make it again: {made_by}")
-        text = path.read_bytes().decode("utf-8")
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise UserError(f"no {what} at {path}", expected="a JSON file", received=error.strerror or "nothing",
-                        fix=f"Make one: {made_by}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{what} {path} is not text", expected="UTF-8 JSON", received=f"byte {error.start}: {error.reason}",
-                        fix=f"Make it again: {made_by}") from error
+        # O_NONBLOCK: opening a pipe would wait for a writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            kind = os.fstat(stream.fileno())
+            if not stat.S_ISREG(kind.st_mode):
+                raise UserError(f"no {what} at {path}", expected="a regular file", received="something else", fix=f"Make one: {made_by}")
+            content = stream.read(limit + 1) if kind.st_size <= limit else b""
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, UserError):
+            raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UserError(f"no {what} at {path}", expected="a file that can be read", received=reason, fix=f"Make one: {made_by}") from error
+    if max(kind.st_size, len(content)) > limit:
+        raise UserError(f"{what} {path} is too large", expected=f"at most {limit} bytes",
+                        received=f"{max(kind.st_size, len(content))} bytes", fix=f"Make it again: {made_by}")
+    return content
+
+
+def read_text(path: str | os.PathLike, *, what: str, made_by: str, limit: int = MAX_DOCUMENT_BYTES) -> str:
+    """`read_bytes` as UTF-8 text. Raises UserError naming the first byte that is none."""
+    return _text(read_bytes(path, what=what, made_by=made_by, limit=limit), what=what, where=str(path), made_by=made_by)
+
+
+def read_json(path: str | os.PathLike, *, what: str, made_by: str) -> Any:
+    """Reads any JSON document. Raises UserError as `read_bytes` and `parse_json`."""
+    return parse_json(read_bytes(path, what=what, made_by=made_by), what=what, where=str(path), made_by=made_by)
+
+
+def parse_json(content: bytes, *, what: str, where: str, made_by: str) -> Any:
+    """The document in `content`: finite numbers, integers of 64 bits, Unicode text, at most MAX_DOCUMENT_DEPTH deep.
+
+    where: the file's name in errors. Raises UserError when it is anything else, naming line and column or the entry.
+    """
+    if sum(map(content.count, b",:[{")) > MAX_DOCUMENT_ITEMS:
+        raise UserError(f"{what} {where} is too large", expected=f"at most {MAX_DOCUMENT_ITEMS} items", received="more",
+                        fix=f"Make it again: {made_by}")
+    text = _text(content, what=what, where=where, made_by=made_by)
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
     except json.JSONDecodeError as error:
-        raise UserError(f"{what} {path} is corrupt or truncated", expected="JSON",
-                        received=f"line {error.lineno} column {error.colno}: {error.msg}",
-                        fix=f"Make it again: {made_by}") from error
+        raise UserError(f"{what} {where} is corrupt or truncated", expected="JSON",
+                        received=f"line {error.lineno} column {error.colno}: {error.msg}", fix=f"Make it again: {made_by}") from error
     except (RecursionError, _NotJson) as error:
-        raise UserError(f"{what} {path} is not a document of ours", expected="JSON of finite numbers and small depth",
-                        received=str(error) or type(error).__name__, fix=f"Make it again: {made_by}") from error
+        place = f"line {text.count(chr(10), 0, text.find(str(error))) + 1}: the number {str(error)[:40]}" if isinstance(error, _NotJson) \
+            else f"more than {MAX_DOCUMENT_DEPTH} levels"
+        raise UserError(f"{what} {where} is not a document of ours", expected="JSON of finite numbers and small depth", received=place,
+                        fix=f"Make it again: {made_by}") from error
+    fault = _fault(document, 0)
+    if fault is not None:
+        raise UserError(f"{what} {where} is not a document of ours", expected="JSON of finite numbers, Unicode text and small depth",
+                        received=f"{fault[1]} at {'/'.join(fault[0])[:200] or 'the top'}", fix=f"Make it again: {made_by}")
+    return document
 
 
 def read_document(path: str | os.PathLike, *, format: str, version: int, what: str, made_by: str) -> dict[str, Any]:
@@ -97,11 +137,42 @@ def sha256_of(path: str | os.PathLike) -> str:
 
 
 class _NotJson(ValueError):
-    pass
+    """str(error) is the number as it stands in the text."""
 
 
 def _refuse_constant(name: str) -> None:
-    raise _NotJson(f"the number {name}")
+    raise _NotJson(name)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or int(digits) not in _INTEGERS:
+        raise _NotJson(digits)
+    return int(digits)
+
+
+def _text(content: bytes, *, what: str, where: str, made_by: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} {where} is not text", expected="UTF-8", received=f"byte {error.start}: {error.reason}",
+                        fix=f"Make it again: {made_by}") from error
+
+
+def _fault(value: Any, depth: int) -> tuple[tuple[str, ...], str] | None:
+    """(place, problem) of the first value that no document of ours can hold."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ((), f"the number {value}")
+    if isinstance(value, str):
+        return None if value.isascii() or not _SURROGATE.search(value) else ((), "half a character")
+    if not isinstance(value, (dict, list)):
+        return None
+    if depth == MAX_DOCUMENT_DEPTH:
+        return (), f"more than {MAX_DOCUMENT_DEPTH} levels"
+    for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+        found = _fault(name, depth) or _fault(item, depth + 1)
+        if found is not None:
+            return (str(name), *found[0]), found[1]
+    return None
 
 
 def _umask() -> int:

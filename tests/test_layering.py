@@ -12,9 +12,9 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
            for folder in ("pnas_tf", "tools") for path in sorted((ROOT / folder).rglob("*.py"))}
 
 # What each room may import, besides itself. Read upwards: a room stands below every room that lists it.
-GROUND = {"errors", "files", "config", "run_folder"}
+GROUND = {"errors", "files", "records", "config", "run_folder"}
 BELOW = {
-    "errors": set(), "files": {"errors"}, "config": {"errors"}, "run_folder": {"errors", "files", "config"},
+    "errors": set(), "files": {"errors"}, "records": {"errors"}, "config": {"errors"}, "run_folder": {"errors", "files", "config"},
     "space": GROUND,
     "nn": GROUND | {"space"},
     "applications": GROUND | {"space", "nn"},

@@ -6,12 +6,25 @@ The first line holds device and settings; a journal of others is refused. Knows 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pnas_tf import files
 from pnas_tf.benchmark.measurement import Device, Settings, Visit, check_same, from_json, to_json
 from pnas_tf.errors import UserError
+from pnas_tf.records import record_of
 
 FORMAT, VERSION = "pnas_tf/visits", 1
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line after the first."""
+
+    model: str
+    sha256: str
+    visit: Any
 
 
 class Journal:
@@ -38,18 +51,18 @@ class Journal:
     def _read(self, lines: list[bytes], device: Device, settings: Settings) -> None:
         where = str(self.path)
         fix = f"Go on with the same device and settings, or delete {where} to start anew."
-        try:
-            head, *rest = [json.loads(line) for line in lines]
-            if (head.get("format"), head.get("version")) != (FORMAT, VERSION):
-                raise UserError(f"{where} is no journal of visits", expected=str((FORMAT, VERSION)), received=str(head)[:200],
-                                fix=f"Delete {where}.")
-            check_same(from_json(Device, head["device"], where=where), device, what=f"unfinished session in {where}: device", fix=fix)
-            check_same(from_json(Settings, head["settings"], where=where), settings,
-                       what=f"unfinished session in {where}: settings", fix=fix)
-            self.visits = [(row["model"], row["sha256"], from_json(Visit, row["visit"], where=where)) for row in rest]
-        except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
-            raise UserError(f"journal {where} is corrupt", expected="one JSON object a line", received=str(error),
-                            fix=f"Delete {where} to start anew.") from error
+        again = f"delete {where} to start anew"
+        head, *rows = [files.parse_json(line, what="journal", where=f"{where}, line {number}", made_by=again)
+                       for number, line in enumerate(lines, 1)]
+        if not isinstance(head, dict) or (head.get("format"), head.get("version")) != (FORMAT, VERSION):
+            raise UserError(f"{where} is no journal of visits", expected=str((FORMAT, VERSION)), received=repr(head)[:200],
+                            fix=f"Delete {where}.")
+        check_same(from_json(Device, head.get("device"), where=where), device, what=f"unfinished session in {where}: device", fix=fix)
+        check_same(from_json(Settings, head.get("settings"), where=where), settings,
+                   what=f"unfinished session in {where}: settings", fix=fix)
+        entries = [record_of(_Row, row, where=f"{where}, line {number}", fix=again) for number, row in enumerate(rows, 2)]
+        self.visits = [(row.model, row.sha256, from_json(Visit, row.visit, where=f"{where}, line {number}"))
+                       for number, row in enumerate(entries, 2)]
         # A line cut by a kill must not run into the next one.
         with open(where, "r+b") as stream:
             stream.truncate(sum(len(line) for line in lines))
@@ -64,4 +77,5 @@ def _whole_lines(path: Path) -> list[bytes]:
     """The lines that end in a newline; a last line without one was being written when the session was killed."""
     if not path.exists():
         return []
-    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    content = files.read_bytes(path, what="journal", made_by=f"delete {path} to start anew")
+    return [line + b"\n" for line in content.split(b"\n")[:-1]]

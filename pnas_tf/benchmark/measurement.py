@@ -15,9 +15,12 @@ from typing import Any, TypeVar
 
 from pnas_tf import files
 from pnas_tf.errors import UserError
+from pnas_tf.records import record_of
 
 FORMAT, VERSION = "pnas_tf/measurements", 1
 STATISTICS = ("invocation", "median", "mean")  # what one sample is: one invocation's time, or a tool's aggregate over `count`
+
+MAX_TIME_NS = 1e15             # 11 days
 
 # Verdict bounds, from sessions on shared 2-core machines: quiet ones stay below half of each.
 MAX_SPREAD = 0.50           # (p90 - p10) / median of one model's samples
@@ -48,6 +51,10 @@ class Settings:
     runtime_version: str
     delegate: str
     threads: int
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError(f"threads is {self.threads}, not at least 1")
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,11 @@ class Visit:
     throttling: str = ""
 
     def __post_init__(self) -> None:
-        if not self.samples_ns or min(self.samples_ns) <= 0 or self.statistic not in STATISTICS:
+        times = [*self.samples_ns, 1.0 if self.sentinel_ns is None else self.sentinel_ns]
+        if not self.samples_ns or not all(0 < time_ns < MAX_TIME_NS for time_ns in times) or self.statistic not in STATISTICS:
             raise ValueError(f"a visit needs positive samples and a statistic of {STATISTICS}: {self}")
+        if self.count < 0:
+            raise ValueError(f"a visit of {self.count} invocations")
 
     @property
     def invocations(self) -> int:
@@ -211,17 +221,8 @@ def to_json(record: Any) -> dict[str, Any]:
 
 
 def from_json(kind: type[Record], document: Any, *, where: str) -> Record:
-    """The inverse of `to_json`. Raises UserError on unknown or missing fields, naming the place in `where`."""
-    known = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(document, dict) or not set(document) <= known:
-        raise UserError(f"{kind.__name__} in {where}", expected=f"an object with fields among {sorted(known)}",
-                        received=repr(document)[:200], fix="Measure again.")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{kind.__name__} in {where}", expected=f"the fields {sorted(known)}", received=str(error)[:300],
-                        fix="Measure again.") from error
+    """The inverse of `to_json`. Raises UserError on unknown, missing or ill-typed fields, naming the place in `where`."""
+    return record_of(kind, document, where=where, fix="Measure again.")
 
 
 def measurement_from_json(document: Any, *, device: Device, settings: Settings, where: str) -> Measurement:
@@ -250,8 +251,12 @@ def load_measurements(path: str | os.PathLike) -> dict[str, Measurement]:
                                    made_by="python -m tools.benchmark --run_dir=...")
     device = from_json(Device, document.get("device"), where=str(path))
     settings = from_json(Settings, document.get("settings"), where=str(path))
-    return {name: measurement_from_json(entry, device=device, settings=settings, where=f"{path}, {name}")
-            for name, entry in document["measurements"].items()}
+    entries = document.get("measurements")
+    if not isinstance(entries, dict):
+        raise UserError(f"measurements in {path}", expected="an object, one entry a model", received=repr(entries)[:200],
+                        fix="Measure again.")
+    return {name: measurement_from_json(entry, device=device, settings=settings, where=f"{path}, '{name}'")
+            for name, entry in entries.items()}
 
 
 def same_origin(measurements: Iterable[Measurement]) -> tuple[Device, Settings]:

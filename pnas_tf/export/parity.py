@@ -7,6 +7,7 @@ Knows nothing of how the file was made.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import tf_keras as keras
 from pnas_tf import files
 from pnas_tf.errors import UserError
 from pnas_tf.export import flatbuffer
+from pnas_tf.records import record_of
 
 FORMAT, VERSION = "pnas_tf/parity", 1
 
@@ -38,6 +40,10 @@ class ParityReport:
     keras_accuracy: float | None
     tflite_accuracy: float | None
     size_bytes: int
+
+    def __post_init__(self) -> None:
+        if re.fullmatch("[a-z0-9_]{1,40}", self.dtype) is None:  # it becomes part of file names
+            raise ValueError(f"dtype is {self.dtype[:100]!r}, no name of a number format")
 
     @property
     def accuracy_drop(self) -> float | None:
@@ -154,11 +160,16 @@ def load_reports(path: str | os.PathLike) -> dict[str, ParityReport]:
     """Reads what `save_reports` wrote. Raises UserError when it is absent, damaged or of another format."""
     made_by = "python -m tools.export --run_dir=..."
     document = files.read_document(path, format=FORMAT, version=VERSION, what="parity report", made_by=made_by)
-    try:
-        return {name: ParityReport(**report) for name, report in document["models"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"parity report {path}", expected="the figures that tools/export.py writes", received=str(error),
-                        fix=f"Make it again: {made_by}") from error
+    models = document.get("models")
+    if not isinstance(models, dict):
+        raise UserError(f"parity report {path}", expected='an object "models", one entry a file', received=repr(models)[:200],
+                        fix=f"Make it again: {made_by}")
+    for name in models:
+        if re.fullmatch(r"model_[a-z0-9_]{1,40}\.tflite", name) is None:  # it is opened and copied by this name
+            raise UserError(f"file name in parity report {path}", expected="model_DTYPE.tflite", received=repr(name)[:200],
+                            fix=f"Make it again: {made_by}")
+    return {name: record_of(ParityReport, report, where=f"parity report {path}, {name}", fix=f"Make it again: {made_by}")
+            for name, report in models.items()}
 
 
 def quantized(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:

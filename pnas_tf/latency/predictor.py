@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pnas_tf.errors import UserError
+from pnas_tf.records import record_of
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.search_space import SearchSpace
 
@@ -95,14 +96,28 @@ def _line(sums: Sequence[float], measured: Sequence[float]) -> tuple[float, floa
     return slope, mean_y - slope * mean_x
 
 
+@dataclass(frozen=True)
+class _Network:
+    """A row of the document."""
+
+    name: str
+    sum_ms: float
+    measured_ms: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.sum_ms < 1e9 and 0 < self.measured_ms < 1e9):
+            raise ValueError(f"a network of {self.sum_ms} and {self.measured_ms} ms")
+
+
 def calibration_from_json(document: Any, *, where: str) -> Calibration | None:
     """The inverse of `Calibration.to_json`; None for None. Raises UserError naming the place in `where`."""
     if document is None:
         return None
-    try:
-        networks = tuple((row["name"], float(row["sum_ms"]), float(row["measured_ms"])) for row in document["networks"])
-        return Calibration(float(document["slope"]), float(document["intercept_ms"]),
-                           float(document["held_out_mape_percent"]), networks, int(document["seed"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"calibration in {where}", expected="slope, intercept_ms, held_out_mape_percent, networks",
-                        received=f"{type(error).__name__}: {error}", fix="Build the table again.") from error
+    fix = "Build the table again."
+    if not isinstance(document, dict) or not isinstance(document.get("networks"), list):
+        raise UserError(f"calibration in {where}", expected="slope, intercept_ms, held_out_mape_percent, seed, networks",
+                        received=repr(document)[:200], fix=fix)
+    rows = [record_of(_Network, row, where=f"calibration of {where}, network {number}", fix=fix)
+            for number, row in enumerate(document["networks"])]
+    return record_of(Calibration, {**document, "networks": [[row.name, row.sum_ms, row.measured_ms] for row in rows]},
+                     where=where, fix=fix)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from pnas_tf import files
 from pnas_tf.benchmark.measurement import Device, Measurement, Settings, check_same, from_json, measurement_from_json, same_origin, to_json
 from pnas_tf.errors import UserError
 from pnas_tf.latency.predictor import Calibration, calibration_from_json
+from pnas_tf.records import value_of
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import distinct_blocks, fixed_blocks
 from pnas_tf.space.ops import MBConv, Zero
@@ -26,6 +28,8 @@ FORMAT, VERSION = "pnas_tf/latency_table", 1
 MAX_AGE_DAYS = 90             # a device's software rarely stays the same for longer
 MAX_KERNEL7_RATIO = 5.0       # 49 taps against 25 should cost about 2 times
 _DAY_S = 86_400.0
+_PLAIN_FIELDS: dict[str, Any] = {"dtype": str, "rewrites": tuple[str, ...], "sentinel_ms": float | None, "created_unix_s": float,
+                                 "origin": str, "failures": Mapping[str, str]}
 
 
 @dataclass(frozen=True)
@@ -172,18 +176,29 @@ class LatencyTable:
         """Reads what `save` wrote. Raises UserError when the file is absent, truncated or no latency table."""
         document = files.read_document(path, format=FORMAT, version=VERSION, what="latency table",
                                        made_by="python -m tools.build_latency_table --space=...")
-        where = str(path)
+        where, fix = str(path), "Build it again: tools/build_latency_table.py"
+        absent = sorted({"device", "settings", "entries", "calibration", *_PLAIN_FIELDS} - set(document))
+        if absent:
+            raise UserError(f"latency table {where} is incomplete", expected="the fields of a latency table", received=f"no {absent}",
+                            fix=fix)
+        plain = {name: value_of(hint, document[name], what=f"{name} of latency table {where}", fix=fix)
+                 for name, hint in _PLAIN_FIELDS.items()}
+        if plain["sentinel_ms"] is not None and not plain["sentinel_ms"] > 0:
+            raise UserError(f"sentinel_ms of latency table {where}", expected="a positive number", received=str(plain["sentinel_ms"]),
+                            fix=fix)
+        if not isinstance(document["entries"], dict):
+            raise UserError(f"entries of latency table {where}", expected="an object, one entry a block",
+                            received=repr(document["entries"])[:200], fix=fix)
+        device = from_json(Device, document["device"], where=f"{where}, device")
+        settings = from_json(Settings, document["settings"], where=f"{where}, settings")
+        entries = {key: measurement_from_json(entry, device=device, settings=settings, where=f"{where}, '{key}'")
+                   for key, entry in document["entries"].items()}
+        calibration = calibration_from_json(document["calibration"], where=where)
         try:
-            device = from_json(Device, document["device"], where=where)
-            settings = from_json(Settings, document["settings"], where=where)
-            entries = {key: measurement_from_json(entry, device=device, settings=settings, where=f"{where}, '{key}'")
-                       for key, entry in document["entries"].items()}
-            calibration = calibration_from_json(document["calibration"], where=where)
-            return cls(Identity(device, settings, document["dtype"], tuple(document["rewrites"])), entries,
-                       document["sentinel_ms"], calibration, document["created_unix_s"], document["origin"], document["failures"])
-        except (KeyError, AttributeError, TypeError) as error:
-            raise UserError(f"latency table {where} is incomplete", expected="the fields of a latency table",
-                            received=f"{type(error).__name__}: {error}", fix="Build it again: tools/build_latency_table.py") from error
+            return cls(Identity(device, settings, plain["dtype"], plain["rewrites"]), entries, plain["sentinel_ms"], calibration,
+                       plain["created_unix_s"], plain["origin"], plain["failures"])
+        except UserError as error:
+            raise UserError(f"{error.what} in {where}", expected=error.expected, received=error.received, fix=error.fix) from error
 
     @property
     def _what(self) -> str:

@@ -33,14 +33,17 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
                         fix="Write e.g. --model_name=digits")
     summary = files.read_json(folder / "summary.json", what="summary of a finished run",
                               made_by="python -m tools.push_button --run_dir=...")
+    if not isinstance(summary, dict):
+        raise UserError(f"summary {folder / 'summary.json'}", expected="an object", received=repr(summary)[:200],
+                        fix="Make it again: python -m tools.push_button --run_dir=...")
     run, manifest = read_run(folder.path), read_manifest(models_dir)
     written = []
     for source, report in load_reports(folder / "parity.json").items():
-        content = (folder / source).read_bytes()
-        if len(content) > MAX_BYTES:
-            raise UserError(f"{folder / source} is too large to publish", expected=f"at most {MAX_BYTES} bytes",
-                            received=f"{len(content)} bytes", fix="Publish a smaller network.")
-        measured = run.measurements[Path(source).stem]
+        content = files.read_bytes(folder / source, what="model to publish", made_by="publish a smaller network", limit=MAX_BYTES)
+        measured = run.measurements.get(Path(source).stem)
+        if measured is None or not {"dataset", "device"} <= set(summary) or not isinstance(summary["device"], dict):
+            raise UserError(f"run {folder.path} is not finished", expected=f"a measurement of {source}, dataset and device in summary.json",
+                            received="none", fix="Finish it: python -m tools.push_button --run_dir=...")
         target = files.write_bytes(models_dir / f"{name}_{report.dtype}.tflite", content)
         manifest[target.name] = {
             "sha256": files.sha256_of(target), "size_bytes": len(content), "dtype": report.dtype, "dataset": summary["dataset"],
@@ -58,7 +61,11 @@ def read_manifest(models_dir: Path) -> dict[str, Any]:
     path = models_dir / "manifest.json"
     if not path.exists():
         return {}
-    return files.read_document(path, **FORMAT, what="manifest", made_by="python -m tools.publish --run_dir=...")["models"]
+    models = files.read_document(path, **FORMAT, what="manifest", made_by="python -m tools.publish --run_dir=...").get("models")
+    if not isinstance(models, dict) or not all(isinstance(entry, dict) for entry in models.values()):
+        raise UserError(f"models of manifest {path}", expected="an object, one entry a file", received=repr(models)[:200],
+                        fix="Restore it, or delete it to publish anew.")
+    return models
 
 
 def command_of(folder: RunFolder) -> str:
@@ -66,7 +73,10 @@ def command_of(folder: RunFolder) -> str:
     stored = read_config(folder.path)
     words = ["python", "-m", "tools.push_button", "--run_dir=runs/again"]
     for section, values in stored.items():
-        for field in dataclasses.fields(getattr(options, section)):
+        kind = getattr(options, section, None)
+        if not dataclasses.is_dataclass(kind):
+            continue
+        for field in dataclasses.fields(kind):
             value = values.get(field.name, field.default)
             default = list(field.default) if isinstance(field.default, tuple) else field.default
             if field.name in ("run_dir", *_ELSEWHERE) or value == default:

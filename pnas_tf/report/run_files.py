@@ -6,7 +6,7 @@ Knows the files' names and forms, and nothing of how they are shown.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ from pnas_tf import files
 from pnas_tf.benchmark.measurement import Measurement, load_measurements
 from pnas_tf.errors import UserError
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.records import value_of
 from pnas_tf.space.architecture import Architecture
 
 _MADE_BY = "python -m tools.push_button --run_dir=..."
+_FIX = f"Make it again: {_MADE_BY}"
+_WORDS = ("phase", "architecture")  # fields of rows that are no figures
 
 
 @dataclass(frozen=True)
@@ -59,21 +62,27 @@ def _search(path: Path, architecture: Architecture) -> SearchHistory | None:
         return None
     epochs = _rows(path)
     candidates = tuple(tuple(op.key for op in choice.candidates) for choice in architecture.space.choice_blocks)
-    for row in epochs:
-        shape = [len(block) if isinstance(block, Sequence) else None for block in row.get("probabilities", ())]
-        if shape != [len(block) for block in candidates]:
-            raise _damaged(path, f"probabilities of {[len(block) for block in candidates]} candidates", shape)
+    expected = [len(block) for block in candidates]
+    for number, row in enumerate(epochs):
+        blocks = value_of(tuple[tuple[float, ...], ...], row.get("probabilities"), fix=_FIX,
+                          what=f"probabilities of {path}, epoch {number}")
+        if [len(block) for block in blocks] != expected:
+            raise _damaged(path, f"probabilities of {expected} candidates in epoch {number}", [len(block) for block in blocks])
     return SearchHistory(candidates, tuple(epochs)) if epochs else None
 
 
 def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Any]]:
-    """The rows of a history: a list of objects, or an object that holds it under `key`."""
+    """The rows of a history: a list of objects, or an object that holds it under `key`. Their plain fields are figures or words."""
     if not path.exists():
         return []
     document = files.read_json(path, what="history", made_by=_MADE_BY)
     rows = document.get(key) if isinstance(document, dict) else document
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise _damaged(path, f"a list of {key}", document)
+    for number, row in enumerate(rows):
+        for name, value in row.items():
+            if name != "probabilities":
+                value_of(str if name in _WORDS else float | None, value, what=f"{name} of {path}, {key} {number}", fix=_FIX)
     return rows
 
 

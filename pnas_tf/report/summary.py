@@ -26,8 +26,12 @@ def summarise(folder: RunFolder, *, dataset: str, target_latency_ms: float) -> d
         raise UserError(f"no measured latencies in {folder.path}", expected="latency.json with the exported models", received="none",
                         fix=f"Measure first: python -m tools.benchmark --run_dir={folder.path}")
     reports = {report.dtype: report for report in load_reports(folder / "parity.json").values()}
-    keras_accuracy = next(iter(reports.values())).keras_accuracy
     steps = folder.steps()
+    for name in ("search", "train"):
+        if not isinstance(steps.get(name, {}).get("duration_s"), (int, float)) or not reports:
+            raise UserError(f"run {folder.path} is not finished", expected=f"step {name} done in steps.json, and exported models",
+                            received="none", fix=f"Finish it: python -m tools.push_button --run_dir={folder.path}")
+    keras_accuracy = next(iter(reports.values())).keras_accuracy
     device = next(iter(run.measurements.values()))
     return {
         "dataset": dataset, "space": run.architecture.space.name, "resolution": run.architecture.space.resolution,

@@ -14,6 +14,7 @@ from pnas_tf.benchmark.protocol import Runner, Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency.build import measure_sources
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.records import value_of
 from pnas_tf.search.derive import architecture_of
 from pnas_tf.space.search_space import SearchSpace
 
@@ -32,7 +33,7 @@ class MeasuredLatency:
         self._known: dict[str, float] = {}
         if self._file.exists():
             document = files.read_document(self._file, **_FORMAT, what="list of measured networks", made_by="delete it")
-            self._known = document["latency_ms"]
+            self._known = value_of(dict[str, float], document.get("latency_ms"), what=f"latency_ms of {self._file}", fix="Delete the file.")
 
     def __call__(self, path: tuple[int, ...]) -> float:
         key = ",".join(map(str, path))

@@ -6,6 +6,7 @@ Reads the search's checkpoint; trains nothing.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tf_keras as keras
@@ -16,6 +17,7 @@ from pnas_tf.nn.functional import Arithmetic
 from pnas_tf.nn.layers import Normalisation
 from pnas_tf.nn.network import build_network
 from pnas_tf.nn.supernet import Supernet
+from pnas_tf.records import value_of
 from pnas_tf.search.derive import path_of
 from pnas_tf.search.loop import HISTORY, restore_variables
 from pnas_tf.space.architecture import Architecture
@@ -34,11 +36,16 @@ def probabilities_of(history: Path, space: SearchSpace) -> list[np.ndarray]:
     """
     document = files.read_document(history, **HISTORY, what="search history", made_by=_MADE_BY)
     expected = [[op.key for op in choice.candidates] for choice in space.choice_blocks]
-    if document.get("candidates") != expected or not document.get("epochs"):
+    fix = f"Search again: {_MADE_BY}"
+    epochs = value_of(tuple[dict[str, Any], ...], document.get("epochs"), what=f"epochs of search history {history}", fix=fix)
+    probabilities = value_of(tuple[tuple[float, ...], ...], epochs[-1].get("probabilities") if epochs else [],
+                             what=f"probabilities of the last epoch of search history {history}", fix=fix)
+    if document.get("candidates") != expected or [len(block) for block in probabilities] != [len(block) for block in expected]:
         raise UserError(f"search history {history} is not of this space", expected=f"the {len(expected)} choice blocks of '{space.name}'",
-                        received=f"{len(document.get('candidates') or [])} blocks, {len(document.get('epochs') or [])} epochs",
-                        fix=f"Search again: {_MADE_BY}")
-    return [np.array(p, np.float64) for p in document["epochs"][-1]["probabilities"]]
+                        received=f"{len(probabilities)} blocks, {len(epochs)} epochs, or other candidates", fix=fix)
+    if not all(min(block) >= 0 and sum(block) > 0 for block in probabilities):
+        raise UserError(f"probabilities of search history {history}", expected="none below zero, some above", received="others", fix=fix)
+    return [np.array(block, np.float64) for block in probabilities]
 
 
 class Inheritance:

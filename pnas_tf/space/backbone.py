@@ -12,6 +12,8 @@ from pnas_tf.errors import UserError
 from pnas_tf.space.ops import CandidateOp
 
 PADDINGS = ("same", "symmetric")
+MAX_CHOICE_BLOCKS = 10_000  # the paper's largest space has 648; a number in a file must not become a day of work
+MAX_CANDIDATES = 1_000
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ def check_count(what: str, value: Any, *, least: int = 1) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 1_000_000:
         expected = "a positive integer" if least == 1 else f"an integer from {least}"
         raise UserError(what, expected=expected, received=repr(value)[:200], fix="Correct the value.")
+
+
+def check_size(space: str, *, choice_blocks: int, candidates: int) -> None:
+    """Raises UserError beyond `MAX_CHOICE_BLOCKS` or `MAX_CANDIDATES` ops a block."""
+    for what, count, most in (("choice blocks", choice_blocks, MAX_CHOICE_BLOCKS), ("candidates", candidates, MAX_CANDIDATES)):
+        if count > most:
+            raise UserError(f"{what} of space '{space}'", expected=f"at most {most}", received=str(count), fix="Make a smaller space.")
 
 
 def check_padding(space: str, padding: Any) -> None:

@@ -19,6 +19,7 @@ from pnas_tf.space.backbone import (
     check_count,
     check_fields,
     check_padding,
+    check_size,
     check_width_multiplier,
     json_list,
     json_object,
@@ -68,6 +69,7 @@ class SearchSpace:
         for number, stage in enumerate(self.stages):
             for name in ("width", "blocks", "stride"):
                 check_count(f"{name} of stage {number} of space '{self.name}'", getattr(stage, name))
+        check_size(self.name, choice_blocks=sum(stage.blocks for stage in self.stages), candidates=len(self.candidates))
         check_padding(self.name, self.padding)
         if not self.stages or not self.candidates or len(set(self.candidates)) != len(self.candidates) or any(
                 not isinstance(op, MBConv) for op in self.candidates):

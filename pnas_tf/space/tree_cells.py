@@ -17,6 +17,7 @@ from pnas_tf.space.backbone import (
     check_count,
     check_fields,
     check_padding,
+    check_size,
     check_width_multiplier,
     json_list,
     json_object,
@@ -57,6 +58,8 @@ class TreeCellSpace:
         for name in ("resolution", "classes", "start_width", "stages", "cells", "head_width", "bottleneck", "channels"):
             check_count(f"{name} of space '{self.name}'", getattr(self, name))
         check_count(f"added_width of space '{self.name}'", self.added_width, least=0)
+        edges = sum(BRANCHES ** (level + 2) for level in range(len(self.merges[:5])))
+        check_size(self.name, choice_blocks=self.stages * self.cells * edges, candidates=len(self.candidates))
         check_padding(self.name, self.padding)
         if not 1 <= len(self.merges) <= 4 or any(merge not in MERGES for merge in self.merges):
             raise UserError(f"merges of space '{self.name}'", expected=f"1 to 4 of {MERGES}, one for each searched level",
