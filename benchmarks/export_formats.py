@@ -75,7 +75,7 @@ def format_rows(model: Any, name: str, *, representative: np.ndarray, images: np
     """One row a format, with all rewrites. labels None: no accuracy."""
     from pnas_tf.export.convert import DTYPES, convert
     from pnas_tf.export.parity import Classifier, report_of
-    from pnas_tf.export.rewrite import REWRITES
+    from pnas_tf.export.rewrite_choice import REWRITES
 
     rows = []
     ours = np.concatenate([model(images[start:start + 64], training=False).numpy() for start in range(0, len(images), 64)])

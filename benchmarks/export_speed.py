@@ -61,7 +61,7 @@ def exports(network: str, resolution: int) -> dict[str, bytes]:
     import numpy as np
 
     from pnas_tf.export.convert import convert
-    from pnas_tf.export.rewrite import REWRITES
+    from pnas_tf.export.rewrite_choice import REWRITES
     from pnas_tf.nn.network import build_network
     from pnas_tf.space.published import published
 

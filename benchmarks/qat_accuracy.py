@@ -35,7 +35,7 @@ def main() -> int:
     from pnas_tf.export.convert import convert
     from pnas_tf.export.parity import compare
     from pnas_tf.export.quantize import Compression, FineTuning, compress, plain_network, train_on
-    from pnas_tf.export.rewrite import REWRITES
+    from pnas_tf.export.rewrite_choice import REWRITES
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.ops import MBConv
     from pnas_tf.space.search_space import tiny

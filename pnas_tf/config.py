@@ -147,7 +147,8 @@ class LatencyConfig:
     delegate: str = option("xnnpack", "Who executes the model; gpu and nnapi on Android only.", choices=("xnnpack", "none", "gpu", "nnapi"))
     benchmark_binary: str = option("", "benchmark_model for far devices (docs/devices.md).", fixed=False)
     latency_dtype: str = option("float32", "Models that the table and the target speak of.", choices=("float32", "int8"))
-    latency_rewrites: tuple[str, ...] = option(("split_depthwise",), "Export rewrites in force, comma-separated.")
+    latency_rewrites: tuple[str, ...] = option(("auto",), "Export rewrites of the measured models: auto, those that pay on the device, by "
+                                               "measuring every block both ways; split_depthwise; none.")
     min_invocations: int = option(24, "Timed invocations a model, at least.")
     warmup_invocations: int = option(5, "Untimed invocations before each visit.")
     calibration_networks: int = option(10, "Random networks timed with the blocks; 0 leaves the table uncalibrated.")
@@ -185,6 +186,8 @@ class ExportConfig:
     export_batch: int = option(1, "Images a call of the exported files.", fixed=False)
     export_resolution: int | None = option(None, "Input size of the exported files; default: the one the network was trained at.",
                                            fixed=False)
+    probabilities: bool = option(True, "A softmax behind the logits, so that clients show scores that sum to 1; --noprobabilities: "
+                                       "logits.", fixed=False)
     quantize: str = option("ptq", "int8 by post-training quantisation or by quantisation-aware training.", choices=("ptq", "qat"),
                            fixed=False)
     prune: float = option(0.0, "Final fraction of zero weights; polynomial schedule, trained further.", fixed=False)

@@ -116,14 +116,15 @@ def parse_json(content: bytes, *, what: str, where: str, made_by: str) -> Any:
     return document
 
 
-def read_document(path: str | os.PathLike, *, format: str, version: int, what: str, made_by: str) -> dict[str, Any]:
-    """Reads a JSON object whose "format" and "version" are ours.
+def read_document(path: str | os.PathLike, *, format: str, version: int, what: str, made_by: str,
+                  older: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Reads a JSON object whose "format" and "version" are ours; older: earlier versions that the caller reads too.
 
     Raises UserError when they are not, naming both sides.
     """
     document = read_json(path, what=what, made_by=made_by)
     received = (document.get("format"), document.get("version")) if isinstance(document, dict) else type(document).__name__
-    if received != (format, version):
+    if received not in [(format, known) for known in (version, *older)]:
         raise UserError(f"{path} is not a {what} that this program reads", expected=str((format, version)),
                         received=str(received), fix=f"Make one: {made_by}")
     return document

@@ -16,7 +16,7 @@ from pnas_tf.export.convert import convert
 from pnas_tf.export.inspect_model import describe, inspect_model
 from pnas_tf.export.metadata import Metadata, write_metadata
 from pnas_tf.export.rewrite import applicable
-from pnas_tf.nn.network import build_network
+from pnas_tf.nn.network import build_network, with_probabilities
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.complexity import layer_macs
 from pnas_tf.space.published import PUBLISHED, published
@@ -49,6 +49,14 @@ def run(*arguments):
 def test_macs_of_a_published_file_are_the_published_ones(tmp_path):
     found = inspected(convert(build_network(published("proxyless_gpu"))), tmp_path)
     assert found.macs == PUBLISHED["proxyless_gpu"].macs
+
+
+def test_says_whether_scores_are_probabilities(architecture, tmp_path):
+    network = build_network(architecture)
+    for model, said in ((network, False), (with_probabilities(network), True)):
+        found = inspected(convert(model), tmp_path)
+        assert found.softmax == said == ("probabilities (softmax)" in describe(found))
+        assert found.to_json()["softmax"] == said
 
 
 def test_macs_of_every_op_are_those_of_the_walk(architecture, int8, tmp_path):

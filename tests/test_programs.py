@@ -30,7 +30,7 @@ SPACE = SearchSpace("small", 8, 10, stem_width=8, first_width=8, stages=(Stage(8
 FILES = {"config.json", "steps.json", "latency_table.json", "latency_table_int8.json", "search/history.json", "architecture.json",
          "train/model.keras", "train/history.json", "train/result.json", "model_float32.tflite", "model_int8.tflite", "parity.json",
          "latency.json", "summary.json", "report.html"}
-STEPS = ["latency_table", "search", "derive", "train", "export", "latency_table_int8", "benchmark"]
+STEPS = ["latency_table", "search", "derive", "train", "latency_table_int8", "export", "benchmark"]
 
 
 @pytest.fixture(scope="module")

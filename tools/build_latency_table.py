@@ -39,14 +39,12 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
 
 def _build(folder: RunFolder, space: Any, latency: LatencyConfig, seed: int, outputs: dict[str, str]) -> None:
     from pnas_tf.benchmark.protocol import schedule_for
-    from pnas_tf.latency.build import build_latency_table
-    from pnas_tf.latency.build import sources as sources_of
-    from pnas_tf.latency.models import convert_models, default_cache_dir
+    from pnas_tf.latency.build import build_latency_table, convert_ahead
+    from pnas_tf.latency.models import default_cache_dir
 
     cache_dir = Path(latency.model_cache or default_cache_dir())
-    # Once for all devices, before any is opened.
-    convert_models(sources_of(space, calibration_networks=latency.calibration_networks, seed=seed), dtype=latency.latency_dtype,
-                   rewrites=latency.latency_rewrites, cache_dir=cache_dir, workers=latency.convert_workers, progress=print)
+    convert_ahead(space, dtype=latency.latency_dtype, rewrites=latency.latency_rewrites, seed=seed, cache_dir=cache_dir,
+                  calibration_networks=latency.calibration_networks, workers=latency.convert_workers, progress=print)
 
     def build(name: str, runner: Any) -> None:
         table = build_latency_table(

@@ -21,6 +21,7 @@ from tools.program import program
 
 CONFIGS = (RunConfig, DataConfig, TrainConfig, ExportConfig)
 NETWORK = "train/model.keras"
+TABLES = ("latency_table_int8.json", "latency_table.json")  # the last one of a dtype counts
 
 
 def main(folder: RunFolder, run: RunConfig, data: DataConfig, train: TrainConfig, config: ExportConfig) -> None:
@@ -40,8 +41,8 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, train: TrainConfig
     if config.export_resolution is not None:
         space = dataclasses.replace(architecture.space, resolution=config.export_resolution)
         architecture = dataclasses.replace(architecture, space=space)
-    table = folder / "latency_table.json"
-    rewrites = rewrites_of(config, LatencyTable.load(table).identity.rewrites if table.exists() else None)
+    tables = [LatencyTable.load(folder / name) for name in TABLES if (folder / name).exists()]
+    rewrites = rewrites_of(config, {table.identity.dtype: table.rewrites_of(architecture) for table in tables})
     dataset = load_dataset(data, resolution=architecture.space.resolution)
     check_classes(architecture.space.classes, dataset)
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.name != "debug_layers"}
@@ -59,8 +60,8 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, train: TrainConfig
               f"(Keras {report.keras_accuracy or 0:.2%})")
 
 
-def _export(folder: RunFolder, run: RunConfig, train: TrainConfig, config: ExportConfig, architecture: Any, rewrites: tuple[str, ...],
-            dataset: Any) -> None:
+def _export(folder: RunFolder, run: RunConfig, train: TrainConfig, config: ExportConfig, architecture: Any,
+            rewrites: dict[str, tuple[str, ...]], dataset: Any) -> None:
     from pnas_tf.export.metadata import Metadata
     from pnas_tf.export.models import Images, export_models, write_models
     from pnas_tf.nn.layers import Normalisation

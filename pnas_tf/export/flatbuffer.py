@@ -73,6 +73,27 @@ def pack(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
+def softmax_at_end(model: Any) -> Any | None:
+    """The operator that makes probabilities of a `ModelT`'s logits: its last one, or the one before a conversion of the output."""
+    graph = model.subgraphs[0]
+    return next((operator for operator in graph.operators[-2:] if op_name(model, operator) == "SOFTMAX"), None)
+
+
+def without_softmax(content: bytes) -> bytes:
+    """The same file ending at its logits, in the number type they are computed in; the same bytes when no softmax ends it."""
+    model = parse(content)
+    softmax = softmax_at_end(model)
+    if softmax is None:
+        return content
+    graph, logits = model.subgraphs[0], int(softmax.inputs[0])
+    graph.operators = graph.operators[:next(place for place, operator in enumerate(graph.operators) if operator is softmax)]
+    graph.outputs = [logits]
+    for signature in model.signatureDefs or []:
+        for output in signature.outputs:
+            output.tensorIndex = logits
+    return pack(model)
+
+
 def add_buffer_entry(model: Any, name: str, content: bytes) -> None:
     """Puts `content` under `name` into the model's metadata list; an entry of that name is replaced."""
     from ai_edge_litert import schema_py_generated as schema

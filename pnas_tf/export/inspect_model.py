@@ -56,7 +56,8 @@ class OpRow:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A file read. partitions: None when the runtime does not tell. metadata: None when the file has none."""
+    """A file read. partitions: None when the runtime does not tell. metadata: None when the file has none. softmax: whether one ends
+    the file, so that its scores are probabilities."""
 
     path: str
     size_bytes: int
@@ -66,6 +67,7 @@ class Inspection:
     ops: tuple[OpRow, ...]
     partitions: int | None
     metadata: Metadata | None
+    softmax: bool = False
 
     @property
     def macs(self) -> int:
@@ -91,14 +93,14 @@ def inspect_model(path: str | os.PathLike, *, threads: int = 1) -> Inspection:
     metadata = None if flatbuffer.buffer_entry(model, ENTRY) is None else read_metadata(content, where=str(path))
     return Inspection(path=str(path), size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest(),
                       inputs=tuple(tensors[index] for index in graph.inputs), outputs=tuple(tensors[index] for index in graph.outputs),
-                      ops=ops, partitions=partitions, metadata=metadata)
+                      ops=ops, partitions=partitions, metadata=metadata, softmax=flatbuffer.softmax_at_end(model) is not None)
 
 
 def describe(found: Inspection) -> str:
     """The inspection as text for a terminal."""
     lines = [f"{found.path}: {found.size_bytes:,} bytes, sha256 {found.sha256}"]
     lines += [f"input   {_describe_tensor(tensor)}" for tensor in found.inputs]
-    lines += [f"output  {_describe_tensor(tensor)}" for tensor in found.outputs]
+    lines += [f"output  {_describe_tensor(tensor)}" + ("  probabilities (softmax)" if found.softmax else "") for tensor in found.outputs]
     lines += _describe_metadata(found.metadata)
     header = ("#", "op", "output", "type", "kernel", "stride", "MACs", "output range", "partition")
     rows = [header, *(_cells(op) for op in found.ops)]

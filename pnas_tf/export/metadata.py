@@ -25,7 +25,6 @@ LABELS_FILE = "labels.txt"
 MAX_FILES = 64
 MAX_FILE_BYTES = 16 * 2**20
 MIN_PARSER_VERSION = "1.0.0"  # every field written here is of the schema's first version
-_SOFTMAX = "SOFTMAX"
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold: the same content gives the same bytes on every day
 _MADE_BY = "Export it again: tools/export.py"
 
@@ -144,8 +143,7 @@ def _ends(parsed: Any) -> tuple[Any, Any, bool]:
         raise UserError("the model is not an image classifier",
                         expected="one input [batch, height, width, channels] and one output [batch, classes]",
                         received=f"inputs {shapes[0]}, outputs {shapes[1]}", fix="Give the model of a classifier.")
-    last = [flatbuffer.op_name(parsed, operator) for operator in graph.operators[-2:]]  # one may be a conversion of the output
-    return tensors[0][0], tensors[1][0], _SOFTMAX in last
+    return tensors[0][0], tensors[1][0], flatbuffer.softmax_at_end(parsed) is not None
 
 
 def _check(metadata: Metadata, image: Any, scores: Any) -> None:

@@ -5,6 +5,7 @@ Nothing is written before everything has passed. Knows the formats and their bou
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,12 @@ from pnas_tf.export import layer_errors, parity
 from pnas_tf.export.convert import DTYPES, convert
 from pnas_tf.export.metadata import Metadata, write_metadata
 from pnas_tf.export.quantize import plain_network
-from pnas_tf.export.rewrite import REWRITES, applicable
+from pnas_tf.export.rewrite import applicable
+from pnas_tf.export.rewrite_choice import AUTO, NONE, REWRITES, check_names, wanted_among
+from pnas_tf.nn.network import with_probabilities
 
 PARITY_FILE = "parity.json"
+COMPARED_IMAGES = 1000  # test images on which int8 with and without a rewrite are compared
 
 
 @dataclass(frozen=True)
@@ -70,47 +74,101 @@ def check_config(config: ExportConfig) -> None:
             raise UserError(f"--{name}", expected="0 or more", received=str(getattr(config, name)), fix="Choose the default.")
 
 
-def rewrites_of(config: ExportConfig, measured: Sequence[str] | None) -> tuple[str, ...]:
-    """The rewrites that the config asks for. measured: those of the device's latency table, None without a table."""
-    if config.rewrites == ("auto",):
-        return REWRITES if measured is None else tuple(measured)
-    return () if config.rewrites == ("none",) else tuple(config.rewrites)
+def rewrites_of(config: ExportConfig, measured: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Format -> the rewrites that the config asks for. measured: dtype of a latency table of the device -> the table's rewrites.
+
+    "auto" takes for each format those of the table of its kind (int8 or float), else of the other, else all.
+    """
+    if config.rewrites != (AUTO,):
+        named = () if config.rewrites == (NONE,) else check_names(config.rewrites)
+        return dict.fromkeys(DTYPES, named)
+    tables = {kind: tuple(names) for kind, names in measured.items()}
+    any_table = next(iter(tables.values()), REWRITES)
+    return {dtype: tables.get("int8" if dtype == "int8" else "float32", any_table) for dtype in DTYPES}
 
 
-def export_models(model: keras.Model, images: Images, metadata: Metadata, config: ExportConfig, *, rewrites: tuple[str, ...] = REWRITES,
-                  aware: keras.Model | None = None, progress: Callable[[str], None] | None = None) -> Exported:
+def export_models(model: keras.Model, images: Images, metadata: Metadata, config: ExportConfig, *,
+                  rewrites: Mapping[str, tuple[str, ...]] | None = None, aware: keras.Model | None = None,
+                  progress: Callable[[str], None] | None = None) -> Exported:
     """Converts `model` (logits) to every format of the config, and proves each.
 
-    aware: the quantisation-aware network made from `model`; its weights are then exported in every format. Its own ranges are
-    used unless a rewrite splits a convolution, whose partial sums have none: then its weights are calibrated.
+    rewrites: format -> its export rewrites, default all. int8 is compared with an int8 file without them, which takes its place
+    when it alone keeps the accuracy. aware: the quantisation-aware network made from `model`; its weights are then exported in
+    every format. Its own ranges are used unless a rewrite splits a convolution, whose partial sums have none: then its weights
+    are calibrated.
     Raises UserError when a bound is broken (with --debug_layers, after printing the layers through `progress`).
     """
     check_config(config)
-    plain = model if aware is None else plain_network(aware, model)
-    split = all(any(name.startswith("split_depthwise") for name in names) for names in (applicable(plain), rewrites))
-    contents, reports = {}, {}
-    for dtype in config.formats:
-        source, applied = (aware, ()) if aware is not None and dtype == "int8" and not split else (plain, rewrites)
-        content = convert(source, dtype=dtype, batch=config.export_batch, rewrites=applied,
-                          representative=_with_extremes(images) if dtype == "int8" else None,
-                          input_type=config.int8_input if dtype == "int8" else None,
-                          output_type=config.int8_output if dtype == "int8" else None)
-        contents[file_name(dtype)] = write_metadata(content, metadata)
-        if progress:
-            progress(f"{file_name(dtype)}: {len(contents[file_name(dtype)]) / 1000:.0f} kB")
+    work = _Work(model if aware is None else plain_network(aware, model), aware, images, metadata, config)
+    wanted = rewrites or dict.fromkeys(DTYPES, REWRITES)
+    names = applicable(work.plain)
+    made = {dtype: work.convert(dtype, wanted_among(names, wanted[dtype])) for dtype in config.formats}
     layers = None
     if config.debug_layers:
         # Both through one converter call's rewrites, so that the ops pair up; the quantisation-aware file differs in its input.
-        pair = [convert(plain, dtype=dtype, rewrites=rewrites, representative=_with_extremes(images)) for dtype in ("float32", "int8")]
+        pair = [convert(work.plain, dtype=dtype, rewrites=wanted["int8"], representative=_with_extremes(images))
+                for dtype in ("float32", "int8")]
         layers = layer_errors.describe(layer_errors.layer_errors(pair[0], pair[1], images.test[:32]))
         if progress:
             progress(layers)
-    batches = [(images.test[start:start + 256], images.labels[start:start + 256]) for start in range(0, len(images.test), 256)]
+    contents, reports = {}, {}
     for dtype in config.formats:
-        report = parity.compare(plain, contents[file_name(dtype)], batches, dtype=dtype)
-        parity.check_parity(report, max_logit_difference=config.max_logit_difference, max_accuracy_drop=config.max_accuracy_drop)
-        reports[file_name(dtype)] = report
+        name = file_name(dtype)
+        contents[name], reports[name] = work.proven(dtype, made[dtype], wanted_among(names, wanted[dtype]), progress)
+        if progress:
+            progress(f"{name}: {len(contents[name]) / 1000:.0f} kB")
     return Exported(contents, reports, layers)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every format's conversion and proof need. plain: the network as it is compared with."""
+
+    plain: keras.Model
+    aware: keras.Model | None
+    images: Images
+    metadata: Metadata
+    config: ExportConfig
+
+    def convert(self, dtype: str, rewrites: tuple[str, ...]) -> bytes:
+        """The labelled file of one format. rewrites: by shape, those that change the network."""
+        source, int8 = self.aware if self.aware is not None and dtype == "int8" and not rewrites else self.plain, dtype == "int8"
+        if self.config.probabilities:
+            source = with_probabilities(source)
+        content = convert(source, dtype=dtype, batch=self.config.export_batch, rewrites=rewrites,
+                          representative=_with_extremes(self.images) if int8 else None,
+                          input_type=self.config.int8_input if int8 else None, output_type=self.config.int8_output if int8 else None)
+        return write_metadata(content, self.metadata)
+
+    def compare(self, dtype: str, content: bytes, *, count: int | None = None) -> parity.ParityReport:
+        """The file beside Keras on the test split, or on its first `count` images."""
+        test, labels = self.images.test[:count], self.images.labels[:count]
+        return parity.compare(self.plain, content, [(test[start:start + 256], labels[start:start + 256])
+                                                    for start in range(0, len(test), 256)], dtype=dtype)
+
+    def proven(self, dtype: str, content: bytes, rewrites: tuple[str, ...],
+               progress: Callable[[str], None] | None) -> tuple[bytes, parity.ParityReport]:
+        """The file and its report. A rewritten int8 file is compared with its twin, and gives way to it when it breaks a bound that the
+        twin holds: a partial sum in int8 is rounded once more."""
+        bounds = {"max_logit_difference": self.config.max_logit_difference, "max_accuracy_drop": self.config.max_accuracy_drop}
+        report = dataclasses.replace(self.compare(dtype, content), rewrites=rewrites)
+        if dtype != "int8" or not rewrites:
+            parity.check_parity(report, **bounds)
+            return content, report
+        twin = self.convert(dtype, ())
+        beside = [self.compare(dtype, file, count=COMPARED_IMAGES) for file in (content, twin)]
+        report = dataclasses.replace(report, beside_plain={"images": beside[0].images, **{name: {
+            "mean_logit_difference": part.mean_logit_difference, "top1_agreement": part.top1_agreement,
+            "accuracy": part.tflite_accuracy} for name, part in zip(("rewritten", "plain"), beside)}})
+        try:
+            parity.check_parity(report, **bounds)
+        except UserError as error:
+            plain = dataclasses.replace(self.compare(dtype, twin), beside_plain=report.beside_plain)
+            parity.check_parity(plain, **bounds)
+            if progress:
+                progress(f"int8 without {', '.join(rewrites)}, which costs accuracy: expected {error.expected}, received {error.received}")
+            return twin, plain
+        return content, report
 
 
 def write_models(exported: Exported, folder: str | os.PathLike) -> list[Path]:

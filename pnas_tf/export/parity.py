@@ -28,7 +28,10 @@ FORMAT, VERSION = "pnas_tf/parity", 1
 class ParityReport:
     """One .tflite file beside the Keras model it came from, on `images` images of the test split.
 
-    Differences are of logits, in the logits' own unit. Accuracies and agreement are fractions; accuracies are None without labels.
+    Differences are of logits, in the logits' own unit, also where a softmax follows them in the file; max_probability_difference: behind
+    it, None where there is none. Accuracies and agreement, of the file's own output, are fractions; accuracies are None without labels.
+    rewrites: the export rewrites, by shape, that changed the file. beside_plain: int8 with them beside int8 without, each on the same
+    `images`: {"images", "rewritten": {"mean_logit_difference", "top1_agreement", "accuracy"}, "plain": {...}}.
     """
 
     dtype: str
@@ -40,6 +43,9 @@ class ParityReport:
     keras_accuracy: float | None
     tflite_accuracy: float | None
     size_bytes: int
+    rewrites: tuple[str, ...] = ()
+    beside_plain: Mapping[str, Any] | None = None
+    max_probability_difference: float | None = None
 
     def __post_init__(self) -> None:
         if re.fullmatch("[a-z0-9_]{1,40}", self.dtype) is None:  # it becomes part of file names
@@ -58,7 +64,7 @@ class ParityReport:
 
 
 class Classifier:
-    """A .tflite image model in the LiteRT interpreter, one thread unless told: float images in, float logits out.
+    """A .tflite image model in the LiteRT interpreter, one thread unless told: float images in, float scores out.
 
     Quantised inputs and outputs are converted with the file's own scales. Raises UserError when the content is no model,
     or has not one input and one output.
@@ -88,7 +94,8 @@ class Classifier:
         self.batch, *self.image_shape = (int(size) for size in self.input["shape"])
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """images: float32 [count, height, width, channels], normalised. Returns float32 logits [count, classes]."""
+        """images: float32 [count, height, width, channels], normalised. Returns float32 logits [count, classes], or
+        probabilities where the file ends in a softmax."""
         images = np.asarray(images, np.float32)
         if images.ndim != 4 or list(images.shape[1:]) != self.image_shape:
             raise UserError("images for the model", expected=f"shape [count, {', '.join(map(str, self.image_shape))}]",
@@ -110,36 +117,51 @@ def compare(model: keras.Model, content: bytes, data: Iterable[tuple[Any, Any]],
     model: gives logits. dtype: what the report calls the file. Raises UserError when the file cannot be read or data is empty.
     """
     classifier = Classifier(content, what=f"{dtype} .tflite model")
-    ours, theirs, labels = [], [], []
+    inner = flatbuffer.without_softmax(content)
+    logits_of = classifier if inner is content else Classifier(inner, what=f"{dtype} .tflite model without its softmax")
+    ours, theirs, scores, labels = [], [], [], []
     for images, truth in data:
         images = np.asarray(images, np.float32)
         ours.append(np.asarray(model(images, training=False)))
-        theirs.append(classifier.logits(images))
+        theirs.append(logits_of.logits(images))
+        scores.append(theirs[-1] if logits_of is classifier else classifier.logits(images))
         labels.append(np.asarray(truth))
     if not ours:
         raise UserError("parity of the export", expected="at least one batch of images", received="none",
                         fix="Give the test split.")
-    return report_of(np.concatenate(ours), np.concatenate(theirs), np.concatenate(labels), dtype=dtype, size_bytes=len(content))
+    return report_of(np.concatenate(ours), np.concatenate(theirs), np.concatenate(labels), dtype=dtype, size_bytes=len(content),
+                     probabilities=None if logits_of is classifier else np.concatenate(scores))
 
 
-def report_of(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray | None, *, dtype: str, size_bytes: int) -> ParityReport:
-    """The report of two logit arrays [images, classes] of Keras and of the file, and of the true labels [images] if known."""
+def report_of(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray | None, *, dtype: str, size_bytes: int,
+              probabilities: np.ndarray | None = None) -> ParityReport:
+    """The report of two logit arrays [images, classes] of Keras and of the file, and of the true labels [images] if known.
+
+    probabilities: what the file gives, where that is not its logits.
+    """
     difference = np.abs(ours.astype(np.float64) - theirs)
-    best, found = ours.argmax(-1), theirs.argmax(-1)
+    best, found = ours.argmax(-1), (theirs if probabilities is None else probabilities).argmax(-1)
     return ParityReport(
         dtype=dtype, images=len(ours), max_logit_difference=float(difference.max()), mean_logit_difference=float(difference.mean()),
         max_logit=float(np.abs(ours).max()), top1_agreement=float((best == found).mean()),
         keras_accuracy=None if labels is None else float((best == labels).mean()),
-        tflite_accuracy=None if labels is None else float((found == labels).mean()), size_bytes=size_bytes)
+        tflite_accuracy=None if labels is None else float((found == labels).mean()), size_bytes=size_bytes,
+        max_probability_difference=None if probabilities is None else float(np.abs(_softmax(ours) - probabilities).max()))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    raised = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    return raised / raised.sum(-1, keepdims=True)
 
 
 def check_parity(report: ParityReport, *, max_logit_difference: float, max_accuracy_drop: float) -> None:
-    """Raises UserError when a float32 file's logits differ by more than `max_logit_difference`, or the file of any other format
-    loses more test accuracy than `max_accuracy_drop` (a fraction). NaN is refused too."""
-    if report.dtype == "float32" and not report.max_logit_difference <= max_logit_difference:
+    """Raises UserError when a float32 file's logits (or probabilities) differ by more than `max_logit_difference`, or the file of any
+    other format loses more test accuracy than `max_accuracy_drop` (a fraction). NaN is refused too."""
+    differences = (report.max_logit_difference, report.max_probability_difference or 0.0)
+    if report.dtype == "float32" and not all(difference <= max_logit_difference for difference in differences):
         raise UserError("float32 export departs from the Keras model",
                         expected=f"logits that differ by at most {max_logit_difference:g}",
-                        received=f"{report.max_logit_difference:.3g} (mean {report.mean_logit_difference:.3g}, largest logit "
+                        received=f"{max(differences):.3g} (mean {report.mean_logit_difference:.3g}, largest logit "
                                  f"{report.max_logit:.3g}, top-1 agreement {report.top1_agreement:.4f})",
                         fix="Find the layer with --debug_layers; raise --max_logit_difference if the logits themselves are large.")
     drop = report.accuracy_drop

@@ -2,8 +2,8 @@
 
 split_depthwise: a depthwise convolution of more than 25 taps, for which XNNPACK has no kernel, becomes an equal sum of smaller
 ones over cropped and padded inputs, with batch normalisation folded in (7x7 = 3x7 + 1x7 + 3x7; `tiling`).
-What a rewrite gains is a property of the device, so `faster` chooses by measured latencies, shape by shape. The result is a
-flat Functional model of plain layers again. The converter itself folds batch normalisation, ReLU6, and zeros before a
+What a rewrite gains is a property of the device, so `rewrite_choice.faster` chooses by measured latencies, shape by shape. The
+result is a flat Functional model of plain layers again. The converter itself folds batch normalisation, ReLU6, and zeros before a
 convolution where SAME padding is the same; a test counts the ops. Knows nothing of TensorFlow Lite.
 """
 
@@ -17,47 +17,27 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.errors import UserError
+from pnas_tf.export.rewrite_choice import check_names, split_name, wanted_among
 from pnas_tf.export.tiling import MAX_TAPS, Rectangle, tile
-
-REWRITES = ("split_depthwise",)
 
 
 def apply_rewrites(model: keras.Model, rewrites: Iterable[str]) -> keras.Model:
     """`model` with the named rewrites applied, weights copied; the same object when nothing changes.
 
-    rewrites: names in REWRITES, for every layer they fit, or with a shape as `applicable` gives them, for that shape only:
+    rewrites: names in `rewrite_choice.REWRITES`, for every layer they fit, or with a shape as `applicable` gives them, for that shape only:
     "split_depthwise[k7 s1 56x56x144]". The logits stay the same but for the order of additions (1e-5 in float32).
     Raises UserError on an unknown name, and when the model is not a flat graph of layers used once.
     """
-    wanted = tuple(rewrites)
-    unknown = [name for name in wanted if name.split("[")[0] not in REWRITES]
-    if unknown:
-        raise UserError("unknown export rewrite", expected=f"some of {REWRITES}", received=str(unknown), fix="Choose among these.")
+    wanted = check_names(rewrites)
     if not wanted:
         return model
-    changes = {name: change for name, (rewrite, change) in _changes(model).items()
-               if rewrite in wanted or rewrite.split("[")[0] in wanted}
+    changes = {name: change for name, (rewrite, change) in _changes(model).items() if wanted_among((rewrite,), wanted)}
     return _rebuild(model, changes) if changes else model
 
 
 def applicable(model: keras.Model) -> tuple[str, ...]:
     """The names of all rewrites that would change `model`, each with its shape: "split_depthwise[k7 s1 56x56x144]"."""
     return tuple(sorted({rewrite for rewrite, _ in _changes(model).values()}))
-
-
-def faster(plain_ms: Mapping[str, float], rewritten_ms: Mapping[str, float], *, margin: float = 0.02) -> tuple[str, ...]:
-    """The rewrites worth having on the device that was measured.
-
-    plain_ms, rewritten_ms: name from `applicable` -> latency in ms of the same block without and with it. margin: the part that
-    a rewrite must save, the noise of a measurement. A rewrite that pays for every shape measured goes by its short name.
-    Raises KeyError when one variant of a name was not measured.
-    """
-    chosen = {name for name in plain_ms.keys() | rewritten_ms.keys() if rewritten_ms[name] < plain_ms[name] * (1 - margin)}
-    names: list[str] = []
-    for rewrite in REWRITES:
-        measured = {name for name in plain_ms if name.split("[")[0] == rewrite}
-        names += [rewrite] if measured and measured <= chosen else sorted(measured & chosen)
-    return tuple(names)
 
 
 Change = Callable[[Any], Any]  # the new input of a layer -> its new output, in symbolic tensors
@@ -73,7 +53,7 @@ def _changes(model: keras.Model) -> dict[str, tuple[str, Change]]:
         before, after = _only_neighbour(layer, "input"), _only_neighbour(layer, "output")
         pad = before if type(before) is keras.layers.ZeroPadding2D and layer.padding == "valid" else None
         norm = after if type(after) is keras.layers.BatchNormalization and _linear(layer) else None
-        rewrite = f"split_depthwise[{_shape_name(layer, pad)}]"
+        rewrite = _name_of(layer, pad)
         changes[layer.name] = rewrite, _split(layer, pad, norm)
         changes |= {other.name: (rewrite, _nothing) for other in (pad, norm) if other is not None}
     return changes
@@ -95,11 +75,10 @@ def _linear(layer: keras.layers.DepthwiseConv2D) -> bool:
     return layer.activation is keras.activations.linear
 
 
-def _shape_name(layer: Any, pad: Any) -> str:
+def _name_of(layer: Any, pad: Any) -> str:
     rows, columns, channels = (pad or layer).input.shape[1:]
-    kernel = "x".join(str(size) for size in dict.fromkeys(layer.kernel_size))
-    padding = "" if layer.padding == "same" else " padded" if pad is not None else " valid"
-    return f"k{kernel} s{layer.strides[0]} {rows}x{columns}x{channels}{padding}"
+    return split_name(kernel=layer.kernel_size, stride=layer.strides[0], rows=rows, columns=columns, channels=channels,
+                      padding="" if layer.padding == "same" else "padded" if pad is not None else "valid")
 
 
 def _nothing(x: Any) -> Any:

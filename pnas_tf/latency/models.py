@@ -19,13 +19,14 @@ from typing import Union
 
 from pnas_tf import files
 from pnas_tf.errors import UserError
+from pnas_tf.export.rewrite_choice import check_names, rewrites_of_blocks, wanted_among
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import Block
 
 Source = Union[Block, Architecture]
+Rewrites = Union[tuple[str, ...], Mapping[str, tuple[str, ...]]]  # for all sources, or name of the source -> its own
 _CODE = ("space/geometry.py", "space/topology.py", "space/tree_cells.py", "nn/layers.py", "nn/network.py",
-         "export/convert.py", "export/rewrite.py", "export/tiling.py",
-         "latency/models.py")
+         "export/convert.py", "export/rewrite.py", "export/rewrite_choice.py", "export/tiling.py", "latency/models.py")
 _REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move no latency
 
 
@@ -34,14 +35,15 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnas_tf" / "models"
 
 
-def convert_models(sources: Mapping[str, Source], *, dtype: str, rewrites: tuple[str, ...], cache_dir: Path,
+def convert_models(sources: Mapping[str, Source], *, dtype: str, rewrites: Rewrites, cache_dir: Path,
                    workers: int = 2, progress: Callable[[str], None] | None = None) -> dict[str, Path]:
     """Name -> .tflite file in `cache_dir` for every block or network, batch 1, seeded weights.
 
     dtype: as export's. workers: child processes; 0 converts in this one. Raises UserError naming the source whose
-    conversion fails.
+    conversion fails, and on an unknown rewrite.
     """
-    paths = {name: Path(cache_dir) / f"{content_key(source, dtype=dtype, rewrites=rewrites)}.tflite" for name, source in sources.items()}
+    own = {name: effective(source, rewrites_for(name, rewrites)) for name, source in sources.items()}
+    paths = {name: Path(cache_dir) / f"{content_key(source, dtype=dtype, rewrites=own[name])}.tflite" for name, source in sources.items()}
     # Two names of one content are converted once; large ones first, so that no worker ends alone with one.
     missing = {path: name for name, path in sorted(paths.items(), key=lambda item: item[0]) if not path.exists()}
     jobs = sorted(missing.items(), key=lambda job: -_layers(sources[job[1]]))
@@ -49,12 +51,12 @@ def convert_models(sources: Mapping[str, Source], *, dtype: str, rewrites: tuple
         progress(f"converting {len(jobs)} of {len(paths)} models to {dtype}")
     if workers == 0 or len(jobs) < 4:
         for path, name in jobs:
-            _convert(sources[name], dtype, rewrites, path)
+            _convert(sources[name], dtype, own[name], path)
         return paths
     spawn = multiprocessing.get_context("spawn")  # a forked TensorFlow hangs
     try:
         with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn) as pool:
-            for future in as_completed([pool.submit(_convert, sources[name], dtype, rewrites, path) for path, name in jobs]):
+            for future in as_completed([pool.submit(_convert, sources[name], dtype, own[name], path) for path, name in jobs]):
                 future.result()
     except BrokenProcessPool as error:
         raise UserError("conversion of the block models", expected="converters that live", received=str(error),
@@ -62,9 +64,21 @@ def convert_models(sources: Mapping[str, Source], *, dtype: str, rewrites: tuple
     return paths
 
 
+def rewrites_for(name: str, rewrites: Rewrites) -> tuple[str, ...]:
+    """What `rewrites` asks for the source called `name`."""
+    return rewrites if isinstance(rewrites, tuple) else rewrites[name]
+
+
+def effective(source: Source, rewrites: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the rewrites, by shape, that change the exported source. Raises UserError on an unknown one."""
+    blocks = source.blocks if isinstance(source, Architecture) else (source,)
+    return wanted_among(rewrites_of_blocks(blocks), check_names(rewrites))
+
+
 def content_key(source: Source, *, dtype: str, rewrites: tuple[str, ...]) -> str:
-    """SHA-256 of all that decides the bytes of the converted model."""
-    return hashlib.sha256(json.dumps([_description(source), dtype, rewrites, _toolchain()], sort_keys=True).encode()).hexdigest()
+    """SHA-256 of all that decides the bytes of the converted model; the same for rewrites that change nothing in it."""
+    about = [_description(source), dtype, effective(source, rewrites), _toolchain()]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _description(source: Source) -> dict:

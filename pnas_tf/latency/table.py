@@ -17,14 +17,16 @@ from typing import Any
 from pnas_tf import files
 from pnas_tf.benchmark.measurement import Device, Measurement, Settings, check_same, from_json, measurement_from_json, same_origin, to_json
 from pnas_tf.errors import UserError
+from pnas_tf.export.rewrite_choice import rewrites_of_blocks, wanted_among
 from pnas_tf.latency.predictor import Calibration, calibration_from_json
+from pnas_tf.latency.trials import Trial, describe, trials_from_json
 from pnas_tf.records import value_of
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import distinct_blocks, fixed_blocks
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.search_space import SearchSpace
 
-FORMAT, VERSION = "pnas_tf/latency_table", 1
+FORMAT, VERSION, OLDER = "pnas_tf/latency_table", 2, (1,)  # 1: without trials of rewrites
 MAX_AGE_DAYS = 90             # a device's software rarely stays the same for longer
 MAX_KERNEL7_RATIO = 5.0       # 49 taps against 25 should cost about 2 times
 _DAY_S = 86_400.0
@@ -34,7 +36,8 @@ _PLAIN_FIELDS: dict[str, Any] = {"dtype": str, "rewrites": tuple[str, ...], "sen
 
 @dataclass(frozen=True)
 class Identity:
-    """What a table is true of. Tables of different identity never merge."""
+    """What a table is true of. Tables of different identity never merge. rewrites: the export rewrites that its blocks were measured
+    with, those that paid on the device where they were chosen by trial."""
 
     device: Device
     settings: Settings
@@ -48,7 +51,8 @@ class LatencyTable:
 
     sentinel_ms: median of the fixed sentinel model in the building session; None where there was none. calibration: the
     affine map from sums of blocks to networks, None where none was fitted. created_unix_s: when. origin: where the figures
-    come from, in words. failures: latency key -> why it has no entry.
+    come from, in words. failures: latency key -> why it has no entry. trials: latency key -> the block without and with the export
+    rewrite that changes it, where rewrites were chosen by measurement.
     """
 
     identity: Identity
@@ -58,6 +62,7 @@ class LatencyTable:
     created_unix_s: float = 0.0
     origin: str = ""
     failures: dict[str, str] = field(default_factory=dict)
+    trials: dict[str, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key, entry in self.entries.items():
@@ -92,6 +97,17 @@ class LatencyTable:
         """Predicted latency of the network in ms: slope * sum + intercept, the plain sum where there is no calibration."""
         total = self.sum_ms(architecture)
         return total if self.calibration is None else self.calibration.apply(total)
+
+    def rewrites_of(self, architecture: Architecture) -> tuple[str, ...]:
+        """The export rewrites, by shape, of a network for this table's device: those the table's blocks have.
+
+        A shape that was not tried (of another resolution) goes with the majority of those that were.
+        """
+        names = rewrites_of_blocks(architecture.blocks)
+        tried = {trial.rewrite for trial in self.trials.values()}
+        taken = wanted_among(tuple(tried), self.identity.rewrites)
+        untried = [name for name in names if name not in tried] if tried and 2 * len(taken) >= len(tried) else []
+        return tuple(sorted({*wanted_among(names, self.identity.rewrites), *untried}))
 
     def fixed_ms(self, space: SearchSpace) -> float:
         """Stem, first block and head together, alone."""
@@ -152,12 +168,14 @@ class LatencyTable:
         for key, entry in other.entries.items():
             entries[key] = entries[key].merged(entry) if key in entries else entry
         return LatencyTable(self.identity, entries, self.sentinel_ms, None, min(self.created_unix_s, other.created_unix_s),
-                            " + ".join(dict.fromkeys(part for part in (self.origin, other.origin) if part)))
+                            " + ".join(dict.fromkeys(part for part in (self.origin, other.origin) if part)),
+                            trials={**other.trials, **self.trials})
 
     def describe(self) -> str:
         """One line for every place where figures of the table appear."""
         state = "uncalibrated" if self.calibration is None else self.calibration.describe()
-        return f"{self._what}, {len(self.entries)} blocks, {state}"
+        return ", ".join(part for part in (self._what, f"{len(self.entries)} blocks", state,
+                                           describe(self.trials, self.identity.rewrites)) if part)
 
     def to_json(self) -> dict[str, Any]:
         """The versioned document with all raw values."""
@@ -165,6 +183,7 @@ class LatencyTable:
                 "settings": to_json(self.identity.settings), "dtype": self.identity.dtype, "rewrites": list(self.identity.rewrites),
                 "created_unix_s": self.created_unix_s, "origin": self.origin, "sentinel_ms": self.sentinel_ms,
                 "calibration": None if self.calibration is None else self.calibration.to_json(), "failures": self.failures,
+                "trials": {key: trial.to_json(self.identity.rewrites) for key, trial in self.trials.items()},
                 "entries": {key: {"latency_ms": self.latency_ms(key), **entry.to_json()} for key, entry in self.entries.items()}}
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -174,7 +193,7 @@ class LatencyTable:
     @classmethod
     def load(cls, path: str | os.PathLike) -> LatencyTable:
         """Reads what `save` wrote. Raises UserError when the file is absent, truncated or no latency table."""
-        document = files.read_document(path, format=FORMAT, version=VERSION, what="latency table",
+        document = files.read_document(path, format=FORMAT, version=VERSION, older=OLDER, what="latency table",
                                        made_by="python -m tools.build_latency_table --space=...")
         where, fix = str(path), "Build it again: tools/build_latency_table.py"
         absent = sorted({"device", "settings", "entries", "calibration", *_PLAIN_FIELDS} - set(document))
@@ -194,9 +213,11 @@ class LatencyTable:
         entries = {key: measurement_from_json(entry, device=device, settings=settings, where=f"{where}, '{key}'")
                    for key, entry in document["entries"].items()}
         calibration = calibration_from_json(document["calibration"], where=where)
+        trials = {} if document["version"] in OLDER else trials_from_json(
+            document.get("trials"), device=device, settings=settings, where=where)
         try:
             return cls(Identity(device, settings, plain["dtype"], plain["rewrites"]), entries, plain["sentinel_ms"], calibration,
-                       plain["created_unix_s"], plain["origin"], plain["failures"])
+                       plain["created_unix_s"], plain["origin"], plain["failures"], trials)
         except UserError as error:
             raise UserError(f"{error.what} in {where}", expected=error.expected, received=error.received, fix=error.fix) from error
 

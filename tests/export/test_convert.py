@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from pnas_tf.errors import UserError
 from pnas_tf.export.convert import convert, representative_batches
 from pnas_tf.export.parity import Classifier
-from pnas_tf.export.rewrite import REWRITES
+from pnas_tf.export.rewrite_choice import REWRITES
 from pnas_tf.nn.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv

@@ -17,10 +17,12 @@ import pytest
 import tf_keras as keras
 from PIL import Image
 
+from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.export import flatbuffer, metadata_schema
 from pnas_tf.export.convert import convert
 from pnas_tf.export.metadata import ENTRY, MAX_FILE_BYTES, Metadata, read_files, read_metadata, write_metadata
+from pnas_tf.export.models import Images, export_models
 from pnas_tf.export.parity import Classifier
 from pnas_tf.nn.network import build_network, with_probabilities
 from pnas_tf.space.architecture import Architecture
@@ -306,6 +308,8 @@ def exported(classifier, digits, architecture, tmp_path_factory):
         content = convert(with_probabilities(classifier), **arguments, **representative)
         (models / f"{name}.tflite").write_bytes(write_metadata(content, about))
     (models / "logits.tflite").write_bytes(write_metadata(convert(classifier), about))
+    proven = export_models(classifier, Images(samples, samples, digits[1][:100]), about, ExportConfig(formats=("int8",)))
+    (models / "program.tflite").write_bytes(proven.contents["model_int8.tflite"])  # as tools/export.py makes it by default
     for number, pixels in enumerate(digits[0][TRAINING_IMAGES:TRAINING_IMAGES + TEST_IMAGES]):
         Image.fromarray(pixels).save(pictures / f"{number:03d}.png")
     return models, pictures
@@ -325,7 +329,7 @@ def client(request):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("name", [*FORMATS, "logits"])
+@pytest.mark.parametrize("name", [*FORMATS, "program", "logits"])
 def test_mediapipe_gives_the_right_labels(client, classifier, digits, name):
     answers = client["models"][f"{name}.tflite"]["categories"]
     part = slice(TRAINING_IMAGES, TRAINING_IMAGES + TEST_IMAGES)
@@ -339,6 +343,15 @@ def test_mediapipe_gives_the_right_labels(client, classifier, digits, name):
     assert sure.sum() > 0.8 * TEST_IMAGES
     assert [answer[0][0] for answer, clear in zip(answers, sure) if clear] == \
         [LABELS[digit] for digit, clear in zip(logits.argmax(-1), sure) if clear]
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "program"])
+def test_mediapipes_scores_sum_to_one(client, name):
+    step = 1 / 256 if name == "program" or name.startswith("int8") else 0  # of an int8 probability, rounded once for each class
+    for answer in client["models"][f"{name}.tflite"]["categories"]:
+        assert abs(sum(score for _, score in answer) - 1) <= 1e-3 + 10 * step / 2
+    (logits,) = (answers["categories"] for file, answers in client["models"].items() if file == "logits.tflite")
+    assert any(abs(sum(score for _, score in answer) - 1) > 0.5 for answer in logits)
 
 
 def test_mediapipe_shows_the_probabilities_of_keras(client, classifier, digits):

@@ -9,12 +9,14 @@ import tf_keras as keras
 
 from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
+from pnas_tf.export import flatbuffer
 from pnas_tf.export.convert import convert
 from pnas_tf.export.layer_errors import describe, first_departure, layer_errors
 from pnas_tf.export.metadata import Metadata, read_metadata
 from pnas_tf.export.models import Images, export_models, rewrites_of, write_models
 from pnas_tf.export.parity import Classifier
-from pnas_tf.export.rewrite import REWRITES
+from pnas_tf.export.rewrite import applicable
+from pnas_tf.export.rewrite_choice import REWRITES
 from pnas_tf.nn.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv
@@ -54,6 +56,17 @@ def test_writes_proven_and_labelled_files(network: keras.Model, images: Images, 
     assert "no layer departs" in (exported.layers or "")
 
 
+def test_scores_are_probabilities_unless_logits_are_asked_for(network: keras.Model, images: Images) -> None:
+    for probabilities in (True, False):
+        exported = export_models(network, images, LABELS, ExportConfig(max_accuracy_drop=0.3, probabilities=probabilities))
+        for name, tolerance in (("model_float32.tflite", 1e-6), ("model_int8.tflite", 4 / 512)):
+            scores = Classifier(exported.contents[name]).logits(TEST)
+            assert (np.abs(scores.sum(-1) - 1).max() <= tolerance) == probabilities
+            report = exported.reports[name]
+            assert (report.max_probability_difference is not None) == probabilities
+            assert report.max_logit == pytest.approx(np.abs(network(TEST)).max())  # parity speaks of logits in both
+
+
 def test_calibration_spans_all_pixels(network: keras.Model, images: Images) -> None:
     """(pixel - 127.5) / 127.5 runs from -1 to 1 though no calibration image does: the int8 input must not clip it."""
     exported = export_models(network, images, LABELS, ExportConfig(formats=("int8",), int8_input="int8", max_accuracy_drop=0.3))
@@ -82,11 +95,51 @@ def test_refuses_settings_before_work(network: keras.Model, images: Images, conf
         export_models(network, images, LABELS, config)
 
 
-def test_rewrites_are_those_of_the_table() -> None:
-    assert rewrites_of(ExportConfig(), None) == REWRITES
-    assert rewrites_of(ExportConfig(), ()) == ()  # measured without: the table speaks of plain files
-    assert rewrites_of(ExportConfig(rewrites=("none",)), REWRITES) == ()
-    assert rewrites_of(ExportConfig(rewrites=("split_depthwise[k7 s1 6x6x24]",)), ()) == ("split_depthwise[k7 s1 6x6x24]",)
+def test_rewrites_are_those_of_the_table_of_each_kind() -> None:
+    one = "split_depthwise[k7 s1 6x6x24]"
+    assert set(rewrites_of(ExportConfig(), {}).values()) == {REWRITES}
+    assert set(rewrites_of(ExportConfig(), {"float32": ()}).values()) == {()}  # measured without: the table speaks of plain files
+    assert rewrites_of(ExportConfig(), {"float32": (one,), "int8": REWRITES}) == {
+        "float32": (one,), "float16": (one,), "dynamic_int8": (one,), "int8": REWRITES}
+    assert set(rewrites_of(ExportConfig(rewrites=("none",)), {"float32": REWRITES}).values()) == {()}
+    assert set(rewrites_of(ExportConfig(rewrites=(one,)), {"float32": ()}).values()) == {(one,)}
+    with pytest.raises(UserError, match="unknown export rewrite"):
+        rewrites_of(ExportConfig(rewrites=("unroll",)), {})
+
+
+def depthwise_kernels(content: bytes) -> list[list[int]]:
+    parsed = flatbuffer.parse(content)
+    graph = parsed.subgraphs[0]
+    return [list(graph.tensors[op.inputs[1]].shape[1:3]) for op in graph.operators if flatbuffer.op_name(parsed, op) == "DEPTHWISE_CONV_2D"]
+
+
+def test_each_format_takes_its_own_rewrites(network: keras.Model, images: Images) -> None:
+    exported = export_models(network, images, LABELS, ExportConfig(max_accuracy_drop=0.3),
+                             rewrites={"float32": (), "int8": applicable(network)})
+    assert [7, 7] in depthwise_kernels(exported.contents["model_float32.tflite"])
+    assert [7, 7] not in depthwise_kernels(exported.contents["model_int8.tflite"])
+    assert exported.reports["model_float32.tflite"].rewrites == ()
+    report = exported.reports["model_int8.tflite"]
+    assert report.rewrites == applicable(network)
+    assert report.beside_plain["images"] == len(TEST)  # int8 with the rewrite beside int8 without, on the same images
+    assert report.beside_plain["rewritten"]["accuracy"] == report.tflite_accuracy
+    assert 0 <= report.beside_plain["plain"]["top1_agreement"] <= 1
+
+
+def test_a_split_that_costs_int8_its_accuracy_stays_out(network: keras.Model, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoilt(model: keras.Model, **how: object) -> bytes:
+        if how["rewrites"]:  # as if the sum had been placed where its scale costs everything
+            model = keras.models.clone_model(model)
+            model.set_weights([-weight if weight.shape[:1] == (16,) else weight for weight in network.get_weights()])
+        return convert(model, **how)
+
+    monkeypatch.setattr("pnas_tf.export.models.convert", spoilt)
+    lines: list[str] = []
+    exported = export_models(network, images, LABELS, ExportConfig(formats=("int8",), max_accuracy_drop=0.3), progress=lines.append)
+    report = exported.reports["model_int8.tflite"]
+    assert report.rewrites == () and [7, 7] in depthwise_kernels(exported.contents["model_int8.tflite"])
+    assert report.beside_plain["rewritten"]["accuracy"] < 0.7 <= report.tflite_accuracy
+    assert "costs accuracy" in lines[0]
 
 
 def test_names_the_first_layer_where_int8_departs(network: keras.Model) -> None:

@@ -9,7 +9,9 @@ import tf_keras as keras
 
 from pnas_tf.errors import UserError
 from pnas_tf.export.convert import convert
+from pnas_tf.export.flatbuffer import parse, softmax_at_end, without_softmax
 from pnas_tf.export.parity import Classifier, ParityReport, check_parity, compare, load_reports, quantized, real, report_of, save_reports
+from pnas_tf.nn.network import with_probabilities
 
 SOUND = ParityReport("float32", 100, 1e-5, 1e-6, 9.0, 1.0, 0.9, 0.9, 1000)
 
@@ -46,12 +48,31 @@ def test_compares_through_the_interpreter_in_batches() -> None:
         Classifier(content).logits(images[:, :3])
 
 
+@pytest.mark.parametrize("how", [{}, {"dtype": "int8"}, {"dtype": "int8", "input_type": "uint8", "output_type": "uint8"},
+                                 {"dtype": "int8", "output_type": "float32"}, {"dtype": "dynamic_int8"}])
+def test_logits_are_compared_behind_a_softmax_too(how: dict) -> None:
+    model = tiny_model()
+    images = np.random.default_rng(0).normal(size=(64, 4, 4, 3)).astype(np.float32)
+    labels = model(images).numpy().argmax(-1)
+    content = convert(with_probabilities(model), representative=images, **how)
+    np.testing.assert_allclose(Classifier(content).logits(images).sum(-1), 1, atol=3 / 256)
+    files = (content, convert(model, representative=images, **how))
+    report, plain = (compare(model, file, [(images, labels)], dtype="x") for file in files)
+    assert report.max_logit_difference == pytest.approx(plain.max_logit_difference, rel=0.3, abs=1e-5)  # of logits, not of probabilities
+    assert plain.max_probability_difference is None and 0 <= report.max_probability_difference < (0.05 if how else 1e-6)
+    scores = Classifier(content).logits(images)
+    assert report.tflite_accuracy == np.mean(scores.argmax(-1) == labels)
+    assert without_softmax(convert(model)) == convert(model)
+    assert softmax_at_end(parse(content)) is not None and softmax_at_end(parse(without_softmax(content))) is None
+
+
 def test_bounds() -> None:
     check_parity(SOUND, max_logit_difference=1e-4, max_accuracy_drop=0.02)
     quantised = replace(SOUND, dtype="int8", max_logit_difference=2.0, tflite_accuracy=0.885)
     check_parity(quantised, max_logit_difference=1e-4, max_accuracy_drop=0.02)  # logits of int8 are not bounded, its accuracy is
     for report, message in ((replace(SOUND, max_logit_difference=2e-4), "departs"),
                             (replace(SOUND, max_logit_difference=float("nan")), "departs"),
+                            (replace(SOUND, max_probability_difference=2e-4), "departs"),
                             (replace(quantised, tflite_accuracy=0.87), "loses accuracy")):
         with pytest.raises(UserError, match=message):
             check_parity(report, max_logit_difference=1e-4, max_accuracy_drop=0.02)

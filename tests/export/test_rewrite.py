@@ -1,17 +1,20 @@
 """Rewrites leave the function as it is, over the whole grid of shapes, and are chosen by measured latencies."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tf_keras as keras
 
 from pnas_tf.errors import UserError
-from pnas_tf.export.rewrite import REWRITES, applicable, apply_rewrites, faster
-from pnas_tf.nn.network import build_network
+from pnas_tf.export.rewrite import applicable, apply_rewrites
+from pnas_tf.export.rewrite_choice import REWRITES, faster, rewrites_of_blocks
+from pnas_tf.nn.network import build_block_model, build_network
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.geometry import distinct_blocks
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
+from pnas_tf.space.search_space import SearchSpace, Stage, proxyless, tiny
 
 GRID = list(itertools.product(range(5, 12), (1, 2), (3, 6, 8, 13), ("same", "symmetric")))
 
@@ -89,10 +92,20 @@ def test_measured_latencies_choose() -> None:
     fast, slow = "split_depthwise[k7 s1 14x14x288]", "split_depthwise[k7 s2 56x56x144]"
     assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 0.8}) == ("split_depthwise",)
     assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.99}) == (fast,)  # within the noise
+    assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.8}, margins={slow: 0.1}) == (fast,)  # within this measurement's noise
+    assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.8}, margins={slow: 0.05}) == ("split_depthwise",)
     assert faster({fast: 1.0}, {fast: 2.0}) == ()
     assert faster({}, {}) == ()
     with pytest.raises(KeyError):
         faster({fast: 1.0}, {})
+
+
+@pytest.mark.parametrize("space", [tiny(), proxyless(resolution=96, width=0.25), replace(proxyless(resolution=64), padding="symmetric")],
+                         ids=lambda space: f"{space.name} {space.padding}")
+def test_a_blocks_rewrites_are_known_without_its_model(space: SearchSpace) -> None:
+    for block in distinct_blocks(space).values():
+        if "k7" in block.key or block.op in (space.stem, space.head):
+            assert rewrites_of_blocks([block]) == applicable(build_block_model(block)), block.key
 
 
 def test_refuses_what_it_cannot_rewrite() -> None:

@@ -6,7 +6,8 @@ from pnas_tf.benchmark.host import HostRunner
 from pnas_tf.benchmark.protocol import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.export import flatbuffer
-from pnas_tf.latency.build import DEFAULT_REWRITES, build_latency_table
+from pnas_tf.export.rewrite_choice import REWRITES, rewrites_of_blocks, wanted_among
+from pnas_tf.latency.build import build_latency_table
 from pnas_tf.latency.deployed import facts_of, measure_files
 from pnas_tf.latency.models import content_key, convert_models
 from pnas_tf.latency.table import LatencyTable
@@ -35,14 +36,25 @@ def test_every_block_of_the_space_is_measured_with_its_raw_values(table):
     assert set(table.entries) == set(distinct_blocks(SPACE)) and not table.failures
     for entry in table.entries.values():
         assert entry.invocations >= 6 and all(len(visit.warmups_ns) == 1 and visit.sentinel_ns for visit in entry.visits)
-    assert table.identity.rewrites == DEFAULT_REWRITES and table.identity.device.kind == "host"
+    assert table.identity.device.kind == "host"
     assert len(table.calibration.networks) == 3
+
+
+def test_large_kernels_are_tried_both_ways_and_the_faster_is_in_the_table(table):
+    large = [key for key, block in distinct_blocks(SPACE).items() if rewrites_of_blocks([block])]
+    assert set(table.trials) == set(large) and len(large) == 2
+    for key, trial in table.trials.items():
+        assert trial.plain.model.sha256 != trial.rewritten.model.sha256 and trial.plain.invocations >= 3
+        taken = bool(wanted_among((trial.rewrite,), table.identity.rewrites))
+        assert taken == (trial.rewritten_ms < trial.plain_ms * (1 - max(0.02, trial.margin)))
+        assert table.entries[key].model.sha256 == (trial.rewritten if taken else trial.plain).model.sha256
+    assert "split of large depthwise kernels, by measurement: for" in table.describe()
 
 
 def test_prediction_is_of_the_order_of_what_is_measured(table, cache):
     """Loose, since other work shares the machine: a factor of 3 either way; docs/latency.md has the measured error."""
     network = random_architecture(SPACE, seed=99)
-    path = convert_models({"network": network}, dtype="float32", rewrites=DEFAULT_REWRITES, cache_dir=cache, workers=0)["network"]
+    path = convert_models({"network": network}, dtype="float32", rewrites=REWRITES, cache_dir=cache, workers=0)["network"]
     with HostRunner() as runner:
         session = measure_files({"network": path}, runner=runner, schedule=SCHEDULE, cache_dir=cache)
     assert 1 / 3 < table.sum_ms(network) / session.measurements["network"].median_ms < 3
@@ -51,7 +63,7 @@ def test_prediction_is_of_the_order_of_what_is_measured(table, cache):
 def test_the_table_measures_what_is_shipped(cache):
     """No 7x7 depthwise convolution is left in a block's file: export's rewrite has split it."""
     key, block = next((key, block) for key, block in distinct_blocks(SPACE).items() if "k7" in key)
-    path = convert_models({key: block}, dtype="float32", rewrites=DEFAULT_REWRITES, cache_dir=cache, workers=0)[key]
+    path = convert_models({key: block}, dtype="float32", rewrites=REWRITES, cache_dir=cache, workers=0)[key]
     model = flatbuffer.parse(path.read_bytes())
     shapes = [list(tensor.shape) for tensor in model.subgraphs[0].tensors]
     assert not any(shape[1:3] == [7, 7] and shape[0] == 1 and shape[3] == 48 for shape in shapes)
@@ -72,10 +84,11 @@ def test_models_are_kept_by_content(cache, monkeypatch):
     written = first.stat().st_mtime_ns
     assert convert_models({"b": block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)["b"] == first
     assert first.stat().st_mtime_ns == written
+    large = next(other for other in distinct_blocks(SPACE).values() if other.key.startswith("mbconv_k7"))
     keys = {content_key(source, dtype=dtype, rewrites=rewrites)
-            for source in (block, random_architecture(SPACE, seed=0), Architecture(SPACE, (MBConv(3, 3), MBConv(7, 6))))
-            for dtype in ("float32", "int8") for rewrites in ((), ("split_depthwise",))}
-    assert len(keys) == 12
+            for source in (block, large, *(Architecture(SPACE, (MBConv(3, 3), last)) for last in (MBConv(3, 3), MBConv(7, 6))))
+            for dtype in ("float32", "int8") for rewrites in ((), ("split_depthwise",), rewrites_of_blocks([large]))}
+    assert len(keys) == 2 * (1 + 2 + 1 + 2)  # rewrites that change nothing in a file make no second one
     monkeypatch.setattr("pnas_tf.latency.models.metadata.version", lambda name: "another")
     assert content_key(block, dtype="float32", rewrites=()) not in keys
 

@@ -11,6 +11,7 @@ from pnas_tf.benchmark.failures import RunKilled
 from pnas_tf.benchmark.measurement import Measurement, Visit
 from pnas_tf.benchmark.protocol import Schedule
 from pnas_tf.errors import UserError
+from pnas_tf.export.rewrite_choice import REWRITES
 from pnas_tf.latency import build, validate
 from pnas_tf.latency.build import build_latency_table
 from pnas_tf.latency.table import LatencyTable
@@ -200,9 +201,9 @@ def test_a_killed_build_goes_on_where_it_was(made_up):
         return runner(factor)
 
     with pytest.raises(Killed):
-        build_latency_table(SPACE, runner=until(60), cache_dir=made_up, schedule=SCHEDULE)
+        build_latency_table(SPACE, runner=until(60), cache_dir=made_up, schedule=SCHEDULE, rewrites=REWRITES)
     rest = runner()
-    table = build_latency_table(SPACE, runner=rest, cache_dir=made_up, schedule=SCHEDULE)
+    table = build_latency_table(SPACE, runner=rest, cache_dir=made_up, schedule=SCHEDULE, rewrites=REWRITES)
     models = len(BLOCK_MS) + 10
     assert len([name for name, _, _ in rest.log if not name.startswith("sentinel")]) == 3 * models - 60 + 2  # 60 held 2 sentinel visits
     assert table.calibration.slope == pytest.approx(1.1)
