@@ -109,6 +109,17 @@ def join(joint: Joint, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.pad(inputs[0], [[0, 0], [0, 0], [0, 0], [0, joint.zeros]])
 
 
+def join_gradient(joint: Joint, upstream: tf.Tensor, channels: Sequence[int]) -> list[tf.Tensor]:
+    """The gradient of each input of `join` where that of its value is `upstream`. channels: of each input."""
+    if isinstance(joint, Add):
+        return [upstream] * len(channels)
+    if isinstance(joint, Concat):
+        return tf.split(upstream, list(channels), axis=-1)
+    if isinstance(joint, Part):
+        return [tf.pad(upstream, [[0, 0], [0, 0], [0, 0], [joint.start, channels[0] - joint.stop]])]
+    return [upstream[..., :channels[0]]]
+
+
 def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode, arithmetic: Arithmetic) -> tf.Tensor:
     kernel = _weight(next(variables), mode, arithmetic.weight_decay)
     if layer.kind == "dense":
@@ -155,8 +166,8 @@ def _normalise(x: tf.Tensor, gamma: Any, beta: Any, mean: Any, variance: Any, *,
     # The fused op is a third faster on a CPU than the same in elementwise ops; its batch variance is the unbiased one.
     y, batch_mean, batch_variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
     if mode is Mode.WEIGHTS:
-        mean.assign_sub((1.0 - normalisation.momentum) * (mean - batch_mean))
-        variance.assign_sub((1.0 - normalisation.momentum) * (variance - batch_variance))
+        mean.assign_sub((1.0 - normalisation.momentum) * (mean.value() - batch_mean))
+        variance.assign_sub((1.0 - normalisation.momentum) * (variance.value() - batch_variance))
     return y
 
 

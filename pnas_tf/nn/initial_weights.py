@@ -38,9 +38,8 @@ class Initial:
 
     def drawn(self, layer: Layer, place: str) -> np.ndarray:
         """The random kernel of `layer` at `place`."""
-        shape = _kernel_shape(layer)
         generator = np.random.default_rng([self.seed, zlib.crc32(place.encode())])
-        return generator.standard_normal(shape, np.float32) * np.float32(np.sqrt(2.0 / self._fan_of(layer)))
+        return generator.standard_normal(layer.kernel_shape, np.float32) * np.float32(np.sqrt(2.0 / self._fan_of(layer)))
 
     def _fan_of(self, layer: Layer) -> int:
         if layer.kind == "depthwise" and self.div_groups:
@@ -95,10 +94,3 @@ def _with_common_size(layer: Layer, channels: int, kernel: int) -> Layer:
     if layer.name == "depthwise":
         return replace(layer, in_channels=channels, out_channels=channels, kernel=kernel)
     return replace(layer, in_channels=channels)
-
-
-def _kernel_shape(layer: Layer) -> tuple[int, ...]:
-    """The kernel's shape in TensorFlow's layout."""
-    if layer.kind == "dense":
-        return layer.in_channels, layer.out_channels
-    return layer.kernel, layer.kernel, layer.in_channels, 1 if layer.kind == "depthwise" else layer.out_channels

@@ -19,7 +19,8 @@ from pnas_tf.space.ops import Zero
 
 
 class BlockWeights(keras.layers.Layer):
-    """The variables of one block in the order of its layers; the arithmetic is `functional.block_function`.
+    """The variables of one block in the order of its layers; the arithmetic is `functional.forward`, that of the search's
+    steps in the compiled halves of `block_step`.
 
     initial: the values that the variables start from.
     """
@@ -30,6 +31,7 @@ class BlockWeights(keras.layers.Layer):
         self.by_layer: dict[str, list[Any]] = {layer.name: self._variables_of(layer) for layer in block.layers}
         self.ordered: tuple[Any, ...] = tuple(variable for variables in self.by_layer.values() for variable in variables)
         self.trained: tuple[Any, ...] = tuple(variable for variable in self.ordered if variable.trainable)
+        self.handles: tuple[Any, ...] = tuple(variable.handle for variable in self.ordered)
         self.built = True
 
     def call(self, x: tf.Tensor, *, mode: Mode = Mode.INFERENCE) -> tf.Tensor:

@@ -7,22 +7,23 @@ how paths are sampled or of how anything is trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.nn.functional import Arithmetic, Mode, join
+from pnas_tf.nn.functional import Arithmetic, Mode, join, join_gradient
 from pnas_tf.nn.initial_weights import AlignedInitial, Initial
 from pnas_tf.nn.mixed_op import BlockWeights, MixedOp
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import candidate_block, fixed_blocks
 from pnas_tf.space.search_space import SearchSpace
-from pnas_tf.space.topology import Choice, Fixed, evaluate
+from pnas_tf.space.topology import Choice, Fixed, Joint, evaluate, pull_back
 
 Path = tuple[int, ...]
+JointChannels = dict[int, list[int]]  # place of a joint -> channels of its inputs
 
 
 class Supernet(keras.Model):
@@ -39,13 +40,15 @@ class Supernet(keras.Model):
         initial = (AlignedInitial(space, seed, div_groups=init_div_groups) if weights_init == "aligned"
                    else Initial(seed, fan=weights_init.removeprefix("he_f"), div_groups=init_div_groups))
         self.topology = space.topology
+        self._sources = {node.block.name if isinstance(node, Fixed) else space.choice_blocks[node.index].name: node.inputs[0]
+                         for node in self.topology if isinstance(node, (Fixed, Choice))}
         self.fixed = {block.name: BlockWeights(block, arithmetic=arithmetic, initial=initial, name=block.name)
                       for block in fixed_blocks(space)}
         generator = np.random.default_rng([seed, 1])
         draw = generator.standard_normal if alpha_init == "normal" else lambda size: generator.uniform(-1.0, 1.0, size)
         self.mixed_ops = [
             MixedOp(tuple(candidate_block(space, choice, op) for op in choice.candidates), arithmetic=arithmetic, initial=initial,
-                    initial_alpha=alpha_scale * draw(len(choice.candidates)), name=f"block_{choice.index:02d}")
+                    initial_alpha=alpha_scale * draw(len(choice.candidates)), name=choice.name)
             for choice in space.choice_blocks]
         self.built = True
 
@@ -55,16 +58,38 @@ class Supernet(keras.Model):
 
     def run(self, images: tf.Tensor, *, mode: Mode, choice: Callable[[int, tf.Tensor], tf.Tensor]) -> tf.Tensor:
         """Logits [batch, classes] where `choice` gives the output of a choice block: (its index, its input) -> output."""
-        return self._evaluate(images, mode, choice)
+        return self._evaluate(images, lambda block, x: block.with_shortcut(x, mode=mode), choice)
 
     def fixed_front(self, images: tf.Tensor, *, mode: Mode) -> tf.Tensor:
         """What every path computes before its first choice block: stem and first block in a space of MBConvs."""
-        return self._evaluate(images, mode, lambda index, x: x, stop_at_choice=True)
+        return self._evaluate(images, lambda block, x: block.with_shortcut(x, mode=mode), lambda index, x: x, stop_at_choice=True)
 
-    def _evaluate(self, images: tf.Tensor, mode: Mode, choice: Callable[[int, tf.Tensor], tf.Tensor], *,
-                  stop_at_choice: bool = False) -> tf.Tensor:
-        return evaluate(self.topology, images, fixed=lambda block, x: self.fixed[block.name].with_shortcut(x, mode=mode), choice=choice,
-                        joint=lambda place, joint, inputs: join(joint, inputs), stop_at_choice=stop_at_choice)
+    def source_of(self, block: BlockWeights) -> int:
+        """The place in the topology that a fixed block or a candidate reads."""
+        return self._sources[block.block.name]
+
+    def forward(self, images: tf.Tensor, *, fixed: Callable[[BlockWeights, tf.Tensor], tf.Tensor],
+                choice: Callable[[int, tf.Tensor], tf.Tensor]) -> tuple[tf.Tensor, JointChannels]:
+        """(logits, what `pull_back` needs to know of the joints). fixed: (block, input) -> output; choice: with its index."""
+        channels: JointChannels = {}
+        return self._evaluate(images, fixed, choice, channels=channels), channels
+
+    def pull_back(self, upstream: tf.Tensor, channels: JointChannels, *, fixed: Callable[[BlockWeights, tf.Tensor], tf.Tensor | None],
+                  choice: Callable[[int, tf.Tensor], tf.Tensor | None], wanted: Collection[int]) -> None:
+        """Takes the gradient at the logits back through the network; callbacks and `wanted` as of `topology.pull_back`."""
+        pull_back(self.topology, upstream, fixed=lambda block, dy: fixed(self.fixed[block.name], dy), choice=choice,
+                  joint=lambda place, joint, dy: join_gradient(joint, dy, channels[place]), add=tf.add_n, wanted=wanted)
+
+    def _evaluate(self, images: tf.Tensor, fixed: Callable[[BlockWeights, tf.Tensor], tf.Tensor],
+                  choice: Callable[[int, tf.Tensor], tf.Tensor], *, stop_at_choice: bool = False,
+                  channels: JointChannels | None = None) -> tf.Tensor:
+        def joined(place: int, joint: Joint, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+            if channels is not None:
+                channels[place] = [x.shape[-1] for x in inputs]
+            return join(joint, inputs)
+
+        return evaluate(self.topology, images, fixed=lambda block, x: fixed(self.fixed[block.name], x), choice=choice, joint=joined,
+                        stop_at_choice=stop_at_choice)
 
     @property
     def stem(self) -> BlockWeights:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.nn.functional import Mode
-from pnas_tf.nn.mixed_op import MixedOp
+from pnas_tf.nn.block_step import ArchitectureHalves, Carried, architecture_halves, gate_function, output_function
+from pnas_tf.nn.mixed_op import BlockWeights
 from pnas_tf.nn.supernet import Path, Supernet
 from pnas_tf.search import gates
 from pnas_tf.search.weight_step import cross_entropy, top1
 from pnas_tf.space.ops import Zero
+from pnas_tf.space.topology import behind_choices
 
 GATE_MODES = ("two_path", "full", "full_recompute")
 
@@ -76,46 +77,81 @@ def architecture_gradient(supernet: Supernet, sample: GateSample, images: tf.Ten
     """The gradient of the objective for alpha on one batch of the alpha split.
 
     images: [batch, resolution, resolution, channels]; labels: integers [batch]. No label smoothing (published).
-    `full_recompute` keeps only block inputs and computes the other outputs after the backward pass, one at a time.
+    `full` holds the outputs of all candidates until the backward pass; the others keep only block inputs and compute the
+    outputs of inactive candidates when the backward pass reaches their block.
     """
-    inputs: list[tf.Tensor] = []
-    outputs: list[tf.Tensor] = []
-    held: list[dict[int, tf.Tensor]] = []
-
-    def choice(index: int, x: tf.Tensor) -> tf.Tensor:
-        mixed_op, considered, active = supernet.mixed_ops[index], sample.considered[index], sample.active[index]
-        inputs.append(x)
-        with tape.stop_recording():
-            others = () if gate_mode == "full_recompute" else considered
-            held.append({j: _output(mixed_op, j, x) for j in others if j != active and not _is_zero(mixed_op, j)})
-        if _is_zero(mixed_op, active):
-            x = tf.identity(x)  # the gradient at this block's output alone, not at all that reads its input
-        else:
-            held[-1][active] = _output(mixed_op, active, x)
-            x = x + held[-1][active] if mixed_op.shortcut else held[-1][active]
-        # The gradient at the block's output is all that the gates need; nothing before the first block gets one.
-        tape.watch(x)
-        outputs.append(x)
-        return x
-
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        logits = supernet.run(images, mode=Mode.ARCHITECTURE, choice=choice)
-        loss = cross_entropy(logits, labels, tf.constant(0.0))
-    gate = []
-    for mixed_op, considered, x, upstream, kept in zip(supernet.mixed_ops, sample.considered, inputs, tape.gradient(loss, outputs), held):
-        # dL/dg_j = <dL/dm, o_j(x)>; Zero's output is zero, and so is its gate gradient.
-        products = [None if _is_zero(mixed_op, j) else _inner_product(upstream, kept[j] if j in kept else _output(mixed_op, j, x))
-                    for j in considered]
-        gate.append(np.array([0.0 if product is None else float(product) for product in products]))
+    step = _Step(supernet, sample, keep_outputs=gate_mode == "full")
+    logits, channels = supernet.forward(images, fixed=step.fixed, choice=step.choice)
+    loss, upstream = cross_entropy(logits, labels, tf.constant(0.0))
+    supernet.pull_back(upstream, channels, fixed=step.fixed_back, choice=step.choice_back, wanted=step.wanted)
+    gate = [np.array([float(product) for product in products]) for products in step.gate]
     return _combine(supernet, sample, objective, float(loss), float(top1(logits, labels)), gate)
 
 
-def _output(mixed_op: MixedOp, index: int, x: tf.Tensor) -> tf.Tensor:
-    return mixed_op.candidates[index].call(x, mode=Mode.ARCHITECTURE)
+class _Step:
+    """The passes of one architecture step through the network: gate collects dL/dg of every considered candidate.
 
+    keep_outputs: compute the outputs of inactive candidates in the forward pass and hold them until the backward pass;
+    else compute them when the gradient that they are multiplied with is there, one at a time.
+    """
 
-def _is_zero(mixed_op: MixedOp, index: int) -> bool:
-    return isinstance(mixed_op.blocks[index].op, Zero)
+    def __init__(self, supernet: Supernet, sample: GateSample, *, keep_outputs: bool):
+        self.supernet, self.sample, self.keep_outputs = supernet, sample, keep_outputs
+        self.wanted = behind_choices(supernet.topology)  # nothing before the first choice block needs a gradient
+        self.gate: list[list[Any]] = [[] for _ in supernet.mixed_ops]
+        self._carried: dict[str, Carried] = {}
+        self._inputs: dict[int, tf.Tensor] = {}
+        self._held: dict[tuple[int, int], tf.Tensor] = {}
+
+    def fixed(self, block: BlockWeights, x: tf.Tensor) -> tf.Tensor:
+        if self.supernet.source_of(block) not in self.wanted:
+            return output_function(block.block, self.supernet.arithmetic, shortcut=True)([x, *block.handles])[0]
+        y, self._carried[block.name] = self._halves(block, gate=False).forward(x, block.handles)
+        return y
+
+    def fixed_back(self, block: BlockWeights, upstream: tf.Tensor) -> tf.Tensor | None:
+        halves = self._halves(block, gate=False)
+        return halves.backward(upstream, self._carried.pop(block.name))[0]
+
+    def choice(self, index: int, x: tf.Tensor) -> tf.Tensor:
+        self._inputs[index] = x
+        if self.keep_outputs:
+            for j, candidate in self._others(index):
+                output = output_function(candidate.block, self.supernet.arithmetic, shortcut=False)
+                self._held[index, j] = output([x, *candidate.handles])[0]
+        active = self._active(index)
+        if isinstance(active.block.op, Zero):
+            return x
+        y, self._carried[active.name] = self._halves(active, gate=True).forward(x, active.handles)
+        return y
+
+    def choice_back(self, index: int, upstream: tf.Tensor) -> tf.Tensor | None:
+        x, active = self._inputs.pop(index), self._active(index)
+        gradient, products = upstream, {}
+        if not isinstance(active.block.op, Zero):
+            halves = self._halves(active, gate=True)
+            gradient, products[self.sample.active[index]] = halves.backward(upstream, self._carried.pop(active.name))
+        for j, candidate in self._others(index):
+            if (index, j) in self._held:
+                products[j] = _inner_product(upstream, self._held.pop((index, j)))
+            else:
+                products[j] = gate_function(candidate.block, self.supernet.arithmetic)([x, *candidate.handles, upstream])[0]
+        # dL/dg_j = <dL/dm, o_j(x)>; Zero's output is zero, and so is its gate gradient.
+        self.gate[index] = [products.get(j, 0.0) for j in self.sample.considered[index]]
+        return gradient
+
+    def _active(self, index: int) -> BlockWeights:
+        return self.supernet.mixed_ops[index].candidates[self.sample.active[index]]
+
+    def _others(self, index: int) -> list[tuple[int, BlockWeights]]:
+        """The considered candidates that do not run and have an output: (index, candidate)."""
+        candidates = self.supernet.mixed_ops[index].candidates
+        return [(j, candidates[j]) for j in self.sample.considered[index]
+                if j != self.sample.active[index] and not isinstance(candidates[j].block.op, Zero)]
+
+    def _halves(self, block: BlockWeights, *, gate: bool) -> ArchitectureHalves:
+        return architecture_halves(block.block, self.supernet.arithmetic, gate=gate,
+                                   input_gradient=self.supernet.source_of(block) in self.wanted)
 
 
 def _combine(supernet: Supernet, sample: GateSample, objective: Objective, loss: float, accuracy: float,

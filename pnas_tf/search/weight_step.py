@@ -6,25 +6,27 @@ are, to the bit. Knows nothing of alpha.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
-import numpy as np
 import tensorflow as tf
 
-from pnas_tf.nn.functional import Mode
+from pnas_tf.nn.block_step import Carried, WeightHalves, weight_halves
+from pnas_tf.nn.mixed_op import BlockWeights
 from pnas_tf.nn.supernet import Path, Supernet
+from pnas_tf.space.ops import Zero
 from pnas_tf.training.step import smoothed_cross_entropy
 
 
 class Momentum:
     """SGD with Nesterov momentum, accum = m * accum + g; w -= lr * (g + m * accum), one slot for each variable it has met.
 
-    The fused kernel that TensorFlow has for it is several times faster than the same in elementwise ops.
+    The update itself is TensorFlow's fused kernel, inside a block's backward half.
     """
 
     def __init__(self, *, momentum: float, nesterov: bool):
         self.momentum, self.nesterov = tf.constant(momentum), nesterov
         self.slots: dict[str, tf.Variable] = {}
+        self._handles: dict[str, list[tf.Tensor]] = {}
 
     def slot(self, variable: tf.Variable) -> tf.Variable:
         """The variable's momentum, zeros until its first step."""
@@ -33,18 +35,20 @@ class Momentum:
             self.slots[name] = tf.Variable(tf.zeros_like(variable), trainable=False, name=f"{name}/momentum")
         return self.slots[name]
 
-    def apply(self, variables: Sequence[tf.Variable], gradients: Sequence[tf.Tensor], *, learning_rate: float) -> None:
-        """Moves `variables` in place."""
-        rate = tf.constant(learning_rate, tf.float32)
-        for variable, gradient in zip(variables, gradients, strict=True):
-            tf.raw_ops.ResourceApplyMomentum(var=variable.handle, accum=self.slot(variable).handle, lr=rate, grad=gradient,
-                                             momentum=self.momentum, use_nesterov=self.nesterov)
+    def handles(self, block: BlockWeights) -> list[tf.Tensor]:
+        """The slots of a block's trained variables, as its halves take them."""
+        if block.name not in self._handles:
+            self._handles[block.name] = [self.slot(variable).handle for variable in block.trained]
+        return self._handles[block.name]
 
 
 @tf.function(reduce_retracing=True)
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: tf.Tensor) -> tf.Tensor:
-    """`training.step.smoothed_cross_entropy`, compiled. smoothing: a scalar tensor."""
-    return smoothed_cross_entropy(logits, labels, smoothing=smoothing)
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(`training.step.smoothed_cross_entropy`, its gradient at the logits). smoothing: a scalar tensor."""
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = smoothed_cross_entropy(logits, labels, smoothing=smoothing)
+    return loss, tape.gradient(loss, logits)
 
 
 @tf.function(reduce_retracing=True)
@@ -59,14 +63,33 @@ def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Te
 
     images: [batch, resolution, resolution, channels]; labels: integers [batch].
     """
-    variables = [variable for block in supernet.blocks_on(path) for variable in block.trained]
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        for variable in variables:
-            tape.watch(variable)
-        logits = supernet.call(images, path=path, mode=Mode.WEIGHTS)
-        loss = cross_entropy(logits, labels, tf.constant(label_smoothing))
-    gradients = tape.gradient(loss, variables)
+    carried: dict[str, Carried] = {}
+    wanted = range(1, len(supernet.topology))  # every value but the images
+    rate = tf.constant(learning_rate, tf.float32)
+
+    def halves(block: BlockWeights) -> WeightHalves:
+        return weight_halves(block.block, supernet.arithmetic, nesterov=optimizer.nesterov, input_gradient=supernet.source_of(block) in wanted)
+
+    def forward(block: BlockWeights, x: tf.Tensor) -> tf.Tensor:
+        if isinstance(block.block.op, Zero):
+            return x
+        y, carried[block.name] = halves(block).forward(x, block.handles)
+        return y
+
+    def backward(block: BlockWeights, upstream: tf.Tensor) -> tf.Tensor | None:
+        if isinstance(block.block.op, Zero):
+            return upstream
+        return halves(block).backward(upstream, carried.pop(block.name), slots=optimizer.handles(block), rate=rate,
+                                            momentum=optimizer.momentum)
+
+    def candidate(index: int) -> BlockWeights:
+        return supernet.mixed_ops[index].candidates[path[index]]
+
+    logits, channels = supernet.forward(images, fixed=forward, choice=lambda index, x: forward(candidate(index), x))
+    loss, upstream = cross_entropy(logits, labels, tf.constant(label_smoothing))
     value = float(loss)
-    if np.isfinite(value):  # a step that is not finite changes nothing; the loop stops the run and says so
-        optimizer.apply(variables, gradients, learning_rate=learning_rate)
+    if math.isfinite(value):  # weights stay as they are in a step that is not finite; the loop stops the run and says so
+        supernet.pull_back(upstream, channels, wanted=wanted, fixed=backward,
+                           choice=lambda index, dy: backward(candidate(index), dy))
     return value, float(top1(logits, labels))
+

@@ -33,6 +33,11 @@ class ChoiceBlock:
     shortcut: bool
     candidates: tuple[CandidateOp, ...]
 
+    @property
+    def name(self) -> str:
+        """"block_03": the name of its rows in the walk and of its variables."""
+        return f"block_{self.index:02d}"
+
 
 def strided(size: int, stride: int) -> int:
     """Output size of a convolution with odd kernel, "same" or "symmetric" padding."""

@@ -97,10 +97,17 @@ class Layer:
     bias: bool = False
     dilation: int = 1
 
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """[in, out] of a dense kernel, [height, width, in, out] of a convolution's, [height, width, in, 1] of a depthwise one's."""
+        if self.kind == "dense":
+            return (self.in_channels, self.out_channels)
+        return (self.kernel, self.kernel, self.in_channels, 1 if self.kind == "depthwise" else self.out_channels)
+
 
 def candidate_block(space: SearchSpace, choice: ChoiceBlock, op: Op) -> Block:
     """The row of choice block `choice` when it holds `op`."""
-    return Block(f"block_{choice.index:02d}", op, choice.in_size, choice.out_size, choice.in_channels, choice.out_channels,
+    return Block(choice.name, op, choice.in_size, choice.out_size, choice.in_channels, choice.out_channels,
                  choice.stride, choice.shortcut, space.padding)
 
 

@@ -7,7 +7,7 @@ supernet and the gate gradients all run `evaluate`, so they cannot disagree. Kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, Union
 
@@ -130,3 +130,38 @@ def evaluate(topology: Topology, images: Value, *, fixed: Callable[[Block, Value
             if last_use[source] == place:
                 values.pop(source, None)
     return result
+
+
+def pull_back(topology: Topology, upstream: Value, *, fixed: Callable[[Block, Value], Value | None],
+              choice: Callable[[int, Value], Value | None], joint: Callable[[int, Joint, Value], Sequence[Value]],
+              add: Callable[[Sequence[Value]], Value], wanted: Collection[int]) -> None:
+    """The reverse of `evaluate`: takes the gradient at each node's value to its inputs, from the last node to the first.
+
+    upstream: the gradient at the last node. fixed: (block, gradient at its value) -> the gradient at its input, None where that
+    place is not wanted; choice: the same with the choice block's index; joint: (place, node, gradient) -> one for each input.
+    add: the sum of the gradients that reach a value from all its uses. wanted: the places whose values need a gradient.
+    """
+    reached: dict[int, list[Value]] = {len(topology) - 1: [upstream]}
+    for place in reversed(range(len(topology))):
+        parts, node = reached.pop(place, []), topology[place]
+        if not parts or isinstance(node, Images):
+            continue
+        gradient = parts[0] if len(parts) == 1 else add(parts)
+        if isinstance(node, Fixed):
+            gradients: Sequence[Value | None] = [fixed(node.block, gradient)]
+        elif isinstance(node, Choice):
+            gradients = [choice(node.index, gradient)]
+        else:
+            gradients = joint(place, node, gradient)
+        for source, part in zip(node.inputs, gradients, strict=True):
+            if source in wanted and part is not None:
+                reached.setdefault(source, []).append(part)
+
+
+def behind_choices(topology: Topology) -> frozenset[int]:
+    """The places whose values depend on a choice: what a gradient for the gates has to pass."""
+    found: set[int] = set()
+    for place, node in enumerate(topology):
+        if isinstance(node, Choice) or any(source in found for source in node.inputs):
+            found.add(place)
+    return frozenset(found)
