@@ -43,7 +43,8 @@ class WeightHalves:
             upstream, rate, momentum, *slots = late
             values = [_Argument(variable, handle) for variable, handle in zip(_variables(block), handles, strict=True)]
             weights = [value.tensor for value in values if value.variable.trainable]
-            y = _with_shortcut(block, x, forward(block, x, [value.for_forward for value in values], mode=Mode.WEIGHTS, arithmetic=arithmetic))
+            output = forward(block, x, [value.for_forward for value in values], mode=Mode.WEIGHTS, arithmetic=arithmetic)
+            y = _with_shortcut(block, x, output)
             wanted = [x, *weights] if input_gradient else weights
             gradients = tf.gradients(y, wanted, grad_ys=upstream, unconnected_gradients="zero")
             targets = [value.handle for value in values if value.variable.trainable]
@@ -192,7 +193,8 @@ class _Argument:
 
     def __init__(self, variable: _Variable, handle: tf.Tensor):
         self.variable, self.handle = variable, handle
-        self.tensor = tf.ensure_shape(tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32), variable.shape)
+        self.tensor = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+        self.tensor.set_shape(variable.shape)
         self.updates: list[tf.Operation] = []
 
     @property

@@ -68,7 +68,8 @@ def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Te
     rate = tf.constant(learning_rate, tf.float32)
 
     def halves(block: BlockWeights) -> WeightHalves:
-        return weight_halves(block.block, supernet.arithmetic, nesterov=optimizer.nesterov, input_gradient=supernet.source_of(block) in wanted)
+        return weight_halves(block.block, supernet.arithmetic, nesterov=optimizer.nesterov,
+                             input_gradient=supernet.source_of(block) in wanted)
 
     def forward(block: BlockWeights, x: tf.Tensor) -> tf.Tensor:
         if isinstance(block.block.op, Zero):

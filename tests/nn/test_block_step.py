@@ -1,0 +1,105 @@
+"""The compiled halves of a block's steps against the same arithmetic under a GradientTape."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pnas_tf.nn.block_step import architecture_halves, gate_function, output_function, weight_halves
+from pnas_tf.nn.functional import Arithmetic, Mode
+from pnas_tf.nn.initial_weights import Initial
+from pnas_tf.nn.mixed_op import BlockWeights
+from pnas_tf.space.geometry import Block
+from pnas_tf.space.ops import Conv, Head, Identity, MBConv, Pool, SepConv, Stem
+
+ARITHMETIC = Arithmetic(weight_decay=0.01, no_decay="none")
+RATE, MOMENTUM = 0.1, 0.9
+BLOCKS = [
+    Block("b", MBConv(5, 3), 6, 6, 4, 4, 1, True, "same"),
+    Block("b", MBConv(3, 2, squeeze_excite=True, activation="hswish"), 6, 3, 4, 8, 2, False, "symmetric"),
+    Block("b", SepConv(3, dilation=2), 6, 6, 4, 4, 1, False, "same"),
+    Block("b", Pool("average", 3), 6, 6, 4, 4, 1, False, "same"),
+    Block("b", Identity(), 6, 6, 4, 4, 1, False, "same"),
+    Block("b", Conv(3, None), 6, 6, 4, 8, 1, False, "same"),
+    Block("b", Stem(3), 6, 3, 3, 8, 2, False, "same"),
+    Block("b", Head(8), 6, 1, 4, 5, 1, False, "same"),
+]
+
+
+def made(block):
+    weights = BlockWeights(block, arithmetic=ARITHMETIC, initial=Initial(0), name="b")
+    generator = np.random.default_rng(0)
+    for variable in weights.ordered:
+        variable.assign_add(0.1 * generator.standard_normal(variable.shape).astype(np.float32))
+    return weights
+
+
+def inputs(block):
+    generator = np.random.default_rng(1)
+    shape = (3, block.out_channels) if isinstance(block.op, Head) else (3, block.out_size, block.out_size, block.out_channels)
+    return (tf.constant(generator.standard_normal((3, block.in_size, block.in_size, block.in_channels)), tf.float32),
+            tf.constant(generator.standard_normal(shape), tf.float32))
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.op.key)
+def test_weight_halves_are_the_taped_step(block, nesterov):
+    ours, theirs = made(block), made(block)
+    x, upstream = inputs(block)
+    slots = [tf.Variable(tf.zeros_like(variable)) for variable in ours.trained]
+    accumulated = [np.zeros(variable.shape) for variable in theirs.trained]
+    halves = weight_halves(block, ARITHMETIC, nesterov=nesterov)
+    for _ in range(2):  # so that momentum counts
+        y, carried = halves.forward(x, ours.handles)
+        dx = halves.backward(upstream, carried, slots=[slot.handle for slot in slots], rate=tf.constant(RATE),
+                             momentum=tf.constant(MOMENTUM))
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            expected = theirs.with_shortcut(x, mode=Mode.WEIGHTS)
+        np.testing.assert_allclose(y, expected, atol=1e-5)
+        gradients = tape.gradient(expected, [x, *theirs.trained], output_gradients=upstream)
+        np.testing.assert_allclose(dx, gradients[0], atol=1e-5)
+        for number, (variable, gradient) in enumerate(zip(theirs.trained, gradients[1:])):
+            accumulated[number] = MOMENTUM * accumulated[number] + gradient.numpy()
+            variable.assign_sub(RATE * (gradient.numpy() + MOMENTUM * accumulated[number] if nesterov else accumulated[number]))
+        for left, right in zip(ours.ordered, theirs.ordered, strict=True):
+            np.testing.assert_allclose(left, right, atol=1e-5, err_msg=left.name)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.op.key)
+def test_architecture_halves_are_the_taped_pass_and_update_nothing(block):
+    weights = made(block)
+    before = [variable.numpy() for variable in weights.ordered]
+    x, upstream = inputs(block)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        output = weights.call(x, mode=Mode.ARCHITECTURE)
+        expected = x + output if block.shortcut else output
+    halves = architecture_halves(block, ARITHMETIC, input_gradient=True, gate=True)
+    y, carried = halves.forward(x, weights.handles)
+    dx, gate = halves.backward(upstream, carried)
+    product = np.sum(upstream.numpy() * output.numpy())
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    np.testing.assert_allclose(dx, tape.gradient(expected, x, output_gradients=upstream), atol=1e-5)
+    assert float(gate) == pytest.approx(product, abs=1e-4)
+    assert float(gate_function(block, ARITHMETIC)([x, *weights.handles, upstream])[0]) == pytest.approx(product, abs=1e-4)
+    np.testing.assert_allclose(output_function(block, ARITHMETIC, shortcut=True)([x, *weights.handles])[0], expected, atol=1e-5)
+    np.testing.assert_allclose(output_function(block, ARITHMETIC, shortcut=False)([x, *weights.handles])[0], output, atol=1e-5)
+    for variable, value in zip(weights.ordered, before):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_an_architecture_step_computes_no_weight_gradient():
+    """The backward half holds no convolution's gradient for its kernel, and a weight step's holds one a convolution."""
+    block = BLOCKS[0]
+
+    def kernel_gradients(half):
+        return [node.op for node in half._function.graph.as_graph_def().node if node.op.endswith("BackpropFilter")]
+
+    assert not kernel_gradients(architecture_halves(block, ARITHMETIC, input_gradient=True, gate=True)._backward)
+    assert len(kernel_gradients(weight_halves(block, ARITHMETIC, nesterov=True)._backward)) == 3
+
+
+def test_blocks_of_one_shape_share_their_halves():
+    other = Block("elsewhere", *[getattr(BLOCKS[0], name) for name in list(BLOCKS[0].__dataclass_fields__)[1:]])
+    assert weight_halves(BLOCKS[0], ARITHMETIC, nesterov=True) is weight_halves(other, ARITHMETIC, nesterov=True)
+    assert weight_halves(BLOCKS[0], ARITHMETIC, nesterov=True) is not weight_halves(BLOCKS[1], ARITHMETIC, nesterov=True)
