@@ -111,7 +111,8 @@ def problems(run: Path, before: list[tuple[str, float]]) -> list[str]:
     found = [f"no {name}" for name in LEFT_BEHIND if not (run / name).is_file()]
     if found:
         return found
-    table, validation, latency = (json.loads((run / name).read_text()) for name in ("latency_table.json", "validation.json", "latency.json"))
+    names = ("latency_table.json", "validation.json", "latency.json")
+    table, validation, latency = (json.loads((run / name).read_text()) for name in names)
     kept = in_table(run / "latency_table.json")
     lasting = [visit for visit in before if visit[0] in {name for name, _ in kept}]
     lost = [visit for visit in lasting if visit not in kept]
