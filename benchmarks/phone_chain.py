@@ -32,7 +32,7 @@ from pnas_tf.space.ops import MBConv  # noqa: E402
 from pnas_tf.space.search_space import SearchSpace, Stage, save_space  # noqa: E402
 
 SMALL_SPACE = SearchSpace("chain", 32, 10, 16, 16, (Stage(32, 2, 2),), 32, (MBConv(3, 3), MBConv(7, 6)))
-MEASURING = ("--min_invocations=4", "--warmup_invocations=1", "--calibration_networks=3")
+MEASURING = ("--op_profile", "--min_invocations=4", "--warmup_invocations=1", "--calibration_networks=3")
 SMALL = ("--formats=float32", "--convert_workers=0", "--warmup_epochs=1", "--search_epochs=2", "--epochs=1", *MEASURING)
 LARGE = ("--space=tiny", "--formats=float32,int8", "--warmup_epochs=4", "--search_epochs=6", "--epochs=6", *MEASURING)
 LEFT_BEHIND = ("latency_table.json", "architecture.json", "model_float32.tflite", "parity.json", "latency.json", "validation.json",
@@ -126,6 +126,8 @@ def problems(run: Path, before: list[tuple[str, float]]) -> list[str]:
     print(f"table: {len(table['entries'])} blocks, rewrites chosen by trial: {table['rewrites'] or 'none'}")
     print(f"validation: {validation['networks']} networks, MAPE {validation['mape_percent']:.1f} %, "
           f"noise floor {validation['noise_floor_mape_percent']:.1f} %")
+    if set(latency["op_profiles"]) != set(latency["measurements"]):
+        found.append(f"op profiles of {sorted(latency['op_profiles'])} alone")
     print("benchmark: " + ", ".join(f"{name} {entry['median_ms']:.3g} ms" for name, entry in latency["measurements"].items()))
     return found
 

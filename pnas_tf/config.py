@@ -152,6 +152,8 @@ class LatencyConfig:
     min_invocations: int = option(24, "Timed invocations a model, at least.")
     warmup_invocations: int = option(5, "Untimed invocations before each visit.")
     calibration_networks: int = option(10, "Random networks timed with the blocks; 0 leaves the table uncalibrated.")
+    original_table: str = option("", "A latency table of the original project (YAML) to read instead of measuring.")
+    original_device: str = option("unknown", "What original_table was measured on; the file does not say.")
     convert_workers: int = option(2, "Processes that convert block models.", fixed=False)
     model_cache: str = option("", "Folder for converted models and unfinished sessions; default: the user's cache folder.", fixed=False)
 
@@ -170,6 +172,8 @@ class BenchmarkConfig:
     """What tools/benchmark.py measures."""
 
     models: tuple[str, ...] = option((), ".tflite files, comma-separated; default: model_*.tflite of the run folder.", fixed=False)
+    op_profile: bool = option(False, "Also the time of every op, on devices behind benchmark_model; the host's runtime has no such clock.",
+                              fixed=False)
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ def test_digits_to_the_end(finished):
     assert list(json.loads((folder / "steps.json").read_text())["steps"]) == STEPS
     check_summary(folder, dataset="digits", classes=10, formats=["float32", "int8"])
     assert "wrote made/digits/summary.json" in printed
+    assert f"latency_table.json: {LatencyTable.load(folder / 'latency_table.json').describe()}" in printed  # beside the target's figure
     target = json.loads((folder / "summary.json").read_text())["target_latency_ms"]
     middle = latency_target(SPACE, LatencyTable.load(folder / "latency_table.json"), "auto").value
     assert target == pytest.approx(middle)

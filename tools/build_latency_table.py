@@ -5,6 +5,7 @@
 takes 1 to 3 minutes on 2 cores (proxyless, float32), most of it conversion, which is kept: a second device costs only the
 measuring. A killed build goes on where it was. Prints warnings and the table's one-line description. With several devices
 (--device=host,android:SERIAL) they are measured at the same time and each writes latency_table_DEVICE.json.
+--original_table=mobile.yaml reads a table of the original project instead of measuring.
 """
 
 from __future__ import annotations
@@ -31,10 +32,25 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
     inputs = {"space": space.to_json(), "latency": {field: getattr(latency, field) for field in (
         "device", "threads", "delegate", "latency_dtype", "latency_rewrites", "min_invocations", "warmup_invocations",
         "calibration_networks")}, "seed": run.seed}
+    if latency.original_table:
+        inputs = {"space": space.to_json(), "original_table": Path(latency.original_table), "device": latency.original_device}
+        outputs = {"original": output}
     folder.step(output.removesuffix(".json"), inputs=inputs, outputs=list(outputs.values()),
-                work=functools.partial(_build, folder, space, latency, run.seed, outputs))
+                work=functools.partial(_read, folder / output, space, latency) if latency.original_table else
+                functools.partial(_build, folder, space, latency, run.seed, outputs))
     for written in outputs.values():
         print(f"wrote {folder / written}")
+
+
+def _read(output: Path, space: Any, latency: LatencyConfig) -> None:
+    """A table of the original project as a table of ours."""
+    from pnas_tf.latency.original import load_original
+
+    table = load_original(latency.original_table, space=space, device=latency.original_device)
+    table.save(output)
+    for warning in table.warnings():
+        print(f"WARNING {warning}")
+    print(table.describe())
 
 
 def _build(folder: RunFolder, space: Any, latency: LatencyConfig, seed: int, outputs: dict[str, str]) -> None:

@@ -27,7 +27,7 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
          latency: LatencyConfig, recipe: TrainConfig) -> None:
     """The search step of a run, then the derivation."""
     from pnas_tf.latency.table import LatencyTable
-    from pnas_tf.search.target import latency_budget, search_targets
+    from pnas_tf.search.target import latency_budget, search_targets, table_files
     from pnas_tf.training.data import load_dataset
     from pnas_tf.training.run_space import space_of_run
 
@@ -41,6 +41,8 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
                                                                "bn_momentum", "bn_epsilon")}
     identity = {"space": space.to_json(), "dataset": dataset.fingerprint, "search": config, "recipe": weights_recipe, "seed": run.seed,
                 "targets": [(target.quantity.name, target.value) for target in targets], "table": folder / "latency_table.json"}
+    for origin, doubted in [("latency_table.json", table), *((name, LatencyTable.load(name)) for name in table_files(config.also))]:
+        print(f"{origin}: {doubted.describe()}" + "".join(f"\nWARNING {origin}: {warning}" for warning in doubted.warnings()))
     for target in targets:
         print(f"target: {target.value:.4g} {target.quantity.unit} ({target.quantity.name})")
     folder.step("search", inputs=identity, outputs=["search/history.json"], partial=["search"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ def plot_validation(document: Mapping[str, Any], path: str | os.PathLike) -> Pat
                  label=f"latency table (MAPE {document['mape_percent']:.1f} %)")
     axes.set(xlabel="measured latency, ms", ylabel="predicted latency, ms", xlim=bounds, ylim=bounds,
              title=f"{document['networks']} held-out networks, {document['dtype']}")
+    doubts = [warning for warning in document["warnings"] if not warning.startswith("unstable")]
+    axes.set_title("\n".join(["", *(textwrap.shorten(doubt, 90) for doubt in doubts)]), fontsize="x-small", color="firebrick", loc="left")
     axes.legend(loc="upper left", fontsize="small")
     figure.tight_layout()
     figure.savefig(path, dpi=120)

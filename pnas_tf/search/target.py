@@ -60,6 +60,11 @@ def check_request(config: SearchConfig) -> None:
             _number(milliseconds, flag="--also", unit="ms")
 
 
+def table_files(also: Sequence[str]) -> list[str]:
+    """The tables that --also names."""
+    return [_pair(text)[0] for text in also]
+
+
 def _pair(text: str) -> tuple[str, str]:
     path, separator, milliseconds = text.rpartition("=")
     if not separator:
