@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writing, and JSON documents with a format name and a version.
+"""Files that are whole or absent: atomic writing, what killed writers left, JSON documents with a format name and a version.
 
 Every hand-over between steps goes through here, and so does every document that a stranger may have written: its size, depth
 and numbers are bounded before anything looks at it (docs/security.md). Knows nothing of what the documents say.
@@ -6,18 +6,23 @@ and numbers are bounded before anything looks at it (docs/security.md). Knows no
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import math
 import os
 import re
+import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pnas_tf.errors import UserError
 
+_TEMPORARY = ".tmp"
 MAX_DOCUMENT_BYTES = 64 * 2**20   # a latency table with all raw values is about 1 MB, the history of a 648-block search 20 MB
 MAX_DOCUMENT_ITEMS = 8_000_000    # "[],[],..." takes 30 times its size in memory
 MAX_DOCUMENT_DEPTH = 32           # ours have 8
@@ -28,22 +33,70 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def write_bytes(path: str | os.PathLike, content: bytes) -> Path:
     """Writes `content` to a temporary file beside `path`, syncs it, and renames it into place.
 
-    Raises OSError (disk full, read-only folder) with `path` as it was before.
+    Raises OSError (disk full, read-only folder) that names `path`, with `path` as it was before.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = _locked_temporary(path)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+                os.chmod(temporary, 0o666 & ~_umask())
+                os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     return path
+
+
+def _locked_temporary(path: Path) -> tuple[int, str]:
+    """A new temporary file for `path`, locked as long as its descriptor is open: `sweep` takes those that nobody holds."""
+    while True:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_TEMPORARY, dir=path.parent)
+        with contextlib.suppress(OSError):  # a file system without locks; nothing there is swept either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, temporary
+        os.close(descriptor)  # swept in the moment before it was locked
+
+
+@contextlib.contextmanager
+def scratch_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """A temporary folder in `folder`, for libraries that write only to names of their own; `sweep` takes it after a kill."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", suffix=_TEMPORARY, dir=folder) as scratch:
+        yield Path(scratch)
+
+
+def sweep(folder: str | os.PathLike, *, deep: bool = False) -> None:
+    """Removes what killed processes were writing in `folder` by `write_bytes`. Files that a living process writes stay.
+
+    deep: also in the folders below, and with scratch folders, which only the holder of a run folder may take away.
+    """
+    for litter in list(Path(folder).rglob(f".*{_TEMPORARY}") if deep else Path(folder).glob(f".*{_TEMPORARY}")):
+        if litter.is_dir() and deep:
+            shutil.rmtree(litter)
+        elif litter.is_file():
+            _remove_unless_held(litter)
+
+
+def _remove_unless_held(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # renamed into its place, or swept by another process
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except OSError:  # held by a living writer, or no lock to be had
+        return
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:

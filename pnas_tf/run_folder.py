@@ -6,6 +6,7 @@ folder was made with do not change under it: another value is refused, naming bo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -39,43 +40,37 @@ class RunFolder:
         # Innermost first, as they go again when nothing came of the call.
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             self._made = missing
-            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.path / LOCK)
+            # Only ours is swept: --run_dir may be any folder of the user's.
+            if (self.path / CONFIG).exists():
+                files.sweep(self.path, deep=True)
         except OSError as error:
-            self._leave_no_trace()
+            self.__exit__()
             raise UserError(f"run folder {self.path} cannot be used", expected="a folder that can be made and written",
-                            received=f"{error.strerror}", fix="Choose another --run_dir or mend its permissions.") from error
-        try:
-            # The kernel drops the lock with the process, so a killed run leaves no stale one.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(descriptor)
-            raise UserError(f"run folder {self.path} is in use", expected="one process at a time", received=f"held by pid {holder}",
-                            fix=f"Wait for process {holder} to end, or choose another --run_dir.") from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._lock = descriptor
-        if (self.path / CONFIG).exists():  # only ours are swept: --run_dir may be any folder of the user's
-            for litter in self.path.rglob(".*.tmp"):  # what a killed process was writing; nothing reads these
-                litter.unlink(missing_ok=True)
+                            received=f"{error.strerror}",
+                            fix="Choose another --run_dir, mend its permissions, or free space on its disk.") from error
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
-            if not (self.path / STEPS).exists():  # refused before any work
-                (self.path / LOCK).unlink()
-                self._leave_no_trace()
+            # A disk that has become read-only meanwhile must not hide what the call came to.
+            with contextlib.suppress(OSError):
+                if not (self.path / STEPS).exists():  # refused before any work
+                    (self.path / LOCK).unlink()
             os.close(self._lock)
             self._lock = None
+        if not (self.path / STEPS).exists():
+            self._leave_no_trace()
 
     def _leave_no_trace(self) -> None:
         """Removes the folders that this call made, as far as they are empty."""
         for folder in self._made:
-            if not folder.is_dir() or any(folder.iterdir()):
-                break
-            folder.rmdir()
+            if folder.is_dir():
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
         self._made = []
 
     def __truediv__(self, name: str) -> Path:
@@ -169,6 +164,59 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
     return sections
 
 
+def _lock(path: Path) -> int:
+    """The descriptor that holds the lock. Raises UserError naming the process that holds it already.
+
+    The lock is the kernel's and ends with its process however that ends, so a killed run leaves none that could be stale: the pid
+    in the file is only told to others, and one that was left there, or has gone to another process since, refuses nobody.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(descriptor, path):  # removed by a refused call between our opening and locking it
+                os.close(descriptor)
+                continue
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError as error:
+            holder = _holder(descriptor)
+            os.close(descriptor)
+            raise UserError(f"run folder {path.parent} is in use", expected="one process at a time", received=f"held by pid {holder}",
+                            fix=f"Wait for process {holder} to end, or choose another --run_dir.") from error
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(descriptor: int) -> str:
+    """The pid in a lock file. For a moment it may be missing, or that of the holder before, who is dead: the next one is writing."""
+    for _ in range(20):
+        text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        if text.isdigit() and _lives(int(text)):
+            return text
+        time.sleep(0.05)
+    return text or "unknown"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -176,7 +224,10 @@ def _plain(value: Any) -> Any:
 def _digest(inputs: Mapping[str, Any]) -> str:
     def canonical(value: Any) -> Any:
         if isinstance(value, Path):
-            return {"sha256": files.sha256_of(value) if value.is_file() else None}
+            if not value.is_file():  # read a moment ago: without it the record would speak of a file that nobody knows
+                raise UserError(f"{value} is gone", expected="the file that this step works from", received="no such file",
+                                fix="Bring it back, or give the same command again: the step that makes it then runs again.")
+            return {"sha256": files.sha256_of(value)}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return {field.name: canonical(getattr(value, field.name)) for field in dataclasses.fields(value)
                     if field.name != "run_dir" and field.metadata.get("fixed", True)}

@@ -12,9 +12,10 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
            for folder in ("pnas_tf", "tools") for path in sorted((ROOT / folder).rglob("*.py"))}
 
 # What each room may import, besides itself. Read upwards: a room stands below every room that lists it.
-GROUND = {"errors", "files", "records", "config", "run_folder"}
+GROUND = {"errors", "files", "records", "config", "run_folder", "progress"}
 BELOW = {
     "errors": set(), "files": {"errors"}, "records": {"errors"}, "config": {"errors"}, "run_folder": {"errors", "files", "config"},
+    "progress": set(),
     "space": GROUND,
     "nn": GROUND | {"space"},
     "applications": GROUND | {"space", "nn"},
@@ -32,8 +33,9 @@ TENSORFLOW = {"tensorflow", "tf_keras", "tensorflow_datasets", "tensorflow_model
 NO_TENSORFLOW_AT_IMPORT = ("pnas_tf.space", "pnas_tf.benchmark", "pnas_tf.latency.table", "pnas_tf.latency.predictor",
                            *(f"pnas_tf.report.{name}" for name in ("run_files", "closing_table", "drawing", "plots", "html", "front")),
                            "pnas_tf.search.derive", "pnas_tf.search.objectives", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors",
-                           "pnas_tf.run_folder")
-NO_TENSORFLOW_AT_ALL = ("pnas_tf.space", "pnas_tf.report", "pnas_tf.run_folder", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors")
+                           "pnas_tf.run_folder", "pnas_tf.progress")
+NO_TENSORFLOW_AT_ALL = ("pnas_tf.space", "pnas_tf.report", "pnas_tf.run_folder", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors",
+                        "pnas_tf.progress")
 
 
 def room_of(module: str) -> str:

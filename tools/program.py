@@ -8,6 +8,7 @@ program's own docstring says.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import logging as standard_logging
@@ -24,6 +25,8 @@ from absl import app, flags, logging
 from pnas_tf.config import PRESETS, RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run_folder import RunFolder, read_config
+from tools.manners import EXIT_INTERRUPTED, open_standard_streams, stop_when_asked
+from tools.mishaps import told
 
 EXIT_REFUSED = 2
 POSITIVE = frozenset((
@@ -33,7 +36,6 @@ POSITIVE = frozenset((
     "min_invocations", "networks", "export_batch", "export_resolution", "representative_images"))
 FRACTIONS = frozenset(("alpha_fraction", "test_fraction", "momentum", "dropout", "label_smoothing", "bn_momentum", "arch_beta_1",
                        "arch_beta_2", "rl_baseline_decay", "prune"))
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 
@@ -45,6 +47,7 @@ def program(main: Callable[..., int | None], *config_classes: type, doc: str | N
     folder keeps only what was given. main's return value is the exit status (None is 0). A UserError is printed without a
     traceback and exits 2; a run folder in use by another process does too.
     """
+    open_standard_streams()
     values = flags.FlagValues()
     for config_class in config_classes:
         _define(config_class, values)
@@ -71,6 +74,7 @@ def program(main: Callable[..., int | None], *config_classes: type, doc: str | N
         return flags.FLAGS(arguments[:1])  # absl's own flags keep their defaults, and app.run wants them parsed
 
     def start(_: list[str]) -> None:
+        stop_when_asked()
         # Libraries speak through these logs; what the user must know is printed.
         logging.set_verbosity(logging.ERROR)
         standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
@@ -134,14 +138,26 @@ def _refusing(work: Callable[[], int | None]) -> int:
     try:
         return work() or 0
     except UserError as error:
-        print(f"{sys.argv[0]}: {error}", file=sys.stderr)
+        _say(error)
         return EXIT_REFUSED
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for number in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
-        print(f"{sys.argv[0]}: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        _say("interrupted; the same command continues from the last checkpoint")
         return EXIT_INTERRUPTED
+    except Exception as error:
+        mishap = told(error)
+        if mishap is None:  # a fault of ours
+            raise
+        _say(mishap)
+        return EXIT_REFUSED
+
+
+def _say(words: object) -> None:
+    with contextlib.suppress(OSError):  # nobody reads, or the disk that it is written to is full: the exit status speaks
+        print(f"{sys.argv[0]}: {words}", file=sys.stderr, flush=True)
 
 
 def _define(config_class: type, values: flags.FlagValues) -> None:

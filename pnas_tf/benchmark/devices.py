@@ -5,12 +5,15 @@ Runners are imported when asked for. Knows nothing of schedules or tables.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pnas_tf.benchmark.failures import DeviceError
+from pnas_tf.benchmark.measurement import Device, Settings, Visit
 from pnas_tf.benchmark.tool_runner import DELEGATE_FLAGS
 from pnas_tf.errors import UserError
 
@@ -73,19 +76,50 @@ def on_each_device(devices: str, work: Callable[[str, Runner], Result], *,
 
     devices: a --device value. open_runner: makes the runner of one name, e.g. a partial `runner_for`.
     Returns {name: Outcome}: a device that fails costs its own result and no other's. Other exceptions are raised after all
-    devices have ended.
+    devices have ended. A KeyboardInterrupt is raised after the visits that are under way.
     """
     names = split_devices(devices)
+    stop = threading.Event()
 
     def one(name: str) -> Outcome[Result]:
         try:
             runner = open_runner(name)
             try:
-                return Outcome(result=work(name, runner))
+                return Outcome(result=work(name, runner if len(names) == 1 else _Stoppable(runner, stop)))
             finally:
                 runner.close()
         except DeviceError as error:
             return Outcome(error=error)
 
+    if len(names) == 1:  # in the main thread, which signals reach in the middle of a visit
+        return {names[0]: one(names[0])}
     with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        return dict(zip(names, pool.map(one, names)))
+        try:
+            return dict(zip(names, pool.map(one, names)))
+        except KeyboardInterrupt:
+            stop.set()
+            raise
+
+
+@dataclass(frozen=True)
+class _Stoppable:
+    """A runner that begins no visit after `stop` is set, so that its thread ends."""
+
+    runner: Runner
+    stop: threading.Event
+
+    @property
+    def device(self) -> Device:
+        return self.runner.device
+
+    @property
+    def settings(self) -> Settings:
+        return self.runner.settings
+
+    def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+        return self.runner.visit(model, warmups=warmups, invocations=invocations)
+
+    def close(self) -> None:
+        self.runner.close()

@@ -17,6 +17,7 @@ from pnas_tf.benchmark.failures import VisitFailed
 from pnas_tf.benchmark.journal import Journal
 from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Settings, Visit
 from pnas_tf.errors import UserError
+from pnas_tf.progress import Progress, unheard
 
 SENTINEL = "sentinel"
 
@@ -109,7 +110,8 @@ def measure(models: Mapping[str, Path], runner: Runner, *, facts: Mapping[str, M
 
     models: name -> .tflite file. facts: name -> its facts. sentinel: a fixed model visited first in every round; its time
     is written into the round's visits. journal: file that keeps every visit, so that a killed or disconnected session goes
-    on where it was; it is the caller's to delete. progress: called with one line a round.
+    on where it was; it is the caller's to delete. progress: called with one line a round, and now and then with
+    the time left.
     Raises DeviceLost and DeviceRefused of the runner, with all visits so far in the journal.
     """
     known: dict[str, Measurement] = {}
@@ -120,6 +122,8 @@ def measure(models: Mapping[str, Path], runner: Runner, *, facts: Mapping[str, M
         if name == SENTINEL or (name in models and facts[name].sha256 == sha256):
             _add(known, name, visit, runner, facts)
     generator = random.Random(schedule.seed * 1_000_003 + len(store.visits))
+    done = sum(min(schedule.rounds, len(known[name].visits)) for name in models if name in known)
+    pace = Progress("visits", max(done, schedule.rounds * len(models)), done=done, say=progress or unheard)
     for number in range(schedule.rounds + schedule.extra_rounds):
         due = [name for name in models if failures.get(name, 0) < schedule.max_failures and _due(known.get(name), schedule)]
         if not due:
@@ -130,16 +134,26 @@ def measure(models: Mapping[str, Path], runner: Runner, *, facts: Mapping[str, M
             try:
                 visit = runner.visit(models[name], warmups=schedule.warmups, invocations=schedule.invocations(known.get(name)))
             except VisitFailed as error:
+                require_file(models[name])
                 failures[name] = failures.get(name, 0) + 1
                 reasons[name] = str(error)
                 continue
             visit = replace(visit, sentinel_ns=sentinel_ns)
             store.append(name, facts[name].sha256, visit)
             _add(known, name, visit, runner, facts)
+            if len(known[name].visits) <= schedule.rounds:  # repeats of unstable models come on top
+                pace.update()
         if progress:
             progress(f"round {number + 1}: {len(due)} models measured" + (f", {len(reasons)} with failures" if reasons else ""))
     lost = {name: reasons[name] for name in reasons if name not in known or failures[name] >= schedule.max_failures}
     return Session({name: known[name] for name in models if name in known and name not in lost}, lost, known.get(SENTINEL))
+
+
+def require_file(model: Path) -> None:
+    """Raises UserError when the file is not there: its disappearance is no measurement that failed."""
+    if not model.is_file():
+        raise UserError(f"model {model} is gone", expected="a file that stays while it is measured", received="no such file",
+                        fix="Bring it back, or give the same command again: it is made anew, and what was measured is kept.")
 
 
 def _due(known: Measurement | None, schedule: Schedule) -> bool:
@@ -155,6 +169,7 @@ def _visit_sentinel(sentinel: Path | None, runner: Runner, schedule: Schedule, k
                     store: Journal) -> float | None:
     if sentinel is None:
         return None
+    require_file(sentinel)
     facts = ModelFacts(files.sha256_of(sentinel), sentinel.stat().st_size, "float32", ())
     visit = runner.visit(sentinel, warmups=schedule.warmups, invocations=max(8, schedule.invocations(known.get(SENTINEL))))
     store.append(SENTINEL, facts.sha256, visit)

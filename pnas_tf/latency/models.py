@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +23,7 @@ from typing import Union
 from pnas_tf import files
 from pnas_tf.errors import UserError
 from pnas_tf.export.rewrite_choice import check_names, rewrites_of_blocks, wanted_among
+from pnas_tf.progress import Progress, unheard
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import Block
 
@@ -49,15 +53,27 @@ def convert_models(sources: Mapping[str, Source], *, dtype: str, rewrites: Rewri
     jobs = sorted(missing.items(), key=lambda job: -_layers(sources[job[1]]))
     if progress and jobs:
         progress(f"converting {len(jobs)} of {len(paths)} models to {dtype}")
+    files.sweep(cache_dir)
+    pace = Progress("conversion", len(jobs), say=progress or unheard)
     if workers == 0 or len(jobs) < 4:
         for path, name in jobs:
             _convert(sources[name], dtype, own[name], path)
+            pace.update()
         return paths
     spawn = multiprocessing.get_context("spawn")  # a forked TensorFlow hangs
+    others = multiprocessing.active_children()
     try:
-        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn) as pool:
-            for future in as_completed([pool.submit(_convert, sources[name], dtype, own[name], path) for path, name in jobs]):
-                future.result()
+        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=_live_and_end_with_parent) as pool:
+            try:
+                for future in as_completed([pool.submit(_convert, sources[name], dtype, own[name], path) for path, name in jobs]):
+                    future.result()
+                    pace.update()
+            except BaseException:  # a failed conversion, or a wish to stop, is not kept waiting for those that follow
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in multiprocessing.active_children():
+                    if child not in others:
+                        child.terminate()
+                raise
     except BrokenProcessPool as error:
         raise UserError("conversion of the block models", expected="converters that live", received=str(error),
                         fix="Most likely memory ran out: convert in fewer processes with --convert_workers=1.") from error
@@ -73,6 +89,19 @@ def effective(source: Source, rewrites: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the rewrites, by shape, that change the exported source. Raises UserError on an unknown one."""
     blocks = source.blocks if isinstance(source, Architecture) else (source,)
     return wanted_among(rewrites_of_blocks(blocks), check_names(rewrites))
+
+
+def _live_and_end_with_parent() -> None:
+    """In a converting process: Ctrl-C is the parent's to answer, and a parent that is killed leaves no process behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
 
 
 def content_key(source: Source, *, dtype: str, rewrites: tuple[str, ...]) -> str:

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from pnas_tf import files
 from pnas_tf.config import SearchConfig, TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.nn.functional import Mode
 from pnas_tf.nn.supernet import Path, Supernet
+from pnas_tf.progress import Progress
 from pnas_tf.search import gates
 from pnas_tf.search.alpha_optimizer import AlphaAdam
 from pnas_tf.search.gradient import architecture_gradient, sample_gates
@@ -99,33 +99,31 @@ class Search:
         self.restore()
         stop = StopRequest()
         writer = tf.summary.create_file_writer(str(self.folder / "events"))
-        with stop, writer.as_default():
-            while self.step < self.epochs * self.steps_per_epoch:
-                self._epoch(stop)
+        total = self.epochs * self.steps_per_epoch
+        with stop, writer.as_default(), Progress("search", total, done=self.step) as progress:
+            while self.step < total:
+                self._epoch(stop, progress)
         writer.close()
 
-    def _epoch(self, stop: StopRequest) -> None:
+    def _epoch(self, stop: StopRequest, progress: Progress) -> None:
         epoch, start = divmod(self.step, self.steps_per_epoch)
         batches = self.dataset.weights(batch_size=self.config.search_batch_size, seed=self.seed, epoch=epoch, start_batch=start)
         arch_batches = self._arch_batches()
-        with tqdm(total=self.steps_per_epoch, initial=start, desc=f"{self._phase(epoch)} {epoch + 1}/{self.epochs}", leave=False,
-                  mininterval=1.0, dynamic_ncols=True) as progress:
-            for images, labels in batches:
-                self._weight_step(epoch, images, labels)
-                self.step += 1
-                for _ in range(self._architecture_steps_due(epoch)):
-                    self._architecture_step(*next(arch_batches))
-                progress.update()
-                progress.set_postfix(self._live(), refresh=False)
-                ends = self.step % self.steps_per_epoch == 0
-                if ends:
-                    self._finish_epoch(epoch)
-                if ends or stop.asked or self.step % self.config.checkpoint_steps == 0:
-                    self.save()
-                if stop.asked:
-                    raise Stopped
+        for images, labels in batches:
+            self._weight_step(epoch, images, labels)
+            self.step += 1
+            for _ in range(self._architecture_steps_due(epoch)):
+                self._architecture_step(*next(arch_batches))
+            ends = self.step % self.steps_per_epoch == 0
+            progress.update(figures=self._live(epoch) if progress.is_due else None)
+            if ends:
+                self._finish_epoch(epoch)
+            if ends or stop.asked or self.step % self.config.checkpoint_steps == 0 or self.checkpoints.is_due:
+                self.save()
+            if stop.asked:
+                raise Stopped
         last = self.history[-1]
-        print(f"{last['phase']} {epoch + 1}/{self.epochs}: " + ", ".join(
+        progress.print(f"{last['phase']} {epoch + 1}/{self.epochs}: " + ", ".join(
             f"{name} {last[name]:.4g}" for name in ("loss", "accuracy", "alpha_accuracy", "validation_accuracy", "entropy", "expected")
             if last[name] is not None))
 
@@ -198,10 +196,11 @@ class Search:
             yield from self.dataset.alpha(batch_size=self.alpha_batch_size, seed=self.seed, epoch=epoch, start_batch=start)
             epoch, start = epoch + 1, 0
 
-    def _live(self) -> dict[str, str]:
+    def _live(self, epoch: int) -> dict[str, str]:
         loss, accuracy = _Sums.means(self.sums.weight)
         probabilities = self.probabilities
-        return {"loss": f"{loss or 0:.3f}", "acc": f"{accuracy or 0:.3f}", "entropy": f"{gates.entropy(probabilities):.3f}",
+        return {self._phase(epoch): f"{epoch + 1}/{self.epochs}", "loss": f"{loss or 0:.3f}", "accuracy": f"{accuracy or 0:.3f}",
+                "entropy": f"{gates.entropy(probabilities):.3f}",
                 "expected": f"{self.guidance.expected(probabilities):.4g}"}
 
     def _finish_epoch(self, epoch: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import fcntl
 import logging
 import os
+import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from tensorflow_datasets.core.download.extractor import ExtractError
 
 import pnas_tf.training.digits  # noqa: F401 (defining the builder registers it)
 from pnas_tf.errors import UserError
+from pnas_tf.progress import can_redraw
 from pnas_tf.training.offline import place_archives
 from pnas_tf.training.sources import encoded_records
 
@@ -86,7 +89,7 @@ def prepare_images(name: str, *, data_dir: str = "", offline_files: str = "") ->
                         received=str(error).strip().splitlines()[0][:300], fix="Correct --dataset.") from error
     image_key, label_key = _keys(builder, name)
     if not builder.is_prepared():
-        _prepare(builder, offline_files)
+        _prepare(builder, name, offline_files)
     if "train" not in builder.info.splits:
         raise UserError(f"dataset '{name}' has no training images", expected="a split 'train'",
                         received=str(sorted(builder.info.splits)), fix="Choose another dataset.")
@@ -105,21 +108,45 @@ def _keys(builder: Any, name: str) -> tuple[str, str]:
     return keys
 
 
-def _prepare(builder: Any, offline_files: str) -> None:
-    downloads = Path(builder.data_dir_root) / "downloads"
+def _prepare(builder: Any, name: str, offline_files: str) -> None:
+    """Prepares the dataset in a scratch folder beside its place and renames it into it, one process at a time.
+
+    A process that is killed leaves the scratch folder, which the next one takes away.
+    """
+    root = Path(builder.data_dir_root)
+    place = Path(builder.data_dir)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with open(root / f".{builder.name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (place / "dataset_info.json").is_file():  # another process was first
+                builder.info.read_from_directory(builder.data_dir)
+                return
+            scratch = root / f".{builder.name}.preparing.tmp"
+            shutil.rmtree(scratch, ignore_errors=True)
+            try:
+                prepared = tfds.builder(name, data_dir=scratch, try_gcs=False)
+                _download_and_prepare(prepared, offline_files, downloads=root / "downloads")
+                place.parent.mkdir(parents=True, exist_ok=True)
+                Path(prepared.data_dir).rename(place)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+            builder.info.read_from_directory(builder.data_dir)
+    except (OSError, AssertionError, tf.errors.OpError, tfds.download.DownloadError, NonMatchingChecksumError, ExtractError) as error:
+        raise UserError(f"dataset '{builder.name}' could not be prepared in {root}",
+                        expected="a download, or the archives in --offline_files", received=_last_line(error),
+                        fix="Connect to the network, free disk space, or give the archives with --offline_files=FOLDER.") from error
+
+
+def _download_and_prepare(builder: Any, offline_files: str, *, downloads: Path) -> None:
     by_hand = bool(offline_files and builder.MANUAL_DOWNLOAD_INSTRUCTIONS)  # such a builder reads the folder itself
     config = tfds.download.DownloadConfig(try_download_gcs=False, manual_dir=os.path.expanduser(offline_files) if by_hand else None)
     if offline_files and not by_hand:
         place_archives(builder, offline_files, download_dir=downloads)
-    try:
-        builder.download_and_prepare(download_dir=downloads, download_config=config)
-    except (OSError, AssertionError, tf.errors.OpError, tfds.download.DownloadError, NonMatchingChecksumError, ExtractError) as error:
-        if Path(builder.data_dir, "dataset_info.json").is_file():  # another process finished first; its copy is whole
-            builder.info.read_from_directory(builder.data_dir)
-            return
-        raise UserError(f"dataset '{builder.name}' could not be prepared in {builder.data_dir_root}",
-                        expected="a download, or the archives in --offline_files", received=_last_line(error),
-                        fix="Connect to the network, free disk space, or give the archives with --offline_files=FOLDER.") from error
+    if not can_redraw():
+        tfds.disable_progress_bar()
+    print(f"preparing dataset {builder.name}", flush=True)
+    builder.download_and_prepare(download_dir=downloads, download_config=config)
 
 
 def _test_split(images: Images) -> str | None:

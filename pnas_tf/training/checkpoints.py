@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import numpy as np
 from pnas_tf import files
 
 FORMAT, VERSION = "pnas_tf/checkpoint", 1
+DUE_S = 300.0
 _STATE, _DIGEST = "__state__", "__sha256__"
 _NAME = re.compile(r"step-(\d{10})\.npz")
 
@@ -47,6 +49,12 @@ class Checkpoints:
         if keep < 1:
             raise ValueError(f"keep is {keep}; at least one checkpoint must stay")
         self.folder, self.keep = Path(folder), keep
+        self._saved_s = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last one, or the beginning, is more than DUE_S ago: a kill then costs no more than that, however long an epoch is."""
+        return time.monotonic() - self._saved_s > DUE_S
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
         """Writes a checkpoint and removes the oldest beyond `keep`. state: JSON values, no NaN.
@@ -58,6 +66,7 @@ class Checkpoints:
             litter.unlink(missing_ok=True)
         for _, old in self._newest_first()[self.keep:]:
             old.unlink(missing_ok=True)
+        self._saved_s = time.monotonic()
         return path
 
     def latest(self) -> Checkpoint | None:

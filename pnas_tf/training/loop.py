@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from tqdm import tqdm
 
 from pnas_tf import files
 from pnas_tf.config import TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.nn.layers import Normalisation
 from pnas_tf.nn.network import build_network
+from pnas_tf.progress import Progress
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.training.checkpoints import Checkpoints
 from pnas_tf.training.data import Dataset
@@ -112,15 +112,12 @@ class _Training:
         if self.step == total:
             return
         writer = tf.summary.create_file_writer(str(self.folder / "events"))
-        # A bar needs a terminal that can redraw; elsewhere one line an epoch is printed.
-        dumb = True if os.environ.get("TERM") == "dumb" else None
-        with (StopRequest() as stop, writer.as_default(),
-              tqdm(total=total, initial=self.step, desc="train", unit="step", mininterval=0.5, disable=dumb) as progress):
+        with StopRequest() as stop, writer.as_default(), Progress("train", total, done=self.step) as progress:
             while self.step < total:
                 self._epoch(stop, progress)
         writer.close()
 
-    def _epoch(self, stop: StopRequest, progress: tqdm) -> None:
+    def _epoch(self, stop: StopRequest, progress: Progress) -> None:
         epoch, start = divmod(self.step, self.steps_per_epoch)
         batches = getattr(self.dataset, self.part)(batch_size=self.config.batch_size, seed=self.seed, epoch=epoch, start_batch=start)
         for images, labels in batches:
@@ -128,16 +125,17 @@ class _Training:
             self._require_finite(loss)
             self.sums = [total + part for total, part in zip(self.sums, (1.0, loss, accuracy))]
             self.step += 1
-            progress.update()
+            progress.update(figures={"epoch": f"{epoch + 1}/{self.config.epochs}", "loss": f"{self.sums[1] / self.sums[0]:.3f}",
+                                     "accuracy": f"{self.sums[2] / self.sums[0]:.3f}"})
             ends = self.step % self.steps_per_epoch == 0
             if ends:
                 self._finish_epoch(epoch, progress)
-            if ends or stop.asked:
+            if ends or stop.asked or self.checkpoints.is_due:
                 self.save()
             if stop.asked and self.step < self.config.epochs * self.steps_per_epoch:
                 raise Stopped(f"stopped at step {self.step}; a checkpoint is in {self.checkpoints.folder}")
 
-    def _finish_epoch(self, epoch: int, progress: tqdm) -> None:
+    def _finish_epoch(self, epoch: int, progress: Progress) -> None:
         steps, loss, accuracy = self.sums
         row = {"epoch": epoch, "loss": loss / steps, "accuracy": accuracy / steps, "learning_rate": self._learning_rate(self.step - 1)}
         if epoch + 1 == self.config.epochs or (self.config.evaluate_epochs and (epoch + 1) % self.config.evaluate_epochs == 0):
@@ -151,8 +149,7 @@ class _Training:
         self.history.append(row)
         self.sums = [0.0, 0.0, 0.0]
         figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
-        tqdm.write(f"train {epoch + 1}/{self.config.epochs}: {figures}")
-        progress.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "accuracy", "held_out_accuracy") if name in row}, refresh=False)
+        progress.print(f"train {epoch + 1}/{self.config.epochs}: {figures}")
 
     def _learning_rate(self, step: int) -> float:
         return cosine_with_warmup(step, steps=self.config.epochs * self.steps_per_epoch, peak=self.config.learning_rate,

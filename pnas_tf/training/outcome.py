@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ def save_outcome(model: keras.Model, dataset: Dataset, folder: str | os.PathLike
     Test accuracy is a fraction; the model takes normalised images (`normalization`) and gives logits.
     """
     folder = Path(folder)
-    with tempfile.TemporaryDirectory() as scratch:  # Keras writes only to names that end in .keras, and not atomically
-        model.save(Path(scratch) / MODEL_NAME, save_format="keras")
-        files.write_bytes(folder / MODEL_NAME, (Path(scratch) / MODEL_NAME).read_bytes())
+    with files.scratch_folder(folder) as scratch:  # Keras writes only to names that end in .keras, and not atomically
+        model.save(scratch / MODEL_NAME, save_format="keras")
+        files.write_bytes(folder / MODEL_NAME, (scratch / MODEL_NAME).read_bytes())
     result = evaluate(model, dataset.test(batch_size=batch_size))
     document = {**RESULT, "dataset": dataset.name, "class_names": list(dataset.class_names), "test_images": result.examples,
                 "test_accuracy": result.accuracy, "test_loss": result.loss, "seed": seed,

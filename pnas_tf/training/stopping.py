@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish that a loop reads between steps. Knows nothing of the loop."""
+"""SIGTERM, Ctrl-C and a closed terminal as a wish that a loop reads between steps. Knows nothing of the loop."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import threading
 from types import FrameType
 from typing import Any
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 class Stopped(KeyboardInterrupt):
     """Work was asked to stop, wrote a checkpoint and ends; the same command continues it."""
 
 
 class StopRequest:
-    """A context manager: within it the first SIGTERM or SIGINT sets `asked`; a second one ends the process as usual.
+    """A context manager: within it the first of SIGNALS sets `asked`; a second one ends the process as usual.
 
-    Outside the main thread, where Python handles no signals, `asked` stays False.
+    A signal that is ignored, as SIGHUP under nohup, stays so. Outside the main thread, where Python handles no signals, `asked`
+    stays False.
     """
 
     def __init__(self) -> None:
@@ -24,8 +27,9 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._ask)
+            for number in SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,6 +15,13 @@ NAMES = [f"model_{letter}" for letter in "abcdefgh"]
 FACTS = {name: ModelFacts(name, 1, "float32", (1, 8, 8, 3)) for name in NAMES}
 
 
+@pytest.fixture(autouse=True)
+def model_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        Path(name).write_bytes(b"model")
+
+
 @pytest.fixture
 def sentinel(tmp_path) -> Path:
     path = tmp_path / "sentinel"
@@ -155,3 +162,23 @@ def test_schedules_without_sense_are_refused(field):
 def test_device_and_settings_stand_in_every_record():
     found = session(FakeRunner(lambda model, visits: 1.0)).measurements
     assert all((entry.device, entry.settings) == (DEVICE, SETTINGS) for entry in found.values())
+
+
+@pytest.mark.parametrize("which", ["model_d", "sentinel"])
+def test_a_file_that_vanishes_is_an_error_and_no_failed_measurement_and_the_session_goes_on(tmp_path, sentinel, which):
+    """As a failed measurement the table would be complete without the block, for good."""
+    def latency_ms(model, visits):
+        if visits == 20:
+            (tmp_path / which).unlink()
+        if not model.exists():
+            raise RunKilled("measurement", received="no such file")
+        return 1.0
+
+    runner = FakeRunner(latency_ms)
+    with pytest.raises(UserError, match=f"{which} is gone"):
+        session(runner, sentinel=sentinel, journal=tmp_path / "journal")
+    (tmp_path / which).write_bytes(b"model")
+    again = FakeRunner(lambda model, visits: 1.0)
+    found = session(again, sentinel=sentinel, journal=tmp_path / "journal")
+    assert not found.failures and all(len(entry.visits) == 8 for entry in found.measurements.values())
+    assert len([name for name, _, _ in again.log if name == "model_a"]) < 8  # what was measured is kept

@@ -1,0 +1,72 @@
+"""How a program behaves towards the machine: it ends soon after it is asked to, and needs no terminal, standard input or reader.
+
+Knows nothing of what the program does: every file of ours is whole or absent at any moment, so it may end anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+from pnas_tf.training.stopping import SIGNALS, Stopped
+
+EXIT_INTERRUPTED = 130
+GRACE_S = 8.0  # for a checkpoint; whoever asks waits 10 s in all
+
+
+def stop_when_asked() -> None:
+    """From here on a signal of SIGNALS raises Stopped in the main thread, and the process ends within GRACE_S whatever it is doing.
+
+    Loops that write checkpoints take the first signal themselves (`StopRequest`). Called once, from the main thread.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, _raise)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    # Python's own handlers wait for the main thread to come back from C++, e.g. from a conversion; this byte does not.
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_end_after_grace, args=(reading,), name="end after grace", daemon=True).start()
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise Stopped
+
+
+def _end_after_grace(reading: int) -> None:
+    while os.read(reading, 1)[0] not in SIGNALS:
+        pass
+    threading.Event().wait(GRACE_S)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(f"{sys.argv[0]}: stopped in the middle of a step; the same command continues from the last checkpoint", file=sys.stderr,
+              flush=True)
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(EXIT_INTERRUPTED)
+
+
+def open_standard_streams() -> None:
+    """Gives closed standard streams (`<&-`, `>&-`) to the null device, and prints line by line, so that `| tee` shows lines as they come.
+
+    A closed one would pass its number to the next file that is opened, and what C++ libraries print would end up in it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 (the process's own)
+        elif number and hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
