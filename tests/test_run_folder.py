@@ -1,7 +1,6 @@
 """One folder a run: skipping, changed inputs, settings, the lock, and what is left after a refusal or a kill."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -186,14 +185,6 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, where):
     with pytest.raises(UserError, match="cannot be used"), RunFolder(tmp_path / where):
         pass
     assert contents(tmp_path) == {"file": b"here"}
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not stop root")
-def test_a_read_only_folder_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="cannot be used"), RunFolder(tmp_path / "run"):
-        pass
-    tmp_path.chmod(0o700)
 
 
 def test_the_lock_names_its_holder_and_dies_with_it(tmp_path):

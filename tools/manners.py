@@ -5,17 +5,24 @@ Knows nothing of what the program does: every file of ours is whole or absent at
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import fcntl
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 from pnas_tf.training.stopping import SIGNALS, Stopped
 
 EXIT_INTERRUPTED = 130
+_TEMPORARY = "pnas_tf-"
 GRACE_S = 8.0  # for a checkpoint; whoever asks waits 10 s in all
 
 
@@ -48,7 +55,37 @@ def _end_after_grace(reading: int) -> None:
               flush=True)
     for child in multiprocessing.active_children():
         child.kill()
+    if Path(tempfile.gettempdir()).name.startswith(_TEMPORARY):
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
     os._exit(EXIT_INTERRUPTED)
+
+
+def keep_temporary_files_together() -> None:
+    """Gives this process and its children a temporary folder of their own, and takes away those of killed ones.
+
+    TensorFlow writes a file for every function that it traces and removes it when the process ends, which a killed one does not.
+    Called before anything imports TensorFlow: what is registered first is done last at exit.
+    """
+    parent = Path(tempfile.gettempdir())
+    for other in parent.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(OSError), _locked(other):  # held by a living process, or another user's
+            shutil.rmtree(other)
+    own = tempfile.mkdtemp(prefix=_TEMPORARY)
+    held = os.open(own, os.O_RDONLY)  # until the process ends, however it ends
+    with contextlib.suppress(OSError):
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    tempfile.tempdir = os.environ["TMPDIR"] = own
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def open_standard_streams() -> None:

@@ -25,7 +25,7 @@ from absl import app, flags, logging
 from pnas_tf.config import PRESETS, RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run_folder import RunFolder, read_config
-from tools.manners import EXIT_INTERRUPTED, open_standard_streams, stop_when_asked
+from tools.manners import EXIT_INTERRUPTED, keep_temporary_files_together, open_standard_streams, stop_when_asked
 from tools.mishaps import told
 
 EXIT_REFUSED = 2
@@ -75,6 +75,9 @@ def program(main: Callable[..., int | None], *config_classes: type, doc: str | N
 
     def start(_: list[str]) -> None:
         stop_when_asked()
+        status = _refusing(lambda: keep_temporary_files_together())
+        if status:
+            sys.exit(status)
         # Libraries speak through these logs; what the user must know is printed.
         logging.set_verbosity(logging.ERROR)
         standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
