@@ -3,10 +3,10 @@
   python benchmarks/arm_parity.py --models=runs/demo/model_float32.tflite,runs/demo/model_int8.tflite
 
 takes about a minute the first time (60 MB of packages) and then seconds to minutes a model, and prints one line a model and
-delegate. int8 outputs must be equal bit for bit, float32 ones within 1e-5 of the largest output (of 1 where that is smaller);
-exit status 1 when they are not. No latency is reported: an emulator's says nothing. Needs qemu-user-static (Debian:
-apt-get install qemu-user-static), apt-get and dpkg of a Debian whose Python has an aarch64 LiteRT wheel; nothing is installed,
-everything lands in --folder.
+delegate. int8 outputs must be equal bit for bit, float32 ones within 1e-5; exit status 1 when they are not. With
+--published=proxyless_mobile@96 it also says how far both are from the same network in float64. No latency is reported: an emulator's
+says nothing. Needs qemu-user-static (Debian: apt-get install qemu-user-static), apt-get and dpkg of a Debian whose Python has an
+aarch64 LiteRT wheel; nothing is installed, everything lands in --folder.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -111,11 +112,34 @@ def compare(here: np.ndarray, there: np.ndarray) -> dict[str, object]:
     equal = bool(np.array_equal(here, there))
     return {"dtype": str(here.dtype), "outputs": here.size, "differing": int(np.count_nonzero(here != there)),
             "largest_difference": difference, "largest_output": largest,
-            "agrees": equal if whole else bool(np.isfinite(difference) and difference <= MAX_DIFFERENCE * max(1.0, largest))}
+            "relative_difference": difference / largest if largest else 0.0,
+            "agrees": equal if whole else bool(np.isfinite(difference) and difference <= MAX_DIFFERENCE)}
 
 
-def check_model(model: Path, *, folder: Path, root: Path, python: Path, site: Path, delegate: str, images: int) -> dict[str, object]:
-    """Runs one model on both processors and compares."""
+def published_network(words: str, folder: Path) -> tuple[Path, Callable[[np.ndarray], np.ndarray]]:
+    """A published network with random weights ("proxyless_mobile@96": at 96 pixels) as float32 .tflite, and the same network in float64."""
+    import tf_keras as keras
+
+    from pnas_tf.export.convert import convert
+    from pnas_tf.export.rewrite_choice import REWRITES
+    from pnas_tf.nn.network import build_network
+    from pnas_tf.space.published import published
+
+    name, _, resolution = words.partition("@")
+    architecture = published(name, resolution=int(resolution or 224))
+    keras.utils.set_random_seed(0)
+    model = build_network(architecture)
+    path = files.write_bytes(folder / f"{name}_{architecture.space.resolution}.tflite", convert(model, rewrites=REWRITES))
+    keras.backend.set_floatx("float64")
+    exact = build_network(architecture)
+    exact.set_weights([weight.astype(np.float64) for weight in model.get_weights()])
+    keras.backend.set_floatx("float32")
+    return path, lambda images: np.stack([exact(image.astype(np.float64), training=False).numpy() for image in images])
+
+
+def check_model(model: Path, *, folder: Path, root: Path, python: Path, site: Path, delegate: str, images: int,
+                exact: Callable[[np.ndarray], np.ndarray] | None = None) -> dict[str, object]:
+    """Runs one model on both processors and compares. exact: inputs -> the outputs in float64, where they can be had."""
     inputs, here, there = folder / "inputs.npy", folder / "x86.npy", folder / "arm.npy"
     np.save(inputs, make_inputs(model, images=images, seed=0))
     script = str(HERE / "run_model_once.py")
@@ -123,13 +147,20 @@ def check_model(model: Path, *, folder: Path, root: Path, python: Path, site: Pa
     run([sys.executable, script, *words, str(here), "1", delegate])
     run([EMULATOR, "-cpu", PROCESSOR, "-L", str(root), str(python), "-S", script, *words, str(there), "1", delegate],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(site)})
-    return {"model": model.name, "sha256": files.sha256_of(model), "delegate": delegate, **compare(np.load(here), np.load(there))}
+    row = {"model": model.name, "sha256": files.sha256_of(model), "delegate": delegate, **compare(np.load(here), np.load(there))}
+    if exact is not None:
+        truth = exact(np.load(inputs))
+        row |= {f"largest_difference_from_float64_{name}": float(np.abs(np.load(path) - truth).max())
+                for name, path in (("here", here), ("arm", there))}
+    return row
 
 
 def main() -> int:
     """Prepares the emulated system once, checks every model, writes the rows, says whether all agree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", required=True, help=".tflite files, comma-separated")
+    parser.add_argument("--models", default="", help=".tflite files, comma-separated")
+    parser.add_argument("--published", default="", help="published networks with random weights, NAME@RESOLUTION, comma-separated; "
+                                                        "compared with float64 too")
     parser.add_argument("--folder", default="build/arm64", help="where the emulated system is kept")
     parser.add_argument("--images", type=int, default=2, help="random inputs a model")
     parser.add_argument("--delegates", default="xnnpack", help="xnnpack (what is shipped and measured), none, or both with a comma")
@@ -140,12 +171,19 @@ def main() -> int:
     root, python = prepare_root(folder)
     site = prepare_runtime(folder, python=python)
     rows = []
-    for name in options.models.split(","):
+    jobs: list[tuple[Path, Callable[[np.ndarray], np.ndarray] | None]] = [(Path(name), None) for name in options.models.split(",") if name]
+    jobs += [published_network(words, folder) for words in options.published.split(",") if words]
+    for path, exact in jobs:
         for delegate in options.delegates.split(","):
-            row = check_model(Path(name), folder=folder, root=root, python=python, site=site, delegate=delegate, images=options.images)
+            row = check_model(path, folder=folder, root=root, python=python, site=site, delegate=delegate, images=options.images,
+                              exact=exact)
             rows.append(row)
             print("{model} {delegate}: {outputs} {dtype} outputs, {differing} differ, largest difference {largest_difference:.3g} "
-                  "(largest output {largest_output:.4g}): ".format(**row) + ("agrees" if row["agrees"] else "DIFFERS"), flush=True)
+                  "({relative_difference:.2g} of the largest output {largest_output:.4g}): ".format(**row)
+                  + ("agrees" if row["agrees"] else "DIFFERS"), flush=True)
+            if exact is not None:
+                here, arm = (row[f"largest_difference_from_float64_{name}"] for name in ("here", "arm"))
+                print(f"  from float64: here {here:.3g}, ARM {arm:.3g}", flush=True)
     print(files.write_json(options.output, {"processor": PROCESSOR, "runtime": f"ai-edge-litert {metadata.version('ai-edge-litert')}",
                                             "rows": rows}))
     return 0 if all(row["agrees"] for row in rows) else 1

@@ -197,7 +197,7 @@ class ExportConfig:
     prune: float = option(0.0, "Final fraction of zero weights; polynomial schedule, trained further.", fixed=False)
     cluster: int = option(0, "Distinct weights a layer, trained further; 0 for no clustering.", fixed=False)
     finetune_epochs: int = option(2, "Epochs of each of pruning, clustering and quantisation-aware training.", fixed=False)
-    finetune_learning_rate: float = option(0.005, "Their initial learning rate; cosine to zero.", fixed=False)
+    finetune_learning_rate: float = option(0.02, "Their initial learning rate; cosine to zero.", fixed=False)
     max_logit_difference: float = option(1e-4, "A float32 export whose logits differ by more is refused.", fixed=False)
     max_accuracy_drop: float = option(0.02, "An export that loses more test accuracy (a fraction) than this is refused.", fixed=False)
     debug_layers: bool = option(False, "Print how far int8 departs from float layer by layer.", fixed=False)

@@ -53,8 +53,7 @@ class Compression:
 @dataclass(frozen=True)
 class FineTuning:
     """How each step trains: SGD with momentum and cosine decay. data: epoch -> tf.data of (images, int labels), the last part
-    of a batch dropped; batches: batches in one epoch. frozen_normalisation: the last part of quantisation-aware training, in whole
-    epochs, in which batch normalisation stands still, so that ranges settle on the very function that is exported."""
+    of a batch dropped; batches: batches in one epoch."""
 
     data: Callable[[int], tf.data.Dataset]
     batches: int
@@ -62,7 +61,6 @@ class FineTuning:
     learning_rate: float = 0.01
     momentum: float = 0.9
     label_smoothing: float = 0.0
-    frozen_normalisation: float = 0.5
 
 
 def train_on(model: keras.Model, tuning: FineTuning, *, progress: Callable[[str], None] | None = None) -> keras.Model:
@@ -245,13 +243,8 @@ def _train(model: keras.Model, tuning: FineTuning, callbacks: list, step: str, p
         wanted = tf.one_hot(tf.cast(tf.reshape(labels, [-1]), tf.int32), classes) * (1 - smoothing) + smoothing / classes
         return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
 
-    optimizer = keras.optimizers.SGD(rate, momentum=tuning.momentum, nesterov=True)
-    model.compile(optimizer, loss)
-    frozen = int(tuning.epochs * tuning.frozen_normalisation) if step == "qat" else 0
+    model.compile(keras.optimizers.SGD(rate, momentum=tuning.momentum, nesterov=True), loss)
     for epoch in range(tuning.epochs):
-        if frozen and epoch == tuning.epochs - frozen:
-            _freeze_normalisation(model)
-            model.compile(optimizer, loss)
         history = model.fit(tuning.data(epoch), epochs=1, verbose=0, callbacks=callbacks)
         mean_loss = history.history["loss"][0]
         if not np.isfinite(mean_loss):
@@ -259,13 +252,6 @@ def _train(model: keras.Model, tuning: FineTuning, callbacks: list, step: str, p
                             fix="Lower the learning rate of the fine-tuning.")
         if progress:
             progress(f"{step}: epoch {epoch + 1} of {tuning.epochs}, loss {mean_loss:.4f}")
-
-
-def _freeze_normalisation(model: keras.Model) -> None:
-    for layer in model.layers:
-        inner = getattr(layer, "layer", layer)  # of TFMOT's wrapper
-        if isinstance(inner, keras.layers.BatchNormalization):
-            inner.trainable = layer.trainable = False
 
 
 def _copy(model: keras.Model) -> keras.Model:
