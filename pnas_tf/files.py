@@ -9,16 +9,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import json
 import math
 import os
 import re
 import shutil
 import stat
+import struct
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pnas_tf.errors import UserError
 
@@ -27,6 +34,9 @@ MAX_DOCUMENT_BYTES = 64 * 2**20   # a latency table with all raw values is about
 MAX_DOCUMENT_ITEMS = 8_000_000    # "[],[],..." takes 30 times its size in memory
 MAX_DOCUMENT_DEPTH = 32           # ours have 8
 _INTEGERS = range(-2**63, 2**63)  # what other readers of JSON take; longer digits take quadratic time
+# What zipfile raises on damaged archives; it documents the first alone.
+BAD_ZIP = (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, IndexError, struct.error,
+           zlib.error)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -167,6 +177,25 @@ def parse_json(content: bytes, *, what: str, where: str, made_by: str) -> Any:
         raise UserError(f"{what} {where} is not a document of ours", expected="JSON of finite numbers, Unicode text and small depth",
                         received=f"{fault[1]} at {'/'.join(fault[0])[:200] or 'the top'}", fix=f"Make it again: {made_by}")
     return document
+
+
+def array_of(content: bytes) -> np.ndarray:
+    """The array of .npy bytes, of plain numbers and exactly as long as its header says. Raises ValueError."""
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read_header is None:
+        raise ValueError(f"version {version} of .npy")
+    try:
+        shape, is_fortran, dtype = read_header(stream)
+    except (SyntaxError, TypeError, KeyError, AttributeError, RecursionError, MemoryError, IndexError, tokenize.TokenError) as error:
+        raise ValueError(f"a broken header: {type(error).__name__}") from error  # NumPy reads it as a Python literal
+    count, size_bytes = math.prod(shape), len(content) - stream.tell()
+    plain = dtype.kind in "biufc" and dtype.subdtype is None
+    if not plain or min(shape, default=0) < 0 or count * dtype.itemsize != size_bytes:
+        raise ValueError(f"{size_bytes} bytes for an array {list(shape)[:8]} of {dtype}")
+    array = np.frombuffer(content, dtype, count, stream.tell()).copy()
+    return array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
 
 
 def read_document(path: str | os.PathLike, *, format: str, version: int, what: str, made_by: str,

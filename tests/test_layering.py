@@ -12,10 +12,10 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
            for folder in ("pnas_tf", "tools") for path in sorted((ROOT / folder).rglob("*.py"))}
 
 # What each room may import, besides itself. Read upwards: a room stands below every room that lists it.
-GROUND = {"errors", "files", "records", "config", "run_folder", "progress"}
+GROUND = {"errors", "files", "records", "quarantine", "quarantine_worker", "config", "run_folder", "progress"}
 BELOW = {
-    "errors": set(), "files": {"errors"}, "records": {"errors"}, "config": {"errors"}, "run_folder": {"errors", "files", "config"},
-    "progress": set(),
+    "errors": set(), "files": {"errors"}, "records": {"errors"}, "quarantine": {"errors"}, "quarantine_worker": set(),
+    "config": {"errors"}, "run_folder": {"errors", "files", "config"}, "progress": set(),
     "space": GROUND,
     "nn": GROUND | {"space"},
     "applications": GROUND | {"space", "nn"},

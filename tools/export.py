@@ -66,14 +66,10 @@ def _export(folder: RunFolder, run: RunConfig, train: TrainConfig, config: Expor
     from pnas_tf.export.models import Images, export_models, write_models
     from pnas_tf.nn.layers import Normalisation
     from pnas_tf.nn.network import build_network
-    from pnas_tf.training.outcome import load_model
+    from pnas_tf.training.outcome import restore_weights
 
     model = build_network(architecture, normalisation=Normalisation(train.bn_momentum, train.bn_epsilon))
-    try:
-        model.set_weights(load_model(folder / "train").get_weights())
-    except ValueError as error:
-        raise UserError(f"{folder / NETWORK} is not the network of architecture.json", expected="its weights in its order",
-                        received=str(error)[:200], fix=f"Train again: python -m tools.train --run_dir={folder.path}") from error
+    restore_weights(model, folder / "train")
     aware = None
     if config.quantize == "qat" or config.prune or config.cluster:
         model, aware = _compressed(model, run, train, config, dataset)

@@ -125,6 +125,8 @@ def _check_value(field: dataclasses.Field, kind: type, value: Any) -> None:
     kinds = (int, float) if kind is float else (kind,)
     if not any(type(value) is accepted for accepted in kinds) or (kind is tuple and not all(isinstance(item, str) for item in value)):
         expected = f"a value of type {kind.__name__}"
+    elif not all(part.isprintable() for part in (value if kind is tuple else [value]) if isinstance(part, str)):
+        expected = "printable characters"
     elif choices and value not in choices:
         expected = f"one of {', '.join(choices)}"
     elif kind in (int, float) and not least <= value < math.inf:

@@ -24,8 +24,8 @@ from pnas_tf.benchmark.failures import (
 )
 from pnas_tf.errors import UserError
 
-_SERIAL = re.compile(r"^[A-Za-z0-9\[][A-Za-z0-9._:\-\[\]%() ]{0,127}$")
-_NETWORK_SERIAL = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.\-]+):\d{1,5}$")
+_SERIAL = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\-\[\]%() ]{0,127}")
+_NETWORK_SERIAL = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.\-]+):\d{1,5}")
 _POLL_S = 0.5
 
 
@@ -39,7 +39,7 @@ class AttachedDevice:
 
 def check_serial(serial: str) -> str:
     """The serial, when it can be one. Raises UserError: it would otherwise become an option or a second word."""
-    if not _SERIAL.match(serial):
+    if not _SERIAL.fullmatch(serial):
         raise UserError(f"{serial!r} is no device serial", expected="letters, digits and . _ : - as `adb devices` prints them",
                         received=repr(serial), fix="Copy it from `adb devices`: --device=android:SERIAL")
     return serial
@@ -122,7 +122,7 @@ class AdbConnection:
     def wait_until_back(self, *, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
-            if _NETWORK_SERIAL.match(self.serial):
+            if _NETWORK_SERIAL.fullmatch(self.serial):
                 call([self._adb, "connect", self.serial], timeout_s=30.0)  # the server gives up on a network device in time
             try:
                 raise_for_state(self.serial, attached_devices(self._adb), was_there=True)

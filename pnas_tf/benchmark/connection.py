@@ -18,7 +18,7 @@ from pnas_tf import files
 from pnas_tf.benchmark.failures import FolderRefused, NoClient, RunTimedOut, StorageFull
 
 _BEGIN, _END = "pnas_tf-begin", "pnas_tf-end"
-_END_LINE = re.compile(rf"{_END} (\d+)\s*$")
+_END_LINE = re.compile(rf"{_END} (\d{{1,3}})\s{{0,9}}\Z")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class RemoteStore:
         """The path of this content on the device, copied there when it is not. Raises as `Connection.push` does."""
         digest = files.sha256_of(local)
         if digest not in self._present:
-            remote = f"{self.folder}/{digest}{'' if executable else local.suffix}"
+            # The content's digest, and nothing of the local name, which may be anything.
+            remote = f"{self.folder}/{digest}{'' if executable else '.tflite'}"
             if not self._holds(remote, digest, local.stat().st_size):
                 self._copy(local, remote, digest)
             self._present[digest] = remote

@@ -5,10 +5,13 @@ Knows nothing of how the device is reached beyond running a script there. Source
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pnas_tf.benchmark.connection import Connection
 
+MAX_CORES = 4096
+_NUMBER = re.compile("[0-9]{1,12}")
 _SCRIPT = """
 for core in /sys/devices/system/cpu/cpu[0-9]*; do
   top=$(cat "$core/cpufreq/cpuinfo_max_freq" 2>/dev/null) || top=-
@@ -62,8 +65,8 @@ def parse_cores(text: str) -> CoreMap:
         words = line.split()
         if words == ["taskset"]:
             has_taskset = True
-        elif len(words) == 4 and words[0] == "core" and words[1].isdigit() and words[3] == "1":
-            cores.append(Core(int(words[1]), int(words[2]) if words[2].isdigit() else None))
+        elif len(words) == 4 and words[0] == "core" and _NUMBER.fullmatch(words[1]) and int(words[1]) < MAX_CORES and words[3] == "1":
+            cores.append(Core(int(words[1]), int(words[2]) if _NUMBER.fullmatch(words[2]) else None))
     return CoreMap(tuple(sorted(cores, key=lambda core: core.index)), has_taskset)
 
 

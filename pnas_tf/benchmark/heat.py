@@ -26,9 +26,9 @@ for core in /sys/devices/system/cpu/cpu[0-9]*; do
 done
 true
 """
-_TEMPERATURE = re.compile(r"Temperature\{mValue=([-\d.]+), mType=(-?\d+), mName=([^,]*), mStatus=(\d+)\}")
-_STATUS = re.compile(r"^Thermal Status: (\d+)", re.MULTILINE)
-_THROTTLED = re.compile(r"throttled=0x([0-9a-fA-F]+)")
+_TEMPERATURE = re.compile(r"Temperature\{mValue=(-?\d{1,6}(?:\.\d{0,9})?), mType=(-?\d{1,6}), mName=([^,]*), mStatus=(\d{1,6})\}")
+_STATUS = re.compile(r"^Thermal Status: (\d{1,6})\b", re.MULTILINE)
+_THROTTLED = re.compile(r"throttled=0x([0-9a-fA-F]{1,16})\b")
 _PI_NOW = {0x1: "under-voltage", 0x2: "clock capped", 0x4: "throttled", 0x8: "soft temperature limit"}
 _SKIN, _CPU = 3, 0  # android.os.Temperature: TYPE_CPU 0, TYPE_GPU 1, TYPE_BATTERY 2, TYPE_SKIN 3
 _ABSENT_C = -30.0   # sensors that are not there report values such as -99.9
@@ -63,7 +63,8 @@ def parse_heat(text: str) -> Heat:
     complaint = complaint or _read_vcgencmd(parts.get("vcgencmd", ""))
     if temperature is None:
         temperature = _read_zones(parts.get("zones", ""))
-    clocks = tuple((int(core), int(khz) / 1000.0) for core, khz in re.findall(r"^(\d+) (\d+)$", parts.get("clocks", ""), re.MULTILINE))
+    clocks = tuple((int(core), int(khz) / 1000.0)
+                   for core, khz in re.findall(r"^(\d{1,4}) (\d{1,12})$", parts.get("clocks", ""), re.MULTILINE))
     return Heat(status, complaint, temperature, clocks)
 
 
@@ -86,7 +87,7 @@ def _read_vcgencmd(text: str) -> str:
 
 
 def _read_zones(text: str) -> float | None:
-    readings = [(kind.lower(), int(value) / 1000.0) for kind, value in re.findall(r"^(\S+) (-?\d+)$", text, re.MULTILINE)]
+    readings = [(kind.lower(), int(value) / 1000.0) for kind, value in re.findall(r"^(\S{1,100}) (-?\d{1,12})$", text, re.MULTILINE)]
     plausible = [(kind, value) for kind, value in readings if 0.0 < value < 150.0]
     processors = [value for kind, value in plausible if "cpu" in kind or "soc" in kind or "pkg" in kind]
     return max(processors or [value for _, value in plausible], default=None)

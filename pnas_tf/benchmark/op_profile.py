@@ -5,13 +5,14 @@ Knows nothing of devices or models. Source: the tool's public README and the lay
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 from pnas_tf.benchmark.failures import GarbledOutput
-from pnas_tf.benchmark.tool_output import strip_prefix
+from pnas_tf.benchmark.tool_output import lines_of, strip_prefix
 
-_SECTION = re.compile(r"^=+ (.+?) =+$")
+_SECTION = re.compile(r"^={1,100} ([^=]+) ={1,100}$")
 _COLUMNS = {"node type": "node_type", "start": "start", "first": "first_ms", "avg ms": "avg_ms", "avg_ms": "avg_ms", "%": "percent",
             "cdf%": "cumulative_percent", "mem kb": "memory_kb", "times called": "times_called", "name": "name"}
 
@@ -36,7 +37,7 @@ def parse_profile(output: str) -> tuple[OperatorTime, ...]:
     rows: list[OperatorTime] = []
     columns: list[str] | None = None
     in_run_order = False
-    for line in output.splitlines():
+    for line in lines_of(output):
         _, text = strip_prefix(line)
         if match := _SECTION.match(text.strip()):
             in_run_order, columns = match.group(1) == "Run Order", None
@@ -69,7 +70,10 @@ def _read_row(text: str, columns: list[str]) -> OperatorTime:
         raise GarbledOutput("the profile of benchmark_model has a broken row", received=text.strip()[:200])
     cells = dict(zip(columns, parts))
     try:
-        return OperatorTime(cells["node_type"], cells["name"], float(cells["first_ms"]), float(cells["avg_ms"]),
-                            float(cells["percent"].rstrip("%")), int(cells["times_called"]))
+        row = OperatorTime(cells["node_type"], cells["name"], float(cells["first_ms"]), float(cells["avg_ms"]),
+                           float(cells["percent"].rstrip("%")), int(cells["times_called"]))
+        if not all(map(math.isfinite, (row.first_ms, row.avg_ms, row.percent))):
+            raise ValueError("no finite time")
+        return row
     except ValueError as error:
         raise GarbledOutput("the profile of benchmark_model has a broken row", received=text.strip()[:200]) from error

@@ -27,8 +27,8 @@ from pnas_tf.benchmark.failures import (
 )
 from pnas_tf.errors import UserError
 
-_TARGET = re.compile(r"^(?:(?P<user>[A-Za-z_][A-Za-z0-9_.\-]{0,63})@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.\-]{0,252}|\[[0-9A-Fa-f:]+\])"
-                     r"(?::(?P<port>\d{1,5}))?$")
+_TARGET = re.compile(r"(?:(?P<user>[A-Za-z_][A-Za-z0-9_.\-]{0,63})@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.\-]{0,252}|\[[0-9A-Fa-f:]+\])"
+                     r"(?::(?P<port>[0-9]{1,5}))?")
 _POLL_S = 0.5
 _LOGIN_S = 15.0
 
@@ -40,7 +40,7 @@ class SshConnection:
     """
 
     def __init__(self, target: str, *, ssh: str = "ssh"):
-        match = _TARGET.match(target)
+        match = _TARGET.fullmatch(target)
         if match is None or int(match["port"] or 22) > 65535:
             raise UserError(f"{target!r} is no ssh target", expected="USER@HOST or USER@HOST:PORT", received=repr(target),
                             fix="For example --device=ssh:pi@raspberrypi.local")

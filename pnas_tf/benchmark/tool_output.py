@@ -8,25 +8,28 @@ tensorflow/core/util/stats_calculator.h.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 
 from pnas_tf.benchmark.failures import GarbledOutput, ToolFailed
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+MAX_OUTPUT = 4 * 2**20  # characters; a profile of 2,000 ops has 1 MB
+_MAX_LINE = 2000        # real ones have 200; patterns take quadratic time on endless ones
+_NUMBER = r"[-+]?(?:\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})(?:[eE][-+]?\d{1,3})?"
 _LOGCAT = re.compile(r"^(?:\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+\d+\s+\d+\s+)?[VDIWEF][ /][\w.]+\s*(?:\(\s*\d+\))?\s*:\s?")
 _SEVERITY = re.compile(r"^(INFO|VERBOSE|WARNING|ERROR|FATAL):\s?")
 _SOURCE_LINE = re.compile(r"^\[[\w./-]+:\d+\]\s?")  # LiteRT: [./litert/tools/benchmark_litert_model.h:88]
 
-_COUNT = re.compile(rf"^count=(\d+)((?:\s+\w+={_NUMBER}|\s*\(all same\))*)\s*$")
+_COUNT = re.compile(rf"^count=(\d{{1,12}})((?:\s+\w+={_NUMBER}|\s*\(all same\))*)\s*$")
 _PAIR = re.compile(rf"(\w+)=({_NUMBER})")
 _SUMMARY = re.compile(rf"^Inference timings in us: Init: ({_NUMBER}), First inference: ({_NUMBER}), "
                       rf"Warmup \(avg\): ({_NUMBER}), Inference \(avg\): ({_NUMBER})\s*$")
 _SUMMARY_2019 = re.compile(rf"^Average inference timings in us: (?:Warmup: ({_NUMBER}), )?(?:Init: ({_NUMBER}), )?"
                            rf"(?:First inference: ({_NUMBER}), )?no stats: ({_NUMBER})")
 _MILLISECONDS = re.compile(rf"^(Model initialization|First inference|Warmup|Inference)\s*(?:\((\w+)\))?:\s+({_NUMBER})(?: ms)?"
-                           rf"(?: \((\d+) runs?\))?\s*(?:#.*)?$")
-_DELEGATED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \(([^)]*)\) node, yielding (\d+) partitions")
+                           rf"(?: \((\d{{1,12}}) runs?\))?\s*(?:#.*)?$")
+_DELEGATED = re.compile(r"Replacing (\d{1,9}) out of (\d{1,9}) node\(s\) with delegate \(([^)]*)\) node, yielding (\d{1,9}) partitions")
 _MEMORY = re.compile(rf"^(?:Peak memory footprint|Memory footprint delta from the start of the tool) \(MB\): "
                      rf"init=({_NUMBER}) overall=({_NUMBER})")
 _FOOTPRINT = re.compile(rf"^(Init|Overall) footprint:\s+({_NUMBER}) MB")
@@ -89,7 +92,7 @@ def parse_report(output: str) -> ToolReport:
     Raises ToolFailed when the tool itself says that it failed, GarbledOutput when its lines are missing, cut or contradict each
     other. A number is never guessed.
     """
-    lines = [strip_prefix(line) for line in output.splitlines()]
+    lines = [strip_prefix(line) for line in lines_of(output)]
     if any(_FAILED.match(text) for _, text in lines):
         raise ToolFailed("benchmark_model says: Benchmarking failed.", received=_complaints(lines))
     phases = [phase for _, text in lines if (phase := _read_phase(text)) is not None]
@@ -99,6 +102,13 @@ def parse_report(output: str) -> ToolReport:
         raise GarbledOutput("the output of benchmark_model has no result line", received=_tail(lines))
     report = _combine(phases, fine, coarse, lines)
     return replace(report, **_surroundings(lines))
+
+
+def lines_of(output: str) -> list[str]:
+    """The lines, long ones cut. Raises GarbledOutput where a device talks without end."""
+    if len(output) > MAX_OUTPUT:
+        raise GarbledOutput("the output of benchmark_model is too long", received=f"{len(output)} characters, beginning {output[:100]!r}")
+    return [line[:_MAX_LINE] for line in output.splitlines()]
 
 
 def strip_prefix(line: str) -> tuple[str, str]:
@@ -154,6 +164,8 @@ def _combine(phases: list[RunStatistics], fine: dict[str, float | None] | None,
         inference, warmup, unit = _coarse_phase(coarse, "Inference"), _coarse_phase(coarse, "Warmup"), "ms"
     else:
         raise GarbledOutput("the output of benchmark_model has a summary but no count= line", received=_tail(lines))
+    if inference is not None and not all(map(math.isfinite, (v for v in vars(inference).values() if v is not None))):
+        raise GarbledOutput("benchmark_model printed no finite time", received=_tail(lines))
     if inference is None or inference.count < 1:
         raise GarbledOutput("benchmark_model timed no invocation", received=_tail(lines))
     stated = fine["inference"] if fine is not None else coarse["Inference", "avg"][0]  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""A .tflite file as objects and back. Bytes are verified by the runtime's own verifier before anything reads them.
+"""A .tflite file as objects and back. Its skeleton is checked here, and the runtime looks at it in a child process first.
 
 Knows the public TFLite schema (as shipped with the runtime) and nothing of metadata, labels or networks.
 """
@@ -6,13 +6,15 @@ Knows the public TFLite schema (as shipped with the runtime) and nothing of meta
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import flatbuffers
 import numpy as np
 
+from pnas_tf import files, quarantine
 from pnas_tf.errors import UserError
+from pnas_tf.export.flatbuffer_reader import BadFlatBuffer
+from pnas_tf.export.model_schema import check_skeleton
 
 IDENTIFIER = b"TFL3"
 MAX_MODEL_BYTES = 2**31 - 1  # FlatBuffers' own limit: offsets are 32 bits, half of them signed
@@ -22,16 +24,7 @@ _MADE_BY = "Export it again: tools/export.py"
 
 def read_bytes(path: str | os.PathLike) -> bytes:
     """The bytes of a model file. Raises UserError when it is absent, not a file or too large."""
-    path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size <= MAX_MODEL_BYTES:
-            return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"no model at {path}", expected="a .tflite file", received=error.strerror or str(error),
-                        fix="Give the path of an exported model.") from error
-    raise UserError(f"model {path} is too large", expected=f"at most {MAX_MODEL_BYTES} bytes", received=f"{size} bytes",
-                    fix="TFLite files cannot be larger; give another file.")
+    return files.read_bytes(path, what="model", made_by="tools/export.py", limit=MAX_MODEL_BYTES)
 
 
 def parse(model: bytes, *, where: str = "the model") -> Any:
@@ -45,18 +38,22 @@ def parse(model: bytes, *, where: str = "the model") -> Any:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
 
 
-def verify(model: bytes, *, where: str = "the model") -> None:
-    """Raises UserError unless the runtime's verifier takes the bytes and knows every op."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+def verify(model: bytes, *, where: str = "the model", prepare: bool = False, run: bool = False, threads: int = 1) -> Any:
+    """Raises UserError unless the model is whole, of builtin ops, and the runtime takes it.
 
+    A model that crashes the runtime does so in a child process. prepare, run: the runtime also prepares, or runs it once. Returns
+    the prepared ops where the runtime tells: quarantine_worker.tflite.
+    """
     if len(model) < 8 or model[4:8] != IDENTIFIER:
         raise UserError(f"{where} is not a TensorFlow Lite model", expected="the file identifier 'TFL3' at byte 4",
                         received=f"{len(model)} bytes beginning {bytes(model[:8])!r}", fix="Give a .tflite file.")
+    expected = "a whole .tflite file of builtin ops" + (" that the LiteRT interpreter prepares" if prepare or run else "")
     try:
-        Interpreter(model_content=bytes(model), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-    except (ValueError, RuntimeError) as error:
-        raise UserError(f"{where} is corrupt, truncated or of another runtime", expected="a whole .tflite file of builtin ops",
-                        received=str(error).strip()[:300], fix=_MADE_BY) from error
+        check_skeleton(model)
+    except BadFlatBuffer as error:
+        raise UserError(f"{where} is corrupt, truncated or of another runtime", expected=expected, received=str(error),
+                        fix=_MADE_BY) from error
+    return quarantine.inspect("tflite", model, where=where, expected=expected, fix=_MADE_BY, prepare=prepare, run=run, threads=threads)
 
 
 def pack(model: Any) -> bytes:

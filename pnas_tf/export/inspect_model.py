@@ -11,7 +11,6 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pnas_tf.errors import UserError
 from pnas_tf.export import flatbuffer
 from pnas_tf.export.metadata import ENTRY, Metadata, read_metadata
 
@@ -84,10 +83,10 @@ class Inspection:
 def inspect_model(path: str | os.PathLike, *, threads: int = 1) -> Inspection:
     """Reads a .tflite file. Raises UserError when it is absent, corrupt, truncated or no TensorFlow Lite model."""
     content = flatbuffer.read_bytes(path)
+    partition_of, partitions = _partitions(content, threads, str(path))
     model = flatbuffer.parse(content, where=str(path))
     graph = model.subgraphs[0]
     tensors = [_tensor(tensor) for tensor in graph.tensors]
-    partition_of, partitions = _partitions(content, threads)
     ops = tuple(_row(index, flatbuffer.op_name(model, operator), operator, tensors, partition_of.get(index))
                 for index, operator in enumerate(graph.operators))
     metadata = None if flatbuffer.buffer_entry(model, ENTRY) is None else read_metadata(content, where=str(path))
@@ -153,19 +152,11 @@ def _macs(name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) ->
     return 0
 
 
-def _partitions(content: bytes, threads: int) -> tuple[dict[int, int], int | None]:
+def _partitions(content: bytes, threads: int, where: str) -> tuple[dict[int, int], int | None]:
     """Op index -> partition, and how many partitions the runtime's default CPU delegate (XNNPACK) makes of the file."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        interpreter = Interpreter(model_content=content, num_threads=threads)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise UserError("the model cannot be prepared", expected="a model whose tensors fit each other", received=str(error)[:300],
-                        fix="Export it again: tools/export.py") from error
-    if not hasattr(interpreter, "_get_ops_details"):  # not a public name: a later runtime may drop it
+    nodes = flatbuffer.verify(content, where=where, prepare=True, threads=threads)
+    if nodes is None:
         return {}, None
-    nodes = interpreter._get_ops_details()
     delegates = [node for node in nodes if node["op_name"] == DELEGATE]
     makers = {int(output): node for node in nodes if node["op_name"] != DELEGATE for output in node["outputs"]}
     partition_of: dict[int, int] = {}

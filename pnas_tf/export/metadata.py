@@ -19,11 +19,14 @@ import numpy as np
 from pnas_tf.errors import UserError
 from pnas_tf.export import flatbuffer
 from pnas_tf.export import metadata_schema as schema
+from pnas_tf.export.flatbuffer_reader import BadFlatBuffer
+from pnas_tf.files import BAD_ZIP
 
 ENTRY = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
 MAX_FILES = 64
 MAX_FILE_BYTES = 16 * 2**20
+MAX_ALL_BYTES = 64 * 2**20
 MIN_PARSER_VERSION = "1.0.0"  # every field written here is of the schema's first version
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold: the same content gives the same bytes on every day
 _MADE_BY = "Export it again: tools/export.py"
@@ -83,7 +86,7 @@ def read_metadata(model: bytes, *, where: str = "the model") -> Metadata:
         raise UserError(f"{where} has no metadata", expected=f"an entry {ENTRY}", received="none", fix=_MADE_BY)
     try:
         document = schema.decode(content)
-    except schema.BadMetadata as error:
+    except BadFlatBuffer as error:
         raise UserError(f"metadata of {where} is corrupt", expected="a document of the public schema, identifier M001",
                         received=str(error), fix=_MADE_BY) from error
     subgraph = (document.get("subgraph_metadata") or [{}])[0]
@@ -101,7 +104,7 @@ def read_metadata(model: bytes, *, where: str = "the model") -> Metadata:
     return Metadata(
         name=document.get("name", ""), labels=labels, description=document.get("description", ""),
         version=document.get("version", ""), author=document.get("author", ""), licence=document.get("license", ""),
-        mean=tuple(normalization.get("mean", ())), std=tuple(normalization.get("std", ())),
+        mean=_finite(normalization.get("mean", ()), where), std=_finite(normalization.get("std", ()), where),
         files={name: data for name, data in files.items() if name != labels_file})
 
 
@@ -114,6 +117,7 @@ def read_files(model: bytes, *, where: str = "the model") -> dict[str, bytes]:
     if not zipfile.is_zipfile(io.BytesIO(model)):
         return {}
     files: dict[str, bytes] = {}
+    total = 0
     try:
         with zipfile.ZipFile(io.BytesIO(model)) as archive:
             if len(archive.infolist()) > MAX_FILES:
@@ -122,16 +126,27 @@ def read_files(model: bytes, *, where: str = "the model") -> dict[str, bytes]:
             for entry in archive.infolist():
                 _check_file_name(entry.filename, where)
                 _check_file_size(entry.filename, entry.file_size)
+                total += entry.file_size
+                if total > MAX_ALL_BYTES or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise UserError(f"file '{entry.filename}' in {where}", fix=_MADE_BY,
+                                    received=f"{total} bytes, method {entry.compress_type}",
+                                    expected=f"at most {MAX_ALL_BYTES} bytes in all, stored or deflated")
                 if entry.filename in files:
                     raise UserError(f"files in {where}", expected="each name once", received=f"'{entry.filename}' twice",
                                     fix=_MADE_BY)
                 files[entry.filename] = archive.read(entry)  # no more than the size it declares, checked above
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except BAD_ZIP as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"files in {where} are damaged", expected="a whole, unencrypted zip behind the model",
                         received=str(error)[:300], fix=_MADE_BY) from error
     return files
+
+
+def _finite(values: Any, where: str) -> tuple[float, ...]:
+    if len(values) > 64 or not all(math.isfinite(value) for value in values):
+        raise UserError(f"normalisation of {where}", expected="one finite number a channel", received=str(list(values[:8])), fix=_MADE_BY)
+    return tuple(float(value) for value in values)
 
 
 def _ends(parsed: Any) -> tuple[Any, Any, bool]:

@@ -73,7 +73,7 @@ class Classifier:
     def __init__(self, content: bytes, *, threads: int = 1, what: str = ".tflite model", every_tensor: bool = False):
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        flatbuffer.verify(content, where=what)
+        flatbuffer.verify(content, where=what, run=True)
         # Every intermediate tensor can be read only from the reference memory plan and without a delegate.
         how = {"experimental_preserve_all_tensors": True,
                "experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES} if every_tensor else {}

@@ -7,7 +7,9 @@ dataset: training images are passed in.
 
 from __future__ import annotations
 
+import io
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf import files
 from pnas_tf.errors import UserError
+from pnas_tf.nn.weight_files import check_layers, read_weight_file
 
 # What TFMOT's 8-bit scheme takes. Multiply and Rescaling, of squeeze-and-excitation and h-swish, are not among it.
 PLAIN_LAYERS = (keras.layers.InputLayer, keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.BatchNormalization,
@@ -25,6 +29,12 @@ PLAIN_LAYERS = (keras.layers.InputLayer, keras.layers.Conv2D, keras.layers.Depth
                 keras.layers.GlobalAveragePooling2D, keras.layers.Dense)
 COMPRESSED_LAYERS = (keras.layers.Conv2D, keras.layers.Dense)  # depthwise kernels hold 3 % of the weights and the accuracy
 MAX_CLUSTERS = 256
+# Keras' and TFMOT's names of what a compressed network consists of, its initialisers among it.
+_LAYERS_IN_FILES = frozenset((
+    *(layer.__name__ for layer in PLAIN_LAYERS), "Functional", "Ones", "Zeros", "Constant", "VarianceScaling", "GlorotUniform",
+    "QuantizeLayer", "QuantizeWrapperV2", "QuantizeAwareActivation", "NoOpActivation", "AllValuesQuantizer", "LastValueQuantizer",
+    "MovingAverageQuantizer", "NoOpQuantizeConfig", "Default8BitQuantizeConfig", "Default8BitOutputQuantizeConfig",
+    "Default8BitConvQuantizeConfig", "Default8BitConvWeightsQuantizer", "Default8BitConvTransposeQuantizeConfig"))
 
 
 @dataclass(frozen=True)
@@ -138,14 +148,32 @@ def save_model(model: keras.Model, path: str | os.PathLike) -> Path:
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:
-    """Reads what `save_model` wrote. Raises UserError when it is absent, damaged or no Keras model."""
+    """Reads the .h5 file that `save_model` wrote. Raises UserError when it is absent, damaged, or holds anything but plain layers and
+    TFMOT's ranges. A SavedModel is a program and is not read: who trusts it has keras.models.load_model."""
+    import h5py
+
+    fix = "Make it again: python -m tools.export --run_dir=..."
+    if Path(path).suffix != ".h5":
+        raise UserError(f"network {path} cannot be loaded", expected="a Keras .h5 file", received=f"'{Path(path).name}'",
+                        fix="Save it as .h5.")
+    content, _ = read_weight_file(path)
+    with h5py.File(io.BytesIO(content), "r") as file:
+        config = file.attrs.get("model_config", b"{}")
+    if not isinstance(config, (str, bytes)):
+        raise UserError(f"network {path} cannot be loaded", expected="its layers as JSON", received=type(config).__name__, fix=fix)
+    document = files.parse_json(config.encode("utf-8", "replace") if isinstance(config, str) else config, what="layers of", where=str(path),
+                                made_by="python -m tools.export --run_dir=...")
+    check_layers(document, _LAYERS_IN_FILES, where=str(path))
     tfmot = _tfmot()
-    try:
-        with tfmot.quantization.keras.quantize_scope():
-            return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"network {path} cannot be loaded", expected="a Keras .h5 file or SavedModel folder", received=str(error)[:300],
-                        fix="Make it again: python -m tools.export --run_dir=...") from error
+    with tempfile.TemporaryDirectory() as folder:  # what was checked is what is read
+        checked = Path(folder) / "checked.h5"
+        checked.write_bytes(content)
+        try:
+            with tfmot.quantization.keras.quantize_scope():
+                return keras.models.load_model(checked, compile=False)
+        except Exception as error:  # Keras raises a dozen unrelated kinds on damaged files, and documents none
+            raise UserError(f"network {path} cannot be loaded", expected="a Keras .h5 file of save_model", fix=fix,
+                            received=f"{type(error).__name__}: {str(error)[:300]}") from error
 
 
 def sparsity(model: keras.Model) -> float:

@@ -37,7 +37,7 @@ def facts_of(path: Path) -> ModelFacts:
     graph = model.subgraphs[0]
     if not len(graph.inputs):
         raise UserError(f"{path} has no input", expected="a model of images", received="no input tensor", fix="Give another file.")
-    shape = tuple(int(size) for size in graph.tensors[graph.inputs[0]].shape)
+    shape = tuple(flatbuffer.shape_of(graph.tensors[graph.inputs[0]]))
     return model_facts(Path(path), dtype=_dtype(model), input_shape=shape)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from pnas_tf import files
 from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Settings, Visit
 from pnas_tf.errors import UserError
 from pnas_tf.latency.table import Identity, LatencyTable
@@ -20,6 +21,7 @@ from pnas_tf.space.ops import Head, MBConv, Stem
 from pnas_tf.space.search_space import SearchSpace
 
 MAX_BYTES = 16 * 2**20  # the published ones are 100 kB
+_FIX = "Give one of the original project's latency tables (YAML)."
 
 
 def load_original(path: str | os.PathLike, *, space: SearchSpace, device: str = "unknown") -> LatencyTable:
@@ -60,24 +62,54 @@ def original_keys(block: Block) -> tuple[str, ...]:
             f"-idskip:{int(block.shortcut)}",)
 
 
-def _rows(path: Path) -> dict[str, dict[str, Any]]:
-    fix = "Give one of the original project's latency tables (YAML)."
+def _rows(path: Path) -> dict[str, dict[str, float]]:
+    """Key -> fields, by the parser's events: no aliases, no tags, no objects, two levels of mappings and nothing else."""
+    text = files.read_text(path, what="latency table", made_by=_FIX, limit=MAX_BYTES)
+    rows: dict[str, dict[str, float]] = {}
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"latency table {path} is too large", expected=f"at most {MAX_BYTES} bytes",
-                            received=f"{path.stat().st_size} bytes", fix=fix)
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"no latency table at {path}", expected="a YAML file", received=error.strerror or str(error), fix=fix) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"latency table {path} is not YAML", expected="YAML of keys with count and mean", received=str(error)[:300],
-                        fix=fix) from error
-    if not isinstance(document, dict) or not document:
-        raise UserError(f"latency table {path} is empty or no mapping", expected="keys with count and mean",
-                        received=type(document).__name__, fix=fix)
-    for key, row in document.items():
-        mean = row.get("mean") if isinstance(row, dict) else None
-        if not isinstance(key, str) or isinstance(mean, bool) or not isinstance(mean, (int, float)) or not 0 < mean < 1e6:
-            raise UserError(f"entry '{key}' of latency table {path}", expected="{count: ..., mean: positive ms}",
-                            received=str(mean) if isinstance(mean, (int, float, str)) else type(row).__name__, fix=fix)
-    return document
+        events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        for expected in (yaml.StreamStartEvent, yaml.DocumentStartEvent, yaml.MappingStartEvent):
+            _expect(next(events, None), expected, path)
+        while not isinstance(event := next(events), yaml.MappingEndEvent):
+            key = _scalar(event, path)
+            _expect(next(events), yaml.MappingStartEvent, path, key)
+            rows[key] = {}
+            while not isinstance(event := next(events), yaml.MappingEndEvent):
+                name = _scalar(event, path, key)
+                rows[key][name] = _number(_scalar(next(events), path, key), path, key)
+        _expect(next(events), yaml.DocumentEndEvent, path)
+        _expect(next(events), yaml.StreamEndEvent, path)
+    except (yaml.YAMLError, StopIteration, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        place = getattr(error, "problem_mark", None)
+        where = f"line {place.line + 1} column {place.column + 1}: " if place is not None else ""
+        raise UserError(f"latency table {path} is not YAML", expected="YAML of keys with count and mean", fix=_FIX,
+                        received=(where + str(getattr(error, "problem", None) or error))[:300]) from error
+    if not rows:
+        raise UserError(f"latency table {path} is empty", expected="keys with count and mean", received="none", fix=_FIX)
+    for key, row in rows.items():
+        if not 0 < row.get("mean", 0.0) < 1e6 or not 0 <= row.get("count", 1.0) < 1e9:
+            raise UserError(f"entry '{key}' of latency table {path}", expected="{count: ..., mean: positive ms}", received=str(row)[:200],
+                            fix=_FIX)
+    return rows
+
+
+def _expect(event: Any, kind: type, path: Path, key: str = "") -> None:
+    if not isinstance(event, kind) or getattr(event, "anchor", None) or getattr(event, "tag", None):
+        entry = f"entry '{key}' of " if key else ""
+        line = f"line {event.start_mark.line + 1}: " if event is not None else ""
+        raise UserError(f"{entry}latency table {path}", expected="plain keys with {count: ..., mean: ...}, no anchors, aliases or tags",
+                        received=f"{line}{str(event)[:200]}", fix=_FIX)
+
+
+def _scalar(event: Any, path: Path, key: str = "") -> str:
+    _expect(event, yaml.ScalarEvent, path, key)
+    return event.value
+
+
+def _number(text: str, path: Path, key: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"entry '{key}' of latency table {path}", expected="numbers", received=repr(text)[:200], fix=_FIX) from error

@@ -17,6 +17,7 @@ import tf_keras as keras
 
 from pnas_tf.errors import UserError
 from pnas_tf.nn.network import build_network
+from pnas_tf.nn.weight_files import load_keras_weights, read_weight_file, shapes_in
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import Block
 from pnas_tf.space.ops import Zero
@@ -158,15 +159,7 @@ def _without_top(model: keras.Model, pooling: str | None) -> keras.Model:
 
 def _classes_in(path: Path) -> int:
     """The class count of a weights file: the classifier's kernel is the one matrix of the network."""
-    import h5py
-
-    counts: set[int] = set()
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(lambda _, item: counts.add(item.shape[1]) if getattr(item, "ndim", 0) == 2 else None)
-    except OSError as error:
-        raise UserError(f"weights {path}", expected="a .h5 file of this project, or a .pth checkpoint of the original one",
-                        received=str(error)[:200], fix="Give the path of saved weights, or weights=None.") from error
+    counts = {shape[1] for shape in shapes_in(read_weight_file(path)[0]) if len(shape) == 2}
     if len(counts) != 1:
         raise UserError(f"weights {path}", expected="the weights of one classifier", received=f"classifiers of {sorted(counts)} classes",
                         fix="Give weights that model.save_weights wrote.")
@@ -179,8 +172,4 @@ def _load(model: keras.Model, path: Path) -> None:
 
         load_official_weights(model, path)
         return
-    try:
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
-        raise UserError(f"weights {path}", expected=f"the weights of '{model.name}'", received=str(error)[:300],
-                        fix="Give the weights of this architecture.") from error
+    load_keras_weights(model, path)

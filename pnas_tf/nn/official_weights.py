@@ -6,7 +6,9 @@ from our layer names ("block_03/expand" is "blocks.4.mobile_inverted_conv.invert
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
+from pnas_tf import files
 from pnas_tf.errors import UserError
 
 MAX_BYTES = 2 * 2**30
@@ -39,13 +42,10 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     torch = _torch()
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}", expected="a PyTorch state_dict", received="no file", fix=_MADE_BY)
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"checkpoint {path} is too large", expected=f"at most {MAX_BYTES} bytes", received=f"{path.stat().st_size} bytes",
-                        fix=_MADE_BY)
+    stored = files.read_bytes(path, what="checkpoint", made_by=_MADE_BY, limit=MAX_BYTES)
+    _check_archive(stored, path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen unrelated kinds on damaged files, and documents none
         received = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
         raise UserError(f"checkpoint {path} cannot be read", expected="a PyTorch state_dict of tensors alone", received=received,
@@ -119,10 +119,29 @@ def _to_keras(layer: keras.layers.Layer, array: np.ndarray) -> np.ndarray:
     return array.T if array.ndim == 2 else array
 
 
+def _check_archive(stored: bytes, path: Path) -> None:
+    """Refuses a zip that unpacks to more than it is: PyTorch stores its records, and reads compressed ones too."""
+    if not stored.startswith(b"PK"):
+        return  # the older form is no archive
+    try:
+        with zipfile.ZipFile(io.BytesIO(stored)) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+    except files.BAD_ZIP as error:
+        raise UserError(f"checkpoint {path} cannot be read", expected="a PyTorch state_dict", received=f"a broken zip: {error}"[:200],
+                        fix=_MADE_BY) from error
+    if packed:
+        raise UserError(f"checkpoint {path} cannot be read", expected="stored records, as PyTorch writes them",
+                        received=f"'{packed[0]}' is compressed"[:200], fix=_MADE_BY)
+
+
 def _array(torch: Any, value: Any, what: str) -> np.ndarray:
-    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or not value.is_floating_point() or value.is_quantized:
+    plain = type(value) in (torch.Tensor, torch.nn.Parameter) and value.device.type == "cpu" and value.layout == torch.strided
+    if not plain or not value.is_floating_point() or value.is_quantized:
         kind = f"a {value.layout} tensor of {value.dtype}" if isinstance(value, torch.Tensor) else type(value).__name__
         raise UserError(what, expected="a dense floating-point tensor", received=kind, fix=_MADE_BY)
+    size_bytes = value.untyped_storage().nbytes()
+    if value.numel() * value.element_size() > size_bytes:  # one number can pose as a terabyte
+        raise UserError(what, expected="a number for each place", received=f"{size_bytes} bytes for {list(value.shape)}", fix=_MADE_BY)
     array = value.detach().to(torch.float32).numpy()
     if not np.isfinite(array).all():
         raise UserError(what, expected="finite numbers", received="NaN or infinity", fix=_MADE_BY)

@@ -22,10 +22,13 @@ from typing import Any
 import numpy as np
 
 from pnas_tf import files
+from pnas_tf.errors import UserError
+from pnas_tf.records import value_of
 
 FORMAT, VERSION = "pnas_tf/checkpoint", 1
 DUE_S = 300.0
 _STATE, _DIGEST = "__state__", "__sha256__"
+MAX_BYTES = 8 * 2**30
 _NAME = re.compile(r"step-(\d{10})\.npz")
 
 
@@ -37,9 +40,27 @@ class Checkpoint:
     arrays: dict[str, np.ndarray]
     state: dict[str, Any]
 
+    def array(self, name: str, *, shape: tuple[int, ...], where: str) -> np.ndarray:
+        """An array of that shape and of finite numbers. Raises UserError naming it."""
+        found = self.arrays.get(name)
+        if found is None or found.shape != shape or not np.isfinite(found).all():
+            received = "none" if found is None else f"{list(found.shape)}, or a number that is not finite"
+            raise UserError(f"array '{name}' of {where}", expected=f"finite numbers of shape {list(shape)}", received=received,
+                            fix="Delete that checkpoint; the one before it is used.")
+        return found
 
-class TornCheckpoint(ValueError):
+    def value(self, name: str, hint: Any, *, where: str) -> Any:
+        """An entry of the state, of the type that `records.value_of` knows. Raises UserError naming it."""
+        return value_of(hint, self.state.get(name), what=f"'{name}' in the state of {where}",
+                        fix="Delete that checkpoint; the one before it is used.")
+
+
+class TornCheckpoint(UserError):
     """A checkpoint file that is not whole, or not ours."""
+
+    def __init__(self, where: str, received: str):
+        super().__init__(f"checkpoint {where} is damaged", expected="arrays and a state with their SHA-256, as this program writes them",
+                         received=received, fix="Delete it; the one before it is used.")
 
 
 class Checkpoints:
@@ -73,9 +94,9 @@ class Checkpoints:
         """The newest checkpoint that is whole; None where there is none. Torn ones are passed over with a warning."""
         for step, path in self._newest_first():
             try:
-                return _unpacked(step, path.read_bytes())
-            except TornCheckpoint as error:
-                logging.warning("checkpoint %s is passed over: %s", path, error)
+                return read_checkpoint(path, step=step)
+            except UserError as error:
+                logging.warning("passed over: %s", error)
         return None
 
     def _newest_first(self) -> list[tuple[int, Path]]:
@@ -98,18 +119,33 @@ def _packed(arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> bytes
     return content.getvalue()
 
 
-def _unpacked(step: int, content: bytes) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike, *, step: int = 0) -> Checkpoint:
+    """The checkpoint in one file, without executing or decompressing anything. Raises UserError, naming the entry, when it is not whole
+    or not ours."""
+    where = str(path)
+    content = files.read_bytes(path, what="checkpoint", made_by="the program that trains or searches", limit=MAX_BYTES)
+    entries: dict[str, np.ndarray] = {}
+    name = "the archive"
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            entries = {name: archive[name] for name in archive.files}
-        digest, document = entries.pop(_DIGEST), json.loads(entries[_STATE].tobytes())
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError, SyntaxError) as error:
-        raise TornCheckpoint(f"{type(error).__name__}: {error}") from error
-    if digest.tobytes() != _digest(entries):
-        raise TornCheckpoint("its SHA-256 differs")
-    if (document.get("format"), document.get("version")) != (FORMAT, VERSION):
-        raise TornCheckpoint(f"format {document.get('format')!r}, version {document.get('version')!r}")
-    del entries[_STATE]
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                if info.compress_type != zipfile.ZIP_STORED:  # a few bytes can stand for gigabytes
+                    raise TornCheckpoint(where, f"'{name}' is compressed")
+                entries[name] = files.array_of(archive.read(info))
+    except files.BAD_ZIP as error:
+        if isinstance(error, UserError):
+            raise
+        raise TornCheckpoint(where, f"{name}: {type(error).__name__}: {error}"[:300]) from error
+    for needed in (_DIGEST, _STATE):
+        if needed not in entries:
+            raise TornCheckpoint(where, f"no entry {needed}")
+    if entries.pop(_DIGEST).tobytes() != _digest(entries):
+        raise TornCheckpoint(where, "its SHA-256 differs")
+    document = files.parse_json(entries.pop(_STATE).tobytes(), what="state of checkpoint", where=where, made_by="the program that made it")
+    if not isinstance(document, dict) or (document.get("format"), document.get("version")) != (FORMAT, VERSION) \
+            or not isinstance(document.get("state"), dict):
+        raise TornCheckpoint(where, f"a state that is not of {FORMAT} {VERSION}")
     return Checkpoint(step, entries, document["state"])
 
 

@@ -8,6 +8,7 @@ Knows nothing of networks.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -260,7 +261,7 @@ def _read_files(paths: tuple[str, ...], root: str, resolution: int) -> np.ndarra
     """Every image, resized. Raises UserError naming those that TensorFlow cannot decode, though their headers are fine."""
     def read(path: str) -> np.ndarray | str:
         try:
-            return _small(decode_image(tf.io.read_file(path)), resolution).numpy()
+            return _small(decode_image(tf.io.read_file(os.fsencode(path))), resolution).numpy()
         except tf.errors.InvalidArgumentError as error:
             return f"{path} ({error.message.splitlines()[0][:80]})"
 

@@ -174,15 +174,18 @@ class _Training:
         checkpoint = self.checkpoints.latest()
         if checkpoint is None:
             return
-        if checkpoint.state["identity"] != self.identity:
+        if checkpoint.state.get("identity") != self.identity:
             raise UserError(f"training in {self.folder} was started with other settings",
                             expected="the same architecture, dataset, training options, seed and initial weights",
                             received="others", fix="Choose another --run_dir, or delete the folder to train anew.")
+        where = f"the newest checkpoint in {self.checkpoints.folder}"
         for number, variable in enumerate(self.model.weights):
-            variable.assign(checkpoint.arrays[f"variable/{number}/{variable.name}"])
+            variable.assign(checkpoint.array(f"variable/{number}/{variable.name}", shape=tuple(variable.shape), where=where))
         for number, slot in enumerate(self.train_step.slots):
-            slot.assign(checkpoint.arrays[f"momentum/{number}"])
-        self.step, self.sums, self.history = checkpoint.state["step"], checkpoint.state["sums"], checkpoint.state["history"]
+            slot.assign(checkpoint.array(f"momentum/{number}", shape=tuple(slot.shape), where=where))
+        self.step, sums, history = (checkpoint.value(name, hint, where=where) for name, hint in (
+            ("step", int), ("sums", tuple[float, ...]), ("history", tuple[dict[str, Any], ...])))
+        self.sums, self.history = list(sums), list(history)
         self._write_history()
 
     def _write_history(self) -> None:

@@ -10,6 +10,7 @@ import tf_keras as keras
 
 from pnas_tf import files
 from pnas_tf.errors import UserError
+from pnas_tf.nn.weight_files import load_keras_weights
 from pnas_tf.training.data import Dataset
 from pnas_tf.training.evaluate import evaluate
 
@@ -35,13 +36,15 @@ def save_outcome(model: keras.Model, dataset: Dataset, folder: str | os.PathLike
     return document
 
 
-def load_model(folder: str | os.PathLike) -> keras.Model:
-    """The trained network in `folder`. Raises UserError when it is absent or damaged."""
-    path = Path(folder) / MODEL_NAME
+def restore_weights(model: keras.Model, folder: str | os.PathLike) -> None:
+    """Sets the weights of `model`, the network that was trained, to those in `folder`; of model.keras nothing else is read.
+
+    Raises UserError, with the model untouched, when the file is absent, damaged or of another network.
+    """
     try:
-        return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"no trained network at {path}", expected="a Keras model", received=str(error).splitlines()[0][:200],
+        load_keras_weights(model, Path(folder) / MODEL_NAME)
+    except UserError as error:
+        raise UserError(f"trained network: {error.what}", expected=error.expected, received=error.received,
                         fix=f"Train one: {_MADE_BY}") from error
 
 

@@ -7,6 +7,7 @@ nothing of the three parts: it is told which positions take part.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -77,7 +78,7 @@ class FileSource:
     def batches(self, members: np.ndarray, *, view: View, order: Order | None, batch_size: int, start_batch: int,
                 drop_remainder: bool) -> tf.data.Dataset:
         positions = _ordered(members, order)[start_batch * batch_size:]
-        paths = np.asarray(self.paths, dtype=object)[positions].astype(str)
+        paths = tf.constant([os.fsencode(self.paths[position]) for position in positions], tf.string)  # names need not be UTF-8
 
         def load(path: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             return view(decode_image(tf.io.read_file(path)), position), label, position

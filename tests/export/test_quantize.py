@@ -55,14 +55,15 @@ def test_all_three_together_keep_what_each_promised(network: keras.Model, tmp_pa
     classifier = Classifier(convert(aware, dtype="int8"))
     scale, _ = classifier.output["quantization"]
     assert np.abs(classifier.logits(IMAGES) - aware(IMAGES, training=False)).max() <= 3.01 * scale
-    for name in ("network.h5", "network"):
-        np.testing.assert_array_equal(load_model(save_model(aware, tmp_path / name))(IMAGES), aware(IMAGES))
+    np.testing.assert_array_equal(load_model(save_model(aware, tmp_path / "network.h5"))(IMAGES), aware(IMAGES))
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_model(save_model(aware, tmp_path / "network"))
     with pytest.raises(UserError, match=r"\.keras"):
         save_model(aware, tmp_path / "network.keras")
     with pytest.raises(UserError, match="quantisation-aware model"):
         convert(aware)
     (tmp_path / "network.h5").write_bytes((tmp_path / "network.h5").read_bytes()[:1000])
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match=r"network\.h5"):
         load_model(tmp_path / "network.h5")
 
 

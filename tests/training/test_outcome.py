@@ -18,7 +18,7 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace, Stage
 from pnas_tf.training.data import load_dataset
 from pnas_tf.training.loop import seeded_weights
-from pnas_tf.training.outcome import check_classes, load_model, save_outcome
+from pnas_tf.training.outcome import check_classes, restore_weights, save_outcome
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = Architecture(SearchSpace("micro", 8, 2, stem_width=8, first_width=8, stages=(Stage(8, 1, 2),), head_width=16,
@@ -44,17 +44,21 @@ def test_model_comes_back_to_the_bit(jpegs, tmp_path):
     document = save_outcome(model, dataset, tmp_path / "train", batch_size=8, seed=0)
     assert json.loads((tmp_path / "train/result.json").read_text()) == document
     assert document["class_names"] == ["bright", "dark"] and document["test_images"] == dataset.test_size
-    again = load_model(tmp_path / "train")
+    again = build_network(ARCHITECTURE)
+    restore_weights(again, tmp_path / "train")
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), again.get_weights(), strict=True))
     assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["model.keras", "result.json"]
 
 
 def test_absent_and_damaged_models_are_refused(tmp_path):
-    with pytest.raises(UserError, match="no trained network"):
-        load_model(tmp_path)
+    model = build_network(ARCHITECTURE)
+    before = model.get_weights()
+    with pytest.raises(UserError, match=r"trained network: no weights at .*model\.keras"):
+        restore_weights(model, tmp_path)
     (tmp_path / "model.keras").write_bytes(b"PK half of it")
-    with pytest.raises(UserError, match="no trained network"):
-        load_model(tmp_path)
+    with pytest.raises(UserError, match=r"trained network: weights .*model\.keras are damaged"):
+        restore_weights(model, tmp_path)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
 def test_class_counts_must_agree(jpegs):

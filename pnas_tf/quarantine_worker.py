@@ -1,0 +1,120 @@
+"""The child process of `quarantine`: reads one file after another with the libraries that the parent will use.
+
+In: lengths of a JSON command and of a content, then both. Out: one JSON line, {"found": ...} or {"error": "..."}. Memory is
+limited. Started by `quarantine`; imports no TensorFlow and nothing of this project.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import struct
+import sys
+from collections.abc import Callable
+from typing import IO, Any
+
+MAX_MEMORY_BYTES = 16 * 2**30  # of addresses; far above every model that a phone can hold
+MAX_WEIGHT_BYTES = 2 * 2**30
+MAX_OBJECTS = 100_000          # in an HDF5 file; a network of 648 blocks has 8,000
+
+
+class Refused(ValueError):
+    """The content is not what it should be."""
+
+
+def tflite(content: bytes, *, prepare: bool = False, run: bool = False, threads: int = 1) -> list[dict[str, Any]] | None:
+    """Builds the interpreter, which verifies the bytes.
+
+    prepare: with the runtime's default CPU delegate, as clients do. run: once, with and without the delegate. Returns the prepared
+    ops (None where the runtime does not tell): index, name, inputs and outputs.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = {"experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+    interpreter = Interpreter(model_content=content, **plain)
+    if run:
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+    if not prepare and not run:
+        return None
+    interpreter = Interpreter(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
+    if run:
+        interpreter.invoke()
+    if not hasattr(interpreter, "_get_ops_details"):  # not a public name: a later runtime may drop it
+        return None
+    return [{"index": int(node["index"]), "op_name": node["op_name"], "inputs": [int(index) for index in node["inputs"]],
+             "outputs": [int(index) for index in node["outputs"]]} for node in interpreter._get_ops_details()]
+
+
+def hdf5(content: bytes) -> dict[str, list[int]]:
+    """Reads every array and attribute. Returns the arrays' shapes by name.
+
+    Refuses links that lead elsewhere (another file, too), arrays that lie in other files, and what is no number.
+    """
+    import h5py
+    import numpy as np
+
+    shapes: dict[str, list[int]] = {}
+    total = 0
+
+    def visit(name: str, item: Any) -> None:
+        nonlocal total
+        if len(shapes) > MAX_OBJECTS:
+            raise Refused(f"more than {MAX_OBJECTS} entries")
+        for attribute in item.attrs:
+            item.attrs[attribute]
+        if isinstance(item, h5py.Group):
+            for child in item:
+                if not isinstance(item.get(child, getlink=True), h5py.HardLink):
+                    raise Refused(f"'{name}/{child}' is a link")
+        elif isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise Refused(f"the numbers of '{name}' lie in another file")
+            if item.dtype.kind not in "fiu" or item.shape is None:
+                raise Refused(f"'{name}' holds {item.dtype}, no numbers")
+            total += int(item.nbytes)
+            if total > MAX_WEIGHT_BYTES:
+                raise Refused(f"more than {MAX_WEIGHT_BYTES} bytes of numbers")
+            if not np.isfinite(item[()]).all():
+                raise Refused(f"'{name}' holds NaN or infinity")
+            shapes[name] = [int(size) for size in item.shape]
+        else:
+            raise Refused(f"'{name}' is neither a group nor an array")
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        visit("", file)
+        file.visititems(visit)
+    return shapes
+
+
+CHECKS: dict[str, Callable[..., Any]] = {"tflite": tflite, "hdf5": hdf5}
+
+
+def serve(commands: IO[bytes], replies: IO[str]) -> None:
+    """Answers commands until standard input ends."""
+    while len(lengths := commands.read(16)) == 16:
+        command_bytes, content_bytes = struct.unpack("<QQ", lengths)
+        command = json.loads(commands.read(command_bytes))
+        content = commands.read(content_bytes)
+        try:
+            answer = {"found": CHECKS[command.pop("kind")](content, **command)}
+        except Exception as error:  # whatever a library makes of it, the parent must hear
+            answer = {"error": f"{type(error).__name__}: {error}" if not isinstance(error, Refused) else str(error)}
+        replies.write(json.dumps(answer) + "\n")
+        replies.flush()
+
+
+def _main() -> None:
+    # Libraries print to descriptor 1, so replies go to a copy of it and their words to standard error.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    serve(sys.stdin.buffer, replies)
+
+
+if __name__ == "__main__":
+    _main()
