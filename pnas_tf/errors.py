@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 _MAX_SHOWN = 4000  # characters of one part
@@ -25,6 +27,17 @@ class UserError(ValueError):
     def __str__(self) -> str:
         expected, received, fix = (_shown(part, "\n\t") for part in (self.expected, self.received, self.fix))
         return f"{_shown(self.what)}\n  expected: {expected}\n  received: {received}\n  what to do: {fix}"
+
+
+@contextlib.contextmanager
+def named(where: str) -> Iterator[None]:
+    """Adds `where`, the file that is being read, to a UserError of what stands in it, unless it says so already."""
+    try:
+        yield
+    except UserError as error:
+        if where in str(error):
+            raise
+        raise UserError(f"{error.what} in {where}", expected=error.expected, received=error.received, fix=error.fix) from error
 
 
 def _restored(kind: type[UserError], what: str, expected: str, received: str, fix: str) -> UserError:

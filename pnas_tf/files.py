@@ -205,10 +205,11 @@ def read_document(path: str | os.PathLike, *, format: str, version: int, what: s
     Raises UserError when they are not, naming both sides.
     """
     document = read_json(path, what=what, made_by=made_by)
-    received = (document.get("format"), document.get("version")) if isinstance(document, dict) else type(document).__name__
-    if received not in [(format, known) for known in (version, *older)]:
-        raise UserError(f"{path} is not a {what} that this program reads", expected=str((format, version)),
-                        received=str(received), fix=f"Make one: {made_by}")
+    head = (document.get("format"), document.get("version")) if isinstance(document, dict) else None
+    if head not in [(format, known) for known in (version, *older)]:
+        received = type(document).__name__ if head is None else f'"format": {head[0]!r}, "version": {head[1]!r}'
+        raise UserError(f"{path} is not a {what} that this program reads", received=received[:200],
+                        expected=f'an object with "format": {format!r}, "version": {version}', fix=f"Make one: {made_by}")
     return document
 
 

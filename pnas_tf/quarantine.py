@@ -22,7 +22,8 @@ from typing import IO, Any
 
 from pnas_tf.errors import UserError
 
-TIMEOUT_S = 120.0  # the largest published network takes 0.1 s
+CPU_S = 30          # processor seconds for one file, five times as many where it is run; the largest published network takes 0.1
+TIMEOUT_S = 600.0   # by the clock, should the child sleep
 
 
 def inspect(kind: str, content: bytes, *, where: str, expected: str, fix: str, **options: Any) -> Any:
@@ -33,7 +34,7 @@ def inspect(kind: str, content: bytes, *, where: str, expected: str, fix: str, *
     """
     with _lock:
         try:
-            answer = _child().ask({"kind": kind, **options}, content)
+            answer = _child().ask({"kind": kind, "cpu_s": CPU_S * (5 if options.get("run") else 1), **options}, content)
         except (EOFError, TimeoutError) as error:
             raise UserError(f"{where} is harmful", expected=expected, received=str(error), fix=fix) from error
     if "error" in answer:
@@ -74,6 +75,9 @@ class _Child:
         except queue.Empty:
             self.stop()
             raise TimeoutError(f"reading it took more than {TIMEOUT_S:.0f} s") from None
+        except BaseException:  # interrupted: its answer would be taken for the next file's
+            self.stop()
+            raise
         if not reply:
             code = self._process.wait()
             self._errors.seek(0)

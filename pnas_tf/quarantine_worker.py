@@ -99,12 +99,19 @@ def serve(commands: IO[bytes], replies: IO[str]) -> None:
         command_bytes, content_bytes = struct.unpack("<QQ", lengths)
         command = json.loads(commands.read(command_bytes))
         content = commands.read(content_bytes)
+        _limit_cpu(command.pop("cpu_s"))
         try:
             answer = {"found": CHECKS[command.pop("kind")](content, **command)}
         except Exception as error:  # whatever a library makes of it, the parent must hear
             answer = {"error": f"{type(error).__name__}: {error}" if not isinstance(error, Refused) else str(error)}
         replies.write(json.dumps(answer) + "\n")
         replies.flush()
+
+
+def _limit_cpu(seconds: int) -> None:
+    """From now on; the system ends the process that needs more (SIGXCPU)."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + 1 + seconds, resource.RLIM_INFINITY))
 
 
 def _main() -> None:

@@ -158,9 +158,10 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
     document = files.read_document(path, format="pnas_tf/config", version=1, what="run settings",
                                    made_by="choose another --run_dir, or delete the folder")
     sections = {name: section for name, section in document.items() if name not in ("format", "version")}
-    if not all(isinstance(section, dict) for section in sections.values()):
-        raise UserError(f"run settings {path} are corrupt", expected="an object for each group of options", received="something else",
-                        fix="Choose another --run_dir, or delete the folder.")
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise UserError(f"{name} of run settings {path}", expected="an object, the options of this group", received=repr(section)[:200],
+                            fix="Choose another --run_dir, or delete the folder.")
     return sections
 
 

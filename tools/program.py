@@ -23,8 +23,8 @@ from typing import Any
 from absl import app, flags, logging
 
 from pnas_tf.config import PRESETS, RunConfig
-from pnas_tf.errors import UserError
-from pnas_tf.run_folder import RunFolder, read_config
+from pnas_tf.errors import UserError, named
+from pnas_tf.run_folder import CONFIG, RunFolder, read_config
 from tools.manners import EXIT_INTERRUPTED, keep_temporary_files_together, open_standard_streams, stop_when_asked
 from tools.mishaps import told
 
@@ -102,18 +102,22 @@ def _call(main: Callable[..., int | None], config_classes: tuple[type, ...], val
     run = _config(RunConfig, given, preset, {})
     with RunFolder(run.run_dir) as folder:
         stored = read_config(folder.path)
-        configs = [_config(config_class, given, preset, stored) for config_class in config_classes]
+        configs = [_config(config_class, given, preset, stored, where=str(folder / CONFIG)) for config_class in config_classes]
         folder.settle(configs, borrowed={kind: {*given, *preset.get(kind, {})} for kind in borrowed})
         return main(folder, *configs)
 
 
-def _config(config_class: type, given: Mapping[str, Any], preset: Mapping[type, Mapping[str, Any]], stored: Mapping[str, Any]) -> Any:
+def _config(config_class: type, given: Mapping[str, Any], preset: Mapping[type, Mapping[str, Any]], stored: Mapping[str, Any], *,
+            where: str = "") -> Any:
+    """The options of a class. where: the file of `stored`, named in errors of values that come from it."""
     known = {field.name for field in dataclasses.fields(config_class)}
     layers = (preset.get(config_class, {}), stored.get(config_class.__name__, {}), given)
     merged = {name: value for layer in layers for name, value in layer.items() if name in known}
     config = config_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in merged.items()})
     for field, kind in _options(config_class):
-        _check_value(field, kind, getattr(config, field.name))
+        is_stored = field.name in stored.get(config_class.__name__, {}) and field.name not in given
+        with named(where) if is_stored else contextlib.nullcontext():
+            _check_value(field, kind, getattr(config, field.name))
     return config
 
 

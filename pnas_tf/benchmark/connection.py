@@ -123,7 +123,7 @@ class RemoteStore:
         self.connection.run(f"chmod 755 {shlex.quote(partial)} && mv -f {shlex.quote(partial)} {shlex.quote(remote)}")
 
     def _holds(self, remote: str, digest: str, size_bytes: int) -> bool:
-        path = shlex.quote(remote)
-        seen = self.connection.run(f"[ -f {path} ] || exit 3\nsha256sum {path} 2>/dev/null || wc -c < {path}", timeout_s=60.0).output
+        path = shlex.quote(remote)  # by redirection: sha256sum marks names that hold a backslash or a newline
+        seen = self.connection.run(f"[ -f {path} ] || exit 3\nsha256sum < {path} 2>/dev/null || wc -c < {path}", timeout_s=60.0).output
         words = seen.split()
         return bool(words) and words[0] in (digest, str(size_bytes))

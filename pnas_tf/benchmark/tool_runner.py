@@ -181,7 +181,7 @@ class ToolRunner:
         if not self._binary.startswith("/"):
             raise MissingBinary("no benchmark_model to run", received=f"--benchmark_binary={self._binary}")
         path = shlex.quote(self._binary)
-        seen = self._connection.run(f"[ -x {path} ] || exit 3\nsha256sum {path} 2>/dev/null")
+        seen = self._connection.run(f"[ -x {path} ] || exit 3\nsha256sum < {path} 2>/dev/null")
         if seen.exit_code == 3:
             raise MissingBinary(f"no executable {self._binary}, neither here nor on {self._connection.name}", received="no such file")
         return seen.output.split()[0][:12] if seen.output.split() else "unknown"

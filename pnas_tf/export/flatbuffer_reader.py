@@ -47,11 +47,12 @@ class Reader:
     """Reads tables with every offset checked; Python's FlatBuffers library has no verifier.
 
     tables: the schema. limit: of what the content may become when read, in bytes: a crafted file can point many entries at one
-    table or text. Byte vectors are views and cost nothing.
+    table or text. Byte vectors are views and cost nothing. strict: text that is not UTF-8 is refused.
     """
 
-    def __init__(self, content: bytes, tables: Mapping[str, tuple[Field, ...]], *, limit: int):
+    def __init__(self, content: bytes, tables: Mapping[str, tuple[Field, ...]], *, limit: int, strict: bool = True):
         self._content, self._tables, self._limit, self._decoded_bytes = content, tables, limit, 0
+        self._errors = "strict" if strict else "replace"
         self._slots = {name: slots_of(fields) for name, fields in tables.items()}
 
     def root(self, table: str) -> dict[str, Any]:
@@ -129,6 +130,6 @@ class Reader:
         start, count = self._vector(position, 1)
         self._spend(count)
         try:
-            return self._content[start:start + count].decode("utf-8")
+            return self._content[start:start + count].decode("utf-8", self._errors)
         except UnicodeDecodeError as error:
-            raise BadFlatBuffer(f"text that is not UTF-8: {error.reason}") from error
+            raise BadFlatBuffer(f"text at byte {start} that is not UTF-8: {error.reason}") from error

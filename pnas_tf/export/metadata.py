@@ -125,7 +125,7 @@ def read_files(model: bytes, *, where: str = "the model") -> dict[str, bytes]:
                                 fix=_MADE_BY)
             for entry in archive.infolist():
                 _check_file_name(entry.filename, where)
-                _check_file_size(entry.filename, entry.file_size)
+                _check_file_size(entry.filename, entry.file_size, where)
                 total += entry.file_size
                 if total > MAX_ALL_BYTES or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise UserError(f"file '{entry.filename}' in {where}", fix=_MADE_BY,
@@ -139,7 +139,7 @@ def read_files(model: bytes, *, where: str = "the model") -> dict[str, bytes]:
         if isinstance(error, UserError):
             raise
         raise UserError(f"files in {where} are damaged", expected="a whole, unencrypted zip behind the model",
-                        received=str(error)[:300], fix=_MADE_BY) from error
+                        received=f"{type(error).__name__}: {error}"[:300], fix=_MADE_BY) from error
     return files
 
 
@@ -180,7 +180,7 @@ def _check(metadata: Metadata, image: Any, scores: Any) -> None:
                         received=str(sorted(metadata.files))[:300], fix="Attach fewer, or rename the file.")
     for name, data in metadata.files.items():
         _check_file_name(name, "the files to attach")
-        _check_file_size(name, len(data))
+        _check_file_size(name, len(data), "the files to attach")
 
 
 def _make_pixels(metadata: Metadata, parsed: Any, image: Any) -> None:
@@ -213,9 +213,9 @@ def _check_file_name(name: str, where: str) -> None:
                         received=repr(name)[:200], fix="Rename the file.")
 
 
-def _check_file_size(name: str, size: int) -> None:
+def _check_file_size(name: str, size: int, where: str) -> None:
     if size > MAX_FILE_BYTES:
-        raise UserError(f"file '{name}' of the model's metadata", expected=f"at most {MAX_FILE_BYTES} bytes",
+        raise UserError(f"file '{name}' in {where}", expected=f"at most {MAX_FILE_BYTES} bytes",
                         received=f"{size} bytes or more", fix="Shorten the file.")
 
 

@@ -43,10 +43,10 @@ TABLES: dict[str, tuple[Field, ...]] = {
 
 def check_skeleton(content: bytes) -> None:
     """Raises BadFlatBuffer, saying where, unless every offset stays inside and every number of a tensor, buffer or op names one."""
-    model = Reader(content, TABLES, limit=MAX_DECODED_BYTES).root("Model")
+    model = Reader(content, TABLES, limit=MAX_DECODED_BYTES, strict=False).root("Model")
     graphs, codes, buffers = (model.get(name, ()) for name in ("subgraphs", "operator_codes", "buffers"))
-    if not graphs:
-        raise BadFlatBuffer("there is no subgraph")
+    if not graphs or not all(graphs[0].get(name) for name in ("tensors", "inputs", "outputs", "operators")):
+        raise BadFlatBuffer("there is no subgraph of tensors, inputs, outputs and operators")
     for entry in model.get("metadata", ()):
         _inside(entry.get("buffer", 0), buffers, f"buffer of metadata entry {entry.get('name', '')[:40]!r}")
     for number, graph in enumerate(graphs):

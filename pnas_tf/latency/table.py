@@ -16,7 +16,7 @@ from typing import Any
 
 from pnas_tf import files
 from pnas_tf.benchmark.measurement import Device, Measurement, Settings, check_same, from_json, measurement_from_json, same_origin, to_json
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, named
 from pnas_tf.export.rewrite_choice import rewrites_of_blocks, wanted_among
 from pnas_tf.latency.predictor import Calibration, calibration_from_json
 from pnas_tf.latency.trials import Trial, describe, trials_from_json
@@ -210,16 +210,14 @@ class LatencyTable:
                             received=repr(document["entries"])[:200], fix=fix)
         device = from_json(Device, document["device"], where=f"{where}, device")
         settings = from_json(Settings, document["settings"], where=f"{where}, settings")
-        entries = {key: measurement_from_json(entry, device=device, settings=settings, where=f"{where}, '{key}'")
+        entries = {key: measurement_from_json(entry, device=device, settings=settings, where=f"{where}, entry '{key}'")
                    for key, entry in document["entries"].items()}
         calibration = calibration_from_json(document["calibration"], where=where)
         trials = {} if document["version"] in OLDER else trials_from_json(
             document.get("trials"), device=device, settings=settings, where=where)
-        try:
+        with named(where):
             return cls(Identity(device, settings, plain["dtype"], plain["rewrites"]), entries, plain["sentinel_ms"], calibration,
                        plain["created_unix_s"], plain["origin"], plain["failures"], trials)
-        except UserError as error:
-            raise UserError(f"{error.what} in {where}", expected=error.expected, received=error.received, fix=error.fix) from error
 
     @property
     def _what(self) -> str:

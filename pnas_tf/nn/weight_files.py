@@ -103,7 +103,7 @@ def check_layers(config: Any, allowed: frozenset[str], *, where: str) -> None:
             own = module is None or (isinstance(module, str) and module.split(".")[0] in _MODULES)
             activation = part.get("activation")
             plain = not isinstance(activation, str) or activation in PLAIN_ACTIVATIONS
-            if ("class_name" in part and (name not in allowed or not own)) or not plain:
+            if ("class_name" in part and (not isinstance(name, str) or name not in allowed or not own)) or not plain:
                 raise UserError(f"network {where} holds more than plain layers", expected=f"among {', '.join(sorted(allowed))}",
                                 received=f"{module} {name} {activation}"[:200],
                                 fix="Load it yourself with Keras if you trust whom it is from.")

@@ -82,7 +82,7 @@ def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Any]]:
     for number, row in enumerate(rows):
         for name, value in row.items():
             if name != "probabilities":
-                value_of(str if name in _WORDS else float | None, value, what=f"{name} of {path}, {key} {number}", fix=_FIX)
+                value_of(str if name in _WORDS else float | None, value, what=f"{name[:100]} of {path}, {key} {number}", fix=_FIX)
     return rows
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pnas_tf import files
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, named
 from pnas_tf.space import complexity
 from pnas_tf.space.geometry import Block, walk
 from pnas_tf.space.ops import CandidateOp, op_from_json, op_to_json
@@ -66,8 +66,9 @@ class Architecture:
         if not isinstance(document, dict) or not isinstance(document.get("ops"), list):
             raise UserError(f"architecture in {where}", expected='an object with "space" and a list "ops"',
                             received=repr(document)[:200], fix=f"Make it again: {_MADE_BY}")
-        ops = tuple(op_from_json(op, where=f"{where}, block {index}") for index, op in enumerate(document["ops"]))
-        return cls(space_from_json(document.get("space"), where=where), ops)
+        with named(where):
+            ops = tuple(op_from_json(op, where=f"{where}, block {index}") for index, op in enumerate(document["ops"]))
+            return cls(space_from_json(document.get("space"), where=where), ops)
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the JSON document atomically."""

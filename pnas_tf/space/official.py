@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pnas_tf import files
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, named
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import Block
 from pnas_tf.space.ops import CandidateOp, MBConv, Zero
@@ -39,7 +39,8 @@ def load_official(path: str | os.PathLike, *, name: str | None = None, resolutio
     Raises UserError naming the block of anything that is missing, unknown or not a network of MBConv and Zero blocks.
     """
     document = files.read_json(path, what="net.config", made_by=_MADE_BY)
-    return from_official(document, where=str(path), name=name or Path(path).stem, resolution=resolution)
+    with named(str(path)):
+        return from_official(document, where=str(path), name=name or Path(path).stem, resolution=resolution)
 
 
 def save_official(path: str | os.PathLike, network: OfficialNetwork) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pnas_tf import files
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, named
 from pnas_tf.space.backbone import (
     ChoiceBlock,
     check_count,
@@ -201,7 +201,8 @@ def load_space(path: str | os.PathLike) -> SearchSpace:
     Raises UserError when the file is absent, truncated or no space, naming the field.
     """
     document = files.read_document(path, format="pnas_tf/space", version=1, what="search space", made_by="see docs/spaces.md")
-    return space_from_json(document.get("space"), where=str(path))
+    with named(str(path)):
+        return space_from_json(document.get("space"), where=str(path))
 
 
 def space_from_json(document: Any, *, where: str) -> SearchSpace:

@@ -5,10 +5,12 @@ import threading
 import time
 from pathlib import Path
 
+import odd_names
 import phones as standin
 import pytest
 
 from pnas_tf import files
+from pnas_tf.benchmark.adb import AdbConnection
 from pnas_tf.benchmark.android import android_runner
 from pnas_tf.benchmark.devices import on_each_device, runner_for
 from pnas_tf.benchmark.failures import (
@@ -134,6 +136,19 @@ def test_models_and_binary_are_copied_once_under_names_of_their_content(fleet, p
         runner.visit(FLOAT32, warmups=0, invocations=2)
     later = {path.name: path.stat().st_ino for path in folder.iterdir()}
     assert {name for name in names if later[name] == names[name]} == set(names) - {f"{files.sha256_of(FLOAT32)}.tflite"}
+
+
+def test_names_are_names_and_never_commands(fleet, phone, tmp_path):
+    """`adb shell` joins its arguments for the far shell; `adb push` takes a name that begins with a dash for an option."""
+    placed = odd_names.place_in_each(AdbConnection(phone.serial), "/data/local/tmp/odd", FLOAT32)
+    assert {path.name for path in (phone.storage / "odd").iterdir()} == set(odd_names.NAMES)
+    assert all((phone.storage / path.removeprefix("/data/local/tmp/")).read_bytes() == FLOAT32.read_bytes() for path in placed.values())
+    with android_runner(phone.serial, binary=fleet.tool, remote_folder="/data/local/tmp/odd/$(touch pwned) 'x'", patience=BRIEF) as runner:
+        for name in ("-model.tflite", "a;touch pwned.tflite", "$(touch pwned)", "new\nline.`touch pwned`"):
+            local = tmp_path / name
+            local.write_bytes(FLOAT32.read_bytes() + name.encode())  # another content, so that it is copied
+            assert runner.visit(local, warmups=0, invocations=2).count == 2
+    assert not list(phone.storage.rglob("pwned")) and not (phone.storage.parents[2] / "pwned").exists() and not Path("pwned").exists()
 
 
 @pytest.mark.parametrize("misbehaviour", ["kill", "cut", "contradict"])

@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 
 import board as standin
+import odd_names
 import phones
 import pytest
 
 from pnas_tf import files
+from pnas_tf.benchmark.board import ssh_runner
 from pnas_tf.benchmark.devices import runner_for
 from pnas_tf.benchmark.failures import DeviceUnplugged, LoginRefused, MissingBinary, NoClient, NoDevice
 from pnas_tf.benchmark.protocol import Schedule, measure, model_facts
@@ -104,7 +106,25 @@ def test_exit_codes_quotes_and_large_outputs_come_through(board):
         connection.close()
 
 
-@pytest.mark.parametrize("target", ["", "-oProxyCommand=touch", "a b@host", "user@-host", "user@host;reboot", "user@host:99999", "u@h:x"])
+@needs_sshd
+def test_far_names_are_names_and_never_commands(board):
+    """Twice quoted: for the login shell, which gets one string from ssh, and for the sh in it."""
+    connection = SshConnection(board.target)
+    try:
+        placed = odd_names.place_in_each(connection, board.folder / "odd", MODELS["int8"])
+    finally:
+        connection.close()
+    assert {path.name for path in (board.folder / "odd").iterdir()} == set(odd_names.NAMES)
+    assert all(Path(path).read_bytes() == MODELS["int8"].read_bytes() for path in placed.values())
+    assert not list(board.folder.rglob("pwned")) and not Path("pwned").exists() and not (Path.home() / "pwned").exists()
+    for name in ("$(touch pwned) 'x'", "-rf"):
+        with ssh_runner(board.target, binary=board.tool, remote_folder=str(board.folder / "odd" / name)) as runner:
+            assert runner.visit(MODELS["int8"], warmups=0, invocations=2).count == 2
+    assert not list(board.folder.rglob("pwned"))
+
+
+@pytest.mark.parametrize("target", ["", "pi@host\n", "host\n", "pi\n@host", "-l@host", "pi@[::1]x", "pi@host:22\n", "pi@ho\0st",
+                                    "-oProxyCommand=touch", "a b@host", "user@-host", "user@host;reboot", "user@host:99999", "u@h:x"])
 def test_what_is_no_target_is_refused_before_anything_runs(target):
     with pytest.raises(UserError):
         SshConnection(target)

@@ -93,7 +93,8 @@ def test_serials_as_adb_prints_them_are_taken(serial):
     assert check_serial(serial) == serial
 
 
-@pytest.mark.parametrize("serial", ["", "-s", "--help", "a;reboot", "$(reboot)", "a\nb", "a'b", "x" * 200])
+@pytest.mark.parametrize("serial", ["", "-s", "--help", "SERIAL\n", "192.168.1.7:5555\n", "a\0b", "a;reboot",
+                                    "$(reboot)", "a\nb", "a'b", "x" * 200])
 def test_a_serial_cannot_become_an_option_or_a_command(serial):
     with pytest.raises(UserError):
         AdbConnection(serial)
