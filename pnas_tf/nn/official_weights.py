@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,7 +46,9 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     stored = files.read_bytes(path, what="checkpoint", made_by=_MADE_BY, limit=MAX_BYTES)
     _check_archive(stored, path)
     try:
-        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its guesses about damaged files; what matters is raised
+            content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen unrelated kinds on damaged files, and documents none
         received = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
         raise UserError(f"checkpoint {path} cannot be read", expected="a PyTorch state_dict of tensors alone", received=received,
