@@ -11,10 +11,12 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from tqdm import tqdm
 
+Item = TypeVar("Item")
 FIRST_LINE_S, LINE_INTERVAL_S, BAR_INTERVAL_S = 10.0, 30.0, 0.5
 _MARK_INTERVAL_S, _WINDOW_S = 2.0, 60.0  # what is left is judged by the pace of the last minute, since phases differ
 
@@ -68,6 +70,12 @@ class Progress:
                 self._draw(now)
             else:
                 self._tell()
+
+    def over(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, each counted when the next one is asked for."""
+        for item in items:
+            yield item
+            self.update()
 
     def print(self, line: str) -> None:
         """Prints a line of results to standard output, past the bar."""

@@ -217,3 +217,112 @@ def test_a_target_out_of_reach_is_refused_with_both_figures(only_table, place, f
     least, most = quantity_range(latency_quantity(SPACE, LatencyTable.load(only_table / "latency_table.json")))
     unchanged(only_table, refused(only_table, "search", *place, flag), flag.split("=")[0], f"{least:.4g} ms (fastest network of the space",
               f"{most:.4g} ms")
+
+
+def seeded(finished, folder):
+    """A run folder that has the finished run's tables and nothing else: tables are measurements, all the rest must come out equal."""
+    folder.mkdir()
+    for name in ("latency_table.json", "latency_table_int8.json"):
+        shutil.copy(finished[0] / name, folder / name)
+    steps = json.loads((finished[0] / "steps.json").read_text())
+    steps["steps"] = {name: entry for name, entry in steps["steps"].items() if name.startswith("latency_table")}
+    (folder / "steps.json").write_text(json.dumps(steps))
+    return folder
+
+
+def signalled(folder, options, log, number, line, later_s):
+    """push_button, sent a signal `later_s` after it printed `line`. (exit status, seconds from the signal to the end, what it printed)"""
+    process = start("push_button", [f"--run_dir={folder}", "--checkpoint_steps=5", *options], log=log, cwd=folder.parent)
+    while process.is_alive() and not (log.exists() and line in log.read_text()):
+        time.sleep(0.01)
+    time.sleep(later_s)
+    os.kill(process.pid, number)
+    began = time.monotonic()
+    process.join(120)
+    return process.exitcode, time.monotonic() - began, log.read_text()
+
+
+EQUAL = ("search/history.json", "architecture.json", "train/history.json", "train/result.json", "model_float32.tflite", "model_int8.tflite",
+         "parity.json")
+
+
+def test_stopped_in_every_step_it_ends_as_if_it_had_run_through(finished, options, tmp_path):
+    """SIGTERM is answered within 10 s everywhere; SIGKILL needs no answer."""
+    folder = seeded(finished, tmp_path / "run")
+    generator = random.Random("stages")
+    for line, most_s, number in (("== search", 0.8, signal.SIGTERM), ("joint 2/3", 0.3, signal.SIGKILL), ("== train", 0.6, signal.SIGKILL),
+                                 ("== train", 0.6, signal.SIGTERM), ("== export", 1.0, signal.SIGTERM), ("== export", 1.0, signal.SIGKILL),
+                                 ("== benchmark", 0.3, signal.SIGTERM)):
+        status, took_s, printed = signalled(folder, options, tmp_path / "log", number, line, generator.uniform(0, most_s))
+        assert status == (-9 if number == signal.SIGKILL else 130) and took_s < 10 and "Traceback" not in printed, (line, status, printed)
+    ended = run("push_button", f"--run_dir={folder}", *options, cwd=tmp_path)
+    assert ended.status == 0 and "latency_table: complete, skipped" in ended.output, ended.output
+    for name in EQUAL:
+        assert (folder / name).read_bytes() == (finished[0] / name).read_bytes(), name
+    assert {name for name in contents(folder) if "/events/" not in name} == {
+        name for name in contents(finished[0]) if "/events/" not in name}
+
+
+def test_a_table_whose_build_is_stopped_has_every_block_with_all_its_invocations(options, tmp_path):
+    """Stopped while converting and while measuring; converted models and visits are kept, and nothing else."""
+    options = [f"--model_cache={tmp_path / 'models'}" if flag.startswith("--model_cache") else flag for flag in options
+               if flag.split("=")[0] in ("--space", "--data_dir", "--model_cache", "--calibration_networks", "--convert_workers")]
+    options.append("--min_invocations=24")
+    for pattern, least, number in (("*.tflite", 2, signal.SIGKILL), ("*.tflite", 4, signal.SIGTERM),
+                                   ("session_*.jsonl", 1, signal.SIGKILL)):
+        process = start("build_latency_table", ["--run_dir=run", *options], log=tmp_path / "log", cwd=tmp_path)
+        while process.is_alive() and len(list((tmp_path / "models").glob(pattern))) < least:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        os.kill(process.pid, number)
+        process.join(60)
+        assert process.exitcode == (-9 if number == signal.SIGKILL else 130), (tmp_path / "log").read_text()
+        assert len(list((tmp_path / "models").glob("*.tflite"))) >= 2
+    ended = run("build_latency_table", "--run_dir=run", *options, cwd=tmp_path)
+    assert ended.status == 0, ended.output
+    table = LatencyTable.load(tmp_path / "run/latency_table.json")
+    table.check_covers(SPACE)
+    assert not table.failures and table.calibration is not None
+    assert all(entry.invocations >= 24 and len(entry.visits) >= 8 for entry in table.entries.values())
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith((".tmp", ".jsonl"))]
+
+
+def test_a_clock_that_was_set_back_changes_nothing(copy, finished):
+    """Files from the future: what counts is what stands in them."""
+    for path in copy.rglob("*"):
+        os.utime(path, (2**32 - 1, 2**32 - 1))
+    before = contents(copy)
+    again = run("push_button", f"--run_dir={copy}", cwd=copy.parent)
+    assert again.status == 0 and again.output.count("complete, skipped") == len(STEPS), again.output
+    assert {name for name in before if before[name] != contents(copy).get(name)} <= {"report.html"}
+
+
+@pytest.mark.parametrize("gone", ["latency_table.json", "architecture.json", "train/model.keras", "search/history.json"])
+def test_what_vanished_between_two_calls_is_made_again_or_named(copy, finished, gone):
+    """By push_button made again, and from checkpoints; by the step that needs it named with the program that makes it."""
+    needs = {"latency_table.json": "search", "architecture.json": "train", "train/model.keras": "export"}
+    (copy / gone).unlink()
+    if gone in needs:
+        assert_refused(run(needs[gone], f"--run_dir={copy}", cwd=copy.parent), gone.split("/")[-1].split(".")[0].split("_")[0])
+    if gone == "latency_table.json":  # a measurement: brought back rather than measured anew
+        shutil.copy(finished[0] / gone, copy / gone)
+    again = run("push_button", f"--run_dir={copy}", cwd=copy.parent)
+    assert again.status == 0 and (copy / gone).exists(), again.output
+    for name in EQUAL:
+        assert (copy / name).read_bytes() == (finished[0] / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("way", ["2>&1 | head -n 1", ">&- 2>&- <&-", "<&- 2>&1 | cat"])
+def test_streams_that_are_closed_or_lead_nowhere(copy, options, way):
+    """By a shell, in a fresh interpreter: without a terminal nothing is drawn, and a closed stream's number goes to no file of ours."""
+    (copy / "architecture.json").unlink()
+    shutil.rmtree(copy / "search")
+    command = f"{sys.executable} {ROOT / 'tools/search.py'} --run_dir={copy} {way}"
+    shell = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=copy.parent, capture_output=True, timeout=300,
+                           env={**os.environ, "TERM": "dumb", "NO_COLOR": "1"})
+    printed = shell.stdout + shell.stderr
+    assert shell.returncode == (141 if "head" in way else 0), printed
+    assert b"\x1b" not in printed and b"\r" not in printed and b"Traceback" not in printed and b"Exception ignored" not in printed, printed
+    for path in copy.rglob("*.json"):
+        json.loads(path.read_text())
+    assert "head" in way or (copy / "architecture.json").exists()

@@ -58,7 +58,8 @@ def _measure(folder: RunFolder, models: dict[str, Path], latency: LatencyConfig,
     def measure(name: str, runner: Any) -> None:
         session = measure_files(
             models, runner=runner, cache_dir=Path(latency.model_cache) if latency.model_cache else None,
-            schedule=schedule_for(name, min_invocations=latency.min_invocations, warmups=latency.warmup_invocations, seed=seed))
+            schedule=schedule_for(name, min_invocations=latency.min_invocations, warmups=latency.warmup_invocations, seed=seed),
+            progress=lambda line: print(f"{name}: {line}"))
         sentinel_ms = session.sentinel.median_ms if session.sentinel else None
         profiles = _profiles(name, runner, {model: models[model] for model in session.measurements}) if op_profile else {}
         save_measurements(folder / outputs[name], session.measurements, sentinel_ms=sentinel_ms, failures=session.failures,

@@ -8,13 +8,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
-import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -23,11 +22,24 @@ from pnas_tf.training.stopping import SIGNALS, Stopped
 
 EXIT_INTERRUPTED = 130
 _TEMPORARY = "pnas_tf-"
+_STOPPED = "stopped in the middle of a long call; the same command continues from the last checkpoint"
+# Waits for the first byte, then for the end of its parent, and kills it when that does not come.
+_GUARD = """
+import os, select, signal, sys, time
+if os.read(0, 1):
+    end = time.monotonic() + float(sys.argv[2])
+    while (left := end - time.monotonic()) > 0:
+        if select.select([0], [], [], left)[0] and not os.read(0, 1):
+            sys.exit()
+    if os.getppid() == int(sys.argv[1]):
+        os.kill(int(sys.argv[1]), signal.SIGKILL)
+        os.write(2, (sys.argv[3] + "\\n").encode())
+"""
 GRACE_S = 8.0  # for a checkpoint; whoever asks waits 10 s in all
 
 
 def stop_when_asked() -> None:
-    """From here on a signal of SIGNALS raises Stopped in the main thread, and the process ends within GRACE_S whatever it is doing.
+    """From here on a signal of SIGNALS raises Stopped in the main thread, and GRACE_S later the process is gone whatever it is doing.
 
     Loops that write checkpoints take the first signal themselves (`StopRequest`). Called once, from the main thread.
     """
@@ -36,25 +48,28 @@ def stop_when_asked() -> None:
             signal.signal(number, _raise)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    # Python's own handlers wait for the main thread to come back from C++, e.g. from a conversion; this byte does not.
+    # Python's handlers, and threads too, wait for calls into C++ that hold the interpreter's lock: a conversion takes 15 s. The byte
+    # that the system's handler writes does not wait, and a process of its own reads it. It ends with this one.
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_end_after_grace, args=(reading,), name="end after grace", daemon=True).start()
+    subprocess.Popen([sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), str(GRACE_S), f"{sys.argv[0]}: {_STOPPED}"],
+                     stdin=reading, start_new_session=True)  # Ctrl-C reaches the whole session
+    os.close(reading)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    del number, frame
+    del number
+    # An exception that goes up through C++ which called back into Python, as tracing does, aborts the process.
+    while frame is not None:
+        if f"{os.sep}tensorflow" in frame.f_code.co_filename:
+            _end_at_once()
+        frame = frame.f_back
     raise Stopped
 
 
-def _end_after_grace(reading: int) -> None:
-    while os.read(reading, 1)[0] not in SIGNALS:
-        pass
-    threading.Event().wait(GRACE_S)
+def _end_at_once() -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(f"{sys.argv[0]}: stopped in the middle of a step; the same command continues from the last checkpoint", file=sys.stderr,
-              flush=True)
-    for child in multiprocessing.active_children():
-        child.kill()
+        print(f"{sys.argv[0]}: interrupted; the same command continues from the last checkpoint", file=sys.stderr, flush=True)
+        sys.stdout.flush()
     if Path(tempfile.gettempdir()).name.startswith(_TEMPORARY):
         shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
     os._exit(EXIT_INTERRUPTED)

@@ -5,10 +5,11 @@ The first line holds device and settings; a journal of others is refused. Knows 
 
 from __future__ import annotations
 
+import fcntl
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pnas_tf import files
 from pnas_tf.benchmark.measurement import Device, Settings, Visit, check_same, from_json, to_json
@@ -28,20 +29,31 @@ class _Row:
 
 
 class Journal:
-    """visits: (model name, sha256, visit) read from `path` when it was opened. path None: kept nowhere."""
+    """visits: (model name, sha256, visit) read from `path` when it was opened. path None: kept nowhere.
+
+    One process at a time has it, until `close`; another one gets a UserError.
+    """
 
     def __init__(self, path: Path | None, device: Device, settings: Settings):
         self.path = path
         self.visits: list[tuple[str, str, Visit]] = []
+        self._held: IO[bytes] | None = None
         if path is None:
             return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._held = _held(path)
         whole = _whole_lines(path)
         if whole:
             self._read(whole, device, settings)
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._write_line({"format": FORMAT, "version": VERSION, "device": to_json(device), "settings": to_json(settings)},
                              mode="w")
+
+    def close(self) -> None:
+        """Another process may go on from here."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def append(self, name: str, sha256: str, visit: Visit) -> None:
         """Writes one visit; the system has it when this returns, so killing the process loses nothing."""
@@ -71,6 +83,19 @@ class Journal:
         assert self.path is not None
         with open(self.path, mode, encoding="utf-8") as stream:
             stream.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def _held(path: Path) -> IO[bytes]:
+    """The locked file; the lock is the kernel's and ends with the process."""
+    stream = open(path, "ab")  # noqa: SIM115 (closed by its owner)
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        stream.close()
+        raise UserError(f"session {path} is being measured", expected="one process that measures these models on this device",
+                        received="another one holds the file",
+                        fix="Wait for it to end; the table is then built from what it measured.") from error
+    return stream
 
 
 def _whole_lines(path: Path) -> list[bytes]:

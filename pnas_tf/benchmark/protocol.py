@@ -6,6 +6,7 @@ shared 2-core machine: run-to-run variation of a median 1.6 %, of a mean 8 to 20
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -114,10 +115,15 @@ def measure(models: Mapping[str, Path], runner: Runner, *, facts: Mapping[str, M
     the time left.
     Raises DeviceLost and DeviceRefused of the runner, with all visits so far in the journal.
     """
+    with contextlib.closing(Journal(journal, runner.device, runner.settings)) as store:
+        return _measure(models, runner, facts, sentinel, schedule, store, progress)
+
+
+def _measure(models: Mapping[str, Path], runner: Runner, facts: Mapping[str, ModelFacts], sentinel: Path | None, schedule: Schedule,
+             store: Journal, progress: Callable[[str], None] | None) -> Session:
     known: dict[str, Measurement] = {}
     failures: dict[str, int] = {}
     reasons: dict[str, str] = {}
-    store = Journal(journal, runner.device, runner.settings)
     for name, sha256, visit in store.visits:
         if name == SENTINEL or (name in models and facts[name].sha256 == sha256):
             _add(known, name, visit, runner, facts)

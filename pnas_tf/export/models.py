@@ -24,6 +24,7 @@ from pnas_tf.export.quantize import plain_network
 from pnas_tf.export.rewrite import applicable
 from pnas_tf.export.rewrite_choice import AUTO, NONE, REWRITES, check_names, wanted_among
 from pnas_tf.nn.network import with_probabilities
+from pnas_tf.progress import Progress, unheard
 
 PARITY_FILE = "parity.json"
 COMPARED_IMAGES = 1000  # test images on which int8 with and without a rewrite are compared
@@ -99,7 +100,7 @@ def export_models(model: keras.Model, images: Images, metadata: Metadata, config
     Raises UserError when a bound is broken (with --debug_layers, after printing the layers through `progress`).
     """
     check_config(config)
-    work = _Work(model if aware is None else plain_network(aware, model), aware, images, metadata, config)
+    work = _Work(model if aware is None else plain_network(aware, model), aware, images, metadata, config, progress)
     wanted = rewrites or dict.fromkeys(DTYPES, REWRITES)
     names = applicable(work.plain)
     made = {dtype: work.convert(dtype, wanted_among(names, wanted[dtype])) for dtype in config.formats}
@@ -114,7 +115,7 @@ def export_models(model: keras.Model, images: Images, metadata: Metadata, config
     contents, reports = {}, {}
     for dtype in config.formats:
         name = file_name(dtype)
-        contents[name], reports[name] = work.proven(dtype, made[dtype], wanted_among(names, wanted[dtype]), progress)
+        contents[name], reports[name] = work.proven(dtype, made[dtype], wanted_among(names, wanted[dtype]))
         if progress:
             progress(f"{name}: {len(contents[name]) / 1000:.0f} kB")
     return Exported(contents, reports, layers)
@@ -129,6 +130,7 @@ class _Work:
     images: Images
     metadata: Metadata
     config: ExportConfig
+    progress: Callable[[str], None] | None
 
     def convert(self, dtype: str, rewrites: tuple[str, ...]) -> bytes:
         """The labelled file of one format. rewrites: by shape, those that change the network."""
@@ -143,11 +145,11 @@ class _Work:
     def compare(self, dtype: str, content: bytes, *, count: int | None = None) -> parity.ParityReport:
         """The file beside Keras on the test split, or on its first `count` images."""
         test, labels = self.images.test[:count], self.images.labels[:count]
-        return parity.compare(self.plain, content, [(test[start:start + 256], labels[start:start + 256])
-                                                    for start in range(0, len(test), 256)], dtype=dtype)
+        batches = [(test[start:start + 256], labels[start:start + 256]) for start in range(0, len(test), 256)]
+        with Progress(f"proof of {dtype}, batches of images", len(batches), say=self.progress or unheard) as pace:
+            return parity.compare(self.plain, content, pace.over(batches), dtype=dtype)
 
-    def proven(self, dtype: str, content: bytes, rewrites: tuple[str, ...],
-               progress: Callable[[str], None] | None) -> tuple[bytes, parity.ParityReport]:
+    def proven(self, dtype: str, content: bytes, rewrites: tuple[str, ...]) -> tuple[bytes, parity.ParityReport]:
         """The file and its report. A rewritten int8 file is compared with its twin, and gives way to it when it breaks a bound that the
         twin holds: a partial sum in int8 is rounded once more."""
         bounds = {"max_logit_difference": self.config.max_logit_difference, "max_accuracy_drop": self.config.max_accuracy_drop}
@@ -165,8 +167,9 @@ class _Work:
         except UserError as error:
             plain = dataclasses.replace(self.compare(dtype, twin), beside_plain=report.beside_plain)
             parity.check_parity(plain, **bounds)
-            if progress:
-                progress(f"int8 without {', '.join(rewrites)}, which costs accuracy: expected {error.expected}, received {error.received}")
+            if self.progress:
+                self.progress(f"int8 without {', '.join(rewrites)}, which costs accuracy: expected {error.expected}, "
+                              f"received {error.received}")
             return twin, plain
         return content, report
 

@@ -22,6 +22,7 @@ import tf_keras as keras
 from pnas_tf import files
 from pnas_tf.errors import UserError
 from pnas_tf.nn.weight_files import check_layers, read_weight_file
+from pnas_tf.progress import Progress, unheard
 
 # What TFMOT's 8-bit scheme takes. Multiply and Rescaling, of squeeze-and-excitation and h-swish, are not among it.
 PLAIN_LAYERS = (keras.layers.InputLayer, keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.BatchNormalization,
@@ -272,6 +273,8 @@ def _train(model: keras.Model, tuning: FineTuning, callbacks: list, step: str, p
         return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
 
     model.compile(keras.optimizers.SGD(rate, momentum=tuning.momentum, nesterov=True), loss)
+    pace = Progress(f"{step}, steps", tuning.epochs * tuning.batches, say=progress or unheard)
+    callbacks = [*callbacks, keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: pace.update())]
     for epoch in range(tuning.epochs):
         history = model.fit(tuning.data(epoch), epochs=1, verbose=0, callbacks=callbacks)
         mean_loss = history.history["loss"][0]

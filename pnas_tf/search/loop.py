@@ -29,6 +29,7 @@ from pnas_tf.search.reinforce import policy_gradient, reward
 from pnas_tf.search.weight_step import Momentum, top1, weight_step
 from pnas_tf.training.checkpoints import Checkpoints
 from pnas_tf.training.data import Dataset
+from pnas_tf.training.garbage import Garbage
 from pnas_tf.training.stopping import Stopped, StopRequest
 
 HISTORY: dict[str, Any] = {"format": "pnas_tf/search_history", "version": 1}
@@ -99,10 +100,11 @@ class Search:
         self.restore()
         stop = StopRequest()
         writer = tf.summary.create_file_writer(str(self.folder / "events"))
-        total = self.epochs * self.steps_per_epoch
+        total, garbage = self.epochs * self.steps_per_epoch, Garbage()
         with stop, writer.as_default(), Progress("search", total, done=self.step) as progress:
             while self.step < total:
                 self._epoch(stop, progress)
+                garbage.epoch_ends()
         writer.close()
 
     def _epoch(self, stop: StopRequest, progress: Progress) -> None:

@@ -30,6 +30,7 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.training.checkpoints import Checkpoints
 from pnas_tf.training.data import Dataset
 from pnas_tf.training.evaluate import Evaluator
+from pnas_tf.training.garbage import Garbage
 from pnas_tf.training.schedules import cosine_with_warmup
 from pnas_tf.training.step import TrainStep
 from pnas_tf.training.stopping import Stopped, StopRequest
@@ -108,13 +109,14 @@ class _Training:
 
     def run(self) -> None:
         self.restore()
-        total = self.config.epochs * self.steps_per_epoch
+        total, garbage = self.config.epochs * self.steps_per_epoch, Garbage()
         if self.step == total:
             return
         writer = tf.summary.create_file_writer(str(self.folder / "events"))
         with StopRequest() as stop, writer.as_default(), Progress("train", total, done=self.step) as progress:
             while self.step < total:
                 self._epoch(stop, progress)
+                garbage.epoch_ends()
         writer.close()
 
     def _epoch(self, stop: StopRequest, progress: Progress) -> None:

@@ -182,3 +182,16 @@ def test_a_file_that_vanishes_is_an_error_and_no_failed_measurement_and_the_sess
     found = session(again, sentinel=sentinel, journal=tmp_path / "journal")
     assert not found.failures and all(len(entry.visits) == 8 for entry in found.measurements.values())
     assert len([name for name, _, _ in again.log if name == "model_a"]) < 8  # what was measured is kept
+
+
+def test_a_session_that_another_process_measures_is_refused_and_free_when_it_ends(tmp_path):
+    """Two builds of one table with one cache: their visits would run into each other's."""
+    def latency_ms(model, visits):
+        if visits == 5:
+            with pytest.raises(UserError, match="is being measured"):
+                session(FakeRunner(lambda model, visits: 1.0), journal=tmp_path / "journal")
+        return 1.0
+
+    assert not session(FakeRunner(latency_ms), journal=tmp_path / "journal").failures
+    (tmp_path / "journal").unlink()
+    assert not session(FakeRunner(lambda model, visits: 1.0), journal=tmp_path / "journal").failures
