@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIENT := .venv-mediapipe
 
-.PHONY: demo test lint install clean
+.PHONY: demo test bench lint install clean
 
 install: $(VENV)/installed
 
@@ -36,6 +36,10 @@ lint: $(VENV)/installed-dev
 test: lint
 	-$(MAKE) --no-print-directory $(CLIENT)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What a search costs, into benchmarks/results.json and docs/benchmarks.md. Leave the machine alone meanwhile.
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.everything
 
 clean:
 	rm -rf $(VENV) $(CLIENT) runs .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,75 @@
+"""One case of the memory and growth benchmarks, in a process of its own; prints one line of JSON.
+
+  python -m benchmarks.one_process search --resolution=64 --batch=32 --candidates=4 --blocks=21
+
+kind: plain (training of the plain network of kernel 3), weight (weight steps) or search (weight and two-path steps). Peak
+memory counts from what the imports left; `own_mb` are weights, statistics and momenta of candidates beyond one path's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from dataclasses import replace
+
+STEPS = 12
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("plain", "weight", "search"))
+    parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--candidates", type=int, default=0, help="candidates a block: kernels 3, 5, 7 and so on; 0: those of the paper")
+    parser.add_argument("--blocks", type=int, default=21, help="choice blocks")
+    options = parser.parse_args()
+
+    import tensorflow as tf
+
+    from benchmarks.workload import Workload, plain_step
+    from pnas_tf.space.architecture import Architecture
+    from pnas_tf.space.ops import MBConv
+    from pnas_tf.space.search_space import Stage, proxyless
+
+    space = proxyless(resolution=options.resolution)
+    if options.candidates:  # alike in memory; the first two, which are timed, are the same in every space
+        space = replace(space, candidates=tuple(MBConv(3 + 2 * number, 6) for number in range(options.candidates)), skips=False)
+    if options.blocks != 21:
+        share, rest = divmod(options.blocks, 5)
+        space = replace(space, stages=tuple(Stage(stage.width, share + (number < rest), stage.stride)
+                                            for number, stage in enumerate(space.stages[:5])))
+    tf.matmul(tf.ones((256, 256)), tf.ones((256, 256)))  # what TensorFlow allocates for itself
+    imports_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result: dict[str, float] = {}
+    if options.kind == "plain":
+        op = MBConv(3, 6)
+        step = plain_step(Architecture(space, (op,) * len(space.choice_blocks)), *Workload.batch_of(space, options.batch))
+        for number in range(STEPS):
+            step(number)
+    else:
+        work = Workload(space, options.batch)
+        paths = [tuple(min(number, len(choice.candidates) - 1) for choice in space.choice_blocks)
+                 for number in range(max(len(choice.candidates) for choice in space.choice_blocks))]
+        for path in paths:
+            work.weight_step(path)
+        weight_ms, two_path_ms = [], []
+        for number in range(STEPS):
+            began = time.perf_counter()
+            work.weight_step(paths[number % 2])
+            weight_ms.append(1000 * (time.perf_counter() - began))
+            if options.kind == "search":
+                began = time.perf_counter()
+                work.two_path_of(0, 1)
+                two_path_ms.append(1000 * (time.perf_counter() - began))
+        result = {"own_mb": work.own_bytes(paths[0]) / 2**20, "weight_ms": statistics.median(weight_ms)}
+        if two_path_ms:
+            result["two_path_ms"] = statistics.median(two_path_ms[1:])
+    result["peak_mb"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - imports_kb) / 1024
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

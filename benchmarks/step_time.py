@@ -1,0 +1,78 @@
+"""What a step of the search takes against an ordinary training step of the plain network of the same path.
+
+  python -m benchmarks.step_time --json=step_time.json
+
+takes about 4 minutes on 2 cores. Space `proxyless`; the plain network (kernel 3, expansion 6 in every block) is one compiled
+graph with the same optimizer. Architecture steps are compared with weight steps on the paths that the same gates make active.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from benchmarks.timing import bar, interleaved, main
+
+# resolution, batch, rounds, the most that a weight step may take of the plain network's.
+SIZES = ((64, 32, 24, 1.30), (96, 64, 14, 1.15), (128, 128, 8, 1.08))
+TWO_PATH_LIMIT = 1.30  # of a weight step of the same size
+GATE_MODES_AT = 64, 32, 12  # a multiple of SAMPLES
+SAMPLES = 6
+
+
+def weight_step(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
+    """Weight step against the plain network."""
+    from benchmarks.workload import Workload, plain_step
+    from pnas_tf.space.search_space import proxyless
+
+    work = Workload(proxyless(resolution=resolution), batch)
+    path = work.uniform_path
+    plain = plain_step(work.supernet.architecture_of(path), work.images, work.labels)
+    return interleaved({"plain": plain, "weight": lambda _: work.weight_step(path)}, rounds=rounds, reference="plain")
+
+
+def gate_modes(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
+    """Architecture step of each gate mode against the weight step of the active paths."""
+    from benchmarks.workload import Workload
+    from pnas_tf.space.search_space import proxyless
+
+    work = Workload(proxyless(resolution=resolution), batch)
+    work.run_every_candidate()
+
+    def step(mode: str, number: int) -> None:
+        seed = number % SAMPLES
+        if mode == "weight":
+            work.weight_step(work.sample("two_path", seed).active)
+        else:
+            work.architecture_step(mode, seed)
+
+    modes = ("weight", "two_path", "full", "full_recompute")
+    for seed in range(SAMPLES):  # compiled before the first round counts
+        for mode in modes:
+            step(mode, seed)
+    return interleaved({mode: functools.partial(step, mode) for mode in modes}, rounds=rounds, reference="weight")
+
+
+def run() -> dict[str, Any]:
+    """All sizes and modes, with the bars."""
+    from pnas_tf.space.search_space import proxyless
+
+    result: dict[str, Any] = {"bars": []}
+    for resolution, batch, rounds, limit in SIZES:
+        name = f"{resolution} px, batch {batch}"
+        result[f"weight step, {name}"] = found = weight_step(resolution, batch, rounds)
+        result["bars"].append(bar(f"weight step / plain network, {name}", found["ratio"]["weight"], limit))
+    resolution, batch, rounds = GATE_MODES_AT
+    result[f"architecture step, {resolution} px, batch {batch}"] = found = gate_modes(resolution, batch, rounds)
+    choices = proxyless().choice_blocks
+    # Zero is a candidate that takes no arithmetic, so what counts is the candidates that have some.
+    candidates = sum(len([op for op in choice.candidates if op.key != "zero"]) for choice in choices) / len(choices)
+    result["bars"] += [bar("two_path / weight step", found["ratio"]["two_path"], TWO_PATH_LIMIT),
+                       bar(f"full_recompute / weight step ({candidates:.3g} candidates)", found["ratio"]["full_recompute"],
+                           1.2 * (candidates + 1) / 3)]
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main(run, __doc__))

@@ -1,0 +1,91 @@
+"""Where the time of a whole run goes: `push_button` on the digits, with shorter training, under a sampling profiler.
+
+  python -m benchmarks.whole_run --json=whole_run.json --flame=flame.svg
+
+takes about 3 minutes on 2 cores. The flame shows the main process; conversion and measuring run in children, which show as
+the waits for them. Table building and export are steps of the run, so their seconds are here too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import main
+
+SHORT = ("--warmup_epochs=4", "--search_epochs=6", "--epochs=6")
+SMALLEST_SHARE = 0.01
+
+
+def run(flame: Path | None = None) -> dict[str, Any]:
+    """Seconds of every step of the run; draws the flame where one is asked for."""
+    from pyinstrument.session import Session
+
+    with tempfile.TemporaryDirectory() as name:
+        recording = Path(name) / "run.pyisession"
+        command = [sys.executable, "-m", "pyinstrument", "--renderer=session", f"--outfile={recording}", "--interval=0.005",
+                   "tools/push_button.py", "--dataset=digits", f"--run_dir={name}/run", f"--model_cache={name}/models", *SHORT]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+        if done.returncode:
+            raise SystemExit(f"push_button ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        session = Session.load(recording)
+    names = re.findall(r"^== (\S+)", done.stdout, re.MULTILINE)
+    seconds = [float(text) for text in re.findall(r"^   (\d+(?:\.\d+)?) s$", done.stdout, re.MULTILINE)]
+    steps: dict[str, float] = {}
+    for step, duration in zip(names, seconds, strict=True):
+        steps[step] = steps.get(step, 0.0) + duration
+    if flame is not None:
+        draw(session, flame)
+    return {"options": list(SHORT), "whole_s": session.duration, "steps_s": steps}
+
+
+def draw(session: Any, path: Path) -> None:
+    """The icicle of the calls that took at least SMALLEST_SHARE of the run, as a picture."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(13, 7))
+    root = session.root_frame(trim_stem=True)
+    total, deepest = root.time, 0
+    colours = pyplot.get_cmap("tab20")
+
+    def place(frame: Any, left: float, depth: int) -> None:
+        nonlocal deepest
+        ours = frame.file_path and ("pnas_tf" in frame.file_path or "tools" in frame.file_path)
+        if ours or depth == 0:
+            deepest = max(deepest, depth)
+            module = Path(frame.file_path or "").stem
+            axes.barh(-depth, frame.time, left=left, height=0.95, color=colours(hash_of(module) % 20), edgecolor="white", linewidth=0.5)
+            if frame.time / total > 0.03:
+                axes.text(left + frame.time / 2, -depth, f"{module}.{frame.function}\n{frame.time:.1f} s", ha="center", va="center",
+                          fontsize=6, clip_on=True)
+        for inner in sorted(frame.children, key=lambda inner: -inner.time):
+            if inner.time / total >= SMALLEST_SHARE:
+                place(inner, left, depth + bool(ours or depth == 0))
+                left += inner.time
+
+    place(root, 0.0, 0)
+    axes.set(xlim=(0, total), ylim=(-deepest - 0.6, 0.6), yticks=[], xlabel="seconds", title="push_button on the digits")
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def hash_of(name: str) -> int:
+    """A number that a module keeps from run to run."""
+    return sum(ord(letter) * (place + 1) for place, letter in enumerate(name))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--flame", type=Path)
+    known, sys.argv[1:] = parser.parse_known_args()
+    sys.exit(main(lambda: run(known.flame), __doc__))
