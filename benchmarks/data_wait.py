@@ -66,7 +66,8 @@ def run() -> dict[str, Any]:
     # The first batches fill the pipeline, and are those of an epoch's start.
     share = sum(waits[2:]) / sum(steps[2:])
     return {"resolution": RESOLUTION, "batch": BATCH, "batch_alone_ms": statistics.median(alone[2:]),
-            "step_ms": statistics.median(steps[2:]), "wait_ms": statistics.median(waits[2:]), "bars": [bar("share of a weight step spent waiting for images", share, LIMIT)]}
+            "step_ms": statistics.median(steps[2:]), "wait_ms": statistics.median(waits[2:]),
+            "bars": [bar("share of a weight step spent waiting for images", share, LIMIT)]}
 
 
 if __name__ == "__main__":
