@@ -61,7 +61,7 @@ class Inheritance:
                             fix=f"Search first: {_MADE_BY}; or train from scratch: --init=scratch")
         self.normalisation = normalisation
         self.supernet = Supernet(space, arithmetic=Arithmetic(normalisation=normalisation))
-        restore_variables(self.supernet, checkpoint.arrays)
+        restore_variables(self.supernet, checkpoint, where=f"the newest checkpoint in {folder / 'checkpoints'}")
 
     def network(self, architecture: Architecture, dataset: Dataset, *, batch_size: int, dropout: float = 0.0) -> keras.Model:
         """The plain network of `architecture` with the supernet's weights and statistics re-estimated on the weights part."""

@@ -7,7 +7,7 @@ checkpoint is, to the bit, the one that would have run through. Knows nothing of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -27,7 +27,7 @@ from pnas_tf.search.gradient import architecture_gradient, sample_gates
 from pnas_tf.search.guidance import Guidance
 from pnas_tf.search.reinforce import policy_gradient, reward
 from pnas_tf.search.weight_step import Momentum, top1, weight_step
-from pnas_tf.training.checkpoints import Checkpoints
+from pnas_tf.training.checkpoints import Checkpoint, Checkpoints
 from pnas_tf.training.data import Dataset
 from pnas_tf.training.garbage import Garbage
 from pnas_tf.training.stopping import Stopped, StopRequest
@@ -255,17 +255,23 @@ class Search:
         checkpoint = self.checkpoints.latest()
         if checkpoint is None:
             return False
-        arrays, state = checkpoint.arrays, checkpoint.state
-        restore_variables(self.supernet, arrays)
+        where = f"the newest checkpoint in {self.checkpoints.folder}"
+        restore_variables(self.supernet, checkpoint, where=where)
         by_name = self.supernet.named_variables()
-        for key in arrays:
-            if key.startswith("momentum/"):
-                name = key.removeprefix("momentum/")
-                self.momentum.slot(by_name[name]).assign(arrays[key])
-        self.adam.restore({key.removeprefix("adam/"): values for key, values in arrays.items() if key.startswith("adam/")})
-        self.alphas = [np.array(arrays[f"alpha/{block}"]) for block in range(len(self.alphas))]
-        self.step, self.arch_step, self.baseline, self.history = state["step"], state["arch_step"], state["baseline"], state["history"]
-        self.sums = _Sums(state["weight_sums"], [math.nan if total is None else total for total in state["alpha_sums"]])
+        for key in checkpoint.arrays:
+            name = key.removeprefix("momentum/")
+            if key != name and name in by_name:
+                slot = self.momentum.slot(by_name[name])
+                slot.assign(checkpoint.array(key, shape=tuple(slot.shape), where=where))
+        self.adam.restore({name: checkpoint.array(f"adam/{name}", shape=values.shape, where=where)
+                           for name, values in self.adam.state().items()})
+        self.alphas = [checkpoint.array(f"alpha/{block}", shape=alpha.shape, where=where).copy() for block, alpha in enumerate(self.alphas)]
+        self.step, self.arch_step, self.baseline, history, weight_sums, alpha_sums = (
+            checkpoint.value(name, hint, where=where) for name, hint in (
+                ("step", int), ("arch_step", int), ("baseline", float | None), ("history", tuple[dict[str, Any], ...]),
+                ("weight_sums", tuple[float, ...]), ("alpha_sums", tuple[float | None, ...])))
+        self.history = list(history)
+        self.sums = _Sums(list(weight_sums), [math.nan if total is None else total for total in alpha_sums])
         self._write_history()
         return True
 
@@ -281,7 +287,7 @@ def _alpha_batch(config: SearchConfig) -> tuple[str, int]:
     return ("search_batch_size", config.search_batch_size) if value is None else (name, value)
 
 
-def restore_variables(supernet: Supernet, arrays: Mapping[str, np.ndarray]) -> None:
-    """Sets weights, moving statistics and alpha of `supernet` from a checkpoint's arrays."""
+def restore_variables(supernet: Supernet, checkpoint: Checkpoint, *, where: str) -> None:
+    """Sets weights, moving statistics and alpha of `supernet`. Raises UserError naming an array that `where` lacks."""
     for name, variable in supernet.named_variables().items():
-        variable.assign(arrays[f"variable/{name}"])
+        variable.assign(checkpoint.array(f"variable/{name}", shape=tuple(variable.shape), where=where))

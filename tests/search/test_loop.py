@@ -154,6 +154,23 @@ def test_a_loss_that_is_not_finite_stops_with_step_checkpoint_and_causes(tmp_pat
     assert len(json.loads((tmp_path / "history.json").read_text())["epochs"]) == 1
 
 
+@pytest.mark.parametrize("spoil", ["arrays", "state"])
+def test_a_checkpoint_of_another_search_is_refused_by_name(tmp_path, spoil):
+    """Its digests are right, so it is whole; but it is not what this search wrote."""
+    search = small_search(tmp_path)
+    search.save()
+    found = Checkpoints(tmp_path / "checkpoints").latest()
+    arrays, state = dict(found.arrays), dict(found.state)
+    if spoil == "arrays":
+        arrays["alpha/0"] = np.zeros(9)
+    else:
+        state["arch_step"] = "many"
+    Checkpoints(tmp_path / "checkpoints").save(1, arrays, state)
+    with pytest.raises(UserError, match="alpha/0" if spoil == "arrays" else "arch_step") as error:
+        small_search(tmp_path).restore()
+    assert str(tmp_path) in str(error.value)
+
+
 def test_without_a_checkpoint_it_says_so(tmp_path):
     search = small_search(tmp_path)
 
