@@ -37,6 +37,7 @@ def main() -> None:
         "Every format of the four published networks (random weights, "
         f"{options.resolution} pixels, {options.images} noise images) and of a network trained on digits "
         f"({options.epochs} epochs, the whole test split), against Keras, through the LiteRT interpreter.",
+        "The files give logits. The softmax that `tools/export.py` puts behind them changes neither logits nor answers.",
         f"Made by `python benchmarks/export_formats.py --resolution={options.resolution} --images={options.images} "
         f"--epochs={options.epochs}`.", "", COLUMNS, *rows, ""]))
     print(f"wrote {options.output}")
