@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from pnas_tf.nn.functional import Arithmetic, Mode, forward
 from pnas_tf.nn.halves import Half, Traced, cut, whole
+from pnas_tf.nn.replicas import Exchange, exchanges, on
 from pnas_tf.space.geometry import Block, Layer
 
 _HANDLE, _SCALAR = tf.TensorSpec([], tf.resource), tf.TensorSpec([], tf.float32)
@@ -32,76 +33,130 @@ class Carried:
 class WeightHalves:
     """A weight step's halves of one block: y = o(x), plus x with an identity shortcut, by batch statistics.
 
-    The forward half moves the moving statistics; the backward half moves weights by SGD with momentum and weight decay.
+    The forward half moves the moving statistics; the backward half moves weights by SGD with momentum and weight decay, by
+    the sum of all replicas' gradients. Values are lists with one tensor a local replica.
     """
 
     def __init__(self, block: Block, arithmetic: Arithmetic, *, nesterov: bool, input_gradient: bool):
-        trained = [variable for variable in _variables(block) if variable.trainable]
+        self._block, self._arithmetic, self._nesterov = block, arithmetic, nesterov
+        self.input_gradient, self.scaled = input_gradient, arithmetic.precision == "float16"
+        self._local = arithmetic.replicas.local
+        self._trained = [variable for variable in _variables(block) if variable.trainable]
+        early, upstream = _signature(block, arithmetic)
+        scalars = [_SCALAR] * (3 if self.scaled else 2)
+        self._forward, self._backward = cut(self._trace, early, [*[upstream] * self._local, *scalars,
+                                                                 *[_HANDLE] * (len(self._trained) * self._local)])
 
-        def trace(early: list[tf.Tensor], late: list[tf.Tensor]) -> Traced:
-            x, handles = early[0], early[1:]
-            upstream, rate, momentum, *slots = late
-            values = [_Argument(variable, handle) for variable, handle in zip(_variables(block), handles, strict=True)]
-            weights = [value.tensor for value in values if value.variable.trainable]
-            output = forward(block, x, [value.for_forward for value in values], mode=Mode.WEIGHTS, arithmetic=arithmetic)
-            y = _with_shortcut(block, x, output)
-            wanted = [x, *weights] if input_gradient else weights
-            gradients = tf.gradients(y, wanted, grad_ys=upstream, unconnected_gradients="zero")
-            targets = [value.handle for value in values if value.variable.trainable]
-            with tf.control_dependencies(gradients):  # every reader of a weight is done before it moves
-                moves = [tf.raw_ops.ResourceApplyMomentum(var=target, accum=slot, lr=rate, grad=gradient, momentum=momentum,
-                                                          use_nesterov=nesterov)
-                         for target, slot, gradient in zip(targets, slots, gradients[-len(weights):] if weights else [], strict=True)]
-            with tf.control_dependencies(moves):
-                done = tf.identity(gradients[0]) if input_gradient else tf.constant(0.0)
-            with tf.control_dependencies([op for value in values for op in value.updates]):
-                return Traced([tf.identity(y)], [done])
+    def forward(self, x: Sequence[tf.Tensor], handles: Sequence[Any]) -> tuple[list[tf.Tensor], Carried]:
+        """(y, what `backward` needs). x: [batch, in_size, in_size, in_channels] each; handles: of all variables in order, replica
+        after replica."""
+        early = [*x, *handles]
+        results = self._forward(early)
+        return results[:self._local], Carried(early, results[self._local:])
 
-        early, upstream = _signature(block)
-        self._forward, self._backward = cut(trace, early, [upstream, _SCALAR, _SCALAR, *[_HANDLE] * len(trained)])
-        self.input_gradient = input_gradient
+    def backward(self, upstream: Sequence[tf.Tensor], carried: Carried, *, slots: Sequence[Any],
+                 scalars: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor] | None, tf.Tensor | None]:
+        """Moves the weights. Returns dL/dx where it was asked for, and, where gradients are scaled, whether all were finite.
 
-    def forward(self, x: tf.Tensor, handles: Sequence[Any]) -> tuple[tf.Tensor, Carried]:
-        """(y, what `backward` needs). x: [batch, in_size, in_size, in_channels]; handles: of all variables in order."""
-        early = [x, *handles]
-        y, *between = self._forward(early)
-        return y, Carried(early, between)
+        upstream: dL/dy, L the replica's share of the global loss, times the loss scale in float16. slots: handles of the trained
+        variables' momenta; scalars: rate, momentum and, in float16, the loss scale. Weights whose gradients are not finite stay as
+        they are, with their momenta.
+        """
+        result = self._backward([*carried.early, *carried.between, *upstream, *scalars, *slots])
+        return result[:self._local] if self.input_gradient else None, result[-1] if self.scaled else None
 
-    def backward(self, upstream: tf.Tensor, carried: Carried, *, slots: Sequence[Any], rate: tf.Tensor,
-                 momentum: tf.Tensor) -> tf.Tensor | None:
-        """Moves the weights; returns dL/dx where it was asked for. upstream: dL/dy; slots: handles of the trained variables' momenta."""
-        result = self._backward([*carried.early, *carried.between, upstream, rate, momentum, *slots])
-        return result[0] if self.input_gradient else None
+    def _trace(self, early: list[tf.Tensor], late: list[tf.Tensor]) -> Traced:
+        local, scalars = self._local, 3 if self.scaled else 2
+        handles = _by_replica(early[local:], local, len(_variables(self._block)))
+        slots = _by_replica(late[local + scalars:], local, len(self._trained))
+        outputs, done, finite = [], [], []
+        for place, exchange in enumerate(exchanges(self._arithmetic.replicas)):
+            with on(self._arithmetic.replicas.devices[place]):
+                y, ended, whole_numbers = self._trace_replica(early[place], handles[place], late[place], late[local:local + scalars],
+                                                              slots[place], exchange)
+            outputs.append(y)
+            done.append(ended)
+            finite.append(whole_numbers)
+        return Traced(outputs, [*done, *finite[:1]] if self.scaled else done)
+
+    def _trace_replica(self, x: tf.Tensor, handles: list[tf.Tensor], upstream: tf.Tensor, scalars: list[tf.Tensor],
+                       slots: list[tf.Tensor], exchange: Exchange) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        block, arithmetic = self._block, self._arithmetic
+        values = _read(block, handles)
+        weights = [value for value, variable in zip(values, _variables(block), strict=True) if variable.trainable]
+        output, differences = _computed(block, arithmetic, Mode.WEIGHTS, x, values, exchange)
+        y = _with_shortcut(block, x, output)
+        wanted = [x, *weights] if self.input_gradient else weights
+        gradients = tf.gradients(y, wanted, grad_ys=upstream, unconnected_gradients="zero")
+        finite, moves = None, []
+        if weights:
+            finite, moves = self._moves(weights, gradients[-len(weights):], gradients, handles, scalars, slots, exchange)
+        with tf.control_dependencies(moves):
+            done = tf.identity(gradients[0]) if self.input_gradient else tf.constant(0.0)
+        if self.scaled:
+            finite = tf.constant(True) if finite is None else finite
+        targets = [handle for handle, variable in zip(handles, _variables(block), strict=True) if not variable.trainable]
+        if differences and not arithmetic.normalisation.synchronized:
+            differences = exchange.mean(differences)
+        updates = [tf.raw_ops.AssignSubVariableOp(resource=target, value=difference)
+                   for target, difference in zip(targets, differences, strict=True)]
+        with tf.control_dependencies(updates):
+            return tf.identity(y), done, finite
+
+    def _moves(self, weights: list[tf.Tensor], gradients: list[tf.Tensor], readers: list[tf.Tensor], handles: list[tf.Tensor],
+               scalars: list[tf.Tensor], slots: list[tf.Tensor], exchange: Exchange) -> tuple[tf.Tensor | None, list[tf.Operation]]:
+        """(whether all gradients are finite where they are scaled, the updates of all weights). readers: what must be done before."""
+        rate, momentum = scalars[:2]
+        gradients, finite = exchange.sum(gradients, late=True), None
+        if self.scaled:
+            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+            # accum = 1 * accum + 0; w -= 0
+            rate, momentum = tf.where(finite, rate, 0.0), tf.where(finite, momentum, 1.0)
+            gradients = [tf.where(finite, gradient / scalars[2], 0.0) for gradient in gradients]
+        decays = [_decay(self._arithmetic, variable.kind) for variable in self._trained]
+        gradients = [gradient + decay * weight if decay else gradient for gradient, decay, weight in zip(gradients, decays, weights)]
+        if self.scaled:
+            gradients = [tf.where(finite, gradient, 0.0) for gradient in gradients]
+        targets = [handle for handle, variable in zip(handles, _variables(self._block), strict=True) if variable.trainable]
+        with tf.control_dependencies([*readers, *gradients]):  # every reader of a weight is done before it moves
+            return finite, [tf.raw_ops.ResourceApplyMomentum(var=target, accum=slot, lr=rate, grad=gradient, momentum=momentum,
+                                                             use_nesterov=self._nesterov)
+                            for target, slot, gradient in zip(targets, slots, gradients, strict=True)]
 
 
 class ArchitectureHalves:
     """An architecture step's halves of one block: as a weight step's, but weights are constants and nothing is updated.
 
-    gate: the backward half also gives dL/dg = <dL/dy, o(x)>.
+    gate: the backward half also gives <dL/dy, o(x)> of each local replica; dL/dg is the sum over all replicas.
     """
 
     def __init__(self, block: Block, arithmetic: Arithmetic, *, input_gradient: bool, gate: bool):
-        def trace(early: list[tf.Tensor], late: list[tf.Tensor]) -> Traced:
-            x, upstream = early[0], late[0]
-            output = _output(block, arithmetic, early)
-            y = _with_shortcut(block, x, output)
-            gradients = tf.gradients(y, [x], grad_ys=upstream) if input_gradient else []
-            return Traced([y], [*gradients, *([tf.reduce_sum(upstream * output)] if gate else [])])
+        self._local = local = arithmetic.replicas.local
 
-        early, upstream = _signature(block)
-        self._forward, self._backward = cut(trace, early, [upstream])
+        def trace(early: list[tf.Tensor], late: list[tf.Tensor]) -> Traced:
+            outputs, gradients, products = [], [], []
+            for place, (x, output) in enumerate(_outputs(block, arithmetic, early)):
+                upstream = late[place]
+                with on(arithmetic.replicas.devices[place]):
+                    outputs.append(_with_shortcut(block, x, output))
+                    gradients += tf.gradients(outputs[-1], [x], grad_ys=upstream) if input_gradient else []
+                    products.append(_inner_product(upstream, output))
+            return Traced(outputs, [*gradients, *(products if gate else [])])
+
+        early, upstream = _signature(block, arithmetic)
+        self._forward, self._backward = cut(trace, early, [upstream] * local)
         self.input_gradient, self.gate = input_gradient, gate
 
-    def forward(self, x: tf.Tensor, handles: Sequence[Any]) -> tuple[tf.Tensor, Carried]:
-        """(y, what `backward` needs)."""
-        early = [x, *handles]
-        y, *between = self._forward(early)
-        return y, Carried(early, between)
+    def forward(self, x: Sequence[tf.Tensor], handles: Sequence[Any]) -> tuple[list[tf.Tensor], Carried]:
+        """(y, what `backward` needs), as of `WeightHalves`."""
+        early = [*x, *handles]
+        results = self._forward(early)
+        return results[:self._local], Carried(early, results[self._local:])
 
-    def backward(self, upstream: tf.Tensor, carried: Carried) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-        """(dL/dx, dL/dg), None for what was not asked for. upstream: dL/dy."""
-        result = self._backward([*carried.early, *carried.between, upstream])
-        return result[0] if self.input_gradient else None, result[-1] if self.gate else None
+    def backward(self, upstream: Sequence[tf.Tensor], carried: Carried) -> tuple[list[tf.Tensor] | None, list[tf.Tensor] | None]:
+        """(dL/dx, the replicas' parts of dL/dg), None for what was not asked for. upstream: dL/dy."""
+        result = self._backward([*carried.early, *carried.between, *upstream])
+        return result[:self._local] if self.input_gradient else None, result[-self._local:] if self.gate else None
 
 
 @functools.cache
@@ -125,28 +180,40 @@ def architecture_halves(block: Block, arithmetic: Arithmetic, *, input_gradient:
 
 
 def output_function(block: Block, arithmetic: Arithmetic, *, shortcut: bool) -> Half:
-    """[x, *handles] -> [o(x)], with x added where `shortcut` and the block has one; batch statistics, nothing updated."""
+    """[*x, *handles] -> [*o(x)], with x added where `shortcut` and the block has one; batch statistics, nothing updated."""
     return _output_function(_anywhere(block), arithmetic, shortcut and block.shortcut)
 
 
 def gate_function(block: Block, arithmetic: Arithmetic) -> Half:
-    """[x, *handles, upstream] -> [<upstream, o(x)>], the gate gradient of a candidate that did not run."""
+    """[*x, *handles, *upstream] -> [*<upstream, o(x)>], the parts of the gate gradient of a candidate that did not run."""
     return _gate_function(_anywhere(block), arithmetic)
 
 
 @functools.cache
 def _output_function(block: Block, arithmetic: Arithmetic, shortcut: bool) -> Half:
     def output(inputs: list[tf.Tensor]) -> list[tf.Tensor]:
-        y = _output(block, arithmetic, inputs)
-        return [tf.add_n([inputs[0], y]) if shortcut else y]
+        results = []
+        for device, (x, y) in zip(arithmetic.replicas.devices, _outputs(block, arithmetic, inputs), strict=True):
+            with on(device):
+                results.append(tf.add_n([x, y]) if shortcut else y)
+        return results
 
-    return whole(output, _signature(block)[0])
+    return whole(output, _signature(block, arithmetic)[0])
 
 
 @functools.cache
 def _gate_function(block: Block, arithmetic: Arithmetic) -> Half:
-    early, upstream = _signature(block)
-    return whole(lambda inputs: [tf.reduce_sum(inputs[-1] * _output(block, arithmetic, inputs[:-1]))], [*early, upstream])
+    early, upstream = _signature(block, arithmetic)
+    local = arithmetic.replicas.local
+
+    def products(inputs: list[tf.Tensor]) -> list[tf.Tensor]:
+        results = []
+        for place, (_, output) in enumerate(_outputs(block, arithmetic, inputs[:-local])):
+            with on(arithmetic.replicas.devices[place]):
+                results.append(_inner_product(inputs[len(inputs) - local + place], output))
+        return results
+
+    return whole(products, [*early, *[upstream] * local])
 
 
 def _anywhere(block: Block) -> Block:
@@ -154,27 +221,60 @@ def _anywhere(block: Block) -> Block:
     return replace(block, name="block")
 
 
-def _output(block: Block, arithmetic: Arithmetic, inputs: list[tf.Tensor]) -> tf.Tensor:
-    values = [_Argument(variable, handle).tensor for variable, handle in zip(_variables(block), inputs[1:], strict=True)]
-    return forward(block, inputs[0], values, mode=Mode.ARCHITECTURE, arithmetic=arithmetic)
+def _outputs(block: Block, arithmetic: Arithmetic, inputs: list[tf.Tensor]) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """(x, o(x)) of each local replica; weights are constants."""
+    replicas, results = arithmetic.replicas, []
+    handles = _by_replica(inputs[replicas.local:], replicas.local, len(_variables(block)))
+    for place, exchange in enumerate(exchanges(replicas)):
+        with on(replicas.devices[place]):
+            output, _ = _computed(block, arithmetic, Mode.ARCHITECTURE, inputs[place], _read(block, handles[place]), exchange)
+        results.append((inputs[place], output))
+    return results
+
+
+def _computed(block: Block, arithmetic: Arithmetic, mode: Mode, x: tf.Tensor, values: list[tf.Tensor],
+              exchange: Exchange) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """(o(x), what the moving statistics move down by: nothing but in mode WEIGHTS). values: of all variables in order."""
+    plain = replace(arithmetic, weight_decay=0.0)  # the update adds it
+
+    def compute(x: tf.Tensor, *values: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        statistics = [None if variable.trainable else _Statistic(value) for variable, value in zip(_variables(block), values, strict=True)]
+        arguments = [value if statistic is None else statistic for value, statistic in zip(values, statistics)]
+        output = forward(block, x, arguments, mode=mode, arithmetic=plain, exchange=exchange if exchange.total > 1 else None)
+        return output, [difference for statistic in statistics if statistic is not None for difference in statistic.differences]
+
+    if arithmetic.jit_compile:
+        return tf.function(compute, jit_compile=True, autograph=False)(x, *values)
+    return compute(x, *values)
 
 
 def _with_shortcut(block: Block, x: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
     return tf.add_n([x, output]) if block.shortcut else output
 
 
-def _signature(block: Block) -> tuple[list[tf.TensorSpec], tf.TensorSpec]:
-    """(x and the variables' handles, the gradient of the block's output)."""
-    x = tf.TensorSpec([None, block.in_size, block.in_size, block.in_channels])
-    output = [None, block.out_channels] if block.layers and block.layers[-1].kind == "dense" else \
-        [None, block.out_size, block.out_size, block.out_channels]
-    return [x, *[_HANDLE] * len(_variables(block))], tf.TensorSpec(output)
+def _inner_product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(left, tf.float32) * tf.cast(right, tf.float32))
+
+
+def _signature(block: Block, arithmetic: Arithmetic) -> tuple[list[tf.TensorSpec], tf.TensorSpec]:
+    """(every replica's x, then their variables' handles; the gradient of the block's output)."""
+    local, dtype = arithmetic.replicas.local, arithmetic.dtype
+    x = tf.TensorSpec([None, block.in_size, block.in_size, block.in_channels], dtype)
+    is_logits = bool(block.layers) and block.layers[-1].kind == "dense"
+    output = tf.TensorSpec([None, block.out_channels]) if is_logits else \
+        tf.TensorSpec([None, block.out_size, block.out_size, block.out_channels], dtype)
+    return [*[x] * local, *[_HANDLE] * (len(_variables(block)) * local)], output
+
+
+def _by_replica(tensors: Sequence[tf.Tensor], local: int, size: int) -> list[list[tf.Tensor]]:
+    return [list(tensors[place * size:(place + 1) * size]) for place in range(local)]
 
 
 @dataclass(frozen=True)
 class _Variable:
     shape: tuple[int, ...]
     trainable: bool
+    kind: str
 
 
 def _variables(block: Block) -> list[_Variable]:
@@ -184,28 +284,35 @@ def _variables(block: Block) -> list[_Variable]:
 
 def _layer_variables(layer: Layer) -> list[_Variable]:
     channels = (layer.out_channels,)
-    return ([_Variable(layer.kernel_shape, True)] + [_Variable(channels, True)] * layer.bias
-            + ([_Variable(channels, True)] * 2 + [_Variable(channels, False)] * 2 if layer.norm else []))
+    return ([_Variable(layer.kernel_shape, True, "kernel")] + [_Variable(channels, True, "bias")] * layer.bias
+            + ([_Variable(channels, True, "norm")] * 2 + [_Variable(channels, False, "statistic")] * 2 if layer.norm else []))
 
 
-class _Argument:
-    """A variable that a function is given by its resource handle."""
+def _decay(arithmetic: Arithmetic, kind: str) -> float:
+    return {"kernel": arithmetic.weight_decay, "bias": arithmetic.bias_decay, "norm": arithmetic.norm_decay}[kind]
 
-    def __init__(self, variable: _Variable, handle: tf.Tensor):
-        self.variable, self.handle = variable, handle
-        self.tensor = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
-        self.tensor.set_shape(variable.shape)
-        self.updates: list[tf.Operation] = []
 
-    @property
-    def for_forward(self) -> Any:
-        """What `functional.forward` takes: the value of a trained variable, the variable itself of moving statistics."""
-        return self.tensor if self.variable.trainable else self
+def _read(block: Block, handles: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The values of the variables that a function is given by their resource handles."""
+    values = []
+    for variable, handle in zip(_variables(block), handles, strict=True):
+        value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+        value.set_shape(variable.shape)
+        values.append(value)
+    return values
+
+
+class _Statistic:
+    """What `functional.forward` takes for moving statistics: a value, and what it moves down by."""
+
+    def __init__(self, value: tf.Tensor):
+        self._value = value
+        self.differences: list[tf.Tensor] = []
 
     def value(self) -> tf.Tensor:
         """As of `tf.Variable`."""
-        return self.tensor
+        return self._value
 
     def assign_sub(self, difference: tf.Tensor) -> None:
-        """As of `tf.Variable`, once, behind the read."""
-        self.updates.append(tf.raw_ops.AssignSubVariableOp(resource=self.handle, value=difference))
+        """As of `tf.Variable`; whoever traces the block makes the update."""
+        self.differences.append(difference)

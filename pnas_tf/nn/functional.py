@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from pnas_tf.nn.layers import Normalisation
+from pnas_tf.nn.replicas import Exchange, Replicas
 from pnas_tf.space.geometry import Block, Layer
 from pnas_tf.space.ops import Head, Identity, Pool, Zero
 from pnas_tf.space.topology import Add, Concat, Joint, Part
@@ -37,12 +38,21 @@ class Mode(enum.Enum):
 class Arithmetic:
     """The constants of the arithmetic. weight_decay: L2, added where gradients are made, on kernels and on what no_decay leaves:
 
-    "bn_bias" nothing more, "bn" biases, "none" biases and batch normalisation's gamma and beta.
+    "bn_bias" nothing more, "bn" biases, "none" biases and batch normalisation's gamma and beta. precision: of activations and
+    convolutions; variables, statistics, the classifier and sums are float32. jit_compile and replicas: of the halves in `block_step`.
     """
 
     normalisation: Normalisation = Normalisation()
     weight_decay: float = 0.0
     no_decay: str = "bn_bias"
+    precision: str = "float32"
+    jit_compile: bool = False
+    replicas: Replicas = Replicas()
+
+    @property
+    def dtype(self) -> tf.DType:
+        """What `precision` names."""
+        return tf.as_dtype(self.precision)
 
     @property
     def bias_decay(self) -> float:
@@ -74,8 +84,9 @@ def _compiled(block: Block, mode: Mode, arithmetic: Arithmetic) -> Callable[[tf.
     return tf.function(run, reduce_retracing=True)
 
 
-def forward(block: Block, x: tf.Tensor, variables: Sequence[Any], *, mode: Mode, arithmetic: Arithmetic) -> tf.Tensor:
-    """o(x) of one block, shapes as in `block_function`. Zero gives zeros."""
+def forward(block: Block, x: tf.Tensor, variables: Sequence[Any], *, mode: Mode, arithmetic: Arithmetic,
+            exchange: Exchange | None = None) -> tf.Tensor:
+    """o(x) of one block, shapes as in `block_function`. Zero gives zeros. exchange: for synchronised batch normalisation."""
     if isinstance(block.op, Zero):
         return tf.zeros_like(x)
     if isinstance(block.op, Identity):
@@ -84,18 +95,22 @@ def forward(block: Block, x: tf.Tensor, variables: Sequence[Any], *, mode: Mode,
         pool = tf.nn.avg_pool2d if block.op.kind == "average" else tf.nn.max_pool2d
         return pool(x, block.op.kernel, block.stride, "SAME")
     remaining = iter(variables)
+
+    def run(value: tf.Tensor, layer: Layer) -> tf.Tensor:
+        return _layer(value, layer, remaining, block.padding, mode, arithmetic, exchange)
+
     if isinstance(block.op, Head):
         mix, classifier = block.layers
-        x = _layer(x, mix, remaining, block.padding, mode, arithmetic)
-        return _layer(tf.reduce_mean(x, axis=(1, 2)), classifier, remaining, block.padding, mode, arithmetic)
+        features = tf.cast(run(x, mix), tf.float32)  # so that logits and loss are
+        return run(tf.reduce_mean(features, axis=(1, 2)), classifier)
     gate = None
     for layer in block.layers:
         if layer.name == "squeeze":
-            gate = _layer(tf.reduce_mean(x, axis=(1, 2), keepdims=True), layer, remaining, block.padding, mode, arithmetic)
+            gate = run(tf.reduce_mean(x, axis=(1, 2), keepdims=True), layer)
         elif layer.name == "excite":
-            x = x * _layer(gate, layer, remaining, block.padding, mode, arithmetic)
+            x = x * run(gate, layer)
         else:
-            x = _layer(x, layer, remaining, block.padding, mode, arithmetic)
+            x = run(x, layer)
     return x
 
 
@@ -121,8 +136,9 @@ def join_gradient(joint: Joint, upstream: tf.Tensor, channels: Sequence[int]) ->
     return [upstream[..., :channels[0]]]
 
 
-def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode, arithmetic: Arithmetic) -> tf.Tensor:
-    kernel = _weight(next(variables), mode, arithmetic.weight_decay)
+def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode, arithmetic: Arithmetic,
+           exchange: Exchange | None) -> tf.Tensor:
+    kernel = tf.cast(_weight(next(variables), mode, arithmetic.weight_decay), x.dtype)
     if layer.kind == "dense":
         x = tf.linalg.matmul(x, kernel)
     else:
@@ -134,9 +150,9 @@ def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode,
         else:
             x = tf.nn.conv2d(x, kernel, layer.stride, pads)
     if layer.bias:
-        x = x + _weight(next(variables), mode, arithmetic.bias_decay)
+        x = x + tf.cast(_weight(next(variables), mode, arithmetic.bias_decay), x.dtype)
     if layer.norm:
-        x = _normalise(x, *(next(variables) for _ in range(4)), mode=mode, arithmetic=arithmetic)
+        x = _normalise(x, *(next(variables) for _ in range(4)), mode=mode, arithmetic=arithmetic, exchange=exchange)
     return _activate(x, layer.activation)
 
 
@@ -156,7 +172,8 @@ def _with_decay(weights: tf.Tensor, weight_decay: float) -> tf.Tensor:
     return decayed(weights)
 
 
-def _normalise(x: tf.Tensor, gamma: Any, beta: Any, mean: Any, variance: Any, *, mode: Mode, arithmetic: Arithmetic) -> tf.Tensor:
+def _normalise(x: tf.Tensor, gamma: Any, beta: Any, mean: Any, variance: Any, *, mode: Mode, arithmetic: Arithmetic,
+               exchange: Exchange | None) -> tf.Tensor:
     gamma, beta = (_weight(variable, mode, arithmetic.norm_decay) for variable in (gamma, beta))
     normalisation = arithmetic.normalisation
     epsilon = normalisation.epsilon
@@ -164,12 +181,30 @@ def _normalise(x: tf.Tensor, gamma: Any, beta: Any, mean: Any, variance: Any, *,
         y, _, _ = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean=tf.convert_to_tensor(mean),
                                                    variance=tf.convert_to_tensor(variance), epsilon=epsilon, is_training=False)
         return y
-    # The fused op is a third faster on a CPU than the same in elementwise ops; its batch variance is the unbiased one.
-    y, batch_mean, batch_variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
+    if normalisation.synchronized and exchange is not None:
+        y, batch_mean, batch_variance = normalise_together(x, gamma, beta, epsilon=epsilon, exchange=exchange)
+    else:
+        # The fused op is a third faster on a CPU than the same in elementwise ops; its batch variance is the unbiased one.
+        y, batch_mean, batch_variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
     if mode is Mode.WEIGHTS:
         mean.assign_sub((1.0 - normalisation.momentum) * (mean.value() - batch_mean))
         variance.assign_sub((1.0 - normalisation.momentum) * (variance.value() - batch_variance))
     return y
+
+
+def normalise_together(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, epsilon: float,
+                       exchange: Exchange) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """(y, mean, unbiased variance) as the fused op gives them, over the batches of all replicas, which are equally large.
+
+    x: [batch, height, width, channels]; mean and variance: float32 [channels].
+    """
+    values = tf.cast(x, tf.float32)
+    axes = list(range(len(x.shape) - 1))
+    mean, mean_square = exchange.mean([tf.reduce_mean(values, axes), tf.reduce_mean(tf.square(values), axes)])
+    variance = tf.maximum(mean_square - tf.square(mean), 0.0)
+    y = tf.cast(tf.nn.batch_normalization(values, mean, variance, beta, gamma, epsilon), x.dtype)
+    count = tf.cast(exchange.total * (tf.size(x) // x.shape[-1]), tf.float32)
+    return y, mean, variance * count / tf.maximum(count - 1.0, 1.0)  # Bessel's correction
 
 
 def _activate(x: tf.Tensor, activation: str | None) -> tf.Tensor:

@@ -14,6 +14,7 @@ import tf_keras as keras
 
 from pnas_tf.nn.functional import Arithmetic, Mode, block_function
 from pnas_tf.nn.initial_weights import Initial
+from pnas_tf.nn.replicas import handles_of
 from pnas_tf.space.geometry import Block, Layer
 from pnas_tf.space.ops import Zero
 
@@ -31,7 +32,7 @@ class BlockWeights(keras.layers.Layer):
         self.by_layer: dict[str, list[Any]] = {layer.name: self._variables_of(layer) for layer in block.layers}
         self.ordered: tuple[Any, ...] = tuple(variable for variables in self.by_layer.values() for variable in variables)
         self.trained: tuple[Any, ...] = tuple(variable for variable in self.ordered if variable.trainable)
-        self.handles: tuple[Any, ...] = tuple(variable.handle for variable in self.ordered)
+        self.handles: tuple[Any, ...] = handles_of(self.ordered, arithmetic.replicas)
         self.built = True
 
     def call(self, x: tf.Tensor, *, mode: Mode = Mode.INFERENCE) -> tf.Tensor:

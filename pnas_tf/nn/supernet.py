@@ -23,6 +23,7 @@ from pnas_tf.space.search_space import SearchSpace
 from pnas_tf.space.topology import Choice, Fixed, Joint, evaluate, pull_back
 
 Path = tuple[int, ...]
+Values = list[tf.Tensor]  # one a local replica
 JointChannels = dict[int, list[int]]  # place of a joint -> channels of its inputs
 
 
@@ -68,28 +69,38 @@ class Supernet(keras.Model):
         """The place in the topology that a fixed block or a candidate reads."""
         return self._sources[block.block.name]
 
-    def forward(self, images: tf.Tensor, *, fixed: Callable[[BlockWeights, tf.Tensor], tf.Tensor],
-                choice: Callable[[int, tf.Tensor], tf.Tensor]) -> tuple[tf.Tensor, JointChannels]:
-        """(logits, what `pull_back` needs to know of the joints). fixed: (block, input) -> output; choice: with its index."""
-        channels: JointChannels = {}
-        return self._evaluate(images, fixed, choice, channels=channels), channels
+    def forward(self, images: Values, *, fixed: Callable[[BlockWeights, Values], Values],
+                choice: Callable[[int, Values], Values]) -> tuple[Values, JointChannels]:
+        """(logits, what `pull_back` needs to know of the joints), lists with one tensor a local replica.
 
-    def pull_back(self, upstream: tf.Tensor, channels: JointChannels, *, fixed: Callable[[BlockWeights, tf.Tensor], tf.Tensor | None],
-                  choice: Callable[[int, tf.Tensor], tf.Tensor | None], wanted: Collection[int]) -> None:
+        fixed: (block, input) -> output; choice: with its index.
+        """
+        channels: JointChannels = {}
+        each = self.arithmetic.replicas.each
+
+        def joined(place: int, joint: Joint, inputs: Sequence[Values]) -> Values:
+            channels[place] = [x[0].shape[-1] for x in inputs]
+            return each(lambda *parts: join(joint, parts), *inputs)
+
+        logits = evaluate(self.topology, images, fixed=lambda block, x: fixed(self.fixed[block.name], x), choice=choice, joint=joined)
+        return logits, channels
+
+    def pull_back(self, upstream: Values, channels: JointChannels, *, fixed: Callable[[BlockWeights, Values], Values | None],
+                  choice: Callable[[int, Values], Values | None], wanted: Collection[int]) -> None:
         """Takes the gradient at the logits back through the network; callbacks and `wanted` as of `topology.pull_back`."""
+        each = self.arithmetic.replicas.each
+
+        def joint_gradients(place: int, joint: Joint, dy: Values) -> list[Values]:
+            parts = each(lambda part: join_gradient(joint, part, channels[place]), dy)
+            return [list(gradient) for gradient in zip(*parts, strict=True)]
+
         pull_back(self.topology, upstream, fixed=lambda block, dy: fixed(self.fixed[block.name], dy), choice=choice,
-                  joint=lambda place, joint, dy: join_gradient(joint, dy, channels[place]), add=tf.add_n, wanted=wanted)
+                  joint=joint_gradients, add=lambda uses: each(lambda *parts: tf.add_n(parts), *uses), wanted=wanted)
 
     def _evaluate(self, images: tf.Tensor, fixed: Callable[[BlockWeights, tf.Tensor], tf.Tensor],
-                  choice: Callable[[int, tf.Tensor], tf.Tensor], *, stop_at_choice: bool = False,
-                  channels: JointChannels | None = None) -> tf.Tensor:
-        def joined(place: int, joint: Joint, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-            if channels is not None:
-                channels[place] = [x.shape[-1] for x in inputs]
-            return join(joint, inputs)
-
-        return evaluate(self.topology, images, fixed=lambda block, x: fixed(self.fixed[block.name], x), choice=choice, joint=joined,
-                        stop_at_choice=stop_at_choice)
+                  choice: Callable[[int, tf.Tensor], tf.Tensor], *, stop_at_choice: bool = False) -> tf.Tensor:
+        return evaluate(self.topology, images, fixed=lambda block, x: fixed(self.fixed[block.name], x), choice=choice,
+                        joint=lambda _, joint, inputs: join(joint, inputs), stop_at_choice=stop_at_choice)
 
     @property
     def stem(self) -> BlockWeights:

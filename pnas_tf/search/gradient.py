@@ -16,9 +16,9 @@ import tensorflow as tf
 
 from pnas_tf.nn.block_step import ArchitectureHalves, Carried, architecture_halves, gate_function, output_function
 from pnas_tf.nn.mixed_op import BlockWeights
-from pnas_tf.nn.supernet import Path, Supernet
+from pnas_tf.nn.supernet import Path, Supernet, Values
 from pnas_tf.search import gates
-from pnas_tf.search.weight_step import cross_entropy, top1
+from pnas_tf.search.weight_step import batch_loss, batch_shares
 from pnas_tf.space.ops import Zero
 from pnas_tf.space.topology import behind_choices
 
@@ -73,19 +73,23 @@ def sample_gates(alphas: Sequence[np.ndarray], gate_mode: str, generator: np.ran
 
 
 def architecture_gradient(supernet: Supernet, sample: GateSample, images: tf.Tensor, labels: tf.Tensor, *, objective: Objective,
-                          gate_mode: str) -> ArchitectureGradient:
-    """The gradient of the objective for alpha on one batch of the alpha split.
+                          gate_mode: str, loss_scale: float = 1.0) -> ArchitectureGradient:
+    """The gradient of the objective for alpha on one global batch of the alpha split.
 
     images: [batch, resolution, resolution, channels]; labels: integers [batch]. No label smoothing (published).
     `full` holds the outputs of all candidates until the backward pass; the others keep only block inputs and compute the
-    outputs of inactive candidates when the backward pass reaches their block.
+    outputs of inactive candidates when the backward pass reaches their block. loss_scale: of a network in float16.
     """
     step = _Step(supernet, sample, keep_outputs=gate_mode == "full")
-    logits, channels = supernet.forward(images, fixed=step.fixed, choice=step.choice)
-    loss, upstream = cross_entropy(logits, labels, tf.constant(0.0))
-    supernet.pull_back(upstream, channels, fixed=step.fixed_back, choice=step.choice_back, wanted=step.wanted)
-    gate = [np.array([float(product) for product in products]) for products in step.gate]
-    return _combine(supernet, sample, objective, float(loss), float(top1(logits, labels)), gate)
+    replicas = supernet.arithmetic.replicas
+    shares, own_labels = batch_shares(supernet, images, labels)
+    logits, channels = supernet.forward(shares, fixed=step.fixed, choice=step.choice)
+    result = batch_loss(replicas, logits, own_labels, smoothing=0.0, scale=loss_scale)
+    supernet.pull_back(result.upstream, channels, fixed=step.fixed_back, choice=step.choice_back, wanted=step.wanted)
+    own = [sum(float(part) for part in parts) / loss_scale for products in step.gate for parts in products]
+    sizes = [len(considered) for considered in sample.considered]
+    gate = np.split(replicas.total_of(own), np.cumsum(sizes)[:-1])
+    return _combine(supernet, sample, objective, result.loss, result.accuracy, gate)
 
 
 class _Step:
@@ -98,46 +102,47 @@ class _Step:
     def __init__(self, supernet: Supernet, sample: GateSample, *, keep_outputs: bool):
         self.supernet, self.sample, self.keep_outputs = supernet, sample, keep_outputs
         self.wanted = behind_choices(supernet.topology)  # nothing before the first choice block needs a gradient
-        self.gate: list[list[Any]] = [[] for _ in supernet.mixed_ops]
+        self.gate: list[list[Any]] = [[] for _ in supernet.mixed_ops]  # for each candidate the parts of the local replicas
         self._carried: dict[str, Carried] = {}
-        self._inputs: dict[int, tf.Tensor] = {}
-        self._held: dict[tuple[int, int], tf.Tensor] = {}
+        self._inputs: dict[int, Values] = {}
+        self._held: dict[tuple[int, int], Values] = {}
 
-    def fixed(self, block: BlockWeights, x: tf.Tensor) -> tf.Tensor:
+    def fixed(self, block: BlockWeights, x: Values) -> Values:
         if self.supernet.source_of(block) not in self.wanted:
-            return output_function(block.block, self.supernet.arithmetic, shortcut=True)([x, *block.handles])[0]
+            return output_function(block.block, self.supernet.arithmetic, shortcut=True)([*x, *block.handles])
         y, self._carried[block.name] = self._halves(block, gate=False).forward(x, block.handles)
         return y
 
-    def fixed_back(self, block: BlockWeights, upstream: tf.Tensor) -> tf.Tensor | None:
+    def fixed_back(self, block: BlockWeights, upstream: Values) -> Values | None:
         halves = self._halves(block, gate=False)
         return halves.backward(upstream, self._carried.pop(block.name))[0]
 
-    def choice(self, index: int, x: tf.Tensor) -> tf.Tensor:
+    def choice(self, index: int, x: Values) -> Values:
         self._inputs[index] = x
         if self.keep_outputs:
             for j, candidate in self._others(index):
                 output = output_function(candidate.block, self.supernet.arithmetic, shortcut=False)
-                self._held[index, j] = output([x, *candidate.handles])[0]
+                self._held[index, j] = output([*x, *candidate.handles])
         active = self._active(index)
         if isinstance(active.block.op, Zero):
             return x
         y, self._carried[active.name] = self._halves(active, gate=True).forward(x, active.handles)
         return y
 
-    def choice_back(self, index: int, upstream: tf.Tensor) -> tf.Tensor | None:
+    def choice_back(self, index: int, upstream: Values) -> Values | None:
         x, active = self._inputs.pop(index), self._active(index)
-        gradient, products = upstream, {}
+        gradient: Values | None = upstream
+        products: dict[int, Any] = {}
         if not isinstance(active.block.op, Zero):
             halves = self._halves(active, gate=True)
             gradient, products[self.sample.active[index]] = halves.backward(upstream, self._carried.pop(active.name))
         for j, candidate in self._others(index):
             if (index, j) in self._held:
-                products[j] = _inner_product(upstream, self._held.pop((index, j)))
+                products[j] = self.supernet.arithmetic.replicas.each(_inner_product, upstream, self._held.pop((index, j)))
             else:
-                products[j] = gate_function(candidate.block, self.supernet.arithmetic)([x, *candidate.handles, upstream])[0]
+                products[j] = gate_function(candidate.block, self.supernet.arithmetic)([*x, *candidate.handles, *upstream])
         # dL/dg_j = <dL/dm, o_j(x)>; Zero's output is zero, and so is its gate gradient.
-        self.gate[index] = [products.get(j, 0.0) for j in self.sample.considered[index]]
+        self.gate[index] = [products.get(j, [0.0]) for j in self.sample.considered[index]]
         return gradient
 
     def _active(self, index: int) -> BlockWeights:
@@ -172,4 +177,4 @@ def _combine(supernet: Supernet, sample: GateSample, objective: Objective, loss:
 
 @tf.function(reduce_retracing=True)
 def _inner_product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(left * right)
+    return tf.reduce_sum(tf.cast(left, tf.float32) * tf.cast(right, tf.float32))

@@ -7,13 +7,17 @@ are, to the bit. Knows nothing of alpha.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 
 from pnas_tf.nn.block_step import Carried, WeightHalves, weight_halves
 from pnas_tf.nn.mixed_op import BlockWeights
-from pnas_tf.nn.supernet import Path, Supernet
+from pnas_tf.nn.replicas import Replicas, handles_of
+from pnas_tf.nn.supernet import Path, Supernet, Values
 from pnas_tf.space.ops import Zero
+from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.step import smoothed_cross_entropy
 
 
@@ -26,7 +30,8 @@ class Momentum:
     def __init__(self, *, momentum: float, nesterov: bool):
         self.momentum, self.nesterov = tf.constant(momentum), nesterov
         self.slots: dict[str, tf.Variable] = {}
-        self._handles: dict[str, list[tf.Tensor]] = {}
+        self.loss_scale = LossScale()
+        self._handles: dict[str, Sequence[tf.Tensor]] = {}
 
     def slot(self, variable: tf.Variable) -> tf.Variable:
         """The variable's momentum, zeros until its first step."""
@@ -35,10 +40,10 @@ class Momentum:
             self.slots[name] = tf.Variable(tf.zeros_like(variable), trainable=False, name=f"{name}/momentum")
         return self.slots[name]
 
-    def handles(self, block: BlockWeights) -> list[tf.Tensor]:
+    def handles(self, block: BlockWeights) -> Sequence[tf.Tensor]:
         """The slots of a block's trained variables, as its halves take them."""
         if block.name not in self._handles:
-            self._handles[block.name] = [self.slot(variable).handle for variable in block.trained]
+            self._handles[block.name] = handles_of([self.slot(variable) for variable in block.trained], block.arithmetic.replicas)
         return self._handles[block.name]
 
 
@@ -57,40 +62,71 @@ def top1(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), tf.cast(labels, tf.int32)), tf.float32))
 
 
+@dataclass(frozen=True)
+class BatchLoss:
+    """Cross-entropy and top-1 of a global batch, and the gradient of the first at each local replica's logits."""
+
+    loss: float
+    accuracy: float
+    upstream: Values
+
+
+def batch_loss(replicas: Replicas, logits: Values, labels: Values, *, smoothing: float, scale: float = 1.0) -> BatchLoss:
+    """scale: what the gradient is multiplied by. labels: integers [batch of the replica] each."""
+    parts = replicas.each(lambda *own: (*cross_entropy(*own, tf.constant(smoothing)), top1(*own)), logits, labels)
+    upstream = [gradient for _, gradient, _ in parts]
+    if scale != replicas.total:  # the loss is the mean over the global batch
+        upstream = replicas.each(lambda gradient: gradient * (scale / replicas.total), upstream)
+    sums = replicas.total_of([sum(float(loss) for loss, _, _ in parts), sum(float(accuracy) for _, _, accuracy in parts)])
+    return BatchLoss(sums[0] / replicas.total, sums[1] / replicas.total, upstream)
+
+
+def batch_shares(supernet: Supernet, images: tf.Tensor, labels: tf.Tensor) -> tuple[Values, Values]:
+    """Each local replica's part of a global batch: images in the precision of the blocks, labels."""
+    replicas, dtype = supernet.arithmetic.replicas, supernet.arithmetic.dtype
+    shares = replicas.shares(images)
+    return shares if dtype == tf.float32 else replicas.each(lambda own: tf.cast(own, dtype), shares), replicas.shares(labels)
+
+
 def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Tensor, *, optimizer: Momentum, learning_rate: float,
                 label_smoothing: float) -> tuple[float, float]:
-    """Trains the weights of `path` on one batch; returns (cross-entropy, top-1 on this batch).
+    """Trains the weights of `path` on one global batch; returns (cross-entropy, top-1 on this batch).
 
     images: [batch, resolution, resolution, channels]; labels: integers [batch].
     """
     carried: dict[str, Carried] = {}
     wanted = range(1, len(supernet.topology))  # every value but the images
-    rate = tf.constant(learning_rate, tf.float32)
+    finite: list[tf.Tensor] = []
+    scale = optimizer.loss_scale if supernet.arithmetic.precision == "float16" else None
+    scalars = [tf.constant(learning_rate, tf.float32), optimizer.momentum, *([tf.constant(scale.value)] if scale else [])]
 
     def halves(block: BlockWeights) -> WeightHalves:
         return weight_halves(block.block, supernet.arithmetic, nesterov=optimizer.nesterov,
                              input_gradient=supernet.source_of(block) in wanted)
 
-    def forward(block: BlockWeights, x: tf.Tensor) -> tf.Tensor:
+    def forward(block: BlockWeights, x: Values) -> Values:
         if isinstance(block.block.op, Zero):
             return x
         y, carried[block.name] = halves(block).forward(x, block.handles)
         return y
 
-    def backward(block: BlockWeights, upstream: tf.Tensor) -> tf.Tensor | None:
+    def backward(block: BlockWeights, upstream: Values) -> Values | None:
         if isinstance(block.block.op, Zero):
             return upstream
-        return halves(block).backward(upstream, carried.pop(block.name), slots=optimizer.handles(block), rate=rate,
-                                            momentum=optimizer.momentum)
+        gradient, was_finite = halves(block).backward(upstream, carried.pop(block.name), slots=optimizer.handles(block), scalars=scalars)
+        if was_finite is not None:
+            finite.append(was_finite)
+        return gradient
 
     def candidate(index: int) -> BlockWeights:
         return supernet.mixed_ops[index].candidates[path[index]]
 
-    logits, channels = supernet.forward(images, fixed=forward, choice=lambda index, x: forward(candidate(index), x))
-    loss, upstream = cross_entropy(logits, labels, tf.constant(label_smoothing))
-    value = float(loss)
-    if math.isfinite(value):  # weights stay as they are in a step that is not finite; the loop stops the run and says so
-        supernet.pull_back(upstream, channels, wanted=wanted, fixed=backward,
+    shares, own_labels = batch_shares(supernet, images, labels)
+    logits, channels = supernet.forward(shares, fixed=forward, choice=lambda index, x: forward(candidate(index), x))
+    result = batch_loss(supernet.arithmetic.replicas, logits, own_labels, smoothing=label_smoothing, scale=scale.value if scale else 1.0)
+    if math.isfinite(result.loss):  # weights stay as they are in a step that is not finite; the loop stops the run and says so
+        supernet.pull_back(result.upstream, channels, wanted=wanted, fixed=backward,
                            choice=lambda index, dy: backward(candidate(index), dy))
-    return value, float(top1(logits, labels))
-
+        if scale:
+            scale.update(bool(tf.reduce_all(tf.stack(finite))))
+    return result.loss, result.accuracy

@@ -49,9 +49,10 @@ def test_weight_halves_are_the_taped_step(block, nesterov):
     accumulated = [np.zeros(variable.shape) for variable in theirs.trained]
     halves = weight_halves(block, ARITHMETIC, nesterov=nesterov)
     for _ in range(2):  # so that momentum counts
-        y, carried = halves.forward(x, ours.handles)
-        dx = halves.backward(upstream, carried, slots=[slot.handle for slot in slots], rate=tf.constant(RATE),
-                             momentum=tf.constant(MOMENTUM))
+        (y,), carried = halves.forward([x], ours.handles)
+        (dx,), finite = halves.backward([upstream], carried, slots=[slot.handle for slot in slots],
+                                        scalars=[tf.constant(RATE), tf.constant(MOMENTUM)])
+        assert finite is None
         with tf.GradientTape() as tape:
             tape.watch(x)
             expected = theirs.with_shortcut(x, mode=Mode.WEIGHTS)
@@ -75,8 +76,8 @@ def test_architecture_halves_are_the_taped_pass_and_update_nothing(block):
         output = weights.call(x, mode=Mode.ARCHITECTURE)
         expected = x + output if block.shortcut else output
     halves = architecture_halves(block, ARITHMETIC, input_gradient=True, gate=True)
-    y, carried = halves.forward(x, weights.handles)
-    dx, gate = halves.backward(upstream, carried)
+    (y,), carried = halves.forward([x], weights.handles)
+    (dx,), (gate,) = halves.backward([upstream], carried)
     product = np.sum(upstream.numpy() * output.numpy())
     np.testing.assert_allclose(y, expected, atol=1e-5)
     np.testing.assert_allclose(dx, tape.gradient(expected, x, output_gradients=upstream), atol=1e-5)
