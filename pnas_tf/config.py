@@ -79,6 +79,19 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class DistributionConfig:
+    """On what search and training run (docs/scale.md)."""
+
+    strategy: str = option("none", "One device; mirrored: all GPUs of this machine; multi_worker: those of all machines in TF_CONFIG.",
+                           choices=("none", "mirrored", "multi_worker"), fixed=False)
+    replicas: int | None = option(None, "Devices of --strategy=mirrored; default: every GPU. Without GPUs: parts of the CPU.", fixed=False)
+    sync_batch_norm: bool = option(False, "Batch normalisation by the global batch; else each replica's own share.")
+    mixed_precision: str = option("none", "Activations and convolutions in float16 (with loss scaling) or bfloat16; variables, statistics, "
+                                          "logits and loss stay float32.", choices=("none", "float16", "bfloat16"))
+    jit_compile: bool = option(False, "Compile blocks and training steps with XLA.", fixed=False)
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """Learning the architecture. Published values stand under --preset=published."""
 

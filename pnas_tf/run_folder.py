@@ -30,6 +30,8 @@ class RunFolder:
     Raises UserError when another process holds it (with its pid) or when it cannot be made or written.
     """
 
+    follows = False  # another process writes it; see `run_follower`
+
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self._lock: int | None = None
@@ -107,10 +109,9 @@ class RunFolder:
         outputs: names in the folder that `work` leaves behind.
         partial: files and folders that `work` continues from when it was stopped; they go when the inputs have changed.
         """
-        digest = _digest(inputs)
+        digest = digest_of(inputs)
         done = self.steps().get(name, {})
-        if done.get("inputs") == digest and "outputs" in done and all(
-                self._unchanged(output, done["outputs"].get(output)) for output in outputs):
+        if self.is_complete(name, digest, outputs):
             print(f"{name}: complete, skipped")
             return False
         if done.get("inputs") != digest:
@@ -128,6 +129,12 @@ class RunFolder:
                   "duration_s": round(time.monotonic() - started, 3)}
         self._record(name, record)
         return True
+
+    def is_complete(self, name: str, digest: str, outputs: Sequence[str]) -> bool:
+        """Whether a step with these inputs has finished and its outputs are what it wrote."""
+        done = self.steps().get(name, {})
+        return done.get("inputs") == digest and "outputs" in done and all(
+            self._unchanged(output, done["outputs"].get(output)) for output in outputs)
 
     def steps(self) -> dict[str, Any]:
         """Steps by name: digest of the inputs; of finished ones also of the outputs, and duration_s of the run that finished them."""
@@ -222,7 +229,8 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _digest(inputs: Mapping[str, Any]) -> str:
+def digest_of(inputs: Mapping[str, Any]) -> str:
+    """64 hex digits that stand for the inputs of a step."""
     def canonical(value: Any) -> Any:
         if isinstance(value, Path):
             if not value.is_file():  # read a moment ago: without it the record would speak of a file that nobody knows

@@ -12,10 +12,11 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
            for folder in ("pnas_tf", "tools") for path in sorted((ROOT / folder).rglob("*.py"))}
 
 # What each room may import, besides itself. Read upwards: a room stands below every room that lists it.
-GROUND = {"errors", "files", "records", "quarantine", "quarantine_worker", "config", "run_folder", "progress"}
+GROUND = {"errors", "files", "records", "quarantine", "quarantine_worker", "config", "run_folder", "run_follower", "progress", "cluster"}
 BELOW = {
     "errors": set(), "files": {"errors"}, "records": {"errors"}, "quarantine": {"errors"}, "quarantine_worker": set(),
     "config": {"errors"}, "run_folder": {"errors", "files", "config"}, "progress": set(),
+    "cluster": {"errors"}, "run_follower": {"errors", "run_folder"},
     "space": GROUND,
     "nn": GROUND | {"space"},
     "applications": GROUND | {"space", "nn"},
@@ -33,9 +34,9 @@ TENSORFLOW = {"tensorflow", "tf_keras", "tensorflow_datasets", "tensorflow_model
 NO_TENSORFLOW_AT_IMPORT = ("pnas_tf.space", "pnas_tf.benchmark", "pnas_tf.latency.table", "pnas_tf.latency.predictor",
                            *(f"pnas_tf.report.{name}" for name in ("run_files", "closing_table", "drawing", "plots", "html", "front")),
                            "pnas_tf.search.derive", "pnas_tf.search.objectives", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors",
-                           "pnas_tf.run_folder", "pnas_tf.progress")
+                           "pnas_tf.run_folder", "pnas_tf.progress", "pnas_tf.cluster", "pnas_tf.run_follower")
 NO_TENSORFLOW_AT_ALL = ("pnas_tf.space", "pnas_tf.report", "pnas_tf.run_folder", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors",
-                        "pnas_tf.progress")
+                        "pnas_tf.progress", "pnas_tf.cluster", "pnas_tf.run_follower")
 
 
 def room_of(module: str) -> str:

@@ -2,8 +2,8 @@
 
 A flag that is not given takes its value from the run folder's config.json, else from the preset, else the dataclass.
 absl 1.4 exits 1 on --help and lets stray arguments pass; both are mended here, where `app.run` is called.
-Exit status: 0 done, 2 refused, 130 stopped by Ctrl-C or SIGTERM (a search and a training after a checkpoint), 1 what a
-program's own docstring says.
+Exit status: 0 done, 2 refused, 75 another worker was lost (--strategy=multi_worker), 130 stopped by Ctrl-C or SIGTERM (a
+search and a training after a checkpoint), 1 what a program's own docstring says.
 """
 
 from __future__ import annotations
@@ -22,21 +22,24 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from pnas_tf.config import PRESETS, RunConfig
+from pnas_tf.cluster import WorkerLost, cluster_of
+from pnas_tf.config import PRESETS, DistributionConfig, RunConfig
 from pnas_tf.errors import UserError, named
 from pnas_tf.run_folder import CONFIG, RunFolder, read_config
+from pnas_tf.run_follower import RunFollower
 from tools.manners import EXIT_INTERRUPTED, keep_temporary_files_together, open_standard_streams, stop_when_asked
 from tools.mishaps import told
 
 EXIT_REFUSED = 2
 POSITIVE = frozenset((
-    "alpha_size", "train_images", "resolution",
+    "alpha_size", "train_images", "resolution", "replicas",
     "epochs", "batch_size", "search_epochs", "search_batch_size", "arch_batch_size", "arch_interval",
     "arch_steps", "rl_networks", "rl_images", "rl_steps_per_epoch", "checkpoint_steps", "keep_checkpoints", "threads",
     "min_invocations", "networks", "export_batch", "export_resolution", "representative_images"))
 FRACTIONS = frozenset(("alpha_fraction", "test_fraction", "momentum", "dropout", "label_smoothing", "bn_momentum", "arch_beta_1",
                        "arch_beta_2", "rl_baseline_decay", "prune"))
 EXIT_BROKEN_PIPE = 141
+EXIT_WORKER_LOST = 75  # EX_TEMPFAIL: the same command on all workers continues
 
 
 def program(main: Callable[..., int | None], *config_classes: type, doc: str | None, borrowed: tuple[type, ...] = ()) -> None:
@@ -100,11 +103,20 @@ def _call(main: Callable[..., int | None], config_classes: tuple[type, ...], val
     if RunConfig not in config_classes:
         return main(*(_config(config_class, given, preset, {}) for config_class in config_classes))
     run = _config(RunConfig, given, preset, {})
-    with RunFolder(run.run_dir) as folder:
+    with _folder(run, given, config_classes) as folder:
         stored = read_config(folder.path)
         configs = [_config(config_class, given, preset, stored, where=str(folder / CONFIG)) for config_class in config_classes]
         folder.settle(configs, borrowed={kind: {*given, *preset.get(kind, {})} for kind in borrowed})
         return main(folder, *configs)
+
+
+def _folder(run: RunConfig, given: Mapping[str, Any], config_classes: tuple[type, ...]) -> RunFolder:
+    """The run folder, held by this process or followed by a worker that is not the chief."""
+    if DistributionConfig in config_classes:
+        stored = read_config(run.run_dir).get(DistributionConfig.__name__, {})
+        if given.get("strategy", stored.get("strategy")) == "multi_worker" and not cluster_of().is_chief:
+            return RunFollower(run.run_dir)
+    return RunFolder(run.run_dir)
 
 
 def _config(config_class: type, given: Mapping[str, Any], preset: Mapping[type, Mapping[str, Any]], stored: Mapping[str, Any], *,
@@ -153,6 +165,9 @@ def _refusing(work: Callable[[], int | None]) -> int:
         for number in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         return EXIT_BROKEN_PIPE
+    except WorkerLost as error:
+        _say(f"a worker was lost ({error}); the same command on all workers continues from the last checkpoint")
+        return EXIT_WORKER_LOST
     except KeyboardInterrupt:
         _say("interrupted; the same command continues from the last checkpoint")
         return EXIT_INTERRUPTED

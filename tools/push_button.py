@@ -17,6 +17,7 @@ from pnas_tf.config import (
     BenchmarkConfig,
     DataConfig,
     DeriveConfig,
+    DistributionConfig,
     ExportConfig,
     LatencyConfig,
     RunConfig,
@@ -25,15 +26,20 @@ from pnas_tf.config import (
     TrainConfig,
 )
 from pnas_tf.run_folder import RunFolder
+from pnas_tf.run_follower import RunFollower
 from tools import benchmark, build_latency_table, export, search, train
 from tools.program import program
 
-CONFIGS = (RunConfig, DataConfig, SpaceConfig, SearchConfig, DeriveConfig, TrainConfig, LatencyConfig, ExportConfig, BenchmarkConfig)
+CONFIGS = (RunConfig, DataConfig, SpaceConfig, SearchConfig, DeriveConfig, TrainConfig, LatencyConfig, ExportConfig, BenchmarkConfig,
+           DistributionConfig)
 
 
 def main(folder: RunFolder, *configs: Any) -> None:
     """All steps, the closing table and the report."""
+    from pnas_tf.training.distribution import start
+
     by_class = {type(config): config for config in configs}
+    start(by_class[DistributionConfig])  # before anything of TensorFlow runs
 
     def step(tool: Any, **changed: Any) -> None:
         started = time.monotonic()
@@ -41,6 +47,12 @@ def main(folder: RunFolder, *configs: Any) -> None:
         tool.main(folder, *(by_class[config_class] for config_class in tool.CONFIGS), **changed)
         print(f"   {time.monotonic() - started:.0f} s", flush=True)
 
+    if isinstance(folder, RunFollower):  # the other steps are the chief's alone
+        folder.wait_for("latency_table", "latency_table.json")
+        step(search)
+        folder.wait_for("derive", "architecture.json")
+        step(train)
+        return
     _check(*(by_class[config_class] for config_class in (DataConfig, SpaceConfig, SearchConfig, DeriveConfig, LatencyConfig, ExportConfig)))
     step(build_latency_table)
     step(search)

@@ -15,22 +15,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from pnas_tf import files
-from pnas_tf.config import DataConfig, DeriveConfig, LatencyConfig, RunConfig, SearchConfig, SpaceConfig, TrainConfig
+from pnas_tf.config import DataConfig, DeriveConfig, DistributionConfig, LatencyConfig, RunConfig, SearchConfig, SpaceConfig, TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run_folder import RunFolder
 from tools.program import program
 
-CONFIGS = (RunConfig, DataConfig, SpaceConfig, SearchConfig, DeriveConfig, LatencyConfig, TrainConfig)
+CONFIGS = (RunConfig, DataConfig, SpaceConfig, SearchConfig, DeriveConfig, LatencyConfig, TrainConfig, DistributionConfig)
 
 
 def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: SpaceConfig, config: SearchConfig, derive: DeriveConfig,
-         latency: LatencyConfig, recipe: TrainConfig) -> None:
+         latency: LatencyConfig, recipe: TrainConfig, distribution: DistributionConfig) -> None:
     """The search step of a run, then the derivation."""
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.search.target import latency_budget, search_targets, table_files
     from pnas_tf.training.data import load_dataset
+    from pnas_tf.training.distribution import start
     from pnas_tf.training.run_space import space_of_run
 
+    if distribution.strategy == "multi_worker" and (config.algorithm, config.rl_latency) == ("reinforce", "device"):
+        raise UserError("--rl_latency=device with --strategy=multi_worker", expected="latencies that every worker knows",
+                        received="a device of one of them", fix="Use --rl_latency=table.")
+    started = start(distribution)
     space = space_of_run(data, space_config)
     table = LatencyTable.load(folder / "latency_table.json")
     targets = search_targets(space, table, config)
@@ -40,14 +45,17 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
     weights_recipe = {name: getattr(recipe, name) for name in ("momentum", "nesterov", "weight_decay", "no_decay", "label_smoothing",
                                                                "bn_momentum", "bn_epsilon")}
     identity = {"space": space.to_json(), "dataset": dataset.fingerprint, "search": config, "recipe": weights_recipe, "seed": run.seed,
+                "distribution": distribution,
                 "targets": [(target.quantity.name, target.value) for target in targets], "table": folder / "latency_table.json"}
     for origin, doubted in [("latency_table.json", table), *((name, LatencyTable.load(name)) for name in table_files(config.also))]:
         print(f"{origin}: {doubted.describe()}" + "".join(f"\nWARNING {origin}: {warning}" for warning in doubted.warnings()))
     for target in targets:
         print(f"target: {target.value:.4g} {target.quantity.unit} ({target.quantity.name})")
     folder.step("search", inputs=identity, outputs=["search/history.json"], partial=["search"],
-                work=functools.partial(_search, folder, run, config, recipe, latency, space, dataset, table, targets))
-
+                work=functools.partial(_search, folder, run, config, recipe, latency, space, dataset, table, targets, distribution,
+                                       started))
+    if folder.follows:
+        return
     deriving = {"history": folder / "search/history.json", "derive": derive.derive, "max_latency_ms": derive.max_latency_ms,
                 "min_latency_fraction": derive.min_latency_fraction, "targets": identity["targets"], "table": identity["table"]}
     folder.step("derive", inputs=deriving, outputs=["architecture.json"],
@@ -61,31 +69,32 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
 
 
 def _search(folder: RunFolder, run: RunConfig, config: SearchConfig, recipe: TrainConfig, latency: LatencyConfig, space: Any,
-            dataset: Any, table: Any, targets: Any) -> None:
+            dataset: Any, table: Any, targets: Any, distribution: DistributionConfig, started: Any) -> None:
     import tensorflow as tf
 
     from pnas_tf.benchmark.devices import runner_for
     from pnas_tf.benchmark.protocol import Schedule
-    from pnas_tf.nn.functional import Arithmetic
     from pnas_tf.nn.layers import Normalisation
     from pnas_tf.nn.supernet import Supernet
     from pnas_tf.search.device_latency import MeasuredLatency
     from pnas_tf.search.guidance import guidance
     from pnas_tf.search.loop import Search
+    from pnas_tf.training.distribution import arithmetic_of
 
     tf.config.experimental.enable_op_determinism()
-    normalisation = Normalisation(momentum=recipe.bn_momentum, epsilon=recipe.bn_epsilon)
-    supernet = Supernet(space, arithmetic=Arithmetic(normalisation, recipe.weight_decay, recipe.no_decay), seed=run.seed,
-                        alpha_scale=config.alpha_scale, alpha_init=config.alpha_init, weights_init=config.weights_init,
-                        init_div_groups=config.init_div_groups)
+    arithmetic = arithmetic_of(distribution, started, weight_decay=recipe.weight_decay, no_decay=recipe.no_decay,
+                               normalisation=Normalisation(recipe.bn_momentum, recipe.bn_epsilon, distribution.sync_batch_norm))
     measured = runner = None
     if config.algorithm == "reinforce" and config.rl_latency == "device":
         runner = runner_for(latency.device, threads=latency.threads, delegate=latency.delegate, binary=latency.benchmark_binary)
         schedule = Schedule(min_invocations=latency.min_invocations, warmups=latency.warmup_invocations, rounds=2, extra_rounds=2)
         measured = MeasuredLatency(space, table, runner=runner, schedule=schedule, folder=folder / "search/measured")
     try:
-        Search(supernet, dataset, guidance(targets, config, measured=measured), config=config, recipe=recipe,
-               folder=folder / "search", seed=run.seed).run()
+        with started.scope():
+            supernet = Supernet(space, arithmetic=arithmetic, seed=run.seed, alpha_scale=config.alpha_scale, alpha_init=config.alpha_init,
+                                weights_init=config.weights_init, init_div_groups=config.init_div_groups)
+            Search(supernet, dataset, guidance(targets, config, measured=measured), config=config, recipe=recipe,
+                   folder=folder / "search", seed=run.seed, writes=started.is_chief).run()
     finally:
         if runner is not None:
             runner.close()

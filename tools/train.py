@@ -12,34 +12,37 @@ import dataclasses
 import functools
 from typing import Any
 
-from pnas_tf.config import DataConfig, RunConfig, TrainConfig
+from pnas_tf.config import DataConfig, DistributionConfig, RunConfig, TrainConfig
 from pnas_tf.run_folder import RunFolder
 from tools.program import program
 
-CONFIGS = (RunConfig, DataConfig, TrainConfig)
+CONFIGS = (RunConfig, DataConfig, TrainConfig, DistributionConfig)
 OUTPUTS = ["train/model.keras", "train/result.json", "train/history.json"]
 
 
-def main(folder: RunFolder, run: RunConfig, data: DataConfig, config: TrainConfig) -> None:
+def main(folder: RunFolder, run: RunConfig, data: DataConfig, config: TrainConfig, distribution: DistributionConfig) -> None:
     """The training step of a run."""
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.training.data import load_dataset
+    from pnas_tf.training.distribution import start
     from pnas_tf.training.outcome import check_classes
 
+    started = start(distribution)
     architecture = Architecture.load(folder / "architecture.json")
     if config.train_distort_color is not None:
         data = dataclasses.replace(data, distort_color=config.train_distort_color)
     dataset = load_dataset(data, resolution=architecture.space.resolution)
     check_classes(architecture.space.classes, dataset)
     inputs: dict[str, Any] = {"architecture": folder / "architecture.json", "dataset": dataset.fingerprint, "config": config,
-                              "seed": run.seed}
+                              "distribution": distribution, "seed": run.seed}
     if config.init == "inherit":
         inputs["search"] = folder / "search/history.json"
     folder.step("train", inputs=inputs, outputs=OUTPUTS, partial=["train"],
-                work=functools.partial(_train, folder, run, config, architecture, dataset))
+                work=functools.partial(_train, folder, run, config, architecture, dataset, distribution, started))
 
 
-def _train(folder: RunFolder, run: RunConfig, config: TrainConfig, architecture: Any, dataset: Any) -> None:
+def _train(folder: RunFolder, run: RunConfig, config: TrainConfig, architecture: Any, dataset: Any, distribution: DistributionConfig,
+           started: Any) -> None:
     import tensorflow as tf
 
     from pnas_tf.nn.layers import Normalisation
@@ -52,7 +55,10 @@ def _train(folder: RunFolder, run: RunConfig, config: TrainConfig, architecture:
     if config.init == "inherit":
         inheritance = Inheritance(folder / "search", architecture.space, normalisation=Normalisation(config.bn_momentum, config.bn_epsilon))
         weights = inheritance.network(architecture, dataset, batch_size=config.batch_size).get_weights()
-    trained = train_network(architecture, dataset, config, folder / "train", seed=run.seed, initial_weights=weights)
+    trained = train_network(architecture, dataset, config, folder / "train", seed=run.seed, initial_weights=weights,
+                            distribution=started, options=distribution)
+    if folder.follows:
+        return
     result = save_outcome(trained.model, dataset, folder / "train", batch_size=config.batch_size, seed=run.seed)
     print(f"test accuracy {result['test_accuracy']:.2%} of {result['test_images']} images")
     print(f"wrote {folder / 'train/model.keras'}")

@@ -88,7 +88,8 @@ class WeightHalves:
         y = _with_shortcut(block, x, output)
         wanted = [x, *weights] if self.input_gradient else weights
         gradients = tf.gradients(y, wanted, grad_ys=upstream, unconnected_gradients="zero")
-        finite, moves = None, []
+        finite: tf.Tensor | None = None
+        moves: list[tf.Operation] = []
         if weights:
             finite, moves = self._moves(weights, gradients[-len(weights):], gradients, handles, scalars, slots, exchange)
         with tf.control_dependencies(moves):
@@ -134,7 +135,9 @@ class ArchitectureHalves:
         self._local = local = arithmetic.replicas.local
 
         def trace(early: list[tf.Tensor], late: list[tf.Tensor]) -> Traced:
-            outputs, gradients, products = [], [], []
+            outputs: list[tf.Tensor] = []
+            gradients: list[tf.Tensor] = []
+            products: list[tf.Tensor] = []
             for place, (x, output) in enumerate(_outputs(block, arithmetic, early)):
                 upstream = late[place]
                 with on(arithmetic.replicas.devices[place]):

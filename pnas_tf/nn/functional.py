@@ -16,7 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from pnas_tf.nn.layers import Normalisation
-from pnas_tf.nn.replicas import Exchange, Replicas
+from pnas_tf.nn.replicas import Exchange, Replicas, normalise_together
 from pnas_tf.space.geometry import Block, Layer
 from pnas_tf.space.ops import Head, Identity, Pool, Zero
 from pnas_tf.space.topology import Add, Concat, Joint, Part
@@ -190,21 +190,6 @@ def _normalise(x: tf.Tensor, gamma: Any, beta: Any, mean: Any, variance: Any, *,
         mean.assign_sub((1.0 - normalisation.momentum) * (mean.value() - batch_mean))
         variance.assign_sub((1.0 - normalisation.momentum) * (variance.value() - batch_variance))
     return y
-
-
-def normalise_together(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, epsilon: float,
-                       exchange: Exchange) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """(y, mean, unbiased variance) as the fused op gives them, over the batches of all replicas, which are equally large.
-
-    x: [batch, height, width, channels]; mean and variance: float32 [channels].
-    """
-    values = tf.cast(x, tf.float32)
-    axes = list(range(len(x.shape) - 1))
-    mean, mean_square = exchange.mean([tf.reduce_mean(values, axes), tf.reduce_mean(tf.square(values), axes)])
-    variance = tf.maximum(mean_square - tf.square(mean), 0.0)
-    y = tf.cast(tf.nn.batch_normalization(values, mean, variance, beta, gamma, epsilon), x.dtype)
-    count = tf.cast(exchange.total * (tf.size(x) // x.shape[-1]), tf.float32)
-    return y, mean, variance * count / tf.maximum(count - 1.0, 1.0)  # Bessel's correction
 
 
 def _activate(x: tf.Tensor, activation: str | None) -> tf.Tensor:

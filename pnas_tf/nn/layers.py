@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf.nn.replicas import normalise_together
 from pnas_tf.space.geometry import Block, Layer
 from pnas_tf.space.ops import Head, Identity, MBConv, Pool, Zero
 from pnas_tf.space.topology import Add, Concat, Joint, Part
@@ -19,7 +21,10 @@ from pnas_tf.space.topology import Add, Concat, Joint, Part
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Batch normalisation in Keras terms: momentum 0.9 is PyTorch's 0.1 (the original's default)."""
+    """Batch normalisation in Keras terms: momentum 0.9 is PyTorch's 0.1 (the original's default).
+
+    synchronized: by the batches of all replicas; of networks that are trained so, never of exported ones.
+    """
 
     momentum: float = 0.9
     epsilon: float = 1e-3
@@ -40,7 +45,7 @@ def apply_block(x: Any, block: Block, *, normalisation: Normalisation = Normalis
     if isinstance(block.op, Head):
         mix, classifier = block.layers
         x = apply_layer(x, block, mix, normalisation)
-        x = keras.layers.GlobalAveragePooling2D(name=f"{block.name}/pool")(x)
+        x = keras.layers.GlobalAveragePooling2D(dtype="float32", name=f"{block.name}/pool")(x)  # so that logits and loss are
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"{block.name}/dropout")(x)
         return apply_layer(x, block, classifier, normalisation)
@@ -74,7 +79,8 @@ def apply_layer(x: Any, block: Block, layer: Layer, normalisation: Normalisation
     """One convolution or dense layer with its padding, batch normalisation and activation."""
     name = f"{block.name}/{layer.name}"
     if layer.kind == "dense":
-        return keras.layers.Dense(layer.out_channels, use_bias=layer.bias, kernel_initializer=kernel_initializer(), name=name)(x)
+        return keras.layers.Dense(layer.out_channels, use_bias=layer.bias, kernel_initializer=kernel_initializer(), dtype="float32",
+                                  name=name)(x)
     padding = "same"
     if block.padding == "symmetric" and layer.stride > 1 and layer.kernel > 1:
         x = keras.layers.ZeroPadding2D(layer.kernel // 2, name=f"{name}_pad")(x)
@@ -86,9 +92,40 @@ def apply_layer(x: Any, block: Block, layer: Layer, normalisation: Normalisation
         x = keras.layers.Conv2D(layer.out_channels, layer.kernel, layer.stride, padding, use_bias=layer.bias,
                                 kernel_initializer=kernel_initializer(), name=name)(x)
     if layer.norm:
-        x = keras.layers.BatchNormalization(momentum=normalisation.momentum, epsilon=normalisation.epsilon,
-                                            synchronized=normalisation.synchronized, name=f"{name}_bn")(x)
+        kind = SyncBatchNormalization if normalisation.synchronized else keras.layers.BatchNormalization
+        x = kind(momentum=normalisation.momentum, epsilon=normalisation.epsilon, name=f"{name}_bn")(x)
     return _activate(x, layer.activation, f"{name}_{layer.activation}")
+
+
+class SyncBatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation by the batches of all replicas.
+
+    Keras' own (synchronized=True) moves the moving variance by the biased variance, where the layer of a single device takes the
+    unbiased one: the same global batch would give other statistics on two devices than on one.
+    """
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        """As of the layer that this one is alone."""
+        context = tf.distribute.get_replica_context()
+        if not training or context is None or context.num_replicas_in_sync == 1:
+            return super().call(inputs, training=training)
+        y, mean, variance = normalise_together(inputs, self.gamma, self.beta, epsilon=self.epsilon, exchange=_Context(context))
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign_sub((1.0 - self.momentum) * (moving - batch))
+        return y
+
+
+class _Context:
+    """The replicas of a strategy, as `normalise_together` wants them."""
+
+    def __init__(self, context: Any):
+        self.total = context.num_replicas_in_sync
+        self._context = context
+
+    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The means over all replicas, in one message."""
+        stacked = self._context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack(tensors)) / self.total
+        return tf.unstack(stacked)
 
 
 def kernel_initializer() -> keras.initializers.Initializer:

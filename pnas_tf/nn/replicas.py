@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -63,6 +63,14 @@ class Replicas:
             return np.asarray(numbers, np.float64)
         summed = _host_sum(self, len(numbers))([tf.constant(numbers, tf.float32)])[0]
         return summed.numpy().astype(np.float64) / self.local
+
+
+class Together(Protocol):
+    """What synchronised batch normalisation needs: the number of replicas, and differentiable means over them."""
+
+    total: int
+
+    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]: ...
 
 
 class Exchange:
@@ -119,6 +127,21 @@ def exchanges(replicas: Replicas) -> list[Exchange]:
 def on(device: str) -> contextlib.AbstractContextManager:
     """The context in which a replica's part of a function is traced."""
     return tf.device(device) if device else contextlib.nullcontext()
+
+
+def normalise_together(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, epsilon: float,
+                       exchange: Together) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """(y, mean, unbiased variance) as the fused op gives them, over the batches of all replicas, which are equally large.
+
+    x: [batch, height, width, channels]; mean and variance: float32 [channels].
+    """
+    values = tf.cast(x, tf.float32)
+    axes = list(range(len(x.shape) - 1))
+    mean, mean_square = exchange.mean([tf.reduce_mean(values, axes), tf.reduce_mean(tf.square(values), axes)])
+    variance = tf.maximum(mean_square - tf.square(mean), 0.0)
+    y = tf.cast(tf.nn.batch_normalization(values, mean, variance, beta, gamma, epsilon), x.dtype)
+    count = tf.cast(exchange.total * (tf.size(x) // x.shape[-1]), tf.float32)
+    return y, mean, variance * count / tf.maximum(count - 1.0, 1.0)  # Bessel's correction
 
 
 def handles_of(variables: Sequence[Any], replicas: Replicas) -> tuple[tf.Tensor, ...]:

@@ -18,7 +18,6 @@ import tensorflow as tf
 from pnas_tf import files
 from pnas_tf.config import SearchConfig, TrainConfig
 from pnas_tf.errors import UserError
-from pnas_tf.nn.functional import Mode
 from pnas_tf.nn.supernet import Path, Supernet
 from pnas_tf.progress import Progress
 from pnas_tf.search import gates
@@ -26,10 +25,12 @@ from pnas_tf.search.alpha_optimizer import AlphaAdam
 from pnas_tf.search.gradient import architecture_gradient, sample_gates
 from pnas_tf.search.guidance import Guidance
 from pnas_tf.search.reinforce import policy_gradient, reward
-from pnas_tf.search.weight_step import Momentum, top1, weight_step
+from pnas_tf.search.weight_step import Momentum, path_accuracy, weight_step
 from pnas_tf.training.checkpoints import Checkpoint, Checkpoints
 from pnas_tf.training.data import Dataset
+from pnas_tf.training.distribution import check_batch
 from pnas_tf.training.garbage import Garbage
+from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.stopping import Stopped, StopRequest
 
 HISTORY: dict[str, Any] = {"format": "pnas_tf/search_history", "version": 1}
@@ -57,13 +58,15 @@ class Search:
     """A search of `supernet` on `dataset`, kept in `folder`.
 
     folder: holds checkpoints/, history.json and TensorBoard events. recipe: momentum, weight decay and label smoothing of
-    the weights. Call `run`; then `probabilities`.
+    the weights. writes: False in all but one of the processes that search together; they only read `folder`.
+    Call `run`; then `probabilities`.
     """
 
     def __init__(self, supernet: Supernet, dataset: Dataset, guidance: Guidance, *, config: SearchConfig, recipe: TrainConfig,
-                 folder: FilePath, seed: int):
+                 folder: FilePath, seed: int, writes: bool = True):
         self.supernet, self.dataset, self.guidance, self.config, self.recipe = supernet, dataset, guidance, config, recipe
-        self.folder, self.seed = folder, seed
+        self.folder, self.seed, self.writes = folder, seed, writes
+        self.replicas = supernet.arithmetic.replicas
         self.checkpoints = Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
         self.momentum = Momentum(momentum=recipe.momentum, nesterov=recipe.nesterov)
         self.adam = AlphaAdam([alpha.shape[0] for alpha in supernet.alphas], learning_rate=config.arch_learning_rate,
@@ -80,6 +83,7 @@ class Search:
         self.alpha_batches = dataset.batches("alpha", batch_size=self.alpha_batch_size)
         for part, batches, flag, size in (("weights", self.steps_per_epoch, "search_batch_size", config.search_batch_size),
                                           ("alpha", self.alpha_batches, self.alpha_batch_flag, self.alpha_batch_size)):
+            check_batch(size, self.replicas, flag=flag)
             if not batches:
                 raise UserError(f"the {part} part of dataset '{dataset.name}' is smaller than one batch",
                                 expected=f"at least --{flag}={size} images", received="fewer",
@@ -98,8 +102,9 @@ class Search:
     def run(self) -> None:
         """Runs or continues the search to its end. Raises Stopped on SIGTERM or Ctrl-C, after a checkpoint."""
         self.restore()
+        self._require_same_step()
         stop = StopRequest()
-        writer = tf.summary.create_file_writer(str(self.folder / "events"))
+        writer = tf.summary.create_file_writer(str(self.folder / "events")) if self.writes else tf.summary.create_noop_writer()
         total, garbage = self.epochs * self.steps_per_epoch, Garbage()
         with stop, writer.as_default(), Progress("search", total, done=self.step) as progress:
             while self.step < total:
@@ -117,12 +122,13 @@ class Search:
             for _ in range(self._architecture_steps_due(epoch)):
                 self._architecture_step(*next(arch_batches))
             ends = self.step % self.steps_per_epoch == 0
+            asked = bool(self.replicas.total_of([float(stop.asked)])[0])  # processes that search together stop together
             progress.update(figures=self._live(epoch) if progress.is_due else None)
             if ends:
                 self._finish_epoch(epoch)
-            if ends or stop.asked or self.step % self.config.checkpoint_steps == 0 or self.checkpoints.is_due:
+            if ends or asked or self.step % self.config.checkpoint_steps == 0 or self.checkpoints.is_due:
                 self.save()
-            if stop.asked:
+            if asked:
                 raise Stopped
         last = self.history[-1]
         progress.print(f"{last['phase']} {epoch + 1}/{self.epochs}: " + ", ".join(
@@ -142,9 +148,14 @@ class Search:
             self._reinforce(images, labels, generator)
         else:
             sample = sample_gates(self.alphas, self.config.algorithm, generator)
+            scale = self.momentum.loss_scale if self.supernet.arithmetic.precision == "float16" else None
             result = architecture_gradient(self.supernet, sample, images, labels, objective=self.guidance.objective,
-                                           gate_mode=self.config.algorithm)
+                                           gate_mode=self.config.algorithm, loss_scale=scale.value if scale else 1.0)
             self._require_finite(result.objective, "architecture step")
+            if scale and not all(np.isfinite(products).all() for products in result.gate):
+                scale.update(False)  # alpha stays as it is, as weights do
+                self.arch_step += 1
+                return
             for block, considered in enumerate(sample.considered):
                 before = self.alphas[block]
                 after = self.adam.updated(block, before, result.alpha[block], considered)
@@ -159,7 +170,7 @@ class Search:
         accuracies: list[float] = []
 
         def reward_of(path: Path) -> float:
-            accuracies.append(float(top1(self.supernet.call(images, path=path, mode=Mode.ARCHITECTURE), labels)))
+            accuracies.append(path_accuracy(self.supernet, path, images, labels))
             return reward(accuracies[-1], self.guidance.overshoot(path), exponent=self.config.rl_exponent)
 
         result = policy_gradient(self.alphas, reward_of, networks=self.config.rl_networks, baseline=self.baseline,
@@ -224,8 +235,7 @@ class Search:
             return None
         path = tuple(int(np.argmax(alpha)) for alpha in self.alphas)
         batches = self.dataset.alpha(batch_size=self.alpha_batch_size, seed=0, epoch=0)
-        return float(np.mean([float(top1(self.supernet.call(images, path=path, mode=Mode.ARCHITECTURE), labels))
-                              for images, labels in batches]))
+        return float(np.mean([path_accuracy(self.supernet, path, images, labels) for images, labels in batches]))
 
     def _require_finite(self, loss: float, what: str) -> None:
         if math.isfinite(loss):
@@ -239,6 +249,8 @@ class Search:
 
     def save(self) -> None:
         """Writes a checkpoint of everything, and history.json."""
+        if not self.writes:
+            return
         arrays = {f"variable/{name}": variable.numpy() for name, variable in self.supernet.named_variables().items()}
         arrays |= {f"momentum/{name}": slot.numpy() for name, slot in self.momentum.slots.items()}
         arrays |= {f"adam/{name}": values for name, values in self.adam.state().items()}
@@ -247,6 +259,8 @@ class Search:
         self._require_finite(math.fsum(0.0 if np.isfinite(array).all() else math.nan for array in arrays.values()), "the steps before")
         state = {"step": self.step, "arch_step": self.arch_step, "baseline": self.baseline, "history": self.history,
                  "weight_sums": self.sums.weight, "alpha_sums": [None if math.isnan(total) else total for total in self.sums.alpha]}
+        if self.supernet.arithmetic.precision == "float16":
+            state["loss_scale"] = [self.momentum.loss_scale.value, self.momentum.loss_scale.good_steps]
         self.checkpoints.save(self.step, arrays, state)
         self._write_history()
 
@@ -272,8 +286,18 @@ class Search:
                 ("weight_sums", tuple[float, ...]), ("alpha_sums", tuple[float | None, ...])))
         self.history = list(history)
         self.sums = _Sums(list(weight_sums), [math.nan if total is None else total for total in alpha_sums])
-        self._write_history()
+        if self.supernet.arithmetic.precision == "float16":
+            self.momentum.loss_scale = LossScale(*checkpoint.value("loss_scale", tuple[float, int], where=where))
+        if self.writes:
+            self._write_history()
         return True
+
+    def _require_same_step(self) -> None:
+        mean = float(self.replicas.total_of([self.step])[0]) * self.replicas.local / self.replicas.total
+        if mean != self.step:
+            raise UserError("the workers do not continue from one step", expected="one run folder for all",
+                            received=f"step {self.step} here, {mean:.1f} on the average",
+                            fix="Give all workers the same --run_dir on a disk that they share.")
 
     def _write_history(self) -> None:
         blocks = [[op.key for op in choice.candidates] for choice in self.supernet.space.choice_blocks]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from pnas_tf.nn.block_step import Carried, WeightHalves, weight_halves
+from pnas_tf.nn.block_step import Carried, WeightHalves, output_function, weight_halves
 from pnas_tf.nn.mixed_op import BlockWeights
 from pnas_tf.nn.replicas import Replicas, handles_of
 from pnas_tf.nn.supernet import Path, Supernet, Values
@@ -130,3 +130,16 @@ def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Te
         if scale:
             scale.update(bool(tf.reduce_all(tf.stack(finite))))
     return result.loss, result.accuracy
+
+
+def path_accuracy(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Tensor) -> float:
+    """Top-1 of one path on a global batch, by batch statistics; nothing is updated."""
+    def output(block: BlockWeights, x: Values) -> Values:
+        if isinstance(block.block.op, Zero):
+            return x
+        return output_function(block.block, supernet.arithmetic, shortcut=True)([*x, *block.handles])
+
+    replicas = supernet.arithmetic.replicas
+    shares, own_labels = batch_shares(supernet, images, labels)
+    logits, _ = supernet.forward(shares, fixed=output, choice=lambda index, x: output(supernet.mixed_ops[index].candidates[path[index]], x))
+    return float(replicas.total_of([sum(float(part) for part in replicas.each(top1, logits, own_labels))])[0] / replicas.total)

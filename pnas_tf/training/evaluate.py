@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+
+from pnas_tf.training.distribution import Distribution
+from pnas_tf.training.step import distributed
 
 
 @dataclass(frozen=True)
@@ -25,22 +29,31 @@ def evaluate(model: keras.Model, batches: Iterable[tuple[tf.Tensor, tf.Tensor]])
 
 
 class Evaluator:
-    """`evaluate` of one model many times over, compiled once."""
+    """`evaluate` of one model many times over, compiled once; on several replicas each counts its share of a batch."""
 
-    def __init__(self, model: keras.Model):
-        @tf.function(reduce_retracing=True)
+    def __init__(self, model: keras.Model, distribution: Distribution = Distribution()):
         def count(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = model(images, training=False)
             right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), tf.cast(labels, tf.int32))
-            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            return tf.reduce_sum(tf.cast(right, tf.int32)), tf.reduce_sum(loss)
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits)
+            counts = labels >= 0  # what fills a batch up has no label
+            return tf.reduce_sum(tf.cast(right & counts, tf.int32)), tf.reduce_sum(tf.where(counts, loss, 0.0))
 
-        self._count: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]] = count
+        def together(images: Any, labels: Any) -> list[tf.Tensor]:
+            parts = distribution.strategy.run(count, args=(images, labels))  # type: ignore[union-attr]
+            return [distribution.strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in parts]  # type: ignore[union-attr]
+
+        self._distribution = distribution
+        self._count = tf.function(count if distribution.strategy is None else together, reduce_retracing=True)
 
     def __call__(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> Evaluation:
         right, loss, examples = 0, 0.0, 0
+        strategy, replicas = self._distribution.strategy, self._distribution.replicas
         for images, labels in batches:
-            batch_right, batch_loss = self._count(images, labels)
+            missing = -images.shape[0] % replicas.total
+            shares = [tf.pad(batch, [[0, missing], *[[0, 0]] * (len(batch.shape) - 1)], constant_values=filler) if missing else batch
+                      for batch, filler in ((images, 0), (labels, -1))]
+            batch_right, batch_loss = self._count(*(distributed(strategy, replicas, share) for share in shares))
             right, loss, examples = right + int(batch_right), loss + float(batch_loss), examples + int(tf.shape(labels)[0])
         if not examples:
             raise ValueError("no images to evaluate on")

@@ -21,7 +21,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf import files
-from pnas_tf.config import TrainConfig
+from pnas_tf.config import DistributionConfig, TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.nn.layers import Normalisation
 from pnas_tf.nn.network import build_network
@@ -29,10 +29,12 @@ from pnas_tf.progress import Progress
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.training.checkpoints import Checkpoints
 from pnas_tf.training.data import Dataset
+from pnas_tf.training.distribution import PRECISIONS, Distribution, check_batch
 from pnas_tf.training.evaluate import Evaluator
 from pnas_tf.training.garbage import Garbage
+from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.schedules import cosine_with_warmup
-from pnas_tf.training.step import TrainStep
+from pnas_tf.training.step import TrainStep, keras_precision
 from pnas_tf.training.stopping import Stopped, StopRequest
 
 HISTORY: dict[str, Any] = {"format": "pnas_tf/train_history", "version": 1}
@@ -49,19 +51,37 @@ class Trained:
 
 
 def train_network(architecture: Architecture, dataset: Dataset, config: TrainConfig, folder: str | os.PathLike, *, seed: int,
-                  initial_weights: Sequence[np.ndarray] | None = None) -> Trained:
+                  initial_weights: Sequence[np.ndarray] | None = None, distribution: Distribution = Distribution(),
+                  options: DistributionConfig = DistributionConfig()) -> Trained:
     """Trains the network of `architecture`, or continues from the checkpoints in `folder`.
 
     folder: holds checkpoints/, history.json and TensorBoard events/. initial_weights: as of `Model.get_weights` of this network;
     None draws them from `seed`. Raises Stopped on SIGTERM or Ctrl-C, after a checkpoint; UserError when the loss is no longer
-    finite, or when `folder` holds a training with other settings.
+    finite, or when `folder` holds a training with other settings. distribution: as started from `options`; the trained model is
+    a plain one in float32 whatever they say.
     """
-    model = build_network(architecture, normalisation=Normalisation(config.bn_momentum, config.bn_epsilon))
-    model.set_weights(initial_weights if initial_weights is not None else seeded_weights(model, seed=seed))
-    identity = _identity(architecture, dataset, config, seed, model.get_weights())
-    training = _Training(model, dataset, config, Path(folder), seed, identity)
-    training.run()
-    return Trained(model, training.history)
+    plain = build_network(architecture, normalisation=Normalisation(config.bn_momentum, config.bn_epsilon))
+    plain.set_weights(initial_weights if initial_weights is not None else seeded_weights(plain, seed=seed))
+    identity = _identity(architecture, dataset, config, options, seed, plain.get_weights())
+    check_batch(config.batch_size, distribution.replicas, flag="batch_size")
+    with distribution.scope():
+        model = _trained_form(plain, architecture, config, distribution, options)
+        training = _Training(model, dataset, config, Path(folder), seed, identity, distribution, options.jit_compile)
+        training.run()
+        if model is not plain:
+            plain.set_weights(model.get_weights())
+    return Trained(plain, training.history)
+
+
+def _trained_form(plain: keras.Model, architecture: Architecture, config: TrainConfig, distribution: Distribution,
+                  options: DistributionConfig) -> keras.Model:
+    """The network that is trained in the place of `plain`, with its weights: on all replicas and in the precision of `options`."""
+    if distribution.strategy is None and options.mixed_precision == "none":
+        return plain
+    with keras_precision(PRECISIONS[options.mixed_precision]):
+        model = build_network(architecture, normalisation=Normalisation(config.bn_momentum, config.bn_epsilon, options.sync_batch_norm))
+    model.set_weights(plain.get_weights())
+    return model
 
 
 def seeded_weights(model: keras.Model, *, seed: int) -> list[np.ndarray]:
@@ -89,6 +109,8 @@ class _Training:
     folder: Path
     seed: int
     identity: str
+    distribution: Distribution = Distribution()
+    jit_compile: bool = False
     step: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # steps, loss, accuracy of the current epoch
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -98,8 +120,8 @@ class _Training:
         self.checkpoints = Checkpoints(self.folder / "checkpoints", keep=KEEP_CHECKPOINTS)
         self.train_step = TrainStep(self.model, momentum=config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay,
                                     label_smoothing=config.label_smoothing, no_decay=config.no_decay, dropout=config.dropout,
-                                    seed=self.seed)
-        self.evaluator = Evaluator(self.model)
+                                    seed=self.seed, distribution=self.distribution, jit_compile=self.jit_compile)
+        self.evaluator = Evaluator(self.model, self.distribution)
         self.part = "training" if config.train_on_alpha else "weights"
         self.steps_per_epoch = self.dataset.batches(self.part, batch_size=config.batch_size)
         if config.epochs < 1 or not self.steps_per_epoch:
@@ -112,7 +134,8 @@ class _Training:
         total, garbage = self.config.epochs * self.steps_per_epoch, Garbage()
         if self.step == total:
             return
-        writer = tf.summary.create_file_writer(str(self.folder / "events"))
+        is_chief = self.distribution.is_chief
+        writer = tf.summary.create_file_writer(str(self.folder / "events")) if is_chief else tf.summary.create_noop_writer()
         with StopRequest() as stop, writer.as_default(), Progress("train", total, done=self.step) as progress:
             while self.step < total:
                 self._epoch(stop, progress)
@@ -132,9 +155,11 @@ class _Training:
             ends = self.step % self.steps_per_epoch == 0
             if ends:
                 self._finish_epoch(epoch, progress)
-            if ends or stop.asked or self.checkpoints.is_due:
+            # Processes that train together stop and read their variables together.
+            asked, due = self.distribution.replicas.total_of([stop.asked, self.checkpoints.is_due and self.distribution.is_chief])
+            if ends or asked or due:
                 self.save()
-            if stop.asked and self.step < self.config.epochs * self.steps_per_epoch:
+            if asked and self.step < self.config.epochs * self.steps_per_epoch:
                 raise Stopped(f"stopped at step {self.step}; a checkpoint is in {self.checkpoints.folder}")
 
     def _finish_epoch(self, epoch: int, progress: Progress) -> None:
@@ -142,6 +167,7 @@ class _Training:
         row = {"epoch": epoch, "loss": loss / steps, "accuracy": accuracy / steps, "learning_rate": self._learning_rate(self.step - 1)}
         if epoch + 1 == self.config.epochs or (self.config.evaluate_epochs and (epoch + 1) % self.config.evaluate_epochs == 0):
             size = self.config.batch_size
+            self._agree_on_statistics()
             held_out = self.dataset.test(batch_size=size) if self.config.train_on_alpha else self.dataset.alpha_once(batch_size=size)
             result = self.evaluator(held_out)
             row |= {"held_out_loss": result.loss, "held_out_accuracy": result.accuracy}
@@ -166,11 +192,22 @@ class _Training:
                             f"--learning_rate={self.config.learning_rate} too high, too short a --learning_rate_warmup_epochs, "
                             "inherited weights that are not finite, or images that are not.")
 
+    def _agree_on_statistics(self) -> None:
+        """Gives every replica the mean of all replicas' moving statistics; each has moved its own by its share of the batches."""
+        if self.distribution.strategy is not None:
+            for variable in self.model.non_trainable_variables:
+                variable.assign(variable.numpy())
+
     def save(self) -> None:
+        self._agree_on_statistics()
         arrays = {f"variable/{number}/{variable.name}": variable.numpy() for number, variable in enumerate(self.model.weights)}
         arrays |= {f"momentum/{number}": slot.numpy() for number, slot in enumerate(self.train_step.slots)}
-        self.checkpoints.save(self.step, arrays, {"step": self.step, "sums": self.sums, "history": self.history, "identity": self.identity})
-        self._write_history()
+        state = {"step": self.step, "sums": self.sums, "history": self.history, "identity": self.identity}
+        if (scale := self.train_step.loss_scale) is not None:
+            state["loss_scale"] = [scale.value, scale.good_steps]
+        if self.distribution.is_chief:
+            self.checkpoints.save(self.step, arrays, state)
+            self._write_history()
 
     def restore(self) -> None:
         checkpoint = self.checkpoints.latest()
@@ -188,15 +225,20 @@ class _Training:
         self.step, sums, history = (checkpoint.value(name, hint, where=where) for name, hint in (
             ("step", int), ("sums", tuple[float, ...]), ("history", tuple[dict[str, Any], ...])))
         self.sums, self.history = list(sums), list(history)
-        self._write_history()
+        if self.train_step.loss_scale is not None:
+            self.train_step.loss_scale = LossScale(*checkpoint.value("loss_scale", tuple[float, int], where=where))
+        if self.distribution.is_chief:
+            self._write_history()
 
     def _write_history(self) -> None:
         files.write_json(self.folder / "history.json", {**HISTORY, "epochs": self.history})
 
 
-def _identity(architecture: Architecture, dataset: Dataset, config: TrainConfig, seed: int, weights: Sequence[np.ndarray]) -> str:
+def _identity(architecture: Architecture, dataset: Dataset, config: TrainConfig, options: DistributionConfig, seed: int,
+              weights: Sequence[np.ndarray]) -> str:
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name != "evaluate_epochs"}
-    document = {"architecture": architecture.to_json(), "dataset": dataset.fingerprint, "config": settings, "seed": seed}
+    document = {"architecture": architecture.to_json(), "dataset": dataset.fingerprint, "config": settings, "seed": seed,
+                "arithmetic": [options.sync_batch_norm, options.mixed_precision]}
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
     for weight in weights:
         digest.update(np.ascontiguousarray(weight).tobytes())

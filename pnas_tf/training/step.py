@@ -1,16 +1,22 @@
 """One training step of a plain network as one compiled function: loss, gradients, weight decay, Nesterov momentum.
 
-Knows nothing of epochs, files or schedules.
+On several replicas each takes its share of the batch and all move by the same sum of gradients. Knows nothing of epochs,
+files or schedules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.nn.network import weight_decay_variables
+from pnas_tf.nn.replicas import Replicas
+from pnas_tf.training.distribution import Distribution
+from pnas_tf.training.loss_scale import LossScale
 
 
 def smoothed_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, *, smoothing: float) -> tf.Tensor:
@@ -20,6 +26,17 @@ def smoothed_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, *, smoothing: f
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
 
 
+@contextlib.contextmanager
+def keras_precision(precision: str) -> Iterator[None]:
+    """Layers made within compute in `precision` with float32 variables; those that ask for float32 stay float32."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
 class TrainStep:
     """SGD on all trainable variables of `model`, momentum slots included.
 
@@ -27,40 +44,81 @@ class TrainStep:
     PyTorch's form, which is Keras' while the rate stays the same. g includes weight_decay * w (no_decay: as
     `weight_decay_variables`). The fused kernel
     does in one op what elementwise ops do in five. Dropout before the classifier is drawn from (seed, step), so that a
-    continued run draws the same.
+    continued run draws the same. Of a model in float16 the loss is scaled, and a step whose gradients overflow moves nothing.
+    Made in the scope of `distribution`, as the model.
     """
 
     def __init__(self, model: keras.Model, *, momentum: float, nesterov: bool, weight_decay: float, label_smoothing: float,
-                 no_decay: str = "bn_bias", dropout: float = 0.0, seed: int = 0):
+                 no_decay: str = "bn_bias", dropout: float = 0.0, seed: int = 0, distribution: Distribution = Distribution(),
+                 jit_compile: bool = False):
         self.model = model
         self.slots = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in model.trainable_variables]
-        self._forward = _forward(model, dropout, seed)
+        self.loss_scale = LossScale() if any(layer.compute_dtype == "float16" for layer in model.layers) else None
+        self._replicas, self._strategy = distribution.replicas, distribution.strategy
+        self._forward = _forward(model, dropout, seed, self._replicas.total)
         self._decay = {variable.ref() for variable in weight_decay_variables(model, no_decay=no_decay)} if weight_decay else set()
         self._momentum, self._nesterov = momentum, nesterov
         self._weight_decay, self._label_smoothing = weight_decay, label_smoothing
-        self._compiled = tf.function(self._step, reduce_retracing=True)
+        self._gradients = tf.function(self._loss_and_gradients, jit_compile=True, autograph=False) if jit_compile \
+            else self._loss_and_gradients
+        self._compiled = tf.function(self._step if self._strategy is None else self._together, reduce_retracing=True)
 
     def __call__(self, images: tf.Tensor, labels: tf.Tensor, *, learning_rate: float, step: int) -> tuple[float, float]:
-        """Trains on one batch; returns (loss, top-1) of the batch before the step."""
-        loss, accuracy = self._compiled(images, labels, tf.constant(learning_rate, tf.float32), tf.constant(step, tf.int32))
+        """Trains on one global batch; returns (loss, top-1) of the batch before the step."""
+        shares = [distributed(self._strategy, self._replicas, batch) for batch in (images, labels)]
+        scale = self.loss_scale.value if self.loss_scale else 1.0
+        loss, accuracy, finite = self._compiled(*shares, tf.constant(learning_rate, tf.float32), tf.constant(step, tf.int32),
+                                                tf.constant(scale, tf.float32))
+        if self.loss_scale:
+            self.loss_scale.update(float(finite) == 1.0)
         return float(loss), float(accuracy)
 
-    def _step(self, images: tf.Tensor, labels: tf.Tensor, learning_rate: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _together(self, *arguments: Any) -> list[tf.Tensor]:
+        parts = self._strategy.run(self._step, args=arguments)
+        return [self._strategy.reduce(tf.distribute.ReduceOp.MEAN, part, axis=None) for part in parts]
+
+    def _step(self, images: tf.Tensor, labels: tf.Tensor, learning_rate: tf.Tensor, step: tf.Tensor,
+              scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """One replica's: (loss and top-1 of its share, 1 where all gradients were finite)."""
+        loss, accuracy, gradients = self._gradients(images, labels, step, scale)
+        if self._strategy is not None:
+            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        momentum, finite = self._momentum, tf.constant(True)
+        if self.loss_scale:
+            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+            # accum = 1 * accum + 0; w -= 0
+            learning_rate, momentum = tf.where(finite, learning_rate, 0.0), tf.where(finite, momentum, 1.0)
+            gradients = [gradient / scale for gradient in gradients]
+        for variable, slot, gradient in zip(self.model.trainable_variables, self.slots, gradients):
+            if variable.ref() in self._decay:
+                gradient += self._weight_decay * variable
+            if self.loss_scale:
+                gradient = tf.where(finite, gradient, 0.0)
+            tf.raw_ops.ResourceApplyMomentum(var=variable.handle, accum=slot.handle, lr=learning_rate, grad=gradient,
+                                             momentum=momentum, use_nesterov=self._nesterov)
+        return loss, accuracy, tf.cast(finite, tf.float32)
+
+    def _loss_and_gradients(self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor,
+                            scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             logits = self._forward(images, step)
             loss = smoothed_cross_entropy(logits, labels, smoothing=self._label_smoothing)
-        gradients = tape.gradient(loss, variables)
-        for variable, slot, gradient in zip(variables, self.slots, gradients):
-            if variable.ref() in self._decay:
-                gradient += self._weight_decay * variable
-            tf.raw_ops.ResourceApplyMomentum(var=variable.handle, accum=slot.handle, lr=learning_rate, grad=gradient,
-                                             momentum=self._momentum, use_nesterov=self._nesterov)
+            minimised = loss * (scale / self._replicas.total) if self.loss_scale or self._strategy is not None else loss
         right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
-        return loss, tf.reduce_mean(tf.cast(right, tf.float32))
+        return loss, tf.reduce_mean(tf.cast(right, tf.float32)), tape.gradient(minimised, variables)
 
 
-def _forward(model: keras.Model, dropout: float, seed: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def distributed(strategy: Any, replicas: Replicas, batch: tf.Tensor) -> Any:
+    """A global batch as the values of `strategy`'s replicas; the batch itself without one."""
+    if strategy is None:
+        return batch
+    shares = replicas.shares(batch)
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: shares[context.replica_id_in_sync_group - replicas.first])
+
+
+def _forward(model: keras.Model, dropout: float, seed: int, replicas: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     if not dropout:
         return lambda images, step: model(images, training=True)
     classifier = model.layers[-1]
@@ -68,6 +126,12 @@ def _forward(model: keras.Model, dropout: float, seed: int) -> Callable[[tf.Tens
 
     def forward(images: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         x = features(images, training=True)
-        return classifier(tf.nn.experimental.stateless_dropout(x, dropout, seed=tf.stack([tf.constant(seed % 2**31), step])))
+        stamp = tf.stack([tf.constant(seed % 2**31), step])
+        if replicas == 1:
+            return classifier(tf.nn.experimental.stateless_dropout(x, dropout, seed=stamp))
+        size = tf.shape(x)[0]  # each replica takes its rows of what the whole batch would draw
+        mask = tf.nn.experimental.stateless_dropout(tf.ones([size * replicas, x.shape[-1]]), dropout, seed=stamp)
+        first = size * tf.distribute.get_replica_context().replica_id_in_sync_group
+        return classifier(x * mask[first:first + size])
 
     return forward

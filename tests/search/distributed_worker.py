@@ -1,0 +1,111 @@
+"""One process of a search of 20 steps, then of a training of 10, on pixels that are made up: FOLDER OPTIONS (JSON)."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def main(folder: Path, options: dict) -> int:
+    from pnas_tf.cluster import WorkerLost
+    from pnas_tf.config import DistributionConfig, SearchConfig, TrainConfig
+    from pnas_tf.nn.layers import Normalisation
+    from pnas_tf.training.distribution import arithmetic_of, start
+
+    own = DistributionConfig(strategy=options["strategy"], replicas=options.get("replicas"),
+                             sync_batch_norm=options.get("sync_batch_norm", True), jit_compile=options.get("jit_compile", False),
+                             mixed_precision=options.get("mixed_precision", "none"))
+    started = start(own)
+    import tensorflow as tf
+
+    from pnas_tf.nn.supernet import Supernet
+    from pnas_tf.search import loop
+    from pnas_tf.search.guidance import guidance
+    from pnas_tf.search.objectives import Target, macs_quantity
+    from pnas_tf.space.ops import MBConv
+    from pnas_tf.space.search_space import SearchSpace, Stage
+    from pnas_tf.training.loop import train_network
+
+    tf.config.experimental.enable_op_determinism()
+    space = SearchSpace("micro", 8, 10, stem_width=8, first_width=8, stages=(Stage(8, 1, 1), Stage(16, 2, 2)), head_width=16,
+                        candidates=(MBConv(1, 2), MBConv(3, 2)), stem_stride=1)
+    recipe = TrainConfig(weight_decay=0.01)
+    config = SearchConfig(algorithm=options["algorithm"], warmup_epochs=0, search_epochs=2, arch_start_epoch=0, arch_interval=1,
+                          search_batch_size=16, rl_networks=2, checkpoint_steps=4)
+    losses: list[float] = []
+    arithmetic = arithmetic_of(own, started, normalisation=Normalisation(synchronized=own.sync_batch_norm),
+                               weight_decay=recipe.weight_decay, no_decay=recipe.no_decay)
+
+    class Watched(loop.Search):
+        def _weight_step(self, epoch, images, labels):
+            super()._weight_step(epoch, images, labels)
+            losses.append(self.sums.weight[1])
+            time.sleep(options.get("pause_s", 0.0))
+
+        def _architecture_step(self, images, labels):
+            super()._architecture_step(images, labels)
+            losses.append(self.sums.alpha[3])
+
+    try:
+        with started.scope():
+            supernet = Supernet(space, arithmetic=arithmetic, seed=7)
+            search = Watched(supernet, MadeUp(), guidance([Target(macs_quantity(space), 1e5)], config), config=config, recipe=recipe,
+                             folder=folder, seed=7, writes=started.is_chief)
+            search.run()
+        architecture = supernet.architecture_of((0, 1, 1))
+        trained = train_network(architecture, MadeUp(), TrainConfig(epochs=1, batch_size=16, dropout=0.2), folder / "train", seed=7,
+                                distribution=started, options=own)
+    except WorkerLost as error:
+        print(error)
+        return 75
+    arrays = {f"variable/{name}": variable.numpy() for name, variable in supernet.named_variables().items()}
+    arrays |= {f"momentum/{name}": slot.numpy() for name, slot in search.momentum.slots.items()}
+    arrays |= {f"alpha/{block}": alpha for block, alpha in enumerate(search.alphas)}
+    arrays |= {f"trained/{variable.name}": variable.numpy() for variable in trained.model.weights}
+    arrays["history"] = np.array([value for row in trained.history for value in row.values()])
+    if started.replicas.local > 1:
+        arrays |= {f"second/{name}": variable.values[1].numpy() for name, variable in supernet.named_variables().items()}
+    np.savez(folder / f"seen-{options['index']}.npz", losses=np.array(losses), **arrays)
+    return 0
+
+
+class MadeUp:
+    """10 batches of 16 images an epoch, of 10 classes."""
+
+    name = fingerprint = "made up"
+
+    def batches(self, part, *, batch_size):
+        return 160 // batch_size
+
+    def weights(self, *, batch_size, seed, epoch, start_batch=0):
+        return self._batches(batch_size, [seed, epoch, 0], start_batch)
+
+    def alpha(self, *, batch_size, seed, epoch, start_batch=0):
+        return self._batches(batch_size, [seed, epoch, 1], start_batch)
+
+    def training(self, *, batch_size, seed, epoch, start_batch=0):
+        return self._batches(batch_size, [seed, epoch, 2], start_batch)
+
+    def test(self, *, batch_size):
+        """The last batch has no equal part for two."""
+        for images, labels in list(self._batches(batch_size, [0], 0))[:3]:
+            yield images[:batch_size - 1], labels[:batch_size - 1]
+
+    def _batches(self, batch_size, seed, start_batch):
+        import tensorflow as tf
+
+        generator = np.random.default_rng(seed)
+        images = generator.standard_normal((160, 8, 8, 3)).astype(np.float32)
+        labels = generator.integers(0, 10, 160).astype(np.int32)
+        images[:, :, :, 0] += 0.3 * labels[:, None, None]
+        for number in range(start_batch, 160 // batch_size):
+            here = slice(number * batch_size, (number + 1) * batch_size)
+            yield tf.constant(images[here]), tf.constant(labels[here])
+
+
+if __name__ == "__main__":
+    status = main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    sys.stdout.flush()
+    sys.exit(status)

@@ -1,0 +1,91 @@
+"""Steps of a search in half precision and under XLA, against the plain ones."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pnas_tf.nn.functional import Arithmetic
+from pnas_tf.nn.supernet import Supernet
+from pnas_tf.search.gradient import architecture_gradient, sample_gates
+from pnas_tf.search.objectives import RegularisedObjective
+from pnas_tf.search.weight_step import Momentum, path_accuracy, weight_step
+from pnas_tf.space.ops import MBConv
+from pnas_tf.space.search_space import SearchSpace, Stage
+from pnas_tf.training.loss_scale import LossScale
+
+SPACE = SearchSpace("micro", 8, 4, stem_width=8, first_width=8, stages=(Stage(8, 2, 1), Stage(16, 1, 2)), head_width=16,
+                    candidates=(MBConv(1, 2), MBConv(3, 2)), stem_stride=1)
+PATH = (0, 1, 1)
+# Relative to the largest entry of an array, after 5 weight steps: float16 has 11 bits, bfloat16 8.
+TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 6e-2}
+CROSS_ENTROPY = RegularisedObjective((), "none", 0.2, 0.3, 0.1, "sum")
+
+
+def batch(number=0):
+    generator = np.random.default_rng(number)
+    labels = generator.integers(0, 4, 16)
+    images = generator.standard_normal((16, 8, 8, 3)).astype(np.float32)
+    images[..., 0] += labels[:, None, None]
+    return tf.constant(images), tf.constant(labels, tf.int32)
+
+
+def searched(*, precision="float32", jit_compile=False):
+    """(losses of 5 weight steps, supernet, optimizer, gate gradients on the first batch)."""
+    supernet = Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.01, precision=precision, jit_compile=jit_compile), seed=3)
+    optimizer = Momentum(momentum=0.9, nesterov=True)
+    losses = [weight_step(supernet, PATH, *batch(step), optimizer=optimizer, learning_rate=0.05, label_smoothing=0.1)[0]
+              for step in range(5)]
+    alphas = [alpha.numpy() for alpha in supernet.alphas]
+    sample = sample_gates(alphas, "two_path", np.random.default_rng(1))
+    gradient = architecture_gradient(supernet, sample, *batch(), objective=CROSS_ENTROPY, gate_mode="two_path",
+                                     loss_scale=optimizer.loss_scale.value if precision == "float16" else 1.0)
+    return losses, supernet, optimizer, gradient
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return searched()
+
+
+@pytest.mark.parametrize("options", [{"precision": "float16"}, {"precision": "bfloat16"}, {"jit_compile": True}], ids=str)
+def test_steps_are_close_to_plain_ones(plain, options):
+    tolerance = TOLERANCES[options.get("precision", "float32")]
+    losses, supernet, optimizer, gradient = searched(**options)
+    np.testing.assert_allclose(losses, plain[0], rtol=tolerance)
+    assert losses != plain[0]  # another arithmetic really ran
+    theirs = plain[1].named_variables()
+    for name, variable in supernet.named_variables().items():
+        assert variable.dtype == tf.float32
+        expected = theirs[name].numpy()
+        np.testing.assert_allclose(variable, expected, atol=tolerance * max(1e-3, np.abs(expected).max()), err_msg=name)
+    for ours, expected in zip(gradient.gate, plain[3].gate, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=tolerance * max(np.abs(products).max() for products in plain[3].gate))
+    assert 0 <= path_accuracy(supernet, PATH, *batch()) <= 1
+    assert optimizer.loss_scale.good_steps == (5 if options.get("precision") == "float16" else 0)
+
+
+def test_an_overflow_moves_nothing_and_halves_the_scale():
+    _, supernet, optimizer, _ = searched(precision="float16")
+    optimizer.loss_scale = LossScale(2.0**40)
+    moving = [name for name in supernet.named_variables() if "moving" in name]
+    before = {name: variable.numpy() for name, variable in supernet.named_variables().items() if name not in moving}
+    slots = {name: slot.numpy() for name, slot in optimizer.slots.items()}
+    weight_step(supernet, PATH, *batch(), optimizer=optimizer, learning_rate=0.05, label_smoothing=0.1)
+    assert optimizer.loss_scale.value == 2.0**39
+    head = "head/"  # the classifier works in float32 and does not overflow
+    for name, value in before.items():
+        if not name.startswith(head):
+            np.testing.assert_array_equal(supernet.named_variables()[name], value, err_msg=name)
+    for name, value in slots.items():
+        if not name.startswith(head):
+            np.testing.assert_array_equal(optimizer.slots[name], value, err_msg=name)
+
+
+def test_the_scale_grows_after_enough_good_steps():
+    scale = LossScale(4.0, patience=3)
+    for finite in (True, True, False, True, True, True):
+        scale.update(finite)
+    assert (scale.value, scale.good_steps) == (4.0, 0)
+    for _ in range(3):
+        scale.update(True)
+    assert scale.value == 8.0

@@ -1,0 +1,119 @@
+"""Search on several replicas against one process with the same global batch: two devices, two processes, a worker killed.
+
+Every case runs in processes of its own, since a process chooses its devices once.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pnas_tf.training.checkpoints import Checkpoints
+
+WORKER = Path(__file__).with_name("distributed_worker.py")
+STEPS = 20
+
+
+def start(folder, *, index=None, ports=(), **options):
+    """A process of the search; index and ports make it a worker of a cluster."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("TF_CONFIG", None)
+    if index is not None:
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+        environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"log-{index or 0}", "a") as log:
+        return subprocess.Popen([sys.executable, str(WORKER), str(folder), json.dumps({"index": index or 0, **options})], env=environment,
+                                stdout=log, stderr=log)
+
+
+def start_pair(folder, **options):
+    ports = free_ports(2)
+    return [start(folder, index=index, ports=ports, strategy="multi_worker", **options) for index in range(2)]
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def ended(processes, folder):
+    statuses = [process.wait(300) for process in processes]
+    assert statuses == [0] * len(processes), "".join(path.read_text()[-3000:] for path in sorted(folder.glob("log-*")))
+
+
+def result(folder, index=0):
+    """(losses of the steps, arrays of everything that was learnt) as one process saw them."""
+    with np.load(folder / f"seen-{index}.npz") as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return arrays.pop("losses"), arrays
+
+
+def assert_close(ours, theirs, tolerance=5e-6):
+    np.testing.assert_allclose(ours[0], theirs[0], atol=tolerance, rtol=0)
+    assert ours[1].keys() == theirs[1].keys()
+    for name, value in theirs[1].items():
+        np.testing.assert_allclose(ours[1][name], value, atol=tolerance, rtol=tolerance, err_msg=name)
+
+
+@pytest.fixture(scope="module", params=["two_path"])
+def single(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("single")
+    ended([start(folder, strategy="none", algorithm=request.param)], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(single, tmp_path_factory):
+    del single
+    folder = tmp_path_factory.mktemp("pair")
+    ended(start_pair(folder, algorithm="two_path"), folder)
+    return folder
+
+
+def test_two_devices_are_one_process_with_their_batches_together(single, tmp_path):
+    ended([start(tmp_path, strategy="mirrored", replicas=2, algorithm="two_path")], tmp_path)
+    losses, arrays = result(tmp_path)
+    assert len(losses) == 2 * STEPS  # a weight step and an architecture step each
+    assert_close((losses, {name: value for name, value in arrays.items() if not name.startswith("second/")}), result(single))
+    copies = [name for name in arrays if name.startswith("second/")]
+    assert copies
+    for name in copies:
+        np.testing.assert_array_equal(arrays[name], arrays[name.replace("second/", "variable/", 1)], err_msg=name)
+
+
+def test_two_processes_are_one_process_with_their_batches_together(single, pair):
+    chief, other = result(pair, 0), result(pair, 1)
+    assert_close(chief, result(single))
+    for name, value in chief[1].items():
+        np.testing.assert_array_equal(other[1][name], value, err_msg=name)
+    assert not (pair / "checkpoints-1").exists()
+
+
+def test_a_worker_killed_and_restarted_goes_on_from_the_checkpoint(pair, tmp_path):
+    """The survivor ends with a status of its own; the same commands go on and end with the same bits."""
+    processes = start_pair(tmp_path, algorithm="two_path", pause_s=0.2)
+    deadline = time.monotonic() + 200
+    while not list((tmp_path / "checkpoints").glob("step-*.npz")):
+        assert all(process.poll() is None for process in processes), (tmp_path / "log-0").read_text()[-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGKILL)
+    assert processes[0].wait(60) == 75, (tmp_path / "log-0").read_text()[-3000:]
+    assert processes[1].wait(10) == -signal.SIGKILL
+    assert Checkpoints(tmp_path / "checkpoints").latest().step < STEPS
+    ended(start_pair(tmp_path, algorithm="two_path"), tmp_path)
+    for name, value in result(pair)[1].items():
+        np.testing.assert_array_equal(result(tmp_path)[1][name], value, err_msg=name)
