@@ -46,7 +46,8 @@ def test_a_follower_begins_when_the_chief_has_begun_and_writes_nothing(tmp_path)
     def follow():
         with RunFollower(path, wait_s=20) as folder:
             folder.settle([])
-            folder.step("search", inputs={"a": 1}, outputs=["made"], work=lambda: begun.append((path / "stale").exists()), partial=["stale"])
+            folder.step("search", inputs={"a": 1}, outputs=["made"], partial=["stale"],
+                        work=lambda: begun.append((path / "stale").exists()))
             folder.wait_for("search", "made")
             done.set()
 
