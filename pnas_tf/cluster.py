@@ -22,10 +22,11 @@ class WorkerLost(Exception):
 
 @dataclass(frozen=True)
 class Cluster:
-    """addresses: of all processes, the chief's first. index: this process's place among them."""
+    """addresses: of all processes, the chief's first. index: this process's place among them. tasks: how many of each kind."""
 
     addresses: tuple[str, ...]
     index: int
+    tasks: Mapping[str, int]
 
     @property
     def is_chief(self) -> bool:
@@ -47,7 +48,7 @@ def cluster_of(environment: Mapping[str, str] | None = None) -> Cluster:
         raise _refused(text, f"{type(error).__name__}: {error}" if text else "nothing") from error
     if not good or len(groups.get("chief", ())) > 1:
         raise _refused(text, text)
-    return Cluster(addresses, index)
+    return Cluster(addresses, index, {group: len(groups[group]) for group in ("chief", "worker") if groups.get(group)})
 
 
 def _refused(text: str, received: str) -> UserError:

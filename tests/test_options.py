@@ -280,5 +280,5 @@ def test_the_last_training_has_its_own_colour_distortion(tmp_path, monkeypatch):
     Supernet(SPACE).architecture_of((0, 1)).save(tmp_path / "architecture.json")
     for own in (None, "strong"):
         with pytest.raises(InterruptedError):
-            train.main(tmp_path, config.RunConfig(), DataConfig(), TrainConfig(train_distort_color=own))
+            train.main(tmp_path, config.RunConfig(), DataConfig(), TrainConfig(train_distort_color=own), config.DistributionConfig())
     assert seen == ["normal", "strong"]

@@ -13,22 +13,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+from tensorflow.python.eager import context
 
-from pnas_tf.cluster import WorkerLost, cluster_of
+from pnas_tf.cluster import Cluster, WorkerLost, cluster_of
 from pnas_tf.config import DistributionConfig
 from pnas_tf.errors import UserError
 from pnas_tf.nn.functional import Arithmetic
 from pnas_tf.nn.layers import Normalisation
 from pnas_tf.nn.replicas import Replicas
 
+HEARTBEAT_S = 300
 PRECISIONS = {"none": "float32", "float16": "float16", "bfloat16": "bfloat16"}
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """strategy: None on one device. is_chief: whether this process writes the run folder."""
+    """strategy: a `tf.distribute.Strategy`, None on one device. is_chief: whether this process writes the run folder."""
 
-    strategy: tf.distribute.Strategy | None = None
+    strategy: Any = None
     replicas: Replicas = Replicas()
     is_chief: bool = True
 
@@ -65,11 +68,22 @@ def _started(strategy: str, replicas: int | None) -> Distribution:
     if strategy == "mirrored":
         return _of(tf.distribute.MirroredStrategy(_local_devices(replicas)), first_process=0, is_chief=True)
     cluster = cluster_of()
+    _be_patient(cluster)
     try:
         made = tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, tf.errors.OpError) as error:
         raise WorkerLost(f"no cluster of {', '.join(cluster.addresses)}: {str(error).splitlines()[0][:300]}") from error
     return _of(made, first_process=cluster.index, is_chief=cluster.is_chief)
+
+
+def _be_patient(cluster: Cluster) -> None:
+    """Gives the other processes HEARTBEAT_S for a sign of life, where the strategy by itself would give 10 s.
+
+    A host that swaps, or a process that is paused, is not lost. A process that was killed is noticed at once all the same, by its connections.
+    """
+    jobs = [coordination_config_pb2.CoordinatedJob(name=kind, num_tasks=number) for kind, number in cluster.tasks.items()]
+    context.context().configure_coordination_service(service_type="standalone", service_leader=f"/job:{next(iter(cluster.tasks))}/task:0",
+                                                     heartbeat_timeout_in_ms=HEARTBEAT_S * 1000, coordinated_jobs=jobs)
 
 
 def _of(strategy: Any, *, first_process: int, is_chief: bool) -> Distribution:

@@ -40,8 +40,8 @@ class Evaluator:
             return tf.reduce_sum(tf.cast(right & counts, tf.int32)), tf.reduce_sum(tf.where(counts, loss, 0.0))
 
         def together(images: Any, labels: Any) -> list[tf.Tensor]:
-            parts = distribution.strategy.run(count, args=(images, labels))  # type: ignore[union-attr]
-            return [distribution.strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in parts]  # type: ignore[union-attr]
+            parts = distribution.strategy.run(count, args=(images, labels))
+            return [distribution.strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in parts]
 
         self._distribution = distribution
         self._count = tf.function(count if distribution.strategy is None else together, reduce_retracing=True)

@@ -1,11 +1,24 @@
-"""One process of a search of 20 steps, then of a training of 10, on pixels that are made up: FOLDER OPTIONS (JSON)."""
+"""One process of a search of 20 steps, then of a training of 10, on pixels that are made up."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+
+
+def work(folder: Path, options: dict) -> None:
+    """The process: options["ports"] are those of a cluster on this machine, options["index"] this worker's place in it."""
+    log = os.open(folder / f"log-{options['index']}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    if options["ports"]:
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in options["ports"]]}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": options["index"]}})
+    sys.exit(main(folder, options))
 
 
 def main(folder: Path, options: dict) -> int:
@@ -103,9 +116,3 @@ class MadeUp:
         for number in range(start_batch, 160 // batch_size):
             here = slice(number * batch_size, (number + 1) * batch_size)
             yield tf.constant(images[here]), tf.constant(labels[here])
-
-
-if __name__ == "__main__":
-    status = main(Path(sys.argv[1]), json.loads(sys.argv[2]))
-    sys.stdout.flush()
-    sys.exit(status)

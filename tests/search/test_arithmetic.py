@@ -16,8 +16,8 @@ from pnas_tf.training.loss_scale import LossScale
 SPACE = SearchSpace("micro", 8, 4, stem_width=8, first_width=8, stages=(Stage(8, 2, 1), Stage(16, 1, 2)), head_width=16,
                     candidates=(MBConv(1, 2), MBConv(3, 2)), stem_stride=1)
 PATH = (0, 1, 1)
-# Relative to the largest entry of an array, after 5 weight steps: float16 has 11 bits, bfloat16 8.
-TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 6e-2}
+# (of the loss, of all gradients together), relative: float16 has 11 bits, bfloat16 8.
+TOLERANCES = {"float32": (1e-5, 1e-5), "float16": (1e-3, 0.02), "bfloat16": (5e-3, 0.15)}
 CROSS_ENTROPY = RegularisedObjective((), "none", 0.2, 0.3, 0.1, "sum")
 
 
@@ -29,12 +29,12 @@ def batch(number=0):
     return tf.constant(images), tf.constant(labels, tf.int32)
 
 
-def searched(*, precision="float32", jit_compile=False):
-    """(losses of 5 weight steps, supernet, optimizer, gate gradients on the first batch)."""
+def searched(*, precision="float32", jit_compile=False, steps=1):
+    """(losses of weight steps, supernet, optimizer, gate gradients on the first batch)."""
     supernet = Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.01, precision=precision, jit_compile=jit_compile), seed=3)
     optimizer = Momentum(momentum=0.9, nesterov=True)
     losses = [weight_step(supernet, PATH, *batch(step), optimizer=optimizer, learning_rate=0.05, label_smoothing=0.1)[0]
-              for step in range(5)]
+              for step in range(steps)]
     alphas = [alpha.numpy() for alpha in supernet.alphas]
     sample = sample_gates(alphas, "two_path", np.random.default_rng(1))
     gradient = architecture_gradient(supernet, sample, *batch(), objective=CROSS_ENTROPY, gate_mode="two_path",
@@ -48,20 +48,24 @@ def plain():
 
 
 @pytest.mark.parametrize("options", [{"precision": "float16"}, {"precision": "bfloat16"}, {"jit_compile": True}], ids=str)
-def test_steps_are_close_to_plain_ones(plain, options):
-    tolerance = TOLERANCES[options.get("precision", "float32")]
+def test_a_step_is_close_to_a_plain_one(plain, options):
+    """Later steps are not compared: training doubles a difference every few steps, in float32 too."""
+    of_loss, of_gradients = TOLERANCES[options.get("precision", "float32")]
     losses, supernet, optimizer, gradient = searched(**options)
-    np.testing.assert_allclose(losses, plain[0], rtol=tolerance)
-    assert losses != plain[0]  # another arithmetic really ran
-    theirs = plain[1].named_variables()
-    for name, variable in supernet.named_variables().items():
-        assert variable.dtype == tf.float32
-        expected = theirs[name].numpy()
-        np.testing.assert_allclose(variable, expected, atol=tolerance * max(1e-3, np.abs(expected).max()), err_msg=name)
-    for ours, expected in zip(gradient.gate, plain[3].gate, strict=True):
-        np.testing.assert_allclose(ours, expected, atol=tolerance * max(np.abs(products).max() for products in plain[3].gate))
+    np.testing.assert_allclose(losses, plain[0], rtol=of_loss)
+    assert all(variable.dtype == tf.float32 for variable in supernet.named_variables().values())
+    ours, theirs = (np.concatenate([slots[name].numpy().ravel() for name in sorted(slots)]) for slots in (optimizer.slots, plain[2].slots))
+    assert 0 < np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)  # another arithmetic, but no other gradient
+    gates, expected = np.concatenate(gradient.gate), np.concatenate(plain[3].gate)
+    assert np.linalg.norm(gates - expected) < 2 * of_gradients * np.linalg.norm(expected)
     assert 0 <= path_accuracy(supernet, PATH, *batch()) <= 1
-    assert optimizer.loss_scale.good_steps == (5 if options.get("precision") == "float16" else 0)
+    assert optimizer.loss_scale.good_steps == (options.get("precision") == "float16")
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_precision_learns(precision):
+    losses = searched(precision=precision, steps=12)[0]
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
 
 
 def test_an_overflow_moves_nothing_and_halves_the_scale():

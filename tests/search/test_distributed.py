@@ -3,35 +3,28 @@
 Every case runs in processes of its own, since a process chooses its devices once.
 """
 
-import json
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
+import distributed_worker
 import numpy as np
 import pytest
 
 from pnas_tf.training.checkpoints import Checkpoints
 
-WORKER = Path(__file__).with_name("distributed_worker.py")
 STEPS = 20
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["pnas_tf.search.loop", "pnas_tf.search.guidance", "pnas_tf.training.loop"])  # 5 s of imports, once
 
 
 def start(folder, *, index=None, ports=(), **options):
     """A process of the search; index and ports make it a worker of a cluster."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment.pop("TF_CONFIG", None)
-    if index is not None:
-        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-        environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"log-{index or 0}", "a") as log:
-        return subprocess.Popen([sys.executable, str(WORKER), str(folder), json.dumps({"index": index or 0, **options})], env=environment,
-                                stdout=log, stderr=log)
+    process = SERVER.Process(target=distributed_worker.work, args=(folder, {"index": index or 0, "ports": ports, **options}))
+    process.start()
+    return process
 
 
 def start_pair(folder, **options):
@@ -50,7 +43,9 @@ def free_ports(count):
 
 
 def ended(processes, folder):
-    statuses = [process.wait(300) for process in processes]
+    for process in processes:
+        process.join(300)
+    statuses = [process.exitcode for process in processes]
     assert statuses == [0] * len(processes), "".join(path.read_text()[-3000:] for path in sorted(folder.glob("log-*")))
 
 
@@ -107,12 +102,13 @@ def test_a_worker_killed_and_restarted_goes_on_from_the_checkpoint(pair, tmp_pat
     processes = start_pair(tmp_path, algorithm="two_path", pause_s=0.2)
     deadline = time.monotonic() + 200
     while not list((tmp_path / "checkpoints").glob("step-*.npz")):
-        assert all(process.poll() is None for process in processes), (tmp_path / "log-0").read_text()[-3000:]
+        assert all(process.is_alive() for process in processes), (tmp_path / "log-0").read_text()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    processes[1].send_signal(signal.SIGKILL)
-    assert processes[0].wait(60) == 75, (tmp_path / "log-0").read_text()[-3000:]
-    assert processes[1].wait(10) == -signal.SIGKILL
+    os.kill(processes[1].pid, signal.SIGKILL)
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [75, -signal.SIGKILL], (tmp_path / "log-0").read_text()[-3000:]
     assert Checkpoints(tmp_path / "checkpoints").latest().step < STEPS
     ended(start_pair(tmp_path, algorithm="two_path"), tmp_path)
     for name, value in result(pair)[1].items():
