@@ -79,7 +79,7 @@ def _started(strategy: str, replicas: int | None) -> Distribution:
 def _be_patient(cluster: Cluster) -> None:
     """Gives the other processes HEARTBEAT_S for a sign of life, where the strategy by itself would give 10 s.
 
-    A host that swaps, or a process that is paused, is not lost. A process that was killed is noticed at once all the same, by its connections.
+    A host that swaps, or a process that is paused, is not lost. A killed one is noticed at once all the same, by its connections.
     """
     jobs = [coordination_config_pb2.CoordinatedJob(name=kind, num_tasks=number) for kind, number in cluster.tasks.items()]
     context.context().configure_coordination_service(service_type="standalone", service_leader=f"/job:{next(iter(cluster.tasks))}/task:0",
