@@ -53,7 +53,7 @@ def draw(session: Any, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(13, 7))
-    root = session.root_frame(trim_stem=True)
+    root = _below_the_stem(session.root_frame(trim_stem=True))
     total, deepest = root.time, 0
     colours = pyplot.get_cmap("tab20")
 
@@ -77,6 +77,13 @@ def draw(session: Any, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
+
+
+def _below_the_stem(frame: Any) -> Any:
+    """The first frame whose time is not all that of one call."""
+    while frame.children and max(inner.time for inner in frame.children) > 0.97 * frame.time:
+        frame = max(frame.children, key=lambda inner: inner.time)
+    return frame
 
 
 def hash_of(name: str) -> int:
