@@ -57,10 +57,10 @@ def _step_time(result: dict[str, Any]) -> str:
 
 
 def _step_memory(result: dict[str, Any]) -> str:
-    rows = [(case, *(float(found["peak_mb"][kind]) for kind in ("plain", "weight", "search")), float(found["candidates_own_mb"]),
+    rows = [(case, *(float(found["peak_mb"][kind]) for kind in ("plain", "search")), float(found["candidates_own_mb"]),
              float(found["noise_percent"])) for case, found in result.items() if isinstance(found, dict) and "peak_mb" in found]
     return "## Memory\n\nPeak above the imports, MB.\n\n" + _table(
-        ("case", "plain network", "weight steps", "weight and architecture steps", "of which candidates' own", "noise, %"), rows)
+        ("case", "plain network", "weight and two-path steps", "of which candidates' own", "noise, %"), rows)
 
 
 def _step_growth(result: dict[str, Any]) -> str:
