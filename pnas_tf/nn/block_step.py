@@ -1,8 +1,8 @@
-"""The steps of one block: forward and backward pass of a weight step and of an architecture step, each a compiled half.
+"""The steps of one block: forward pass, backward pass and update of a weight step, both passes of an architecture step.
 
-The supernet's steps go through a path block by block, forwards and then backwards, so these halves are all that is ever
-compiled; blocks of one shape share them and pass in their own variables. Weights are updated in the backward half, as
-soon as their gradients are there. `functional.forward` under a `GradientTape` is the definition that tests hold them to.
+The supernet's steps go through a path block by block, forwards and then backwards, so these parts are all that is ever
+compiled; blocks of one shape share them and pass in their own variables. `functional.forward` under a `GradientTape` is the
+definition that tests hold them to.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from pnas_tf.nn.functional import Arithmetic, Mode, forward
-from pnas_tf.nn.halves import Half, Traced, cut, whole
+from pnas_tf.nn.parts import Part, cut, whole
 from pnas_tf.nn.replicas import Exchange, exchanges, on
 from pnas_tf.space.geometry import Block, Layer
 
@@ -24,17 +24,18 @@ _HANDLE, _SCALAR = tf.TensorSpec([], tf.resource), tf.TensorSpec([], tf.float32)
 
 @dataclass(frozen=True)
 class Carried:
-    """What a forward half keeps for its backward half: its inputs and the values in between."""
+    """What a part keeps for the next one: its inputs and the values in between."""
 
     early: list[Any]
     between: list[tf.Tensor]
 
 
-class WeightHalves:
-    """A weight step's halves of one block: y = o(x), plus x with an identity shortcut, by batch statistics.
+class WeightParts:
+    """A weight step's parts of one block: y = o(x), plus x with an identity shortcut, by batch statistics.
 
-    The forward half moves the moving statistics; the backward half moves weights by SGD with momentum and weight decay, by
-    the sum of all replicas' gradients. Values are lists with one tensor a local replica.
+    `forward` moves the moving statistics; `backward` gives the gradient to what lies before; `move` moves weights by SGD with
+    momentum and weight decay, by the sum of all replicas' gradients, and nothing in the step waits for it. Values are lists with
+    one tensor a local replica.
     """
 
     def __init__(self, block: Block, arithmetic: Arithmetic, *, nesterov: bool, input_gradient: bool):
@@ -44,8 +45,10 @@ class WeightHalves:
         self._trained = [variable for variable in _variables(block) if variable.trainable]
         early, upstream = _signature(block, arithmetic)
         scalars = [_SCALAR] * (3 if self.scaled else 2)
-        self._forward, self._backward = cut(self._trace, early, [*[upstream] * self._local, *scalars,
-                                                                 *[_HANDLE] * (len(self._trained) * self._local)])
+        forward, self._backward, self._move = cut(self._trace, early, [upstream] * self._local,
+                                                  [*scalars, *[_HANDLE] * (len(self._trained) * self._local)])
+        assert forward is not None
+        self._forward = forward
 
     def forward(self, x: Sequence[tf.Tensor], handles: Sequence[Any]) -> tuple[list[tf.Tensor], Carried]:
         """(y, what `backward` needs). x: [batch, in_size, in_size, in_channels] each; handles: of all variables in order, replica
@@ -54,59 +57,68 @@ class WeightHalves:
         results = self._forward(early)
         return results[:self._local], Carried(early, results[self._local:])
 
-    def backward(self, upstream: Sequence[tf.Tensor], carried: Carried, *, slots: Sequence[Any],
-                 scalars: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor] | None, tf.Tensor | None]:
-        """Moves the weights. Returns dL/dx where it was asked for, and, where gradients are scaled, whether all were finite.
+    def backward(self, upstream: Sequence[tf.Tensor], carried: Carried) -> tuple[list[tf.Tensor] | None, Carried]:
+        """(dL/dx where it was asked for, what `move` needs). upstream: dL/dy, L the replica's share of the global loss, times the
+        loss scale in float16."""
+        given = [*carried.early, *carried.between, *upstream]
+        if self._backward is None:
+            return None, Carried(given, [])
+        results = self._backward(given)
+        return results[:self._local], Carried(given, results[self._local:])
 
-        upstream: dL/dy, L the replica's share of the global loss, times the loss scale in float16. slots: handles of the trained
-        variables' momenta; scalars: rate, momentum and, in float16, the loss scale. Weights whose gradients are not finite stay as
-        they are, with their momenta.
+    def move(self, carried: Carried, *, slots: Sequence[Any], scalars: Sequence[tf.Tensor]) -> tf.Tensor | None:
+        """Moves the weights, once `backward` has run. Returns, where gradients are scaled, whether all were finite.
+
+        slots: handles of the trained variables' momenta; scalars: rate, momentum and, in float16, the loss scale. Weights whose
+        gradients are not finite stay as they are, with their momenta.
         """
-        result = self._backward([*carried.early, *carried.between, *upstream, *scalars, *slots])
-        return result[:self._local] if self.input_gradient else None, result[-1] if self.scaled else None
+        if self._move is None:
+            return None
+        results = self._move([*carried.early, *carried.between, *scalars, *slots])
+        return results[-1] if self.scaled else None
 
-    def _trace(self, early: list[tf.Tensor], late: list[tf.Tensor]) -> Traced:
+    def _trace(self, early: list[tf.Tensor], late: list[tf.Tensor], last: list[tf.Tensor]) -> list[list[tf.Tensor]]:
         local, scalars = self._local, 3 if self.scaled else 2
         handles = _by_replica(early[local:], local, len(_variables(self._block)))
-        slots = _by_replica(late[local + scalars:], local, len(self._trained))
-        outputs, done, finite = [], [], []
+        slots = _by_replica(last[scalars:], local, len(self._trained))
+        outputs, gradients, done, finite = [], [], [], []
         for place, exchange in enumerate(exchanges(self._arithmetic.replicas)):
             with on(self._arithmetic.replicas.devices[place]):
-                y, ended, whole_numbers = self._trace_replica(early[place], handles[place], late[place], late[local:local + scalars],
-                                                              slots[place], exchange)
+                y, gradient, moved, whole_numbers = self._trace_replica(early[place], handles[place], late[place], last[:scalars],
+                                                                        slots[place], exchange)
             outputs.append(y)
-            done.append(ended)
-            finite.append(whole_numbers)
-        return Traced(outputs, [*done, *finite[:1]] if self.scaled else done)
+            gradients += gradient
+            done += moved
+            finite += whole_numbers
+        return [outputs, gradients, [*done, *finite[:1]]]
 
     def _trace_replica(self, x: tf.Tensor, handles: list[tf.Tensor], upstream: tf.Tensor, scalars: list[tf.Tensor],
-                       slots: list[tf.Tensor], exchange: Exchange) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+                       slots: list[tf.Tensor], exchange: Exchange) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+        """(y, dL/dx where asked for, a sign that the weights have moved, whether gradients were finite where they are scaled)."""
         block, arithmetic = self._block, self._arithmetic
         values = _read(block, handles)
         weights = [value for value, variable in zip(values, _variables(block), strict=True) if variable.trainable]
         output, differences = _computed(block, arithmetic, Mode.WEIGHTS, x, values, exchange)
         y = _with_shortcut(block, x, output)
         wanted = [x, *weights] if self.input_gradient else weights
-        gradients = tf.gradients(y, wanted, grad_ys=upstream, unconnected_gradients="zero")
-        finite: tf.Tensor | None = None
-        moves: list[tf.Operation] = []
+        gradients = tf.gradients(y, wanted, grad_ys=upstream, unconnected_gradients="zero") if wanted else []
+        done, finite = [], []
         if weights:
-            finite, moves = self._moves(weights, gradients[-len(weights):], gradients, handles, scalars, slots, exchange)
-        with tf.control_dependencies(moves):
-            done = tf.identity(gradients[0]) if self.input_gradient else tf.constant(0.0)
-        if self.scaled:
-            finite = tf.constant(True) if finite is None else finite
+            whole_numbers, moves = self._moves(weights, gradients[-len(weights):], handles, scalars, slots, exchange)
+            with tf.control_dependencies(moves):
+                done = [tf.constant(True) if whole_numbers is None else tf.identity(whole_numbers)]
+            finite = [] if whole_numbers is None else [whole_numbers]
         targets = [handle for handle, variable in zip(handles, _variables(block), strict=True) if not variable.trainable]
         if differences and not arithmetic.normalisation.synchronized:
             differences = exchange.mean(differences)
         updates = [tf.raw_ops.AssignSubVariableOp(resource=target, value=difference)
                    for target, difference in zip(targets, differences, strict=True)]
         with tf.control_dependencies(updates):
-            return tf.identity(y), done, finite
+            return tf.identity(y), gradients[:1] if self.input_gradient else [], done, finite
 
-    def _moves(self, weights: list[tf.Tensor], gradients: list[tf.Tensor], readers: list[tf.Tensor], handles: list[tf.Tensor],
-               scalars: list[tf.Tensor], slots: list[tf.Tensor], exchange: Exchange) -> tuple[tf.Tensor | None, list[tf.Operation]]:
-        """(whether all gradients are finite where they are scaled, the updates of all weights). readers: what must be done before."""
+    def _moves(self, weights: list[tf.Tensor], gradients: list[tf.Tensor], handles: list[tf.Tensor], scalars: list[tf.Tensor],
+               slots: list[tf.Tensor], exchange: Exchange) -> tuple[tf.Tensor | None, list[tf.Operation]]:
+        """(whether all gradients are finite where they are scaled, the updates of all weights)."""
         rate, momentum = scalars[:2]
         gradients, finite = exchange.sum(gradients, late=True), None
         if self.scaled:
@@ -119,22 +131,24 @@ class WeightHalves:
         if self.scaled:
             gradients = [tf.where(finite, gradient, 0.0) for gradient in gradients]
         targets = [handle for handle, variable in zip(handles, _variables(self._block), strict=True) if variable.trainable]
-        with tf.control_dependencies([*readers, *gradients]):  # every reader of a weight is done before it moves
+        # Every reader of a weight is done before it moves: `backward` has run, and what it did not need ends in these gradients.
+        # Identities, since to wait for an op of `backward` itself would be to run it again here.
+        with tf.control_dependencies([tf.identity(gradient) for gradient in gradients]):
             return finite, [tf.raw_ops.ResourceApplyMomentum(var=target, accum=slot, lr=rate, grad=gradient, momentum=momentum,
                                                              use_nesterov=self._nesterov)
                             for target, slot, gradient in zip(targets, slots, gradients, strict=True)]
 
 
-class ArchitectureHalves:
-    """An architecture step's halves of one block: as a weight step's, but weights are constants and nothing is updated.
+class ArchitectureParts:
+    """An architecture step's parts of one block: as a weight step's, but weights are constants and nothing is updated.
 
-    gate: the backward half also gives <dL/dy, o(x)> of each local replica; dL/dg is the sum over all replicas.
+    gate: `backward` also gives <dL/dy, o(x)> of each local replica; dL/dg is the sum over all replicas.
     """
 
     def __init__(self, block: Block, arithmetic: Arithmetic, *, input_gradient: bool, gate: bool):
         self._local = local = arithmetic.replicas.local
 
-        def trace(early: list[tf.Tensor], late: list[tf.Tensor]) -> Traced:
+        def trace(early: list[tf.Tensor], late: list[tf.Tensor]) -> list[list[tf.Tensor]]:
             outputs: list[tf.Tensor] = []
             gradients: list[tf.Tensor] = []
             products: list[tf.Tensor] = []
@@ -144,14 +158,16 @@ class ArchitectureHalves:
                     outputs.append(_with_shortcut(block, x, output))
                     gradients += tf.gradients(outputs[-1], [x], grad_ys=upstream) if input_gradient else []
                     products.append(_inner_product(upstream, output))
-            return Traced(outputs, [*gradients, *(products if gate else [])])
+            return [outputs, [*gradients, *(products if gate else [])]]
 
         early, upstream = _signature(block, arithmetic)
-        self._forward, self._backward = cut(trace, early, [upstream] * local)
+        forward, backward = cut(trace, early, [upstream] * local)
+        assert forward is not None and backward is not None, "neither a gradient nor a gate is asked for"
+        self._forward, self._backward = forward, backward
         self.input_gradient, self.gate = input_gradient, gate
 
     def forward(self, x: Sequence[tf.Tensor], handles: Sequence[Any]) -> tuple[list[tf.Tensor], Carried]:
-        """(y, what `backward` needs), as of `WeightHalves`."""
+        """(y, what `backward` needs), as of `WeightParts`."""
         early = [*x, *handles]
         results = self._forward(early)
         return results[:self._local], Carried(early, results[self._local:])
@@ -163,37 +179,37 @@ class ArchitectureHalves:
 
 
 @functools.cache
-def _weight_halves(block: Block, arithmetic: Arithmetic, nesterov: bool, input_gradient: bool) -> WeightHalves:
-    return WeightHalves(block, arithmetic, nesterov=nesterov, input_gradient=input_gradient)
+def _weight_parts(block: Block, arithmetic: Arithmetic, nesterov: bool, input_gradient: bool) -> WeightParts:
+    return WeightParts(block, arithmetic, nesterov=nesterov, input_gradient=input_gradient)
 
 
 @functools.cache
-def _architecture_halves(block: Block, arithmetic: Arithmetic, input_gradient: bool, gate: bool) -> ArchitectureHalves:
-    return ArchitectureHalves(block, arithmetic, input_gradient=input_gradient, gate=gate)
+def _architecture_parts(block: Block, arithmetic: Arithmetic, input_gradient: bool, gate: bool) -> ArchitectureParts:
+    return ArchitectureParts(block, arithmetic, input_gradient=input_gradient, gate=gate)
 
 
-def weight_halves(block: Block, arithmetic: Arithmetic, *, nesterov: bool, input_gradient: bool = True) -> WeightHalves:
-    """The halves that all blocks of this shape share. input_gradient: False for the block that reads the images."""
-    return _weight_halves(_anywhere(block), arithmetic, nesterov, input_gradient)
+def weight_parts(block: Block, arithmetic: Arithmetic, *, nesterov: bool, input_gradient: bool = True) -> WeightParts:
+    """The parts that all blocks of this shape share. input_gradient: False for the block that reads the images."""
+    return _weight_parts(_anywhere(block), arithmetic, nesterov, input_gradient)
 
 
-def architecture_halves(block: Block, arithmetic: Arithmetic, *, input_gradient: bool, gate: bool) -> ArchitectureHalves:
-    """The halves that all blocks of this shape share. input_gradient: whether anything before the block needs a gradient."""
-    return _architecture_halves(_anywhere(block), arithmetic, input_gradient, gate)
+def architecture_parts(block: Block, arithmetic: Arithmetic, *, input_gradient: bool, gate: bool) -> ArchitectureParts:
+    """The parts that all blocks of this shape share. input_gradient: whether anything before the block needs a gradient."""
+    return _architecture_parts(_anywhere(block), arithmetic, input_gradient, gate)
 
 
-def output_function(block: Block, arithmetic: Arithmetic, *, shortcut: bool) -> Half:
+def output_function(block: Block, arithmetic: Arithmetic, *, shortcut: bool) -> Part:
     """[*x, *handles] -> [*o(x)], with x added where `shortcut` and the block has one; batch statistics, nothing updated."""
     return _output_function(_anywhere(block), arithmetic, shortcut and block.shortcut)
 
 
-def gate_function(block: Block, arithmetic: Arithmetic) -> Half:
+def gate_function(block: Block, arithmetic: Arithmetic) -> Part:
     """[*x, *handles, *upstream] -> [*<upstream, o(x)>], the parts of the gate gradient of a candidate that did not run."""
     return _gate_function(_anywhere(block), arithmetic)
 
 
 @functools.cache
-def _output_function(block: Block, arithmetic: Arithmetic, shortcut: bool) -> Half:
+def _output_function(block: Block, arithmetic: Arithmetic, shortcut: bool) -> Part:
     def output(inputs: list[tf.Tensor]) -> list[tf.Tensor]:
         results = []
         for device, (x, y) in zip(arithmetic.replicas.devices, _outputs(block, arithmetic, inputs), strict=True):
@@ -205,7 +221,7 @@ def _output_function(block: Block, arithmetic: Arithmetic, shortcut: bool) -> Ha
 
 
 @functools.cache
-def _gate_function(block: Block, arithmetic: Arithmetic) -> Half:
+def _gate_function(block: Block, arithmetic: Arithmetic) -> Part:
     early, upstream = _signature(block, arithmetic)
     local = arithmetic.replicas.local
 

@@ -2,7 +2,7 @@
 
 The supernet runs whatever path was sampled, so no graph of a whole path can be kept. All blocks of one latency key share
 one compiled function instead, and pass it their variables: `block_function` here, which any tape can differentiate, and the
-faster halves of `block_step`, which the search's steps are made of. Knows nothing of alpha, paths or latency.
+faster parts of `block_step`, which the search's steps are made of. Knows nothing of alpha, paths or latency.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from pnas_tf.space.ops import Zero
 
 class BlockWeights(keras.layers.Layer):
     """The variables of one block in the order of its layers; the arithmetic is `functional.forward`, that of the search's
-    steps in the compiled halves of `block_step`.
+    steps in the compiled parts of `block_step`.
 
     initial: the values that the variables start from.
     """

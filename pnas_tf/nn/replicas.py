@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.nn.halves import whole
+from pnas_tf.nn.parts import whole
 
 _GROUP = 0x504E4153  # a group of our own beside those of the strategies
 # The n-th traced sum of this process meets the n-th of every other: all trace the same functions in the same order.

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.nn.block_step import ArchitectureHalves, Carried, architecture_halves, gate_function, output_function
+from pnas_tf.nn.block_step import ArchitectureParts, Carried, architecture_parts, gate_function, output_function
 from pnas_tf.nn.mixed_op import BlockWeights
 from pnas_tf.nn.supernet import Path, Supernet, Values
 from pnas_tf.search import gates
@@ -110,12 +110,12 @@ class _Step:
     def fixed(self, block: BlockWeights, x: Values) -> Values:
         if self.supernet.source_of(block) not in self.wanted:
             return output_function(block.block, self.supernet.arithmetic, shortcut=True)([*x, *block.handles])
-        y, self._carried[block.name] = self._halves(block, gate=False).forward(x, block.handles)
+        y, self._carried[block.name] = self._parts(block, gate=False).forward(x, block.handles)
         return y
 
     def fixed_back(self, block: BlockWeights, upstream: Values) -> Values | None:
-        halves = self._halves(block, gate=False)
-        return halves.backward(upstream, self._carried.pop(block.name))[0]
+        parts = self._parts(block, gate=False)
+        return parts.backward(upstream, self._carried.pop(block.name))[0]
 
     def choice(self, index: int, x: Values) -> Values:
         self._inputs[index] = x
@@ -126,7 +126,7 @@ class _Step:
         active = self._active(index)
         if isinstance(active.block.op, Zero):
             return x
-        y, self._carried[active.name] = self._halves(active, gate=True).forward(x, active.handles)
+        y, self._carried[active.name] = self._parts(active, gate=True).forward(x, active.handles)
         return y
 
     def choice_back(self, index: int, upstream: Values) -> Values | None:
@@ -134,8 +134,8 @@ class _Step:
         gradient: Values | None = upstream
         products: dict[int, Any] = {}
         if not isinstance(active.block.op, Zero):
-            halves = self._halves(active, gate=True)
-            gradient, products[self.sample.active[index]] = halves.backward(upstream, self._carried.pop(active.name))
+            parts = self._parts(active, gate=True)
+            gradient, products[self.sample.active[index]] = parts.backward(upstream, self._carried.pop(active.name))
         for j, candidate in self._others(index):
             if (index, j) in self._held:
                 products[j] = self.supernet.arithmetic.replicas.each(_inner_product, upstream, self._held.pop((index, j)))
@@ -154,8 +154,8 @@ class _Step:
         return [(j, candidates[j]) for j in self.sample.considered[index]
                 if j != self.sample.active[index] and not isinstance(candidates[j].block.op, Zero)]
 
-    def _halves(self, block: BlockWeights, *, gate: bool) -> ArchitectureHalves:
-        return architecture_halves(block.block, self.supernet.arithmetic, gate=gate,
+    def _parts(self, block: BlockWeights, *, gate: bool) -> ArchitectureParts:
+        return architecture_parts(block.block, self.supernet.arithmetic, gate=gate,
                                    input_gradient=self.supernet.source_of(block) in self.wanted)
 
 

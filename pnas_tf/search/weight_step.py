@@ -6,13 +6,16 @@ are, to the bit. Knows nothing of alpha.
 
 from __future__ import annotations
 
+import collections
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import tensorflow as tf
 
-from pnas_tf.nn.block_step import Carried, WeightHalves, output_function, weight_halves
+from pnas_tf.nn.block_step import Carried, WeightParts, output_function, weight_parts
 from pnas_tf.nn.mixed_op import BlockWeights
 from pnas_tf.nn.replicas import Replicas, handles_of
 from pnas_tf.nn.supernet import Path, Supernet, Values
@@ -24,7 +27,7 @@ from pnas_tf.training.step import smoothed_cross_entropy
 class Momentum:
     """SGD with Nesterov momentum, accum = m * accum + g; w -= lr * (g + m * accum), one slot for each variable it has met.
 
-    The update itself is TensorFlow's fused kernel, inside a block's backward half.
+    The update itself is TensorFlow's fused kernel, inside a block's compiled `move`.
     """
 
     def __init__(self, *, momentum: float, nesterov: bool):
@@ -41,7 +44,7 @@ class Momentum:
         return self.slots[name]
 
     def handles(self, block: BlockWeights) -> Sequence[tf.Tensor]:
-        """The slots of a block's trained variables, as its halves take them."""
+        """The slots of a block's trained variables, as its parts take them."""
         if block.name not in self._handles:
             self._handles[block.name] = handles_of([self.slot(variable) for variable in block.trained], block.arithmetic.replicas)
         return self._handles[block.name]
@@ -88,6 +91,45 @@ def batch_shares(supernet: Supernet, images: tf.Tensor, labels: tf.Tensor) -> tu
     return shares if dtype == tf.float32 else replicas.each(lambda own: tf.cast(own, dtype), shares), replicas.shares(labels)
 
 
+class _Updates:
+    """The updates of a step's blocks: beside the backward pass of the blocks before, as one graph of the whole would run them.
+
+    aside: in a thread of their own, which TensorFlow's calls do not block; else at once, so that what several processes exchange comes in
+    one order everywhere. No result depends on it, since a block's update touches nothing that the rest of the step reads.
+    """
+
+    WAITING = 2  # updates that may wait: each holds its block's values
+
+    def __init__(self, *, aside: bool):
+        self._aside = aside
+        self._waiting: collections.deque[Future] = collections.deque()
+        self._finite: list[tf.Tensor] = []
+
+    def add(self, update: Callable[[], tf.Tensor | None]) -> None:
+        """Runs `update`, which returns whether its gradients were finite, or None."""
+        if not self._aside:
+            self._keep(update())
+            return
+        while len(self._waiting) >= self.WAITING:
+            self._keep(self._waiting.popleft().result())
+        self._waiting.append(_thread().submit(update))
+
+    def done(self) -> list[tf.Tensor]:
+        """What the updates returned, once all have run."""
+        while self._waiting:
+            self._keep(self._waiting.popleft().result())
+        return self._finite
+
+    def _keep(self, finite: tf.Tensor | None) -> None:
+        if finite is not None:
+            self._finite.append(finite)
+
+
+@functools.cache
+def _thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="updates")
+
+
 def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Tensor, *, optimizer: Momentum, learning_rate: float,
                 label_smoothing: float) -> tuple[float, float]:
     """Trains the weights of `path` on one global batch; returns (cross-entropy, top-1 on this batch).
@@ -96,26 +138,25 @@ def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Te
     """
     carried: dict[str, Carried] = {}
     wanted = range(1, len(supernet.topology))  # every value but the images
-    finite: list[tf.Tensor] = []
+    updates = _Updates(aside=supernet.arithmetic.replicas.total == 1)
     scale = optimizer.loss_scale if supernet.arithmetic.precision == "float16" else None
     scalars = [tf.constant(learning_rate, tf.float32), optimizer.momentum, *([tf.constant(scale.value)] if scale else [])]
 
-    def halves(block: BlockWeights) -> WeightHalves:
-        return weight_halves(block.block, supernet.arithmetic, nesterov=optimizer.nesterov,
-                             input_gradient=supernet.source_of(block) in wanted)
+    def parts(block: BlockWeights) -> WeightParts:
+        return weight_parts(block.block, supernet.arithmetic, nesterov=optimizer.nesterov,
+                            input_gradient=supernet.source_of(block) in wanted)
 
     def forward(block: BlockWeights, x: Values) -> Values:
         if isinstance(block.block.op, Zero):
             return x
-        y, carried[block.name] = halves(block).forward(x, block.handles)
+        y, carried[block.name] = parts(block).forward(x, block.handles)
         return y
 
     def backward(block: BlockWeights, upstream: Values) -> Values | None:
         if isinstance(block.block.op, Zero):
             return upstream
-        gradient, was_finite = halves(block).backward(upstream, carried.pop(block.name), slots=optimizer.handles(block), scalars=scalars)
-        if was_finite is not None:
-            finite.append(was_finite)
+        gradient, rest = parts(block).backward(upstream, carried.pop(block.name))
+        updates.add(functools.partial(parts(block).move, rest, slots=optimizer.handles(block), scalars=scalars))
         return gradient
 
     def candidate(index: int) -> BlockWeights:
@@ -127,6 +168,7 @@ def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Te
     if math.isfinite(result.loss):  # weights stay as they are in a step that is not finite; the loop stops the run and says so
         supernet.pull_back(result.upstream, channels, wanted=wanted, fixed=backward,
                            choice=lambda index, dy: backward(candidate(index), dy))
+        finite = updates.done()
         if scale:
             scale.update(bool(tf.reduce_all(tf.stack(finite))))
     return result.loss, result.accuracy

@@ -1,13 +1,14 @@
-"""The compiled halves of a block's steps against the same arithmetic under a GradientTape."""
+"""The compiled parts of a block's steps against the same arithmetic under a GradientTape."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnas_tf.nn.block_step import architecture_halves, gate_function, output_function, weight_halves
+from pnas_tf.nn.block_step import architecture_parts, gate_function, output_function, weight_parts
 from pnas_tf.nn.functional import Arithmetic, Mode
 from pnas_tf.nn.initial_weights import Initial
 from pnas_tf.nn.mixed_op import BlockWeights
+from pnas_tf.nn.parts import _ancestors
 from pnas_tf.space.geometry import Block
 from pnas_tf.space.ops import Conv, Head, Identity, MBConv, Pool, SepConv, Stem
 
@@ -42,16 +43,16 @@ def inputs(block):
 
 @pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.op.key)
-def test_weight_halves_are_the_taped_step(block, nesterov):
+def test_weight_parts_are_the_taped_step(block, nesterov):
     ours, theirs = made(block), made(block)
     x, upstream = inputs(block)
     slots = [tf.Variable(tf.zeros_like(variable)) for variable in ours.trained]
     accumulated = [np.zeros(variable.shape) for variable in theirs.trained]
-    halves = weight_halves(block, ARITHMETIC, nesterov=nesterov)
+    parts = weight_parts(block, ARITHMETIC, nesterov=nesterov)
     for _ in range(2):  # so that momentum counts
-        (y,), carried = halves.forward([x], ours.handles)
-        (dx,), finite = halves.backward([upstream], carried, slots=[slot.handle for slot in slots],
-                                        scalars=[tf.constant(RATE), tf.constant(MOMENTUM)])
+        (y,), carried = parts.forward([x], ours.handles)
+        (dx,), rest = parts.backward([upstream], carried)
+        finite = parts.move(rest, slots=[slot.handle for slot in slots], scalars=[tf.constant(RATE), tf.constant(MOMENTUM)])
         assert finite is None
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -67,7 +68,7 @@ def test_weight_halves_are_the_taped_step(block, nesterov):
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.op.key)
-def test_architecture_halves_are_the_taped_pass_and_update_nothing(block):
+def test_architecture_parts_are_the_taped_pass_and_update_nothing(block):
     weights = made(block)
     before = [variable.numpy() for variable in weights.ordered]
     x, upstream = inputs(block)
@@ -75,9 +76,9 @@ def test_architecture_halves_are_the_taped_pass_and_update_nothing(block):
         tape.watch(x)
         output = weights.call(x, mode=Mode.ARCHITECTURE)
         expected = x + output if block.shortcut else output
-    halves = architecture_halves(block, ARITHMETIC, input_gradient=True, gate=True)
-    (y,), carried = halves.forward([x], weights.handles)
-    (dx,), (gate,) = halves.backward([upstream], carried)
+    parts = architecture_parts(block, ARITHMETIC, input_gradient=True, gate=True)
+    (y,), carried = parts.forward([x], weights.handles)
+    (dx,), (gate,) = parts.backward([upstream], carried)
     product = np.sum(upstream.numpy() * output.numpy())
     np.testing.assert_allclose(y, expected, atol=1e-5)
     np.testing.assert_allclose(dx, tape.gradient(expected, x, output_gradients=upstream), atol=1e-5)
@@ -89,18 +90,25 @@ def test_architecture_halves_are_the_taped_pass_and_update_nothing(block):
         np.testing.assert_array_equal(variable, value)
 
 
-def test_an_architecture_step_computes_no_weight_gradient():
-    """The backward half holds no convolution's gradient for its kernel, and a weight step's holds one a convolution."""
-    block = BLOCKS[0]
+def test_every_convolution_stands_in_one_part_alone():
+    """Nothing is computed twice, and an architecture step computes no gradient of a kernel."""
+    block = BLOCKS[0]  # expansion, depthwise convolution, projection
 
-    def kernel_gradients(half):
-        return [node.op for node in half._function.graph.as_graph_def().node if node.op.endswith("BackpropFilter")]
+    def convolutions(part):
+        ops = [op.type for op in _ancestors(part._function.outputs)]
+        return [sum(op in kinds for op in ops) for kinds in (
+            ("Conv2D", "DepthwiseConv2dNative"), ("Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput"),
+            ("Conv2DBackpropFilter", "DepthwiseConv2dNativeBackpropFilter"))]
 
-    assert not kernel_gradients(architecture_halves(block, ARITHMETIC, input_gradient=True, gate=True)._backward)
-    assert len(kernel_gradients(weight_halves(block, ARITHMETIC, nesterov=True)._backward)) == 3
+    weight = weight_parts(block, ARITHMETIC, nesterov=True)
+    assert [convolutions(part) for part in (weight._forward, weight._backward, weight._move)] == [[3, 0, 0], [0, 3, 0], [0, 0, 3]]
+    architecture = architecture_parts(block, ARITHMETIC, input_gradient=True, gate=True)
+    assert [convolutions(part) for part in (architecture._forward, architecture._backward)] == [[3, 0, 0], [0, 3, 0]]
+    first = weight_parts(block, ARITHMETIC, nesterov=True, input_gradient=False)
+    assert first._backward is None and convolutions(first._move) == [0, 2, 3]
 
 
-def test_blocks_of_one_shape_share_their_halves():
+def test_blocks_of_one_shape_share_their_parts():
     other = Block("elsewhere", *[getattr(BLOCKS[0], name) for name in list(BLOCKS[0].__dataclass_fields__)[1:]])
-    assert weight_halves(BLOCKS[0], ARITHMETIC, nesterov=True) is weight_halves(other, ARITHMETIC, nesterov=True)
-    assert weight_halves(BLOCKS[0], ARITHMETIC, nesterov=True) is not weight_halves(BLOCKS[1], ARITHMETIC, nesterov=True)
+    assert weight_parts(BLOCKS[0], ARITHMETIC, nesterov=True) is weight_parts(other, ARITHMETIC, nesterov=True)
+    assert weight_parts(BLOCKS[0], ARITHMETIC, nesterov=True) is not weight_parts(BLOCKS[1], ARITHMETIC, nesterov=True)
