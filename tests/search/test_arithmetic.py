@@ -31,15 +31,15 @@ def batch(number=0):
 
 
 def searched(*, precision="float32", jit_compile=False, steps=1):
-    """(losses of weight steps, supernet, optimizer, gate gradients on the first batch)."""
+    """(losses of weight steps, supernet, optimizer, gate gradients on the first batch before any step)."""
     supernet = Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.01, precision=precision, jit_compile=jit_compile), seed=3)
     optimizer = Momentum(momentum=0.9, nesterov=True)
-    losses = [weight_step(supernet, PATH, *batch(step), optimizer=optimizer, learning_rate=0.05, label_smoothing=0.1)[0]
-              for step in range(steps)]
     alphas = [alpha.numpy() for alpha in supernet.alphas]
     sample = sample_gates(alphas, "two_path", np.random.default_rng(1))
     gradient = architecture_gradient(supernet, sample, *batch(), objective=CROSS_ENTROPY, gate_mode="two_path",
                                      loss_scale=optimizer.loss_scale.value if precision == "float16" else 1.0)
+    losses = [weight_step(supernet, PATH, *batch(step), optimizer=optimizer, learning_rate=0.05, label_smoothing=0.1)[0]
+              for step in range(steps)]
     return losses, supernet, optimizer, gradient
 
 
@@ -58,7 +58,7 @@ def test_a_step_is_close_to_a_plain_one(plain, options):
     ours, theirs = (np.concatenate([slots[name].numpy().ravel() for name in sorted(slots)]) for slots in (optimizer.slots, plain[2].slots))
     assert 0 < np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)  # another arithmetic, but no other gradient
     gates, expected = np.concatenate(gradient.gate), np.concatenate(plain[3].gate)
-    assert np.linalg.norm(gates - expected) < 2 * of_gradients * np.linalg.norm(expected)
+    assert np.linalg.norm(gates - expected) < of_gradients * np.linalg.norm(expected)
     assert 0 <= path_accuracy(supernet, PATH, *batch()) <= 1
     assert optimizer.loss_scale.good_steps == (options.get("precision") == "float16")
 
