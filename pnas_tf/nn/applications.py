@@ -72,7 +72,7 @@ def from_architecture(architecture: Architecture | str | os.PathLike, input_shap
     a file of this project (.h5, .weights.h5), or a checkpoint of the original one (.pth, needs PyTorch; preprocess with OFFICIAL_MEAN and
     OFFICIAL_STD). include_top: logits [batch, classes]; without it the feature-mix convolution's output [batch, height / 32, width / 32,
     channels], or [batch, channels] with pooling "avg" or "max". classes: None for the architecture's own.
-    Raises UserError on a wrong shape or pooling, on weights that are absent, damaged or of another network or class count.
+    Raises UserError on a wrong shape, pooling or dropout, on weights that are absent, damaged or of another network or class count.
     """
     if not isinstance(architecture, Architecture):
         architecture = Architecture.load(architecture)
@@ -80,6 +80,8 @@ def from_architecture(architecture: Architecture | str | os.PathLike, input_shap
     if pooling not in POOLINGS or (include_top and pooling):
         raise UserError("pooling", expected=f"one of {POOLINGS}; with include_top only None", received=repr(pooling),
                         fix="Pass include_top=False for features, or leave pooling out.")
+    if not 0 <= dropout < 1:
+        raise UserError("dropout", expected="a number from 0 to below 1", received=repr(dropout), fix="Choose e.g. 0.2, or 0 for none.")
     wanted = architecture.space.classes if classes is None else classes
     path = None if weights is None else Path(weights)
     in_file = None if path is None or path.suffix in _PYTORCH_SUFFIXES else _classes_in(path)

@@ -46,7 +46,8 @@ def test_all_three_together_keep_what_each_promised(network: keras.Model, tmp_pa
     before = network.get_weights()
     lines: list[str] = []
     aware = compress(network, Compression(prune=0.5, cluster=8, aware=True), tuning(), progress=lines.append)
-    assert [line.split(":")[0] for line in lines] == ["prune", "cluster", "qat"]
+    outcomes = [line for line in lines if ", steps" not in line]  # a slow computer also prints its progress
+    assert [line.split(":")[0] for line in outcomes] == ["prune", "cluster", "qat"]
     plain = plain_network(aware, network)
     assert 0.48 <= sparsity(plain) <= 0.55 and distinct_weights(plain) <= 8
     assert [type(layer) for layer in plain.layers] == [type(layer) for layer in network.layers]  # stripped: plain layers only

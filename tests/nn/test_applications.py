@@ -182,6 +182,7 @@ def test_refusals(small, tmp_path):
     for arguments, said in [
         ({"pooling": "avg"}, "include_top=False"),
         ({"pooling": "sum", "include_top": False}, "sum"),
+        ({"dropout": 1.5}, "1.5"),
         ({"input_shape": (32, 32)}, "(32, 32)"),
         ({"input_shape": (32, 32, 1)}, "channels-last"),
         ({"input_shape": (0, 32, 3)}, "positive"),
