@@ -117,11 +117,11 @@ class SearchConfig:
     alpha_init: str = option("normal", "Distribution of the initial alpha.", choices=("normal", "uniform"))
     alpha_scale: float = option(1e-3, "Scale of the initial alpha.")
     objective: str = option("latency", "What is held down besides the loss.", choices=("latency", "macs", "parameters"))
-    regulariser: str = option("multiplicative_log", "How it enters the objective.",
-                              choices=("multiplicative_log", "additive_linear", "hinge", "none"))
+    regulariser: str = option("absolute", "How it enters the objective (published: multiplicative_log).",
+                              choices=("multiplicative_log", "additive_linear", "hinge", "absolute", "none"))
     regulariser_alpha: float = option(0.2, "Factor of multiplicative_log.")
     regulariser_beta: float = option(0.3, "Exponent of multiplicative_log.")
-    regulariser_lambda: float = option(0.1, "Weight of additive_linear and hinge.")
+    regulariser_lambda: float = option(0.1, "Weight of additive_linear, hinge and absolute.")
     target_value: float | None = option(None, "Target for --objective=macs or parameters, in that unit.")
     also: tuple[str, ...] = option((), "More devices: TABLE.json=MS, comma-separated; the search minds them all.")
     combination: str = option("sum", "Several devices: every one in full, or the worst at a time.", choices=("sum", "worst"))
@@ -130,6 +130,8 @@ class SearchConfig:
                                          "(published: 1000).")
     rl_steps_per_epoch: int | None = option(None, "REINFORCE: architecture steps spread over an epoch, in place of arch_interval and "
                                                   "arch_steps (published: 300).")
+    rl_reward: str = option("absolute", "REINFORCE: accuracy - regulariser_lambda * |latency / target - 1|, or power (published): "
+                                        "accuracy * (target / latency)^rl_exponent.", choices=("absolute", "power"))
     rl_exponent: float = option(0.1, "REINFORCE: w of accuracy * (target / latency)^w.")
     rl_baseline_decay: float = option(0.99, "REINFORCE: weight of the old baseline in its moving average.")
     rl_latency: str = option("table", "REINFORCE: latency of a sampled network from the table or measured on the device.",
@@ -231,7 +233,8 @@ PRESETS: dict[str, dict[type, dict[str, Any]]] = {
     "published": {
         SearchConfig: {"warmup_epochs": 40, "search_epochs": 120, "search_batch_size": 256, "arch_interval": 5, "arch_learning_rate": 1e-3,
                        "warmup_learning_rate": 0.05, "search_learning_rate": 0.025, "weights_init": "he_fout",
-                       "init_div_groups": False, "algorithm": "full_recompute", "rl_images": 1000, "rl_steps_per_epoch": 300,
+                       "init_div_groups": False, "algorithm": "full_recompute", "regulariser": "multiplicative_log",
+                       "rl_reward": "power", "rl_images": 1000, "rl_steps_per_epoch": 300,
                        "validate_epochs": 1},
         DataConfig: {"alpha_size": 50_000, "min_crop_scale": 0.08},  # ImageNet's; other datasets take --alpha_size of their own
         DeriveConfig: {"derive": "most_probable"},

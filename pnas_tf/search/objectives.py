@@ -20,7 +20,7 @@ from pnas_tf.space.geometry import Block, candidate_block, fixed_blocks
 from pnas_tf.space.ops import Zero
 from pnas_tf.space.search_space import SearchSpace
 
-REGULARISERS = ("multiplicative_log", "additive_linear", "hinge", "none")
+REGULARISERS = ("multiplicative_log", "additive_linear", "hinge", "absolute", "none")
 COMBINATIONS = ("sum", "worst")
 
 
@@ -130,6 +130,7 @@ class RegularisedObjective:
     multiplicative_log: weight * CE * (log E / log T) ** exponent   (published: weight 0.2, exponent 0.3)
     additive_linear:    CE + slope * (E - T) / T                    (published: slope 0.1); rewards being below the target
     hinge:              CE + slope * max(0, (E - T) / T);           nothing below the target
+    absolute:           CE + slope * |E - T| / T                    (Bender et al. 2020); what is below the target is pulled up to it
     log is `tempered_log`: the natural logarithm of ms (or MACs, parameters) from e upwards, as published.
     Several targets: "sum" multiplies the factors of multiplicative_log (adds their logarithms) and adds the terms of the
     others, so every device keeps its full pull; "worst" takes the largest factor or term.
@@ -176,11 +177,12 @@ class RegularisedObjective:
             slopes = [cross_entropy * factor * log_slopes[index] if index in active else 0.0 for index in range(len(pairs))]
             return cross_entropy * factor, factor, slopes
         terms = [(e - target.value) / target.value for e, target in pairs]
-        if self.regulariser == "hinge":
-            terms = [max(0.0, term) for term in terms]
+        signs = [1.0] * len(terms)
+        if self.regulariser in ("hinge", "absolute"):
+            signs = [float(np.sign(term)) if self.regulariser == "absolute" else float(term > 0.0) for term in terms]
+            terms = [sign * term for sign, term in zip(signs, terms)]
         active = _active(terms, self.combination)
-        flat = [self.regulariser == "hinge" and term <= 0.0 for term in terms]
-        slopes = [self.slope / target.value if index in active and not flat[index] else 0.0 for index, (_, target) in enumerate(pairs)]
+        slopes = [signs[index] * self.slope / target.value if index in active else 0.0 for index, (_, target) in enumerate(pairs)]
         return cross_entropy + self.slope * math.fsum(terms[index] for index in active), 1.0, slopes
 
 

@@ -1,6 +1,7 @@
 """Architecture steps by REINFORCE (section 3.3.2), for objectives that have no gradient.
 
-Reward of a sampled network: accuracy * (target / latency) ** w. The original moves its baseline 99 % towards the newest
+Reward of a sampled network: accuracy * (target / latency) ** w, or TuNAS's, which does not reward being below the target.
+The original moves its baseline 99 % towards the newest
 mean before it takes the advantage; ours is a moving average, taken before the move.
 """
 
@@ -31,6 +32,11 @@ class PolicyGradient:
 def reward(accuracy: float, overshoot: float, *, exponent: float) -> float:
     """accuracy * (target / latency) ** exponent. accuracy: a fraction of the alpha batch; overshoot: latency / target."""
     return accuracy * (1.0 / overshoot) ** exponent
+
+
+def absolute_reward(accuracy: float, overshoot: float, *, weight: float) -> float:
+    """accuracy - weight * |latency / target - 1|: nothing is won below the target (Bender et al. 2020, eq. 3)."""
+    return accuracy - weight * abs(overshoot - 1.0)
 
 
 def policy_gradient(alphas: Sequence[np.ndarray], reward_of: Reward, *, networks: int, baseline: float | None, decay: float,

@@ -132,6 +132,7 @@ def test_additive_and_hinge_closed_forms():
     for expected in (40.0, 80.0, 100.0):
         assert objective("additive_linear", [target]).value(1.7, [expected]) == pytest.approx(1.7 + 0.1 * (expected - 80) / 80)
         assert objective("hinge", [target]).value(1.7, [expected]) == pytest.approx(1.7 + 0.1 * max(0, (expected - 80) / 80))
+        assert objective("absolute", [target]).value(1.7, [expected]) == pytest.approx(1.7 + 0.1 * abs(expected - 80) / 80)
 
 
 def test_on_target_the_term_is_neutral():
@@ -160,7 +161,7 @@ def test_small_latencies_are_pulled_as_a_power_of_their_ratio():
 
 
 @pytest.mark.parametrize("combination", ["sum", "worst"])
-@pytest.mark.parametrize("regulariser", ["multiplicative_log", "additive_linear", "hinge"])
+@pytest.mark.parametrize("regulariser", ["multiplicative_log", "additive_linear", "hinge", "absolute"])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 20.0])
 @pytest.mark.parametrize("devices", [1, 2, 3])
 def test_partials_are_the_numeric_derivatives(regulariser, combination, scale, devices):
@@ -231,6 +232,16 @@ def test_hinge_pulls_nothing_below_the_target():
     q = quantity()
     _, _, by_probability = objective("hinge", [Target(q, 1000.0)]).partials(1.4, softmaxes())
     assert not np.concatenate(by_probability).any()
+
+
+def test_absolute_pulls_up_below_the_target_and_not_at_all_on_it():
+    q = quantity()
+    up, down = (objective("absolute", [Target(q, value)]).partials(1.4, softmaxes())[2] for value in (1000.0, 1e-3))
+    for mine, other, choice in zip(up, down, q.by_probability()):
+        np.testing.assert_allclose(mine, -0.1 * choice / 1000.0)
+        np.testing.assert_allclose(other, 0.1 * choice / 1e-3)
+    on_target = Target(q, q.expected(softmaxes()))
+    assert not np.concatenate(objective("absolute", [on_target]).partials(1.4, softmaxes())[2]).any()
 
 
 def test_refusals():

@@ -19,7 +19,7 @@ from pnas_tf.search import gates, reinforce
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.guidance import guidance
 from pnas_tf.search.objectives import Target, macs_quantity, parameters_quantity
-from pnas_tf.search.reinforce import policy_gradient, reward
+from pnas_tf.search.reinforce import absolute_reward, policy_gradient, reward
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace, Stage
 
@@ -167,3 +167,8 @@ def test_a_corrupt_record_of_measurements_is_refused(tmp_path):
         measured_latency(tmp_path, FakeRunner(lambda *_: 1.0))
 
 
+
+
+def test_absolute_reward_is_largest_on_the_target():
+    assert absolute_reward(0.9, 1.0, weight=0.1) == 0.9
+    assert absolute_reward(0.9, 0.5, weight=0.1) == absolute_reward(0.9, 1.5, weight=0.1) == pytest.approx(0.85)

@@ -1,0 +1,54 @@
+"""docs/evidence.md and its plots, from results.json alone; results.json from the output files. Computes no network, decides no bar by hand.
+
+What was tried and why, in words, stands in remarks.md and is taken over as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence import plots, tables
+from benchmarks.evidence.collect import collect, write_results
+from benchmarks.evidence.work import Workshop
+from pnas_tf import files
+
+REMARKS = Path(__file__).with_name("remarks.md")
+_MARK = "<!-- {name} -->"
+
+
+def write_report(shops: Sequence[Workshop], docs: Path) -> None:
+    """Reads the test part where it has not been read, and writes results.json, the plots and evidence.md below `docs`."""
+    documents = [collect(shop) for shop in shops]
+    path = write_results(documents, docs / "evidence" / "results.json")
+    write_document(path, docs)
+
+
+def write_document(results: Path, docs: Path) -> None:
+    """evidence.md and the plots from results.json."""
+    documents = files.read_document(results, format="pnas_tf/evidence", version=1, what="evidence",
+                                    made_by="python -m benchmarks.evidence")["studies"]
+    text = REMARKS.read_text()
+    parts = {"explorations": tables.explorations([document for document in documents if not document["tested"]])}
+    for document in documents:
+        parts |= {f"{document['name']}: {name}": part for name, part in tables.sections(document).items()}
+        if document["tested"]:
+            _plots(document, docs / "evidence")
+    for name, part in parts.items():
+        text = text.replace(_MARK.format(name=name), part)
+    files.write_text(docs / "evidence.md", text)
+    print(f"wrote {docs / 'evidence.md'}")
+
+
+def _plots(document: dict[str, Any], folder: Path) -> None:
+    name = document["name"]
+    if any(row["latency_ms"] for row in document["networks"].values()):
+        plots.front(document, folder / f"{name}_front.png")
+    if "ranking" in document:
+        plots.ranking(document, folder / f"{name}_ranking.png")
+    if document["searches"]:
+        plots.learning(document, folder / f"{name}_learning.png")
+        first = f"two_path_{document['middle']}_0"
+        if first in document["searches"]:
+            plots.probabilities(document, first, folder / f"{name}_probabilities.svg")

@@ -1,0 +1,96 @@
+"""What a weight step, an architecture step and a training step take, interleaved in one process on a machine at rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pnas_tf.space.architecture import Architecture
+
+if TYPE_CHECKING:
+    from benchmarks.evidence.work import Workshop
+
+_WARM_UPS, _ROUNDS = 12, 24  # a supernet's step compiles blocks of new shapes for the first dozen paths
+
+
+def step_times(shop: Workshop) -> dict[str, Any]:
+    """{"median_ms": {"training": ..., "weight": ..., "two_path": ..., "reinforce": ...}} on one core at the study's batch sizes.
+
+    training: the mean over the random networks of the middle budget. Paths are drawn uniformly, as in the warm-up phase.
+    """
+    steps = {**_training_steps(shop), **_search_steps(shop)}
+    samples: dict[str, list[float]] = {name: [] for name in steps}
+    for round_number in range(_WARM_UPS + _ROUNDS):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step(round_number)
+            if round_number >= _WARM_UPS:
+                samples[name].append(1e3 * (time.perf_counter() - began))
+    medians = {name: statistics.median(values) for name, values in samples.items()}
+    training = [medians.pop(name) for name in list(medians) if name.startswith("training_")]
+    return {"median_ms": {"training": statistics.mean(training), **medians}, "samples_ms": samples}
+
+
+def _batch(shop: Workshop, size: int) -> tuple[Any, Any]:
+    return next(iter(shop.dataset.weights(batch_size=size, seed=0, epoch=0)))
+
+
+def _training_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
+    from pnas_tf.nn.network import build_network
+    from pnas_tf.training.step import TrainStep
+
+    recipe, found = shop.study.training, {}
+    images, labels = _batch(shop, recipe.batch_size)
+    for number in range(min(4, shop.study.random_networks)):
+        network = Architecture.load(shop.place("networks") / f"random_{shop.study.middle.name}_{number}.json")
+        step = TrainStep(build_network(network), momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay,
+                         label_smoothing=recipe.label_smoothing, no_decay=recipe.no_decay)
+        found[f"training_{number}"] = lambda at, step=step: step(images, labels, learning_rate=0.01, step=at)
+    return found
+
+
+def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
+    """Steps of the library's own search, at the end of whose work nothing is kept."""
+    import tempfile
+    from pathlib import Path
+
+    from pnas_tf.nn.functional import Arithmetic
+    from pnas_tf.nn.layers import Normalisation
+    from pnas_tf.nn.supernet import Supernet
+    from pnas_tf.search.guidance import guidance
+    from pnas_tf.search.loop import Search
+    from pnas_tf.search.objectives import Target
+
+    recipe, found = shop.study.training, {}
+    target = Target(shop.quantity(), shop.target_ms(shop.study.middle.name))
+    for algorithm in ("two_path", *(("reinforce",) if any(row[0] == "reinforce" for row in shop.study.searches) else ())):
+        # A rate of almost nothing keeps the probabilities where they are.
+        config = dataclasses.replace(shop.study.search_config(algorithm), arch_learning_rate=1e-9)
+        supernet = Supernet(shop.study.space, arithmetic=Arithmetic(Normalisation(recipe.bn_momentum, recipe.bn_epsilon),
+                                                                    recipe.weight_decay, recipe.no_decay), seed=0)
+        search = Search(supernet, shop.dataset, guidance([target], config), config=config, recipe=recipe,
+                        folder=Path(tempfile.mkdtemp()), seed=0)
+        weight, alpha = _batch(shop, config.search_batch_size), _batch(shop, search.alpha_batch_size)
+
+        def train(at: int, search: Any = search, batch: Any = weight) -> None:
+            search._weight_step(0, *batch)
+            search.step += 1
+
+        def learn(at: int, search: Any = search, batch: Any = alpha) -> None:
+            search._architecture_step(*batch)
+
+        if "weight" not in found:
+            found["weight"] = train
+        found[algorithm] = learn
+    return found
+
+
+def ratio_by_steps(medians: dict[str, float], *, weight_steps: int, architecture_steps: int, algorithm: str, training_steps: int) -> float:
+    """Search time over training time, from the steps of each."""
+    search = weight_steps * medians["weight"] + architecture_steps * medians[algorithm]
+    return float(np.divide(search, training_steps * medians["training"]))

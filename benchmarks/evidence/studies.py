@@ -1,0 +1,70 @@
+"""The studies of docs/evidence.md, as data."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from benchmarks.evidence.plan import Budget, Study
+from pnas_tf.config import DataConfig, SearchConfig, TrainConfig
+from pnas_tf.space.ops import MBConv
+from pnas_tf.space.search_space import SearchSpace, Stage
+
+FASHION = DataConfig(dataset="fashion_mnist", offline_files="/usr/share/datasets/fashion-mnist", train_images=35_000, alpha_size=5_000,
+                     augmentation="none")
+K357_E36 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6))  # the paper's
+K357_E136 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (1, 3, 6))
+
+# Twelve choice blocks at 14, 7 and 4 pixels behind a stem at 28: 3 M MACs at its middle.
+WIDE = SearchSpace("k357_e136_12", 28, 10, 8, 8, (Stage(16, 4, 2), Stage(24, 4, 2), Stage(40, 4, 2)), 128, K357_E136, stem_stride=1)
+# Nine at the same sizes behind a stem at 14: a third of that.
+SMALL = SearchSpace("k357_e136_9", 28, 10, 8, 8, (Stage(16, 3, 1), Stage(24, 3, 2), Stage(40, 3, 2)), 128, K357_E136)
+# The paper's six candidates at half the width: networks of half a million MACs, whose capacity is what limits them.
+NARROW = SearchSpace("k357_e36_9", 28, 10, 8, 8, (Stage(8, 3, 1), Stage(16, 3, 2), Stage(32, 3, 2)), 96, K357_E36)
+
+RECIPE = TrainConfig(epochs=3, learning_rate=0.1, learning_rate_warmup_epochs=0.5, train_on_alpha=False, evaluate_epochs=0)
+SEARCH = SearchConfig(warmup_epochs=1, search_epochs=2, search_batch_size=128, arch_start_epoch=0, arch_learning_rate=0.1,
+                      regulariser="absolute")
+
+
+def _exploration(name: str, title: str, space: SearchSpace, fraction: float, *, networks: int = 5, **changes: object) -> Study:
+    """Does architecture matter here? Random networks of one latency against seeds of one network."""
+    fields: dict[str, Any] = {"data": FASHION, "training": RECIPE, "search": SEARCH, **changes}
+    return Study(name, title, space=space, budgets=(Budget("middle", fraction),), searches=(), random_networks=networks, uniform_seeds=(),
+                 seed_spread=3, tested=False, **fields)
+
+
+FASHION_STUDY = Study(
+    "fashion", "Fashion-MNIST", FASHION, NARROW, RECIPE, SEARCH,
+    budgets=(Budget("low", 0.1819), Budget("middle", 0.2447), Budget("high", 0.2976)),
+    searches=(*(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), ("reinforce", "middle", (0, 1, 2))),
+    special=(("float32_plain", (0,)),), reinforce={"rl_networks": 5, "rl_reward": "absolute"},
+    variants=(("reinforce_power", (("algorithm", "reinforce"), ("rl_networks", 5), ("rl_reward", "power"))),))
+
+# The first choice of a main study, where the options of the search were tried as well.
+TRY_SMALL = Study(
+    "try_small", "nine blocks", dataclasses.replace(FASHION, train_images=25_000), SMALL, dataclasses.replace(RECIPE, epochs=3),
+    dataclasses.replace(SEARCH, warmup_epochs=1, search_epochs=2, regulariser="multiplicative_log"),
+    budgets=(Budget("low", 0.1452), Budget("middle", 0.2097), Budget("high", 0.284)), searches=(("two_path", "middle", (0,)),),
+    variants=(("hinge", (("regulariser", "hinge"),)), ("absolute", (("regulariser", "absolute"),)),
+              ("absolute_slow", (("regulariser", "absolute"), ("arch_learning_rate", 0.05)))),
+    tested=False)
+
+# Colour photographs: 64 pixels, eight choice blocks at 16, 8 and 4 pixels behind a stem at 32.
+PHOTOGRAPHS = DataConfig(dataset="folder:runs/photographs", alpha_size=2_000, augmentation="none")
+PHOTO_SPACE = SearchSpace("k357_e36_8", 64, 35, 8, 8, (Stage(8, 2, 2), Stage(16, 3, 2), Stage(32, 3, 2)), 96, K357_E36)
+PHOTO_STUDY = Study(
+    "photographs", "64-px patches of 35 photographs", PHOTOGRAPHS, PHOTO_SPACE, dataclasses.replace(RECIPE, epochs=8),
+    dataclasses.replace(SEARCH, warmup_epochs=3, search_epochs=5), budgets=(Budget("middle", 0.2207),),
+    searches=(("two_path", "middle", (0, 1, 2)),),
+    variants=(("multiplicative_log", (("regulariser", "multiplicative_log"),)),))
+
+STUDIES = {study.name: study for study in (
+    _exploration("try_wide", "twelve blocks", WIDE, 0.26, training=dataclasses.replace(RECIPE, epochs=4),
+                 data=dataclasses.replace(FASHION, train_images=21_000)),
+    TRY_SMALL,
+    _exploration("try_few_images", "nine narrow blocks, fewer images", NARROW, 0.2447, networks=3,
+                 training=dataclasses.replace(RECIPE, epochs=6), data=dataclasses.replace(FASHION, train_images=20_000)),
+    FASHION_STUDY,
+    PHOTO_STUDY,
+)}

@@ -1,0 +1,238 @@
+"""Does one job of the plan, with the library's own search, training and measuring, and returns its result as a document.
+
+Knows the folder of a study; nothing of workers, order or figures. The test part is never read here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.evidence import contenders
+from benchmarks.evidence.plan import HOME, TABLES, Job, Study, jobs
+from pnas_tf import files
+from pnas_tf.config import LatencyConfig
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.search.objectives import Quantity, Target, latency_quantity
+from pnas_tf.space.architecture import Architecture
+
+RESULT: dict[str, Any] = {"format": "pnas_tf/evidence_job", "version": 1}
+TOLERANCE = 0.05  # of measured against target latency
+_SPARE = 4        # random networks measured beyond those wanted, for those that miss the tolerance
+_INVOCATIONS = 48
+
+
+class Workshop:
+    """A study's folder, its dataset and what finished jobs left there."""
+
+    def __init__(self, study: Study, folder: Path):
+        self.study, self.folder = study, folder / study.name
+
+    def place(self, job: str) -> Path:
+        """The folder of a job."""
+        return self.folder / job
+
+    def result(self, job: str) -> dict[str, Any] | None:
+        """What a finished job left, None where it is not finished."""
+        path = self.place(job) / "result.json"
+        return files.read_document(path, **RESULT, what="result", made_by="python -m benchmarks.evidence") if path.exists() else None
+
+    def finished(self, job: str) -> bool:
+        """Whether the job has its result, of everything that it was to cover."""
+        result = self.result(job)
+        return result is not None and ("covers" not in result or set(result["covers"]) >= set(self._needs[job]))
+
+    @cached_property
+    def _needs(self) -> dict[str, tuple[str, ...]]:
+        return {job.name: job.needs for job in jobs(self.study)}
+
+    def searches(self, job: Job) -> list[str]:
+        """The searches among a job's needs that are finished."""
+        return [name for name in job.needs if name.startswith("search_") and self.finished(name)]
+
+    def do(self, job: Job) -> None:
+        """Does the job and writes its result."""
+        began = time.time()
+        result = _KINDS[job.kind](self, job)
+        files.write_json(self.place(job.name) / "result.json", {
+            **RESULT, "job": job.name, "kind": job.kind, **dict(job.facts), "began_unix_s": began, "ended_unix_s": time.time(), **result})
+
+    @cached_property
+    def dataset(self) -> Any:
+        from pnas_tf.training.data import load_dataset
+
+        return load_dataset(self.study.data, resolution=self.study.space.resolution)
+
+    def table(self, name: str = HOME) -> LatencyTable:
+        return LatencyTable.load(self.place(f"table_{name}") / "latency_table.json")
+
+    def quantity(self, name: str = HOME) -> Quantity:
+        return latency_quantity(self.study.space, self.table(name))
+
+    def target_ms(self, budget: str) -> float:
+        """The budget in ms, by the home table whatever the target is."""
+        from pnas_tf.search.derive import quantity_range
+
+        least, most = quantity_range(self.quantity())
+        fraction = next(entry.fraction for entry in self.study.budgets if entry.name == budget)
+        return least + fraction * (most - least)
+
+    def network(self, job: Job) -> Architecture:
+        """The architecture that a training job trains."""
+        name = job.fact("network")
+        if job.fact("source") == "networks":
+            return Architecture.load(self.place("networks") / f"{name}.json")
+        return Architecture.load(self.place(name) / "architecture.json")
+
+
+def _convert(shop: Workshop, job: Job) -> dict[str, Any]:
+    """Makes the models of a table beforehand, so that measuring them holds up nobody for long."""
+    from pnas_tf.latency.build import convert_ahead
+    from pnas_tf.latency.models import default_cache_dir
+
+    dtype, rewrites = TABLES[job.fact("table")]
+    convert_ahead(shop.study.space, dtype=dtype, rewrites=rewrites, calibration_networks=LatencyConfig().calibration_networks, seed=0,
+                  cache_dir=default_cache_dir(), workers=1, progress=print)
+    return {}
+
+
+def _table(shop: Workshop, job: Job) -> dict[str, Any]:
+    from pnas_tf.benchmark.devices import runner_for
+    from pnas_tf.benchmark.protocol import schedule_for
+    from pnas_tf.latency.build import build_latency_table
+
+    dtype, rewrites = TABLES[job.fact("table")]
+    runner = runner_for("host", threads=1)
+    try:
+        table = build_latency_table(shop.study.space, runner=runner, dtype=dtype, rewrites=rewrites, progress=print,
+                                    schedule=schedule_for("host", min_invocations=24, warmups=5))
+    finally:
+        runner.close()
+    table.save(shop.place(job.name) / "latency_table.json")
+    print(table.describe())
+    return {"description": table.describe(), "kernel7_warnings": table.kernel7_warnings(shop.study.space)}
+
+
+def _networks(shop: Workshop, job: Job) -> dict[str, Any]:
+    """Draws the contenders that no search makes, and keeps those whose measured latency is the target's."""
+    space, quantity, wanted = shop.study.space, shop.quantity(), shop.study.random_networks
+    drawn: dict[str, Architecture] = {}
+    for number, budget in enumerate(shop.study.budgets):
+        target = shop.target_ms(budget.name)
+        some = contenders.random_within(space, quantity, target, count=wanted + _SPARE, seed=number)
+        drawn |= {f"random_{budget.name}_{index}": network for index, network in enumerate(some)}
+        even = contenders.uniform_within(space, quantity, target)[:_SPARE] if shop.study.uniform_seeds else []
+        drawn |= {f"uniform_{budget.name}_{index}": network for index, network in enumerate(even)}
+    measured = _measure(shop, drawn, "float32")
+    rows, passed_over = {}, []
+    for budget in shop.study.budgets:
+        target = shop.target_ms(budget.name)
+        names_of = {"random": [f"random_{budget.name}_{index}" for index in range(wanted)], "uniform": [f"uniform_{budget.name}"]}
+        for kind, names in names_of.items():
+            pool = [name for name in drawn if name.startswith(f"{kind}_{budget.name}_")]
+            good = [name for name in pool if abs(measured[name] / target - 1) <= TOLERANCE]
+            passed_over += [{"network": name, "measured_ms": measured[name], "target_ms": target} for name in pool if name not in good]
+            for name, source in zip(names, good):
+                drawn[source].save(shop.place(job.name) / f"{name}.json")
+                rows[name] = {"measured_ms": measured[source], "predicted_ms": shop.table().predict_ms(drawn[source]), "target_ms": target}
+    return {"targets_ms": {budget.name: shop.target_ms(budget.name) for budget in shop.study.budgets}, "networks": rows,
+            "passed_over": passed_over}
+
+
+def _train(shop: Workshop, job: Job) -> dict[str, Any]:
+    from pnas_tf.training.loop import train_network
+
+    architecture, dataset, folder = shop.network(job), shop.dataset, shop.place(job.name)
+    resumed, began, cpu = (folder / "training").exists(), time.monotonic(), time.process_time()
+    trained = train_network(architecture, dataset, shop.study.training, folder / "training", seed=job.fact("seed"))
+    seconds = {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
+    np.savez(folder / "weights.npz", *trained.model.get_weights())
+    last = trained.history[-1]
+    return {"alpha_accuracy": last["held_out_accuracy"], "alpha_loss": last["held_out_loss"], "training_accuracy": last["accuracy"],
+            "epochs": len(trained.history), **seconds}
+
+
+def _search(shop: Workshop, job: Job) -> dict[str, Any]:
+    from pnas_tf.nn.functional import Arithmetic
+    from pnas_tf.nn.layers import Normalisation
+    from pnas_tf.nn.supernet import Supernet
+    from pnas_tf.search.derive import most_probable_within, path_of
+    from pnas_tf.search.guidance import guidance
+    from pnas_tf.search.loop import Search
+
+    study, folder, recipe = shop.study, shop.place(job.name), shop.study.training
+    config = dataclasses.replace(study.search_config(job.fact("algorithm")), **dict(job.fact("changes")))
+    quantity, target = shop.quantity(job.fact("table")), shop.target_ms(job.fact("budget"))
+    resumed, began, cpu = (folder / "search").exists(), time.monotonic(), time.process_time()
+    supernet = Supernet(study.space, arithmetic=Arithmetic(Normalisation(recipe.bn_momentum, recipe.bn_epsilon), recipe.weight_decay,
+                                                           recipe.no_decay), seed=job.fact("seed"), alpha_scale=config.alpha_scale,
+                        alpha_init=config.alpha_init, weights_init=config.weights_init, init_div_groups=config.init_div_groups)
+    search = Search(supernet, shop.dataset, guidance([Target(quantity, target)], config), config=config, recipe=recipe,
+                    folder=folder / "search", seed=job.fact("seed"))
+    search.run()
+    seconds = {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
+    least, most = contenders.window_ms(target)
+    architecture = most_probable_within(study.space, search.probabilities, quantity=quantity, budget=most, at_least=least)
+    architecture.save(folder / "architecture.json")
+    return {"target_ms": target, "predicted_ms": quantity.of(path_of(architecture)), "weight_steps": search.step,
+            "architecture_steps": search.arch_step, "expected_ms": quantity.expected(search.probabilities), **seconds}
+
+
+def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
+    """Accuracy on the alpha part of every network for the home target, with the supernet's weights, statistics re-estimated."""
+    from pnas_tf.nn.layers import Normalisation
+    from pnas_tf.search.inherited import Inheritance
+
+    study = shop.study
+    inheritance = Inheritance(shop.place(job.fact("search")) / "search", study.space,
+                              normalisation=Normalisation(study.training.bn_momentum, study.training.bn_epsilon))
+    networks = {name: Architecture.load(shop.place("networks") / f"{name}.json") for name in (shop.result("networks") or {})["networks"]}
+    searches = shop.searches(job)
+    networks |= {name: Architecture.load(shop.place(name) / "architecture.json") for name in searches}
+    return {"covers": ["networks", *searches], "supernet_alpha_accuracy": {
+        name: inheritance.alpha_accuracy(network, shop.dataset, batch_size=study.search.search_batch_size)
+        for name, network in networks.items()}}
+
+
+def _latency(shop: Workshop, job: Job) -> dict[str, Any]:
+    """Every network of the study in one session, in all forms; latency does not depend on the weights."""
+    networks = {path.stem: Architecture.load(path) for path in sorted(shop.place("networks").glob("*_*.json"))}
+    searches = shop.searches(job)
+    networks |= {name: Architecture.load(shop.place(name) / "architecture.json") for name in searches}
+    return {"covers": ["networks", *searches], "measured_ms": {form: _measure(shop, networks, form) for form in TABLES}}
+
+
+def _measure(shop: Workshop, networks: Mapping[str, Architecture], form: str) -> dict[str, float]:
+    """Measured ms of each network, interleaved, one thread; drift against the home table taken out by the sentinel."""
+    from pnas_tf.benchmark.devices import runner_for
+    from pnas_tf.benchmark.protocol import schedule_for
+    from pnas_tf.latency.build import measure_sources
+    from pnas_tf.latency.models import default_cache_dir
+
+    dtype, rewrites = TABLES[form]
+    runner = runner_for("host", threads=1)
+    try:
+        session, journal = measure_sources(dict(networks), runner=runner, dtype=dtype, rewrites=rewrites, cache_dir=default_cache_dir(),
+                                           schedule=schedule_for("host", min_invocations=_INVOCATIONS, warmups=5), progress=print)
+    finally:
+        runner.close()
+    journal.unlink(missing_ok=True)
+    sentinel = shop.table().sentinel_ms
+    return {name: entry.corrected_ms(sentinel) if sentinel else entry.median_ms for name, entry in session.measurements.items()}
+
+
+def _steps(shop: Workshop, job: Job) -> dict[str, Any]:
+    from benchmarks.evidence.step_times import step_times
+
+    return step_times(shop)
+
+
+_KINDS: dict[str, Callable[[Workshop, Job], dict[str, Any]]] = {
+    "convert": _convert, "table": _table, "networks": _networks, "train": _train, "search": _search, "ranking": _ranking,
+    "latency": _latency, "steps": _steps}
