@@ -39,7 +39,7 @@ class Arithmetic:
     """The constants of the arithmetic. weight_decay: L2, added where gradients are made, on kernels and on what no_decay leaves:
 
     "bn_bias" nothing more, "bn" biases, "none" biases and batch normalisation's gamma and beta. precision: of activations and
-    convolutions; variables, statistics, the classifier and sums are float32. jit_compile and replicas: of the halves in `block_step`.
+    convolutions; variables, statistics, the classifier and sums are float32. jit_compile and replicas: of the parts in `block_step`.
     """
 
     normalisation: Normalisation = Normalisation()
