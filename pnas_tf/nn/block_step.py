@@ -8,7 +8,7 @@ definition that tests hold them to.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,9 +33,9 @@ class Carried:
 class WeightParts:
     """A weight step's parts of one block: y = o(x), plus x with an identity shortcut, by batch statistics.
 
-    `forward` moves the moving statistics; `backward` gives the gradient to what lies before; `move` moves weights by SGD with
-    momentum and weight decay, by the sum of all replicas' gradients, and nothing in the step waits for it. Values are lists with
-    one tensor a local replica.
+    `forward` moves the moving statistics; `backward` gives the gradient to what lies before, and the update of the weights: SGD
+    with momentum and weight decay, by the sum of all replicas' gradients. Nothing in the step waits for an update. Values are lists
+    with one tensor a local replica.
     """
 
     def __init__(self, block: Block, arithmetic: Arithmetic, *, nesterov: bool, input_gradient: bool):
@@ -45,8 +45,14 @@ class WeightParts:
         self._trained = [variable for variable in _variables(block) if variable.trainable]
         early, upstream = _signature(block, arithmetic)
         scalars = [_SCALAR] * (3 if self.scaled else 2)
-        forward, self._backward, self._move = cut(self._trace, early, [upstream] * self._local,
-                                                  [*scalars, *[_HANDLE] * (len(self._trained) * self._local)])
+        last = [*scalars, *[_HANDLE] * (len(self._trained) * self._local)]
+        # Sums over replicas are stateful ops, which TensorFlow runs in every part whose graph they touch: with replicas all is one part.
+        self.together = arithmetic.replicas.total > 1
+        if self.together:
+            forward, self._backward = cut(self._trace_together, early, [*[upstream] * self._local, *last])
+            self._move = None
+        else:
+            forward, self._backward, self._move = cut(self._trace, early, [upstream], last)
         assert forward is not None
         self._forward = forward
 
@@ -57,25 +63,32 @@ class WeightParts:
         results = self._forward(early)
         return results[:self._local], Carried(early, results[self._local:])
 
-    def backward(self, upstream: Sequence[tf.Tensor], carried: Carried) -> tuple[list[tf.Tensor] | None, Carried]:
-        """(dL/dx where it was asked for, what `move` needs). upstream: dL/dy, L the replica's share of the global loss, times the
-        loss scale in float16."""
-        given = [*carried.early, *carried.between, *upstream]
-        if self._backward is None:
-            return None, Carried(given, [])
-        results = self._backward(given)
-        return results[:self._local], Carried(given, results[self._local:])
+    def backward(self, upstream: Sequence[tf.Tensor], carried: Carried, *, slots: Sequence[Any],
+                 scalars: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor] | None, Callable[[], tf.Tensor | None]]:
+        """(dL/dx where it was asked for, the update). upstream: dL/dy, L the replica's share of the global loss, times the loss scale
+        in float16. slots: handles of the trained variables' momenta; scalars: rate, momentum and, in float16, the loss scale.
 
-    def move(self, carried: Carried, *, slots: Sequence[Any], scalars: Sequence[tf.Tensor]) -> tf.Tensor | None:
-        """Moves the weights, once `backward` has run. Returns, where gradients are scaled, whether all were finite.
-
-        slots: handles of the trained variables' momenta; scalars: rate, momentum and, in float16, the loss scale. Weights whose
-        gradients are not finite stay as they are, with their momenta.
+        The update moves the weights, unless that is done already, and returns, where gradients are scaled, whether all were finite.
+        Weights whose gradients are not finite stay as they are, with their momenta.
         """
+        given, results = [*carried.early, *carried.between, *upstream], []
+        if self.together:
+            results = self._backward([*given, *scalars, *slots]) if self._backward else []
+            return results[:self._local] if self.input_gradient else None, lambda: results[-1] if self.scaled and self._trained else None
+        if self._backward is not None:
+            results = self._backward(given)
+        return (results[:1] if self.input_gradient else None,
+                functools.partial(self._moved, [*given, *results[self.input_gradient:], *scalars, *slots]))
+
+    def _moved(self, arguments: Sequence[Any]) -> tf.Tensor | None:
         if self._move is None:
             return None
-        results = self._move([*carried.early, *carried.between, *scalars, *slots])
+        results = self._move(arguments)
         return results[-1] if self.scaled else None
+
+    def _trace_together(self, early: list[tf.Tensor], late: list[tf.Tensor]) -> list[list[tf.Tensor]]:
+        outputs, gradients, done = self._trace(early, late[:self._local], late[self._local:])
+        return [outputs, [*gradients, *done]]
 
     def _trace(self, early: list[tf.Tensor], late: list[tf.Tensor], last: list[tf.Tensor]) -> list[list[tf.Tensor]]:
         local, scalars = self._local, 3 if self.scaled else 2

@@ -21,7 +21,7 @@ def _without_grappler() -> bytes:
     return config.SerializeToString()
 
 
-_CONFIG = _without_grappler()
+_WITHOUT_GRAPPLER = _without_grappler()
 
 
 class Part:
@@ -31,11 +31,15 @@ class Part:
         self._function = function  # TensorFlow forgets a function that nothing holds
         self.name = function.function_def.signature.name
         self._dtypes = [output.dtype for output in function.outputs]
+        # A part's graph holds ops of other parts that nothing here needs. TensorFlow drops them as it runs a function, but for stateful
+        # ones, and a collective op run twice waits forever for its peers; Grappler drops those too.
+        collective = any(op.type.startswith("Collective") for op in function.graph.get_operations())
+        self._config = b"" if collective else _WITHOUT_GRAPPLER
 
     def __call__(self, arguments: Sequence[Any]) -> list[tf.Tensor]:
         """The function's outputs for `arguments`, in the order of its signature."""
         # `f` is an attribute of kind func, which TensorFlow takes by its name.
-        return tf.raw_ops.StatefulPartitionedCall(args=arguments, Tout=self._dtypes, f=self, config_proto=_CONFIG)
+        return tf.raw_ops.StatefulPartitionedCall(args=arguments, Tout=self._dtypes, f=self, config_proto=self._config)
 
 
 # Inputs of every part -> outputs of every part. A part's outputs are computed from the inputs of that part and those before;

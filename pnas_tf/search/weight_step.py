@@ -155,8 +155,8 @@ def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Te
     def backward(block: BlockWeights, upstream: Values) -> Values | None:
         if isinstance(block.block.op, Zero):
             return upstream
-        gradient, rest = parts(block).backward(upstream, carried.pop(block.name))
-        updates.add(functools.partial(parts(block).move, rest, slots=optimizer.handles(block), scalars=scalars))
+        gradient, update = parts(block).backward(upstream, carried.pop(block.name), slots=optimizer.handles(block), scalars=scalars)
+        updates.add(update)
         return gradient
 
     def candidate(index: int) -> BlockWeights:

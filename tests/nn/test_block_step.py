@@ -51,9 +51,9 @@ def test_weight_parts_are_the_taped_step(block, nesterov):
     parts = weight_parts(block, ARITHMETIC, nesterov=nesterov)
     for _ in range(2):  # so that momentum counts
         (y,), carried = parts.forward([x], ours.handles)
-        (dx,), rest = parts.backward([upstream], carried)
-        finite = parts.move(rest, slots=[slot.handle for slot in slots], scalars=[tf.constant(RATE), tf.constant(MOMENTUM)])
-        assert finite is None
+        (dx,), update = parts.backward([upstream], carried, slots=[slot.handle for slot in slots],
+                                       scalars=[tf.constant(RATE), tf.constant(MOMENTUM)])
+        assert update() is None
         with tf.GradientTape() as tape:
             tape.watch(x)
             expected = theirs.with_shortcut(x, mode=Mode.WEIGHTS)
