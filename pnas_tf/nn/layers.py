@@ -45,7 +45,7 @@ def apply_block(x: Any, block: Block, *, normalisation: Normalisation = Normalis
     if isinstance(block.op, Head):
         mix, classifier = block.layers
         x = apply_layer(x, block, mix, normalisation)
-        x = keras.layers.GlobalAveragePooling2D(dtype="float32", name=f"{block.name}/pool")(x)  # so that logits and loss are
+        x = keras.layers.GlobalAveragePooling2D(dtype=_whole_precision(), name=f"{block.name}/pool")(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"{block.name}/dropout")(x)
         return apply_layer(x, block, classifier, normalisation)
@@ -79,8 +79,8 @@ def apply_layer(x: Any, block: Block, layer: Layer, normalisation: Normalisation
     """One convolution or dense layer with its padding, batch normalisation and activation."""
     name = f"{block.name}/{layer.name}"
     if layer.kind == "dense":
-        return keras.layers.Dense(layer.out_channels, use_bias=layer.bias, kernel_initializer=kernel_initializer(), dtype="float32",
-                                  name=name)(x)
+        return keras.layers.Dense(layer.out_channels, use_bias=layer.bias, kernel_initializer=kernel_initializer(),
+                                  dtype=_whole_precision(), name=name)(x)
     padding = "same"
     if block.padding == "symmetric" and layer.stride > 1 and layer.kernel > 1:
         x = keras.layers.ZeroPadding2D(layer.kernel // 2, name=f"{name}_pad")(x)
@@ -95,6 +95,11 @@ def apply_layer(x: Any, block: Block, layer: Layer, normalisation: Normalisation
         kind = SyncBatchNormalization if normalisation.synchronized else keras.layers.BatchNormalization
         x = kind(momentum=normalisation.momentum, epsilon=normalisation.epsilon, name=f"{name}_bn")(x)
     return _activate(x, layer.activation, f"{name}_{layer.activation}")
+
+
+def _whole_precision() -> str:
+    """The precision of variables, where the others' arithmetic may be in half of it."""
+    return keras.mixed_precision.global_policy().variable_dtype
 
 
 class SyncBatchNormalization(keras.layers.BatchNormalization):

@@ -101,6 +101,7 @@ class Search:
 
     def run(self) -> None:
         """Runs or continues the search to its end. Raises Stopped on SIGTERM or Ctrl-C, after a checkpoint."""
+        files.sweep(self.folder)
         self.restore()
         self._require_same_step()
         stop = StopRequest()

@@ -130,6 +130,7 @@ class _Training:
                             fix="Raise --epochs or lower --batch_size.")
 
     def run(self) -> None:
+        files.sweep(self.folder)
         self.restore()
         total, garbage = self.config.epochs * self.steps_per_epoch, Garbage()
         if self.step == total:

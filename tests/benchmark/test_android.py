@@ -282,14 +282,18 @@ def test_three_phones_are_measured_at_the_same_time_and_a_lost_one_costs_only_it
     starts, ends = zip(*(outcome.result for outcome in outcomes.values()))
     assert max(starts) < min(ends) and list(outcomes) == names.split(",")
 
-    def work_with_a_loss(name, runner):
+    def impatient(name):
+        runner = runner_for(name, binary=fleet.tool)
         runner._patience = BRIEF
+        return runner
+
+    def work_with_a_loss(name, runner):
         if name.endswith(fleet.trio[1].serial):
             fleet.trio[1].configure(pace_ms=50)
             while_running(fleet.trio[1], 1, fleet.trio[1].pull_out)
         return runner.visit(FLOAT32, warmups=1, invocations=30).count
 
-    outcomes = on_each_device(names, work_with_a_loss, open_runner=lambda name: runner_for(name, binary=fleet.tool))
+    outcomes = on_each_device(names, work_with_a_loss, open_runner=impatient)
     fleet.trio[1].plug_in()
     assert [outcome.result for outcome in outcomes.values()] == [30, None, 30]
     assert isinstance(outcomes[f"android:{fleet.trio[1].serial}"].error, DeviceLost)
