@@ -45,8 +45,9 @@ def main(folder: Path, options: dict) -> int:
     space = SearchSpace("micro", 8, 10, stem_width=8, first_width=8, stages=(Stage(8, 1, 1), Stage(16, 2, 2)), head_width=16,
                         candidates=(MBConv(1, 2), MBConv(3, 2)), stem_stride=1)
     recipe = TrainConfig(weight_decay=0.01)
-    config = SearchConfig(algorithm=options["algorithm"], warmup_epochs=0, search_epochs=2, arch_start_epoch=0, arch_interval=1,
-                          search_batch_size=16, rl_networks=2, checkpoint_steps=4)
+    # A smooth regulariser: at the kink of the default one, two orders of addition part for good.
+    config = SearchConfig(algorithm=options["algorithm"], regulariser="multiplicative_log", warmup_epochs=0, search_epochs=2,
+                          arch_start_epoch=0, arch_interval=1, search_batch_size=16, rl_networks=2, checkpoint_steps=4)
     losses: list[float] = []
     arithmetic = arithmetic_of(own, started, normalisation=Normalisation(synchronized=own.sync_batch_norm),
                                weight_decay=recipe.weight_decay, no_decay=recipe.no_decay)
