@@ -2,7 +2,7 @@
 
   python benchmarks/latency_repeatability.py runs/demo/model_float32.tflite --sessions=10
 
-takes about 10 seconds a session. Every session has a child process, a schedule and a sentinel of its own; the correction
+takes about 5 seconds a session, scheduled as in tools/benchmark.py. Every session has processes and a sentinel of its own; the correction
 scales each visit by the sentinel's time of its round to the first session's sentinel.
 """
 
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from pnas_tf.benchmark.host import HostRunner
-from pnas_tf.benchmark.protocol import Schedule
+from pnas_tf.benchmark.protocol import schedule_for
 from pnas_tf.latency.deployed import measure_files
 
 
@@ -29,7 +29,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.sessions):
             with HostRunner(threads=options.threads) as runner:
-                session = measure_files({"model": options.model}, runner=runner, schedule=Schedule(seed=number), cache_dir=Path(folder))
+                session = measure_files({"model": options.model}, runner=runner, cache_dir=Path(folder),
+                                        schedule=schedule_for("host", min_invocations=24, warmups=5, seed=number, few_models=True))
             entry = session.measurements["model"]
             reference = reference or session.sentinel.median_ms
             plain.append(entry.median_ms)

@@ -21,6 +21,7 @@ from tools.on_devices import on_devices, outputs_of
 from tools.program import program
 
 CONFIGS = (RunConfig, LatencyConfig, BenchmarkConfig)
+FEW_MODELS = 8  # more of them are measured in fewer rounds
 
 
 def main(folder: RunFolder, run: RunConfig, latency: LatencyConfig, config: BenchmarkConfig) -> None:
@@ -58,7 +59,8 @@ def _measure(folder: RunFolder, models: dict[str, Path], latency: LatencyConfig,
     def measure(name: str, runner: Any) -> None:
         session = measure_files(
             models, runner=runner, cache_dir=Path(latency.model_cache) if latency.model_cache else None,
-            schedule=schedule_for(name, min_invocations=latency.min_invocations, warmups=latency.warmup_invocations, seed=seed),
+            schedule=schedule_for(name, min_invocations=latency.min_invocations, warmups=latency.warmup_invocations, seed=seed,
+                                  few_models=len(models) <= FEW_MODELS),
             progress=lambda line: print(f"{name}: {line}"))
         sentinel_ms = session.sentinel.median_ms if session.sentinel else None
         profiles = _profiles(name, runner, {model: models[model] for model in session.measurements}) if op_profile else {}

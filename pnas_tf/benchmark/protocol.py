@@ -79,10 +79,16 @@ class Schedule:
         return max(share, min(self.max_visit_invocations, int(self.min_visit_ms / known.median_ms)))
 
 
-def schedule_for(device: str, *, min_invocations: int, warmups: int, seed: int = 0) -> Schedule:
-    """The schedule of a --device value: fewer, longer visits where a visit starts a program on the far side."""
-    near = device == "host"
-    return Schedule(min_invocations=min_invocations, warmups=warmups, rounds=8 if near else 4, extra_rounds=4 if near else 2, seed=seed)
+def schedule_for(device: str, *, min_invocations: int, warmups: int, seed: int = 0, few_models: bool = False) -> Schedule:
+    """The schedule of a --device value: fewer, longer visits where a visit starts a program on the far side.
+
+    few_models: for a handful of models, whose rounds are over in a moment. Three times as many near ones then: every round is
+    another process, and where a model lies in memory is drawn anew.
+    """
+    if device != "host":
+        return Schedule(min_invocations=min_invocations, warmups=warmups, rounds=4, extra_rounds=2, seed=seed)
+    rounds, extra_rounds = (24, 24) if few_models else (8, 4)
+    return Schedule(min_invocations=min_invocations, warmups=warmups, rounds=rounds, extra_rounds=extra_rounds, seed=seed)
 
 
 @dataclass(frozen=True)
