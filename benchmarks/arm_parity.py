@@ -116,23 +116,29 @@ def compare(here: np.ndarray, there: np.ndarray) -> dict[str, object]:
             "agrees": equal if whole else bool(np.isfinite(difference) and difference <= MAX_DIFFERENCE)}
 
 
-def published_network(words: str, folder: Path) -> tuple[Path, Callable[[np.ndarray], np.ndarray]]:
-    """A published network with random weights ("proxyless_mobile@96": at 96 pixels) as float32 .tflite, and the same network in float64."""
+def published_network(words: str, folder: Path, *, probabilities: bool) -> tuple[Path, Callable[[np.ndarray], np.ndarray]]:
+    """A published network with random weights ("proxyless_mobile@96": at 96 pixels) as float32 .tflite, and the same network in float64.
+
+    probabilities: both end in a softmax, as tools/export.py has it unless told otherwise; else in logits.
+    """
     import tf_keras as keras
 
     from pnas_tf.export.convert import convert
     from pnas_tf.export.rewrite_choice import REWRITES
-    from pnas_tf.nn.network import build_network
+    from pnas_tf.nn.network import build_network, with_probabilities
     from pnas_tf.space.published import published
 
     name, _, resolution = words.partition("@")
     architecture = published(name, resolution=int(resolution or 224))
     keras.utils.set_random_seed(0)
     model = build_network(architecture)
-    path = files.write_bytes(folder / f"{name}_{architecture.space.resolution}.tflite", convert(model, rewrites=REWRITES))
+    ending = with_probabilities if probabilities else lambda network: network
+    kind = "probabilities" if probabilities else "logits"
+    path = files.write_bytes(folder / f"{name}_{architecture.space.resolution}_{kind}.tflite", convert(ending(model), rewrites=REWRITES))
     keras.backend.set_floatx("float64")
     exact = build_network(architecture)
     exact.set_weights([weight.astype(np.float64) for weight in model.get_weights()])
+    exact = ending(exact)
     keras.backend.set_floatx("float32")
     return path, lambda images: np.stack([exact(image.astype(np.float64), training=False).numpy() for image in images])
 
@@ -161,6 +167,7 @@ def main() -> int:
     parser.add_argument("--models", default="", help=".tflite files, comma-separated")
     parser.add_argument("--published", default="", help="published networks with random weights, NAME@RESOLUTION, comma-separated; "
                                                         "compared with float64 too")
+    parser.add_argument("--logits", action="store_true", help="published networks end in logits, as with tools/export --probabilities=false")
     parser.add_argument("--folder", default="build/arm64", help="where the emulated system is kept")
     parser.add_argument("--images", type=int, default=2, help="random inputs a model")
     parser.add_argument("--delegates", default="xnnpack", help="xnnpack (what is shipped and measured), none, or both with a comma")
@@ -172,7 +179,7 @@ def main() -> int:
     site = prepare_runtime(folder, python=python)
     rows = []
     jobs: list[tuple[Path, Callable[[np.ndarray], np.ndarray] | None]] = [(Path(name), None) for name in options.models.split(",") if name]
-    jobs += [published_network(words, folder) for words in options.published.split(",") if words]
+    jobs += [published_network(words, folder, probabilities=not options.logits) for words in options.published.split(",") if words]
     for path, exact in jobs:
         for delegate in options.delegates.split(","):
             row = check_model(path, folder=folder, root=root, python=python, site=site, delegate=delegate, images=options.images,
