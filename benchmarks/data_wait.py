@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.timing import bar, main
 
-RESOLUTION, BATCH, BATCHES, IMAGES, PIXELS = 96, 64, 14, 1200, 160
+RESOLUTION, BATCH, BATCHES, IMAGES, PIXELS = 96, 64, 14, 1600, 160
 LIMIT = 0.05
 
 

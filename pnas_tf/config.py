@@ -104,6 +104,7 @@ class SearchConfig:
     search_learning_rate: float = option(0.1, "Weights' initial rate in the joint phase; cosine to zero (published: 0.025).")
     weights_init: str = option("aligned", "Initial weights: he_fout (published), he_fin, or aligned: a block's candidates start as one "
                                           "function.", choices=("aligned", "he_fout", "he_fin"))
+    shortcut_gamma: float = option(0.3, "aligned: initial gamma of blocks with a shortcut; at 0 they start as the identity.")
     init_div_groups: bool = option(True, "Fan of a depthwise kernel is that of one channel, not of all (published: all).")
     arch_interval: int = option(2, "Weight steps between architecture steps (published: 5).")
     arch_steps: int = option(1, "Architecture steps each time.")

@@ -92,7 +92,8 @@ def _search(folder: RunFolder, run: RunConfig, config: SearchConfig, recipe: Tra
     try:
         with started.scope():
             supernet = Supernet(space, arithmetic=arithmetic, seed=run.seed, alpha_scale=config.alpha_scale, alpha_init=config.alpha_init,
-                                weights_init=config.weights_init, init_div_groups=config.init_div_groups)
+                                weights_init=config.weights_init, init_div_groups=config.init_div_groups,
+                                shortcut_gamma=config.shortcut_gamma)
             Search(supernet, dataset, guidance(targets, config, measured=measured), config=config, recipe=recipe,
                    folder=folder / "search", seed=run.seed, writes=started.is_chief).run()
     finally:

@@ -34,12 +34,13 @@ def _exploration(name: str, title: str, space: SearchSpace, fraction: float, *, 
                  seed_spread=3, tested=False, **fields)
 
 
+# At these targets the accuracy that latency buys is largest; a uniform network's latency is 1 to 3 % below each.
 FASHION_STUDY = Study(
-    "fashion", "Fashion-MNIST", FASHION, NARROW, RECIPE, SEARCH,
-    budgets=(Budget("low", 0.1819), Budget("middle", 0.2447), Budget("high", 0.2976)),
+    "fashion", "Fashion-MNIST", dataclasses.replace(FASHION, train_images=None), NARROW, dataclasses.replace(RECIPE, epochs=4),
+    SEARCH,
+    budgets=(Budget("low", 0.1285), Budget("middle", 0.1610), Budget("high", 0.1815)),
     searches=(*(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), ("reinforce", "middle", (0, 1, 2))),
-    special=(("float32_plain", (0,)),), reinforce={"rl_networks": 5, "rl_reward": "absolute"},
-    variants=(("reinforce_power", (("algorithm", "reinforce"), ("rl_networks", 5), ("rl_reward", "power"))),))
+    special=(("float32_plain", (0,)),), reinforce={"rl_networks": 5, "rl_reward": "absolute"})
 
 # The first choice of a main study, where the options of the search were tried as well.
 TRY_SMALL = Study(
@@ -55,7 +56,7 @@ PHOTOGRAPHS = DataConfig(dataset="folder:runs/photographs", alpha_size=2_000, au
 PHOTO_SPACE = SearchSpace("k357_e36_8", 64, 35, 8, 8, (Stage(8, 2, 2), Stage(16, 3, 2), Stage(32, 3, 2)), 96, K357_E36)
 PHOTO_STUDY = Study(
     "photographs", "64-px patches of 35 photographs", PHOTOGRAPHS, PHOTO_SPACE, dataclasses.replace(RECIPE, epochs=8),
-    dataclasses.replace(SEARCH, warmup_epochs=3, search_epochs=5), budgets=(Budget("middle", 0.2207),),
+    dataclasses.replace(SEARCH, warmup_epochs=3, search_epochs=5, shortcut_gamma=0.0), budgets=(Budget("middle", 0.2207),),
     searches=(("two_path", "middle", (0, 1, 2)),),
     variants=(("multiplicative_log", (("regulariser", "multiplicative_log"),)),))
 
@@ -65,6 +66,8 @@ STUDIES = {study.name: study for study in (
     TRY_SMALL,
     _exploration("try_few_images", "nine narrow blocks, fewer images", NARROW, 0.2447, networks=3,
                  training=dataclasses.replace(RECIPE, epochs=6), data=dataclasses.replace(FASHION, train_images=20_000)),
+    # The first main study: 3 epochs, at targets where a quarter more latency bought one or two tenths of a point.
+    _exploration("try_three_epochs", "nine narrow blocks, fewer epochs, larger targets", NARROW, 0.2447, networks=8),
     FASHION_STUDY,
     PHOTO_STUDY,
 )}

@@ -172,7 +172,8 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     resumed, began, cpu = (folder / "search").exists(), time.monotonic(), time.process_time()
     supernet = Supernet(study.space, arithmetic=Arithmetic(Normalisation(recipe.bn_momentum, recipe.bn_epsilon), recipe.weight_decay,
                                                            recipe.no_decay), seed=job.fact("seed"), alpha_scale=config.alpha_scale,
-                        alpha_init=config.alpha_init, weights_init=config.weights_init, init_div_groups=config.init_div_groups)
+                        alpha_init=config.alpha_init, weights_init=config.weights_init, init_div_groups=config.init_div_groups,
+                        shortcut_gamma=config.shortcut_gamma)
     search = Search(supernet, shop.dataset, guidance([Target(quantity, target)], config), config=config, recipe=recipe,
                     folder=folder / "search", seed=job.fact("seed"))
     search.run()

@@ -30,6 +30,18 @@ class Carried:
     between: list[tf.Tensor]
 
 
+@dataclass(frozen=True)
+class Update:
+    """The update of a block's weights, to be run once. held: bytes of the values that it holds until then.
+
+    run: moves the weights, unless that is done already, and returns, where gradients are scaled, whether all were finite. Weights whose
+    gradients are not finite stay as they are, with their momenta.
+    """
+
+    run: Callable[[], tf.Tensor | None]
+    held: int = 0
+
+
 class WeightParts:
     """A weight step's parts of one block: y = o(x), plus x with an identity shortcut, by batch statistics.
 
@@ -55,6 +67,7 @@ class WeightParts:
             forward, self._backward, self._move = cut(self._trace, early, [upstream], last)
         assert forward is not None
         self._forward = forward
+        self._held: dict[int, int] = {}  # images a batch -> bytes that its update holds
 
     def forward(self, x: Sequence[tf.Tensor], handles: Sequence[Any]) -> tuple[list[tf.Tensor], Carried]:
         """(y, what `backward` needs). x: [batch, in_size, in_size, in_channels] each; handles: of all variables in order, replica
@@ -64,26 +77,28 @@ class WeightParts:
         return results[:self._local], Carried(early, results[self._local:])
 
     def backward(self, upstream: Sequence[tf.Tensor], carried: Carried, *, slots: Sequence[Any],
-                 scalars: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor] | None, Callable[[], tf.Tensor | None]]:
+                 scalars: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor] | None, Update]:
         """(dL/dx where it was asked for, the update). upstream: dL/dy, L the replica's share of the global loss, times the loss scale
         in float16. slots: handles of the trained variables' momenta; scalars: rate, momentum and, in float16, the loss scale.
-
-        The update moves the weights, unless that is done already, and returns, where gradients are scaled, whether all were finite.
-        Weights whose gradients are not finite stay as they are, with their momenta.
         """
         given, results = [*carried.early, *carried.between, *upstream], []
         if self.together:
             results = self._backward([*given, *scalars, *slots]) if self._backward else []
-            return results[:self._local] if self.input_gradient else None, lambda: results[-1] if self.scaled and self._trained else None
+            return results[:self._local] if self.input_gradient else None, Update(
+                lambda: results[-1] if self.scaled and self._trained else None)
         if self._backward is not None:
             results = self._backward(given)
-        return (results[:1] if self.input_gradient else None,
-                functools.partial(self._moved, [*given, *results[self.input_gradient:], *scalars, *slots]))
-
-    def _moved(self, arguments: Sequence[Any]) -> tf.Tensor | None:
+        gradient = results[:1] if self.input_gradient else None
         if self._move is None:
-            return None
-        results = self._move(arguments)
+            return gradient, Update(lambda: None)
+        waiting = self._move.select([*given, *results[self.input_gradient:], *scalars, *slots])
+        batch = carried.early[0].shape[0]
+        if batch not in self._held:
+            self._held[batch] = sum(value.shape.num_elements() * value.dtype.size for value in waiting if value.dtype.is_floating)
+        return gradient, Update(functools.partial(self._moved, self._move, waiting), self._held[batch])
+
+    def _moved(self, move: Part, selected: Sequence[Any]) -> tf.Tensor | None:
+        results = move.run(selected)
         return results[-1] if self.scaled else None
 
     def _trace_together(self, early: list[tf.Tensor], late: list[tf.Tensor]) -> list[list[tf.Tensor]]:

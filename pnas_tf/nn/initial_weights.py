@@ -16,6 +16,8 @@ from pnas_tf.space.geometry import Block, Layer
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace
 
+SHORTCUT_GAMMA = 0.3
+
 
 class Initial:
     """He's normal for every kernel, deviation sqrt(2 / fan); gamma 1.
@@ -52,12 +54,14 @@ class AlignedInitial(Initial):
     """All MBConvs of a choice block start as one function, that of the smallest kernel and the smallest expansion.
 
     Taps beyond the smallest kernel and projections from channels beyond the smallest expansion start at 0, the rest is
-    common; both zeros have gradients from the first step. gamma behind the projection starts at 0 where a shortcut exists,
-    so that such blocks start as the identity (Goyal et al. 2017, section 5.1) and Zero agrees with the other candidates.
+    common; both zeros have gradients from the first step. gamma behind the projection starts at `shortcut_gamma` where a shortcut
+    exists: at 0 such blocks start as the identity (Goyal et al. 2017, section 5.1), as Zero does, but have only one path in
+    seven to leave it, so that alpha sees no difference between Zero and the others; at 1 Zero is a stranger among them.
     """
 
-    def __init__(self, space: SearchSpace, seed: int, *, div_groups: bool = True):
+    def __init__(self, space: SearchSpace, seed: int, *, div_groups: bool = True, shortcut_gamma: float = SHORTCUT_GAMMA):
         super().__init__(seed, div_groups=div_groups)
+        self.shortcut_gamma = shortcut_gamma
         ops = [op for op in space.candidates if isinstance(op, MBConv)]
         # Without MBConvs nothing is aligned and every kernel is drawn alone, as in Initial.
         self.kernel_size = min((op.kernel for op in ops), default=0)
@@ -82,7 +86,7 @@ class AlignedInitial(Initial):
 
     def gamma(self, block: Block, layer: Layer) -> np.ndarray:
         ends_residual = block.shortcut and layer.name == "project" and block.name.startswith("block_")
-        return super().gamma(block, layer) * (0.0 if ends_residual else 1.0)
+        return super().gamma(block, layer) * np.float32(self.shortcut_gamma if ends_residual else 1.0)
 
     def _aligned(self, block: Block) -> bool:
         return block.name.startswith("block_") and isinstance(block.op, MBConv) and block.op.expansion >= self.expansion

@@ -8,10 +8,15 @@ takes. Knows nothing of blocks.
 
 from __future__ import annotations
 
+import itertools
+import sys
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager import context
+from tensorflow.python.framework.func_graph import dismantle_func_graph
 
 
 def _without_grappler() -> bytes:
@@ -22,24 +27,43 @@ def _without_grappler() -> bytes:
 
 
 _WITHOUT_GRAPPLER = _without_grappler()
+_NUMBERS = itertools.count()
 
 
 class Part:
-    """One compiled function of a flat list of tensors and resource handles."""
+    """One compiled function of a flat list of tensors and resource handles.
 
-    def __init__(self, function: Any):
-        self._function = function  # TensorFlow forgets a function that nothing holds
-        self.name = function.function_def.signature.name
+    takes: the places of the arguments that it reads, in the order of `function`'s inputs.
+    """
+
+    def __init__(self, function: Any, takes: Sequence[int]):
+        self._takes = tuple(takes)
         self._dtypes = [output.dtype for output in function.outputs]
-        # A part's graph holds ops of other parts that nothing here needs. TensorFlow drops them as it runs a function, but for stateful
-        # ones, and a collective op run twice waits forever for its peers; Grappler drops those too.
-        collective = any(op.type.startswith("Collective") for op in function.graph.get_operations())
-        self._config = b"" if collective else _WITHOUT_GRAPPLER
+        self.op_types = tuple(sys.intern(op.type) for op in function.graph.get_operations())
+        if {"PartitionedCall", "StatefulPartitionedCall"} & set(self.op_types):  # the functions that it calls live as long as its graph
+            self._function = function
+            self.name = function.function_def.signature.name
+            return
+        # TensorFlow needs the definition alone. The Python graph and the stack traces of its ops take as much memory again, and a graph
+        # is a cycle that waits for the garbage collector, so it is taken apart.
+        definition = type(function.function_def).FromString(function.function_def.SerializeToString())
+        definition.signature.name = self.name = f"part_{next(_NUMBERS)}"
+        context.context().add_function_def(definition)
+        weakref.finalize(self, context.context().remove_function, self.name).atexit = False
+        dismantle_func_graph(function.graph)
+
+    def select(self, arguments: Sequence[Any]) -> list[Any]:
+        """Those of `arguments` that `run` takes: whoever waits with a call holds no more than these."""
+        return [arguments[place] for place in self._takes]
+
+    def run(self, selected: Sequence[Any]) -> list[tf.Tensor]:
+        """The function's outputs for what `select` gave."""
+        # `f` is an attribute of kind func, which TensorFlow takes by its name.
+        return tf.raw_ops.StatefulPartitionedCall(args=selected, Tout=self._dtypes, f=self, config_proto=_WITHOUT_GRAPPLER)
 
     def __call__(self, arguments: Sequence[Any]) -> list[tf.Tensor]:
         """The function's outputs for `arguments`, in the order of its signature."""
-        # `f` is an attribute of kind func, which TensorFlow takes by its name.
-        return tf.raw_ops.StatefulPartitionedCall(args=arguments, Tout=self._dtypes, f=self, config_proto=self._config)
+        return self.run(self.select(arguments))
 
 
 # Inputs of every part -> outputs of every part. A part's outputs are computed from the inputs of that part and those before;
@@ -53,10 +77,14 @@ _AGAIN = ("Placeholder", "Const", "ReadVariableOp", "Shape", "ShapeN")
 def cut(function: Traced, *inputs: Sequence[tf.TensorSpec]) -> tuple[Part | None, ...]:
     """The parts of function(inputs of the first part, inputs of the second, ...).
 
-    A part returns its outputs, then values that later parts need. It takes all that the part before took, what that part
-    returned for later ones, and its own inputs. None stands for a part without outputs, which hands nothing on either.
+    A part returns its outputs, then values that later parts need. It is called with all that the part before was called with, what that
+    part returned for later ones, and its own inputs; of these it reads what it needs. None stands for a part without outputs,
+    which hands nothing on either.
     """
     graph, outputs, given = _trace(function, inputs)
+    definition = graph.as_graph_def()
+    for node in definition.node:
+        node.attr.pop("_class", None)  # a wish to stand beside another op, which a part may not have
     known: set[tf.Operation] = set()
     feeds: list[tf.Tensor] = []
     parts: list[Part | None] = []
@@ -68,8 +96,9 @@ def cut(function: Traced, *inputs: Sequence[tf.TensorSpec]) -> tuple[Part | None
         carried = {tensor.ref(): tensor for op in later for tensor in op.inputs if tensor.op in ops and tensor.op.type not in _AGAIN}
         # The order of a set changes from process to process, and with it the order of arguments, though no result.
         between = sorted(carried.values(), key=lambda tensor: tensor.name)
-        parts.append(Part(graph.prune(list(feeds), [*own, *between])) if own else None)
+        parts.append(_part(definition, [*own, *between], feeds) if own else None)
         feeds += between
+    dismantle_func_graph(graph)
     return tuple(parts)
 
 
@@ -93,7 +122,26 @@ def _trace(function: Traced, inputs: Sequence[Sequence[tf.TensorSpec]]) -> tuple
         return [tensor for own in found[0] for tensor in own]
 
     wrapped = tf.compat.v1.wrap_function(body, [spec for own in inputs for spec in own])
-    return wrapped, found[0], split(wrapped.inputs)
+    return wrapped.graph, found[0], split(wrapped.inputs)
+
+
+def _part(definition: tf.compat.v1.GraphDef, outputs: Sequence[tf.Tensor], feeds: Sequence[tf.Tensor]) -> Part:
+    """feeds -> outputs as a function that holds only what lies between. definition: of the graph of both."""
+    takes, ops = _between(outputs, feeds)
+    names = {op.name for op in ops}
+    piece = tf.compat.v1.GraphDef(node=[node for node in definition.node if node.name in names], library=definition.library,
+                                  versions=definition.versions)
+
+    def body(*given: tf.Tensor) -> list[tf.Tensor]:
+        values = {feeds[place].name: value for place, value in zip(takes, given, strict=True)}
+        found = tf.graph_util.import_graph_def(piece, input_map=values, name="", return_elements=[
+            output.name for output in outputs if output.name not in values])
+        rest = iter(found)
+        return [values[output.name] if output.name in values else next(rest) for output in outputs]
+
+    # A placeholder is named by its place, and no op of a traced graph is named so.
+    specs = [tf.TensorSpec(feeds[place].shape, feeds[place].dtype, name=f"given_{place}") for place in takes]
+    return Part(tf.compat.v1.wrap_function(body, specs), takes)
 
 
 def _ancestors(tensors: Sequence[tf.Tensor]) -> set[tf.Operation]:
@@ -106,3 +154,22 @@ def _ancestors(tensors: Sequence[tf.Tensor]) -> set[tf.Operation]:
             seen.add(op)
             todo += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
     return seen
+
+
+def _between(outputs: Sequence[tf.Tensor], feeds: Sequence[tf.Tensor]) -> tuple[list[int], set[tf.Operation]]:
+    """(the places of the feeds that `outputs` are computed from, the ops by which); nothing before a feed is computed again."""
+    place_of = {feed.ref(): place for place, feed in enumerate(feeds)}
+    takes: set[int] = set()
+    ops: set[tf.Operation] = set()
+    todo: list[Any] = list(outputs)
+    while todo:
+        item = todo.pop()
+        if isinstance(item, tf.Tensor):
+            if item.ref() in place_of:
+                takes.add(place_of[item.ref()])
+                continue
+            item = item.op
+        if item not in ops:
+            ops.add(item)
+            todo += [*item.inputs, *item.control_inputs]
+    return sorted(takes), ops

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.nn.functional import Arithmetic, Mode, join, join_gradient
-from pnas_tf.nn.initial_weights import AlignedInitial, Initial
+from pnas_tf.nn.initial_weights import SHORTCUT_GAMMA, AlignedInitial, Initial
 from pnas_tf.nn.mixed_op import BlockWeights, MixedOp
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import candidate_block, fixed_blocks
@@ -31,14 +31,15 @@ class Supernet(keras.Model):
     """All candidates of `space`.
 
     alpha_scale: alpha starts normal with this deviation (published 1e-3), so that the first paths are uniform.
-    weights_init: "he_fout" (published), "he_fin" or "aligned"; init_div_groups: see `initial_weights`.
+    weights_init: "he_fout" (published), "he_fin" or "aligned"; init_div_groups and, for aligned, shortcut_gamma: see `initial_weights`.
     """
 
     def __init__(self, space: SearchSpace, *, arithmetic: Arithmetic = Arithmetic(), seed: int = 0, alpha_scale: float = 1e-3,
-                 alpha_init: str = "normal", weights_init: str = "he_fout", init_div_groups: bool = True):
+                 alpha_init: str = "normal", weights_init: str = "he_fout", init_div_groups: bool = True,
+                 shortcut_gamma: float = SHORTCUT_GAMMA):
         super().__init__(name=f"supernet_{space.name}")
         self.space, self.arithmetic = space, arithmetic
-        initial = (AlignedInitial(space, seed, div_groups=init_div_groups) if weights_init == "aligned"
+        initial = (AlignedInitial(space, seed, div_groups=init_div_groups, shortcut_gamma=shortcut_gamma) if weights_init == "aligned"
                    else Initial(seed, fan=weights_init.removeprefix("he_f"), div_groups=init_div_groups))
         self.topology = space.topology
         self._sources = {node.block.name if isinstance(node, Fixed) else space.choice_blocks[node.index].name: node.inputs[0]

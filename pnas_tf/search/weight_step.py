@@ -9,13 +9,13 @@ from __future__ import annotations
 import collections
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import tensorflow as tf
 
-from pnas_tf.nn.block_step import Carried, WeightParts, output_function, weight_parts
+from pnas_tf.nn.block_step import Carried, Update, WeightParts, output_function, weight_parts
 from pnas_tf.nn.mixed_op import BlockWeights
 from pnas_tf.nn.replicas import Replicas, handles_of
 from pnas_tf.nn.supernet import Path, Supernet, Values
@@ -40,7 +40,7 @@ class Momentum:
         """The variable's momentum, zeros until its first step."""
         name = variable.name.removesuffix(":0")
         if name not in self.slots:
-            self.slots[name] = tf.Variable(tf.zeros_like(variable), trainable=False, name=f"{name}/momentum")
+            self.slots[name] = tf.Variable(tf.fill(variable.shape, 0.0), trainable=False, name=f"{name}/momentum")
         return self.slots[name]
 
     def handles(self, block: BlockWeights) -> Sequence[tf.Tensor]:
@@ -98,26 +98,26 @@ class _Updates:
     one order everywhere. No result depends on it, since a block's update touches nothing that the rest of the step reads.
     """
 
-    WAITING = 2  # updates that may wait: each holds its block's values
+    HELD = 32 * 2**20  # bytes that updates may hold while they wait, the newest aside
 
     def __init__(self, *, aside: bool):
         self._aside = aside
-        self._waiting: collections.deque[Future] = collections.deque()
+        self._waiting: collections.deque[tuple[Future, int]] = collections.deque()
         self._finite: list[tf.Tensor] = []
 
-    def add(self, update: Callable[[], tf.Tensor | None]) -> None:
-        """Runs `update`, which returns whether its gradients were finite, or None."""
+    def add(self, update: Update) -> None:
+        """Runs `update`, at once or soon."""
         if not self._aside:
-            self._keep(update())
+            self._keep(update.run())
             return
-        while len(self._waiting) >= self.WAITING:
-            self._keep(self._waiting.popleft().result())
-        self._waiting.append(_thread().submit(update))
+        while self._waiting and sum(held for _, held in self._waiting) + update.held > self.HELD:
+            self._keep(self._waiting.popleft()[0].result())
+        self._waiting.append((_thread().submit(update.run), update.held))
 
     def done(self) -> list[tf.Tensor]:
         """What the updates returned, once all have run."""
         while self._waiting:
-            self._keep(self._waiting.popleft().result())
+            self._keep(self._waiting.popleft()[0].result())
         return self._finite
 
     def _keep(self, finite: tf.Tensor | None) -> None:

@@ -8,7 +8,6 @@ from pnas_tf.nn.block_step import architecture_parts, gate_function, output_func
 from pnas_tf.nn.functional import Arithmetic, Mode
 from pnas_tf.nn.initial_weights import Initial
 from pnas_tf.nn.mixed_op import BlockWeights
-from pnas_tf.nn.parts import _ancestors
 from pnas_tf.space.geometry import Block
 from pnas_tf.space.ops import Conv, Head, Identity, MBConv, Pool, SepConv, Stem
 
@@ -53,7 +52,7 @@ def test_weight_parts_are_the_taped_step(block, nesterov):
         (y,), carried = parts.forward([x], ours.handles)
         (dx,), update = parts.backward([upstream], carried, slots=[slot.handle for slot in slots],
                                        scalars=[tf.constant(RATE), tf.constant(MOMENTUM)])
-        assert update() is None
+        assert update.run() is None
         with tf.GradientTape() as tape:
             tape.watch(x)
             expected = theirs.with_shortcut(x, mode=Mode.WEIGHTS)
@@ -95,8 +94,7 @@ def test_every_convolution_stands_in_one_part_alone():
     block = BLOCKS[0]  # expansion, depthwise convolution, projection
 
     def convolutions(part):
-        ops = [op.type for op in _ancestors(part._function.outputs)]
-        return [sum(op in kinds for op in ops) for kinds in (
+        return [sum(op in kinds for op in part.op_types) for kinds in (
             ("Conv2D", "DepthwiseConv2dNative"), ("Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput"),
             ("Conv2DBackpropFilter", "DepthwiseConv2dNativeBackpropFilter"))]
 
