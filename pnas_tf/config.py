@@ -89,6 +89,7 @@ class DistributionConfig:
     mixed_precision: str = option("none", "Activations and convolutions in float16 (with loss scaling) or bfloat16; variables, statistics, "
                                           "logits and loss stay float32.", choices=("none", "float16", "bfloat16"))
     jit_compile: bool = option(False, "Compile blocks and training steps with XLA.", fixed=False)
+    worker_timeout_s: int = option(300, "Seconds without a sign of life after which a worker of multi_worker is lost.", fixed=False)
 
 
 @dataclass(frozen=True)

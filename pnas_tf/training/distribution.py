@@ -23,7 +23,6 @@ from pnas_tf.nn.functional import Arithmetic
 from pnas_tf.nn.layers import Normalisation
 from pnas_tf.nn.replicas import Replicas
 
-HEARTBEAT_S = 300
 PRECISIONS = {"none": "float32", "float16": "float16", "bfloat16": "bfloat16"}
 
 
@@ -58,17 +57,19 @@ def start(config: DistributionConfig) -> Distribution:
     if config.replicas is not None and config.strategy != "mirrored":
         raise UserError("--replicas", expected="--strategy=mirrored", received=f"--strategy={config.strategy}",
                         fix="Leave --replicas out; a worker of multi_worker uses all its GPUs.")
-    return _started(config.strategy, config.replicas)
+    if config.worker_timeout_s < 1:
+        raise UserError("--worker_timeout_s", expected="at least 1", received=str(config.worker_timeout_s), fix="Choose e.g. the default.")
+    return _started(config.strategy, config.replicas, config.worker_timeout_s)
 
 
 @functools.cache
-def _started(strategy: str, replicas: int | None) -> Distribution:
+def _started(strategy: str, replicas: int | None, worker_timeout_s: int) -> Distribution:
     if strategy == "none":
         return Distribution()
     if strategy == "mirrored":
         return _of(tf.distribute.MirroredStrategy(_local_devices(replicas)), first_process=0, is_chief=True)
     cluster = cluster_of()
-    _be_patient(cluster)
+    _be_patient(cluster, worker_timeout_s)
     try:
         made = tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, tf.errors.OpError) as error:
@@ -76,14 +77,14 @@ def _started(strategy: str, replicas: int | None) -> Distribution:
     return _of(made, first_process=cluster.index, is_chief=cluster.is_chief)
 
 
-def _be_patient(cluster: Cluster) -> None:
-    """Gives the other processes HEARTBEAT_S for a sign of life, where the strategy by itself would give 10 s.
+def _be_patient(cluster: Cluster, seconds: int) -> None:
+    """Gives the other processes so long for a sign of life, where the strategy by itself would give 10 s.
 
-    A host that swaps, or a process that is paused, is not lost. A killed one is noticed at once all the same, by its connections.
+    A host that swaps, or a process that is paused, is not lost. A killed one is mostly noticed at once all the same, by its connections.
     """
     jobs = [coordination_config_pb2.CoordinatedJob(name=kind, num_tasks=number) for kind, number in cluster.tasks.items()]
     context.context().configure_coordination_service(service_type="standalone", service_leader=f"/job:{next(iter(cluster.tasks))}/task:0",
-                                                     heartbeat_timeout_in_ms=HEARTBEAT_S * 1000, coordinated_jobs=jobs)
+                                                     heartbeat_timeout_in_ms=seconds * 1000, coordinated_jobs=jobs)
 
 
 def _of(strategy: Any, *, first_process: int, is_chief: bool) -> Distribution:

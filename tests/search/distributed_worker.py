@@ -29,7 +29,7 @@ def main(folder: Path, options: dict) -> int:
 
     own = DistributionConfig(strategy=options["strategy"], replicas=options.get("replicas"),
                              sync_batch_norm=options.get("sync_batch_norm", True), jit_compile=options.get("jit_compile", False),
-                             mixed_precision=options.get("mixed_precision", "none"))
+                             mixed_precision=options.get("mixed_precision", "none"), worker_timeout_s=options.get("worker_timeout_s", 300))
     started = start(own)
     import tensorflow as tf
 
