@@ -2,8 +2,8 @@
 
   python -m benchmarks.step_growth --json=step_growth.json
 
-takes about 3 minutes on 2 cores. Candidates are MBConvs of kernel 3, 5, 7, ..., which take the same memory; steps are timed
-on the two smallest, which every space has, so that what grows is what the others add by being there. Processes are
+takes about 3 minutes on 2 cores. Candidates are MBConvs of kernels 7, 3 and 5 and expansions 6 to 3: the first, whose values take the most
+room, is in every space, and steps are timed on the first two, so that what grows is what the others add by being there. Processes are
 compared, one case each, so times here are rougher than ratios of one process.
 """
 

@@ -14,6 +14,7 @@ from benchmarks.evidence.plan import Job, jobs
 from benchmarks.evidence.studies import STUDIES
 from benchmarks.evidence.work import RESULT, Workshop
 from benchmarks.evidence.workers import _taken, _work, unfinished
+from benchmarks.supernet_effects import fitted
 from pnas_tf import files
 from pnas_tf.search.derive import path_of
 from pnas_tf.search.objectives import macs_quantity
@@ -74,6 +75,24 @@ def test_means_differences_and_rank_correlations():
     assert spearman(left, [-value**3 for value in left]) == pytest.approx((-1.0, -1.0, -1.0))
     value, low, high = spearman(left, [value + 0.5 * noise for value, noise in zip(left, np.random.default_rng(1).normal(size=30))])
     assert -1 < low < value < high < 1
+
+
+def test_additive_effects_of_candidates_are_found():
+    true = [np.array([0.3, -0.1, -0.2]), np.array([0.05, -0.05])]
+    offsets = (1.0, 2.0)
+
+    def loss(path, batch):
+        return offsets[batch] + sum(effect[index] for effect, index in zip(true, path))
+
+    effects, error = fitted([3, 2], loss, paths=60, batches=2, seed=0)
+    for effect, expected in zip(effects, true):
+        np.testing.assert_allclose(effect, expected, atol=1e-12)
+    assert error < 1e-12
+    noise = np.random.default_rng(0).normal(0, 0.1, 1000)
+    numbers = iter(range(1000))
+    effects, error = fitted([3, 2], lambda path, batch: loss(path, batch) + noise[next(numbers)], paths=1000, batches=2, seed=0)
+    assert error == pytest.approx(0.1 / np.sqrt(1000 / 3), rel=0.1)
+    assert max(np.abs(effect - expected).max() for effect, expected in zip(effects, true)) < 4 * error
 
 
 def test_finished_jobs_are_skipped_taken_ones_are_left_alone_and_others_are_done(tmp_path):

@@ -26,6 +26,20 @@ def test_aligned_candidates_start_as_one_function():
         np.testing.assert_array_equal(residual.call(outputs[0], active=index, mode=Mode.ARCHITECTURE), outputs[0])
 
 
+def test_a_block_with_a_shortcut_adds_its_gamma_times_one_function():
+    x = tf.constant(np.random.default_rng(0).standard_normal((4, 9, 9, 6)), tf.float32)
+
+    def added(gamma, index):
+        residual = Supernet(SPACE, weights_init="aligned", seed=1, shortcut_gamma=gamma).mixed_ops[1]
+        return residual.call(x, active=index, mode=Mode.ARCHITECTURE) - x
+
+    whole = added(1.0, 0)
+    assert np.abs(whole).max() > 0.5
+    for index in range(6):
+        np.testing.assert_allclose(added(0.3, index), 0.3 * whole, atol=1e-5)
+    np.testing.assert_array_equal(added(0.3, 6), np.zeros_like(x))  # Zero
+
+
 def test_aligned_zeros_have_gradients():
     """Taps and channels that start at 0 are not stuck there, once gamma has moved from 0 where it does."""
     supernet = Supernet(SPACE, weights_init="aligned", seed=1)

@@ -40,6 +40,7 @@ def main(folder: Path, options: dict) -> int:
     from pnas_tf.space.ops import MBConv
     from pnas_tf.space.search_space import SearchSpace, Stage
     from pnas_tf.training.loop import train_network
+    from pnas_tf.training.stopping import Stopped
 
     tf.config.experimental.enable_op_determinism()
     space = SearchSpace("micro", 8, 10, stem_width=8, first_width=8, stages=(Stage(8, 1, 1), Stage(16, 2, 2)), head_width=16,
@@ -74,6 +75,8 @@ def main(folder: Path, options: dict) -> int:
     except WorkerLost as error:
         print(error)
         return 75
+    except Stopped:
+        return 130  # as tools/program.py
     arrays = {f"variable/{name}": variable.numpy() for name, variable in supernet.named_variables().items()}
     arrays |= {f"momentum/{name}": slot.numpy() for name, slot in search.momentum.slots.items()}
     arrays |= {f"alpha/{block}": alpha for block, alpha in enumerate(search.alphas)}
