@@ -50,6 +50,7 @@ def main(folder: Path, options: dict) -> int:
     config = SearchConfig(algorithm=options["algorithm"], regulariser="multiplicative_log", warmup_epochs=0, search_epochs=2,
                           arch_start_epoch=0, arch_interval=1, search_batch_size=16, rl_networks=2, checkpoint_steps=4)
     losses: list[float] = []
+    seed = options.get("seed", 7)
     arithmetic = arithmetic_of(own, started, normalisation=Normalisation(synchronized=own.sync_batch_norm),
                                weight_decay=recipe.weight_decay, no_decay=recipe.no_decay)
 
@@ -65,9 +66,9 @@ def main(folder: Path, options: dict) -> int:
 
     try:
         with started.scope():
-            supernet = Supernet(space, arithmetic=arithmetic, seed=7)
+            supernet = Supernet(space, arithmetic=arithmetic, seed=seed)
             search = Watched(supernet, MadeUp(), guidance([Target(macs_quantity(space), 1e5)], config), config=config, recipe=recipe,
-                             folder=folder, seed=7, writes=started.is_chief)
+                             folder=folder, seed=seed, writes=started.is_chief)
             search.run()
         architecture = supernet.architecture_of((0, 1, 1))
         trained = train_network(architecture, MadeUp(), TrainConfig(epochs=1, batch_size=16, dropout=0.2), folder / "train", seed=7,

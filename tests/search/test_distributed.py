@@ -66,11 +66,11 @@ def assert_close(ours, theirs, tolerance=5e-6):
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
-    """algorithm -> the folder of a search in one process; each is run once."""
+    """(algorithm, seed) -> the folder of a search in one process; each is run once."""
     @functools.cache
-    def run(algorithm):
+    def run(algorithm, seed):
         folder = tmp_path_factory.mktemp(algorithm)
-        ended([start(folder, strategy="none", algorithm=algorithm)], folder)
+        ended([start(folder, strategy="none", algorithm=algorithm, seed=seed)], folder)
         return folder
 
     return run
@@ -83,13 +83,13 @@ def pair(tmp_path_factory):
     return folder
 
 
-# The paths that reinforce draws pass closer to a kink of ReLU, where two orders of addition part by more.
-@pytest.mark.parametrize("algorithm, tolerance", [("two_path", 5e-6), ("full", 5e-6), ("reinforce", 5e-5)])
-def test_two_devices_are_one_process_with_their_batches_together(single, tmp_path, algorithm, tolerance):
-    ended([start(tmp_path, strategy="mirrored", replicas=2, algorithm=algorithm)], tmp_path)
+# Of other seeds one activation in some step lies on the kink of a ReLU6, where two orders of addition have different gradients.
+@pytest.mark.parametrize("algorithm, seed", [("two_path", 7), ("full", 7), ("reinforce", 9)])
+def test_two_devices_are_one_process_with_their_batches_together(single, tmp_path, algorithm, seed):
+    ended([start(tmp_path, strategy="mirrored", replicas=2, algorithm=algorithm, seed=seed)], tmp_path)
     losses, arrays = result(tmp_path)
     assert len(losses) == 2 * STEPS  # a weight step and an architecture step each
-    assert_close((losses, {name: value for name, value in arrays.items() if not name.startswith("second/")}), result(single(algorithm)), tolerance)
+    assert_close((losses, {name: value for name, value in arrays.items() if not name.startswith("second/")}), result(single(algorithm, seed)))
     copies = [name for name in arrays if name.startswith("second/")]
     assert copies
     for name in copies:
@@ -98,7 +98,7 @@ def test_two_devices_are_one_process_with_their_batches_together(single, tmp_pat
 
 def test_two_processes_are_one_process_with_their_batches_together(single, pair):
     chief, other = result(pair, 0), result(pair, 1)
-    assert_close(chief, result(single("two_path")))
+    assert_close(chief, result(single("two_path", 7)))
     for name, value in chief[1].items():
         np.testing.assert_array_equal(other[1][name], value, err_msg=name)
     assert not (pair / "checkpoints-1").exists()
