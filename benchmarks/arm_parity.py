@@ -167,7 +167,7 @@ def main() -> int:
     parser.add_argument("--models", default="", help=".tflite files, comma-separated")
     parser.add_argument("--published", default="", help="published networks with random weights, NAME@RESOLUTION, comma-separated; "
                                                         "compared with float64 too")
-    parser.add_argument("--logits", action="store_true", help="published networks end in logits, as with tools/export --probabilities=false")
+    parser.add_argument("--logits", action="store_true", help="published networks end in logits, as with tools/export --noprobabilities")
     parser.add_argument("--folder", default="build/arm64", help="where the emulated system is kept")
     parser.add_argument("--images", type=int, default=2, help="random inputs a model")
     parser.add_argument("--delegates", default="xnnpack", help="xnnpack (what is shipped and measured), none, or both with a comma")

@@ -57,10 +57,14 @@ def _step_time(result: dict[str, Any]) -> str:
 
 
 def _step_memory(result: dict[str, Any]) -> str:
-    rows = [(case, *(float(found["peak_mb"][kind]) for kind in ("plain", "search")), float(found["candidates_own_mb"]),
-             float(found["noise_percent"])) for case, found in result.items() if isinstance(found, dict) and "peak_mb" in found]
-    return "## Memory\n\nPeak above the imports, MB.\n\n" + _table(
-        ("case", "plain network", "weight and two-path steps", "of which candidates' own", "noise, %"), rows)
+    cases = {name: found for name, found in result.items() if isinstance(found, dict) and "peak_mb" in found}
+    rows = [(name, *(float(found["peak_mb"][kind]) for kind in ("plain", "search")),
+             *(float(found[column]) for column in ("candidates_own_mb", "ratio", "noise_percent"))) for name, found in cases.items()]
+    return "\n".join((
+        "## Memory\n",
+        "Peak above the imports, MB. With oneDNN, TensorFlow's allocator takes regions of doubling size from the system and gives none",
+        "back, so that a peak follows the order in which values come and go; without, values are malloc's.\n",
+        _table(("case", "plain network", "weight and two-path steps", "of which candidates' own", "ratio without it", "noise, %"), rows)))
 
 
 def _step_growth(result: dict[str, Any]) -> str:

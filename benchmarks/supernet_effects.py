@@ -42,7 +42,8 @@ def main() -> None:
     effects, error = fitted(sizes, lambda path, batch: loss_of(supernet, path, *batches[batch]), paths=options.paths,
                             batches=len(batches), seed=options.seed)
     for choice, effect in zip(shop.study.space.choice_blocks, effects):
-        print(f"{choice.name}: " + ", ".join(f"{op.key.removeprefix('mbconv_')} {value:+.4f}" for op, value in zip(choice.candidates, effect)))
+        names = [op.key.removeprefix("mbconv_") for op in choice.candidates]
+        print(f"{choice.name}: " + ", ".join(f"{name} {value:+.4f}" for name, value in zip(names, effect, strict=True)))
     print(f"standard error of an effect: {error:.4f}")
 
 

@@ -52,9 +52,9 @@ def bar(what: str, value: float, limit: float) -> dict[str, Any]:
     return {"what": what, "value": value, "limit": limit, "met": value <= limit}
 
 
-def child(module: str, *arguments: str, timeout_s: float = 300) -> dict[str, Any]:
+def child(module: str, *arguments: str, timeout_s: float = 300, **environment_changes: str) -> dict[str, Any]:
     """The JSON that `python -m module arguments` prints on its last line, in a process of its own."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment_changes}
     done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True,
                           env=environment, timeout=timeout_s, check=False)
     if done.returncode:
