@@ -78,7 +78,7 @@ def test_flags(tmp_path, data_dir, program, argument, words):
 
 def test_a_folder_with_one_class(tmp_path):
     images(tmp_path / "images", ["only"])
-    refuse(tmp_path, "push_button", "--dataset=folder:images", words=["only", "2"])
+    refuse(tmp_path, "push_button", "--dataset=folder:images", words=["only", "two"])
 
 
 def test_a_folder_with_an_unreadable_image(tmp_path):
