@@ -90,9 +90,9 @@ def cut(function: Traced, *inputs: Sequence[tf.TensorSpec]) -> tuple[Part | None
     parts: list[Part | None] = []
     for number, own in enumerate(outputs):
         feeds += given[number]
-        ops = _ancestors(own) - known
+        ops = _between(own)[1] - known
         known |= ops
-        later = set().union(*(_ancestors(others) for others in outputs[number + 1:])) - known
+        later = set().union(*(_between(others)[1] for others in outputs[number + 1:])) - known
         carried = {tensor.ref(): tensor for op in later for tensor in op.inputs if tensor.op in ops and tensor.op.type not in _AGAIN}
         # The order of a set changes from process to process, and with it the order of arguments, though no result.
         between = sorted(carried.values(), key=lambda tensor: tensor.name)
@@ -144,19 +144,7 @@ def _part(definition: tf.compat.v1.GraphDef, outputs: Sequence[tf.Tensor], feeds
     return Part(tf.compat.v1.wrap_function(body, specs), takes)
 
 
-def _ancestors(tensors: Sequence[tf.Tensor]) -> set[tf.Operation]:
-    """The ops that `tensors` are computed by, their own included."""
-    seen: set[tf.Operation] = set()
-    todo = [tensor.op for tensor in tensors]
-    while todo:
-        op = todo.pop()
-        if op not in seen:
-            seen.add(op)
-            todo += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-    return seen
-
-
-def _between(outputs: Sequence[tf.Tensor], feeds: Sequence[tf.Tensor]) -> tuple[list[int], set[tf.Operation]]:
+def _between(outputs: Sequence[tf.Tensor], feeds: Sequence[tf.Tensor] = ()) -> tuple[list[int], set[tf.Operation]]:
     """(the places of the feeds that `outputs` are computed from, the ops by which); nothing before a feed is computed again."""
     place_of = {feed.ref(): place for place, feed in enumerate(feeds)}
     takes: set[int] = set()

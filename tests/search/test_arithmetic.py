@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from half_precision import TOLERANCES, batch
 
 from pnas_tf.nn.functional import Arithmetic
 from pnas_tf.nn.supernet import Supernet
@@ -16,18 +17,7 @@ from pnas_tf.training.loss_scale import LossScale
 SPACE = SearchSpace("micro", 8, 4, stem_width=8, first_width=8, stages=(Stage(8, 2, 1), Stage(16, 1, 2)), head_width=16,
                     candidates=(MBConv(1, 2), MBConv(3, 2)), stem_stride=1)
 PATH = (0, 1, 1)
-# (of the loss, of all gradients together), relative. float16 has 11 bits, bfloat16 8; a network of 16 random images and
-# batch statistics makes 100 times that of its gradients, in Keras' mixed precision as in ours.
-TOLERANCES = {"float32": (1e-5, 1e-5), "float16": (1e-3, 0.15), "bfloat16": (5e-3, 0.6)}
 CROSS_ENTROPY = RegularisedObjective((), "none", 0.2, 0.3, 0.1, "sum")
-
-
-def batch(number=0):
-    generator = np.random.default_rng(number)
-    labels = generator.integers(0, 4, 16)
-    images = generator.standard_normal((16, 8, 8, 3)).astype(np.float32)
-    images[..., 0] += labels[:, None, None]
-    return tf.constant(images), tf.constant(labels, tf.int32)
 
 
 def searched(*, precision="float32", jit_compile=False, steps=1):

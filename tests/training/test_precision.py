@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from half_precision import TOLERANCES, batch
 
 from pnas_tf.nn.network import build_network
 from pnas_tf.space.architecture import Architecture
@@ -15,17 +16,6 @@ from pnas_tf.training.step import TrainStep, keras_precision
 SPACE = SearchSpace("micro", 8, 4, stem_width=8, first_width=8, stages=(Stage(8, 2, 1), Stage(16, 1, 2)), head_width=16,
                     candidates=(MBConv(3, 2),), stem_stride=1)
 ARCHITECTURE = Architecture(SPACE, (MBConv(3, 2),) * 3)
-# (of the loss, of all gradients together), relative. float16 has 11 bits, bfloat16 8; a network of 16 random images and
-# batch statistics makes 100 times that of its gradients, in Keras' mixed precision as in ours.
-TOLERANCES = {"float32": (1e-5, 1e-5), "float16": (1e-3, 0.15), "bfloat16": (5e-3, 0.6)}
-
-
-def batch(number=0):
-    generator = np.random.default_rng(number)
-    labels = generator.integers(0, 4, 16)
-    images = generator.standard_normal((16, 8, 8, 3)).astype(np.float32)
-    images[..., 0] += labels[:, None, None]
-    return tf.constant(images), tf.constant(labels, tf.int32)
 
 
 def trained(precision="float32", *, jit_compile=False, steps=1):
