@@ -71,10 +71,10 @@ class Workload:
 
     def own_bytes(self, path: Path) -> int:
         """Weights, statistics and momenta of all candidates, less those of one path."""
-        on_path = {variable.name for block in self.supernet.blocks_on(path) for variable in block.ordered}
-        trained = {variable.name for block in self.supernet.all_blocks() for variable in block.trained}
-        return sum(4 * variable.shape.num_elements() * (1 + (variable.name in trained))
-                   for variable in self.supernet.named_variables().values() if variable.name not in on_path)
+        on_path = {name for block in self.supernet.blocks_on(path) for name in block.named}
+        trained = {name for block in self.supernet.all_blocks() for name, variable in block.named.items() if variable.trainable}
+        return sum(4 * variable.shape.num_elements() * (1 + (name in trained))
+                   for name, variable in self.supernet.named_variables().items() if name not in on_path)
 
     def run_every_candidate(self) -> None:
         """A weight step through each candidate of each block, so that all are compiled."""

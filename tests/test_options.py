@@ -218,10 +218,11 @@ def test_a_batch_that_is_too_large_is_refused_by_its_name(tmp_path, option, algo
 def test_rates_of_zero_freeze_the_weights(tmp_path):
     """The original's --debug."""
     search = searched(tmp_path, warmup_learning_rate=0.0, search_learning_rate=0.0)
-    before = {variable.name: variable.numpy() for block in Supernet(SPACE).all_blocks() for variable in block.trained}
+    before = Supernet(SPACE).named_variables()
     for block in search.supernet.all_blocks():
-        for variable in block.trained:
-            np.testing.assert_array_equal(variable.numpy(), before[variable.name])
+        for name, variable in block.named.items():
+            if variable.trainable:
+                np.testing.assert_array_equal(variable.numpy(), before[name])
     assert search.arch_step > 0
 
 
@@ -242,13 +243,14 @@ def test_initial_weights_have_the_deviation_of_their_fan(init, div_groups, place
 def test_weight_decay_acts_on_what_no_decay_leaves(no_decay, decayed):
     """With the loss multiplied by 0, the gradients are the decay alone."""
     supernet = Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.25, no_decay=no_decay))
-    variables = [variable for block in supernet.blocks_on((0, 1)) for variable in block.trained]
+    named = {name: variable for block in supernet.blocks_on((0, 1)) for name, variable in block.named.items() if variable.trainable}
+    variables = list(named.values())
     for variable in variables:
         variable.assign_add(tf.ones_like(variable))
     with tf.GradientTape() as tape:
         loss = 0.0 * tf.reduce_sum(supernet.call(tf.constant(Noise().images), path=(0, 1), mode=Mode.WEIGHTS))
-    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
-        kind = variable.name.rsplit("/", 1)[-1].removesuffix(":0")
+    for (name, variable), gradient in zip(named.items(), tape.gradient(loss, variables), strict=True):
+        kind = name.rsplit("/", 1)[-1]
         np.testing.assert_allclose(gradient, 0.25 * variable.numpy() if kind in decayed else np.zeros(variable.shape), rtol=1e-6, atol=1e-7)
     network = build_network(supernet.architecture_of((0, 1)))
     kinds = {variable.name.rsplit("/", 1)[-1].removesuffix(":0").removeprefix("depthwise_")

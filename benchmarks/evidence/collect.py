@@ -110,7 +110,7 @@ def _table(shop: Workshop, name: str) -> dict[str, Any]:
         if isinstance(block.op, MBConv) and str(block.op.kernel) in ratios:
             twin = dataclasses.replace(block, op=dataclasses.replace(block.op, kernel=3)).key
             if twin in table.entries:
-                ratios[str(block.op.kernel)].append(table.latency_ms(key) / table.latency_ms(twin))
+                ratios[str(block.op.kernel)].append(table.share_ms(key) / table.share_ms(twin))
     return {"description": table.describe(), "dtype": table.identity.dtype, "rewrites": list(table.identity.rewrites),
             "over_kernel_3": {kernel: {"least": min(values), "median": float(np.median(values)), "most": max(values)}
                               for kernel, values in ratios.items() if values}}

@@ -1,4 +1,5 @@
-"""The sentinel: one small fixed model, measured in every round of every session, whose time tells how the device drifts.
+"""Two fixed models: the sentinel, measured in every round of every session, whose time tells how the device drifts, and one that
+takes no longer than a call of the runtime.
 
 Written with the public TFLite schema, without TensorFlow, so that its bytes and so its hash are the same everywhere.
 """
@@ -12,6 +13,7 @@ from pnas_tf import files
 
 # (size, channels in, in the middle, out, stride) of its inverted bottlenecks: 92 million MACs, 2.6 MB of weights. Like a whole
 # network it streams activations and weights through every cache, so it feels what networks feel when the device is shared.
+CALL_SHAPE = (1, 1, 1, 8)  # input of the model of one call
 BOTTLENECKS = ((112, 16, 96, 24, 2), (56, 24, 144, 40, 2), (28, 40, 240, 80, 2), (14, 80, 480, 192, 2), (7, 192, 1152, 192, 1))
 
 
@@ -23,9 +25,27 @@ def sentinel_model(folder: Path) -> Path:
     return path
 
 
+def call_model(folder: Path) -> Path:
+    """Path of the model of one call in `folder`; written when it is not there. What it takes, every model of one block takes too."""
+    path = Path(folder) / "call_1.tflite"
+    if not path.exists():
+        files.write_bytes(path, call_bytes())
+    return path
+
+
+def call_bytes() -> bytes:
+    """The .tflite file: a convolution of one pixel, 64 MACs, float32 [1, 1, 1, 8] to the same."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = _Graph(schema)
+    x = graph.tensor(list(CALL_SHAPE))
+    graph.subgraph.inputs = [x]
+    graph.subgraph.outputs = [graph.convolution(x, 1, CALL_SHAPE[-1], CALL_SHAPE[-1], out_size=1)]
+    return graph.packed("call")
+
+
 def sentinel_bytes() -> bytes:
     """The .tflite file: float32 [1, 112, 112, 16] to [1, 7, 7, 192]."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     graph = _Graph(schema)
@@ -36,12 +56,7 @@ def sentinel_bytes() -> bytes:
         x = graph.convolution(x, 3, middle, middle, out_size=size // stride, stride=stride, depthwise=True)
         x = graph.convolution(x, 1, middle, outputs, out_size=size // stride)
     graph.subgraph.outputs = [x]
-    model = schema.ModelT()
-    model.version, model.description = 3, "sentinel"
-    model.operatorCodes, model.subgraphs, model.buffers = graph.codes(), [graph.subgraph], graph.buffers
-    builder = flatbuffers.Builder(0)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return graph.packed("sentinel")
 
 
 class _Graph:
@@ -89,6 +104,17 @@ class _Graph:
         operator.builtinOptionsType = kinds.DepthwiseConv2DOptions if depthwise else kinds.Conv2DOptions
         self.subgraph.operators.append(operator)
         return y
+
+    def packed(self, description: str) -> bytes:
+        """The .tflite file."""
+        import flatbuffers
+
+        model = self.schema.ModelT()
+        model.version, model.description = 3, description
+        model.operatorCodes, model.subgraphs, model.buffers = self.codes(), [self.subgraph], self.buffers
+        builder = flatbuffers.Builder(0)
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
 
     def codes(self) -> list[Any]:
         """The two operator codes, in the order `convolution` refers to them."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from pnas_tf.benchmark.measurement import Measurement, ModelFacts
 from pnas_tf.benchmark.protocol import Runner, Schedule, Session, measure, model_facts
-from pnas_tf.benchmark.sentinel import sentinel_model
+from pnas_tf.benchmark.sentinel import CALL_SHAPE, call_model, sentinel_model
 from pnas_tf.errors import UserError
 from pnas_tf.export.rewrite_choice import AUTO, NONE, REWRITES, check_names, rewrites_of_blocks
 from pnas_tf.latency.models import Rewrites, Source, convert_models, default_cache_dir, rewrites_for
@@ -28,6 +28,7 @@ from pnas_tf.space.geometry import Block, distinct_blocks
 from pnas_tf.space.search_space import SearchSpace
 
 DEFAULT_REWRITES = (AUTO,)
+_CALL = "call"
 _PLAIN, _REWRITTEN = " without", " with"  # behind a latency key: the two models of a trial
 
 
@@ -61,11 +62,12 @@ def build_latency_table(space: SearchSpace, *, runner: Runner, dtype: str = "flo
         if progress and trials:
             progress(describe(trials, chosen))
     session, journal = measure_sources(sources(space, calibration_networks=calibration_networks, seed=seed), rewrites=chosen,
-                                       schedule=schedule, **how)
+                                       schedule=schedule, with_call=True, **how)
     entries = {key: entry for key, entry in session.measurements.items() if key in blocks}
+    sentinel_ms = session.sentinel.median_ms if session.sentinel else None
     table = LatencyTable(
-        Identity(runner.device, runner.settings, dtype, chosen), entries,
-        sentinel_ms=session.sentinel.median_ms if session.sentinel else None, created_unix_s=time.time(),
+        Identity(runner.device, runner.settings, dtype, chosen), entries, sentinel_ms=sentinel_ms, created_unix_s=time.time(),
+        call_ms=_corrected(session.measurements[_CALL], sentinel_ms) if _CALL in session.measurements else None,
         origin=f"built for space '{space.name}' at {space.resolution} px",
         failures={name: reason for name, reason in session.failures.items() if name in blocks}, trials=trials)
     if networks:
@@ -131,12 +133,18 @@ def sources(space: SearchSpace, *, calibration_networks: int, seed: int) -> dict
 
 
 def measure_sources(sources: Mapping[str, Source], *, runner: Runner, dtype: str, rewrites: Rewrites, cache_dir: Path,
-                    schedule: Schedule, journal_dir: Path | None = None, workers: int = 2,
+                    schedule: Schedule, journal_dir: Path | None = None, workers: int = 2, with_call: bool = False,
                     progress: Callable[[str], None] | None = None) -> tuple[Session, Path]:
-    """Converts and measures blocks and networks together. Returns the session and its journal, which the caller deletes."""
+    """Converts and measures blocks and networks together. Returns the session and its journal, which the caller deletes.
+
+    with_call: also measures, as "call", the model that takes no longer than a call of the runtime.
+    """
     paths = convert_models(sources, dtype=dtype, rewrites=rewrites, cache_dir=cache_dir, workers=workers, progress=progress)
     facts = {name: model_facts(paths[name], dtype=dtype, input_shape=input_shape(source), rewrites=rewrites_for(name, rewrites))
              for name, source in sources.items()}
+    if with_call:
+        paths[_CALL] = call_model(cache_dir)
+        facts[_CALL] = model_facts(paths[_CALL], dtype="float32", input_shape=CALL_SHAPE, rewrites=())
     journal = Path(journal_dir or cache_dir) / f"session_{_session_key(runner, facts, schedule)}.jsonl"
     session = measure(paths, runner, facts=facts, sentinel=sentinel_model(cache_dir), schedule=schedule, journal=journal,
                       progress=progress)
@@ -152,10 +160,12 @@ def calibrated(table: LatencyTable, networks: dict[str, Architecture], measureme
     rows = []
     for name, architecture in networks.items():
         if name in measurements and not any(block.key in table.failures for block in architecture.blocks):
-            entry = measurements[name]
-            measured = entry.corrected_ms(table.sentinel_ms) if table.sentinel_ms else entry.median_ms
-            rows.append((name, table.sum_ms(architecture), measured))
+            rows.append((name, table.sum_ms(architecture), _corrected(measurements[name], table.sentinel_ms)))
     return replace(table, calibration=fit(rows, seed=seed))
+
+
+def _corrected(entry: Measurement, sentinel_ms: float | None) -> float:
+    return entry.corrected_ms(sentinel_ms) if sentinel_ms else entry.median_ms
 
 
 def input_shape(source: Source) -> tuple[int, ...]:

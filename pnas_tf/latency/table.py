@@ -26,11 +26,11 @@ from pnas_tf.space.geometry import distinct_blocks, fixed_blocks
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.search_space import SearchSpace
 
-FORMAT, VERSION, OLDER = "pnas_tf/latency_table", 2, (1,)  # 1: without trials of rewrites
+FORMAT, VERSION, OLDER = "pnas_tf/latency_table", 3, (1, 2)  # 1: without trials of rewrites; 2: without the time of a call
 MAX_AGE_DAYS = 90             # a device's software rarely stays the same for longer
 MAX_KERNEL7_RATIO = 5.0       # 49 taps against 25 should cost about 2 times
 _DAY_S = 86_400.0
-_PLAIN_FIELDS: dict[str, Any] = {"dtype": str, "rewrites": tuple[str, ...], "sentinel_ms": float | None, "created_unix_s": float,
+_PLAIN_FIELDS: dict[str, Any] = {"dtype": str, "rewrites": tuple[str, ...], "sentinel_ms": float | None, "call_ms": float | None, "created_unix_s": float,
                                  "origin": str, "failures": Mapping[str, str]}
 
 
@@ -49,8 +49,8 @@ class Identity:
 class LatencyTable:
     """entries: latency key -> measurement of the block alone.
 
-    sentinel_ms: median of the fixed sentinel model in the building session; None where there was none. calibration: the
-    affine map from sums of blocks to networks, None where none was fitted. created_unix_s: when. origin: where the figures
+    sentinel_ms: median of the fixed sentinel model in the building session; None where there was none. call_ms: what a model that does
+    next to nothing takes, which every block alone takes too and a network once; None where it was not measured. calibration: the affine map from sums of blocks to networks, None where none was fitted. created_unix_s: when. origin: where the figures
     come from, in words. failures: latency key -> why it has no entry. trials: latency key -> the block without and with the export
     rewrite that changes it, where rewrites were chosen by measurement.
     """
@@ -63,6 +63,7 @@ class LatencyTable:
     origin: str = ""
     failures: dict[str, str] = field(default_factory=dict)
     trials: dict[str, Trial] = field(default_factory=dict)
+    call_ms: float | None = None
 
     def __post_init__(self) -> None:
         for key, entry in self.entries.items():
@@ -81,17 +82,21 @@ class LatencyTable:
                             fix="Build the table for this space: tools/build_latency_table.py --space=... --resolution=... --width=...")
         return self._latencies_ms[key]
 
+    def share_ms(self, key: str) -> float:
+        """What the block adds to a network: its latency alone, less that of a call."""
+        return max(0.0, self.latency_ms(key) - (self.call_ms or 0.0))
+
     @cached_property
     def _latencies_ms(self) -> dict[str, float]:
         return {key: entry.corrected_ms(self.sentinel_ms) if self.sentinel_ms else entry.median_ms for key, entry in self.entries.items()}
 
     def breakdown(self, architecture: Architecture) -> list[tuple[str, str, float]]:
-        """(block name, latency key, ms alone) for every block that takes time, stem to head."""
-        return [(block.name, block.key, self.latency_ms(block.key)) for block in architecture.blocks if not isinstance(block.op, Zero)]
+        """(block name, latency key, `share_ms`) for every block that takes time, stem to head."""
+        return [(block.name, block.key, self.share_ms(block.key)) for block in architecture.blocks if not isinstance(block.op, Zero)]
 
     def sum_ms(self, architecture: Architecture) -> float:
-        """Sum of the blocks alone: lower than the network, since neighbours share no caches here."""
-        return sum(latency_ms for _, _, latency_ms in self.breakdown(architecture))
+        """Sum of what the blocks add: lower than the network, since neighbours share no caches here."""
+        return sum(share_ms for _, _, share_ms in self.breakdown(architecture))
 
     def predict_ms(self, architecture: Architecture) -> float:
         """Predicted latency of the network in ms: slope * sum + intercept, the plain sum where there is no calibration."""
@@ -110,8 +115,8 @@ class LatencyTable:
         return tuple(sorted({*wanted_among(names, self.identity.rewrites), *untried}))
 
     def fixed_ms(self, space: SearchSpace) -> float:
-        """Stem, first block and head together, alone."""
-        return sum(self.latency_ms(block.key) for block in fixed_blocks(space))
+        """What stem, first block and head add together."""
+        return sum(self.share_ms(block.key) for block in fixed_blocks(space))
 
     def check_covers(self, space: SearchSpace) -> None:
         """Raises UserError naming the blocks of `space` that the table lacks."""
@@ -169,7 +174,7 @@ class LatencyTable:
             entries[key] = entries[key].merged(entry) if key in entries else entry
         return LatencyTable(self.identity, entries, self.sentinel_ms, None, min(self.created_unix_s, other.created_unix_s),
                             " + ".join(dict.fromkeys(part for part in (self.origin, other.origin) if part)),
-                            trials={**other.trials, **self.trials})
+                            trials={**other.trials, **self.trials}, call_ms=other.call_ms if self.call_ms is None else self.call_ms)
 
     def describe(self) -> str:
         """One line for every place where figures of the table appear."""
@@ -182,7 +187,7 @@ class LatencyTable:
         return {"format": FORMAT, "version": VERSION, "device": to_json(self.identity.device),
                 "settings": to_json(self.identity.settings), "dtype": self.identity.dtype, "rewrites": list(self.identity.rewrites),
                 "created_unix_s": self.created_unix_s, "origin": self.origin, "sentinel_ms": self.sentinel_ms,
-                "calibration": None if self.calibration is None else self.calibration.to_json(), "failures": self.failures,
+                "call_ms": self.call_ms, "calibration": None if self.calibration is None else self.calibration.to_json(), "failures": self.failures,
                 "trials": {key: trial.to_json(self.identity.rewrites) for key, trial in self.trials.items()},
                 "entries": {key: {"latency_ms": self.latency_ms(key), **entry.to_json()} for key, entry in self.entries.items()}}
 
@@ -196,15 +201,17 @@ class LatencyTable:
         document = files.read_document(path, format=FORMAT, version=VERSION, older=OLDER, what="latency table",
                                        made_by="python -m tools.build_latency_table --space=...")
         where, fix = str(path), "Build it again: tools/build_latency_table.py"
+        if document["version"] in OLDER:
+            document = {"call_ms": None, **document}
         absent = sorted({"device", "settings", "entries", "calibration", *_PLAIN_FIELDS} - set(document))
         if absent:
             raise UserError(f"latency table {where} is incomplete", expected="the fields of a latency table", received=f"no {absent}",
                             fix=fix)
         plain = {name: value_of(hint, document[name], what=f"{name} of latency table {where}", fix=fix)
                  for name, hint in _PLAIN_FIELDS.items()}
-        if plain["sentinel_ms"] is not None and not plain["sentinel_ms"] > 0:
-            raise UserError(f"sentinel_ms of latency table {where}", expected="a positive number", received=str(plain["sentinel_ms"]),
-                            fix=fix)
+        for name in ("sentinel_ms", "call_ms"):
+            if plain[name] is not None and not plain[name] > 0:
+                raise UserError(f"{name} of latency table {where}", expected="a positive number", received=str(plain[name]), fix=fix)
         if not isinstance(document["entries"], dict):
             raise UserError(f"entries of latency table {where}", expected="an object, one entry a block",
                             received=repr(document["entries"])[:200], fix=fix)
@@ -213,11 +220,11 @@ class LatencyTable:
         entries = {key: measurement_from_json(entry, device=device, settings=settings, where=f"{where}, entry '{key}'")
                    for key, entry in document["entries"].items()}
         calibration = calibration_from_json(document["calibration"], where=where)
-        trials = {} if document["version"] in OLDER else trials_from_json(
+        trials = {} if document["version"] == 1 else trials_from_json(
             document.get("trials"), device=device, settings=settings, where=where)
         with named(where):
             return cls(Identity(device, settings, plain["dtype"], plain["rewrites"]), entries, plain["sentinel_ms"], calibration,
-                       plain["created_unix_s"], plain["origin"], plain["failures"], trials)
+                       plain["created_unix_s"], plain["origin"], plain["failures"], trials, plain["call_ms"])
 
     @property
     def _what(self) -> str:

@@ -23,14 +23,20 @@ class BlockWeights(keras.layers.Layer):
     """The variables of one block in the order of its layers; the arithmetic is `functional.forward`, that of the search's
     steps in the compiled parts of `block_step`.
 
-    initial: the values that the variables start from.
+    initial: the values that the variables start from. named: the variables by names that are unique in a supernet. TensorFlow itself is
+    told no names: it keeps a compiled function, 36 kB, for every name that a variable was created with.
     """
 
     def __init__(self, block: Block, *, arithmetic: Arithmetic, initial: Initial, name: str):
         super().__init__(name=name)
         self.block, self.arithmetic, self._initial = block, arithmetic, initial
-        self.by_layer: dict[str, list[Any]] = {layer.name: self._variables_of(layer) for layer in block.layers}
-        self.ordered: tuple[Any, ...] = tuple(variable for variables in self.by_layer.values() for variable in variables)
+        self.by_layer: dict[str, list[Any]] = {}
+        self.named: dict[str, Any] = {}
+        for layer in block.layers:
+            variables = self._variables_of(layer)
+            self.by_layer[layer.name] = list(variables.values())
+            self.named |= {f"{name}/{layer.name}{own}": variable for own, variable in variables.items()}
+        self.ordered: tuple[Any, ...] = tuple(self.named.values())
         self.trained: tuple[Any, ...] = tuple(variable for variable in self.ordered if variable.trainable)
         self.handles: tuple[Any, ...] = handles_of(self.ordered, arithmetic.replicas)
         self.built = True
@@ -46,16 +52,17 @@ class BlockWeights(keras.layers.Layer):
         output = self.call(x, mode=mode)
         return x + output if self.block.shortcut else output
 
-    def _variables_of(self, layer: Layer) -> list[Any]:
-        name, channels = f"{self.name}/{layer.name}", layer.out_channels
-        variables = [tf.Variable(self._initial.kernel(self.block, layer), name=f"{name}/kernel")]
+    def _variables_of(self, layer: Layer) -> dict[str, Any]:
+        """By what follows the layer's name in theirs."""
+        channels = layer.out_channels
+        variables = {"/kernel": tf.Variable(self._initial.kernel(self.block, layer))}
         if layer.bias:
-            variables.append(tf.Variable(tf.zeros(channels), name=f"{name}/bias"))
+            variables["/bias"] = tf.Variable(tf.zeros(channels))
         if layer.norm:
-            variables += [tf.Variable(self._initial.gamma(self.block, layer), name=f"{name}_bn/gamma"),
-                          tf.Variable(tf.zeros(channels), name=f"{name}_bn/beta"),
-                          tf.Variable(tf.zeros(channels), trainable=False, name=f"{name}_bn/moving_mean"),
-                          tf.Variable(tf.ones(channels), trainable=False, name=f"{name}_bn/moving_variance")]
+            variables |= {"_bn/gamma": tf.Variable(self._initial.gamma(self.block, layer)),
+                          "_bn/beta": tf.Variable(tf.zeros(channels)),
+                          "_bn/moving_mean": tf.Variable(tf.zeros(channels), trainable=False),
+                          "_bn/moving_variance": tf.Variable(tf.ones(channels), trainable=False)}
         return variables
 
 
@@ -69,7 +76,7 @@ class MixedOp(keras.layers.Layer):
         super().__init__(name=name)
         self.blocks = blocks
         self.candidates = [BlockWeights(block, arithmetic=arithmetic, initial=initial, name=f"{name}/{block.op.key}") for block in blocks]
-        self.alpha = tf.Variable(tf.constant(initial_alpha, tf.float32), name=f"{name}/alpha")
+        self.alpha = tf.Variable(tf.constant(initial_alpha, tf.float32))
         self.built = True
 
     @property

@@ -143,8 +143,10 @@ class Supernet(keras.Model):
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Unique name -> variable: weights, moving statistics and alpha of everything."""
-        variables = [variable for block in self.all_blocks() for variable in block.ordered] + self.alphas
-        return {variable.name.removesuffix(":0"): variable for variable in variables}
+        named: dict[str, tf.Variable] = {}
+        for block in self.all_blocks():
+            named |= block.named
+        return named | {f"{mixed_op.name}/alpha": mixed_op.alpha for mixed_op in self.mixed_ops}
 
     def inherit(self, network: keras.Model, path: Path) -> None:
         """Copies the weights and moving statistics of `path` into the plain `network` of the same architecture."""

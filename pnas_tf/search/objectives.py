@@ -90,7 +90,7 @@ def latency_quantity(space: SearchSpace, table: BlockLatencies, *, name: str = "
     """
     calibration = table.calibration
     slope, intercept = (1.0, 0.0) if calibration is None else (calibration.slope, calibration.intercept_ms)
-    return _quantity(space, name, "ms", lambda block: table.latency_ms(block.key), slope=slope, intercept=intercept)
+    return _quantity(space, name, "ms", lambda block: table.share_ms(block.key), slope=slope, intercept=intercept)
 
 
 def macs_quantity(space: SearchSpace) -> Quantity:

@@ -36,17 +36,17 @@ class Momentum:
         self.loss_scale = LossScale()
         self._handles: dict[str, Sequence[tf.Tensor]] = {}
 
-    def slot(self, variable: tf.Variable) -> tf.Variable:
-        """The variable's momentum, zeros until its first step."""
-        name = variable.name.removesuffix(":0")
+    def slot(self, name: str, variable: tf.Variable) -> tf.Variable:
+        """The momentum of the variable of this name, zeros until its first step."""
         if name not in self.slots:
-            self.slots[name] = tf.Variable(tf.fill(variable.shape, 0.0), trainable=False, name=f"{name}/momentum")
+            self.slots[name] = tf.Variable(tf.fill(variable.shape, 0.0), trainable=False)
         return self.slots[name]
 
     def handles(self, block: BlockWeights) -> Sequence[tf.Tensor]:
         """The slots of a block's trained variables, as its parts take them."""
         if block.name not in self._handles:
-            self._handles[block.name] = handles_of([self.slot(variable) for variable in block.trained], block.arithmetic.replicas)
+            self._handles[block.name] = handles_of(
+                [self.slot(name, variable) for name, variable in block.named.items() if variable.trainable], block.arithmetic.replicas)
         return self._handles[block.name]
 
 

@@ -24,6 +24,7 @@ SPACE = tiny()
 SCHEDULE = Schedule(rounds=3, extra_rounds=0, min_invocations=6, min_visit_ms=0)
 _random = random.Random(0)
 BLOCK_MS = {key: _random.uniform(0.5, 2) for key in distinct_blocks(SPACE)}
+CALL_MS = 0.25  # on top for every model of one block
 
 
 def network_ms(network: Architecture) -> float:
@@ -41,16 +42,22 @@ class MadeUp:
         paths = {}
         for name, source in sources.items():
             paths[name] = self.folder / f"{name.replace(' ', '_').replace('=', '')}.tflite"
-            latency_ms = network_ms(source) if isinstance(source, Architecture) else BLOCK_MS[source.key]
+            latency_ms = network_ms(source) if isinstance(source, Architecture) else CALL_MS + BLOCK_MS[source.key]
             paths[name].write_text(json.dumps([name, latency_ms]))
         return paths
 
 
 def runner(factor=lambda visits: 1.0):
     def latency_ms(path, visits):
-        known = 1.0 if path.name.startswith("sentinel") else json.loads(path.read_text())[1]
-        return known * factor(visits)
+        return stored(path)[1] * factor(visits)
     return FakeRunner(latency_ms)
+
+
+def stored(path):
+    """(name, ms) of a made-up model or of one of the fixed two."""
+    kind = path.stem.split("_")[0]
+    fixed = {"sentinel": 1.0, "call": CALL_MS}
+    return (kind, fixed[kind]) if kind in fixed else json.loads(path.read_text())
 
 
 @pytest.fixture
@@ -107,7 +114,8 @@ def test_noise_floor_is_the_difference_between_halves():
 def test_an_affine_device_is_built_and_predicted_exactly(made_up):
     table = make_table(made_up)
     assert (table.calibration.slope, table.calibration.intercept_ms) == (pytest.approx(1.1), pytest.approx(0.7))
-    assert {key: table.latency_ms(key) for key in BLOCK_MS} == pytest.approx(BLOCK_MS)
+    assert {key: table.latency_ms(key) for key in BLOCK_MS} == pytest.approx({key: CALL_MS + ms for key, ms in BLOCK_MS.items()})
+    assert {key: table.share_ms(key) for key in BLOCK_MS} == pytest.approx(BLOCK_MS) and table.call_ms == pytest.approx(CALL_MS)
     document = run(table, made_up)
     assert document["networks"] == 12 and document["dtype"] == "float32"
     for figure in ("bias_percent", "mape_percent", "rmse_ms", "noise_floor_mape_percent"):
@@ -171,7 +179,7 @@ def test_a_model_that_fails_is_missing_with_its_reason_and_the_rest_stands(made_
     victim = next(key for key in BLOCK_MS if "k7_e6" in key)
 
     def latency_ms(path, visits):
-        name, known = ("sentinel", 1.0) if path.name.startswith("sentinel") else json.loads(path.read_text())
+        name, known = stored(path)
         if name == victim:
             raise RunKilled("run", received="signal 11")
         return known
@@ -204,7 +212,7 @@ def test_a_killed_build_goes_on_where_it_was(made_up):
         build_latency_table(SPACE, runner=until(60), cache_dir=made_up, schedule=SCHEDULE, rewrites=REWRITES)
     rest = runner()
     table = build_latency_table(SPACE, runner=rest, cache_dir=made_up, schedule=SCHEDULE, rewrites=REWRITES)
-    models = len(BLOCK_MS) + 10
+    models = len(BLOCK_MS) + 10 + 1  # and that of a call
     assert len([name for name, _, _ in rest.log if not name.startswith("sentinel")]) == 3 * models - 60 + 2  # 60 held 2 sentinel visits
     assert table.calibration.slope == pytest.approx(1.1)
     assert not list(made_up.glob("session_*"))  # a finished build leaves no journal

@@ -64,7 +64,7 @@ def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):
     for path in ((0, 0, 0, 0), (1, 1, 1, 1)):  # every candidate has momentum now
         weight_step(supernet, path, *batch, optimizer=optimizer, learning_rate=0.1, label_smoothing=0.0)
     path = (0, 2, 1, 0)  # 2 is Zero
-    on_path = {variable.name.removesuffix(":0") for block in supernet.blocks_on(path) for variable in block.ordered}
+    on_path = {name for block in supernet.blocks_on(path) for name in block.named}
     before = {name: variable.numpy() for name, variable in supernet.named_variables().items()}
     momenta = {name: slot.numpy() for name, slot in optimizer.slots.items()}
     weight_step(supernet, path, *batch, optimizer=optimizer, learning_rate=0.1, label_smoothing=0.0)

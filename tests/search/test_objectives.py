@@ -38,7 +38,7 @@ class Table:
         self.numbers = {key: float(generator.uniform(0.01, 2)) for key in distinct_blocks(space)}
         self.calibration = calibration
 
-    def latency_ms(self, key):
+    def share_ms(self, key):
         return self.numbers[key]
 
 
