@@ -1,7 +1,8 @@
 """The steps of one block: forward pass, backward pass and update of a weight step, both passes of an architecture step.
 
 The supernet's steps go through a path block by block, forwards and then backwards, so these parts are all that is ever
-compiled; blocks of one shape share them and pass in their own variables. `functional.forward` under a `GradientTape` is the
+compiled. Blocks share them and pass in their own variables, MBConvs whatever their sizes are: what is compiled and kept in memory
+does not grow with the candidates. `functional.forward` under a `GradientTape` is the
 definition that tests hold them to.
 """
 
@@ -18,6 +19,7 @@ from pnas_tf.nn.functional import Arithmetic, Mode, forward
 from pnas_tf.nn.parts import Part, cut, whole
 from pnas_tf.nn.replicas import Exchange, exchanges, on
 from pnas_tf.space.geometry import Block, Layer
+from pnas_tf.space.ops import MBConv
 
 _HANDLE, _SCALAR = tf.TensorSpec([], tf.resource), tf.TensorSpec([], tf.float32)
 
@@ -67,7 +69,6 @@ class WeightParts:
             forward, self._backward, self._move = cut(self._trace, early, [upstream], last)
         assert forward is not None
         self._forward = forward
-        self._held: dict[int, int] = {}  # images a batch -> bytes that its update holds
 
     def forward(self, x: Sequence[tf.Tensor], handles: Sequence[Any]) -> tuple[list[tf.Tensor], Carried]:
         """(y, what `backward` needs). x: [batch, in_size, in_size, in_channels] each; handles: of all variables in order, replica
@@ -92,10 +93,8 @@ class WeightParts:
         if self._move is None:
             return gradient, Update(lambda: None)
         waiting = self._move.select([*given, *results[self.input_gradient:], *scalars, *slots])
-        batch = carried.early[0].shape[0]
-        if batch not in self._held:
-            self._held[batch] = sum(value.shape.num_elements() * value.dtype.size for value in waiting if value.dtype.is_floating)
-        return gradient, Update(functools.partial(self._moved, self._move, waiting), self._held[batch])
+        held = sum(value.shape.num_elements() * value.dtype.size for value in waiting if value.dtype.is_floating)
+        return gradient, Update(functools.partial(self._moved, self._move, waiting), held)
 
     def _moved(self, move: Part, selected: Sequence[Any]) -> tf.Tensor | None:
         results = move.run(selected)
@@ -217,23 +216,23 @@ def _architecture_parts(block: Block, arithmetic: Arithmetic, input_gradient: bo
 
 
 def weight_parts(block: Block, arithmetic: Arithmetic, *, nesterov: bool, input_gradient: bool = True) -> WeightParts:
-    """The parts that all blocks of this shape share. input_gradient: False for the block that reads the images."""
-    return _weight_parts(_anywhere(block), arithmetic, nesterov, input_gradient)
+    """The parts that all blocks of this kind share. input_gradient: False for the block that reads the images."""
+    return _weight_parts(_common(block, arithmetic), arithmetic, nesterov, input_gradient)
 
 
 def architecture_parts(block: Block, arithmetic: Arithmetic, *, input_gradient: bool, gate: bool) -> ArchitectureParts:
-    """The parts that all blocks of this shape share. input_gradient: whether anything before the block needs a gradient."""
-    return _architecture_parts(_anywhere(block), arithmetic, input_gradient, gate)
+    """The parts that all blocks of this kind share. input_gradient: whether anything before the block needs a gradient."""
+    return _architecture_parts(_common(block, arithmetic), arithmetic, input_gradient, gate)
 
 
 def output_function(block: Block, arithmetic: Arithmetic, *, shortcut: bool) -> Part:
     """[*x, *handles] -> [*o(x)], with x added where `shortcut` and the block has one; batch statistics, nothing updated."""
-    return _output_function(_anywhere(block), arithmetic, shortcut and block.shortcut)
+    return _output_function(_common(block, arithmetic), arithmetic, shortcut and block.shortcut)
 
 
 def gate_function(block: Block, arithmetic: Arithmetic) -> Part:
     """[*x, *handles, *upstream] -> [*<upstream, o(x)>], the parts of the gate gradient of a candidate that did not run."""
-    return _gate_function(_anywhere(block), arithmetic)
+    return _gate_function(_common(block, arithmetic), arithmetic)
 
 
 @functools.cache
@@ -263,9 +262,15 @@ def _gate_function(block: Block, arithmetic: Arithmetic) -> Part:
     return whole(products, [*early, *[upstream] * local])
 
 
-def _anywhere(block: Block) -> Block:
-    """The block without its name, which says where it stands and not what it computes."""
-    return replace(block, name="block")
+def _common(block: Block, arithmetic: Arithmetic) -> Block:
+    """The block whose parts compute this one too: without its name, which says where it stands, and, of an MBConv, without sizes, which
+    values and variables bring with them. Sums over replicas are messages of known lengths, so there every size has its own parts."""
+    block, op = replace(block, name="block"), block.op
+    if not isinstance(op, MBConv) or arithmetic.replicas.total > 1:
+        return block
+    padded_by_kernel = block.padding != "same" and block.stride > 1
+    op = replace(op, kernel=op.kernel if padded_by_kernel else 3, expansion=min(op.expansion, 2))
+    return replace(block, op=op, in_size=0, out_size=0, in_channels=0, out_channels=0)
 
 
 def _outputs(block: Block, arithmetic: Arithmetic, inputs: list[tf.Tensor]) -> list[tuple[tf.Tensor, tf.Tensor]]:
@@ -306,10 +311,10 @@ def _inner_product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
 def _signature(block: Block, arithmetic: Arithmetic) -> tuple[list[tf.TensorSpec], tf.TensorSpec]:
     """(every replica's x, then their variables' handles; the gradient of the block's output)."""
     local, dtype = arithmetic.replicas.local, arithmetic.dtype
-    x = tf.TensorSpec([None, block.in_size, block.in_size, block.in_channels], dtype)
+    x = tf.TensorSpec([None, block.in_size or None, block.in_size or None, block.in_channels or None], dtype)
     is_logits = bool(block.layers) and block.layers[-1].kind == "dense"
     output = tf.TensorSpec([None, block.out_channels]) if is_logits else \
-        tf.TensorSpec([None, block.out_size, block.out_size, block.out_channels], dtype)
+        tf.TensorSpec([None, block.out_size or None, block.out_size or None, block.out_channels or None], dtype)
     return [*[x] * local, *[_HANDLE] * (len(_variables(block)) * local)], output
 
 
@@ -344,7 +349,7 @@ def _read(block: Block, handles: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     values = []
     for variable, handle in zip(_variables(block), handles, strict=True):
         value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
-        value.set_shape(variable.shape)
+        value.set_shape(variable.shape if block.in_size else [None] * len(variable.shape))
         values.append(value)
     return values
 

@@ -139,6 +139,8 @@ def join_gradient(joint: Joint, upstream: tf.Tensor, channels: Sequence[int]) ->
 def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode, arithmetic: Arithmetic,
            exchange: Exchange | None) -> tf.Tensor:
     kernel = tf.cast(_weight(next(variables), mode, arithmetic.weight_decay), x.dtype)
+    if layer.in_channels:  # a supernet's variables keep their sizes to themselves, and a block without sizes has none
+        kernel.set_shape(layer.kernel_shape)
     if layer.kind == "dense":
         x = tf.linalg.matmul(x, kernel)
     else:

@@ -6,6 +6,7 @@ state of the layer.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import tf_keras as keras
 
 from pnas_tf.nn.functional import Arithmetic, Mode, block_function
 from pnas_tf.nn.initial_weights import Initial
-from pnas_tf.nn.replicas import handles_of
+from pnas_tf.nn.replicas import handles_of, variable_of
 from pnas_tf.space.geometry import Block, Layer
 from pnas_tf.space.ops import Zero
 
@@ -23,8 +24,7 @@ class BlockWeights(keras.layers.Layer):
     """The variables of one block in the order of its layers; the arithmetic is `functional.forward`, that of the search's
     steps in the compiled parts of `block_step`.
 
-    initial: the values that the variables start from. named: the variables by names that are unique in a supernet. TensorFlow itself is
-    told no names: it keeps a compiled function, 36 kB, for every name that a variable was created with.
+    initial: the values that the variables start from. named: the variables by names that are unique in a supernet.
     """
 
     def __init__(self, block: Block, *, arithmetic: Arithmetic, initial: Initial, name: str):
@@ -54,15 +54,13 @@ class BlockWeights(keras.layers.Layer):
 
     def _variables_of(self, layer: Layer) -> dict[str, Any]:
         """By what follows the layer's name in theirs."""
-        channels = layer.out_channels
-        variables = {"/kernel": tf.Variable(self._initial.kernel(self.block, layer))}
+        own, zeros = functools.partial(variable_of, replicas=self.arithmetic.replicas), np.zeros(layer.out_channels, np.float32)
+        variables = {"/kernel": own(self._initial.kernel(self.block, layer))}
         if layer.bias:
-            variables["/bias"] = tf.Variable(tf.zeros(channels))
+            variables["/bias"] = own(zeros)
         if layer.norm:
-            variables |= {"_bn/gamma": tf.Variable(self._initial.gamma(self.block, layer)),
-                          "_bn/beta": tf.Variable(tf.zeros(channels)),
-                          "_bn/moving_mean": tf.Variable(tf.zeros(channels), trainable=False),
-                          "_bn/moving_variance": tf.Variable(tf.ones(channels), trainable=False)}
+            variables |= {"_bn/gamma": own(self._initial.gamma(self.block, layer)), "_bn/beta": own(zeros),
+                          "_bn/moving_mean": own(zeros, trainable=False), "_bn/moving_variance": own(zeros + 1, trainable=False)}
         return variables
 
 

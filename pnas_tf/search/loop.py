@@ -278,7 +278,7 @@ class Search:
         for key in checkpoint.arrays:
             name = key.removeprefix("momentum/")
             if key != name and name in by_name:
-                slot = self.momentum.slot(name, by_name[name])
+                slot = self.momentum.slot(name, by_name[name], self.replicas)
                 slot.assign(checkpoint.array(key, shape=tuple(slot.shape), where=where))
         self.adam.restore({name: checkpoint.array(f"adam/{name}", shape=values.shape, where=where)
                            for name, values in self.adam.state().items()})

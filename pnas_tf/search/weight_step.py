@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pnas_tf.nn.block_step import Carried, Update, WeightParts, output_function, weight_parts
 from pnas_tf.nn.mixed_op import BlockWeights
-from pnas_tf.nn.replicas import Replicas, handles_of
+from pnas_tf.nn.replicas import Replicas, handles_of, variable_of
 from pnas_tf.nn.supernet import Path, Supernet, Values
 from pnas_tf.space.ops import Zero
 from pnas_tf.training.loss_scale import LossScale
@@ -36,17 +36,18 @@ class Momentum:
         self.loss_scale = LossScale()
         self._handles: dict[str, Sequence[tf.Tensor]] = {}
 
-    def slot(self, name: str, variable: tf.Variable) -> tf.Variable:
+    def slot(self, name: str, variable: tf.Variable, replicas: Replicas) -> tf.Variable:
         """The momentum of the variable of this name, zeros until its first step."""
         if name not in self.slots:
-            self.slots[name] = tf.Variable(tf.fill(variable.shape, 0.0), trainable=False)
+            self.slots[name] = variable_of(tf.fill(variable.shape, 0.0), replicas, trainable=False)
         return self.slots[name]
 
     def handles(self, block: BlockWeights) -> Sequence[tf.Tensor]:
         """The slots of a block's trained variables, as its parts take them."""
         if block.name not in self._handles:
+            replicas = block.arithmetic.replicas
             self._handles[block.name] = handles_of(
-                [self.slot(name, variable) for name, variable in block.named.items() if variable.trainable], block.arithmetic.replicas)
+                [self.slot(name, variable, replicas) for name, variable in block.named.items() if variable.trainable], replicas)
         return self._handles[block.name]
 
 

@@ -110,3 +110,26 @@ def test_blocks_of_one_shape_share_their_parts():
     other = Block("elsewhere", *[getattr(BLOCKS[0], name) for name in list(BLOCKS[0].__dataclass_fields__)[1:]])
     assert weight_parts(BLOCKS[0], ARITHMETIC, nesterov=True) is weight_parts(other, ARITHMETIC, nesterov=True)
     assert weight_parts(BLOCKS[0], ARITHMETIC, nesterov=True) is not weight_parts(BLOCKS[1], ARITHMETIC, nesterov=True)
+
+
+def test_mbconvs_share_their_parts_whatever_their_sizes():
+    def parts(op, *, size=6, width=4, stride=1, padding="same", shortcut=True):
+        block = Block("b", op, size, -(-size // stride), width, width, stride, shortcut and stride == 1, padding)
+        return weight_parts(block, ARITHMETIC, nesterov=True)
+
+    first = parts(MBConv(3, 3))
+    assert all(first is other for other in (parts(MBConv(7, 6)), parts(MBConv(5, 2), size=9), parts(MBConv(3, 3), width=24)))
+    assert parts(MBConv(3, 3, squeeze_excite=True)) is not first and parts(MBConv(3, 1)) is not first  # no expansion, other layers
+    assert parts(MBConv(3, 3), shortcut=False) is not first and parts(MBConv(3, 3), stride=2) is not first
+    # A stride with symmetric padding pads by the kernel, so there the kernel is part of the arithmetic.
+    symmetric = [parts(MBConv(kernel, expansion), stride=2, padding="symmetric") for kernel, expansion in ((3, 3), (3, 6), (7, 3))]
+    assert symmetric[0] is symmetric[1] and symmetric[0] is not symmetric[2]
+
+
+@pytest.mark.parametrize("op, stride, padding", [(MBConv(7, 6), 1, "same"), (MBConv(5, 3), 2, "symmetric"), (MBConv(7, 2), 2, "same")])
+def test_shared_parts_are_right_for_the_second_block_too(op, stride, padding):
+    """Parts that were made for one block, run for one of other sizes."""
+    for block in (Block("b", MBConv(3, 3), 6, -(-6 // stride), 4, 8, stride, False, padding),
+                  Block("b", op, 8, -(-8 // stride), 6, 10, stride, False, padding)):
+        test_weight_parts_are_the_taped_step(block, True)
+        test_architecture_parts_are_the_taped_pass_and_update_nothing(block)
