@@ -66,7 +66,8 @@ class Workload:
     def two_path_of(self, first: int, second: int) -> None:
         """A two-path architecture step that looks at these two candidates of every block and runs the first."""
         count = len(self.space.choice_blocks)
-        sample = GateSample(((first, second),) * count, (np.array([0.5, 0.5]),) * count, (first,) * count)
+        everything = tuple(np.full(len(choice.candidates), 1 / len(choice.candidates)) for choice in self.space.choice_blocks)
+        sample = GateSample(((first, second),) * count, (np.array([0.5, 0.5]),) * count, (first,) * count, everything)
         architecture_gradient(self.supernet, sample, self.images, self.labels, objective=self._objective, gate_mode="two_path")
 
     def own_bytes(self, path: Path) -> int:

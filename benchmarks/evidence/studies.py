@@ -37,10 +37,10 @@ def _exploration(name: str, title: str, space: SearchSpace, fraction: float, *, 
 # At these targets the accuracy that latency buys is largest; a uniform network's latency is 1 to 3 % below each.
 FASHION_STUDY = Study(
     "fashion", "Fashion-MNIST", dataclasses.replace(FASHION, train_images=None), NARROW, dataclasses.replace(RECIPE, epochs=4),
-    SEARCH,
+    dataclasses.replace(SEARCH, arch_interval=1),
     budgets=(Budget("low", 0.1285), Budget("middle", 0.1610), Budget("high", 0.1815)),
     searches=(*(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), ("reinforce", "middle", (0, 1, 2))),
-    special=(("float32_plain", (0,)),), reinforce={"rl_networks": 5, "rl_reward": "absolute"})
+    special=(("float32_plain", (0, 1, 2)),), reinforce={"arch_interval": 2, "rl_networks": 5, "rl_reward": "absolute"})
 
 # The first choice of a main study, where the options of the search were tried as well.
 TRY_SMALL = Study(

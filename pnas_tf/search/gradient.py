@@ -1,7 +1,8 @@
 """Architecture steps by gate gradients (section 3.2): `two_path`, `full` and `full_recompute`.
 
 With weights as constants, dL/dg_j = <dL/dm, o_j(x)> for every considered candidate j, and
-dL/dalpha_i = sum_j dL/dg_j p_j (delta_ij - p_i)   (eq. 4). The latency term reaches alpha through p.
+dL/dalpha_i = sum_j dL/dg_j p_j (delta_ij - p_i)   (eq. 4). The latency term reaches alpha through p; its value and its slope are
+those of the expected latency of all candidates (eq. 5), whichever are considered.
 Weights, moving statistics and momenta are not touched.
 """
 
@@ -37,12 +38,14 @@ class GateSample:
     """What one architecture step looks at.
 
     considered: for each choice block the candidates that get a gradient. probabilities: their probabilities, summing to
-    one for each block. active: the candidate that runs, as an index of the supernet.
+    one for each block. active: the candidate that runs, as an index of the supernet. all_probabilities: softmax(alpha) of each block,
+    of whose expected latency the objective is told.
     """
 
     considered: tuple[tuple[int, ...], ...]
     probabilities: tuple[np.ndarray, ...]
     active: Path
+    all_probabilities: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,16 @@ def sample_gates(alphas: Sequence[np.ndarray], gate_mode: str, generator: np.ran
 
     two_path: a pair without replacement from softmax(alpha), then softmax over the two. full, full_recompute: all.
     """
-    considered, probabilities, active = [], [], []
+    considered, probabilities, active, all_probabilities = [], [], [], []
     for alpha in alphas:
         p = gates.softmax(alpha)
+        all_probabilities.append(p)
         indices = tuple(dict.fromkeys(gates.sample_pair(p, generator))) if gate_mode == "two_path" else tuple(range(len(p)))
         q = gates.softmax(np.asarray(alpha)[list(indices)])
         considered.append(indices)
         probabilities.append(q)
         active.append(indices[int(generator.choice(len(q), p=q))])
-    return GateSample(tuple(considered), tuple(probabilities), tuple(active))
+    return GateSample(tuple(considered), tuple(probabilities), tuple(active), tuple(all_probabilities))
 
 
 def architecture_gradient(supernet: Supernet, sample: GateSample, images: tf.Tensor, labels: tf.Tensor, *, objective: Objective,
@@ -161,15 +165,16 @@ class _Step:
 
 def _combine(supernet: Supernet, sample: GateSample, objective: Objective, loss: float, accuracy: float,
              gate: list[np.ndarray]) -> ArchitectureGradient:
-    """Adds the latency gradient to the cross-entropy's and passes both through the softmax of the considered candidates."""
-    probabilities = [np.zeros(len(mixed_op.candidates)) for mixed_op in supernet.mixed_ops]
-    for full, considered, q in zip(probabilities, sample.considered, sample.probabilities):
-        full[list(considered)] = q
-    value, by_cross_entropy, by_probability = objective.partials(loss, probabilities)
+    """Adds the latency gradient to the cross-entropy's and passes both through the softmax of the considered candidates.
+
+    The regulariser is told of all candidates: of two, the expected latency is far off the whole's from step to step, and a term that
+    turns at the target would then turn by chance, and hold the median of what was drawn there instead of the mean.
+    """
+    value, by_cross_entropy, by_probability = objective.partials(loss, sample.all_probabilities)
     alpha_gradients = []
-    for full, considered, q, by_gate, by_p in zip(probabilities, sample.considered, sample.probabilities, gate, by_probability):
+    for mixed_op, considered, q, by_gate, by_p in zip(supernet.mixed_ops, sample.considered, sample.probabilities, gate, by_probability):
         slope = by_cross_entropy * by_gate + np.asarray(by_p)[list(considered)]
-        gradient = np.zeros(len(full))
+        gradient = np.zeros(len(mixed_op.candidates))
         gradient[list(considered)] = q * (slope - np.dot(q, slope))  # sum_j slope_j q_j (delta_ij - q_i)   (eq. 4)
         alpha_gradients.append(gradient)
     return ArchitectureGradient(value, loss, accuracy, alpha_gradients, gate)

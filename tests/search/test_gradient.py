@@ -52,7 +52,8 @@ OBJECTIVE = QuadraticObjective([np.array([1.0, 2.0, 0.0]), np.array([0.5, 3.0, 0
 
 
 def oracle(supernet, sample, images, labels):
-    """d objective / d alpha by autodiff through sum_j g_j o_j(x), g one-hot in value and softmax(alpha) in derivative."""
+    """d objective / d alpha by autodiff through sum_j g_j o_j(x), g one-hot in value and softmax(alpha) in derivative; the expected
+    latency is all candidates' in value, and the considered ones' in derivative."""
     alphas = [tf.constant(np.array(alpha)[list(considered)], tf.float64) for alpha, considered in zip(supernet.alphas, sample.considered)]
     with tf.GradientTape() as tape:
         for alpha in alphas:
@@ -69,14 +70,24 @@ def oracle(supernet, sample, images, labels):
             x = x + mixed if mixed_op.shortcut else mixed
         logits = supernet.head.call(x, mode=Mode.ARCHITECTURE)
         cross_entropy = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        latencies = [tf.constant(latency[list(considered)]) for latency, considered in zip(OBJECTIVE.latencies, sample.considered)]
-        loss = tf.cast(cross_entropy, tf.float64) ** 2 + sum(tf.reduce_sum(p * latency) ** 2 for p, latency in zip(q, latencies))
+        loss = tf.cast(cross_entropy, tf.float64) ** 2 + sum(
+            expected(p, latency, alpha, considered) ** 2
+            for p, latency, alpha, considered in zip(q, OBJECTIVE.latencies, supernet.alphas, sample.considered))
     gradients = []
     for mixed_op, considered, gradient in zip(supernet.mixed_ops, sample.considered, tape.gradient(loss, alphas)):
         whole = np.zeros(len(mixed_op.candidates))
         whole[list(considered)] = gradient.numpy()
         gradients.append(whole)
     return float(loss), gradients
+
+
+def softmaxes(supernet):
+    return tuple(gates.softmax(alpha.numpy()) for alpha in supernet.alphas)
+
+
+def expected(p, latency, alpha, considered):
+    moving = tf.reduce_sum(p * latency[list(considered)].astype(p.dtype.as_numpy_dtype))
+    return float(np.dot(gates.softmax(alpha.numpy()), latency)) + moving - tf.stop_gradient(moving)
 
 
 def every_sample(supernet, mode):
@@ -89,7 +100,7 @@ def every_sample(supernet, mode):
     for choice in itertools.product(*per_block):
         considered = tuple(subset for subset, _ in choice)
         probabilities = tuple(gates.softmax(np.array(alpha)[list(subset)]) for alpha, subset in zip(supernet.alphas, considered))
-        yield GateSample(considered, probabilities, tuple(active for _, active in choice))
+        yield GateSample(considered, probabilities, tuple(active for _, active in choice), softmaxes(supernet))
 
 
 @pytest.mark.parametrize("mode", ["two_path", "full", "full_recompute"])
@@ -151,7 +162,7 @@ def test_sampled_zero_keeps_the_latency_gradient(supernet, batch):
     zero = len(SPACE.candidates)
     considered = ((0, zero), (1, zero), (0, 1))
     q = tuple(gates.softmax(np.array(alpha)[list(pair)]) for alpha, pair in zip(supernet.alphas, considered))
-    sample = GateSample(considered, q, (zero, zero, 0))
+    sample = GateSample(considered, q, (zero, zero, 0), softmaxes(supernet))
     assert isinstance(SPACE.choice_blocks[0].candidates[zero], Zero)
     gradient = architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE, gate_mode="two_path")
     _, theirs = oracle(supernet, sample, *batch)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_gradient import expected, softmaxes
 
 from pnas_tf.nn.functional import Mode
 from pnas_tf.nn.supernet import Supernet
@@ -78,8 +79,8 @@ def oracle(supernet, sample, images, labels):
         cell = tf.concat([level_2(0, groups[0]), level_2(6, groups[1])], -1)
         x = tf.pad(stem, [[0, 0], [0, 0], [0, 0], [0, 24]]) + fixed("cell_00_expand", cell)
         cross_entropy = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, fixed("head", x)))
-        loss = 2 * cross_entropy + sum(tf.reduce_sum(p * latency[list(considered)].astype(np.float32))
-                                       for p, latency, considered in zip(q, OBJECTIVE.latencies, sample.considered))
+        loss = 2 * cross_entropy + sum(expected(p, latency, alpha, considered) for p, latency, alpha, considered in zip(
+            q, OBJECTIVE.latencies, supernet.alphas, sample.considered))
     gradients = []
     for considered, gradient in zip(sample.considered, tape.gradient(loss, alphas)):
         whole = np.zeros(7)
@@ -95,7 +96,7 @@ def samples(supernet, mode):
     identity = TREE_EDGES.index(Identity())
     considered = tuple((identity, 1 + index % 6) if mode == "two_path" else tuple(range(7)) for index in range(12))
     q = tuple(gates.softmax(alpha[list(pair)]) for alpha, pair in zip(alphas, considered))
-    return [*drawn, GateSample(considered, q, (identity,) * 12)]
+    return [*drawn, GateSample(considered, q, (identity,) * 12, softmaxes(supernet))]
 
 
 @pytest.mark.parametrize("mode", ["two_path", "full", "full_recompute"])
