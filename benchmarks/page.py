@@ -69,7 +69,8 @@ def _step_memory(result: dict[str, Any]) -> str:
 
 def _step_growth(result: dict[str, Any]) -> str:
     rows = [(f"{number} {what}", found["weight_ms"], found["two_path_ms"], float(found["peak_mb"]), float(found["own_mb"]))
-            for what in ("candidates", "blocks") for number, found in result[what].items()]
+            for row, what in (("candidates", "candidates"), ("larger", "candidates, 96 px, batch 64"), ("blocks", "blocks"))
+            for number, found in result[row].items()]
     return "## Growth\n\n" + _table(("space", "weight step, ms", "two-path step, ms", "peak, MB", "of which candidates' own, MB"), rows)
 
 

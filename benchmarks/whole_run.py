@@ -21,6 +21,7 @@ from benchmarks.timing import main
 
 SHORT = ("--warmup_epochs=4", "--search_epochs=6", "--epochs=6")
 SMALLEST_SHARE = 0.01
+LETTERS = 230  # of the labels' size, in a box as wide as the picture
 
 
 def run(flame: Path | None = None) -> dict[str, Any]:
@@ -64,9 +65,8 @@ def draw(session: Any, path: Path) -> None:
             deepest = max(deepest, depth)
             module = Path(frame.file_path or "").stem
             axes.barh(-depth, frame.time, left=left, height=0.95, color=colours(hash_of(module) % 20), edgecolor="white", linewidth=0.5)
-            if frame.time / total > 0.03:
-                axes.text(left + frame.time / 2, -depth, f"{module}.{frame.function}\n{frame.time:.1f} s", ha="center", va="center",
-                          fontsize=6, clip_on=True)
+            label = label_of(module, frame.function, frame.time, letters=int(LETTERS * frame.time / total))
+            axes.text(left + frame.time / 2, -depth, label, ha="center", va="center", fontsize=6, clip_on=True)
         for inner in sorted(frame.children, key=lambda inner: -inner.time):
             if inner.time / total >= SMALLEST_SHARE:
                 place(inner, left, depth + bool(ours or depth == 0))
@@ -77,6 +77,13 @@ def draw(session: Any, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
+
+
+def label_of(module: str, function: str, seconds: float, *, letters: int) -> str:
+    """As much as a box says that has room for so many letters in a line; nothing where that is too little."""
+    time = f"{seconds:.1f} s"
+    texts = (f"{module}.{function}\n{time}", f"{function}\n{time}", f"{module}.\n{function}\n{time}", time, "")
+    return next(text for text in texts if max(map(len, text.split("\n"))) <= letters)
 
 
 def _below_the_stem(frame: Any) -> Any:

@@ -30,8 +30,8 @@ FORMAT, VERSION, OLDER = "pnas_tf/latency_table", 3, (1, 2)  # 1: without trials
 MAX_AGE_DAYS = 90             # a device's software rarely stays the same for longer
 MAX_KERNEL7_RATIO = 5.0       # 49 taps against 25 should cost about 2 times
 _DAY_S = 86_400.0
-_PLAIN_FIELDS: dict[str, Any] = {"dtype": str, "rewrites": tuple[str, ...], "sentinel_ms": float | None, "call_ms": float | None, "created_unix_s": float,
-                                 "origin": str, "failures": Mapping[str, str]}
+_PLAIN_FIELDS: dict[str, Any] = {"dtype": str, "rewrites": tuple[str, ...], "sentinel_ms": float | None, "call_ms": float | None,
+                                 "created_unix_s": float, "origin": str, "failures": Mapping[str, str]}
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ class LatencyTable:
     """entries: latency key -> measurement of the block alone.
 
     sentinel_ms: median of the fixed sentinel model in the building session; None where there was none. call_ms: what a model that does
-    next to nothing takes, which every block alone takes too and a network once; None where it was not measured. calibration: the affine map from sums of blocks to networks, None where none was fitted. created_unix_s: when. origin: where the figures
-    come from, in words. failures: latency key -> why it has no entry. trials: latency key -> the block without and with the export
-    rewrite that changes it, where rewrites were chosen by measurement.
+    next to nothing takes, which every block alone takes too and a network once; None where it was not measured. calibration: the affine
+    map from sums of blocks to networks, None where none was fitted. created_unix_s: when. origin: where the figures come
+    from, in words. failures: latency key -> why it has no entry. trials: latency key -> the block without and with the export rewrite
+    that changes it, where rewrites were chosen by measurement.
     """
 
     identity: Identity
@@ -187,8 +188,8 @@ class LatencyTable:
         return {"format": FORMAT, "version": VERSION, "device": to_json(self.identity.device),
                 "settings": to_json(self.identity.settings), "dtype": self.identity.dtype, "rewrites": list(self.identity.rewrites),
                 "created_unix_s": self.created_unix_s, "origin": self.origin, "sentinel_ms": self.sentinel_ms,
-                "call_ms": self.call_ms, "calibration": None if self.calibration is None else self.calibration.to_json(), "failures": self.failures,
-                "trials": {key: trial.to_json(self.identity.rewrites) for key, trial in self.trials.items()},
+                "call_ms": self.call_ms, "calibration": None if self.calibration is None else self.calibration.to_json(),
+                "failures": self.failures, "trials": {key: trial.to_json(self.identity.rewrites) for key, trial in self.trials.items()},
                 "entries": {key: {"latency_ms": self.latency_ms(key), **entry.to_json()} for key, entry in self.entries.items()}}
 
     def save(self, path: str | os.PathLike) -> Path:

@@ -54,7 +54,8 @@ class BlockWeights(keras.layers.Layer):
 
     def _variables_of(self, layer: Layer) -> dict[str, Any]:
         """By what follows the layer's name in theirs."""
-        own, zeros = functools.partial(variable_of, replicas=self.arithmetic.replicas), np.zeros(layer.out_channels, np.float32)
+        own = functools.partial(variable_of, replicas=self.arithmetic.replicas)
+        zeros: np.ndarray = np.zeros(layer.out_channels, np.float32)
         variables = {"/kernel": own(self._initial.kernel(self.block, layer))}
         if layer.bias:
             variables["/bias"] = own(zeros)
