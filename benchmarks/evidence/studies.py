@@ -49,7 +49,8 @@ FASHION_STUDY = Study(
 STAGES_STUDY = Study(
     "two_stages", "Fashion-MNIST, two narrow stages", dataclasses.replace(FASHION, train_images=None),
     dataclasses.replace(TWO_STAGES, name="k357_e6_44", candidates=K357_E6), RECIPE, dataclasses.replace(SEARCH, arch_interval=1),
-    budgets=(Budget("middle", 0.1227),), searches=(("two_path", "middle", (0, 1, 2)),), seed_spread=3)
+    budgets=(Budget("middle", 0.1227),), searches=(("two_path", "middle", (0, 1, 2)),),
+    variants=(("late", (("warmup_epochs", 2), ("search_epochs", 1))), ("seldom", (("arch_interval", 2),))), seed_spread=3)
 
 # The first choice of a main study, where the options of the search were tried as well.
 TRY_SMALL = Study(
