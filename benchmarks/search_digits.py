@@ -107,7 +107,7 @@ def _measure(architectures: dict[str, Architecture], rows: list[dict[str, Any]],
     journal.unlink(missing_ok=True)
     for row in rows:
         entry = session.measurements[row["variant"]]
-        row["measured_ms"] = entry.corrected_ms(table.sentinel_ms) if table.sentinel_ms else entry.median_ms
+        row["measured_ms"] = entry.corrected_ms(table.sentinel_ms)
         row["measured_uncorrected_ms"] = entry.median_ms
         row["predicted_error_percent"] = (row["predicted_ms"] / row["target_ms"] - 1) * 100
         row["error_percent"] = (row["measured_ms"] / row["target_ms"] - 1) * 100

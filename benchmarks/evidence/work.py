@@ -224,8 +224,8 @@ def _measure(shop: Workshop, networks: Mapping[str, Architecture], form: str) ->
     finally:
         runner.close()
     journal.unlink(missing_ok=True)
-    sentinel = shop.table().sentinel_ms
-    return {name: entry.corrected_ms(sentinel) if sentinel else entry.median_ms for name, entry in session.measurements.items()}
+    sentinel_ms = shop.table().sentinel_ms
+    return {name: entry.corrected_ms(sentinel_ms) for name, entry in session.measurements.items()}
 
 
 def _steps(shop: Workshop, job: Job) -> dict[str, Any]:

@@ -154,11 +154,14 @@ class Measurement:
         deviation = 1.4826 * statistics.median(abs(median - middle) for median in medians)
         return 1.2533 * deviation / len(medians) ** 0.5 / middle
 
-    def corrected_ms(self, sentinel_ms: float) -> float:
+    def corrected_ms(self, sentinel_ms: float | None) -> float:
         """Median with the device's drift taken out: each visit is scaled by sentinel_ms / its own round's sentinel.
 
-        sentinel_ms: what the sentinel takes in the session compared with. Visits without a sentinel stay as they are.
+        sentinel_ms: what the sentinel takes in the session compared with; None where it had none, which leaves the plain median. Visits
+        without a sentinel stay as they are.
         """
+        if sentinel_ms is None:
+            return self.median_ms
         return statistics.median(sample / 1e6 * (sentinel_ms * 1e6 / visit.sentinel_ns if visit.sentinel_ns else 1.0)
                                  for visit in self.visits for sample in visit.samples_ns)
 

@@ -67,7 +67,7 @@ def build_latency_table(space: SearchSpace, *, runner: Runner, dtype: str = "flo
     sentinel_ms = session.sentinel.median_ms if session.sentinel else None
     table = LatencyTable(
         Identity(runner.device, runner.settings, dtype, chosen), entries, sentinel_ms=sentinel_ms, created_unix_s=time.time(),
-        call_ms=_corrected(session.measurements[_CALL], sentinel_ms) if _CALL in session.measurements else None,
+        call_ms=session.measurements[_CALL].corrected_ms(sentinel_ms) if _CALL in session.measurements else None,
         origin=f"built for space '{space.name}' at {space.resolution} px",
         failures={name: reason for name, reason in session.failures.items() if name in blocks}, trials=trials)
     if networks:
@@ -160,12 +160,8 @@ def calibrated(table: LatencyTable, networks: dict[str, Architecture], measureme
     rows = []
     for name, architecture in networks.items():
         if name in measurements and not any(block.key in table.failures for block in architecture.blocks):
-            rows.append((name, table.sum_ms(architecture), _corrected(measurements[name], table.sentinel_ms)))
+            rows.append((name, table.sum_ms(architecture), measurements[name].corrected_ms(table.sentinel_ms)))
     return replace(table, calibration=fit(rows, seed=seed))
-
-
-def _corrected(entry: Measurement, sentinel_ms: float | None) -> float:
-    return entry.corrected_ms(sentinel_ms) if sentinel_ms else entry.median_ms
 
 
 def input_shape(source: Source) -> tuple[int, ...]:

@@ -89,7 +89,7 @@ class LatencyTable:
 
     @cached_property
     def _latencies_ms(self) -> dict[str, float]:
-        return {key: entry.corrected_ms(self.sentinel_ms) if self.sentinel_ms else entry.median_ms for key, entry in self.entries.items()}
+        return {key: entry.corrected_ms(self.sentinel_ms) for key, entry in self.entries.items()}
 
     def breakdown(self, architecture: Architecture) -> list[tuple[str, str, float]]:
         """(block name, latency key, `share_ms`) for every block that takes time, stem to head."""

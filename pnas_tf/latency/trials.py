@@ -49,7 +49,7 @@ class Trial:
     def _ms(self, entry: Measurement | None) -> float:
         if entry is None:
             return math.inf
-        return entry.corrected_ms(self.sentinel_ms) if self.sentinel_ms else entry.median_ms
+        return entry.corrected_ms(self.sentinel_ms)
 
     def to_json(self, rewrites: tuple[str, ...]) -> dict[str, Any]:
         """Raw values, and for readers whether `rewrites` has taken it."""

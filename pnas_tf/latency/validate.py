@@ -95,7 +95,7 @@ def noise_floor_percent(measurements: Sequence[Measurement], *, sentinel_ms: flo
     differences = []
     for entry in measurements:
         if len(entry.visits) >= 2:
-            first, second = (_latency_ms(replace(entry, visits=entry.visits[start::2]), sentinel_ms) for start in (0, 1))
+            first, second = (replace(entry, visits=entry.visits[start::2]).corrected_ms(sentinel_ms) for start in (0, 1))
             differences.append(abs(first - second) / ((first + second) / 2) * 100)
     return statistics.mean(differences) if differences else 0.0
 
@@ -144,7 +144,7 @@ def _calibration_set(table: LatencyTable, space: SearchSpace) -> dict[str, Archi
 def _document(table: LatencyTable, architectures: Mapping[str, Architecture], calibration_set: Mapping[str, Architecture],
               session: Session, runner: Runner) -> dict[str, Any]:
     sentinel_ms = session.sentinel.median_ms if session.sentinel else None
-    measured = {name: _latency_ms(entry, sentinel_ms) for name, entry in session.measurements.items()}
+    measured = {name: entry.corrected_ms(sentinel_ms) for name, entry in session.measurements.items()}
     drift = sentinel_ms / table.sentinel_ms if sentinel_ms and table.sentinel_ms else 1.0
     names = [name for name in architectures if name in measured]
     anchors = [name for name in calibration_set if name in measured]
@@ -189,7 +189,3 @@ def _fit_macs(architectures: Mapping[str, Architecture], names: Sequence[str], c
         return fit([(name, calibration_set[name].macs, measured[name]) for name in anchors])
     ms_per_mac = statistics.median(measured[name] / architectures[name].macs for name in names) if names else 0.0
     return Calibration(ms_per_mac, 0.0, 0.0, ())
-
-
-def _latency_ms(entry: Measurement, sentinel_ms: float | None) -> float:
-    return entry.corrected_ms(sentinel_ms) if sentinel_ms else entry.median_ms

@@ -52,4 +52,4 @@ class MeasuredLatency:
                             received=session.failures.get("network", "nothing"),
                             fix="See docs/devices.md; or take latencies from the table: --rl_latency=table")
         entry = session.measurements["network"]
-        return entry.corrected_ms(self.table.sentinel_ms) if self.table.sentinel_ms else entry.median_ms
+        return entry.corrected_ms(self.table.sentinel_ms)

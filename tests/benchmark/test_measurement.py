@@ -60,6 +60,7 @@ def test_drift_that_the_sentinel_shares_is_taken_out():
     assert record(*visits).corrected_ms(2.0) == pytest.approx(truth)
     assert record(*visits).corrected_ms(4.0) == pytest.approx(2 * truth)  # in the terms of a session half as fast
     assert steady(5.0).corrected_ms(2.0) == 5.0
+    assert record(*visits).corrected_ms(None) == record(*visits).median_ms
 
 
 @pytest.mark.parametrize("part", ["device", "settings", "model"])
