@@ -98,9 +98,10 @@ def read_metadata(model: bytes, *, where: str = "the model") -> Metadata:
     labels_file = next((entry.get("name", "") for entry in scores.get("associated_files", [])
                         if entry.get("type") == schema.TENSOR_AXIS_LABELS), None)
     labels = _labels(files, labels_file, where=where)
-    classes = flatbuffer.shape_of(_ends(parsed)[1])[-1]
+    classes = flatbuffer.shape_of(_ends(parsed, where=where)[1])[-1]
     if labels_file is not None and len(labels) != classes:
-        raise UserError(f"labels of {where}", expected=f"{classes}, one per output", received=str(len(labels)), fix=_MADE_BY)
+        raise UserError(f"labels of {where}", expected=f"{classes}, one per output of its tensor",
+                        received=str(len(labels)), fix=_MADE_BY)
     return Metadata(
         name=document.get("name", ""), labels=labels, description=document.get("description", ""),
         version=document.get("version", ""), author=document.get("author", ""), licence=document.get("license", ""),
@@ -149,13 +150,13 @@ def _finite(values: Any, where: str) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _ends(parsed: Any) -> tuple[Any, Any, bool]:
+def _ends(parsed: Any, *, where: str = "the model") -> tuple[Any, Any, bool]:
     """The input tensor, the output tensor, and whether the output went through a softmax."""
     graph: Any = parsed.subgraphs[0] if parsed.subgraphs else None
     tensors: list[list[Any]] = [[graph.tensors[index] for index in ends] for ends in (graph.inputs, graph.outputs)] if graph else [[], []]
     shapes = [[flatbuffer.shape_of(tensor) for tensor in ends] for ends in tensors]
     if [len(ends) for ends in shapes] != [1, 1] or len(shapes[0][0]) != 4 or len(shapes[1][0]) != 2:
-        raise UserError("the model is not an image classifier",
+        raise UserError(f"{where} is not an image classifier",
                         expected="one input [batch, height, width, channels] and one output [batch, classes]",
                         received=f"inputs {shapes[0]}, outputs {shapes[1]}", fix="Give the model of a classifier.")
     return tensors[0][0], tensors[1][0], flatbuffer.softmax_at_end(parsed) is not None
