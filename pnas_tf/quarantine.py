@@ -1,7 +1,7 @@
 """Files that C++ libraries read are read first in a child process, where a crash, a hang or a flood of memory harms nothing.
 
-The child is started once, kept for the life of this process and ends with it. It checks .tflite models (`tflite`) and HDF5 weights
-(`hdf5`); quarantine_worker.py says what it does with them. Knows nothing of networks.
+The child is started once, kept for the life of this process and ends with it. It checks .tflite models (`tflite`), HDF5 weights
+(`hdf5`) and PyTorch checkpoints (`pytorch`); quarantine_worker.py says what it does with them. Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ TIMEOUT_S = 600.0   # by the clock, should the child sleep
 def inspect(kind: str, content: bytes, *, where: str, expected: str, fix: str, **options: Any) -> Any:
     """What the child found in `content`.
 
-    kind: "tflite" or "hdf5". where: the file's name in errors. options: see quarantine_worker.py. Raises UserError when the child
-    refuses the content, dies of it or does not end.
+    kind: "tflite", "hdf5" or "pytorch". where: the file's name in errors. options: see quarantine_worker.py. Raises UserError when
+    the child refuses the content, dies of it or does not end.
     """
     with _lock:
         try:
@@ -38,7 +38,7 @@ def inspect(kind: str, content: bytes, *, where: str, expected: str, fix: str, *
         except (EOFError, TimeoutError) as error:
             raise UserError(f"{where} is harmful", expected=expected, received=str(error), fix=fix) from error
     if "error" in answer:
-        raise UserError(f"{where} is corrupt, truncated or of another runtime", expected=expected, received=answer["error"][:300], fix=fix)
+        raise UserError(f"{where} is corrupt, truncated or of another kind", expected=expected, received=answer["error"][:300], fix=fix)
     return answer["found"]
 
 

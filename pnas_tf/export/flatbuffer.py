@@ -51,7 +51,7 @@ def verify(model: bytes, *, where: str = "the model", prepare: bool = False, run
     try:
         check_skeleton(model)
     except BadFlatBuffer as error:
-        raise UserError(f"{where} is corrupt, truncated or of another runtime", expected=expected, received=str(error),
+        raise UserError(f"{where} is corrupt, truncated or of another kind", expected=expected, received=str(error),
                         fix=_MADE_BY) from error
     return quarantine.inspect("tflite", model, where=where, expected=expected, fix=_MADE_BY, prepare=prepare, run=run, threads=threads)
 

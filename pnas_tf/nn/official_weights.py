@@ -1,7 +1,8 @@
 """Loads the original project's PyTorch checkpoints into our Keras networks (optional extra `torch`).
 
-Nothing in a checkpoint is executed: `torch.load(weights_only=True)` reads both the zip and the legacy form. Keys are made
-from our layer names ("block_03/expand" is "blocks.4.mobile_inverted_conv.inverted_bottleneck"), never guessed by shape.
+Nothing in a checkpoint is executed: `torch.load(weights_only=True)` reads both the zip and the legacy form, in a child process
+first (`quarantine`). Keys are made from our layer names ("block_03/expand" is "blocks.4.mobile_inverted_conv.inverted_bottleneck"),
+never guessed by shape.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from pnas_tf import files
+from pnas_tf import files, quarantine
 from pnas_tf.errors import UserError
 
 MAX_BYTES = 2 * 2**30
@@ -45,14 +46,11 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     torch = _torch()
     stored = files.read_bytes(path, what="checkpoint", made_by=_MADE_BY, limit=MAX_BYTES)
     _check_archive(stored, path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its guesses about damaged files; what matters is raised
-            content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen unrelated kinds on damaged files, and documents none
-        received = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
-        raise UserError(f"checkpoint {path} cannot be read", expected="a PyTorch state_dict of tensors alone", received=received,
-                        fix=_MADE_BY) from error
+    expected = "a PyTorch state_dict of tensors alone"
+    quarantine.inspect("pytorch", stored, where=f"checkpoint {path}", expected=expected, fix=_MADE_BY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of files in older forms
+        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
