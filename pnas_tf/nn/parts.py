@@ -39,8 +39,8 @@ class Part:
     def __init__(self, function: Any, takes: Sequence[int]):
         self._takes = tuple(takes)
         self._dtypes = [output.dtype for output in function.outputs]
-        self.op_types = tuple(sys.intern(op.type) for op in function.graph.get_operations())
-        if {"PartitionedCall", "StatefulPartitionedCall"} & set(self.op_types):  # the functions that it calls live as long as its graph
+        self.ops = tuple(sys.intern(_kind(op)) for op in function.graph.get_operations())
+        if {"PartitionedCall", "StatefulPartitionedCall"} & set(self.ops):  # the functions that it calls live as long as its graph
             self._function = function
             self.name = function.function_def.signature.name
             return
@@ -64,6 +64,11 @@ class Part:
     def __call__(self, arguments: Sequence[Any]) -> list[tf.Tensor]:
         """The function's outputs for `arguments`, in the order of its signature."""
         return self.run(self.select(arguments))
+
+
+def _kind(op: tf.Operation) -> str:
+    """The type of an op; of a product of matrices with what it transposes, which tells a gradient from what it is of."""
+    return op.type + "".join(f" {name}" for name in ("transpose_a", "transpose_b") if op.type == "MatMul" and op.get_attr(name))
 
 
 # Inputs of every part -> outputs of every part. A part's outputs are computed from the inputs of that part and those before;

@@ -25,7 +25,7 @@ from pnas_tf.search.alpha_optimizer import AlphaAdam
 from pnas_tf.search.gradient import architecture_gradient, sample_gates
 from pnas_tf.search.guidance import Guidance
 from pnas_tf.search.reinforce import absolute_reward, policy_gradient, reward
-from pnas_tf.search.weight_step import Momentum, path_accuracy, weight_step
+from pnas_tf.search.weight_step import Momentum, path_result, weight_step
 from pnas_tf.training.checkpoints import Checkpoint, Checkpoints
 from pnas_tf.training.data import Dataset
 from pnas_tf.training.distribution import check_batch
@@ -171,7 +171,7 @@ class Search:
         accuracies: list[float] = []
 
         def reward_of(path: Path) -> float:
-            accuracies.append(path_accuracy(self.supernet, path, images, labels))
+            accuracies.append(path_result(self.supernet, path, images, labels)[1])
             if self.config.rl_reward == "absolute":
                 return absolute_reward(accuracies[-1], self.guidance.overshoot(path), weight=self.config.regulariser_lambda)
             return reward(accuracies[-1], self.guidance.overshoot(path), exponent=self.config.rl_exponent)
@@ -238,7 +238,7 @@ class Search:
             return None
         path = tuple(int(np.argmax(alpha)) for alpha in self.alphas)
         batches = self.dataset.alpha(batch_size=self.alpha_batch_size, seed=0, epoch=0)
-        return float(np.mean([path_accuracy(self.supernet, path, images, labels) for images, labels in batches]))
+        return float(np.mean([path_result(self.supernet, path, images, labels)[1] for images, labels in batches]))
 
     def _require_finite(self, loss: float, what: str) -> None:
         if math.isfinite(loss):

@@ -175,14 +175,14 @@ def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Te
     return result.loss, result.accuracy
 
 
-def path_accuracy(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Tensor) -> float:
-    """Top-1 of one path on a global batch, by batch statistics; nothing is updated."""
+def path_result(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Tensor) -> tuple[float, float]:
+    """(cross-entropy, top-1) of one path on a global batch, by batch statistics; nothing is updated."""
     def output(block: BlockWeights, x: Values) -> Values:
         if isinstance(block.block.op, Zero):
             return x
         return output_function(block.block, supernet.arithmetic, shortcut=True)([*x, *block.handles])
 
-    replicas = supernet.arithmetic.replicas
     shares, own_labels = batch_shares(supernet, images, labels)
     logits, _ = supernet.forward(shares, fixed=output, choice=lambda index, x: output(supernet.mixed_ops[index].candidates[path[index]], x))
-    return float(replicas.total_of([sum(float(part) for part in replicas.each(top1, logits, own_labels))])[0] / replicas.total)
+    result = batch_loss(supernet.arithmetic.replicas, logits, own_labels, smoothing=0.0)
+    return result.loss, result.accuracy

@@ -58,12 +58,12 @@ def test_weight_parts_are_the_taped_step(block, nesterov):
             expected = theirs.with_shortcut(x, mode=Mode.WEIGHTS)
         np.testing.assert_allclose(y, expected, atol=1e-5)
         gradients = tape.gradient(expected, [x, *theirs.trained], output_gradients=upstream)
-        np.testing.assert_allclose(dx, gradients[0], atol=1e-5)
+        np.testing.assert_allclose(dx, gradients[0], atol=1e-5, rtol=1e-5)
         for number, (variable, gradient) in enumerate(zip(theirs.trained, gradients[1:])):
             accumulated[number] = MOMENTUM * accumulated[number] + gradient.numpy()
             variable.assign_sub(RATE * (gradient.numpy() + MOMENTUM * accumulated[number] if nesterov else accumulated[number]))
         for left, right in zip(ours.ordered, theirs.ordered, strict=True):
-            np.testing.assert_allclose(left, right, atol=1e-5, err_msg=left.name)
+            np.testing.assert_allclose(left, right, atol=1e-5, rtol=1e-5, err_msg=left.name)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.op.key)
@@ -94,9 +94,9 @@ def test_every_convolution_stands_in_one_part_alone():
     block = BLOCKS[0]  # expansion, depthwise convolution, projection
 
     def convolutions(part):
-        return [sum(op in kinds for op in part.op_types) for kinds in (
-            ("Conv2D", "DepthwiseConv2dNative"), ("Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput"),
-            ("Conv2DBackpropFilter", "DepthwiseConv2dNativeBackpropFilter"))]
+        return [sum(op in kinds for op in part.ops) for kinds in (  # the projections are products of matrices
+            ("MatMul", "DepthwiseConv2dNative"), ("MatMul transpose_b", "DepthwiseConv2dNativeBackpropInput"),
+            ("MatMul transpose_a", "DepthwiseConv2dNativeBackpropFilter"))]
 
     weight = weight_parts(block, ARITHMETIC, nesterov=True)
     assert [convolutions(part) for part in (weight._forward, weight._backward, weight._move)] == [[3, 0, 0], [0, 3, 0], [0, 0, 3]]

@@ -84,7 +84,7 @@ def pair(tmp_path_factory):
 
 
 # Of other seeds one activation in some step lies on the kink of a ReLU6, where two orders of addition have different gradients.
-@pytest.mark.parametrize("algorithm, seed", [("two_path", 7), ("full", 7), ("reinforce", 9)])
+@pytest.mark.parametrize("algorithm, seed", [("two_path", 7), ("full", 9), ("reinforce", 9)])
 def test_two_devices_are_one_process_with_their_batches_together(single, tmp_path, algorithm, seed):
     ended([start(tmp_path, strategy="mirrored", replicas=2, algorithm=algorithm, seed=seed)], tmp_path)
     losses, arrays = result(tmp_path)
