@@ -150,6 +150,8 @@ class DeriveConfig:
 
     derive: str = option("budget", "budget: the most probable architecture that fits the latency; most_probable: each block's own.",
                          choices=("budget", "most_probable"))
+    derive_networks: int = option(32, "So many of the most probable networks within the budget are compared with inherited weights on "
+                                      "the alpha split; 1 takes the most probable one.")
     max_latency_ms: float | None = option(None, "Budget in ms; default: the target latency.", fixed=False)
     min_latency_fraction: float = option(0.95, "Least part of the budget that the architecture uses; 0 for none.", fixed=False)
     sweep: tuple[str, ...] = option((), "Budgets in ms, comma-separated: one architecture each, with inherited weights.", fixed=False)
@@ -239,7 +241,7 @@ PRESETS: dict[str, dict[type, dict[str, Any]]] = {
                        "rl_reward": "power", "rl_images": 1000, "rl_steps_per_epoch": 300,
                        "validate_epochs": 1},
         DataConfig: {"alpha_size": 50_000, "min_crop_scale": 0.08},  # ImageNet's; other datasets take --alpha_size of their own
-        DeriveConfig: {"derive": "most_probable"},
+        DeriveConfig: {"derive": "most_probable", "derive_networks": 1},
         TrainConfig: {"epochs": 300, "batch_size": 256, "learning_rate": 0.05, "learning_rate_warmup_epochs": 0.0, "no_decay": "bn",
                       "dropout": 0.1, "train_distort_color": "strong", "init": "inherit", "evaluate_epochs": 1},
     },

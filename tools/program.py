@@ -34,7 +34,7 @@ EXIT_REFUSED = 2
 POSITIVE = frozenset((
     "alpha_size", "train_images", "resolution", "replicas",
     "epochs", "batch_size", "search_epochs", "search_batch_size", "arch_batch_size", "arch_interval",
-    "arch_steps", "rl_networks", "rl_images", "rl_steps_per_epoch", "checkpoint_steps", "keep_checkpoints", "threads",
+    "arch_steps", "derive_networks", "rl_networks", "rl_images", "rl_steps_per_epoch", "checkpoint_steps", "keep_checkpoints", "threads",
     "min_invocations", "networks", "export_batch", "export_resolution", "representative_images"))
 FRACTIONS = frozenset(("alpha_fraction", "test_fraction", "momentum", "dropout", "label_smoothing", "bn_momentum", "arch_beta_1",
                        "arch_beta_2", "rl_baseline_decay", "prune"))

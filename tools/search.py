@@ -2,8 +2,9 @@
 
   python -m tools.search --run_dir=runs/demo --dataset=digits
 
-takes about a minute on 2 cores (digits, space tiny) and writes search/history.json, search/checkpoints and
-architecture.json, which is the most probable architecture that fits the target latency. A stopped search goes on from its
+takes about a minute on 2 cores (digits, space tiny) and writes search/history.json, search/checkpoints, architecture.json and
+derivation.json. Of the most probable architectures that fit the target latency (--derive_networks), the one that is best with the
+searched weights is taken. A stopped search goes on from its
 last checkpoint. With --sweep=0.2,0.3 it also derives one architecture for each budget, evaluates them with inherited
 weights on the alpha split, and writes sweep.json and sweep.png.
 """
@@ -11,6 +12,7 @@ weights on the alpha split, and writes sweep.json and sweep.png.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,16 +58,15 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
                                        started))
     if folder.follows:
         return
-    deriving = {"history": folder / "search/history.json", "derive": derive.derive, "max_latency_ms": derive.max_latency_ms,
-                "min_latency_fraction": derive.min_latency_fraction, "targets": identity["targets"], "table": identity["table"]}
-    folder.step("derive", inputs=deriving, outputs=["architecture.json"],
-                work=functools.partial(_derive, folder, derive, space, budget))
+    deriving = {"history": folder / "search/history.json", "derive": derive.derive, "derive_networks": derive.derive_networks,
+                "max_latency_ms": derive.max_latency_ms, "min_latency_fraction": derive.min_latency_fraction,
+                "targets": identity["targets"], "table": identity["table"], "recipe": weights_recipe, "dataset": dataset.fingerprint}
+    deriver = _Deriver(folder, derive, config, recipe, space, dataset)
+    folder.step("derive", inputs=deriving, outputs=["architecture.json", "derivation.json"], work=functools.partial(deriver.derive, budget))
     print(f"wrote {folder / 'architecture.json'}")
     if budgets:
-        folder.step("sweep", inputs={**deriving, "sweep": [target.value for target in budgets], "recipe": weights_recipe,
-                                      "dataset": dataset.fingerprint},
-                    outputs=["sweep.json", "sweep.png"],
-                    work=functools.partial(_sweep, folder, recipe, config, derive, space, dataset, budgets))
+        folder.step("sweep", inputs={**deriving, "sweep": [target.value for target in budgets]}, outputs=["sweep.json", "sweep.png"],
+                    work=functools.partial(deriver.sweep, budgets))
 
 
 def _search(folder: RunFolder, run: RunConfig, config: SearchConfig, recipe: TrainConfig, latency: LatencyConfig, space: Any,
@@ -101,55 +102,85 @@ def _search(folder: RunFolder, run: RunConfig, config: SearchConfig, recipe: Tra
             runner.close()
 
 
-def _derive(folder: RunFolder, derive: DeriveConfig, space: Any, budget: Any) -> None:
-    from pnas_tf.search.derive import most_probable
-    from pnas_tf.search.inherited import probabilities_of
+class _Deriver:
+    """Architectures of a finished search."""
 
-    probabilities = probabilities_of(folder / "search/history.json", space)
-    if derive.derive == "most_probable":
-        architecture = most_probable(space, probabilities)
-    else:
-        architecture = _within(derive, space, probabilities, budget.quantity, budget.value)
-    architecture.save(folder / "architecture.json")
+    def __init__(self, folder: RunFolder, derive: DeriveConfig, config: SearchConfig, recipe: TrainConfig, space: Any, dataset: Any):
+        self.folder, self.options, self.space, self.dataset = folder, derive, space, dataset
+        self.normalisation = recipe.bn_momentum, recipe.bn_epsilon
+        self.batch_size = config.search_batch_size
 
+    def derive(self, budget: Any) -> None:
+        """Writes the architecture of the run, and what it was compared with."""
+        from pnas_tf.search.derive import most_probable
 
-def _within(derive: DeriveConfig, space: Any, probabilities: Any, quantity: Any, budget: float) -> Any:
-    """The most probable architecture of at most `budget`; of those that use their share of it, where the space has such."""
-    from pnas_tf.search.derive import most_probable_within
+        if self.options.derive == "most_probable":
+            architecture = most_probable(self.space, self._probabilities)
+            rows = [self._row(architecture, budget.quantity, None)]
+        else:
+            architecture, rows = self._within(budget)
+        architecture.save(self.folder / "architecture.json")
+        files.write_json(self.folder / "derivation.json", {"format": "pnas_tf/derivation", "version": 1, "networks": rows})
 
-    least = budget * derive.min_latency_fraction
-    try:
-        return most_probable_within(space, probabilities, quantity=quantity, budget=budget, at_least=least)
-    except UserError:  # a small space has gaps: a network below this one is better than none after the whole search
-        architecture = most_probable_within(space, probabilities, quantity=quantity, budget=budget)
-        print(f"no network of the space lies between {least:.4g} and {budget:.4g} {quantity.unit} "
-              f"(--min_latency_fraction={derive.min_latency_fraction:g}); the most probable below is taken")
-        return architecture
+    def sweep(self, budgets: Sequence[Any]) -> None:
+        """Writes an architecture for each budget, with its accuracy by inherited weights."""
+        from pnas_tf.report.front import plot_front
+        from pnas_tf.search.derive import path_of
 
+        rows = []
+        for budget in budgets:
+            architecture, _ = self._within(budget)
+            name = f"sweep/architecture_{budget.value:g}ms.json"
+            architecture.save(self.folder / name)
+            rows.append({"budget_ms": budget.value, "architecture": name, "predicted_ms": budget.quantity.of(path_of(architecture)),
+                         "alpha_accuracy": self._inheritance.alpha_accuracy(architecture, self.dataset, batch_size=self.batch_size),
+                         "macs": architecture.macs, "parameters": architecture.parameters})
+            print("budget {budget_ms:g} ms: predicted {predicted_ms:.4g} ms, {macs} MACs, top-1 on the alpha split {alpha_accuracy:.2%}"
+                  .format(**rows[-1]))
+        plot_front(rows, self.folder / "sweep.png")
+        files.write_json(self.folder / "sweep.json", {"format": "pnas_tf/sweep", "version": 1, "networks": rows})
+        print(f"wrote {self.folder / 'sweep.json'} and {self.folder / 'sweep.png'}")
 
-def _sweep(folder: RunFolder, recipe: TrainConfig, config: SearchConfig, derive: DeriveConfig, space: Any, dataset: Any,
-           targets: Sequence[Any]) -> None:
-    from pnas_tf.nn.layers import Normalisation
-    from pnas_tf.report.front import plot_front
-    from pnas_tf.search.derive import path_of
-    from pnas_tf.search.inherited import Inheritance, probabilities_of
+    def _within(self, budget: Any) -> tuple[Any, list[dict[str, Any]]]:
+        """(the best of the most probable architectures within the budget, a row for each): of those that use their share of it, where the
+        space has such."""
+        from pnas_tf.search.derive import most_probable_few
 
-    probabilities = probabilities_of(folder / "search/history.json", space)
-    inheritance = Inheritance(folder / "search", space, normalisation=Normalisation(recipe.bn_momentum, recipe.bn_epsilon))
-    rows = []
-    for target in targets:
-        quantity, budget = target.quantity, target.value
-        architecture = _within(derive, space, probabilities, quantity, budget)
-        name = f"sweep/architecture_{budget:g}ms.json"
-        architecture.save(folder / name)
-        rows.append({"budget_ms": budget, "architecture": name, "predicted_ms": quantity.of(path_of(architecture)),
-                     "alpha_accuracy": inheritance.alpha_accuracy(architecture, dataset, batch_size=config.search_batch_size),
-                     "macs": architecture.macs, "parameters": architecture.parameters})
-        print("budget {budget_ms:g} ms: predicted {predicted_ms:.4g} ms, {macs} MACs, top-1 on the alpha split {alpha_accuracy:.2%}".format(
-            **rows[-1]))
-    plot_front(rows, folder / "sweep.png")
-    files.write_json(folder / "sweep.json", {"format": "pnas_tf/sweep", "version": 1, "networks": rows})
-    print(f"wrote {folder / 'sweep.json'} and {folder / 'sweep.png'}")
+        quantity, most = budget.quantity, budget.value
+        least, few = most * self.options.min_latency_fraction, functools.partial(
+            most_probable_few, self.space, self._probabilities, quantity=quantity, budget=most)
+        try:
+            networks = few(at_least=least, count=self.options.derive_networks)
+        except UserError:  # a small space has gaps: a network below this one is better than none after the whole search
+            networks = few(count=1)
+            print(f"no network of the space lies between {least:.4g} and {most:.4g} {quantity.unit} "
+                  f"(--min_latency_fraction={self.options.min_latency_fraction:g}); the most probable below is taken")
+        if len(networks) == 1:
+            return networks[0], [self._row(networks[0], quantity, None)]
+        best, losses = self._inheritance.compared(networks, self.dataset, batch_size=self.batch_size)
+        print(f"{len(networks)} most probable networks of {least:.4g} to {most:.4g} {quantity.unit} compared with the searched weights: "
+              f"cross-entropy on the alpha split {min(losses):.4f} to {max(losses):.4f}; number {networks.index(best) + 1} is taken")
+        return best, [self._row(network, quantity, loss) for network, loss in zip(networks, losses, strict=True)]
+
+    def _row(self, network: Any, quantity: Any, loss: float | None) -> dict[str, Any]:
+        from pnas_tf.search.derive import log_probability, path_of
+
+        score = log_probability(network, self._probabilities)
+        return {"ops": [op.key for op in network.ops], "log_probability": score if math.isfinite(score) else None,
+                "predicted": quantity.of(path_of(network)), "unit": quantity.unit, "alpha_loss": loss}
+
+    @functools.cached_property
+    def _probabilities(self) -> Any:
+        from pnas_tf.search.inherited import probabilities_of
+
+        return probabilities_of(self.folder / "search/history.json", self.space)
+
+    @functools.cached_property
+    def _inheritance(self) -> Any:
+        from pnas_tf.nn.layers import Normalisation
+        from pnas_tf.search.inherited import Inheritance
+
+        return Inheritance(self.folder / "search", self.space, normalisation=Normalisation(*self.normalisation))
 
 
 def sweep_budgets(derive: DeriveConfig) -> list[float]:

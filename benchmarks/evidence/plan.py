@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from pnas_tf.config import DataConfig, SearchConfig, TrainConfig
+from pnas_tf.config import DataConfig, DeriveConfig, SearchConfig, TrainConfig
 from pnas_tf.space.search_space import SearchSpace
 
 TABLES = {"float32": ("float32", ("split_depthwise",)), "float32_plain": ("float32", ()), "int8": ("int8", ("split_depthwise",))}
@@ -33,7 +33,8 @@ class Study:
     ranked: random networks of the middle budget whose supernet accuracy is compared with their trained accuracy. seed_spread:
     training seeds of one random network at the middle budget, which show what a seed alone moves. variants: (name, changed options)
     of the search that were tried at the middle budget, and are judged on the alpha part alone. tested: whether the report reads the
-    test part; a study that only explores does not.
+    test part; a study that only explores does not. derive_networks: how many of the most probable networks in the
+    window the derivation compares.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Study:
     variants: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
     tested: bool = True
     reinforce: dict[str, Any] = field(default_factory=dict)
+    derive_networks: int = DeriveConfig().derive_networks
 
     @property
     def middle(self) -> Budget:

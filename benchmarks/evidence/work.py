@@ -162,8 +162,9 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.nn.functional import Arithmetic
     from pnas_tf.nn.layers import Normalisation
     from pnas_tf.nn.supernet import Supernet
-    from pnas_tf.search.derive import most_probable_within, path_of
+    from pnas_tf.search.derive import most_probable_few, path_of
     from pnas_tf.search.guidance import guidance
+    from pnas_tf.search.inherited import Inheritance
     from pnas_tf.search.loop import Search
 
     study, folder, recipe = shop.study, shop.place(job.name), shop.study.training
@@ -177,12 +178,15 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     search = Search(supernet, shop.dataset, guidance([Target(quantity, target)], config), config=config, recipe=recipe,
                     folder=folder / "search", seed=job.fact("seed"))
     search.run()
-    seconds = {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
     least, most = contenders.window_ms(target)
-    architecture = most_probable_within(study.space, search.probabilities, quantity=quantity, budget=most, at_least=least)
+    few = most_probable_few(study.space, search.probabilities, quantity=quantity, budget=most, at_least=least, count=study.derive_networks)
+    inheritance = Inheritance(folder / "search", study.space, normalisation=supernet.arithmetic.normalisation)
+    architecture, losses = inheritance.compared(few, shop.dataset, batch_size=config.search_batch_size)
+    seconds = {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
     architecture.save(folder / "architecture.json")
     return {"target_ms": target, "predicted_ms": quantity.of(path_of(architecture)), "weight_steps": search.step,
-            "architecture_steps": search.arch_step, "expected_ms": quantity.expected(search.probabilities), **seconds}
+            "architecture_steps": search.arch_step, "compared": [[[op.key for op in one.ops], loss] for one, loss in zip(few, losses)],
+            "expected_ms": quantity.expected(search.probabilities), **seconds}
 
 
 def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:

@@ -6,8 +6,9 @@ solved exactly by HiGHS. Knows nothing of the supernet or of how the probabiliti
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +23,7 @@ from pnas_tf.space.search_space import SearchSpace
 # HiGHS takes an objective 1e-6 from the best for the best. The largest regret of one block is made this, so that networks
 # of nearly equal probability, early in a search, are still told apart.
 _OBJECTIVE_RANGE = 1e3
-_MAX_CUTS = 1000
+_MAX_MISSES = 1000
 _INFEASIBLE = 2  # scipy's status
 
 
@@ -38,19 +39,23 @@ def most_probable_within(space: SearchSpace, probabilities: Sequence[np.ndarray]
     at_least: networks with less are passed over too, for a search that shall use its budget.
     Raises UserError when no network lies there, saying what the fastest and the slowest take.
     """
+    return most_probable_few(space, probabilities, quantity=quantity, budget=budget, at_least=at_least, count=1)[0]
+
+
+def most_probable_few(space: SearchSpace, probabilities: Sequence[np.ndarray], *, quantity: Quantity, budget: float,
+                      at_least: float = -math.inf, count: int) -> list[Architecture]:
+    """As `most_probable_within`, the most probable one first, then the next: `count` of them, or all that there are."""
     arrays = _checked(space, probabilities)
-    best = [int(np.argmax(p)) for p in arrays]
-    if at_least <= quantity.of(best) <= budget:
-        return architecture_of(space, best)
     least, most = quantity_range(quantity)
-    path = _knapsack(_regrets(arrays), quantity, at_least, budget) if at_least <= budget and least <= budget and most >= at_least else None
-    if path is None:
+    possible = at_least <= budget and least <= budget and most >= at_least
+    found = list(itertools.islice(_knapsacks(arrays, quantity, at_least, budget), count)) if possible else []
+    if not found:
         wanted = f"{budget:.4g} {quantity.unit}" if at_least == -math.inf else f"from {at_least:.4g} to {budget:.4g} {quantity.unit}"
         raise UserError(f"no network of space '{space.name}' fits the budget of {quantity.name}",
                         expected=f"a budget from {least:.4g} {quantity.unit}, which the fastest network takes, "
                                  f"to {most:.4g} {quantity.unit}, the slowest",
                         received=wanted, fix="Change the budget, or search a space with another width or resolution.")
-    return architecture_of(space, path)
+    return [architecture_of(space, path) for path in found]
 
 
 def fastest(space: SearchSpace, quantity: Quantity) -> Architecture:
@@ -97,9 +102,9 @@ def _regrets(probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [scale * np.where(np.isfinite(regret), regret, 2.0 * sum(largest) + 1.0 / scale) for regret in regrets]
 
 
-def _knapsack(regrets: Sequence[np.ndarray], quantity: Quantity, at_least: float, budget: float) -> list[int] | None:
-    """One index a block with the least sum of regrets and at_least <= quantity.of(...) <= budget; None when there is none."""
-    sizes = [len(block) for block in regrets]
+def _knapsacks(probabilities: Sequence[np.ndarray], quantity: Quantity, at_least: float, budget: float) -> Iterator[list[int]]:
+    """One index a block with at_least <= quantity.of(...) <= budget: the most probable choice first, then the next, until none is left."""
+    sizes = [len(block) for block in probabilities]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     one_each = scipy.sparse.block_diag([np.ones((1, size)) for size in sizes], format="csr")
     # In units of the mean candidate, so that the solver's absolute tolerance means the same for ms and for MACs.
@@ -107,21 +112,24 @@ def _knapsack(regrets: Sequence[np.ndarray], quantity: Quantity, at_least: float
     low, high = (((bound - quantity.intercept) / quantity.slope - quantity.fixed) / unit for bound in (at_least, budget))
     constraints = [scipy.optimize.LinearConstraint(one_each, 1, 1),
                    scipy.optimize.LinearConstraint(np.concatenate(quantity.choices)[None] / unit, low, high)]
-    for _ in range(_MAX_CUTS):
-        found = scipy.optimize.milp(np.concatenate(regrets), integrality=np.ones(starts[-1]), bounds=(0, 1),
-                                    constraints=constraints, options={"mip_rel_gap": 0.0})
-        if found.status == _INFEASIBLE:
-            return None
-        if found.x is None:
-            raise RuntimeError(f"HiGHS: {found.message}")
-        path = [int(np.argmax(found.x[start:stop])) for start, stop in pairwise(starts)]
+    regrets = np.concatenate(_regrets(probabilities))
+    path: list[int] | None = [int(np.argmax(block)) for block in probabilities]  # needs no solver where it fits
+    misses = 0
+    while path is not None:
         if at_least <= quantity.of(path) <= budget:
-            return path
-        # Within the solver's tolerance and yet outside the bounds: forbid exactly this network and solve again.
-        row = np.zeros((1, starts[-1]))
+            yield path
+        else:  # within the solver's tolerance and yet outside the bounds
+            misses += 1
+            if misses > _MAX_MISSES:
+                raise RuntimeError(f"more than {_MAX_MISSES} networks lie within the solver's tolerance of {budget} {quantity.unit}")
+        row = np.zeros((1, starts[-1]))  # forbids exactly this network
         row[0, starts[:-1] + np.array(path)] = 1.0
         constraints.append(scipy.optimize.LinearConstraint(row, -np.inf, len(path) - 1))
-    raise RuntimeError(f"more than {_MAX_CUTS} networks lie within the solver's tolerance of {budget} {quantity.unit}")
+        found = scipy.optimize.milp(regrets, integrality=np.ones(starts[-1]), bounds=(0, 1), constraints=constraints,
+                                    options={"mip_rel_gap": 0.0})
+        if found.x is None and found.status != _INFEASIBLE:
+            raise RuntimeError(f"HiGHS: {found.message}")
+        path = None if found.x is None else [int(np.argmax(found.x[start:stop])) for start, stop in pairwise(starts)]
 
 
 def _checked(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:

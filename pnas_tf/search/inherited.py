@@ -5,6 +5,7 @@ Reads the search's checkpoint; trains nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from pnas_tf.nn.functional import Arithmetic
 from pnas_tf.nn.layers import Normalisation
 from pnas_tf.nn.network import build_network
 from pnas_tf.nn.supernet import Supernet
+from pnas_tf.progress import Progress
 from pnas_tf.records import value_of
 from pnas_tf.search.derive import path_of
 from pnas_tf.search.loop import HISTORY, restore_variables
+from pnas_tf.search.weight_step import path_result
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.search_space import SearchSpace
 from pnas_tf.training.checkpoints import Checkpoints
@@ -69,6 +72,23 @@ class Inheritance:
         self.supernet.inherit(network, path_of(architecture))
         reestimate_batch_norm(network, dataset.weights_plain(batch_size=batch_size))
         return network
+
+    def alpha_loss(self, architecture: Architecture, dataset: Dataset, *, batch_size: int) -> float:
+        """Cross-entropy of the inherited network on the alpha part, by batch statistics: cheaper than `alpha_accuracy`, and the better
+        guide to the accuracy after training (docs/evidence.md)."""
+        batches = dataset.alpha(batch_size=batch_size, seed=0, epoch=0)
+        return float(np.mean([path_result(self.supernet, path_of(architecture), images, labels)[0] for images, labels in batches]))
+
+    def compared(self, architectures: Sequence[Architecture], dataset: Dataset, *, batch_size: int) -> tuple[Architecture, list[float]]:
+        """(the one of least `alpha_loss`, the loss of each). One alone is taken without a look at the data."""
+        if len(architectures) == 1:
+            return architectures[0], []
+        losses = []
+        with Progress("compare networks", len(architectures), done=0) as progress:
+            for architecture in architectures:
+                losses.append(self.alpha_loss(architecture, dataset, batch_size=batch_size))
+                progress.update()
+        return architectures[int(np.argmin(losses))], losses
 
     def alpha_accuracy(self, architecture: Architecture, dataset: Dataset, *, batch_size: int) -> float:
         """Top-1 of the inherited network on the alpha part: what compares derived architectures without the test part."""

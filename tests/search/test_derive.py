@@ -11,6 +11,7 @@ from pnas_tf.search.derive import (
     fastest,
     log_probability,
     most_probable,
+    most_probable_few,
     most_probable_within,
     path_of,
     quantity_range,
@@ -84,6 +85,22 @@ def test_budget_that_must_be_used_equals_brute_force(seed):
             assert at_least <= quantity.of(path_of(derived)) <= budget
             assert log_probability(derived, probabilities) == pytest.approx(best, abs=1e-8)
     assert 7 <= refused < 28
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_most_probable_few_equal_brute_force(seed):
+    """In order, each once, and all that there are where more are wanted."""
+    probabilities, quantity = random_problem(seed, sharpness=SHARPNESS[seed], grid=(None, 0.25)[seed % 2])
+    low, high = quantity_range(quantity)
+    least, budget = low + 0.50 * (high - low), low + 0.55 * (high - low)
+    fitting = [path for path in every_path() if least <= quantity.of(path) <= budget]
+    expected = sorted((log_probability(architecture_of(SPACE, path), probabilities) for path in fitting), reverse=True)
+    assert len(expected) > 20
+    for count in (1, 20, len(expected) + 1):
+        found = most_probable_few(SPACE, probabilities, quantity=quantity, budget=budget, at_least=least, count=count)
+        assert len(found) == len({path_of(one) for one in found}) == min(count, len(expected))
+        scores = [log_probability(one, probabilities) for one in found]
+        np.testing.assert_allclose(scores, expected[:len(scores)], rtol=0, atol=1e-6 * SHARPNESS[seed])
 
 
 def test_a_generous_budget_changes_nothing():

@@ -1,0 +1,55 @@
+"""What a search leaves to derived networks: losses are those of the plain Keras network, and weights know better than an undecided alpha."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from synthetic import SOLUTION, SPACE, FarPixels
+
+from pnas_tf.config import SearchConfig, TrainConfig
+from pnas_tf.nn.functional import Arithmetic
+from pnas_tf.nn.layers import Normalisation
+from pnas_tf.nn.network import build_network
+from pnas_tf.nn.supernet import Supernet
+from pnas_tf.search.derive import architecture_of, path_of
+from pnas_tf.search.guidance import guidance
+from pnas_tf.search.inherited import Inheritance
+from pnas_tf.search.loop import Search
+from pnas_tf.search.objectives import Target, macs_quantity
+
+NETWORKS = [architecture_of(SPACE, [index]) for index in range(len(SPACE.choice_blocks[0].candidates))]
+BATCH = 32
+
+
+@pytest.fixture(scope="module")
+def data():
+    return FarPixels(512, seed=3)
+
+
+@pytest.fixture(scope="module")
+def inheritance(data, tmp_path_factory):
+    """Of a search whose alpha has learnt nothing: every candidate was trained as often as the others."""
+    folder = tmp_path_factory.mktemp("search")
+    config = SearchConfig(warmup_epochs=12, search_epochs=1, arch_start_epoch=1, search_batch_size=BATCH)
+    Search(Supernet(SPACE, arithmetic=Arithmetic(), seed=3), data, guidance([Target(macs_quantity(SPACE), 1e6)], config), config=config,
+           recipe=TrainConfig(label_smoothing=0.0), folder=folder, seed=3).run()
+    return Inheritance(folder, SPACE, normalisation=Normalisation())
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.ops[0].key)
+def test_the_loss_is_that_of_the_plain_network_by_batch_statistics(inheritance, data, network):
+    plain = build_network(network, normalisation=inheritance.normalisation)
+    inheritance.supernet.inherit(plain, path_of(network))
+    losses = [float(tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, plain(images, training=True))))
+              for images, labels in data.alpha(batch_size=BATCH, seed=0, epoch=0)]
+    assert inheritance.alpha_loss(network, data, batch_size=BATCH) == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_the_network_that_can_solve_the_task_is_taken_wherever_it_stands(inheritance, data):
+    for networks in (NETWORKS, NETWORKS[::-1]):
+        taken, losses = inheritance.compared(networks, data, batch_size=BATCH)
+        assert path_of(taken) == (SOLUTION,) and len(losses) == len(networks)
+        assert sorted(losses)[0] < 0.5 * sorted(losses)[1]
+
+
+def test_one_network_is_taken_without_a_look_at_the_data(inheritance):
+    assert inheritance.compared(NETWORKS[:1], None, batch_size=BATCH) == (NETWORKS[0], [])
