@@ -98,6 +98,8 @@ def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
     network = Architecture.load(shop.place(job.name) / "architecture.json")
     return {**{key: result.get(key) for key in ("algorithm", "budget", "table", "seed", "target_ms", "predicted_ms", "expected_ms",
                                                 "weight_steps", "architecture_steps", "cpu_s", "wall_s")},
+            "comparing_steps": len(result.get("compared", [])) * shop.dataset.batches(
+                "alpha", batch_size=shop.study.search.search_batch_size),
             "changes": dict(job.fact("changes")), "ops": [op.key for op in network.ops],
             "epochs": [{key: epoch[key] for key in kept} for epoch in history["epochs"]]}
 

@@ -19,7 +19,8 @@ _WARM_UPS, _ROUNDS = 12, 24  # a supernet's step compiles blocks of new shapes f
 
 
 def step_times(shop: Workshop) -> dict[str, Any]:
-    """{"median_ms": {"training": ..., "weight": ..., "two_path": ..., "reinforce": ...}} on one core at the study's batch sizes.
+    """{"median_ms": {"training": ..., "weight": ..., "comparing": ..., "two_path": ..., "reinforce": ...}} on one core at the study's
+    batch sizes.
 
     training: the mean over the random networks of the middle budget. Paths are drawn uniformly, as in the warm-up phase.
     """
@@ -62,9 +63,11 @@ def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
     from pnas_tf.nn.functional import Arithmetic
     from pnas_tf.nn.layers import Normalisation
     from pnas_tf.nn.supernet import Supernet
+    from pnas_tf.search import gates
     from pnas_tf.search.guidance import guidance
     from pnas_tf.search.loop import Search
     from pnas_tf.search.objectives import Target
+    from pnas_tf.search.weight_step import path_result
 
     recipe, found = shop.study.training, {}
     target = Target(shop.quantity(), shop.target_ms(shop.study.middle.name))
@@ -84,13 +87,17 @@ def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
         def learn(at: int, search: Any = search, batch: Any = alpha) -> None:
             search._architecture_step(*batch)
 
+        def compare(at: int, search: Any = search, batch: Any = weight) -> None:
+            path_result(search.supernet, gates.sample_path(search.probabilities, gates.generator_at(0, "compared", at)), *batch)
+
         if "weight" not in found:
-            found["weight"] = train
+            found |= {"weight": train, "comparing": compare}
         found[algorithm] = learn
     return found
 
 
-def ratio_by_steps(medians: dict[str, float], *, weight_steps: int, architecture_steps: int, algorithm: str, training_steps: int) -> float:
-    """Search time over training time, from the steps of each."""
-    search = weight_steps * medians["weight"] + architecture_steps * medians[algorithm]
+def ratio_by_steps(medians: dict[str, float], *, weight_steps: int, architecture_steps: int, comparing_steps: int, algorithm: str,
+                   training_steps: int) -> float:
+    """Search time over training time, from the steps of each. comparing_steps: batches of the networks that the derivation compared."""
+    search = weight_steps * medians["weight"] + architecture_steps * medians[algorithm] + comparing_steps * medians.get("comparing", 0.0)
     return float(np.divide(search, training_steps * medians["training"]))

@@ -104,8 +104,9 @@ def search_ratio(document: Document, algorithm: str, budget: str) -> float:
     """Search over training, by steps timed interleaved."""
     row = next(iter(home_searches(document, algorithm, budget).values()))
     epochs = document["training"].get("epochs", 30)
-    return ratio_by_steps(document["steps_median_ms"], weight_steps=row["weight_steps"], architecture_steps=row["architecture_steps"],
-                          algorithm=algorithm, training_steps=epochs * document["steps_per_epoch"]["training_part"])
+    counts = {name: row[name] for name in ("weight_steps", "architecture_steps", "comparing_steps")}
+    return ratio_by_steps(document["steps_median_ms"], **counts, algorithm=algorithm,
+                          training_steps=epochs * document["steps_per_epoch"]["training_part"])
 
 
 def bars(document: Document) -> str:
@@ -141,8 +142,8 @@ def search_time(document: Document) -> str:
     medians, per_epoch = document["steps_median_ms"], document["steps_per_epoch"]
     steps = ", ".join(f"{name.replace('_', '-')} step {value:.1f} ms" for name, value in medians.items())
     lines = [f"Steps on one core (medians, interleaved in one process; training in batches of {per_epoch['batch_size']}): {steps}.", "",
-             "| search | weight steps | architecture steps | CPU time of the search | of one training | ratio by CPU time | ratio by "
-             "timed steps |", "|---|---|---|---|---|---|---|"]
+             "| search | weight steps | architecture steps | comparing steps | CPU time of the search | of one training | "
+             "ratio by CPU time | ratio by timed steps |", "|---|---|---|---|---|---|---|---|"]
     for algorithm in ("two_path", "reinforce"):
         for budget in document["targets_ms"]:
             searches = list(home_searches(document, algorithm, budget).values())
@@ -150,6 +151,7 @@ def search_time(document: Document) -> str:
             training = [row["cpu_s"] for row in rows_of(document, algorithm, budget).values() if row["cpu_s"]]
             if taken and training:
                 lines.append(f"| {algorithm}, {budget} | {searches[0]['weight_steps']} | {searches[0]['architecture_steps']} | "
+                             f"{searches[0]['comparing_steps']} | "
                              f"{statistics.mean(taken):.0f} s | {statistics.mean(training):.0f} s | "
                              f"{statistics.mean(taken) / statistics.mean(training):.2f} | "
                              f"{search_ratio(document, algorithm, budget):.2f} |")

@@ -1,4 +1,4 @@
-"""What a search leaves to derived networks: losses are those of the plain Keras network, and weights know better than an undecided alpha."""
+"""What a search leaves to derived networks: losses are those of the plain Keras network, and weights know better than alpha alone."""
 
 import numpy as np
 import pytest
