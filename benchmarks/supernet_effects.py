@@ -4,7 +4,8 @@
 
 takes 2 minutes on one core. Prints one line a block: for each candidate its effect on the cross-entropy of the alpha part (lower is
 better), from a line fitted through random paths, each on one batch and by that batch's statistics. Where `zero` costs no more than the
-standard error, no gradient can teach alpha to keep the block.
+standard error, no gradient can teach alpha to keep the block. Where networks of the study have been trained (--output), it also says how
+the supernet's cross-entropy orders them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ BATCH, RATE = 128, 0.2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", default="fashion", help="data and space of a study of benchmarks/evidence")
+    parser.add_argument("--output", default="runs/evidence", help="where the study's jobs are; its trained networks are ranked")
     parser.add_argument("--steps", type=int, default=1200, help=f"weight steps on {BATCH} images, cosine from rate {RATE} to zero")
     parser.add_argument("--paths", type=int, default=400, help="random paths that are judged")
     parser.add_argument("--shortcut_gamma", type=float, default=0.3)
@@ -32,19 +34,21 @@ def main() -> None:
     from benchmarks.evidence.studies import STUDIES
     from benchmarks.evidence.work import Workshop
     from pnas_tf.nn.supernet import Supernet
+    from pnas_tf.search.weight_step import path_result
 
-    shop = Workshop(STUDIES[options.study], Path("runs/evidence"))
+    shop = Workshop(STUDIES[options.study], Path(options.output))
     supernet = Supernet(shop.study.space, seed=options.seed, weights_init="aligned", shortcut_gamma=options.shortcut_gamma)
     accuracy = train(supernet, shop.dataset, steps=options.steps, seed=options.seed)
     print(f"accuracy of the last 100 batches: {100 * accuracy:.1f} %")
     batches = list(shop.dataset.alpha(batch_size=500, seed=0, epoch=0, start_batch=0))[:4]
     sizes = [len(choice.candidates) for choice in shop.study.space.choice_blocks]
-    effects, error = fitted(sizes, lambda path, batch: loss_of(supernet, path, *batches[batch]), paths=options.paths,
+    effects, error = fitted(sizes, lambda path, batch: path_result(supernet, path, *batches[batch])[0], paths=options.paths,
                             batches=len(batches), seed=options.seed)
     for choice, effect in zip(shop.study.space.choice_blocks, effects):
         names = [op.key.removeprefix("mbconv_") for op in choice.candidates]
         print(f"{choice.name}: " + ", ".join(f"{name} {value:+.4f}" for name, value in zip(names, effect, strict=True)))
     print(f"standard error of an effect: {error:.4f}")
+    print(ranking(shop, supernet, shop.dataset))
 
 
 def train(supernet: Any, dataset: Any, *, steps: int, seed: int) -> float:
@@ -65,15 +69,25 @@ def train(supernet: Any, dataset: Any, *, steps: int, seed: int) -> float:
     return float(np.mean(accuracies[-100:]))
 
 
-def loss_of(supernet: Any, path: tuple[int, ...], images: Any, labels: Any) -> float:
-    """Cross-entropy of a path on one batch, by batch statistics."""
-    import tensorflow as tf
+def ranking(shop: Any, supernet: Any, dataset: Any) -> str:
+    """How the supernet's cross-entropy on the alpha part orders the networks that the study has trained, against what they trained to."""
+    from scipy.stats import spearmanr
 
-    from pnas_tf.nn.functional import Mode
-    from pnas_tf.training.step import smoothed_cross_entropy
+    from benchmarks.evidence.plan import jobs
+    from pnas_tf.search.derive import path_of
+    from pnas_tf.search.inherited import alpha_loss
 
-    logits = supernet(images, path=path, mode=Mode.ARCHITECTURE)
-    return float(smoothed_cross_entropy(logits, labels, smoothing=tf.constant(0.0)))
+    trained: dict[tuple[int, ...], list[dict[str, float]]] = {}
+    for job in jobs(shop.study):
+        if job.kind == "train" and shop.finished(job.name):
+            trained.setdefault(path_of(shop.network(job)), []).append(shop.result(job.name))
+    if len(trained) < 4:
+        return "fewer than four trained networks: no ranking"
+    losses = [alpha_loss(supernet, path, dataset, batch_size=BATCH) for path in trained]
+    found = {name: spearmanr([-loss for loss in losses], [sign * float(np.mean([row[name] for row in rows])) for rows in trained.values()])
+             for name, sign in (("alpha_accuracy", 1), ("alpha_loss", -1))}
+    return f"{len(trained)} trained networks, Spearman of the supernet's cross-entropy with trained accuracy " \
+           f"{found['alpha_accuracy'].statistic:.2f}, with trained cross-entropy {found['alpha_loss'].statistic:.2f}"
 
 
 def fitted(sizes: list[int], loss: Callable[[tuple[int, ...], int], float], *, paths: int, batches: int,

@@ -40,8 +40,8 @@ def collect(shop: Workshop) -> dict[str, Any]:
     latency = (shop.result("latency") or {}).get("measured_ms", {})
     document["networks"] = {job.name.removeprefix("train_"): _trained(shop, job, latency) for job in done.values() if job.kind == "train"}
     document["searches"] = {job.name.removeprefix("search_"): _searched(shop, job) for job in done.values() if job.kind == "search"}
-    if shop.result("ranking"):
-        document["ranking"] = (shop.result("ranking") or {})["supernet_alpha_accuracy"]
+    if ranked := shop.result("ranking"):
+        document |= {"ranking": ranked["supernet_alpha_accuracy"], "ranking_by_loss": ranked.get("supernet_alpha_loss")}
     if "steps" in done:
         document["steps_median_ms"] = (shop.result("steps") or {})["median_ms"]
         # Contenders are trained on the weights part alone.

@@ -52,7 +52,7 @@ class Study:
     variants: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
     tested: bool = True
     reinforce: dict[str, Any] = field(default_factory=dict)
-    derive_networks: int = DeriveConfig().derive_networks
+    derive_networks: int = DeriveConfig.derive_networks
 
     @property
     def middle(self) -> Budget:

@@ -58,15 +58,18 @@ def ranking(document: Mapping[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
-def ranked_pairs(document: Mapping[str, Any], contender: str, budget: str) -> list[tuple[float, float]]:
-    """(supernet's, trained) alpha accuracy in percent of the networks of one contender at one budget; the mean over training seeds."""
+def ranked_pairs(document: Mapping[str, Any], contender: str, budget: str, *, by: str = "ranking") -> list[tuple[float, float]]:
+    """(supernet's, trained) alpha accuracy in percent of the networks of one contender at one budget; the mean over training seeds.
+
+    by: "ranking_by_loss" has 100 times the supernet's cross-entropy, below zero so that more is better, for its accuracy.
+    """
     found: dict[str, list[float]] = {}
     for name, row in document["networks"].items():
         if (row["contender"], row["group"]) == (contender, budget):
             key = {"random": name, "uniform": f"uniform_{budget}"}.get(contender, f"search_{name}")
             found.setdefault(key, []).append(100 * row["alpha_accuracy"])
-    supernet = document.get("ranking", {})
-    return [(100 * supernet[key], float(np.mean(values))) for key, values in found.items() if key in supernet]
+    supernet, sign = document.get(by) or {}, -1 if by == "ranking_by_loss" else 1
+    return [(100 * sign * supernet[key], float(np.mean(values))) for key, values in found.items() if key in supernet]
 
 
 def learning(document: Mapping[str, Any], path: Path) -> None:

@@ -162,13 +162,18 @@ def ranking(document: Document) -> str:
     """Spearman over the middle budget's networks, and over all."""
     if "ranking" not in document:
         raise KeyError("ranking")
-    middle = [pair for contender in NAMES for pair in ranked_pairs(document, contender, document["middle"])]
-    whole = [pair for contender in NAMES for budget in document["targets_ms"] for pair in ranked_pairs(document, contender, budget)]
-    random = ranked_pairs(document, "random", document["middle"])
-    return "; ".join(f"{what}: {len(pairs)} networks, Spearman {value:.2f} (95 % interval {low:.2f} to {high:.2f})"
-                     for what, pairs in (("middle budget, all contenders", middle), ("random networks of the middle budget", random),
-                                         ("all budgets", whole))
-                     for value, low, high in [spearman(*zip(*pairs))]) + "."
+    sentences = []
+    for by, words in (("ranking", ""), ("ranking_by_loss", "By the supernet's cross-entropy with batch statistics, which the derivation compares: ")):
+        middle = [pair for contender in NAMES for pair in ranked_pairs(document, contender, document["middle"], by=by)]
+        whole = [pair for contender in NAMES for budget in document["targets_ms"] for pair in ranked_pairs(document, contender, budget, by=by)]
+        random = ranked_pairs(document, "random", document["middle"], by=by)
+        if whole:
+            sentences.append(words + "; ".join(
+                f"{what}: {len(pairs)} networks, Spearman {value:.2f} (95 % interval {low:.2f} to {high:.2f})"
+                for what, pairs in (("middle budget, all contenders", middle), ("random networks of the middle budget", random),
+                                    ("all budgets", whole))
+                for value, low, high in [spearman(*zip(*pairs))]) + ".")
+    return " ".join(sentences)
 
 
 def chosen(document: Document) -> str:

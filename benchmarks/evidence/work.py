@@ -190,7 +190,8 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
 
 
 def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
-    """Accuracy on the alpha part of every network for the home target, with the supernet's weights, statistics re-estimated."""
+    """Accuracy on the alpha part of every network for the home target, with the supernet's weights, statistics re-estimated; and the
+    cross-entropy that the derivation compares."""
     from pnas_tf.nn.layers import Normalisation
     from pnas_tf.search.inherited import Inheritance
 
@@ -200,9 +201,10 @@ def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
     networks = {name: Architecture.load(shop.place("networks") / f"{name}.json") for name in (shop.result("networks") or {})["networks"]}
     searches = shop.searches(job)
     networks |= {name: Architecture.load(shop.place(name) / "architecture.json") for name in searches}
-    return {"covers": ["networks", *searches], "supernet_alpha_accuracy": {
-        name: inheritance.alpha_accuracy(network, shop.dataset, batch_size=study.search.search_batch_size)
-        for name, network in networks.items()}}
+    how: dict[str, Any] = {"dataset": shop.dataset, "batch_size": study.search.search_batch_size}
+    return {"covers": ["networks", *searches],
+            "supernet_alpha_accuracy": {name: inheritance.alpha_accuracy(network, **how) for name, network in networks.items()},
+            "supernet_alpha_loss": {name: inheritance.alpha_loss(network, **how) for name, network in networks.items()}}
 
 
 def _latency(shop: Workshop, job: Job) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode,
     if layer.kind == "dense":
         x = tf.linalg.matmul(x, kernel)
     elif layer.kind == "conv" and layer.kernel == layer.stride == 1:
-        x = _pointwise(x, kernel)
+        x = pointwise(x, kernel)
     else:
         same = padding == "same" or layer.stride == 1 or layer.kernel == 1
         half = layer.kernel // 2
@@ -160,7 +160,7 @@ def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode,
     return _activate(x, layer.activation)
 
 
-def _pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """A convolution of kernel 1 as a product of matrices: oneDNN keeps 0.3 MB of compiled code for each size of a convolution and of its
     gradients, and none for a product, which is also faster (4 % to twice, at most sizes of `proxyless`)."""
     shape, kernel_shape = tf.shape(x), tf.shape(kernel)

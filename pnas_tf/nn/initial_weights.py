@@ -12,11 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.space.geometry import Block, Layer
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace
-
-SHORTCUT_GAMMA = 0.3
 
 
 class Initial:
@@ -59,7 +58,7 @@ class AlignedInitial(Initial):
     seven to leave it, so that alpha sees no difference between Zero and the others; at 1 Zero is a stranger among them.
     """
 
-    def __init__(self, space: SearchSpace, seed: int, *, div_groups: bool = True, shortcut_gamma: float = SHORTCUT_GAMMA):
+    def __init__(self, space: SearchSpace, seed: int, *, div_groups: bool = True, shortcut_gamma: float = SearchConfig.shortcut_gamma):
         super().__init__(seed, div_groups=div_groups)
         self.shortcut_gamma = shortcut_gamma
         ops = [op for op in space.candidates if isinstance(op, MBConv)]

@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.nn.functional import Arithmetic, Mode, join, join_gradient
-from pnas_tf.nn.initial_weights import SHORTCUT_GAMMA, AlignedInitial, Initial
+from pnas_tf.nn.initial_weights import AlignedInitial, Initial
 from pnas_tf.nn.mixed_op import BlockWeights, MixedOp
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import candidate_block, fixed_blocks
@@ -36,7 +37,7 @@ class Supernet(keras.Model):
 
     def __init__(self, space: SearchSpace, *, arithmetic: Arithmetic = Arithmetic(), seed: int = 0, alpha_scale: float = 1e-3,
                  alpha_init: str = "normal", weights_init: str = "he_fout", init_div_groups: bool = True,
-                 shortcut_gamma: float = SHORTCUT_GAMMA):
+                 shortcut_gamma: float = SearchConfig.shortcut_gamma):
         super().__init__(name=f"supernet_{space.name}")
         self.space, self.arithmetic = space, arithmetic
         initial = (AlignedInitial(space, seed, div_groups=init_div_groups, shortcut_gamma=shortcut_gamma) if weights_init == "aligned"

@@ -6,7 +6,7 @@ Reads the search's checkpoint; trains nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.nn.functional import Arithmetic
 from pnas_tf.nn.layers import Normalisation
 from pnas_tf.nn.network import build_network
-from pnas_tf.nn.supernet import Supernet
+from pnas_tf.nn.supernet import Path, Supernet
 from pnas_tf.progress import Progress
 from pnas_tf.records import value_of
 from pnas_tf.search.derive import path_of
@@ -32,7 +32,7 @@ from pnas_tf.training.evaluate import evaluate, reestimate_batch_norm
 _MADE_BY = "python -m tools.search --run_dir=..."
 
 
-def probabilities_of(history: Path, space: SearchSpace) -> list[np.ndarray]:
+def probabilities_of(history: FilePath, space: SearchSpace) -> list[np.ndarray]:
     """The path probabilities at the end of the search whose history.json this is, for each block float64 [candidates].
 
     Raises UserError when the file is not whole or belongs to another space.
@@ -51,13 +51,20 @@ def probabilities_of(history: Path, space: SearchSpace) -> list[np.ndarray]:
     return [np.array(block, np.float64) for block in probabilities]
 
 
+def alpha_loss(supernet: Supernet, path: Path, dataset: Dataset, *, batch_size: int) -> float:
+    """Cross-entropy of a path on the alpha part, by batch statistics: cheaper than accuracy with statistics re-estimated, and the better
+    guide to the accuracy after training (docs/evidence.md)."""
+    batches = dataset.alpha(batch_size=batch_size, seed=0, epoch=0)
+    return float(np.mean([path_result(supernet, path, images, labels)[0] for images, labels in batches]))
+
+
 class Inheritance:
     """The supernet of a finished search, ready to hand its weights to derived networks.
 
     folder: the search's folder. Raises UserError when it holds no whole checkpoint.
     """
 
-    def __init__(self, folder: Path, space: SearchSpace, *, normalisation: Normalisation):
+    def __init__(self, folder: FilePath, space: SearchSpace, *, normalisation: Normalisation):
         checkpoint = Checkpoints(folder / "checkpoints").latest()
         if checkpoint is None:
             raise UserError(f"no searched weights in {folder}", expected="a checkpoint of a search", received="none",
@@ -74,10 +81,8 @@ class Inheritance:
         return network
 
     def alpha_loss(self, architecture: Architecture, dataset: Dataset, *, batch_size: int) -> float:
-        """Cross-entropy of the inherited network on the alpha part, by batch statistics: cheaper than `alpha_accuracy`, and the better
-        guide to the accuracy after training (docs/evidence.md)."""
-        batches = dataset.alpha(batch_size=batch_size, seed=0, epoch=0)
-        return float(np.mean([path_result(self.supernet, path_of(architecture), images, labels)[0] for images, labels in batches]))
+        """Cross-entropy of the inherited network on the alpha part, by batch statistics."""
+        return alpha_loss(self.supernet, path_of(architecture), dataset, batch_size=batch_size)
 
     def compared(self, architectures: Sequence[Architecture], dataset: Dataset, *, batch_size: int) -> tuple[Architecture, list[float]]:
         """(the one of least `alpha_loss`, the loss of each). One alone is taken without a look at the data."""
