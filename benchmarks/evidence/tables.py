@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -163,10 +164,12 @@ def ranking(document: Document) -> str:
     if "ranking" not in document:
         raise KeyError("ranking")
     sentences = []
-    for by, words in (("ranking", ""), ("ranking_by_loss", "By the supernet's cross-entropy with batch statistics, which the derivation compares: ")):
-        middle = [pair for contender in NAMES for pair in ranked_pairs(document, contender, document["middle"], by=by)]
-        whole = [pair for contender in NAMES for budget in document["targets_ms"] for pair in ranked_pairs(document, contender, budget, by=by)]
-        random = ranked_pairs(document, "random", document["middle"], by=by)
+    for by, words in (("ranking", ""),
+                      ("ranking_by_loss", "By the supernet's cross-entropy with batch statistics, which the derivation compares: ")):
+        pairs_of = functools.partial(ranked_pairs, document, by=by)
+        middle = [pair for contender in NAMES for pair in pairs_of(contender, document["middle"])]
+        whole = [pair for contender in NAMES for budget in document["targets_ms"] for pair in pairs_of(contender, budget)]
+        random = pairs_of("random", document["middle"])
         if whole:
             sentences.append(words + "; ".join(
                 f"{what}: {len(pairs)} networks, Spearman {value:.2f} (95 % interval {low:.2f} to {high:.2f})"
