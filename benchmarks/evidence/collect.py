@@ -30,7 +30,7 @@ def collect(shop: Workshop) -> dict[str, Any]:
     document: dict[str, Any] = {
         "name": study.name, "title": study.title, "tested": study.tested, "open": [job.name for job in plan if job.name not in done],
         "data": _settings(study.data), "training": _settings(study.training), "search": _settings(study.search),
-        "reinforce": study.reinforce, "middle": study.middle.name, "space": study.space.to_json(),
+        "reinforce": study.reinforce, "derive_networks": study.derive_networks, "middle": study.middle.name, "space": study.space.to_json(),
         "architectures_in_space": study.space.architectures}
     if "networks" in done:
         networks = shop.result("networks") or {}

@@ -43,7 +43,7 @@ FASHION_STUDY = Study(
     dataclasses.replace(SEARCH, arch_interval=1),
     budgets=(Budget("low", 0.1143), Budget("middle", 0.1482), Budget("high", 0.1695)),
     searches=(*(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), ("reinforce", "middle", (0, 1, 2))),
-    special=(("float32_plain", (0, 1, 2)),), reinforce={"arch_interval": 2, "rl_networks": 5, "rl_reward": "absolute"})
+    special=(("float32_plain", (0, 1, 2)),), reinforce={"arch_interval": 2, "rl_networks": 5, "rl_reward": "absolute"}, derive_networks=1)
 
 # A space of fewer choices, trained longer: seeds move less there. A uniform network's latency is 1.5 % below each target. Alpha is learnt
 # on weights that hardly move any more, so that no candidate is ahead because it was sampled more often.
@@ -62,7 +62,7 @@ TRY_SMALL = Study(
     budgets=(Budget("low", 0.1452), Budget("middle", 0.2097), Budget("high", 0.284)), searches=(("two_path", "middle", (0,)),),
     variants=(("hinge", (("regulariser", "hinge"),)), ("absolute", (("regulariser", "absolute"),)),
               ("absolute_slow", (("regulariser", "absolute"), ("arch_learning_rate", 0.05)))),
-    tested=False)
+    tested=False, derive_networks=1)
 
 # Colour photographs: 64 pixels, eight choice blocks at 16, 8 and 4 pixels behind a stem at 32.
 PHOTOGRAPHS = DataConfig(dataset="folder:runs/photographs", alpha_size=2_000, augmentation="none")
@@ -71,7 +71,7 @@ PHOTO_STUDY = Study(
     "photographs", "64-px patches of 35 photographs", PHOTOGRAPHS, PHOTO_SPACE, dataclasses.replace(RECIPE, epochs=8),
     dataclasses.replace(SEARCH, warmup_epochs=3, search_epochs=5), budgets=(Budget("middle", 0.1932),),
     searches=(("two_path", "middle", (0, 1, 2)),),
-    variants=(("multiplicative_log", (("regulariser", "multiplicative_log"),)),))
+    variants=(("multiplicative_log", (("regulariser", "multiplicative_log"),)),), derive_networks=1)
 
 STUDIES = {study.name: study for study in (
     _exploration("try_wide", "twelve blocks", WIDE, 0.26, training=dataclasses.replace(RECIPE, epochs=4),
