@@ -48,7 +48,8 @@ def setting(document: Document) -> str:
             f"{document['architectures_in_space']:.1e} networks. Options that differ from the defaults, training: `{_options(recipe)}`; "
             f"search: `{_options(search)}`"
             + (f"; reinforce: `{_options(document['reinforce'])}`" if document["reinforce"] else "")
-            + f"; derivation: `--derive_networks={document['derive_networks']}`. Targets: {targets}.\n\nTable: {document['tables'][HOME]['description']}.")
+            + f"; derivation: `--derive_networks={document['derive_networks']}`. Targets: {targets}."
+            + f"\n\nTable: {document['tables'][HOME]['description']}.")
 
 
 def spread(document: Document) -> str:
