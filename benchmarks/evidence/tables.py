@@ -58,7 +58,9 @@ def spread(document: Document) -> str:
     networks = [100 * row["alpha_accuracy"] for row in rows_of(document, "random", middle).values()]
     seeds = [100 * row["alpha_accuracy"] for name, row in document["networks"].items()
              if row["contender"] == "spread" or name == f"random_{middle}_0"]
-    return (f"{len(networks)} random networks of equal latency: {_spread(networks)}. {len(seeds)} seeds of one of them: {_spread(seeds)}.")
+    uniform = [100 * row["alpha_accuracy"] for row in rows_of(document, "uniform", middle).values()]
+    what, seeds = ("one of them", seeds) if len(seeds) > 1 else ("the uniform network", uniform)
+    return f"{len(networks)} random networks of equal latency: {_spread(networks)}. {len(seeds)} seeds of {what}: {_spread(seeds)}."
 
 
 def explorations(documents: Sequence[Document]) -> str:

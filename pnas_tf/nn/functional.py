@@ -162,7 +162,7 @@ def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode,
 
 def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """A convolution of kernel 1 as a product of matrices: oneDNN keeps 0.3 MB of compiled code for each size of a convolution and of its
-    gradients, and none for a product, which is also faster (4 % to twice, at most sizes of `proxyless`)."""
+    gradients, and none for a product, which is also faster (benchmarks/pointwise.py)."""
     shape, kernel_shape = tf.shape(x), tf.shape(kernel)
     y = tf.linalg.matmul(tf.reshape(x, [-1, kernel_shape[2]]), tf.reshape(kernel, kernel_shape[2:]))
     y = tf.reshape(y, tf.concat([shape[:3], kernel_shape[3:]], axis=0))
