@@ -147,15 +147,15 @@ class _Deriver:
         from pnas_tf.search.derive import most_probable_few
 
         quantity, most = budget.quantity, budget.value
-        least, few = most * self.options.min_latency_fraction, functools.partial(
-            most_probable_few, self.space, self._probabilities, quantity=quantity, budget=most)
+        least = most * self.options.min_latency_fraction
+        within: dict[str, Any] = {"quantity": quantity, "budget": most}
         try:
-            networks = few(at_least=least, count=self.options.derive_networks)
+            networks = most_probable_few(self.space, self._probabilities, **within, at_least=least, count=self.options.derive_networks)
         except UserError:  # a small space has gaps: a network below this one is better than none after the whole search
-            networks = few(count=1)
+            networks = most_probable_few(self.space, self._probabilities, **within, count=1)
             print(f"no network of the space lies between {least:.4g} and {most:.4g} {quantity.unit} "
                   f"(--min_latency_fraction={self.options.min_latency_fraction:g}); the most probable below is taken")
-        if len(networks) == 1:
+        if len(networks) == 1:  # without a look at data or weights
             return networks[0], [self._row(networks[0], quantity, None)]
         best, losses = self._inheritance.compared(networks, self.dataset, batch_size=self.batch_size)
         print(f"{len(networks)} most probable networks of {least:.4g} to {most:.4g} {quantity.unit} compared with the searched weights: "

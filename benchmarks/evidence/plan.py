@@ -34,7 +34,7 @@ class Study:
     training seeds of one random network at the middle budget, which show what a seed alone moves. variants: (name, changed options)
     of the search that were tried at the middle budget, and are judged on the alpha part alone. tested: whether the report reads the
     test part; a study that only explores does not. derive_networks: how many of the most probable networks in the
-    window the derivation compares.
+    window the derivation compares; 1 in studies that were searched before it compared any.
     """
 
     name: str

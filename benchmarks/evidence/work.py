@@ -180,8 +180,10 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     search.run()
     least, most = contenders.window_ms(target)
     few = most_probable_few(study.space, search.probabilities, quantity=quantity, budget=most, at_least=least, count=study.derive_networks)
-    inheritance = Inheritance(folder / "search", study.space, normalisation=supernet.arithmetic.normalisation)
-    architecture, losses = inheritance.compared(few, shop.dataset, batch_size=config.search_batch_size)
+    architecture, losses = few[0], []
+    if len(few) > 1:
+        inheritance = Inheritance(folder / "search", study.space, normalisation=supernet.arithmetic.normalisation)
+        architecture, losses = inheritance.compared(few, shop.dataset, batch_size=config.search_batch_size)
     seconds = {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
     architecture.save(folder / "architecture.json")
     return {"target_ms": target, "predicted_ms": quantity.of(path_of(architecture)), "weight_steps": search.step,

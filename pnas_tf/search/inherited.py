@@ -85,11 +85,9 @@ class Inheritance:
         return alpha_loss(self.supernet, path_of(architecture), dataset, batch_size=batch_size)
 
     def compared(self, architectures: Sequence[Architecture], dataset: Dataset, *, batch_size: int) -> tuple[Architecture, list[float]]:
-        """(the one of least `alpha_loss`, the loss of each). One alone is taken without a look at the data."""
-        if len(architectures) == 1:
-            return architectures[0], []
+        """(the one of least `alpha_loss`, the first of equals; the loss of each)."""
         losses = []
-        with Progress("compare networks", len(architectures), done=0) as progress:
+        with Progress("compare networks", len(architectures)) as progress:
             for architecture in architectures:
                 losses.append(self.alpha_loss(architecture, dataset, batch_size=batch_size))
                 progress.update()

@@ -49,7 +49,3 @@ def test_the_network_that_can_solve_the_task_is_taken_wherever_it_stands(inherit
         taken, losses = inheritance.compared(networks, data, batch_size=BATCH)
         assert path_of(taken) == (SOLUTION,) and len(losses) == len(networks)
         assert sorted(losses)[0] < 0.5 * sorted(losses)[1]
-
-
-def test_one_network_is_taken_without_a_look_at_the_data(inheritance):
-    assert inheritance.compared(NETWORKS[:1], None, batch_size=BATCH) == (NETWORKS[0], [])
