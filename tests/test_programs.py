@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SPACE = SearchSpace("small", 8, 10, stem_width=8, first_width=8, stages=(Stage(8, 1, 1), Stage(16, 1, 2)), head_width=16,
                     candidates=(MBConv(3, 1), MBConv(3, 6)), stem_stride=1)
 FILES = {"config.json", "steps.json", "latency_table.json", "latency_table_int8.json", "search/history.json", "architecture.json",
-         "train/model.keras", "train/history.json", "train/result.json", "model_float32.tflite", "model_int8.tflite", "parity.json",
-         "latency.json", "summary.json", "report.html"}
+         "derivation.json", "train/model.keras", "train/history.json", "train/result.json", "model_float32.tflite", "model_int8.tflite",
+         "parity.json", "latency.json", "summary.json", "report.html"}
 STEPS = ["latency_table", "search", "derive", "train", "latency_table_int8", "export", "benchmark"]
 
 
@@ -244,8 +244,8 @@ def signalled(folder, options, log, number, line, later_s):
     return process.exitcode, time.monotonic() - began, log.read_text()
 
 
-EQUAL = ("search/history.json", "architecture.json", "train/history.json", "train/result.json", "model_float32.tflite", "model_int8.tflite",
-         "parity.json")
+EQUAL = ("search/history.json", "architecture.json", "derivation.json", "train/history.json", "train/result.json", "model_float32.tflite",
+         "model_int8.tflite", "parity.json")
 
 
 def test_stopped_in_every_step_it_ends_as_if_it_had_run_through(finished, options, tmp_path):

@@ -14,7 +14,7 @@ import os
 import re
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,12 +64,16 @@ class TornCheckpoint(UserError):
 
 
 class Checkpoints:
-    """The checkpoints in `folder`, one file each; the `keep` newest stay. For one process at a time."""
+    """The checkpoints in `folder`, one file each; the `keep` newest stay. For one process at a time.
 
-    def __init__(self, folder: str | os.PathLike, *, keep: int = 3):
+    passing: says of a step that its checkpoint goes, and counts for nothing, when a newer one is there that is not passing, as that of a
+    stop within an epoch does at the epoch's end: a run that was stopped then ends with the files of one that was not.
+    """
+
+    def __init__(self, folder: str | os.PathLike, *, keep: int = 3, passing: Callable[[int], bool] = lambda step: False):
         if keep < 1:
             raise ValueError(f"keep is {keep}; at least one checkpoint must stay")
-        self.folder, self.keep = Path(folder), keep
+        self.folder, self.keep, self._passing = Path(folder), keep, passing
         self._saved_s = time.monotonic()
 
     @property
@@ -78,15 +82,19 @@ class Checkpoints:
         return time.monotonic() - self._saved_s > DUE_S
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
-        """Writes a checkpoint and removes the oldest beyond `keep`. state: JSON values, no NaN.
+        """Writes a checkpoint and removes those that it replaces. state: JSON values, no NaN.
 
         Raises OSError (disk full, read-only) or ValueError (an array of objects) with everything as it was before.
         """
         path = files.write_bytes(self.folder / f"step-{step:010d}.npz", _packed(arrays, state))
         for litter in self.folder.glob(".step-*.npz.*.tmp"):  # what a killed process was writing
             litter.unlink(missing_ok=True)
-        for _, old in self._newest_first()[self.keep:]:
-            old.unlink(missing_ok=True)
+        found = self._newest_first()
+        passing, lasting = ([each for each in found if self._passing(each[0]) == whether] for whether in (True, False))
+        staying = lasting[:self.keep] + (passing[:self.keep] if found[0] in passing else [])
+        for each in found:
+            if each not in staying:
+                each[1].unlink(missing_ok=True)
         self._saved_s = time.monotonic()
         return path
 

@@ -117,13 +117,14 @@ class _Training:
 
     def __post_init__(self) -> None:
         config = self.config
-        self.checkpoints = Checkpoints(self.folder / "checkpoints", keep=KEEP_CHECKPOINTS)
         self.train_step = TrainStep(self.model, momentum=config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay,
                                     label_smoothing=config.label_smoothing, no_decay=config.no_decay, dropout=config.dropout,
                                     seed=self.seed, distribution=self.distribution, jit_compile=self.jit_compile)
         self.evaluator = Evaluator(self.model, self.distribution)
         self.part = "training" if config.train_on_alpha else "weights"
         self.steps_per_epoch = self.dataset.batches(self.part, batch_size=config.batch_size)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", keep=KEEP_CHECKPOINTS,
+                                       passing=lambda step: step % self.steps_per_epoch != 0)
         if config.epochs < 1 or not self.steps_per_epoch:
             raise UserError("training has no steps", expected="at least one epoch of at least one batch",
                             received=f"--epochs={config.epochs}, --batch_size={config.batch_size}, part '{self.part}'",

@@ -33,6 +33,18 @@ def test_the_newest_are_kept(tmp_path):
     assert store.latest().step == 10
 
 
+def test_checkpoints_of_stops_go_at_the_end_of_the_epoch_and_push_none_out(tmp_path):
+    store = Checkpoints(tmp_path, keep=2, passing=lambda step: step % 10 != 0)
+
+    def steps():
+        return sorted(int(path.stem[5:]) for path in tmp_path.iterdir())
+
+    for step, expected in ((1, [1]), (4, [1, 4]), (10, [10]), (20, [10, 20]), (21, [10, 20, 21]), (22, [10, 20, 21, 22]),
+                           (23, [10, 20, 22, 23]), (30, [20, 30])):
+        store.save(step, ARRAYS, {"step": step})
+        assert steps() == expected
+
+
 def test_no_checkpoint(tmp_path):
     assert Checkpoints(tmp_path / "absent").latest() is None
 
