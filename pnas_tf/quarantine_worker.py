@@ -80,8 +80,9 @@ def hdf5(content: bytes) -> dict[str, list[int]]:
             total += int(item.nbytes)
             if total > MAX_WEIGHT_BYTES:
                 raise Refused(f"more than {MAX_WEIGHT_BYTES} bytes of numbers")
-            if not np.isfinite(item[()]).all():
-                raise Refused(f"'{name}' holds NaN or infinity")
+            with np.errstate(over="ignore"):  # of wider numbers, what overflows in a network's float32 is infinity too
+                if not np.isfinite(np.asarray(item[()], np.float32)).all():
+                    raise Refused(f"'{name}' holds NaN, infinity or what is infinity in float32")
             shapes[name] = [int(size) for size in item.shape]
         else:
             raise Refused(f"'{name}' is neither a group nor an array")

@@ -58,6 +58,19 @@ def test_weights_that_lie_elsewhere_are_refused(tmp_path):
             load_keras_weights(network(), path)
 
 
+def test_weights_that_a_network_cannot_hold_as_finite_numbers_are_refused(tmp_path):
+    network().save_weights(tmp_path / "w.h5")
+    with h5py.File(tmp_path / "w.h5", "a") as file:
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        shape = file[names[0]].shape
+        del file[names[0]]
+        file.create_dataset(names[0], data=np.full(shape, 1e300))
+    with pytest.raises(UserError, match=r"w\.h5") as refused:
+        load_keras_weights(network(), tmp_path / "w.h5")
+    assert "float32" in refused.value.received
+
+
 def test_a_file_that_kills_its_reader_is_refused_and_the_next_is_read():
     with pytest.raises(UserError, match=r"model\.x is harmful") as refused:
         quarantine.inspect("tflite", b"x" * 100, where="model.x", expected="y", fix="z", cpu_s="none")  # it fails outside of what it guards
