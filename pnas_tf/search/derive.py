@@ -24,6 +24,7 @@ from pnas_tf.space.search_space import SearchSpace
 # of nearly equal probability, early in a search, are still told apart.
 _OBJECTIVE_RANGE = 1e3
 _MAX_MISSES = 1000
+_LOOKS = 20
 _INFEASIBLE = 2  # scipy's status
 
 
@@ -44,18 +45,27 @@ def most_probable_within(space: SearchSpace, probabilities: Sequence[np.ndarray]
 
 def most_probable_few(space: SearchSpace, probabilities: Sequence[np.ndarray], *, quantity: Quantity, budget: float,
                       at_least: float = -math.inf, count: int) -> list[Architecture]:
-    """As `most_probable_within`, the most probable one first, then the next: `count` of them, or all that there are."""
+    """As `most_probable_within`, the most probable one first, then the next: `count` of them, or all that there are.
+
+    Architectures that are one network, because they skip other blocks of one shape, count as one: the most probable of them. No more
+    than the _LOOKS * count most probable architectures are looked at.
+    """
     arrays = _checked(space, probabilities)
     least, most = quantity_range(quantity)
     possible = at_least <= budget and least <= budget and most >= at_least
-    found = list(itertools.islice(_knapsacks(arrays, quantity, at_least, budget), count)) if possible else []
+    found: dict[str, Architecture] = {}
+    for path in itertools.islice(_knapsacks(arrays, quantity, at_least, budget), _LOOKS * count if possible else 0):
+        architecture = architecture_of(space, path)
+        found.setdefault(architecture.computation, architecture)
+        if len(found) == count:
+            break
     if not found:
         wanted = f"{budget:.4g} {quantity.unit}" if at_least == -math.inf else f"from {at_least:.4g} to {budget:.4g} {quantity.unit}"
         raise UserError(f"no network of space '{space.name}' fits the budget of {quantity.name}",
                         expected=f"a budget from {least:.4g} {quantity.unit}, which the fastest network takes, "
                                  f"to {most:.4g} {quantity.unit}, the slowest",
                         received=wanted, fix="Change the budget, or search a space with another width or resolution.")
-    return [architecture_of(space, path) for path in found]
+    return list(found.values())
 
 
 def fastest(space: SearchSpace, quantity: Quantity) -> Architecture:

@@ -5,6 +5,7 @@ The file is versioned JSON, holds the whole backbone, and so can be built, expor
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from typing import Any
 from pnas_tf import files
 from pnas_tf.errors import UserError, named
 from pnas_tf.space import complexity
-from pnas_tf.space.geometry import Block, walk
-from pnas_tf.space.ops import CandidateOp, op_from_json, op_to_json
+from pnas_tf.space.geometry import Block, candidate_block, walk
+from pnas_tf.space.ops import CandidateOp, Zero, op_from_json, op_to_json
 from pnas_tf.space.search_space import SearchSpace, space_from_json
+from pnas_tf.space.topology import evaluate
 
 FORMAT, VERSION = "pnas_tf/architecture", 1
 _MADE_BY = "python -m tools.search --run_dir=..."
@@ -54,6 +56,22 @@ class Architecture:
     def macs(self) -> int:
         """Multiply-accumulates for one image."""
         return complexity.macs(self.blocks)
+
+    @property
+    def computation(self) -> str:
+        """A digest of what the network computes: the same for architectures that skip other blocks of one shape and hold the same ops
+        in the same order, which are one network."""
+        choices = self.space.choice_blocks
+
+        def behind(what: object, *inputs: str) -> str:
+            return hashlib.sha256(repr((what, inputs)).encode()).hexdigest()
+
+        def choice(index: int, x: str) -> str:
+            block = candidate_block(self.space, choices[index], self.ops[index])
+            return x if isinstance(block.op, Zero) and block.shortcut else behind(block.key, x)
+
+        return evaluate(self.space.topology, "images", fixed=lambda block, x: behind(block.key, x), choice=choice,
+                        joint=lambda _, node, inputs: behind(node, *inputs))
 
     def to_json(self) -> dict[str, Any]:
         """The versioned document; parameters and MACs are there for readers and are recomputed on load."""

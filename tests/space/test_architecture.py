@@ -9,6 +9,7 @@ from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED, published
 from pnas_tf.space.search_space import proxyless, tiny
+from pnas_tf.space.tree_cells import TREE_EDGES, TreeCellSpace
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
@@ -34,6 +35,27 @@ def test_random_architectures_are_uniform():
     for seed in range(4000):
         counts[random_architecture(tiny(), seed=seed).ops[1]] += 1
     assert all(abs(count - 4000 / 7) < 5 * (4000 * 6 / 49) ** 0.5 for count in counts.values())
+
+
+def test_architectures_that_compute_the_same_are_told_from_those_that_do_not():
+    space = proxyless()
+    ops = random_architecture(space, seed=3).ops
+    first = next(choice.index for choice in space.choice_blocks if Zero() in choice.candidates)
+    kept, other = MBConv(5, 3), MBConv(7, 6)
+
+    def network(a, b):
+        return Architecture(space, (*ops[:first], a, b, *ops[first + 2:]))
+
+    assert network(kept, Zero()) != network(Zero(), kept)
+    assert network(kept, Zero()).computation == network(Zero(), kept).computation
+    assert len({network(*pair).computation for pair in [(kept, Zero()), (kept, other), (other, kept), (other, Zero()), (Zero(), Zero()),
+                                                        (kept, kept)]}) == 6
+
+
+def test_in_cells_every_op_counts():
+    space = TreeCellSpace("cells", 8, 3, start_width=8, added_width=4, stages=2, cells=1, head_width=8, candidates=TREE_EDGES)
+    networks = [random_architecture(space, seed=seed) for seed in range(20)]
+    assert len({network.computation for network in networks}) == len({network.ops for network in networks}) > 15
 
 
 def test_wrong_number_of_ops_and_foreign_ops_are_refused():
