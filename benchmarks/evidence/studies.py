@@ -55,6 +55,15 @@ STAGES_STUDY = Study(
     searches=(*(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), ("reinforce", "middle", (0, 1, 2))),
     reinforce={"rl_networks": 5, "rl_reward": "absolute"}, seed_spread=3)
 
+# Candidates of unequal worth: on few channels a kernel of 5 or 7 at expansion 1 costs as much as kernel 3 at expansion 6 and computes little.
+K357_E16 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (1, 6))
+UNEQUAL_STUDY = dataclasses.replace(
+    STAGES_STUDY, name="unequal", title="Fashion-MNIST, candidates of unequal worth",
+    space=dataclasses.replace(TWO_STAGES, name="k357_e16_44", candidates=K357_E16),
+    search=dataclasses.replace(STAGES_STUDY.search, warmup_epochs=5),
+    budgets=(Budget("low", 0.1024), Budget("middle", 0.1269), Budget("high", 0.1613)), random_networks=10,
+    searches=tuple(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")))
+
 # The first choice of a main study, where the options of the search were tried as well.
 TRY_SMALL = Study(
     "try_small", "nine blocks", dataclasses.replace(FASHION, train_images=25_000), SMALL, dataclasses.replace(RECIPE, epochs=3),
@@ -72,6 +81,12 @@ PHOTO_STUDY = Study(
     dataclasses.replace(SEARCH, warmup_epochs=3, search_epochs=5), budgets=(Budget("middle", 0.1932),),
     searches=(("two_path", "middle", (0, 1, 2)),),
     variants=(("multiplicative_log", (("regulariser", "multiplicative_log"),)),), derive_networks=1)
+PHOTO_UNEQUAL_STUDY = dataclasses.replace(
+    PHOTO_STUDY, name="photographs_unequal", title="64-px patches of 35 photographs, candidates of unequal worth",
+    space=dataclasses.replace(PHOTO_SPACE, name="k357_e16_8", candidates=K357_E16),
+    search=dataclasses.replace(SEARCH, warmup_epochs=6, search_epochs=3, arch_interval=1, search_learning_rate=0.001),
+    budgets=(Budget("middle", 0.2317),),
+    variants=(), derive_networks=STAGES_STUDY.derive_networks)
 
 STUDIES = {study.name: study for study in (
     _exploration("try_wide", "twelve blocks", WIDE, 0.26, training=dataclasses.replace(RECIPE, epochs=4),
@@ -85,5 +100,7 @@ STUDIES = {study.name: study for study in (
                  training=dataclasses.replace(RECIPE, epochs=4), data=dataclasses.replace(FASHION, train_images=20_000)),
     FASHION_STUDY,
     STAGES_STUDY,
+    UNEQUAL_STUDY,
     PHOTO_STUDY,
+    PHOTO_UNEQUAL_STUDY,
 )}
