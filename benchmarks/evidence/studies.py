@@ -55,7 +55,7 @@ STAGES_STUDY = Study(
     searches=(*(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), ("reinforce", "middle", (0, 1, 2))),
     reinforce={"rl_networks": 5, "rl_reward": "absolute"}, seed_spread=3)
 
-# Candidates of unequal worth: on few channels a kernel of 5 or 7 at expansion 1 costs as much as kernel 3 at expansion 6 and computes little.
+# Candidates of unequal worth: on few channels kernel 5 or 7 at expansion 1 costs what kernel 3 at expansion 6 does, and computes little.
 K357_E16 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (1, 6))
 UNEQUAL_STUDY = dataclasses.replace(
     STAGES_STUDY, name="unequal", title="Fashion-MNIST, candidates of unequal worth",
