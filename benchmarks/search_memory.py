@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pnas_tf  # noqa: F401  sets the Keras switch before TensorFlow is imported
 from pnas_tf.config import DataConfig, SearchConfig, TrainConfig
@@ -44,8 +45,8 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
     memory_mb: list[float] = []
 
     class Watched(Search):
-        def _weight_step(self, *arguments, **keywords) -> None:
-            super()._weight_step(*arguments, **keywords)
+        def train_weights(self, images: Any, labels: Any) -> None:
+            super().train_weights(images, labels)
             memory_mb.append(resident_mb())
 
     with tempfile.TemporaryDirectory() as folder:

@@ -119,14 +119,20 @@ class RunFolder:
                 shutil.rmtree(self.path / leftover) if (self.path / leftover).is_dir() else (self.path / leftover).unlink(missing_ok=True)
         if read_config(self.path) != self._settings:
             files.write_json(self.path / CONFIG, {"format": "pnas_tf/config", "version": 1, **self._settings})
-        self._record(name, {"inputs": digest})
+        spent = done.get("spent_s", 0.0) if done.get("inputs") == digest and "outputs" not in done else 0.0
         started = time.monotonic()
-        work()
+        self._record(name, {"inputs": digest, "spent_s": spent})
+        try:
+            work()
+        except BaseException:
+            with contextlib.suppress(OSError):  # what stopped the work may be a full disk, and is what the caller must hear
+                self._record(name, {"inputs": digest, "spent_s": round(spent + time.monotonic() - started, 3)})
+            raise
         missing = [output for output in outputs if not (self.path / output).exists()]
         if missing:
             raise RuntimeError(f"step {name} left out {missing}")
         record = {"inputs": digest, "outputs": {output: files.sha256_of(self.path / output) for output in outputs},
-                  "duration_s": round(time.monotonic() - started, 3)}
+                  "duration_s": round(spent + time.monotonic() - started, 3)}
         self._record(name, record)
         return True
 
@@ -137,14 +143,15 @@ class RunFolder:
             self._unchanged(output, done["outputs"].get(output)) for output in outputs)
 
     def steps(self) -> dict[str, Any]:
-        """Steps by name: digest of the inputs; of finished ones also of the outputs, and duration_s of the run that finished them."""
+        """Steps by name: digest of the inputs; of finished ones also of the outputs, and duration_s, that of runs which were
+        stopped included; of others spent_s, what such runs took. What a killed run took is not known."""
         if not (self.path / STEPS).exists():
             return {}
         document = files.read_document(self.path / STEPS, format="pnas_tf/steps", version=1, what="list of steps",
                                        made_by="delete it; every step then runs again")
         steps = document.get("steps")
         if not isinstance(steps, dict) or not all(isinstance(entry, dict) and isinstance(entry.get("outputs", {}), dict)
-                                                  for entry in steps.values()):
+                                                  and isinstance(entry.get("spent_s", 0.0), (int, float)) for entry in steps.values()):
             raise UserError(f"list of steps {self.path / STEPS} is corrupt", expected="an object for each step",
                             received=repr(steps)[:200], fix="Delete it; every step then runs again.")
         return steps

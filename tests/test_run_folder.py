@@ -61,6 +61,31 @@ def test_a_complete_step_is_skipped_and_changes_no_file(tmp_path, capsys):
     assert "one: complete, skipped" in capsys.readouterr().out
 
 
+def test_the_duration_of_a_step_includes_runs_that_were_stopped(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+
+    def working(seconds, ends):
+        def work():
+            clock[0] += seconds
+            (tmp_path / "run" / "a.txt").write_text("a")
+            if not ends:
+                raise KeyboardInterrupt
+        return work
+
+    def duration(*, inputs):
+        with RunFolder(tmp_path / "run") as folder:
+            for seconds, ends in ((3.0, False), (5.0, False), (7.0, True)):
+                try:
+                    folder.step("one", inputs=inputs, outputs=["a.txt"], work=working(seconds, ends))
+                except KeyboardInterrupt:
+                    assert folder.steps()["one"].keys() == {"inputs", "spent_s"}
+            return folder.steps()["one"]["duration_s"]
+
+    assert duration(inputs={"x": 1}) == 15.0
+    assert duration(inputs={"x": 2}) == 15.0  # what was spent on other inputs does not count
+
+
 @pytest.mark.parametrize("change", ["input", "file", "output edited", "output gone", "record gone"])
 def test_whatever_changes_makes_the_step_run_again(tmp_path, change):
     source = tmp_path / "source.txt"

@@ -81,11 +81,10 @@ def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
         weight, alpha = _batch(shop, config.search_batch_size), _batch(shop, search.alpha_batch_size)
 
         def train(at: int, search: Any = search, batch: Any = weight) -> None:
-            search._weight_step(0, *batch)
-            search.step += 1
+            search.train_weights(*batch)
 
         def learn(at: int, search: Any = search, batch: Any = alpha) -> None:
-            search._architecture_step(*batch)
+            search.train_alpha(*batch)
 
         def compare(at: int, search: Any = search, batch: Any = weight) -> None:
             path_result(search.supernet, gates.sample_path(search.probabilities, gates.generator_at(0, "compared", at)), *batch)

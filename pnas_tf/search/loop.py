@@ -59,7 +59,7 @@ class Search:
 
     folder: holds checkpoints/, history.json and TensorBoard events. recipe: momentum, weight decay and label smoothing of
     the weights. writes: False in all but one of the processes that search together; they only read `folder`.
-    Call `run`; then `probabilities`.
+    Call `run`; then `probabilities`. `run` takes its steps by `train_weights` and `train_alpha`.
     """
 
     def __init__(self, supernet: Supernet, dataset: Dataset, guidance: Guidance, *, config: SearchConfig, recipe: TrainConfig,
@@ -118,10 +118,9 @@ class Search:
         batches = self.dataset.weights(batch_size=self.config.search_batch_size, seed=self.seed, epoch=epoch, start_batch=start)
         arch_batches = self._arch_batches()
         for images, labels in batches:
-            self._weight_step(epoch, images, labels)
-            self.step += 1
+            self.train_weights(images, labels)
             for _ in range(self._architecture_steps_due(epoch)):
-                self._architecture_step(*next(arch_batches))
+                self.train_alpha(*next(arch_batches))
             ends = self.step % self.steps_per_epoch == 0
             asked = bool(self.replicas.total_of([float(stop.asked)])[0])  # processes that search together stop together
             progress.update(figures=self._live(epoch) if progress.is_due else None)
@@ -136,14 +135,17 @@ class Search:
             f"{name} {last[name]:.4g}" for name in ("loss", "accuracy", "alpha_accuracy", "validation_accuracy", "entropy", "expected")
             if last[name] is not None))
 
-    def _weight_step(self, epoch: int, images: tf.Tensor, labels: tf.Tensor) -> None:
+    def train_weights(self, images: tf.Tensor, labels: tf.Tensor) -> None:
+        """One weight step on one sampled path."""
         path = gates.sample_path(self.probabilities, gates.generator_at(self.seed, "path", self.step))
         loss, accuracy = weight_step(self.supernet, path, images, labels, optimizer=self.momentum,
                                      learning_rate=self._learning_rate(), label_smoothing=self.recipe.label_smoothing)
         self._require_finite(loss, "weight step")
         self.sums.add_weight(loss, accuracy)
+        self.step += 1
 
-    def _architecture_step(self, images: tf.Tensor, labels: tf.Tensor) -> None:
+    def train_alpha(self, images: tf.Tensor, labels: tf.Tensor) -> None:
+        """One architecture step by the search's algorithm."""
         generator = gates.generator_at(self.seed, "gates", self.arch_step)
         if self.config.algorithm == "reinforce":
             self._reinforce(images, labels, generator)

@@ -55,13 +55,13 @@ def main(folder: Path, options: dict) -> int:
                                weight_decay=recipe.weight_decay, no_decay=recipe.no_decay)
 
     class Watched(loop.Search):
-        def _weight_step(self, epoch, images, labels):
-            super()._weight_step(epoch, images, labels)
+        def train_weights(self, images, labels):
+            super().train_weights(images, labels)
             losses.append(self.sums.weight[1])
             time.sleep(options.get("pause_s", 0.0))
 
-        def _architecture_step(self, images, labels):
-            super()._architecture_step(images, labels)
+        def train_alpha(self, images, labels):
+            super().train_alpha(images, labels)
             losses.append(self.sums.alpha[3])
 
     try:
