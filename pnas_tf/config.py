@@ -152,6 +152,9 @@ class DeriveConfig:
                          choices=("budget", "most_probable"))
     derive_networks: int = option(32, "So many of the most probable networks within the budget are compared with inherited weights on "
                                       "the alpha split; 1 takes the most probable one.")
+    derive_trained: int = option(3, "So many of the best of those are trained on for --derive_train_epochs, and the best of them is "
+                                    "taken; 0 or 1: inherited weights decide.")
+    derive_train_epochs: float = option(0.3, "Epochs of the weights split that each of them is trained on.")
     max_latency_ms: float | None = option(None, "Budget in ms; default: the target latency.", fixed=False)
     min_latency_fraction: float = option(0.95, "Least part of the budget that the architecture uses; 0 for none.", fixed=False)
     sweep: tuple[str, ...] = option((), "Budgets in ms, comma-separated: one architecture each, with inherited weights.", fixed=False)
@@ -241,7 +244,7 @@ PRESETS: dict[str, dict[type, dict[str, Any]]] = {
                        "rl_reward": "power", "rl_images": 1000, "rl_steps_per_epoch": 300,
                        "validate_epochs": 1},
         DataConfig: {"alpha_size": 50_000, "min_crop_scale": 0.08},  # ImageNet's; other datasets take --alpha_size of their own
-        DeriveConfig: {"derive": "most_probable", "derive_networks": 1},
+        DeriveConfig: {"derive": "most_probable", "derive_networks": 1, "derive_trained": 0},
         TrainConfig: {"epochs": 300, "batch_size": 256, "learning_rate": 0.05, "learning_rate_warmup_epochs": 0.0, "no_decay": "bn",
                       "dropout": 0.1, "train_distort_color": "strong", "init": "inherit", "evaluate_epochs": 1},
     },

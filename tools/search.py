@@ -3,9 +3,9 @@
   python -m tools.search --run_dir=runs/demo --dataset=digits
 
 takes about a minute on 2 cores (digits, space tiny) and writes search/history.json, search/checkpoints, architecture.json and
-derivation.json. Of the most probable architectures that fit the target latency (--derive_networks), the one that is best with the
-searched weights is taken. A stopped search goes on from its
-last checkpoint. With --sweep=0.2,0.3 it also derives one architecture for each budget, evaluates them with inherited
+derivation.json. Of the most probable architectures that fit the target latency (--derive_networks), the few that are best with the
+searched weights are trained on for a moment (--derive_trained, --derive_train_epochs), and the best of them is taken. A stopped search
+goes on from its last checkpoint. With --sweep=0.2,0.3 it also derives one architecture for each budget, evaluates them with inherited
 weights on the alpha split, and writes sweep.json and sweep.png.
 """
 
@@ -59,9 +59,11 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
     if folder.follows:
         return
     deriving = {"history": folder / "search/history.json", "derive": derive.derive, "derive_networks": derive.derive_networks,
+                "derive_trained": derive.derive_trained, "derive_train_epochs": derive.derive_train_epochs, "seed": run.seed,
+                "training": [recipe.learning_rate, recipe.batch_size],
                 "max_latency_ms": derive.max_latency_ms, "min_latency_fraction": derive.min_latency_fraction,
                 "targets": identity["targets"], "table": identity["table"], "recipe": weights_recipe, "dataset": dataset.fingerprint}
-    deriver = _Deriver(folder, derive, config, recipe, space, dataset)
+    deriver = _Deriver(folder, derive, config, recipe, space, dataset, seed=run.seed)
     folder.step("derive", inputs=deriving, outputs=["architecture.json", "derivation.json"], work=functools.partial(deriver.derive, budget))
     print(f"wrote {folder / 'architecture.json'}")
     if budgets:
@@ -105,9 +107,9 @@ def _search(folder: RunFolder, run: RunConfig, config: SearchConfig, recipe: Tra
 class _Deriver:
     """Architectures of a finished search."""
 
-    def __init__(self, folder: RunFolder, derive: DeriveConfig, config: SearchConfig, recipe: TrainConfig, space: Any, dataset: Any):
-        self.folder, self.options, self.space, self.dataset = folder, derive, space, dataset
-        self.normalisation = recipe.bn_momentum, recipe.bn_epsilon
+    def __init__(self, folder: RunFolder, derive: DeriveConfig, config: SearchConfig, recipe: TrainConfig, space: Any, dataset: Any, *,
+                 seed: int):
+        self.folder, self.options, self.space, self.dataset, self.recipe, self.seed = folder, derive, space, dataset, recipe, seed
         self.batch_size = config.search_batch_size
 
     def derive(self, budget: Any) -> None:
@@ -116,7 +118,7 @@ class _Deriver:
 
         if self.options.derive == "most_probable":
             architecture = most_probable(self.space, self._probabilities)
-            rows = [self._row(architecture, budget.quantity, None)]
+            rows = [self._row(architecture, budget.quantity)]
         else:
             architecture, rows = self._within(budget)
         architecture.save(self.folder / "architecture.json")
@@ -156,18 +158,24 @@ class _Deriver:
             print(f"no network of the space lies between {least:.4g} and {most:.4g} {quantity.unit} "
                   f"(--min_latency_fraction={self.options.min_latency_fraction:g}); the most probable below is taken")
         if len(networks) == 1:  # without a look at data or weights
-            return networks[0], [self._row(networks[0], quantity, None)]
-        best, losses = self._inheritance.compared(networks, self.dataset, batch_size=self.batch_size)
+            return networks[0], [self._row(networks[0], quantity)]
+        found = self._inheritance.best_of(networks, self.dataset, self.recipe, batch_size=self.batch_size, seed=self.seed,
+                                          trained=self.options.derive_trained, epochs=self.options.derive_train_epochs)
+        trained = [loss for loss in found.trained_losses if loss is not None]
+        further = f"; {len(trained)} of them trained on: {min(trained):.4f} to {max(trained):.4f}" if trained else ""
         print(f"{len(networks)} most probable networks of {least:.4g} to {most:.4g} {quantity.unit} compared with the searched weights: "
-              f"cross-entropy on the alpha split {min(losses):.4f} to {max(losses):.4f}; number {networks.index(best) + 1} is taken")
-        return best, [self._row(network, quantity, loss) for network, loss in zip(networks, losses, strict=True)]
+              f"cross-entropy on the alpha split {min(found.losses):.4f} to {max(found.losses):.4f}{further}; "
+              f"number {networks.index(found.best) + 1} is taken")
+        return found.best, [self._row(network, quantity, *losses)
+                            for network, *losses in zip(networks, found.losses, found.trained_losses, strict=True)]
 
-    def _row(self, network: Any, quantity: Any, loss: float | None) -> dict[str, Any]:
+    def _row(self, network: Any, quantity: Any, loss: float | None = None, trained_loss: float | None = None) -> dict[str, Any]:
         from pnas_tf.search.derive import log_probability, path_of
 
         score = log_probability(network, self._probabilities)
         return {"ops": [op.key for op in network.ops], "log_probability": score if math.isfinite(score) else None,
-                "predicted": quantity.of(path_of(network)), "unit": quantity.unit, "alpha_loss": loss}
+                "predicted": quantity.of(path_of(network)), "unit": quantity.unit, "alpha_loss": loss,
+                "trained_loss": trained_loss if trained_loss is None or math.isfinite(trained_loss) else None}
 
     @functools.cached_property
     def _probabilities(self) -> Any:
@@ -177,10 +185,13 @@ class _Deriver:
 
     @functools.cached_property
     def _inheritance(self) -> Any:
+        import tensorflow as tf
+
         from pnas_tf.nn.layers import Normalisation
         from pnas_tf.search.inherited import Inheritance
 
-        return Inheritance(self.folder / "search", self.space, normalisation=Normalisation(*self.normalisation))
+        tf.config.experimental.enable_op_determinism()
+        return Inheritance(self.folder / "search", self.space, normalisation=Normalisation(self.recipe.bn_momentum, self.recipe.bn_epsilon))
 
 
 def sweep_budgets(derive: DeriveConfig) -> list[float]:

@@ -30,7 +30,8 @@ def collect(shop: Workshop) -> dict[str, Any]:
     document: dict[str, Any] = {
         "name": study.name, "title": study.title, "tested": study.tested, "open": [job.name for job in plan if job.name not in done],
         "data": _settings(study.data), "training": _settings(study.training), "search": _settings(study.search),
-        "reinforce": study.reinforce, "derive_networks": study.derive_networks, "middle": study.middle.name, "space": study.space.to_json(),
+        "reinforce": study.reinforce, "derive_networks": study.derive_networks,
+        "derive_trained": study.derive_trained, "middle": study.middle.name, "space": study.space.to_json(),
         "architectures_in_space": study.space.architectures}
     if "networks" in done:
         networks = shop.result("networks") or {}
@@ -100,7 +101,7 @@ def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
                                                 "weight_steps", "architecture_steps", "cpu_s", "wall_s")},
             "comparing_steps": len(result.get("compared", [])) * shop.dataset.batches(
                 "alpha", batch_size=shop.study.search.search_batch_size),
-            "changes": dict(job.fact("changes")), "ops": [op.key for op in network.ops],
+            "trained_steps": result.get("trained_steps", 0), "changes": dict(job.fact("changes")), "ops": [op.key for op in network.ops],
             "epochs": [{key: epoch[key] for key in kept} for epoch in history["epochs"]]}
 
 

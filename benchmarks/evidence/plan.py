@@ -34,7 +34,8 @@ class Study:
     training seeds of one random network at the middle budget, which show what a seed alone moves. variants: (name, changed options)
     of the search that were tried at the middle budget, and are judged on the alpha part alone. tested: whether the report reads the
     test part; a study that only explores does not. derive_networks: how many of the most probable networks in the
-    window the derivation compares; 1 in studies that were searched before it compared any.
+    window the derivation compares, derive_trained: how many of the best of them it trains on; less in studies that were searched before
+    it did.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Study:
     tested: bool = True
     reinforce: dict[str, Any] = field(default_factory=dict)
     derive_networks: int = DeriveConfig.derive_networks
+    derive_trained: int = DeriveConfig.derive_trained
 
     @property
     def middle(self) -> Budget:

@@ -95,8 +95,10 @@ def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
     return found
 
 
-def ratio_by_steps(medians: dict[str, float], *, weight_steps: int, architecture_steps: int, comparing_steps: int, algorithm: str,
-                   training_steps: int) -> float:
-    """Search time over training time, from the steps of each. comparing_steps: batches of the networks that the derivation compared."""
+def ratio_by_steps(medians: dict[str, float], *, weight_steps: int, architecture_steps: int, comparing_steps: int, trained_steps: int,
+                   algorithm: str, training_steps: int) -> float:
+    """Search time over training time, from the steps of each. comparing_steps: batches of the networks that the derivation compared;
+    trained_steps: training steps of those that it trained on."""
     search = weight_steps * medians["weight"] + architecture_steps * medians[algorithm] + comparing_steps * medians.get("comparing", 0.0)
+    search += trained_steps * medians["training"]
     return float(np.divide(search, training_steps * medians["training"]))

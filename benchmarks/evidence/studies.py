@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from benchmarks.evidence.plan import Budget, Study
-from pnas_tf.config import DataConfig, SearchConfig, TrainConfig
+from pnas_tf.config import DataConfig, DeriveConfig, SearchConfig, TrainConfig
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace, Stage
 
@@ -43,7 +43,8 @@ FASHION_STUDY = Study(
     dataclasses.replace(SEARCH, arch_interval=1),
     budgets=(Budget("low", 0.1143), Budget("middle", 0.1482), Budget("high", 0.1695)),
     searches=(*(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), ("reinforce", "middle", (0, 1, 2))),
-    special=(("float32_plain", (0, 1, 2)),), reinforce={"arch_interval": 2, "rl_networks": 5, "rl_reward": "absolute"}, derive_networks=1)
+    special=(("float32_plain", (0, 1, 2)),), reinforce={"arch_interval": 2, "rl_networks": 5, "rl_reward": "absolute"},
+    derive_networks=1, derive_trained=0)
 
 # A space of fewer choices, trained longer: seeds move less there. A uniform network's latency is 1.5 % below each target. Alpha is learnt
 # on weights that hardly move any more, so that no candidate is ahead because it was sampled more often.
@@ -53,7 +54,7 @@ STAGES_STUDY = Study(
     dataclasses.replace(SEARCH, warmup_epochs=4, search_epochs=1, arch_interval=1, search_learning_rate=0.001),
     budgets=(Budget("low", 0.089), Budget("middle", 0.1252), Budget("high", 0.1742)),
     searches=(*(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), ("reinforce", "middle", (0, 1, 2))),
-    reinforce={"rl_networks": 5, "rl_reward": "absolute"}, seed_spread=3)
+    reinforce={"rl_networks": 5, "rl_reward": "absolute"}, seed_spread=3, derive_trained=0)
 
 # Candidates of unequal worth: on few channels kernel 5 or 7 at expansion 1 costs what kernel 3 at expansion 6 does, and computes little.
 K357_E16 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (1, 6))
@@ -62,7 +63,7 @@ UNEQUAL_STUDY = dataclasses.replace(
     space=dataclasses.replace(TWO_STAGES, name="k357_e16_44", candidates=K357_E16),
     search=dataclasses.replace(STAGES_STUDY.search, warmup_epochs=5),
     budgets=(Budget("low", 0.1024), Budget("middle", 0.1269), Budget("high", 0.1613)), random_networks=10,
-    searches=tuple(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")))
+    searches=tuple(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), derive_trained=DeriveConfig.derive_trained)
 
 # The first choice of a main study, where the options of the search were tried as well.
 TRY_SMALL = Study(
@@ -71,7 +72,7 @@ TRY_SMALL = Study(
     budgets=(Budget("low", 0.1452), Budget("middle", 0.2097), Budget("high", 0.284)), searches=(("two_path", "middle", (0,)),),
     variants=(("hinge", (("regulariser", "hinge"),)), ("absolute", (("regulariser", "absolute"),)),
               ("absolute_slow", (("regulariser", "absolute"), ("arch_learning_rate", 0.05)))),
-    tested=False, derive_networks=1)
+    tested=False, derive_networks=1, derive_trained=0)
 
 # Colour photographs: 64 pixels, eight choice blocks at 16, 8 and 4 pixels behind a stem at 32.
 PHOTOGRAPHS = DataConfig(dataset="folder:runs/photographs", alpha_size=2_000, augmentation="none")
@@ -80,13 +81,13 @@ PHOTO_STUDY = Study(
     "photographs", "64-px patches of 35 photographs", PHOTOGRAPHS, PHOTO_SPACE, dataclasses.replace(RECIPE, epochs=8),
     dataclasses.replace(SEARCH, warmup_epochs=3, search_epochs=5), budgets=(Budget("middle", 0.1932),),
     searches=(("two_path", "middle", (0, 1, 2)),),
-    variants=(("multiplicative_log", (("regulariser", "multiplicative_log"),)),), derive_networks=1)
+    variants=(("multiplicative_log", (("regulariser", "multiplicative_log"),)),), derive_networks=1, derive_trained=0)
 PHOTO_UNEQUAL_STUDY = dataclasses.replace(
     PHOTO_STUDY, name="photographs_unequal", title="64-px patches of 35 photographs, candidates of unequal worth",
     space=dataclasses.replace(PHOTO_SPACE, name="k357_e16_8", candidates=K357_E16),
     search=dataclasses.replace(SEARCH, warmup_epochs=6, search_epochs=3, arch_interval=1, search_learning_rate=0.001),
     budgets=(Budget("middle", 0.2317),),
-    variants=(), derive_networks=STAGES_STUDY.derive_networks)
+    variants=(), derive_networks=DeriveConfig.derive_networks, derive_trained=DeriveConfig.derive_trained)
 
 STUDIES = {study.name: study for study in (
     _exploration("try_wide", "twelve blocks", WIDE, 0.26, training=dataclasses.replace(RECIPE, epochs=4),

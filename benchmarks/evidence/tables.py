@@ -48,7 +48,8 @@ def setting(document: Document) -> str:
             f"{document['architectures_in_space']:.1e} networks. Options that differ from the defaults, training: `{_options(recipe)}`; "
             f"search: `{_options(search)}`"
             + (f"; reinforce: `{_options(document['reinforce'])}`" if document["reinforce"] else "")
-            + f"; derivation: `--derive_networks={document['derive_networks']}`. Targets: {targets}."
+            + f"; derivation: `--derive_networks={document['derive_networks']} "
+            f"--derive_trained={document['derive_trained']}`. Targets: {targets}."
             + f"\n\nTable: {document['tables'][HOME]['description']}.")
 
 
@@ -108,7 +109,7 @@ def search_ratio(document: Document, algorithm: str, budget: str) -> float:
     """Search over training, by steps timed interleaved."""
     row = next(iter(home_searches(document, algorithm, budget).values()))
     epochs = document["training"].get("epochs", 30)
-    counts = {name: row[name] for name in ("weight_steps", "architecture_steps", "comparing_steps")}
+    counts = {name: row[name] for name in ("weight_steps", "architecture_steps", "comparing_steps", "trained_steps")}
     return ratio_by_steps(document["steps_median_ms"], **counts, algorithm=algorithm,
                           training_steps=epochs * document["steps_per_epoch"]["training_part"])
 
@@ -146,18 +147,18 @@ def search_time(document: Document) -> str:
     medians, per_epoch = document["steps_median_ms"], document["steps_per_epoch"]
     steps = ", ".join(f"{name.replace('_', '-')} step {value:.1f} ms" for name, value in medians.items())
     lines = [f"Steps on one core (medians, interleaved in one process; training in batches of {per_epoch['batch_size']}): {steps}.", "",
-             "| search | weight steps | architecture steps | comparing steps | CPU time of the search | of one training | "
-             "ratio by CPU time | ratio by timed steps |", "|---|---|---|---|---|---|---|---|"]
+             "| search | weight steps | architecture steps | comparing steps | steps of training on | CPU time of the search | "
+             "of one training | ratio by CPU time | ratio by timed steps |", "|---|---|---|---|---|---|---|---|---|"]
     for algorithm in ("two_path", "reinforce"):
         for budget in document["targets_ms"]:
             searches = list(home_searches(document, algorithm, budget).values())
             taken = [row["cpu_s"] for row in searches if row["cpu_s"]]
             training = [row["cpu_s"] for row in rows_of(document, algorithm, budget).values() if row["cpu_s"]]
-            if taken and training:
+            if searches and training:
                 lines.append(f"| {algorithm}, {budget} | {searches[0]['weight_steps']} | {searches[0]['architecture_steps']} | "
-                             f"{searches[0]['comparing_steps']} | "
-                             f"{statistics.mean(taken):.0f} s | {statistics.mean(training):.0f} s | "
-                             f"{statistics.mean(taken) / statistics.mean(training):.2f} | "
+                             f"{searches[0]['comparing_steps']} | {searches[0]['trained_steps']} | "
+                             f"{f'{statistics.mean(taken):.0f} s' if taken else '–'} | {statistics.mean(training):.0f} s | "
+                             f"{f'{statistics.mean(taken) / statistics.mean(training):.2f}' if taken else '–'} | "
                              f"{search_ratio(document, algorithm, budget):.2f} |")
     return "\n".join(lines)
 

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.evidence import contenders
 from benchmarks.evidence.plan import HOME, TABLES, Job, Study, jobs
 from pnas_tf import files
-from pnas_tf.config import LatencyConfig
+from pnas_tf.config import DeriveConfig, LatencyConfig
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.search.objectives import Quantity, Target, latency_quantity
 from pnas_tf.space.architecture import Architecture
@@ -180,14 +180,19 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     search.run()
     least, most = contenders.window_ms(target)
     few = most_probable_few(study.space, search.probabilities, quantity=quantity, budget=most, at_least=least, count=study.derive_networks)
-    architecture, losses = few[0], []
+    architecture, compared, trained_steps = few[0], [], 0
     if len(few) > 1:
-        inheritance = Inheritance(folder / "search", study.space, normalisation=supernet.arithmetic.normalisation)
-        architecture, losses = inheritance.compared(few, shop.dataset, batch_size=config.search_batch_size)
+        found = Inheritance(folder / "search", study.space, normalisation=supernet.arithmetic.normalisation).best_of(
+            few, shop.dataset, recipe, batch_size=config.search_batch_size, trained=study.derive_trained,
+            epochs=DeriveConfig.derive_train_epochs, seed=job.fact("seed"))
+        architecture = found.best
+        compared = [[[op.key for op in one.ops], *losses] for one, *losses in zip(few, found.losses, found.trained_losses)]
+        trained_steps = round(DeriveConfig.derive_train_epochs * shop.dataset.batches("weights", batch_size=recipe.batch_size)
+                              * sum(loss is not None for loss in found.trained_losses))
     seconds = {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
     architecture.save(folder / "architecture.json")
     return {"target_ms": target, "predicted_ms": quantity.of(path_of(architecture)), "weight_steps": search.step,
-            "architecture_steps": search.arch_step, "compared": [[[op.key for op in one.ops], loss] for one, loss in zip(few, losses)],
+            "architecture_steps": search.arch_step, "compared": compared, "trained_steps": trained_steps,
             "expected_ms": quantity.expected(search.probabilities), **seconds}
 
 

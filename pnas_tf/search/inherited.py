@@ -1,11 +1,14 @@
 """What a finished search leaves to the networks derived from it: probabilities, and weights for any of its paths.
 
-Reads the search's checkpoint; trains nothing.
+Reads the search's checkpoint and changes nothing in it; the best few networks are trained on in memory.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -13,6 +16,7 @@ import numpy as np
 import tf_keras as keras
 
 from pnas_tf import files
+from pnas_tf.config import TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.nn.functional import Arithmetic
 from pnas_tf.nn.layers import Normalisation
@@ -28,6 +32,8 @@ from pnas_tf.space.search_space import SearchSpace
 from pnas_tf.training.checkpoints import Checkpoints
 from pnas_tf.training.data import Dataset
 from pnas_tf.training.evaluate import evaluate, reestimate_batch_norm
+from pnas_tf.training.schedules import cosine_with_warmup
+from pnas_tf.training.step import TrainStep
 
 _MADE_BY = "python -m tools.search --run_dir=..."
 
@@ -58,6 +64,16 @@ def alpha_loss(supernet: Supernet, path: Path, dataset: Dataset, *, batch_size: 
     return float(np.mean([path_result(supernet, path, images, labels)[0] for images, labels in batches]))
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """best: the network taken. losses: `Inheritance.alpha_loss` of each network compared. trained_losses: `Inheritance.trained_loss` of
+    those that were trained on, None for the others."""
+
+    best: Architecture
+    losses: list[float]
+    trained_losses: list[float | None]
+
+
 class Inheritance:
     """The supernet of a finished search, ready to hand its weights to derived networks.
 
@@ -84,14 +100,42 @@ class Inheritance:
         """Cross-entropy of the inherited network on the alpha part, by batch statistics."""
         return alpha_loss(self.supernet, path_of(architecture), dataset, batch_size=batch_size)
 
-    def compared(self, architectures: Sequence[Architecture], dataset: Dataset, *, batch_size: int) -> tuple[Architecture, list[float]]:
-        """(the one of least `alpha_loss`, the first of equals; the loss of each)."""
+    def trained_loss(self, architecture: Architecture, dataset: Dataset, recipe: TrainConfig, *, epochs: float, seed: int) -> float:
+        """Cross-entropy on the alpha part after `epochs` more of the weights part, by moving statistics; infinite where it diverges.
+
+        Batches, momentum, decay and smoothing are those of the training to come; the rate peaks at half of its.
+        """
+        network = build_network(architecture, normalisation=self.normalisation)
+        self.supernet.inherit(network, path_of(architecture))
+        step = TrainStep(network, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay,
+                         label_smoothing=recipe.label_smoothing, no_decay=recipe.no_decay)
+        steps = max(1, round(epochs * dataset.batches("weights", batch_size=recipe.batch_size)))
+        batches = itertools.chain.from_iterable(
+            dataset.weights(batch_size=recipe.batch_size, seed=seed, epoch=epoch) for epoch in itertools.count())
+        for number, (images, labels) in enumerate(itertools.islice(batches, steps)):
+            rate = cosine_with_warmup(number, steps=steps, warmup_steps=steps // 10, peak=recipe.learning_rate / 2)
+            step(images, labels, learning_rate=rate, step=number)
+        loss = evaluate(network, dataset.alpha_once(batch_size=recipe.batch_size)).loss
+        return loss if math.isfinite(loss) else math.inf
+
+    def best_of(self, architectures: Sequence[Architecture], dataset: Dataset, recipe: TrainConfig, *, batch_size: int, trained: int,
+                epochs: float, seed: int) -> Comparison:
+        """Compares by inherited weights (batch_size: images a batch), then the `trained` best of them by `trained_loss`, if those are
+        more than one; of equals the first."""
         losses = []
         with Progress("compare networks", len(architectures)) as progress:
             for architecture in architectures:
                 losses.append(self.alpha_loss(architecture, dataset, batch_size=batch_size))
                 progress.update()
-        return architectures[int(np.argmin(losses))], losses
+        few = sorted(range(len(losses)), key=losses.__getitem__)[:max(1, trained)]
+        after: dict[int, float] = {}
+        if len(few) > 1:
+            with Progress("train the best on", len(few)) as progress:
+                for place in few:
+                    after[place] = self.trained_loss(architectures[place], dataset, recipe, epochs=epochs, seed=seed)
+                    progress.update()
+        best = min(after, key=after.__getitem__) if after else few[0]
+        return Comparison(architectures[best], losses, [after.get(place) for place in range(len(losses))])
 
     def alpha_accuracy(self, architecture: Architecture, dataset: Dataset, *, batch_size: int) -> float:
         """Top-1 of the inherited network on the alpha part: what compares derived architectures without the test part."""

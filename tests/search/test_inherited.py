@@ -1,5 +1,7 @@
 """What a search leaves to derived networks: losses are those of the plain Keras network, and weights know better than alpha alone."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -46,6 +48,30 @@ def test_the_loss_is_that_of_the_plain_network_by_batch_statistics(inheritance, 
 
 def test_the_network_that_can_solve_the_task_is_taken_wherever_it_stands(inheritance, data):
     for networks in (NETWORKS, NETWORKS[::-1]):
-        taken, losses = inheritance.compared(networks, data, batch_size=BATCH)
-        assert path_of(taken) == (SOLUTION,) and len(losses) == len(networks)
-        assert sorted(losses)[0] < 0.5 * sorted(losses)[1]
+        found = inheritance.best_of(networks, data, TrainConfig(), batch_size=BATCH, trained=0, epochs=0.0, seed=0)
+        assert path_of(found.best) == (SOLUTION,) and found.trained_losses == [None] * len(networks)
+        assert sorted(found.losses)[0] < 0.5 * sorted(found.losses)[1]
+
+
+def test_the_best_few_are_trained_on_and_the_best_of_them_is_taken(inheritance, data, monkeypatch):
+    trained = {}
+
+    def trained_loss(architecture, dataset, recipe, *, epochs, seed):
+        assert (dataset, recipe, epochs, seed) == (data, TrainConfig(), 0.5, 3)
+        trained[architecture] = -inheritance.alpha_loss(architecture, data, batch_size=BATCH)  # turns their order round
+        return trained[architecture]
+
+    monkeypatch.setattr(inheritance, "trained_loss", trained_loss)
+    found = inheritance.best_of(NETWORKS, data, TrainConfig(), batch_size=BATCH, trained=2, epochs=0.5, seed=3)
+    first, second = sorted(range(len(NETWORKS)), key=found.losses.__getitem__)[:2]
+    assert list(trained) == [NETWORKS[first], NETWORKS[second]] and found.best == NETWORKS[second]
+    assert found.trained_losses == [trained.get(network) for network in NETWORKS]
+
+
+def test_training_on_lowers_the_loss_and_leaves_the_searched_weights_alone(inheritance, data):
+    network, recipe = NETWORKS[SOLUTION], TrainConfig(batch_size=BATCH, label_smoothing=0.0)
+    before = inheritance.alpha_loss(network, data, batch_size=BATCH)
+    short, again, longer = (inheritance.trained_loss(network, data, recipe, epochs=epochs, seed=1) for epochs in (0.25, 0.25, 6.0))
+    assert short == again and longer < min(before, short)
+    assert inheritance.alpha_loss(network, data, batch_size=BATCH) == before
+    assert inheritance.trained_loss(network, data, TrainConfig(batch_size=BATCH, learning_rate=1e30), epochs=1.0, seed=1) == math.inf
