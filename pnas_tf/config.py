@@ -152,9 +152,9 @@ class DeriveConfig:
                          choices=("budget", "most_probable"))
     derive_networks: int = option(32, "So many of the most probable networks within the budget are compared with inherited weights on "
                                       "the alpha split; 1 takes the most probable one.")
-    derive_trained: int = option(3, "So many of the best of those are trained on for --derive_train_epochs, and the best of them is "
+    derive_trained: int = option(2, "So many of the best of those are trained on for --derive_train_epochs, and the best of them is "
                                     "taken; 0 or 1: inherited weights decide.")
-    derive_train_epochs: float = option(0.3, "Epochs of the weights split that each of them is trained on.")
+    derive_train_epochs: float = option(0.5, "Epochs of the weights split that each of them is trained on.")
     max_latency_ms: float | None = option(None, "Budget in ms; default: the target latency.", fixed=False)
     min_latency_fraction: float = option(0.95, "Least part of the budget that the architecture uses; 0 for none.", fixed=False)
     sweep: tuple[str, ...] = option((), "Budgets in ms, comma-separated: one architecture each, with inherited weights.", fixed=False)

@@ -82,13 +82,6 @@ PHOTO_STUDY = Study(
     dataclasses.replace(SEARCH, warmup_epochs=3, search_epochs=5), budgets=(Budget("middle", 0.1932),),
     searches=(("two_path", "middle", (0, 1, 2)),),
     variants=(("multiplicative_log", (("regulariser", "multiplicative_log"),)),), derive_networks=1, derive_trained=0)
-PHOTO_UNEQUAL_STUDY = dataclasses.replace(
-    PHOTO_STUDY, name="photographs_unequal", title="64-px patches of 35 photographs, candidates of unequal worth",
-    space=dataclasses.replace(PHOTO_SPACE, name="k357_e16_8", candidates=K357_E16),
-    search=dataclasses.replace(SEARCH, warmup_epochs=6, search_epochs=3, arch_interval=1, search_learning_rate=0.001),
-    budgets=(Budget("middle", 0.2317),),
-    variants=(), derive_networks=DeriveConfig.derive_networks, derive_trained=DeriveConfig.derive_trained)
-
 STUDIES = {study.name: study for study in (
     _exploration("try_wide", "twelve blocks", WIDE, 0.26, training=dataclasses.replace(RECIPE, epochs=4),
                  data=dataclasses.replace(FASHION, train_images=21_000)),
@@ -103,5 +96,4 @@ STUDIES = {study.name: study for study in (
     STAGES_STUDY,
     UNEQUAL_STUDY,
     PHOTO_STUDY,
-    PHOTO_UNEQUAL_STUDY,
 )}
