@@ -82,6 +82,7 @@ PHOTO_STUDY = Study(
     dataclasses.replace(SEARCH, warmup_epochs=3, search_epochs=5), budgets=(Budget("middle", 0.1932),),
     searches=(("two_path", "middle", (0, 1, 2)),),
     variants=(("multiplicative_log", (("regulariser", "multiplicative_log"),)),), derive_networks=1, derive_trained=0)
+
 STUDIES = {study.name: study for study in (
     _exploration("try_wide", "twelve blocks", WIDE, 0.26, training=dataclasses.replace(RECIPE, epochs=4),
                  data=dataclasses.replace(FASHION, train_images=21_000)),
