@@ -103,13 +103,19 @@ class Inheritance:
     def trained_loss(self, architecture: Architecture, dataset: Dataset, recipe: TrainConfig, *, epochs: float, seed: int) -> float:
         """Cross-entropy on the alpha part after `epochs` more of the weights part, by moving statistics; infinite where it diverges.
 
-        Batches, momentum, decay and smoothing are those of the training to come; the rate peaks at half of its.
+        Batches, momentum, decay and smoothing are those of the training to come; the rate peaks at half of its. Raises UserError where
+        the weights part has no whole batch.
         """
+        per_epoch = dataset.batches("weights", batch_size=recipe.batch_size)
+        if not per_epoch:
+            raise UserError(f"the weights part of dataset '{dataset.name}' is smaller than one batch",
+                            expected=f"at least --batch_size={recipe.batch_size} images", received="fewer",
+                            fix="Lower --batch_size, give more images, or compare by searched weights alone: --derive_trained=0.")
         network = build_network(architecture, normalisation=self.normalisation)
         self.supernet.inherit(network, path_of(architecture))
         step = TrainStep(network, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay,
                          label_smoothing=recipe.label_smoothing, no_decay=recipe.no_decay)
-        steps = max(1, round(epochs * dataset.batches("weights", batch_size=recipe.batch_size)))
+        steps = max(1, round(epochs * per_epoch))
         batches = itertools.chain.from_iterable(
             dataset.weights(batch_size=recipe.batch_size, seed=seed, epoch=epoch) for epoch in itertools.count())
         for number, (images, labels) in enumerate(itertools.islice(batches, steps)):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from synthetic import SOLUTION, SPACE, FarPixels
 
 from pnas_tf.config import SearchConfig, TrainConfig
+from pnas_tf.errors import UserError
 from pnas_tf.nn.functional import Arithmetic
 from pnas_tf.nn.layers import Normalisation
 from pnas_tf.nn.network import build_network
@@ -75,3 +76,5 @@ def test_training_on_lowers_the_loss_and_leaves_the_searched_weights_alone(inher
     assert short == again and longer < min(before, short)
     assert inheritance.alpha_loss(network, data, batch_size=BATCH) == before
     assert inheritance.trained_loss(network, data, TrainConfig(batch_size=BATCH, learning_rate=1e30), epochs=1.0, seed=1) == math.inf
+    with pytest.raises(UserError, match="smaller than one batch"):
+        inheritance.trained_loss(network, data, TrainConfig(batch_size=1000), epochs=1.0, seed=1)
