@@ -53,8 +53,7 @@ STAGES_STUDY = Study(
     dataclasses.replace(TWO_STAGES, name="k357_e6_44", candidates=K357_E6), dataclasses.replace(RECIPE, epochs=6),
     dataclasses.replace(SEARCH, warmup_epochs=4, search_epochs=1, arch_interval=1, search_learning_rate=0.001),
     budgets=(Budget("low", 0.089), Budget("middle", 0.1252), Budget("high", 0.1742)),
-    searches=(*(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), ("reinforce", "middle", (0, 1, 2))),
-    reinforce={"rl_networks": 5, "rl_reward": "absolute"}, seed_spread=3, derive_trained=0)
+    searches=tuple(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), seed_spread=3, derive_trained=0)
 
 # Candidates of unequal worth: on few channels kernel 5 or 7 at expansion 1 costs what kernel 3 at expansion 6 does, and computes little.
 K357_E16 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (1, 6))
@@ -63,7 +62,7 @@ UNEQUAL_STUDY = dataclasses.replace(
     space=dataclasses.replace(TWO_STAGES, name="k357_e16_44", candidates=K357_E16),
     search=dataclasses.replace(STAGES_STUDY.search, warmup_epochs=5),
     budgets=(Budget("low", 0.1024), Budget("middle", 0.1269), Budget("high", 0.1613)), random_networks=10,
-    searches=tuple(("two_path", budget, (0, 1, 2)) for budget in ("middle", "low", "high")), derive_trained=DeriveConfig.derive_trained)
+    derive_trained=DeriveConfig.derive_trained)
 
 # The first choice of a main study, where the options of the search were tried as well.
 TRY_SMALL = Study(
