@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ import tensorflow as tf
 
 from pnas_tf.nn.parts import whole
 
+_LINGER_S = 1.0
 _GROUP = 0x504E4153  # a group of our own beside those of the strategies
 # The n-th traced sum of this process meets the n-th of every other: all trace the same functions in the same order.
 _KEYS = itertools.count(1)
@@ -63,6 +65,11 @@ class Replicas:
             return np.asarray(numbers, np.float64)
         summed = _host_sum(self, len(numbers))([tf.constant(numbers, tf.float32)])[0]
         return summed.numpy().astype(np.float64) / self.local
+
+    def linger(self) -> None:
+        """Before a process ends whose last act was `total_of`: the others may still be receiving their part of it from this one."""
+        if self.total > self.local:
+            time.sleep(_LINGER_S)
 
 
 class Together(Protocol):

@@ -129,6 +129,7 @@ class Search:
             if ends or asked or self.step % self.config.checkpoint_steps == 0 or self.checkpoints.is_due:
                 self.save()
             if asked:
+                self.replicas.linger()
                 raise Stopped
         last = self.history[-1]
         progress.print(f"{last['phase']} {epoch + 1}/{self.epochs}: " + ", ".join(

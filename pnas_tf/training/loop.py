@@ -162,6 +162,7 @@ class _Training:
             if ends or asked or due:
                 self.save()
             if asked and self.step < self.config.epochs * self.steps_per_epoch:
+                self.distribution.replicas.linger()
                 raise Stopped(f"stopped at step {self.step}; a checkpoint is in {self.checkpoints.folder}")
 
     def _finish_epoch(self, epoch: int, progress: Progress) -> None:
