@@ -58,8 +58,7 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
                                        started))
     if folder.follows:
         return
-    deriving = {"history": folder / "search/history.json", "derive": derive.derive, "derive_networks": derive.derive_networks,
-                "derive_trained": derive.derive_trained, "derive_train_epochs": derive.derive_train_epochs, "seed": run.seed,
+    deriving = {"history": folder / "search/history.json", "derive": derive, "seed": run.seed,
                 "training": [recipe.learning_rate, recipe.batch_size],
                 "max_latency_ms": derive.max_latency_ms, "min_latency_fraction": derive.min_latency_fraction,
                 "targets": identity["targets"], "table": identity["table"], "recipe": weights_recipe, "dataset": dataset.fingerprint}

@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.evidence.plan import HOME, TABLES, Job, jobs
 from benchmarks.evidence.work import Workshop
 from pnas_tf import files
+from pnas_tf.config import DeriveConfig
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import distinct_blocks
 from pnas_tf.space.ops import MBConv
@@ -92,16 +93,20 @@ def _test_accuracy(shop: Workshop, job: Job, network: Architecture) -> float:
 
 
 def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
+    from pnas_tf.search.inherited import steps_of
+
     result = shop.result(job.name) or {}
+    compared = result.get("compared", [])  # rows of ops, loss and, of derivations that train some on, loss after
     history = files.read_json(shop.place(job.name) / "search" / "history.json", what="search history", made_by="the search")
     first = job.fact("algorithm") == "two_path" and job.fact("seed") == 0
     kept = ("epoch", "phase", "loss", "accuracy", "alpha_accuracy", "entropy", "expected", *(("probabilities",) if first else ()))
     network = Architecture.load(shop.place(job.name) / "architecture.json")
     return {**{key: result.get(key) for key in ("algorithm", "budget", "table", "seed", "target_ms", "predicted_ms", "expected_ms",
                                                 "weight_steps", "architecture_steps", "cpu_s", "wall_s")},
-            "comparing_steps": len(result.get("compared", [])) * shop.dataset.batches(
-                "alpha", batch_size=shop.study.search.search_batch_size),
-            "trained_steps": result.get("trained_steps", 0), "changes": dict(job.fact("changes")), "ops": [op.key for op in network.ops],
+            "comparing_steps": len(compared) * shop.dataset.batches("alpha", batch_size=shop.study.search.search_batch_size),
+            "trained_steps": sum(loss is not None for _, _, *after in compared for loss in after) * steps_of(
+                shop.dataset, shop.study.training, epochs=DeriveConfig.derive_train_epochs),
+            "changes": dict(job.fact("changes")), "ops": [op.key for op in network.ops],
             "epochs": [{key: epoch[key] for key in kept} for epoch in history["epochs"]]}
 
 

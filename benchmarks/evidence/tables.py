@@ -48,8 +48,8 @@ def setting(document: Document) -> str:
             f"{document['architectures_in_space']:.1e} networks. Options that differ from the defaults, training: `{_options(recipe)}`; "
             f"search: `{_options(search)}`"
             + (f"; reinforce: `{_options(document['reinforce'])}`" if document["reinforce"] else "")
-            + f"; derivation: `--derive_networks={document['derive_networks']} "
-            f"--derive_trained={document['derive_trained']}`. Targets: {targets}."
+            + f"; derivation: `--derive_networks={document['derive_networks']} --derive_trained={document['derive_trained']}`"
+            + f". Targets: {targets}."
             + f"\n\nTable: {document['tables'][HOME]['description']}.")
 
 
@@ -59,9 +59,7 @@ def spread(document: Document) -> str:
     networks = [100 * row["alpha_accuracy"] for row in rows_of(document, "random", middle).values()]
     seeds = [100 * row["alpha_accuracy"] for name, row in document["networks"].items()
              if row["contender"] == "spread" or name == f"random_{middle}_0"]
-    uniform = [100 * row["alpha_accuracy"] for row in rows_of(document, "uniform", middle).values()]
-    what, seeds = ("one of them", seeds) if len(seeds) > 1 else ("the uniform network", uniform)
-    return f"{len(networks)} random networks of equal latency: {_spread(networks)}. {len(seeds)} seeds of {what}: {_spread(seeds)}."
+    return f"{len(networks)} random networks of equal latency: {_spread(networks)}. {len(seeds)} seeds of one of them: {_spread(seeds)}."
 
 
 def explorations(documents: Sequence[Document]) -> str:

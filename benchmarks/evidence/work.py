@@ -180,19 +180,17 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     search.run()
     least, most = contenders.window_ms(target)
     few = most_probable_few(study.space, search.probabilities, quantity=quantity, budget=most, at_least=least, count=study.derive_networks)
-    architecture, compared, trained_steps = few[0], [], 0
+    architecture, compared = few[0], []
     if len(few) > 1:
         found = Inheritance(folder / "search", study.space, normalisation=supernet.arithmetic.normalisation).best_of(
             few, shop.dataset, recipe, batch_size=config.search_batch_size, trained=study.derive_trained,
             epochs=DeriveConfig.derive_train_epochs, seed=job.fact("seed"))
         architecture = found.best
         compared = [[[op.key for op in one.ops], *losses] for one, *losses in zip(few, found.losses, found.trained_losses)]
-        trained_steps = round(DeriveConfig.derive_train_epochs * shop.dataset.batches("weights", batch_size=recipe.batch_size)
-                              * sum(loss is not None for loss in found.trained_losses))
     seconds = {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
     architecture.save(folder / "architecture.json")
     return {"target_ms": target, "predicted_ms": quantity.of(path_of(architecture)), "weight_steps": search.step,
-            "architecture_steps": search.arch_step, "compared": compared, "trained_steps": trained_steps,
+            "architecture_steps": search.arch_step, "compared": compared,
             "expected_ms": quantity.expected(search.probabilities), **seconds}
 
 

@@ -58,10 +58,20 @@ def probabilities_of(history: FilePath, space: SearchSpace) -> list[np.ndarray]:
 
 
 def alpha_loss(supernet: Supernet, path: Path, dataset: Dataset, *, batch_size: int) -> float:
-    """Cross-entropy of a path on the alpha part, by batch statistics: cheaper than accuracy with statistics re-estimated, and the better
-    guide to the accuracy after training (docs/evidence.md)."""
+    """Cross-entropy of a path on the alpha part, by batch statistics: nothing has to be re-estimated first (docs/evidence.md compares its
+    order with that of trained networks)."""
     batches = dataset.alpha(batch_size=batch_size, seed=0, epoch=0)
     return float(np.mean([path_result(supernet, path, images, labels)[0] for images, labels in batches]))
+
+
+def steps_of(dataset: Dataset, recipe: TrainConfig, *, epochs: float) -> int:
+    """Steps of `epochs` of the weights part, at least one. Raises UserError where that part has no whole batch."""
+    per_epoch = dataset.batches("weights", batch_size=recipe.batch_size)
+    if not per_epoch:
+        raise UserError(f"the weights part of dataset '{dataset.name}' is smaller than one batch",
+                        expected=f"at least --batch_size={recipe.batch_size} images", received="fewer",
+                        fix="Lower --batch_size, give more images, or compare by searched weights alone: --derive_trained=0.")
+    return max(1, round(epochs * per_epoch))
 
 
 @dataclass(frozen=True)
@@ -106,16 +116,11 @@ class Inheritance:
         Batches, momentum, decay and smoothing are those of the training to come; the rate peaks at half of its. Raises UserError where
         the weights part has no whole batch.
         """
-        per_epoch = dataset.batches("weights", batch_size=recipe.batch_size)
-        if not per_epoch:
-            raise UserError(f"the weights part of dataset '{dataset.name}' is smaller than one batch",
-                            expected=f"at least --batch_size={recipe.batch_size} images", received="fewer",
-                            fix="Lower --batch_size, give more images, or compare by searched weights alone: --derive_trained=0.")
+        steps = steps_of(dataset, recipe, epochs=epochs)
         network = build_network(architecture, normalisation=self.normalisation)
         self.supernet.inherit(network, path_of(architecture))
         step = TrainStep(network, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay,
                          label_smoothing=recipe.label_smoothing, no_decay=recipe.no_decay)
-        steps = max(1, round(epochs * per_epoch))
         batches = itertools.chain.from_iterable(
             dataset.weights(batch_size=recipe.batch_size, seed=seed, epoch=epoch) for epoch in itertools.count())
         for number, (images, labels) in enumerate(itertools.islice(batches, steps)):
