@@ -5,7 +5,6 @@ Brings the options of a search and the tables of its devices together. Knows not
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,13 +30,12 @@ class Guidance:
         """The expected value of the first target's quantity, in its unit."""
         return self.targets[0].quantity.expected(probabilities)
 
-    def overshoot(self, path: Path) -> float:
-        """latency / target of one path; over several targets their product ("sum") or the largest ("worst")."""
+    def latency_ratios(self, path: Path) -> tuple[float, ...]:
+        """latency / target of one path, for each target in order."""
         values = [target.quantity.of(path) for target in self.targets]
         if self.measured is not None:
             values[0] = self.measured(path)
-        ratios = [value / target.value for value, target in zip(values, self.targets)]
-        return math.prod(ratios) if self.objective.combination == "sum" else max(ratios)
+        return tuple(value / target.value for value, target in zip(values, self.targets, strict=True))
 
 
 def guidance(targets: Sequence[Target], config: SearchConfig, *, measured: Callable[[Path], float] | None = None) -> Guidance:

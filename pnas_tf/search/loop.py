@@ -24,7 +24,7 @@ from pnas_tf.search import gates
 from pnas_tf.search.alpha_optimizer import AlphaAdam
 from pnas_tf.search.gradient import architecture_gradient, sample_gates
 from pnas_tf.search.guidance import Guidance
-from pnas_tf.search.reinforce import absolute_reward, policy_gradient, reward
+from pnas_tf.search.reinforce import absolute_reward, policy_gradient, power_reward
 from pnas_tf.search.weight_step import Momentum, path_result, weight_step
 from pnas_tf.training.checkpoints import Checkpoint, Checkpoints
 from pnas_tf.training.data import Dataset
@@ -175,9 +175,10 @@ class Search:
 
         def reward_of(path: Path) -> float:
             accuracies.append(path_result(self.supernet, path, images, labels)[1])
+            ratios, combination = self.guidance.latency_ratios(path), self.config.combination
             if self.config.rl_reward == "absolute":
-                return absolute_reward(accuracies[-1], self.guidance.overshoot(path), weight=self.config.regulariser_lambda)
-            return reward(accuracies[-1], self.guidance.overshoot(path), exponent=self.config.rl_exponent)
+                return absolute_reward(accuracies[-1], ratios, weight=self.config.regulariser_lambda, combination=combination)
+            return power_reward(accuracies[-1], ratios, exponent=self.config.rl_exponent, combination=combination)
 
         result = policy_gradient(self.alphas, reward_of, networks=self.config.rl_networks, baseline=self.baseline,
                                  decay=self.config.rl_baseline_decay, generator=generator)

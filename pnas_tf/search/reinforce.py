@@ -7,6 +7,7 @@ mean before it takes the advantage; ours is a moving average, taken before the m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,14 +30,24 @@ class PolicyGradient:
     baseline: float
 
 
-def reward(accuracy: float, overshoot: float, *, exponent: float) -> float:
-    """accuracy * (target / latency) ** exponent. accuracy: a fraction of the alpha batch; overshoot: latency / target."""
-    return accuracy * (1.0 / overshoot) ** exponent
+def power_reward(accuracy: float, ratios: Sequence[float], *, exponent: float, combination: str) -> float:
+    """accuracy * (target / latency) ** exponent (MnasNet, Tan et al. 2019, eq. 2).
+
+    accuracy: a fraction of the alpha batch. ratios: latency / target of each device; "sum" takes their product, which adds
+    logarithms as `multiplicative_log` does, "worst" the largest.
+    """
+    ratio = math.prod(ratios) if combination == "sum" else max(ratios)
+    return accuracy * (1.0 / ratio) ** exponent
 
 
-def absolute_reward(accuracy: float, overshoot: float, *, weight: float) -> float:
-    """accuracy - weight * |latency / target - 1|: nothing is won below the target (Bender et al. 2020, eq. 3)."""
-    return accuracy - weight * abs(overshoot - 1.0)
+def absolute_reward(accuracy: float, ratios: Sequence[float], *, weight: float, combination: str) -> float:
+    """accuracy - weight * |latency / target - 1|: nothing is won below the target (Bender et al. 2020, eq. 3).
+
+    Arguments as of `power_reward`. Each device has its own distance from its target: "sum" adds them, "worst" takes the
+    largest, as `absolute` of the gradient objective does. A ratio of all would let devices on both sides cancel.
+    """
+    distances = [abs(ratio - 1.0) for ratio in ratios]
+    return accuracy - weight * (math.fsum(distances) if combination == "sum" else max(distances))
 
 
 def policy_gradient(alphas: Sequence[np.ndarray], reward_of: Reward, *, networks: int, baseline: float | None, decay: float,

@@ -19,7 +19,7 @@ from pnas_tf.search import gates, reinforce
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.guidance import guidance
 from pnas_tf.search.objectives import Target, macs_quantity, parameters_quantity
-from pnas_tf.search.reinforce import absolute_reward, policy_gradient, reward
+from pnas_tf.search.reinforce import absolute_reward, policy_gradient, power_reward
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace, Stage
 
@@ -103,19 +103,44 @@ def test_equal_rewards_move_nothing():
     (0.8, 50.0, 50.0, 0.07, 0.8), (0.8, 100.0, 50.0, 1.0, 0.4), (0.8, 25.0, 50.0, 0.5, 0.8 * 2**0.5), (0.0, 9.0, 3.0, 0.1, 0.0),
     (0.5, 123.0, 7.0, 0.0, 0.5)])
 def test_reward_closed_form(accuracy, latency, target, w, expected):
-    assert reward(accuracy, latency / target, exponent=w) == pytest.approx(expected, rel=1e-12)
+    for combination in ("sum", "worst"):
+        found = power_reward(accuracy, [latency / target], exponent=w, combination=combination)
+        assert found == pytest.approx(expected, rel=1e-12)
 
 
-def test_overshoot_of_one_and_of_several_targets():
+def test_every_target_has_a_ratio_of_its_own():
     macs, parameters = macs_quantity(SPACE), parameters_quantity(SPACE)
     path = (1,)
-    ratios = macs.of(path) / 1e4, parameters.of(path) / 500.0
-    for combination, expected in (("sum", ratios[0] * ratios[1]), ("worst", max(ratios))):
-        both = guidance([Target(macs, 1e4), Target(parameters, 500.0)], SearchConfig(combination=combination))
-        assert both.overshoot(path) == pytest.approx(expected)
+    both = guidance([Target(macs, 1e4), Target(parameters, 500.0)], SearchConfig())
+    assert both.latency_ratios(path) == pytest.approx((macs.of(path) / 1e4, parameters.of(path) / 500.0))
     seen = []
     measured = guidance([Target(macs, 10.0)], SearchConfig(), measured=lambda path: seen.append(path) or 25.0)
-    assert measured.overshoot(path) == 2.5 and seen == [path]
+    assert measured.latency_ratios(path) == (2.5,) and seen == [path]
+
+
+@pytest.mark.parametrize(("ratios", "combination", "penalty"), [
+    ((2.0, 0.5), "sum", 1.5), ((2.0, 0.5), "worst", 1.0),    # their product is 1: too slow and too fast do not cancel
+    ((0.5, 0.9), "sum", 0.6), ((0.5, 0.9), "worst", 0.5),    # below both targets, the farther one is the worse
+    ((1.0, 1.0), "sum", 0.0), ((1.0, 1.0), "worst", 0.0), ((1.3,), "sum", 0.3), ((0.8, 1.1, 1.05), "worst", 0.2)])
+def test_absolute_reward_of_several_devices_closed_form(ratios, combination, penalty):
+    assert absolute_reward(0.9, ratios, weight=0.1, combination=combination) == pytest.approx(0.9 - 0.1 * penalty, rel=1e-12)
+
+
+@pytest.mark.parametrize("combination", ["sum", "worst"])
+def test_absolute_reward_takes_the_term_of_the_gradient_objective(combination):
+    """One-hot probabilities: the expected value is the path's own, so accuracy stands where -cross-entropy does."""
+    macs, parameters = macs_quantity(SPACE), parameters_quantity(SPACE)
+    config = SearchConfig(combination=combination, regulariser="absolute", regulariser_lambda=0.3)
+    both = guidance([Target(macs, 1.7 * macs.of((0,))), Target(parameters, 0.6 * parameters.of((0,)))], config)
+    for path in ((0,), (1,)):
+        found = absolute_reward(0.0, both.latency_ratios(path), weight=0.3, combination=combination)
+        one_hot = [np.eye(len(choice.candidates))[active] for choice, active in zip(SPACE.choice_blocks, path)]
+        assert -found == pytest.approx(both.objective.value(0.0, both.objective.expected(one_hot)), rel=1e-12)
+
+
+def test_power_reward_of_several_devices_closed_form():
+    assert power_reward(0.8, (2.0, 4.0), exponent=1.0, combination="sum") == pytest.approx(0.1)
+    assert power_reward(0.8, (2.0, 4.0), exponent=1.0, combination="worst") == pytest.approx(0.2)
 
 
 def fake_table():
@@ -167,8 +192,7 @@ def test_a_corrupt_record_of_measurements_is_refused(tmp_path):
         measured_latency(tmp_path, FakeRunner(lambda *_: 1.0))
 
 
-
-
-def test_absolute_reward_is_largest_on_the_target():
-    assert absolute_reward(0.9, 1.0, weight=0.1) == 0.9
-    assert absolute_reward(0.9, 0.5, weight=0.1) == absolute_reward(0.9, 1.5, weight=0.1) == pytest.approx(0.85)
+@pytest.mark.parametrize("combination", ["sum", "worst"])
+def test_absolute_reward_is_largest_on_the_target(combination):
+    below, on, above = (absolute_reward(0.9, [ratio], weight=0.1, combination=combination) for ratio in (0.5, 1.0, 1.5))
+    assert on == 0.9 and below == above == pytest.approx(0.85)
