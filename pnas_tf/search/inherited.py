@@ -111,7 +111,8 @@ class Inheritance:
         return alpha_loss(self.supernet, path_of(architecture), dataset, batch_size=batch_size)
 
     def trained_loss(self, architecture: Architecture, dataset: Dataset, recipe: TrainConfig, *, epochs: float, seed: int) -> float:
-        """Cross-entropy on the alpha part after `epochs` more of the weights part, by moving statistics; infinite where it diverges.
+        """Cross-entropy on the alpha part after `epochs` more of the weights part, by statistics re-estimated on it; infinite where it
+        diverges.
 
         Batches, momentum, decay and smoothing are those of the training to come; the rate peaks at half of its. Raises UserError where
         the weights part has no whole batch.
@@ -126,6 +127,8 @@ class Inheritance:
         for number, (images, labels) in enumerate(itertools.islice(batches, steps)):
             rate = cosine_with_warmup(number, steps=steps, warmup_steps=steps // 10, peak=recipe.learning_rate / 2)
             step(images, labels, learning_rate=rate, step=number)
+        # A few steps leave much of the supernet's shared statistics in the moving ones.
+        reestimate_batch_norm(network, dataset.weights_plain(batch_size=recipe.batch_size))
         loss = evaluate(network, dataset.alpha_once(batch_size=recipe.batch_size)).loss
         return loss if math.isfinite(loss) else math.inf
 

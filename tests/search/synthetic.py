@@ -48,6 +48,9 @@ class FarPixels:
     def alpha_once(self, *, batch_size):
         return self._epoch("alpha", batch_size=batch_size, seed=0, epoch=0)
 
+    def weights_plain(self, *, batch_size):
+        return self._epoch("weights", batch_size=batch_size, seed=0, epoch=0)
+
     def _epoch(self, part, *, batch_size, seed, epoch, start_batch=0):
         images, labels = self.parts[part]
         order = np.random.default_rng([seed, epoch]).permutation(len(labels))
