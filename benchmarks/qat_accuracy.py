@@ -79,7 +79,7 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
         base = train_network(architecture, dataset, recipe, folder, seed=seed).model
     tuning = FineTuning(lambda epoch: dataset.training(batch_size=recipe.batch_size, seed=seed + 1, epoch=epoch),
                         dataset.batches("training", batch_size=recipe.batch_size), epochs=options.finetune_epochs,
-                        learning_rate=options.learning_rate, label_smoothing=recipe.label_smoothing)
+                        learning_rate=options.learning_rate, momentum=recipe.momentum, label_smoothing=recipe.label_smoothing)
     further, aware = train_on(base, tuning), compress(base, Compression(aware=True), tuning)
     shadow = plain_network(aware, base)
     ways = {"ptq": (further, further, ()), "qat": (aware, shadow, ())}

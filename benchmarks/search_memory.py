@@ -50,7 +50,8 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
             memory_mb.append(resident_mb())
 
     with tempfile.TemporaryDirectory() as folder:
-        Watched(Supernet(space, arithmetic=Arithmetic(), seed=0), dataset, guidance([Target(macs_quantity(space), 1e6)], config),
+        Watched(Supernet(space, arithmetic=Arithmetic(), seed=0, weights_init=config.weights_init), dataset,
+                guidance([Target(macs_quantity(space), 1e6)], config),
                 config=config, recipe=TrainConfig(), folder=Path(folder), seed=0).run()
         written = {"history_bytes": (Path(folder) / "history.json").stat().st_size,
                    "events_bytes": sum(path.stat().st_size for path in (Path(folder) / "events").iterdir())}

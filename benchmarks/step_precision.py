@@ -16,6 +16,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.nn.functional import Arithmetic
 from pnas_tf.nn.supernet import Supernet
 from pnas_tf.search.weight_step import Momentum, weight_step
@@ -37,7 +38,8 @@ def main() -> None:
     generator = np.random.default_rng(0)
     images = tf.constant(generator.standard_normal((options.batch, options.resolution, options.resolution, 3)), tf.float32)
     labels = tf.constant(generator.integers(0, 1000, options.batch), tf.int32)
-    forms = {name: (Supernet(space, arithmetic=FORMS[name]), Momentum(momentum=0.9, nesterov=True)) for name in options.forms.split(",")}
+    forms = {name: (Supernet(space, arithmetic=FORMS[name], weights_init=SearchConfig.weights_init), Momentum(momentum=0.9, nesterov=True))
+             for name in options.forms.split(",")}
 
     def step(name: str) -> float:
         supernet, optimizer = forms[name]

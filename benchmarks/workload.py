@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.nn.functional import Arithmetic
 from pnas_tf.nn.network import build_network
 from pnas_tf.nn.supernet import Path, Supernet
@@ -33,7 +34,8 @@ class Workload:
 
     def __post_init__(self) -> None:
         self.images, self.labels = self.batch_of(self.space, self.batch)
-        self.supernet = Supernet(self.space, arithmetic=Arithmetic(weight_decay=DECAY), alpha_scale=1e-3)
+        self.supernet = Supernet(self.space, arithmetic=Arithmetic(weight_decay=DECAY),
+                                 weights_init=SearchConfig.weights_init)
         self.momentum = Momentum(momentum=0.9, nesterov=True)
         self._objective = RegularisedObjective(targets=(), regulariser="none", weight=0.0, exponent=0.0, slope=0.0, combination="sum")
 

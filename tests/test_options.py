@@ -180,7 +180,8 @@ class Noise:
 def searched(folder, **options):
     quantity = macs_quantity(SPACE)
     chosen = SearchConfig(**{"warmup_epochs": 1, "search_epochs": 2, "arch_start_epoch": 0, "search_batch_size": 8, **options})
-    search = Search(Supernet(SPACE), Noise(), guidance([Target(quantity, quantity.of((0, 0)))], chosen), config=chosen,
+    search = Search(Supernet(SPACE, weights_init="he_fout"), Noise(),
+                    guidance([Target(quantity, quantity.of((0, 0)))], chosen), config=chosen,
                     recipe=TrainConfig(), folder=folder, seed=0)
     search.run()
     return search
@@ -218,7 +219,7 @@ def test_a_batch_that_is_too_large_is_refused_by_its_name(tmp_path, option, algo
 def test_rates_of_zero_freeze_the_weights(tmp_path):
     """The original's --debug."""
     search = searched(tmp_path, warmup_learning_rate=0.0, search_learning_rate=0.0)
-    before = Supernet(SPACE).named_variables()
+    before = Supernet(SPACE, weights_init="he_fout").named_variables()
     for block in search.supernet.all_blocks():
         for name, variable in block.named.items():
             if variable.trainable:
@@ -242,7 +243,7 @@ def test_initial_weights_have_the_deviation_of_their_fan(init, div_groups, place
                                                ("none", {"kernel", "bias", "gamma", "beta"})])
 def test_weight_decay_acts_on_what_no_decay_leaves(no_decay, decayed):
     """With the loss multiplied by 0, the gradients are the decay alone."""
-    supernet = Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.25, no_decay=no_decay))
+    supernet = Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.25, no_decay=no_decay), weights_init="he_fout")
     named = {name: variable for block in supernet.blocks_on((0, 1)) for name, variable in block.named.items() if variable.trainable}
     variables = list(named.values())
     for variable in variables:
@@ -261,7 +262,7 @@ def test_weight_decay_acts_on_what_no_decay_leaves(no_decay, decayed):
 def test_the_last_training_decays_biases_where_asked():
     moved = {}
     for no_decay in ("bn_bias", "bn"):
-        network = build_network(Supernet(SPACE).architecture_of((0, 1)))
+        network = build_network(Supernet(SPACE, weights_init="he_fout").architecture_of((0, 1)))
         network.set_weights([np.full(weight.shape, 0.5, np.float32) for weight in network.get_weights()])
         step = TrainStep(network, momentum=0.0, nesterov=False, weight_decay=0.1, label_smoothing=0.0, no_decay=no_decay)
         step(tf.constant(Noise().images), tf.constant(Noise().labels), learning_rate=1.0, step=0)
@@ -279,7 +280,7 @@ def test_the_last_training_has_its_own_colour_distortion(tmp_path, monkeypatch):
         raise InterruptedError
 
     monkeypatch.setattr("pnas_tf.training.data.load_dataset", load_dataset)
-    Supernet(SPACE).architecture_of((0, 1)).save(tmp_path / "architecture.json")
+    Supernet(SPACE, weights_init="he_fout").architecture_of((0, 1)).save(tmp_path / "architecture.json")
     for own in (None, "strong"):
         with pytest.raises(InterruptedError):
             train.main(tmp_path, config.RunConfig(), DataConfig(), TrainConfig(train_distort_color=own), config.DistributionConfig())

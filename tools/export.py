@@ -91,7 +91,7 @@ def _compressed(model: Any, run: RunConfig, train: TrainConfig, config: ExportCo
     compression = Compression(config.prune, config.cluster, config.quantize == "qat")
     tuning = FineTuning(lambda epoch: dataset.training(batch_size=train.batch_size, seed=run.seed, epoch=epoch),
                         dataset.batches("training", batch_size=train.batch_size), epochs=config.finetune_epochs,
-                        learning_rate=config.finetune_learning_rate, label_smoothing=train.label_smoothing)
+                        learning_rate=config.finetune_learning_rate, momentum=train.momentum, label_smoothing=train.label_smoothing)
     made = compress(model, compression, tuning, progress=print)
     return (model, made) if compression.aware else (made, None)
 

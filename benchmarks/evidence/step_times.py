@@ -75,7 +75,8 @@ def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
         # A rate of almost nothing keeps the probabilities where they are.
         config = dataclasses.replace(shop.study.search_config(algorithm), arch_learning_rate=1e-9)
         supernet = Supernet(shop.study.space, arithmetic=Arithmetic(Normalisation(recipe.bn_momentum, recipe.bn_epsilon),
-                                                                    recipe.weight_decay, recipe.no_decay), seed=0)
+                                                                    recipe.weight_decay, recipe.no_decay), seed=0,
+                                                                    weights_init=config.weights_init)
         search = Search(supernet, shop.dataset, guidance([target], config), config=config, recipe=recipe,
                         folder=Path(tempfile.mkdtemp()), seed=0)
         weight, alpha = _batch(shop, config.search_batch_size), _batch(shop, search.alpha_batch_size)

@@ -68,10 +68,10 @@ class FineTuning:
 
     data: Callable[[int], tf.data.Dataset]
     batches: int
-    epochs: int = 2
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    label_smoothing: float = 0.0
+    epochs: int
+    learning_rate: float
+    momentum: float
+    label_smoothing: float
 
 
 def train_on(model: keras.Model, tuning: FineTuning, *, progress: Callable[[str], None] | None = None) -> keras.Model:

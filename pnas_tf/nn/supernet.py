@@ -35,9 +35,9 @@ class Supernet(keras.Model):
     weights_init: "he_fout" (published), "he_fin" or "aligned"; init_div_groups and, for aligned, shortcut_gamma: see `initial_weights`.
     """
 
-    def __init__(self, space: SearchSpace, *, arithmetic: Arithmetic = Arithmetic(), seed: int = 0, alpha_scale: float = 1e-3,
-                 alpha_init: str = "normal", weights_init: str = "he_fout", init_div_groups: bool = True,
-                 shortcut_gamma: float = SearchConfig.shortcut_gamma):
+    def __init__(self, space: SearchSpace, *, weights_init: str, arithmetic: Arithmetic = Arithmetic(), seed: int = 0,
+                 alpha_scale: float = SearchConfig.alpha_scale, alpha_init: str = SearchConfig.alpha_init,
+                 init_div_groups: bool = SearchConfig.init_div_groups, shortcut_gamma: float = SearchConfig.shortcut_gamma):
         super().__init__(name=f"supernet_{space.name}")
         self.space, self.arithmetic = space, arithmetic
         initial = (AlignedInitial(space, seed, div_groups=init_div_groups, shortcut_gamma=shortcut_gamma) if weights_init == "aligned"

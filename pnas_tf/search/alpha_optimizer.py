@@ -16,8 +16,8 @@ class AlphaAdam:
     With every entry sampled in every step it is Adam.
     """
 
-    def __init__(self, sizes: Sequence[int], *, learning_rate: float = 1e-3, beta_1: float = 0.0, beta_2: float = 0.999,
-                 epsilon: float = 1e-8, weight_decay: float = 0.0):
+    def __init__(self, sizes: Sequence[int], *, learning_rate: float, beta_1: float, beta_2: float, epsilon: float,
+                 weight_decay: float):
         self.learning_rate, self.beta_1, self.beta_2, self.epsilon = learning_rate, beta_1, beta_2, epsilon
         self.weight_decay = weight_decay
         self.first = [np.zeros(size) for size in sizes]

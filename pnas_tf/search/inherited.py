@@ -96,12 +96,12 @@ class Inheritance:
             raise UserError(f"no searched weights in {folder}", expected="a checkpoint of a search", received="none",
                             fix=f"Search first: {_MADE_BY}; or train from scratch: --init=scratch")
         self.normalisation = normalisation
-        self.supernet = Supernet(space, arithmetic=Arithmetic(normalisation=normalisation))
+        self.supernet = Supernet(space, arithmetic=Arithmetic(normalisation=normalisation), weights_init="he_fout")  # overwritten
         restore_variables(self.supernet, checkpoint, where=f"the newest checkpoint in {folder / 'checkpoints'}")
 
-    def network(self, architecture: Architecture, dataset: Dataset, *, batch_size: int, dropout: float = 0.0) -> keras.Model:
+    def network(self, architecture: Architecture, dataset: Dataset, *, batch_size: int) -> keras.Model:
         """The plain network of `architecture` with the supernet's weights and statistics re-estimated on the weights part."""
-        network = build_network(architecture, dropout=dropout, normalisation=self.normalisation)
+        network = build_network(architecture, normalisation=self.normalisation)
         self.supernet.inherit(network, path_of(architecture))
         reestimate_batch_norm(network, dataset.weights_plain(batch_size=batch_size))
         return network

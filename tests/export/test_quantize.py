@@ -39,7 +39,7 @@ def network() -> keras.Model:
 
 def tuning(epochs: int = 1) -> FineTuning:
     data = tf.data.Dataset.from_tensor_slices((IMAGES, TARGETS)).batch(8, drop_remainder=True)
-    return FineTuning(lambda epoch: data, 8, epochs=epochs)
+    return FineTuning(lambda epoch: data, 8, epochs=epochs, learning_rate=0.01, momentum=0.9, label_smoothing=0.0)
 
 
 def test_all_three_together_keep_what_each_promised(network: keras.Model, tmp_path: Path) -> None:

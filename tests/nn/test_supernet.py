@@ -30,7 +30,7 @@ def batch():
 @pytest.mark.parametrize("op", [MBConv(5, 3), MBConv(3, 2, squeeze_excite=True, activation="hswish")], ids=lambda op: op.key)
 def test_one_candidate_supernet_is_the_plain_network(batch, padding, op):
     images, labels = batch
-    supernet = Supernet(small_space((op,), padding, skips=False), arithmetic=Arithmetic(weight_decay=DECAY))
+    supernet = Supernet(small_space((op,), padding, skips=False), arithmetic=Arithmetic(weight_decay=DECAY), weights_init="he_fout")
     path = (0,) * 4
     network = build_network(supernet.architecture_of(path))
     supernet.inherit(network, path)
@@ -59,7 +59,7 @@ def test_one_candidate_supernet_is_the_plain_network(batch, padding, op):
 
 
 def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):
-    supernet = Supernet(small_space((MBConv(3, 2), MBConv(5, 2))), arithmetic=Arithmetic(weight_decay=DECAY))
+    supernet = Supernet(small_space((MBConv(3, 2), MBConv(5, 2))), arithmetic=Arithmetic(weight_decay=DECAY), weights_init="he_fout")
     optimizer = Momentum(momentum=0.9, nesterov=True)
     for path in ((0, 0, 0, 0), (1, 1, 1, 1)):  # every candidate has momentum now
         weight_step(supernet, path, *batch, optimizer=optimizer, learning_rate=0.1, label_smoothing=0.0)
@@ -79,7 +79,7 @@ def test_blocks_of_one_shape_share_one_trace(batch):
     from pnas_tf.nn.functional import block_function
 
     supernet = Supernet(SearchSpace("alike", 9, 3, stem_width=4, first_width=4, stages=(Stage(4, 6, 1),), head_width=8,
-                                    candidates=(MBConv(7, 2),)))
+                                    candidates=(MBConv(7, 2),)), weights_init="he_fout")
     supernet.call(batch[0], path=(0,) * 6, mode=Mode.WEIGHTS)
     compiled = block_function(supernet.mixed_ops[0].blocks[0], Mode.WEIGHTS, supernet.arithmetic)
     assert compiled is block_function(supernet.mixed_ops[5].blocks[0], Mode.WEIGHTS, supernet.arithmetic)
@@ -87,7 +87,7 @@ def test_blocks_of_one_shape_share_one_trace(batch):
 
 
 def test_path_and_architecture_are_inverse():
-    supernet = Supernet(small_space((MBConv(3, 2), MBConv(5, 2))))
+    supernet = Supernet(small_space((MBConv(3, 2), MBConv(5, 2))), weights_init="he_fout")
     path = (0, 2, 1, 2)
     assert supernet.path_of(supernet.architecture_of(path)) == path
     names = supernet.named_variables()
@@ -95,8 +95,9 @@ def test_path_and_architecture_are_inverse():
 
 
 def test_initial_weights_depend_on_seed_and_place_alone():
-    small, large = (Supernet(small_space(ops), seed=3).named_variables() for ops in ((MBConv(3, 2),), (MBConv(5, 2), MBConv(3, 2))))
+    small, large = (Supernet(small_space(ops), seed=3, weights_init="he_fout").named_variables()
+                    for ops in ((MBConv(3, 2),), (MBConv(5, 2), MBConv(3, 2))))
     name = "block_02/mbconv_k3_e2/expand/kernel"
     np.testing.assert_array_equal(small[name], large[name])
-    other = Supernet(small_space((MBConv(3, 2),)), seed=4).named_variables()[name]
+    other = Supernet(small_space((MBConv(3, 2),)), seed=4, weights_init="he_fout").named_variables()[name]
     assert not np.array_equal(small[name], other)

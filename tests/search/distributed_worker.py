@@ -66,7 +66,7 @@ def main(folder: Path, options: dict) -> int:
 
     try:
         with started.scope():
-            supernet = Supernet(space, arithmetic=arithmetic, seed=seed)
+            supernet = Supernet(space, arithmetic=arithmetic, seed=seed, weights_init="he_fout")
             search = Watched(supernet, MadeUp(), guidance([Target(macs_quantity(space), 1e5)], config), config=config, recipe=recipe,
                              folder=folder, seed=seed, writes=started.is_chief)
             search.run()

@@ -22,7 +22,8 @@ CROSS_ENTROPY = RegularisedObjective((), "none", 0.2, 0.3, 0.1, "sum")
 
 def searched(*, precision="float32", jit_compile=False, steps=1):
     """(losses of weight steps, supernet, optimizer, gate gradients on the first batch before any step)."""
-    supernet = Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.01, precision=precision, jit_compile=jit_compile), seed=3)
+    supernet = Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.01, precision=precision, jit_compile=jit_compile), seed=3,
+                        weights_init="he_fout")
     optimizer = Momentum(momentum=0.9, nesterov=True)
     alphas = [alpha.numpy() for alpha in supernet.alphas]
     sample = sample_gates(alphas, "two_path", np.random.default_rng(1))

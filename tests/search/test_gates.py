@@ -42,7 +42,7 @@ def test_pairs_of_decided_and_of_single_blocks():
 def test_unsampled_probabilities_stay_over_1000_random_steps():
     generator = np.random.default_rng(5)
     alpha = generator.normal(0, 1, 7)
-    optimizer = AlphaAdam([7], learning_rate=0.1)
+    optimizer = AlphaAdam([7], learning_rate=0.1, beta_1=0.0, beta_2=0.999, epsilon=1e-8, weight_decay=0.0)
     for _ in range(1000):
         before = gates.softmax(alpha)
         pair = gates.sample_pair(before, generator)
@@ -54,7 +54,7 @@ def test_unsampled_probabilities_stay_over_1000_random_steps():
 
 
 def test_unsampled_adam_state_does_not_move():
-    optimizer = AlphaAdam([5], learning_rate=0.1, beta_1=0.5, weight_decay=0.1)
+    optimizer = AlphaAdam([5], learning_rate=0.1, beta_1=0.5, beta_2=0.999, epsilon=1e-8, weight_decay=0.1)
     alpha = optimizer.updated(0, np.arange(5.0), np.ones(5), range(5))
     state = optimizer.state()
     again = optimizer.updated(0, alpha, np.ones(5), [1, 3])
@@ -69,7 +69,7 @@ def test_adam_is_keras_adam_when_all_are_sampled():
 
     generator = np.random.default_rng(2)
     start, gradients = generator.normal(size=6), generator.normal(size=(20, 6))
-    ours, optimizer = start.copy(), AlphaAdam([6], learning_rate=0.01, beta_1=0.3, beta_2=0.99, epsilon=1e-8)
+    ours, optimizer = start.copy(), AlphaAdam([6], learning_rate=0.01, beta_1=0.3, beta_2=0.99, epsilon=1e-8, weight_decay=0.0)
     for gradient in gradients:
         ours = optimizer.updated(0, ours, gradient, range(6))
     import tensorflow as tf

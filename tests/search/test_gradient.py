@@ -35,7 +35,7 @@ class QuadraticObjective:
 
 @pytest.fixture(scope="module")
 def supernet():
-    net = Supernet(SPACE, seed=3, alpha_scale=1.0)
+    net = Supernet(SPACE, seed=3, alpha_scale=1.0, weights_init="he_fout")
     generator = np.random.default_rng(0)
     for variable in net.named_variables().values():  # away from the symmetric start, biases and betas included
         variable.assign_add(0.1 * generator.standard_normal(variable.shape).astype(np.float32))

@@ -33,7 +33,8 @@ def inheritance(data, tmp_path_factory):
     """Of a search whose alpha has learnt nothing: every candidate was trained as often as the others."""
     folder = tmp_path_factory.mktemp("search")
     config = SearchConfig(warmup_epochs=12, search_epochs=1, arch_start_epoch=1, search_batch_size=BATCH)
-    Search(Supernet(SPACE, arithmetic=Arithmetic(), seed=3), data, guidance([Target(macs_quantity(SPACE), 1e6)], config), config=config,
+    Search(Supernet(SPACE, arithmetic=Arithmetic(), seed=3, weights_init="he_fout"),
+           data, guidance([Target(macs_quantity(SPACE), 1e6)], config), config=config,
            recipe=TrainConfig(label_smoothing=0.0), folder=folder, seed=3).run()
     return Inheritance(folder, SPACE, normalisation=Normalisation())
 

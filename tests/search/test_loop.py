@@ -45,7 +45,8 @@ def work(folder, algorithm, data_dir):
     config = SearchConfig(algorithm=algorithm, **OPTIONS)
     dataset = load_dataset(DataConfig(data_dir=data_dir), resolution=8)
     targets = [Target(macs_quantity(SPACE), 1e5)]
-    search = Search(Supernet(SPACE, arithmetic=Arithmetic(), seed=7), dataset, guidance(targets, config), config=config,
+    search = Search(Supernet(SPACE, arithmetic=Arithmetic(), seed=7, weights_init="he_fout"),
+           dataset, guidance(targets, config), config=config,
                     recipe=TrainConfig(), folder=folder, seed=7)
     try:
         search.run()
@@ -137,7 +138,7 @@ def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(straight, data_di
 
 def small_search(folder, **options):
     config = SearchConfig(**{"warmup_epochs": 1, "search_epochs": 2, "search_batch_size": 16, "arch_start_epoch": 0, **options})
-    supernet = Supernet(FAR_SPACE, arithmetic=Arithmetic(), seed=0)
+    supernet = Supernet(FAR_SPACE, arithmetic=Arithmetic(), seed=0, weights_init="he_fout")
     return Search(supernet, FarPixels(64, 0), guidance([Target(macs_quantity(FAR_SPACE), 1e6)], config), config=config,
                   recipe=TrainConfig(), folder=folder, seed=0)
 
