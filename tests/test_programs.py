@@ -18,7 +18,7 @@ from PIL import Image
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run_folder import RunFolder
 from pnas_tf.search.derive import quantity_range
-from pnas_tf.search.objectives import latency_quantity
+from pnas_tf.search.objectives import latency_quantity, macs_quantity
 from pnas_tf.search.target import latency_target
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv
@@ -92,6 +92,8 @@ def test_digits_to_the_end(finished):
     target = json.loads((folder / "summary.json").read_text())["target_latency_ms"]
     middle = latency_target(SPACE, LatencyTable.load(folder / "latency_table.json"), "auto").value
     assert target == pytest.approx(middle)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["objective"], summary["target"], summary["unit"]) == ("latency", target, "ms")
     settings = json.loads((folder / "config.json").read_text())
     assert settings["SearchConfig"]["warmup_epochs"] == 1 and settings["TrainConfig"]["epochs"] == 1  # from the flag file
 
@@ -119,6 +121,26 @@ def test_another_budget_redoes_the_derivation_and_what_follows_but_not_the_searc
     assert table.predict_ms(Architecture.load(finished[0] / "architecture.json")) < 0.95 * budget
     assert 0.95 * budget <= table.predict_ms(architecture) <= budget
     check_summary(copy, dataset="digits", classes=10, formats=["float32"])
+
+
+def test_a_target_in_macs_is_told_in_macs(copy):
+    again = run("push_button", f"--run_dir={copy}", "--objective=macs", "--formats=float32", cwd=copy.parent)
+    assert again.status == 0, again.output
+    summary, report = json.loads((copy / "summary.json").read_text()), (copy / "report.html").read_text()
+    least, most = quantity_range(macs_quantity(SPACE))
+    assert (summary["objective"], summary["unit"], summary["target"]) == ("macs", "MACs", pytest.approx((least + most) / 2))
+    assert "target_latency_ms" not in summary
+    assert "expected MACs" in report and "expected latency, ms" not in report
+    assert "target MACs" in again.output and "target latency" not in again.output and "target latency" not in report
+
+
+@pytest.mark.parametrize("other", ["--export_batch=2", "--export_resolution=16"])
+def test_a_file_of_another_shape_than_the_table_has_no_prediction(copy, other):
+    again = run("push_button", f"--run_dir={copy}", other, "--formats=float32", cwd=copy.parent)
+    assert again.status == 0, again.output
+    latency = json.loads((copy / "summary.json").read_text())["latency_ms"]["float32"]
+    assert latency["predicted"] is None and latency["measured"] > 0
+    assert any("exported for" in warning for warning in latency["warnings"])
 
 
 def test_a_folder_of_jpegs_to_the_end(options, tmp_path):

@@ -92,7 +92,7 @@ def _close(folder: RunFolder, data: DataConfig, space_config: SpaceConfig, confi
     from pnas_tf.training.run_space import space_of_run
 
     targets = search_targets(space_of_run(data, space_config), LatencyTable.load(folder / "latency_table.json"), config)
-    summary = write_summary(folder, dataset=data.dataset, target_latency_ms=targets[0].value)
+    summary = write_summary(folder, dataset=data.dataset, objective=config.objective, target=targets[0])
     print("\n" + text_table(summary))
     print(f"\nwrote {folder / 'summary.json'} and {write_report(folder.path)}")
 

@@ -29,7 +29,7 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
          latency: LatencyConfig, recipe: TrainConfig, distribution: DistributionConfig) -> None:
     """The search step of a run, then the derivation."""
     from pnas_tf.latency.table import LatencyTable
-    from pnas_tf.search.target import latency_budget, search_targets, table_files
+    from pnas_tf.search.target import check_request, latency_budget, search_targets, table_files
     from pnas_tf.training.data import load_dataset
     from pnas_tf.training.distribution import start
     from pnas_tf.training.run_space import space_of_run
@@ -37,6 +37,7 @@ def main(folder: RunFolder, run: RunConfig, data: DataConfig, space_config: Spac
     if distribution.strategy == "multi_worker" and (config.algorithm, config.rl_latency) == ("reinforce", "device"):
         raise UserError("--rl_latency=device with --strategy=multi_worker", expected="latencies that every worker knows",
                         received="a device of one of them", fix="Use --rl_latency=table.")
+    check_request(config)
     started = start(distribution)
     space = space_of_run(data, space_config)
     table = LatencyTable.load(folder / "latency_table.json")

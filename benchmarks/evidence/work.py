@@ -154,7 +154,7 @@ def _train(shop: Workshop, job: Job) -> dict[str, Any]:
     seconds = {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
     np.savez(folder / "weights.npz", *trained.model.get_weights())
     last = trained.history[-1]
-    return {"alpha_accuracy": last["held_out_accuracy"], "alpha_loss": last["held_out_loss"], "training_accuracy": last["accuracy"],
+    return {"alpha_accuracy": last["alpha_accuracy"], "alpha_loss": last["alpha_loss"], "training_accuracy": last["accuracy"],
             "epochs": len(trained.history), **seconds}
 
 

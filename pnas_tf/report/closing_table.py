@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ABSENT = "–"
+UNITS = ("ms", "MACs", "parameters")  # of a target
 _NAMED = ("cores", "threads", "serial", "build", "device", "settings")  # fields whose values say nothing alone
 _MAX_NOTES = 3
 FORMS = (("keras", "Keras"), ("float32", ".tflite float32"), ("int8", ".tflite int8"))
@@ -42,7 +43,7 @@ def closing_table(summary: Mapping[str, Any]) -> ClosingTable:
             ("latency, measured", [milliseconds(measured[key]) for key, _ in forms]),
             ("predicted against measured", [_difference(predicted[key], measured[key]) for key, _ in forms])]
     facts = [("MACs", count(number(summary.get("macs")))), ("parameters", count(number(summary.get("parameters")))),
-             ("target latency", milliseconds(number(summary.get("target_latency_ms")))),
+             _target_fact(summary),
              ("largest logit difference, float32", scientific(number(summary.get("max_logit_difference")))),
              ("search", duration(number(summary.get("search_s")))), ("training", duration(number(summary.get("train_s")))),
              ("device", device_words(summary.get("device")))]
@@ -65,6 +66,19 @@ def text_table(summary: Mapping[str, Any]) -> str:
     wide = max(_columns(what) for what, _ in table.facts)
     facts = [f"{_padded(what, wide)}  {value}" for what, value in table.facts]
     return "\n".join([*text, "", *facts, *(f"! {note}" for note in table.notes)])
+
+
+def target_of(summary: Mapping[str, Any]) -> tuple[float | None, str]:
+    """(target of the search, its unit). A summary without "unit", of an earlier version, is of ms."""
+    unit = summary.get("unit")
+    if unit in UNITS:
+        return number(summary.get("target")), unit
+    return number(summary.get("target_latency_ms")), "ms"
+
+
+def _target_fact(summary: Mapping[str, Any]) -> tuple[str, str]:
+    target, unit = target_of(summary)
+    return ("target latency", milliseconds(target)) if unit == "ms" else (f"target {unit}", count(target))
 
 
 def number(value: Any) -> float | None:

@@ -15,7 +15,6 @@ from pnas_tf.report.drawing import draw_architecture
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.space.geometry import distinct_blocks
 
-_UNITS = {"latency": "ms", "macs": "MACs", "parameters": "parameters"}
 _VALIDATION = (
     ("networks", "networks", ""), ("dtype", "dtype", ""), ("bias_percent", "bias", " %"), ("mape_percent", "mean absolute error", " %"),
     ("rmse_ms", "root mean square error", " ms"), ("within_5_percent", "within 5 %", " %"),
@@ -110,10 +109,8 @@ def _closing(run: RunFiles) -> str:
 def _search(run: RunFiles) -> str:
     if run.search is None:
         return ""
-    objective = run.summary.get("objective", "latency")
-    unit = _UNITS.get(objective if isinstance(objective, str) else "", "ms")
-    target = run.summary.get("target_latency_ms") if unit == "ms" else None
-    svg = plots.search_curves(run.search, target=target if isinstance(target, int | float) else None, unit=unit)
+    target, unit = closing.target_of(run.summary)
+    svg = plots.search_curves(run.search, target=target, unit=unit)
     return _section("The search", svg, "Shaded: the warm-up phase, which trains weights alone; then weights and path probabilities "
                                        "are trained in turn.")
 

@@ -50,9 +50,12 @@ def search_curves(history: SearchHistory, *, target: float | None, unit: str) ->
 
 
 def training_curves(rows: Sequence[Row]) -> str:
-    """Loss, accuracy and learning rate of the derived network over epochs."""
-    panels = [("loss", [("loss", "training", _BLUE), ("held_out_loss", "held out", _RED)]),
-              ("accuracy", [("accuracy", "training", _BLUE), ("held_out_accuracy", "held out", _RED)]),
+    """Loss, accuracy and learning rate of the derived network over epochs. Histories of earlier versions do not name their split."""
+    known = {key for row in rows for key in row}
+    splits = [(key, label) for key, label in (("test", "test"), ("alpha", "alpha split"), ("held_out", "held out"))
+              if f"{key}_loss" in known]
+    panels = [("loss", [("loss", "training", _BLUE), *((f"{key}_loss", label, _RED) for key, label in splits)]),
+              ("accuracy", [("accuracy", "training", _BLUE), *((f"{key}_accuracy", label, _RED) for key, label in splits)]),
               ("learning rate", [("learning_rate", "", _GREY)])]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(10.4, 2.6), layout="constrained")

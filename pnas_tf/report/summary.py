@@ -15,12 +15,15 @@ from pnas_tf.export.parity import load_reports
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run_folder import RunFolder
+from pnas_tf.search.objectives import Target
 
 TABLES = {"float32": "latency_table.json", "int8": "latency_table_int8.json"}
 
 
-def summarise(folder: RunFolder, *, dataset: str, target_latency_ms: float) -> dict[str, Any]:
-    """The summary of a finished run. Raises UserError naming the step whose output is absent."""
+def summarise(folder: RunFolder, *, dataset: str, objective: str, target: Target) -> dict[str, Any]:
+    """The summary of a finished run. objective: as in SearchConfig. target: the first of its search, in its quantity's unit.
+
+    Raises UserError naming the step whose output is absent."""
     run = read_run(folder.path)
     if not run.measurements:
         raise UserError(f"no measured latencies in {folder.path}", expected="latency.json with the exported models", received="none",
@@ -35,7 +38,9 @@ def summarise(folder: RunFolder, *, dataset: str, target_latency_ms: float) -> d
     device = next(iter(run.measurements.values()))
     return {
         "dataset": dataset, "space": run.architecture.space.name, "resolution": run.architecture.space.resolution,
-        "target_latency_ms": target_latency_ms, "architecture": "architecture.json", "macs": run.architecture.macs,
+        "objective": objective, "target": target.value, "unit": target.quantity.unit,
+        **({"target_latency_ms": target.value} if target.quantity.unit == "ms" else {}),
+        "architecture": "architecture.json", "macs": run.architecture.macs,
         "parameters": run.architecture.parameters, "search_s": steps["search"]["duration_s"], "train_s": steps["train"]["duration_s"],
         "test_accuracy": {"keras": keras_accuracy, **{dtype: report.tflite_accuracy for dtype, report in reports.items()}},
         "latency_ms": {dtype: _latencies(run, folder.path, dtype) for dtype in reports},
@@ -45,20 +50,28 @@ def summarise(folder: RunFolder, *, dataset: str, target_latency_ms: float) -> d
     }
 
 
-def write_summary(folder: RunFolder, *, dataset: str, target_latency_ms: float) -> dict[str, Any]:
+def write_summary(folder: RunFolder, *, dataset: str, objective: str, target: Target) -> dict[str, Any]:
     """Writes and returns the summary."""
-    summary = summarise(folder, dataset=dataset, target_latency_ms=target_latency_ms)
+    summary = summarise(folder, dataset=dataset, objective=objective, target=target)
     files.write_json(folder / "summary.json", summary)
     return summary
 
 
 def _latencies(run: RunFiles, path: Path, dtype: str) -> dict[str, Any]:
-    """predicted: by the table of this dtype, None without one; warnings: what a reader of that figure must be told."""
+    """predicted: by the table of this dtype, None without one and for a file of another shape.
+
+    warnings: what a reader of that figure must be told.
+    """
     measured = run.measurements.get(f"model_{dtype}")
     table = next((table for table in (LatencyTable.load(path / name) for name in TABLES.values() if (path / name).exists())
                   if table.identity.dtype == dtype), None)
     if table is None:
         return {"predicted": None, "measured": measured.median_ms if measured else None, "warnings": [f"no latency table for {dtype}"]}
+    side = run.architecture.space.resolution
+    if measured and measured.model.input_shape[:3] != (1, side, side):
+        shape = "x".join(map(str, measured.model.input_shape))
+        return {"predicted": None, "measured": measured.median_ms,
+                "warnings": [f"exported for {shape}, the latency table is of batch 1 at {side} px"]}
     device, settings = (measured.device, measured.settings) if measured else (None, None)
     return {"predicted": table.predict_ms(run.architecture), "measured": measured.median_ms if measured else None,
             "warnings": table.warnings(device=device, settings=settings)}

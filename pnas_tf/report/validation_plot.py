@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from pnas_tf import files
 
 
 def plot_validation(document: Mapping[str, Any], path: str | os.PathLike) -> Path:
@@ -31,5 +34,6 @@ def plot_validation(document: Mapping[str, Any], path: str | os.PathLike) -> Pat
     axes.set_title("\n".join(["", *(textwrap.shorten(doubt, 90) for doubt in doubts)]), fontsize="x-small", color="firebrick", loc="left")
     axes.legend(loc="upper left", fontsize="small")
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    return Path(path)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    return files.write_bytes(path, content.getvalue())

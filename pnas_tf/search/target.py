@@ -50,7 +50,11 @@ def latency_budget(space: SearchSpace, table: LatencyTable, milliseconds: float,
 
 
 def check_request(config: SearchConfig) -> None:
-    """Refuses, before there is a table, targets that suit no space: what is no number, and lists that are not well formed."""
+    """Refuses, before there is a table, targets that suit no space: what is no number, lists that are not well formed, and a latency
+    measured on the device beside a target in another unit."""
+    if (config.algorithm, config.rl_latency) == ("reinforce", "device") and config.objective != "latency":
+        raise UserError(f"--rl_latency=device with --objective={config.objective}", expected="a target in ms, which the device's ms are "
+                        "compared with", received=f"a target in {config.objective}", fix="Use --rl_latency=table, or --objective=latency.")
     if config.target_latency_ms != AUTO:
         _number(config.target_latency_ms, flag="--target_latency_ms", unit="ms")
     for pair in config.also:

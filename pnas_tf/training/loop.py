@@ -44,7 +44,8 @@ KEEP_CHECKPOINTS = 2
 @dataclass(frozen=True)
 class Trained:
     """model: trained, giving logits. history: one row an epoch with epoch, loss, accuracy (of training batches, augmented) and
-    learning_rate at its end; held_out_loss and held_out_accuracy in the epochs in which they were measured."""
+    learning_rate at its end; in the epochs in which they were measured test_loss and test_accuracy, or, where the alpha split is
+    held out (train_on_alpha=False), alpha_loss and alpha_accuracy."""
 
     model: keras.Model
     history: list[dict[str, Any]]
@@ -171,9 +172,9 @@ class _Training:
         if epoch + 1 == self.config.epochs or (self.config.evaluate_epochs and (epoch + 1) % self.config.evaluate_epochs == 0):
             size = self.config.batch_size
             self._agree_on_statistics()
-            held_out = self.dataset.test(batch_size=size) if self.config.train_on_alpha else self.dataset.alpha_once(batch_size=size)
-            result = self.evaluator(held_out)
-            row |= {"held_out_loss": result.loss, "held_out_accuracy": result.accuracy}
+            split, batches = ("test", self.dataset.test) if self.config.train_on_alpha else ("alpha", self.dataset.alpha_once)
+            result = self.evaluator(batches(batch_size=size))
+            row |= {f"{split}_loss": result.loss, f"{split}_accuracy": result.accuracy}
         for name, value in row.items():
             if name != "epoch":
                 tf.summary.scalar(f"train/{name}", value, step=epoch)

@@ -195,6 +195,10 @@ def test_the_document_is_json_and_is_drawn(made_up):
     path = validate.save(made_up / "validation.json", document)
     assert json.loads(path.read_text())["format"] == "pnas_tf/validation"
     assert plot_validation(document, made_up / "plot.png").read_bytes()[:4] == b"\x89PNG"
+    (made_up / "link.png").hardlink_to(made_up / "plot.png")
+    (made_up / "plot.png").write_bytes(b"older")
+    plot_validation(document, made_up / "plot.png")
+    assert (made_up / "link.png").read_bytes() == b"older"  # replaced whole, never written in place
 
 
 def test_a_killed_build_goes_on_where_it_was(made_up):

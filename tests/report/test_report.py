@@ -17,7 +17,7 @@ from pnas_tf.report.closing_table import closing_table, text_table
 from pnas_tf.report.drawing import FIXED_COLOR, draw_architecture
 from pnas_tf.report.html import write_report
 from pnas_tf.report.op_style import kernel_color, op_color
-from pnas_tf.report.plots import alpha_history
+from pnas_tf.report.plots import alpha_history, training_curves
 from pnas_tf.report.run_files import SearchHistory
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.geometry import distinct_blocks
@@ -283,3 +283,20 @@ def test_alpha_history_of_many_blocks_shows_means():
                             tuple({"epoch": epoch, "probabilities": [[0.25, 0.75]] * 100} for epoch in range(3)))
     picture = alpha_history(history, candidates, chosen=[ops[1]] * 100)
     assert "mean over 100 choice blocks" in picture
+
+
+@pytest.mark.parametrize(("unit", "target", "label"), [("MACs", 5e6, "target MACs"), ("parameters", 97_040, "target parameters"),
+                                                       ("ms", 0.21, "target latency")])
+def test_a_target_is_told_in_its_unit(tmp_path, unit, target, label):
+    architecture = random_architecture(tiny(), seed=3)
+    summary = {key: value for key, value in SUMMARY.items() if key != "target_latency_ms"} | {"unit": unit, "target": target}
+    facts = dict(closing_table(summary).facts)
+    assert [name for name in facts if name.startswith("target")] == [label] and facts[label] != "–"
+    page = write_report(make_run(tmp_path, architecture, summary=summary)).read_text(encoding="utf-8")
+    assert ("expected latency, ms" in page) == (unit == "ms") and f"target {target:.4g}" in page
+
+
+@pytest.mark.parametrize(("key", "label"), [("test", "test"), ("alpha", "alpha split"), ("held_out", "held out")])
+def test_training_curves_name_their_split(key, label):
+    drawn = training_curves([{"epoch": 0, "loss": 1.0, "accuracy": 0.5, f"{key}_loss": 1.1, f"{key}_accuracy": 0.4}])
+    assert {name for name in ("test", "alpha split", "held out") if f">{name}<" in drawn} == {label}

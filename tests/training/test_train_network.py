@@ -69,8 +69,8 @@ def test_it_learns_and_keeps_a_history(straight, dataset):
     folder, trained = straight
     assert [row["epoch"] for row in trained.history] == [0, 1, 2, 3]
     assert trained.history[-1]["loss"] < trained.history[0]["loss"] - 0.3
-    assert ["held_out_accuracy" in row for row in trained.history] == [False, True, False, True]
-    assert trained.history[-1]["held_out_accuracy"] > 0.6
+    assert ["test_accuracy" in row for row in trained.history] == [False, True, False, True]
+    assert trained.history[-1]["test_accuracy"] > 0.6
     steps = dataset.batches("training", batch_size=64)
     assert trained.history[1]["learning_rate"] == cosine_with_warmup(2 * steps - 1, steps=4 * steps, warmup_steps=steps, peak=0.05)
     assert json.loads((folder / "history.json").read_text())["epochs"] == trained.history
@@ -174,7 +174,7 @@ def test_initial_weights_follow_the_seed_and_the_layers_own_distribution():
 def test_holding_alpha_out(dataset, tmp_path):
     config = TrainConfig(epochs=1, train_on_alpha=False)
     trained = train_network(ARCHITECTURE, dataset, config, tmp_path, seed=0)
-    right = trained.history[0]["held_out_accuracy"] * dataset.alpha_size
-    assert right == pytest.approx(round(right)) and len(trained.history) == 1
+    right = trained.history[0]["alpha_accuracy"] * dataset.alpha_size
+    assert right == pytest.approx(round(right)) and len(trained.history) == 1 and "test_accuracy" not in trained.history[0]
     with pytest.raises(UserError, match="no steps"):
         train_network(ARCHITECTURE, dataset, TrainConfig(epochs=1, batch_size=10_000), tmp_path / "x", seed=0)
