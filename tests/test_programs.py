@@ -123,15 +123,16 @@ def test_another_budget_redoes_the_derivation_and_what_follows_but_not_the_searc
     check_summary(copy, dataset="digits", classes=10, formats=["float32"])
 
 
-def test_a_target_in_macs_is_told_in_macs(copy):
-    again = run("push_button", f"--run_dir={copy}", "--objective=macs", "--formats=float32", cwd=copy.parent)
-    assert again.status == 0, again.output
-    summary, report = json.loads((copy / "summary.json").read_text()), (copy / "report.html").read_text()
+def test_a_target_in_macs_is_told_in_macs(options, tmp_path):
+    folder = tmp_path / "made"
+    made = run("push_button", "--dataset=digits", f"--run_dir={folder}", *options, "--objective=macs", "--formats=float32", cwd=tmp_path)
+    assert made.status == 0, made.output
+    summary, report = json.loads((folder / "summary.json").read_text()), (folder / "report.html").read_text()
     least, most = quantity_range(macs_quantity(SPACE))
     assert (summary["objective"], summary["unit"], summary["target"]) == ("macs", "MACs", pytest.approx((least + most) / 2))
     assert "target_latency_ms" not in summary
     assert "expected MACs" in report and "expected latency, ms" not in report
-    assert "target MACs" in again.output and "target latency" not in again.output and "target latency" not in report
+    assert "target MACs" in made.output and "target latency" not in made.output and "target latency" not in report
 
 
 @pytest.mark.parametrize("other", ["--export_batch=2", "--export_resolution=16"])
