@@ -29,6 +29,7 @@ demo: install
 	$(BIN)/python tools/push_button.py --dataset=digits --target_latency_ms=auto --run_dir=runs/demo
 
 lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 

@@ -1,9 +1,11 @@
-"""The input pipeline alone, and the part of a search step that waits for it, on images read from disk.
+"""The input pipeline alone, and the part of a search step that waits for it, on images read from
+disk.
 
   python -m benchmarks.data_wait --json=data_wait.json
 
-takes about a minute on 2 cores. Images: crops of the two photographs that scikit-learn ships, written as JPEGs of 160 px in a
-folder a class, decoded, cropped and distorted anew in every epoch (`--augmentation=imagenet`, nothing kept in memory).
+takes about a minute on 2 cores. Images: crops of the two photographs that scikit-learn ships,
+written as JPEGs of 160 px in a folder a class, decoded, cropped and distorted anew in every epoch
+(`--augmentation=imagenet`, nothing kept in memory).
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def write_images(folder: Path) -> None:
         (folder / name).mkdir()
         for number in range(IMAGES // 2):
             top, left = (int(generator.integers(0, size - PIXELS)) for size in photograph.shape[:2])
-            Image.fromarray(photograph[top:top + PIXELS, left:left + PIXELS]).save(folder / name / f"{number:04d}.jpg", quality=90)
+            Image.fromarray(photograph[top : top + PIXELS, left : left + PIXELS]).save(
+                folder / name / f"{number:04d}.jpg", quality=90
+            )
 
 
 def run() -> dict[str, Any]:
@@ -65,9 +69,14 @@ def run() -> dict[str, Any]:
             steps.append(1000 * (time.perf_counter() - began))
     # The first batches fill the pipeline, and are those of an epoch's start.
     share = sum(waits[2:]) / sum(steps[2:])
-    return {"resolution": RESOLUTION, "batch": BATCH, "batch_alone_ms": statistics.median(alone[2:]),
-            "step_ms": statistics.median(steps[2:]), "wait_ms": statistics.median(waits[2:]),
-            "bars": [bar("share of a weight step spent waiting for images", share, LIMIT)]}
+    return {
+        "resolution": RESOLUTION,
+        "batch": BATCH,
+        "batch_alone_ms": statistics.median(alone[2:]),
+        "step_ms": statistics.median(steps[2:]),
+        "wait_ms": statistics.median(waits[2:]),
+        "bars": [bar("share of a weight step spent waiting for images", share, LIMIT)],
+    }
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""One case of benchmarks/startup.py: goes from process start to a step through every candidate; prints one line of JSON.
+"""One case of benchmarks/startup.py: goes from process start to a step through every candidate;
+prints one line of JSON.
 
   python -m benchmarks.first_step tiny
 
-first_step_s: process start to the first weight step done. compile_all_s: the additional weight steps through every
-candidate of every block, the first one included, at batch 2. architecture_s: the same for two-path architecture steps.
+first_step_s: process start to the first weight step done. compile_all_s: the additional weight
+steps through every candidate of every block, the first one included, at batch 2. architecture_s:
+the same for two-path architecture steps.
 """
 
 from __future__ import annotations
@@ -37,8 +39,17 @@ def main(name: str) -> None:
         work.two_path_of(2 * number, 2 * number + 1)
         work.two_path_of(2 * number + 1, 2 * number)
     architecture = since_start_s()
-    print(json.dumps({"imports_s": imported, "supernet_s": built - imported, "first_step_s": first, "compile_all_s": every - built,
-                      "architecture_s": architecture - every}))
+    print(
+        json.dumps(
+            {
+                "imports_s": imported,
+                "supernet_s": built - imported,
+                "first_step_s": first,
+                "compile_all_s": every - built,
+                "architecture_s": architecture - every,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

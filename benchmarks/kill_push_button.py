@@ -1,14 +1,17 @@
-"""Is nothing lost? Kills push_button with SIGKILL at random moments of every stage, and compares its end with an undisturbed run's.
+"""Is nothing lost? Kills push_button with SIGKILL at random moments of every stage, and compares
+its end with an undisturbed run's.
 
   python -m benchmarks.kill_push_button --kills=20
 
-takes about 12 minutes on 2 cores (digits, a space of two blocks). Every life begins with nothing at all (no dataset, no converted
-models, no table) and is killed once in each stage, at a random moment of it, then runs to its end. A latency table is a
-measurement, so the undisturbed run is given the finished tables of the life that it is compared with and makes everything
-else itself. Equal must be: history and weights of the search, architecture, history, weights and result of the training, exported
-files, parity, settings, and all figures of summary.json that are no times; the tables must hold every block with all its
-invocations. After every kill each file is read as what it claims to be, and no process may be left; at the end no file that an
-undisturbed run does not leave. Exit status 1 when anything differs.
+takes about 12 minutes on 2 cores (digits, a space of two blocks). Every life begins with nothing at
+all (no dataset, no converted models, no table) and is killed once in each stage, at a random moment
+of it, then runs to its end. A latency table is a measurement, so the undisturbed run is given the
+finished tables of the life that it is compared with and makes everything else itself. Equal must
+be: history and weights of the search, architecture, history, weights and result of the training,
+exported files, parity, settings, and all figures of summary.json that are no times; the tables must
+hold every block with all its invocations. After every kill each file is read as what it claims to
+be, and no process may be left; at the end no file that an undisturbed run does not leave. Exit
+status 1 when anything differs.
 """
 
 from __future__ import annotations
@@ -36,23 +39,60 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace, Stage, save_space
 from pnas_tf.training.checkpoints import Checkpoints
 
-SPACE = SearchSpace("small", 8, 10, stem_width=8, first_width=8, stages=(Stage(8, 1, 1), Stage(16, 1, 2)), head_width=16,
-                    candidates=(MBConv(3, 1), MBConv(3, 6)), stem_stride=1)
-FLAGS = ("--dataset=digits", "--warmup_epochs=2", "--search_epochs=4", "--search_batch_size=32", "--arch_start_epoch=0", "--epochs=6",
-         "--checkpoint_steps=10", "--calibration_networks=3", "--representative_images=20", "--max_accuracy_drop=1", "--min_invocations=24",
-         "--convert_workers=2")
-# Stage -> the line of output that it begins with, in which table step (-1: the int8 one), and how many seconds later, at most,
-# the kill comes.
+SPACE = SearchSpace(
+    "small",
+    8,
+    10,
+    stem_width=8,
+    first_width=8,
+    stages=(Stage(8, 1, 1), Stage(16, 1, 2)),
+    head_width=16,
+    candidates=(MBConv(3, 1), MBConv(3, 6)),
+    stem_stride=1,
+)
+FLAGS = (
+    "--dataset=digits",
+    "--warmup_epochs=2",
+    "--search_epochs=4",
+    "--search_batch_size=32",
+    "--arch_start_epoch=0",
+    "--epochs=6",
+    "--checkpoint_steps=10",
+    "--calibration_networks=3",
+    "--representative_images=20",
+    "--max_accuracy_drop=1",
+    "--min_invocations=24",
+    "--convert_workers=2",
+)
+# Stage -> the line of output that it begins with, in which table step (-1: the int8 one), and how
+# many seconds later, at most, the kill comes.
 STAGES = {
-    "start": ("", 1, 4.0), "dataset": ("preparing dataset", 1, 1.5), "conversion": ("converting ", 1, 16.0),
-    "measuring": ("host: round ", 1, 3.0), "search": ("== search", 1, 3.0), "warm-up phase": ("warmup 1/6", 1, 1.0),
-    "joint phase": ("joint 3/6", 1, 2.5), "derive": ("joint 6/6", 1, 0.6), "train": ("== train", 1, 2.0), "epochs": ("train 2/6", 1, 1.0),
-    "int8 conversion": ("converting ", -1, 12.0), "int8 measuring": ("host: round ", -1, 2.0), "export": ("== export", 1, 2.5),
-    "benchmark": ("== benchmark", 1, 2.0), "summary and report": ("wrote {run}/latency.json", 1, 0.8),
+    "start": ("", 1, 4.0),
+    "dataset": ("preparing dataset", 1, 1.5),
+    "conversion": ("converting ", 1, 16.0),
+    "measuring": ("host: round ", 1, 3.0),
+    "search": ("== search", 1, 3.0),
+    "warm-up phase": ("warmup 1/6", 1, 1.0),
+    "joint phase": ("joint 3/6", 1, 2.5),
+    "derive": ("joint 6/6", 1, 0.6),
+    "train": ("== train", 1, 2.0),
+    "epochs": ("train 2/6", 1, 1.0),
+    "int8 conversion": ("converting ", -1, 12.0),
+    "int8 measuring": ("host: round ", -1, 2.0),
+    "export": ("== export", 1, 2.5),
+    "benchmark": ("== benchmark", 1, 2.0),
+    "summary and report": ("wrote {run}/latency.json", 1, 0.8),
 }
 TABLES = ("latency_table.json", "latency_table_int8.json")
 TIMES = {"search_s", "train_s", "latency_ms"}
-EQUAL = ("search/history.json", "architecture.json", "train/history.json", "train/result.json", "parity.json", "config.json")
+EQUAL = (
+    "search/history.json",
+    "architecture.json",
+    "train/history.json",
+    "train/result.json",
+    "parity.json",
+    "config.json",
+)
 
 
 @dataclass
@@ -71,11 +111,24 @@ class Life:
         """push_button with dataset, models and temporary files under `root`."""
         (self.root / "tmp").mkdir(parents=True, exist_ok=True)
         save_space(SPACE, self.root / "space.json")
-        command = [sys.executable, "-m", "tools.push_button", f"--run_dir={self.run}", f"--space={self.root / 'space.json'}",
-                   f"--data_dir={self.root / 'data'}", f"--model_cache={self.root / 'models'}", *FLAGS]
+        command = [
+            sys.executable,
+            "-m",
+            "tools.push_button",
+            f"--run_dir={self.run}",
+            f"--space={self.root / 'space.json'}",
+            f"--data_dir={self.root / 'data'}",
+            f"--model_cache={self.root / 'models'}",
+            *FLAGS,
+        ]
         with open(log, "w") as stream:
-            return subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                    env={**os.environ, "TMPDIR": str(self.root / "tmp"), "KILLED_LIFE": str(self.root)})
+            return subprocess.Popen(
+                command,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "TMPDIR": str(self.root / "tmp"), "KILLED_LIFE": str(self.root)},
+            )
 
     def to_the_end(self) -> None:
         """Runs it to its end. Raises RuntimeError with what it printed when it fails."""
@@ -87,29 +140,50 @@ class Life:
             raise RuntimeError(f"push_button ended with status {status}:\n{printed[-3000:]}")
 
     def killed_in(self, stage: str, generator: random.Random) -> bool:
-        """Kills it at a random moment of `stage`; returns whether it got there (a stage that is complete is skipped)."""
+        """Kills it at a random moment of `stage`; returns whether it got there (a stage that is
+        complete is skipped)."""
         line, table, most_s = STAGES[stage]
         log = self.root / "log"
         process = self.start(log)
-        while process.poll() is None and not _begun(log.read_text(), line.format(run=self.run), table):
+        while process.poll() is None and not _begun(
+            log.read_text(), line.format(run=self.run), table
+        ):
             time.sleep(0.01)
         waited_s = generator.uniform(0.0, most_s)
         time.sleep(waited_s)
         reached = process.poll() is None
         process.send_signal(signal.SIGKILL)
         status = process.wait()
-        last = [text for text in log.read_text().splitlines() if not text.startswith(("I0", "E0", "W0", "WARNING"))]
-        self.kills.append({"stage": stage, "after_s": round(waited_s, 2), "reached": reached, "last_line": last[-1] if last else ""})
+        last = [
+            text
+            for text in log.read_text().splitlines()
+            if not text.startswith(("I0", "E0", "W0", "WARNING"))
+        ]
+        self.kills.append(
+            {
+                "stage": stage,
+                "after_s": round(waited_s, 2),
+                "reached": reached,
+                "last_line": last[-1] if last else "",
+            }
+        )
         if not reached and status:
-            self.problems.append(f"in {stage} push_button ended with status {status}: {log.read_text()[-1500:]}")
-        self.problems += [f"after a kill in {stage}: {problem}" for problem in (*half_files(self.root), *left_processes(self.root))]
+            self.problems.append(
+                f"in {stage} push_button ended with status {status}: {log.read_text()[-1500:]}"
+            )
+        self.problems += [
+            f"after a kill in {stage}: {problem}"
+            for problem in (*half_files(self.root), *left_processes(self.root))
+        ]
         log.unlink()
         return reached
 
 
 def _begun(printed: str, line: str, table: int) -> bool:
     parts = printed.split("== build_latency_table")
-    return line in (printed if table != -1 else parts[2] if len(parts) > 2 else "\n") if line else True
+    return (
+        line in (printed if table != -1 else parts[2] if len(parts) > 2 else "\n") if line else True
+    )
 
 
 def half_files(root: Path) -> Iterator[str]:
@@ -130,7 +204,8 @@ def half_files(root: Path) -> Iterator[str]:
 
 
 def left_processes(root: Path) -> list[str]:
-    """Processes of the killed run that are there 15 s later (a converter may first finish a call into C++)."""
+    """Processes of the killed run that are there 15 s later (a converter may first finish a call
+    into C++)."""
     mark = f"KILLED_LIFE={root}".encode()
     end = time.monotonic() + 15
     while True:
@@ -138,7 +213,10 @@ def left_processes(root: Path) -> list[str]:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    left.append(f"process {folder.name} is left: " + (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120])
+                    left.append(
+                        f"process {folder.name} is left: "
+                        + (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120]
+                    )
             except OSError:  # ended, or not ours
                 continue
         if not left or time.monotonic() > end:
@@ -151,7 +229,9 @@ def undisturbed(life: Life, root: Path) -> Life:
     twin = Life(root)
     twin.run.mkdir(parents=True)
     steps = json.loads((life.run / "steps.json").read_text())
-    steps["steps"] = {name: entry for name, entry in steps["steps"].items() if name.startswith("latency_table")}
+    steps["steps"] = {
+        name: entry for name, entry in steps["steps"].items() if name.startswith("latency_table")
+    }
     (twin.run / "steps.json").write_text(json.dumps(steps))
     for name in TABLES:
         shutil.copy(life.run / name, twin.run / name)
@@ -161,21 +241,44 @@ def undisturbed(life: Life, root: Path) -> Life:
 
 def differences(life: Life, twin: Life) -> list[str]:
     """What the killed run left otherwise than the undisturbed one."""
-    found = [f"{name} differs" for name in EQUAL
-             if _without(life, (life.run / name).read_text()) != _without(twin, (twin.run / name).read_text())]
-    found += [f"{name} is another table" for name in TABLES if (life.run / name).read_bytes() != (twin.run / name).read_bytes()]
+    found = [
+        f"{name} differs"
+        for name in EQUAL
+        if _without(life, (life.run / name).read_text())
+        != _without(twin, (twin.run / name).read_text())
+    ]
+    found += [
+        f"{name} is another table"
+        for name in TABLES
+        if (life.run / name).read_bytes() != (twin.run / name).read_bytes()
+    ]
     for kind in ("search", "train"):
-        ours, theirs = (Checkpoints(one.run / kind / "checkpoints").latest() for one in (life, twin))
-        if ours is None or theirs is None or set(ours.arrays) != set(theirs.arrays) or any(
-                ours.arrays[name].tobytes() != theirs.arrays[name].tobytes() for name in ours.arrays):
+        ours, theirs = (
+            Checkpoints(one.run / kind / "checkpoints").latest() for one in (life, twin)
+        )
+        if (
+            ours is None
+            or theirs is None
+            or set(ours.arrays) != set(theirs.arrays)
+            or any(
+                ours.arrays[name].tobytes() != theirs.arrays[name].tobytes() for name in ours.arrays
+            )
+        ):
             found.append(f"weights of {kind} differ")
     for name in ("model_float32.tflite", "model_int8.tflite"):
         if (life.run / name).read_bytes() != (twin.run / name).read_bytes():
             found.append(f"{name} differs")
     ours, theirs = (json.loads((one.run / "summary.json").read_text()) for one in (life, twin))
-    found += [f"summary.json: {key} is {ours.get(key)!r}, not {theirs.get(key)!r}" for key in {*ours, *theirs} - TIMES
-              if ours.get(key) != theirs.get(key)]
-    return found + [f"{name} is left behind" for name in sorted(_names(life) - _names(twin))] + list(_incomplete_tables(life))
+    found += [
+        f"summary.json: {key} is {ours.get(key)!r}, not {theirs.get(key)!r}"
+        for key in {*ours, *theirs} - TIMES
+        if ours.get(key) != theirs.get(key)
+    ]
+    return (
+        found
+        + [f"{name} is left behind" for name in sorted(_names(life) - _names(twin))]
+        + list(_incomplete_tables(life))
+    )
 
 
 def _without(life: Life, text: str) -> str:
@@ -184,26 +287,39 @@ def _without(life: Life, text: str) -> str:
 
 
 def _names(life: Life) -> set[str]:
-    """All files, but for one events file that each start adds, and the tables' block models, which a twin does not convert."""
+    """All files, but for one events file that each start adds, and the tables' block models, which
+    a twin does not convert."""
     names = {str(path.relative_to(life.root)) for path in life.root.rglob("*") if path.is_file()}
-    return {name for name in names if "/events/" not in name and not (name.startswith("models/") and name.endswith(".tflite"))}
+    return {
+        name
+        for name in names
+        if "/events/" not in name and not (name.startswith("models/") and name.endswith(".tflite"))
+    }
 
 
 def _incomplete_tables(life: Life) -> Iterator[str]:
     architecture = Architecture.load(life.run / "architecture.json")
     for name in TABLES:
         table = LatencyTable.load(life.run / name)
-        if set(table.entries) != set(distinct_blocks(architecture.space)) or table.failures or table.calibration is None:
+        if (
+            set(table.entries) != set(distinct_blocks(architecture.space))
+            or table.failures
+            or table.calibration is None
+        ):
             yield f"{name} lacks blocks or its calibration"
-        yield from (f"{name}: {key} has {entry.invocations} invocations in {len(entry.visits)} visits"
-                    for key, entry in table.entries.items() if entry.invocations < 24 or len(entry.visits) < 8)
+        yield from (
+            f"{name}: {key} has {entry.invocations} invocations in {len(entry.visits)} visits"
+            for key, entry in table.entries.items()
+            if entry.invocations < 24 or len(entry.visits) < 8
+        )
     measured = json.loads((life.run / "latency.json").read_text())
     if set(measured["measurements"]) != {"model_float32", "model_int8"}:
         yield "latency.json lacks a model"
 
 
 def kill_and_compare(kills: int, *, seed: int, root: Path) -> list[Life]:
-    """Lives with `kills` kills in all, each compared with its undisturbed twin; what differs is in `problems`."""
+    """Lives with `kills` kills in all, each compared with its undisturbed twin; what differs is in
+    `problems`."""
     generator = random.Random(seed)
     lives: list[Life] = []
     while (done := sum(len(life.kills) for life in lives)) < kills:
@@ -211,7 +327,9 @@ def kill_and_compare(kills: int, *, seed: int, root: Path) -> list[Life]:
         lives.append(life)
         stages = list(STAGES)
         # The last life is killed in a random choice of stages, in their order.
-        for stage in sorted(generator.sample(stages, min(len(stages), kills - done)), key=stages.index):
+        for stage in sorted(
+            generator.sample(stages, min(len(stages), kills - done)), key=stages.index
+        ):
             life.killed_in(stage, generator)
             print(f"life {len(lives) - 1}: {life.kills[-1]}", file=sys.stderr, flush=True)
         life.to_the_end()
@@ -222,23 +340,39 @@ def kill_and_compare(kills: int, *, seed: int, root: Path) -> list[Life]:
 
 def main() -> int:
     """Kills, compares, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=None, help="of the moments; default: another one each time")
-    parser.add_argument("--output", default="runs/kill_push_button", help="folder of the runs; it must be absent")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="of the moments; default: another one each time"
+    )
+    parser.add_argument(
+        "--output", default="runs/kill_push_button", help="folder of the runs; it must be absent"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON document")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     root = Path(options.output).absolute()
     root.mkdir(parents=True)
     lives = kill_and_compare(options.kills, seed=seed, root=root)
-    kills, problems = [kill for life in lives for kill in life.kills], [problem for life in lives for problem in life.problems]
+    kills, problems = (
+        [kill for life in lives for kill in life.kills],
+        [problem for life in lives for problem in life.problems],
+    )
     if options.json:
         print(json.dumps({"seed": seed, "kills": kills, "problems": problems}, indent=1))
     else:
-        counts = {stage: sum(kill["reached"] for kill in kills if kill["stage"] == stage) for stage in STAGES}
-        print(f"seed {seed}: {sum(counts.values())} kills ({', '.join(f'{stage} {count}' for stage, count in counts.items())}), "
-              f"{len(lives)} runs compared with their undisturbed twins: {'all equal' if not problems else ''}")
+        counts = {
+            stage: sum(kill["reached"] for kill in kills if kill["stage"] == stage)
+            for stage in STAGES
+        }
+        print(
+            f"seed {seed}: {sum(counts.values())} kills "
+            f"({', '.join(f'{stage} {count}' for stage, count in counts.items())}), "
+            f"{len(lives)} runs compared with their undisturbed twins: "
+            f"{'all equal' if not problems else ''}"
+        )
         print("\n".join(problems))
     return 1 if problems else 0
 

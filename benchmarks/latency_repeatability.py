@@ -1,9 +1,11 @@
-"""Does the same network take the same time tomorrow? Measures one .tflite in ten sessions and prints how its median varies.
+"""Does the same network take the same time tomorrow? Measures one .tflite in ten sessions and
+prints how its median varies.
 
   python benchmarks/latency_repeatability.py runs/demo/model_float32.tflite --sessions=10
 
-takes about 5 seconds a session, scheduled as in tools/benchmark.py. Every session has processes and a sentinel of its own; the correction
-scales each visit by the sentinel's time of its round to the first session's sentinel.
+takes about 5 seconds a session, scheduled as in tools/benchmark.py. Every session has processes and
+a sentinel of its own; the correction scales each visit by the sentinel's time of its round to the
+first session's sentinel.
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ from pnas_tf.latency.deployed import measure_files
 
 
 def main() -> None:
-    """Prints one line a session, then the coefficient of variation with and without the correction."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Prints one line a session, then the coefficient of variation with and without the
+    correction."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("--sessions", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
@@ -29,16 +34,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.sessions):
             with HostRunner(threads=options.threads) as runner:
-                session = measure_files({"model": options.model}, runner=runner, cache_dir=Path(folder),
-                                        schedule=schedule_for("host", min_invocations=24, warmups=5, seed=number, few_models=True))
+                session = measure_files(
+                    {"model": options.model},
+                    runner=runner,
+                    cache_dir=Path(folder),
+                    schedule=schedule_for(
+                        "host", min_invocations=24, warmups=5, seed=number, few_models=True
+                    ),
+                )
             entry = session.measurements["model"]
             reference = reference or session.sentinel.median_ms
             plain.append(entry.median_ms)
             corrected.append(entry.corrected_ms(reference))
-            print(f"session {number}: {plain[-1]:.4f} ms, corrected {corrected[-1]:.4f} ms, sentinel {session.sentinel.median_ms:.4f} ms"
-                  + "".join(f"; {problem}" for problem in entry.problems))
+            print(
+                f"session {number}: {plain[-1]:.4f} ms, corrected {corrected[-1]:.4f} ms, "
+                f"sentinel {session.sentinel.median_ms:.4f} ms"
+                + "".join(f"; {problem}" for problem in entry.problems)
+            )
     for name, values in (("as measured", plain), ("drift corrected", corrected)):
-        print(f"coefficient of variation {name}: {100 * statistics.stdev(values) / statistics.mean(values):.2f} %")
+        print(
+            f"coefficient of variation {name}: "
+            f"{100 * statistics.stdev(values) / statistics.mean(values):.2f} %"
+        )
 
 
 if __name__ == "__main__":

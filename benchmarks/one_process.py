@@ -2,8 +2,9 @@
 
   python -m benchmarks.one_process search --resolution=64 --batch=32 --candidates=4 --blocks=21
 
-kind: plain (training of the plain network of kernel 3), weight (weight steps) or search (weight and two-path steps). Peak
-memory counts from what the imports left; `own_mb` are weights, statistics and momenta of candidates beyond one path's.
+kind: plain (training of the plain network of kernel 3), weight (weight steps) or search (weight and
+two-path steps). Peak memory counts from what the imports left; `own_mb` are weights, statistics and
+momenta of candidates beyond one path's.
 """
 
 from __future__ import annotations
@@ -19,11 +20,18 @@ STEPS = 12
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=("plain", "weight", "search"))
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--candidates", type=int, default=0, help="candidates a block, at most 12; 0: those of the paper")
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        default=0,
+        help="candidates a block, at most 12; 0: those of the paper",
+    )
     parser.add_argument("--blocks", type=int, default=21, help="choice blocks")
     options = parser.parse_args()
 
@@ -36,26 +44,37 @@ def main() -> None:
 
     space = proxyless(resolution=options.resolution)
     if options.candidates:
-        # The first two, which are timed, are the same in every space, and no other needs more room for its values than the first.
-        # (Twelve kernels from 3 to 25 would be another measure: a gradient of a depthwise kernel takes batch * kernel^2 values a channel.)
+        # The first two, which are timed, are the same in every space, and no other needs more room
+        # for its values than the first. (Twelve kernels from 3 to 25 would be another measure: a
+        # gradient of a depthwise kernel takes batch * kernel^2 values a channel.)
         every = [MBConv(kernel, expansion) for expansion in (6, 5, 4, 3) for kernel in (7, 3, 5)]
-        space = replace(space, candidates=tuple(every[:options.candidates]), skips=False)
+        space = replace(space, candidates=tuple(every[: options.candidates]), skips=False)
     if options.blocks != 21:
         share, rest = divmod(options.blocks, 5)
-        space = replace(space, stages=tuple(Stage(stage.width, share + (number < rest), stage.stride)
-                                            for number, stage in enumerate(space.stages[:5])))
+        space = replace(
+            space,
+            stages=tuple(
+                Stage(stage.width, share + (number < rest), stage.stride)
+                for number, stage in enumerate(space.stages[:5])
+            ),
+        )
     tf.matmul(tf.ones((256, 256)), tf.ones((256, 256)))  # what TensorFlow allocates for itself
     imports_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result: dict[str, float] = {}
     if options.kind == "plain":
         op = MBConv(3, 6)
-        step = plain_step(Architecture(space, (op,) * len(space.choice_blocks)), *Workload.batch_of(space, options.batch))
+        step = plain_step(
+            Architecture(space, (op,) * len(space.choice_blocks)),
+            *Workload.batch_of(space, options.batch),
+        )
         for number in range(STEPS):
             step(number)
     else:
         work = Workload(space, options.batch)
-        paths = [tuple(min(number, len(choice.candidates) - 1) for choice in space.choice_blocks)
-                 for number in range(max(len(choice.candidates) for choice in space.choice_blocks))]
+        paths = [
+            tuple(min(number, len(choice.candidates) - 1) for choice in space.choice_blocks)
+            for number in range(max(len(choice.candidates) for choice in space.choice_blocks))
+        ]
         for path in paths:
             work.weight_step(path)
         weight_ms, two_path_ms = [], []
@@ -67,7 +86,10 @@ def main() -> None:
                 began = time.perf_counter()
                 work.two_path_of(0, 1)
                 two_path_ms.append(1000 * (time.perf_counter() - began))
-        result = {"own_mb": work.own_bytes(paths[0]) / 2**20, "weight_ms": statistics.median(weight_ms)}
+        result = {
+            "own_mb": work.own_bytes(paths[0]) / 2**20,
+            "weight_ms": statistics.median(weight_ms),
+        }
         if two_path_ms:
             result["two_path_ms"] = statistics.median(two_path_ms[1:])
     result["peak_mb"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - imports_kb) / 1024

@@ -1,10 +1,12 @@
-"""Do several devices at once take as long as the slowest of them? Measured on stand-in phones behind real adbd daemons.
+"""Do several devices at once take as long as the slowest of them? Measured on stand-in phones
+behind real adbd daemons.
 
   python benchmarks/parallel_devices.py --count=3
 
-takes about a minute on a quiet computer and prints the seconds of each phone alone, of all at once, and their ratio; exit status 1
-when the ratio is above 1.2. A stand-in sleeps 40 to 60 ms in every invocation, so that the phones do not share this
-computer's processor. Needs root, adb and adbd, as tests/standin/phones.py says.
+takes about a minute on a quiet computer and prints the seconds of each phone alone, of all at once,
+and their ratio; exit status 1 when the ratio is above 1.2. A stand-in sleeps 40 to 60 ms in every
+invocation, so that the phones do not share this computer's processor. Needs root, adb and adbd, as
+tests/standin/phones.py says.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from pnas_tf.benchmark.devices import on_each_device, runner_for  # noqa: E402
 from pnas_tf.benchmark.protocol import Schedule, measure, model_facts  # noqa: E402
 
 MODELS = {dtype: STANDIN / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
-FACTS = {name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3)) for name, path in MODELS.items()}
+FACTS = {
+    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3)) for name, path in MODELS.items()
+}
 SCHEDULE = Schedule(min_invocations=90, warmups=2, rounds=3, extra_rounds=0)
 MAX_RATIO = 1.2
 
@@ -32,8 +36,11 @@ MAX_RATIO = 1.2
 def duration_s(devices: str, tool: str) -> float:
     """Seconds for a whole session on these devices at once, opening them included."""
     began = time.monotonic()
-    outcomes = on_each_device(devices, lambda _, runner: measure(MODELS, runner, facts=FACTS, schedule=SCHEDULE),
-                              open_runner=lambda name: runner_for(name, binary=tool))
+    outcomes = on_each_device(
+        devices,
+        lambda _, runner: measure(MODELS, runner, facts=FACTS, schedule=SCHEDULE),
+        open_runner=lambda name: runner_for(name, binary=tool),
+    )
     for outcome in outcomes.values():
         if outcome.error is not None:
             raise outcome.error
@@ -43,7 +50,9 @@ def duration_s(devices: str, tool: str) -> float:
 
 def main() -> int:
     """Measures each phone alone, then all at once."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=3, help="phones")
     count = parser.parse_args().count
     if reason := standin.missing():
@@ -60,8 +69,11 @@ def main() -> int:
         alone = [duration_s(name, tool) for name in names]
         together = duration_s(",".join(names), tool)
     ratio = together / max(alone)
-    print(f"alone {', '.join(f'{seconds:.2f}' for seconds in alone)} s; {count} at once {together:.2f} s; "
-          f"{ratio:.3f} times the slowest (bound {MAX_RATIO})")
+    print(
+        f"alone {', '.join(f'{seconds:.2f}' for seconds in alone)} s; {count} at once "
+        f"{together:.2f} s; "
+        f"{ratio:.3f} times the slowest (bound {MAX_RATIO})"
+    )
     return 0 if ratio <= MAX_RATIO else 1
 
 

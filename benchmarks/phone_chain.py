@@ -1,13 +1,16 @@
-"""The whole way on a phone, as one chain: table, search, training, export, benchmark, validation, by adb, with the cable pulled twice.
+"""The whole way on a phone, as one chain: table, search, training, export, benchmark, validation,
+by adb, with the cable pulled twice.
 
     python benchmarks/phone_chain.py --small
 
-runs tools/push_button.py and tools/validate.py on a stand-in phone (tests/standin/phones.py: the stock adb client, a real adbd,
-a benchmark_model that executes what is pushed) and takes about a minute; without --small it is space tiny with both formats and
-takes about ten. In the middle of the latency table the phone is pulled out and the program killed; the same command goes on
-when it is back. In the middle of the validation the phone is pulled out and comes back by itself while the program waits.
-Prints what each step left, and exits 1 when a visit measured before was lost or a figure is missing. A stand-in's times
-mean nothing for a phone, so no bound is set on the prediction's error. Needs root, adb and adbd.
+runs tools/push_button.py and tools/validate.py on a stand-in phone (tests/standin/phones.py: the
+stock adb client, a real adbd, a benchmark_model that executes what is pushed) and takes about a
+minute; without --small it is space tiny with both formats and takes about ten. In the middle of the
+latency table the phone is pulled out and the program killed; the same command goes on when it is
+back. In the middle of the validation the phone is pulled out and comes back by itself while the
+program waits. Prints what each step left, and exits 1 when a visit measured before was lost or a
+figure is missing. A stand-in's times mean nothing for a phone, so no bound is set on the
+prediction's error. Needs root, adb and adbd.
 """
 
 from __future__ import annotations
@@ -31,26 +34,62 @@ import phones as standin  # noqa: E402
 from pnas_tf.space.ops import MBConv  # noqa: E402
 from pnas_tf.space.search_space import SearchSpace, Stage, save_space  # noqa: E402
 
-SMALL_SPACE = SearchSpace("chain", 32, 10, 16, 16, (Stage(32, 2, 2),), 32, (MBConv(3, 3), MBConv(7, 6)))
-MEASURING = ("--op_profile", "--min_invocations=4", "--warmup_invocations=1", "--calibration_networks=3")
-SMALL = ("--formats=float32", "--convert_workers=0", "--warmup_epochs=1", "--search_epochs=2", "--epochs=1", *MEASURING)
-LARGE = ("--space=tiny", "--formats=float32,int8", "--warmup_epochs=4", "--search_epochs=6", "--epochs=6", *MEASURING)
-LEFT_BEHIND = ("latency_table.json", "architecture.json", "model_float32.tflite", "parity.json", "latency.json", "validation.json",
-               "summary.json", "report.html")
+SMALL_SPACE = SearchSpace(
+    "chain", 32, 10, 16, 16, (Stage(32, 2, 2),), 32, (MBConv(3, 3), MBConv(7, 6))
+)
+MEASURING = (
+    "--op_profile",
+    "--min_invocations=4",
+    "--warmup_invocations=1",
+    "--calibration_networks=3",
+)
+SMALL = (
+    "--formats=float32",
+    "--convert_workers=0",
+    "--warmup_epochs=1",
+    "--search_epochs=2",
+    "--epochs=1",
+    *MEASURING,
+)
+LARGE = (
+    "--space=tiny",
+    "--formats=float32,int8",
+    "--warmup_epochs=4",
+    "--search_epochs=6",
+    "--epochs=6",
+    *MEASURING,
+)
+LEFT_BEHIND = (
+    "latency_table.json",
+    "architecture.json",
+    "model_float32.tflite",
+    "parity.json",
+    "latency.json",
+    "validation.json",
+    "summary.json",
+    "report.html",
+)
 
 
 def start(name: str, *flags: str) -> subprocess.Popen[str]:
     """A program of tools/ in a process of its own, its words on our output."""
     print(f"\n$ python -m tools.{name} {' '.join(flags)}", flush=True)
-    return subprocess.Popen([sys.executable, "-m", f"tools.{name}", *flags], text=True, cwd=ROOT,
-                            env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return subprocess.Popen(
+        [sys.executable, "-m", f"tools.{name}", *flags],
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
 
 
 def wait_for_runs(phone: Any, count: int, process: subprocess.Popen[str]) -> None:
-    """Until the phone has run `count` models. Raises RuntimeError when the program ends before that."""
+    """Until the phone has run `count` models. Raises RuntimeError when the program ends before
+    that."""
     while len(phone.runs()) < count:
         if process.poll() is not None:
-            raise RuntimeError(f"ended with {process.returncode} after {len(phone.runs())} of {count} runs")
+            raise RuntimeError(
+                f"ended with {process.returncode} after {len(phone.runs())} of {count} runs"
+            )
         time.sleep(0.05)
 
 
@@ -61,7 +100,12 @@ def finished(process: subprocess.Popen[str]) -> None:
 
 def journalled(cache: Path) -> list[tuple[str, float]]:
     """(model, start of the visit) of every visit in the journals of unfinished sessions."""
-    rows = [json.loads(line) for path in cache.glob("session_*.jsonl") for line in path.read_text().splitlines() if line.endswith("}")]
+    rows = [
+        json.loads(line)
+        for path in cache.glob("session_*.jsonl")
+        for line in path.read_text().splitlines()
+        if line.endswith("}")
+    ]
     return [(row["model"], row["visit"]["started_unix_s"]) for row in rows if "visit" in row]
 
 
@@ -71,7 +115,12 @@ def in_table(path: Path) -> set[tuple[str, float]]:
     entries = dict(document["entries"])
     for key, trial in document["trials"].items():
         entries |= {f"{key} without": trial["plain"], f"{key} with": trial["rewritten"]}
-    return {(name, visit["started_unix_s"]) for name, entry in entries.items() if entry for visit in entry["visits"]}
+    return {
+        (name, visit["started_unix_s"])
+        for name, entry in entries.items()
+        if entry
+        for visit in entry["visits"]
+    }
 
 
 def chain(phones: Any, run: Path, *, small: bool) -> list[str]:
@@ -80,8 +129,13 @@ def chain(phones: Any, run: Path, *, small: bool) -> list[str]:
     tool = str(standin.executable_tool(phones.folder))
     if small:
         save_space(SMALL_SPACE, run / "space.json")
-    device = (f"--run_dir={run / 'run'}", "--dataset=digits", f"--device=android:{phone.serial}", f"--benchmark_binary={tool}",
-              f"--model_cache={cache}")
+    device = (
+        f"--run_dir={run / 'run'}",
+        "--dataset=digits",
+        f"--device=android:{phone.serial}",
+        f"--benchmark_binary={tool}",
+        f"--model_cache={cache}",
+    )
     options = (*((f"--space={run / 'space.json'}", *SMALL) if small else LARGE),)
     phone.configure()
     process = start("push_button", *device, *options)
@@ -90,7 +144,11 @@ def chain(phones: Any, run: Path, *, small: bool) -> list[str]:
     phone.pull_out()
     process.wait()
     before = journalled(cache)
-    print(f"\n-- the phone is pulled out and the program killed: {len(before)} visits in the journal; the same command goes on", flush=True)
+    print(
+        f"\n-- the phone is pulled out and the program killed: {len(before)} visits in the "
+        "journal; the same command goes on",
+        flush=True,
+    )
     phone.plug_in()
     phone.configure()
     finished(start("push_button", *device, *options))
@@ -116,26 +174,51 @@ def problems(run: Path, before: list[tuple[str, float]]) -> list[str]:
     kept = in_table(run / "latency_table.json")
     lasting = [visit for visit in before if visit[0] in {name for name, _ in kept}]
     lost = [visit for visit in lasting if visit not in kept]
-    print(f"\n{len(lasting) - len(lost)} of {len(lasting)} visits of blocks and trials before the kill stand in the table")
-    found += [f"lost visit {visit}" for visit in lost] + ([] if lasting else ["nothing had been measured before the kill"])
-    devices = {name: document["device"] for name, document in (("table", table), ("validation", validation), ("latency", latency))}
-    if len({json.dumps(device, sort_keys=True) for device in devices.values()}) != 1 or devices["table"]["kind"] != "android":
+    print(
+        f"\n{len(lasting) - len(lost)} of {len(lasting)} visits of blocks and trials before the "
+        "kill stand in the table"
+    )
+    found += [f"lost visit {visit}" for visit in lost] + (
+        [] if lasting else ["nothing had been measured before the kill"]
+    )
+    devices = {
+        name: document["device"]
+        for name, document in (("table", table), ("validation", validation), ("latency", latency))
+    }
+    if (
+        len({json.dumps(device, sort_keys=True) for device in devices.values()}) != 1
+        or devices["table"]["kind"] != "android"
+    ):
         found.append(f"devices differ: {devices}")
     if table["failures"] or validation["failures"]:
         found.append(f"failures: {table['failures']}, {validation['failures']}")
-    print(f"table: {len(table['entries'])} blocks, rewrites chosen by trial: {table['rewrites'] or 'none'}")
-    print(f"validation: {validation['networks']} networks, MAPE {validation['mape_percent']:.1f} %, "
-          f"noise floor {validation['noise_floor_mape_percent']:.1f} %")
+    print(
+        f"table: {len(table['entries'])} blocks, rewrites chosen by trial: "
+        f"{table['rewrites'] or 'none'}"
+    )
+    print(
+        f"validation: {validation['networks']} networks, MAPE {validation['mape_percent']:.1f} %, "
+        f"noise floor {validation['noise_floor_mape_percent']:.1f} %"
+    )
     if set(latency["op_profiles"]) != set(latency["measurements"]):
         found.append(f"op profiles of {sorted(latency['op_profiles'])} alone")
-    print("benchmark: " + ", ".join(f"{name} {entry['median_ms']:.3g} ms" for name, entry in latency["measurements"].items()))
+    print(
+        "benchmark: "
+        + ", ".join(
+            f"{name} {entry['median_ms']:.3g} ms" for name, entry in latency["measurements"].items()
+        )
+    )
     return found
 
 
 def main() -> int:
     """Plugs a phone in and runs the chain."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="two choice blocks, an epoch or two, float32 only")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--small", action="store_true", help="two choice blocks, an epoch or two, float32 only"
+    )
     options = parser.parse_args()
     if reason := standin.missing():
         print(reason, file=sys.stderr)
@@ -144,7 +227,9 @@ def main() -> int:
     with standin.Phones() as phones, tempfile.TemporaryDirectory() as folder:
         os.environ["PATH"] = f"{phones.path}:{os.environ['PATH']}"
         found = chain(phones, Path(folder), small=options.small)
-    print("\n".join(found) or f"whole: nothing is missing or lost ({time.monotonic() - began:.0f} s)")
+    print(
+        "\n".join(found) or f"whole: nothing is missing or lost ({time.monotonic() - began:.0f} s)"
+    )
     return 1 if found else 0
 
 

@@ -1,9 +1,11 @@
-"""Why the search computes convolutions of kernel 1 as products of matrices: time and memory of both, with their two gradients.
+"""Why the search computes convolutions of kernel 1 as products of matrices: time and memory of
+both, with their two gradients.
 
   python -m benchmarks.pointwise --json=pointwise.json
 
-takes about a minute on 2 cores. Times every distinct convolution of kernel 1 in the candidates of `proxyless` at 64 px, batch 32, and
-at 96 px, batch 64, the two forms in turn; then counts how much the resident memory of the process grows with sizes that it has not seen.
+takes about a minute on 2 cores. Times every distinct convolution of kernel 1 in the candidates of
+`proxyless` at 64 px, batch 32, and at 96 px, batch 64, the two forms in turn; then counts how much
+the resident memory of the process grows with sizes that it has not seen.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def convolution(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def with_gradients(form: Form) -> Callable[..., Any]:
-    """(x, kernel, gradient of the output) -> (output, both gradients) as one compiled function for all sizes."""
+    """(x, kernel, gradient of the output) -> (output, both gradients) as one compiled function for
+    all sizes."""
+
     @tf.function(reduce_retracing=True, input_signature=[tf.TensorSpec([None] * 4)] * 3)
     def run(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
@@ -48,16 +52,28 @@ def with_gradients(form: Form) -> Callable[..., Any]:
 
 
 def sizes(resolution: int) -> list[tuple[int, int, int]]:
-    """(pixels a side, channels in, channels out) of every distinct convolution of kernel 1 in the candidates of `proxyless`."""
+    """(pixels a side, channels in, channels out) of every distinct convolution of kernel 1 in the
+    candidates of `proxyless`."""
     space = proxyless(resolution=resolution)
-    layers = [layer for choice in space.choice_blocks for op in choice.candidates if not isinstance(op, Zero)
-              for layer in candidate_block(space, choice, op).layers if (layer.kind, layer.kernel) == ("conv", 1)]
+    layers = [
+        layer
+        for choice in space.choice_blocks
+        for op in choice.candidates
+        if not isinstance(op, Zero)
+        for layer in candidate_block(space, choice, op).layers
+        if (layer.kind, layer.kernel) == ("conv", 1)
+    ]
     return sorted({(layer.out_size, layer.in_channels, layer.out_channels) for layer in layers})
 
 
-def operands(batch: int, size: int, channels: int, out_channels: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    return (tf.random.normal((batch, size, size, channels)), tf.random.normal((1, 1, channels, out_channels)),
-            tf.random.normal((batch, size, size, out_channels)))
+def operands(
+    batch: int, size: int, channels: int, out_channels: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    return (
+        tf.random.normal((batch, size, size, channels)),
+        tf.random.normal((1, 1, channels, out_channels)),
+        tf.random.normal((batch, size, size, out_channels)),
+    )
 
 
 def resident_mb() -> float:
@@ -74,14 +90,26 @@ def run() -> dict[str, Any]:
         rows = []
         for size in sizes(resolution):
             given = operands(batch, *size)
-            rows.append(interleaved({name: lambda _, form=form, given=given: form(*given) for name, form in forms.items()}, rounds=ROUNDS,
-                                    reference="convolution"))
+            rows.append(
+                interleaved(
+                    {
+                        name: lambda _, form=form, given=given: form(*given)
+                        for name, form in forms.items()
+                    },
+                    rounds=ROUNDS,
+                    reference="convolution",
+                )
+            )
         ratios = sorted(row["ratio"]["product"] for row in rows)
         total = {name: sum(row["median_ms"][name] for row in rows) for name in forms}
         result[f"{resolution} px, batch {batch}"] = {
-            "sizes": len(rows), "least": ratios[0], "median": statistics.median(ratios), "most": ratios[-1],
+            "sizes": len(rows),
+            "least": ratios[0],
+            "median": statistics.median(ratios),
+            "most": ratios[-1],
             "ratio_of_sums": total["product"] / total["convolution"],
-            "noise_percent": statistics.median(row["noise_percent"] for row in rows)}
+            "noise_percent": statistics.median(row["noise_percent"] for row in rows),
+        }
     for name in ("product", "convolution"):
         forms[name](*operands(32, 8, 500, 24))
         before = resident_mb()

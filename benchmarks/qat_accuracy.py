@@ -1,12 +1,16 @@
-"""Quantisation-aware training against post-training quantisation on Fashion-MNIST, with the same training budget.
+"""Quantisation-aware training against post-training quantisation on Fashion-MNIST, with the same
+training budget.
 
-    python benchmarks/qat_accuracy.py --offline_files=/usr/share/datasets/fashion-mnist --json=qat.json
+    python benchmarks/qat_accuracy.py --offline_files=/usr/share/datasets/fashion-mnist
+    --json=qat.json
 
-For each seed one network of space tiny is trained; then it is trained on for the same further epochs, with the same data in the same
-order and the same schedule, once as it is and quantised afterwards (PTQ), once quantisation-aware (QAT). Prints the test accuracy of
-both int8 files of every seed, and the mean difference with its standard error. With kernels above 5 it also shows what an export
-with split convolutions takes, the QAT weights calibrated afterwards. Takes about 6 minutes a seed on 2 cores; exits 1 when the mean of
-QAT is below that of PTQ. Without --offline_files TFDS downloads the images.
+For each seed one network of space tiny is trained; then it is trained on for the same further
+epochs, with the same data in the same order and the same schedule, once as it is and quantised
+afterwards (PTQ), once quantisation-aware (QAT). Prints the test accuracy of both int8 files of
+every seed, and the mean difference with its standard error. With kernels above 5 it also shows what
+an export with split convolutions takes, the QAT weights calibrated afterwards. Takes about 6
+minutes a seed on 2 cores; exits 1 when the mean of QAT is below that of PTQ. Without
+--offline_files TFDS downloads the images.
 """
 
 from __future__ import annotations
@@ -23,15 +27,35 @@ from pnas_tf.config import ExportConfig
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--offline_files", default="", help="folder with the four published archives")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--offline_files", default="", help="folder with the four published archives"
+    )
     parser.add_argument("--data_dir", default="", help="TFDS data folder")
-    parser.add_argument("--train_images", type=int, default=20_000, help="training images, class-balanced")
+    parser.add_argument(
+        "--train_images", type=int, default=20_000, help="training images, class-balanced"
+    )
     parser.add_argument("--epochs", type=int, default=4, help="epochs of the float network")
-    parser.add_argument("--finetune_epochs", type=int, default=ExportConfig.finetune_epochs,
-                        help="further epochs, with and without quantisation ranges")
-    parser.add_argument("--learning_rate", type=float, default=ExportConfig.finetune_learning_rate, help="initial rate of those epochs")
-    parser.add_argument("--width", type=float, default=0.25, help="width multiplier: narrow networks suffer most from int8")
+    parser.add_argument(
+        "--finetune_epochs",
+        type=int,
+        default=ExportConfig.finetune_epochs,
+        help="further epochs, with and without quantisation ranges",
+    )
+    parser.add_argument(
+        "--learning_rate",
+        type=float,
+        default=ExportConfig.finetune_learning_rate,
+        help="initial rate of those epochs",
+    )
+    parser.add_argument(
+        "--width",
+        type=float,
+        default=0.25,
+        help="width multiplier: narrow networks suffer most from int8",
+    )
     parser.add_argument("--kernels", default="3,5,3", help="kernels of the blocks, in turn")
     parser.add_argument("--seeds", default="0,1,2,3", help="one comparison each, comma-separated")
     parser.add_argument("--json", help="file for all figures")
@@ -41,17 +65,42 @@ def main() -> int:
     for seed in map(int, options.seeds.split(",")):
         rows[seed] = compare_once(seed, options)
         for name, report in rows[seed].items():
-            print(f"seed {seed}: {name:30s} int8 {report['tflite_accuracy']:.2%}, its float network {report['keras_accuracy']:.2%}",
-                  flush=True)
-    differences = [100 * (row["qat"]["tflite_accuracy"] - row["ptq"]["tflite_accuracy"]) for row in rows.values()]
-    mean, error = statistics.mean(differences), statistics.stdev(differences) / len(differences)**0.5 if len(differences) > 1 else 0.0
+            print(
+                f"seed {seed}: {name:30s} int8 {report['tflite_accuracy']:.2%}, its float network "
+                f"{report['keras_accuracy']:.2%}",
+                flush=True,
+            )
+    differences = [
+        100 * (row["qat"]["tflite_accuracy"] - row["ptq"]["tflite_accuracy"])
+        for row in rows.values()
+    ]
+    mean, error = (
+        statistics.mean(differences),
+        statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0,
+    )
     for name in ("ptq", "qat"):
-        print(f"{name}: mean int8 test accuracy {statistics.mean(row[name]['tflite_accuracy'] for row in rows.values()):.2%}")
+        print(
+            f"{name}: mean int8 test accuracy "
+            f"{statistics.mean(row[name]['tflite_accuracy'] for row in rows.values()):.2%}"
+        )
     if options.json:
-        files.write_json(options.json, {"format": "pnas_tf/qat_accuracy", "version": 2, "options": vars(options), "results": rows,
-                                        "qat_minus_ptq_points": differences, "mean_points": mean, "standard_error_points": error})
-    print(f"{'met' if mean >= 0 else 'MISSED'}: QAT int8 minus PTQ int8 {mean:+.2f} points, standard error {error:.2f}, "
-          f"{len(differences)} seeds")
+        files.write_json(
+            options.json,
+            {
+                "format": "pnas_tf/qat_accuracy",
+                "version": 2,
+                "options": vars(options),
+                "results": rows,
+                "qat_minus_ptq_points": differences,
+                "mean_points": mean,
+                "standard_error_points": error,
+            },
+        )
+    print(
+        f"{'met' if mean >= 0 else 'MISSED'}: QAT int8 minus PTQ int8 {mean:+.2f} points, "
+        f"standard error {error:.2f}, "
+        f"{len(differences)} seeds"
+    )
     return 0 if mean >= 0 else 1
 
 
@@ -71,24 +120,50 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
 
     space = tiny(resolution=28, width=options.width)
     kernels = [int(kernel) for kernel in options.kernels.split(",")]
-    architecture = Architecture(space, tuple(MBConv(kernels[index % len(kernels)], 3) for index in range(len(space.choice_blocks))))
-    dataset = load_dataset(DataConfig(dataset="fashion_mnist", data_dir=options.data_dir, offline_files=options.offline_files,
-                                      train_images=options.train_images), resolution=space.resolution)
+    architecture = Architecture(
+        space,
+        tuple(
+            MBConv(kernels[index % len(kernels)], 3) for index in range(len(space.choice_blocks))
+        ),
+    )
+    dataset = load_dataset(
+        DataConfig(
+            dataset="fashion_mnist",
+            data_dir=options.data_dir,
+            offline_files=options.offline_files,
+            train_images=options.train_images,
+        ),
+        resolution=space.resolution,
+    )
     recipe = TrainConfig(epochs=options.epochs)
     with tempfile.TemporaryDirectory() as folder:
         base = train_network(architecture, dataset, recipe, folder, seed=seed).model
-    tuning = FineTuning(lambda epoch: dataset.training(batch_size=recipe.batch_size, seed=seed + 1, epoch=epoch),
-                        dataset.batches("training", batch_size=recipe.batch_size), epochs=options.finetune_epochs,
-                        learning_rate=options.learning_rate, momentum=recipe.momentum, label_smoothing=recipe.label_smoothing)
+    tuning = FineTuning(
+        lambda epoch: dataset.training(batch_size=recipe.batch_size, seed=seed + 1, epoch=epoch),
+        dataset.batches("training", batch_size=recipe.batch_size),
+        epochs=options.finetune_epochs,
+        learning_rate=options.learning_rate,
+        momentum=recipe.momentum,
+        label_smoothing=recipe.label_smoothing,
+    )
     further, aware = train_on(base, tuning), compress(base, Compression(aware=True), tuning)
     shadow = plain_network(aware, base)
     ways = {"ptq": (further, further, ()), "qat": (aware, shadow, ())}
     if applicable(base):
-        ways |= {"ptq, split": (further, further, REWRITES), "qat weights, split, calibrated": (shadow, shadow, REWRITES)}
+        ways |= {
+            "ptq, split": (further, further, REWRITES),
+            "qat weights, split, calibrated": (shadow, shadow, REWRITES),
+        }
     representative = dataset.representative_images(200)
-    return {name: compare(reference, convert(model, dtype="int8", representative=representative, rewrites=rewrites),
-                          dataset.test(batch_size=500).as_numpy_iterator(), dtype="int8").to_json()
-            for name, (model, reference, rewrites) in ways.items()}
+    return {
+        name: compare(
+            reference,
+            convert(model, dtype="int8", representative=representative, rewrites=rewrites),
+            dataset.test(batch_size=500).as_numpy_iterator(),
+            dtype="int8",
+        ).to_json()
+        for name, (model, reference, rewrites) in ways.items()
+    }
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""Does every way of searching end, and does what it derives meet the latency target within 10 %? On digits, on this computer.
+"""Does every way of searching end, and does what it derives meet the latency target within 10 %? On
+digits, on this computer.
 
   python -m benchmarks.search_digits --json
 
-builds one latency table, searches with two_path, full, full_recompute, reinforce (latency from the table) and reinforce (latency
-measured on the device) in a run folder each, then measures the derived networks in one session. About 15 minutes on 2 quiet
-cores. Prints target, predicted and measured latency and the error of both against the target; exit status 1 when a measured
-latency, drift taken out by the sentinel, is farther than --max_error_percent from it. Whatever follows `--` goes to every program,
-e.g. `-- --space=proxyless` or, to see that it works, `-- --warmup_epochs=1 --search_epochs=1`.
+builds one latency table, searches with two_path, full, full_recompute, reinforce (latency from the
+table) and reinforce (latency measured on the device) in a run folder each, then measures the
+derived networks in one session. About 15 minutes on 2 quiet cores. Prints target, predicted and
+measured latency and the error of both against the target; exit status 1 when a measured latency,
+drift taken out by the sentinel, is farther than --max_error_percent from it. Whatever follows `--`
+goes to every program, e.g. `-- --space=proxyless` or, to see that it works, `-- --warmup_epochs=1
+--search_epochs=1`.
 """
 
 from __future__ import annotations
@@ -30,20 +33,43 @@ from pnas_tf.training.checkpoints import Checkpoints
 
 TABLE = "latency_table.json"
 VARIANTS = {
-    "two_path": ["--algorithm=two_path"], "full": ["--algorithm=full"], "full_recompute": ["--algorithm=full_recompute"],
+    "two_path": ["--algorithm=two_path"],
+    "full": ["--algorithm=full"],
+    "full_recompute": ["--algorithm=full_recompute"],
     "reinforce_table": ["--algorithm=reinforce", "--rl_latency=table"],
     "reinforce_device": ["--algorithm=reinforce", "--rl_latency=device"],
 }
-TABLE_FLAGS = ("space", "resolution", "width", "dataset", "data_dir", "seed", "min_invocations", "warmup_invocations", "model_cache",
-               "calibration_networks", "convert_workers", "threads", "delegate")
+TABLE_FLAGS = (
+    "space",
+    "resolution",
+    "width",
+    "dataset",
+    "data_dir",
+    "seed",
+    "min_invocations",
+    "warmup_invocations",
+    "model_cache",
+    "calibration_networks",
+    "convert_workers",
+    "threads",
+    "delegate",
+)
 
 
 def main() -> int:
     """Table, searches, one measuring session."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", default="runs/search_digits", help="folder of the run folders; what is complete is skipped")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--output",
+        default="runs/search_digits",
+        help="folder of the run folders; what is complete is skipped",
+    )
     parser.add_argument("--variants", default=",".join(VARIANTS), help="comma-separated")
-    parser.add_argument("--max_error_percent", type=float, default=10.0, help="bound of |measured / target - 1|")
+    parser.add_argument(
+        "--max_error_percent", type=float, default=10.0, help="bound of |measured / target - 1|"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON document")
     parser.add_argument("flags", nargs="*", help="for the programs, after --")
     options = parser.parse_args()
@@ -57,22 +83,44 @@ def main() -> int:
         shutil.copyfile(output / "table" / TABLE, folder / TABLE)
         began = time.monotonic()
         printed = _call("search", folder, [*VARIANTS[name], *options.flags])
-        rows.append({"variant": name, "target_ms": _target(printed), "search_s": round(time.monotonic() - began, 1), **_derived(folder)})
-    _measure({row["variant"]: Architecture.load(output / row["variant"] / "architecture.json") for row in rows}, rows, output)
+        rows.append(
+            {
+                "variant": name,
+                "target_ms": _target(printed),
+                "search_s": round(time.monotonic() - began, 1),
+                **_derived(folder),
+            }
+        )
+    _measure(
+        {
+            row["variant"]: Architecture.load(output / row["variant"] / "architecture.json")
+            for row in rows
+        },
+        rows,
+        output,
+    )
     worst = max(abs(row["error_percent"]) for row in rows)
     if options.json:
         table = LatencyTable.load(output / "table" / TABLE).describe()
         print(json.dumps({"table": table, "max_error_percent": worst, "searches": rows}, indent=1))
     else:
         for row in rows:
-            print("{variant:17} target {target_ms:.4g} ms, predicted {predicted_ms:.4g} ms ({predicted_error_percent:+.1f} %), measured "
-                  "{measured_ms:.4g} ms ({error_percent:+.1f} %), {search_s:.0f} s".format(**row))
+            print(
+                "{variant:17} target {target_ms:.4g} ms, predicted {predicted_ms:.4g} ms "
+                "({predicted_error_percent:+.1f} %), measured "
+                "{measured_ms:.4g} ms ({error_percent:+.1f} %), {search_s:.0f} s".format(**row)
+            )
     return int(worst > options.max_error_percent)
 
 
 def _call(program: str, folder: Path, flags: list[str]) -> str:
-    """Runs a program of tools/ on a run folder and returns what it printed; its failure ends this command."""
-    done = subprocess.run([sys.executable, "-m", f"tools.{program}", f"--run_dir={folder}", *flags], stdout=subprocess.PIPE, text=True)
+    """Runs a program of tools/ on a run folder and returns what it printed; its failure ends this
+    command."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"tools.{program}", f"--run_dir={folder}", *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     if done.returncode:
         print(done.stdout, file=sys.stderr)
         sys.exit(done.returncode)
@@ -89,19 +137,34 @@ def _derived(folder: Path) -> dict[str, Any]:
     checkpoint = Checkpoints(folder / "search/checkpoints").latest()
     assert checkpoint is not None
     architecture = Architecture.load(folder / "architecture.json")
-    return {"predicted_ms": LatencyTable.load(folder / TABLE).predict_ms(architecture), "macs": architecture.macs,
-            "expected_ms_at_end": history[-1]["expected"], "entropy_at_end": history[-1]["entropy"],
-            "architecture_steps": checkpoint.state["arch_step"]}
+    return {
+        "predicted_ms": LatencyTable.load(folder / TABLE).predict_ms(architecture),
+        "macs": architecture.macs,
+        "expected_ms_at_end": history[-1]["expected"],
+        "entropy_at_end": history[-1]["entropy"],
+        "architecture_steps": checkpoint.state["arch_step"],
+    }
 
 
-def _measure(architectures: dict[str, Architecture], rows: list[dict[str, Any]], output: Path) -> None:
+def _measure(
+    architectures: dict[str, Architecture], rows: list[dict[str, Any]], output: Path
+) -> None:
     """Adds measured_ms, drift taken out, and the errors against the target to the rows."""
     table = LatencyTable.load(output / "table" / TABLE)
     identity = table.identity
-    runner, schedule = runner_for("host", threads=identity.settings.threads), schedule_for("host", min_invocations=48, warmups=5)
+    runner, schedule = (
+        runner_for("host", threads=identity.settings.threads),
+        schedule_for("host", min_invocations=48, warmups=5),
+    )
     try:
-        session, journal = measure_sources(dict(architectures), runner=runner, dtype=identity.dtype, rewrites=identity.rewrites,
-                                           cache_dir=default_cache_dir(), schedule=schedule)
+        session, journal = measure_sources(
+            dict(architectures),
+            runner=runner,
+            dtype=identity.dtype,
+            rewrites=identity.rewrites,
+            cache_dir=default_cache_dir(),
+            schedule=schedule,
+        )
     finally:
         runner.close()
     journal.unlink(missing_ok=True)

@@ -1,11 +1,14 @@
-"""Does a long search keep its memory? Resident memory over 2,000 weight steps and the architecture steps between them.
+"""Does a long search keep its memory? Resident memory over 2,000 weight steps and the architecture
+steps between them.
 
   python -m benchmarks.search_memory --steps=2000
 
-takes about 5 minutes on 2 cores (digits, space tiny, two_path, an architecture step after every second weight step, a checkpoint
-every 200). Every candidate is compiled and every buffer taken after the first quarter, so growth is that of the median of the last
-quarter over the median of the second. Prints both and the size of what a search writes; exit status 1 when memory grows
-by more than --max_growth_percent. --space=proxyless takes the ImageNet space at --resolution, on the same images.
+takes about 5 minutes on 2 cores (digits, space tiny, two_path, an architecture step after every
+second weight step, a checkpoint every 200). Every candidate is compiled and every buffer taken
+after the first quarter, so growth is that of the median of the last quarter over the median of the
+second. Prints both and the size of what a search writes; exit status 1 when memory grows by more
+than --max_growth_percent. --space=proxyless takes the ImageNet space at --resolution, on the same
+images.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ def resident_mb() -> float:
 
 
 def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: int) -> dict:
-    """Memory in MB by step, and the bytes of history.json and of TensorBoard's events at the end."""
+    """Memory in MB by step, and the bytes of history.json and of TensorBoard's events at the
+    end."""
     from pnas_tf.nn.functional import Arithmetic
     from pnas_tf.nn.supernet import Supernet
     from pnas_tf.search.guidance import guidance
@@ -41,7 +45,12 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
     space = named_space(space_name, classes=10, resolution=resolution)
     dataset = load_dataset(DataConfig(), resolution=space.resolution)
     epochs = -(-steps // dataset.batches("weights", batch_size=batch_size))
-    config = SearchConfig(warmup_epochs=1, search_epochs=max(1, epochs - 1), arch_start_epoch=0, search_batch_size=batch_size)
+    config = SearchConfig(
+        warmup_epochs=1,
+        search_epochs=max(1, epochs - 1),
+        arch_start_epoch=0,
+        search_batch_size=batch_size,
+    )
     memory_mb: list[float] = []
 
     class Watched(Search):
@@ -50,21 +59,46 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
             memory_mb.append(resident_mb())
 
     with tempfile.TemporaryDirectory() as folder:
-        Watched(Supernet(space, arithmetic=Arithmetic(), seed=0, weights_init=config.weights_init), dataset,
-                guidance([Target(macs_quantity(space), 1e6)], config),
-                config=config, recipe=TrainConfig(), folder=Path(folder), seed=0).run()
-        written = {"history_bytes": (Path(folder) / "history.json").stat().st_size,
-                   "events_bytes": sum(path.stat().st_size for path in (Path(folder) / "events").iterdir())}
+        Watched(
+            Supernet(space, arithmetic=Arithmetic(), seed=0, weights_init=config.weights_init),
+            dataset,
+            guidance([Target(macs_quantity(space), 1e6)], config),
+            config=config,
+            recipe=TrainConfig(),
+            folder=Path(folder),
+            seed=0,
+        ).run()
+        written = {
+            "history_bytes": (Path(folder) / "history.json").stat().st_size,
+            "events_bytes": sum(
+                path.stat().st_size for path in (Path(folder) / "events").iterdir()
+            ),
+        }
     quarter = len(memory_mb) // 4
-    early, late = statistics.median(memory_mb[quarter:2 * quarter]), statistics.median(memory_mb[3 * quarter:])
-    return {"space": space_name, "resolution": space.resolution, "steps": len(memory_mb), "batch_size": batch_size, "epochs": epochs,
-            "second_quarter_mb": round(early, 1), "last_quarter_mb": round(late, 1), "growth_percent": round(100 * (late / early - 1), 2),
-            "first_step_mb": round(memory_mb[0], 1), "largest_mb": round(max(memory_mb), 1), **written}
+    early, late = (
+        statistics.median(memory_mb[quarter : 2 * quarter]),
+        statistics.median(memory_mb[3 * quarter :]),
+    )
+    return {
+        "space": space_name,
+        "resolution": space.resolution,
+        "steps": len(memory_mb),
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "second_quarter_mb": round(early, 1),
+        "last_quarter_mb": round(late, 1),
+        "growth_percent": round(100 * (late / early - 1), 2),
+        "first_step_mb": round(memory_mb[0], 1),
+        "largest_mb": round(max(memory_mb), 1),
+        **written,
+    }
 
 
 def main() -> int:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--space", default="tiny")
     parser.add_argument("--resolution", type=int, default=None)
     parser.add_argument("--steps", type=int, default=2000)
@@ -72,13 +106,22 @@ def main() -> int:
     parser.add_argument("--max_growth_percent", type=float, default=3.0)
     parser.add_argument("--json", action="store_true", help="print a JSON document")
     options = parser.parse_args()
-    found = measure(options.space, resolution=options.resolution, steps=options.steps, batch_size=options.batch_size)
+    found = measure(
+        options.space,
+        resolution=options.resolution,
+        steps=options.steps,
+        batch_size=options.batch_size,
+    )
     if options.json:
         print(json.dumps(found, indent=1))
     else:
-        print("{space} at {resolution} px, batch {batch_size}, {steps} weight steps: median resident memory {second_quarter_mb} MB in the "
-              "second quarter, {last_quarter_mb} MB in the last ({growth_percent:+.2f} %); history.json {history_bytes} bytes, "
-              "events {events_bytes} bytes".format(**found))
+        print(
+            "{space} at {resolution} px, batch {batch_size}, {steps} weight steps: median "
+            "resident memory {second_quarter_mb} MB in the "
+            "second quarter, {last_quarter_mb} MB in the last ({growth_percent:+.2f} %); "
+            "history.json {history_bytes} bytes, "
+            "events {events_bytes} bytes".format(**found)
+        )
     return 1 if found["growth_percent"] > options.max_growth_percent else 0
 
 

@@ -2,8 +2,8 @@
 
   python -m benchmarks.startup --json=startup.json
 
-takes about a minute on 2 cores. Every case is a new process, times count from its creation, imports included; one case first
-that is not counted warms the file cache.
+takes about a minute on 2 cores. Every case is a new process, times count from its creation, imports
+included; one case first that is not counted warms the file cache.
 """
 
 from __future__ import annotations
@@ -27,10 +27,19 @@ def run() -> dict[str, Any]:
         result[space] = {name: statistics.median(case[name] for case in cases) for name in cases[0]}
         firsts = [case["first_step_s"] for case in cases]
         result[space]["noise_percent"] = 100 * (max(firsts) / min(firsts) - 1)
-    result["bars"] = [bar("proxyless: seconds from process start to the first step done", result["proxyless"]["first_step_s"],
-                          FIRST_STEP_S),
-                      bar("proxyless: seconds to compile all 141 candidates", result["proxyless"]["compile_all_s"], ALL_COMPILED_S),
-                      bar("tiny: seconds to compile all candidates", result["tiny"]["compile_all_s"], TINY_S)]
+    result["bars"] = [
+        bar(
+            "proxyless: seconds from process start to the first step done",
+            result["proxyless"]["first_step_s"],
+            FIRST_STEP_S,
+        ),
+        bar(
+            "proxyless: seconds to compile all 141 candidates",
+            result["proxyless"]["compile_all_s"],
+            ALL_COMPILED_S,
+        ),
+        bar("tiny: seconds to compile all candidates", result["tiny"]["compile_all_s"], TINY_S),
+    ]
     return result
 
 

@@ -2,9 +2,10 @@
 
   python -m benchmarks.step_memory --json=step_memory.json
 
-takes about 4 minutes on 2 cores. Space `proxyless`; every case is a process of its own and its peak counts from what the
-imports left. The candidates' own weights, statistics and momenta are counted and taken off. With oneDNN, TensorFlow's allocator on the CPU
-takes memory in regions of doubling size and gives none back, so that a peak follows the order of allocations; without, it is malloc.
+takes about 4 minutes on 2 cores. Space `proxyless`; every case is a process of its own and its peak
+counts from what the imports left. The candidates' own weights, statistics and momenta are counted
+and taken off. With oneDNN, TensorFlow's allocator on the CPU takes memory in regions of doubling
+size and gives none back, so that a peak follows the order of allocations; without, it is malloc.
 """
 
 from __future__ import annotations
@@ -26,20 +27,38 @@ def run() -> dict[str, Any]:
     for resolution, batch in SIZES:
         name = f"{resolution} px, batch {batch}"
         result[name] = _peaks(resolution, batch)
-        result["bars"].append(bar(f"(peak of the search - candidates' own weights) / peak of plain training, {name}", result[name]["ratio"],
-                                  LIMIT))
-    result["{} px, batch {}, without oneDNN".format(*SIZES[0])] = _peaks(*SIZES[0], TF_ENABLE_ONEDNN_OPTS="0")
+        result["bars"].append(
+            bar(
+                f"(peak of the search - candidates' own weights) / peak of plain training, {name}",
+                result[name]["ratio"],
+                LIMIT,
+            )
+        )
+    result["{} px, batch {}, without oneDNN".format(*SIZES[0])] = _peaks(
+        *SIZES[0], TF_ENABLE_ONEDNN_OPTS="0"
+    )
     return result
 
 
 def _peaks(resolution: int, batch: int, **environment: str) -> dict[str, Any]:
     size = (f"--resolution={resolution}", f"--batch={batch}")
-    cases = {kind: [child("benchmarks.one_process", kind, *size, **environment) for _ in range(REPEATS)] for kind in ("plain", "search")}
-    peaks = {kind: statistics.median(case["peak_mb"] for case in found) for kind, found in cases.items()}
-    spread = max(case["peak_mb"] for case in cases["plain"]) / min(case["peak_mb"] for case in cases["plain"])
+    cases = {
+        kind: [child("benchmarks.one_process", kind, *size, **environment) for _ in range(REPEATS)]
+        for kind in ("plain", "search")
+    }
+    peaks = {
+        kind: statistics.median(case["peak_mb"] for case in found) for kind, found in cases.items()
+    }
+    spread = max(case["peak_mb"] for case in cases["plain"]) / min(
+        case["peak_mb"] for case in cases["plain"]
+    )
     own = cases["search"][0]["own_mb"]
-    return {"peak_mb": peaks, "candidates_own_mb": own, "ratio": (peaks["search"] - own) / peaks["plain"],
-            "noise_percent": 100 * (spread - 1)}
+    return {
+        "peak_mb": peaks,
+        "candidates_own_mb": own,
+        "ratio": (peaks["search"] - own) / peaks["plain"],
+        "noise_percent": 100 * (spread - 1),
+    }
 
 
 if __name__ == "__main__":

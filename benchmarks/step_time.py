@@ -1,9 +1,11 @@
-"""What a step of the search takes against an ordinary training step of the plain network of the same path.
+"""What a step of the search takes against an ordinary training step of the plain network of the
+same path.
 
   python -m benchmarks.step_time --json=step_time.json
 
-takes about 4 minutes on 2 cores. Space `proxyless`; the plain network (kernel 3, expansion 6 in every block) is one compiled
-graph with the same optimizer. Architecture steps are compared with weight steps on the paths that the same gates make active.
+takes about 4 minutes on 2 cores. Space `proxyless`; the plain network (kernel 3, expansion 6 in
+every block) is one compiled graph with the same optimizer. Architecture steps are compared with
+weight steps on the paths that the same gates make active.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ def weight_step(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
     work = Workload(proxyless(resolution=resolution), batch)
     path = work.uniform_path
     plain = plain_step(work.supernet.architecture_of(path), work.images, work.labels)
-    return interleaved({"plain": plain, "weight": lambda _: work.weight_step(path)}, rounds=rounds, reference="plain")
+    return interleaved(
+        {"plain": plain, "weight": lambda _: work.weight_step(path)},
+        rounds=rounds,
+        reference="plain",
+    )
 
 
 def gate_modes(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
@@ -51,7 +57,9 @@ def gate_modes(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
     for seed in range(SAMPLES):  # compiled before the first round counts
         for mode in modes:
             step(mode, seed)
-    return interleaved({mode: functools.partial(step, mode) for mode in modes}, rounds=rounds, reference="weight")
+    return interleaved(
+        {mode: functools.partial(step, mode) for mode in modes}, rounds=rounds, reference="weight"
+    )
 
 
 def run() -> dict[str, Any]:
@@ -62,15 +70,26 @@ def run() -> dict[str, Any]:
     for resolution, batch, rounds, limit in SIZES:
         name = f"{resolution} px, batch {batch}"
         result[f"weight step, {name}"] = found = weight_step(resolution, batch, rounds)
-        result["bars"].append(bar(f"weight step / plain network, {name}", found["ratio"]["weight"], limit))
+        result["bars"].append(
+            bar(f"weight step / plain network, {name}", found["ratio"]["weight"], limit)
+        )
     resolution, batch, rounds = GATE_MODES_AT
-    result[f"architecture step, {resolution} px, batch {batch}"] = found = gate_modes(resolution, batch, rounds)
+    result[f"architecture step, {resolution} px, batch {batch}"] = found = gate_modes(
+        resolution, batch, rounds
+    )
     choices = proxyless().choice_blocks
     # Zero is a candidate that takes no arithmetic, so what counts is the candidates that have some.
-    candidates = sum(len([op for op in choice.candidates if op.key != "zero"]) for choice in choices) / len(choices)
-    result["bars"] += [bar("two_path / weight step", found["ratio"]["two_path"], TWO_PATH_LIMIT),
-                       bar(f"full_recompute / weight step ({candidates:.3g} candidates)", found["ratio"]["full_recompute"],
-                           1.2 * (candidates + 1) / 3)]
+    candidates = sum(
+        len([op for op in choice.candidates if op.key != "zero"]) for choice in choices
+    ) / len(choices)
+    result["bars"] += [
+        bar("two_path / weight step", found["ratio"]["two_path"], TWO_PATH_LIMIT),
+        bar(
+            f"full_recompute / weight step ({candidates:.3g} candidates)",
+            found["ratio"]["full_recompute"],
+            1.2 * (candidates + 1) / 3,
+        ),
+    ]
     return result
 
 

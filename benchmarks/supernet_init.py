@@ -1,9 +1,11 @@
-"""How fast a supernet learns from each kind of initial weights, when every step draws another path (docs/search.md).
+"""How fast a supernet learns from each kind of initial weights, when every step draws another path
+(docs/search.md).
 
     python benchmarks/supernet_init.py
 
-trains the supernet of space tiny on digits with uniformly drawn paths, batch 64, initial rate 0.2, cosine to zero, once for each kind, and
-prints the accuracy of each epoch's training batches. Takes a few minutes on 2 cores.
+trains the supernet of space tiny on digits with uniformly drawn paths, batch 64, initial rate 0.2,
+cosine to zero, once for each kind, and prints the accuracy of each epoch's training batches. Takes
+a few minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -15,12 +17,20 @@ from pathlib import Path
 import pnas_tf  # noqa: F401  sets the Keras switch before TensorFlow is imported
 from pnas_tf.config import DataConfig, SearchConfig, TrainConfig
 
-KINDS = {"aligned": {"weights_init": "aligned"}, "he_fout": {"weights_init": "he_fout"},
-         "he_fout, fan of all channels (published)": {"weights_init": "he_fout", "init_div_groups": False}}
+KINDS = {
+    "aligned": {"weights_init": "aligned"},
+    "he_fout": {"weights_init": "he_fout"},
+    "he_fout, fan of all channels (published)": {
+        "weights_init": "he_fout",
+        "init_div_groups": False,
+    },
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--learning_rate", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=0)
@@ -36,13 +46,28 @@ def main() -> None:
 
     space, recipe = tiny(), TrainConfig()
     dataset = load_dataset(DataConfig(), resolution=space.resolution)
-    config = SearchConfig(warmup_epochs=options.epochs, search_epochs=0, warmup_learning_rate=options.learning_rate)
+    config = SearchConfig(
+        warmup_epochs=options.epochs, search_epochs=0, warmup_learning_rate=options.learning_rate
+    )
     targets = [Target(macs_quantity(space), 1e6)]  # guides nothing here: only weights are trained
     for name, kind in KINDS.items():
-        supernet = Supernet(space, arithmetic=Arithmetic(weight_decay=recipe.weight_decay), seed=options.seed, alpha_scale=0.0, **kind)
+        supernet = Supernet(
+            space,
+            arithmetic=Arithmetic(weight_decay=recipe.weight_decay),
+            seed=options.seed,
+            alpha_scale=0.0,
+            **kind,
+        )
         with tempfile.TemporaryDirectory() as folder:
-            search = Search(supernet, dataset, guidance(targets, config), config=config, recipe=recipe, folder=Path(folder),
-                            seed=options.seed)
+            search = Search(
+                supernet,
+                dataset,
+                guidance(targets, config),
+                config=config,
+                recipe=recipe,
+                folder=Path(folder),
+                seed=options.seed,
+            )
             search.run()
         accuracies = ", ".join(f"{row['accuracy']:.2f}" for row in search.history)
         print(f"{name}, {search.steps_per_epoch} steps an epoch: {accuracies}", flush=True)

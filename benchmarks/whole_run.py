@@ -1,9 +1,11 @@
-"""Where the time of a whole run goes: `push_button` on the digits, with shorter training, under a sampling profiler.
+"""Where the time of a whole run goes: `push_button` on the digits, with shorter training, under a
+sampling profiler.
 
   python -m benchmarks.whole_run --json=whole_run.json --flame=flame.svg
 
-takes about 3 minutes on 2 cores. The flame shows the main process; conversion and measuring run in children, which show as
-the waits for them. Table building and export are steps of the run, so their seconds are here too.
+takes about 3 minutes on 2 cores. The flame shows the main process; conversion and measuring run in
+children, which show as the waits for them. Table building and export are steps of the run, so their
+seconds are here too.
 """
 
 from __future__ import annotations
@@ -30,14 +32,33 @@ def run(flame: Path | None = None) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as name:
         recording = Path(name) / "run.pyisession"
-        command = [sys.executable, "-m", "pyinstrument", "--renderer=session", f"--outfile={recording}", "--interval=0.005",
-                   "tools/push_button.py", "--dataset=digits", f"--run_dir={name}/run", f"--model_cache={name}/models", *SHORT]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+        command = [
+            sys.executable,
+            "-m",
+            "pyinstrument",
+            "--renderer=session",
+            f"--outfile={recording}",
+            "--interval=0.005",
+            "tools/push_button.py",
+            "--dataset=digits",
+            f"--run_dir={name}/run",
+            f"--model_cache={name}/models",
+            *SHORT,
+        ]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
         if done.returncode:
             raise SystemExit(f"push_button ended with {done.returncode}:\n{done.stderr[-2000:]}")
         session = Session.load(recording)
     names = re.findall(r"^== (\S+)", done.stdout, re.MULTILINE)
-    seconds = [float(text) for text in re.findall(r"^   (\d+(?:\.\d+)?) s$", done.stdout, re.MULTILINE)]
+    seconds = [
+        float(text) for text in re.findall(r"^   (\d+(?:\.\d+)?) s$", done.stdout, re.MULTILINE)
+    ]
     steps: dict[str, float] = {}
     for step, duration in zip(names, seconds, strict=True):
         steps[step] = steps.get(step, 0.0) + duration
@@ -64,25 +85,56 @@ def draw(session: Any, path: Path) -> None:
         if ours or depth == 0:
             deepest = max(deepest, depth)
             module = Path(frame.file_path or "").stem
-            axes.barh(-depth, frame.time, left=left, height=0.95, color=colours(hash_of(module) % 20), edgecolor="white", linewidth=0.5)
-            label = label_of(module, frame.function, frame.time, letters=int(LETTERS * frame.time / total))
-            axes.text(left + frame.time / 2, -depth, label, ha="center", va="center", fontsize=6, clip_on=True)
+            axes.barh(
+                -depth,
+                frame.time,
+                left=left,
+                height=0.95,
+                color=colours(hash_of(module) % 20),
+                edgecolor="white",
+                linewidth=0.5,
+            )
+            label = label_of(
+                module, frame.function, frame.time, letters=int(LETTERS * frame.time / total)
+            )
+            axes.text(
+                left + frame.time / 2,
+                -depth,
+                label,
+                ha="center",
+                va="center",
+                fontsize=6,
+                clip_on=True,
+            )
         for inner in sorted(frame.children, key=lambda inner: -inner.time):
             if inner.time / total >= SMALLEST_SHARE:
                 place(inner, left, depth + bool(ours or depth == 0))
                 left += inner.time
 
     place(root, 0.0, 0)
-    axes.set(xlim=(0, total), ylim=(-deepest - 0.6, 0.6), yticks=[], xlabel="seconds", title="push_button on the digits")
+    axes.set(
+        xlim=(0, total),
+        ylim=(-deepest - 0.6, 0.6),
+        yticks=[],
+        xlabel="seconds",
+        title="push_button on the digits",
+    )
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
 
 
 def label_of(module: str, function: str, seconds: float, *, letters: int) -> str:
-    """As much as a box says that has room for so many letters in a line; nothing where that is too little."""
+    """As much as a box says that has room for so many letters in a line; nothing where that is too
+    little."""
     time = f"{seconds:.1f} s"
-    texts = (f"{module}.{function}\n{time}", f"{function}\n{time}", f"{module}.\n{function}\n{time}", time, "")
+    texts = (
+        f"{module}.{function}\n{time}",
+        f"{function}\n{time}",
+        f"{module}.\n{function}\n{time}",
+        time,
+        "",
+    )
     return next(text for text in texts if max(map(len, text.split("\n"))) <= letters)
 
 

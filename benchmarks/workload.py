@@ -1,4 +1,5 @@
-"""What the benchmarks of search steps run: a supernet and its steps, and the plain network of one path as one graph."""
+"""What the benchmarks of search steps run: a supernet and its steps, and the plain network of one
+path as one graph."""
 
 from __future__ import annotations
 
@@ -34,17 +35,27 @@ class Workload:
 
     def __post_init__(self) -> None:
         self.images, self.labels = self.batch_of(self.space, self.batch)
-        self.supernet = Supernet(self.space, arithmetic=Arithmetic(weight_decay=DECAY),
-                                 weights_init=SearchConfig.weights_init)
+        self.supernet = Supernet(
+            self.space,
+            arithmetic=Arithmetic(weight_decay=DECAY),
+            weights_init=SearchConfig.weights_init,
+        )
         self.momentum = Momentum(momentum=0.9, nesterov=True)
-        self._objective = RegularisedObjective(targets=(), regulariser="none", weight=0.0, exponent=0.0, slope=0.0, combination="sum")
+        self._objective = RegularisedObjective(
+            targets=(), regulariser="none", weight=0.0, exponent=0.0, slope=0.0, combination="sum"
+        )
 
     @staticmethod
     def batch_of(space: SearchSpace, batch: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Random images and labels."""
         generator = np.random.default_rng(0)
-        return (tf.constant(generator.standard_normal((batch, space.resolution, space.resolution, 3)), tf.float32),
-                tf.constant(generator.integers(0, space.classes, batch), tf.int32))
+        return (
+            tf.constant(
+                generator.standard_normal((batch, space.resolution, space.resolution, 3)),
+                tf.float32,
+            ),
+            tf.constant(generator.integers(0, space.classes, batch), tf.int32),
+        )
 
     @property
     def uniform_path(self) -> Path:
@@ -53,39 +64,93 @@ class Workload:
 
     def weight_step(self, path: Path) -> None:
         """One weight step on `path`."""
-        weight_step(self.supernet, path, self.images, self.labels, optimizer=self.momentum, learning_rate=RATE, label_smoothing=SMOOTHING)
+        weight_step(
+            self.supernet,
+            path,
+            self.images,
+            self.labels,
+            optimizer=self.momentum,
+            learning_rate=RATE,
+            label_smoothing=SMOOTHING,
+        )
 
     def architecture_step(self, gate_mode: str, seed: int) -> None:
         """The gradient of one architecture step, gates drawn from `seed`."""
-        architecture_gradient(self.supernet, self.sample(gate_mode, seed), self.images, self.labels, objective=self._objective,
-                              gate_mode=gate_mode)
+        architecture_gradient(
+            self.supernet,
+            self.sample(gate_mode, seed),
+            self.images,
+            self.labels,
+            objective=self._objective,
+            gate_mode=gate_mode,
+        )
 
     def sample(self, gate_mode: str, seed: int) -> Any:
         """What an architecture step of this seed looks at."""
-        return sample_gates([np.zeros(len(choice.candidates)) for choice in self.space.choice_blocks], gate_mode,
-                            gates.generator_at(seed, "gates", 0))
+        return sample_gates(
+            [np.zeros(len(choice.candidates)) for choice in self.space.choice_blocks],
+            gate_mode,
+            gates.generator_at(seed, "gates", 0),
+        )
 
     def two_path_of(self, first: int, second: int) -> None:
-        """A two-path architecture step that looks at these two candidates of every block and runs the first."""
+        """A two-path architecture step that looks at these two candidates of every block and runs
+        the first."""
         count = len(self.space.choice_blocks)
-        everything = tuple(np.full(len(choice.candidates), 1 / len(choice.candidates)) for choice in self.space.choice_blocks)
-        sample = GateSample(((first, second),) * count, (np.array([0.5, 0.5]),) * count, (first,) * count, everything)
-        architecture_gradient(self.supernet, sample, self.images, self.labels, objective=self._objective, gate_mode="two_path")
+        everything = tuple(
+            np.full(len(choice.candidates), 1 / len(choice.candidates))
+            for choice in self.space.choice_blocks
+        )
+        sample = GateSample(
+            ((first, second),) * count,
+            (np.array([0.5, 0.5]),) * count,
+            (first,) * count,
+            everything,
+        )
+        architecture_gradient(
+            self.supernet,
+            sample,
+            self.images,
+            self.labels,
+            objective=self._objective,
+            gate_mode="two_path",
+        )
 
     def own_bytes(self, path: Path) -> int:
         """Weights, statistics and momenta of all candidates, less those of one path."""
         on_path = {name for block in self.supernet.blocks_on(path) for name in block.named}
-        trained = {name for block in self.supernet.all_blocks() for name, variable in block.named.items() if variable.trainable}
-        return sum(4 * variable.shape.num_elements() * (1 + (name in trained))
-                   for name, variable in self.supernet.named_variables().items() if name not in on_path)
+        trained = {
+            name
+            for block in self.supernet.all_blocks()
+            for name, variable in block.named.items()
+            if variable.trainable
+        }
+        return sum(
+            4 * variable.shape.num_elements() * (1 + (name in trained))
+            for name, variable in self.supernet.named_variables().items()
+            if name not in on_path
+        )
 
     def run_every_candidate(self) -> None:
         """A weight step through each candidate of each block, so that all are compiled."""
         for number in range(max(len(choice.candidates) for choice in self.space.choice_blocks)):
-            self.weight_step(tuple(min(number, len(choice.candidates) - 1) for choice in self.space.choice_blocks))
+            self.weight_step(
+                tuple(
+                    min(number, len(choice.candidates) - 1) for choice in self.space.choice_blocks
+                )
+            )
 
 
-def plain_step(architecture: Architecture, images: tf.Tensor, labels: tf.Tensor) -> Callable[[int], Any]:
-    """One training step of a plain network, compiled as one graph: (number of the step) -> its figures."""
-    step = TrainStep(build_network(architecture), momentum=0.9, nesterov=True, weight_decay=DECAY, label_smoothing=SMOOTHING)
+def plain_step(
+    architecture: Architecture, images: tf.Tensor, labels: tf.Tensor
+) -> Callable[[int], Any]:
+    """One training step of a plain network, compiled as one graph: (number of the step) -> its
+    figures."""
+    step = TrainStep(
+        build_network(architecture),
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=DECAY,
+        label_smoothing=SMOOTHING,
+    )
     return lambda number: step(images, labels, learning_rate=RATE, step=number)

@@ -1,7 +1,8 @@
 """Every option of every program, with its default, once.
 
-tools/ makes one absl flag of each field (same name); library functions take these values as arguments. A default of the
-original program (Cai et al.'s code) is the default of `--preset=published`; see docs/options.md.
+tools/ makes one absl flag of each field (same name); library functions take these values as
+arguments. A default of the original program (Cai et al.'s code) is the default of
+`--preset=published`; see docs/options.md.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, fixed: bool = True) -> Any:
+def option(
+    default: Any, help: str, *, choices: tuple[str, ...] | None = None, fixed: bool = True
+) -> Any:
     """A config field with the text that `--help` prints.
 
     fixed: a run folder keeps the value it was made with; others may change from call to call.
@@ -22,7 +25,9 @@ def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, f
 class RunConfig:
     """Where a run lives and what makes it repeatable."""
 
-    run_dir: str = option("runs/run", "Folder that holds everything one run makes; a started one is continued.")
+    run_dir: str = option(
+        "runs/run", "Folder that holds everything one run makes; a started one is continued."
+    )
     seed: int = option(0, "Seed of initial weights, data order, augmentation and sampling.")
 
 
@@ -30,26 +35,53 @@ class RunConfig:
 class DataConfig:
     """The images and their three disjoint parts: weights, alpha, test."""
 
-    dataset: str = option("digits", "digits, any tensorflow_datasets name, or folder:PATH with one folder a class.")
+    dataset: str = option(
+        "digits", "digits, any tensorflow_datasets name, or folder:PATH with one folder a class."
+    )
     data_dir: str = option("", "TFDS data folder; empty is TFDS's own default.")
-    alpha_fraction: float = option(0.2, "Part of the training images that trains alpha, class-balanced; see alpha_size.")
-    alpha_size: int | None = option(None, "Number of images that train alpha, instead of alpha_fraction (published: 50000).")
-    train_images: int | None = option(None, "Use so many of the training images, class-balanced; default: all of them.")
-    test_fraction: float = option(0.2, "Part held out for testing where the dataset has no test split of its own.")
-    augmentation: str = option("auto", "Training augmentation.", choices=("auto", "none", "shift", "flip", "imagenet"))
+    alpha_fraction: float = option(
+        0.2, "Part of the training images that trains alpha, class-balanced; see alpha_size."
+    )
+    alpha_size: int | None = option(
+        None, "Number of images that train alpha, instead of alpha_fraction (published: 50000)."
+    )
+    train_images: int | None = option(
+        None, "Use so many of the training images, class-balanced; default: all of them."
+    )
+    test_fraction: float = option(
+        0.2, "Part held out for testing where the dataset has no test split of its own."
+    )
+    augmentation: str = option(
+        "auto", "Training augmentation.", choices=("auto", "none", "shift", "flip", "imagenet")
+    )
     split_seed: int = option(0, "Seed of the three-way split; part of a run's identity.")
-    min_crop_scale: float | None = option(None, "Smallest area of a random crop; default: 0.08, with auto 0.35 (published: 0.08).")
-    distort_color: str = option("normal", "Colour distortion of imagenet augmentation (published: strong for final training).",
-                                choices=("none", "normal", "strong"))
-    offline_files: str = option("", "Folder with the dataset's archives, already downloaded; the network is then not used.", fixed=False)
-    in_memory_mb: int = option(1024, "Datasets that need more MB at the network's resolution are read from disk each epoch.")
+    min_crop_scale: float | None = option(
+        None, "Smallest area of a random crop; default: 0.08, with auto 0.35 (published: 0.08)."
+    )
+    distort_color: str = option(
+        "normal",
+        "Colour distortion of imagenet augmentation (published: strong for final training).",
+        choices=("none", "normal", "strong"),
+    )
+    offline_files: str = option(
+        "",
+        "Folder with the dataset's archives, already downloaded; the network is then not used.",
+        fixed=False,
+    )
+    in_memory_mb: int = option(
+        1024,
+        "Datasets that need more MB at the network's resolution are read from disk each epoch.",
+    )
 
 
 @dataclass(frozen=True)
 class SpaceConfig:
     """The search space."""
 
-    space: str = option("auto", "proxyless, tiny, FILE.json (a space of your own), or auto: by the dataset's image size.")
+    space: str = option(
+        "auto",
+        "proxyless, tiny, FILE.json (a space of your own), or auto: by the dataset's image size.",
+    )
     resolution: int | None = option(None, "Input size in pixels; default: the space's own.")
     width: float = option(1.0, "Width multiplier.")
 
@@ -61,86 +93,198 @@ class TrainConfig:
     epochs: int = option(30, "Epochs of training (published: 300).")
     batch_size: int = option(64, "Images a step (published: 256).")
     learning_rate: float = option(0.05, "Initial learning rate; cosine to zero over all steps.")
-    learning_rate_warmup_epochs: float = option(1.0, "Epochs of linear warm-up of the learning rate (published: 0).")
+    learning_rate_warmup_epochs: float = option(
+        1.0, "Epochs of linear warm-up of the learning rate (published: 0)."
+    )
     momentum: float = option(0.9, "SGD momentum.")
     nesterov: bool = option(True, "Nesterov momentum.")
     weight_decay: float = option(4e-5, "L2 on weights; see no_decay.")
-    no_decay: str = option("bn_bias", "Not decayed: batch normalisation and biases; batch normalisation alone (published); or none.",
-                           choices=("bn_bias", "bn", "none"))
+    no_decay: str = option(
+        "bn_bias",
+        "Not decayed: batch normalisation and biases; batch normalisation alone (published); or "
+        "none.",
+        choices=("bn_bias", "bn", "none"),
+    )
     label_smoothing: float = option(0.1, "Label smoothing of the training loss.")
-    dropout: float = option(0.0, "Dropout before the classifier (published: 0.1 for Mobile, 0.2 for CPU, 0.3 for GPU and Mobile-14).")
-    train_distort_color: str | None = option(None, "Colour distortion in this training; default: distort_color (published: strong).",
-                                             choices=("none", "normal", "strong"))
-    init: str = option("scratch", "Initial weights: scratch, or inherit from the supernet.", choices=("scratch", "inherit"))
+    dropout: float = option(
+        0.0,
+        "Dropout before the classifier (published: 0.1 for Mobile, 0.2 for CPU, 0.3 for GPU and "
+        "Mobile-14).",
+    )
+    train_distort_color: str | None = option(
+        None,
+        "Colour distortion in this training; default: distort_color (published: strong).",
+        choices=("none", "normal", "strong"),
+    )
+    init: str = option(
+        "scratch",
+        "Initial weights: scratch, or inherit from the supernet.",
+        choices=("scratch", "inherit"),
+    )
     bn_momentum: float = option(0.9, "Batch-normalisation momentum (PyTorch's 0.1).")
     bn_epsilon: float = option(1e-3, "Batch-normalisation epsilon.")
-    train_on_alpha: bool = option(True, "Train the derived network on the weights and alpha parts together; else alpha is held out.")
-    evaluate_epochs: int = option(10, "Epochs between evaluations on held-out images; one more follows the last epoch.", fixed=False)
+    train_on_alpha: bool = option(
+        True,
+        "Train the derived network on the weights and alpha parts together; else alpha is held "
+        "out.",
+    )
+    evaluate_epochs: int = option(
+        10,
+        "Epochs between evaluations on held-out images; one more follows the last epoch.",
+        fixed=False,
+    )
 
 
 @dataclass(frozen=True)
 class DistributionConfig:
     """On what search and training run (docs/scale.md)."""
 
-    strategy: str = option("none", "One device; mirrored: all GPUs of this machine; multi_worker: those of all machines in TF_CONFIG.",
-                           choices=("none", "mirrored", "multi_worker"), fixed=False)
-    replicas: int | None = option(None, "Devices of --strategy=mirrored; default: every GPU. Without GPUs: parts of the CPU.", fixed=False)
-    sync_batch_norm: bool = option(False, "Batch normalisation by the global batch; else each replica's own share.")
-    mixed_precision: str = option("none", "Activations and convolutions in float16 (with loss scaling) or bfloat16; variables, statistics, "
-                                          "logits and loss stay float32.", choices=("none", "float16", "bfloat16"))
+    strategy: str = option(
+        "none",
+        "One device; mirrored: all GPUs of this machine; multi_worker: those of all machines in "
+        "TF_CONFIG.",
+        choices=("none", "mirrored", "multi_worker"),
+        fixed=False,
+    )
+    replicas: int | None = option(
+        None,
+        "Devices of --strategy=mirrored; default: every GPU. Without GPUs: parts of the CPU.",
+        fixed=False,
+    )
+    sync_batch_norm: bool = option(
+        False, "Batch normalisation by the global batch; else each replica's own share."
+    )
+    mixed_precision: str = option(
+        "none",
+        "Activations and convolutions in float16 (with loss scaling) or bfloat16; variables, "
+        "statistics, "
+        "logits and loss stay float32.",
+        choices=("none", "float16", "bfloat16"),
+    )
     jit_compile: bool = option(False, "Compile blocks and training steps with XLA.", fixed=False)
-    worker_timeout_s: int = option(300, "Seconds without a sign of life after which a worker of multi_worker is lost.", fixed=False)
+    worker_timeout_s: int = option(
+        300,
+        "Seconds without a sign of life after which a worker of multi_worker is lost.",
+        fixed=False,
+    )
 
 
 @dataclass(frozen=True)
 class SearchConfig:
     """Learning the architecture. Published values stand under --preset=published."""
 
-    target_latency_ms: str = option("auto", "Target in ms, or auto: the middle of what the space can do on this device.")
-    algorithm: str = option("two_path", "How alpha is trained.", choices=("two_path", "full", "full_recompute", "reinforce"))
-    warmup_epochs: int = option(15, "Warm-up phase: epochs in which only weights are trained (published: 40).")
-    search_epochs: int = option(25, "Joint phase: epochs in which weights and alpha are trained in turn (published: 120).")
-    search_batch_size: int = option(64, "Images a step, for weights and for alpha (published: 256).")
-    warmup_learning_rate: float = option(0.2, "Weights' initial rate in the warm-up phase; cosine to zero (published: 0.05).")
-    search_learning_rate: float = option(0.1, "Weights' initial rate in the joint phase; cosine to zero (published: 0.025).")
-    weights_init: str = option("aligned", "Initial weights: he_fout (published), he_fin, or aligned: a block's candidates start as one "
-                                          "function.", choices=("aligned", "he_fout", "he_fin"))
-    shortcut_gamma: float = option(0.3, "aligned: initial gamma of blocks with a shortcut; at 0 they start as the identity.")
-    init_div_groups: bool = option(True, "Fan of a depthwise kernel is that of one channel, not of all (published: all).")
+    target_latency_ms: str = option(
+        "auto", "Target in ms, or auto: the middle of what the space can do on this device."
+    )
+    algorithm: str = option(
+        "two_path",
+        "How alpha is trained.",
+        choices=("two_path", "full", "full_recompute", "reinforce"),
+    )
+    warmup_epochs: int = option(
+        15, "Warm-up phase: epochs in which only weights are trained (published: 40)."
+    )
+    search_epochs: int = option(
+        25, "Joint phase: epochs in which weights and alpha are trained in turn (published: 120)."
+    )
+    search_batch_size: int = option(
+        64, "Images a step, for weights and for alpha (published: 256)."
+    )
+    warmup_learning_rate: float = option(
+        0.2, "Weights' initial rate in the warm-up phase; cosine to zero (published: 0.05)."
+    )
+    search_learning_rate: float = option(
+        0.1, "Weights' initial rate in the joint phase; cosine to zero (published: 0.025)."
+    )
+    weights_init: str = option(
+        "aligned",
+        "Initial weights: he_fout (published), he_fin, or aligned: a block's candidates start as "
+        "one "
+        "function.",
+        choices=("aligned", "he_fout", "he_fin"),
+    )
+    shortcut_gamma: float = option(
+        0.3, "aligned: initial gamma of blocks with a shortcut; at 0 they start as the identity."
+    )
+    init_div_groups: bool = option(
+        True, "Fan of a depthwise kernel is that of one channel, not of all (published: all)."
+    )
     arch_interval: int = option(2, "Weight steps between architecture steps (published: 5).")
     arch_steps: int = option(1, "Architecture steps each time.")
     arch_start_epoch: int = option(1, "Joint epochs before the first architecture step.")
-    arch_batch_size: int | None = option(None, "Images an architecture step by gradient; default: search_batch_size.")
-    arch_learning_rate: float = option(0.05, "Adam's rate on alpha (published: 1e-3, for a search of 120 epochs of ImageNet).")
-    arch_beta_1: float = option(0.0, "Adam's beta_1 on alpha; above 0 an unsampled alpha would drift.")
+    arch_batch_size: int | None = option(
+        None, "Images an architecture step by gradient; default: search_batch_size."
+    )
+    arch_learning_rate: float = option(
+        0.05, "Adam's rate on alpha (published: 1e-3, for a search of 120 epochs of ImageNet)."
+    )
+    arch_beta_1: float = option(
+        0.0, "Adam's beta_1 on alpha; above 0 an unsampled alpha would drift."
+    )
     arch_beta_2: float = option(0.999, "Adam's beta_2 on alpha.")
     arch_epsilon: float = option(1e-8, "Adam's epsilon on alpha.")
     arch_weight_decay: float = option(0.0, "Weight decay on alpha.")
-    alpha_init: str = option("normal", "Distribution of the initial alpha.", choices=("normal", "uniform"))
+    alpha_init: str = option(
+        "normal", "Distribution of the initial alpha.", choices=("normal", "uniform")
+    )
     alpha_scale: float = option(1e-3, "Scale of the initial alpha.")
-    objective: str = option("latency", "What is held down besides the loss.", choices=("latency", "macs", "parameters"))
-    regulariser: str = option("absolute", "How it enters the objective (published: multiplicative_log).",
-                              choices=("multiplicative_log", "additive_linear", "hinge", "absolute", "none"))
+    objective: str = option(
+        "latency", "What is held down besides the loss.", choices=("latency", "macs", "parameters")
+    )
+    regulariser: str = option(
+        "absolute",
+        "How it enters the objective (published: multiplicative_log).",
+        choices=("multiplicative_log", "additive_linear", "hinge", "absolute", "none"),
+    )
     regulariser_alpha: float = option(0.2, "Factor of multiplicative_log.")
     regulariser_beta: float = option(0.3, "Exponent of multiplicative_log.")
     regulariser_lambda: float = option(0.1, "Weight of additive_linear, hinge and absolute.")
-    target_value: float | None = option(None, "Target for --objective=macs or parameters, in that unit.")
-    also: tuple[str, ...] = option((), "More devices: TABLE.json=MS, comma-separated; the search minds them all.")
-    combination: str = option("sum", "Several devices: every one in full, or the worst at a time.", choices=("sum", "worst"))
+    target_value: float | None = option(
+        None, "Target for --objective=macs or parameters, in that unit."
+    )
+    also: tuple[str, ...] = option(
+        (), "More devices: TABLE.json=MS, comma-separated; the search minds them all."
+    )
+    combination: str = option(
+        "sum",
+        "Several devices: every one in full, or the worst at a time.",
+        choices=("sum", "worst"),
+    )
     rl_networks: int = option(10, "REINFORCE: networks sampled a step.")
-    rl_images: int | None = option(None, "REINFORCE: images that sampled networks are judged by; default: search_batch_size "
-                                         "(published: 1000).")
-    rl_steps_per_epoch: int | None = option(None, "REINFORCE: architecture steps spread over an epoch, in place of arch_interval and "
-                                                  "arch_steps (published: 300).")
-    rl_reward: str = option("absolute", "REINFORCE: accuracy - regulariser_lambda * |latency / target - 1|, or power (published): "
-                                        "accuracy * (target / latency)^rl_exponent.", choices=("absolute", "power"))
+    rl_images: int | None = option(
+        None,
+        "REINFORCE: images that sampled networks are judged by; default: search_batch_size "
+        "(published: 1000).",
+    )
+    rl_steps_per_epoch: int | None = option(
+        None,
+        "REINFORCE: architecture steps spread over an epoch, in place of arch_interval and "
+        "arch_steps (published: 300).",
+    )
+    rl_reward: str = option(
+        "absolute",
+        "REINFORCE: accuracy - regulariser_lambda * |latency / target - 1|, or power (published): "
+        "accuracy * (target / latency)^rl_exponent.",
+        choices=("absolute", "power"),
+    )
     rl_exponent: float = option(0.1, "REINFORCE: w of accuracy * (target / latency)^w.")
-    rl_baseline_decay: float = option(0.99, "REINFORCE: weight of the old baseline in its moving average.")
-    rl_latency: str = option("table", "REINFORCE: latency of a sampled network from the table or measured on the device.",
-                             choices=("table", "device"))
-    validate_epochs: int = option(0, "Epochs between validations of the most probable network on the alpha part; 0: never (published: 1).",
-                                  fixed=False)
-    checkpoint_steps: int = option(200, "Weight steps between checkpoints; one more is written after each epoch.", fixed=False)
+    rl_baseline_decay: float = option(
+        0.99, "REINFORCE: weight of the old baseline in its moving average."
+    )
+    rl_latency: str = option(
+        "table",
+        "REINFORCE: latency of a sampled network from the table or measured on the device.",
+        choices=("table", "device"),
+    )
+    validate_epochs: int = option(
+        0,
+        "Epochs between validations of the most probable network on the alpha part; 0: never "
+        "(published: 1).",
+        fixed=False,
+    )
+    checkpoint_steps: int = option(
+        200, "Weight steps between checkpoints; one more is written after each epoch.", fixed=False
+    )
     keep_checkpoints: int = option(3, "Checkpoints kept.", fixed=False)
 
 
@@ -148,36 +292,83 @@ class SearchConfig:
 class DeriveConfig:
     """Choosing the architecture when alpha is learnt."""
 
-    derive: str = option("budget", "budget: the most probable architecture that fits the latency; most_probable: each block's own.",
-                         choices=("budget", "most_probable"))
-    derive_networks: int = option(32, "So many of the most probable networks within the budget are compared with inherited weights on "
-                                      "the alpha split; 1 takes the most probable one.")
-    derive_trained: int = option(2, "So many of the best of those are trained on for --derive_train_epochs, and the best of them is "
-                                    "taken; 0 or 1: inherited weights decide.")
-    derive_train_epochs: float = option(0.5, "Epochs of the weights split that each of them is trained on.")
-    max_latency_ms: float | None = option(None, "Budget in ms; default: the target latency.", fixed=False)
-    min_latency_fraction: float = option(0.95, "Least part of the budget that the architecture uses; 0 for none.", fixed=False)
-    sweep: tuple[str, ...] = option((), "Budgets in ms, comma-separated: one architecture each, with inherited weights.", fixed=False)
+    derive: str = option(
+        "budget",
+        "budget: the most probable architecture that fits the latency; most_probable: each "
+        "block's own.",
+        choices=("budget", "most_probable"),
+    )
+    derive_networks: int = option(
+        32,
+        "So many of the most probable networks within the budget are compared with inherited "
+        "weights on "
+        "the alpha split; 1 takes the most probable one.",
+    )
+    derive_trained: int = option(
+        2,
+        "So many of the best of those are trained on for --derive_train_epochs, and the best of "
+        "them is "
+        "taken; 0 or 1: inherited weights decide.",
+    )
+    derive_train_epochs: float = option(
+        0.5, "Epochs of the weights split that each of them is trained on."
+    )
+    max_latency_ms: float | None = option(
+        None, "Budget in ms; default: the target latency.", fixed=False
+    )
+    min_latency_fraction: float = option(
+        0.95, "Least part of the budget that the architecture uses; 0 for none.", fixed=False
+    )
+    sweep: tuple[str, ...] = option(
+        (),
+        "Budgets in ms, comma-separated: one architecture each, with inherited weights.",
+        fixed=False,
+    )
 
 
 @dataclass(frozen=True)
 class LatencyConfig:
     """What is measured, where and how long."""
 
-    device: str = option("host", "host, android[:SERIAL] or ssh:USER@HOST[:PORT]; where a step measures several: with commas.")
+    device: str = option(
+        "host",
+        "host, android[:SERIAL] or ssh:USER@HOST[:PORT]; where a step measures several: with "
+        "commas.",
+    )
     threads: int = option(1, "Threads of the interpreter.")
-    delegate: str = option("xnnpack", "Who executes the model; gpu and nnapi on Android only.", choices=("xnnpack", "none", "gpu", "nnapi"))
-    benchmark_binary: str = option("", "benchmark_model for far devices (docs/devices.md).", fixed=False)
-    latency_dtype: str = option("float32", "Models that the table and the target speak of.", choices=("float32", "int8"))
-    latency_rewrites: tuple[str, ...] = option(("auto",), "Export rewrites of the measured models: auto, those that pay on the device, by "
-                                               "measuring every block both ways; split_depthwise; none.")
+    delegate: str = option(
+        "xnnpack",
+        "Who executes the model; gpu and nnapi on Android only.",
+        choices=("xnnpack", "none", "gpu", "nnapi"),
+    )
+    benchmark_binary: str = option(
+        "", "benchmark_model for far devices (docs/devices.md).", fixed=False
+    )
+    latency_dtype: str = option(
+        "float32", "Models that the table and the target speak of.", choices=("float32", "int8")
+    )
+    latency_rewrites: tuple[str, ...] = option(
+        ("auto",),
+        "Export rewrites of the measured models: auto, those that pay on the device, by "
+        "measuring every block both ways; split_depthwise; none.",
+    )
     min_invocations: int = option(24, "Timed invocations a model, at least.")
     warmup_invocations: int = option(5, "Untimed invocations before each visit.")
-    calibration_networks: int = option(10, "Random networks timed with the blocks; 0 leaves the table uncalibrated.")
-    original_table: str = option("", "A latency table of the original project (YAML) to read instead of measuring.")
-    original_device: str = option("unknown", "What original_table was measured on; the file does not say.")
+    calibration_networks: int = option(
+        10, "Random networks timed with the blocks; 0 leaves the table uncalibrated."
+    )
+    original_table: str = option(
+        "", "A latency table of the original project (YAML) to read instead of measuring."
+    )
+    original_device: str = option(
+        "unknown", "What original_table was measured on; the file does not say."
+    )
     convert_workers: int = option(2, "Processes that convert block models.", fixed=False)
-    model_cache: str = option("", "Folder for converted models and unfinished sessions; default: the user's cache folder.", fixed=False)
+    model_cache: str = option(
+        "",
+        "Folder for converted models and unfinished sessions; default: the user's cache folder.",
+        fixed=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -185,44 +376,101 @@ class ValidateConfig:
     """Predicted against measured latency."""
 
     networks: int = option(40, "Random held-out networks.", fixed=False)
-    architectures: tuple[str, ...] = option((), "architecture.json files to validate on instead, comma-separated.", fixed=False)
-    max_mape: float | None = option(None, "Bound in percent; exit status 1 when the mean absolute error is above it.", fixed=False)
+    architectures: tuple[str, ...] = option(
+        (), "architecture.json files to validate on instead, comma-separated.", fixed=False
+    )
+    max_mape: float | None = option(
+        None,
+        "Bound in percent; exit status 1 when the mean absolute error is above it.",
+        fixed=False,
+    )
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
     """What tools/benchmark.py measures."""
 
-    models: tuple[str, ...] = option((), ".tflite files, comma-separated; default: model_*.tflite of the run folder.", fixed=False)
-    op_profile: bool = option(False, "Also the time of every op, on devices behind benchmark_model; the host's runtime has no such clock.",
-                              fixed=False)
+    models: tuple[str, ...] = option(
+        (),
+        ".tflite files, comma-separated; default: model_*.tflite of the run folder.",
+        fixed=False,
+    )
+    op_profile: bool = option(
+        False,
+        "Also the time of every op, on devices behind benchmark_model; the host's runtime has no "
+        "such clock.",
+        fixed=False,
+    )
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """The .tflite files. None is fixed: a run's network may be exported in several ways, the last one stays."""
+    """The .tflite files. None is fixed: a run's network may be exported in several ways, the last
+    one stays."""
 
-    formats: tuple[str, ...] = option(("float32", "int8"), "Files to make: float32, float16, dynamic_int8, int8.", fixed=False)
-    rewrites: tuple[str, ...] = option(("auto",), "split_depthwise (or with a shape); none; auto: those that the latency table was "
-                                                  "measured with, else all.", fixed=False)
-    representative_images: int = option(200, "Images of the weights split that calibrate full-integer int8.", fixed=False)
-    int8_input: str = option("uint8", "Input of the int8 file; uint8 takes an image's own bytes.", choices=("int8", "uint8", "float32"),
-                             fixed=False)
-    int8_output: str = option("uint8", "Output of the int8 file.", choices=("int8", "uint8", "float32"), fixed=False)
+    formats: tuple[str, ...] = option(
+        ("float32", "int8"), "Files to make: float32, float16, dynamic_int8, int8.", fixed=False
+    )
+    rewrites: tuple[str, ...] = option(
+        ("auto",),
+        "split_depthwise (or with a shape); none; auto: those that the latency table was "
+        "measured with, else all.",
+        fixed=False,
+    )
+    representative_images: int = option(
+        200, "Images of the weights split that calibrate full-integer int8.", fixed=False
+    )
+    int8_input: str = option(
+        "uint8",
+        "Input of the int8 file; uint8 takes an image's own bytes.",
+        choices=("int8", "uint8", "float32"),
+        fixed=False,
+    )
+    int8_output: str = option(
+        "uint8", "Output of the int8 file.", choices=("int8", "uint8", "float32"), fixed=False
+    )
     export_batch: int = option(1, "Images a call of the exported files.", fixed=False)
-    export_resolution: int | None = option(None, "Input size of the exported files; default: the one the network was trained at.",
-                                           fixed=False)
-    probabilities: bool = option(True, "A softmax behind the logits, so that clients show scores that sum to 1; --noprobabilities: "
-                                       "logits.", fixed=False)
-    quantize: str = option("ptq", "int8 by post-training quantisation or by quantisation-aware training.", choices=("ptq", "qat"),
-                           fixed=False)
-    prune: float = option(0.0, "Final fraction of zero weights; polynomial schedule, trained further.", fixed=False)
-    cluster: int = option(0, "Distinct weights a layer, trained further; 0 for no clustering.", fixed=False)
-    finetune_epochs: int = option(2, "Epochs of each of pruning, clustering and quantisation-aware training.", fixed=False)
-    finetune_learning_rate: float = option(0.02, "Their initial learning rate; cosine to zero.", fixed=False)
-    max_logit_difference: float = option(1e-4, "A float32 export whose logits differ by more is refused.", fixed=False)
-    max_accuracy_drop: float = option(0.02, "An export that loses more test accuracy (a fraction) than this is refused.", fixed=False)
-    debug_layers: bool = option(False, "Print how far int8 departs from float layer by layer.", fixed=False)
+    export_resolution: int | None = option(
+        None,
+        "Input size of the exported files; default: the one the network was trained at.",
+        fixed=False,
+    )
+    probabilities: bool = option(
+        True,
+        "A softmax behind the logits, so that clients show scores that sum to 1; "
+        "--noprobabilities: "
+        "logits.",
+        fixed=False,
+    )
+    quantize: str = option(
+        "ptq",
+        "int8 by post-training quantisation or by quantisation-aware training.",
+        choices=("ptq", "qat"),
+        fixed=False,
+    )
+    prune: float = option(
+        0.0, "Final fraction of zero weights; polynomial schedule, trained further.", fixed=False
+    )
+    cluster: int = option(
+        0, "Distinct weights a layer, trained further; 0 for no clustering.", fixed=False
+    )
+    finetune_epochs: int = option(
+        2, "Epochs of each of pruning, clustering and quantisation-aware training.", fixed=False
+    )
+    finetune_learning_rate: float = option(
+        0.02, "Their initial learning rate; cosine to zero.", fixed=False
+    )
+    max_logit_difference: float = option(
+        1e-4, "A float32 export whose logits differ by more is refused.", fixed=False
+    )
+    max_accuracy_drop: float = option(
+        0.02,
+        "An export that loses more test accuracy (a fraction) than this is refused.",
+        fixed=False,
+    )
+    debug_layers: bool = option(
+        False, "Print how far int8 departs from float layer by layer.", fixed=False
+    )
     author: str = option("", "Author, in the files' metadata.", fixed=False)
     licence: str = option("", "Licence of the models, in the files' metadata.", fixed=False)
 
@@ -231,22 +479,50 @@ class ExportConfig:
 class PublishConfig:
     """Models that are handed out with their manifest."""
 
-    model_name: str = option("model", "Name of the published files: NAME_float32.tflite and so on.", fixed=False)
-    models_dir: str = option("tflite_models", "Folder of published models and their manifest.json.", fixed=False)
+    model_name: str = option(
+        "model", "Name of the published files: NAME_float32.tflite and so on.", fixed=False
+    )
+    models_dir: str = option(
+        "tflite_models", "Folder of published models and their manifest.json.", fixed=False
+    )
 
 
 # Defaults taken together by --preset: {preset: {config class: {field: value}}}.
 PRESETS: dict[str, dict[type, dict[str, Any]]] = {
     "published": {
-        SearchConfig: {"warmup_epochs": 40, "search_epochs": 120, "search_batch_size": 256, "arch_interval": 5, "arch_learning_rate": 1e-3,
-                       "warmup_learning_rate": 0.05, "search_learning_rate": 0.025, "weights_init": "he_fout",
-                       "init_div_groups": False, "algorithm": "full_recompute", "regulariser": "multiplicative_log",
-                       "rl_reward": "power", "rl_images": 1000, "rl_steps_per_epoch": 300,
-                       "validate_epochs": 1},
-        DataConfig: {"alpha_size": 50_000, "min_crop_scale": 0.08},  # ImageNet's; other datasets take --alpha_size of their own
+        SearchConfig: {
+            "warmup_epochs": 40,
+            "search_epochs": 120,
+            "search_batch_size": 256,
+            "arch_interval": 5,
+            "arch_learning_rate": 1e-3,
+            "warmup_learning_rate": 0.05,
+            "search_learning_rate": 0.025,
+            "weights_init": "he_fout",
+            "init_div_groups": False,
+            "algorithm": "full_recompute",
+            "regulariser": "multiplicative_log",
+            "rl_reward": "power",
+            "rl_images": 1000,
+            "rl_steps_per_epoch": 300,
+            "validate_epochs": 1,
+        },
+        DataConfig: {
+            "alpha_size": 50_000,
+            "min_crop_scale": 0.08,
+        },  # ImageNet's; other datasets take --alpha_size of their own
         DeriveConfig: {"derive": "most_probable", "derive_networks": 1, "derive_trained": 0},
-        TrainConfig: {"epochs": 300, "batch_size": 256, "learning_rate": 0.05, "learning_rate_warmup_epochs": 0.0, "no_decay": "bn",
-                      "dropout": 0.1, "train_distort_color": "strong", "init": "inherit", "evaluate_epochs": 1},
+        TrainConfig: {
+            "epochs": 300,
+            "batch_size": 256,
+            "learning_rate": 0.05,
+            "learning_rate_warmup_epochs": 0.0,
+            "no_decay": "bn",
+            "dropout": 0.1,
+            "train_distort_color": "strong",
+            "init": "inherit",
+            "evaluate_epochs": 1,
+        },
     },
     "quick": {},
 }

@@ -1,4 +1,5 @@
-"""The one error users see: what is wrong, what was expected, what was received, what to do. Knows nothing else."""
+"""The one error users see: what is wrong, what was expected, what was received, what to do. Knows
+nothing else."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ _MAX_SHOWN = 4000  # characters of one part
 class UserError(ValueError):
     """Input that the program refuses, in four parts.
 
-    what: the thing that is wrong, by name. expected and received: the two sides, quoted. fix: what the user can do.
-    Programs under tools/ print it without a traceback and exit with status 2.
+    what: the thing that is wrong, by name. expected and received: the two sides, quoted. fix: what
+    the user can do. Programs under tools/ print it without a traceback and exit with status 2.
     """
 
     def __init__(self, what: str, *, expected: str, received: str, fix: str):
@@ -21,32 +22,50 @@ class UserError(ValueError):
         self.what, self.expected, self.received, self.fix = what, expected, received, fix
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions pickle as kind(*args), which keyword-only parts would not survive; child processes raise these too.
+        # Exceptions pickle as kind(*args), which keyword-only parts would not survive; child
+        # processes raise these too.
         return _restored, (type(self), self.what, self.expected, self.received, self.fix)
 
     def __str__(self) -> str:
-        expected, received, fix = (_shown(part, "\n\t") for part in (self.expected, self.received, self.fix))
-        return f"{_shown(self.what)}\n  expected: {expected}\n  received: {received}\n  what to do: {fix}"
+        expected, received, fix = (
+            _shown(part, "\n\t") for part in (self.expected, self.received, self.fix)
+        )
+        return (
+            f"{_shown(self.what)}\n  expected: {expected}\n  received: {received}\n  what to "
+            f"do: {fix}"
+        )
 
 
 @contextlib.contextmanager
 def named(where: str) -> Iterator[None]:
-    """Adds `where`, the file that is being read, to a UserError of what stands in it, unless it says so already."""
+    """Adds `where`, the file that is being read, to a UserError of what stands in it, unless it
+    says so already."""
     try:
         yield
     except UserError as error:
         if where in str(error):
             raise
-        raise UserError(f"{error.what} in {where}", expected=error.expected, received=error.received, fix=error.fix) from error
+        raise UserError(
+            f"{error.what} in {where}",
+            expected=error.expected,
+            received=error.received,
+            fix=error.fix,
+        ) from error
 
 
-def _restored(kind: type[UserError], what: str, expected: str, received: str, fix: str) -> UserError:
+def _restored(
+    kind: type[UserError], what: str, expected: str, received: str, fix: str
+) -> UserError:
     error = kind.__new__(kind)
     UserError.__init__(error, what, expected=expected, received=received, fix=fix)
     return error
 
 
 def _shown(text: str, allowed: str = "") -> str:
-    """Names and values may be a stranger's: none of them commands the terminal, or fails to be printed."""
+    """Names and values may be a stranger's: none of them commands the terminal, or fails to be
+    printed."""
     cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
-    return "".join(sign if sign.isprintable() or sign in allowed else sign.encode("unicode_escape").decode() for sign in cut)
+    return "".join(
+        sign if sign.isprintable() or sign in allowed else sign.encode("unicode_escape").decode()
+        for sign in cut
+    )

@@ -1,7 +1,8 @@
-"""How far a long piece of work is and how long it will take: a bar on a terminal, elsewhere a plain line now and then.
+"""How far a long piece of work is and how long it will take: a bar on a terminal, elsewhere a plain
+line now and then.
 
-A terminal that cannot redraw (TERM=dumb) counts as none. Time is the monotonic clock's, so a clock that is set back or forth moves
-no estimate. Knows nothing of the work.
+A terminal that cannot redraw (TERM=dumb) counts as none. Time is the monotonic clock's, so a clock
+that is set back or forth moves no estimate. Knows nothing of the work.
 """
 
 from __future__ import annotations
@@ -18,16 +19,22 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 FIRST_LINE_S, LINE_INTERVAL_S, BAR_INTERVAL_S = 10.0, 30.0, 0.5
-_MARK_INTERVAL_S, _WINDOW_S = 2.0, 60.0  # what is left is judged by the pace of the last minute, since phases differ
+_MARK_INTERVAL_S, _WINDOW_S = (
+    2.0,
+    60.0,
+)  # what is left is judged by the pace of the last minute, since phases differ
 
 
 class Progress:
     """A context manager over `total` units of work, `done` of which an earlier call did.
 
-    what: names the work. say: takes the lines for the user; None prints them to standard error, or draws a bar there.
+    what: names the work. say: takes the lines for the user; None prints them to standard error, or
+    draws a bar there.
     """
 
-    def __init__(self, what: str, total: int, *, done: int = 0, say: Callable[[str], None] | None = None):
+    def __init__(
+        self, what: str, total: int, *, done: int = 0, say: Callable[[str], None] | None = None
+    ):
         self.what, self.total, self.done = what, total, done
         self._say = say
         self._bar = say is None and can_redraw()
@@ -45,13 +52,15 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds that the rest will take at the latest pace; None before two units are done, since the first one compiles and warms up."""
+        """Seconds that the rest will take at the latest pace; None before two units are done, since
+        the first one compiles and warms up."""
         pace = self._units_per_s()
         return None if pace is None else (self.total - self.done) / pace
 
     @property
     def is_due(self) -> bool:
-        """Whether the next update will be shown: figures that cost something are worth gathering."""
+        """Whether the next update will be shown: figures that cost something are worth
+        gathering."""
         return time.monotonic() >= self._due
 
     def update(self, units: int = 1, *, figures: Mapping[str, str] | None = None) -> None:
@@ -92,7 +101,10 @@ class Progress:
     def _tell(self) -> None:
         left_s = self.left_s
         estimate = "" if left_s is None else f", about {duration(left_s)} left"
-        line = f"{self.what}: {self.done} of {self.total} ({100 * self.done // max(1, self.total)} %){estimate}"
+        line = (
+            f"{self.what}: {self.done} of {self.total} "
+            f"({100 * self.done // max(1, self.total)} %){estimate}"
+        )
         line += f", {self._figures}" if self._figures else ""
         if self._say is not None:
             self._say(line)
@@ -101,9 +113,17 @@ class Progress:
 
     def _draw(self, now: float) -> None:
         columns = shutil.get_terminal_size().columns
-        meter = tqdm.format_meter(self.done, self.total, now - self._started, ncols=columns - 1, prefix=self.what, unit="",
-                                  rate=self._units_per_s(), postfix=self._figures,
-                                  ascii="utf" not in (getattr(sys.stderr, "encoding", "") or "").lower())
+        meter = tqdm.format_meter(
+            self.done,
+            self.total,
+            now - self._started,
+            ncols=columns - 1,
+            prefix=self.what,
+            unit="",
+            rate=self._units_per_s(),
+            postfix=self._figures,
+            ascii="utf" not in (getattr(sys.stderr, "encoding", "") or "").lower(),
+        )
         sys.stderr.write("\r" + meter.ljust(columns - 1))
         sys.stderr.flush()
         self._drawn = True
@@ -122,7 +142,11 @@ def unheard(line: str) -> None:
 def duration(seconds: float) -> str:
     """8 s, 2 min 10 s, 3 h 5 min, 2 days 3 h."""
     whole = max(0, round(seconds))
-    for size, name, smaller, smaller_name in ((86400, "days", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for size, name, smaller, smaller_name in (
+        (86400, "days", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if whole >= size:
             return f"{whole // size} {name} {whole % size // smaller} {smaller_name}"
     return f"{whole} s"

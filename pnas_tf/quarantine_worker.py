@@ -1,7 +1,9 @@
-"""The child process of `quarantine`: reads one file after another with the libraries that the parent will use.
+"""The child process of `quarantine`: reads one file after another with the libraries that the
+parent will use.
 
-In: lengths of a JSON command and of a content, then both. Out: one JSON line, {"found": ...} or {"error": "..."}. Memory is
-limited. Started by `quarantine`; imports no TensorFlow and nothing of this project.
+In: lengths of a JSON command and of a content, then both. Out: one JSON line, {"found": ...} or
+{"error": "..."}. Memory is limited. Started by `quarantine`; imports no TensorFlow and nothing of
+this project.
 """
 
 from __future__ import annotations
@@ -19,18 +21,21 @@ from typing import IO, Any
 
 MAX_MEMORY_BYTES = 16 * 2**30  # of addresses; far above every model that a phone can hold
 MAX_WEIGHT_BYTES = 2 * 2**30
-MAX_OBJECTS = 100_000          # in an HDF5 file; a network of 648 blocks has 8,000
+MAX_OBJECTS = 100_000  # in an HDF5 file; a network of 648 blocks has 8,000
 
 
 class Refused(ValueError):
     """The content is not what it should be."""
 
 
-def tflite(content: bytes, *, prepare: bool = False, run: bool = False, threads: int = 1) -> list[dict[str, Any]] | None:
+def tflite(
+    content: bytes, *, prepare: bool = False, run: bool = False, threads: int = 1
+) -> list[dict[str, Any]] | None:
     """Builds the interpreter, which verifies the bytes.
 
-    prepare: with the runtime's default CPU delegate, as clients do. run: once, with and without the delegate. Returns the prepared
-    ops (None where the runtime does not tell): index, name, inputs and outputs.
+    prepare: with the runtime's default CPU delegate, as clients do. run: once, with and without the
+    delegate. Returns the prepared ops (None where the runtime does not tell): index, name, inputs
+    and outputs.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -45,16 +50,26 @@ def tflite(content: bytes, *, prepare: bool = False, run: bool = False, threads:
     interpreter.allocate_tensors()
     if run:
         interpreter.invoke()
-    if not hasattr(interpreter, "_get_ops_details"):  # not a public name: a later runtime may drop it
+    if not hasattr(
+        interpreter, "_get_ops_details"
+    ):  # not a public name: a later runtime may drop it
         return None
-    return [{"index": int(node["index"]), "op_name": node["op_name"], "inputs": [int(index) for index in node["inputs"]],
-             "outputs": [int(index) for index in node["outputs"]]} for node in interpreter._get_ops_details()]
+    return [
+        {
+            "index": int(node["index"]),
+            "op_name": node["op_name"],
+            "inputs": [int(index) for index in node["inputs"]],
+            "outputs": [int(index) for index in node["outputs"]],
+        }
+        for node in interpreter._get_ops_details()
+    ]
 
 
 def hdf5(content: bytes) -> dict[str, list[int]]:
     """Reads every array and attribute. Returns the arrays' shapes by name.
 
-    Refuses links that lead elsewhere (another file, too), arrays that lie in other files, and what is no number.
+    Refuses links that lead elsewhere (another file, too), arrays that lie in other files, and what
+    is no number.
     """
     import h5py
     import numpy as np
@@ -80,7 +95,9 @@ def hdf5(content: bytes) -> dict[str, list[int]]:
             total += int(item.nbytes)
             if total > MAX_WEIGHT_BYTES:
                 raise Refused(f"more than {MAX_WEIGHT_BYTES} bytes of numbers")
-            with np.errstate(over="ignore"):  # of wider numbers, what overflows in a network's float32 is infinity too
+            with np.errstate(
+                over="ignore"
+            ):  # of wider numbers, what overflows in a network's float32 is infinity too
                 if not np.isfinite(np.asarray(item[()], np.float32)).all():
                     raise Refused(f"'{name}' holds NaN, infinity or what is infinity in float32")
             shapes[name] = [int(size) for size in item.shape]
@@ -94,7 +111,8 @@ def hdf5(content: bytes) -> dict[str, list[int]]:
 
 
 def pytorch(content: bytes) -> None:
-    """Reads tensors and nothing else (weights_only); works for as long as torch takes to say what is wrong with a file."""
+    """Reads tensors and nothing else (weights_only); works for as long as torch takes to say what
+    is wrong with a file."""
     import torch
 
     with warnings.catch_warnings():
@@ -102,8 +120,13 @@ def pytorch(content: bytes) -> None:
         torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-CHECKS: dict[str, tuple[str, Callable[..., Any]]] = {  # with the library that is loaded before a file's time begins
-    "tflite": ("ai_edge_litert.interpreter", tflite), "hdf5": ("h5py", hdf5), "pytorch": ("torch", pytorch)}
+CHECKS: dict[
+    str, tuple[str, Callable[..., Any]]
+] = {  # with the library that is loaded before a file's time begins
+    "tflite": ("ai_edge_litert.interpreter", tflite),
+    "hdf5": ("h5py", hdf5),
+    "pytorch": ("torch", pytorch),
+}
 
 
 def serve(commands: IO[bytes], replies: IO[str]) -> None:
@@ -119,7 +142,11 @@ def serve(commands: IO[bytes], replies: IO[str]) -> None:
             answer = {"found": check(content, **command)}
         except Exception as error:  # whatever a library makes of it, the parent must hear
             words = str(error).strip().partition("\n")[0][:1000]
-            answer = {"error": f"{type(error).__name__}: {words}" if not isinstance(error, Refused) else words}
+            answer = {
+                "error": f"{type(error).__name__}: {words}"
+                if not isinstance(error, Refused)
+                else words
+            }
         replies.write(json.dumps(answer) + "\n")
         replies.flush()
 
@@ -127,11 +154,15 @@ def serve(commands: IO[bytes], replies: IO[str]) -> None:
 def _limit_cpu(seconds: int) -> None:
     """From now on; the system ends the process that needs more (SIGXCPU)."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + 1 + seconds, resource.RLIM_INFINITY))
+    resource.setrlimit(
+        resource.RLIMIT_CPU,
+        (int(usage.ru_utime + usage.ru_stime) + 1 + seconds, resource.RLIM_INFINITY),
+    )
 
 
 def _main() -> None:
-    # Libraries print to descriptor 1, so replies go to a copy of it and their words to standard error.
+    # Libraries print to descriptor 1, so replies go to a copy of it and their words to standard
+    # error.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))

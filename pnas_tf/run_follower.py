@@ -1,6 +1,8 @@
-"""The run folder as seen by the workers that do not write it: the chief holds it, they read and keep its pace.
+"""The run folder as seen by the workers that do not write it: the chief holds it, they read and
+keep its pace.
 
-All processes of a cluster see the same folder, on a disk that they share. Knows nothing of what the steps do.
+All processes of a cluster see the same folder, on a disk that they share. Knows nothing of what the
+steps do.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ STEP_S = 6 * 3600.0  # that the chief may take for a step of its own
 
 
 class RunFollower(RunFolder):
-    """Takes no lock and writes nothing; its steps begin when the chief's have begun. Raises UserError after `wait_s` without that."""
+    """Takes no lock and writes nothing; its steps begin when the chief's have begun. Raises
+    UserError after `wait_s` without that."""
 
     follows = True
 
@@ -31,13 +34,24 @@ class RunFollower(RunFolder):
     def __exit__(self, *_: object) -> None:
         pass
 
-    def step(self, name: str, *, inputs: Mapping[str, Any], outputs: Sequence[str], work: Callable[[], Any],
-             partial: Sequence[str] = ()) -> bool:
-        """Runs `work` beside the chief's, unless the step is complete. The chief has cleared away what is stale by then."""
+    def step(
+        self,
+        name: str,
+        *,
+        inputs: Mapping[str, Any],
+        outputs: Sequence[str],
+        work: Callable[[], Any],
+        partial: Sequence[str] = (),
+    ) -> bool:
+        """Runs `work` beside the chief's, unless the step is complete. The chief has cleared away
+        what is stale by then."""
         del partial
         digest = digest_of(inputs)
-        self._wait(lambda: self.steps().get(name, {}).get("inputs") == digest, f"step {name} of the chief with the same settings",
-                   self._wait_s)
+        self._wait(
+            lambda: self.steps().get(name, {}).get("inputs") == digest,
+            f"step {name} of the chief with the same settings",
+            self._wait_s,
+        )
         if self.is_complete(name, digest, outputs):
             print(f"{name}: complete, skipped")
             return False
@@ -46,14 +60,21 @@ class RunFollower(RunFolder):
 
     def wait_for(self, name: str, output: str) -> None:
         """Returns when the chief has finished step `name` and left `output`."""
-        self._wait(lambda: "outputs" in self.steps().get(name, {}) and (self.path / output).exists(),
-                   f"{output} of the chief's step {name}", STEP_S)
+        self._wait(
+            lambda: "outputs" in self.steps().get(name, {}) and (self.path / output).exists(),
+            f"{output} of the chief's step {name}",
+            STEP_S,
+        )
 
     def _wait(self, arrived: Callable[[], bool], what: str, wait_s: float) -> None:
         end = time.monotonic() + wait_s
         while not arrived():
             if time.monotonic() > end:
-                raise UserError(f"no {what} in {self.path}", expected=f"the chief at work in the same folder within {wait_s:.0f} s",
-                                received="nothing of it",
-                                fix="See that the chief runs; give all workers the same flags and a run folder on a disk that they share.")
+                raise UserError(
+                    f"no {what} in {self.path}",
+                    expected=f"the chief at work in the same folder within {wait_s:.0f} s",
+                    received="nothing of it",
+                    fix="See that the chief runs; give all workers the same flags and a run "
+                    "folder on a disk that they share.",
+                )
             time.sleep(POLL_S)

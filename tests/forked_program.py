@@ -1,6 +1,8 @@
-"""Runs a program of tools/ in a process of its own, forked from a server that has TensorFlow imported already.
+"""Runs a program of tools/ in a process of its own, forked from a server that has TensorFlow
+imported already.
 
-The process is as real as one that the shell starts: own arguments, streams, signals and exit status. Only the 5 s of imports are shared.
+The process is as real as one that the shell starts: own arguments, streams, signals and exit
+status. Only the 5 s of imports are shared.
 """
 
 import importlib
@@ -11,8 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["pnas_tf.search.loop", "pnas_tf.search.inherited", "pnas_tf.export.models", "pnas_tf.training.data",
-                               "pnas_tf.report.html", "tensorflow_datasets", "tools.push_button", "tools.validate"])
+SERVER.set_forkserver_preload(
+    [
+        "pnas_tf.search.loop",
+        "pnas_tf.search.inherited",
+        "pnas_tf.export.models",
+        "pnas_tf.training.data",
+        "pnas_tf.report.html",
+        "tensorflow_datasets",
+        "tools.push_button",
+        "tools.validate",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +34,9 @@ class Ended:
 
 
 def start(name, arguments, *, log, cwd):
-    process = SERVER.Process(target=_work, args=(name, [str(argument) for argument in arguments], str(log), str(cwd)))
+    process = SERVER.Process(
+        target=_work, args=(name, [str(argument) for argument in arguments], str(log), str(cwd))
+    )
     process.start()
     return process
 
@@ -52,7 +66,11 @@ def _work(name, arguments, log, cwd):
 
 def contents(folder):
     """Name -> bytes of every file of a run, but for the lock."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file() and path.name != ".lock"}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
 
 
 def assert_refused(ended, *words):

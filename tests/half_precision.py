@@ -1,10 +1,12 @@
-"""The batch and the tolerances by which half precision is held to float32, in the search and in training."""
+"""The batch and the tolerances by which half precision is held to float32, in the search and in
+training."""
 
 import numpy as np
 import tensorflow as tf
 
-# (of the loss, of all gradients together), relative. float16 has 11 bits, bfloat16 8; a network of 16 random images and
-# batch statistics makes 100 times that of its gradients, in Keras' mixed precision as in ours.
+# (of the loss, of all gradients together), relative. float16 has 11 bits, bfloat16 8; a network of
+# 16 random images and batch statistics makes 100 times that of its gradients, in Keras' mixed
+# precision as in ours.
 TOLERANCES = {"float32": (1e-5, 1e-5), "float16": (1e-3, 0.15), "bfloat16": (5e-3, 0.6)}
 
 

@@ -1,7 +1,9 @@
-"""Every loader of files that a stranger may have written, with valid files to start from, and hostile files made of them.
+"""Every loader of files that a stranger may have written, with valid files to start from, and
+hostile files made of them.
 
-test_hostile_files.py runs them in CI, benchmarks/fuzz_loaders.py for as long as one likes. `attempt` holds the property: a file loads,
-or a UserError names the file and the place; nothing hangs, nothing is written, nothing is left.
+test_hostile_files.py runs them in CI, benchmarks/fuzz_loaders.py for as long as one likes.
+`attempt` holds the property: a file loads, or a UserError names the file and the place; nothing
+hangs, nothing is written, nothing is left.
 """
 
 import contextlib
@@ -20,27 +22,92 @@ from hypothesis import strategies as st
 from pnas_tf.errors import UserError
 
 HERE = Path(__file__).resolve().parent
-LIMIT_S = 10.0        # processor seconds
-ASLEEP_S = 120.0      # by the clock: waiting for a pipe, a lock or a child
-# What names the place in text that cannot be parsed, and in formats that have bytes, entries and lines but no names.
+LIMIT_S = 10.0  # processor seconds
+ASLEEP_S = 120.0  # by the clock: waiting for a pipe, a lock or a child
+# What names the place in text that cannot be parsed, and in formats that have bytes, entries and
+# lines but no names.
 PLACE = re.compile(
-    r"\blines?\b|column \d+|byte|level|number|entry|entries|'[^']+'|\"[^\"]+\"|\[\d+\]|identifier|magic|header|SHA-256|zip|archive|"
-    r"no array|tensor|empty|decode|pickle|unpickl|storage|record|load|key|name|shape|count=|avg|pixels|image|Error|process", re.IGNORECASE)
+    r"\blines?\b|column "
+    r"\d+|byte|level|number|entry|entries|'[^']+'|\"[^\"]+\"|\[\d+\]|identifier|magic|header|SHA-256|zip|archive|"
+    r"no "
+    r"array|tensor|empty|decode|pickle|unpickl|storage|record|load|key|name|shape|count=|avg|pixels|image|Error|process",
+    re.IGNORECASE,
+)
 VALUES = (
-    None, True, False, 0, -1, 1, 2, 3.5, -0.0, 1e308, 5e-324, 10**18, -10**18, 10**6, 4096, "", "x", "../../../etc/passwd", "/dev/zero",
-    "a\0b", "\u202e\u0007\x1b[2J", "é" * 300, "<script>alert(1)</script>", "$(reboot)", "__class__", [], {}, [[]], [None], [1, 2, 3], ["x"],
-    [1e308] * 3, {"": 0}, {"format": "pnas_tf/config"}, {"op": "zero"}, {"op": "mbconv", "kernel": True, "expansion": 6}, [[[[[[]]]]]])
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2,
+    3.5,
+    -0.0,
+    1e308,
+    5e-324,
+    10**18,
+    -(10**18),
+    10**6,
+    4096,
+    "",
+    "x",
+    "../../../etc/passwd",
+    "/dev/zero",
+    "a\0b",
+    "\u202e\u0007\x1b[2J",
+    "é" * 300,
+    "<script>alert(1)</script>",
+    "$(reboot)",
+    "__class__",
+    [],
+    {},
+    [[]],
+    [None],
+    [1, 2, 3],
+    ["x"],
+    [1e308] * 3,
+    {"": 0},
+    {"format": "pnas_tf/config"},
+    {"op": "zero"},
+    {"op": "mbconv", "kernel": True, "expansion": 6},
+    [[[[[[]]]]]],
+)
 TEXTS = (
-    b"NaN", b"-Infinity", b"1e999", b"-1e999", b"9" * 30, b"9" * 6000, b"[" * 200, b"[" * 100_000, b'{"a":' * 5000, b'"\\ud800"',
-    b"\xef\xbb\xbf", b"\xff\xfe", b"\0", b"\x1b]0;x\x07", b"&a [*a, *a]", b"!!python/object/apply:os.getcwd []", b"<<: {a: 1}", b"- ",
-    b": ", b"\n" * 50, "٣".encode(), b"0x10", b"1_000", b".inf", b"2001-99-99")
+    b"NaN",
+    b"-Infinity",
+    b"1e999",
+    b"-1e999",
+    b"9" * 30,
+    b"9" * 6000,
+    b"[" * 200,
+    b"[" * 100_000,
+    b'{"a":' * 5000,
+    b'"\\ud800"',
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"\0",
+    b"\x1b]0;x\x07",
+    b"&a [*a, *a]",
+    b"!!python/object/apply:os.getcwd []",
+    b"<<: {a: 1}",
+    b"- ",
+    b": ",
+    b"\n" * 50,
+    "٣".encode(),
+    b"0x10",
+    b"1_000",
+    b".inf",
+    b"2001-99-99",
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Loader:
-    """name: of the format. seeds: (file name in the folder, valid content). load: reads the file; called with the folder and the path.
+    """name: of the format. seeds: (file name in the folder, valid content). load: reads the file;
+    called with the folder and the path.
 
-    others: what else stands in the folder, by name. names_file: errors name the file (a parser of text has none). examples: in CI.
+    others: what else stands in the folder, by name. names_file: errors name the file (a parser of
+    text has none). examples: in CI.
     """
 
     name: str
@@ -54,44 +121,51 @@ class Loader:
 
 @dataclasses.dataclass(frozen=True)
 class Hostile:
-    """A file: its name in the folder, its content, and, where one value of a document was replaced, the way to it."""
+    """A file: its name in the folder, its content, and, where one value of a document was replaced,
+    the way to it."""
 
     file: str
     content: bytes
     way: tuple[str, ...] | None = None
 
     def __repr__(self):
-        return f"Hostile({self.file!r}, bytes.fromhex({self.content.hex()!r}), {self.way!r})" if len(self.content) < 3000 else \
-            f"Hostile({self.file!r}, {len(self.content)} bytes beginning {self.content[:80]!r}, {self.way!r})"
+        return (
+            f"Hostile({self.file!r}, bytes.fromhex({self.content.hex()!r}), {self.way!r})"
+            if len(self.content) < 3000
+            else f"Hostile({self.file!r}, {len(self.content)} bytes beginning "
+            f"{self.content[:80]!r}, {self.way!r})"
+        )
 
 
-DRAWS = st.binary(min_size=32, max_size=32)  # one draw: hypothesis takes 1.5 ms for a structured one, loaders take 0.2
+DRAWS = st.binary(
+    min_size=32, max_size=32
+)  # one draw: hypothesis takes 1.5 ms for a structured one, loaders take 0.2
 KINDS = ("random", "cut", "bytes", "bytes", "moved", "text", "value", "value", "value")
 
 
 def made_of(loader, draw):
     """The hostile file that a draw of DRAWS stands for."""
-    numbers = [int.from_bytes(draw[place:place + 3], "little") for place in range(2, 32, 3)]
+    numbers = [int.from_bytes(draw[place : place + 3], "little") for place in range(2, 32, 3)]
     kind = KINDS[draw[0] % len(KINDS)]
     file, seed = loader.seeds[draw[1] % len(loader.seeds)]
     if kind == "random":
-        return Hostile(file, draw[2:2 + draw[1] % 31])
+        return Hostile(file, draw[2 : 2 + draw[1] % 31])
     if kind == "cut":
-        return Hostile(file, seed[:numbers[0] % len(seed)])
+        return Hostile(file, seed[: numbers[0] % len(seed)])
     content = bytearray(seed)
     if kind == "bytes":
-        for place, value in zip(numbers[1:1 + 1 + numbers[0] % 6], draw[20:]):
+        for place, value in zip(numbers[1 : 1 + 1 + numbers[0] % 6], draw[20:]):
             content[place % len(content)] = (value, 0, 1, 0x7F, 0x80, 0xFF)[value % 6]
     if kind == "moved":  # a piece of the file written over another
         source, target, length = (number % len(content) for number in numbers[:3])
-        content[target:target + length % 64] = content[source:source + length % 64]
+        content[target : target + length % 64] = content[source : source + length % 64]
     if kind == "text":
         place, piece = numbers[0] % len(content), TEXTS[numbers[1] % len(TEXTS)]
-        content[place:place + numbers[2] % 3] = piece
+        content[place : place + numbers[2] % 3] = piece
     if kind == "value":
         if loader.is_json:
             return _with_value(file, seed, numbers[0], numbers[1])
-        content[numbers[0] % len(content):] = seed[:numbers[1] % len(seed)]
+        content[numbers[0] % len(content) :] = seed[: numbers[1] % len(seed)]
     return Hostile(file, bytes(content))
 
 
@@ -123,13 +197,20 @@ def _with_value(file, seed, place, choice):
 
 def _ways(document, way):
     yield way
-    items = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    items = (
+        document.items()
+        if isinstance(document, dict)
+        else enumerate(document)
+        if isinstance(document, list)
+        else ()
+    )
     for step, item in items:
         yield from _ways(item, (*way, step))
 
 
 def attempt(loader, folder, hostile):
-    """Loads the hostile file as `folder` has it. Returns whether it loaded; raises AssertionError or what a library raised."""
+    """Loads the hostile file as `folder` has it. Returns whether it loaded; raises AssertionError
+    or what a library raised."""
     path = Path(folder) / hostile.file
     path.write_bytes(hostile.content)
     before = _listing(folder)
@@ -146,35 +227,55 @@ def attempt(loader, folder, hostile):
     if refused is None:
         return True
     text = str(refused)
-    assert all(part.strip() for part in (refused.what, refused.expected, refused.received, refused.fix)), text
+    assert all(
+        part.strip() for part in (refused.what, refused.expected, refused.received, refused.fix)
+    ), text
     assert all(sign.isprintable() or sign in "\n\t" for sign in text), repr(text)
     text.encode()
     if loader.names_file:
         assert path.name in text, text
-    told = text.split("\n  what to do")[0].replace(str(path), "")  # the file's name says nothing of the place
+    told = text.split("\n  what to do")[0].replace(
+        str(path), ""
+    )  # the file's name says nothing of the place
     named = any(step.lower() in told.lower() for step in _places(loader, hostile))
     assert named or (hostile.way is None and PLACE.search(told)), f"{hostile.way}: {text}"
     return False
 
 
 def _places(loader, hostile):
-    """What may be called the place: the steps to the value that was replaced; names of the document where that is not known."""
+    """What may be called the place: the steps to the value that was replaced; names of the document
+    where that is not known."""
     if hostile.way is not None:  # "block 3" stands for blocks[3], "entry 'x'" for entries["x"]
-        return [form for step in hostile.way or ("an object", "a list") for form in 
-                (step, step.removesuffix("s"), step.replace("ies", "y"), _CHAIN.get(step)) if form]
+        return [
+            form
+            for step in hostile.way or ("an object", "a list")
+            for form in (step, step.removesuffix("s"), step.replace("ies", "y"), _CHAIN.get(step))
+            if form
+        ]
     try:
         json.loads(hostile.content)
-        names = {step for _, seed in loader.seeds for way in _ways(json.loads(seed), ()) for step in way if isinstance(step, str)}
+        names = {
+            step
+            for _, seed in loader.seeds
+            for way in _ways(json.loads(seed), ())
+            for step in way
+            if isinstance(step, str)
+        }
     except (ValueError, RecursionError):
         return ()
     return (*names, "an object", "format")
 
 
-_CHAIN = {"out_channels": "the layer before", "blocks": "the layer before"}  # a width that does not fit is told of the layer that takes it
+_CHAIN = {
+    "out_channels": "the layer before",
+    "blocks": "the layer before",
+}  # a width that does not fit is told of the layer that takes it
 
 
 def _listing(folder):
-    return sorted(os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+    return sorted(
+        os.path.join(place, name) for place, _, names in os.walk(folder) for name in names
+    )
 
 
 @contextlib.contextmanager
@@ -209,18 +310,43 @@ def _spaces():
     from pnas_tf.space.search_space import SearchSpace, Stage
     from pnas_tf.space.tree_cells import TreeCellSpace
 
-    small = SearchSpace("small", 8, 3, 8, 8, (Stage(8, 2, 1), Stage(16, 1, 2)), 16, (MBConv(3, 3), MBConv(5, 6, True, "hswish")))
-    tree = TreeCellSpace("tree", 8, 3, start_width=8, added_width=4, stages=1, cells=1, head_width=16, merges=("add",),
-                         candidates=(Identity(), SepConv(3)))
+    small = SearchSpace(
+        "small",
+        8,
+        3,
+        8,
+        8,
+        (Stage(8, 2, 1), Stage(16, 1, 2)),
+        16,
+        (MBConv(3, 3), MBConv(5, 6, True, "hswish")),
+    )
+    tree = TreeCellSpace(
+        "tree",
+        8,
+        3,
+        start_width=8,
+        added_width=4,
+        stages=1,
+        cells=1,
+        head_width=16,
+        merges=("add",),
+        candidates=(Identity(), SepConv(3)),
+    )
     return small, tree
 
 
 def _measurements():
     from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Settings, Visit
 
-    device, settings = Device("host", "machine", "processor", (1,), "system", "build"), Settings("runtime", "1.0", "xnnpack", 1)
+    device, settings = (
+        Device("host", "machine", "processor", (1,), "system", "build"),
+        Settings("runtime", "1.0", "xnnpack", 1),
+    )
     facts = ModelFacts("0" * 64, 100, "float32", (1, 8, 8, 3))
-    visits = (Visit((1e6, 1.1e6), (2e6,), sentinel_ns=5e5), Visit((1.2e6,), statistic="median", count=9, aggregates_ns={"p95": 1.3e6}))
+    visits = (
+        Visit((1e6, 1.1e6), (2e6,), sentinel_ns=5e5),
+        Visit((1.2e6,), statistic="median", count=9, aggregates_ns={"p95": 1.3e6}),
+    )
     return device, settings, Measurement(device, settings, facts, visits)
 
 
@@ -245,20 +371,42 @@ def document_loaders():
     networks = [random_architecture(space, seed=1) for space in (small, tree)]
     device, settings, entry = _measurements()
     keys = list(distinct_blocks(small))[:2]
-    calibration = Calibration(1.1, 0.1, 2.0, (("calibration_00", 1.0, 1.2), ("calibration_01", 2.0, 2.3)))
-    table = LatencyTable(Identity(device, settings, "float32", ()), dict.fromkeys(keys, entry), 0.5, calibration, 1.7e9, "here",
-                         {"x": "why"})
+    calibration = Calibration(
+        1.1, 0.1, 2.0, (("calibration_00", 1.0, 1.2), ("calibration_01", 2.0, 2.3))
+    )
+    table = LatencyTable(
+        Identity(device, settings, "float32", ()),
+        dict.fromkeys(keys, entry),
+        0.5,
+        calibration,
+        1.7e9,
+        "here",
+        {"x": "why"},
+    )
     candidates = [[op.key for op in choice.candidates] for choice in small.choice_blocks]
-    epoch = {"epoch": 0, "phase": "joint", "loss": 0.5, "accuracy": None,
-             "probabilities": [[1 / len(block)] * len(block) for block in candidates]}
+    epoch = {
+        "epoch": 0,
+        "phase": "joint",
+        "loss": 0.5,
+        "accuracy": None,
+        "probabilities": [[1 / len(block)] * len(block) for block in candidates],
+    }
     network = to_official(OfficialNetwork(random_architecture(plain, seed=2), 0.9, 1e-3, 0.1))
 
     def table_of(folder, path):
         found = LatencyTable.load(path)
-        return found.describe(), found.warnings(), [found.latency_ms(key) for key in found.entries], found.to_json()
+        return (
+            found.describe(),
+            found.warnings(),
+            [found.latency_ms(key) for key in found.entries],
+            found.to_json(),
+        )
 
     def measurements_of(folder, path):
-        return [(found.problems, found.spread, found.relative_error, found.to_json()) for found in load_measurements(path).values()]
+        return [
+            (found.problems, found.spread, found.relative_error, found.to_json())
+            for found in load_measurements(path).values()
+        ]
 
     def settings_of(folder, path):
         from pnas_tf import config
@@ -277,44 +425,160 @@ def document_loaders():
         network = Architecture.load(path)
         return network.blocks, network.parameters, network.to_json()
 
-    steps = {"format": "pnas_tf/steps", "version": 1,
-             "steps": {"search": {"inputs": "0" * 64, "outputs": {"a.json": "1" * 64}, "duration_s": 1.5}}}
-    stored = {"format": "pnas_tf/config", "version": 1, "DataConfig": {"dataset": "digits", "alpha_fraction": 0.2, "alpha_size": None},
-              "SearchConfig": {"algorithm": "two_path", "search_epochs": 3}, "LatencyConfig": {"device": "host", "threads": 1}}
-    journal = b"".join(_json(row) + b"\n" for row in (
-        {"format": "pnas_tf/visits", "version": 1, "device": to_json(device), "settings": to_json(settings)},
-        *({"model": "a", "sha256": "0" * 64, "visit": to_json(visit)} for visit in entry.visits)))
-    run = (("summary.json", _json({"dataset": "digits", "test_accuracy": {"keras": 0.9}, "device": {"device": {"cores": [1]}}})),
-           ("validation.json", _json({"mape_percent": 1.0, "pairs": [{"predicted_ms": 1.0, "measured_ms": 1.1}] * 2})),
-           ("sweep.json", _json({"networks": [{"budget_ms": 1.0, "predicted_ms": 0.9, "alpha_accuracy": 0.5, "architecture": "a.json"}]})),
-           ("search/history.json", _json({"format": "pnas_tf/search_history", "version": 1, "candidates": candidates, "epochs": [epoch]})),
-           ("train/history.json", _json({"format": "pnas_tf/train_history", "version": 1, "epochs": [{"epoch": 0, "loss": 0.5}]})))
+    steps = {
+        "format": "pnas_tf/steps",
+        "version": 1,
+        "steps": {
+            "search": {"inputs": "0" * 64, "outputs": {"a.json": "1" * 64}, "duration_s": 1.5}
+        },
+    }
+    stored = {
+        "format": "pnas_tf/config",
+        "version": 1,
+        "DataConfig": {"dataset": "digits", "alpha_fraction": 0.2, "alpha_size": None},
+        "SearchConfig": {"algorithm": "two_path", "search_epochs": 3},
+        "LatencyConfig": {"device": "host", "threads": 1},
+    }
+    journal = b"".join(
+        _json(row) + b"\n"
+        for row in (
+            {
+                "format": "pnas_tf/visits",
+                "version": 1,
+                "device": to_json(device),
+                "settings": to_json(settings),
+            },
+            *(
+                {"model": "a", "sha256": "0" * 64, "visit": to_json(visit)}
+                for visit in entry.visits
+            ),
+        )
+    )
+    run = (
+        (
+            "summary.json",
+            _json(
+                {
+                    "dataset": "digits",
+                    "test_accuracy": {"keras": 0.9},
+                    "device": {"device": {"cores": [1]}},
+                }
+            ),
+        ),
+        (
+            "validation.json",
+            _json({"mape_percent": 1.0, "pairs": [{"predicted_ms": 1.0, "measured_ms": 1.1}] * 2}),
+        ),
+        (
+            "sweep.json",
+            _json(
+                {
+                    "networks": [
+                        {
+                            "budget_ms": 1.0,
+                            "predicted_ms": 0.9,
+                            "alpha_accuracy": 0.5,
+                            "architecture": "a.json",
+                        }
+                    ]
+                }
+            ),
+        ),
+        (
+            "search/history.json",
+            _json(
+                {
+                    "format": "pnas_tf/search_history",
+                    "version": 1,
+                    "candidates": candidates,
+                    "epochs": [epoch],
+                }
+            ),
+        ),
+        (
+            "train/history.json",
+            _json(
+                {
+                    "format": "pnas_tf/train_history",
+                    "version": 1,
+                    "epochs": [{"epoch": 0, "loss": 0.5}],
+                }
+            ),
+        ),
+    )
     yaml = b"""Conv-input:8x8x3-output:4x4x8: {count: 200, mean: 6.0, var: 0.1}
 Conv_1-input:2x2x16-output:2x2x16: {count: 200, mean: 3.0}
 Logits-input:2x2x16-output:3:
   count: 200
   mean: 1.5
 """
-    measured = {"format": MEASURED, "version": 1, "device": to_json(device), "settings": to_json(settings),
-                "measurements": {"model_int8": entry.to_json()}}
+    measured = {
+        "format": MEASURED,
+        "version": 1,
+        "device": to_json(device),
+        "settings": to_json(settings),
+        "measurements": {"model_int8": entry.to_json()},
+    }
     manifest = {"format": "pnas_tf/manifest", "version": 1, "models": {"a.tflite": {"sha256": "0"}}}
     documents = (
-        Loader("architecture", tuple(("architecture.json", _json(network.to_json())) for network in networks), blocks_of),
-        Loader("space", tuple(("space.json", _json({"format": "pnas_tf/space", "version": 1, "space": space.to_json()}))
-                              for space in (small, tree)), lambda folder, path: load_space(path).topology),
-        Loader("net_config", (("net.config", _json(network)),), lambda folder, path: load_official(path, resolution=8).architecture.blocks),
+        Loader(
+            "architecture",
+            tuple(("architecture.json", _json(network.to_json())) for network in networks),
+            blocks_of,
+        ),
+        Loader(
+            "space",
+            tuple(
+                (
+                    "space.json",
+                    _json({"format": "pnas_tf/space", "version": 1, "space": space.to_json()}),
+                )
+                for space in (small, tree)
+            ),
+            lambda folder, path: load_space(path).topology,
+        ),
+        Loader(
+            "net_config",
+            (("net.config", _json(network)),),
+            lambda folder, path: load_official(path, resolution=8).architecture.blocks,
+        ),
         Loader("latency_table", (("latency_table.json", _json(table.to_json())),), table_of),
         Loader("measurements", (("latency.json", _json(measured)),), measurements_of),
         Loader("run_settings", (("config.json", _json(stored)),), settings_of),
-        Loader("steps", (("steps.json", _json(steps)),), lambda folder, path: run_folder.RunFolder(folder).steps()),
-        Loader("manifest", (("manifest.json", _json(manifest)),), lambda folder, path: read_manifest(folder)),
-        Loader("run_files", run, lambda folder, path: read_run(folder), others=(("architecture.json", _json(networks[0].to_json())),)))
-    outputs = [(path.name, path.read_bytes()) for path in sorted((HERE / "benchmark/tool_outputs").glob("*.txt"))
-               if path.stat().st_size < 20_000 and b"Inference" in path.read_bytes() and "failed" not in path.name]
-    return (*(dataclasses.replace(loader, is_json=True) for loader in documents),
-            Loader("original_table", (("pixel.yaml", yaml),), lambda folder, path: load_original(path, space=small)),
-            Loader("journal", (("visits.jsonl", journal),), journal_of),
-            Loader("tool_output", tuple(outputs), _tool_output, names_file=False))
+        Loader(
+            "steps",
+            (("steps.json", _json(steps)),),
+            lambda folder, path: run_folder.RunFolder(folder).steps(),
+        ),
+        Loader(
+            "manifest",
+            (("manifest.json", _json(manifest)),),
+            lambda folder, path: read_manifest(folder),
+        ),
+        Loader(
+            "run_files",
+            run,
+            lambda folder, path: read_run(folder),
+            others=(("architecture.json", _json(networks[0].to_json())),),
+        ),
+    )
+    outputs = [
+        (path.name, path.read_bytes())
+        for path in sorted((HERE / "benchmark/tool_outputs").glob("*.txt"))
+        if path.stat().st_size < 20_000
+        and b"Inference" in path.read_bytes()
+        and "failed" not in path.name
+    ]
+    return (
+        *(dataclasses.replace(loader, is_json=True) for loader in documents),
+        Loader(
+            "original_table",
+            (("pixel.yaml", yaml),),
+            lambda folder, path: load_original(path, space=small),
+        ),
+        Loader("journal", (("visits.jsonl", journal),), journal_of),
+        Loader("tool_output", tuple(outputs), _tool_output, names_file=False),
+    )
 
 
 def _tool_output(folder, path):
@@ -338,7 +602,15 @@ def binary_loaders():
     from pnas_tf import quarantine
 
     quarantine.CPU_S = 2  # for files of 3 KB; some make the runtime run forever
-    return (_tflite(), _files_of_tflite(), _checkpoint(), *_keras_weights(), _pytorch(), _images(), _parity())
+    return (
+        _tflite(),
+        _files_of_tflite(),
+        _checkpoint(),
+        *_keras_weights(),
+        _pytorch(),
+        _images(),
+        _parity(),
+    )
 
 
 def _tflite():
@@ -351,7 +623,10 @@ def _tflite():
         content = (HERE / f"standin/tiny_{dtype}.tflite").read_bytes()
         classes = _classes(content)
         labels = tuple(f"label {number}" for number in range(classes))
-        seeds += [content, write_metadata(content, Metadata("tiny", labels, files={"architecture.json": b"{}"}))]
+        seeds += [
+            content,
+            write_metadata(content, Metadata("tiny", labels, files={"architecture.json": b"{}"})),
+        ]
 
     def look(folder, path):
         json.dumps(inspect_model(path).to_json(), allow_nan=False)
@@ -377,8 +652,11 @@ def _files_of_tflite():
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("labels.txt", "a\nb\n")
         archive.writestr("notes.txt", "text " * 40, zipfile.ZIP_DEFLATED)
-    return Loader("associated_files", (("model.tflite", stream.getvalue()),),
-                  lambda folder, path: read_files(path.read_bytes(), where=str(path)))
+    return Loader(
+        "associated_files",
+        (("model.tflite", stream.getvalue()),),
+        lambda folder, path: read_files(path.read_bytes(), where=str(path)),
+    )
 
 
 def _checkpoint():
@@ -387,8 +665,14 @@ def _checkpoint():
     from pnas_tf.training.checkpoints import Checkpoints, read_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Checkpoints(folder).save(3, {"variable/kernel:0": np.arange(6, dtype=np.float32).reshape(2, 3), "counter": np.array(7)},
-                                        {"step": 3, "history": [{"loss": 0.5}]})
+        path = Checkpoints(folder).save(
+            3,
+            {
+                "variable/kernel:0": np.arange(6, dtype=np.float32).reshape(2, 3),
+                "counter": np.array(7),
+            },
+            {"step": 3, "history": [{"loss": 0.5}]},
+        )
         seed = path.read_bytes()
 
     def read(folder, path):
@@ -406,12 +690,16 @@ def _keras_weights():
 
     from pnas_tf.nn.weight_files import load_keras_weights
 
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="head/mix")], name="small")
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(2, name="head/mix")], name="small"
+    )
     loaders = []
     with tempfile.TemporaryDirectory() as folder:
         for name in ("w.weights.h5", "w.h5", "w.keras"):
             path = Path(folder) / name
-            model.save(path, save_format="keras") if name.endswith("keras") else model.save_weights(path)
+            model.save(path, save_format="keras") if name.endswith("keras") else model.save_weights(
+                path
+            )
             loaders.append((name, path.read_bytes()))
 
     def load(folder, path):
@@ -419,11 +707,15 @@ def _keras_weights():
         try:
             load_keras_weights(model, path)
         except UserError:
-            assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)), "half loaded"
+            assert all(
+                np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)
+            ), "half loaded"
             raise
         assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
-    return [Loader(f"keras_{name.split('.', 1)[1]}", ((name, seed),), load) for name, seed in loaders]
+    return [
+        Loader(f"keras_{name.split('.', 1)[1]}", ((name, seed),), load) for name, seed in loaders
+    ]
 
 
 def _pytorch():
@@ -436,7 +728,9 @@ def _pytorch():
     seeds = []
     for zipped in (True, False):
         stream = io.BytesIO()
-        content = collections.OrderedDict(a=torch.arange(6, dtype=torch.float32).reshape(2, 3), b=torch.ones(2))
+        content = collections.OrderedDict(
+            a=torch.arange(6, dtype=torch.float32).reshape(2, 3), b=torch.ones(2)
+        )
         torch.save({"state_dict": content}, stream, _use_new_zipfile_serialization=zipped)
         seeds.append(("weights.pth", stream.getvalue()))
     return Loader("pytorch", tuple(seeds), lambda folder, path: read_state_dict(path))
@@ -460,7 +754,9 @@ def _images():
         found = scan_folder(root)
         return _read_files(found.train, str(root), 4)
 
-    others = tuple((f"{suffix}/dog/picture.gif", seeds[-1][1]) for suffix in ("jpg", "png", "bmp", "gif"))
+    others = tuple(
+        (f"{suffix}/dog/picture.gif", seeds[-1][1]) for suffix in ("jpg", "png", "bmp", "gif")
+    )
     return Loader("images", tuple(seeds), look, others=others)
 
 
@@ -469,4 +765,9 @@ def _parity():
 
     report = ParityReport("int8", 10, 0.1, 0.01, 3.0, 0.99, 0.9, 0.9, 1000).to_json()
     document = {"format": "pnas_tf/parity", "version": 1, "models": {"model_int8.tflite": report}}
-    return Loader("parity", (("parity.json", _json(document)),), lambda folder, path: load_reports(path), is_json=True)
+    return Loader(
+        "parity",
+        (("parity.json", _json(document)),),
+        lambda folder, path: load_reports(path),
+        is_json=True,
+    )

@@ -18,7 +18,9 @@ def environment(task, cluster=None):
 
 
 def test_the_first_worker_is_the_chief():
-    first, second = (cluster_of(environment({"type": "worker", "index": index})) for index in range(2))
+    first, second = (
+        cluster_of(environment({"type": "worker", "index": index})) for index in range(2)
+    )
     assert first.is_chief and not second.is_chief
     assert first.addresses == second.addresses == tuple(WORKERS) and second.index == 1
 
@@ -30,11 +32,20 @@ def test_a_chief_of_its_own_kind_comes_before_the_workers():
     assert (worker.index, worker.is_chief, worker.addresses) == (1, False, ("boss:1", *WORKERS))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"cluster": {"worker": ["a:1"]}}',
-                                  '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
-                                  '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": -1}}',
-                                  '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
-                                  '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": -1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
 def test_what_is_no_cluster_of_equal_workers_is_refused(text):
     with pytest.raises(UserError, match="TF_CONFIG"):
         cluster_of({"TF_CONFIG": text} if text else {})
@@ -46,8 +57,13 @@ def test_a_follower_begins_when_the_chief_has_begun_and_writes_nothing(tmp_path)
     def follow():
         with RunFollower(path, wait_s=20) as folder:
             folder.settle([])
-            folder.step("search", inputs={"a": 1}, outputs=["made"], partial=["stale"],
-                        work=lambda: begun.append((path / "stale").exists()))
+            folder.step(
+                "search",
+                inputs={"a": 1},
+                outputs=["made"],
+                partial=["stale"],
+                work=lambda: begun.append((path / "stale").exists()),
+            )
             folder.wait_for("search", "made")
             done.set()
 
@@ -62,12 +78,20 @@ def test_a_follower_begins_when_the_chief_has_begun_and_writes_nothing(tmp_path)
     thread.start()
     with RunFolder(path) as folder:
         folder.settle([])
-        assert folder.step("search", inputs={"a": 1}, outputs=["made"], work=lambda: chief(folder), partial=["stale"])
+        assert folder.step(
+            "search",
+            inputs={"a": 1},
+            outputs=["made"],
+            work=lambda: chief(folder),
+            partial=["stale"],
+        )
     thread.join(20)
     assert done.is_set() and begun == [False]
     before = {name: name.read_bytes() for name in path.rglob("*") if name.is_file()}
     with RunFollower(path, wait_s=1) as folder:
-        assert not folder.step("search", inputs={"a": 1}, outputs=["made"], work=lambda: pytest.fail("complete"))
+        assert not folder.step(
+            "search", inputs={"a": 1}, outputs=["made"], work=lambda: pytest.fail("complete")
+        )
     assert {name: name.read_bytes() for name in path.rglob("*") if name.is_file()} == before
 
 
@@ -75,5 +99,8 @@ def test_a_follower_of_other_settings_says_so(tmp_path):
     with RunFolder(tmp_path / "run") as folder:
         folder.settle([])
         folder.step("search", inputs={"a": 1}, outputs=[], work=lambda: None)
-    with RunFollower(tmp_path / "run", wait_s=0.5) as follower, pytest.raises(UserError, match="same settings"):
+    with (
+        RunFollower(tmp_path / "run", wait_s=0.5) as follower,
+        pytest.raises(UserError, match="same settings"),
+    ):
         follower.step("search", inputs={"a": 2}, outputs=[], work=lambda: pytest.fail("never"))

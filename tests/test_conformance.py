@@ -1,4 +1,5 @@
-"""Every op a block can hold, through the same tests: shape, unknown batch, save and load, gradient, .tflite, parameters.
+"""Every op a block can hold, through the same tests: shape, unknown batch, save and load, gradient,
+.tflite, parameters.
 
 A new op class, or a candidate of a named space, that is missing from CONFORMING fails the suite.
 """
@@ -14,7 +15,18 @@ from ai_edge_litert.interpreter import Interpreter
 from pnas_tf.nn.network import build_block_model
 from pnas_tf.space import complexity
 from pnas_tf.space.geometry import Block, fixed_blocks
-from pnas_tf.space.ops import CandidateOp, Conv, Head, Identity, MBConv, Op, Pool, SepConv, Stem, Zero
+from pnas_tf.space.ops import (
+    CandidateOp,
+    Conv,
+    Head,
+    Identity,
+    MBConv,
+    Op,
+    Pool,
+    SepConv,
+    Stem,
+    Zero,
+)
 from pnas_tf.space.search_space import NAMED_SPACES
 
 
@@ -24,15 +36,35 @@ def choice(op: CandidateOp, *, stride: int = 1, padding: str = "same") -> Block:
 
 
 CONFORMING = [
-    *(choice(MBConv(kernel, expansion), stride=stride)
-      for kernel, expansion, stride in ((3, 3, 1), (3, 6, 2), (5, 3, 2), (5, 6, 1), (7, 3, 1), (7, 6, 2), (3, 1, 1))),
+    *(
+        choice(MBConv(kernel, expansion), stride=stride)
+        for kernel, expansion, stride in (
+            (3, 3, 1),
+            (3, 6, 2),
+            (5, 3, 2),
+            (5, 6, 1),
+            (7, 3, 1),
+            (7, 6, 2),
+            (3, 1, 1),
+        )
+    ),
     choice(MBConv(7, 3), stride=2, padding="symmetric"),
     choice(MBConv(3, 3, squeeze_excite=True)),
     choice(MBConv(5, 3, activation="hswish"), stride=2),
     choice(MBConv(3, 3, squeeze_excite=True, activation="hswish")),
     choice(Zero()),
-    *(Block("block_00", op, 8, 8, 6, 6, 1, False, "same")
-      for op in (Identity(), SepConv(3), SepConv(5), SepConv(7), SepConv(3, dilation=2), Pool("average", 3), Pool("max", 3))),
+    *(
+        Block("block_00", op, 8, 8, 6, 6, 1, False, "same")
+        for op in (
+            Identity(),
+            SepConv(3),
+            SepConv(5),
+            SepConv(7),
+            SepConv(3, dilation=2),
+            Pool("average", 3),
+            Pool("max", 3),
+        )
+    ),
     Block("shortcut", Pool("average", 2), 9, 5, 4, 4, 2, False, "same"),
     Block("reduce", Conv(1, "relu6"), 5, 5, 8, 6, 1, False, "same"),
     Block("expand", Conv(1, None), 5, 5, 6, 8, 1, False, "same"),
@@ -53,20 +85,29 @@ def double_precision():
 
 def test_nothing_is_missing_from_the_list():
     listed = {block.op for block in CONFORMING}
-    assert {type(op) for op in listed} == set(get_args(Op)), "an op class stands in no conforming block"
+    assert {type(op) for op in listed} == set(get_args(Op)), (
+        "an op class stands in no conforming block"
+    )
     for name, make in NAMED_SPACES.items():
         for place in make().choice_blocks:
             assert set(place.candidates) <= listed, f"candidate of space {name}"
         # Stem and head differ between spaces in their widths alone.
-        assert {block.op for block in fixed_blocks(make()) if not isinstance(block.op, (Stem, Head))} <= listed
+        assert {
+            block.op for block in fixed_blocks(make()) if not isinstance(block.op, (Stem, Head))
+        } <= listed
 
 
 def output_shape(block: Block) -> tuple[int, ...]:
-    return (block.out_channels,) if isinstance(block.op, Head) else (block.out_size, block.out_size, block.out_channels)
+    return (
+        (block.out_channels,)
+        if isinstance(block.op, Head)
+        else (block.out_size, block.out_size, block.out_channels)
+    )
 
 
 def model_of(block: Block) -> keras.Model:
-    """The block's model with moving statistics, gamma and beta that are not those of a fresh layer."""
+    """The block's model with moving statistics, gamma and beta that are not those of a fresh
+    layer."""
     keras.utils.set_random_seed(7)
     model = build_block_model(block)
     generator = np.random.default_rng(7)
@@ -77,7 +118,11 @@ def model_of(block: Block) -> keras.Model:
 
 
 def images(block: Block, count: int = 3, dtype: str = "float32") -> np.ndarray:
-    return np.random.default_rng(11).normal(size=(count, block.in_size, block.in_size, block.in_channels)).astype(dtype)
+    return (
+        np.random.default_rng(11)
+        .normal(size=(count, block.in_size, block.in_size, block.in_channels))
+        .astype(dtype)
+    )
 
 
 @every_block
@@ -87,14 +132,16 @@ def test_shape_and_unknown_batch(block):
     x = images(block)
     together = model(x, training=False).numpy()
     assert together.shape == (3, *output_shape(block)) and np.isfinite(together).all()
-    alone = np.concatenate([model(x[row:row + 1], training=False).numpy() for row in range(3)])
+    alone = np.concatenate([model(x[row : row + 1], training=False).numpy() for row in range(3)])
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
     assert build_block_model(block, batch_size=2).output_shape == (2, *output_shape(block))
 
 
 @every_block
 def test_parameters_are_those_of_the_walk(block):
-    trainable = sum(int(np.prod(variable.shape)) for variable in build_block_model(block).trainable_variables)
+    trainable = sum(
+        int(np.prod(variable.shape)) for variable in build_block_model(block).trainable_variables
+    )
     assert trainable == complexity.parameters([block])
 
 
@@ -108,7 +155,9 @@ def test_save_and_load(block, tmp_path):
     fresh = build_block_model(block)
     fresh.load_weights(tmp_path / "weights.h5")
     for other in (loaded, fresh):
-        np.testing.assert_array_equal(other(x, training=False).numpy(), model(x, training=False).numpy())
+        np.testing.assert_array_equal(
+            other(x, training=False).numpy(), model(x, training=False).numpy()
+        )
 
 
 @every_block
@@ -126,11 +175,16 @@ def test_gradient_is_the_numeric_one(block, double_precision):
     with tf.GradientTape() as tape:
         value = loss()
     gradients = tape.gradient(value, variables)
-    assert all(gradient is not None for gradient in gradients), "a variable has no part in the output"
-    # One random direction over all variables, and one for each alone: a lost term cannot hide in the sum.
+    assert all(gradient is not None for gradient in gradients), (
+        "a variable has no part in the output"
+    )
+    # One random direction over all variables, and one for each alone: a lost term cannot hide in
+    # the sum.
     step = 1e-6
     for chosen in [range(len(variables)), *([index] for index in range(len(variables)))]:
-        expected = sum(float(np.sum(gradients[index].numpy() * directions[index])) for index in chosen)
+        expected = sum(
+            float(np.sum(gradients[index].numpy() * directions[index])) for index in chosen
+        )
         ends = []
         for sign in (1, -1):
             kept = [variables[index].numpy() for index in chosen]
@@ -147,14 +201,20 @@ def test_tflite_computes_the_same(block):
     model = model_of(block)
     fixed = build_block_model(block, batch_size=1)
     fixed.set_weights(model.get_weights())
-    interpreter = Interpreter(model_content=tf.lite.TFLiteConverter.from_keras_model(fixed).convert())
+    interpreter = Interpreter(
+        model_content=tf.lite.TFLiteConverter.from_keras_model(fixed).convert()
+    )
     interpreter.allocate_tensors()
     given, taken = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     x = images(block, count=1)
     interpreter.set_tensor(given["index"], x)
     interpreter.invoke()
     expected = model(x, training=False).numpy()
-    np.testing.assert_allclose(interpreter.get_tensor(taken["index"]), expected, atol=1e-4 * max(1.0, np.abs(expected).max()))
+    np.testing.assert_allclose(
+        interpreter.get_tensor(taken["index"]),
+        expected,
+        atol=1e-4 * max(1.0, np.abs(expected).max()),
+    )
 
 
 def test_zero_block_is_its_shortcut():

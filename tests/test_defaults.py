@@ -1,4 +1,5 @@
-"""A default exists once: where an option has one, the search's library takes it from there or has none."""
+"""A default exists once: where an option has one, the search's library takes it from there or has
+none."""
 
 import ast
 import dataclasses
@@ -11,11 +12,19 @@ from pnas_tf.config import ExportConfig, SearchConfig, TrainConfig
 
 LIBRARY = Path(pnas_tf.__file__).parent
 PREFIXES = ("arch_", "finetune_", "rl_", "search_", "bn_")
-FILES = [*sorted((LIBRARY / "search").glob("*.py")), LIBRARY / "nn/supernet.py", LIBRARY / "nn/initial_weights.py"]
+FILES = [
+    *sorted((LIBRARY / "search").glob("*.py")),
+    LIBRARY / "nn/supernet.py",
+    LIBRARY / "nn/initial_weights.py",
+]
 
 
 def option_names():
-    names = {field.name for config in (SearchConfig, TrainConfig, ExportConfig) for field in dataclasses.fields(config)}
+    names = {
+        field.name
+        for config in (SearchConfig, TrainConfig, ExportConfig)
+        for field in dataclasses.fields(config)
+    }
     return names | {name.removeprefix(prefix) for name in names for prefix in PREFIXES}
 
 
@@ -24,19 +33,33 @@ def defaults_of(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             ordered = node.args.posonlyargs + node.args.args
-            pairs = [*zip(ordered[len(ordered) - len(node.args.defaults):], node.args.defaults),
-                     *zip(node.args.kwonlyargs, node.args.kw_defaults)]
-            yield from ((argument.lineno, argument.arg, default) for argument, default in pairs if default is not None)
+            pairs = [
+                *zip(ordered[len(ordered) - len(node.args.defaults) :], node.args.defaults),
+                *zip(node.args.kwonlyargs, node.args.kw_defaults),
+            ]
+            yield from (
+                (argument.lineno, argument.arg, default)
+                for argument, default in pairs
+                if default is not None
+            )
         elif isinstance(node, ast.ClassDef):
-            yield from ((field.lineno, field.target.id, field.value) for field in node.body
-                        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None)
+            yield from (
+                (field.lineno, field.target.id, field.value)
+                for field in node.body
+                if isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and field.value is not None
+            )
 
 
 def second_truths(source):
     """Defaults of options that are not `SomeConfig.option` itself."""
     names = option_names()
-    return [(line, name, ast.unparse(default)) for line, name, default in defaults_of(ast.parse(source))
-            if name in names and not ast.unparse(default).endswith(f"Config.{name}")]
+    return [
+        (line, name, ast.unparse(default))
+        for line, name, default in defaults_of(ast.parse(source))
+        if name in names and not ast.unparse(default).endswith(f"Config.{name}")
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(LIBRARY)))
@@ -46,13 +69,16 @@ def test_no_option_of_the_search_has_a_second_default(path):
 
 def test_fine_tuning_has_no_defaults_of_its_own():
     tree = ast.parse((LIBRARY / "export/quantize.py").read_text())
-    [fine_tuning] = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "FineTuning"]
+    [fine_tuning] = [
+        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "FineTuning"
+    ]
     assert second_truths(ast.unparse(fine_tuning)) == []
 
 
 def test_the_check_sees_each_form_of_default():
     source = """
-def f(momentum=0.9, *, learning_rate: float = 1e-3, weights_init=SearchConfig.weights_init, other=1): ...
+def f(momentum=0.9, *, learning_rate: float = 1e-3, other=1): ...
+def g(weights_init=SearchConfig.weights_init): ...
 class A:
     epochs: int = 2
 """

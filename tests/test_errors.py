@@ -11,7 +11,10 @@ ERROR = UserError("a table", expected="69 blocks", received="3 blocks", fix="Bui
 
 
 def test_message_has_four_parts():
-    assert str(ERROR) == "a table\n  expected: 69 blocks\n  received: 3 blocks\n  what to do: Build it again."
+    assert (
+        str(ERROR)
+        == "a table\n  expected: 69 blocks\n  received: 3 blocks\n  what to do: Build it again."
+    )
 
 
 @pytest.mark.parametrize("error", [ERROR, VisitFailed("a model", received="a crash")])

@@ -1,4 +1,5 @@
-"""benchmarks/evidence: its plan, its choice of contenders, its statistics and its report, without training anything."""
+"""benchmarks/evidence: its plan, its choice of contenders, its statistics and its report, without
+training anything."""
 
 import itertools
 import json
@@ -21,7 +22,16 @@ from pnas_tf.search.objectives import macs_quantity
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace, Stage
 
-SPACE = SearchSpace("two_stages", 16, 3, 8, 8, (Stage(8, 2, 1), Stage(16, 2, 2)), 16, tuple(MBConv(k, e) for k in (3, 7) for e in (3, 6)))
+SPACE = SearchSpace(
+    "two_stages",
+    16,
+    3,
+    8,
+    8,
+    (Stage(8, 2, 1), Stage(16, 2, 2)),
+    16,
+    tuple(MBConv(k, e) for k in (3, 7) for e in (3, 6)),
+)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -41,7 +51,12 @@ def test_random_contenders_are_uniform_over_the_networks_in_the_window():
     least, most = contenders.window_ms(target)
     inside = [path for path in every if least <= quantity.of(path) <= most]
     assert 5 <= len(inside) <= 100
-    drawn = [path_of(network) for network in contenders.random_within(SPACE, quantity, target, count=20 * len(inside), seed=1)]
+    drawn = [
+        path_of(network)
+        for network in contenders.random_within(
+            SPACE, quantity, target, count=20 * len(inside), seed=1
+        )
+    ]
     assert set(drawn) == set(inside)
     # 20 expected in each cell, a fixed seed: p below 1e-3 would be one seed in a thousand.
     assert stats.chisquare([drawn.count(path) for path in inside]).pvalue > 1e-3
@@ -52,7 +67,12 @@ def test_uniform_contenders_are_mobilenet_blocks_in_the_window_the_evenest_first
     full = contenders.uniform_network(SPACE, (2, 2))
     assert {op.key for op in full.ops} == {"mbconv_k3_e6"}
     shallow = contenders.uniform_network(SPACE, (1, 2))
-    assert [op.key for op in shallow.ops] == ["mbconv_k3_e6", "zero", "mbconv_k3_e6", "mbconv_k3_e6"]
+    assert [op.key for op in shallow.ops] == [
+        "mbconv_k3_e6",
+        "zero",
+        "mbconv_k3_e6",
+        "mbconv_k3_e6",
+    ]
     target = quantity.of(path_of(full))
     assert contenders.uniform_within(SPACE, quantity, target)[0] == full
     assert contenders.uniform_within(SPACE, quantity, 2 * target) == []
@@ -64,7 +84,9 @@ def test_best_of_is_what_drawing_and_choosing_gives():
     assert best_of(2, judged_by=judged, values=values)[0] == pytest.approx(brute)
     assert best_of(4, judged_by=judged, values=values)[0] == 60.0
     mean, error = best_of(1, judged_by=judged, values=values)
-    assert (mean, error) == pytest.approx(mean_and_error(values))  # the jackknife of a mean is its standard error
+    assert (mean, error) == pytest.approx(
+        mean_and_error(values)
+    )  # the jackknife of a mean is its standard error
 
 
 def test_means_differences_and_rank_correlations():
@@ -72,8 +94,14 @@ def test_means_differences_and_rank_correlations():
     assert mean_and_error([5.0]) == (5.0, None)
     assert difference([1.0, 3.0], [0.0, 2.0]) == (1.0, pytest.approx(math.sqrt(2)))
     left = list(np.random.default_rng(0).normal(size=30))
-    assert spearman(left, [-value**3 for value in left]) == pytest.approx((-1.0, -1.0, -1.0))
-    value, low, high = spearman(left, [value + 0.5 * noise for value, noise in zip(left, np.random.default_rng(1).normal(size=30))])
+    assert spearman(left, [-(value**3) for value in left]) == pytest.approx((-1.0, -1.0, -1.0))
+    value, low, high = spearman(
+        left,
+        [
+            value + 0.5 * noise
+            for value, noise in zip(left, np.random.default_rng(1).normal(size=30))
+        ],
+    )
     assert -1 < low < value < high < 1
 
 
@@ -90,15 +118,25 @@ def test_additive_effects_of_candidates_are_found():
     assert error < 1e-12
     noise = np.random.default_rng(0).normal(0, 0.1, 1000)
     numbers = iter(range(1000))
-    effects, error = fitted([3, 2], lambda path, batch: loss(path, batch) + noise[next(numbers)], paths=1000, batches=2, seed=0)
+    effects, error = fitted(
+        [3, 2],
+        lambda path, batch: loss(path, batch) + noise[next(numbers)],
+        paths=1000,
+        batches=2,
+        seed=0,
+    )
     assert error == pytest.approx(0.1 / np.sqrt(1000 / 3), rel=0.1)
-    assert max(np.abs(effect - expected).max() for effect, expected in zip(effects, true)) < 4 * error
+    assert (
+        max(np.abs(effect - expected).max() for effect, expected in zip(effects, true)) < 4 * error
+    )
 
 
 def test_finished_jobs_are_skipped_taken_ones_are_left_alone_and_others_are_done(tmp_path):
     shop = Workshop(STUDIES["fashion"], tmp_path)
     first = [job.name for job in unfinished(shop, timed=False, pattern="*")]
-    assert first and all(name.startswith("convert_") for name in first)  # nothing else is ready in an empty folder
+    assert first and all(
+        name.startswith("convert_") for name in first
+    )  # nothing else is ready in an empty folder
     done = []
     shop.do = lambda job: (done.append(job.name), finish(shop, job.name))
     with _taken(shop.place(first[0])) as mine:
@@ -108,8 +146,12 @@ def test_finished_jobs_are_skipped_taken_ones_are_left_alone_and_others_are_done
         _work(shop, lambda: unfinished(shop, timed=False, pattern="convert_*"))
         assert done == first[1:]
     _work(shop, lambda: unfinished(shop, timed=False, pattern="convert_*"))
-    assert sorted(done) == sorted(first) and unfinished(shop, timed=False, pattern="convert_*") == []
-    assert [job.name for job in unfinished(shop, timed=True, pattern="*")] == [name.replace("convert", "table") for name in first]
+    assert (
+        sorted(done) == sorted(first) and unfinished(shop, timed=False, pattern="convert_*") == []
+    )
+    assert [job.name for job in unfinished(shop, timed=True, pattern="*")] == [
+        name.replace("convert", "table") for name in first
+    ]
 
 
 def finish(shop, name, **result):
@@ -127,34 +169,67 @@ def test_a_wide_job_counts_as_done_when_it_covers_all_that_it_needs(tmp_path):
     finish(shop, "latency", covers=["networks", latency.needs[1]])
     assert not shop.finished("latency")
     finish(shop, "latency", covers=list(latency.needs))
-    assert shop.finished("latency") and unfinished(shop, timed=True, pattern="latency", partial=True) == []
+    assert (
+        shop.finished("latency")
+        and unfinished(shop, timed=True, pattern="latency", partial=True) == []
+    )
 
 
 def document():
     """A study of one budget, whose figures are easy to compute by hand."""
     networks = {}
-    for contender, accuracies in (("two_path", [0.90, 0.92]), ("random", [0.80, 0.82, 0.84, 0.86]), ("uniform", [0.91, 0.93])):
+    for contender, accuracies in (
+        ("two_path", [0.90, 0.92]),
+        ("random", [0.80, 0.82, 0.84, 0.86]),
+        ("uniform", [0.91, 0.93]),
+    ):
         for seed, accuracy in enumerate(accuracies):
             networks[f"{contender}_middle_{seed}"] = {
-                "contender": contender, "group": "middle", "seed": seed, "ops": ["mbconv_k3_e6", "zero"], "macs": 2_000_000,
-                "parameters": 50_000, "alpha_accuracy": accuracy, "test_accuracy": accuracy, "cpu_s": 10.0,
-                "latency_ms": {"float32": 0.098, "int8": 0.05}}
-    search = {"algorithm": "two_path", "budget": "middle", "table": "float32", "weight_steps": 100, "architecture_steps": 50,
-              "comparing_steps": 20, "trained_steps": 30}
-    return {"targets_ms": {"middle": 0.1}, "middle": "middle", "networks": networks, "searches": {"two_path_middle_0": search},
-            "training": {"epochs": 2}, "steps_median_ms": {"training": 10.0, "weight": 12.0, "two_path": 15.0, "comparing": 2.5},
-            "steps_per_epoch": {"training_part": 100, "batch_size": 64}}
+                "contender": contender,
+                "group": "middle",
+                "seed": seed,
+                "ops": ["mbconv_k3_e6", "zero"],
+                "macs": 2_000_000,
+                "parameters": 50_000,
+                "alpha_accuracy": accuracy,
+                "test_accuracy": accuracy,
+                "cpu_s": 10.0,
+                "latency_ms": {"float32": 0.098, "int8": 0.05},
+            }
+    search = {
+        "algorithm": "two_path",
+        "budget": "middle",
+        "table": "float32",
+        "weight_steps": 100,
+        "architecture_steps": 50,
+        "comparing_steps": 20,
+        "trained_steps": 30,
+    }
+    return {
+        "targets_ms": {"middle": 0.1},
+        "middle": "middle",
+        "networks": networks,
+        "searches": {"two_path_middle_0": search},
+        "training": {"epochs": 2},
+        "steps_median_ms": {"training": 10.0, "weight": 12.0, "two_path": 15.0, "comparing": 2.5},
+        "steps_per_epoch": {"training_part": 100, "batch_size": 64},
+    }
 
 
 def test_the_report_counts_bars_by_the_figures():
     text = tables.bars(document())
-    rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in text.splitlines()[2:]}
+    rows = {
+        line.split("|")[1].strip(): line.split("|")[2].strip() for line in text.splitlines()[2:]
+    }
     # 0.91 against 0.83: +8 points, error hypot(1, 1.29)
     assert rows["(a) beats the mean of (c) by two standard errors"] == "yes: +8.00 ± 1.63 points"
     assert rows["(a) is no worse than (d)"].startswith("**no**: -1.00 ± 1.41 points, at +0.0 %")
     assert rows["(a)'s measured latency is within 5 % of the target"] == "yes: farthest -2.0 %"
-    assert rows["a search takes at most two trainings"] == "yes: 1.15"  # (100 * 12 + 50 * 15 + 20 * 2.5 + 30 * 10) / (200 * 10)
-    # A search of 1.15 trainings and a training buy two; of pairs of four, the better: 82, 84, 86, 84, 86, 86
+    assert (
+        rows["a search takes at most two trainings"] == "yes: 1.15"
+    )  # (100 * 12 + 50 * 15 + 20 * 2.5 + 30 * 10) / (200 * 10)
+    # A search of 1.15 trainings and a training buy two; of pairs of four, the better: 82, 84, 86,
+    # 84, 86, 86
     assert rows["(a) is no worse than (e)"].startswith("yes: +6.33 points")
 
 

@@ -1,6 +1,8 @@
-"""Nothing let in: whatever a stranger's file holds, it loads, or a UserError names file and place (tests/hostile.py).
+"""Nothing let in: whatever a stranger's file holds, it loads, or a UserError names file and place
+(tests/hostile.py).
 
-2,000 examples a loader with a fixed seed, so that CI is repeatable; `python -m benchmarks.fuzz_loaders` looks further.
+2,000 examples a loader with a fixed seed, so that CI is repeatable; `python -m
+benchmarks.fuzz_loaders` looks further.
 """
 
 import shutil
@@ -13,7 +15,17 @@ from hypothesis import HealthCheck, given, settings
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 DOCUMENTS = {loader.name: loader for loader in hostile.document_loaders()}
-BINARIES = ("tflite", "associated_files", "checkpoint", "keras_weights.h5", "keras_h5", "keras_keras", "pytorch", "images", "parity")
+BINARIES = (
+    "tflite",
+    "associated_files",
+    "checkpoint",
+    "keras_weights.h5",
+    "keras_h5",
+    "keras_keras",
+    "pytorch",
+    "images",
+    "parity",
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +43,30 @@ def folder():
 def hold(loader, folder):
     hostile.prepared(loader, folder)
     for file, seed in loader.seeds:
-        assert hostile.attempt(loader, folder, hostile.Hostile(file, seed)), f"{loader.name}: the valid file is refused"
+        assert hostile.attempt(loader, folder, hostile.Hostile(file, seed)), (
+            f"{loader.name}: the valid file is refused"
+        )
     loaded = []
 
-    @settings(max_examples=loader.examples, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=loader.examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(hostile.DRAWS)
     def attempt(draw):
         file = hostile.made_of(loader, draw)
         loaded.append(hostile.attempt(loader, folder, file))
-        (Path(folder) / file.file).write_bytes(dict(loader.seeds)[file.file])  # the next example may be of another file
+        (Path(folder) / file.file).write_bytes(
+            dict(loader.seeds)[file.file]
+        )  # the next example may be of another file
 
     attempt()
-    assert len(loaded) >= loader.examples and 0.005 < sum(loaded) / len(loaded) < 0.98, "hostile files that say nothing"
+    assert len(loaded) >= loader.examples and 0.005 < sum(loaded) / len(loaded) < 0.98, (
+        "hostile files that say nothing"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))

@@ -1,4 +1,5 @@
-"""tools/inspect.py and its library: MACs, ranges and partitions held to other sources, and the tool run as a user runs it."""
+"""tools/inspect.py and its library: MACs, ranges and partitions held to other sources, and the tool
+run as a user runs it."""
 
 import json
 import math
@@ -43,7 +44,13 @@ def int8(architecture):
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
 
 
 def test_macs_of_a_published_file_are_the_published_ones(tmp_path):
@@ -60,9 +67,15 @@ def test_says_whether_scores_are_probabilities(architecture, tmp_path):
 
 
 def test_macs_of_every_op_are_those_of_the_walk(architecture, int8, tmp_path):
-    for content in (convert(build_network(architecture)), convert(build_network(architecture), dtype="float16"), int8):
+    for content in (
+        convert(build_network(architecture)),
+        convert(build_network(architecture), dtype="float16"),
+        int8,
+    ):
         found = inspected(content, tmp_path)
-        assert [op.macs for op in found.ops if op.macs] == [layer_macs(layer) for block in architecture.blocks for layer in block.layers]
+        assert [op.macs for op in found.ops if op.macs] == [
+            layer_macs(layer) for block in architecture.blocks for layer in block.layers
+        ]
         for op in found.ops:
             if op.name == "DEPTHWISE_CONV_2D":
                 assert op.macs == math.prod(op.outputs[0].shape) * math.prod(op.kernel)
@@ -74,17 +87,25 @@ def test_a_split_kernel_has_the_macs_of_the_whole(architecture, tmp_path):
     assert rewrites, "an architecture with a large kernel is wanted here"
     found = inspected(convert(model, rewrites=rewrites), tmp_path)
     taps = sum(math.prod(op.kernel) for op in found.ops if op.name == "DEPTHWISE_CONV_2D")
-    assert taps == sum(layer.kernel**2 for block in architecture.blocks for layer in block.layers if layer.kind == "depthwise")
+    assert taps == sum(
+        layer.kernel**2
+        for block in architecture.blocks
+        for layer in block.layers
+        if layer.kind == "depthwise"
+    )
     assert found.partitions == 1 and {op.partition for op in found.ops} == {0}
 
 
 def test_macs_of_other_ops_by_counting(tmp_path):
     image = keras.Input((5, 4, 3), batch_size=2)
     transposed = keras.Model(image, keras.layers.Conv2DTranspose(7, 3, strides=2)(image))
-    # A transposed convolution adds every input value, times every tap, to one output value of every channel.
+    # A transposed convolution adds every input value, times every tap, to one output value of every
+    # channel.
     assert inspected(convert(transposed, batch=2), tmp_path).macs == (2 * 5 * 4 * 3) * (3 * 3) * 7
     rows = keras.Input((6, 8), batch_size=1)
-    product = keras.Model(rows, keras.layers.Lambda(lambda x: tf.matmul(x, x, transpose_b=True))(rows))
+    product = keras.Model(
+        rows, keras.layers.Lambda(lambda x: tf.matmul(x, x, transpose_b=True))(rows)
+    )
     assert inspected(convert(product), tmp_path).macs == 6 * 6 * 8
 
 
@@ -99,7 +120,12 @@ def test_quantisation_ranges_agree_with_the_interpreter(int8, tmp_path):
             ends = [(end - parameters["zero_points"]) * parameters["scales"] for end in (-128, 127)]
             real[detail["name"]] = (min(ends[0]), max(ends[1]))
     found = inspected(int8, tmp_path)
-    seen = {tensor.name: tensor for op in found.ops for tensor in (*op.inputs, *op.outputs) if tensor.dtype == "int8"}
+    seen = {
+        tensor.name: tensor
+        for op in found.ops
+        for tensor in (*op.inputs, *op.outputs)
+        if tensor.dtype == "int8"
+    }
     assert len(seen) > 30 and set(seen) <= set(real)
     for name, tensor in seen.items():
         np.testing.assert_allclose(tensor.real_range, real[name], rtol=1e-6)
@@ -108,7 +134,8 @@ def test_quantisation_ranges_agree_with_the_interpreter(int8, tmp_path):
 
 
 def test_partitions_and_what_stays_outside(tmp_path):
-    """Ops that XNNPACK does not take stand between two convolutions: two partitions, and exactly those outside."""
+    """Ops that XNNPACK does not take stand between two convolutions: two partitions, and exactly
+    those outside."""
     image = keras.Input((8, 8, 4), batch_size=1)
     x = keras.layers.Conv2D(4, 3)(image)
     x = keras.layers.Lambda(lambda t: tf.cumsum(t, axis=1))(x)
@@ -122,19 +149,26 @@ def test_partitions_and_what_stays_outside(tmp_path):
 
 
 def test_the_document_and_the_text_hold_the_same(int8, tmp_path):
-    content = write_metadata(int8, Metadata("pictures", labels=tuple("abcdefghij"), files={"architecture.json": b"{}"}))
+    content = write_metadata(
+        int8, Metadata("pictures", labels=tuple("abcdefghij"), files={"architecture.json": b"{}"})
+    )
     found = inspected(content, tmp_path)
     document = json.loads(json.dumps(found.to_json()))
     text = describe(found)
     assert document["macs"] == found.macs and f"{found.macs:,} MACs" in text
-    assert document["metadata"]["labels"] == list("abcdefghij") and document["metadata"]["files"] == {"architecture.json": 2}
+    assert document["metadata"]["labels"] == list("abcdefghij") and document["metadata"][
+        "files"
+    ] == {"architecture.json": 2}
     assert "'pictures'" in text and "architecture.json (2 bytes)" in text and "labels: 10" in text
     assert len(document["ops"]) == len(found.ops) and document["partitions"] == 1
     assert "netron" in text and "model-explorer" in text and "benchmark_model" in text
 
 
 def test_a_strangers_text_does_not_command_the_terminal(int8, tmp_path):
-    content = write_metadata(int8, Metadata("x", labels=("\x1b[31mred", *"bcdefghij"), author="\x1b]0;title\x07\nsecond line"))
+    content = write_metadata(
+        int8,
+        Metadata("x", labels=("\x1b[31mred", *"bcdefghij"), author="\x1b]0;title\x07\nsecond line"),
+    )
     text = describe(inspected(content, tmp_path))
     assert "?[31mred" in text and "?]0;title??second line" in text
     assert all(character.isprintable() or character == "\n" for character in text)
@@ -152,8 +186,15 @@ def test_the_tool_as_a_user_runs_it(int8, tmp_path):
     assert run("tools/inspect.py", path, "stray").returncode == 2
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-3000], lambda content: b"", lambda content: b"\x89PNG\r\n" + bytes(100)],
-                         ids=["truncated", "empty", "foreign"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-3000],
+        lambda content: b"",
+        lambda content: b"\x89PNG\r\n" + bytes(100),
+    ],
+    ids=["truncated", "empty", "foreign"],
+)
 def test_what_is_no_model_is_refused(int8, tmp_path, damage):
     (tmp_path / "broken.tflite").write_bytes(damage(int8))
     with pytest.raises(UserError, match=r"broken\.tflite"):
@@ -165,12 +206,17 @@ def test_what_is_no_model_is_refused(int8, tmp_path, damage):
 def test_the_tool_refuses_without_a_traceback(tmp_path):
     (tmp_path / "broken.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(100))
     shown = run("tools/inspect.py", tmp_path / "broken.tflite")
-    assert shown.returncode == 2 and "what to do" in shown.stderr and "Traceback" not in shown.stderr
+    assert (
+        shown.returncode == 2 and "what to do" in shown.stderr and "Traceback" not in shown.stderr
+    )
 
 
 def test_the_name_does_not_hide_the_standard_library():
     """`python tools/NAME.py` puts tools/ first on the path, and dataclasses imports `inspect`."""
-    program = ("import sys; sys.path.insert(0, 'tools'); import inspect, dataclasses; "
-               "print(inspect.signature(len), sys.modules['inspect'] is inspect is dataclasses.inspect, 'lib' in inspect.__file__)")
+    program = (
+        "import sys; sys.path.insert(0, 'tools'); import inspect, dataclasses; "
+        "print(inspect.signature(len), sys.modules['inspect'] is inspect is dataclasses.inspect, "
+        "'lib' in inspect.__file__)"
+    )
     shown = run("-c", program)
     assert shown.stdout.split() == ["(obj,", "/)", "True", "True"], shown.stderr

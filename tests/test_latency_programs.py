@@ -1,4 +1,5 @@
-"""The measuring programs on files that cost no measuring: a table of the original project, and ops without a clock."""
+"""The measuring programs on files that cost no measuring: a table of the original project, and ops
+without a clock."""
 
 import json
 import shutil
@@ -17,24 +18,51 @@ STANDIN = Path(__file__).parent / "standin"
 
 def test_a_table_of_the_original_project_is_read_and_says_what_it_is(tmp_path):
     blocks = distinct_blocks(tiny())
-    rows = {name: {"count": 5, "mean": 2.0} for block in blocks.values() for name in original_keys(block)}
+    rows = {
+        name: {"count": 5, "mean": 2.0}
+        for block in blocks.values()
+        for name in original_keys(block)
+    }
     (tmp_path / "pixel.yaml").write_text(yaml.safe_dump(rows))
-    ended = forked_program.run("build_latency_table", "--run_dir=run", "--space=tiny", "--dataset=digits", "--original_table=pixel.yaml",
-                               "--original_device=Pixel 1", cwd=tmp_path)
+    ended = forked_program.run(
+        "build_latency_table",
+        "--run_dir=run",
+        "--space=tiny",
+        "--dataset=digits",
+        "--original_table=pixel.yaml",
+        "--original_device=Pixel 1",
+        cwd=tmp_path,
+    )
     assert ended.status == 0, ended.output
     assert "WARNING uncalibrated" in ended.output and "Pixel 1" in ended.output
     table = LatencyTable.load(tmp_path / "run" / "latency_table.json")
     assert set(table.entries) == set(blocks) and table.identity.rewrites == ()
-    assert sorted({round(table.latency_ms(key), 9) for key in blocks}) == [2.0, 4.0]  # the head is two rows of theirs
+    assert sorted({round(table.latency_ms(key), 9) for key in blocks}) == [
+        2.0,
+        4.0,
+    ]  # the head is two rows of theirs
     (tmp_path / "pixel.yaml").write_text("- a list")
-    again = forked_program.run("build_latency_table", "--run_dir=run", "--space=tiny", "--dataset=digits", "--original_table=pixel.yaml",
-                               cwd=tmp_path)
+    again = forked_program.run(
+        "build_latency_table",
+        "--run_dir=run",
+        "--space=tiny",
+        "--dataset=digits",
+        "--original_table=pixel.yaml",
+        cwd=tmp_path,
+    )
     forked_program.assert_refused(again, "pixel.yaml")
 
 
 def test_the_host_says_that_it_has_no_clock_for_ops(tmp_path):
     shutil.copy(STANDIN / "tiny_float32.tflite", tmp_path / "a.tflite")
-    ended = forked_program.run("benchmark", "--run_dir=run", "--models=a.tflite", "--op_profile", "--min_invocations=3", cwd=tmp_path)
+    ended = forked_program.run(
+        "benchmark",
+        "--run_dir=run",
+        "--models=a.tflite",
+        "--op_profile",
+        "--min_invocations=3",
+        cwd=tmp_path,
+    )
     assert ended.status == 0, ended.output
     assert "no op profile: LiteRT's Python API times whole inferences only" in ended.output
     assert json.loads((tmp_path / "run" / "latency.json").read_text())["op_profiles"] == {}

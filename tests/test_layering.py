@@ -8,15 +8,37 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-           for folder in ("pnas_tf", "tools") for path in sorted((ROOT / folder).rglob("*.py"))}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for folder in ("pnas_tf", "tools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
 
-# What each room may import, besides itself. Read upwards: a room stands below every room that lists it.
-GROUND = {"errors", "files", "records", "quarantine", "quarantine_worker", "config", "run_folder", "run_follower", "progress", "cluster"}
+# What each room may import, besides itself. Read upwards: a room stands below every room that lists
+# it.
+GROUND = {
+    "errors",
+    "files",
+    "records",
+    "quarantine",
+    "quarantine_worker",
+    "config",
+    "run_folder",
+    "run_follower",
+    "progress",
+    "cluster",
+}
 BELOW = {
-    "errors": set(), "files": {"errors"}, "records": {"errors"}, "quarantine": {"errors"}, "quarantine_worker": set(),
-    "config": {"errors"}, "run_folder": {"errors", "files", "config"}, "progress": set(),
-    "cluster": {"errors"}, "run_follower": {"errors", "run_folder"},
+    "errors": set(),
+    "files": {"errors"},
+    "records": {"errors"},
+    "quarantine": {"errors"},
+    "quarantine_worker": set(),
+    "config": {"errors"},
+    "run_folder": {"errors", "files", "config"},
+    "progress": set(),
+    "cluster": {"errors"},
+    "run_follower": {"errors", "run_folder"},
     "space": GROUND,
     "nn": GROUND | {"space"},
     "applications": GROUND | {"space", "nn"},
@@ -26,31 +48,78 @@ BELOW = {
     "training": GROUND | {"space", "nn", "benchmark", "export", "latency"},
     "search": GROUND | {"space", "nn", "benchmark", "export", "latency", "training"},
     "report": GROUND | {"space", "nn", "benchmark", "export", "latency", "training", "search"},
-    "tools": GROUND | {"space", "nn", "applications", "benchmark", "export", "latency", "training", "search", "report"},
+    "tools": GROUND
+    | {
+        "space",
+        "nn",
+        "applications",
+        "benchmark",
+        "export",
+        "latency",
+        "training",
+        "search",
+        "report",
+    },
 }
 SUPERNET = {"pnas_tf.nn.supernet", "pnas_tf.nn.mixed_op"}
-TENSORFLOW = {"tensorflow", "tf_keras", "tensorflow_datasets", "tensorflow_model_optimization", "keras"}
-# Rooms and modules that a process without TensorFlow must be able to import, and where even a late import is wrong.
-NO_TENSORFLOW_AT_IMPORT = ("pnas_tf.space", "pnas_tf.benchmark", "pnas_tf.latency.table", "pnas_tf.latency.predictor",
-                           *(f"pnas_tf.report.{name}" for name in ("run_files", "closing_table", "drawing", "plots", "html", "front")),
-                           "pnas_tf.search.derive", "pnas_tf.search.objectives", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors",
-                           "pnas_tf.run_folder", "pnas_tf.progress", "pnas_tf.cluster", "pnas_tf.run_follower")
-NO_TENSORFLOW_AT_ALL = ("pnas_tf.space", "pnas_tf.report", "pnas_tf.run_folder", "pnas_tf.config", "pnas_tf.files", "pnas_tf.errors",
-                        "pnas_tf.progress", "pnas_tf.cluster", "pnas_tf.run_follower")
+TENSORFLOW = {
+    "tensorflow",
+    "tf_keras",
+    "tensorflow_datasets",
+    "tensorflow_model_optimization",
+    "keras",
+}
+# Rooms and modules that a process without TensorFlow must be able to import, and where even a late
+# import is wrong.
+NO_TENSORFLOW_AT_IMPORT = (
+    "pnas_tf.space",
+    "pnas_tf.benchmark",
+    "pnas_tf.latency.table",
+    "pnas_tf.latency.predictor",
+    *(
+        f"pnas_tf.report.{name}"
+        for name in ("run_files", "closing_table", "drawing", "plots", "html", "front")
+    ),
+    "pnas_tf.search.derive",
+    "pnas_tf.search.objectives",
+    "pnas_tf.config",
+    "pnas_tf.files",
+    "pnas_tf.errors",
+    "pnas_tf.run_folder",
+    "pnas_tf.progress",
+    "pnas_tf.cluster",
+    "pnas_tf.run_follower",
+)
+NO_TENSORFLOW_AT_ALL = (
+    "pnas_tf.space",
+    "pnas_tf.report",
+    "pnas_tf.run_folder",
+    "pnas_tf.config",
+    "pnas_tf.files",
+    "pnas_tf.errors",
+    "pnas_tf.progress",
+    "pnas_tf.cluster",
+    "pnas_tf.run_follower",
+)
 
 
 def room_of(module: str) -> str:
-    """"nn" of pnas_tf.nn.layers, "files" of pnas_tf.files, "tools" of tools.search; "" of the package itself."""
+    """ "nn" of pnas_tf.nn.layers, "files" of pnas_tf.files, "tools" of tools.search; "" of the
+    package itself."""
     top, _, rest = module.partition(".")
     return "tools" if top == "tools" else rest.split(".")[0]
 
 
 def imports(path: Path, *, late: bool = True) -> set[str]:
-    """The modules a file imports; late: also those inside functions. Imports for type checkers alone do not count."""
+    """The modules a file imports; late: also those inside functions. Imports for type checkers
+    alone do not count."""
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in (
+            "TYPE_CHECKING",
+            "typing.TYPE_CHECKING",
+        ):
             return
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not late:
             return
@@ -58,7 +127,8 @@ def imports(path: Path, *, late: bool = True) -> set[str]:
             found.update(alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"relative import in {path}: imports are absolute here"
-            # `from pnas_tf.nn import layers` imports a module, `from pnas_tf.nn.layers import apply_block` a name of one.
+            # `from pnas_tf.nn import layers` imports a module, `from pnas_tf.nn.layers import
+            # apply_block` a name of one.
             submodules = {f"{node.module}.{alias.name}" for alias in node.names} & set(MODULES)
             found.update(submodules or {node.module})
         for child in ast.iter_child_nodes(node):
@@ -89,7 +159,9 @@ def under(module: str, places: tuple[str, ...]) -> bool:
 
 
 def test_every_room_has_its_place():
-    assert {room_of(module) for module in MODULES} - {""} <= set(BELOW), "a new room: give it its place in DESIGN.md and in BELOW"
+    assert {room_of(module) for module in MODULES} - {""} <= set(BELOW), (
+        "a new room: give it its place in DESIGN.md and in BELOW"
+    )
     for room, below in BELOW.items():  # the order has no cycle
         for lower in below:
             assert room not in BELOW[lower], f"{room} and {lower} stand below each other"
@@ -100,10 +172,19 @@ def test_imports_go_down_only(module):
     for name in ours(imports(MODULES[module])):
         room = room_of(name)
         if name != "pnas_tf" and room != room_of(module):
-            assert room in BELOW[room_of(module)], f"{module} imports {name}: {room} does not stand below {room_of(module)}"
+            assert room in BELOW[room_of(module)], (
+                f"{module} imports {name}: {room} does not stand below {room_of(module)}"
+            )
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) in ("training", "export", "benchmark", "applications")])
+@pytest.mark.parametrize(
+    "module",
+    [
+        module
+        for module in MODULES
+        if room_of(module) in ("training", "export", "benchmark", "applications")
+    ],
+)
 def test_deployment_never_needs_the_supernet(module):
     for name in reached(module):
         assert room_of(name) != "search" and name not in SUPERNET, f"{module} reaches {name}"
@@ -124,28 +205,50 @@ def test_keras_is_tf_keras_in_one_style():
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     assert alias.name.split(".")[0] != "keras", f"{module} imports Keras 3"
-                    assert alias.name != "tf_keras" or alias.asname == "keras", f"{module}: import tf_keras as keras"
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tf":
+                    assert alias.name != "tf_keras" or alias.asname == "keras", (
+                        f"{module}: import tf_keras as keras"
+                    )
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "tf"
+            ):
                 assert node.attr != "keras", f"{module} line {node.lineno}: tf.keras"
 
 
 def test_light_rooms_load_without_tensorflow():
     light = [module for module in MODULES if under(module, NO_TENSORFLOW_AT_IMPORT)]
-    program = "import importlib, sys\n" + f"for name in {light!r}: importlib.import_module(name)\n" + \
-        f"print([n for n in {sorted(TENSORFLOW)!r} if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    program = (
+        "import importlib, sys\n"
+        + f"for name in {light!r}: importlib.import_module(name)\n"
+        + f"print([n for n in {sorted(TENSORFLOW)!r} if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 
 
 def test_no_file_is_named_after_nothing():
     for module in MODULES:
-        assert module.rsplit(".", 1)[-1] not in ("utils", "util", "helpers", "helper", "common", "misc", "manager")
+        assert module.rsplit(".", 1)[-1] not in (
+            "utils",
+            "util",
+            "helpers",
+            "helper",
+            "common",
+            "misc",
+            "manager",
+        )
 
 
 def test_the_parser_sees_what_it_must(tmp_path):
     source = tmp_path / "a.py"
-    source.write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tools.x\nimport pnas_tf.errors\n"
-                      "from pnas_tf.nn import layers\ndef f():\n    import tensorflow as tf\n")
+    source.write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tools.x\nimport "
+        "pnas_tf.errors\n"
+        "from pnas_tf.nn import layers\ndef f():\n    import tensorflow as tf\n"
+    )
     assert imports(source) == {"typing", "pnas_tf.errors", "pnas_tf.nn.layers", "tensorflow"}
     assert imports(source, late=False) == {"typing", "pnas_tf.errors", "pnas_tf.nn.layers"}

@@ -1,5 +1,6 @@
-"""What the machine does to a run: full disks, read-only folders, files that vanish. Each is told in four parts with exit status 2,
-and the same command goes on when the cause is gone, to the same end as if nothing had happened.
+"""What the machine does to a run: full disks, read-only folders, files that vanish. Each is told in
+four parts with exit status 2, and the same command goes on when the cause is gone, to the same end
+as if nothing had happened.
 
 Disks are real: small tmpfs mounts, which take root; elsewhere those tests are skipped.
 """
@@ -30,14 +31,27 @@ from pnas_tf.space.search_space import SearchSpace, Stage, save_space
 from pnas_tf.training.checkpoints import Checkpoints
 from tools.mishaps import told
 
-SPACE = SearchSpace("small", 8, 10, stem_width=8, first_width=8, stages=(Stage(8, 1, 1), Stage(16, 1, 2)), head_width=16,
-                    candidates=(MBConv(3, 1), MBConv(3, 6)), stem_stride=1)
+SPACE = SearchSpace(
+    "small",
+    8,
+    10,
+    stem_width=8,
+    first_width=8,
+    stages=(Stage(8, 1, 1), Stage(16, 1, 2)),
+    head_width=16,
+    candidates=(MBConv(3, 1), MBConv(3, 6)),
+    stem_stride=1,
+)
 SMALL = ["--warmup_epochs=1", "--search_epochs=2", "--arch_start_epoch=0", "--epochs=2"]
 
 
 def mount(folder, *options):
     """Mounts or remounts a tmpfs; skips the test where that is not allowed."""
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)], capture_output=True, text=True)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+    )
     if made.returncode:
         pytest.skip(f"no tmpfs can be mounted here: {made.stderr.strip()}")
 
@@ -56,11 +70,21 @@ def disk(tmp_path):
 
 def table_of(space):
     """A table whose figures are made up: what is tested here is no latency."""
-    entries = {key: Measurement(Device("host", "machine", "processor", (1,), "system", "build"), Settings("runtime", "1.0", "xnnpack", 1),
-                                ModelFacts("0" * 64, 1, "float32", (1, 8, 8, 3), ("split_depthwise",)), (Visit((1000.0 * number,) * 24),))
-               for number, key in enumerate(distinct_blocks(space), start=1)}
+    entries = {
+        key: Measurement(
+            Device("host", "machine", "processor", (1,), "system", "build"),
+            Settings("runtime", "1.0", "xnnpack", 1),
+            ModelFacts("0" * 64, 1, "float32", (1, 8, 8, 3), ("split_depthwise",)),
+            (Visit((1000.0 * number,) * 24),),
+        )
+        for number, key in enumerate(distinct_blocks(space), start=1)
+    }
     one = next(iter(entries.values()))
-    return LatencyTable(Identity(one.device, one.settings, "float32", ("split_depthwise",)), entries, created_unix_s=0.0)
+    return LatencyTable(
+        Identity(one.device, one.settings, "float32", ("split_depthwise",)),
+        entries,
+        created_unix_s=0.0,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +114,18 @@ def same_end(folder, straight, *names):
     assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
 
 
-def test_a_full_disk_stops_search_and_training_which_then_go_on_to_the_same_end(place, straight, disk, tmp_path):
+def test_a_full_disk_stops_search_and_training_which_then_go_on_to_the_same_end(
+    place, straight, disk, tmp_path
+):
     table, data, space = place
     folder, remount = disk
     size_kb = (table / "latency_table.json").stat().st_size // 1024 + 20
     remount(f"size={size_kb}k")
     shutil.copytree(table, folder / "run")
     full = run("search", f"--run_dir={folder / 'run'}", *SMALL, *data, *space, cwd=tmp_path)
-    assert_refused(full, "no room to write", str(folder / "run"), "No space left on device", "Free space")
+    assert_refused(
+        full, "no room to write", str(folder / "run"), "No space left on device", "Free space"
+    )
     for path in folder.rglob("*.json"):
         files.read_json(path, what="document", made_by="")  # whole
     remount("size=8m")
@@ -106,7 +134,11 @@ def test_a_full_disk_stops_search_and_training_which_then_go_on_to_the_same_end(
     same_end(folder / "run", straight, "search/history.json", "architecture.json")
     used_kb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 1024
     remount(f"size={used_kb + 60}k")
-    assert_refused(run("train", f"--run_dir={folder / 'run'}", *data, cwd=tmp_path), "no room to write", "Free space")
+    assert_refused(
+        run("train", f"--run_dir={folder / 'run'}", *data, cwd=tmp_path),
+        "no room to write",
+        "Free space",
+    )
     remount("size=8m")
     again = run("train", f"--run_dir={folder / 'run'}", cwd=tmp_path)
     assert again.status == 0, again.output
@@ -116,6 +148,7 @@ def test_a_full_disk_stops_search_and_training_which_then_go_on_to_the_same_end(
 @pytest.fixture
 def frozen():
     """A function that makes a folder unwritable, even to root, or writable again."""
+
     def freeze(folder, sign="+"):
         done = subprocess.run(["chattr", f"{sign}i", str(folder)], capture_output=True, text=True)
         if done.returncode:
@@ -130,7 +163,9 @@ def frozen():
         subprocess.run(["chattr", "-i", str(folder)], check=True)
 
 
-def test_a_folder_that_may_no_longer_be_written_stops_a_search_which_then_goes_on(place, straight, frozen, tmp_path):
+def test_a_folder_that_may_no_longer_be_written_stops_a_search_which_then_goes_on(
+    place, straight, frozen, tmp_path
+):
     table, data, space = place
     shutil.copytree(table, tmp_path / "run")
     flags = [f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=2", *SMALL, *data, *space]
@@ -140,7 +175,12 @@ def test_a_folder_that_may_no_longer_be_written_stops_a_search_which_then_goes_o
     frozen(tmp_path / "run/search/checkpoints")
     process.join(120)
     printed = (tmp_path / "log").read_text()
-    assert process.exitcode == 2 and "may not be written" in printed and "what to do:" in printed and "Traceback" not in printed, printed
+    assert (
+        process.exitcode == 2
+        and "may not be written" in printed
+        and "what to do:" in printed
+        and "Traceback" not in printed
+    ), printed
     frozen(tmp_path / "run/search/checkpoints", "-")
     again = run("search", *flags, cwd=tmp_path)
     assert again.status == 0, again.output
@@ -178,17 +218,31 @@ def test_images_that_vanish_while_they_are_read(place, tmp_path):
     for name in ("bright", "dark"):
         (tmp_path / "images" / name).mkdir(parents=True)
         for index in range(60):
-            Image.fromarray(generator.integers(0, 255, (9, 9, 3)).astype(np.uint8)).save(tmp_path / "images" / name / f"{index}.png")
+            Image.fromarray(generator.integers(0, 255, (9, 9, 3)).astype(np.uint8)).save(
+                tmp_path / "images" / name / f"{index}.png"
+            )
     table_of(dataclasses.replace(SPACE, classes=2)).save(tmp_path / "run/latency_table.json")
-    flags = [f"--run_dir={tmp_path / 'run'}", f"--dataset=folder:{tmp_path / 'images'}", "--in_memory_mb=0", "--search_batch_size=4",
-             "--checkpoint_steps=2", *SMALL, *space]
+    flags = [
+        f"--run_dir={tmp_path / 'run'}",
+        f"--dataset=folder:{tmp_path / 'images'}",
+        "--in_memory_mb=0",
+        "--search_batch_size=4",
+        "--checkpoint_steps=2",
+        *SMALL,
+        *space,
+    ]
     process = start("search", flags, log=tmp_path / "log", cwd=tmp_path)
     while process.is_alive() and not list((tmp_path / "run").glob("search/checkpoints/step-*.npz")):
         time.sleep(0.01)
     (tmp_path / "images").rename(tmp_path / "away")
     process.join(120)
     printed = (tmp_path / "log").read_text()
-    assert process.exitcode == 2 and "is gone" in printed and str(tmp_path / "images") in printed and "Traceback" not in printed, printed
+    assert (
+        process.exitcode == 2
+        and "is gone" in printed
+        and str(tmp_path / "images") in printed
+        and "Traceback" not in printed
+    ), printed
     step = Checkpoints(tmp_path / "run/search/checkpoints").latest().step
     assert_refused(run("search", flags[0], cwd=tmp_path), str(tmp_path / "images"))
     (tmp_path / "away").rename(tmp_path / "images")
@@ -197,17 +251,27 @@ def test_images_that_vanish_while_they_are_read(place, tmp_path):
     assert Architecture.load(tmp_path / "run/architecture.json").space.classes == 2
 
 
-def test_a_table_that_vanishes_in_the_middle_is_not_recorded_as_if_it_were_there(place, straight, tmp_path):
+def test_a_table_that_vanishes_in_the_middle_is_not_recorded_as_if_it_were_there(
+    place, straight, tmp_path
+):
     table, data, space = place
     shutil.copytree(table, tmp_path / "run")
-    process = start("search", [f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=2", *SMALL, *data, *space], log=tmp_path / "log",
-                    cwd=tmp_path)
+    process = start(
+        "search",
+        [f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=2", *SMALL, *data, *space],
+        log=tmp_path / "log",
+        cwd=tmp_path,
+    )
     while process.is_alive() and not list((tmp_path / "run").glob("search/checkpoints/step-*.npz")):
         time.sleep(0.01)
     (tmp_path / "run/latency_table.json").unlink()
     process.join(120)
     printed = (tmp_path / "log").read_text()
-    assert process.exitcode == 2 and "latency_table.json is gone" in printed and "Traceback" not in printed, printed
+    assert (
+        process.exitcode == 2
+        and "latency_table.json is gone" in printed
+        and "Traceback" not in printed
+    ), printed
     shutil.copy(table / "latency_table.json", tmp_path / "run")
     again = run("search", f"--run_dir={tmp_path / 'run'}", cwd=tmp_path)
     assert again.status == 0 and "search: complete, skipped" in again.output, again.output
@@ -218,16 +282,31 @@ def test_what_is_told_and_what_stays_an_error_of_ours(tmp_path):
     import tensorflow as tf
 
     place = str(tmp_path / "file")
-    for number, words in ((errno.ENOSPC, "no room"), (errno.EDQUOT, "no room"), (errno.EROFS, "may not be written"),
-                          (errno.EACCES, "may not be"), (errno.ENOENT, "is gone"), (errno.EIO, "disk failed")):
+    for number, words in (
+        (errno.ENOSPC, "no room"),
+        (errno.EDQUOT, "no room"),
+        (errno.EROFS, "may not be written"),
+        (errno.EACCES, "may not be"),
+        (errno.ENOENT, "is gone"),
+        (errno.EIO, "disk failed"),
+    ):
         error = told(OSError(number, os.strerror(number), place))
         assert words in error.what and place in error.what and os.strerror(number) in error.received
-    missing = told(tf.errors.NotFoundError(None, None, f"{place}; No such file or directory\n\t [[{{{{node ReadFile}}}}]]"))
+    missing = told(
+        tf.errors.NotFoundError(
+            None, None, f"{place}; No such file or directory\n\t [[{{{{node ReadFile}}}}]]"
+        )
+    )
     assert missing.what == f"{place} is gone"
     full = told(tf.errors.ResourceExhaustedError(None, None, f"{place}; No space left on device"))
     assert full.what == f"no room to write {place}"
-    for ours in (ValueError("No space left on device"), KeyError("x"), OSError(errno.EBADF, "Bad file descriptor"),
-                 tf.errors.InvalidArgumentError(None, None, "shapes"), tf.errors.NotFoundError(None, None, "no op named x")):
+    for ours in (
+        ValueError("No space left on device"),
+        KeyError("x"),
+        OSError(errno.EBADF, "Bad file descriptor"),
+        tf.errors.InvalidArgumentError(None, None, "shapes"),
+        tf.errors.NotFoundError(None, None, "no op named x"),
+    ):
         assert told(ours) is None
 
 
@@ -236,13 +315,17 @@ def test_a_sweep_takes_what_nobody_writes_and_leaves_what_a_living_process_does(
     (tmp_path / ".left.abc.tmp").write_text("half")
     (tmp_path / ".scratch.tmp").mkdir()
     files.sweep(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([".scratch.tmp", Path(held).name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [".scratch.tmp", Path(held).name]
+    )
     os.close(descriptor)
     files.sweep(tmp_path, deep=True)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_writer_whose_temporary_file_is_swept_before_it_is_locked_takes_another(tmp_path, monkeypatch):
+def test_a_writer_whose_temporary_file_is_swept_before_it_is_locked_takes_another(
+    tmp_path, monkeypatch
+):
     import fcntl
 
     swept = []
@@ -284,7 +367,8 @@ def test_the_pid_told_is_the_holders_even_in_the_moment_before_it_is_written(tmp
 
 
 def test_a_lock_file_removed_between_opening_and_locking_is_not_the_lock(tmp_path, monkeypatch):
-    """A call that is refused removes it; whoever waited for it must not hold a file that no other process will ever open."""
+    """A call that is refused removes it; whoever waited for it must not hold a file that no other
+    process will ever open."""
     import fcntl
 
     lock, removed = fcntl.flock, []

@@ -1,4 +1,5 @@
-"""The original's options beside ours: docs/options.md held to the code, and what the less used options do."""
+"""The original's options beside ours: docs/options.md held to the code, and what the less used
+options do."""
 
 import dataclasses
 import re
@@ -27,7 +28,8 @@ from tools.program import _config, _define
 DOCUMENT = Path(__file__).parents[1] / "docs" / "options.md"
 SECTIONS = ("Search program", "Training program, where it differs", "Set by the presets besides")
 
-# The original's programs, option by option; what stands in brackets was no option but a constant of the code.
+# The original's programs, option by option; what stands in brackets was no option but a constant of
+# the code.
 SEARCH = """path=none gpu=0,1,2,3 resume=off debug=off manual_seed=0 n_epochs=120 init_lr=0.025 lr_schedule_type=cosine dataset=imagenet
 train_batch_size=256 test_batch_size=1000 valid_size=50000 opt_type=sgd momentum=0.9 no_nesterov=off weight_decay=4e-5
 label_smoothing=0.1 no_decay_keys=None model_init=he_fout init_div_groups=off validation_frequency=1 print_frequency=10 n_worker=32
@@ -42,13 +44,28 @@ TRAINING = """train=off latency=None n_epochs=300 init_lr=0.05 test_batch_size=5
 net=proxyless_mobile"""
 
 # An original default under another name or in another form is the published value here.
-TRANSLATED = {"off": "false", "full_v2": "full_recompute", "mul#log": "multiplicative_log", "grad": "full_recompute"}
+TRANSLATED = {
+    "off": "false",
+    "full_v2": "full_recompute",
+    "mul#log": "multiplicative_log",
+    "grad": "full_recompute",
+}
 # Published values that are not the original's default; the document's remark says why.
 DEPARTURES = {
-    ("path", "run_dir"), ("dataset", "dataset"), ("no_nesterov", "nesterov"), ("no_decay_keys", "no_decay"),
-    ("width_stages", "space"), ("n_cell_stages", "space"), ("stride_stages", "space"), ("bn_momentum", "bn_momentum"),
-    ("target_hardware", "device"), ("target_hardware", "objective"), ("target_hardware", "target_latency_ms"), ("latency", "device"),
-    ("valid_size", "train_on_alpha"), ("grad_data_batch", "arch_batch_size"),
+    ("path", "run_dir"),
+    ("dataset", "dataset"),
+    ("no_nesterov", "nesterov"),
+    ("no_decay_keys", "no_decay"),
+    ("width_stages", "space"),
+    ("n_cell_stages", "space"),
+    ("stride_stages", "space"),
+    ("bn_momentum", "bn_momentum"),
+    ("target_hardware", "device"),
+    ("target_hardware", "objective"),
+    ("target_hardware", "target_latency_ms"),
+    ("latency", "device"),
+    ("valid_size", "train_on_alpha"),
+    ("grad_data_batch", "arch_batch_size"),
 }
 
 
@@ -67,7 +84,11 @@ def rows():
     found, section = [], ""
     for line in DOCUMENT.read_text().splitlines():
         section = line.removeprefix("## ") if line.startswith("## ") else section
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        cells = (
+            [cell.strip() for cell in line.strip().strip("|").split("|")]
+            if line.startswith("|")
+            else []
+        )
         if cells and cells[0] not in ("original", "---"):
             found.append(Row(section, *cells[:5], *cells[5:]))
     return found
@@ -98,18 +119,28 @@ def flag_of(row):
 
 @pytest.mark.parametrize("listed, section", [(SEARCH, SECTIONS[0]), (TRAINING, SECTIONS[1])])
 def test_every_original_option_has_a_row_with_its_default(listed, section):
-    wanted = {option.replace("(fixed_in_code)", " (fixed in code)").rpartition("=")[::2] for option in listed.split()}
+    wanted = {
+        option.replace("(fixed_in_code)", " (fixed in code)").rpartition("=")[::2]
+        for option in listed.split()
+    }
     assert len(wanted) == len(listed.split()) and {row.section for row in ROWS} == set(SECTIONS)
     documented = {(row.original, row.default) for row in ROWS if row.section == section}
     assert wanted - documented == set()
 
 
 def test_nothing_is_listed_that_the_original_lacks():
-    names = {option.split("=")[0].replace("(fixed_in_code)", " (fixed in code)") for option in (SEARCH + " " + TRAINING).split()}
+    names = {
+        option.split("=")[0].replace("(fixed_in_code)", " (fixed in code)")
+        for option in (SEARCH + " " + TRAINING).split()
+    }
     assert {row.original for row in ROWS} - names == {"-"}
 
 
-@pytest.mark.parametrize("row", WITH_FLAG, ids=lambda row: f"{row.section.split()[0]}-{row.original}-{row.flag.strip('`-')}")
+@pytest.mark.parametrize(
+    "row",
+    WITH_FLAG,
+    ids=lambda row: f"{row.section.split()[0]}-{row.original}-{row.flag.strip('`-')}",
+)
 def test_defaults_in_the_document_are_those_of_the_code(row):
     kind, field = FIELDS[flag_of(row)]
     assert equal(row.quick, field.default)
@@ -142,15 +173,30 @@ def test_flags_are_one_for_each_field_and_the_preset_lies_below_them():
         _define(kind, values)  # absl refuses a name that two classes share
     assert all(flag_of(row) in values for row in WITH_FLAG)
     for name in re.findall(r"`--([a-z0-9_]+)", DOCUMENT.read_text()):
-        assert name in values or name.removeprefix("no") in values or name in ("preset", "help"), name
-    chosen = _config(SearchConfig, {"search_epochs": 3}, PRESETS["published"], {"SearchConfig": {"warmup_epochs": 7}})
+        assert name in values or name.removeprefix("no") in values or name in ("preset", "help"), (
+            name
+        )
+    chosen = _config(
+        SearchConfig,
+        {"search_epochs": 3},
+        PRESETS["published"],
+        {"SearchConfig": {"warmup_epochs": 7}},
+    )
     assert (chosen.search_epochs, chosen.warmup_epochs, chosen.arch_interval) == (3, 7, 5)
 
 
 # What the options do.
 
-SPACE = SearchSpace("options", 8, 3, stem_width=4, first_width=4, stages=(Stage(4, 2, 1),), head_width=8,
-                    candidates=(MBConv(3, 2), MBConv(5, 2)))
+SPACE = SearchSpace(
+    "options",
+    8,
+    3,
+    stem_width=4,
+    first_width=4,
+    stages=(Stage(4, 2, 1),),
+    head_width=8,
+    candidates=(MBConv(3, 2), MBConv(5, 2)),
+)
 
 
 class Noise:
@@ -169,20 +215,39 @@ class Noise:
 
     def weights(self, *, batch_size, seed, epoch, start_batch=0):
         for start in range(start_batch * batch_size, 33 - batch_size, batch_size):
-            yield tf.constant(self.images[start:start + batch_size]), tf.constant(self.labels[start:start + batch_size])
+            yield (
+                tf.constant(self.images[start : start + batch_size]),
+                tf.constant(self.labels[start : start + batch_size]),
+            )
 
     def alpha(self, *, batch_size, seed, epoch, start_batch=0):
-        for batch in self.weights(batch_size=batch_size, seed=seed, epoch=epoch, start_batch=start_batch):
+        for batch in self.weights(
+            batch_size=batch_size, seed=seed, epoch=epoch, start_batch=start_batch
+        ):
             self.alpha_sizes.append(batch_size)
             yield batch
 
 
 def searched(folder, **options):
     quantity = macs_quantity(SPACE)
-    chosen = SearchConfig(**{"warmup_epochs": 1, "search_epochs": 2, "arch_start_epoch": 0, "search_batch_size": 8, **options})
-    search = Search(Supernet(SPACE, weights_init="he_fout"), Noise(),
-                    guidance([Target(quantity, quantity.of((0, 0)))], chosen), config=chosen,
-                    recipe=TrainConfig(), folder=folder, seed=0)
+    chosen = SearchConfig(
+        **{
+            "warmup_epochs": 1,
+            "search_epochs": 2,
+            "arch_start_epoch": 0,
+            "search_batch_size": 8,
+            **options,
+        }
+    )
+    search = Search(
+        Supernet(SPACE, weights_init="he_fout"),
+        Noise(),
+        guidance([Target(quantity, quantity.of((0, 0)))], chosen),
+        config=chosen,
+        recipe=TrainConfig(),
+        folder=folder,
+        seed=0,
+    )
     search.run()
     return search
 
@@ -190,7 +255,9 @@ def searched(folder, **options):
 @pytest.mark.parametrize("steps", [3, 9])
 def test_reinforce_steps_are_spread_over_an_epoch(tmp_path, steps):
     """4 weight steps an epoch: fewer and more architecture steps than that, 2 joint epochs."""
-    search = searched(tmp_path, algorithm="reinforce", rl_steps_per_epoch=steps, rl_images=16, rl_networks=2)
+    search = searched(
+        tmp_path, algorithm="reinforce", rl_steps_per_epoch=steps, rl_images=16, rl_networks=2
+    )
     assert search.arch_step == 2 * steps and set(search.dataset.alpha_sizes) == {16}
     search.step, due = 4, []
     for _ in range(4):
@@ -200,17 +267,35 @@ def test_reinforce_steps_are_spread_over_an_epoch(tmp_path, steps):
 
 
 def test_architecture_batches_and_validation(tmp_path):
-    search = searched(tmp_path, arch_batch_size=16, arch_interval=4, arch_steps=2, validate_epochs=2, search_epochs=3)
+    search = searched(
+        tmp_path,
+        arch_batch_size=16,
+        arch_interval=4,
+        arch_steps=2,
+        validate_epochs=2,
+        search_epochs=3,
+    )
     assert search.arch_step == 3 * 2 and set(search.dataset.alpha_sizes) == {16}
     validated = [row["validation_accuracy"] for row in search.history]
     assert [value is None for value in validated] == [True, False, True, False]
     path = tuple(int(np.argmax(alpha)) for alpha in search.alphas)
-    right = [float(top1(search.supernet.call(search.dataset.images[part], path=path, mode=Mode.ARCHITECTURE), search.dataset.labels[part]))
-             for part in (slice(0, 16), slice(16, 32))]
+    right = [
+        float(
+            top1(
+                search.supernet.call(
+                    search.dataset.images[part], path=path, mode=Mode.ARCHITECTURE
+                ),
+                search.dataset.labels[part],
+            )
+        )
+        for part in (slice(0, 16), slice(16, 32))
+    ]
     assert validated[-1] == pytest.approx(np.mean(right))
 
 
-@pytest.mark.parametrize("option, algorithm", [("arch_batch_size", "full"), ("rl_images", "reinforce")])
+@pytest.mark.parametrize(
+    "option, algorithm", [("arch_batch_size", "full"), ("rl_images", "reinforce")]
+)
 def test_a_batch_that_is_too_large_is_refused_by_its_name(tmp_path, option, algorithm):
     with pytest.raises(UserError, match=f"--{option}=64"):
         searched(tmp_path, algorithm=algorithm, **{option: 64})
@@ -227,35 +312,66 @@ def test_rates_of_zero_freeze_the_weights(tmp_path):
     assert search.arch_step > 0
 
 
-@pytest.mark.parametrize("init, div_groups, place, deviation", [
-    ("he_fout", False, "project", np.sqrt(2 / 16)), ("he_fin", False, "project", np.sqrt(2 / 48)),
-    ("he_fout", True, "depthwise", np.sqrt(2 / 9)), ("he_fout", False, "depthwise", np.sqrt(2 / (9 * 48))),
-    ("he_fin", False, "depthwise", np.sqrt(2 / (9 * 48)))])
+@pytest.mark.parametrize(
+    "init, div_groups, place, deviation",
+    [
+        ("he_fout", False, "project", np.sqrt(2 / 16)),
+        ("he_fin", False, "project", np.sqrt(2 / 48)),
+        ("he_fout", True, "depthwise", np.sqrt(2 / 9)),
+        ("he_fout", False, "depthwise", np.sqrt(2 / (9 * 48))),
+        ("he_fin", False, "depthwise", np.sqrt(2 / (9 * 48))),
+    ],
+)
 def test_initial_weights_have_the_deviation_of_their_fan(init, div_groups, place, deviation):
-    """432 and 768 numbers: within 15 % of the deviation, more than 4 standard errors (the seed is fixed besides)."""
+    """432 and 768 numbers: within 15 % of the deviation, more than 4 standard errors (the seed is
+    fixed besides)."""
     supernet = Supernet(tiny(), weights_init=init, init_div_groups=div_groups)
     block = supernet.mixed_ops[1].candidates[0]
     assert block.block.op == MBConv(3, 3) and block.block.in_channels == 16
     assert np.std(block.by_layer[place][0].numpy()) == pytest.approx(deviation, rel=0.15)
 
 
-@pytest.mark.parametrize("no_decay, decayed", [("bn_bias", {"kernel"}), ("bn", {"kernel", "bias"}),
-                                               ("none", {"kernel", "bias", "gamma", "beta"})])
+@pytest.mark.parametrize(
+    "no_decay, decayed",
+    [
+        ("bn_bias", {"kernel"}),
+        ("bn", {"kernel", "bias"}),
+        ("none", {"kernel", "bias", "gamma", "beta"}),
+    ],
+)
 def test_weight_decay_acts_on_what_no_decay_leaves(no_decay, decayed):
     """With the loss multiplied by 0, the gradients are the decay alone."""
-    supernet = Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.25, no_decay=no_decay), weights_init="he_fout")
-    named = {name: variable for block in supernet.blocks_on((0, 1)) for name, variable in block.named.items() if variable.trainable}
+    supernet = Supernet(
+        SPACE, arithmetic=Arithmetic(weight_decay=0.25, no_decay=no_decay), weights_init="he_fout"
+    )
+    named = {
+        name: variable
+        for block in supernet.blocks_on((0, 1))
+        for name, variable in block.named.items()
+        if variable.trainable
+    }
     variables = list(named.values())
     for variable in variables:
         variable.assign_add(tf.ones_like(variable))
     with tf.GradientTape() as tape:
-        loss = 0.0 * tf.reduce_sum(supernet.call(tf.constant(Noise().images), path=(0, 1), mode=Mode.WEIGHTS))
-    for (name, variable), gradient in zip(named.items(), tape.gradient(loss, variables), strict=True):
+        loss = 0.0 * tf.reduce_sum(
+            supernet.call(tf.constant(Noise().images), path=(0, 1), mode=Mode.WEIGHTS)
+        )
+    for (name, variable), gradient in zip(
+        named.items(), tape.gradient(loss, variables), strict=True
+    ):
         kind = name.rsplit("/", 1)[-1]
-        np.testing.assert_allclose(gradient, 0.25 * variable.numpy() if kind in decayed else np.zeros(variable.shape), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(
+            gradient,
+            0.25 * variable.numpy() if kind in decayed else np.zeros(variable.shape),
+            rtol=1e-6,
+            atol=1e-7,
+        )
     network = build_network(supernet.architecture_of((0, 1)))
-    kinds = {variable.name.rsplit("/", 1)[-1].removesuffix(":0").removeprefix("depthwise_")
-             for variable in weight_decay_variables(network, no_decay=no_decay)}
+    kinds = {
+        variable.name.rsplit("/", 1)[-1].removesuffix(":0").removeprefix("depthwise_")
+        for variable in weight_decay_variables(network, no_decay=no_decay)
+    }
     assert kinds == decayed
 
 
@@ -263,8 +379,17 @@ def test_the_last_training_decays_biases_where_asked():
     moved = {}
     for no_decay in ("bn_bias", "bn"):
         network = build_network(Supernet(SPACE, weights_init="he_fout").architecture_of((0, 1)))
-        network.set_weights([np.full(weight.shape, 0.5, np.float32) for weight in network.get_weights()])
-        step = TrainStep(network, momentum=0.0, nesterov=False, weight_decay=0.1, label_smoothing=0.0, no_decay=no_decay)
+        network.set_weights(
+            [np.full(weight.shape, 0.5, np.float32) for weight in network.get_weights()]
+        )
+        step = TrainStep(
+            network,
+            momentum=0.0,
+            nesterov=False,
+            weight_decay=0.1,
+            label_smoothing=0.0,
+            no_decay=no_decay,
+        )
         step(tf.constant(Noise().images), tf.constant(Noise().labels), learning_rate=1.0, step=0)
         moved[no_decay] = network.get_weights()[-1]
     np.testing.assert_allclose(moved["bn_bias"] - moved["bn"], 0.1 * 0.5, rtol=1e-4)
@@ -280,8 +405,16 @@ def test_the_last_training_has_its_own_colour_distortion(tmp_path, monkeypatch):
         raise InterruptedError
 
     monkeypatch.setattr("pnas_tf.training.data.load_dataset", load_dataset)
-    Supernet(SPACE, weights_init="he_fout").architecture_of((0, 1)).save(tmp_path / "architecture.json")
+    Supernet(SPACE, weights_init="he_fout").architecture_of((0, 1)).save(
+        tmp_path / "architecture.json"
+    )
     for own in (None, "strong"):
         with pytest.raises(InterruptedError):
-            train.main(tmp_path, config.RunConfig(), DataConfig(), TrainConfig(train_distort_color=own), config.DistributionConfig())
+            train.main(
+                tmp_path,
+                config.RunConfig(),
+                DataConfig(),
+                TrainConfig(train_distort_color=own),
+                config.DistributionConfig(),
+            )
     assert seen == ["normal", "strong"]

@@ -1,4 +1,5 @@
-"""The whole way by the programs, on digits and on a folder of JPEGs, and what happens when they are called again."""
+"""The whole way by the programs, on digits and on a folder of JPEGs, and what happens when they are
+called again."""
 
 import json
 import os
@@ -25,11 +26,35 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace, Stage, save_space
 
 ROOT = Path(__file__).resolve().parents[1]
-SPACE = SearchSpace("small", 8, 10, stem_width=8, first_width=8, stages=(Stage(8, 1, 1), Stage(16, 1, 2)), head_width=16,
-                    candidates=(MBConv(3, 1), MBConv(3, 6)), stem_stride=1)
-FILES = {"config.json", "steps.json", "latency_table.json", "latency_table_int8.json", "search/history.json", "architecture.json",
-         "derivation.json", "train/model.keras", "train/history.json", "train/result.json", "model_float32.tflite", "model_int8.tflite",
-         "parity.json", "latency.json", "summary.json", "report.html"}
+SPACE = SearchSpace(
+    "small",
+    8,
+    10,
+    stem_width=8,
+    first_width=8,
+    stages=(Stage(8, 1, 1), Stage(16, 1, 2)),
+    head_width=16,
+    candidates=(MBConv(3, 1), MBConv(3, 6)),
+    stem_stride=1,
+)
+FILES = {
+    "config.json",
+    "steps.json",
+    "latency_table.json",
+    "latency_table_int8.json",
+    "search/history.json",
+    "architecture.json",
+    "derivation.json",
+    "train/model.keras",
+    "train/history.json",
+    "train/result.json",
+    "model_float32.tflite",
+    "model_int8.tflite",
+    "parity.json",
+    "latency.json",
+    "summary.json",
+    "report.html",
+}
 STEPS = ["latency_table", "search", "derive", "train", "latency_table_int8", "export", "benchmark"]
 
 
@@ -38,19 +63,42 @@ def options(tmp_path_factory):
     """Flags of every run here: everything small."""
     folder = tmp_path_factory.mktemp("options")
     save_space(SPACE, folder / "small.json")
-    return [f"--space={folder / 'small.json'}", f"--data_dir={folder / 'tfds'}", f"--model_cache={folder / 'models'}", "--warmup_epochs=1",
-            "--search_epochs=2", "--arch_start_epoch=0", "--epochs=1", "--calibration_networks=3", "--representative_images=20",
-            "--convert_workers=0", "--max_accuracy_drop=1", "--min_invocations=8"]
+    return [
+        f"--space={folder / 'small.json'}",
+        f"--data_dir={folder / 'tfds'}",
+        f"--model_cache={folder / 'models'}",
+        "--warmup_epochs=1",
+        "--search_epochs=2",
+        "--arch_start_epoch=0",
+        "--epochs=1",
+        "--calibration_networks=3",
+        "--representative_images=20",
+        "--convert_workers=0",
+        "--max_accuracy_drop=1",
+        "--min_invocations=8",
+    ]
 
 
 @pytest.fixture(scope="module")
 def finished(options, tmp_path_factory):
-    """A finished run of digits, by the command that README gives, all flags from a file. (folder, printed lines)"""
+    """A finished run of digits, by the command that README gives, all flags from a file. (folder,
+    printed lines)"""
     folder = tmp_path_factory.mktemp("runs")
     flagfile = folder / "flags.txt"
     flagfile.write_text("# small\n--dataset=digits\n" + "\n".join(options) + "\n")
-    made = subprocess.run([sys.executable, ROOT / "tools/push_button.py", f"--flagfile={flagfile}", "--run_dir=made/digits"], cwd=folder,
-                          capture_output=True, text=True, timeout=500, env={**os.environ, "TQDM_DISABLE": "1"})
+    made = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "tools/push_button.py",
+            f"--flagfile={flagfile}",
+            "--run_dir=made/digits",
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env={**os.environ, "TQDM_DISABLE": "1"},
+    )
     assert made.returncode == 0, made.stdout + made.stderr
     return folder / "made/digits", made.stdout
 
@@ -69,16 +117,23 @@ def check_summary(folder, *, dataset, classes, formats):
     assert architecture.space.classes == classes
     assert (summary["macs"], summary["parameters"]) == (architecture.macs, architecture.parameters)
     assert summary["search_s"] > 0 and summary["train_s"] > 0 and summary["target_latency_ms"] > 0
-    assert set(summary["test_accuracy"]) == {"keras", *formats} and all(0 <= value <= 1 for value in summary["test_accuracy"].values())
+    assert set(summary["test_accuracy"]) == {"keras", *formats} and all(
+        0 <= value <= 1 for value in summary["test_accuracy"].values()
+    )
     assert summary["test_accuracy"]["float32"] == summary["test_accuracy"]["keras"]
     assert set(summary["latency_ms"]) == set(summary["size_bytes"]) == set(formats)
     for dtype in formats:
-        assert summary["latency_ms"][dtype]["predicted"] > 0 and summary["latency_ms"][dtype]["measured"] > 0
+        assert (
+            summary["latency_ms"][dtype]["predicted"] > 0
+            and summary["latency_ms"][dtype]["measured"] > 0
+        )
         assert summary["size_bytes"][dtype] == (folder / f"model_{dtype}.tflite").stat().st_size
     assert 0 <= summary["max_logit_difference"] <= 1e-4
     assert summary["device"]["device"] and summary["device"]["settings"]
     table = LatencyTable.load(folder / "latency_table.json")
-    assert summary["latency_ms"]["float32"]["predicted"] == pytest.approx(table.predict_ms(architecture))
+    assert summary["latency_ms"]["float32"]["predicted"] == pytest.approx(
+        table.predict_ms(architecture)
+    )
     assert "<html" in (folder / "report.html").read_text().lower()
 
 
@@ -88,14 +143,19 @@ def test_digits_to_the_end(finished):
     assert list(json.loads((folder / "steps.json").read_text())["steps"]) == STEPS
     check_summary(folder, dataset="digits", classes=10, formats=["float32", "int8"])
     assert "wrote made/digits/summary.json" in printed
-    assert f"latency_table.json: {LatencyTable.load(folder / 'latency_table.json').describe()}" in printed  # beside the target's figure
+    assert (
+        f"latency_table.json: {LatencyTable.load(folder / 'latency_table.json').describe()}"
+        in printed
+    )  # beside the target's figure
     target = json.loads((folder / "summary.json").read_text())["target_latency_ms"]
     middle = latency_target(SPACE, LatencyTable.load(folder / "latency_table.json"), "auto").value
     assert target == pytest.approx(middle)
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["objective"], summary["target"], summary["unit"]) == ("latency", target, "ms")
     settings = json.loads((folder / "config.json").read_text())
-    assert settings["SearchConfig"]["warmup_epochs"] == 1 and settings["TrainConfig"]["epochs"] == 1  # from the flag file
+    assert (
+        settings["SearchConfig"]["warmup_epochs"] == 1 and settings["TrainConfig"]["epochs"] == 1
+    )  # from the flag file
 
 
 def test_called_again_every_step_is_skipped_and_no_file_changes(finished, options):
@@ -104,19 +164,32 @@ def test_called_again_every_step_is_skipped_and_no_file_changes(finished, option
     again = run("push_button", f"--run_dir={folder}", *options, cwd=folder.parent)
     assert again.status == 0, again.output
     assert [line for line in again.output.splitlines() if line.endswith("complete, skipped")] == [
-        f"{step}: complete, skipped" for step in STEPS]
+        f"{step}: complete, skipped" for step in STEPS
+    ]
     after = contents(folder)
     # The closing table and the report are written anew, and say the same.
-    assert {name for name in before if before[name] != after.get(name)} <= {"report.html"} and set(before) == set(after)
+    assert {name for name in before if before[name] != after.get(name)} <= {"report.html"} and set(
+        before
+    ) == set(after)
 
 
 def test_another_budget_redoes_the_derivation_and_what_follows_but_not_the_search(copy, finished):
     table = LatencyTable.load(copy / "latency_table.json")
     slowest = Architecture(SPACE, tuple(MBConv(3, 6) for _ in SPACE.choice_blocks))
     budget = table.predict_ms(slowest) * 1.0001
-    again = run("push_button", f"--run_dir={copy}", f"--max_latency_ms={budget}", "--formats=float32", cwd=copy.parent)
+    again = run(
+        "push_button",
+        f"--run_dir={copy}",
+        f"--max_latency_ms={budget}",
+        "--formats=float32",
+        cwd=copy.parent,
+    )
     assert again.status == 0, again.output
-    assert [line.split(":")[0] for line in again.output.splitlines() if line.endswith("complete, skipped")] == ["latency_table", "search"]
+    assert [
+        line.split(":")[0]
+        for line in again.output.splitlines()
+        if line.endswith("complete, skipped")
+    ] == ["latency_table", "search"]
     architecture = Architecture.load(copy / "architecture.json")
     assert table.predict_ms(Architecture.load(finished[0] / "architecture.json")) < 0.95 * budget
     assert 0.95 * budget <= table.predict_ms(architecture) <= budget
@@ -125,14 +198,33 @@ def test_another_budget_redoes_the_derivation_and_what_follows_but_not_the_searc
 
 def test_a_target_in_macs_is_told_in_macs(options, tmp_path):
     folder = tmp_path / "made"
-    made = run("push_button", "--dataset=digits", f"--run_dir={folder}", *options, "--objective=macs", "--formats=float32", cwd=tmp_path)
+    made = run(
+        "push_button",
+        "--dataset=digits",
+        f"--run_dir={folder}",
+        *options,
+        "--objective=macs",
+        "--formats=float32",
+        cwd=tmp_path,
+    )
     assert made.status == 0, made.output
-    summary, report = json.loads((folder / "summary.json").read_text()), (folder / "report.html").read_text()
+    summary, report = (
+        json.loads((folder / "summary.json").read_text()),
+        (folder / "report.html").read_text(),
+    )
     least, most = quantity_range(macs_quantity(SPACE))
-    assert (summary["objective"], summary["unit"], summary["target"]) == ("macs", "MACs", pytest.approx((least + most) / 2))
+    assert (summary["objective"], summary["unit"], summary["target"]) == (
+        "macs",
+        "MACs",
+        pytest.approx((least + most) / 2),
+    )
     assert "target_latency_ms" not in summary
     assert "expected MACs" in report and "expected latency, ms" not in report
-    assert "target MACs" in made.output and "target latency" not in made.output and "target latency" not in report
+    assert (
+        "target MACs" in made.output
+        and "target latency" not in made.output
+        and "target latency" not in report
+    )
 
 
 @pytest.mark.parametrize("other", ["--export_batch=2", "--export_resolution=16"])
@@ -149,35 +241,68 @@ def test_a_folder_of_jpegs_to_the_end(options, tmp_path):
     for number, name in enumerate(("bright", "dark", "red")):
         (tmp_path / "images" / name).mkdir(parents=True)
         for index in range(40):
-            pixels = generator.integers(0, 80, (20, 26, 3)) + np.array([(160, 160, 160), (0, 0, 0), (170, 0, 0)][number])
-            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "images" / name / f"{index}.jpg")
-    made = run("push_button", f"--dataset=folder:{tmp_path / 'images'}", "--run_dir=made", *options, "--batch_size=8", "--epochs=6",
-               "--search_batch_size=8", "--formats=float32", cwd=tmp_path)
+            pixels = generator.integers(0, 80, (20, 26, 3)) + np.array(
+                [(160, 160, 160), (0, 0, 0), (170, 0, 0)][number]
+            )
+            Image.fromarray(pixels.astype(np.uint8)).save(
+                tmp_path / "images" / name / f"{index}.jpg"
+            )
+    made = run(
+        "push_button",
+        f"--dataset=folder:{tmp_path / 'images'}",
+        "--run_dir=made",
+        *options,
+        "--batch_size=8",
+        "--epochs=6",
+        "--search_batch_size=8",
+        "--formats=float32",
+        cwd=tmp_path,
+    )
     assert made.status == 0, made.output
-    check_summary(tmp_path / "made", dataset=f"folder:{tmp_path / 'images'}", classes=3, formats=["float32"])
-    assert json.loads((tmp_path / "made/summary.json").read_text())["test_accuracy"]["float32"] > 0.6
+    check_summary(
+        tmp_path / "made", dataset=f"folder:{tmp_path / 'images'}", classes=3, formats=["float32"]
+    )
+    assert (
+        json.loads((tmp_path / "made/summary.json").read_text())["test_accuracy"]["float32"] > 0.6
+    )
 
 
 def test_a_search_that_is_stopped_says_so_and_continues_to_the_same_bits(copy, finished):
     shutil.rmtree(copy / "search")
     log = copy.parent / "log"
-    process = start("search", [f"--run_dir={copy}", "--checkpoint_steps=2"], log=log, cwd=copy.parent)
+    process = start(
+        "search", [f"--run_dir={copy}", "--checkpoint_steps=2"], log=log, cwd=copy.parent
+    )
     while process.is_alive() and not list((copy / "search").glob("checkpoints/step-*.npz")):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGTERM)
     process.join(120)
     printed = log.read_text()
-    assert process.exitcode == 130 and "continues from the last checkpoint" in printed and "Traceback" not in printed, printed
-    assert (copy / "search/history.json").read_bytes() != (finished[0] / "search/history.json").read_bytes()
+    assert (
+        process.exitcode == 130
+        and "continues from the last checkpoint" in printed
+        and "Traceback" not in printed
+    ), printed
+    assert (copy / "search/history.json").read_bytes() != (
+        finished[0] / "search/history.json"
+    ).read_bytes()
     ended = run("search", f"--run_dir={copy}", cwd=copy.parent)
     assert ended.status == 0, ended.output
-    assert (copy / "search/history.json").read_bytes() == (finished[0] / "search/history.json").read_bytes()
-    assert (copy / "architecture.json").read_bytes() == (finished[0] / "architecture.json").read_bytes()
+    assert (copy / "search/history.json").read_bytes() == (
+        finished[0] / "search/history.json"
+    ).read_bytes()
+    assert (copy / "architecture.json").read_bytes() == (
+        finished[0] / "architecture.json"
+    ).read_bytes()
 
 
 def test_validation_ends_with_status_1_above_its_bound(copy):
     ended = run("validate", f"--run_dir={copy}", "--networks=2", "--max_mape=0", cwd=copy.parent)
-    assert ended.status == 1 and "above --max_mape=0" in ended.output and "Traceback" not in ended.output, ended.output
+    assert (
+        ended.status == 1
+        and "above --max_mape=0" in ended.output
+        and "Traceback" not in ended.output
+    ), ended.output
     assert (copy / "validation.json").exists() and (copy / "validation.png").exists()
 
 
@@ -192,8 +317,16 @@ def refused(copy, name, *arguments):
 
 
 def test_other_settings_are_refused_naming_flag_and_both_values(copy):
-    unchanged(copy, refused(copy, "push_button", "--warmup_epochs=9"), "--warmup_epochs", "expected: 1\n", "received: 9\n")
-    unchanged(copy, refused(copy, "search", "--dataset=cifar10"), "--dataset", "'digits'", "'cifar10'")
+    unchanged(
+        copy,
+        refused(copy, "push_button", "--warmup_epochs=9"),
+        "--warmup_epochs",
+        "expected: 1\n",
+        "received: 9\n",
+    )
+    unchanged(
+        copy, refused(copy, "search", "--dataset=cifar10"), "--dataset", "'digits'", "'cifar10'"
+    )
 
 
 def test_a_second_process_is_refused_naming_the_first(copy):
@@ -201,11 +334,18 @@ def test_a_second_process_is_refused_naming_the_first(copy):
         unchanged(copy, refused(copy, "search"), f"held by pid {os.getpid()}")
 
 
-@pytest.mark.parametrize(("name", "program"), [
-    ("config.json", "push_button"), ("steps.json", "push_button"), ("latency_table.json", "search"), ("architecture.json", "train")])
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [
+        ("config.json", "push_button"),
+        ("steps.json", "push_button"),
+        ("latency_table.json", "search"),
+        ("architecture.json", "train"),
+    ],
+)
 def test_truncated_files_are_refused(copy, name, program):
     content = (copy / name).read_bytes()
-    (copy / name).write_bytes(content[:random.Random(name).randrange(1, len(content) - 2)])
+    (copy / name).write_bytes(content[: random.Random(name).randrange(1, len(content) - 2)])
     unchanged(copy, refused(copy, program), name, "corrupt or truncated")
 
 
@@ -232,31 +372,57 @@ def place(options):
 
 @pytest.mark.parametrize("other", ["--resolution=16", "--width=2", "--space=tiny"])
 def test_a_table_of_another_space_or_resolution_is_refused(only_table, place, other):
-    unchanged(only_table, refused(only_table, "search", *place, other), "does not cover space", "missing")
+    unchanged(
+        only_table, refused(only_table, "search", *place, other), "does not cover space", "missing"
+    )
 
 
-@pytest.mark.parametrize("flag", ["--target_latency_ms=1e-9", "--target_latency_ms=1e9", "--max_latency_ms=1e-9", "--sweep=1e-9"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--target_latency_ms=1e-9",
+        "--target_latency_ms=1e9",
+        "--max_latency_ms=1e-9",
+        "--sweep=1e-9",
+    ],
+)
 def test_a_target_out_of_reach_is_refused_with_both_figures(only_table, place, flag):
-    least, most = quantity_range(latency_quantity(SPACE, LatencyTable.load(only_table / "latency_table.json")))
-    unchanged(only_table, refused(only_table, "search", *place, flag), flag.split("=")[0], f"{least:.4g} ms (fastest network of the space",
-              f"{most:.4g} ms")
+    least, most = quantity_range(
+        latency_quantity(SPACE, LatencyTable.load(only_table / "latency_table.json"))
+    )
+    unchanged(
+        only_table,
+        refused(only_table, "search", *place, flag),
+        flag.split("=")[0],
+        f"{least:.4g} ms (fastest network of the space",
+        f"{most:.4g} ms",
+    )
 
 
 def seeded(finished, folder):
-    """A run folder that has the finished run's tables and nothing else: tables are measurements, all the rest must come out equal."""
+    """A run folder that has the finished run's tables and nothing else: tables are measurements,
+    all the rest must come out equal."""
     folder.mkdir()
     for name in ("latency_table.json", "latency_table_int8.json"):
         shutil.copy(finished[0] / name, folder / name)
     steps = json.loads((finished[0] / "steps.json").read_text())
-    steps["steps"] = {name: entry for name, entry in steps["steps"].items() if name.startswith("latency_table")}
+    steps["steps"] = {
+        name: entry for name, entry in steps["steps"].items() if name.startswith("latency_table")
+    }
     (folder / "steps.json").write_text(json.dumps(steps))
     return folder
 
 
 def signalled(folder, options, log, number, line, later_s):
-    """push_button, sent a signal `later_s` after it printed `line`. (exit status, seconds from the signal to the end, what it printed)"""
+    """push_button, sent a signal `later_s` after it printed `line`. (exit status, seconds from the
+    signal to the end, what it printed)"""
     log.unlink(missing_ok=True)
-    process = start("push_button", [f"--run_dir={folder}", "--checkpoint_steps=5", *options], log=log, cwd=folder.parent)
+    process = start(
+        "push_button",
+        [f"--run_dir={folder}", "--checkpoint_steps=5", *options],
+        log=log,
+        cwd=folder.parent,
+    )
     while process.is_alive() and not (log.exists() and line in log.read_text()):
         time.sleep(0.01)
     time.sleep(later_s)
@@ -267,49 +433,89 @@ def signalled(folder, options, log, number, line, later_s):
     return process.exitcode, time.monotonic() - began, log.read_text()
 
 
-EQUAL = ("search/history.json", "architecture.json", "derivation.json", "train/history.json", "train/result.json", "model_float32.tflite",
-         "model_int8.tflite", "parity.json")
+EQUAL = (
+    "search/history.json",
+    "architecture.json",
+    "derivation.json",
+    "train/history.json",
+    "train/result.json",
+    "model_float32.tflite",
+    "model_int8.tflite",
+    "parity.json",
+)
 
 
 def test_stopped_in_every_step_it_ends_as_if_it_had_run_through(finished, options, tmp_path):
     """SIGTERM is answered within 10 s everywhere; SIGKILL needs no answer."""
     folder = seeded(finished, tmp_path / "run")
     generator = random.Random("stages")
-    for line, most_s, number in (("== search", 0.8, signal.SIGTERM), ("joint 2/3", 0.3, signal.SIGKILL), ("== train", 0.6, signal.SIGKILL),
-                                 ("== train", 0.6, signal.SIGTERM), ("== export", 1.0, signal.SIGTERM), ("== export", 1.0, signal.SIGKILL),
-                                 ("== benchmark", 0.3, signal.SIGTERM)):
-        status, took_s, printed = signalled(folder, options, tmp_path / "log", number, line, generator.uniform(0, most_s))
-        assert status == (-9 if number == signal.SIGKILL else 130) and took_s < 10 and "Traceback" not in printed, (line, status, printed)
+    for line, most_s, number in (
+        ("== search", 0.8, signal.SIGTERM),
+        ("joint 2/3", 0.3, signal.SIGKILL),
+        ("== train", 0.6, signal.SIGKILL),
+        ("== train", 0.6, signal.SIGTERM),
+        ("== export", 1.0, signal.SIGTERM),
+        ("== export", 1.0, signal.SIGKILL),
+        ("== benchmark", 0.3, signal.SIGTERM),
+    ):
+        status, took_s, printed = signalled(
+            folder, options, tmp_path / "log", number, line, generator.uniform(0, most_s)
+        )
+        assert (
+            status == (-9 if number == signal.SIGKILL else 130)
+            and took_s < 10
+            and "Traceback" not in printed
+        ), (line, status, printed)
     ended = run("push_button", f"--run_dir={folder}", *options, cwd=tmp_path)
     assert ended.status == 0 and "latency_table: complete, skipped" in ended.output, ended.output
     for name in EQUAL:
         assert (folder / name).read_bytes() == (finished[0] / name).read_bytes(), name
-    ours, theirs = ({name for name in contents(run_dir) if not name.startswith(("search/checkpoints/", "search/events/", "train/events/"))}
-                    for run_dir in (folder, finished[0]))
+    ours, theirs = (
+        {
+            name
+            for name in contents(run_dir)
+            if not name.startswith(("search/checkpoints/", "search/events/", "train/events/"))
+        }
+        for run_dir in (folder, finished[0])
+    )
     assert ours == theirs
 
 
 def test_a_table_whose_build_is_stopped_has_every_block_with_all_its_invocations(options, tmp_path):
-    """Stopped while converting and while measuring; converted models and visits are kept, and nothing else."""
-    options = [f"--model_cache={tmp_path / 'models'}" if flag.startswith("--model_cache") else flag for flag in options
-               if flag.split("=")[0] in ("--space", "--data_dir", "--model_cache", "--calibration_networks", "--convert_workers")]
+    """Stopped while converting and while measuring; converted models and visits are kept, and
+    nothing else."""
+    options = [
+        f"--model_cache={tmp_path / 'models'}" if flag.startswith("--model_cache") else flag
+        for flag in options
+        if flag.split("=")[0]
+        in ("--space", "--data_dir", "--model_cache", "--calibration_networks", "--convert_workers")
+    ]
     options.append("--min_invocations=24")
-    for pattern, least, number in (("*.tflite", 2, signal.SIGKILL), ("*.tflite", 4, signal.SIGTERM),
-                                   ("session_*.jsonl", 1, signal.SIGKILL)):
-        process = start("build_latency_table", ["--run_dir=run", *options], log=tmp_path / "log", cwd=tmp_path)
+    for pattern, least, number in (
+        ("*.tflite", 2, signal.SIGKILL),
+        ("*.tflite", 4, signal.SIGTERM),
+        ("session_*.jsonl", 1, signal.SIGKILL),
+    ):
+        process = start(
+            "build_latency_table", ["--run_dir=run", *options], log=tmp_path / "log", cwd=tmp_path
+        )
         while process.is_alive() and len(list((tmp_path / "models").glob(pattern))) < least:
             time.sleep(0.01)
         time.sleep(0.2)
         os.kill(process.pid, number)
         process.join(60)
-        assert process.exitcode == (-9 if number == signal.SIGKILL else 130), (tmp_path / "log").read_text()
+        assert process.exitcode == (-9 if number == signal.SIGKILL else 130), (
+            tmp_path / "log"
+        ).read_text()
         assert len(list((tmp_path / "models").glob("*.tflite"))) >= 2
     ended = run("build_latency_table", "--run_dir=run", *options, cwd=tmp_path)
     assert ended.status == 0, ended.output
     table = LatencyTable.load(tmp_path / "run/latency_table.json")
     table.check_covers(SPACE)
     assert not table.failures and table.calibration is not None
-    assert all(entry.invocations >= 24 and len(entry.visits) >= 8 for entry in table.entries.values())
+    assert all(
+        entry.invocations >= 24 and len(entry.visits) >= 8 for entry in table.entries.values()
+    )
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith((".tmp", ".jsonl"))]
 
 
@@ -323,13 +529,23 @@ def test_a_clock_that_was_set_back_changes_nothing(copy, finished):
     assert {name for name in before if before[name] != contents(copy).get(name)} <= {"report.html"}
 
 
-@pytest.mark.parametrize("gone", ["latency_table.json", "architecture.json", "train/model.keras", "search/history.json"])
+@pytest.mark.parametrize(
+    "gone", ["latency_table.json", "architecture.json", "train/model.keras", "search/history.json"]
+)
 def test_what_vanished_between_two_calls_is_made_again_or_named(copy, finished, gone):
-    """By push_button made again, and from checkpoints; by the step that needs it named with the program that makes it."""
-    needs = {"latency_table.json": "search", "architecture.json": "train", "train/model.keras": "export"}
+    """By push_button made again, and from checkpoints; by the step that needs it named with the
+    program that makes it."""
+    needs = {
+        "latency_table.json": "search",
+        "architecture.json": "train",
+        "train/model.keras": "export",
+    }
     (copy / gone).unlink()
     if gone in needs:
-        assert_refused(run(needs[gone], f"--run_dir={copy}", cwd=copy.parent), gone.split("/")[-1].split(".")[0].split("_")[0])
+        assert_refused(
+            run(needs[gone], f"--run_dir={copy}", cwd=copy.parent),
+            gone.split("/")[-1].split(".")[0].split("_")[0],
+        )
     if gone == "latency_table.json":  # a measurement: brought back rather than measured anew
         shutil.copy(finished[0] / gone, copy / gone)
     again = run("push_button", f"--run_dir={copy}", cwd=copy.parent)
@@ -340,15 +556,26 @@ def test_what_vanished_between_two_calls_is_made_again_or_named(copy, finished, 
 
 @pytest.mark.parametrize("way", ["2>&1 | head -n 1", ">&- 2>&- <&-", "<&- 2>&1 | cat"])
 def test_streams_that_are_closed_or_lead_nowhere(copy, options, way):
-    """By a shell, in a fresh interpreter: without a terminal nothing is drawn, and a closed stream's number goes to no file of ours."""
+    """By a shell, in a fresh interpreter: without a terminal nothing is drawn, and a closed
+    stream's number goes to no file of ours."""
     (copy / "architecture.json").unlink()
     shutil.rmtree(copy / "search")
     command = f"{sys.executable} {ROOT / 'tools/search.py'} --run_dir={copy} {way}"
-    shell = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=copy.parent, capture_output=True, timeout=300,
-                           env={**os.environ, "TERM": "dumb", "NO_COLOR": "1"})
+    shell = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=copy.parent,
+        capture_output=True,
+        timeout=300,
+        env={**os.environ, "TERM": "dumb", "NO_COLOR": "1"},
+    )
     printed = shell.stdout + shell.stderr
     assert shell.returncode == (141 if "head" in way else 0), printed
-    assert b"\x1b" not in printed and b"\r" not in printed and b"Traceback" not in printed and b"Exception ignored" not in printed, printed
+    assert (
+        b"\x1b" not in printed
+        and b"\r" not in printed
+        and b"Traceback" not in printed
+        and b"Exception ignored" not in printed
+    ), printed
     for path in copy.rglob("*.json"):
         json.loads(path.read_text())
     assert "head" in way or (copy / "architecture.json").exists()

@@ -1,4 +1,5 @@
-"""Wrong input is refused before any work: exit status 2, four parts, no traceback, nothing left behind. And every --help."""
+"""Wrong input is refused before any work: exit status 2, four parts, no traceback, nothing left
+behind. And every --help."""
 
 import dataclasses
 import importlib
@@ -16,7 +17,16 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace, Stage, save_space
 
 ROOT = Path(__file__).resolve().parents[1]
-PROGRAMS = ["build_latency_table", "search", "train", "export", "benchmark", "validate", "publish", "push_button"]
+PROGRAMS = [
+    "build_latency_table",
+    "search",
+    "train",
+    "export",
+    "benchmark",
+    "validate",
+    "publish",
+    "push_button",
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +38,9 @@ def images(folder, names, count=6):
     for name in names:
         (folder / name).mkdir(parents=True)
         for index in range(count):
-            Image.fromarray(np.full((9, 9, 3), index, np.uint8)).save(folder / name / f"{index}.jpg")
+            Image.fromarray(np.full((9, 9, 3), index, np.uint8)).save(
+                folder / name / f"{index}.jpg"
+            )
 
 
 def refuse(tmp_path, program, *arguments, words):
@@ -37,40 +49,43 @@ def refuse(tmp_path, program, *arguments, words):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize(("program", "argument", "words"), [
-    ("push_button", "--epohcs=3", ["unknown flag", "--epochs", "--epohcs"]),
-    ("train", "--warmup_epochs=3", ["unknown flag", "--warmup_epochs"]),
-    ("push_button", "digits", ["stray argument", "digits"]),
-    ("push_button", "--epochs=many", ["epochs", "many"]),
-    ("push_button", "--epochs=0", ["--epochs", "at least 1"]),
-    ("push_button", "--search_batch_size=-4", ["--search_batch_size", "-4"]),
-    ("push_button", "--arch_interval=0", ["--arch_interval"]),
-    ("push_button", "--learning_rate=nan", ["--learning_rate", "nan"]),
-    ("push_button", "--weight_decay=-1", ["--weight_decay", "-1"]),
-    ("push_button", "--alpha_fraction=1.5", ["--alpha_fraction", "1.5"]),
-    ("push_button", "--algorithm=magic", ["algorithm", "magic", "two_path"]),
-    ("push_button", "--nesterov=perhaps", ["nesterov", "perhaps"]),
-    ("push_button", "--preset=best", ["preset", "best", "published"]),
-    ("push_button", "--flagfile=absent.txt", ["absent.txt"]),
-    ("push_button", "--target_latency_ms=fast", ["--target_latency_ms", "'fast'"]),
-    ("push_button", "--target_latency_ms=-3", ["--target_latency_ms", "'-3'"]),
-    ("push_button", "--also=absent.json", ["--also", "TABLE.json=MS"]),
-    ("push_button", "--also=absent.json=3", ["no latency table at absent.json"]),
-    ("push_button", "--sweep=0.1,fast", ["--sweep", "fast"]),
-    ("push_button", "--device=toaster", ["--device", "'toaster'"]),
-    ("push_button", "--threads=0", ["--threads"]),
-    ("push_button", "--formats=float64", ["float64"]),
-    ("push_button", "--space=nowhere", ["unknown search space", "'nowhere'"]),
-    ("push_button", "--space=absent.json", ["absent.json"]),
-    ("push_button", "--dataset=no_such_dataset", ["no_such_dataset"]),
-    ("push_button", "--dataset=folder:absent", ["absent"]),
-    ("search", "--seed=1", ["no latency table"]),
-    ("train", "--seed=1", ["architecture"]),
-    ("export", "--seed=1", ["architecture"]),
-    ("benchmark", "--seed=1", ["models to measure"]),
-    ("benchmark", "--models=absent.tflite", ["absent.tflite"]),
-    ("validate", "--seed=1", ["no latency table"]),
-])
+@pytest.mark.parametrize(
+    ("program", "argument", "words"),
+    [
+        ("push_button", "--epohcs=3", ["unknown flag", "--epochs", "--epohcs"]),
+        ("train", "--warmup_epochs=3", ["unknown flag", "--warmup_epochs"]),
+        ("push_button", "digits", ["stray argument", "digits"]),
+        ("push_button", "--epochs=many", ["epochs", "many"]),
+        ("push_button", "--epochs=0", ["--epochs", "at least 1"]),
+        ("push_button", "--search_batch_size=-4", ["--search_batch_size", "-4"]),
+        ("push_button", "--arch_interval=0", ["--arch_interval"]),
+        ("push_button", "--learning_rate=nan", ["--learning_rate", "nan"]),
+        ("push_button", "--weight_decay=-1", ["--weight_decay", "-1"]),
+        ("push_button", "--alpha_fraction=1.5", ["--alpha_fraction", "1.5"]),
+        ("push_button", "--algorithm=magic", ["algorithm", "magic", "two_path"]),
+        ("push_button", "--nesterov=perhaps", ["nesterov", "perhaps"]),
+        ("push_button", "--preset=best", ["preset", "best", "published"]),
+        ("push_button", "--flagfile=absent.txt", ["absent.txt"]),
+        ("push_button", "--target_latency_ms=fast", ["--target_latency_ms", "'fast'"]),
+        ("push_button", "--target_latency_ms=-3", ["--target_latency_ms", "'-3'"]),
+        ("push_button", "--also=absent.json", ["--also", "TABLE.json=MS"]),
+        ("push_button", "--also=absent.json=3", ["no latency table at absent.json"]),
+        ("push_button", "--sweep=0.1,fast", ["--sweep", "fast"]),
+        ("push_button", "--device=toaster", ["--device", "'toaster'"]),
+        ("push_button", "--threads=0", ["--threads"]),
+        ("push_button", "--formats=float64", ["float64"]),
+        ("push_button", "--space=nowhere", ["unknown search space", "'nowhere'"]),
+        ("push_button", "--space=absent.json", ["absent.json"]),
+        ("push_button", "--dataset=no_such_dataset", ["no_such_dataset"]),
+        ("push_button", "--dataset=folder:absent", ["absent"]),
+        ("search", "--seed=1", ["no latency table"]),
+        ("train", "--seed=1", ["architecture"]),
+        ("export", "--seed=1", ["architecture"]),
+        ("benchmark", "--seed=1", ["models to measure"]),
+        ("benchmark", "--models=absent.tflite", ["absent.tflite"]),
+        ("validate", "--seed=1", ["no latency table"]),
+    ],
+)
 def test_flags(tmp_path, data_dir, program, argument, words):
     own = [] if program == "benchmark" else [f"--data_dir={data_dir}"]
     refuse(tmp_path, program, *own, argument, words=words)
@@ -90,13 +105,24 @@ def test_a_folder_with_an_unreadable_image(tmp_path):
 def test_a_folder_with_an_image_cut_short(tmp_path):
     images(tmp_path / "images", ["a", "b"])
     content = (tmp_path / "images/a/3.jpg").read_bytes()
-    (tmp_path / "images/a/3.jpg").write_bytes(content[:len(content) // 2])
+    (tmp_path / "images/a/3.jpg").write_bytes(content[: len(content) // 2])
     refuse(tmp_path, "push_button", "--dataset=folder:images", words=["3.jpg"])
 
 
-@pytest.mark.parametrize("change", [{"candidates": []}, {"stages": "all"}, {"colour": 3}, {"resolution": -8}])
+@pytest.mark.parametrize(
+    "change", [{"candidates": []}, {"stages": "all"}, {"colour": 3}, {"resolution": -8}]
+)
 def test_a_space_that_is_none(tmp_path, change):
-    space = SearchSpace("small", 8, 10, stem_width=8, first_width=8, stages=(Stage(8, 1, 1),), head_width=16, candidates=(MBConv(3, 1),))
+    space = SearchSpace(
+        "small",
+        8,
+        10,
+        stem_width=8,
+        first_width=8,
+        stages=(Stage(8, 1, 1),),
+        head_width=16,
+        candidates=(MBConv(3, 1),),
+    )
     save_space(space, tmp_path / "space.json")
     document = json.loads((tmp_path / "space.json").read_text())
     document["space"].update(change)
@@ -106,8 +132,9 @@ def test_a_space_that_is_none(tmp_path, change):
 
 def test_values_of_an_edited_config_are_judged_as_flags_are(tmp_path):
     (tmp_path / "runs/new").mkdir(parents=True)
-    (tmp_path / "runs/new/config.json").write_text(json.dumps(
-        {"format": "pnas_tf/config", "version": 1, "TrainConfig": {"epochs": "many"}}))
+    (tmp_path / "runs/new/config.json").write_text(
+        json.dumps({"format": "pnas_tf/config", "version": 1, "TrainConfig": {"epochs": "many"}})
+    )
     refuse(tmp_path, "train", words=["--epochs", "type int", "'many'"])
 
 
@@ -124,22 +151,41 @@ def test_a_run_folder_that_cannot_be_made(tmp_path, where):
 def test_help_names_every_flag_with_its_default(tmp_path, name, way):
     """From another working directory, in a fresh interpreter: what the user types."""
     command = ["-m", f"tools.{name}"] if way == "module" else [str(ROOT / "tools" / f"{name}.py")]
-    told = subprocess.run([sys.executable, *command, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    told = subprocess.run(
+        [sys.executable, *command, "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert told.returncode == 0, told.stderr
     module = importlib.import_module(f"tools.{name}")
     assert module.__doc__.strip() in told.stdout
     for config_class in module.CONFIGS:
         for field in dataclasses.fields(config_class):
-            assert f"  --{field.name}={field.default} " in told.stdout and field.metadata["help"] in told.stdout
+            assert (
+                f"  --{field.name}={field.default} " in told.stdout
+                and field.metadata["help"] in told.stdout
+            )
     assert not list(tmp_path.iterdir())
 
 
 def test_help_of_inspect(tmp_path):
     for command in (["-m", "tools.inspect"], [str(ROOT / "tools/inspect.py")]):
-        told = subprocess.run([sys.executable, *command, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        told = subprocess.run(
+            [sys.executable, *command, "--help"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
         assert told.returncode == 0 and "--json" in told.stdout, told.stderr
 
 
 def test_every_program_is_tried():
-    found = {path.stem for path in (ROOT / "tools").glob("*.py") if '__name__ == "__main__"' in path.read_text()}
+    found = {
+        path.stem
+        for path in (ROOT / "tools").glob("*.py")
+        if '__name__ == "__main__"' in path.read_text()
+    }
     assert found == {*PROGRAMS, "inspect"}

@@ -38,7 +38,10 @@ def run(clock, work, seconds, **options):
 
 def test_lines_come_at_a_modest_rate_with_what_is_left(clock):
     lines = run(clock, "work", [1.0] * 200)
-    assert lines[:2] == ["work: 10 of 200 (5 %), about 3 min 10 s left", "work: 40 of 200 (20 %), about 2 min 40 s left"]
+    assert lines[:2] == [
+        "work: 10 of 200 (5 %), about 3 min 10 s left",
+        "work: 40 of 200 (20 %), about 2 min 40 s left",
+    ]
     assert len(lines) == 7 and lines[-1] == "work: 190 of 200 (95 %), about 10 s left"
 
 
@@ -85,7 +88,9 @@ def test_a_wall_clock_that_is_set_back_moves_nothing(monkeypatch):
 
 @pytest.mark.parametrize("term", ["dumb", "xterm", None])
 @pytest.mark.parametrize("terminal", [True, False])
-def test_control_characters_only_where_a_line_can_be_drawn_anew(monkeypatch, clock, capsys, term, terminal):
+def test_control_characters_only_where_a_line_can_be_drawn_anew(
+    monkeypatch, clock, capsys, term, terminal
+):
     stream = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setenv("TERM", term) if term else monkeypatch.delenv("TERM", raising=False)
@@ -109,7 +114,16 @@ def test_without_standard_error(monkeypatch, clock, stream):
     assert not progress.can_redraw()
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (59.4, "59 s"), (130, "2 min 10 s"), (11100, "3 h 5 min"),
-                                                (183600, "2 days 3 h"), (-5, "0 s")])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "0 s"),
+        (59.4, "59 s"),
+        (130, "2 min 10 s"),
+        (11100, "3 h 5 min"),
+        (183600, "2 days 3 h"),
+        (-5, "0 s"),
+    ],
+)
 def test_durations(seconds, words):
     assert duration(seconds) == words

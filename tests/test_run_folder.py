@@ -1,4 +1,5 @@
-"""One folder a run: skipping, changed inputs, settings, the lock, and what is left after a refusal or a kill."""
+"""One folder a run: skipping, changed inputs, settings, the lock, and what is left after a refusal
+or a kill."""
 
 import json
 import signal
@@ -18,7 +19,8 @@ HOLDER = """
 import sys, time
 from pnas_tf.run_folder import RunFolder
 with RunFolder(sys.argv[1]) as folder:
-    folder.step("one", inputs={}, outputs=["a.txt"], work=lambda: (folder / "a.txt").write_text("a"))
+    written = folder / "a.txt"
+    folder.step("one", inputs={}, outputs=["a.txt"], work=lambda: written.write_text("a"))
     print("held", flush=True)
     time.sleep(600)
 """
@@ -46,7 +48,11 @@ class Work:
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file() and path.name != LOCK}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.name != LOCK
+    }
 
 
 def test_a_complete_step_is_skipped_and_changes_no_file(tmp_path, capsys):
@@ -56,7 +62,9 @@ def test_a_complete_step_is_skipped_and_changes_no_file(tmp_path, capsys):
     before = contents(tmp_path)
     with RunFolder(tmp_path) as folder:
         work.folder = folder
-        assert not work.step({"y": [1, 2], "x": 1})  # neither order nor list against tuple is a change
+        assert not work.step(
+            {"y": [1, 2], "x": 1}
+        )  # neither order nor list against tuple is a change
     assert work.runs == 1 and contents(tmp_path) == before
     assert "one: complete, skipped" in capsys.readouterr().out
 
@@ -71,13 +79,16 @@ def test_the_duration_of_a_step_includes_runs_that_were_stopped(tmp_path, monkey
             (tmp_path / "run" / "a.txt").write_text("a")
             if not ends:
                 raise KeyboardInterrupt
+
         return work
 
     def duration(*, inputs):
         with RunFolder(tmp_path / "run") as folder:
             for seconds, ends in ((3.0, False), (5.0, False), (7.0, True)):
                 try:
-                    folder.step("one", inputs=inputs, outputs=["a.txt"], work=working(seconds, ends))
+                    folder.step(
+                        "one", inputs=inputs, outputs=["a.txt"], work=working(seconds, ends)
+                    )
                 except KeyboardInterrupt:
                     assert folder.steps()["one"].keys() == {"inputs", "spent_s"}
             return folder.steps()["one"]["duration_s"]
@@ -128,7 +139,9 @@ def test_partial_work_is_continued_and_goes_when_the_inputs_change(tmp_path):
             (folder / "out").touch()
 
         def step(x):
-            return folder.step("one", inputs={"x": x}, outputs=["out"], partial=["part", "absent"], work=work)
+            return folder.step(
+                "one", inputs={"x": x}, outputs=["out"], partial=["part", "absent"], work=work
+            )
 
         for x in (1, 1):
             with pytest.raises(KeyboardInterrupt):
@@ -142,6 +155,7 @@ def test_partial_work_is_continued_and_goes_when_the_inputs_change(tmp_path):
 
 def test_work_that_fails_is_not_complete(tmp_path):
     with RunFolder(tmp_path) as folder:
+
         def fail():
             (folder / "a.txt").write_text("half")
             raise OSError("disk full")
@@ -163,7 +177,10 @@ def test_settings_are_kept_and_others_refused_naming_both(tmp_path):
     before = contents(tmp_path)
     with RunFolder(tmp_path) as folder, pytest.raises(UserError) as error:
         folder.settle([Options(kept=4, names=("a", "b"))])
-    assert "--kept" in error.value.what and (error.value.expected, error.value.received) == ("3", "4")
+    assert "--kept" in error.value.what and (error.value.expected, error.value.received) == (
+        "3",
+        "4",
+    )
     assert contents(tmp_path) == before
     with RunFolder(tmp_path) as folder:
         folder.settle([Options(kept=3, names=("a", "b"), free=2)])
@@ -172,9 +189,19 @@ def test_settings_are_kept_and_others_refused_naming_both(tmp_path):
 
 
 @pytest.mark.parametrize("name", [CONFIG, STEPS])
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "pnas_tf/other", "version": 1}', "\x00\xff",
-                                  '{"format": "pnas_tf/%s", "version": 1, "steps": [], "Options": 3}',
-                                  '{"format": "pnas_tf/%s", "version": 1, "steps": {"one": {"outputs": 3}}, "Options": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"format": "pnas_tf/other", "version": 1}',
+        "\x00\xff",
+        '{"format": "pnas_tf/%s", "version": 1, "steps": [], "Options": 3}',
+        '{"format": "pnas_tf/%s", "version": 1, "steps": {"one": {"outputs": 3}}, "Options": []}',
+    ],
+)
 def test_corrupt_records_are_refused_and_stay(tmp_path, name, text):
     with RunFolder(tmp_path) as folder:
         folder.settle([Options()])
@@ -213,7 +240,9 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, where):
 
 
 def test_the_lock_names_its_holder_and_dies_with_it(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     try:
         for _ in range(2):
             line = holder.stdout.readline()
@@ -244,16 +273,26 @@ def test_what_a_killed_process_was_writing_is_swept(tmp_path):
 
 
 def test_a_program_settles_its_own_options_and_of_others_those_given(tmp_path):
-    """The search needs the training's momentum, and must not settle how long the network is trained later."""
+    """The search needs the training's momentum, and must not settle how long the network is trained
+    later."""
+
     def once(*configs, borrowed=None):
         with RunFolder(tmp_path / "run") as folder:
             folder.settle(configs, borrowed=borrowed)
             folder.step(f"step{configs}", inputs={}, outputs=[], work=lambda: None)
 
-    once(SearchConfig(search_epochs=3), TrainConfig(momentum=0.8), borrowed={TrainConfig: {"momentum"}})
+    once(
+        SearchConfig(search_epochs=3),
+        TrainConfig(momentum=0.8),
+        borrowed={TrainConfig: {"momentum"}},
+    )
     assert read_config(tmp_path / "run")["TrainConfig"] == {"momentum": 0.8}
     once(TrainConfig(momentum=0.8, epochs=99))
     with pytest.raises(UserError, match="--epochs"):
         once(TrainConfig(momentum=0.8, epochs=7))
     with pytest.raises(UserError, match="--momentum"):
-        once(SearchConfig(search_epochs=3), TrainConfig(momentum=0.7), borrowed={TrainConfig: {"momentum"}})
+        once(
+            SearchConfig(search_epochs=3),
+            TrainConfig(momentum=0.7),
+            borrowed={TrainConfig: {"momentum"}},
+        )

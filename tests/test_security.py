@@ -26,30 +26,58 @@ def test_the_configuration_in_a_keras_archive_is_never_looked_at(tmp_path):
     """Keras would import the module that it names and call the function: os.system here."""
     source, target = network(), network()
     source.save(tmp_path / "honest.keras", save_format="keras")
-    attack = {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}
-    with zipfile.ZipFile(tmp_path / "honest.keras") as honest, zipfile.ZipFile(tmp_path / "evil.keras", "w") as evil:
+    attack = {
+        "module": "os",
+        "class_name": "function",
+        "config": "system",
+        "registered_name": "system",
+    }
+    with (
+        zipfile.ZipFile(tmp_path / "honest.keras") as honest,
+        zipfile.ZipFile(tmp_path / "evil.keras", "w") as evil,
+    ):
         for name in honest.namelist():
             evil.writestr(name, json.dumps(attack) if name == "config.json" else honest.read(name))
     load_keras_weights(target, tmp_path / "evil.keras")
-    assert all(np.array_equal(a, b) for a, b in zip(source.get_weights(), target.get_weights(), strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(source.get_weights(), target.get_weights(), strict=True)
+    )
 
 
-@pytest.mark.parametrize("part", [
-    {"class_name": "Lambda", "config": {"function": ["4wEAAAA=", None, None]}},
-    {"class_name": "function", "module": "os", "config": "system"},
-    {"class_name": "Dense", "module": "evil.layers"}, {"class_name": "Dense", "config": {"activation": "exec"}}, {"class_name": ["Dense"]}])
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"class_name": "Lambda", "config": {"function": ["4wEAAAA=", None, None]}},
+        {"class_name": "function", "module": "os", "config": "system"},
+        {"class_name": "Dense", "module": "evil.layers"},
+        {"class_name": "Dense", "config": {"activation": "exec"}},
+        {"class_name": ["Dense"]},
+    ],
+)
 def test_a_configuration_of_more_than_plain_layers_is_refused(part):
     with pytest.raises(UserError, match=r"network x\.h5"):
-        check_layers({"class_name": "Functional", "config": {"layers": [part]}}, frozenset(("Functional", "Dense")), where="x.h5")
+        check_layers(
+            {"class_name": "Functional", "config": {"layers": [part]}},
+            frozenset(("Functional", "Dense")),
+            where="x.h5",
+        )
 
 
 def test_weights_that_lie_elsewhere_are_refused(tmp_path):
     network().save_weights(tmp_path / "w.h5")
     network().save_weights(tmp_path / "other.h5")
     (tmp_path / "secret").write_bytes(bytes(range(24)))
-    for name, change in (("link", lambda file: file.__setitem__("x", h5py.ExternalLink("other.h5", "/dense"))),
-                         ("soft", lambda file: file.__setitem__("x", h5py.SoftLink("/nowhere"))),
-                         ("external", lambda file: file.create_dataset("x", (6,), "f4", external=[(str(tmp_path / "secret"), 0, 24)]))):
+    for name, change in (
+        ("link", lambda file: file.__setitem__("x", h5py.ExternalLink("other.h5", "/dense"))),
+        ("soft", lambda file: file.__setitem__("x", h5py.SoftLink("/nowhere"))),
+        (
+            "external",
+            lambda file: file.create_dataset(
+                "x", (6,), "f4", external=[(str(tmp_path / "secret"), 0, 24)]
+            ),
+        ),
+    ):
         path = tmp_path / f"{name}.h5"
         path.write_bytes((tmp_path / "w.h5").read_bytes())
         with h5py.File(path, "a") as file:
@@ -62,7 +90,9 @@ def test_weights_that_a_network_cannot_hold_as_finite_numbers_are_refused(tmp_pa
     network().save_weights(tmp_path / "w.h5")
     with h5py.File(tmp_path / "w.h5", "a") as file:
         names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(
+            lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+        )
         shape = file[names[0]].shape
         del file[names[0]]
         file.create_dataset(names[0], data=np.full(shape, 1e300))
@@ -73,7 +103,9 @@ def test_weights_that_a_network_cannot_hold_as_finite_numbers_are_refused(tmp_pa
 
 def test_a_file_that_kills_its_reader_is_refused_and_the_next_is_read():
     with pytest.raises(UserError, match=r"model\.x is harmful") as refused:
-        quarantine.inspect("tflite", b"x" * 100, where="model.x", expected="y", fix="z", cpu_s="none")  # it fails outside of what it guards
+        quarantine.inspect(
+            "tflite", b"x" * 100, where="model.x", expected="y", fix="z", cpu_s="none"
+        )  # it fails outside of what it guards
     assert "process" in refused.value.received
     with pytest.raises(UserError, match=r"model\.x is corrupt"):
         quarantine.inspect("hdf5", b"x" * 100, where="model.x", expected="y", fix="z")
@@ -86,12 +118,17 @@ def test_yaml_aliases_do_not_multiply(tmp_path):
         load_original(path, space=tiny())
 
 
-@pytest.mark.parametrize("name", ["../../model_int8.tflite", "/etc/passwd", "model_int8.tflite\n", "model_../x.tflite", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["../../model_int8.tflite", "/etc/passwd", "model_int8.tflite\n", "model_../x.tflite", ""],
+)
 def test_names_in_a_parity_report_stay_in_the_folder(name, tmp_path):
     """tools/publish.py opens and copies files by these names."""
     report = ParityReport("int8", 10, 0.1, 0.01, 3.0, 0.99, 0.9, 0.9, 1000).to_json()
     for models in ({name: report}, {"model_int8.tflite": {**report, "dtype": name}}):
-        files.write_json(tmp_path / "parity.json", {"format": "pnas_tf/parity", "version": 1, "models": models})
+        files.write_json(
+            tmp_path / "parity.json", {"format": "pnas_tf/parity", "version": 1, "models": models}
+        )
         with pytest.raises(UserError, match=r"parity\.json"):
             load_reports(tmp_path / "parity.json")
 

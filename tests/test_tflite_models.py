@@ -1,4 +1,5 @@
-"""Every published model is the file that the manifest names, and as good as it says where the data can be had offline."""
+"""Every published model is the file that the manifest names, and as good as it says where the data
+can be had offline."""
 
 import dataclasses
 import os
@@ -16,13 +17,16 @@ from pnas_tf.training.data import load_dataset
 FOLDER = Path(__file__).parent.parent / "tflite_models"
 MODELS = read_manifest(FOLDER)
 # Debian's package of the dataset, or a folder with the published archives.
-OFFLINE = {"fashion_mnist": os.environ.get("PNAS_TF_FASHION_MNIST", "/usr/share/datasets/fashion-mnist")}
+OFFLINE = {
+    "fashion_mnist": os.environ.get("PNAS_TF_FASHION_MNIST", "/usr/share/datasets/fashion-mnist")
+}
 
 
 def test_manifest_and_folder_name_the_same_files():
     assert {path.name for path in FOLDER.glob("*.tflite")} == set(MODELS)
     assert {(entry["dataset"], entry["dtype"]) for entry in MODELS.values()} >= {
-        (dataset, dtype) for dataset in ("digits", "fashion_mnist") for dtype in ("float32", "int8")}
+        (dataset, dtype) for dataset in ("digits", "fashion_mnist") for dtype in ("float32", "int8")
+    }
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -32,7 +36,11 @@ def test_file_is_the_one_named(name):
     assert (FOLDER / name).stat().st_size == entry["size_bytes"] <= MAX_BYTES
     architecture = Architecture.from_json(entry["architecture"], where=name)
     classifier = Classifier((FOLDER / name).read_bytes(), what=name)
-    assert classifier.image_shape == [architecture.space.resolution, architecture.space.resolution, 3]
+    assert classifier.image_shape == [
+        architecture.space.resolution,
+        architecture.space.resolution,
+        3,
+    ]
     assert classifier.output["shape"].tolist() == [1, architecture.space.classes]
 
 
@@ -44,6 +52,10 @@ def test_accuracy_is_what_the_manifest_says(name, tmp_path):
         if not Path(OFFLINE[entry["dataset"]]).is_dir():
             pytest.skip(f"the images of {entry['dataset']} are not on this machine")
         config = dataclasses.replace(config, offline_files=OFFLINE[entry["dataset"]])
-    images, labels = load_dataset(config, resolution=entry["architecture"]["space"]["resolution"]).test_arrays()
+    images, labels = load_dataset(
+        config, resolution=entry["architecture"]["space"]["resolution"]
+    ).test_arrays()
     logits = Classifier((FOLDER / name).read_bytes(), what=name).logits(images)
-    assert (logits.argmax(axis=1) == labels).mean() == pytest.approx(entry["test_accuracy"], abs=0.001)
+    assert (logits.argmax(axis=1) == labels).mean() == pytest.approx(
+        entry["test_accuracy"], abs=0.001
+    )

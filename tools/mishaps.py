@@ -1,6 +1,8 @@
-"""What the machine did to a program, told as the user's errors are: a full disk, a folder that may not be written, a file that is gone.
+"""What the machine did to a program, told as the user's errors are: a full disk, a folder that may
+not be written, a file that is gone.
 
-Everything else stays what it is: an error of ours, with its traceback. Knows nothing of what the program was doing.
+Everything else stays what it is: an error of ours, with its traceback. Knows nothing of what the
+program was doing.
 """
 
 from __future__ import annotations
@@ -19,12 +21,19 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 _FAILED = (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.EREMOTEIO)
-_WORDS = {"No space left on device": errno.ENOSPC, "Disk quota exceeded": errno.EDQUOT, "Read-only file system": errno.EROFS,
-          "Permission denied": errno.EACCES, "No such file or directory": errno.ENOENT, "Input/output error": errno.EIO}
+_WORDS = {
+    "No space left on device": errno.ENOSPC,
+    "Disk quota exceeded": errno.EDQUOT,
+    "Read-only file system": errno.EROFS,
+    "Permission denied": errno.EACCES,
+    "No such file or directory": errno.ENOENT,
+    "Input/output error": errno.EIO,
+}
 
 
 def told(error: Exception) -> UserError | None:
-    """The user's error that stands for `error`, an OSError or one of TensorFlow's; None when it is a fault of the program."""
+    """The user's error that stands for `error`, an OSError or one of TensorFlow's; None when it is
+    a fault of the program."""
     if isinstance(error, OSError) and error.errno is not None:
         return _told(error.errno, error.strerror or str(error), error.filename)
     words = str(error)
@@ -32,7 +41,11 @@ def told(error: Exception) -> UserError | None:
         number = next((number for text, number in _WORDS.items() if text in words), None)
         # "/photos/cat/1.jpg; No such file or directory [[{{node ReadFile}}]]"
         place = re.match(r"(?:\{\{.*?\}\} )?(/[^;\n]*);", words)
-        return None if number is None else _told(number, words.splitlines()[0][:300], place[1] if place else None)
+        return (
+            None
+            if number is None
+            else _told(number, words.splitlines()[0][:300], place[1] if place else None)
+        )
     return None
 
 
@@ -44,17 +57,33 @@ def _is_tensorflows(error: Exception) -> bool:
 def _told(number: int, words: str, place: str | bytes | None) -> UserError | None:
     where = os.fsdecode(place) if isinstance(place, str | bytes) else "a file"
     if number in _FULL:
-        return UserError(f"no room to write {where}", expected="space on the disk", received=f"{words}{_free(where)}",
-                         fix=f"Free space there, {AGAIN}")
+        return UserError(
+            f"no room to write {where}",
+            expected="space on the disk",
+            received=f"{words}{_free(where)}",
+            fix=f"Free space there, {AGAIN}",
+        )
     if number in _FORBIDDEN:
-        return UserError(f"{where} may not be written or read", expected="permission, on a disk that is not read-only", received=words,
-                         fix=f"Mend the permissions or how the disk is mounted, {AGAIN}")
+        return UserError(
+            f"{where} may not be written or read",
+            expected="permission, on a disk that is not read-only",
+            received=words,
+            fix=f"Mend the permissions or how the disk is mounted, {AGAIN}",
+        )
     if number in _GONE:
-        return UserError(f"{where} is gone", expected="a file that stays while the program runs", received=words,
-                         fix=f"Bring it back, {AGAIN}")
+        return UserError(
+            f"{where} is gone",
+            expected="a file that stays while the program runs",
+            received=words,
+            fix=f"Bring it back, {AGAIN}",
+        )
     if number in _FAILED:
-        return UserError(f"the disk failed at {where}", expected="a disk that reads and writes", received=words,
-                         fix=f"Mend the disk or the connection to it, {AGAIN}")
+        return UserError(
+            f"the disk failed at {where}",
+            expected="a disk that reads and writes",
+            received=words,
+            fix=f"Mend the disk or the connection to it, {AGAIN}",
+        )
     return None
 
 

@@ -2,8 +2,9 @@
 
   python -m tools.publish --run_dir=runs/demo --model_name=digits
 
-takes a second, writes tflite_models/digits_float32.tflite and digits_int8.tflite and their entries in manifest.json:
-SHA-256, architecture, dataset, test accuracy, parity, measured latency with device, and the command that made the run.
+takes a second, writes tflite_models/digits_float32.tflite and digits_int8.tflite and their entries
+in manifest.json: SHA-256, architecture, dataset, test accuracy, parity, measured latency with
+device, and the command that made the run.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
   python tools/push_button.py --dataset=digits --target_latency_ms=auto --run_dir=runs/demo
 
-takes about 5 minutes on 2 cores and leaves model_float32.tflite, model_int8.tflite, summary.json and report.html in the run
-folder. Each step (latency table, search, train, export, benchmark) is also a program of its own on the same folder; a step
-that is complete and whose inputs have not changed is skipped, so a run that was stopped goes on with the same command.
+takes about 5 minutes on 2 cores and leaves model_float32.tflite, model_int8.tflite, summary.json
+and report.html in the run folder. Each step (latency table, search, train, export, benchmark) is
+also a program of its own on the same folder; a step that is complete and whose inputs have not
+changed is skipped, so a run that was stopped goes on with the same command.
 """
 
 from __future__ import annotations
@@ -30,8 +31,18 @@ from pnas_tf.run_follower import RunFollower
 from tools import benchmark, build_latency_table, export, search, train
 from tools.program import program
 
-CONFIGS = (RunConfig, DataConfig, SpaceConfig, SearchConfig, DeriveConfig, TrainConfig, LatencyConfig, ExportConfig, BenchmarkConfig,
-           DistributionConfig)
+CONFIGS = (
+    RunConfig,
+    DataConfig,
+    SpaceConfig,
+    SearchConfig,
+    DeriveConfig,
+    TrainConfig,
+    LatencyConfig,
+    ExportConfig,
+    BenchmarkConfig,
+    DistributionConfig,
+)
 
 
 def main(folder: RunFolder, *configs: Any) -> None:
@@ -53,20 +64,43 @@ def main(folder: RunFolder, *configs: Any) -> None:
         folder.wait_for("derive", "architecture.json")
         step(train)
         return
-    _check(*(by_class[config_class] for config_class in (DataConfig, SpaceConfig, SearchConfig, DeriveConfig, LatencyConfig, ExportConfig)))
+    _check(
+        *(
+            by_class[config_class]
+            for config_class in (
+                DataConfig,
+                SpaceConfig,
+                SearchConfig,
+                DeriveConfig,
+                LatencyConfig,
+                ExportConfig,
+            )
+        )
+    )
     step(build_latency_table)
     step(search)
     step(train)
     if "int8" in by_class[ExportConfig].formats and by_class[LatencyConfig].latency_dtype != "int8":
         by_class[LatencyConfig] = dataclasses.replace(by_class[LatencyConfig], latency_dtype="int8")
-        step(build_latency_table, output="latency_table_int8.json")  # before the export, which takes the rewrites that pay in int8
+        step(
+            build_latency_table, output="latency_table_int8.json"
+        )  # before the export, which takes the rewrites that pay in int8
     step(export)
     step(benchmark)
-    _close(folder, *(by_class[config_class] for config_class in (DataConfig, SpaceConfig, SearchConfig)))
+    _close(
+        folder,
+        *(by_class[config_class] for config_class in (DataConfig, SpaceConfig, SearchConfig)),
+    )
 
 
-def _check(data: DataConfig, space_config: SpaceConfig, config: SearchConfig, derive: DeriveConfig, latency: LatencyConfig,
-           export_config: ExportConfig) -> None:
+def _check(
+    data: DataConfig,
+    space_config: SpaceConfig,
+    config: SearchConfig,
+    derive: DeriveConfig,
+    latency: LatencyConfig,
+    export_config: ExportConfig,
+) -> None:
     """Refuses what no step could use, before any work starts."""
     from pnas_tf.benchmark.devices import runner_for
     from pnas_tf.export.models import check_config
@@ -77,13 +111,23 @@ def _check(data: DataConfig, space_config: SpaceConfig, config: SearchConfig, de
     check_config(export_config)
     check_request(config)
     search.sweep_budgets(derive)
-    runner_for(latency.device, threads=latency.threads, delegate=latency.delegate, binary=latency.benchmark_binary).close()
+    runner_for(
+        latency.device,
+        threads=latency.threads,
+        delegate=latency.delegate,
+        binary=latency.benchmark_binary,
+    ).close()
     dataset = load_dataset(data, resolution=space_of_run(data, space_config).resolution)
-    print(f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.weights_size} images for weights, {dataset.alpha_size} for alpha, "
-          f"{dataset.test_size} for testing")
+    print(
+        f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.weights_size} images for "
+        f"weights, {dataset.alpha_size} for alpha, "
+        f"{dataset.test_size} for testing"
+    )
 
 
-def _close(folder: RunFolder, data: DataConfig, space_config: SpaceConfig, config: SearchConfig) -> None:
+def _close(
+    folder: RunFolder, data: DataConfig, space_config: SpaceConfig, config: SearchConfig
+) -> None:
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.report.closing_table import text_table
     from pnas_tf.report.html import write_report
@@ -91,8 +135,12 @@ def _close(folder: RunFolder, data: DataConfig, space_config: SpaceConfig, confi
     from pnas_tf.search.target import search_targets
     from pnas_tf.training.run_space import space_of_run
 
-    targets = search_targets(space_of_run(data, space_config), LatencyTable.load(folder / "latency_table.json"), config)
-    summary = write_summary(folder, dataset=data.dataset, objective=config.objective, target=targets[0])
+    targets = search_targets(
+        space_of_run(data, space_config), LatencyTable.load(folder / "latency_table.json"), config
+    )
+    summary = write_summary(
+        folder, dataset=data.dataset, objective=config.objective, target=targets[0]
+    )
     print("\n" + text_table(summary))
     print(f"\nwrote {folder / 'summary.json'} and {write_report(folder.path)}")
 

@@ -1,4 +1,5 @@
-"""From the output files of a study to one document, which is all that the report is made of. The test part is read here, and only here.
+"""From the output files of a study to one document, which is all that the report is made of. The
+test part is read here, and only here.
 
 A network's test accuracy is kept beside its weights, so that a second report reads it from there.
 """
@@ -24,32 +25,59 @@ TEST: dict[str, Any] = {"format": "pnas_tf/evidence_test", "version": 1}
 
 
 def collect(shop: Workshop) -> dict[str, Any]:
-    """Everything of a study that the report says, as JSON; jobs that are not finished are named in "open"."""
+    """Everything of a study that the report says, as JSON; jobs that are not finished are named in
+    "open"."""
     plan = jobs(shop.study)
     done = {job.name: job for job in plan if shop.finished(job.name)}
     study = shop.study
     document: dict[str, Any] = {
-        "name": study.name, "title": study.title, "tested": study.tested, "open": [job.name for job in plan if job.name not in done],
-        "data": _settings(study.data), "training": _settings(study.training), "search": _settings(study.search),
-        "reinforce": study.reinforce, "derive_networks": study.derive_networks,
-        "derive_trained": study.derive_trained, "middle": study.middle.name, "space": study.space.to_json(),
-        "architectures_in_space": study.space.architectures}
+        "name": study.name,
+        "title": study.title,
+        "tested": study.tested,
+        "open": [job.name for job in plan if job.name not in done],
+        "data": _settings(study.data),
+        "training": _settings(study.training),
+        "search": _settings(study.search),
+        "reinforce": study.reinforce,
+        "derive_networks": study.derive_networks,
+        "derive_trained": study.derive_trained,
+        "middle": study.middle.name,
+        "space": study.space.to_json(),
+        "architectures_in_space": study.space.architectures,
+    }
     if "networks" in done:
         networks = shop.result("networks") or {}
         by_target = dict(sorted(networks["targets_ms"].items(), key=lambda item: item[1]))
         document |= {"targets_ms": by_target, "passed_over": networks["passed_over"]}
     document["tables"] = {name: _table(shop, name) for name in TABLES if f"table_{name}" in done}
     latency = (shop.result("latency") or {}).get("measured_ms", {})
-    document["networks"] = {job.name.removeprefix("train_"): _trained(shop, job, latency) for job in done.values() if job.kind == "train"}
-    document["searches"] = {job.name.removeprefix("search_"): _searched(shop, job) for job in done.values() if job.kind == "search"}
+    document["networks"] = {
+        job.name.removeprefix("train_"): _trained(shop, job, latency)
+        for job in done.values()
+        if job.kind == "train"
+    }
+    document["searches"] = {
+        job.name.removeprefix("search_"): _searched(shop, job)
+        for job in done.values()
+        if job.kind == "search"
+    }
     if ranked := shop.result("ranking"):
-        document |= {"ranking": ranked["supernet_alpha_accuracy"], "ranking_by_loss": ranked.get("supernet_alpha_loss")}
+        document |= {
+            "ranking": ranked["supernet_alpha_accuracy"],
+            "ranking_by_loss": ranked.get("supernet_alpha_loss"),
+        }
     if "steps" in done:
         document["steps_median_ms"] = (shop.result("steps") or {})["median_ms"]
         # Contenders are trained on the weights part alone.
-        document["steps_per_epoch"] = {"training_part": shop.dataset.batches("weights", batch_size=study.training.batch_size),
-                                       "batch_size": study.training.batch_size}
-        document["images"] = {"weights": shop.dataset.weights_size, "alpha": shop.dataset.alpha_size, "test": shop.dataset.test_size}
+        document["steps_per_epoch"] = {
+            "training_part": shop.dataset.batches("weights", batch_size=study.training.batch_size),
+            "batch_size": study.training.batch_size,
+        }
+        document["images"] = {
+            "weights": shop.dataset.weights_size,
+            "alpha": shop.dataset.alpha_size,
+            "test": shop.dataset.test_size,
+        }
     return document
 
 
@@ -58,7 +86,11 @@ def contender_of(name: str) -> tuple[str, str]:
     matched = re.fullmatch(r"(random|uniform|two_path|reinforce)_(\w+)_\d+", name)
     if matched:
         return matched[1], matched[2]
-    matched = re.fullmatch(r"(for)_(\w+)_\d+", name) or re.fullmatch(r"(spread)_(\d+)", name) or re.fullmatch(r"(variant)_(\w+)", name)
+    matched = (
+        re.fullmatch(r"(for)_(\w+)_\d+", name)
+        or re.fullmatch(r"(spread)_(\d+)", name)
+        or re.fullmatch(r"(variant)_(\w+)", name)
+    )
     assert matched is not None, name
     return matched[1], matched[2]
 
@@ -67,9 +99,18 @@ def _trained(shop: Workshop, job: Job, latency: dict[str, dict[str, float]]) -> 
     result, network = shop.result(job.name) or {}, shop.network(job)
     contender, group = contender_of(job.name.removeprefix("train_"))
     key = job.fact("network")
-    row = {"contender": contender, "group": group, "seed": job.fact("seed"), "ops": [op.key for op in network.ops], "macs": network.macs,
-           "parameters": network.parameters, "alpha_accuracy": result["alpha_accuracy"], "training_accuracy": result["training_accuracy"],
-           "cpu_s": result.get("cpu_s"), "latency_ms": {form: rows[key] for form, rows in latency.items() if key in rows}}
+    row = {
+        "contender": contender,
+        "group": group,
+        "seed": job.fact("seed"),
+        "ops": [op.key for op in network.ops],
+        "macs": network.macs,
+        "parameters": network.parameters,
+        "alpha_accuracy": result["alpha_accuracy"],
+        "training_accuracy": result["training_accuracy"],
+        "cpu_s": result.get("cpu_s"),
+        "latency_ms": {form: rows[key] for form, rows in latency.items() if key in rows},
+    }
     if shop.study.tested and contender != "variant":
         row["test_accuracy"] = _test_accuracy(shop, job, network)
     return row
@@ -78,13 +119,17 @@ def _trained(shop: Workshop, job: Job, latency: dict[str, dict[str, float]]) -> 
 def _test_accuracy(shop: Workshop, job: Job, network: Architecture) -> float:
     path = shop.place(job.name) / "test.json"
     if path.exists():
-        return files.read_document(path, **TEST, what="test result", made_by="delete it")["test_accuracy"]
+        return files.read_document(path, **TEST, what="test result", made_by="delete it")[
+            "test_accuracy"
+        ]
     from pnas_tf.nn.layers import Normalisation
     from pnas_tf.nn.network import build_network
     from pnas_tf.training.evaluate import evaluate
 
     recipe = shop.study.training
-    model = build_network(network, normalisation=Normalisation(recipe.bn_momentum, recipe.bn_epsilon))
+    model = build_network(
+        network, normalisation=Normalisation(recipe.bn_momentum, recipe.bn_epsilon)
+    )
     with np.load(shop.place(job.name) / "weights.npz", allow_pickle=False) as arrays:
         model.set_weights([arrays[name] for name in arrays.files])
     found = evaluate(model, shop.dataset.test(batch_size=512))
@@ -96,22 +141,56 @@ def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.search.inherited import steps_of
 
     result = shop.result(job.name) or {}
-    compared = result.get("compared", [])  # rows of ops, loss and, of derivations that train some on, loss after
-    history = files.read_json(shop.place(job.name) / "search" / "history.json", what="search history", made_by="the search")
+    compared = result.get(
+        "compared", []
+    )  # rows of ops, loss and, of derivations that train some on, loss after
+    history = files.read_json(
+        shop.place(job.name) / "search" / "history.json",
+        what="search history",
+        made_by="the search",
+    )
     first = job.fact("algorithm") == "two_path" and job.fact("seed") == 0
-    kept = ("epoch", "phase", "loss", "accuracy", "alpha_accuracy", "entropy", "expected", *(("probabilities",) if first else ()))
+    kept = (
+        "epoch",
+        "phase",
+        "loss",
+        "accuracy",
+        "alpha_accuracy",
+        "entropy",
+        "expected",
+        *(("probabilities",) if first else ()),
+    )
     network = Architecture.load(shop.place(job.name) / "architecture.json")
-    return {**{key: result.get(key) for key in ("algorithm", "budget", "table", "seed", "target_ms", "predicted_ms", "expected_ms",
-                                                "weight_steps", "architecture_steps", "cpu_s", "wall_s")},
-            "comparing_steps": len(compared) * shop.dataset.batches("alpha", batch_size=shop.study.search.search_batch_size),
-            "trained_steps": sum(loss is not None for _, _, *after in compared for loss in after) * steps_of(
-                shop.dataset, shop.study.training, epochs=DeriveConfig.derive_train_epochs),
-            "changes": dict(job.fact("changes")), "ops": [op.key for op in network.ops],
-            "epochs": [{key: epoch[key] for key in kept} for epoch in history["epochs"]]}
+    return {
+        **{
+            key: result.get(key)
+            for key in (
+                "algorithm",
+                "budget",
+                "table",
+                "seed",
+                "target_ms",
+                "predicted_ms",
+                "expected_ms",
+                "weight_steps",
+                "architecture_steps",
+                "cpu_s",
+                "wall_s",
+            )
+        },
+        "comparing_steps": len(compared)
+        * shop.dataset.batches("alpha", batch_size=shop.study.search.search_batch_size),
+        "trained_steps": sum(loss is not None for _, _, *after in compared for loss in after)
+        * steps_of(shop.dataset, shop.study.training, epochs=DeriveConfig.derive_train_epochs),
+        "changes": dict(job.fact("changes")),
+        "ops": [op.key for op in network.ops],
+        "epochs": [{key: epoch[key] for key in kept} for epoch in history["epochs"]],
+    }
 
 
 def _table(shop: Workshop, name: str) -> dict[str, Any]:
-    """The table's own line, and what kernels 5 and 7 cost: latency over that of the same block with kernel 3."""
+    """The table's own line, and what kernels 5 and 7 cost: latency over that of the same block with
+    kernel 3."""
     table = shop.table(name)
     ratios: dict[str, list[float]] = {"5": [], "7": []}
     for key, block in distinct_blocks(shop.study.space).items():
@@ -119,23 +198,41 @@ def _table(shop: Workshop, name: str) -> dict[str, Any]:
             twin = dataclasses.replace(block, op=dataclasses.replace(block.op, kernel=3)).key
             if twin in table.entries:
                 ratios[str(block.op.kernel)].append(table.share_ms(key) / table.share_ms(twin))
-    return {"description": table.describe(), "dtype": table.identity.dtype, "rewrites": list(table.identity.rewrites),
-            "over_kernel_3": {kernel: {"least": min(values), "median": float(np.median(values)), "most": max(values)}
-                              for kernel, values in ratios.items() if values}}
+    return {
+        "description": table.describe(),
+        "dtype": table.identity.dtype,
+        "rewrites": list(table.identity.rewrites),
+        "over_kernel_3": {
+            kernel: {"least": min(values), "median": float(np.median(values)), "most": max(values)}
+            for kernel, values in ratios.items()
+            if values
+        },
+    }
 
 
 def _settings(config: Any) -> dict[str, Any]:
     """The options that differ from their default."""
-    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)
-            if getattr(config, field.name) != field.default and field.name != "offline_files"}
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) != field.default and field.name != "offline_files"
+    }
 
 
-def home_searches(document: dict[str, Any], algorithm: str, budget: str) -> dict[str, dict[str, Any]]:
+def home_searches(
+    document: dict[str, Any], algorithm: str, budget: str
+) -> dict[str, dict[str, Any]]:
     """Name -> search of `algorithm` at `budget` for the home target, variants left out."""
-    return {name: row for name, row in document["searches"].items()
-            if (row["algorithm"], row["budget"], row["table"]) == (algorithm, budget, HOME) and not name.startswith("variant_")}
+    return {
+        name: row
+        for name, row in document["searches"].items()
+        if (row["algorithm"], row["budget"], row["table"]) == (algorithm, budget, HOME)
+        and not name.startswith("variant_")
+    }
 
 
 def write_results(documents: list[dict[str, Any]], path: Path) -> Path:
     """results.json: what the report is made of."""
-    return files.write_json(path, {"format": "pnas_tf/evidence", "version": 1, "studies": documents})
+    return files.write_json(
+        path, {"format": "pnas_tf/evidence", "version": 1, "studies": documents}
+    )

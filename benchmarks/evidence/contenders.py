@@ -1,4 +1,5 @@
-"""Who competes at a latency: networks drawn uniformly, and uniform networks in the manner of MobileNetV2. Trains nothing.
+"""Who competes at a latency: networks drawn uniformly, and uniform networks in the manner of
+MobileNetV2. Trains nothing.
 
 Both are chosen by the latency table, within the same window in which the derived networks lie.
 """
@@ -20,7 +21,8 @@ _MAX_ROUNDS = 200
 MOBILENET_V2 = MBConv(kernel=3, expansion=6)
 
 
-LEAST_FRACTION = 0.97  # of the target, where the derivation's default is 0.95: half of the tolerance is for the prediction
+# of the target, where the derivation's default is 0.95: half of the tolerance is for the prediction
+LEAST_FRACTION = 0.97
 
 
 def window_ms(target_ms: float) -> tuple[float, float]:
@@ -28,24 +30,33 @@ def window_ms(target_ms: float) -> tuple[float, float]:
     return target_ms * LEAST_FRACTION, target_ms
 
 
-def random_within(space: SearchSpace, quantity: Quantity, target_ms: float, *, count: int, seed: int) -> list[Architecture]:
-    """`count` networks drawn uniformly among those whose predicted latency lies in the window, by rejection."""
+def random_within(
+    space: SearchSpace, quantity: Quantity, target_ms: float, *, count: int, seed: int
+) -> list[Architecture]:
+    """`count` networks drawn uniformly among those whose predicted latency lies in the window, by
+    rejection."""
     least, most = window_ms(target_ms)
     generator = np.random.default_rng(np.random.SeedSequence([seed, 7]))
     found: list[Architecture] = []
     for _ in range(_MAX_ROUNDS):
-        paths = np.stack([generator.integers(len(choice), size=_DRAWS) for choice in quantity.choices], axis=1)
+        paths = np.stack(
+            [generator.integers(len(choice), size=_DRAWS) for choice in quantity.choices], axis=1
+        )
         sums = sum(choice[paths[:, block]] for block, choice in enumerate(quantity.choices))
         predicted = quantity.slope * (quantity.fixed + sums) + quantity.intercept
         for row in paths[(predicted >= least) & (predicted <= most)]:
             found.append(architecture_of(space, [int(index) for index in row]))
             if len(found) == count:
                 return found
-    raise ValueError(f"{len(found)} of {_MAX_ROUNDS * _DRAWS} networks lie from {least:.4g} to {most:.4g} ms: choose another budget")
+    raise ValueError(
+        f"{len(found)} of {_MAX_ROUNDS * _DRAWS} networks lie from {least:.4g} to {most:.4g} ms: "
+        "choose another budget"
+    )
 
 
 def uniform_within(space: SearchSpace, quantity: Quantity, target_ms: float) -> list[Architecture]:
-    """MobileNetV2's block (kernel 3, expansion 6) everywhere, scaled in depth: the profiles in the window, evenest first.
+    """MobileNetV2's block (kernel 3, expansion 6) everywhere, scaled in depth: the profiles in the
+    window, evenest first.
 
     A stage of n blocks keeps its first m, m = 1 ... n; the others are skipped.
     """

@@ -1,4 +1,5 @@
-"""docs/evidence.md and its plots, from results.json alone; results.json from the output files. Computes no network, decides no bar by hand.
+"""docs/evidence.md and its plots, from results.json alone; results.json from the output files.
+Computes no network, decides no bar by hand.
 
 What was tried and why, in words, stands in remarks.md and is taken over as it is.
 """
@@ -19,7 +20,8 @@ _MARK = "<!-- {name} -->"
 
 
 def write_report(shops: Sequence[Workshop], docs: Path) -> None:
-    """Reads the test part where it has not been read, and writes results.json, the plots and evidence.md below `docs`."""
+    """Reads the test part where it has not been read, and writes results.json, the plots and
+    evidence.md below `docs`."""
     documents = [collect(shop) for shop in shops]
     path = write_results(documents, docs / "evidence" / "results.json")
     write_document(path, docs)
@@ -27,12 +29,23 @@ def write_report(shops: Sequence[Workshop], docs: Path) -> None:
 
 def write_document(results: Path, docs: Path) -> None:
     """evidence.md and the plots from results.json."""
-    documents = files.read_document(results, format="pnas_tf/evidence", version=1, what="evidence",
-                                    made_by="python -m benchmarks.evidence")["studies"]
+    documents = files.read_document(
+        results,
+        format="pnas_tf/evidence",
+        version=1,
+        what="evidence",
+        made_by="python -m benchmarks.evidence",
+    )["studies"]
     text = REMARKS.read_text()
-    parts = {"explorations": tables.explorations([document for document in documents if not document["tested"]])}
+    parts = {
+        "explorations": tables.explorations(
+            [document for document in documents if not document["tested"]]
+        )
+    }
     for document in documents:
-        parts |= {f"{document['name']}: {name}": part for name, part in tables.sections(document).items()}
+        parts |= {
+            f"{document['name']}: {name}": part for name, part in tables.sections(document).items()
+        }
         if document["tested"]:
             _plots(document, docs / "evidence")
     for name, part in parts.items():

@@ -1,4 +1,5 @@
-"""What a weight step, an architecture step and a training step take, interleaved in one process on a machine at rest."""
+"""What a weight step, an architecture step and a training step take, interleaved in one process on
+a machine at rest."""
 
 from __future__ import annotations
 
@@ -15,14 +16,18 @@ from pnas_tf.space.architecture import Architecture
 if TYPE_CHECKING:
     from benchmarks.evidence.work import Workshop
 
-_WARM_UPS, _ROUNDS = 12, 24  # a supernet's step compiles blocks of new shapes for the first dozen paths
+_WARM_UPS, _ROUNDS = (
+    12,
+    24,
+)  # a supernet's step compiles blocks of new shapes for the first dozen paths
 
 
 def step_times(shop: Workshop) -> dict[str, Any]:
-    """{"median_ms": {"training": ..., "weight": ..., "comparing": ..., "two_path": ..., "reinforce": ...}} on one core at the study's
-    batch sizes.
+    """{"median_ms": {"training": ..., "weight": ..., "comparing": ..., "two_path": ...,
+    "reinforce": ...}} on one core at the study's batch sizes.
 
-    training: the mean over the random networks of the middle budget. Paths are drawn uniformly, as in the warm-up phase.
+    training: the mean over the random networks of the middle budget. Paths are drawn uniformly, as
+    in the warm-up phase.
     """
     steps = {**_training_steps(shop), **_search_steps(shop)}
     samples: dict[str, list[float]] = {name: [] for name in steps}
@@ -48,10 +53,20 @@ def _training_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
     recipe, found = shop.study.training, {}
     images, labels = _batch(shop, recipe.batch_size)
     for number in range(min(4, shop.study.random_networks)):
-        network = Architecture.load(shop.place("networks") / f"random_{shop.study.middle.name}_{number}.json")
-        step = TrainStep(build_network(network), momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay,
-                         label_smoothing=recipe.label_smoothing, no_decay=recipe.no_decay)
-        found[f"training_{number}"] = lambda at, step=step: step(images, labels, learning_rate=0.01, step=at)
+        network = Architecture.load(
+            shop.place("networks") / f"random_{shop.study.middle.name}_{number}.json"
+        )
+        step = TrainStep(
+            build_network(network),
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            label_smoothing=recipe.label_smoothing,
+            no_decay=recipe.no_decay,
+        )
+        found[f"training_{number}"] = lambda at, step=step: step(
+            images, labels, learning_rate=0.01, step=at
+        )
     return found
 
 
@@ -71,15 +86,35 @@ def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
 
     recipe, found = shop.study.training, {}
     target = Target(shop.quantity(), shop.target_ms(shop.study.middle.name))
-    for algorithm in ("two_path", *(("reinforce",) if any(row[0] == "reinforce" for row in shop.study.searches) else ())):
+    for algorithm in (
+        "two_path",
+        *(("reinforce",) if any(row[0] == "reinforce" for row in shop.study.searches) else ()),
+    ):
         # A rate of almost nothing keeps the probabilities where they are.
         config = dataclasses.replace(shop.study.search_config(algorithm), arch_learning_rate=1e-9)
-        supernet = Supernet(shop.study.space, arithmetic=Arithmetic(Normalisation(recipe.bn_momentum, recipe.bn_epsilon),
-                                                                    recipe.weight_decay, recipe.no_decay), seed=0,
-                                                                    weights_init=config.weights_init)
-        search = Search(supernet, shop.dataset, guidance([target], config), config=config, recipe=recipe,
-                        folder=Path(tempfile.mkdtemp()), seed=0)
-        weight, alpha = _batch(shop, config.search_batch_size), _batch(shop, search.alpha_batch_size)
+        supernet = Supernet(
+            shop.study.space,
+            arithmetic=Arithmetic(
+                Normalisation(recipe.bn_momentum, recipe.bn_epsilon),
+                recipe.weight_decay,
+                recipe.no_decay,
+            ),
+            seed=0,
+            weights_init=config.weights_init,
+        )
+        search = Search(
+            supernet,
+            shop.dataset,
+            guidance([target], config),
+            config=config,
+            recipe=recipe,
+            folder=Path(tempfile.mkdtemp()),
+            seed=0,
+        )
+        weight, alpha = (
+            _batch(shop, config.search_batch_size),
+            _batch(shop, search.alpha_batch_size),
+        )
 
         def train(at: int, search: Any = search, batch: Any = weight) -> None:
             search.train_weights(*batch)
@@ -88,7 +123,11 @@ def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
             search.train_alpha(*batch)
 
         def compare(at: int, search: Any = search, batch: Any = weight) -> None:
-            path_result(search.supernet, gates.sample_path(search.probabilities, gates.generator_at(0, "compared", at)), *batch)
+            path_result(
+                search.supernet,
+                gates.sample_path(search.probabilities, gates.generator_at(0, "compared", at)),
+                *batch,
+            )
 
         if "weight" not in found:
             found |= {"weight": train, "comparing": compare}
@@ -96,10 +135,23 @@ def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
     return found
 
 
-def ratio_by_steps(medians: dict[str, float], *, weight_steps: int, architecture_steps: int, comparing_steps: int, trained_steps: int,
-                   algorithm: str, training_steps: int) -> float:
-    """Search time over training time, from the steps of each. comparing_steps: batches of the networks that the derivation compared;
-    trained_steps: training steps of those that it trained on."""
-    search = weight_steps * medians["weight"] + architecture_steps * medians[algorithm] + comparing_steps * medians.get("comparing", 0.0)
+def ratio_by_steps(
+    medians: dict[str, float],
+    *,
+    weight_steps: int,
+    architecture_steps: int,
+    comparing_steps: int,
+    trained_steps: int,
+    algorithm: str,
+    training_steps: int,
+) -> float:
+    """Search time over training time, from the steps of each. comparing_steps: batches of the
+    networks that the derivation compared; trained_steps: training steps of those that it trained
+    on."""
+    search = (
+        weight_steps * medians["weight"]
+        + architecture_steps * medians[algorithm]
+        + comparing_steps * medians.get("comparing", 0.0)
+    )
     search += trained_steps * medians["training"]
     return float(np.divide(search, training_steps * medians["training"]))

@@ -1,4 +1,5 @@
-"""The tables and computed sentences of docs/evidence.md, each from one study's collected document. Knows no files."""
+"""The tables and computed sentences of docs/evidence.md, each from one study's collected document.
+Knows no files."""
 
 from __future__ import annotations
 
@@ -14,15 +15,32 @@ from benchmarks.evidence.plots import ranked_pairs
 from benchmarks.evidence.step_times import ratio_by_steps
 
 Document = Mapping[str, Any]
-NAMES = {"two_path": "(a) searched, `two_path`", "reinforce": "(b) searched, `reinforce`", "random": "(c) random",
-         "uniform": "(d) MobileNetV2-style", "best": "(e) best of random"}
+NAMES = {
+    "two_path": "(a) searched, `two_path`",
+    "reinforce": "(b) searched, `reinforce`",
+    "random": "(c) random",
+    "uniform": "(d) MobileNetV2-style",
+    "best": "(e) best of random",
+}
 
 
 def sections(document: Document) -> dict[str, str]:
-    """Name of a place in the text -> what stands there; places of parts that have not run say so."""
+    """Name of a place in the text -> what stands there; places of parts that have not run say
+    so."""
     makers: dict[str, Callable[[Document], str]] = {
-        "setting": setting, "spread": spread, "contenders": contenders, "bars": bars, "time": search_time, "ranking": ranking,
-        "chosen": chosen, "kernels": kernels, "cross": cross_table, "targets": targets, "variants": variants, "open": open_jobs}
+        "setting": setting,
+        "spread": spread,
+        "contenders": contenders,
+        "bars": bars,
+        "time": search_time,
+        "ranking": ranking,
+        "chosen": chosen,
+        "kernels": kernels,
+        "cross": cross_table,
+        "targets": targets,
+        "variants": variants,
+        "open": open_jobs,
+    }
     found = {}
     for name, maker in makers.items():
         try:
@@ -33,131 +51,252 @@ def sections(document: Document) -> dict[str, str]:
 
 
 def rows_of(document: Document, contender: str, group: str) -> dict[str, dict[str, Any]]:
-    """The trained networks of one contender at one budget (or, of specialised ones, for one table)."""
-    return {name: row for name, row in document["networks"].items() if (row["contender"], row["group"]) == (contender, group)}
+    """The trained networks of one contender at one budget (or, of specialised ones, for one
+    table)."""
+    return {
+        name: row
+        for name, row in document["networks"].items()
+        if (row["contender"], row["group"]) == (contender, group)
+    }
 
 
 def setting(document: Document) -> str:
     """Sizes, recipe and machine in words."""
-    images, recipe, search, space = document["images"], document["training"], document["search"], document["space"]
+    images, recipe, search, space = (
+        document["images"],
+        document["training"],
+        document["search"],
+        document["space"],
+    )
     targets = ", ".join(f"{name} {value:.4f} ms" for name, value in document["targets_ms"].items())
     ops = ", ".join(f"k{op['kernel']} e{op['expansion']}" for op in space["candidates"])
-    return (f"{images['weights']:,} images train weights, {images['alpha']:,} train alpha and judge every choice, {images['test']:,} test. "
-            f"Space: {sum(stage['blocks'] for stage in space['stages'])} choice blocks in stages of widths "
-            f"{', '.join(str(stage['width']) for stage in space['stages'])} at {space['resolution']} px, candidates {ops} and Zero; "
-            f"{document['architectures_in_space']:.1e} networks. Options that differ from the defaults, training: `{_options(recipe)}`; "
-            f"search: `{_options(search)}`"
-            + (f"; reinforce: `{_options(document['reinforce'])}`" if document["reinforce"] else "")
-            + f"; derivation: `--derive_networks={document['derive_networks']} --derive_trained={document['derive_trained']}`"
-            + f". Targets: {targets}."
-            + f"\n\nTable: {document['tables'][HOME]['description']}.")
+    return (
+        f"{images['weights']:,} images train weights, {images['alpha']:,} train alpha and judge "
+        f"every choice, {images['test']:,} test. "
+        f"Space: {sum(stage['blocks'] for stage in space['stages'])} choice blocks in stages of "
+        "widths "
+        f"{', '.join(str(stage['width']) for stage in space['stages'])} at {space['resolution']} "
+        f"px, candidates {ops} and Zero; "
+        f"{document['architectures_in_space']:.1e} networks. Options that differ from the "
+        f"defaults, training: `{_options(recipe)}`; "
+        f"search: `{_options(search)}`"
+        + (f"; reinforce: `{_options(document['reinforce'])}`" if document["reinforce"] else "")
+        + (
+            f"; derivation: `--derive_networks={document['derive_networks']} "
+            f"--derive_trained={document['derive_trained']}`"
+        )
+        + f". Targets: {targets}."
+        + f"\n\nTable: {document['tables'][HOME]['description']}."
+    )
 
 
 def spread(document: Document) -> str:
     """Standard deviation over random networks against that over seeds of one, on the alpha part."""
     middle = document["middle"]
     networks = [100 * row["alpha_accuracy"] for row in rows_of(document, "random", middle).values()]
-    seeds = [100 * row["alpha_accuracy"] for name, row in document["networks"].items()
-             if row["contender"] == "spread" or name == f"random_{middle}_0"]
-    return f"{len(networks)} random networks of equal latency: {_spread(networks)}. {len(seeds)} seeds of one of them: {_spread(seeds)}."
+    seeds = [
+        100 * row["alpha_accuracy"]
+        for name, row in document["networks"].items()
+        if row["contender"] == "spread" or name == f"random_{middle}_0"
+    ]
+    return (
+        f"{len(networks)} random networks of equal latency: {_spread(networks)}. {len(seeds)} "
+        f"seeds of one of them: {_spread(seeds)}."
+    )
 
 
 def explorations(documents: Sequence[Document]) -> str:
     """The same of every setting that was tried before the plan was fixed."""
-    lines = ["| space | data and recipe | target | random networks, alpha accuracy | seeds of one network |", "|---|---|---|---|---|"]
+    lines = [
+        "| space | data and recipe | target | random networks, alpha accuracy | seeds of one "
+        "network |",
+        "|---|---|---|---|---|",
+    ]
     for document in documents:
         middle = document["middle"]
-        networks = [100 * row["alpha_accuracy"] for row in rows_of(document, "random", middle).values()]
-        seeds = [100 * row["alpha_accuracy"] for name, row in document["networks"].items()
-                 if row["contender"] == "spread" or name == f"random_{middle}_0"]
+        networks = [
+            100 * row["alpha_accuracy"] for row in rows_of(document, "random", middle).values()
+        ]
+        seeds = [
+            100 * row["alpha_accuracy"]
+            for name, row in document["networks"].items()
+            if row["contender"] == "spread" or name == f"random_{middle}_0"
+        ]
         if len(networks) > 1 and len(seeds) > 1:
             target = document["targets_ms"][middle]
-            lines.append(f"| {document['title']} | `{_options(document['data'])} {_options(document['training'])}` | {target:.4f} ms | "
-                         f"{_spread(networks)} | {_spread(seeds)} |")
+            lines.append(
+                f"| {document['title']} | `{_options(document['data'])} "
+                f"{_options(document['training'])}` | {target:.4f} ms | "
+                f"{_spread(networks)} | {_spread(seeds)} |"
+            )
     return "\n".join(lines)
 
 
 def contenders(document: Document) -> str:
     """The main table: one line a contender and budget."""
-    lines = ["| target | contender | networks | test accuracy, % | alpha accuracy, % | float32, ms | int8, ms | M MACs | k parameters |",
-             "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| target | contender | networks | test accuracy, % | alpha accuracy, % | float32, ms | "
+        "int8, ms | M MACs | k parameters |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for budget, target in document["targets_ms"].items():
         for contender in ("two_path", "reinforce", "random", "uniform"):
             rows = list(rows_of(document, contender, budget).values())
             if rows:
-                figures = [_mean([row["latency_ms"].get(form) for row in rows], 4) for form in (HOME, "int8")]
-                lines.append(f"| {budget}, {target:.4f} ms | {NAMES[contender]} | {len(rows)} | {_accuracy(rows, 'test_accuracy')} | "
-                             f"{_accuracy(rows, 'alpha_accuracy')} | {figures[0]} | {figures[1]} | "
-                             f"{statistics.mean(row['macs'] for row in rows) / 1e6:.2f} | "
-                             f"{statistics.mean(row['parameters'] for row in rows) / 1e3:.1f} |")
+                figures = [
+                    _mean([row["latency_ms"].get(form) for row in rows], 4)
+                    for form in (HOME, "int8")
+                ]
+                lines.append(
+                    f"| {budget}, {target:.4f} ms | {NAMES[contender]} | {len(rows)} | "
+                    f"{_accuracy(rows, 'test_accuracy')} | "
+                    f"{_accuracy(rows, 'alpha_accuracy')} | {figures[0]} | {figures[1]} | "
+                    f"{statistics.mean(row['macs'] for row in rows) / 1e6:.2f} | "
+                    f"{statistics.mean(row['parameters'] for row in rows) / 1e3:.1f} |"
+                )
             if contender == "random" and len(rows) > 1:
                 count, (mean, error) = best_of_random(document, budget)
-                lines.append(f"| | {NAMES['best']} {count} | of {len(rows)} | {100 * mean:.2f} ± {100 * error:.2f} | | | | | |")
+                lines.append(
+                    f"| | {NAMES['best']} {count} | of {len(rows)} | {100 * mean:.2f} ± "
+                    f"{100 * error:.2f} | | | | | |"
+                )
     return "\n".join(lines)
 
 
 def best_of_random(document: Document, budget: str) -> tuple[int, tuple[float, float]]:
-    """(how many trainings the compute of a search and its training buys, (expected test accuracy of the best by alpha, error))."""
+    """(how many trainings the compute of a search and its training buys, (expected test accuracy of
+    the best by alpha, error))."""
     rows = list(rows_of(document, "random", budget).values())
     count = max(1, round(1 + search_ratio(document, "two_path", budget)))
-    return count, best_of(count, judged_by=[row["alpha_accuracy"] for row in rows], values=[row["test_accuracy"] for row in rows])
+    return count, best_of(
+        count,
+        judged_by=[row["alpha_accuracy"] for row in rows],
+        values=[row["test_accuracy"] for row in rows],
+    )
 
 
 def search_ratio(document: Document, algorithm: str, budget: str) -> float:
     """Search over training, by steps timed interleaved."""
     row = next(iter(home_searches(document, algorithm, budget).values()))
     epochs = document["training"].get("epochs", 30)
-    counts = {name: row[name] for name in ("weight_steps", "architecture_steps", "comparing_steps", "trained_steps")}
-    return ratio_by_steps(document["steps_median_ms"], **counts, algorithm=algorithm,
-                          training_steps=epochs * document["steps_per_epoch"]["training_part"])
+    counts = {
+        name: row[name]
+        for name in ("weight_steps", "architecture_steps", "comparing_steps", "trained_steps")
+    }
+    return ratio_by_steps(
+        document["steps_median_ms"],
+        **counts,
+        algorithm=algorithm,
+        training_steps=epochs * document["steps_per_epoch"]["training_part"],
+    )
 
 
 def bars(document: Document) -> str:
     """What was asked for, with the figure and whether it is reached."""
-    ran = {budget: target for budget, target in document["targets_ms"].items()
-           if all(len(rows_of(document, contender, budget)) > 1 for contender in ("two_path", "random"))}
-    lines = ["| bar | " + " | ".join(f"{name}, {value:.4f} ms" for name, value in ran.items()) + " |", "|---|" + "---|" * len(ran)]
+    ran = {
+        budget: target
+        for budget, target in document["targets_ms"].items()
+        if all(
+            len(rows_of(document, contender, budget)) > 1 for contender in ("two_path", "random")
+        )
+    }
+    lines = [
+        "| bar | " + " | ".join(f"{name}, {value:.4f} ms" for name, value in ran.items()) + " |",
+        "|---|" + "---|" * len(ran),
+    ]
     checks: dict[str, list[str]] = {}
     for budget, target in ran.items():
-        found = {contender: [row["test_accuracy"] for row in rows_of(document, contender, budget).values()]
-                 for contender in ("two_path", "random", "uniform")}
+        found = {
+            contender: [
+                row["test_accuracy"] for row in rows_of(document, contender, budget).values()
+            ]
+            for contender in ("two_path", "random", "uniform")
+        }
         gain, error = difference(found["two_path"], found["random"])
-        _check(checks, "(a) beats the mean of (c) by two standard errors", gain >= 2 * error,
-               f"{100 * gain:+.2f} ± {100 * error:.2f} points")
+        _check(
+            checks,
+            "(a) beats the mean of (c) by two standard errors",
+            gain >= 2 * error,
+            f"{100 * gain:+.2f} ± {100 * error:.2f} points",
+        )
         _, (best, best_error) = best_of_random(document, budget)
         gain = statistics.mean(found["two_path"]) - best
-        _check(checks, "(a) is no worse than (e)", gain >= 0, f"{100 * gain:+.2f} points (e ± {100 * best_error:.2f})")
+        _check(
+            checks,
+            "(a) is no worse than (e)",
+            gain >= 0,
+            f"{100 * gain:+.2f} points (e ± {100 * best_error:.2f})",
+        )
         if found["uniform"]:
             gain, error = difference(found["two_path"], found["uniform"])
-            mine, theirs = (statistics.mean(row["latency_ms"][HOME] for row in rows_of(document, contender, budget).values())
-                            for contender in ("two_path", "uniform"))
-            _check(checks, "(a) is no worse than (d)", gain >= 0,
-                   f"{100 * gain:+.2f} ± {100 * error:.2f} points, at {100 * (mine / theirs - 1):+.1f} % of its latency")
-        worst = max((row["latency_ms"][HOME] / target - 1 for row in rows_of(document, "two_path", budget).values()), key=abs)
-        _check(checks, "(a)'s measured latency is within 5 % of the target", abs(worst) <= 0.05, f"farthest {100 * worst:+.1f} %")
+            mine, theirs = (
+                statistics.mean(
+                    row["latency_ms"][HOME] for row in rows_of(document, contender, budget).values()
+                )
+                for contender in ("two_path", "uniform")
+            )
+            _check(
+                checks,
+                "(a) is no worse than (d)",
+                gain >= 0,
+                f"{100 * gain:+.2f} ± {100 * error:.2f} points, at "
+                f"{100 * (mine / theirs - 1):+.1f} % of its latency",
+            )
+        worst = max(
+            (
+                row["latency_ms"][HOME] / target - 1
+                for row in rows_of(document, "two_path", budget).values()
+            ),
+            key=abs,
+        )
+        _check(
+            checks,
+            "(a)'s measured latency is within 5 % of the target",
+            abs(worst) <= 0.05,
+            f"farthest {100 * worst:+.1f} %",
+        )
         ratio = search_ratio(document, "two_path", budget)
         _check(checks, "a search takes at most two trainings", ratio <= 2, f"{ratio:.2f}")
-    return "\n".join(lines + [f"| {bar} | " + " | ".join(cells) + " |" for bar, cells in checks.items()])
+    return "\n".join(
+        lines + [f"| {bar} | " + " | ".join(cells) + " |" for bar, cells in checks.items()]
+    )
 
 
 def search_time(document: Document) -> str:
     """Steps timed interleaved, and the ratio by CPU time of the jobs themselves."""
     medians, per_epoch = document["steps_median_ms"], document["steps_per_epoch"]
-    steps = ", ".join(f"{name.replace('_', '-')} step {value:.1f} ms" for name, value in medians.items())
-    lines = [f"Steps on one core (medians, interleaved in one process; training in batches of {per_epoch['batch_size']}): {steps}.", "",
-             "| search | weight steps | architecture steps | comparing steps | steps of training on | CPU time of the search | "
-             "of one training | ratio by CPU time | ratio by timed steps |", "|---|---|---|---|---|---|---|---|---|"]
+    steps = ", ".join(
+        f"{name.replace('_', '-')} step {value:.1f} ms" for name, value in medians.items()
+    )
+    lines = [
+        "Steps on one core (medians, interleaved in one process; training in batches of "
+        f"{per_epoch['batch_size']}): {steps}.",
+        "",
+        "| search | weight steps | architecture steps | comparing steps | steps of training on | "
+        "CPU time of the search | "
+        "of one training | ratio by CPU time | ratio by timed steps |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for algorithm in ("two_path", "reinforce"):
         for budget in document["targets_ms"]:
             searches = list(home_searches(document, algorithm, budget).values())
             taken = [row["cpu_s"] for row in searches if row["cpu_s"]]
-            training = [row["cpu_s"] for row in rows_of(document, algorithm, budget).values() if row["cpu_s"]]
+            training = [
+                row["cpu_s"]
+                for row in rows_of(document, algorithm, budget).values()
+                if row["cpu_s"]
+            ]
             if searches and training:
-                lines.append(f"| {algorithm}, {budget} | {searches[0]['weight_steps']} | {searches[0]['architecture_steps']} | "
-                             f"{searches[0]['comparing_steps']} | {searches[0]['trained_steps']} | "
-                             f"{f'{statistics.mean(taken):.0f} s' if taken else '–'} | {statistics.mean(training):.0f} s | "
-                             f"{f'{statistics.mean(taken) / statistics.mean(training):.2f}' if taken else '–'} | "
-                             f"{search_ratio(document, algorithm, budget):.2f} |")
+                ratio = statistics.mean(taken) / statistics.mean(training) if taken else None
+                lines.append(
+                    f"| {algorithm}, {budget} | {searches[0]['weight_steps']} | "
+                    f"{searches[0]['architecture_steps']} | "
+                    f"{searches[0]['comparing_steps']} | {searches[0]['trained_steps']} | "
+                    f"{f'{statistics.mean(taken):.0f} s' if taken else '–'} | "
+                    f"{statistics.mean(training):.0f} s | "
+                    f"{'–' if ratio is None else f'{ratio:.2f}'} | "
+                    f"{search_ratio(document, algorithm, budget):.2f} |"
+                )
     return "\n".join(lines)
 
 
@@ -166,31 +305,60 @@ def ranking(document: Document) -> str:
     if "ranking" not in document:
         raise KeyError("ranking")
     sentences = []
-    for by, words in (("ranking", ""),
-                      ("ranking_by_loss", "By the supernet's cross-entropy with batch statistics, which the derivation compares: ")):
+    for by, words in (
+        ("ranking", ""),
+        (
+            "ranking_by_loss",
+            "By the supernet's cross-entropy with batch statistics, which the derivation "
+            "compares: ",
+        ),
+    ):
         pairs_of = functools.partial(ranked_pairs, document, by=by)
         middle = [pair for contender in NAMES for pair in pairs_of(contender, document["middle"])]
-        whole = [pair for contender in NAMES for budget in document["targets_ms"] for pair in pairs_of(contender, budget)]
+        whole = [
+            pair
+            for contender in NAMES
+            for budget in document["targets_ms"]
+            for pair in pairs_of(contender, budget)
+        ]
         random = pairs_of("random", document["middle"])
         if whole:
-            sentences.append(words + "; ".join(
-                f"{what}: {len(pairs)} networks, Spearman {value:.2f} (95 % interval {low:.2f} to {high:.2f})"
-                for what, pairs in (("middle budget, all contenders", middle), ("random networks of the middle budget", random),
-                                    ("all budgets", whole))
-                for value, low, high in [spearman(*zip(*pairs))]) + ".")
+            sentences.append(
+                words
+                + "; ".join(
+                    f"{what}: {len(pairs)} networks, Spearman {value:.2f} (95 % interval "
+                    f"{low:.2f} to {high:.2f})"
+                    for what, pairs in (
+                        ("middle budget, all contenders", middle),
+                        ("random networks of the middle budget", random),
+                        ("all budgets", whole),
+                    )
+                    for value, low, high in [spearman(*zip(*pairs))]
+                )
+                + "."
+            )
     return " ".join(sentences)
 
 
 def chosen(document: Document) -> str:
     """The derived networks, stage by stage."""
     blocks = [stage["blocks"] for stage in document["space"]["stages"]]
-    lines = ["| network | " + " | ".join(f"stage {number + 1}, width {stage['width']}" for number, stage in
-                                         enumerate(document["space"]["stages"])) + " |", "|---|" + "---|" * len(blocks)]
+    lines = [
+        "| network | "
+        + " | ".join(
+            f"stage {number + 1}, width {stage['width']}"
+            for number, stage in enumerate(document["space"]["stages"])
+        )
+        + " |",
+        "|---|" + "---|" * len(blocks),
+    ]
     for name, row in document["networks"].items():
-        if row["contender"] in ("two_path", "reinforce", "for") or (name.startswith("uniform") and row["seed"] == 0):
+        if row["contender"] in ("two_path", "reinforce", "for") or (
+            name.startswith("uniform") and row["seed"] == 0
+        ):
             parts, start = [], 0
             for count in blocks:
-                parts.append(", ".join(_short(key) for key in row["ops"][start:start + count]))
+                parts.append(", ".join(_short(key) for key in row["ops"][start : start + count]))
                 start += count
             lines.append(f"| {name} | " + " | ".join(parts) + " |")
     return "\n".join(lines)
@@ -200,30 +368,63 @@ def kernels(document: Document) -> str:
     """What kernels 5 and 7 cost here, by the tables, and how often each was chosen."""
     lines = ["| table | kernel 5 over kernel 3 | kernel 7 over kernel 3 |", "|---|---|---|"]
     for name, table in document["tables"].items():
-        cells = [f"{entry['median']:.2f} ({entry['least']:.2f} to {entry['most']:.2f})" for entry in table["over_kernel_3"].values()]
-        lines.append(f"| {name} ({table['dtype']}, {'rewrite' if table['rewrites'] else 'no rewrite'}) | " + " | ".join(cells) + " |")
-    shares = [f"{NAMES[contender]} {_kernel_shares(document, contender)}" for contender in ("two_path", "reinforce", "random")
-              if any(row["contender"] == contender for row in document["networks"].values())]
-    return "\n".join(lines) + "\n\nShares of kernels 3, 5 and 7 among the blocks that are not skipped: " + "; ".join(shares) + "."
+        cells = [
+            f"{entry['median']:.2f} ({entry['least']:.2f} to {entry['most']:.2f})"
+            for entry in table["over_kernel_3"].values()
+        ]
+        lines.append(
+            f"| {name} ({table['dtype']}, {'rewrite' if table['rewrites'] else 'no rewrite'}) | "
+            + " | ".join(cells)
+            + " |"
+        )
+    shares = [
+        f"{NAMES[contender]} {_kernel_shares(document, contender)}"
+        for contender in ("two_path", "reinforce", "random")
+        if any(row["contender"] == contender for row in document["networks"].values())
+    ]
+    return (
+        "\n".join(lines)
+        + "\n\nShares of kernels 3, 5 and 7 among the blocks that are not skipped: "
+        + "; ".join(shares)
+        + "."
+    )
 
 
 def cross_table(document: Document) -> str:
     """Each specialised group of networks on each target it could run on."""
     groups = {f"searched for {HOME}": rows_of(document, "two_path", document["middle"])}
-    groups |= {f"searched for {table}": rows_of(document, "for", table) for table in document["tables"] if table != HOME}
+    groups |= {
+        f"searched for {table}": rows_of(document, "for", table)
+        for table in document["tables"]
+        if table != HOME
+    }
     groups = {name: rows for name, rows in groups.items() if rows}
     forms = [name.removeprefix("searched for ") for name in groups]
-    lines = ["| networks | test accuracy, % | " + " | ".join(f"on {form}, ms" for form in forms) + " |", "|---|---|" + "---|" * len(forms)]
+    lines = [
+        "| networks | test accuracy, % | " + " | ".join(f"on {form}, ms" for form in forms) + " |",
+        "|---|---|" + "---|" * len(forms),
+    ]
     for name, rows in groups.items():
         cells = [_mean([row["latency_ms"][form] for row in rows.values()], 4) for form in forms]
-        lines.append(f"| {len(rows)} {name} | {_accuracy(list(rows.values()), 'test_accuracy')} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + f"\n\nTarget of each on its own: {document['targets_ms'][document['middle']]:.4f} ms."
+        lines.append(
+            f"| {len(rows)} {name} | {_accuracy(list(rows.values()), 'test_accuracy')} | "
+            + " | ".join(cells)
+            + " |"
+        )
+    return (
+        "\n".join(lines)
+        + f"\n\nTarget of each on its own: {document['targets_ms'][document['middle']]:.4f} ms."
+    )
 
 
 def targets(document: Document) -> str:
     """What each contender of the middle budget takes in each form that was measured."""
     forms = ("float32", "float32_plain", "int8")
-    lines = ["| contender, middle budget | float32 with the rewrite, ms | float32 without, ms | int8 with it, ms |", "|---|---|---|---|"]
+    lines = [
+        "| contender, middle budget | float32 with the rewrite, ms | float32 without, ms | int8 "
+        "with it, ms |",
+        "|---|---|---|---|",
+    ]
     for contender in ("two_path", "reinforce", "random", "uniform"):
         rows = list(rows_of(document, contender, document["middle"]).values())
         if rows:
@@ -234,20 +435,36 @@ def targets(document: Document) -> str:
 
 def variants(document: Document) -> str:
     """Searches with other options at the middle budget, judged on the alpha part."""
-    lines = ["| changed options | expected latency at the end, over target | entropy at the end | alpha accuracy of the derived "
-             "network, % |", "|---|---|---|---|"]
+    lines = [
+        "| changed options | expected latency at the end, over target | entropy at the end | "
+        "alpha accuracy of the derived "
+        "network, % |",
+        "|---|---|---|---|",
+    ]
     for name, row in document["searches"].items():
-        plain = row["changes"] or (row["algorithm"], row["budget"], row["table"]) == ("two_path", document["middle"], HOME)
+        plain = row["changes"] or (row["algorithm"], row["budget"], row["table"]) == (
+            "two_path",
+            document["middle"],
+            HOME,
+        )
         if plain and name in document["networks"]:
-            lines.append(f"| {_options(row['changes']) if row['changes'] else 'none, seed ' + str(row['seed'])} | "
-                         f"{row['expected_ms'] / row['target_ms']:.2f} | {row['epochs'][-1]['entropy']:.2f} | "
-                         f"{100 * document['networks'][name]['alpha_accuracy']:.2f} |")
+            changed = _options(row["changes"]) if row["changes"] else f"none, seed {row['seed']}"
+            lines.append(
+                f"| {changed} | "
+                f"{row['expected_ms'] / row['target_ms']:.2f} | "
+                f"{row['epochs'][-1]['entropy']:.2f} | "
+                f"{100 * document['networks'][name]['alpha_accuracy']:.2f} |"
+            )
     return "\n".join(lines)
 
 
 def open_jobs(document: Document) -> str:
     """What has not run."""
-    return "Everything of the plan has run." if not document["open"] else f"Not run: {', '.join(document['open'])}."
+    return (
+        "Everything of the plan has run."
+        if not document["open"]
+        else f"Not run: {', '.join(document['open'])}."
+    )
 
 
 def _check(checks: dict[str, list[str]], bar: str, reached: bool, figure: str) -> None:
@@ -265,8 +482,11 @@ def _mean(values: Sequence[float | None], digits: int) -> str:
 
 
 def _spread(values: Sequence[float]) -> str:
-    return (f"{statistics.mean(values):.2f} % on average, standard deviation {statistics.stdev(values):.2f} points, "
-            f"{min(values):.2f} to {max(values):.2f}")
+    return (
+        f"{statistics.mean(values):.2f} % on average, standard deviation "
+        f"{statistics.stdev(values):.2f} points, "
+        f"{min(values):.2f} to {max(values):.2f}"
+    )
 
 
 def _options(settings: Mapping[str, Any]) -> str:
@@ -278,6 +498,12 @@ def _short(key: str) -> str:
 
 
 def _kernel_shares(document: Document, contender: str) -> str:
-    keys = [key for row in document["networks"].values() if row["contender"] == contender for key in row["ops"] if key != "zero"]
+    keys = [
+        key
+        for row in document["networks"].values()
+        if row["contender"] == contender
+        for key in row["ops"]
+        if key != "zero"
+    ]
     counts = [sum(key.startswith(f"mbconv_k{kernel}_") for key in keys) for kernel in (3, 5, 7)]
     return " / ".join(f"{100 * count / len(keys):.0f} %" for count in counts)

@@ -1,4 +1,5 @@
-"""Does one job of the plan, with the library's own search, training and measuring, and returns its result as a document.
+"""Does one job of the plan, with the library's own search, training and measuring, and returns its
+result as a document.
 
 Knows the folder of a study; nothing of workers, order or figures. The test part is never read here.
 """
@@ -24,7 +25,7 @@ from pnas_tf.space.architecture import Architecture
 
 RESULT: dict[str, Any] = {"format": "pnas_tf/evidence_job", "version": 1}
 TOLERANCE = 0.05  # of measured against target latency
-_SPARE = 4        # random networks measured beyond those wanted, for those that miss the tolerance
+_SPARE = 4  # random networks measured beyond those wanted, for those that miss the tolerance
 _INVOCATIONS = 48
 
 
@@ -41,12 +42,20 @@ class Workshop:
     def result(self, job: str) -> dict[str, Any] | None:
         """What a finished job left, None where it is not finished."""
         path = self.place(job) / "result.json"
-        return files.read_document(path, **RESULT, what="result", made_by="python -m benchmarks.evidence") if path.exists() else None
+        return (
+            files.read_document(
+                path, **RESULT, what="result", made_by="python -m benchmarks.evidence"
+            )
+            if path.exists()
+            else None
+        )
 
     def finished(self, job: str) -> bool:
         """Whether the job has its result, of everything that it was to cover."""
         result = self.result(job)
-        return result is not None and ("covers" not in result or set(result["covers"]) >= set(self._needs[job]))
+        return result is not None and (
+            "covers" not in result or set(result["covers"]) >= set(self._needs[job])
+        )
 
     @cached_property
     def _needs(self) -> dict[str, tuple[str, ...]]:
@@ -60,8 +69,18 @@ class Workshop:
         """Does the job and writes its result."""
         began = time.time()
         result = _KINDS[job.kind](self, job)
-        files.write_json(self.place(job.name) / "result.json", {
-            **RESULT, "job": job.name, "kind": job.kind, **dict(job.facts), "began_unix_s": began, "ended_unix_s": time.time(), **result})
+        files.write_json(
+            self.place(job.name) / "result.json",
+            {
+                **RESULT,
+                "job": job.name,
+                "kind": job.kind,
+                **dict(job.facts),
+                "began_unix_s": began,
+                "ended_unix_s": time.time(),
+                **result,
+            },
+        )
 
     @cached_property
     def dataset(self) -> Any:
@@ -97,8 +116,16 @@ def _convert(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.latency.models import default_cache_dir
 
     dtype, rewrites = TABLES[job.fact("table")]
-    convert_ahead(shop.study.space, dtype=dtype, rewrites=rewrites, calibration_networks=LatencyConfig().calibration_networks, seed=0,
-                  cache_dir=default_cache_dir(), workers=1, progress=print)
+    convert_ahead(
+        shop.study.space,
+        dtype=dtype,
+        rewrites=rewrites,
+        calibration_networks=LatencyConfig().calibration_networks,
+        seed=0,
+        cache_dir=default_cache_dir(),
+        workers=1,
+        progress=print,
+    )
     return {}
 
 
@@ -110,39 +137,67 @@ def _table(shop: Workshop, job: Job) -> dict[str, Any]:
     dtype, rewrites = TABLES[job.fact("table")]
     runner = runner_for("host", threads=1)
     try:
-        table = build_latency_table(shop.study.space, runner=runner, dtype=dtype, rewrites=rewrites, progress=print,
-                                    schedule=schedule_for("host", min_invocations=24, warmups=5))
+        table = build_latency_table(
+            shop.study.space,
+            runner=runner,
+            dtype=dtype,
+            rewrites=rewrites,
+            progress=print,
+            schedule=schedule_for("host", min_invocations=24, warmups=5),
+        )
     finally:
         runner.close()
     table.save(shop.place(job.name) / "latency_table.json")
     print(table.describe())
-    return {"description": table.describe(), "kernel7_warnings": table.kernel7_warnings(shop.study.space)}
+    return {
+        "description": table.describe(),
+        "kernel7_warnings": table.kernel7_warnings(shop.study.space),
+    }
 
 
 def _networks(shop: Workshop, job: Job) -> dict[str, Any]:
-    """Draws the contenders that no search makes, and keeps those whose measured latency is the target's."""
+    """Draws the contenders that no search makes, and keeps those whose measured latency is the
+    target's."""
     space, quantity, wanted = shop.study.space, shop.quantity(), shop.study.random_networks
     drawn: dict[str, Architecture] = {}
     for number, budget in enumerate(shop.study.budgets):
         target = shop.target_ms(budget.name)
         some = contenders.random_within(space, quantity, target, count=wanted + _SPARE, seed=number)
         drawn |= {f"random_{budget.name}_{index}": network for index, network in enumerate(some)}
-        even = contenders.uniform_within(space, quantity, target)[:_SPARE] if shop.study.uniform_seeds else []
+        even = (
+            contenders.uniform_within(space, quantity, target)[:_SPARE]
+            if shop.study.uniform_seeds
+            else []
+        )
         drawn |= {f"uniform_{budget.name}_{index}": network for index, network in enumerate(even)}
     measured = _measure(shop, drawn, "float32")
     rows, passed_over = {}, []
     for budget in shop.study.budgets:
         target = shop.target_ms(budget.name)
-        names_of = {"random": [f"random_{budget.name}_{index}" for index in range(wanted)], "uniform": [f"uniform_{budget.name}"]}
+        names_of = {
+            "random": [f"random_{budget.name}_{index}" for index in range(wanted)],
+            "uniform": [f"uniform_{budget.name}"],
+        }
         for kind, names in names_of.items():
             pool = [name for name in drawn if name.startswith(f"{kind}_{budget.name}_")]
             good = [name for name in pool if abs(measured[name] / target - 1) <= TOLERANCE]
-            passed_over += [{"network": name, "measured_ms": measured[name], "target_ms": target} for name in pool if name not in good]
+            passed_over += [
+                {"network": name, "measured_ms": measured[name], "target_ms": target}
+                for name in pool
+                if name not in good
+            ]
             for name, source in zip(names, good):
                 drawn[source].save(shop.place(job.name) / f"{name}.json")
-                rows[name] = {"measured_ms": measured[source], "predicted_ms": shop.table().predict_ms(drawn[source]), "target_ms": target}
-    return {"targets_ms": {budget.name: shop.target_ms(budget.name) for budget in shop.study.budgets}, "networks": rows,
-            "passed_over": passed_over}
+                rows[name] = {
+                    "measured_ms": measured[source],
+                    "predicted_ms": shop.table().predict_ms(drawn[source]),
+                    "target_ms": target,
+                }
+    return {
+        "targets_ms": {budget.name: shop.target_ms(budget.name) for budget in shop.study.budgets},
+        "networks": rows,
+        "passed_over": passed_over,
+    }
 
 
 def _train(shop: Workshop, job: Job) -> dict[str, Any]:
@@ -150,12 +205,21 @@ def _train(shop: Workshop, job: Job) -> dict[str, Any]:
 
     architecture, dataset, folder = shop.network(job), shop.dataset, shop.place(job.name)
     resumed, began, cpu = (folder / "training").exists(), time.monotonic(), time.process_time()
-    trained = train_network(architecture, dataset, shop.study.training, folder / "training", seed=job.fact("seed"))
-    seconds = {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
+    trained = train_network(
+        architecture, dataset, shop.study.training, folder / "training", seed=job.fact("seed")
+    )
+    seconds = (
+        {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
+    )
     np.savez(folder / "weights.npz", *trained.model.get_weights())
     last = trained.history[-1]
-    return {"alpha_accuracy": last["alpha_accuracy"], "alpha_loss": last["alpha_loss"], "training_accuracy": last["accuracy"],
-            "epochs": len(trained.history), **seconds}
+    return {
+        "alpha_accuracy": last["alpha_accuracy"],
+        "alpha_loss": last["alpha_loss"],
+        "training_accuracy": last["accuracy"],
+        "epochs": len(trained.history),
+        **seconds,
+    }
 
 
 def _search(shop: Workshop, job: Job) -> dict[str, Any]:
@@ -168,60 +232,129 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.search.loop import Search
 
     study, folder, recipe = shop.study, shop.place(job.name), shop.study.training
-    config = dataclasses.replace(study.search_config(job.fact("algorithm")), **dict(job.fact("changes")))
+    config = dataclasses.replace(
+        study.search_config(job.fact("algorithm")), **dict(job.fact("changes"))
+    )
     quantity, target = shop.quantity(job.fact("table")), shop.target_ms(job.fact("budget"))
     resumed, began, cpu = (folder / "search").exists(), time.monotonic(), time.process_time()
-    supernet = Supernet(study.space, arithmetic=Arithmetic(Normalisation(recipe.bn_momentum, recipe.bn_epsilon), recipe.weight_decay,
-                                                           recipe.no_decay), seed=job.fact("seed"), alpha_scale=config.alpha_scale,
-                        alpha_init=config.alpha_init, weights_init=config.weights_init, init_div_groups=config.init_div_groups,
-                        shortcut_gamma=config.shortcut_gamma)
-    search = Search(supernet, shop.dataset, guidance([Target(quantity, target)], config), config=config, recipe=recipe,
-                    folder=folder / "search", seed=job.fact("seed"))
+    supernet = Supernet(
+        study.space,
+        arithmetic=Arithmetic(
+            Normalisation(recipe.bn_momentum, recipe.bn_epsilon),
+            recipe.weight_decay,
+            recipe.no_decay,
+        ),
+        seed=job.fact("seed"),
+        alpha_scale=config.alpha_scale,
+        alpha_init=config.alpha_init,
+        weights_init=config.weights_init,
+        init_div_groups=config.init_div_groups,
+        shortcut_gamma=config.shortcut_gamma,
+    )
+    search = Search(
+        supernet,
+        shop.dataset,
+        guidance([Target(quantity, target)], config),
+        config=config,
+        recipe=recipe,
+        folder=folder / "search",
+        seed=job.fact("seed"),
+    )
     search.run()
     least, most = contenders.window_ms(target)
-    few = most_probable_few(study.space, search.probabilities, quantity=quantity, budget=most, at_least=least, count=study.derive_networks)
+    few = most_probable_few(
+        study.space,
+        search.probabilities,
+        quantity=quantity,
+        budget=most,
+        at_least=least,
+        count=study.derive_networks,
+    )
     architecture, compared = few[0], []
     if len(few) > 1:
-        found = Inheritance(folder / "search", study.space, normalisation=supernet.arithmetic.normalisation).best_of(
-            few, shop.dataset, recipe, batch_size=config.search_batch_size, trained=study.derive_trained,
-            epochs=DeriveConfig.derive_train_epochs, seed=job.fact("seed"))
+        found = Inheritance(
+            folder / "search", study.space, normalisation=supernet.arithmetic.normalisation
+        ).best_of(
+            few,
+            shop.dataset,
+            recipe,
+            batch_size=config.search_batch_size,
+            trained=study.derive_trained,
+            epochs=DeriveConfig.derive_train_epochs,
+            seed=job.fact("seed"),
+        )
         architecture = found.best
-        compared = [[[op.key for op in one.ops], *losses] for one, *losses in zip(few, found.losses, found.trained_losses)]
-    seconds = {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
+        compared = [
+            [[op.key for op in one.ops], *losses]
+            for one, *losses in zip(few, found.losses, found.trained_losses)
+        ]
+    seconds = (
+        {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
+    )
     architecture.save(folder / "architecture.json")
-    return {"target_ms": target, "predicted_ms": quantity.of(path_of(architecture)), "weight_steps": search.step,
-            "architecture_steps": search.arch_step, "compared": compared,
-            "expected_ms": quantity.expected(search.probabilities), **seconds}
+    return {
+        "target_ms": target,
+        "predicted_ms": quantity.of(path_of(architecture)),
+        "weight_steps": search.step,
+        "architecture_steps": search.arch_step,
+        "compared": compared,
+        "expected_ms": quantity.expected(search.probabilities),
+        **seconds,
+    }
 
 
 def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
-    """Accuracy on the alpha part of every network for the home target, with the supernet's weights, statistics re-estimated; and the
-    cross-entropy that the derivation compares."""
+    """Accuracy on the alpha part of every network for the home target, with the supernet's weights,
+    statistics re-estimated; and the cross-entropy that the derivation compares."""
     from pnas_tf.nn.layers import Normalisation
     from pnas_tf.search.inherited import Inheritance
 
     study = shop.study
-    inheritance = Inheritance(shop.place(job.fact("search")) / "search", study.space,
-                              normalisation=Normalisation(study.training.bn_momentum, study.training.bn_epsilon))
-    networks = {name: Architecture.load(shop.place("networks") / f"{name}.json") for name in (shop.result("networks") or {})["networks"]}
+    inheritance = Inheritance(
+        shop.place(job.fact("search")) / "search",
+        study.space,
+        normalisation=Normalisation(study.training.bn_momentum, study.training.bn_epsilon),
+    )
+    networks = {
+        name: Architecture.load(shop.place("networks") / f"{name}.json")
+        for name in (shop.result("networks") or {})["networks"]
+    }
     searches = shop.searches(job)
-    networks |= {name: Architecture.load(shop.place(name) / "architecture.json") for name in searches}
+    networks |= {
+        name: Architecture.load(shop.place(name) / "architecture.json") for name in searches
+    }
     how: dict[str, Any] = {"dataset": shop.dataset, "batch_size": study.search.search_batch_size}
-    return {"covers": ["networks", *searches],
-            "supernet_alpha_accuracy": {name: inheritance.alpha_accuracy(network, **how) for name, network in networks.items()},
-            "supernet_alpha_loss": {name: inheritance.alpha_loss(network, **how) for name, network in networks.items()}}
+    return {
+        "covers": ["networks", *searches],
+        "supernet_alpha_accuracy": {
+            name: inheritance.alpha_accuracy(network, **how) for name, network in networks.items()
+        },
+        "supernet_alpha_loss": {
+            name: inheritance.alpha_loss(network, **how) for name, network in networks.items()
+        },
+    }
 
 
 def _latency(shop: Workshop, job: Job) -> dict[str, Any]:
-    """Every network of the study in one session, in all forms; latency does not depend on the weights."""
-    networks = {path.stem: Architecture.load(path) for path in sorted(shop.place("networks").glob("*_*.json"))}
+    """Every network of the study in one session, in all forms; latency does not depend on the
+    weights."""
+    networks = {
+        path.stem: Architecture.load(path)
+        for path in sorted(shop.place("networks").glob("*_*.json"))
+    }
     searches = shop.searches(job)
-    networks |= {name: Architecture.load(shop.place(name) / "architecture.json") for name in searches}
-    return {"covers": ["networks", *searches], "measured_ms": {form: _measure(shop, networks, form) for form in TABLES}}
+    networks |= {
+        name: Architecture.load(shop.place(name) / "architecture.json") for name in searches
+    }
+    return {
+        "covers": ["networks", *searches],
+        "measured_ms": {form: _measure(shop, networks, form) for form in TABLES},
+    }
 
 
 def _measure(shop: Workshop, networks: Mapping[str, Architecture], form: str) -> dict[str, float]:
-    """Measured ms of each network, interleaved, one thread; drift against the home table taken out by the sentinel."""
+    """Measured ms of each network, interleaved, one thread; drift against the home table taken out
+    by the sentinel."""
     from pnas_tf.benchmark.devices import runner_for
     from pnas_tf.benchmark.protocol import schedule_for
     from pnas_tf.latency.build import measure_sources
@@ -230,8 +363,15 @@ def _measure(shop: Workshop, networks: Mapping[str, Architecture], form: str) ->
     dtype, rewrites = TABLES[form]
     runner = runner_for("host", threads=1)
     try:
-        session, journal = measure_sources(dict(networks), runner=runner, dtype=dtype, rewrites=rewrites, cache_dir=default_cache_dir(),
-                                           schedule=schedule_for("host", min_invocations=_INVOCATIONS, warmups=5), progress=print)
+        session, journal = measure_sources(
+            dict(networks),
+            runner=runner,
+            dtype=dtype,
+            rewrites=rewrites,
+            cache_dir=default_cache_dir(),
+            schedule=schedule_for("host", min_invocations=_INVOCATIONS, warmups=5),
+            progress=print,
+        )
     finally:
         runner.close()
     journal.unlink(missing_ok=True)
@@ -246,5 +386,12 @@ def _steps(shop: Workshop, job: Job) -> dict[str, Any]:
 
 
 _KINDS: dict[str, Callable[[Workshop, Job], dict[str, Any]]] = {
-    "convert": _convert, "table": _table, "networks": _networks, "train": _train, "search": _search, "ranking": _ranking,
-    "latency": _latency, "steps": _steps}
+    "convert": _convert,
+    "table": _table,
+    "networks": _networks,
+    "train": _train,
+    "search": _search,
+    "ranking": _ranking,
+    "latency": _latency,
+    "steps": _steps,
+}

@@ -1,6 +1,8 @@
-"""Does the jobs of a study that are not done yet: timed ones alone in this process, the others in processes side by side.
+"""Does the jobs of a study that are not done yet: timed ones alone in this process, the others in
+processes side by side.
 
-A job is taken by a lock on its folder, so that a killed command leaves nothing taken. Knows no job's content.
+A job is taken by a lock on its folder, so that a killed command leaves nothing taken. Knows no
+job's content.
 """
 
 from __future__ import annotations
@@ -21,24 +23,49 @@ from benchmarks.evidence.work import Workshop
 def unfinished(shop: Workshop, *, timed: bool, pattern: str, partial: bool = False) -> list[Job]:
     """Jobs that are not done though what they need is, in the plan's order.
 
-    partial: wide jobs are content with the first of what they need; they are done again when there is more.
+    partial: wide jobs are content with the first of what they need; they are done again when there
+    is more.
     """
-    return [job for job in jobs(shop.study) if job.timed == timed and fnmatch.fnmatch(job.name, pattern) and not shop.finished(job.name)
-            and all(shop.finished(name) for name in (job.needs[:2] if partial and job.wide else job.needs))]
+    return [
+        job
+        for job in jobs(shop.study)
+        if job.timed == timed
+        and fnmatch.fnmatch(job.name, pattern)
+        and not shop.finished(job.name)
+        and all(
+            shop.finished(name) for name in (job.needs[:2] if partial and job.wide else job.needs)
+        )
+    ]
 
 
 def do_timed(shop: Workshop, *, pattern: str, partial: bool = False) -> int:
     """Does every timed job that is ready; returns how many."""
     _one_thread()
-    return _work(shop, lambda: unfinished(shop, timed=True, pattern=pattern, partial=partial), once=partial)
+    return _work(
+        shop, lambda: unfinished(shop, timed=True, pattern=pattern, partial=partial), once=partial
+    )
 
 
-def do_untimed(study: Study, output: Path, *, pattern: str, workers: int, partial: bool = False) -> None:
+def do_untimed(
+    study: Study, output: Path, *, pattern: str, workers: int, partial: bool = False
+) -> None:
     """Starts `workers` processes that do every untimed job there is, and waits for them."""
-    command = [sys.executable, "-m", "benchmarks.evidence", f"--study={study.name}", f"--output={output}", f"--jobs={pattern}",
-               "--as_worker", *(["--partial"] if partial else [])]
-    # TF is told before it starts; one core each gives more trainings an hour than two cores for one.
-    children = [subprocess.Popen(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TERM": "dumb"}) for _ in range(workers)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.evidence",
+        f"--study={study.name}",
+        f"--output={output}",
+        f"--jobs={pattern}",
+        "--as_worker",
+        *(["--partial"] if partial else []),
+    ]
+    # TF is told before it starts; one core each gives more trainings an hour than two cores for
+    # one.
+    children = [
+        subprocess.Popen(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TERM": "dumb"})
+        for _ in range(workers)
+    ]
     statuses = [child.wait() for child in children]
     if any(statuses):
         raise SystemExit(f"a worker ended with status {max(statuses)}: see above")
@@ -47,7 +74,9 @@ def do_untimed(study: Study, output: Path, *, pattern: str, workers: int, partia
 def work_until_done(shop: Workshop, *, pattern: str, partial: bool = False) -> int:
     """What a worker process does: one untimed job after another until none is ready."""
     _one_thread()
-    return _work(shop, lambda: unfinished(shop, timed=False, pattern=pattern, partial=partial), once=partial)
+    return _work(
+        shop, lambda: unfinished(shop, timed=False, pattern=pattern, partial=partial), once=partial
+    )
 
 
 def _work(shop: Workshop, ready: Callable[[], Sequence[Job]], *, once: bool = False) -> int:

@@ -1,7 +1,8 @@
-"""Android Debug Bridge through the stock `adb` client: which devices there are, and a `Connection` to one of them.
+"""Android Debug Bridge through the stock `adb` client: which devices there are, and a `Connection`
+to one of them.
 
-Arguments are passed as lists, remote words are quoted, serials are checked. Knows nothing of models or benchmarks.
-Source: `adb help` and the platform-tools' state names.
+Arguments are passed as lists, remote words are quoted, serials are checked. Knows nothing of models
+or benchmarks. Source: `adb help` and the platform-tools' state names.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pnas_tf.benchmark.connection import CommandResult, call, raise_for_push, split_end_marker, with_end_marker
+from pnas_tf.benchmark.connection import (
+    CommandResult,
+    call,
+    raise_for_push,
+    split_end_marker,
+    with_end_marker,
+)
 from pnas_tf.benchmark.failures import (
     DeviceError,
     DeviceLost,
@@ -38,10 +45,15 @@ class AttachedDevice:
 
 
 def check_serial(serial: str) -> str:
-    """The serial, when it can be one. Raises UserError: it would otherwise become an option or a second word."""
+    """The serial, when it can be one. Raises UserError: it would otherwise become an option or a
+    second word."""
     if not _SERIAL.fullmatch(serial):
-        raise UserError(f"{serial!r} is no device serial", expected="letters, digits and . _ : - as `adb devices` prints them",
-                        received=repr(serial), fix="Copy it from `adb devices`: --device=android:SERIAL")
+        raise UserError(
+            f"{serial!r} is no device serial",
+            expected="letters, digits and . _ : - as `adb devices` prints them",
+            received=repr(serial),
+            fix="Copy it from `adb devices`: --device=android:SERIAL",
+        )
     return serial
 
 
@@ -69,31 +81,45 @@ def choose_serial(wanted: str = "", *, adb: str = "adb") -> str:
         raise NoDevice("No device attached", received="an empty list from `adb devices`")
     usable = [device for device in attached if device.state == "device"]
     if len(usable) > 1:
-        raise SeveralDevices("several devices are attached", received=", ".join(device.serial for device in usable))
+        raise SeveralDevices(
+            "several devices are attached", received=", ".join(device.serial for device in usable)
+        )
     if not usable:
         raise_for_state(attached[0].serial, attached)
     return usable[0].serial
 
 
-def raise_for_state(serial: str, attached: list[AttachedDevice], *, was_there: bool = False) -> None:
+def raise_for_state(
+    serial: str, attached: list[AttachedDevice], *, was_there: bool = False
+) -> None:
     """Raises the error for a device that is not in state "device"; returns when it is.
 
     was_there: this run has used it before, so its absence means that it was pulled out.
     """
     state = next((device.state for device in attached if device.serial == serial), None)
-    listed = ", ".join(f"{device.serial} ({device.state})" for device in attached) or "no device at all"
+    listed = (
+        ", ".join(f"{device.serial} ({device.state})" for device in attached) or "no device at all"
+    )
     if state == "device":
         return
     if state is None and was_there:
-        raise DeviceUnplugged(f"device {serial} was unplugged in the middle", received=f"attached now: {listed}")
+        raise DeviceUnplugged(
+            f"device {serial} was unplugged in the middle", received=f"attached now: {listed}"
+        )
     if state is None:
         what = f"device {serial} is not attached" if attached else "No device attached"
         raise NoDevice(what, received=f"`adb devices` lists {listed}")
     if state in ("unauthorized", "authorizing"):
-        raise DeviceUnauthorised(f"device {serial} has not authorised this computer", received=f"state {state}")
+        raise DeviceUnauthorised(
+            f"device {serial} has not authorised this computer", received=f"state {state}"
+        )
     if state.startswith("no permissions"):
-        raise DeviceUnauthorised(f"this user may not open device {serial}", received=state,
-                                 fix="Install the udev rules for Android devices (Debian: android-sdk-platform-tools-common).")
+        raise DeviceUnauthorised(
+            f"this user may not open device {serial}",
+            received=state,
+            fix="Install the udev rules for Android devices (Debian: "
+            "android-sdk-platform-tools-common).",
+        )
     raise DeviceOffline(f"device {serial} does not answer", received=f"state {state}")
 
 
@@ -106,14 +132,19 @@ class AdbConnection:
         self._adb = adb
 
     def run(self, script: str, *, timeout_s: float = 30.0) -> CommandResult:
-        finished = call([self._adb, "-s", self.serial, "shell", with_end_marker(script)], timeout_s=timeout_s)
+        finished = call(
+            [self._adb, "-s", self.serial, "shell", with_end_marker(script)], timeout_s=timeout_s
+        )
         result = split_end_marker(finished.stdout)
         if result is None:
             raise self._loss(finished.stderr + finished.stdout[-300:])
         return result
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 300.0) -> None:
-        finished = call([self._adb, "-s", self.serial, "push", str(local.absolute()), remote], timeout_s=timeout_s)
+        finished = call(
+            [self._adb, "-s", self.serial, "push", str(local.absolute()), remote],
+            timeout_s=timeout_s,
+        )
         if finished.returncode != 0:
             message = finished.stdout + finished.stderr
             raise_for_push(message, remote=remote, device=self.name)
@@ -123,14 +154,19 @@ class AdbConnection:
         deadline = time.monotonic() + timeout_s
         while True:
             if _NETWORK_SERIAL.fullmatch(self.serial):
-                call([self._adb, "connect", self.serial], timeout_s=30.0)  # the server gives up on a network device in time
+                call(
+                    [self._adb, "connect", self.serial], timeout_s=30.0
+                )  # the server gives up on a network device in time
             try:
                 raise_for_state(self.serial, attached_devices(self._adb), was_there=True)
                 self.run("true", timeout_s=10.0)
                 return
             except RunTimedOut as error:
                 if time.monotonic() >= deadline:
-                    raise DeviceOffline(f"device {self.serial} is listed but does not answer", received=error.received) from error
+                    raise DeviceOffline(
+                        f"device {self.serial} is listed but does not answer",
+                        received=error.received,
+                    ) from error
             except (DeviceLost, DeviceUnauthorised):  # "authorizing" passes by itself
                 if time.monotonic() >= deadline:
                     raise
@@ -140,10 +176,13 @@ class AdbConnection:
         """Nothing to give back: the adb server belongs to the user."""
 
     def _loss(self, message: str) -> DeviceError:
-        """The error that explains a command which did not end; the list of devices tells more than the client's message."""
+        """The error that explains a command which did not end; the list of devices tells more than
+        the client's message."""
         try:
             raise_for_state(self.serial, attached_devices(self._adb), was_there=True)
         except DeviceError as error:
             return error
-        return DeviceUnplugged(f"the line to device {self.serial} broke in the middle of a command",
-                               received=message.strip()[-300:] or "an end without an exit code")
+        return DeviceUnplugged(
+            f"the line to device {self.serial} broke in the middle of a command",
+            received=message.strip()[-300:] or "an end without an exit code",
+        )

@@ -1,4 +1,5 @@
-"""Remote boards (Raspberry Pi class) as latency targets over ssh: what the board says of itself, and its `ToolRunner`.
+"""Remote boards (Raspberry Pi class) as latency targets over ssh: what the board says of itself,
+and its `ToolRunner`.
 
 Knows nothing of schedules or tables. Source: /proc, os-release(5), the device tree's model string.
 """
@@ -25,12 +26,21 @@ echo "home=$HOME"
 """
 
 
-def ssh_runner(target: str, *, ssh: str = "ssh", binary: str = "", remote_folder: str = "", threads: int = 1,
-               delegate: str = "xnnpack", patience: Patience | None = None) -> ToolRunner:
+def ssh_runner(
+    target: str,
+    *,
+    ssh: str = "ssh",
+    binary: str = "",
+    remote_folder: str = "",
+    threads: int = 1,
+    delegate: str = "xnnpack",
+    patience: Patience | None = None,
+) -> ToolRunner:
     """The runner of USER@HOST or USER@HOST:PORT.
 
-    binary: benchmark_model on this computer, or its absolute path there; empty: the one on the far PATH. remote_folder: empty is
-    ~/.cache/pnas_tf there. Raises NoClient, LoginRefused, NoDevice, MissingBinary.
+    binary: benchmark_model on this computer, or its absolute path there; empty: the one on the far
+    PATH. remote_folder: empty is ~/.cache/pnas_tf there. Raises NoClient, LoginRefused, NoDevice,
+    MissingBinary.
     """
     connection = SshConnection(target, ssh=ssh)
     try:
@@ -38,10 +48,20 @@ def ssh_runner(target: str, *, ssh: str = "ssh", binary: str = "", remote_folder
         cores = read_cores(connection).big(threads)
         found = binary or facts.get("binary", "")
         if not found:
-            raise MissingBinary(f"no benchmark_model on the PATH of {connection.name}", received="no --benchmark_binary either")
+            raise MissingBinary(
+                f"no benchmark_model on the PATH of {connection.name}",
+                received="no --benchmark_binary either",
+            )
         folder = remote_folder or f"{facts.get('home', '/tmp')}/.cache/pnas_tf"
-        return ToolRunner(connection, device=describe(facts, target=target, cores=cores), binary=found, remote_folder=folder,
-                          threads=threads, delegate=delegate, patience=patience)
+        return ToolRunner(
+            connection,
+            device=describe(facts, target=target, cores=cores),
+            binary=found,
+            remote_folder=folder,
+            threads=threads,
+            delegate=delegate,
+            patience=patience,
+        )
     except BaseException:
         connection.close()
         raise
@@ -55,6 +75,12 @@ def read_facts(connection: Connection) -> dict[str, str]:
 
 def describe(facts: dict[str, str], *, target: str, cores: tuple[int, ...]) -> Device:
     """The `Device` record."""
-    return Device(kind="ssh", model=facts.get("model") or facts.get("product") or UNKNOWN,
-                  processor=facts.get("cpu") or facts.get("machine") or UNKNOWN, cores=cores, os=facts.get("system", UNKNOWN),
-                  build=facts.get("kernel", UNKNOWN), serial=target)
+    return Device(
+        kind="ssh",
+        model=facts.get("model") or facts.get("product") or UNKNOWN,
+        processor=facts.get("cpu") or facts.get("machine") or UNKNOWN,
+        cores=cores,
+        os=facts.get("system", UNKNOWN),
+        build=facts.get("kernel", UNKNOWN),
+        serial=target,
+    )

@@ -1,6 +1,8 @@
-"""Which cores of a far device are its big ones, read from its own cpufreq, and the `taskset` mask of them.
+"""Which cores of a far device are its big ones, read from its own cpufreq, and the `taskset` mask
+of them.
 
-Knows nothing of how the device is reached beyond running a script there. Source: the kernel's cpufreq documentation.
+Knows nothing of how the device is reached beyond running a script there. Source: the kernel's
+cpufreq documentation.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class CoreMap:
     has_taskset: bool
 
     def big(self, threads: int) -> tuple[int, ...]:
-        """The fastest cores, whole clusters at a time, until there is one for each thread; () when it cannot be told or held.
+        """The fastest cores, whole clusters at a time, until there is one for each thread; () when
+        it cannot be told or held.
 
         A phone's fastest cluster may be a single core: four threads on it would measure a queue.
         """
@@ -46,7 +49,9 @@ class CoreMap:
         if not self.has_taskset or len(known) < len(self.cores) or not known:
             return ()
         chosen: list[int] = []
-        for clock in sorted({core.max_khz for core in known if core.max_khz is not None}, reverse=True):
+        for clock in sorted(
+            {core.max_khz for core in known if core.max_khz is not None}, reverse=True
+        ):
             chosen += [core.index for core in known if core.max_khz == clock]
             if len(chosen) >= threads:
                 break
@@ -65,11 +70,20 @@ def parse_cores(text: str) -> CoreMap:
         words = line.split()
         if words == ["taskset"]:
             has_taskset = True
-        elif len(words) == 4 and words[0] == "core" and _NUMBER.fullmatch(words[1]) and int(words[1]) < MAX_CORES and words[3] == "1":
-            cores.append(Core(int(words[1]), int(words[2]) if _NUMBER.fullmatch(words[2]) else None))
+        elif (
+            len(words) == 4
+            and words[0] == "core"
+            and _NUMBER.fullmatch(words[1])
+            and int(words[1]) < MAX_CORES
+            and words[3] == "1"
+        ):
+            cores.append(
+                Core(int(words[1]), int(words[2]) if _NUMBER.fullmatch(words[2]) else None)
+            )
     return CoreMap(tuple(sorted(cores, key=lambda core: core.index)), has_taskset)
 
 
 def taskset_mask(cores: tuple[int, ...]) -> str:
-    """Hexadecimal affinity mask without 0x, as both util-linux and toybox `taskset` take it: (4, 5, 6, 7) is "f0"."""
+    """Hexadecimal affinity mask without 0x, as both util-linux and toybox `taskset` take it: (4, 5,
+    6, 7) is "f0"."""
     return format(sum(1 << core for core in cores), "x")

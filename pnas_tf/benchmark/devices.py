@@ -33,50 +33,91 @@ class Outcome(Generic[Result]):
 
 
 def split_devices(devices: str) -> tuple[str, ...]:
-    """The single names of a --device value. Raises UserError on an unknown kind, an empty name or one named twice."""
+    """The single names of a --device value. Raises UserError on an unknown kind, an empty name or
+    one named twice."""
     names = tuple(name.strip() for name in devices.split(","))
     for name in names:
         kind, _, address = name.partition(":")
-        known = (name == "host") or (kind == "android" and (name == "android" or address)) or (kind == "ssh" and address)
+        known = (
+            (name == "host")
+            or (kind == "android" and (name == "android" or address))
+            or (kind == "ssh" and address)
+        )
         if not known:
-            raise UserError(f"--device={devices}", expected=_EXPECTED, received=repr(name), fix="See docs/devices.md.")
-    if len(set(names)) < len(names) or ("android" in names and any(name.startswith("android:") for name in names)):
-        raise UserError(f"--device={devices}", expected="every device once", received=", ".join(names), fix="Name each device once.")
+            raise UserError(
+                f"--device={devices}",
+                expected=_EXPECTED,
+                received=repr(name),
+                fix="See docs/devices.md.",
+            )
+    if len(set(names)) < len(names) or (
+        "android" in names and any(name.startswith("android:") for name in names)
+    ):
+        raise UserError(
+            f"--device={devices}",
+            expected="every device once",
+            received=", ".join(names),
+            fix="Name each device once.",
+        )
     return names
 
 
-def runner_for(device: str, *, threads: int = 1, delegate: str = "xnnpack", binary: str = "") -> Runner:
+def runner_for(
+    device: str, *, threads: int = 1, delegate: str = "xnnpack", binary: str = ""
+) -> Runner:
     """The runner of one device.
 
-    device: "host", "android" (the only one attached), "android:SERIAL", "ssh:USER@HOST" or "ssh:USER@HOST:PORT".
-    binary: benchmark_model for far devices (docs/devices.md). Raises UserError, among them every DeviceRefused.
+    device: "host", "android" (the only one attached), "android:SERIAL", "ssh:USER@HOST" or
+    "ssh:USER@HOST:PORT". binary: benchmark_model for far devices (docs/devices.md). Raises
+    UserError, among them every DeviceRefused.
     """
     names = split_devices(device)
     if len(names) != 1:
-        raise UserError(f"--device={device}", expected="one device for this step", received=f"{len(names)} devices",
-                        fix="Call it once for each device, or use a step that measures several at once (tools/benchmark.py).")
+        raise UserError(
+            f"--device={device}",
+            expected="one device for this step",
+            received=f"{len(names)} devices",
+            fix="Call it once for each device, or use a step that measures several at once "
+            "(tools/benchmark.py).",
+        )
     if delegate not in DELEGATE_FLAGS:
-        raise UserError(f"--delegate={delegate}", expected=f"one of {', '.join(DELEGATE_FLAGS)}", received=delegate, fix="Choose one.")
+        raise UserError(
+            f"--delegate={delegate}",
+            expected=f"one of {', '.join(DELEGATE_FLAGS)}",
+            received=delegate,
+            fix="Choose one.",
+        )
     if threads < 1:
-        raise UserError(f"--threads={threads}", expected="at least 1", received=str(threads), fix="Choose e.g. --threads=1.")
+        raise UserError(
+            f"--threads={threads}",
+            expected="at least 1",
+            received=str(threads),
+            fix="Choose e.g. --threads=1.",
+        )
     kind, _, address = device.strip().partition(":")
     if kind == "android":
         from pnas_tf.benchmark.android import android_runner
+
         return android_runner(address, binary=binary, threads=threads, delegate=delegate)
     if kind == "ssh":
         from pnas_tf.benchmark.board import ssh_runner
+
         return ssh_runner(address, binary=binary, threads=threads, delegate=delegate)
     from pnas_tf.benchmark.host import HostRunner
+
     return HostRunner(threads=threads, delegate=delegate)
 
 
-def on_each_device(devices: str, work: Callable[[str, Runner], Result], *,
-                   open_runner: Callable[[str], Runner]) -> Mapping[str, Outcome[Result]]:
-    """Does `work(name, runner)` on every device at the same time, one thread each; devices do not share a processor.
+def on_each_device(
+    devices: str, work: Callable[[str, Runner], Result], *, open_runner: Callable[[str], Runner]
+) -> Mapping[str, Outcome[Result]]:
+    """Does `work(name, runner)` on every device at the same time, one thread each; devices do not
+    share a processor.
 
-    devices: a --device value. open_runner: makes the runner of one name, e.g. a partial `runner_for`.
-    Returns {name: Outcome}: a device that fails costs its own result and no other's. Other exceptions are raised after all
-    devices have ended. A KeyboardInterrupt is raised after the visits that are under way.
+    devices: a --device value. open_runner: makes the runner of one name, e.g. a partial
+    `runner_for`. Returns {name: Outcome}: a device that fails costs its own result and no other's.
+    Other exceptions are raised after all devices have ended. A KeyboardInterrupt is raised after
+    the visits that are under way.
     """
     names = split_devices(devices)
     stop = threading.Event()
@@ -85,7 +126,9 @@ def on_each_device(devices: str, work: Callable[[str, Runner], Result], *,
         try:
             runner = open_runner(name)
             try:
-                return Outcome(result=work(name, runner if len(names) == 1 else _Stoppable(runner, stop)))
+                return Outcome(
+                    result=work(name, runner if len(names) == 1 else _Stoppable(runner, stop))
+                )
             finally:
                 runner.close()
         except DeviceError as error:

@@ -1,7 +1,8 @@
 """What can go wrong between this program and a device: one class each, with what to do about it.
 
-Three families tell the schedule how to go on: `VisitFailed` costs one measurement, `DeviceLost` may pass when the device
-comes back, `DeviceRefused` ends the work on that device. All are `UserError`s in four parts.
+Three families tell the schedule how to go on: `VisitFailed` costs one measurement, `DeviceLost` may
+pass when the device comes back, `DeviceRefused` ends the work on that device. All are `UserError`s
+in four parts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ class DeviceError(UserError):
     fix_text = "Look at the device."
 
     def __init__(self, what: str, *, received: str, fix: str | None = None):
-        super().__init__(what, expected=self.expected_text, received=received or "nothing", fix=fix or self.fix_text)
+        super().__init__(
+            what,
+            expected=self.expected_text,
+            received=received or "nothing",
+            fix=fix or self.fix_text,
+        )
 
 
 class VisitFailed(DeviceError):
@@ -32,24 +38,34 @@ class DeviceRefused(DeviceError):
 
 
 class ToolFailed(VisitFailed):
-    """benchmark_model ran and reported failure: a broken model, or an operation or delegate the device lacks."""
+    """benchmark_model ran and reported failure: a broken model, or an operation or delegate the
+    device lacks."""
 
     expected_text = "a successful run of benchmark_model"
-    fix_text = "Run the model with --delegate=none, or on the host, to see whether the model or the delegate is at fault."
+    fix_text = (
+        "Run the model with --delegate=none, or on the host, to see whether the model or "
+        "the delegate is at fault."
+    )
 
 
 class GarbledOutput(VisitFailed):
     """The output is cut, mixed up or of an unknown format."""
 
     expected_text = "benchmark_model's result lines, whole and in agreement with each other"
-    fix_text = "Run again; where it stays so, run the tool by hand and report its output: the format may be new."
+    fix_text = (
+        "Run again; where it stays so, run the tool by hand and report its output: the "
+        "format may be new."
+    )
 
 
 class RunKilled(VisitFailed):
     """The run died from a signal: out of memory, a crash in a delegate, or someone's kill."""
 
     expected_text = "a run that ends by itself"
-    fix_text = "Close other programs on the device, use fewer threads, or try --delegate=none: a delegate may crash."
+    fix_text = (
+        "Close other programs on the device, use fewer threads, or try --delegate=none: a "
+        "delegate may crash."
+    )
 
 
 class RunTimedOut(VisitFailed):
@@ -69,7 +85,9 @@ class DelegateNotUsed(VisitFailed):
 class TooCoarse(VisitFailed):
     """The printed time is zero: below the tool's resolution."""
 
-    expected_text = "a time above the tool's resolution (1 us; 10 us for the tools that print milliseconds)"
+    expected_text = (
+        "a time above the tool's resolution (1 us; 10 us for the tools that print milliseconds)"
+    )
     fix_text = "Use a benchmark_model that prints microseconds, or a larger model."
 
 
@@ -84,60 +102,86 @@ class DeviceOffline(DeviceLost):
     """Listed, but it does not answer."""
 
     expected_text = "a device in state 'device'"
-    fix_text = "Wake the device or plug it in anew (`adb reconnect offline`), then call the same command again."
+    fix_text = (
+        "Wake the device or plug it in anew (`adb reconnect offline`), then call the same "
+        "command again."
+    )
 
 
 class DeviceUnauthorised(DeviceRefused):
     """The phone has not accepted this computer's key."""
 
     expected_text = "a device that trusts this computer"
-    fix_text = "Unlock the phone and accept the 'Allow USB debugging?' question, then call the same command again."
+    fix_text = (
+        "Unlock the phone and accept the 'Allow USB debugging?' question, then call the "
+        "same command again."
+    )
 
 
 class NoDevice(DeviceRefused):
     """Nothing attached at all, or not the one asked for."""
 
     expected_text = "an attached device"
-    fix_text = "Attach one with USB debugging switched on (or `adb connect HOST:PORT`) and see that `adb devices` lists it."
+    fix_text = (
+        "Attach one with USB debugging switched on (or `adb connect HOST:PORT`) and see "
+        "that `adb devices` lists it."
+    )
 
 
 class SeveralDevices(DeviceRefused):
     """More than one attached and none chosen."""
 
     expected_text = "one device, or a choice"
-    fix_text = "Name it: --device=android:SERIAL, or several: --device=android:SERIAL,android:SERIAL"
+    fix_text = (
+        "Name it: --device=android:SERIAL, or several: --device=android:SERIAL,android:SERIAL"
+    )
 
 
 class NoClient(DeviceRefused):
     """The client program (adb, ssh) is not on this computer."""
 
     expected_text = "the client program on PATH"
-    fix_text = "Install it (Debian: `apt-get install adb`, `apt-get install openssh-client`) or put it on PATH."
+    fix_text = (
+        "Install it (Debian: `apt-get install adb`, `apt-get install openssh-client`) or "
+        "put it on PATH."
+    )
 
 
 class StorageFull(DeviceRefused):
     """No room for the model or the binary on the device."""
 
     expected_text = "room for the models in the device's folder"
-    fix_text = "Free some space on the device; the folder of this program there may be deleted at any time."
+    fix_text = (
+        "Free some space on the device; the folder of this program there may be deleted "
+        "at any time."
+    )
 
 
 class MissingBinary(DeviceRefused):
     """benchmark_model is absent, or cannot be executed there."""
 
     expected_text = "a benchmark_model that runs on this device"
-    fix_text = "Give the one built for the device's instruction set: --benchmark_binary=PATH (docs/devices.md says where to get it)."
+    fix_text = (
+        "Give the one built for the device's instruction set: --benchmark_binary=PATH "
+        "(docs/devices.md says where to get it)."
+    )
 
 
 class FolderRefused(DeviceRefused):
     """The far folder cannot be written."""
 
     expected_text = "a folder on the device that this login can write and execute from"
-    fix_text = "Android: /data/local/tmp must be writable by adb. ssh: make the folder writable for this user."
+    fix_text = (
+        "Android: /data/local/tmp must be writable by adb. ssh: make the folder writable "
+        "for this user."
+    )
 
 
 class LoginRefused(DeviceRefused):
     """The far side does not let us in without a question."""
 
     expected_text = "a login without a question"
-    fix_text = "Make `ssh USER@HOST true` work without a password or host-key question (ssh-copy-id), then call this again."
+    fix_text = (
+        "Make `ssh USER@HOST true` work without a password or host-key question "
+        "(ssh-copy-id), then call this again."
+    )

@@ -1,7 +1,9 @@
-"""How hot and how fast a far device is: thermal status, temperatures, clocks. Read before and after every visit.
+"""How hot and how fast a far device is: thermal status, temperatures, clocks. Read before and after
+every visit.
 
-Android answers through `dumpsys thermalservice`, a Raspberry Pi through `vcgencmd`, any Linux through /sys. What cannot be read
-is None, never a guess. Source: the public layout of ThermalManagerService's dump and the kernel's sysfs documentation.
+Android answers through `dumpsys thermalservice`, a Raspberry Pi through `vcgencmd`, any Linux
+through /sys. What cannot be read is None, never a guess. Source: the public layout of
+ThermalManagerService's dump and the kernel's sysfs documentation.
 """
 
 from __future__ import annotations
@@ -9,7 +11,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-STATUS_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")  # android.os.PowerManager
+STATUS_NAMES = (
+    "none",
+    "light",
+    "moderate",
+    "severe",
+    "critical",
+    "emergency",
+    "shutdown",
+)  # android.os.PowerManager
 _BEGIN = "pnas_tf-heat"
 SCRIPT = f"""
 echo {_BEGIN} thermalservice
@@ -26,17 +36,26 @@ for core in /sys/devices/system/cpu/cpu[0-9]*; do
 done
 true
 """
-_TEMPERATURE = re.compile(r"Temperature\{mValue=(-?\d{1,6}(?:\.\d{0,9})?), mType=(-?\d{1,6}), mName=([^,]*), mStatus=(\d{1,6})\}")
+_TEMPERATURE = re.compile(
+    r"Temperature\{mValue=(-?\d{1,6}(?:\.\d{0,9})?), mType=(-?\d{1,6}), mName=([^,]*), "
+    r"mStatus=(\d{1,6})\}"
+)
 _STATUS = re.compile(r"^Thermal Status: (\d{1,6})\b", re.MULTILINE)
 _THROTTLED = re.compile(r"throttled=0x([0-9a-fA-F]{1,16})\b")
-_PI_NOW = {0x1: "under-voltage", 0x2: "clock capped", 0x4: "throttled", 0x8: "soft temperature limit"}
+_PI_NOW = {
+    0x1: "under-voltage",
+    0x2: "clock capped",
+    0x4: "throttled",
+    0x8: "soft temperature limit",
+}
 _SKIN, _CPU = 3, 0  # android.os.Temperature: TYPE_CPU 0, TYPE_GPU 1, TYPE_BATTERY 2, TYPE_SKIN 3
-_ABSENT_C = -30.0   # sensors that are not there report values such as -99.9
+_ABSENT_C = -30.0  # sensors that are not there report values such as -99.9
 
 
 @dataclass(frozen=True)
 class Heat:
-    """One reading. status: Android's 0 (none) to 6 (shutdown); complaint: the device's own words when it throttles, else ""."""
+    """One reading. status: Android's 0 (none) to 6 (shutdown); complaint: the device's own words
+    when it throttles, else ""."""
 
     status: int | None = None
     complaint: str = ""
@@ -63,19 +82,33 @@ def parse_heat(text: str) -> Heat:
     complaint = complaint or _read_vcgencmd(parts.get("vcgencmd", ""))
     if temperature is None:
         temperature = _read_zones(parts.get("zones", ""))
-    clocks = tuple((int(core), int(khz) / 1000.0)
-                   for core, khz in re.findall(r"^(\d{1,4}) (\d{1,12})$", parts.get("clocks", ""), re.MULTILINE))
+    clocks = tuple(
+        (int(core), int(khz) / 1000.0)
+        for core, khz in re.findall(
+            r"^(\d{1,4}) (\d{1,12})$", parts.get("clocks", ""), re.MULTILINE
+        )
+    )
     return Heat(status, complaint, temperature, clocks)
 
 
 def _read_thermalservice(text: str) -> tuple[int | None, str, float | None]:
     match = _STATUS.search(text)
     status = int(match.group(1)) if match else None
-    current = text.partition("Current temperatures from HAL:")[2].partition("cooling devices")[0] or text  # cached ones may be stale
-    sensors = [(name, int(kind), float(value)) for value, kind, name, _ in _TEMPERATURE.findall(current) if float(value) > _ABSENT_C]
-    # the hottest of processor and skin, by name, since vendors number the types differently; else by number; else of all
-    chosen = ([value for name, _, value in sensors if re.search("cpu|skin|soc|^ap$", name, re.IGNORECASE)]
-              or [value for _, kind, value in sensors if kind in (_CPU, _SKIN)] or [value for _, _, value in sensors])
+    current = (
+        text.partition("Current temperatures from HAL:")[2].partition("cooling devices")[0] or text
+    )  # cached ones may be stale
+    sensors = [
+        (name, int(kind), float(value))
+        for value, kind, name, _ in _TEMPERATURE.findall(current)
+        if float(value) > _ABSENT_C
+    ]
+    # the hottest of processor and skin, by name, since vendors number the types differently; else
+    # by number; else of all
+    chosen = (
+        [value for name, _, value in sensors if re.search("cpu|skin|soc|^ap$", name, re.IGNORECASE)]
+        or [value for _, kind, value in sensors if kind in (_CPU, _SKIN)]
+        or [value for _, _, value in sensors]
+    )
     words = f"thermal status {status} ({STATUS_NAMES[min(status, 6)]})" if status else ""
     return status, words, max(chosen, default=None)
 
@@ -87,7 +120,12 @@ def _read_vcgencmd(text: str) -> str:
 
 
 def _read_zones(text: str) -> float | None:
-    readings = [(kind.lower(), int(value) / 1000.0) for kind, value in re.findall(r"^(\S{1,100}) (-?\d{1,12})$", text, re.MULTILINE)]
+    readings = [
+        (kind.lower(), int(value) / 1000.0)
+        for kind, value in re.findall(r"^(\S{1,100}) (-?\d{1,12})$", text, re.MULTILINE)
+    ]
     plausible = [(kind, value) for kind, value in readings if 0.0 < value < 150.0]
-    processors = [value for kind, value in plausible if "cpu" in kind or "soc" in kind or "pkg" in kind]
+    processors = [
+        value for kind, value in plausible if "cpu" in kind or "soc" in kind or "pkg" in kind
+    ]
     return max(processors or [value for _, value in plausible], default=None)

@@ -1,7 +1,8 @@
 """Runner of this computer: the LiteRT interpreter in a child process pinned to cores of its own.
 
-A model or delegate that crashes or hangs costs one measurement: the child is started anew. So it is before a second visit to
-a model, as on devices where every visit starts a program. Knows how to reach the runtime, nothing of schedules or blocks.
+A model or delegate that crashes or hangs costs one measurement: the child is started anew. So it is
+before a second visit to a model, as on devices where every visit starts a program. Knows how to
+reach the runtime, nothing of schedules or blocks.
 """
 
 from __future__ import annotations
@@ -44,20 +45,42 @@ class RuntimeBroken(DeviceRefused):
 class HostRunner:
     """Runs models on this computer.
 
-    threads: of the interpreter. delegate: "xnnpack" or "none". cores: to be held to; None: the last `threads` of those this
-    process may use (the first one takes most interrupts); empty: none. Where the system allows no pinning, `device.cores` is
-    empty and `pin_error` says why. timeout_s: for one visit. memory_limit_bytes: loaded models kept in the child.
-    Raises UserError on an unknown delegate or thread count, DeviceRefused when the runtime cannot be started.
+    threads: of the interpreter. delegate: "xnnpack" or "none". cores: to be held to; None: the last
+    `threads` of those this process may use (the first one takes most interrupts); empty: none.
+    Where the system allows no pinning, `device.cores` is empty and `pin_error` says why. timeout_s:
+    for one visit. memory_limit_bytes: loaded models kept in the child. Raises UserError on an
+    unknown delegate or thread count, DeviceRefused when the runtime cannot be started.
     """
 
-    def __init__(self, *, threads: int = 1, delegate: str = "xnnpack", cores: tuple[int, ...] | None = None,
-                 timeout_s: float = 120.0, memory_limit_bytes: int = 2 * 2**30):
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        delegate: str = "xnnpack",
+        cores: tuple[int, ...] | None = None,
+        timeout_s: float = 120.0,
+        memory_limit_bytes: int = 2 * 2**30,
+    ):
         if delegate not in DELEGATES:
-            raise UserError("delegate of the host", expected=f"one of {DELEGATES}", received=repr(delegate), fix="Choose one.")
+            raise UserError(
+                "delegate of the host",
+                expected=f"one of {DELEGATES}",
+                received=repr(delegate),
+                fix="Choose one.",
+            )
         if not 1 <= threads <= 1024:
-            raise UserError("threads of the interpreter", expected="1 to 1024", received=str(threads), fix="Choose e.g. 1.")
+            raise UserError(
+                "threads of the interpreter",
+                expected="1 to 1024",
+                received=str(threads),
+                fix="Choose e.g. 1.",
+            )
         self._cores = list(_own_cores(threads) if cores is None else cores)
-        self._setup = {"threads": threads, "xnnpack": delegate == "xnnpack", "memory_limit_bytes": memory_limit_bytes}
+        self._setup = {
+            "threads": threads,
+            "xnnpack": delegate == "xnnpack",
+            "memory_limit_bytes": memory_limit_bytes,
+        }
         self._timeout_s = timeout_s
         self._child: _Child | None = None
         self._visited: set[Path] = set()
@@ -75,19 +98,28 @@ class HostRunner:
         return self._settings
 
     def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
-        """One visit. Raises VisitFailed when the model is refused, crashes or does not end in time."""
+        """One visit. Raises VisitFailed when the model is refused, crashes or does not end in
+        time."""
         if model in self._visited:
-            # Where a model lies in memory moves its time by up to 4 % for as long as it lies there: a new place a round.
+            # Where a model lies in memory moves its time by up to 4 % for as long as it lies there:
+            # a new place a round.
             self.close()
         child = self._child or self._start()
         self._visited.add(model)
-        answer = self._ask(child, {"path": str(Path(model).absolute()), "warmups": warmups, "invocations": invocations},
-                           what=f"measurement of {model}")
+        answer = self._ask(
+            child,
+            {"path": str(Path(model).absolute()), "warmups": warmups, "invocations": invocations},
+            what=f"measurement of {model}",
+        )
         if "error" in answer:
             raise ModelRefused(f"measurement of {model}", received=answer["error"][:1000])
-        return Visit(samples_ns=tuple(answer["samples_ns"]), warmups_ns=tuple(answer["warmups_ns"]),
-                     started_unix_s=answer["started_unix_s"], frequency_mhz=answer["frequency_mhz"],
-                     temperature_c=answer["temperature_c"])
+        return Visit(
+            samples_ns=tuple(answer["samples_ns"]),
+            warmups_ns=tuple(answer["warmups_ns"]),
+            started_unix_s=answer["started_unix_s"],
+            frequency_mhz=answer["frequency_mhz"],
+            temperature_c=answer["temperature_c"],
+        )
 
     def close(self) -> None:
         """Ends the child process."""
@@ -105,7 +137,9 @@ class HostRunner:
     def _start(self) -> _Child:
         child = _Child([sys.executable, "-m", "pnas_tf.benchmark.host_worker"])
         try:
-            self.pin_error = self._ask(child, {"cores": self._cores, **self._setup}, what="LiteRT on this computer")["pin_error"]
+            self.pin_error = self._ask(
+                child, {"cores": self._cores, **self._setup}, what="LiteRT on this computer"
+            )["pin_error"]
         except VisitFailed as error:
             raise RuntimeBroken("LiteRT on this computer", received=error.received) from error
         self._child = child
@@ -130,12 +164,21 @@ class _Child:
         # -m finds this package wherever the parent has it from.
         paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-        self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-                                         encoding="utf-8", env=environment, start_new_session=True)
+        self._process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            encoding="utf-8",
+            env=environment,
+            start_new_session=True,
+        )
         self._replies: queue.Queue[str] = queue.Queue()
         assert self._process.stdout is not None
         # A thread, since pipes have no time limit that works on every system.
-        threading.Thread(target=_forward, args=(self._process.stdout, self._replies), daemon=True).start()
+        threading.Thread(
+            target=_forward, args=(self._process.stdout, self._replies), daemon=True
+        ).start()
 
     def ask(self, command: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
         """Raises TimeoutError or EOFError (with how it ended) after the process is gone."""
@@ -170,7 +213,11 @@ class _Child:
         words = self._errors.read().decode("utf-8", "replace").strip()[-500:]
         self.stop()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        return f"the process was {how}" if not words else f"the process was {how}, its last words: {words}"
+        return (
+            f"the process was {how}"
+            if not words
+            else f"the process was {how}, its last words: {words}"
+        )
 
 
 def _forward(replies: IO[str], target: queue.Queue[str]) -> None:
@@ -181,7 +228,8 @@ def _forward(replies: IO[str], target: queue.Queue[str]) -> None:
 
 
 def _own_cores(threads: int) -> list[int]:
-    """The last `threads` cores that this process may use; none where the system cannot tell or has no more than asked."""
+    """The last `threads` cores that this process may use; none where the system cannot tell or has
+    no more than asked."""
     if not hasattr(os, "sched_getaffinity"):
         return []
     return sorted(os.sched_getaffinity(0))[-threads:]
@@ -189,8 +237,14 @@ def _own_cores(threads: int) -> list[int]:
 
 def host_device(cores: tuple[int, ...]) -> Device:
     """This computer, as far as it tells."""
-    return Device(kind="host", model=_machine(), processor=_processor(), cores=cores, os=_operating_system(),
-                  build=platform.release())
+    return Device(
+        kind="host",
+        model=_machine(),
+        processor=_processor(),
+        cores=cores,
+        os=_operating_system(),
+        build=platform.release(),
+    )
 
 
 def _machine() -> str:
@@ -209,11 +263,19 @@ def _processor() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return platform.processor() or platform.machine()
-    facts = dict(line.replace("\t", "").split(": ", 1) for line in text.splitlines() if ": " in line)
+    facts = dict(
+        line.replace("\t", "").split(": ", 1) for line in text.splitlines() if ": " in line
+    )
     if "model name" in facts:
-        family = ", ".join(f"{name} {facts[name]}" for name in ("cpu family", "model") if name in facts)
-        return f"{facts['model name'].strip()} ({family})" if family else facts["model name"].strip()
-    part = ", ".join(f"{name} {facts[name]}" for name in ("CPU implementer", "CPU part") if name in facts)
+        family = ", ".join(
+            f"{name} {facts[name]}" for name in ("cpu family", "model") if name in facts
+        )
+        return (
+            f"{facts['model name'].strip()} ({family})" if family else facts["model name"].strip()
+        )
+    part = ", ".join(
+        f"{name} {facts[name]}" for name in ("CPU implementer", "CPU part") if name in facts
+    )
     return part or platform.machine()
 
 

@@ -1,7 +1,9 @@
-"""The child process of the host runner: loads .tflite files into the LiteRT interpreter, runs and times them.
+"""The child process of the host runner: loads .tflite files into the LiteRT interpreter, runs and
+times them.
 
-One JSON object a line comes in on standard input, one goes out on what was standard output. A model that crashes takes
-only this process with it. Started by `host`; imports no TensorFlow and nothing of this project.
+One JSON object a line comes in on standard input, one goes out on what was standard output. A model
+that crashes takes only this process with it. Started by `host`; imports no TensorFlow and nothing
+of this project.
 """
 
 from __future__ import annotations
@@ -16,14 +18,16 @@ from typing import IO, Any
 
 
 class Models:
-    """Loaded interpreters, the least recently used dropped when they hold more than `memory_limit_bytes` together."""
+    """Loaded interpreters, the least recently used dropped when they hold more than
+    `memory_limit_bytes` together."""
 
     def __init__(self, *, threads: int, xnnpack: bool, memory_limit_bytes: int):
         self.threads, self.xnnpack, self.memory_limit_bytes = threads, xnnpack, memory_limit_bytes
         self.loaded: OrderedDict[str, tuple[Any, int]] = OrderedDict()
 
     def get(self, path: str) -> Any:
-        """The interpreter of `path`, its inputs filled. Raises ValueError or RuntimeError when it is no usable model."""
+        """The interpreter of `path`, its inputs filled. Raises ValueError or RuntimeError when it
+        is no usable model."""
         if path in self.loaded:
             self.loaded.move_to_end(path)
             return self.loaded[path][0]
@@ -32,7 +36,10 @@ class Models:
         interpreter.invoke()  # the delegate packs weights now, so that the size is true
         size = max(_resident_bytes() - before, os.path.getsize(path))
         self.loaded[path] = (interpreter, size)
-        while len(self.loaded) > 1 and sum(size for _, size in self.loaded.values()) > self.memory_limit_bytes:
+        while (
+            len(self.loaded) > 1
+            and sum(size for _, size in self.loaded.values()) > self.memory_limit_bytes
+        ):
             self.loaded.popitem(last=False)
         return interpreter
 
@@ -40,8 +47,14 @@ class Models:
         import numpy as np
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        resolver = OpResolverType.AUTO if self.xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        interpreter = Interpreter(model_path=path, num_threads=self.threads, experimental_op_resolver_type=resolver)
+        resolver = (
+            OpResolverType.AUTO
+            if self.xnnpack
+            else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
+        interpreter = Interpreter(
+            model_path=path, num_threads=self.threads, experimental_op_resolver_type=resolver
+        )
         interpreter.allocate_tensors()
         generator = np.random.default_rng(0)
         for detail in interpreter.get_input_details():
@@ -49,13 +62,16 @@ class Models:
                 values = generator.uniform(-1, 1, detail["shape"]).astype(detail["dtype"])
             else:
                 bounds = np.iinfo(detail["dtype"])
-                values = generator.integers(max(bounds.min, -128), min(bounds.max, 255), detail["shape"]).astype(detail["dtype"])
+                values = generator.integers(
+                    max(bounds.min, -128), min(bounds.max, 255), detail["shape"]
+                ).astype(detail["dtype"])
             interpreter.set_tensor(detail["index"], values)
         return interpreter
 
 
 def visit(models: Models, *, path: str, warmups: int, invocations: int) -> dict[str, Any]:
-    """Times of `warmups`, then `invocations` runs, in ns, with clock and temperature behind them where readable."""
+    """Times of `warmups`, then `invocations` runs, in ns, with clock and temperature behind them
+    where readable."""
     interpreter = models.get(path)
     started = time.time()
     invoke, clock = interpreter.invoke, time.perf_counter_ns
@@ -64,8 +80,13 @@ def visit(models: Models, *, path: str, warmups: int, invocations: int) -> dict[
         begin = clock()
         invoke()
         times.append(clock() - begin)
-    return {"warmups_ns": times[:warmups], "samples_ns": times[warmups:], "started_unix_s": started,
-            "frequency_mhz": _frequency_mhz(), "temperature_c": _temperature_c()}
+    return {
+        "warmups_ns": times[:warmups],
+        "samples_ns": times[warmups:],
+        "started_unix_s": started,
+        "frequency_mhz": _frequency_mhz(),
+        "temperature_c": _temperature_c(),
+    }
 
 
 def pin(cores: list[int]) -> str:
@@ -80,16 +101,21 @@ def pin(cores: list[int]) -> str:
 
 
 def raise_priority() -> None:
-    """Lets this process go before others on its cores, where the system allows it (usually to root alone).
+    """Lets this process go before others on its cores, where the system allows it (usually to root
+    alone).
 
-    On a machine with five times more work than cores, medians varied by 1 % with it and by a factor of 3 without. Linux
-    weighs whole sessions before processes (autogroup), so the session's priority is raised too; this process has its own.
+    On a machine with five times more work than cores, medians varied by 1 % with it and by a factor
+    of 3 without. Linux weighs whole sessions before processes (autogroup), so the session's
+    priority is raised too; this process has its own.
     """
     try:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
         with open("/proc/self/autogroup", "w", encoding="ascii") as stream:
             stream.write("-20")
-    except (AttributeError, OSError):  # other systems, and users without the right: measured with more noise
+    except (
+        AttributeError,
+        OSError,
+    ):  # other systems, and users without the right: measured with more noise
         return
 
 
@@ -111,10 +137,16 @@ def _frequency_mhz() -> float | None:
 def _temperature_c() -> float | None:
     """The hottest thermal zone."""
     try:
-        zones = [name for name in os.listdir("/sys/class/thermal") if name.startswith("thermal_zone")]
+        zones = [
+            name for name in os.listdir("/sys/class/thermal") if name.startswith("thermal_zone")
+        ]
     except OSError:
         return None
-    values = [value for zone in zones if (value := _read_number(f"/sys/class/thermal/{zone}/temp")) is not None]
+    values = [
+        value
+        for zone in zones
+        if (value := _read_number(f"/sys/class/thermal/{zone}/temp")) is not None
+    ]
     return max(values) / 1000 if values else None
 
 
@@ -146,7 +178,8 @@ def serve(commands: IO[str], replies: IO[str]) -> None:
 
 
 def _main() -> None:
-    # Delegates print to descriptor 1, so replies go to a copy of it and their words to standard error.
+    # Delegates print to descriptor 1, so replies go to a copy of it and their words to standard
+    # error.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     serve(sys.stdin, replies)

@@ -1,6 +1,8 @@
-"""A file of visits, one JSON line each, so that a killed or disconnected session loses nothing it has measured.
+"""A file of visits, one JSON line each, so that a killed or disconnected session loses nothing it
+has measured.
 
-The first line holds device and settings; a journal of others is refused. Knows nothing of the schedule.
+The first line holds device and settings; a journal of others is refused. Knows nothing of the
+schedule.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class _Row:
 
 
 class Journal:
-    """visits: (model name, sha256, visit) read from `path` when it was opened. path None: kept nowhere.
+    """visits: (model name, sha256, visit) read from `path` when it was opened. path None: kept
+    nowhere.
 
     One process at a time has it, until `close`; another one gets a UserError.
     """
@@ -46,8 +49,15 @@ class Journal:
         if whole:
             self._read(whole, device, settings)
         else:
-            self._write_line({"format": FORMAT, "version": VERSION, "device": to_json(device), "settings": to_json(settings)},
-                             mode="w")
+            self._write_line(
+                {
+                    "format": FORMAT,
+                    "version": VERSION,
+                    "device": to_json(device),
+                    "settings": to_json(settings),
+                },
+                mode="w",
+            )
 
     def close(self) -> None:
         """Another process may go on from here."""
@@ -56,7 +66,8 @@ class Journal:
             self._held = None
 
     def append(self, name: str, sha256: str, visit: Visit) -> None:
-        """Writes one visit; the system has it when this returns, so killing the process loses nothing."""
+        """Writes one visit; the system has it when this returns, so killing the process loses
+        nothing."""
         if self.path is not None:
             self._write_line({"model": name, "sha256": sha256, "visit": to_json(visit)}, mode="a")
 
@@ -64,17 +75,40 @@ class Journal:
         where = str(self.path)
         fix = f"Go on with the same device and settings, or delete {where} to start anew."
         again = f"delete {where} to start anew"
-        head, *rows = [files.parse_json(line, what="journal", where=f"{where}, line {number}", made_by=again)
-                       for number, line in enumerate(lines, 1)]
-        if not isinstance(head, dict) or (head.get("format"), head.get("version")) != (FORMAT, VERSION):
-            raise UserError(f"{where} is no journal of visits", expected=str((FORMAT, VERSION)), received=repr(head)[:200],
-                            fix=f"Delete {where}.")
-        check_same(from_json(Device, head.get("device"), where=where), device, what=f"unfinished session in {where}: device", fix=fix)
-        check_same(from_json(Settings, head.get("settings"), where=where), settings,
-                   what=f"unfinished session in {where}: settings", fix=fix)
-        entries = [record_of(_Row, row, where=f"{where}, line {number}", fix=again) for number, row in enumerate(rows, 2)]
-        self.visits = [(row.model, row.sha256, from_json(Visit, row.visit, where=f"{where}, line {number}"))
-                       for number, row in enumerate(entries, 2)]
+        head, *rows = [
+            files.parse_json(line, what="journal", where=f"{where}, line {number}", made_by=again)
+            for number, line in enumerate(lines, 1)
+        ]
+        if not isinstance(head, dict) or (head.get("format"), head.get("version")) != (
+            FORMAT,
+            VERSION,
+        ):
+            raise UserError(
+                f"{where} is no journal of visits",
+                expected=str((FORMAT, VERSION)),
+                received=repr(head)[:200],
+                fix=f"Delete {where}.",
+            )
+        check_same(
+            from_json(Device, head.get("device"), where=where),
+            device,
+            what=f"unfinished session in {where}: device",
+            fix=fix,
+        )
+        check_same(
+            from_json(Settings, head.get("settings"), where=where),
+            settings,
+            what=f"unfinished session in {where}: settings",
+            fix=fix,
+        )
+        entries = [
+            record_of(_Row, row, where=f"{where}, line {number}", fix=again)
+            for number, row in enumerate(rows, 2)
+        ]
+        self.visits = [
+            (row.model, row.sha256, from_json(Visit, row.visit, where=f"{where}, line {number}"))
+            for number, row in enumerate(entries, 2)
+        ]
         # A line cut by a kill must not run into the next one.
         with open(where, "r+b") as stream:
             stream.truncate(sum(len(line) for line in lines))
@@ -92,14 +126,18 @@ def _held(path: Path) -> IO[bytes]:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         stream.close()
-        raise UserError(f"session {path} is being measured", expected="one process that measures these models on this device",
-                        received="another one holds the file",
-                        fix="Wait for it to end; the table is then built from what it measured.") from error
+        raise UserError(
+            f"session {path} is being measured",
+            expected="one process that measures these models on this device",
+            received="another one holds the file",
+            fix="Wait for it to end; the table is then built from what it measured.",
+        ) from error
     return stream
 
 
 def _whole_lines(path: Path) -> list[bytes]:
-    """The lines that end in a newline; a last line without one was being written when the session was killed."""
+    """The lines that end in a newline; a last line without one was being written when the session
+    was killed."""
     if not path.exists():
         return []
     content = files.read_bytes(path, what="journal", made_by=f"delete {path} to start anew")

@@ -1,6 +1,8 @@
-"""Reads the per-operator tables of `benchmark_model --enable_op_profiling=true`, printed or CSV. Pure text in, rows out.
+"""Reads the per-operator tables of `benchmark_model --enable_op_profiling=true`, printed or CSV.
+Pure text in, rows out.
 
-Knows nothing of devices or models. Source: the tool's public README and the layout of stats_calculator.cc.
+Knows nothing of devices or models. Source: the tool's public README and the layout of
+stats_calculator.cc.
 """
 
 from __future__ import annotations
@@ -13,13 +15,24 @@ from pnas_tf.benchmark.failures import GarbledOutput
 from pnas_tf.benchmark.tool_output import lines_of, strip_prefix
 
 _SECTION = re.compile(r"^={1,100} ([^=]+) ={1,100}$")
-_COLUMNS = {"node type": "node_type", "start": "start", "first": "first_ms", "avg ms": "avg_ms", "avg_ms": "avg_ms", "%": "percent",
-            "cdf%": "cumulative_percent", "mem kb": "memory_kb", "times called": "times_called", "name": "name"}
+_COLUMNS = {
+    "node type": "node_type",
+    "start": "start",
+    "first": "first_ms",
+    "avg ms": "avg_ms",
+    "avg_ms": "avg_ms",
+    "%": "percent",
+    "cdf%": "cumulative_percent",
+    "mem kb": "memory_kb",
+    "times called": "times_called",
+    "name": "name",
+}
 
 
 @dataclass(frozen=True)
 class OperatorTime:
-    """One executed operator: mean time an invocation in ms, and its share of the whole in percent."""
+    """One executed operator: mean time an invocation in ms, and its share of the whole in
+    percent."""
 
     node_type: str
     name: str
@@ -30,9 +43,11 @@ class OperatorTime:
 
 
 def parse_profile(output: str) -> tuple[OperatorTime, ...]:
-    """The operators of the last "Run Order" table, in the order in which they ran; () when the output holds none.
+    """The operators of the last "Run Order" table, in the order in which they ran; () when the
+    output holds none.
 
-    The tool may print two such tables; the first speaks of initialisation. Raises GarbledOutput on a row that does not fit.
+    The tool may print two such tables; the first speaks of initialisation. Raises GarbledOutput on
+    a row that does not fit.
     """
     rows: list[OperatorTime] = []
     columns: list[str] | None = None
@@ -54,26 +69,43 @@ def parse_profile(output: str) -> tuple[OperatorTime, ...]:
 
 
 def _read_header(text: str) -> list[str]:
-    names = [part.strip(" []").lower() for part in (text.split("\t") if "\t" in text else text.split(","))]
+    names = [
+        part.strip(" []").lower()
+        for part in (text.split("\t") if "\t" in text else text.split(","))
+    ]
     columns = [_COLUMNS.get(name, name) for name in names if name]
     if not {"node_type", "first_ms", "avg_ms", "percent", "times_called", "name"} <= set(columns):
-        raise GarbledOutput("the profile of benchmark_model has an unknown header", received=text.strip()[:200])
+        raise GarbledOutput(
+            "the profile of benchmark_model has an unknown header", received=text.strip()[:200]
+        )
     return columns
 
 
 def _read_row(text: str, columns: list[str]) -> OperatorTime:
     if "\t" in text and text.startswith("\t"):
         parts = [part.strip() for part in text[1:].split("\t", len(columns) - 1)]
-    else:  # CSV: node types hold commas ("Convolution (NHWC, F32)"), names never do: the tool writes a tab for each
+    # CSV: node types hold commas ("Convolution (NHWC, F32)"), names never do: the tool writes a tab
+    # for each
+    else:
         parts = [part.strip() for part in text.rsplit(", ", len(columns) - 1)]
     if len(parts) != len(columns):
-        raise GarbledOutput("the profile of benchmark_model has a broken row", received=text.strip()[:200])
+        raise GarbledOutput(
+            "the profile of benchmark_model has a broken row", received=text.strip()[:200]
+        )
     cells = dict(zip(columns, parts))
     try:
-        row = OperatorTime(cells["node_type"], cells["name"], float(cells["first_ms"]), float(cells["avg_ms"]),
-                           float(cells["percent"].rstrip("%")), int(cells["times_called"]))
+        row = OperatorTime(
+            cells["node_type"],
+            cells["name"],
+            float(cells["first_ms"]),
+            float(cells["avg_ms"]),
+            float(cells["percent"].rstrip("%")),
+            int(cells["times_called"]),
+        )
         if not all(map(math.isfinite, (row.first_ms, row.avg_ms, row.percent))):
             raise ValueError("no finite time")
         return row
     except ValueError as error:
-        raise GarbledOutput("the profile of benchmark_model has a broken row", received=text.strip()[:200]) from error
+        raise GarbledOutput(
+            "the profile of benchmark_model has a broken row", received=text.strip()[:200]
+        ) from error

@@ -1,7 +1,9 @@
-"""The one schedule for all devices: shuffled interleaved rounds, warm-ups in every visit, a sentinel model in every round.
+"""The one schedule for all devices: shuffled interleaved rounds, warm-ups in every visit, a
+sentinel model in every round.
 
-Interleaving spreads slow changes of the device over all models alike, the sentinel shows and corrects them. Measured on a
-shared 2-core machine: run-to-run variation of a median 1.6 %, of a mean 8 to 20 %. Knows `Runner`s, not devices or blocks.
+Interleaving spreads slow changes of the device over all models alike, the sentinel shows and
+corrects them. Measured on a shared 2-core machine: run-to-run variation of a median 1.6 %, of a
+mean 8 to 20 %. Knows `Runner`s, not devices or blocks.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ SENTINEL = "sentinel"
 
 
 class Runner(Protocol):
-    """One device that runs .tflite files. Context manager; `close` frees what it holds and may be called twice."""
+    """One device that runs .tflite files. Context manager; `close` frees what it holds and may be
+    called twice."""
 
     @property
     def device(self) -> Device:
@@ -37,8 +40,8 @@ class Runner(Protocol):
     def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
         """Runs `model` warmups + invocations times without a break.
 
-        Raises VisitFailed when this model failed (the runner stays usable), DeviceLost or DeviceRefused when no model can
-        be measured now.
+        Raises VisitFailed when this model failed (the runner stays usable), DeviceLost or
+        DeviceRefused when no model can be measured now.
         """
 
     def close(self) -> None: ...
@@ -48,8 +51,9 @@ class Runner(Protocol):
 class Schedule:
     """How long and in which order.
 
-    Every model gets at least `min_invocations` over `rounds` visits; a visit is stretched to `min_visit_ms` where a model is
-    fast. Then models whose relative error is above the bound, or that are unstable, are visited in up to `extra_rounds`.
+    Every model gets at least `min_invocations` over `rounds` visits; a visit is stretched to
+    `min_visit_ms` where a model is fast. Then models whose relative error is above the bound, or
+    that are unstable, are visited in up to `extra_rounds`.
     """
 
     min_invocations: int = 24
@@ -65,11 +69,19 @@ class Schedule:
     def __post_init__(self) -> None:
         for name in ("min_invocations", "rounds", "max_visit_invocations", "max_failures"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name} of the measuring schedule", expected="at least 1", received=str(getattr(self, name)),
-                                fix="Choose e.g. the default.")
+                raise UserError(
+                    f"{name} of the measuring schedule",
+                    expected="at least 1",
+                    received=str(getattr(self, name)),
+                    fix="Choose e.g. the default.",
+                )
         if self.warmups < 0 or self.extra_rounds < 0:
-            raise UserError("warmups or extra_rounds of the measuring schedule", expected="at least 0",
-                            received=f"{self.warmups}, {self.extra_rounds}", fix="Choose e.g. the default.")
+            raise UserError(
+                "warmups or extra_rounds of the measuring schedule",
+                expected="at least 0",
+                received=f"{self.warmups}, {self.extra_rounds}",
+                fix="Choose e.g. the default.",
+            )
 
     def invocations(self, known: Measurement | None) -> int:
         """Timed invocations of the next visit to a model of which `known` is known."""
@@ -79,16 +91,27 @@ class Schedule:
         return max(share, min(self.max_visit_invocations, int(self.min_visit_ms / known.median_ms)))
 
 
-def schedule_for(device: str, *, min_invocations: int, warmups: int, seed: int = 0, few_models: bool = False) -> Schedule:
-    """The schedule of a --device value: fewer, longer visits where a visit starts a program on the far side.
+def schedule_for(
+    device: str, *, min_invocations: int, warmups: int, seed: int = 0, few_models: bool = False
+) -> Schedule:
+    """The schedule of a --device value: fewer, longer visits where a visit starts a program on the
+    far side.
 
-    few_models: for a handful of models, whose rounds are over in a moment. Three times as many near ones then: every round is
-    another process, and where a model lies in memory is drawn anew.
+    few_models: for a handful of models, whose rounds are over in a moment. Three times as many near
+    ones then: every round is another process, and where a model lies in memory is drawn anew.
     """
     if device != "host":
-        return Schedule(min_invocations=min_invocations, warmups=warmups, rounds=4, extra_rounds=2, seed=seed)
+        return Schedule(
+            min_invocations=min_invocations, warmups=warmups, rounds=4, extra_rounds=2, seed=seed
+        )
     rounds, extra_rounds = (24, 24) if few_models else (8, 4)
-    return Schedule(min_invocations=min_invocations, warmups=warmups, rounds=rounds, extra_rounds=extra_rounds, seed=seed)
+    return Schedule(
+        min_invocations=min_invocations,
+        warmups=warmups,
+        rounds=rounds,
+        extra_rounds=extra_rounds,
+        seed=seed,
+    )
 
 
 @dataclass(frozen=True)
@@ -105,28 +128,46 @@ class Session:
         return {name: entry.problems for name, entry in self.measurements.items() if entry.problems}
 
 
-def model_facts(path: Path, *, dtype: str, input_shape: tuple[int, ...], rewrites: tuple[str, ...] = ()) -> ModelFacts:
+def model_facts(
+    path: Path, *, dtype: str, input_shape: tuple[int, ...], rewrites: tuple[str, ...] = ()
+) -> ModelFacts:
     """The facts of a .tflite file for its measurement."""
-    return ModelFacts(files.sha256_of(path), path.stat().st_size, dtype, tuple(input_shape), tuple(rewrites))
+    return ModelFacts(
+        files.sha256_of(path), path.stat().st_size, dtype, tuple(input_shape), tuple(rewrites)
+    )
 
 
-def measure(models: Mapping[str, Path], runner: Runner, *, facts: Mapping[str, ModelFacts], sentinel: Path | None = None,
-            schedule: Schedule = Schedule(), journal: Path | None = None,
-            progress: Callable[[str], None] | None = None) -> Session:
+def measure(
+    models: Mapping[str, Path],
+    runner: Runner,
+    *,
+    facts: Mapping[str, ModelFacts],
+    sentinel: Path | None = None,
+    schedule: Schedule = Schedule(),
+    journal: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Session:
     """Measures every model.
 
-    models: name -> .tflite file. facts: name -> its facts. sentinel: a fixed model visited first in every round; its time
-    is written into the round's visits. journal: file that keeps every visit, so that a killed or disconnected session goes
-    on where it was; it is the caller's to delete. progress: called with one line a round, and now and then with
-    the time left.
-    Raises DeviceLost and DeviceRefused of the runner, with all visits so far in the journal.
+    models: name -> .tflite file. facts: name -> its facts. sentinel: a fixed model visited first in
+    every round; its time is written into the round's visits. journal: file that keeps every visit,
+    so that a killed or disconnected session goes on where it was; it is the caller's to delete.
+    progress: called with one line a round, and now and then with the time left. Raises DeviceLost
+    and DeviceRefused of the runner, with all visits so far in the journal.
     """
     with contextlib.closing(Journal(journal, runner.device, runner.settings)) as store:
         return _measure(models, runner, facts, sentinel, schedule, store, progress)
 
 
-def _measure(models: Mapping[str, Path], runner: Runner, facts: Mapping[str, ModelFacts], sentinel: Path | None, schedule: Schedule,
-             store: Journal, progress: Callable[[str], None] | None) -> Session:
+def _measure(
+    models: Mapping[str, Path],
+    runner: Runner,
+    facts: Mapping[str, ModelFacts],
+    sentinel: Path | None,
+    schedule: Schedule,
+    store: Journal,
+    progress: Callable[[str], None] | None,
+) -> Session:
     known: dict[str, Measurement] = {}
     failures: dict[str, int] = {}
     reasons: dict[str, str] = {}
@@ -135,16 +176,26 @@ def _measure(models: Mapping[str, Path], runner: Runner, facts: Mapping[str, Mod
             _add(known, name, visit, runner, facts)
     generator = random.Random(schedule.seed * 1_000_003 + len(store.visits))
     done = sum(min(schedule.rounds, len(known[name].visits)) for name in models if name in known)
-    pace = Progress("visits", max(done, schedule.rounds * len(models)), done=done, say=progress or unheard)
+    pace = Progress(
+        "visits", max(done, schedule.rounds * len(models)), done=done, say=progress or unheard
+    )
     for number in range(schedule.rounds + schedule.extra_rounds):
-        due = [name for name in models if failures.get(name, 0) < schedule.max_failures and _due(known.get(name), schedule)]
+        due = [
+            name
+            for name in models
+            if failures.get(name, 0) < schedule.max_failures and _due(known.get(name), schedule)
+        ]
         if not due:
             break
         generator.shuffle(due)
         sentinel_ns = _visit_sentinel(sentinel, runner, schedule, known, store)
         for name in due:
             try:
-                visit = runner.visit(models[name], warmups=schedule.warmups, invocations=schedule.invocations(known.get(name)))
+                visit = runner.visit(
+                    models[name],
+                    warmups=schedule.warmups,
+                    invocations=schedule.invocations(known.get(name)),
+                )
             except VisitFailed as error:
                 require_file(models[name])
                 failures[name] = failures.get(name, 0) + 1
@@ -156,40 +207,77 @@ def _measure(models: Mapping[str, Path], runner: Runner, facts: Mapping[str, Mod
             if len(known[name].visits) <= schedule.rounds:  # repeats of unstable models come on top
                 pace.update()
         if progress:
-            progress(f"round {number + 1}: {len(due)} models measured" + (f", {len(reasons)} with failures" if reasons else ""))
-    lost = {name: reasons[name] for name in reasons if name not in known or failures[name] >= schedule.max_failures}
-    return Session({name: known[name] for name in models if name in known and name not in lost}, lost, known.get(SENTINEL))
+            progress(
+                f"round {number + 1}: {len(due)} models measured"
+                + (f", {len(reasons)} with failures" if reasons else "")
+            )
+    lost = {
+        name: reasons[name]
+        for name in reasons
+        if name not in known or failures[name] >= schedule.max_failures
+    }
+    return Session(
+        {name: known[name] for name in models if name in known and name not in lost},
+        lost,
+        known.get(SENTINEL),
+    )
 
 
 def require_file(model: Path) -> None:
-    """Raises UserError when the file is not there: its disappearance is no measurement that failed."""
+    """Raises UserError when the file is not there: its disappearance is no measurement that
+    failed."""
     if not model.is_file():
-        raise UserError(f"model {model} is gone", expected="a file that stays while it is measured", received="no such file",
-                        fix="Bring it back, or give the same command again: it is made anew, and what was measured is kept.")
+        raise UserError(
+            f"model {model} is gone",
+            expected="a file that stays while it is measured",
+            received="no such file",
+            fix="Bring it back, or give the same command again: it is made anew, and what was "
+            "measured is kept.",
+        )
 
 
 def _due(known: Measurement | None, schedule: Schedule) -> bool:
-    """Whether a model needs another visit: too few, or not yet certain, or unstable while repeats are left."""
-    if known is None or known.invocations < schedule.min_invocations or len(known.visits) < schedule.rounds:
+    """Whether a model needs another visit: too few, or not yet certain, or unstable while repeats
+    are left."""
+    if (
+        known is None
+        or known.invocations < schedule.min_invocations
+        or len(known.visits) < schedule.rounds
+    ):
         return True
     if len(known.visits) >= schedule.rounds + schedule.extra_rounds:
         return False
     return known.relative_error > schedule.max_relative_error or not known.stable
 
 
-def _visit_sentinel(sentinel: Path | None, runner: Runner, schedule: Schedule, known: dict[str, Measurement],
-                    store: Journal) -> float | None:
+def _visit_sentinel(
+    sentinel: Path | None,
+    runner: Runner,
+    schedule: Schedule,
+    known: dict[str, Measurement],
+    store: Journal,
+) -> float | None:
     if sentinel is None:
         return None
     require_file(sentinel)
     facts = ModelFacts(files.sha256_of(sentinel), sentinel.stat().st_size, "float32", ())
-    visit = runner.visit(sentinel, warmups=schedule.warmups, invocations=max(8, schedule.invocations(known.get(SENTINEL))))
+    visit = runner.visit(
+        sentinel,
+        warmups=schedule.warmups,
+        invocations=max(8, schedule.invocations(known.get(SENTINEL))),
+    )
     store.append(SENTINEL, facts.sha256, visit)
     _add(known, SENTINEL, visit, runner, {SENTINEL: facts})
     return visit.median_ns
 
 
-def _add(known: dict[str, Measurement], name: str, visit: Visit, runner: Runner, facts: Mapping[str, ModelFacts]) -> None:
+def _add(
+    known: dict[str, Measurement],
+    name: str,
+    visit: Visit,
+    runner: Runner,
+    facts: Mapping[str, ModelFacts],
+) -> None:
     if name in known:
         known[name] = replace(known[name], visits=(*known[name].visits, visit))
     else:

@@ -1,1 +1,2 @@
-"""From a trained Keras network to .tflite files: rewritten for speed, quantised, labelled and proven equal."""
+"""From a trained Keras network to .tflite files: rewritten for speed, quantised, labelled and
+proven equal."""

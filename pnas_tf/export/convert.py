@@ -1,8 +1,9 @@
 """From a Keras model to the bytes of a .tflite file, in four number formats.
 
-The model is traced at a fixed batch, its variables frozen to constants, and the frozen function converted: that is ten
-times faster than the SavedModel way and leaves no variable in the graph (one variable splits the graph between delegates).
-Block models of the latency table and whole networks take this same path. Knows nothing of files, accuracy or labels.
+The model is traced at a fixed batch, its variables frozen to constants, and the frozen function
+converted: that is ten times faster than the SavedModel way and leaves no variable in the graph (one
+variable splits the graph between delegates). Block models of the latency table and whole networks
+take this same path. Knows nothing of files, accuracy or labels.
 """
 
 from __future__ import annotations
@@ -30,33 +31,53 @@ INT8_TYPES = ("int8", "uint8", "float32")
 INPUT_NAME = "image"
 
 
-def convert(model: keras.Model, *, dtype: str = "float32",
-            representative: np.ndarray | Iterable[np.ndarray] | None = None, input_type: str | None = None,
-            output_type: str | None = None, batch: int = 1, rewrites: tuple[str, ...] = ()) -> bytes:
+def convert(
+    model: keras.Model,
+    *,
+    dtype: str = "float32",
+    representative: np.ndarray | Iterable[np.ndarray] | None = None,
+    input_type: str | None = None,
+    output_type: str | None = None,
+    batch: int = 1,
+    rewrites: tuple[str, ...] = (),
+) -> bytes:
     """The .tflite file of `model` (one input, [batch, height, width, channels]).
 
-    dtype: float32; float16 (weights only, computed in float32); dynamic_int8 (int8 weights, activations quantised while
-    running); int8 (full-integer; needs `representative`, unless the model was trained quantisation-aware and carries its ranges).
-    representative: float32 images [count, height, width, channels], or an iterable of images [height, width, channels] or of
-    batches, normalised as the model wants them. input_type, output_type: of int8 only: int8 (default), uint8 or float32.
-    rewrites: names for `rewrite.apply_rewrites`.
-    Raises UserError on an unknown dtype or type, a missing representative set or one of the wrong shape, several inputs,
-    a batch below 1, and when the converter fails.
+    dtype: float32; float16 (weights only, computed in float32); dynamic_int8 (int8 weights,
+    activations quantised while running); int8 (full-integer; needs `representative`, unless the
+    model was trained quantisation-aware and carries its ranges). representative: float32 images
+    [count, height, width, channels], or an iterable of images [height, width, channels] or of
+    batches, normalised as the model wants them. input_type, output_type: of int8 only: int8
+    (default), uint8 or float32. rewrites: names for `rewrite.apply_rewrites`. Raises UserError on
+    an unknown dtype or type, a missing representative set or one of the wrong shape, several
+    inputs, a batch below 1, and when the converter fails.
     """
     _check_choices(dtype, input_type, output_type, batch)
     if len(model.inputs) != 1:
-        raise UserError("model to export", expected="one input", received=f"{len(model.inputs)} inputs",
-                        fix="Export a model of one image input.")
+        raise UserError(
+            "model to export",
+            expected="one input",
+            received=f"{len(model.inputs)} inputs",
+            fix="Export a model of one image input.",
+        )
     aware = is_quantization_aware(model)
     shape = (batch, *model.inputs[0].shape[1:])
     if aware and dtype != "int8":
-        raise UserError("export of a quantisation-aware model", expected="dtype int8", received=dtype,
-                        fix="Export int8, or the float model it was made from.")
+        raise UserError(
+            "export of a quantisation-aware model",
+            expected="dtype int8",
+            received=dtype,
+            fix="Export int8, or the float model it was made from.",
+        )
     samples = None
     if dtype == "int8" and not aware:
         if representative is None:
-            raise UserError("int8 export", expected="representative images that calibrate it", received="none",
-                            fix="Pass normalised images of the training part.")
+            raise UserError(
+                "int8 export",
+                expected="representative images that calibrate it",
+                received="none",
+                fix="Pass normalised images of the training part.",
+            )
         samples = representative_batches(representative, shape)
     model = apply_rewrites(model, rewrites)
     with _quiet():
@@ -74,14 +95,22 @@ def convert(model: keras.Model, *, dtype: str = "float32",
         try:
             return converter.convert()
         except ConverterError as error:
-            raise UserError(f"conversion of '{model.name}' to {dtype}", expected="a model of TensorFlow Lite's built-in ops",
-                            received=str(error)[:2000], fix="Replace the op that the converter names.") from error
+            raise UserError(
+                f"conversion of '{model.name}' to {dtype}",
+                expected="a model of TensorFlow Lite's built-in ops",
+                received=str(error)[:2000],
+                fix="Replace the op that the converter names.",
+            ) from error
 
 
 def freeze(model: keras.Model, *, batch: int = 1) -> Any:
     """The model's inference at a fixed batch as a concrete function of constants (no variables)."""
-    signature = tf.TensorSpec((batch, *model.inputs[0].shape[1:]), model.inputs[0].dtype, name=INPUT_NAME)
-    traced = tf.function(lambda image: model(image, training=False)).get_concrete_function(signature)
+    signature = tf.TensorSpec(
+        (batch, *model.inputs[0].shape[1:]), model.inputs[0].dtype, name=INPUT_NAME
+    )
+    traced = tf.function(lambda image: model(image, training=False)).get_concrete_function(
+        signature
+    )
     return convert_variables_to_constants_v2(traced, lower_control_flow=False)
 
 
@@ -90,44 +119,76 @@ def is_quantization_aware(model: keras.Model) -> bool:
     return any(type(layer).__name__.startswith("Quantize") for layer in model.layers)
 
 
-def representative_batches(representative: np.ndarray | Iterable[np.ndarray], shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The calibration images as float32 batches of exactly `shape` (batch, height, width, channels).
+def representative_batches(
+    representative: np.ndarray | Iterable[np.ndarray], shape: tuple[int, ...]
+) -> list[np.ndarray]:
+    """The calibration images as float32 batches of exactly `shape` (batch, height, width,
+    channels).
 
-    Images that do not fill the last batch are filled up with the first ones. Raises UserError when there are none, when an
-    image's shape differs or a value is not finite.
+    Images that do not fill the last batch are filled up with the first ones. Raises UserError when
+    there are none, when an image's shape differs or a value is not finite.
     """
     images: list[np.ndarray] = []
     for sample in representative:
         array = np.asarray(sample, dtype=np.float32)
         found = array if array.ndim == len(shape) else array[None]
         if found.shape[1:] != shape[1:]:
-            raise UserError("representative images", expected=f"images of shape {shape[1:]}", received=f"shape {array.shape}",
-                            fix="Resize the images to the model's input, channels last.")
+            raise UserError(
+                "representative images",
+                expected=f"images of shape {shape[1:]}",
+                received=f"shape {array.shape}",
+                fix="Resize the images to the model's input, channels last.",
+            )
         if not np.isfinite(found).all():
-            raise UserError("representative images", expected="finite numbers", received=f"NaN or infinity in image {len(images)}",
-                            fix="Remove the image, or repair its normalisation.")
+            raise UserError(
+                "representative images",
+                expected="finite numbers",
+                received=f"NaN or infinity in image {len(images)}",
+                fix="Remove the image, or repair its normalisation.",
+            )
         images.extend(found)
     if not images:
-        raise UserError("representative images", expected="at least one image", received="none",
-                        fix="Pass some images of the training part.")
+        raise UserError(
+            "representative images",
+            expected="at least one image",
+            received="none",
+            fix="Pass some images of the training part.",
+        )
     images.extend(images[index % len(images)] for index in range(-len(images) % shape[0]))
-    return [np.stack(images[start:start + shape[0]]) for start in range(0, len(images), shape[0])]
+    return [np.stack(images[start : start + shape[0]]) for start in range(0, len(images), shape[0])]
 
 
 def _check_choices(dtype: str, input_type: str | None, output_type: str | None, batch: int) -> None:
     if dtype not in DTYPES:
-        raise UserError("export format", expected=f"one of {DTYPES}", received=repr(dtype), fix="Choose one of these.")
+        raise UserError(
+            "export format",
+            expected=f"one of {DTYPES}",
+            received=repr(dtype),
+            fix="Choose one of these.",
+        )
     for name, kind in (("input_type", input_type), ("output_type", output_type)):
         if kind is not None and (kind not in INT8_TYPES or (dtype != "int8" and kind != "float32")):
-            expected = f"one of {INT8_TYPES}" if dtype == "int8" else f"float32: {dtype} models take and give floats"
-            raise UserError(f"{name} of a {dtype} export", expected=expected, received=repr(kind), fix="Choose one of these.")
+            expected = (
+                f"one of {INT8_TYPES}"
+                if dtype == "int8"
+                else f"float32: {dtype} models take and give floats"
+            )
+            raise UserError(
+                f"{name} of a {dtype} export",
+                expected=expected,
+                received=repr(kind),
+                fix="Choose one of these.",
+            )
     if batch < 1:
-        raise UserError("batch of the export", expected="at least 1", received=str(batch), fix="Choose e.g. 1.")
+        raise UserError(
+            "batch of the export", expected="at least 1", received=str(batch), fix="Choose e.g. 1."
+        )
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the converter's chatter off the terminal: Python's loggers and warnings, and what C++ writes to descriptor 2.
+    """Keeps the converter's chatter off the terminal: Python's loggers and warnings, and what C++
+    writes to descriptor 2.
 
     What was held back is printed after all when the block raises.
     """

@@ -1,6 +1,8 @@
-"""A .tflite file as objects and back. Its skeleton is checked here, and the runtime looks at it in a child process first.
+"""A .tflite file as objects and back. Its skeleton is checked here, and the runtime looks at it in
+a child process first.
 
-Knows the public TFLite schema (as shipped with the runtime) and nothing of metadata, labels or networks.
+Knows the public TFLite schema (as shipped with the runtime) and nothing of metadata, labels or
+networks.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pnas_tf.export.model_schema import check_skeleton
 
 IDENTIFIER = b"TFL3"
 MAX_MODEL_BYTES = 2**31 - 1  # FlatBuffers' own limit: offsets are 32 bits, half of them signed
-_BUFFER_ALIGNMENT = 16       # `force_align: 16` of Buffer.data in the schema
+_BUFFER_ALIGNMENT = 16  # `force_align: 16` of Buffer.data in the schema
 _MADE_BY = "Export it again: tools/export.py"
 
 
@@ -30,7 +32,8 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 def parse(model: bytes, *, where: str = "the model") -> Any:
     """The model as a `ModelT` object of the public schema, every table and buffer of it.
 
-    where: the file's name in errors. Raises UserError when the bytes are not a whole, valid .tflite file.
+    where: the file's name in errors. Raises UserError when the bytes are not a whole, valid .tflite
+    file.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -38,26 +41,54 @@ def parse(model: bytes, *, where: str = "the model") -> Any:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
 
 
-def verify(model: bytes, *, where: str = "the model", prepare: bool = False, run: bool = False, threads: int = 1) -> Any:
+def verify(
+    model: bytes,
+    *,
+    where: str = "the model",
+    prepare: bool = False,
+    run: bool = False,
+    threads: int = 1,
+) -> Any:
     """Raises UserError unless the model is whole, of builtin ops, and the runtime takes it.
 
-    A model that crashes the runtime does so in a child process. prepare, run: the runtime also prepares, or runs it once. Returns
-    the prepared ops where the runtime tells: quarantine_worker.tflite.
+    A model that crashes the runtime does so in a child process. prepare, run: the runtime also
+    prepares, or runs it once. Returns the prepared ops where the runtime tells:
+    quarantine_worker.tflite.
     """
     if len(model) < 8 or model[4:8] != IDENTIFIER:
-        raise UserError(f"{where} is not a TensorFlow Lite model", expected="the file identifier 'TFL3' at byte 4",
-                        received=f"{len(model)} bytes beginning {bytes(model[:8])!r}", fix="Give a .tflite file.")
-    expected = "a whole .tflite file of builtin ops" + (" that the LiteRT interpreter prepares" if prepare or run else "")
+        raise UserError(
+            f"{where} is not a TensorFlow Lite model",
+            expected="the file identifier 'TFL3' at byte 4",
+            received=f"{len(model)} bytes beginning {bytes(model[:8])!r}",
+            fix="Give a .tflite file.",
+        )
+    expected = "a whole .tflite file of builtin ops" + (
+        " that the LiteRT interpreter prepares" if prepare or run else ""
+    )
     try:
         check_skeleton(model)
     except BadFlatBuffer as error:
-        raise UserError(f"{where} is corrupt, truncated or of another kind", expected=expected, received=str(error),
-                        fix=_MADE_BY) from error
-    return quarantine.inspect("tflite", model, where=where, expected=expected, fix=_MADE_BY, prepare=prepare, run=run, threads=threads)
+        raise UserError(
+            f"{where} is corrupt, truncated or of another kind",
+            expected=expected,
+            received=str(error),
+            fix=_MADE_BY,
+        ) from error
+    return quarantine.inspect(
+        "tflite",
+        model,
+        where=where,
+        expected=expected,
+        fix=_MADE_BY,
+        prepare=prepare,
+        run=run,
+        threads=threads,
+    )
 
 
 def pack(model: Any) -> bytes:
-    """The bytes of a `ModelT`; the same object gives the same bytes. Weights stand at multiples of 16 bytes.
+    """The bytes of a `ModelT`; the same object gives the same bytes. Weights stand at multiples of
+    16 bytes.
 
     Raises UserError when they would exceed the format's 2 GiB.
     """
@@ -65,25 +96,36 @@ def pack(model: Any) -> bytes:
     try:
         builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     except flatbuffers.builder.BuilderSizeError as error:
-        raise UserError("the model does not fit a .tflite file", expected=f"at most {MAX_MODEL_BYTES} bytes",
-                        received=str(error), fix="Export a smaller network.") from error
+        raise UserError(
+            "the model does not fit a .tflite file",
+            expected=f"at most {MAX_MODEL_BYTES} bytes",
+            received=str(error),
+            fix="Export a smaller network.",
+        ) from error
     return bytes(builder.Output())
 
 
 def softmax_at_end(model: Any) -> Any | None:
-    """The operator that makes probabilities of a `ModelT`'s logits: its last one, or the one before a conversion of the output."""
+    """The operator that makes probabilities of a `ModelT`'s logits: its last one, or the one before
+    a conversion of the output."""
     graph = model.subgraphs[0]
-    return next((operator for operator in graph.operators[-2:] if op_name(model, operator) == "SOFTMAX"), None)
+    return next(
+        (operator for operator in graph.operators[-2:] if op_name(model, operator) == "SOFTMAX"),
+        None,
+    )
 
 
 def without_softmax(content: bytes) -> bytes:
-    """The same file ending at its logits, in the number type they are computed in; the same bytes when no softmax ends it."""
+    """The same file ending at its logits, in the number type they are computed in; the same bytes
+    when no softmax ends it."""
     model = parse(content)
     softmax = softmax_at_end(model)
     if softmax is None:
         return content
     graph, logits = model.subgraphs[0], int(softmax.inputs[0])
-    graph.operators = graph.operators[:next(place for place, operator in enumerate(graph.operators) if operator is softmax)]
+    graph.operators = graph.operators[
+        : next(place for place, operator in enumerate(graph.operators) if operator is softmax)
+    ]
     graph.outputs = [logits]
     for signature in model.signatureDefs or []:
         for output in signature.outputs:
@@ -92,7 +134,8 @@ def without_softmax(content: bytes) -> bytes:
 
 
 def add_buffer_entry(model: Any, name: str, content: bytes) -> None:
-    """Puts `content` under `name` into the model's metadata list; an entry of that name is replaced."""
+    """Puts `content` under `name` into the model's metadata list; an entry of that name is
+    replaced."""
     from ai_edge_litert import schema_py_generated as schema
 
     entry = _entry(model, name)
@@ -107,7 +150,11 @@ def add_buffer_entry(model: Any, name: str, content: bytes) -> None:
 def buffer_entry(model: Any, name: str) -> bytes | None:
     """What `add_buffer_entry` put there, or None."""
     entry = _entry(model, name)
-    if entry is None or not 0 <= entry.buffer < len(model.buffers) or model.buffers[entry.buffer].data is None:
+    if (
+        entry is None
+        or not 0 <= entry.buffer < len(model.buffers)
+        or model.buffers[entry.buffer].data is None
+    ):
         return None
     return bytes(bytearray(model.buffers[entry.buffer].data))
 
@@ -117,7 +164,9 @@ def op_name(model: Any, operator: Any) -> str:
     from ai_edge_litert import schema_py_generated as schema
 
     code = model.operatorCodes[operator.opcodeIndex]
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)  # old files have only the second, a byte
+    number = max(
+        code.builtinCode, code.deprecatedBuiltinCode
+    )  # old files have only the second, a byte
     if number == schema.BuiltinOperator.CUSTOM:
         return bytes(code.customCode or b"CUSTOM").decode("utf-8", "replace")
     return _names(schema.BuiltinOperator).get(number, f"op {number}")
@@ -136,11 +185,21 @@ def shape_of(tensor: Any) -> list[int]:
 
 
 def quantization_of(tensor: Any) -> tuple[list[float], list[int], int]:
-    """Scales, zero points and the axis they run along: value = (q - zero point) * scale. Empty lists when it is not quantised."""
+    """Scales, zero points and the axis they run along: value = (q - zero point) * scale. Empty
+    lists when it is not quantised."""
     found = tensor.quantization
-    if found is None or found.scale is None or found.zeroPoint is None or len(found.scale) != len(found.zeroPoint):
+    if (
+        found is None
+        or found.scale is None
+        or found.zeroPoint is None
+        or len(found.scale) != len(found.zeroPoint)
+    ):
         return [], [], 0
-    return [float(scale) for scale in found.scale], [int(point) for point in found.zeroPoint], int(found.quantizedDimension)
+    return (
+        [float(scale) for scale in found.scale],
+        [int(point) for point in found.zeroPoint],
+        int(found.quantizedDimension),
+    )
 
 
 def _names(enumeration: type) -> dict[int, str]:
@@ -152,7 +211,10 @@ def _entry(model: Any, name: str) -> Any:
 
 
 class _AlignedBuilder(flatbuffers.Builder):
-    """Python's builder drops `force_align`; weights at odd addresses are slower, and a fault on some ARM cores."""
+    """Python's builder drops `force_align`; weights at odd addresses are slower, and a fault on
+    some ARM cores."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
-        return super().StartVector(elemSize, numElems, _BUFFER_ALIGNMENT if elemSize == 1 else alignment)
+        return super().StartVector(
+            elemSize, numElems, _BUFFER_ALIGNMENT if elemSize == 1 else alignment
+        )

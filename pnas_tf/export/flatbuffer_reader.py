@@ -1,7 +1,9 @@
-"""FlatBuffers of strangers, read by a schema given as data, with every offset checked before it is followed.
+"""FlatBuffers of strangers, read by a schema given as data, with every offset checked before it is
+followed.
 
-A table is a dict of its set fields, a union {"name of its table": {...}}; vectors of numbers are lists, of bytes NumPy
-views. Knows no schema. Source: the public description of the FlatBuffers binary format.
+A table is a dict of its set fields, a union {"name of its table": {...}}; vectors of numbers are
+lists, of bytes NumPy views. Knows no schema. Source: the public description of the FlatBuffers
+binary format.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ class BadFlatBuffer(ValueError):
 
 @dataclass(frozen=True)
 class Field:
-    """kind: one of SCALARS, of VECTORS, "string", "strings", "table", "tables" or "union". Fields stand in the order of the schema.
+    """kind: one of SCALARS, of VECTORS, "string", "strings", "table", "tables" or "union". Fields
+    stand in the order of the schema.
 
-    of: name of the table, or of the union's tables in order. A member that nobody here reads is None: skipped.
+    of: name of the table, or of the union's tables in order. A member that nobody here reads is
+    None: skipped.
     """
 
     name: str
@@ -46,11 +50,19 @@ def slots_of(fields: tuple[Field, ...]) -> dict[str, int]:
 class Reader:
     """Reads tables with every offset checked; Python's FlatBuffers library has no verifier.
 
-    tables: the schema. limit: of what the content may become when read, in bytes: a crafted file can point many entries at one
-    table or text. Byte vectors are views and cost nothing. strict: text that is not UTF-8 is refused.
+    tables: the schema. limit: of what the content may become when read, in bytes: a crafted file
+    can point many entries at one table or text. Byte vectors are views and cost nothing. strict:
+    text that is not UTF-8 is refused.
     """
 
-    def __init__(self, content: bytes, tables: Mapping[str, tuple[Field, ...]], *, limit: int, strict: bool = True):
+    def __init__(
+        self,
+        content: bytes,
+        tables: Mapping[str, tuple[Field, ...]],
+        *,
+        limit: int,
+        strict: bool = True,
+    ):
         self._content, self._tables, self._limit, self._decoded_bytes = content, tables, limit, 0
         self._errors = "strict" if strict else "replace"
         self._slots = {name: slots_of(fields) for name, fields in tables.items()}
@@ -77,7 +89,9 @@ class Reader:
         vtable = position - self._number("<i", position)
         size = self._number("<H", vtable)
         if size < 4 or vtable + size > len(self._content):
-            raise BadFlatBuffer(f"the table at byte {position} has a broken list of fields at byte {vtable}")
+            raise BadFlatBuffer(
+                f"the table at byte {position} has a broken list of fields at byte {vtable}"
+            )
         found, number = {}, self._slots[table]
 
         def place(slot: int) -> int:
@@ -123,13 +137,17 @@ class Reader:
     def _vector(self, position: int, item_bytes: int = 4) -> tuple[int, int]:
         count = self._number("<I", position)
         if count * item_bytes > len(self._content) - position - 4:
-            raise BadFlatBuffer(f"a vector of {count} entries does not fit {len(self._content)} bytes")
+            raise BadFlatBuffer(
+                f"a vector of {count} entries does not fit {len(self._content)} bytes"
+            )
         return position + 4, count
 
     def _string(self, position: int) -> str:
         start, count = self._vector(position, 1)
         self._spend(count)
         try:
-            return self._content[start:start + count].decode("utf-8", self._errors)
+            return self._content[start : start + count].decode("utf-8", self._errors)
         except UnicodeDecodeError as error:
-            raise BadFlatBuffer(f"text at byte {start} that is not UTF-8: {error.reason}") from error
+            raise BadFlatBuffer(
+                f"text at byte {start} that is not UTF-8: {error.reason}"
+            ) from error

@@ -1,7 +1,9 @@
-"""Which rewrites there are for a block, and which of them pay on a device. Arithmetic on names and milliseconds.
+"""Which rewrites there are for a block, and which of them pay on a device. Arithmetic on names and
+milliseconds.
 
-A rewrite goes by its short name ("split_depthwise": wherever it fits) or with one shape ("split_depthwise[k7 s1 56x56x144]").
-Knows no TensorFlow, so that a latency table can choose; `rewrite` does the rewriting.
+A rewrite goes by its short name ("split_depthwise": wherever it fits) or with one shape
+("split_depthwise[k7 s1 56x56x144]"). Knows no TensorFlow, so that a latency table can choose;
+`rewrite` does the rewriting.
 """
 
 from __future__ import annotations
@@ -17,23 +19,41 @@ AUTO, NONE = "auto", "none"
 MIN_MARGIN = 0.02  # the noise of a good measurement
 
 
-def split_name(*, kernel: tuple[int, int], stride: int, rows: int, columns: int, channels: int, padding: str = "") -> str:
-    """The name with its shape: of a depthwise convolution on an input [rows, columns, channels]. padding: "" for SAME, "padded" for
-    zeros of a layer before it, "valid" for none."""
+def split_name(
+    *,
+    kernel: tuple[int, int],
+    stride: int,
+    rows: int,
+    columns: int,
+    channels: int,
+    padding: str = "",
+) -> str:
+    """The name with its shape: of a depthwise convolution on an input [rows, columns, channels].
+    padding: "" for SAME, "padded" for zeros of a layer before it, "valid" for none."""
     size = "x".join(str(side) for side in dict.fromkeys(kernel))
-    return f"split_depthwise[k{size} s{stride} {rows}x{columns}x{channels}{padding and f' {padding}'}]"
+    return (
+        f"split_depthwise[k{size} s{stride} {rows}x{columns}x{channels}{padding and f' {padding}'}]"
+    )
 
 
 def rewrites_of_blocks(blocks: Iterable[Block]) -> tuple[str, ...]:
-    """The names, with their shapes, of all rewrites that would change the exported blocks: what `rewrite.applicable` says of their
-    Keras models."""
+    """The names, with their shapes, of all rewrites that would change the exported blocks: what
+    `rewrite.applicable` says of their Keras models."""
     names = set()
     for block in blocks:
         for layer in block.layers:
             if layer.kind == "depthwise" and layer.kernel**2 > MAX_TAPS and layer.dilation == 1:
                 padding = "padded" if block.padding == "symmetric" and layer.stride > 1 else ""
-                names.add(split_name(kernel=(layer.kernel, layer.kernel), stride=layer.stride, rows=layer.in_size, columns=layer.in_size,
-                                     channels=layer.in_channels, padding=padding))
+                names.add(
+                    split_name(
+                        kernel=(layer.kernel, layer.kernel),
+                        stride=layer.stride,
+                        rows=layer.in_size,
+                        columns=layer.in_size,
+                        channels=layer.in_channels,
+                        padding=padding,
+                    )
+                )
     return tuple(sorted(names))
 
 
@@ -42,7 +62,12 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     wanted = tuple(names)
     unknown = [name for name in wanted if name.split("[")[0] not in REWRITES]
     if unknown:
-        raise UserError("unknown export rewrite", expected=f"some of {REWRITES}", received=str(unknown), fix="Choose among these.")
+        raise UserError(
+            "unknown export rewrite",
+            expected=f"some of {REWRITES}",
+            received=str(unknown),
+            fix="Choose among these.",
+        )
     return wanted
 
 
@@ -52,13 +77,18 @@ def wanted_among(names: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]
     return tuple(name for name in names if name in asked or name.split("[")[0] in asked)
 
 
-def faster(plain_ms: Mapping[str, float], rewritten_ms: Mapping[str, float], *,
-           margins: Mapping[str, float] | None = None) -> tuple[str, ...]:
+def faster(
+    plain_ms: Mapping[str, float],
+    rewritten_ms: Mapping[str, float],
+    *,
+    margins: Mapping[str, float] | None = None,
+) -> tuple[str, ...]:
     """The rewrites worth having on the device that was measured.
 
-    plain_ms, rewritten_ms: name with shape -> latency in ms of the same block without and with it. margins: name -> the part that
-    the rewrite must save, the noise of its measurement; default and least: `MIN_MARGIN`. A rewrite that pays for every shape
-    measured goes by its short name. Raises KeyError when one variant of a name was not measured.
+    plain_ms, rewritten_ms: name with shape -> latency in ms of the same block without and with it.
+    margins: name -> the part that the rewrite must save, the noise of its measurement; default and
+    least: `MIN_MARGIN`. A rewrite that pays for every shape measured goes by its short name. Raises
+    KeyError when one variant of a name was not measured.
     """
     chosen = set()
     for name in plain_ms.keys() | rewritten_ms.keys():

@@ -1,6 +1,8 @@
-"""Cutting a large convolution kernel into the fewest rectangles that XNNPACK has a depthwise kernel for. Arithmetic only.
+"""Cutting a large convolution kernel into the fewest rectangles that XNNPACK has a depthwise kernel
+for. Arithmetic only.
 
-XNNPACK's depthwise kernels are written for at most 25 taps; a kernel of more falls back to a path 15 to 30 times slower.
+XNNPACK's depthwise kernels are written for at most 25 taps; a kernel of more falls back to a path
+15 to 30 times slower.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from typing import NamedTuple
 
 MAX_TAPS = 25
 KERNEL_TAPS = (9, 25)  # a piece is computed by the smallest of these that holds its taps
-LARGEST_PINWHEEL = 12  # sides up to which the one arrangement without a through cut is tried: it saves a piece at 11
+# sides up to which the one arrangement without a through cut is tried: it saves a piece at 11
+LARGEST_PINWHEEL = 12
 
 
 class Rectangle(NamedTuple):
@@ -29,7 +32,8 @@ class Rectangle(NamedTuple):
 
 
 def tile(height: int, width: int) -> tuple[Rectangle, ...]:
-    """The fewest rectangles of at most MAX_TAPS taps that cover height x width taps once each, least padded taps among them.
+    """The fewest rectangles of at most MAX_TAPS taps that cover height x width taps once each,
+    least padded taps among them.
 
     The fewest of all for sides up to 12; above, the fewest that through cuts can make.
     """
@@ -37,7 +41,9 @@ def tile(height: int, width: int) -> tuple[Rectangle, ...]:
 
 
 Sides = tuple[int, int, int, int]
-Cover = tuple[int, int, tuple[Sides, ...]]  # (pieces, taps with padding, rectangles); fewer is better, in this order
+Cover = tuple[
+    int, int, tuple[Sides, ...]
+]  # (pieces, taps with padding, rectangles); fewer is better, in this order
 
 
 @cache
@@ -45,9 +51,12 @@ def _best(height: int, width: int) -> Cover:
     taps = height * width
     if taps <= MAX_TAPS:
         return 1, min(size for size in KERNEL_TAPS if size >= taps), ((0, height, 0, width),)
-    # min takes the first of equals: cuts between rows, since cropping rows copies whole runs of memory, and near the middle,
-    # which leaves the smallest piece there (7 = 3 + 1 + 3): the int8 sums of equal pieces then round less.
-    return min((*_through_cuts(height, width), *_pinwheels(height, width)), key=lambda cover: cover[:2])
+    # min takes the first of equals: cuts between rows, since cropping rows copies whole runs of
+    # memory, and near the middle, which leaves the smallest piece there (7 = 3 + 1 + 3): the int8
+    # sums of equal pieces then round less.
+    return min(
+        (*_through_cuts(height, width), *_pinwheels(height, width)), key=lambda cover: cover[:2]
+    )
 
 
 def _through_cuts(height: int, width: int) -> Iterator[Cover]:
@@ -65,8 +74,15 @@ def _pinwheels(height: int, width: int) -> Iterator[Cover]:
         for lower in range(upper + 1, height):  # first row of the bottom right one
             for left in range(1, width - 1):  # columns of the bottom left one
                 for right in range(left + 1, width):  # columns of the top left one
-                    yield _joined(((0, 0, upper, right), (0, right, lower, width - right), (lower, left, height - lower, width - left),
-                                   (upper, 0, height - upper, left), (upper, left, lower - upper, right - left)))
+                    yield _joined(
+                        (
+                            (0, 0, upper, right),
+                            (0, right, lower, width - right),
+                            (lower, left, height - lower, width - left),
+                            (upper, 0, height - upper, left),
+                            (upper, left, lower - upper, right - left),
+                        )
+                    )
 
 
 def _joined(parts: tuple[Sides, ...]) -> Cover:

@@ -1,1 +1,2 @@
-"""From measured blocks to the latency of a whole network: tables, how they are built, calibration and validation."""
+"""From measured blocks to the latency of a whole network: tables, how they are built, calibration
+and validation."""

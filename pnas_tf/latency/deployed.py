@@ -1,4 +1,5 @@
-"""Measures .tflite files as they are shipped. Reads their facts from the files; knows nothing of how they were made."""
+"""Measures .tflite files as they are shipped. Reads their facts from the files; knows nothing of
+how they were made."""
 
 from __future__ import annotations
 
@@ -14,20 +15,36 @@ from pnas_tf.export import flatbuffer
 from pnas_tf.latency.models import default_cache_dir
 
 
-def measure_files(models: Mapping[str, Path], *, runner: Runner, schedule: Schedule = Schedule(), cache_dir: Path | None = None,
-                  progress: Callable[[str], None] | None = None) -> Session:
+def measure_files(
+    models: Mapping[str, Path],
+    *,
+    runner: Runner,
+    schedule: Schedule = Schedule(),
+    cache_dir: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Session:
     """Measures .tflite files (name -> path) in one interleaved session.
 
-    Raises UserError when a file is absent or no model, and when none of them could be measured; DeviceLost and
-    DeviceRefused from the runner.
+    Raises UserError when a file is absent or no model, and when none of them could be measured;
+    DeviceLost and DeviceRefused from the runner.
     """
     facts = {name: facts_of(path) for name, path in models.items()}
-    session = measure(models, runner, facts=facts, sentinel=sentinel_model(Path(cache_dir or default_cache_dir())),
-                      schedule=schedule, progress=progress)
+    session = measure(
+        models,
+        runner,
+        facts=facts,
+        sentinel=sentinel_model(Path(cache_dir or default_cache_dir())),
+        schedule=schedule,
+        progress=progress,
+    )
     if not session.measurements:
-        raise UserError("no model could be measured", expected="at least one",
-                        received="; ".join(f"{name}: {reason}" for name, reason in session.failures.items()) or "no models",
-                        fix="See the reasons above; --delegate=none tells whether a delegate is at fault.")
+        raise UserError(
+            "no model could be measured",
+            expected="at least one",
+            received="; ".join(f"{name}: {reason}" for name, reason in session.failures.items())
+            or "no models",
+            fix="See the reasons above; --delegate=none tells whether a delegate is at fault.",
+        )
     return session
 
 
@@ -36,13 +53,19 @@ def facts_of(path: Path) -> ModelFacts:
     model = flatbuffer.parse(flatbuffer.read_bytes(path), where=str(path))
     graph = model.subgraphs[0]
     if not len(graph.inputs):
-        raise UserError(f"{path} has no input", expected="a model of images", received="no input tensor", fix="Give another file.")
+        raise UserError(
+            f"{path} has no input",
+            expected="a model of images",
+            received="no input tensor",
+            fix="Give another file.",
+        )
     shape = tuple(flatbuffer.shape_of(graph.tensors[graph.inputs[0]]))
     return model_facts(Path(path), dtype=_dtype(model), input_shape=shape)
 
 
 def _dtype(model: Any) -> str:
-    """Export's name for the number format: by what the tensors that are computed hold, then by what the constants hold."""
+    """Export's name for the number format: by what the tensors that are computed hold, then by what
+    the constants hold."""
     from ai_edge_litert.schema_py_generated import TensorType
 
     graph = model.subgraphs[0]

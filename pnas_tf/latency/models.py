@@ -1,7 +1,9 @@
-"""The .tflite files that a table and its calibration measure: blocks and networks, converted as export converts them.
+"""The .tflite files that a table and its calibration measure: blocks and networks, converted as
+export converts them.
 
-Converted in child processes, since the converter is slow and TensorFlow large, and kept by content: a file is made again
-when the block, the dtype, the rewrites, TensorFlow or the code that converts changes. Knows nothing of measuring.
+Converted in child processes, since the converter is slow and TensorFlow large, and kept by content:
+a file is made again when the block, the dtype, the rewrites, TensorFlow or the code that converts
+changes. Knows nothing of measuring.
 """
 
 from __future__ import annotations
@@ -28,28 +30,58 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.geometry import Block
 
 Source = Union[Block, Architecture]
-Rewrites = Union[tuple[str, ...], Mapping[str, tuple[str, ...]]]  # for all sources, or name of the source -> its own
-_CODE = ("space/geometry.py", "space/topology.py", "space/tree_cells.py", "nn/layers.py", "nn/network.py",
-         "export/convert.py", "export/rewrite.py", "export/rewrite_choice.py", "export/tiling.py", "latency/models.py")
+Rewrites = Union[
+    tuple[str, ...], Mapping[str, tuple[str, ...]]
+]  # for all sources, or name of the source -> its own
+_CODE = (
+    "space/geometry.py",
+    "space/topology.py",
+    "space/tree_cells.py",
+    "nn/layers.py",
+    "nn/network.py",
+    "export/convert.py",
+    "export/rewrite.py",
+    "export/rewrite_choice.py",
+    "export/tiling.py",
+    "latency/models.py",
+)
 _REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move no latency
 
 
 def default_cache_dir() -> Path:
-    """Where converted models are kept when the user names no place: $XDG_CACHE_HOME/pnas_tf/models."""
+    """Where converted models are kept when the user names no place:
+    $XDG_CACHE_HOME/pnas_tf/models."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnas_tf" / "models"
 
 
-def convert_models(sources: Mapping[str, Source], *, dtype: str, rewrites: Rewrites, cache_dir: Path,
-                   workers: int = 2, progress: Callable[[str], None] | None = None) -> dict[str, Path]:
+def convert_models(
+    sources: Mapping[str, Source],
+    *,
+    dtype: str,
+    rewrites: Rewrites,
+    cache_dir: Path,
+    workers: int = 2,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Path]:
     """Name -> .tflite file in `cache_dir` for every block or network, batch 1, seeded weights.
 
-    dtype: as export's. workers: child processes; 0 converts in this one. Raises UserError naming the source whose
-    conversion fails, and on an unknown rewrite.
+    dtype: as export's. workers: child processes; 0 converts in this one. Raises UserError naming
+    the source whose conversion fails, and on an unknown rewrite.
     """
-    own = {name: effective(source, rewrites_for(name, rewrites)) for name, source in sources.items()}
-    paths = {name: Path(cache_dir) / f"{content_key(source, dtype=dtype, rewrites=own[name])}.tflite" for name, source in sources.items()}
-    # Two names of one content are converted once; large ones first, so that no worker ends alone with one.
-    missing = {path: name for name, path in sorted(paths.items(), key=lambda item: item[0]) if not path.exists()}
+    own = {
+        name: effective(source, rewrites_for(name, rewrites)) for name, source in sources.items()
+    }
+    paths = {
+        name: Path(cache_dir) / f"{content_key(source, dtype=dtype, rewrites=own[name])}.tflite"
+        for name, source in sources.items()
+    }
+    # Two names of one content are converted once; large ones first, so that no worker ends alone
+    # with one.
+    missing = {
+        path: name
+        for name, path in sorted(paths.items(), key=lambda item: item[0])
+        if not path.exists()
+    }
     jobs = sorted(missing.items(), key=lambda job: -_layers(sources[job[1]]))
     if progress and jobs:
         progress(f"converting {len(jobs)} of {len(paths)} models to {dtype}")
@@ -63,20 +95,33 @@ def convert_models(sources: Mapping[str, Source], *, dtype: str, rewrites: Rewri
     spawn = multiprocessing.get_context("spawn")  # a forked TensorFlow hangs
     others = multiprocessing.active_children()
     try:
-        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=_live_and_end_with_parent) as pool:
+        with ProcessPoolExecutor(
+            min(workers, len(jobs)), mp_context=spawn, initializer=_live_and_end_with_parent
+        ) as pool:
             try:
-                for future in as_completed([pool.submit(_convert, sources[name], dtype, own[name], path) for path, name in jobs]):
+                for future in as_completed(
+                    [
+                        pool.submit(_convert, sources[name], dtype, own[name], path)
+                        for path, name in jobs
+                    ]
+                ):
                     future.result()
                     pace.update()
-            except BaseException:  # a failed conversion, or a wish to stop, is not kept waiting for those that follow
+            except (
+                BaseException
+            ):  # a failed conversion, or a wish to stop, is not kept waiting for those that follow
                 pool.shutdown(wait=False, cancel_futures=True)
                 for child in multiprocessing.active_children():
                     if child not in others:
                         child.terminate()
                 raise
     except BrokenProcessPool as error:
-        raise UserError("conversion of the block models", expected="converters that live", received=str(error),
-                        fix="Most likely memory ran out: convert in fewer processes with --convert_workers=1.") from error
+        raise UserError(
+            "conversion of the block models",
+            expected="converters that live",
+            received=str(error),
+            fix="Most likely memory ran out: convert in fewer processes with --convert_workers=1.",
+        ) from error
     return paths
 
 
@@ -86,13 +131,15 @@ def rewrites_for(name: str, rewrites: Rewrites) -> tuple[str, ...]:
 
 
 def effective(source: Source, rewrites: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the rewrites, by shape, that change the exported source. Raises UserError on an unknown one."""
+    """Those of the rewrites, by shape, that change the exported source. Raises UserError on an
+    unknown one."""
     blocks = source.blocks if isinstance(source, Architecture) else (source,)
     return wanted_among(rewrites_of_blocks(blocks), check_names(rewrites))
 
 
 def _live_and_end_with_parent() -> None:
-    """In a converting process: Ctrl-C is the parent's to answer, and a parent that is killed leaves no process behind."""
+    """In a converting process: Ctrl-C is the parent's to answer, and a parent that is killed leaves
+    no process behind."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -105,7 +152,8 @@ def _live_and_end_with_parent() -> None:
 
 
 def content_key(source: Source, *, dtype: str, rewrites: tuple[str, ...]) -> str:
-    """SHA-256 of all that decides the bytes of the converted model; the same for rewrites that change nothing in it."""
+    """SHA-256 of all that decides the bytes of the converted model; the same for rewrites that
+    change nothing in it."""
     about = [_description(source), dtype, effective(source, rewrites), _toolchain()]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
@@ -138,11 +186,22 @@ def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) 
     keras.backend.clear_session()
     tf.random.set_seed(0)
     model = build_network(source) if isinstance(source, Architecture) else build_block_model(source)
-    samples = np.random.default_rng(0).standard_normal((_REPRESENTATIVE_SAMPLES, *model.inputs[0].shape[1:]), np.float32)
+    samples = np.random.default_rng(0).standard_normal(
+        (_REPRESENTATIVE_SAMPLES, *model.inputs[0].shape[1:]), np.float32
+    )
     try:
-        content = convert(model, dtype=dtype, rewrites=rewrites, representative=samples if dtype == "int8" else None)
+        content = convert(
+            model,
+            dtype=dtype,
+            rewrites=rewrites,
+            representative=samples if dtype == "int8" else None,
+        )
     except UserError as error:
         name = source.key if isinstance(source, Block) else source.space.name
-        raise UserError(f"conversion of '{name}': {error.what}", expected=error.expected, received=error.received, fix=error.fix) from error
+        raise UserError(
+            f"conversion of '{name}': {error.what}",
+            expected=error.expected,
+            received=error.received,
+            fix=error.fix,
+        ) from error
     files.write_bytes(path, content)
-

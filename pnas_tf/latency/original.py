@@ -1,7 +1,7 @@
 """Reads the original project's published latency tables (YAML, mean ms by key) as a table of ours.
 
-Keys are made from our blocks and looked up, never parsed. Such a table has no raw values, so it says "mean" where ours say
-"invocation"; its device is what its publisher says it is.
+Keys are made from our blocks and looked up, never parsed. Such a table has no raw values, so it
+says "mean" where ours say "invocation"; its device is what its publisher says it is.
 """
 
 from __future__ import annotations
@@ -24,46 +24,74 @@ MAX_BYTES = 16 * 2**20  # the published ones are 100 kB
 _FIX = "Give one of the original project's latency tables (YAML)."
 
 
-def load_original(path: str | os.PathLike, *, space: SearchSpace, device: str = "unknown") -> LatencyTable:
+def load_original(
+    path: str | os.PathLike, *, space: SearchSpace, device: str = "unknown"
+) -> LatencyTable:
     """The latencies of the blocks of `space` from a table of the original project.
 
-    device: what it was measured on ("Pixel 1"); the file does not say. Blocks that the file lacks are missing from the
-    table. Raises UserError when the file is absent or is no such table, or has none of the space's blocks.
+    device: what it was measured on ("Pixel 1"); the file does not say. Blocks that the file lacks
+    are missing from the table. Raises UserError when the file is absent or is no such table, or has
+    none of the space's blocks.
     """
     rows = _rows(Path(path))
-    identity = Identity(Device("published", device, "unknown"), Settings("TensorFlow Lite", "unknown", "unknown", 1), "float32", ())
+    identity = Identity(
+        Device("published", device, "unknown"),
+        Settings("TensorFlow Lite", "unknown", "unknown", 1),
+        "float32",
+        (),
+    )
     entries = {}
     for key, block in distinct_blocks(space).items():
         found = [rows.get(name) for name in original_keys(block)]
         if all(row is not None for row in found):
-            visit = Visit((sum(row["mean"] for row in found if row) * 1e6,), statistic="mean",
-                          count=min(int(row.get("count", 1)) for row in found if row))
+            visit = Visit(
+                (sum(row["mean"] for row in found if row) * 1e6,),
+                statistic="mean",
+                count=min(int(row.get("count", 1)) for row in found if row),
+            )
             shape = (1, block.in_size, block.in_size, block.in_channels)
-            entries[key] = Measurement(identity.device, identity.settings, ModelFacts("", 0, "float32", shape), (visit,))
+            entries[key] = Measurement(
+                identity.device, identity.settings, ModelFacts("", 0, "float32", shape), (visit,)
+            )
     if not entries:
-        raise UserError(f"{path} has no block of space '{space.name}' at {space.resolution} px",
-                        expected=f"keys such as '{original_keys(next(iter(distinct_blocks(space).values())))[0]}'",
-                        received=f"{len(rows)} keys such as '{next(iter(rows), '')}'", fix="Choose the space that the table is of.")
+        raise UserError(
+            f"{path} has no block of space '{space.name}' at {space.resolution} px",
+            expected="keys such as "
+            f"'{original_keys(next(iter(distinct_blocks(space).values())))[0]}'",
+            received=f"{len(rows)} keys such as '{next(iter(rows), '')}'",
+            fix="Choose the space that the table is of.",
+        )
     return LatencyTable(identity, entries, origin=f"the original project's table {Path(path).name}")
 
 
 def original_keys(block: Block) -> tuple[str, ...]:
-    """The original's keys whose latencies make up `block`: the head has two, feature-mix convolution and the rest."""
+    """The original's keys whose latencies make up `block`: the head has two, feature-mix
+    convolution and the rest."""
     middle = f"{block.in_size}x{block.in_size}x"
-    sizes = f"input:{middle}{block.in_channels}-output:{block.out_size}x{block.out_size}x{block.out_channels}"
+    out = f"{block.out_size}x{block.out_size}x{block.out_channels}"
+    sizes = f"input:{middle}{block.in_channels}-output:{out}"
     if isinstance(block.op, Stem):
         return (f"Conv-{sizes}",)
     if isinstance(block.op, Head):
-        return (f"Conv_1-input:{middle}{block.in_channels}-output:{middle}{block.op.width}",
-                f"Logits-input:{middle}{block.op.width}-output:{block.out_channels}")
-    if not isinstance(block.op, MBConv) or block.op.squeeze_excite or block.op.activation != "relu6":
+        return (
+            f"Conv_1-input:{middle}{block.in_channels}-output:{middle}{block.op.width}",
+            f"Logits-input:{middle}{block.op.width}-output:{block.out_channels}",
+        )
+    if (
+        not isinstance(block.op, MBConv)
+        or block.op.squeeze_excite
+        or block.op.activation != "relu6"
+    ):
         return ("the original has no such op",)
-    return (f"expanded_conv-{sizes}-expand:{block.op.expansion}-kernel:{block.op.kernel}-stride:{block.stride}"
-            f"-idskip:{int(block.shortcut)}",)
+    return (
+        f"expanded_conv-{sizes}-expand:{block.op.expansion}-kernel:{block.op.kernel}-stride:{block.stride}"
+        f"-idskip:{int(block.shortcut)}",
+    )
 
 
 def _rows(path: Path) -> dict[str, dict[str, float]]:
-    """Key -> fields, by the parser's events: no aliases, no tags, no objects, two levels of mappings and nothing else."""
+    """Key -> fields, by the parser's events: no aliases, no tags, no objects, two levels of
+    mappings and nothing else."""
     text = files.read_text(path, what="latency table", made_by=_FIX, limit=MAX_BYTES)
     rows: dict[str, dict[str, float]] = {}
     try:
@@ -84,14 +112,27 @@ def _rows(path: Path) -> dict[str, dict[str, float]]:
             raise
         place = getattr(error, "problem_mark", None)
         where = f"line {place.line + 1} column {place.column + 1}: " if place is not None else ""
-        raise UserError(f"latency table {path} is not YAML", expected="YAML of keys with count and mean", fix=_FIX,
-                        received=(where + str(getattr(error, "problem", None) or error))[:300]) from error
+        raise UserError(
+            f"latency table {path} is not YAML",
+            expected="YAML of keys with count and mean",
+            fix=_FIX,
+            received=(where + str(getattr(error, "problem", None) or error))[:300],
+        ) from error
     if not rows:
-        raise UserError(f"latency table {path} is empty", expected="keys with count and mean", received="none", fix=_FIX)
+        raise UserError(
+            f"latency table {path} is empty",
+            expected="keys with count and mean",
+            received="none",
+            fix=_FIX,
+        )
     for key, row in rows.items():
         if not 0 < row.get("mean", 0.0) < 1e6 or not 0 <= row.get("count", 1.0) < 1e9:
-            raise UserError(f"entry '{key}' of latency table {path}", expected="{count: ..., mean: positive ms}", received=str(row)[:200],
-                            fix=_FIX)
+            raise UserError(
+                f"entry '{key}' of latency table {path}",
+                expected="{count: ..., mean: positive ms}",
+                received=str(row)[:200],
+                fix=_FIX,
+            )
     return rows
 
 
@@ -99,8 +140,12 @@ def _expect(event: Any, kind: type, path: Path, key: str = "") -> None:
     if not isinstance(event, kind) or getattr(event, "anchor", None) or getattr(event, "tag", None):
         entry = f"entry '{key}' of " if key else ""
         line = f"line {event.start_mark.line + 1}: " if event is not None else ""
-        raise UserError(f"{entry}latency table {path}", expected="plain keys with {count: ..., mean: ...}, no anchors, aliases or tags",
-                        received=f"{line}{str(event)[:200]}", fix=_FIX)
+        raise UserError(
+            f"{entry}latency table {path}",
+            expected="plain keys with {count: ..., mean: ...}, no anchors, aliases or tags",
+            received=f"{line}{str(event)[:200]}",
+            fix=_FIX,
+        )
 
 
 def _scalar(event: Any, path: Path, key: str = "") -> str:
@@ -112,4 +157,9 @@ def _number(text: str, path: Path, key: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise UserError(f"entry '{key}' of latency table {path}", expected="numbers", received=repr(text)[:200], fix=_FIX) from error
+        raise UserError(
+            f"entry '{key}' of latency table {path}",
+            expected="numbers",
+            received=repr(text)[:200],
+            fix=_FIX,
+        ) from error

@@ -1,8 +1,9 @@
 """A block's arithmetic as a pure function of its input and its variables.
 
-The supernet runs whatever path was sampled, so no graph of a whole path can be kept. All blocks of one latency key share
-one compiled function instead, and pass it their variables: `block_function` here, which any tape can differentiate, and the
-faster parts of `block_step`, which the search's steps are made of. Knows nothing of alpha, paths or latency.
+The supernet runs whatever path was sampled, so no graph of a whole path can be kept. All blocks of
+one latency key share one compiled function instead, and pass it their variables: `block_function`
+here, which any tape can differentiate, and the faster parts of `block_step`, which the search's
+steps are made of. Knows nothing of alpha, paths or latency.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from pnas_tf.space.topology import Add, Concat, Joint, Part
 class Mode(enum.Enum):
     """What a forward pass is for.
 
-    WEIGHTS: batch statistics, moving statistics updated, gradients for weights. ARCHITECTURE: batch statistics, nothing
-    updated, weights are constants, so that no weight gradient is ever computed. INFERENCE: moving statistics.
+    WEIGHTS: batch statistics, moving statistics updated, gradients for weights. ARCHITECTURE: batch
+    statistics, nothing updated, weights are constants, so that no weight gradient is ever computed.
+    INFERENCE: moving statistics.
     """
 
     WEIGHTS = "weights"
@@ -36,10 +38,12 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The constants of the arithmetic. weight_decay: L2, added where gradients are made, on kernels and on what no_decay leaves:
+    """The constants of the arithmetic. weight_decay: L2, added where gradients are made, on kernels
+    and on what no_decay leaves:
 
-    "bn_bias" nothing more, "bn" biases, "none" biases and batch normalisation's gamma and beta. precision: of activations and
-    convolutions; variables, statistics, the classifier and sums are float32. jit_compile and replicas: of the parts in `block_step`.
+    "bn_bias" nothing more, "bn" biases, "none" biases and batch normalisation's gamma and beta.
+    precision: of activations and convolutions; variables, statistics, the classifier and sums are
+    float32. jit_compile and replicas: of the parts in `block_step`.
     """
 
     normalisation: Normalisation = Normalisation()
@@ -65,28 +69,42 @@ class Arithmetic:
         return self.weight_decay if self.no_decay == "none" else 0.0
 
 
-def block_function(block: Block, mode: Mode, arithmetic: Arithmetic) -> Callable[[tf.Tensor, Sequence[Any]], tf.Tensor]:
+def block_function(
+    block: Block, mode: Mode, arithmetic: Arithmetic
+) -> Callable[[tf.Tensor, Sequence[Any]], tf.Tensor]:
     """The compiled function of `block`: (x, variables) -> o(x), without the identity shortcut.
 
-    x: [batch, in_size, in_size, in_channels]. variables: for each layer in order its kernel, bias where it has one, and
-    gamma, beta, moving mean and moving variance where it is normalised. Blocks of one key share the function.
+    x: [batch, in_size, in_size, in_channels]. variables: for each layer in order its kernel, bias
+    where it has one, and gamma, beta, moving mean and moving variance where it is normalised.
+    Blocks of one key share the function.
     """
     # The name says where the block stands, not what it computes.
     return _compiled(replace(block, name="block"), mode, arithmetic)
 
 
 @functools.cache
-def _compiled(block: Block, mode: Mode, arithmetic: Arithmetic) -> Callable[[tf.Tensor, Sequence[Any]], tf.Tensor]:
+def _compiled(
+    block: Block, mode: Mode, arithmetic: Arithmetic
+) -> Callable[[tf.Tensor, Sequence[Any]], tf.Tensor]:
     def run(x: tf.Tensor, variables: Sequence[Any]) -> tf.Tensor:
         return forward(block, x, variables, mode=mode, arithmetic=arithmetic)
 
-    # reduce_retracing: the last batch of an evaluation is smaller; one relaxed trace serves all batch sizes.
+    # reduce_retracing: the last batch of an evaluation is smaller; one relaxed trace serves all
+    # batch sizes.
     return tf.function(run, reduce_retracing=True)
 
 
-def forward(block: Block, x: tf.Tensor, variables: Sequence[Any], *, mode: Mode, arithmetic: Arithmetic,
-            exchange: Exchange | None = None) -> tf.Tensor:
-    """o(x) of one block, shapes as in `block_function`. Zero gives zeros. exchange: for synchronised batch normalisation."""
+def forward(
+    block: Block,
+    x: tf.Tensor,
+    variables: Sequence[Any],
+    *,
+    mode: Mode,
+    arithmetic: Arithmetic,
+    exchange: Exchange | None = None,
+) -> tf.Tensor:
+    """o(x) of one block, shapes as in `block_function`. Zero gives zeros. exchange: for
+    synchronised batch normalisation."""
     if isinstance(block.op, Zero):
         return tf.zeros_like(x)
     if isinstance(block.op, Identity):
@@ -121,25 +139,35 @@ def join(joint: Joint, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
     if isinstance(joint, Concat):
         return tf.concat(inputs, axis=-1)
     if isinstance(joint, Part):
-        return inputs[0][..., joint.start:joint.stop]
+        return inputs[0][..., joint.start : joint.stop]
     return tf.pad(inputs[0], [[0, 0], [0, 0], [0, 0], [0, joint.zeros]])
 
 
 def join_gradient(joint: Joint, upstream: tf.Tensor, channels: Sequence[int]) -> list[tf.Tensor]:
-    """The gradient of each input of `join` where that of its value is `upstream`. channels: of each input."""
+    """The gradient of each input of `join` where that of its value is `upstream`. channels: of each
+    input."""
     if isinstance(joint, Add):
         return [upstream] * len(channels)
     if isinstance(joint, Concat):
         return tf.split(upstream, list(channels), axis=-1)
     if isinstance(joint, Part):
         return [tf.pad(upstream, [[0, 0], [0, 0], [0, 0], [joint.start, channels[0] - joint.stop]])]
-    return [upstream[..., :channels[0]]]
+    return [upstream[..., : channels[0]]]
 
 
-def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode, arithmetic: Arithmetic,
-           exchange: Exchange | None) -> tf.Tensor:
+def _layer(
+    x: tf.Tensor,
+    layer: Layer,
+    variables: Any,
+    padding: str,
+    mode: Mode,
+    arithmetic: Arithmetic,
+    exchange: Exchange | None,
+) -> tf.Tensor:
     kernel = tf.cast(_weight(next(variables), mode, arithmetic.weight_decay), x.dtype)
-    if layer.in_channels and layer.out_channels:  # a supernet's variables hide their sizes, and some blocks have none
+    if (
+        layer.in_channels and layer.out_channels
+    ):  # a supernet's variables hide their sizes, and some blocks have none
         kernel.set_shape(layer.kernel_shape)
     if layer.kind == "dense":
         x = tf.linalg.matmul(x, kernel)
@@ -150,19 +178,28 @@ def _layer(x: tf.Tensor, layer: Layer, variables: Any, padding: str, mode: Mode,
         half = layer.kernel // 2
         pads = "SAME" if same else [[0, 0], [half, half], [half, half], [0, 0]]
         if layer.kind == "depthwise":
-            x = tf.nn.depthwise_conv2d(x, kernel, [1, layer.stride, layer.stride, 1], pads, dilations=[layer.dilation] * 2)
+            x = tf.nn.depthwise_conv2d(
+                x, kernel, [1, layer.stride, layer.stride, 1], pads, dilations=[layer.dilation] * 2
+            )
         else:
             x = tf.nn.conv2d(x, kernel, layer.stride, pads)
     if layer.bias:
         x = x + tf.cast(_weight(next(variables), mode, arithmetic.bias_decay), x.dtype)
     if layer.norm:
-        x = _normalise(x, *(next(variables) for _ in range(4)), mode=mode, arithmetic=arithmetic, exchange=exchange)
+        x = _normalise(
+            x,
+            *(next(variables) for _ in range(4)),
+            mode=mode,
+            arithmetic=arithmetic,
+            exchange=exchange,
+        )
     return _activate(x, layer.activation)
 
 
 def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """A convolution of kernel 1 as a product of matrices: oneDNN keeps 0.3 MB of compiled code for each size of a convolution and of its
-    gradients, and none for a product, which is also faster (benchmarks/pointwise.py)."""
+    """A convolution of kernel 1 as a product of matrices: oneDNN keeps 0.3 MB of compiled code for
+    each size of a convolution and of its gradients, and none for a product, which is also faster
+    (benchmarks/pointwise.py)."""
     shape, kernel_shape = tf.shape(x), tf.shape(kernel)
     y = tf.linalg.matmul(tf.reshape(x, [-1, kernel_shape[2]]), tf.reshape(kernel, kernel_shape[2:]))
     y = tf.reshape(y, tf.concat([shape[:3], kernel_shape[3:]], axis=0))
@@ -179,6 +216,7 @@ def _weight(variable: Any, mode: Mode, weight_decay: float) -> tf.Tensor:
 
 def _with_decay(weights: tf.Tensor, weight_decay: float) -> tf.Tensor:
     """The weights themselves, whose gradient is that of loss + weight_decay / 2 * |weights|^2."""
+
     @tf.custom_gradient
     def decayed(value: tf.Tensor) -> Any:
         return tf.identity(value), lambda upstream: upstream + weight_decay * value
@@ -186,20 +224,41 @@ def _with_decay(weights: tf.Tensor, weight_decay: float) -> tf.Tensor:
     return decayed(weights)
 
 
-def _normalise(x: tf.Tensor, gamma: Any, beta: Any, mean: Any, variance: Any, *, mode: Mode, arithmetic: Arithmetic,
-               exchange: Exchange | None) -> tf.Tensor:
+def _normalise(
+    x: tf.Tensor,
+    gamma: Any,
+    beta: Any,
+    mean: Any,
+    variance: Any,
+    *,
+    mode: Mode,
+    arithmetic: Arithmetic,
+    exchange: Exchange | None,
+) -> tf.Tensor:
     gamma, beta = (_weight(variable, mode, arithmetic.norm_decay) for variable in (gamma, beta))
     normalisation = arithmetic.normalisation
     epsilon = normalisation.epsilon
     if mode is Mode.INFERENCE:
-        y, _, _ = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean=tf.convert_to_tensor(mean),
-                                                   variance=tf.convert_to_tensor(variance), epsilon=epsilon, is_training=False)
+        y, _, _ = tf.compat.v1.nn.fused_batch_norm(
+            x,
+            gamma,
+            beta,
+            mean=tf.convert_to_tensor(mean),
+            variance=tf.convert_to_tensor(variance),
+            epsilon=epsilon,
+            is_training=False,
+        )
         return y
     if normalisation.synchronized and exchange is not None:
-        y, batch_mean, batch_variance = normalise_together(x, gamma, beta, epsilon=epsilon, exchange=exchange)
+        y, batch_mean, batch_variance = normalise_together(
+            x, gamma, beta, epsilon=epsilon, exchange=exchange
+        )
     else:
-        # The fused op is a third faster on a CPU than the same in elementwise ops; its batch variance is the unbiased one.
-        y, batch_mean, batch_variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
+        # The fused op is a third faster on a CPU than the same in elementwise ops; its batch
+        # variance is the unbiased one.
+        y, batch_mean, batch_variance = tf.compat.v1.nn.fused_batch_norm(
+            x, gamma, beta, epsilon=epsilon, is_training=True
+        )
     if mode is Mode.WEIGHTS:
         mean.assign_sub((1.0 - normalisation.momentum) * (mean.value() - batch_mean))
         variance.assign_sub((1.0 - normalisation.momentum) * (variance.value() - batch_variance))

@@ -1,7 +1,9 @@
-"""From a block's row to plain Keras layers (flat Functional graph: no custom layers, no Multiply, no Lambda).
+"""From a block's row to plain Keras layers (flat Functional graph: no custom layers, no Multiply,
+no Lambda).
 
-Plain, because the quantisation-aware training of tensorflow-model-optimization and the TFLite converter take exactly
-that. Layer names are "<block>/<layer>" so that weights are found by name and in the order of the walk.
+Plain, because the quantisation-aware training of tensorflow-model-optimization and the TFLite
+converter take exactly that. Layer names are "<block>/<layer>" so that weights are found by name and
+in the order of the walk.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from pnas_tf.space.topology import Add, Concat, Joint, Part
 class Normalisation:
     """Batch normalisation in Keras terms: momentum 0.9 is PyTorch's 0.1 (the original's default).
 
-    synchronized: by the batches of all replicas; of networks that are trained so, never of exported ones.
+    synchronized: by the batches of all replicas; of networks that are trained so, never of exported
+    ones.
     """
 
     momentum: float = 0.9
@@ -31,21 +34,29 @@ class Normalisation:
     synchronized: bool = False
 
 
-def apply_block(x: Any, block: Block, *, normalisation: Normalisation = Normalisation(), dropout: float = 0.0) -> Any:
+def apply_block(
+    x: Any, block: Block, *, normalisation: Normalisation = Normalisation(), dropout: float = 0.0
+) -> Any:
     """Adds `block` to a Functional graph.
 
-    x: [batch, in_size, in_size, in_channels]. Returns [batch, out_size, out_size, out_channels], logits [batch, classes]
-    for the head. A Zero block is its shortcut: x itself; so is Identity.
+    x: [batch, in_size, in_size, in_channels]. Returns [batch, out_size, out_size, out_channels],
+    logits [batch, classes] for the head. A Zero block is its shortcut: x itself; so is Identity.
     """
     if isinstance(block.op, (Zero, Identity)):
         return x
     if isinstance(block.op, Pool):
-        pool = keras.layers.AveragePooling2D if block.op.kind == "average" else keras.layers.MaxPooling2D
+        pool = (
+            keras.layers.AveragePooling2D
+            if block.op.kind == "average"
+            else keras.layers.MaxPooling2D
+        )
         return pool(block.op.kernel, block.stride, "same", name=f"{block.name}/pool")(x)
     if isinstance(block.op, Head):
         mix, classifier = block.layers
         x = apply_layer(x, block, mix, normalisation)
-        x = keras.layers.GlobalAveragePooling2D(dtype=_whole_precision(), name=f"{block.name}/pool")(x)
+        x = keras.layers.GlobalAveragePooling2D(
+            dtype=_whole_precision(), name=f"{block.name}/pool"
+        )(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"{block.name}/dropout")(x)
         return apply_layer(x, block, classifier, normalisation)
@@ -61,39 +72,68 @@ def apply_block(x: Any, block: Block, *, normalisation: Normalisation = Normalis
 
 
 def apply_joint(place: int, joint: Joint, inputs: Sequence[Any]) -> Any:
-    """Adds a joint of the topology to a Functional graph, as `functional.join` computes it; `place` makes its name unique."""
+    """Adds a joint of the topology to a Functional graph, as `functional.join` computes it; `place`
+    makes its name unique."""
     name = f"joint_{place:03d}"
     if isinstance(joint, Add):
         return keras.layers.Add(name=name)(list(inputs))
     if isinstance(joint, Concat):
         return keras.layers.Concatenate(name=name)(list(inputs))
-    # Read as [batch, channels, rows, columns], the last axis of our [batch, rows, columns, channels] is cropped or padded: the
-    # plain layers that converter and quantiser know have no other way to channels.
+    # Read as [batch, channels, rows, columns], the last axis of our [batch, rows, columns,
+    # channels] is cropped or padded: the plain layers that converter and quantiser know have no
+    # other way to channels.
     if isinstance(joint, Part):
         crop = ((0, 0), (joint.start, joint.channels - joint.stop))
         return keras.layers.Cropping2D(crop, data_format="channels_first", name=name)(inputs[0])
-    return keras.layers.ZeroPadding2D(((0, 0), (0, joint.zeros)), data_format="channels_first", name=name)(inputs[0])
+    return keras.layers.ZeroPadding2D(
+        ((0, 0), (0, joint.zeros)), data_format="channels_first", name=name
+    )(inputs[0])
 
 
 def apply_layer(x: Any, block: Block, layer: Layer, normalisation: Normalisation) -> Any:
     """One convolution or dense layer with its padding, batch normalisation and activation."""
     name = f"{block.name}/{layer.name}"
     if layer.kind == "dense":
-        return keras.layers.Dense(layer.out_channels, use_bias=layer.bias, kernel_initializer=kernel_initializer(),
-                                  dtype=_whole_precision(), name=name)(x)
+        return keras.layers.Dense(
+            layer.out_channels,
+            use_bias=layer.bias,
+            kernel_initializer=kernel_initializer(),
+            dtype=_whole_precision(),
+            name=name,
+        )(x)
     padding = "same"
     if block.padding == "symmetric" and layer.stride > 1 and layer.kernel > 1:
         x = keras.layers.ZeroPadding2D(layer.kernel // 2, name=f"{name}_pad")(x)
         padding = "valid"
     if layer.kind == "depthwise":
-        x = keras.layers.DepthwiseConv2D(layer.kernel, layer.stride, padding, use_bias=layer.bias, dilation_rate=layer.dilation,
-                                         depthwise_initializer=depthwise_initializer(), name=name)(x)
+        x = keras.layers.DepthwiseConv2D(
+            layer.kernel,
+            layer.stride,
+            padding,
+            use_bias=layer.bias,
+            dilation_rate=layer.dilation,
+            depthwise_initializer=depthwise_initializer(),
+            name=name,
+        )(x)
     else:
-        x = keras.layers.Conv2D(layer.out_channels, layer.kernel, layer.stride, padding, use_bias=layer.bias,
-                                kernel_initializer=kernel_initializer(), name=name)(x)
+        x = keras.layers.Conv2D(
+            layer.out_channels,
+            layer.kernel,
+            layer.stride,
+            padding,
+            use_bias=layer.bias,
+            kernel_initializer=kernel_initializer(),
+            name=name,
+        )(x)
     if layer.norm:
-        kind = SyncBatchNormalization if normalisation.synchronized else keras.layers.BatchNormalization
-        x = kind(momentum=normalisation.momentum, epsilon=normalisation.epsilon, name=f"{name}_bn")(x)
+        kind = (
+            SyncBatchNormalization
+            if normalisation.synchronized
+            else keras.layers.BatchNormalization
+        )
+        x = kind(momentum=normalisation.momentum, epsilon=normalisation.epsilon, name=f"{name}_bn")(
+            x
+        )
     return _activate(x, layer.activation, f"{name}_{layer.activation}")
 
 
@@ -105,8 +145,9 @@ def _whole_precision() -> str:
 class SyncBatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation by the batches of all replicas.
 
-    Keras' own (synchronized=True) moves the moving variance by the biased variance, where the layer of a single device takes the
-    unbiased one: the same global batch would give other statistics on two devices than on one.
+    Keras' own (synchronized=True) moves the moving variance by the biased variance, where the layer
+    of a single device takes the unbiased one: the same global batch would give other statistics on
+    two devices than on one.
     """
 
     def call(self, inputs: Any, training: Any = None) -> Any:
@@ -114,7 +155,9 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
         context = tf.distribute.get_replica_context()
         if not training or context is None or context.num_replicas_in_sync == 1:
             return super().call(inputs, training=training)
-        y, mean, variance = normalise_together(inputs, self.gamma, self.beta, epsilon=self.epsilon, exchange=_Context(context))
+        y, mean, variance = normalise_together(
+            inputs, self.gamma, self.beta, epsilon=self.epsilon, exchange=_Context(context)
+        )
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign_sub((1.0 - self.momentum) * (moving - batch))
         return y
@@ -129,7 +172,9 @@ class _Context:
 
     def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The means over all replicas, in one message."""
-        stacked = self._context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack(tensors)) / self.total
+        stacked = (
+            self._context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack(tensors)) / self.total
+        )
         return tf.unstack(stacked)
 
 
@@ -139,9 +184,11 @@ def kernel_initializer() -> keras.initializers.Initializer:
 
 
 def depthwise_initializer() -> keras.initializers.Initializer:
-    """He's normal over kernel * kernel: a depthwise filter feeds one channel, so fan-out is its taps.
+    """He's normal over kernel * kernel: a depthwise filter feeds one channel, so fan-out is its
+    taps.
 
-    Keras computes the fans of a [k, k, channels, 1] depthwise kernel as if channels were inputs: its fan-out is k * k.
+    Keras computes the fans of a [k, k, channels, 1] depthwise kernel as if channels were inputs:
+    its fan-out is k * k.
     """
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 

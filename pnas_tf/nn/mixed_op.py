@@ -1,7 +1,7 @@
 """Mixed op with binary gates (Cai et al. 2019, section 3.1 and 3.2). Knows nothing of latency.
 
-A mixed op owns alpha and the variables of every candidate; one candidate runs. Which one is the caller's argument, never
-state of the layer.
+A mixed op owns alpha and the variables of every candidate; one candidate runs. Which one is the
+caller's argument, never state of the layer.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from pnas_tf.space.ops import Zero
 
 
 class BlockWeights(keras.layers.Layer):
-    """The variables of one block in the order of its layers; the arithmetic is `functional.forward`, that of the search's
-    steps in the compiled parts of `block_step`.
+    """The variables of one block in the order of its layers; the arithmetic is
+    `functional.forward`, that of the search's steps in the compiled parts of `block_step`.
 
-    initial: the values that the variables start from. named: the variables by names that are unique in a supernet.
+    initial: the values that the variables start from. named: the variables by names that are unique
+    in a supernet.
     """
 
     def __init__(self, block: Block, *, arithmetic: Arithmetic, initial: Initial, name: str):
@@ -35,9 +36,13 @@ class BlockWeights(keras.layers.Layer):
         for layer in block.layers:
             variables = self._variables_of(layer)
             self.by_layer[layer.name] = list(variables.values())
-            self.named |= {f"{name}/{layer.name}{own}": variable for own, variable in variables.items()}
+            self.named |= {
+                f"{name}/{layer.name}{own}": variable for own, variable in variables.items()
+            }
         self.ordered: tuple[Any, ...] = tuple(self.named.values())
-        self.trained: tuple[Any, ...] = tuple(variable for variable in self.ordered if variable.trainable)
+        self.trained: tuple[Any, ...] = tuple(
+            variable for variable in self.ordered if variable.trainable
+        )
         self.handles: tuple[Any, ...] = handles_of(self.ordered, arithmetic.replicas)
         self.built = True
 
@@ -60,8 +65,12 @@ class BlockWeights(keras.layers.Layer):
         if layer.bias:
             variables["/bias"] = own(zeros)
         if layer.norm:
-            variables |= {"_bn/gamma": own(self._initial.gamma(self.block, layer)), "_bn/beta": own(zeros),
-                          "_bn/moving_mean": own(zeros, trainable=False), "_bn/moving_variance": own(zeros + 1, trainable=False)}
+            variables |= {
+                "_bn/gamma": own(self._initial.gamma(self.block, layer)),
+                "_bn/beta": own(zeros),
+                "_bn/moving_mean": own(zeros, trainable=False),
+                "_bn/moving_variance": own(zeros + 1, trainable=False),
+            }
         return variables
 
 
@@ -71,10 +80,23 @@ class MixedOp(keras.layers.Layer):
     blocks: the rows of the choice block, one for each candidate. alpha starts at `initial_alpha`.
     """
 
-    def __init__(self, blocks: tuple[Block, ...], *, arithmetic: Arithmetic, initial: Initial, initial_alpha: np.ndarray, name: str):
+    def __init__(
+        self,
+        blocks: tuple[Block, ...],
+        *,
+        arithmetic: Arithmetic,
+        initial: Initial,
+        initial_alpha: np.ndarray,
+        name: str,
+    ):
         super().__init__(name=name)
         self.blocks = blocks
-        self.candidates = [BlockWeights(block, arithmetic=arithmetic, initial=initial, name=f"{name}/{block.op.key}") for block in blocks]
+        self.candidates = [
+            BlockWeights(
+                block, arithmetic=arithmetic, initial=initial, name=f"{name}/{block.op.key}"
+            )
+            for block in blocks
+        ]
         self.alpha = tf.Variable(tf.constant(initial_alpha, tf.float32))
         self.built = True
 
@@ -84,6 +106,6 @@ class MixedOp(keras.layers.Layer):
         return self.blocks[0].shortcut
 
     def call(self, x: tf.Tensor, *, active: int, mode: Mode = Mode.INFERENCE) -> tf.Tensor:
-        """m(x) = sum_i g_i o_i(x) with g one-hot at `active`, plus x where the block has a shortcut (eq. 1 to 3)."""
+        """m(x) = sum_i g_i o_i(x) with g one-hot at `active`, plus x where the block has a shortcut
+        (eq. 1 to 3)."""
         return self.candidates[active].with_shortcut(x, mode=mode)
-

@@ -1,9 +1,10 @@
-"""A function traced once and cut into parts, each of which has to wait for inputs that the one before does not need.
+"""A function traced once and cut into parts, each of which has to wait for inputs that the one
+before does not need.
 
-The forward pass of a block can run when its input is there; its backward pass needs a gradient that exists only when the
-whole network has run; its weights need not move before the next step. Each part is one TensorFlow function, called
-without tape or signature matching: such a call costs about a tenth of the millisecond that a `tf.function` under a tape
-takes. Knows nothing of blocks.
+The forward pass of a block can run when its input is there; its backward pass needs a gradient that
+exists only when the whole network has run; its weights need not move before the next step. Each
+part is one TensorFlow function, called without tape or signature matching: such a call costs about
+a tenth of the millisecond that a `tf.function` under a tape takes. Knows nothing of blocks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from tensorflow.python.framework.func_graph import dismantle_func_graph
 
 
 def _without_grappler() -> bytes:
-    """Grappler's passes take 40 % of the time that a part takes to compile, and gain nothing that can be measured in a step."""
+    """Grappler's passes take 40 % of the time that a part takes to compile, and gain nothing that
+    can be measured in a step."""
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return config.SerializeToString()
@@ -40,26 +42,34 @@ class Part:
         self._takes = tuple(takes)
         self._dtypes = [output.dtype for output in function.outputs]
         self.ops = tuple(sys.intern(_kind(op)) for op in function.graph.get_operations())
-        if {"PartitionedCall", "StatefulPartitionedCall"} & set(self.ops):  # the functions that it calls live as long as its graph
+        if {"PartitionedCall", "StatefulPartitionedCall"} & set(
+            self.ops
+        ):  # the functions that it calls live as long as its graph
             self._function = function
             self.name = function.function_def.signature.name
             return
-        # TensorFlow needs the definition alone. The Python graph and the stack traces of its ops take as much memory again, and a graph
-        # is a cycle that waits for the garbage collector, so it is taken apart.
-        definition = type(function.function_def).FromString(function.function_def.SerializeToString())
+        # TensorFlow needs the definition alone. The Python graph and the stack traces of its ops
+        # take as much memory again, and a graph is a cycle that waits for the garbage collector, so
+        # it is taken apart.
+        definition = type(function.function_def).FromString(
+            function.function_def.SerializeToString()
+        )
         definition.signature.name = self.name = f"part_{next(_NUMBERS)}"
         context.context().add_function_def(definition)
         weakref.finalize(self, context.context().remove_function, self.name).atexit = False
         dismantle_func_graph(function.graph)
 
     def select(self, arguments: Sequence[Any]) -> list[Any]:
-        """Those of `arguments` that `run` takes: whoever waits with a call holds no more than these."""
+        """Those of `arguments` that `run` takes: whoever waits with a call holds no more than
+        these."""
         return [arguments[place] for place in self._takes]
 
     def run(self, selected: Sequence[Any]) -> list[tf.Tensor]:
         """The function's outputs for what `select` gave."""
         # `f` is an attribute of kind func, which TensorFlow takes by its name.
-        return tf.raw_ops.StatefulPartitionedCall(args=selected, Tout=self._dtypes, f=self, config_proto=_WITHOUT_GRAPPLER)
+        return tf.raw_ops.StatefulPartitionedCall(
+            args=selected, Tout=self._dtypes, f=self, config_proto=_WITHOUT_GRAPPLER
+        )
 
     def __call__(self, arguments: Sequence[Any]) -> list[tf.Tensor]:
         """The function's outputs for `arguments`, in the order of its signature."""
@@ -67,12 +77,18 @@ class Part:
 
 
 def _kind(op: tf.Operation) -> str:
-    """The type of an op; of a product of matrices with what it transposes, which tells a gradient from what it is of."""
-    return op.type + "".join(f" {name}" for name in ("transpose_a", "transpose_b") if op.type == "MatMul" and op.get_attr(name))
+    """The type of an op; of a product of matrices with what it transposes, which tells a gradient
+    from what it is of."""
+    return op.type + "".join(
+        f" {name}"
+        for name in ("transpose_a", "transpose_b")
+        if op.type == "MatMul" and op.get_attr(name)
+    )
 
 
-# Inputs of every part -> outputs of every part. A part's outputs are computed from the inputs of that part and those before;
-# updates of variables run where an output has them among its control inputs.
+# Inputs of every part -> outputs of every part. A part's outputs are computed from the inputs of
+# that part and those before; updates of variables run where an output has them among its control
+# inputs.
 Traced = Callable[..., Sequence[Sequence[tf.Tensor]]]
 
 # What is cheaper computed again than handed on.
@@ -82,14 +98,17 @@ _AGAIN = ("Placeholder", "Const", "ReadVariableOp", "Shape", "ShapeN")
 def cut(function: Traced, *inputs: Sequence[tf.TensorSpec]) -> tuple[Part | None, ...]:
     """The parts of function(inputs of the first part, inputs of the second, ...).
 
-    A part returns its outputs, then values that later parts need. It is called with all that the part before was called with, what that
-    part returned for later ones, and its own inputs; of these it reads what it needs. None stands for a part without outputs,
-    which hands nothing on either.
+    A part returns its outputs, then values that later parts need. It is called with all that the
+    part before was called with, what that part returned for later ones, and its own inputs; of
+    these it reads what it needs. None stands for a part without outputs, which hands nothing on
+    either.
     """
     graph, outputs, given = _trace(function, inputs)
     definition = graph.as_graph_def()
     for node in definition.node:
-        node.attr.pop("_class", None)  # a wish to stand beside another op, which a part may not have
+        node.attr.pop(
+            "_class", None
+        )  # a wish to stand beside another op, which a part may not have
     known: set[tf.Operation] = set()
     feeds: list[tf.Tensor] = []
     parts: list[Part | None] = []
@@ -97,9 +116,15 @@ def cut(function: Traced, *inputs: Sequence[tf.TensorSpec]) -> tuple[Part | None
         feeds += given[number]
         ops = _between(own)[1] - known
         known |= ops
-        later = set().union(*(_between(others)[1] for others in outputs[number + 1:])) - known
-        carried = {tensor.ref(): tensor for op in later for tensor in op.inputs if tensor.op in ops and tensor.op.type not in _AGAIN}
-        # The order of a set changes from process to process, and with it the order of arguments, though no result.
+        later = set().union(*(_between(others)[1] for others in outputs[number + 1 :])) - known
+        carried = {
+            tensor.ref(): tensor
+            for op in later
+            for tensor in op.inputs
+            if tensor.op in ops and tensor.op.type not in _AGAIN
+        }
+        # The order of a set changes from process to process, and with it the order of arguments,
+        # though no result.
         between = sorted(carried.values(), key=lambda tensor: tensor.name)
         parts.append(_part(definition, [*own, *between], feeds) if own else None)
         feeds += between
@@ -107,14 +132,18 @@ def cut(function: Traced, *inputs: Sequence[tf.TensorSpec]) -> tuple[Part | None
     return tuple(parts)
 
 
-def whole(function: Callable[[list[tf.Tensor]], Sequence[tf.Tensor]], inputs: Sequence[tf.TensorSpec]) -> Part:
+def whole(
+    function: Callable[[list[tf.Tensor]], Sequence[tf.Tensor]], inputs: Sequence[tf.TensorSpec]
+) -> Part:
     """`function` of a flat list of inputs as one compiled function."""
-    part, = cut(lambda given: [function(given)], inputs)
+    (part,) = cut(lambda given: [function(given)], inputs)
     assert part is not None
     return part
 
 
-def _trace(function: Traced, inputs: Sequence[Sequence[tf.TensorSpec]]) -> tuple[Any, list[list[tf.Tensor]], list[list[tf.Tensor]]]:
+def _trace(
+    function: Traced, inputs: Sequence[Sequence[tf.TensorSpec]]
+) -> tuple[Any, list[list[tf.Tensor]], list[list[tf.Tensor]]]:
     """(the graph, the outputs of every part, the inputs of every part)."""
     found: list[list[list[tf.Tensor]]] = []
 
@@ -130,27 +159,43 @@ def _trace(function: Traced, inputs: Sequence[Sequence[tf.TensorSpec]]) -> tuple
     return wrapped.graph, found[0], split(wrapped.inputs)
 
 
-def _part(definition: tf.compat.v1.GraphDef, outputs: Sequence[tf.Tensor], feeds: Sequence[tf.Tensor]) -> Part:
-    """feeds -> outputs as a function that holds only what lies between. definition: of the graph of both."""
+def _part(
+    definition: tf.compat.v1.GraphDef, outputs: Sequence[tf.Tensor], feeds: Sequence[tf.Tensor]
+) -> Part:
+    """feeds -> outputs as a function that holds only what lies between. definition: of the graph of
+    both."""
     takes, ops = _between(outputs, feeds)
     names = {op.name for op in ops}
-    piece = tf.compat.v1.GraphDef(node=[node for node in definition.node if node.name in names], library=definition.library,
-                                  versions=definition.versions)
+    piece = tf.compat.v1.GraphDef(
+        node=[node for node in definition.node if node.name in names],
+        library=definition.library,
+        versions=definition.versions,
+    )
 
     def body(*given: tf.Tensor) -> list[tf.Tensor]:
         values = {feeds[place].name: value for place, value in zip(takes, given, strict=True)}
-        found = tf.graph_util.import_graph_def(piece, input_map=values, name="", return_elements=[
-            output.name for output in outputs if output.name not in values])
+        found = tf.graph_util.import_graph_def(
+            piece,
+            input_map=values,
+            name="",
+            return_elements=[output.name for output in outputs if output.name not in values],
+        )
         rest = iter(found)
         return [values[output.name] if output.name in values else next(rest) for output in outputs]
 
     # A placeholder is named by its place, and no op of a traced graph is named so.
-    specs = [tf.TensorSpec(feeds[place].shape, feeds[place].dtype, name=f"given_{place}") for place in takes]
+    specs = [
+        tf.TensorSpec(feeds[place].shape, feeds[place].dtype, name=f"given_{place}")
+        for place in takes
+    ]
     return Part(tf.compat.v1.wrap_function(body, specs), takes)
 
 
-def _between(outputs: Sequence[tf.Tensor], feeds: Sequence[tf.Tensor] = ()) -> tuple[list[int], set[tf.Operation]]:
-    """(the places of the feeds that `outputs` are computed from, the ops by which); nothing before a feed is computed again."""
+def _between(
+    outputs: Sequence[tf.Tensor], feeds: Sequence[tf.Tensor] = ()
+) -> tuple[list[int], set[tf.Operation]]:
+    """(the places of the feeds that `outputs` are computed from, the ops by which); nothing before
+    a feed is computed again."""
     place_of = {feed.ref(): place for place, feed in enumerate(feeds)}
     takes: set[int] = set()
     ops: set[tf.Operation] = set()

@@ -1,7 +1,9 @@
-"""Copies of a network that train as one: where they are, and sums over all of them inside a compiled function.
+"""Copies of a network that train as one: where they are, and sums over all of them inside a
+compiled function.
 
-The sums are TensorFlow's own collectives, the ops that `tf.distribute` reduces with: NCCL between GPUs, gRPC between hosts.
-Knows nothing of blocks, and nothing of how devices and processes were found (`training.distribution` does that).
+The sums are TensorFlow's own collectives, the ops that `tf.distribute` reduces with: NCCL between
+GPUs, gRPC between hosts. Knows nothing of blocks, and nothing of how devices and processes were
+found (`training.distribution` does that).
 """
 
 from __future__ import annotations
@@ -21,13 +23,15 @@ from pnas_tf.nn.parts import whole
 
 _LINGER_S = 1.0
 _GROUP = 0x504E4153  # a group of our own beside those of the strategies
-# The n-th traced sum of this process meets the n-th of every other: all trace the same functions in the same order.
+# The n-th traced sum of this process meets the n-th of every other: all trace the same functions in
+# the same order.
 _KEYS = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Replicas:
-    """devices: those of this process, one a replica ("": where TensorFlow puts things). total: replicas in all processes.
+    """devices: those of this process, one a replica ("": where TensorFlow puts things). total:
+    replicas in all processes.
 
     first: the number of this process's first replica among all.
     """
@@ -47,10 +51,14 @@ class Replicas:
             return [batch]
         size = batch.shape[0] // self.total
         start = self.first * size
-        return self.each(lambda part: tf.identity(batch[start + part * size:start + (part + 1) * size]), range(self.local))
+        return self.each(
+            lambda part: tf.identity(batch[start + part * size : start + (part + 1) * size]),
+            range(self.local),
+        )
 
     def each(self, function: Callable[..., Any], *values: Sequence[Any]) -> list[Any]:
-        """`function` of each replica's values, on the replica's device. values: one entry a local replica each."""
+        """`function` of each replica's values, on the replica's device. values: one entry a local
+        replica each."""
         if self.total == 1:
             return [function(*(value[0] for value in values))]
         results = []
@@ -60,20 +68,23 @@ class Replicas:
         return results
 
     def total_of(self, numbers: Sequence[float]) -> np.ndarray:
-        """The sum over all processes of the numbers that each gives, float64 [numbers]; they travel as float32."""
+        """The sum over all processes of the numbers that each gives, float64 [numbers]; they travel
+        as float32."""
         if self.total == self.local:
             return np.asarray(numbers, np.float64)
         summed = _host_sum(self, len(numbers))([tf.constant(numbers, tf.float32)])[0]
         return summed.numpy().astype(np.float64) / self.local
 
     def linger(self) -> None:
-        """Before a process ends whose last act was `total_of`: the others may still be receiving their part of it from this one."""
+        """Before a process ends whose last act was `total_of`: the others may still be receiving
+        their part of it from this one."""
         if self.total > self.local:
             time.sleep(_LINGER_S)
 
 
 class Together(Protocol):
-    """What synchronised batch normalisation needs: the number of replicas, and differentiable means over them."""
+    """What synchronised batch normalisation needs: the number of replicas, and differentiable means
+    over them."""
 
     total: int
 
@@ -83,8 +94,9 @@ class Together(Protocol):
 class Exchange:
     """The sums over all replicas of one traced function, as seen by one replica.
 
-    Every replica's trace must ask for the same sums in the same order. Sums of the first half and sums of gradients form two
-    chains, each in order: devices that start collectives in different orders wait for each other for ever.
+    Every replica's trace must ask for the same sums in the same order. Sums of the first half and
+    sums of gradients form two chains, each in order: devices that start collectives in different
+    orders wait for each other for ever.
     """
 
     def __init__(self, replicas: Replicas, device: str, keys: list[int]):
@@ -93,14 +105,17 @@ class Exchange:
         self._last: list[tf.Operation | None] = [None, None]  # of either chain
 
     def sum(self, tensors: Sequence[tf.Tensor], *, late: bool = False) -> list[tf.Tensor]:
-        """The sums over all replicas, in one message. late: in the second half. Differentiable: its gradient is the gradients' sum."""
+        """The sums over all replicas, in one message. late: in the second half. Differentiable: its
+        gradient is the gradients' sum."""
         if self.total == 1 or not tensors:
             return list(tensors)
         there, back = self._key(), self._key()
 
         @tf.custom_gradient
         def summed(flat: tf.Tensor) -> Any:
-            return self._reduce(flat, there, int(late)), lambda upstream: self._reduce(upstream, back, 1)
+            return self._reduce(flat, there, int(late)), lambda upstream: self._reduce(
+                upstream, back, 1
+            )
 
         flat = summed(tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0))
         parts = tf.split(flat, [tensor.shape.num_elements() for tensor in tensors])
@@ -118,9 +133,19 @@ class Exchange:
 
     def _reduce(self, flat: tf.Tensor, key: int, chain: int) -> tf.Tensor:
         before = self._last[chain]
-        with tf.device(self._device), tf.control_dependencies([before] if before is not None else []):
-            result = tf.raw_ops.CollectiveReduceV2(input=flat, group_size=self.total, group_key=_GROUP, instance_key=key,
-                                                   ordering_token=[], merge_op="Add", final_op="Id")
+        with (
+            tf.device(self._device),
+            tf.control_dependencies([before] if before is not None else []),
+        ):
+            result = tf.raw_ops.CollectiveReduceV2(
+                input=flat,
+                group_size=self.total,
+                group_key=_GROUP,
+                instance_key=key,
+                ordering_token=[],
+                merge_op="Add",
+                final_op="Id",
+            )
         self._last[chain] = result.op
         return result
 
@@ -136,27 +161,34 @@ def on(device: str) -> contextlib.AbstractContextManager:
     return tf.device(device) if device else contextlib.nullcontext()
 
 
-def normalise_together(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, epsilon: float,
-                       exchange: Together) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """(y, mean, unbiased variance) as the fused op gives them, over the batches of all replicas, which are equally large.
+def normalise_together(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, epsilon: float, exchange: Together
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """(y, mean, unbiased variance) as the fused op gives them, over the batches of all replicas,
+    which are equally large.
 
     x: [batch, height, width, channels]; mean and variance: float32 [channels].
     """
     values = tf.cast(x, tf.float32)
     axes = list(range(len(x.shape) - 1))
-    mean, mean_square = exchange.mean([tf.reduce_mean(values, axes), tf.reduce_mean(tf.square(values), axes)])
+    mean, mean_square = exchange.mean(
+        [tf.reduce_mean(values, axes), tf.reduce_mean(tf.square(values), axes)]
+    )
     variance = tf.maximum(mean_square - tf.square(mean), 0.0)
     y = tf.cast(tf.nn.batch_normalization(values, mean, variance, beta, gamma, epsilon), x.dtype)
     count = tf.cast(exchange.total * (tf.size(x) // x.shape[-1]), tf.float32)
     return y, mean, variance * count / tf.maximum(count - 1.0, 1.0)  # Bessel's correction
 
 
-def variable_of(value: np.ndarray | tf.Tensor, replicas: Replicas, *, trainable: bool = True) -> tf.Variable:
+def variable_of(
+    value: np.ndarray | tf.Tensor, replicas: Replicas, *, trainable: bool = True
+) -> tf.Variable:
     """A variable that costs little more than its values. value: what it starts from.
 
-    It has no name and, to TensorFlow's runtime, no sizes: a compiled function is kept for every name that a variable was created
-    with (36 kB), and one more of each part (0.4 MB) for every shape that its variables were created with. And it owns its memory
-    from the start: one that began as a view of a numpy array would move at its first update, and leave a hole behind.
+    It has no name and, to TensorFlow's runtime, no sizes: a compiled function is kept for every
+    name that a variable was created with (36 kB), and one more of each part (0.4 MB) for every
+    shape that its variables were created with. And it owns its memory from the start: one that
+    began as a view of a numpy array would move at its first update, and leave a hole behind.
     """
     if replicas.total > 1:
         return tf.Variable(value, trainable=trainable)
@@ -173,7 +205,9 @@ def handles_of(variables: Sequence[Any], replicas: Replicas) -> tuple[tf.Tensor,
     """
     if replicas.total == 1:
         return tuple(variable.handle for variable in variables)
-    return tuple(variable.values[place].handle for place in range(replicas.local) for variable in variables)
+    return tuple(
+        variable.values[place].handle for place in range(replicas.local) for variable in variables
+    )
 
 
 @functools.cache

@@ -1,6 +1,8 @@
-"""The closing table of a run: accuracy, size and latency of each form of the network, from summary.json alone.
+"""The closing table of a run: accuracy, size and latency of each form of the network, from
+summary.json alone.
 
-The same cells for the terminal and for the page. Computes nothing but differences; a figure that is not there is a dash.
+The same cells for the terminal and for the page. Computes nothing but differences; a figure that is
+not there is a dash.
 """
 
 from __future__ import annotations
@@ -13,16 +15,25 @@ from typing import Any
 
 ABSENT = "–"
 UNITS = ("ms", "MACs", "parameters")  # of a target
-_NAMED = ("cores", "threads", "serial", "build", "device", "settings")  # fields whose values say nothing alone
+_NAMED = (
+    "cores",
+    "threads",
+    "serial",
+    "build",
+    "device",
+    "settings",
+)  # fields whose values say nothing alone
 _MAX_NOTES = 3
 FORMS = (("keras", "Keras"), ("float32", ".tflite float32"), ("int8", ".tflite int8"))
 
 
 @dataclass(frozen=True)
 class ClosingTable:
-    """header: the forms of the network. rows: (what, one cell a form). facts: (what, value) of the network as a whole.
+    """header: the forms of the network. rows: (what, one cell a form). facts: (what, value) of the
+    network as a whole.
 
-    notes: what a reader of the predicted latencies must be told, such as that a table is uncalibrated.
+    notes: what a reader of the predicted latencies must be told, such as that a table is
+    uncalibrated.
     """
 
     header: tuple[str, ...]
@@ -33,22 +44,45 @@ class ClosingTable:
 
 def closing_table(summary: Mapping[str, Any]) -> ClosingTable:
     """The table of a summary.json document; unknown keys are ignored, absent ones are dashes."""
-    accuracy, latency, size = (_mapping(summary, key) for key in ("test_accuracy", "latency_ms", "size_bytes"))
+    accuracy, latency, size = (
+        _mapping(summary, key) for key in ("test_accuracy", "latency_ms", "size_bytes")
+    )
     forms = [*FORMS, *((key, f".tflite {key}") for key in accuracy if key not in dict(FORMS))]
     predicted = {key: number(_mapping(latency, key).get("predicted")) for key, _ in forms}
     measured = {key: number(_mapping(latency, key).get("measured")) for key, _ in forms}
-    rows = [("test accuracy", [percent(number(accuracy.get(key))) for key, _ in forms]),
-            ("file size", [file_size(number(size.get(key))) for key, _ in forms]),
-            ("latency, predicted", [milliseconds(predicted[key]) for key, _ in forms]),
-            ("latency, measured", [milliseconds(measured[key]) for key, _ in forms]),
-            ("predicted against measured", [_difference(predicted[key], measured[key]) for key, _ in forms])]
-    facts = [("MACs", count(number(summary.get("macs")))), ("parameters", count(number(summary.get("parameters")))),
-             _target_fact(summary),
-             ("largest logit difference, float32", scientific(number(summary.get("max_logit_difference")))),
-             ("search", duration(number(summary.get("search_s")))), ("training", duration(number(summary.get("train_s")))),
-             ("device", device_words(summary.get("device")))]
-    notes = [note for key, name in forms for note in _notes(f"latency, predicted, {name}", _mapping(latency, key).get("warnings"))]
-    return ClosingTable(tuple(name for _, name in forms), tuple((what, tuple(cells)) for what, cells in rows), tuple(facts), tuple(notes))
+    rows = [
+        ("test accuracy", [percent(number(accuracy.get(key))) for key, _ in forms]),
+        ("file size", [file_size(number(size.get(key))) for key, _ in forms]),
+        ("latency, predicted", [milliseconds(predicted[key]) for key, _ in forms]),
+        ("latency, measured", [milliseconds(measured[key]) for key, _ in forms]),
+        (
+            "predicted against measured",
+            [_difference(predicted[key], measured[key]) for key, _ in forms],
+        ),
+    ]
+    facts = [
+        ("MACs", count(number(summary.get("macs")))),
+        ("parameters", count(number(summary.get("parameters")))),
+        _target_fact(summary),
+        (
+            "largest logit difference, float32",
+            scientific(number(summary.get("max_logit_difference"))),
+        ),
+        ("search", duration(number(summary.get("search_s")))),
+        ("training", duration(number(summary.get("train_s")))),
+        ("device", device_words(summary.get("device"))),
+    ]
+    notes = [
+        note
+        for key, name in forms
+        for note in _notes(f"latency, predicted, {name}", _mapping(latency, key).get("warnings"))
+    ]
+    return ClosingTable(
+        tuple(name for _, name in forms),
+        tuple((what, tuple(cells)) for what, cells in rows),
+        tuple(facts),
+        tuple(notes),
+    )
 
 
 def text_table(summary: Mapping[str, Any]) -> str:
@@ -69,7 +103,8 @@ def text_table(summary: Mapping[str, Any]) -> str:
 
 
 def target_of(summary: Mapping[str, Any]) -> tuple[float | None, str]:
-    """(target of the search, its unit). A summary without "unit", of an earlier version, is of ms."""
+    """(target of the search, its unit). A summary without "unit", of an earlier version, is of
+    ms."""
     unit = summary.get("unit")
     if unit in UNITS:
         return number(summary.get("target")), unit
@@ -78,7 +113,11 @@ def target_of(summary: Mapping[str, Any]) -> tuple[float | None, str]:
 
 def _target_fact(summary: Mapping[str, Any]) -> tuple[str, str]:
     target, unit = target_of(summary)
-    return ("target latency", milliseconds(target)) if unit == "ms" else (f"target {unit}", count(target))
+    return (
+        ("target latency", milliseconds(target))
+        if unit == "ms"
+        else (f"target {unit}", count(target))
+    )
 
 
 def number(value: Any) -> float | None:
@@ -103,7 +142,7 @@ def file_size(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """"4.08 M"."""
+    """ "4.08 M"."""
     return ABSENT if value is None else _scaled(value, ("", "k", "M", "G")).strip()
 
 
@@ -112,47 +151,75 @@ def scientific(value: float | None) -> str:
 
 
 def duration(value: float | None) -> str:
-    """"48 s", "12 min 5 s", "3 h 20 min"."""
+    """ "48 s", "12 min 5 s", "3 h 20 min"."""
     if value is None:
         return ABSENT
     minutes, seconds = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{value:.1f} s" if value < 10 else f"{seconds} s"
+    return (
+        f"{minutes} min {seconds} s"
+        if minutes
+        else f"{value:.1f} s"
+        if value < 10
+        else f"{seconds} s"
+    )
 
 
 def device_words(device: Any) -> str:
-    """A device as summary.json has it, in words: "host, a laptop, a CPU, cores 0; LiteRT, 2.3.0, xnnpack, threads 1".
+    """A device as summary.json has it, in words: "host, a laptop, a CPU, cores 0; LiteRT, 2.3.0,
+    xnnpack, threads 1".
 
-    A string stays as it is; of an object the filled fields are named where their values alone would say nothing.
+    A string stays as it is; of an object the filled fields are named where their values alone would
+    say nothing.
     """
     if isinstance(device, Mapping):
         plain = {key: value for key, value in device.items() if not isinstance(value, Mapping)}
-        parts = [", ".join(f"{key} {_words(value)}" if key in _NAMED else _words(value)
-                           for key, value in plain.items() if value not in (None, "", [], {}))]
+        parts = [
+            ", ".join(
+                f"{key} {_words(value)}" if key in _NAMED else _words(value)
+                for key, value in plain.items()
+                if value not in (None, "", [], {})
+            )
+        ]
         parts += [device_words(value) for value in device.values() if isinstance(value, Mapping)]
         return "; ".join(part for part in parts if part and part != ABSENT) or ABSENT
     return _one_line(str(device)) if device else ABSENT
 
 
 def _words(value: Any) -> str:
-    return _one_line(" ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value))
+    return _one_line(
+        " ".join(map(str, value))
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else str(value)
+    )
 
 
 def _notes(what: str, warnings: Any) -> list[str]:
-    texts = [_one_line(str(warning)) for warning in warnings] if isinstance(warnings, Sequence) and not isinstance(warnings, str) else []
-    shown = texts[:_MAX_NOTES] + ([f"{len(texts) - _MAX_NOTES} more warnings"] if len(texts) > _MAX_NOTES else [])
+    texts = (
+        [_one_line(str(warning)) for warning in warnings]
+        if isinstance(warnings, Sequence) and not isinstance(warnings, str)
+        else []
+    )
+    shown = texts[:_MAX_NOTES] + (
+        [f"{len(texts) - _MAX_NOTES} more warnings"] if len(texts) > _MAX_NOTES else []
+    )
     return [f"{what}: {text}" for text in shown]
 
 
 def _one_line(text: str) -> str:
-    """Without control characters: names come from devices and folders, and a terminal obeys what it is sent."""
+    """Without control characters: names come from devices and folders, and a terminal obeys what it
+    is sent."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _difference(predicted: float | None, measured: float | None) -> str:
-    return ABSENT if predicted is None or not measured else f"{100 * (predicted / measured - 1):+.1f} %"
+    return (
+        ABSENT
+        if predicted is None or not measured
+        else f"{100 * (predicted / measured - 1):+.1f} %"
+    )
 
 
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -176,7 +243,10 @@ def _significant(value: float) -> str:
 
 def _columns(text: str) -> int:
     """How many columns a terminal gives the text."""
-    return sum(0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+    return sum(
+        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+        for sign in text
+    )
 
 
 def _padded(text: str, width: int) -> str:

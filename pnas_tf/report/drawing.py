@@ -1,4 +1,5 @@
-"""Draws an architecture as SVG: a box a block from top to bottom, width by expansion, colour by kernel, Zero a thin line.
+"""Draws an architecture as SVG: a box a block from top to bottom, width by expansion, colour by
+kernel, Zero a thin line.
 
 Iterates the rows of the walk. Knows nothing of the page around it.
 """
@@ -25,41 +26,64 @@ _STAGE_X, _CENTRE, _MAX_BOX, _MIN_BOX = 8, 325, 300, 62
 _SHAPE_X, _MACS_X, _BAR_X, _BAR = 505, 715, 740, 175
 
 
-def draw_architecture(architecture: Architecture, *, latencies_ms: Mapping[str, float] | None = None) -> str:
+def draw_architecture(
+    architecture: Architecture, *, latencies_ms: Mapping[str, float] | None = None
+) -> str:
     """The drawing as one <svg> element.
 
-    latencies_ms: block name -> ms of the block alone, drawn as bars beside the boxes; without them the bars are MACs.
-    Spaces that are no chain of blocks are drawn by `cell_drawing`, without bars.
+    latencies_ms: block name -> ms of the block alone, drawn as bars beside the boxes; without them
+    the bars are MACs. Spaces that are no chain of blocks are drawn by `cell_drawing`, without bars.
     """
     if not isinstance(architecture.space, SearchSpace):
         return draw_choices(architecture)
     groups = _groups(architecture)
     height = _TOP + sum(len(blocks) * _ROW + _STAGE_GAP for _, blocks in groups) + 6
-    sizes = {block.name: float(complexity.macs([block])) for block in architecture.blocks} if latencies_ms is None else latencies_ms
+    sizes = (
+        {block.name: float(complexity.macs([block])) for block in architecture.blocks}
+        if latencies_ms is None
+        else latencies_ms
+    )
     longest = max(sizes.values(), default=0.0) or 1.0
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" class="architecture" role="img" '
-             f'aria-label="{html.escape(_spoken(architecture), quote=True)}">', _legend(architecture)]
-    for x, words, anchor in ((_SHAPE_X, "output", "start"), (_MACS_X, "MACs", "end"),
-                             (_BAR_X, "MACs" if latencies_ms is None else "latency of the block alone", "start")):
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+        'class="architecture" role="img" '
+        f'aria-label="{html.escape(_spoken(architecture), quote=True)}">',
+        _legend(architecture),
+    ]
+    for x, words, anchor in (
+        (_SHAPE_X, "output", "start"),
+        (_MACS_X, "MACs", "end"),
+        (_BAR_X, "MACs" if latencies_ms is None else "latency of the block alone", "start"),
+    ):
         parts.append(_text(x, _TOP - 10, words, fill=FAINT, size=11, anchor=anchor))
     panels, boxes, y = [], [], float(_TOP)
     for label, blocks in groups:
         bottom = y + len(blocks) * _ROW
-        panels.append(f'<rect x="{_STAGE_X}" y="{y:g}" width="{_WIDTH - 2 * _STAGE_X}" height="{bottom - y:g}" rx="6" fill="#f5f7f9"/>')
+        panels.append(
+            f'<rect x="{_STAGE_X}" y="{y:g}" width="{_WIDTH - 2 * _STAGE_X}" '
+            f'height="{bottom - y:g}" rx="6" fill="#f5f7f9"/>'
+        )
         panels.append(_text(_STAGE_X + 12, y + 19, label, weight=600, size=13))
         if len(blocks) > 1:
-            size_words = f"{blocks[-1].out_size}×{blocks[-1].out_size} · {blocks[-1].out_channels} channels"
+            size_words = (
+                f"{blocks[-1].out_size}×{blocks[-1].out_size} · {blocks[-1].out_channels} channels"
+            )
             panels.append(_text(_STAGE_X + 12, y + 37, size_words, size=11, fill=FAINT))
         for block in blocks:
             boxes += _block(block, architecture, y)
             size = sizes.get(block.name)
             if size is not None and not isinstance(block.op, Zero):
-                boxes += _bar(y, size / longest, count(size) if latencies_ms is None else milliseconds(size))
+                boxes += _bar(
+                    y, size / longest, count(size) if latencies_ms is None else milliseconds(size)
+                )
             y += _ROW
         y += _STAGE_GAP
     # The way of the data: one line behind the boxes, seen alone where a block is skipped.
-    spine = f'<line x1="{_CENTRE}" y1="{_TOP + _ROW / 2:g}" x2="{_CENTRE}" y2="{y - _STAGE_GAP - _ROW / 2:g}" ' \
+    spine = (
+        f'<line x1="{_CENTRE}" y1="{_TOP + _ROW / 2:g}" x2="{_CENTRE}" '
+        f'y2="{y - _STAGE_GAP - _ROW / 2:g}" '
         f'stroke="{ZERO_COLOR}" stroke-width="1.5"/>'
+    )
     return "\n".join([*parts, *panels, spine, *boxes, "</svg>"])
 
 
@@ -67,7 +91,9 @@ def op_words(block: Block) -> str:
     """What stands in a box: "5×5 · e6"."""
     op = block.op
     if isinstance(op, MBConv):
-        extras = (" · SE" if op.squeeze_excite else "") + ("" if op.activation == "relu6" else f" · {op.activation}")
+        extras = (" · SE" if op.squeeze_excite else "") + (
+            "" if op.activation == "relu6" else f" · {op.activation}"
+        )
         return f"{op.kernel}×{op.kernel} · e{op.expansion}{extras}"
     if isinstance(op, Stem):
         return f"conv {op.kernel}×{op.kernel}"
@@ -76,7 +102,9 @@ def op_words(block: Block) -> str:
 
 def _groups(architecture: Architecture) -> list[tuple[str, list[Block]]]:
     stem, first, *choices, head = architecture.blocks
-    stages = groupby(zip(architecture.space.choice_blocks, choices, strict=True), key=lambda pair: pair[0].stage)
+    stages = groupby(
+        zip(architecture.space.choice_blocks, choices, strict=True), key=lambda pair: pair[0].stage
+    )
     groups = [("stem", [stem, first])]
     for number, pairs in stages:
         groups.append((f"stage {number + 1}", [block for _, block in pairs]))
@@ -87,58 +115,119 @@ def _block(block: Block, architecture: Architecture, y: float) -> list[str]:
     middle = y + _ROW / 2
     title = f"<title>{html.escape(f'{block.name}: {block.key}')}</title>"
     if isinstance(block.op, Zero):
-        return ["<g>", title, _text(_CENTRE + 10, middle + 4, "skipped", fill=FAINT, size=11), "</g>"]
+        return [
+            "<g>",
+            title,
+            _text(_CENTRE + 10, middle + 4, "skipped", fill=FAINT, size=11),
+            "</g>",
+        ]
     width = _box_width(block, architecture)
     fill = kernel_color(block.op.kernel) if isinstance(block.op, MBConv) else FIXED_COLOR
     parts = ["<g>", title]
     if block.shortcut:
         out = width / 2 + 10
-        parts.append(f'<path d="M {_CENTRE} {y:g} h {out - 6:g} q 6 0 6 6 v {_ROW - 12} q 0 6 -6 6 h {6 - out:g}" fill="none" '
-                     f'stroke="{ZERO_COLOR}"/><circle cx="{_CENTRE}" cy="{y + _ROW:g}" r="2.5" fill="{ZERO_COLOR}"/>')
-    parts.append(f'<rect x="{_CENTRE - width / 2:g}" y="{middle - _BOX / 2:g}" width="{width:g}" height="{_BOX}" rx="4" '
-                 f'fill="{fill}" stroke="{INK}" stroke-opacity="0.35"/>')
+        parts.append(
+            f'<path d="M {_CENTRE} {y:g} h {out - 6:g} q 6 0 6 6 v {_ROW - 12} q 0 6 -6 6 h '
+            f'{6 - out:g}" fill="none" '
+            f'stroke="{ZERO_COLOR}"/><circle cx="{_CENTRE}" cy="{y + _ROW:g}" r="2.5" '
+            f'fill="{ZERO_COLOR}"/>'
+        )
+    parts.append(
+        f'<rect x="{_CENTRE - width / 2:g}" y="{middle - _BOX / 2:g}" width="{width:g}" '
+        f'height="{_BOX}" rx="4" '
+        f'fill="{fill}" stroke="{INK}" stroke-opacity="0.35"/>'
+    )
     parts.append(_text(_CENTRE, middle + 4, op_words(block), anchor="middle", size=12))
-    shape = f"{block.out_channels} classes" if isinstance(block.op, Head) else f"{block.out_size}×{block.out_size}×{block.out_channels}"
-    parts.append(_text(_SHAPE_X, middle + 4, shape + (f"   stride {block.stride}" if block.stride > 1 else ""), size=12))
-    parts.append(_text(_MACS_X, middle + 4, count(complexity.macs([block])), size=12, anchor="end", fill=FAINT))
+    shape = (
+        f"{block.out_channels} classes"
+        if isinstance(block.op, Head)
+        else f"{block.out_size}×{block.out_size}×{block.out_channels}"
+    )
+    parts.append(
+        _text(
+            _SHAPE_X,
+            middle + 4,
+            shape + (f"   stride {block.stride}" if block.stride > 1 else ""),
+            size=12,
+        )
+    )
+    parts.append(
+        _text(
+            _MACS_X, middle + 4, count(complexity.macs([block])), size=12, anchor="end", fill=FAINT
+        )
+    )
     return [*parts, "</g>"]
 
 
 def _box_width(block: Block, architecture: Architecture) -> float:
     if not isinstance(block.op, MBConv):
         return 0.6 * _MAX_BOX
-    return max(_MIN_BOX, _MAX_BOX * block.op.expansion / max(op.expansion for op in _mbconvs(architecture)))
+    return max(
+        _MIN_BOX, _MAX_BOX * block.op.expansion / max(op.expansion for op in _mbconvs(architecture))
+    )
 
 
 def _mbconvs(architecture: Architecture) -> list[MBConv]:
     """Every MBConv that the drawing may have to explain."""
-    return [op for op in (architecture.space.first_op, *architecture.space.candidates) if isinstance(op, MBConv)]
+    return [
+        op
+        for op in (architecture.space.first_op, *architecture.space.candidates)
+        if isinstance(op, MBConv)
+    ]
 
 
 def _bar(y: float, share: float, words: str) -> list[str]:
     width = max(1.0, _BAR * share)
-    return [f'<rect x="{_BAR_X}" y="{y + 8:g}" width="{width:.1f}" height="{_ROW - 16}" rx="2" fill="#5b7f95"/>',
-            _text(_BAR_X + width + 6, y + _ROW / 2 + 4, words, size=11, fill=FAINT)]
+    return [
+        f'<rect x="{_BAR_X}" y="{y + 8:g}" width="{width:.1f}" height="{_ROW - 16}" rx="2" '
+        'fill="#5b7f95"/>',
+        _text(_BAR_X + width + 6, y + _ROW / 2 + 4, words, size=11, fill=FAINT),
+    ]
 
 
 def _legend(architecture: Architecture) -> str:
     ops = _mbconvs(architecture)
     parts, x = [_text(_STAGE_X + 12, 26, "kernel", size=12, fill=FAINT)], _STAGE_X + 64
     for kernel in sorted({op.kernel for op in ops}):
-        parts.append(f'<rect x="{x}" y="13" width="18" height="18" rx="3" fill="{kernel_color(kernel)}" stroke="{INK}" '
-                     f'stroke-opacity="0.35"/>{_text(x + 24, 26, f"{kernel}×{kernel}", size=12)}')
+        parts.append(
+            f'<rect x="{x}" y="13" width="18" height="18" rx="3" fill="{kernel_color(kernel)}" '
+            f'stroke="{INK}" '
+            f'stroke-opacity="0.35"/>{_text(x + 24, 26, f"{kernel}×{kernel}", size=12)}'
+        )
         x += 70
     expansions = ", ".join(str(expansion) for expansion in sorted({op.expansion for op in ops}))
-    parts.append(_text(x + 12, 26, f"width: expansion {expansions}     line at the side: identity shortcut     thin line: skipped block",
-                       size=12, fill=FAINT))
+    parts.append(
+        _text(
+            x + 12,
+            26,
+            f"width: expansion {expansions}     line at the side: identity shortcut     thin "
+            "line: skipped block",
+            size=12,
+            fill=FAINT,
+        )
+    )
     return "".join(parts)
 
 
 def _spoken(architecture: Architecture) -> str:
     return f"Architecture of space {architecture.space.name}: " + "; ".join(
-        f"{block.name} {'skipped' if isinstance(block.op, Zero) else block.key}" for block in architecture.blocks)
+        f"{block.name} {'skipped' if isinstance(block.op, Zero) else block.key}"
+        for block in architecture.blocks
+    )
 
 
-def _text(x: float, y: float, words: str, *, size: int, fill: str = INK, anchor: str = "start", weight: int = 400) -> str:
-    return (f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{fill}" text-anchor="{anchor}" font-weight="{weight}" '
-            f'xml:space="preserve">{html.escape(words)}</text>')
+def _text(
+    x: float,
+    y: float,
+    words: str,
+    *,
+    size: int,
+    fill: str = INK,
+    anchor: str = "start",
+    weight: int = 400,
+) -> str:
+    return (
+        f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{fill}" text-anchor="{anchor}" '
+        f'font-weight="{weight}" '
+        f'xml:space="preserve">{html.escape(words)}</text>'
+    )

@@ -1,4 +1,5 @@
-"""One plot of accuracy against latency for a set of derived networks. Knows nothing of how they were made."""
+"""One plot of accuracy against latency for a set of derived networks. Knows nothing of how they
+were made."""
 
 from __future__ import annotations
 
@@ -17,10 +18,19 @@ def plot_front(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     ordered = sorted(rows, key=lambda row: row["predicted_ms"])
-    axes.plot([row["predicted_ms"] for row in ordered], [100 * row["alpha_accuracy"] for row in ordered], "o-")
+    axes.plot(
+        [row["predicted_ms"] for row in ordered],
+        [100 * row["alpha_accuracy"] for row in ordered],
+        "o-",
+    )
     for row in ordered:
-        axes.annotate(f"budget {row['budget_ms']:g}", (row["predicted_ms"], 100 * row["alpha_accuracy"]), textcoords="offset points",
-                      xytext=(6, -10), fontsize=8)
+        axes.annotate(
+            f"budget {row['budget_ms']:g}",
+            (row["predicted_ms"], 100 * row["alpha_accuracy"]),
+            textcoords="offset points",
+            xytext=(6, -10),
+            fontsize=8,
+        )
     axes.set_xlabel("predicted latency, ms")
     axes.set_ylabel("top-1 on the alpha split, inherited weights, %")
     axes.grid(alpha=0.3)

@@ -1,4 +1,5 @@
-"""report.html: one page without external resources, for the screen and for paper. Reads a run folder, writes one file."""
+"""report.html: one page without external resources, for the screen and for paper. Reads a run
+folder, writes one file."""
 
 from __future__ import annotations
 
@@ -16,10 +17,17 @@ from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.space.geometry import distinct_blocks
 
 _VALIDATION = (
-    ("networks", "networks", ""), ("dtype", "dtype", ""), ("bias_percent", "bias", " %"), ("mape_percent", "mean absolute error", " %"),
-    ("rmse_ms", "root mean square error", " ms"), ("within_5_percent", "within 5 %", " %"),
-    ("within_10_percent", "within 10 %", " %"), ("spearman", "Spearman", ""), ("kendall", "Kendall", ""),
-    ("noise_floor_mape_percent", "noise floor of the session", " %"))
+    ("networks", "networks", ""),
+    ("dtype", "dtype", ""),
+    ("bias_percent", "bias", " %"),
+    ("mape_percent", "mean absolute error", " %"),
+    ("rmse_ms", "root mean square error", " ms"),
+    ("within_5_percent", "within 5 %", " %"),
+    ("within_10_percent", "within 10 %", " %"),
+    ("spearman", "Spearman", ""),
+    ("kendall", "Kendall", ""),
+    ("noise_floor_mape_percent", "noise floor of the session", " %"),
+)
 
 STYLE = """
 :root { color-scheme: light; --ink: #22303c; --faint: #6b7a86; --line: #dfe5ea; --panel: #ffffff; --page: #eef1f4; }
@@ -71,39 +79,97 @@ def write_report(run_dir: str | os.PathLike) -> Path:
 
 def page(run: RunFiles) -> str:
     """The whole page as text."""
-    title = f"{_words(run.summary.get('dataset'))} on {run.architecture.space.name} at {run.architecture.space.resolution} px"
-    sections = [part(run) for part in (_architecture, _closing, _search, _alpha, _sweep, _training, _measurements,
-                                           _validation, _table)]
-    return "\n".join(['<!doctype html>', '<html lang="en">', "<head>", '<meta charset="utf-8">',
-                      '<meta name="viewport" content="width=device-width, initial-scale=1">', f"<title>{escape(title)}</title>",
-                      f"<style>{STYLE}</style>", "</head>", "<body>", "<main>", "<header>", f"<h1>{escape(title)}</h1>",
-                      f'<p class="lead">{escape(closing.device_words(run.summary.get("device")))}</p>', _headline(run), "</header>",
-                      *(section for section in sections if section), "</main>", "</body>", "</html>", ""])
+    title = (
+        f"{_words(run.summary.get('dataset'))} on {run.architecture.space.name} at "
+        f"{run.architecture.space.resolution} px"
+    )
+    sections = [
+        part(run)
+        for part in (
+            _architecture,
+            _closing,
+            _search,
+            _alpha,
+            _sweep,
+            _training,
+            _measurements,
+            _validation,
+            _table,
+        )
+    ]
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>",
+            f"<style>{STYLE}</style>",
+            "</head>",
+            "<body>",
+            "<main>",
+            "<header>",
+            f"<h1>{escape(title)}</h1>",
+            f'<p class="lead">{escape(closing.device_words(run.summary.get("device")))}</p>',
+            _headline(run),
+            "</header>",
+            *(section for section in sections if section),
+            "</main>",
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
 
 
 def _headline(run: RunFiles) -> str:
     table = dict(closing.closing_table(run.summary).rows)
     accuracy, latency = table["test accuracy"], table["latency, measured"]
-    figures = [(accuracy[1], "test accuracy, float32"), (accuracy[2], "test accuracy, int8"), (latency[1], "measured latency, float32"),
-               (latency[2], "measured latency, int8"), (closing.count(run.architecture.macs), "MACs"),
-               (closing.count(run.architecture.parameters), "parameters")]
-    items = "".join(f"<li><b>{escape(value)}</b><span>{escape(what)}</span></li>" for value, what in figures)
+    figures = [
+        (accuracy[1], "test accuracy, float32"),
+        (accuracy[2], "test accuracy, int8"),
+        (latency[1], "measured latency, float32"),
+        (latency[2], "measured latency, int8"),
+        (closing.count(run.architecture.macs), "MACs"),
+        (closing.count(run.architecture.parameters), "parameters"),
+    ]
+    items = "".join(
+        f"<li><b>{escape(value)}</b><span>{escape(what)}</span></li>" for value, what in figures
+    )
     return f'<ul class="figures">{items}</ul>'
 
 
 def _architecture(run: RunFiles) -> str:
     latencies = None
-    if run.table is not None and set(distinct_blocks(run.architecture.space)) <= set(run.table.entries):
+    if run.table is not None and set(distinct_blocks(run.architecture.space)) <= set(
+        run.table.entries
+    ):
         latencies = {name: latency for name, _, latency in run.table.breakdown(run.architecture)}
     caption = "One box a block, from the image at the top to the classes at the bottom. "
-    caption += "Bars: multiply-accumulates." if latencies is None or run.table is None else f"Bars: {run.table.describe()}."
-    return _section("The derived architecture", draw_architecture(run.architecture, latencies_ms=latencies), caption)
+    caption += (
+        "Bars: multiply-accumulates."
+        if latencies is None or run.table is None
+        else f"Bars: {run.table.describe()}."
+    )
+    return _section(
+        "The derived architecture",
+        draw_architecture(run.architecture, latencies_ms=latencies),
+        caption,
+    )
 
 
 def _closing(run: RunFiles) -> str:
     table = closing.closing_table(run.summary)
-    facts = "".join(f"<dt>{escape(what)}</dt><dd>{escape(value)}</dd>" for what, value in table.facts)
-    return _section("What came out", _html_table(("", *table.header), table.rows) + f"<dl>{facts}</dl>" + _warnings(list(table.notes)))
+    facts = "".join(
+        f"<dt>{escape(what)}</dt><dd>{escape(value)}</dd>" for what, value in table.facts
+    )
+    return _section(
+        "What came out",
+        _html_table(("", *table.header), table.rows)
+        + f"<dl>{facts}</dl>"
+        + _warnings(list(table.notes)),
+    )
 
 
 def _search(run: RunFiles) -> str:
@@ -111,8 +177,13 @@ def _search(run: RunFiles) -> str:
         return ""
     target, unit = closing.target_of(run.summary)
     svg = plots.search_curves(run.search, target=target, unit=unit)
-    return _section("The search", svg, "Shaded: the warm-up phase, which trains weights alone; then weights and path probabilities "
-                                       "are trained in turn.")
+    return _section(
+        "The search",
+        svg,
+        "Shaded: the warm-up phase, which trains weights alone; then weights and path "
+        "probabilities "
+        "are trained in turn.",
+    )
 
 
 def _alpha(run: RunFiles) -> str:
@@ -120,57 +191,126 @@ def _alpha(run: RunFiles) -> str:
         return ""
     candidates = [choice.candidates for choice in run.architecture.space.choice_blocks]
     svg = plots.alpha_history(run.search, candidates, chosen=run.architecture.ops)
-    return _section("Probability of each op of each block over time", svg,
-                    "One panel a choice block, named by its number and its derived op, over the epochs; path probabilities add up to 1.")
+    return _section(
+        "Probability of each op of each block over time",
+        svg,
+        "One panel a choice block, named by its number and its derived op, over the epochs; path "
+        "probabilities add up to 1.",
+    )
 
 
 def _sweep(run: RunFiles) -> str:
     if not run.sweep:
         return ""
-    rows = [(closing.milliseconds(closing.number(row.get("budget_ms"))),
-             (closing.milliseconds(closing.number(row.get("predicted_ms"))), closing.percent(closing.number(row.get("alpha_accuracy"))),
-              closing.count(closing.number(row.get("macs"))), closing.count(closing.number(row.get("parameters"))))) for row in run.sweep]
-    table = _html_table(("budget", "predicted latency", "top-1 on the alpha split", "MACs", "parameters"), rows)
-    return _section("Other budgets, from the same search", table + f'<div class="narrow">{plots.front(run.sweep)}</div>',
-                    "Inherited weights, batch-normalisation statistics estimated again; not trained further.")
+    rows = [
+        (
+            closing.milliseconds(closing.number(row.get("budget_ms"))),
+            (
+                closing.milliseconds(closing.number(row.get("predicted_ms"))),
+                closing.percent(closing.number(row.get("alpha_accuracy"))),
+                closing.count(closing.number(row.get("macs"))),
+                closing.count(closing.number(row.get("parameters"))),
+            ),
+        )
+        for row in run.sweep
+    ]
+    table = _html_table(
+        ("budget", "predicted latency", "top-1 on the alpha split", "MACs", "parameters"), rows
+    )
+    return _section(
+        "Other budgets, from the same search",
+        table + f'<div class="narrow">{plots.front(run.sweep)}</div>',
+        "Inherited weights, batch-normalisation statistics estimated again; not trained further.",
+    )
 
 
 def _training(run: RunFiles) -> str:
-    return _section("Training of the derived network", plots.training_curves(run.training)) if run.training else ""
+    return (
+        _section("Training of the derived network", plots.training_curves(run.training))
+        if run.training
+        else ""
+    )
 
 
 def _measurements(run: RunFiles) -> str:
     if not run.measurements:
         return ""
-    rows = [(name, (closing.milliseconds(entry.median_ms), closing.milliseconds(entry.p10_ms), closing.milliseconds(entry.p90_ms),
-                    str(entry.invocations), str(len(entry.visits)), str(entry.settings.threads)))
-            for name, entry in run.measurements.items()]
-    warnings = [f"{name}: {problem}" for name, entry in run.measurements.items() for problem in entry.problems]
+    rows = [
+        (
+            name,
+            (
+                closing.milliseconds(entry.median_ms),
+                closing.milliseconds(entry.p10_ms),
+                closing.milliseconds(entry.p90_ms),
+                str(entry.invocations),
+                str(len(entry.visits)),
+                str(entry.settings.threads),
+            ),
+        )
+        for name, entry in run.measurements.items()
+    ]
+    warnings = [
+        f"{name}: {problem}"
+        for name, entry in run.measurements.items()
+        for problem in entry.problems
+    ]
     first = next(iter(run.measurements.values()))
     device, settings = first.device, first.settings
     cores = f"cores {', '.join(map(str, device.cores))}" if device.cores else ""
-    words = [device.kind, device.model, device.processor, cores, device.os, f"{settings.runtime} {settings.runtime_version}",
-             settings.delegate]
+    words = [
+        device.kind,
+        device.model,
+        device.processor,
+        cores,
+        device.os,
+        f"{settings.runtime} {settings.runtime_version}",
+        settings.delegate,
+    ]
     table = _html_table(("model", "median", "p10", "p90", "invocations", "rounds", "threads"), rows)
-    return _section("Latency as measured", table + _warnings(warnings), ", ".join(word for word in words if word))
+    return _section(
+        "Latency as measured",
+        table + _warnings(warnings),
+        ", ".join(word for word in words if word),
+    )
 
 
 def _validation(run: RunFiles) -> str:
-    known = [(label, run.validation[key], unit) for key, label, unit in _VALIDATION if key in run.validation]
+    known = [
+        (label, run.validation[key], unit)
+        for key, label, unit in _VALIDATION
+        if key in run.validation
+    ]
     if not known:
         return ""
-    facts = "".join(f"<dt>{escape(label)}</dt><dd>{escape(_words(value) + unit)}</dd>" for label, value, unit in known)
-    pairs = [(pair["predicted_ms"], pair["measured_ms"]) for pair in _list(run.validation.get("pairs"))
-             if isinstance(pair, Mapping) and all(isinstance(pair.get(key), int | float) for key in ("predicted_ms", "measured_ms"))]
-    scatter = f'<div class="narrow">{plots.validation_scatter(pairs)}</div>' if len(pairs) > 1 else ""
-    return _section("How well the table predicts", f"<dl>{facts}</dl>{scatter}", "Random networks of the space, exported and measured.")
+    facts = "".join(
+        f"<dt>{escape(label)}</dt><dd>{escape(_words(value) + unit)}</dd>"
+        for label, value, unit in known
+    )
+    pairs = [
+        (pair["predicted_ms"], pair["measured_ms"])
+        for pair in _list(run.validation.get("pairs"))
+        if isinstance(pair, Mapping)
+        and all(isinstance(pair.get(key), int | float) for key in ("predicted_ms", "measured_ms"))
+    ]
+    scatter = (
+        f'<div class="narrow">{plots.validation_scatter(pairs)}</div>' if len(pairs) > 1 else ""
+    )
+    return _section(
+        "How well the table predicts",
+        f"<dl>{facts}</dl>{scatter}",
+        "Random networks of the space, exported and measured.",
+    )
 
 
 def _table(run: RunFiles) -> str:
     if run.table is None:
         return ""
     warnings = [*run.table.warnings(), *run.table.kernel7_warnings(run.architecture.space)]
-    return _section("The latency table", f"<p>{escape(run.table.describe())}</p>" + _warnings(warnings), run.table.origin)
+    return _section(
+        "The latency table",
+        f"<p>{escape(run.table.describe())}</p>" + _warnings(warnings),
+        run.table.origin,
+    )
 
 
 def _section(title: str, content: str, caption: str = "") -> str:
@@ -180,18 +320,33 @@ def _section(title: str, content: str, caption: str = "") -> str:
 
 def _html_table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
-    body = "".join(f'<tr><th scope="row">{escape(what)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-                   for what, cells in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    body = "".join(
+        f'<tr><th scope="row">{escape(what)}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+        for what, cells in rows
+    )
+    return (
+        "<div "
+        f'class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def _warnings(warnings: list[str]) -> str:
     shown = warnings[:8] + ([f"and {len(warnings) - 8} more"] if len(warnings) > 8 else [])
-    return "<ul>" + "".join(f'<li class="warning">{escape(warning)}</li>' for warning in shown) + "</ul>" if shown else ""
+    return (
+        "<ul>"
+        + "".join(f'<li class="warning">{escape(warning)}</li>' for warning in shown)
+        + "</ul>"
+        if shown
+        else ""
+    )
 
 
 def _words(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value) if value is not None else "run"
+    return (
+        f"{value:.4g}" if isinstance(value, float) else str(value) if value is not None else "run"
+    )
 
 
 def _list(value: Any) -> list[Any]:

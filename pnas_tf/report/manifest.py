@@ -1,4 +1,5 @@
-"""The manifest of published models: which file is what, on which data, how good, how fast, and how it was made.
+"""The manifest of published models: which file is what, on which data, how good, how fast, and how
+it was made.
 
 Gathers what the run left; computes nothing anew but digests.
 """
@@ -20,39 +21,85 @@ from pnas_tf.run_folder import RunFolder, read_config
 
 FORMAT: dict[str, Any] = {"format": "pnas_tf/manifest", "version": 1}
 MAX_BYTES = 1_000_000
-_ELSEWHERE = ("data_dir", "offline_files", "model_cache", "benchmark_binary")  # where things lie on one machine is no part of the recipe
+_ELSEWHERE = (
+    "data_dir",
+    "offline_files",
+    "model_cache",
+    "benchmark_binary",
+)  # where things lie on one machine is no part of the recipe
 
 
 def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
-    """Copies the run's models to `models_dir` as NAME_float32.tflite and so on; returns what was written.
+    """Copies the run's models to `models_dir` as NAME_float32.tflite and so on; returns what was
+    written.
 
-    Raises UserError when the run is not finished, the name is no plain word, or a model is larger than `MAX_BYTES`.
+    Raises UserError when the run is not finished, the name is no plain word, or a model is larger
+    than `MAX_BYTES`.
     """
     if not re.fullmatch(r"[a-z0-9_]{1,40}", name):
-        raise UserError("--model_name", expected="lower-case letters, digits and _", received=repr(name),
-                        fix="Write e.g. --model_name=digits")
-    summary = files.read_json(folder / "summary.json", what="summary of a finished run",
-                              made_by="python -m tools.push_button --run_dir=...")
+        raise UserError(
+            "--model_name",
+            expected="lower-case letters, digits and _",
+            received=repr(name),
+            fix="Write e.g. --model_name=digits",
+        )
+    summary = files.read_json(
+        folder / "summary.json",
+        what="summary of a finished run",
+        made_by="python -m tools.push_button --run_dir=...",
+    )
     if not isinstance(summary, dict):
-        raise UserError(f"summary {folder / 'summary.json'}", expected="an object", received=repr(summary)[:200],
-                        fix="Make it again: python -m tools.push_button --run_dir=...")
+        raise UserError(
+            f"summary {folder / 'summary.json'}",
+            expected="an object",
+            received=repr(summary)[:200],
+            fix="Make it again: python -m tools.push_button --run_dir=...",
+        )
     run, manifest = read_run(folder.path), read_manifest(models_dir)
     written = []
     for source, report in load_reports(folder / "parity.json").items():
-        content = files.read_bytes(folder / source, what="model to publish", made_by="publish a smaller network", limit=MAX_BYTES)
+        content = files.read_bytes(
+            folder / source,
+            what="model to publish",
+            made_by="publish a smaller network",
+            limit=MAX_BYTES,
+        )
         measured = run.measurements.get(Path(source).stem)
-        if measured is None or not {"dataset", "device"} <= set(summary) or not isinstance(summary["device"], dict):
-            raise UserError(f"run {folder.path} is not finished", expected=f"a measurement of {source}, dataset and device in summary.json",
-                            received="none", fix="Finish it: python -m tools.push_button --run_dir=...")
+        if (
+            measured is None
+            or not {"dataset", "device"} <= set(summary)
+            or not isinstance(summary["device"], dict)
+        ):
+            raise UserError(
+                f"run {folder.path} is not finished",
+                expected=f"a measurement of {source}, dataset and device in summary.json",
+                received="none",
+                fix="Finish it: python -m tools.push_button --run_dir=...",
+            )
         target = files.write_bytes(models_dir / f"{name}_{report.dtype}.tflite", content)
         manifest[target.name] = {
-            "sha256": files.sha256_of(target), "size_bytes": len(content), "dtype": report.dtype, "dataset": summary["dataset"],
-            "architecture": run.architecture.to_json(), "test_accuracy": report.tflite_accuracy, "parity": report.to_json(),
-            "latency_ms": {"median": measured.median_ms, "p10": measured.p10_ms, "p90": measured.p90_ms,
-                           "invocations": measured.invocations, **summary["device"]},
-            "command": command_of(folder)}
+            "sha256": files.sha256_of(target),
+            "size_bytes": len(content),
+            "dtype": report.dtype,
+            "dataset": summary["dataset"],
+            "architecture": run.architecture.to_json(),
+            "test_accuracy": report.tflite_accuracy,
+            "parity": report.to_json(),
+            "latency_ms": {
+                "median": measured.median_ms,
+                "p10": measured.p10_ms,
+                "p90": measured.p90_ms,
+                "invocations": measured.invocations,
+                **summary["device"],
+            },
+            "command": command_of(folder),
+        }
         written.append(target)
-    written.append(files.write_json(models_dir / "manifest.json", {**FORMAT, "models": dict(sorted(manifest.items()))}))
+    written.append(
+        files.write_json(
+            models_dir / "manifest.json", {**FORMAT, "models": dict(sorted(manifest.items()))}
+        )
+    )
     return written
 
 
@@ -61,15 +108,24 @@ def read_manifest(models_dir: Path) -> dict[str, Any]:
     path = models_dir / "manifest.json"
     if not path.exists():
         return {}
-    models = files.read_document(path, **FORMAT, what="manifest", made_by="python -m tools.publish --run_dir=...").get("models")
-    if not isinstance(models, dict) or not all(isinstance(entry, dict) for entry in models.values()):
-        raise UserError(f"models of manifest {path}", expected="an object, one entry a file", received=repr(models)[:200],
-                        fix="Restore it, or delete it to publish anew.")
+    models = files.read_document(
+        path, **FORMAT, what="manifest", made_by="python -m tools.publish --run_dir=..."
+    ).get("models")
+    if not isinstance(models, dict) or not all(
+        isinstance(entry, dict) for entry in models.values()
+    ):
+        raise UserError(
+            f"models of manifest {path}",
+            expected="an object, one entry a file",
+            received=repr(models)[:200],
+            fix="Restore it, or delete it to publish anew.",
+        )
     return models
 
 
 def command_of(folder: RunFolder) -> str:
-    """The push_button command that makes such a run: the folder's settings that are not defaults."""
+    """The push_button command that makes such a run: the folder's settings that are not
+    defaults."""
     stored = read_config(folder.path)
     words = ["python", "-m", "tools.push_button", "--run_dir=runs/again"]
     for section, values in stored.items():
@@ -81,5 +137,7 @@ def command_of(folder: RunFolder) -> str:
             default = list(field.default) if isinstance(field.default, tuple) else field.default
             if field.name in ("run_dir", *_ELSEWHERE) or value == default:
                 continue
-            words.append(f"--{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}")
+            words.append(
+                f"--{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}"
+            )
     return shlex.join(words)

@@ -18,13 +18,16 @@ def kernel_color(kernel: int) -> str:
 
 
 def op_color(op: CandidateOp) -> str:
-    """MBConv: the kernel's colour, darker with larger expansion. Zero is grey; other ops have a hue by their key."""
+    """MBConv: the kernel's colour, darker with larger expansion. Zero is grey; other ops have a hue
+    by their key."""
     if isinstance(op, Zero):
         return ZERO_COLOR
     if not isinstance(op, MBConv):
         return _hex(zlib.crc32(op.key.encode()) % 997 / 997, 0.6, 0.55)
     code = kernel_color(op.kernel)
-    hue, lightness, saturation = colorsys.rgb_to_hls(*(int(code[start:start + 2], 16) / 255 for start in (1, 3, 5)))
+    hue, lightness, saturation = colorsys.rgb_to_hls(
+        *(int(code[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    )
     shade = max(0.25, min(0.86, lightness + 0.13 - 0.045 * op.expansion))
     return _hex(hue, shade, saturation * (0.8 if op.squeeze_excite else 1.0))
 
@@ -35,7 +38,9 @@ def op_label(op: CandidateOp) -> str:
         return "skip"
     if not isinstance(op, MBConv):
         return op.key
-    marks = (" SE" if op.squeeze_excite else "") + ("" if op.activation == "relu6" else f" {op.activation}")
+    marks = (" SE" if op.squeeze_excite else "") + (
+        "" if op.activation == "relu6" else f" {op.activation}"
+    )
     return f"{op.kernel}×{op.kernel} e{op.expansion}{marks}"
 
 

@@ -25,7 +25,8 @@ _WORDS = ("phase", "architecture")  # fields of rows that are no figures
 
 @dataclass(frozen=True)
 class SearchHistory:
-    """candidates: for each choice block the keys of its ops. epochs: one row an epoch, with "probabilities" [block][candidate]."""
+    """candidates: for each choice block the keys of its ops. epochs: one row an epoch, with
+    "probabilities" [block][candidate]."""
 
     candidates: tuple[tuple[str, ...], ...]
     epochs: tuple[Mapping[str, Any], ...]
@@ -47,32 +48,51 @@ class RunFiles:
 
 
 def read_run(run_dir: str | os.PathLike) -> RunFiles:
-    """Reads a run folder. Raises UserError when it holds no architecture, or a file in it is damaged."""
+    """Reads a run folder. Raises UserError when it holds no architecture, or a file in it is
+    damaged."""
     path = Path(run_dir)
     architecture = Architecture.load(path / "architecture.json")
     table, latency = path / "latency_table.json", path / "latency.json"
-    return RunFiles(path, architecture, _object(path / "summary.json"), _search(path / "search" / "history.json", architecture),
-                    tuple(_rows(path / "train" / "history.json")), LatencyTable.load(table) if table.exists() else None,
-                    load_measurements(latency) if latency.exists() else {}, _object(path / "validation.json"),
-                    tuple(_rows(path / "sweep.json", key="networks")))
+    return RunFiles(
+        path,
+        architecture,
+        _object(path / "summary.json"),
+        _search(path / "search" / "history.json", architecture),
+        tuple(_rows(path / "train" / "history.json")),
+        LatencyTable.load(table) if table.exists() else None,
+        load_measurements(latency) if latency.exists() else {},
+        _object(path / "validation.json"),
+        tuple(_rows(path / "sweep.json", key="networks")),
+    )
 
 
 def _search(path: Path, architecture: Architecture) -> SearchHistory | None:
     if not path.exists():
         return None
     epochs = _rows(path)
-    candidates = tuple(tuple(op.key for op in choice.candidates) for choice in architecture.space.choice_blocks)
+    candidates = tuple(
+        tuple(op.key for op in choice.candidates) for choice in architecture.space.choice_blocks
+    )
     expected = [len(block) for block in candidates]
     for number, row in enumerate(epochs):
-        blocks = value_of(tuple[tuple[float, ...], ...], row.get("probabilities"), fix=_FIX,
-                          what=f"probabilities of {path}, epoch {number}")
+        blocks = value_of(
+            tuple[tuple[float, ...], ...],
+            row.get("probabilities"),
+            fix=_FIX,
+            what=f"probabilities of {path}, epoch {number}",
+        )
         if [len(block) for block in blocks] != expected:
-            raise _damaged(path, f"probabilities of {expected} candidates in epoch {number}", [len(block) for block in blocks])
+            raise _damaged(
+                path,
+                f"probabilities of {expected} candidates in epoch {number}",
+                [len(block) for block in blocks],
+            )
     return SearchHistory(candidates, tuple(epochs)) if epochs else None
 
 
 def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Any]]:
-    """The rows of a history: a list of objects, or an object that holds it under `key`. Their plain fields are figures or words."""
+    """The rows of a history: a list of objects, or an object that holds it under `key`. Their plain
+    fields are figures or words."""
     if not path.exists():
         return []
     document = files.read_json(path, what="history", made_by=_MADE_BY)
@@ -82,7 +102,12 @@ def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Any]]:
     for number, row in enumerate(rows):
         for name, value in row.items():
             if name != "probabilities":
-                value_of(str if name in _WORDS else float | None, value, what=f"{name[:100]} of {path}, {key} {number}", fix=_FIX)
+                value_of(
+                    str if name in _WORDS else float | None,
+                    value,
+                    what=f"{name[:100]} of {path}, {key} {number}",
+                    fix=_FIX,
+                )
     return rows
 
 
@@ -96,5 +121,9 @@ def _object(path: Path) -> Mapping[str, Any]:
 
 
 def _damaged(path: Path, expected: str, received: Any) -> UserError:
-    return UserError(f"{path} is not what this program writes", expected=expected, received=repr(received)[:200],
-                     fix=f"Make it again: {_MADE_BY}")
+    return UserError(
+        f"{path} is not what this program writes",
+        expected=expected,
+        received=repr(received)[:200],
+        fix=f"Make it again: {_MADE_BY}",
+    )

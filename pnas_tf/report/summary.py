@@ -1,6 +1,7 @@
 """summary.json: the figures of a run for machines, gathered from the files that its steps left.
 
-Keys may be added, never renamed. Accuracies are fractions of the test split, latencies ms. Computes nothing anew.
+Keys may be added, never renamed. Accuracies are fractions of the test split, latencies ms. Computes
+nothing anew.
 """
 
 from __future__ import annotations
@@ -21,36 +22,59 @@ TABLES = {"float32": "latency_table.json", "int8": "latency_table_int8.json"}
 
 
 def summarise(folder: RunFolder, *, dataset: str, objective: str, target: Target) -> dict[str, Any]:
-    """The summary of a finished run. objective: as in SearchConfig. target: the first of its search, in its quantity's unit.
+    """The summary of a finished run. objective: as in SearchConfig. target: the first of its
+    search, in its quantity's unit.
 
     Raises UserError naming the step whose output is absent."""
     run = read_run(folder.path)
     if not run.measurements:
-        raise UserError(f"no measured latencies in {folder.path}", expected="latency.json with the exported models", received="none",
-                        fix=f"Measure first: python -m tools.benchmark --run_dir={folder.path}")
+        raise UserError(
+            f"no measured latencies in {folder.path}",
+            expected="latency.json with the exported models",
+            received="none",
+            fix=f"Measure first: python -m tools.benchmark --run_dir={folder.path}",
+        )
     reports = {report.dtype: report for report in load_reports(folder / "parity.json").values()}
     steps = folder.steps()
     for name in ("search", "train"):
         if not isinstance(steps.get(name, {}).get("duration_s"), (int, float)) or not reports:
-            raise UserError(f"run {folder.path} is not finished", expected=f"step {name} done in steps.json, and exported models",
-                            received="none", fix=f"Finish it: python -m tools.push_button --run_dir={folder.path}")
+            raise UserError(
+                f"run {folder.path} is not finished",
+                expected=f"step {name} done in steps.json, and exported models",
+                received="none",
+                fix=f"Finish it: python -m tools.push_button --run_dir={folder.path}",
+            )
     keras_accuracy = next(iter(reports.values())).keras_accuracy
     device = next(iter(run.measurements.values()))
     return {
-        "dataset": dataset, "space": run.architecture.space.name, "resolution": run.architecture.space.resolution,
-        "objective": objective, "target": target.value, "unit": target.quantity.unit,
+        "dataset": dataset,
+        "space": run.architecture.space.name,
+        "resolution": run.architecture.space.resolution,
+        "objective": objective,
+        "target": target.value,
+        "unit": target.quantity.unit,
         **({"target_latency_ms": target.value} if target.quantity.unit == "ms" else {}),
-        "architecture": "architecture.json", "macs": run.architecture.macs,
-        "parameters": run.architecture.parameters, "search_s": steps["search"]["duration_s"], "train_s": steps["train"]["duration_s"],
-        "test_accuracy": {"keras": keras_accuracy, **{dtype: report.tflite_accuracy for dtype, report in reports.items()}},
+        "architecture": "architecture.json",
+        "macs": run.architecture.macs,
+        "parameters": run.architecture.parameters,
+        "search_s": steps["search"]["duration_s"],
+        "train_s": steps["train"]["duration_s"],
+        "test_accuracy": {
+            "keras": keras_accuracy,
+            **{dtype: report.tflite_accuracy for dtype, report in reports.items()},
+        },
         "latency_ms": {dtype: _latencies(run, folder.path, dtype) for dtype in reports},
         "size_bytes": {dtype: report.size_bytes for dtype, report in reports.items()},
-        "max_logit_difference": reports["float32"].max_logit_difference if "float32" in reports else None,
+        "max_logit_difference": reports["float32"].max_logit_difference
+        if "float32" in reports
+        else None,
         "device": {"device": to_json(device.device), "settings": to_json(device.settings)},
     }
 
 
-def write_summary(folder: RunFolder, *, dataset: str, objective: str, target: Target) -> dict[str, Any]:
+def write_summary(
+    folder: RunFolder, *, dataset: str, objective: str, target: Target
+) -> dict[str, Any]:
     """Writes and returns the summary."""
     summary = summarise(folder, dataset=dataset, objective=objective, target=target)
     files.write_json(folder / "summary.json", summary)
@@ -63,15 +87,33 @@ def _latencies(run: RunFiles, path: Path, dtype: str) -> dict[str, Any]:
     warnings: what a reader of that figure must be told.
     """
     measured = run.measurements.get(f"model_{dtype}")
-    table = next((table for table in (LatencyTable.load(path / name) for name in TABLES.values() if (path / name).exists())
-                  if table.identity.dtype == dtype), None)
+    table = next(
+        (
+            table
+            for table in (
+                LatencyTable.load(path / name) for name in TABLES.values() if (path / name).exists()
+            )
+            if table.identity.dtype == dtype
+        ),
+        None,
+    )
     if table is None:
-        return {"predicted": None, "measured": measured.median_ms if measured else None, "warnings": [f"no latency table for {dtype}"]}
+        return {
+            "predicted": None,
+            "measured": measured.median_ms if measured else None,
+            "warnings": [f"no latency table for {dtype}"],
+        }
     side = run.architecture.space.resolution
     if measured and measured.model.input_shape[:3] != (1, side, side):
         shape = "x".join(map(str, measured.model.input_shape))
-        return {"predicted": None, "measured": measured.median_ms,
-                "warnings": [f"exported for {shape}, the latency table is of batch 1 at {side} px"]}
+        return {
+            "predicted": None,
+            "measured": measured.median_ms,
+            "warnings": [f"exported for {shape}, the latency table is of batch 1 at {side} px"],
+        }
     device, settings = (measured.device, measured.settings) if measured else (None, None)
-    return {"predicted": table.predict_ms(run.architecture), "measured": measured.median_ms if measured else None,
-            "warnings": table.warnings(device=device, settings=settings)}
+    return {
+        "predicted": table.predict_ms(run.architecture),
+        "measured": measured.median_ms if measured else None,
+        "warnings": table.warnings(device=device, settings=settings),
+    }

@@ -1,1 +1,2 @@
-"""Learning the architecture: sampling gates, gradients for alpha, objectives, the search loop, and deriving the result."""
+"""Learning the architecture: sampling gates, gradients for alpha, objectives, the search loop, and
+deriving the result."""

@@ -1,7 +1,9 @@
-"""From path probabilities to an architecture: the most probable one, or the most probable one that fits a budget.
+"""From path probabilities to an architecture: the most probable one, or the most probable one that
+fits a budget.
 
-The budgeted problem is a multiple-choice knapsack (one candidate a block, sum of log-probabilities, sum of latencies),
-solved exactly by HiGHS. Knows nothing of the supernet or of how the probabilities were learned.
+The budgeted problem is a multiple-choice knapsack (one candidate a block, sum of log-probabilities,
+sum of latencies), solved exactly by HiGHS. Knows nothing of the supernet or of how the
+probabilities were learned.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from pnas_tf.search.objectives import Quantity
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.search_space import SearchSpace
 
-# HiGHS takes an objective 1e-6 from the best for the best. The largest regret of one block is made this, so that networks
-# of nearly equal probability, early in a search, are still told apart.
+# HiGHS takes an objective 1e-6 from the best for the best. The largest regret of one block is made
+# this, so that networks of nearly equal probability, early in a search, are still told apart.
 _OBJECTIVE_RANGE = 1e3
 _MAX_MISSES = 1000
 _LOOKS = 20
@@ -29,42 +31,70 @@ _INFEASIBLE = 2  # scipy's status
 
 
 def most_probable(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> Architecture:
-    """The most probable op of each choice block (section 3.3); the first of equals. probabilities: for each block [candidates]."""
+    """The most probable op of each choice block (section 3.3); the first of equals. probabilities:
+    for each block [candidates]."""
     return architecture_of(space, [int(np.argmax(p)) for p in _checked(space, probabilities)])
 
 
-def most_probable_within(space: SearchSpace, probabilities: Sequence[np.ndarray], *, quantity: Quantity, budget: float,
-                         at_least: float = -math.inf) -> Architecture:
-    """The architecture with the largest product of probabilities whose `quantity` is at most `budget`, in its unit.
+def most_probable_within(
+    space: SearchSpace,
+    probabilities: Sequence[np.ndarray],
+    *,
+    quantity: Quantity,
+    budget: float,
+    at_least: float = -math.inf,
+) -> Architecture:
+    """The architecture with the largest product of probabilities whose `quantity` is at most
+    `budget`, in its unit.
 
     at_least: networks with less are passed over too, for a search that shall use its budget.
     Raises UserError when no network lies there, saying what the fastest and the slowest take.
     """
-    return most_probable_few(space, probabilities, quantity=quantity, budget=budget, at_least=at_least, count=1)[0]
+    return most_probable_few(
+        space, probabilities, quantity=quantity, budget=budget, at_least=at_least, count=1
+    )[0]
 
 
-def most_probable_few(space: SearchSpace, probabilities: Sequence[np.ndarray], *, quantity: Quantity, budget: float,
-                      at_least: float = -math.inf, count: int) -> list[Architecture]:
-    """As `most_probable_within`, the most probable one first, then the next: `count` of them, or all that there are.
+def most_probable_few(
+    space: SearchSpace,
+    probabilities: Sequence[np.ndarray],
+    *,
+    quantity: Quantity,
+    budget: float,
+    at_least: float = -math.inf,
+    count: int,
+) -> list[Architecture]:
+    """As `most_probable_within`, the most probable one first, then the next: `count` of them, or
+    all that there are.
 
-    Architectures that are one network, because they skip other blocks of one shape, count as one: the most probable of them. No more
-    than the _LOOKS * count most probable architectures are looked at.
+    Architectures that are one network, because they skip other blocks of one shape, count as one:
+    the most probable of them. No more than the _LOOKS * count most probable architectures are
+    looked at.
     """
     arrays = _checked(space, probabilities)
     least, most = quantity_range(quantity)
     possible = at_least <= budget and least <= budget and most >= at_least
     found: dict[str, Architecture] = {}
-    for path in itertools.islice(_knapsacks(arrays, quantity, at_least, budget), _LOOKS * count if possible else 0):
+    for path in itertools.islice(
+        _knapsacks(arrays, quantity, at_least, budget), _LOOKS * count if possible else 0
+    ):
         architecture = architecture_of(space, path)
         found.setdefault(architecture.computation, architecture)
         if len(found) == count:
             break
     if not found:
-        wanted = f"{budget:.4g} {quantity.unit}" if at_least == -math.inf else f"from {at_least:.4g} to {budget:.4g} {quantity.unit}"
-        raise UserError(f"no network of space '{space.name}' fits the budget of {quantity.name}",
-                        expected=f"a budget from {least:.4g} {quantity.unit}, which the fastest network takes, "
-                                 f"to {most:.4g} {quantity.unit}, the slowest",
-                        received=wanted, fix="Change the budget, or search a space with another width or resolution.")
+        wanted = (
+            f"{budget:.4g} {quantity.unit}"
+            if at_least == -math.inf
+            else f"from {at_least:.4g} to {budget:.4g} {quantity.unit}"
+        )
+        raise UserError(
+            f"no network of space '{space.name}' fits the budget of {quantity.name}",
+            expected=f"a budget from {least:.4g} {quantity.unit}, which the fastest network takes, "
+            f"to {most:.4g} {quantity.unit}, the slowest",
+            received=wanted,
+            fix="Change the budget, or search a space with another width or resolution.",
+        )
     return list(found.values())
 
 
@@ -85,18 +115,30 @@ def quantity_range(quantity: Quantity) -> tuple[float, float]:
 
 def architecture_of(space: SearchSpace, path: Sequence[int]) -> Architecture:
     """The architecture that holds candidate path[b] in choice block b."""
-    return Architecture(space, tuple(choice.candidates[index] for choice, index in zip(space.choice_blocks, path, strict=True)))
+    return Architecture(
+        space,
+        tuple(
+            choice.candidates[index]
+            for choice, index in zip(space.choice_blocks, path, strict=True)
+        ),
+    )
 
 
 def path_of(architecture: Architecture) -> tuple[int, ...]:
     """The inverse of `architecture_of`."""
-    return tuple(choice.candidates.index(op) for choice, op in zip(architecture.space.choice_blocks, architecture.ops, strict=True))
+    return tuple(
+        choice.candidates.index(op)
+        for choice, op in zip(architecture.space.choice_blocks, architecture.ops, strict=True)
+    )
 
 
 def log_probability(architecture: Architecture, probabilities: Sequence[np.ndarray]) -> float:
     """Sum over the blocks of ln p of the op that stands there; -inf where one has probability 0."""
     with np.errstate(divide="ignore"):
-        return math.fsum(float(np.log(p[index])) for p, index in zip(probabilities, path_of(architecture), strict=True))
+        return math.fsum(
+            float(np.log(p[index]))
+            for p, index in zip(probabilities, path_of(architecture), strict=True)
+        )
 
 
 def _extreme(quantity: Quantity, argument: Callable[[np.ndarray], np.integer]) -> list[int]:
@@ -104,26 +146,44 @@ def _extreme(quantity: Quantity, argument: Callable[[np.ndarray], np.integer]) -
 
 
 def _regrets(probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """ln max p - ln p of each candidate, scaled for the solver; an op of probability 0 is worse than all others together."""
+    """ln max p - ln p of each candidate, scaled for the solver; an op of probability 0 is worse
+    than all others together."""
     with np.errstate(divide="ignore"):
-        regrets = [np.log(np.max(p)) - np.log(p) if np.max(p) > 0 else np.zeros(len(p)) for p in probabilities]
+        regrets = [
+            np.log(np.max(p)) - np.log(p) if np.max(p) > 0 else np.zeros(len(p))
+            for p in probabilities
+        ]
     largest = [float(np.max(regret[np.isfinite(regret)])) for regret in regrets]
     scale = _OBJECTIVE_RANGE / (max(largest) or 1.0)
-    return [scale * np.where(np.isfinite(regret), regret, 2.0 * sum(largest) + 1.0 / scale) for regret in regrets]
+    return [
+        scale * np.where(np.isfinite(regret), regret, 2.0 * sum(largest) + 1.0 / scale)
+        for regret in regrets
+    ]
 
 
-def _knapsacks(probabilities: Sequence[np.ndarray], quantity: Quantity, at_least: float, budget: float) -> Iterator[list[int]]:
-    """One index a block with at_least <= quantity.of(...) <= budget: the most probable choice first, then the next, until none is left."""
+def _knapsacks(
+    probabilities: Sequence[np.ndarray], quantity: Quantity, at_least: float, budget: float
+) -> Iterator[list[int]]:
+    """One index a block with at_least <= quantity.of(...) <= budget: the most probable choice
+    first, then the next, until none is left."""
     sizes = [len(block) for block in probabilities]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     one_each = scipy.sparse.block_diag([np.ones((1, size)) for size in sizes], format="csr")
-    # In units of the mean candidate, so that the solver's absolute tolerance means the same for ms and for MACs.
+    # In units of the mean candidate, so that the solver's absolute tolerance means the same for ms
+    # and for MACs.
     unit = float(np.mean(np.abs(np.concatenate(quantity.choices)))) or 1.0
-    low, high = (((bound - quantity.intercept) / quantity.slope - quantity.fixed) / unit for bound in (at_least, budget))
-    constraints = [scipy.optimize.LinearConstraint(one_each, 1, 1),
-                   scipy.optimize.LinearConstraint(np.concatenate(quantity.choices)[None] / unit, low, high)]
+    low, high = (
+        ((bound - quantity.intercept) / quantity.slope - quantity.fixed) / unit
+        for bound in (at_least, budget)
+    )
+    constraints = [
+        scipy.optimize.LinearConstraint(one_each, 1, 1),
+        scipy.optimize.LinearConstraint(np.concatenate(quantity.choices)[None] / unit, low, high),
+    ]
     regrets = np.concatenate(_regrets(probabilities))
-    path: list[int] | None = [int(np.argmax(block)) for block in probabilities]  # needs no solver where it fits
+    path: list[int] | None = [
+        int(np.argmax(block)) for block in probabilities
+    ]  # needs no solver where it fits
     misses = 0
     while path is not None:
         if at_least <= quantity.of(path) <= budget:
@@ -131,22 +191,39 @@ def _knapsacks(probabilities: Sequence[np.ndarray], quantity: Quantity, at_least
         else:  # within the solver's tolerance and yet outside the bounds
             misses += 1
             if misses > _MAX_MISSES:
-                raise RuntimeError(f"more than {_MAX_MISSES} networks lie within the solver's tolerance of {budget} {quantity.unit}")
+                raise RuntimeError(
+                    f"more than {_MAX_MISSES} networks lie within the solver's tolerance of "
+                    f"{budget} {quantity.unit}"
+                )
         row = np.zeros((1, starts[-1]))  # forbids exactly this network
         row[0, starts[:-1] + np.array(path)] = 1.0
         constraints.append(scipy.optimize.LinearConstraint(row, -np.inf, len(path) - 1))
-        found = scipy.optimize.milp(regrets, integrality=np.ones(starts[-1]), bounds=(0, 1), constraints=constraints,
-                                    options={"mip_rel_gap": 0.0})
+        found = scipy.optimize.milp(
+            regrets,
+            integrality=np.ones(starts[-1]),
+            bounds=(0, 1),
+            constraints=constraints,
+            options={"mip_rel_gap": 0.0},
+        )
         if found.x is None and found.status != _INFEASIBLE:
             raise RuntimeError(f"HiGHS: {found.message}")
-        path = None if found.x is None else [int(np.argmax(found.x[start:stop])) for start, stop in pairwise(starts)]
+        path = (
+            None
+            if found.x is None
+            else [int(np.argmax(found.x[start:stop])) for start, stop in pairwise(starts)]
+        )
 
 
 def _checked(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:
     expected = [len(choice.candidates) for choice in space.choice_blocks]
     arrays = [np.asarray(p, np.float64) for p in probabilities]
-    if [p.shape for p in arrays] != [(size,) for size in expected] or not all(np.isfinite(p).all() and (p >= 0).all() for p in arrays):
-        raise UserError(f"path probabilities do not suit space '{space.name}'",
-                        expected=f"for each block as many numbers from 0 to 1 as candidates: {expected}",
-                        received=str([p.shape for p in arrays])[:300], fix="Use the search of this space.")
+    if [p.shape for p in arrays] != [(size,) for size in expected] or not all(
+        np.isfinite(p).all() and (p >= 0).all() for p in arrays
+    ):
+        raise UserError(
+            f"path probabilities do not suit space '{space.name}'",
+            expected=f"for each block as many numbers from 0 to 1 as candidates: {expected}",
+            received=str([p.shape for p in arrays])[:300],
+            fix="Use the search of this space.",
+        )
     return arrays

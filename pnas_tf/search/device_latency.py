@@ -1,7 +1,8 @@
-"""Latency of sampled networks measured on the device while the search runs, for REINFORCE (section 3.3.2).
+"""Latency of sampled networks measured on the device while the search runs, for REINFORCE (section
+3.3.2).
 
-A network is exported and timed once; its figure is kept in a file before it is used, so that a search that was killed
-and continued sees the same figures. Knows nothing of rewards.
+A network is exported and timed once; its figure is kept in a file before it is used, so that a
+search that was killed and continued sees the same figures. Knows nothing of rewards.
 """
 
 from __future__ import annotations
@@ -24,16 +25,38 @@ _FORMAT: dict[str, Any] = {"format": "pnas_tf/measured_paths", "version": 1}
 class MeasuredLatency:
     """path -> latency in ms of that network on `runner`'s device, exported as `table`'s blocks are.
 
-    folder: keeps measured_paths.json and the models. Raises UserError when a network cannot be measured.
+    folder: keeps measured_paths.json and the models. Raises UserError when a network cannot be
+    measured.
     """
 
-    def __init__(self, space: SearchSpace, table: LatencyTable, *, runner: Runner, schedule: Schedule, folder: Path):
-        self.space, self.table, self.runner, self.schedule, self.folder = space, table, runner, schedule, folder
+    def __init__(
+        self,
+        space: SearchSpace,
+        table: LatencyTable,
+        *,
+        runner: Runner,
+        schedule: Schedule,
+        folder: Path,
+    ):
+        self.space, self.table, self.runner, self.schedule, self.folder = (
+            space,
+            table,
+            runner,
+            schedule,
+            folder,
+        )
         self._file = folder / "measured_paths.json"
         self._known: dict[str, float] = {}
         if self._file.exists():
-            document = files.read_document(self._file, **_FORMAT, what="list of measured networks", made_by="delete it")
-            self._known = value_of(dict[str, float], document.get("latency_ms"), what=f"latency_ms of {self._file}", fix="Delete the file.")
+            document = files.read_document(
+                self._file, **_FORMAT, what="list of measured networks", made_by="delete it"
+            )
+            self._known = value_of(
+                dict[str, float],
+                document.get("latency_ms"),
+                what=f"latency_ms of {self._file}",
+                fix="Delete the file.",
+            )
 
     def __call__(self, path: tuple[int, ...]) -> float:
         key = ",".join(map(str, path))
@@ -44,12 +67,22 @@ class MeasuredLatency:
 
     def _measure(self, path: tuple[int, ...]) -> float:
         identity = self.table.identity
-        session, journal = measure_sources({"network": architecture_of(self.space, path)}, runner=self.runner, dtype=identity.dtype,
-                                           rewrites=identity.rewrites, cache_dir=self.folder / "models", schedule=self.schedule, workers=0)
+        session, journal = measure_sources(
+            {"network": architecture_of(self.space, path)},
+            runner=self.runner,
+            dtype=identity.dtype,
+            rewrites=identity.rewrites,
+            cache_dir=self.folder / "models",
+            schedule=self.schedule,
+            workers=0,
+        )
         journal.unlink(missing_ok=True)
         if "network" not in session.measurements:
-            raise UserError("a sampled network could not be measured", expected="a latency",
-                            received=session.failures.get("network", "nothing"),
-                            fix="See docs/devices.md; or take latencies from the table: --rl_latency=table")
+            raise UserError(
+                "a sampled network could not be measured",
+                expected="a latency",
+                received=session.failures.get("network", "nothing"),
+                fix="See docs/devices.md; or take latencies from the table: --rl_latency=table",
+            )
         entry = session.measurements["network"]
         return entry.corrected_ms(self.table.sentinel_ms)

@@ -1,4 +1,5 @@
-"""Binary gates: sampling paths and pairs from softmax(alpha), and the two-path rescale (sections 3.1 and 3.2.1).
+"""Binary gates: sampling paths and pairs from softmax(alpha), and the two-path rescale (sections
+3.1 and 3.2.1).
 
 Pure functions of arrays in float64 and an explicit random generator. Knows nothing of networks.
 """
@@ -15,9 +16,15 @@ Pair = tuple[int, int]
 def generator_at(seed: int, stream: str, step: int) -> np.random.Generator:
     """The random numbers of one step, from the seed, the stream's name and the step's number alone.
 
-    A search that is stopped and continued needs to remember only its step to draw what it would have drawn.
+    A search that is stopped and continued needs to remember only its step to draw what it would
+    have drawn.
     """
-    return np.random.Generator(np.random.Philox(key=[seed % 2**64, int.from_bytes(stream.encode()[:8], "little")], counter=[0, 0, 0, step]))
+    return np.random.Generator(
+        np.random.Philox(
+            key=[seed % 2**64, int.from_bytes(stream.encode()[:8], "little")],
+            counter=[0, 0, 0, step],
+        )
+    )
 
 
 def softmax(alpha: np.ndarray) -> np.ndarray:
@@ -27,11 +34,14 @@ def softmax(alpha: np.ndarray) -> np.ndarray:
 
 
 def entropy(probabilities: Sequence[np.ndarray]) -> float:
-    """Mean entropy in nats over the choice blocks; ln(candidates) where alpha is uniform, 0 where it is decided."""
+    """Mean entropy in nats over the choice blocks; ln(candidates) where alpha is uniform, 0 where
+    it is decided."""
     return float(np.mean([-np.sum(p * np.log(np.maximum(p, 1e-300))) for p in probabilities]))
 
 
-def sample_path(probabilities: Sequence[np.ndarray], generator: np.random.Generator) -> tuple[int, ...]:
+def sample_path(
+    probabilities: Sequence[np.ndarray], generator: np.random.Generator
+) -> tuple[int, ...]:
     """One candidate for each choice block, each drawn from its own distribution."""
     return tuple(int(generator.choice(len(p), p=p)) for p in probabilities)
 
@@ -53,10 +63,11 @@ def sample_pair(probabilities: np.ndarray, generator: np.random.Generator) -> Pa
 
 
 def rescale(before: np.ndarray, after: np.ndarray, sampled: Sequence[int]) -> np.ndarray:
-    """alpha with the sampled entries of `after` shifted so that their sum of exp is that of `before`.
+    """alpha with the sampled entries of `after` shifted so that their sum of exp is that of
+    `before`.
 
-    The probability of every unsampled candidate is then unchanged (section 3.2.1): both sampled alphas are lowered by
-    log(sum exp(after) / sum exp(before)).
+    The probability of every unsampled candidate is then unchanged (section 3.2.1): both sampled
+    alphas are lowered by log(sum exp(after) / sum exp(before)).
     """
     index = list(dict.fromkeys(sampled))
     shifted = np.array(after, np.float64)

@@ -1,6 +1,8 @@
-"""What a search is guided by besides the loss: targets for latency, MACs or parameters, on one device or several.
+"""What a search is guided by besides the loss: targets for latency, MACs or parameters, on one
+device or several.
 
-Brings the options of a search and the tables of its devices together. Knows nothing of weights, data or steps.
+Brings the options of a search and the tables of its devices together. Knows nothing of weights,
+data or steps.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from pnas_tf.search.objectives import RegularisedObjective, Target
 class Guidance:
     """The targets of a search, in the three forms that its loop needs.
 
-    measured: where given, the latency in ms of one path on the first target's device, instead of its table's sum.
+    measured: where given, the latency in ms of one path on the first target's device, instead of
+    its table's sum.
     """
 
     targets: tuple[Target, ...]
@@ -35,12 +38,24 @@ class Guidance:
         values = [target.quantity.of(path) for target in self.targets]
         if self.measured is not None:
             values[0] = self.measured(path)
-        return tuple(value / target.value for value, target in zip(values, self.targets, strict=True))
+        return tuple(
+            value / target.value for value, target in zip(values, self.targets, strict=True)
+        )
 
 
-def guidance(targets: Sequence[Target], config: SearchConfig, *, measured: Callable[[Path], float] | None = None) -> Guidance:
+def guidance(
+    targets: Sequence[Target],
+    config: SearchConfig,
+    *,
+    measured: Callable[[Path], float] | None = None,
+) -> Guidance:
     """The guidance that the options in `config` describe."""
     objective = RegularisedObjective(
-        targets=tuple(targets), regulariser=config.regulariser, weight=config.regulariser_alpha,
-        exponent=config.regulariser_beta, slope=config.regulariser_lambda, combination=config.combination)
+        targets=tuple(targets),
+        regulariser=config.regulariser,
+        weight=config.regulariser_alpha,
+        exponent=config.regulariser_beta,
+        slope=config.regulariser_lambda,
+        combination=config.combination,
+    )
     return Guidance(tuple(targets), objective, measured)

@@ -1,8 +1,8 @@
 """Architecture steps by REINFORCE (section 3.3.2), for objectives that have no gradient.
 
-Reward of a sampled network: accuracy * (target / latency) ** w, or TuNAS's, which does not reward being below the target.
-The original moves its baseline 99 % towards the newest
-mean before it takes the advantage; ours is a moving average, taken before the move.
+Reward of a sampled network: accuracy * (target / latency) ** w, or TuNAS's, which does not reward
+being below the target. The original moves its baseline 99 % towards the newest mean before it takes
+the advantage; ours is a moving average, taken before the move.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Reward = Callable[[Path], float]
 
 @dataclass(frozen=True)
 class PolicyGradient:
-    """The result of one REINFORCE step before any update. alpha: for each block d(-reward) / d alpha, to be minimised."""
+    """The result of one REINFORCE step before any update. alpha: for each block d(-reward) / d
+    alpha, to be minimised."""
 
     alpha: list[np.ndarray]
     rewards: tuple[float, ...]
@@ -30,32 +31,46 @@ class PolicyGradient:
     baseline: float
 
 
-def power_reward(accuracy: float, ratios: Sequence[float], *, exponent: float, combination: str) -> float:
+def power_reward(
+    accuracy: float, ratios: Sequence[float], *, exponent: float, combination: str
+) -> float:
     """accuracy * (target / latency) ** exponent (MnasNet, Tan et al. 2019, eq. 2).
 
-    accuracy: a fraction of the alpha batch. ratios: latency / target of each device; "sum" takes their product, which adds
-    logarithms as `multiplicative_log` does, "worst" the largest.
+    accuracy: a fraction of the alpha batch. ratios: latency / target of each device; "sum" takes
+    their product, which adds logarithms as `multiplicative_log` does, "worst" the largest.
     """
     ratio = math.prod(ratios) if combination == "sum" else max(ratios)
     return accuracy * (1.0 / ratio) ** exponent
 
 
-def absolute_reward(accuracy: float, ratios: Sequence[float], *, weight: float, combination: str) -> float:
-    """accuracy - weight * |latency / target - 1|: nothing is won below the target (Bender et al. 2020, eq. 3).
+def absolute_reward(
+    accuracy: float, ratios: Sequence[float], *, weight: float, combination: str
+) -> float:
+    """accuracy - weight * |latency / target - 1|: nothing is won below the target (Bender et al.
+    2020, eq. 3).
 
-    Arguments as of `power_reward`. Each device has its own distance from its target: "sum" adds them, "worst" takes the
-    largest, as `absolute` of the gradient objective does. A ratio of all would let devices on both sides cancel.
+    Arguments as of `power_reward`. Each device has its own distance from its target: "sum" adds
+    them, "worst" takes the largest, as `absolute` of the gradient objective does. A ratio of all
+    would let devices on both sides cancel.
     """
     distances = [abs(ratio - 1.0) for ratio in ratios]
     return accuracy - weight * (math.fsum(distances) if combination == "sum" else max(distances))
 
 
-def policy_gradient(alphas: Sequence[np.ndarray], reward_of: Reward, *, networks: int, baseline: float | None, decay: float,
-                    generator: np.random.Generator) -> PolicyGradient:
+def policy_gradient(
+    alphas: Sequence[np.ndarray],
+    reward_of: Reward,
+    *,
+    networks: int,
+    baseline: float | None,
+    decay: float,
+    generator: np.random.Generator,
+) -> PolicyGradient:
     """Samples `networks` paths and averages (R - b) * grad(-log p(path)) over them.
 
-    baseline: the moving average so far, None before the first step (the first mean then stands in, so that the first
-    step is not all of one sign). decay: weight of the old baseline in b <- decay * b + (1 - decay) * mean R.
+    baseline: the moving average so far, None before the first step (the first mean then stands in,
+    so that the first step is not all of one sign). decay: weight of the old baseline in b <- decay
+    * b + (1 - decay) * mean R.
     """
     probabilities = [gates.softmax(alpha) for alpha in alphas]
     paths = tuple(gates.sample_path(probabilities, generator) for _ in range(networks))
@@ -68,4 +83,6 @@ def policy_gradient(alphas: Sequence[np.ndarray], reward_of: Reward, *, networks
             direction = p.copy()
             direction[chosen] -= 1.0
             gradient += (value - b) * direction / networks
-    return PolicyGradient(gradients, rewards, paths, decay * b + (1 - decay) * float(np.mean(rewards)))
+    return PolicyGradient(
+        gradients, rewards, paths, decay * b + (1 - decay) * float(np.mean(rewards))
+    )

@@ -1,7 +1,8 @@
-"""One weight step: sample nothing, decide nothing, train the weights on one path (section 3.2, first half of the loop).
+"""One weight step: sample nothing, decide nothing, train the weights on one path (section 3.2,
+first half of the loop).
 
-Only variables of the path are read or written: an unsampled candidate's weights, momentum and weight decay stay as they
-are, to the bit. Knows nothing of alpha.
+Only variables of the path are read or written: an unsampled candidate's weights, momentum and
+weight decay stay as they are, to the bit. Knows nothing of alpha.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from pnas_tf.training.step import smoothed_cross_entropy
 
 
 class Momentum:
-    """SGD with Nesterov momentum, accum = m * accum + g; w -= lr * (g + m * accum), one slot for each variable it has met.
+    """SGD with Nesterov momentum, accum = m * accum + g; w -= lr * (g + m * accum), one slot for
+    each variable it has met.
 
     The update itself is TensorFlow's fused kernel, inside a block's compiled `move`.
     """
@@ -47,13 +49,22 @@ class Momentum:
         if block.name not in self._handles:
             replicas = block.arithmetic.replicas
             self._handles[block.name] = handles_of(
-                [self.slot(name, variable, replicas) for name, variable in block.named.items() if variable.trainable], replicas)
+                [
+                    self.slot(name, variable, replicas)
+                    for name, variable in block.named.items()
+                    if variable.trainable
+                ],
+                replicas,
+            )
         return self._handles[block.name]
 
 
 @tf.function(reduce_retracing=True)
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(`training.step.smoothed_cross_entropy`, its gradient at the logits). smoothing: a scalar tensor."""
+def cross_entropy(
+    logits: tf.Tensor, labels: tf.Tensor, smoothing: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """(`training.step.smoothed_cross_entropy`, its gradient at the logits). smoothing: a scalar
+    tensor."""
     with tf.GradientTape() as tape:
         tape.watch(logits)
         loss = smoothed_cross_entropy(logits, labels, smoothing=smoothing)
@@ -63,40 +74,57 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: tf.Tensor) ->
 @tf.function(reduce_retracing=True)
 def top1(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Fraction of the batch whose largest logit is the label's."""
-    return tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), tf.cast(labels, tf.int32)), tf.float32))
+    return tf.reduce_mean(
+        tf.cast(
+            tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), tf.cast(labels, tf.int32)),
+            tf.float32,
+        )
+    )
 
 
 @dataclass(frozen=True)
 class BatchLoss:
-    """Cross-entropy and top-1 of a global batch, and the gradient of the first at each local replica's logits."""
+    """Cross-entropy and top-1 of a global batch, and the gradient of the first at each local
+    replica's logits."""
 
     loss: float
     accuracy: float
     upstream: Values
 
 
-def batch_loss(replicas: Replicas, logits: Values, labels: Values, *, smoothing: float, scale: float = 1.0) -> BatchLoss:
+def batch_loss(
+    replicas: Replicas, logits: Values, labels: Values, *, smoothing: float, scale: float = 1.0
+) -> BatchLoss:
     """scale: what the gradient is multiplied by. labels: integers [batch of the replica] each."""
-    parts = replicas.each(lambda *own: (*cross_entropy(*own, tf.constant(smoothing)), top1(*own)), logits, labels)
+    parts = replicas.each(
+        lambda *own: (*cross_entropy(*own, tf.constant(smoothing)), top1(*own)), logits, labels
+    )
     upstream = [gradient for _, gradient, _ in parts]
     if scale != replicas.total:  # the loss is the mean over the global batch
         upstream = replicas.each(lambda gradient: gradient * (scale / replicas.total), upstream)
-    sums = replicas.total_of([sum(float(loss) for loss, _, _ in parts), sum(float(accuracy) for _, _, accuracy in parts)])
+    sums = replicas.total_of(
+        [sum(float(loss) for loss, _, _ in parts), sum(float(accuracy) for _, _, accuracy in parts)]
+    )
     return BatchLoss(sums[0] / replicas.total, sums[1] / replicas.total, upstream)
 
 
 def batch_shares(supernet: Supernet, images: tf.Tensor, labels: tf.Tensor) -> tuple[Values, Values]:
-    """Each local replica's part of a global batch: images in the precision of the blocks, labels."""
+    """Each local replica's part of a global batch: images in the precision of the blocks,
+    labels."""
     replicas, dtype = supernet.arithmetic.replicas, supernet.arithmetic.dtype
     shares = replicas.shares(images)
-    return shares if dtype == tf.float32 else replicas.each(lambda own: tf.cast(own, dtype), shares), replicas.shares(labels)
+    return shares if dtype == tf.float32 else replicas.each(
+        lambda own: tf.cast(own, dtype), shares
+    ), replicas.shares(labels)
 
 
 class _Updates:
-    """The updates of a step's blocks: beside the backward pass of the blocks before, as one graph of the whole would run them.
+    """The updates of a step's blocks: beside the backward pass of the blocks before, as one graph
+    of the whole would run them.
 
-    aside: in a thread of their own, which TensorFlow's calls do not block; else at once, so that what several processes exchange comes in
-    one order everywhere. No result depends on it, since a block's update touches nothing that the rest of the step reads.
+    aside: in a thread of their own, which TensorFlow's calls do not block; else at once, so that
+    what several processes exchange comes in one order everywhere. No result depends on it, since a
+    block's update touches nothing that the rest of the step reads.
     """
 
     HELD = 32 * 2**20  # bytes that updates may hold while they wait, the newest aside
@@ -131,9 +159,18 @@ def _thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="updates")
 
 
-def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Tensor, *, optimizer: Momentum, learning_rate: float,
-                label_smoothing: float) -> tuple[float, float]:
-    """Trains the weights of `path` on one global batch; returns (cross-entropy, top-1 on this batch).
+def weight_step(
+    supernet: Supernet,
+    path: Path,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    *,
+    optimizer: Momentum,
+    learning_rate: float,
+    label_smoothing: float,
+) -> tuple[float, float]:
+    """Trains the weights of `path` on one global batch; returns (cross-entropy, top-1 on this
+    batch).
 
     images: [batch, resolution, resolution, channels]; labels: integers [batch].
     """
@@ -141,11 +178,19 @@ def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Te
     wanted = range(1, len(supernet.topology))  # every value but the images
     updates = _Updates(aside=supernet.arithmetic.replicas.total == 1)
     scale = optimizer.loss_scale if supernet.arithmetic.precision == "float16" else None
-    scalars = [tf.constant(learning_rate, tf.float32), optimizer.momentum, *([tf.constant(scale.value)] if scale else [])]
+    scalars = [
+        tf.constant(learning_rate, tf.float32),
+        optimizer.momentum,
+        *([tf.constant(scale.value)] if scale else []),
+    ]
 
     def parts(block: BlockWeights) -> WeightParts:
-        return weight_parts(block.block, supernet.arithmetic, nesterov=optimizer.nesterov,
-                            input_gradient=supernet.source_of(block) in wanted)
+        return weight_parts(
+            block.block,
+            supernet.arithmetic,
+            nesterov=optimizer.nesterov,
+            input_gradient=supernet.source_of(block) in wanted,
+        )
 
     def forward(block: BlockWeights, x: Values) -> Values:
         if isinstance(block.block.op, Zero):
@@ -156,7 +201,9 @@ def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Te
     def backward(block: BlockWeights, upstream: Values) -> Values | None:
         if isinstance(block.block.op, Zero):
             return upstream
-        gradient, update = parts(block).backward(upstream, carried.pop(block.name), slots=optimizer.handles(block), scalars=scalars)
+        gradient, update = parts(block).backward(
+            upstream, carried.pop(block.name), slots=optimizer.handles(block), scalars=scalars
+        )
         updates.add(update)
         return gradient
 
@@ -164,25 +211,50 @@ def weight_step(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Te
         return supernet.mixed_ops[index].candidates[path[index]]
 
     shares, own_labels = batch_shares(supernet, images, labels)
-    logits, channels = supernet.forward(shares, fixed=forward, choice=lambda index, x: forward(candidate(index), x))
-    result = batch_loss(supernet.arithmetic.replicas, logits, own_labels, smoothing=label_smoothing, scale=scale.value if scale else 1.0)
-    if math.isfinite(result.loss):  # weights stay as they are in a step that is not finite; the loop stops the run and says so
-        supernet.pull_back(result.upstream, channels, wanted=wanted, fixed=backward,
-                           choice=lambda index, dy: backward(candidate(index), dy))
+    logits, channels = supernet.forward(
+        shares, fixed=forward, choice=lambda index, x: forward(candidate(index), x)
+    )
+    result = batch_loss(
+        supernet.arithmetic.replicas,
+        logits,
+        own_labels,
+        smoothing=label_smoothing,
+        scale=scale.value if scale else 1.0,
+    )
+    if math.isfinite(
+        result.loss
+    ):  # weights stay as they are in a step that is not finite; the loop stops the run and says so
+        supernet.pull_back(
+            result.upstream,
+            channels,
+            wanted=wanted,
+            fixed=backward,
+            choice=lambda index, dy: backward(candidate(index), dy),
+        )
         finite = updates.done()
         if scale:
             scale.update(bool(tf.reduce_all(tf.stack(finite))))
     return result.loss, result.accuracy
 
 
-def path_result(supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Tensor) -> tuple[float, float]:
-    """(cross-entropy, top-1) of one path on a global batch, by batch statistics; nothing is updated."""
+def path_result(
+    supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Tensor
+) -> tuple[float, float]:
+    """(cross-entropy, top-1) of one path on a global batch, by batch statistics; nothing is
+    updated."""
+
     def output(block: BlockWeights, x: Values) -> Values:
         if isinstance(block.block.op, Zero):
             return x
-        return output_function(block.block, supernet.arithmetic, shortcut=True)([*x, *block.handles])
+        return output_function(block.block, supernet.arithmetic, shortcut=True)(
+            [*x, *block.handles]
+        )
 
     shares, own_labels = batch_shares(supernet, images, labels)
-    logits, _ = supernet.forward(shares, fixed=output, choice=lambda index, x: output(supernet.mixed_ops[index].candidates[path[index]], x))
+    logits, _ = supernet.forward(
+        shares,
+        fixed=output,
+        choice=lambda index, x: output(supernet.mixed_ops[index].candidates[path[index]], x),
+    )
     result = batch_loss(supernet.arithmetic.replicas, logits, own_labels, smoothing=0.0)
     return result.loss, result.accuracy

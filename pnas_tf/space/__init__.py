@@ -1,4 +1,5 @@
-"""What can be searched: candidate ops, search spaces, architectures, and the walk that gives their geometry.
+"""What can be searched: candidate ops, search spaces, architectures, and the walk that gives their
+geometry.
 
 Frozen data only; TensorFlow is imported nowhere in this room.
 """

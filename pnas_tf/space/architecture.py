@@ -1,6 +1,8 @@
-"""Architecture: a search space and one op per choice block; the hand-over from search to deployment.
+"""Architecture: a search space and one op per choice block; the hand-over from search to
+deployment.
 
-The file is versioned JSON, holds the whole backbone, and so can be built, exported and measured without the search.
+The file is versioned JSON, holds the whole backbone, and so can be built, exported and measured
+without the search.
 """
 
 from __future__ import annotations
@@ -34,13 +36,20 @@ class Architecture:
     def __post_init__(self) -> None:
         choices = self.space.choice_blocks
         if len(self.ops) != len(choices):
-            raise UserError(f"architecture of space '{self.space.name}'", expected=f"{len(choices)} ops",
-                            received=f"{len(self.ops)} ops", fix="Give one op for each choice block.")
+            raise UserError(
+                f"architecture of space '{self.space.name}'",
+                expected=f"{len(choices)} ops",
+                received=f"{len(self.ops)} ops",
+                fix="Give one op for each choice block.",
+            )
         for choice, op in zip(choices, self.ops):
             if op not in choice.candidates:
-                raise UserError(f"op of choice block {choice.index} of space '{self.space.name}'",
-                                expected=f"one of {[candidate.key for candidate in choice.candidates]}", received=op.key,
-                                fix="Choose a candidate of the block.")
+                raise UserError(
+                    f"op of choice block {choice.index} of space '{self.space.name}'",
+                    expected=f"one of {[candidate.key for candidate in choice.candidates]}",
+                    received=op.key,
+                    fix="Choose a candidate of the block.",
+                )
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -59,8 +68,8 @@ class Architecture:
 
     @property
     def computation(self) -> str:
-        """A digest of what the network computes: the same for architectures that skip other blocks of one shape and hold the same ops
-        in the same order, which are one network."""
+        """A digest of what the network computes: the same for architectures that skip other blocks
+        of one shape and hold the same ops in the same order, which are one network."""
         choices = self.space.choice_blocks
 
         def behind(what: object, *inputs: str) -> str:
@@ -70,22 +79,41 @@ class Architecture:
             block = candidate_block(self.space, choices[index], self.ops[index])
             return x if isinstance(block.op, Zero) and block.shortcut else behind(block.key, x)
 
-        return evaluate(self.space.topology, "images", fixed=lambda block, x: behind(block.key, x), choice=choice,
-                        joint=lambda _, node, inputs: behind(node, *inputs))
+        return evaluate(
+            self.space.topology,
+            "images",
+            fixed=lambda block, x: behind(block.key, x),
+            choice=choice,
+            joint=lambda _, node, inputs: behind(node, *inputs),
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """The versioned document; parameters and MACs are there for readers and are recomputed on load."""
-        return {"format": FORMAT, "version": VERSION, "parameters": self.parameters, "macs": self.macs,
-                "space": self.space.to_json(), "ops": [op_to_json(op) for op in self.ops]}
+        """The versioned document; parameters and MACs are there for readers and are recomputed on
+        load."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "space": self.space.to_json(),
+            "ops": [op_to_json(op) for op in self.ops],
+        }
 
     @classmethod
     def from_json(cls, document: Any, *, where: str) -> Architecture:
         """The inverse of `to_json`. Raises UserError naming the place in `where`."""
         if not isinstance(document, dict) or not isinstance(document.get("ops"), list):
-            raise UserError(f"architecture in {where}", expected='an object with "space" and a list "ops"',
-                            received=repr(document)[:200], fix=f"Make it again: {_MADE_BY}")
+            raise UserError(
+                f"architecture in {where}",
+                expected='an object with "space" and a list "ops"',
+                received=repr(document)[:200],
+                fix=f"Make it again: {_MADE_BY}",
+            )
         with named(where):
-            ops = tuple(op_from_json(op, where=f"{where}, block {index}") for index, op in enumerate(document["ops"]))
+            ops = tuple(
+                op_from_json(op, where=f"{where}, block {index}")
+                for index, op in enumerate(document["ops"])
+            )
             return cls(space_from_json(document.get("space"), where=where), ops)
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -94,12 +122,17 @@ class Architecture:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Architecture:
-        """Reads what `save` wrote. Raises UserError when the file is absent, truncated or not an architecture."""
-        document = files.read_document(path, format=FORMAT, version=VERSION, what="architecture", made_by=_MADE_BY)
+        """Reads what `save` wrote. Raises UserError when the file is absent, truncated or not an
+        architecture."""
+        document = files.read_document(
+            path, format=FORMAT, version=VERSION, what="architecture", made_by=_MADE_BY
+        )
         return cls.from_json(document, where=str(path))
 
 
 def random_architecture(space: SearchSpace, *, seed: int) -> Architecture:
     """An architecture drawn uniformly, the same for the same seed."""
     generator = random.Random(seed)
-    return Architecture(space, tuple(generator.choice(choice.candidates) for choice in space.choice_blocks))
+    return Architecture(
+        space, tuple(generator.choice(choice.candidates) for choice in space.choice_blocks)
+    )

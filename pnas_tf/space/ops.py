@@ -1,6 +1,7 @@
 """The ops a block can hold, as frozen data (Cai et al. 2019, section 3.1 and table of appendix).
 
-Knows nothing of sizes, channels or TensorFlow: an op becomes a layer only together with a block's geometry.
+Knows nothing of sizes, channels or TensorFlow: an op becomes a layer only together with a block's
+geometry.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ POOLS = ("average", "max")
 
 @dataclass(frozen=True)
 class MBConv:
-    """Inverted bottleneck: 1x1 expansion, depthwise k x k, 1x1 linear projection (Sandler et al. 2018).
+    """Inverted bottleneck: 1x1 expansion, depthwise k x k, 1x1 linear projection (Sandler et al.
+    2018).
 
-    expansion 1 has no expansion convolution. squeeze_excite and hswish are the MobileNetV3 variants (Howard et al. 2019).
+    expansion 1 has no expansion convolution. squeeze_excite and hswish are the MobileNetV3 variants
+    (Howard et al. 2019).
     """
 
     kernel: int
@@ -27,12 +30,30 @@ class MBConv:
     activation: str = "relu6"
 
     def __post_init__(self) -> None:
-        _check(isinstance(self.kernel, int) and self.kernel % 2 == 1 and 1 <= self.kernel <= 31, "MBConv kernel",
-               "an odd integer from 1 to 31", self.kernel)
-        _check(isinstance(self.expansion, int) and 1 <= self.expansion <= 16, "MBConv expansion",
-               "an integer from 1 to 16", self.expansion)
-        _check(isinstance(self.squeeze_excite, bool), "MBConv squeeze_excite", "true or false", self.squeeze_excite)
-        _check(self.activation in ACTIVATIONS, "MBConv activation", f"one of {ACTIVATIONS}", self.activation)
+        _check(
+            isinstance(self.kernel, int) and self.kernel % 2 == 1 and 1 <= self.kernel <= 31,
+            "MBConv kernel",
+            "an odd integer from 1 to 31",
+            self.kernel,
+        )
+        _check(
+            isinstance(self.expansion, int) and 1 <= self.expansion <= 16,
+            "MBConv expansion",
+            "an integer from 1 to 16",
+            self.expansion,
+        )
+        _check(
+            isinstance(self.squeeze_excite, bool),
+            "MBConv squeeze_excite",
+            "true or false",
+            self.squeeze_excite,
+        )
+        _check(
+            self.activation in ACTIVATIONS,
+            "MBConv activation",
+            f"one of {ACTIVATIONS}",
+            self.activation,
+        )
 
     @property
     def key(self) -> str:
@@ -64,7 +85,8 @@ class Stem:
 
 @dataclass(frozen=True)
 class Head:
-    """Feature-mix 1x1 convolution to `width`, global average pooling and the classifier. Never searched."""
+    """Feature-mix 1x1 convolution to `width`, global average pooling and the classifier. Never
+    searched."""
 
     width: int
 
@@ -84,15 +106,25 @@ class Identity:
 
 @dataclass(frozen=True)
 class SepConv:
-    """Depthwise k x k convolution, then 1x1 with batch normalisation and ReLU6: an edge of a tree cell."""
+    """Depthwise k x k convolution, then 1x1 with batch normalisation and ReLU6: an edge of a tree
+    cell."""
 
     kernel: int
     dilation: int = 1
 
     def __post_init__(self) -> None:
-        _check(isinstance(self.kernel, int) and self.kernel % 2 == 1 and 1 <= self.kernel <= 31, "SepConv kernel",
-               "an odd integer from 1 to 31", self.kernel)
-        _check(isinstance(self.dilation, int) and 1 <= self.dilation <= 8, "SepConv dilation", "an integer from 1 to 8", self.dilation)
+        _check(
+            isinstance(self.kernel, int) and self.kernel % 2 == 1 and 1 <= self.kernel <= 31,
+            "SepConv kernel",
+            "an odd integer from 1 to 31",
+            self.kernel,
+        )
+        _check(
+            isinstance(self.dilation, int) and 1 <= self.dilation <= 8,
+            "SepConv dilation",
+            "an integer from 1 to 8",
+            self.dilation,
+        )
 
     @property
     def key(self) -> str:
@@ -101,14 +133,20 @@ class SepConv:
 
 @dataclass(frozen=True)
 class Pool:
-    """Average or largest of kernel x kernel positions; an average leaves positions outside the image out."""
+    """Average or largest of kernel x kernel positions; an average leaves positions outside the
+    image out."""
 
     kind: str
     kernel: int
 
     def __post_init__(self) -> None:
         _check(self.kind in POOLS, "Pool kind", f"one of {POOLS}", self.kind)
-        _check(isinstance(self.kernel, int) and 1 <= self.kernel <= 31, "Pool kernel", "an integer from 1 to 31", self.kernel)
+        _check(
+            isinstance(self.kernel, int) and 1 <= self.kernel <= 31,
+            "Pool kernel",
+            "an integer from 1 to 31",
+            self.kernel,
+        )
 
     @property
     def key(self) -> str:
@@ -130,14 +168,23 @@ class Conv:
 CandidateOp = Union[MBConv, Zero, Identity, SepConv, Pool]
 Op = Union[MBConv, Zero, Identity, SepConv, Pool, Stem, Head, Conv]
 
-_CANDIDATES: dict[str, type] = {"mbconv": MBConv, "zero": Zero, "identity": Identity, "sepconv": SepConv, "pool": Pool}
+_CANDIDATES: dict[str, type] = {
+    "mbconv": MBConv,
+    "zero": Zero,
+    "identity": Identity,
+    "sepconv": SepConv,
+    "pool": Pool,
+}
 
 
 def op_to_json(op: CandidateOp) -> dict[str, Any]:
     """{"op": "mbconv", "kernel": 5, "expansion": 6}; fields at their default are left out."""
     name = next(name for name, kind in _CANDIDATES.items() if type(op) is kind)
     defaults = {field.name: field.default for field in fields(op)}
-    return {"op": name, **{key: value for key, value in asdict(op).items() if value != defaults[key]}}
+    return {
+        "op": name,
+        **{key: value for key, value in asdict(op).items() if value != defaults[key]},
+    }
 
 
 def op_from_json(document: Any, *, where: str) -> CandidateOp:
@@ -145,21 +192,38 @@ def op_from_json(document: Any, *, where: str) -> CandidateOp:
 
     Raises UserError on an unknown op, a missing, unknown or ill-typed field.
     """
-    _check(isinstance(document, dict) and isinstance(document.get("op"), str) and document["op"] in _CANDIDATES,
-           f"op in {where}", f'an object with "op" one of {sorted(_CANDIDATES)}', document)
+    _check(
+        isinstance(document, dict)
+        and isinstance(document.get("op"), str)
+        and document["op"] in _CANDIDATES,
+        f"op in {where}",
+        f'an object with "op" one of {sorted(_CANDIDATES)}',
+        document,
+    )
     kind = _CANDIDATES[document["op"]]
     values = {key: value for key, value in document.items() if key != "op"}
     known = {field.name for field in fields(kind)}
     _check(set(values) <= known, f"op in {where}", f"fields among {sorted(known)}", sorted(values))
     for name, value in values.items():
-        _check(not (isinstance(value, bool) and name in ("kernel", "expansion", "dilation")), f"{name} in {where}", "an integer", value)
+        _check(
+            not (isinstance(value, bool) and name in ("kernel", "expansion", "dilation")),
+            f"{name} in {where}",
+            "an integer",
+            value,
+        )
     try:
         return kind(**values)
     except TypeError as error:
-        raise UserError(f"op in {where}", expected=f"fields {sorted(known)}", received=str(document),
-                        fix="Add the missing field.") from error
+        raise UserError(
+            f"op in {where}",
+            expected=f"fields {sorted(known)}",
+            received=str(document),
+            fix="Add the missing field.",
+        ) from error
 
 
 def _check(holds: bool, what: str, expected: str, received: Any) -> None:
     if not holds:
-        raise UserError(what, expected=expected, received=repr(received)[:200], fix="Correct the value.")
+        raise UserError(
+            what, expected=expected, received=repr(received)[:200], fix="Correct the value."
+        )

@@ -1,6 +1,8 @@
-"""The published networks (Cai et al. 2019, tables 2 and 4 and the official configurations), as architectures.
+"""The published networks (Cai et al. 2019, tables 2 and 4 and the official configurations), as
+architectures.
 
-Their widths are not those of the `proxyless` space, so each comes with a backbone of its own; padding is PyTorch's.
+Their widths are not those of the `proxyless` space, so each comes with a backbone of its own;
+padding is PyTorch's.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ _STAGE_SHAPES = ((4, 2), (4, 2), (4, 2), (4, 1), (4, 2), (1, 1))  # (blocks, str
 
 @dataclass(frozen=True)
 class Published:
-    """A published network. ops: one "kernel x expansion" per choice block, "-" for a skipped one. top1_percent: ImageNet."""
+    """A published network. ops: one "kernel x expansion" per choice block, "-" for a skipped one.
+    top1_percent: ImageNet."""
 
     stem_width: int
     first_width: int
@@ -29,40 +32,83 @@ class Published:
     macs: int
     top1_percent: float
 
-    def architecture(self, name: str, *, resolution: int = 224, classes: int = 1000) -> Architecture:
+    def architecture(
+        self, name: str, *, resolution: int = 224, classes: int = 1000
+    ) -> Architecture:
         """The network as an architecture, at any resolution and class count."""
         shapes = zip(self.stage_widths, _STAGE_SHAPES, strict=True)
         stages = tuple(Stage(width, blocks, stride) for width, (blocks, stride) in shapes)
-        space = SearchSpace(name, resolution, classes, self.stem_width, self.first_width, stages, self.head_width,
-                            MBCONV_3_5_7, padding="symmetric")
+        space = SearchSpace(
+            name,
+            resolution,
+            classes,
+            self.stem_width,
+            self.first_width,
+            stages,
+            self.head_width,
+            MBCONV_3_5_7,
+            padding="symmetric",
+        )
         return Architecture(space, tuple(_op(symbol) for symbol in self.ops.split()))
 
 
 PUBLISHED = {
     "proxyless_mobile": Published(
-        32, 16, (32, 40, 80, 96, 192, 320), 1280,
+        32,
+        16,
+        (32, 40, 80, 96, 192, 320),
+        1280,
         "5x3 3x3 - - 7x3 3x3 5x3 5x3 7x6 5x3 5x3 5x3 5x6 5x3 5x3 5x3 7x6 7x6 7x3 7x3 7x6",
-        dropout=0.1, parameters=4_080_512, macs=320_427_584, top1_percent=74.594),
+        dropout=0.1,
+        parameters=4_080_512,
+        macs=320_427_584,
+        top1_percent=74.594,
+    ),
     "proxyless_cpu": Published(
-        40, 24, (32, 48, 88, 104, 216, 360), 1432,
+        40,
+        24,
+        (32, 48, 88, 104, 216, 360),
+        1432,
         "3x6 3x3 3x3 3x3 3x6 3x3 3x3 5x3 3x6 - - 3x3 5x6 3x3 3x3 3x3 5x6 5x3 5x3 3x3 5x6",
-        dropout=0.2, parameters=4_361_648, macs=439_243_864, top1_percent=75.290),
+        dropout=0.2,
+        parameters=4_361_648,
+        macs=439_243_864,
+        top1_percent=75.290,
+    ),
     "proxyless_gpu": Published(
-        40, 24, (32, 56, 112, 128, 256, 432), 1728,
+        40,
+        24,
+        (32, 56, 112, 128, 256, 432),
+        1728,
         "5x3 - - - 7x3 - - 3x3 7x6 - - 5x3 5x6 - 3x3 5x3 7x6 7x6 7x6 5x6 7x6",
-        dropout=0.3, parameters=7_119_848, macs=465_260_160, top1_percent=75.084),
+        dropout=0.3,
+        parameters=7_119_848,
+        macs=465_260_160,
+        top1_percent=75.084,
+    ),
     "proxyless_mobile_14": Published(
-        48, 24, (40, 56, 112, 136, 256, 448), 1792,
+        48,
+        24,
+        (40, 56, 112, 136, 256, 448),
+        1792,
         "5x3 3x3 - - 7x3 3x3 5x3 5x3 7x6 5x3 5x3 5x3 5x6 5x3 5x3 5x3 7x6 7x6 7x3 7x3 7x6",
-        dropout=0.3, parameters=6_857_568, macs=580_883_408, top1_percent=76.7),
+        dropout=0.3,
+        parameters=6_857_568,
+        macs=580_883_408,
+        top1_percent=76.7,
+    ),
 }
 
 
 def published(name: str, *, resolution: int = 224, classes: int = 1000) -> Architecture:
     """A published network by name. Raises UserError on an unknown name."""
     if name not in PUBLISHED:
-        raise UserError("unknown published network", expected=f"one of {sorted(PUBLISHED)}", received=repr(name),
-                        fix="Choose one of these.")
+        raise UserError(
+            "unknown published network",
+            expected=f"one of {sorted(PUBLISHED)}",
+            received=repr(name),
+            fix="Choose one of these.",
+        )
     return PUBLISHED[name].architecture(name, resolution=resolution, classes=classes)
 
 

@@ -1,7 +1,9 @@
-"""Search spaces: a backbone of stages, and the candidate ops of each choice block (section 3.1 and 4.2).
+"""Search spaces: a backbone of stages, and the candidate ops of each choice block (section 3.1 and
+4.2).
 
-`proxyless` is the ImageNet space of the paper, `tiny` one for images of 28 to 32 pixels. Both are data: a space of the
-user's own is another value of the same class. Knows nothing of layers, latency or TensorFlow.
+`proxyless` is the ImageNet space of the paper, `tiny` one for images of 28 to 32 pixels. Both are
+data: a space of the user's own is another value of the same class. Knows nothing of layers, latency
+or TensorFlow.
 """
 
 from __future__ import annotations
@@ -43,11 +45,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A backbone with choice blocks. Images are [resolution, resolution, channels]; the head gives [classes] logits.
+    """A backbone with choice blocks. Images are [resolution, resolution, channels]; the head gives
+    [classes] logits.
 
-    candidates: the ops of every choice block; Zero is added where stride is 1 and widths agree (`skips`).
-    first_width: output of the fixed MBConv k3 e1 behind the stem. padding: "same" is TensorFlow's; "symmetric" pads k // 2
-    on both sides, as PyTorch and the published networks do (they differ where stride is 2 and the size is even).
+    candidates: the ops of every choice block; Zero is added where stride is 1 and widths agree
+    (`skips`). first_width: output of the fixed MBConv k3 e1 behind the stem. padding: "same" is
+    TensorFlow's; "symmetric" pads k // 2 on both sides, as PyTorch and the published networks do
+    (they differ where stride is 2 and the size is even).
     """
 
     name: str
@@ -64,19 +68,40 @@ class SearchSpace:
     padding: str = "same"
 
     def __post_init__(self) -> None:
-        for name in ("resolution", "classes", "stem_width", "first_width", "head_width", "stem_stride", "channels"):
+        for name in (
+            "resolution",
+            "classes",
+            "stem_width",
+            "first_width",
+            "head_width",
+            "stem_stride",
+            "channels",
+        ):
             check_count(f"{name} of space '{self.name}'", getattr(self, name))
         for number, stage in enumerate(self.stages):
             for name in ("width", "blocks", "stride"):
-                check_count(f"{name} of stage {number} of space '{self.name}'", getattr(stage, name))
-        check_size(self.name, choice_blocks=sum(stage.blocks for stage in self.stages), candidates=len(self.candidates))
+                check_count(
+                    f"{name} of stage {number} of space '{self.name}'", getattr(stage, name)
+                )
+        check_size(
+            self.name,
+            choice_blocks=sum(stage.blocks for stage in self.stages),
+            candidates=len(self.candidates),
+        )
         check_padding(self.name, self.padding)
-        if not self.stages or not self.candidates or len(set(self.candidates)) != len(self.candidates) or any(
-                not isinstance(op, MBConv) for op in self.candidates):
-            raise UserError(f"space '{self.name}' cannot be searched",
-                            expected="at least one stage and distinct MBConv candidates",
-                            received=f"{len(self.stages)} stages, candidates {[op.key for op in self.candidates]}",
-                            fix="Add stages or candidates; Zero is governed by `skips`.")
+        if (
+            not self.stages
+            or not self.candidates
+            or len(set(self.candidates)) != len(self.candidates)
+            or any(not isinstance(op, MBConv) for op in self.candidates)
+        ):
+            raise UserError(
+                f"space '{self.name}' cannot be searched",
+                expected="at least one stage and distinct MBConv candidates",
+                received=f"{len(self.stages)} stages, candidates "
+                f"{[op.key for op in self.candidates]}",
+                fix="Add stages or candidates; Zero is governed by `skips`.",
+            )
 
     @property
     def stem(self) -> Stem:
@@ -101,9 +126,19 @@ class SearchSpace:
                 stride = stage.stride if position == 0 else 1
                 shortcut = stride == 1 and channels == stage.width
                 candidates = self.candidates + ((Zero(),) if shortcut and self.skips else ())
-                blocks.append(ChoiceBlock(index=len(blocks), stage=number, in_channels=channels, out_channels=stage.width,
-                                          in_size=size, out_size=strided(size, stride), stride=stride, shortcut=shortcut,
-                                          candidates=candidates))
+                blocks.append(
+                    ChoiceBlock(
+                        index=len(blocks),
+                        stage=number,
+                        in_channels=channels,
+                        out_channels=stage.width,
+                        in_size=size,
+                        out_size=strided(size, stride),
+                        stride=stride,
+                        shortcut=shortcut,
+                        candidates=candidates,
+                    )
+                )
                 channels, size = stage.width, strided(size, stride)
         return tuple(blocks)
 
@@ -126,7 +161,8 @@ class SearchSpace:
         return count
 
     def with_width(self, multiplier: float) -> SearchSpace:
-        """The same space with every width multiplied and made divisible by 8; the head widens only above 1."""
+        """The same space with every width multiplied and made divisible by 8; the head widens only
+        above 1."""
         if multiplier == 1:
             return self
         check_width_multiplier(multiplier)
@@ -134,16 +170,32 @@ class SearchSpace:
             self,
             stem_width=make_divisible(self.stem_width * multiplier),
             first_width=make_divisible(self.first_width * multiplier),
-            stages=tuple(replace(stage, width=make_divisible(stage.width * multiplier)) for stage in self.stages),
-            head_width=make_divisible(self.head_width * multiplier) if multiplier > 1 else self.head_width)
+            stages=tuple(
+                replace(stage, width=make_divisible(stage.width * multiplier))
+                for stage in self.stages
+            ),
+            head_width=make_divisible(self.head_width * multiplier)
+            if multiplier > 1
+            else self.head_width,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything needed to build any network of the space."""
         return {
-            "name": self.name, "resolution": self.resolution, "channels": self.channels, "classes": self.classes,
-            "stem_width": self.stem_width, "stem_stride": self.stem_stride, "first_width": self.first_width,
-            "stages": [{"width": stage.width, "blocks": stage.blocks, "stride": stage.stride} for stage in self.stages],
-            "head_width": self.head_width, "candidates": [op_to_json(op) for op in self.candidates], "skips": self.skips,
+            "name": self.name,
+            "resolution": self.resolution,
+            "channels": self.channels,
+            "classes": self.classes,
+            "stem_width": self.stem_width,
+            "stem_stride": self.stem_stride,
+            "first_width": self.first_width,
+            "stages": [
+                {"width": stage.width, "blocks": stage.blocks, "stride": stage.stride}
+                for stage in self.stages
+            ],
+            "head_width": self.head_width,
+            "candidates": [op_to_json(op) for op in self.candidates],
+            "skips": self.skips,
             "padding": self.padding,
         }
 
@@ -156,12 +208,20 @@ class SearchSpace:
         try:
             stages = json_list(fields.get("stages"), where, "stages")
             fields["stages"] = tuple(Stage(**json_object(stage, where)) for stage in stages)
-            fields["candidates"] = tuple(op_from_json(op, where=f"{where}, candidate {number}")
-                                         for number, op in enumerate(json_list(fields.get("candidates"), where, "candidates")))
+            fields["candidates"] = tuple(
+                op_from_json(op, where=f"{where}, candidate {number}")
+                for number, op in enumerate(
+                    json_list(fields.get("candidates"), where, "candidates")
+                )
+            )
             return cls(**fields)
         except TypeError as error:
-            raise UserError(f"space in {where}", expected=f"the fields {sorted(known)}", received=str(error),
-                            fix="Add the field.") from error
+            raise UserError(
+                f"space in {where}",
+                expected=f"the fields {sorted(known)}",
+                received=str(error),
+                fix="Add the field.",
+            ) from error
 
 
 MBCONV_3_5_7 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6))
@@ -169,54 +229,100 @@ MBCONV_3_5_7 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expan
 
 def proxyless(*, resolution: int = 224, classes: int = 1000, width: float = 1.0) -> SearchSpace:
     """The ImageNet space of the paper: 21 choice blocks, 15 of them with Zero."""
-    stages = (Stage(24, 4, 2), Stage(40, 4, 2), Stage(80, 4, 2), Stage(96, 4, 1), Stage(192, 4, 2), Stage(320, 1, 1))
-    return SearchSpace("proxyless", resolution, classes, stem_width=32, first_width=16, stages=stages, head_width=1280,
-                       candidates=MBCONV_3_5_7).with_width(width)
+    stages = (
+        Stage(24, 4, 2),
+        Stage(40, 4, 2),
+        Stage(80, 4, 2),
+        Stage(96, 4, 1),
+        Stage(192, 4, 2),
+        Stage(320, 1, 1),
+    )
+    return SearchSpace(
+        "proxyless",
+        resolution,
+        classes,
+        stem_width=32,
+        first_width=16,
+        stages=stages,
+        head_width=1280,
+        candidates=MBCONV_3_5_7,
+    ).with_width(width)
 
 
 def tiny(*, resolution: int = 32, classes: int = 10, width: float = 1.0) -> SearchSpace:
     """Nine choice blocks for images of 28 to 32 pixels; 1 to 6 million MACs."""
     stages = (Stage(16, 3, 1), Stage(24, 3, 2), Stage(40, 3, 2))
-    return SearchSpace("tiny", resolution, classes, stem_width=16, first_width=8, stages=stages, head_width=128,
-                       candidates=MBCONV_3_5_7).with_width(width)
+    return SearchSpace(
+        "tiny",
+        resolution,
+        classes,
+        stem_width=16,
+        first_width=8,
+        stages=stages,
+        head_width=128,
+        candidates=MBCONV_3_5_7,
+    ).with_width(width)
 
 
-# A TreeCellSpace has the interface of a SearchSpace, and is passed as one wherever only that interface is used.
-NAMED_SPACES: dict[str, Callable[..., Any]] = {"proxyless": proxyless, "tiny": tiny, "pyramid_tree": pyramid_tree}
+# A TreeCellSpace has the interface of a SearchSpace, and is passed as one wherever only that
+# interface is used.
+NAMED_SPACES: dict[str, Callable[..., Any]] = {
+    "proxyless": proxyless,
+    "tiny": tiny,
+    "pyramid_tree": pyramid_tree,
+}
 _KINDS: dict[str, Any] = {"mbconv": SearchSpace, "tree_cells": TreeCellSpace}
 
 
-def named_space(name: str, *, classes: int, resolution: int | None = None, width: float = 1.0) -> SearchSpace:
-    """A space by its name; resolution None is the space's own. Raises UserError on an unknown name."""
+def named_space(
+    name: str, *, classes: int, resolution: int | None = None, width: float = 1.0
+) -> SearchSpace:
+    """A space by its name; resolution None is the space's own. Raises UserError on an unknown
+    name."""
     if name not in NAMED_SPACES:
-        raise UserError("unknown search space", expected=f"one of {sorted(NAMED_SPACES)}", received=repr(name),
-                        fix="Choose one of these with --space.")
+        raise UserError(
+            "unknown search space",
+            expected=f"one of {sorted(NAMED_SPACES)}",
+            received=repr(name),
+            fix="Choose one of these with --space.",
+        )
     sized = {} if resolution is None else {"resolution": resolution}
     return NAMED_SPACES[name](classes=classes, width=width, **sized)
 
 
 def load_space(path: str | os.PathLike) -> SearchSpace:
-    """A space from a JSON file: {"format": "pnas_tf/space", "version": 1, "space": {...}} as `SearchSpace.to_json` writes it.
+    """A space from a JSON file: {"format": "pnas_tf/space", "version": 1, "space": {...}} as
+    `SearchSpace.to_json` writes it.
 
     Raises UserError when the file is absent, truncated or no space, naming the field.
     """
-    document = files.read_document(path, format="pnas_tf/space", version=1, what="search space", made_by="see docs/spaces.md")
+    document = files.read_document(
+        path, format="pnas_tf/space", version=1, what="search space", made_by="see docs/spaces.md"
+    )
     with named(str(path)):
         return space_from_json(document.get("space"), where=str(path))
 
 
 def space_from_json(document: Any, *, where: str) -> SearchSpace:
-    """The space that `to_json` of its class wrote; "kind" names the class, and a space of MBConvs needs none.
+    """The space that `to_json` of its class wrote; "kind" names the class, and a space of MBConvs
+    needs none.
 
     Raises UserError on an unknown kind and as the class's `from_json`.
     """
     fields = dict(json_object(document, where))
     kind = fields.pop("kind", "mbconv")
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise UserError(f"kind of space in {where}", expected=f"one of {sorted(_KINDS)}", received=repr(kind)[:200], fix="Correct it.")
+        raise UserError(
+            f"kind of space in {where}",
+            expected=f"one of {sorted(_KINDS)}",
+            received=repr(kind)[:200],
+            fix="Correct it.",
+        )
     return _KINDS[kind].from_json(fields, where=where)
 
 
 def save_space(space: SearchSpace, path: str | os.PathLike) -> Path:
     """Writes what `load_space` reads."""
-    return files.write_json(path, {"format": "pnas_tf/space", "version": 1, "space": space.to_json()})
+    return files.write_json(
+        path, {"format": "pnas_tf/space", "version": 1, "space": space.to_json()}
+    )

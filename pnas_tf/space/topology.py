@@ -1,8 +1,9 @@
 """How the blocks of a space are joined: a graph as data, the same for every network of the space.
 
-A topology is a tuple of nodes in an order of computation; a node names its inputs by their places in the tuple. Node 0 is
-the images, the last one gives the logits. Choice nodes stand in the order of their choice blocks. The plain network, the
-supernet and the gate gradients all run `evaluate`, so they cannot disagree. Knows nothing of tensors.
+A topology is a tuple of nodes in an order of computation; a node names its inputs by their places
+in the tuple. Node 0 is the images, the last one gives the logits. Choice nodes stand in the order
+of their choice blocks. The plain network, the supernet and the gate gradients all run `evaluate`,
+so they cannot disagree. Knows nothing of tensors.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class PadChannels:
     zeros: int
 
 
-# What joins blocks and has neither parameters nor a place in a latency table: it is the same in every network of a space,
-# so a table's calibration, whose intercept is a constant, holds its time.
+# What joins blocks and has neither parameters nor a place in a latency table: it is the same in
+# every network of a space, so a table's calibration, whose intercept is a constant, holds its time.
 Joint = Union[Add, Concat, Part, PadChannels]
 Node = Union[Images, Fixed, Choice, Joint]
 Topology = tuple[Node, ...]
@@ -103,12 +104,19 @@ class Builder:
         return tuple(self.nodes)
 
 
-def evaluate(topology: Topology, images: Value, *, fixed: Callable[[Block, Value], Value], choice: Callable[[int, Value], Value],
-             joint: Callable[[int, Joint, Sequence[Value]], Value], stop_at_choice: bool = False) -> Value:
+def evaluate(
+    topology: Topology,
+    images: Value,
+    *,
+    fixed: Callable[[Block, Value], Value],
+    choice: Callable[[int, Value], Value],
+    joint: Callable[[int, Joint, Sequence[Value]], Value],
+    stop_at_choice: bool = False,
+) -> Value:
     """The value of the last node, or of the input of the first choice node with `stop_at_choice`.
 
-    fixed: (block, input) -> value. choice: (index of the choice block, input) -> value. joint: (place, node, inputs) -> value.
-    A value is let go behind its last use.
+    fixed: (block, input) -> value. choice: (index of the choice block, input) -> value. joint:
+    (place, node, inputs) -> value. A value is let go behind its last use.
     """
     last_use = {source: place for place, node in enumerate(topology) for source in node.inputs}
     values: dict[int, Value] = {}
@@ -132,14 +140,23 @@ def evaluate(topology: Topology, images: Value, *, fixed: Callable[[Block, Value
     return result
 
 
-def pull_back(topology: Topology, upstream: Value, *, fixed: Callable[[Block, Value], Value | None],
-              choice: Callable[[int, Value], Value | None], joint: Callable[[int, Joint, Value], Sequence[Value]],
-              add: Callable[[Sequence[Value]], Value], wanted: Collection[int]) -> None:
-    """The reverse of `evaluate`: takes the gradient at each node's value to its inputs, from the last node to the first.
+def pull_back(
+    topology: Topology,
+    upstream: Value,
+    *,
+    fixed: Callable[[Block, Value], Value | None],
+    choice: Callable[[int, Value], Value | None],
+    joint: Callable[[int, Joint, Value], Sequence[Value]],
+    add: Callable[[Sequence[Value]], Value],
+    wanted: Collection[int],
+) -> None:
+    """The reverse of `evaluate`: takes the gradient at each node's value to its inputs, from the
+    last node to the first.
 
-    upstream: the gradient at the last node. fixed: (block, gradient at its value) -> the gradient at its input, None where that
-    place is not wanted; choice: the same with the choice block's index; joint: (place, node, gradient) -> one for each input.
-    add: the sum of the gradients that reach a value from all its uses. wanted: the places whose values need a gradient.
+    upstream: the gradient at the last node. fixed: (block, gradient at its value) -> the gradient
+    at its input, None where that place is not wanted; choice: the same with the choice block's
+    index; joint: (place, node, gradient) -> one for each input. add: the sum of the gradients that
+    reach a value from all its uses. wanted: the places whose values need a gradient.
     """
     reached: dict[int, list[Value]] = {len(topology) - 1: [upstream]}
     for place in reversed(range(len(topology))):

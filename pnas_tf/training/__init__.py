@@ -1,1 +1,2 @@
-"""Images, schedules, checkpoints and the training of one plain network. Knows nothing of search or of the supernet."""
+"""Images, schedules, checkpoints and the training of one plain network. Knows nothing of search or
+of the supernet."""

@@ -1,8 +1,8 @@
 """Random views of images, as pure functions of an image and a row of random numbers.
 
-Each image of an epoch has one row of uniform numbers, drawn from (seed, epoch) for all images of the dataset at once. So a
-view depends on (seed, epoch, image) alone, never on threads, batch size or where an epoch was resumed. Knows nothing of
-files or splits.
+Each image of an epoch has one row of uniform numbers, drawn from (seed, epoch) for all images of
+the dataset at once. So a view depends on (seed, epoch, image) alone, never on threads, batch size
+or where an epoch was resumed. Knows nothing of files or splits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _ZOOM, _ASPECT, _ANGLE, _Y, _X, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION = ran
 SHIFT_FRACTION, SHIFT_ZOOM, SHIFT_DEGREES = 0.1, 0.1, 10.0
 FLIP_SHIFT_FRACTION = 0.125  # 4 of 32 pixels, the usual pad-and-crop of CIFAR
 CENTRE_FRACTION = 0.875  # evaluation crop of ImageNet: 224 of 256
-COLOUR_RANGES = {  # largest relative change of brightness, contrast, saturation; the original's `distort_color`
+# largest relative change of brightness, contrast, saturation; the original's `distort_color`
+COLOUR_RANGES = {
     "none": (0.0, 0.0, 0.0),
     "normal": (32 / 255, 0.0, 0.5),
     "strong": (0.4, 0.4, 0.4),
@@ -27,7 +28,8 @@ COLOUR_RANGES = {  # largest relative change of brightness, contrast, saturation
 
 @dataclass(frozen=True)
 class Augmentation:
-    """kind: none, shift, flip or imagenet. min_crop_scale: smallest area of a random crop (imagenet only)."""
+    """kind: none, shift, flip or imagenet. min_crop_scale: smallest area of a random crop (imagenet
+    only)."""
 
     kind: str
     min_crop_scale: float = 0.08
@@ -35,7 +37,8 @@ class Augmentation:
 
 
 def random_rows(examples: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Uniform numbers in [0, 1), float32 [examples, COLUMNS]: row i belongs to example i in this epoch."""
+    """Uniform numbers in [0, 1), float32 [examples, COLUMNS]: row i belongs to example i in this
+    epoch."""
     generator = np.random.default_rng(np.random.SeedSequence([seed, epoch, 1]))
     return generator.random((examples, COLUMNS), dtype=np.float32)
 
@@ -43,8 +46,9 @@ def random_rows(examples: int, *, seed: int, epoch: int) -> np.ndarray:
 def augment(images: tf.Tensor, rows: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
     """The batch part of a random view.
 
-    images: float32 [batch, size, size, 3] in 0..255; rows: float32 [batch, COLUMNS]. Returns the same shape and range.
-    Random crops of `imagenet` are taken before this, one image at a time: `random_crop`.
+    images: float32 [batch, size, size, 3] in 0..255; rows: float32 [batch, COLUMNS]. Returns the
+    same shape and range. Random crops of `imagenet` are taken before this, one image at a time:
+    `random_crop`.
     """
     if augmentation.kind == "shift":
         return _shift(images, rows)
@@ -58,8 +62,8 @@ def augment(images: tf.Tensor, rows: tf.Tensor, augmentation: Augmentation) -> t
 def random_crop(image: tf.Tensor, row: tf.Tensor, *, size: int, min_scale: float) -> tf.Tensor:
     """A crop of random area (min_scale to 1) and aspect (3/4 to 4/3), resized.
 
-    image: [height, width, 3]; row: float32 [COLUMNS]. Returns float32 [size, size, 3] in 0..255. A crop that does not fit is
-    clipped to the image.
+    image: [height, width, 3]; row: float32 [COLUMNS]. Returns float32 [size, size, 3] in 0..255. A
+    crop that does not fit is clipped to the image.
     """
     height, width = tf.cast(tf.shape(image)[0], tf.float32), tf.cast(tf.shape(image)[1], tf.float32)
     area = height * width * (min_scale + (1.0 - min_scale) * row[_ZOOM])
@@ -68,22 +72,32 @@ def random_crop(image: tf.Tensor, row: tf.Tensor, *, size: int, min_scale: float
     crop_width = tf.clip_by_value(tf.round(tf.sqrt(area * aspect)), 1.0, width)
     top = tf.floor(row[_Y] * (height - crop_height + 1.0))
     left = tf.floor(row[_X] * (width - crop_width + 1.0))
-    crop = tf.slice(image, tf.cast([top, left, 0.0], tf.int32), tf.cast([crop_height, crop_width, 3.0], tf.int32))
+    crop = tf.slice(
+        image,
+        tf.cast([top, left, 0.0], tf.int32),
+        tf.cast([crop_height, crop_width, 3.0], tf.int32),
+    )
     return resize(crop, size)
 
 
 def central_view(image: tf.Tensor, *, size: int, fraction: float) -> tf.Tensor:
-    """The central square of `fraction` of the short side, resized. image: [height, width, channels]; float32 out."""
+    """The central square of `fraction` of the short side, resized. image: [height, width,
+    channels]; float32 out."""
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     short = tf.cast(tf.minimum(height, width), tf.float32)
     side = tf.maximum(1, tf.cast(tf.round(short * fraction), tf.int32))
-    crop = tf.slice(image, tf.stack([(height - side) // 2, (width - side) // 2, 0]), tf.stack([side, side, -1]))
+    crop = tf.slice(
+        image, tf.stack([(height - side) // 2, (width - side) // 2, 0]), tf.stack([side, side, -1])
+    )
     return resize(crop, size)
 
 
 def resize(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Bilinear with antialiasing (an area filter where it shrinks): [..., height, width, channels] to [..., size, size, c]."""
-    return tf.clip_by_value(tf.image.resize(image, (size, size), "bilinear", antialias=True), 0.0, 255.0)
+    """Bilinear with antialiasing (an area filter where it shrinks): [..., height, width, channels]
+    to [..., size, size, c]."""
+    return tf.clip_by_value(
+        tf.image.resize(image, (size, size), "bilinear", antialias=True), 0.0, 255.0
+    )
 
 
 def _shift(images: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
@@ -97,7 +111,9 @@ def _shift(images: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     x = middle + SHIFT_FRACTION * size * _signed(rows, _X) - cosine * middle + sine * middle
     y = middle + SHIFT_FRACTION * size * _signed(rows, _Y) - sine * middle - cosine * middle
     zero = tf.zeros_like(x)
-    return _project(images, tf.stack([cosine, -sine, x, sine, cosine, y, zero, zero], axis=1), "CONSTANT")
+    return _project(
+        images, tf.stack([cosine, -sine, x, sine, cosine, y, zero, zero], axis=1), "CONSTANT"
+    )
 
 
 def _translate(images: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
@@ -111,29 +127,42 @@ def _translate(images: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 
 def _project(images: tf.Tensor, transforms: tf.Tensor, fill_mode: str) -> tf.Tensor:
     return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images, transforms=transforms, output_shape=tf.shape(images)[1:3], fill_value=0.0, interpolation="BILINEAR",
-        fill_mode=fill_mode)
+        images=images,
+        transforms=transforms,
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode=fill_mode,
+    )
 
 
 def _flip(images: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     return tf.where(rows[:, _FLIP, None, None, None] < 0.5, images, images[:, :, ::-1])
 
 
-def _distort_color(images: tf.Tensor, rows: tf.Tensor, ranges: tuple[float, float, float]) -> tf.Tensor:
+def _distort_color(
+    images: tf.Tensor, rows: tf.Tensor, ranges: tuple[float, float, float]
+) -> tf.Tensor:
     brightness, contrast, saturation = ranges
     if brightness:
         images = tf.clip_by_value(images * _factor(rows, _BRIGHTNESS, brightness), 0.0, 255.0)
     if contrast:
         mean = tf.reduce_mean(_grey(images), axis=(1, 2, 3), keepdims=True)
-        images = tf.clip_by_value(mean + (images - mean) * _factor(rows, _CONTRAST, contrast), 0.0, 255.0)
+        images = tf.clip_by_value(
+            mean + (images - mean) * _factor(rows, _CONTRAST, contrast), 0.0, 255.0
+        )
     if saturation:
         grey = _grey(images)
-        images = tf.clip_by_value(grey + (images - grey) * _factor(rows, _SATURATION, saturation), 0.0, 255.0)
+        images = tf.clip_by_value(
+            grey + (images - grey) * _factor(rows, _SATURATION, saturation), 0.0, 255.0
+        )
     return images
 
 
 def _grey(images: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(images * tf.constant([0.299, 0.587, 0.114]), axis=-1, keepdims=True)  # ITU-R BT.601
+    return tf.reduce_sum(
+        images * tf.constant([0.299, 0.587, 0.114]), axis=-1, keepdims=True
+    )  # ITU-R BT.601
 
 
 def _factor(rows: tf.Tensor, column: int, reach: float) -> tf.Tensor:

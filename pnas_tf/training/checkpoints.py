@@ -1,7 +1,9 @@
-"""Checkpoints: named arrays and a JSON state in one file, whole or absent. Knows nothing of what they mean.
+"""Checkpoints: named arrays and a JSON state in one file, whole or absent. Knows nothing of what
+they mean.
 
-A checkpoint is an .npz without pickle that numpy alone can read: the arrays, the state as JSON bytes, and a SHA-256 over
-both. It is written beside its place and renamed into it, so a process killed at any moment leaves the last one as it was.
+A checkpoint is an .npz without pickle that numpy alone can read: the arrays, the state as JSON
+bytes, and a SHA-256 over both. It is written beside its place and renamed into it, so a process
+killed at any moment leaves the last one as it was.
 """
 
 from __future__ import annotations
@@ -44,33 +46,56 @@ class Checkpoint:
         """An array of that shape and of finite numbers. Raises UserError naming it."""
         found = self.arrays.get(name)
         if found is None or found.shape != shape or not np.isfinite(found).all():
-            received = "none" if found is None else f"{list(found.shape)}, or a number that is not finite"
-            raise UserError(f"array '{name}' of {where}", expected=f"finite numbers of shape {list(shape)}", received=received,
-                            fix="Delete that checkpoint; the one before it is used.")
+            received = (
+                "none" if found is None else f"{list(found.shape)}, or a number that is not finite"
+            )
+            raise UserError(
+                f"array '{name}' of {where}",
+                expected=f"finite numbers of shape {list(shape)}",
+                received=received,
+                fix="Delete that checkpoint; the one before it is used.",
+            )
         return found
 
     def value(self, name: str, hint: Any, *, where: str) -> Any:
-        """An entry of the state, of the type that `records.value_of` knows. Raises UserError naming it."""
-        return value_of(hint, self.state.get(name), what=f"'{name}' in the state of {where}",
-                        fix="Delete that checkpoint; the one before it is used.")
+        """An entry of the state, of the type that `records.value_of` knows. Raises UserError naming
+        it."""
+        return value_of(
+            hint,
+            self.state.get(name),
+            what=f"'{name}' in the state of {where}",
+            fix="Delete that checkpoint; the one before it is used.",
+        )
 
 
 class TornCheckpoint(UserError):
     """A checkpoint file that is not whole, or not ours."""
 
     def __init__(self, where: str, received: str):
-        super().__init__(f"checkpoint {where} is damaged", expected="arrays and a state with their SHA-256, as this program writes them",
-                         received=received, fix="Delete it; the one before it is used.")
+        super().__init__(
+            f"checkpoint {where} is damaged",
+            expected="arrays and a state with their SHA-256, as this program writes them",
+            received=received,
+            fix="Delete it; the one before it is used.",
+        )
 
 
 class Checkpoints:
-    """The checkpoints in `folder`, one file each; the `keep` newest stay. For one process at a time.
+    """The checkpoints in `folder`, one file each; the `keep` newest stay. For one process at a
+    time.
 
-    passing: says of a step that its checkpoint goes, and counts for nothing, when a newer one is there that is not passing, as that of a
-    stop within an epoch does at the epoch's end: a run that was stopped then ends with the files of one that was not.
+    passing: says of a step that its checkpoint goes, and counts for nothing, when a newer one is
+    there that is not passing, as that of a stop within an epoch does at the epoch's end: a run that
+    was stopped then ends with the files of one that was not.
     """
 
-    def __init__(self, folder: str | os.PathLike, *, keep: int = 3, passing: Callable[[int], bool] = lambda step: False):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        keep: int = 3,
+        passing: Callable[[int], bool] = lambda step: False,
+    ):
         if keep < 1:
             raise ValueError(f"keep is {keep}; at least one checkpoint must stay")
         self.folder, self.keep, self._passing = Path(folder), keep, passing
@@ -78,20 +103,25 @@ class Checkpoints:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last one, or the beginning, is more than DUE_S ago: a kill then costs no more than that, however long an epoch is."""
+        """Whether the last one, or the beginning, is more than DUE_S ago: a kill then costs no more
+        than that, however long an epoch is."""
         return time.monotonic() - self._saved_s > DUE_S
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
         """Writes a checkpoint and removes those that it replaces. state: JSON values, no NaN.
 
-        Raises OSError (disk full, read-only) or ValueError (an array of objects) with everything as it was before.
+        Raises OSError (disk full, read-only) or ValueError (an array of objects) with everything as
+        it was before.
         """
         path = files.write_bytes(self.folder / f"step-{step:010d}.npz", _packed(arrays, state))
         for litter in self.folder.glob(".step-*.npz.*.tmp"):  # what a killed process was writing
             litter.unlink(missing_ok=True)
         found = self._newest_first()
-        passing, lasting = ([each for each in found if self._passing(each[0]) == whether] for whether in (True, False))
-        staying = lasting[:self.keep] + (passing[:self.keep] if found[0] in passing else [])
+        passing, lasting = (
+            [each for each in found if self._passing(each[0]) == whether]
+            for whether in (True, False)
+        )
+        staying = lasting[: self.keep] + (passing[: self.keep] if found[0] in passing else [])
         for each in found:
             if each not in staying:
                 each[1].unlink(missing_ok=True)
@@ -99,7 +129,8 @@ class Checkpoints:
         return path
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; None where there is none. Torn ones are passed over with a warning."""
+        """The newest checkpoint that is whole; None where there is none. Torn ones are passed over
+        with a warning."""
         for step, path in self._newest_first():
             try:
                 return read_checkpoint(path, step=step)
@@ -110,12 +141,18 @@ class Checkpoints:
     def _newest_first(self) -> list[tuple[int, Path]]:
         if not self.folder.is_dir():
             return []
-        found = [(int(match[1]), path) for path in self.folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+        found = [
+            (int(match[1]), path)
+            for path in self.folder.iterdir()
+            if (match := _NAME.fullmatch(path.name))
+        ]
         return sorted(found, reverse=True)
 
 
 def _packed(arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> bytes:
-    document = json.dumps({"format": FORMAT, "version": VERSION, "state": dict(state)}, allow_nan=False)
+    document = json.dumps(
+        {"format": FORMAT, "version": VERSION, "state": dict(state)}, allow_nan=False
+    )
     entries = {name: np.asarray(array) for name, array in arrays.items()}
     entries[_STATE] = np.frombuffer(document.encode(), np.uint8)
     entries[_DIGEST] = np.frombuffer(_digest(entries), np.uint8)
@@ -128,10 +165,12 @@ def _packed(arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> bytes
 
 
 def read_checkpoint(path: str | os.PathLike, *, step: int = 0) -> Checkpoint:
-    """The checkpoint in one file, without executing or decompressing anything. Raises UserError, naming the entry, when it is not whole
-    or not ours."""
+    """The checkpoint in one file, without executing or decompressing anything. Raises UserError,
+    naming the entry, when it is not whole or not ours."""
     where = str(path)
-    content = files.read_bytes(path, what="checkpoint", made_by="the program that trains or searches", limit=MAX_BYTES)
+    content = files.read_bytes(
+        path, what="checkpoint", made_by="the program that trains or searches", limit=MAX_BYTES
+    )
     entries: dict[str, np.ndarray] = {}
     name = "the archive"
     try:
@@ -150,9 +189,17 @@ def read_checkpoint(path: str | os.PathLike, *, step: int = 0) -> Checkpoint:
             raise TornCheckpoint(where, f"no entry {needed}")
     if entries.pop(_DIGEST).tobytes() != _digest(entries):
         raise TornCheckpoint(where, "its SHA-256 differs")
-    document = files.parse_json(entries.pop(_STATE).tobytes(), what="state of checkpoint", where=where, made_by="the program that made it")
-    if not isinstance(document, dict) or (document.get("format"), document.get("version")) != (FORMAT, VERSION) \
-            or not isinstance(document.get("state"), dict):
+    document = files.parse_json(
+        entries.pop(_STATE).tobytes(),
+        what="state of checkpoint",
+        where=where,
+        made_by="the program that made it",
+    )
+    if (
+        not isinstance(document, dict)
+        or (document.get("format"), document.get("version")) != (FORMAT, VERSION)
+        or not isinstance(document.get("state"), dict)
+    ):
         raise TornCheckpoint(where, f"a state that is not of {FORMAT} {VERSION}")
     return Checkpoint(step, entries, document["state"])
 

@@ -1,7 +1,7 @@
 """TFDS builder over scikit-learn's handwritten digits: real images that need no network.
 
-The 1,797 images are the test part of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998),
-which scikit-learn carries inside its package.
+The 1,797 images are the test part of the UCI set "Optical Recognition of Handwritten Digits"
+(Alpaydin and Kaynak 1998), which scikit-learn carries inside its package.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Handwritten digits of scikit-learn (UCI optical recognition of handwritten digits, test part).",
-            features=tfds.features.FeaturesDict({
-                "image": tfds.features.Image(shape=(8, 8, 1)),
-                "label": tfds.features.ClassLabel(names=[str(digit) for digit in range(10)]),
-            }),
+            description="Handwritten digits of scikit-learn (UCI optical recognition of "
+            "handwritten digits, test part).",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(8, 8, 1)),
+                    "label": tfds.features.ClassLabel(names=[str(digit) for digit in range(10)]),
+                }
+            ),
             supervised_keys=("image", "label"),
             homepage="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
             disable_shuffling=True,
@@ -39,7 +42,9 @@ class Digits(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        from sklearn.datasets import load_digits  # takes a second to import and is needed once a machine
+        from sklearn.datasets import (
+            load_digits,
+        )  # takes a second to import and is needed once a machine
 
         digits = load_digits()
         images = np.rint(digits.images * (255 / PIXEL_MAXIMUM)).astype(np.uint8)[..., None]

@@ -1,8 +1,9 @@
-"""Image folders, one folder a class: found, named and checked before any work. Knows nothing of tensors.
+"""Image folders, one folder a class: found, named and checked before any work. Knows nothing of
+tensors.
 
-PATH/class/image.jpg, or, as tfds.folder_dataset.ImageFolder has it, PATH/train/class/image.jpg beside PATH/test (or
-PATH/validation or PATH/val). The latter's own reader takes neither BMP nor GIF and has no say over order, so files are
-listed here and read with tf.data.
+PATH/class/image.jpg, or, as tfds.folder_dataset.ImageFolder has it, PATH/train/class/image.jpg
+beside PATH/test (or PATH/validation or PATH/val). The latter's own reader takes neither BMP nor GIF
+and has no say over order, so files are listed here and read with tf.data.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b"\x3b"}
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Class names, and the files of each part with their labels. test is empty where the folder has no test part."""
+    """Class names, and the files of each part with their labels. test is empty where the folder has
+    no test part."""
 
     class_names: tuple[str, ...]
     train: tuple[str, ...]
@@ -41,24 +43,35 @@ class ImageFolder:
 def scan_folder(path: str | os.PathLike) -> ImageFolder:
     """Lists `path` and reads the header of every image.
 
-    Raises UserError when it is missing, no folder, empty, has fewer than two classes or a class without images, or when
-    images are unreadable: their number, and the first few by name.
+    Raises UserError when it is missing, no folder, empty, has fewer than two classes or a class
+    without images, or when images are unreadable: their number, and the first few by name.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
-        raise UserError(f"image folder {root}", expected="a folder with one folder a class",
-                        received="a file" if root.exists() else "no such path", fix="Correct the PATH of --dataset=folder:PATH.")
+        raise UserError(
+            f"image folder {root}",
+            expected="a folder with one folder a class",
+            received="a file" if root.exists() else "no such path",
+            fix="Correct the PATH of --dataset=folder:PATH.",
+        )
     train_root, test_root = _parts(root)
     classes = _subfolders(train_root)
     if len(classes) < 2:
-        raise UserError(f"image folder {train_root} has {'one class' if classes else 'no classes'}",
-                        expected="at least two folders, one a class", received=str([folder.name for folder in classes]),
-                        fix="Put the images of each class into a folder of its own.")
+        raise UserError(
+            f"image folder {train_root} has {'one class' if classes else 'no classes'}",
+            expected="at least two folders, one a class",
+            received=str([folder.name for folder in classes]),
+            fix="Put the images of each class into a folder of its own.",
+        )
     names = tuple(folder.name for folder in classes)
     for name in names:  # they become lines of label files, and stand in reports and on terminals
         if not name.isprintable() or len(name) > MAX_NAME:
-            raise UserError(f"class folder {name!r} in {train_root}", expected=f"a name of at most {MAX_NAME} printable characters",
-                            received=repr(name)[:200], fix="Rename the folder.")
+            raise UserError(
+                f"class folder {name!r} in {train_root}",
+                expected=f"a name of at most {MAX_NAME} printable characters",
+                received=repr(name)[:200],
+                fix="Rename the folder.",
+            )
     train, train_labels = _listing(train_root, names)
     test, test_labels = _listing(test_root, names) if test_root else ((), np.zeros(0, np.int32))
     sizes = _check((*train, *test), root)
@@ -68,7 +81,12 @@ def scan_folder(path: str | os.PathLike) -> ImageFolder:
 def _parts(root: Path) -> tuple[Path, Path | None]:
     folders = {folder.name: folder for folder in _subfolders(root)}
     tests = [folders[name] for name in TEST_FOLDERS if name in folders]
-    if "train" in folders and tests and len(folders) <= 1 + len(TEST_FOLDERS) and _subfolders(folders["train"]):
+    if (
+        "train" in folders
+        and tests
+        and len(folders) <= 1 + len(TEST_FOLDERS)
+        and _subfolders(folders["train"])
+    ):
         return folders["train"], tests[0]
     return root, None
 
@@ -76,15 +94,23 @@ def _parts(root: Path) -> tuple[Path, Path | None]:
 def _listing(root: Path, names: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:
     strangers = sorted({folder.name for folder in _subfolders(root)} - set(names))
     if strangers:
-        raise UserError(f"test folder {root} has classes that the training folder lacks", expected=f"among {list(names)[:20]}",
-                        received=str(strangers[:NAMED_FAILURES]), fix="Make the folders of both parts agree.")
+        raise UserError(
+            f"test folder {root} has classes that the training folder lacks",
+            expected=f"among {list(names)[:20]}",
+            received=str(strangers[:NAMED_FAILURES]),
+            fix="Make the folders of both parts agree.",
+        )
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
         files = _images(root / name)
         if not files:
-            raise UserError(f"class folder {root / name} has no images", expected=f"files ending in {', '.join(SUFFIXES)}",
-                            received=_content(root / name), fix="Add images, or remove the folder.")
+            raise UserError(
+                f"class folder {root / name} has no images",
+                expected=f"files ending in {', '.join(SUFFIXES)}",
+                received=_content(root / name),
+                fix="Add images, or remove the folder.",
+            )
         paths += files
         labels += [label] * len(files)
     return tuple(paths), np.asarray(labels, np.int32)
@@ -94,7 +120,11 @@ def _check(paths: tuple[str, ...], root: Path) -> list[int]:
     """The short sides of all images, in pixels."""
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(_inspect, paths, chunksize=64))
-    failures = [f"{os.path.relpath(path, root)} ({result})" for path, result in zip(paths, results) if isinstance(result, str)]
+    failures = [
+        f"{os.path.relpath(path, root)} ({result})"
+        for path, result in zip(paths, results)
+        if isinstance(result, str)
+    ]
     if failures:
         raise unreadable(root, failures)
     return [result for result in results if isinstance(result, int)]
@@ -103,9 +133,12 @@ def _check(paths: tuple[str, ...], root: Path) -> list[int]:
 def unreadable(root: str | os.PathLike, failures: list[str]) -> UserError:
     """The error for images that cannot be read; failures: "path (reason)"."""
     more = f" and {len(failures) - NAMED_FAILURES} more" if len(failures) > NAMED_FAILURES else ""
-    return UserError(f"{len(failures)} unreadable image{'s' if len(failures) > 1 else ''} in {root}",
-                     expected="whole JPEG, PNG, BMP or GIF files", received="; ".join(failures[:NAMED_FAILURES]) + more,
-                     fix="Repair or remove these files.")
+    return UserError(
+        f"{len(failures)} unreadable image{'s' if len(failures) > 1 else ''} in {root}",
+        expected="whole JPEG, PNG, BMP or GIF files",
+        received="; ".join(failures[:NAMED_FAILURES]) + more,
+        fix="Repair or remove these files.",
+    )
 
 
 def _inspect(path: str) -> int | str:
@@ -123,7 +156,8 @@ def _inspect(path: str) -> int | str:
             return min(image.size)
     except UnidentifiedImageError:
         return "empty file" if os.path.getsize(path) == 0 else "not an image"
-    except Exception as error:  # Pillow's readers raise a dozen unrelated kinds on damaged files, and document none
+    # Pillow's readers raise a dozen unrelated kinds on damaged files, and document none
+    except Exception as error:
         return f"{type(error).__name__}: {error}"[:100]
 
 
@@ -137,14 +171,22 @@ def _ends_whole(path: str, image_format: str) -> bool:
 
 
 def _subfolders(root: Path) -> list[Path]:
-    return sorted((entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")), key=lambda entry: entry.name)
+    return sorted(
+        (entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")),
+        key=lambda entry: entry.name,
+    )
 
 
 def _images(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
-    return sorted(entry.path for entry in os.scandir(folder)
-                  if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and os.path.isfile(entry.path))
+    return sorted(
+        entry.path
+        for entry in os.scandir(folder)
+        if entry.name.lower().endswith(SUFFIXES)
+        and not entry.name.startswith(".")
+        and os.path.isfile(entry.path)
+    )
 
 
 def _content(folder: Path) -> str:

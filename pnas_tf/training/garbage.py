@@ -1,7 +1,8 @@
 """Frees what epochs leave behind. Knows nothing of what they do.
 
-A tf.data pipeline, with the arrays it captured, hangs in cycles of references that Python finds only in a full collection, which it
-puts off ever longer in a process of TensorFlow's size: 2 MB an epoch on digits, a list of a million file names an epoch on ImageNet.
+A tf.data pipeline, with the arrays it captured, hangs in cycles of references that Python finds
+only in a full collection, which it puts off ever longer in a process of TensorFlow's size: 2 MB an
+epoch on digits, a list of a million file names an epoch on ImageNet.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The factor that keeps float16 gradients above the smallest float16 (Micikevicius et al. 2018, section 3.2). Knows no tensors."""
+"""The factor that keeps float16 gradients above the smallest float16 (Micikevicius et al. 2018,
+section 3.2). Knows no tensors."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ LARGEST = 2.0**24
 
 @dataclass
 class LossScale:
-    """Halved by a step whose gradients overflowed, doubled after `patience` steps in a row that did not; a power of two."""
+    """Halved by a step whose gradients overflowed, doubled after `patience` steps in a row that did
+    not; a power of two."""
 
     value: float = 2.0**15
     good_steps: int = 0

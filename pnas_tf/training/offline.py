@@ -1,7 +1,8 @@
-"""Dataset archives that are already on disk, put where TFDS looks for its downloads. Knows nothing of images.
+"""Dataset archives that are already on disk, put where TFDS looks for its downloads. Knows nothing
+of images.
 
-TFDS names a download by its address and SHA-256 and does not fetch what is there. Every archive is checked against the
-SHA-256 that TFDS carries before it is placed.
+TFDS names a download by its address and SHA-256 and does not fetch what is there. Every archive is
+checked against the SHA-256 that TFDS carries before it is placed.
 """
 
 from __future__ import annotations
@@ -15,33 +16,48 @@ from typing import Any
 from pnas_tf import files
 from pnas_tf.errors import UserError
 
-# Debian's dataset-fashion-mnist holds the published archives but for the gzip header, whose file name and time its
-# packaging removed for reproducibility. With name and time (seconds since 1970) put back they are the published files, bit
-# for bit: the SHA-256 proves it.
+# Debian's dataset-fashion-mnist holds the published archives but for the gzip header, whose file
+# name and time its packaging removed for reproducibility. With name and time (seconds since 1970)
+# put back they are the published files, bit for bit: the SHA-256 proves it.
 _GZIP_TIMES_S = {
-    "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84": 1504176606,  # train-images-idx3-ubyte.gz
-    "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845": 1504176606,  # train-labels-idx1-ubyte.gz
-    "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073": 1504176627,  # t10k-images-idx3-ubyte.gz
-    "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5": 1504176627,  # t10k-labels-idx1-ubyte.gz
+    # train-images-idx3-ubyte.gz
+    "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84": 1504176606,
+    # train-labels-idx1-ubyte.gz
+    "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845": 1504176606,
+    # t10k-images-idx3-ubyte.gz
+    "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073": 1504176627,
+    # t10k-labels-idx1-ubyte.gz
+    "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5": 1504176627,
 }
 _PLAIN_GZIP_HEADER = b"\x1f\x8b\x08\x00"
 _GZIP_HEADER_BYTES = 10
 
 
-def place_archives(builder: Any, folder: str | os.PathLike, *, download_dir: str | os.PathLike) -> None:
-    """Puts the archives of TFDS `builder` from `folder` into `download_dir`, under the names that TFDS asks for.
+def place_archives(
+    builder: Any, folder: str | os.PathLike, *, download_dir: str | os.PathLike
+) -> None:
+    """Puts the archives of TFDS `builder` from `folder` into `download_dir`, under the names that
+    TFDS asks for.
 
-    Raises UserError when the dataset has no downloads, or when archives are missing or not the published ones: all of them
-    by name, with both checksums.
+    Raises UserError when the dataset has no downloads, or when archives are missing or not the
+    published ones: all of them by name, with both checksums.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise UserError(f"--offline_files={folder}", expected=f"a folder with the archives of {builder.name}",
-                        received="a file" if folder.exists() else "no such path", fix="Correct the path.")
+        raise UserError(
+            f"--offline_files={folder}",
+            expected=f"a folder with the archives of {builder.name}",
+            received="a file" if folder.exists() else "no such path",
+            fix="Correct the path.",
+        )
     wanted = builder.url_infos or {}
     if not wanted:
-        raise UserError(f"--offline_files cannot serve dataset {builder.name}", expected="a dataset whose downloads TFDS knows",
-                        received="no addresses in TFDS's checksum list", fix="Leave the option out.")
+        raise UserError(
+            f"--offline_files cannot serve dataset {builder.name}",
+            expected="a dataset whose downloads TFDS knows",
+            received="no addresses in TFDS's checksum list",
+            fix="Leave the option out.",
+        )
     problems, found = [], {}
     for url, info in wanted.items():
         name = info.filename or url.rsplit("/", 1)[-1]
@@ -51,9 +67,17 @@ def place_archives(builder: Any, folder: str | os.PathLike, *, download_dir: str
         else:
             found[url] = content
     if problems:
-        raise UserError(f"archives of {builder.name} in {folder}", expected="; ".join(sorted(
-            f"{info.filename} ({info.size} bytes, sha256 {info.checksum})" for info in wanted.values())),
-            received="; ".join(sorted(problems)), fix="Fetch the published files into this folder.")
+        raise UserError(
+            f"archives of {builder.name} in {folder}",
+            expected="; ".join(
+                sorted(
+                    f"{info.filename} ({info.size} bytes, sha256 {info.checksum})"
+                    for info in wanted.values()
+                )
+            ),
+            received="; ".join(sorted(problems)),
+            fix="Fetch the published files into this folder.",
+        )
     for url, content in found.items():
         _place(builder, url, content, Path(download_dir))
 
@@ -69,7 +93,9 @@ def _archive(path: Path, sha256: str) -> tuple[Path | bytes, str]:
         content = path.read_bytes()
         if content.startswith(_PLAIN_GZIP_HEADER):
             name = path.stem.encode("latin-1") + b"\0"
-            flags_and_time = b"\x1f\x8b\x08\x08" + struct.pack("<I", _GZIP_TIMES_S[sha256]) + b"\x00\x03"
+            flags_and_time = (
+                b"\x1f\x8b\x08\x08" + struct.pack("<I", _GZIP_TIMES_S[sha256]) + b"\x00\x03"
+            )
             restored = flags_and_time + name + content[_GZIP_HEADER_BYTES:]
             if hashlib.sha256(restored).hexdigest() == sha256:
                 return restored, ""
@@ -89,5 +115,12 @@ def _place(builder: Any, url: str, content: Path | bytes, download_dir: Path) ->
             target.unlink(missing_ok=True)
             target.symlink_to(content.resolve())  # archives may be huge; TFDS only reads them
     # TFDS takes a download for whole when its .INFO stands beside it.
-    files.write_json(f"{target}.INFO", {"urls": [url], "dataset_names": [builder.name],
-                                        "original_fname": info.filename or target.name, "url_info": info.asdict()})
+    files.write_json(
+        f"{target}.INFO",
+        {
+            "urls": [url],
+            "dataset_names": [builder.name],
+            "original_fname": info.filename or target.name,
+            "url_info": info.asdict(),
+        },
+    )

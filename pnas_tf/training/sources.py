@@ -1,8 +1,10 @@
-"""Where pixels come from: arrays in memory, image files, or TFDS records; all give the same batches.
+"""Where pixels come from: arrays in memory, image files, or TFDS records; all give the same
+batches.
 
-A source yields (images, labels, positions): float32 [batch, size, size, 3] in 0..255, int32 [batch], int64 [batch]. The
-order is a pure function of (seed, epoch), and batches before `start_batch` are skipped before anything is decoded. Knows
-nothing of the three parts: it is told which positions take part.
+A source yields (images, labels, positions): float32 [batch, size, size, 3] in 0..255, int32
+[batch], int64 [batch]. The order is a pure function of (seed, epoch), and batches before
+`start_batch` are skipped before anything is decoded. Knows nothing of the three parts: it is told
+which positions take part.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ SHUFFLE_BUFFER_BYTES = 256 * 2**20
 SHUFFLE_BUFFER_EXAMPLES = 16_384
 DECODE_CHUNK = 256
 
-View = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image [height, width, channels], position) to float32 [size, size, 3]
+View = Callable[
+    [tf.Tensor, tf.Tensor], tf.Tensor
+]  # (image [height, width, channels], position) to float32 [size, size, 3]
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Order:
 
     def permutation(self, members: np.ndarray) -> np.ndarray:
         """`members` in this epoch's order."""
-        return np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch, 0])).permutation(members)
+        return np.random.default_rng(
+            np.random.SeedSequence([self.seed, self.epoch, 0])
+        ).permutation(members)
 
 
 class Source(Protocol):
@@ -42,9 +48,18 @@ class Source(Protocol):
         """int32 [examples]"""
         ...
 
-    def batches(self, members: np.ndarray, *, view: View, order: Order | None, batch_size: int, start_batch: int,
-                drop_remainder: bool) -> tf.data.Dataset:
-        """Batches of the examples at `members`. `view` gives one image its size (arrays in memory have theirs already)."""
+    def batches(
+        self,
+        members: np.ndarray,
+        *,
+        view: View,
+        order: Order | None,
+        batch_size: int,
+        start_batch: int,
+        drop_remainder: bool,
+    ) -> tf.data.Dataset:
+        """Batches of the examples at `members`. `view` gives one image its size (arrays in memory
+        have theirs already)."""
         ...
 
 
@@ -55,17 +70,33 @@ class ArraySource:
     images: np.ndarray
     labels: np.ndarray
 
-    def batches(self, members: np.ndarray, *, view: View, order: Order | None, batch_size: int, start_batch: int,
-                drop_remainder: bool) -> tf.data.Dataset:
+    def batches(
+        self,
+        members: np.ndarray,
+        *,
+        view: View,
+        order: Order | None,
+        batch_size: int,
+        start_batch: int,
+        drop_remainder: bool,
+    ) -> tf.data.Dataset:
         del view
         images, labels = tf.constant(self.images), tf.constant(self.labels)
 
         def gather(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             batch = tf.cast(tf.gather(images, positions), tf.float32)
-            return (batch if batch.shape[-1] == 3 else tf.repeat(batch, 3, axis=-1)), tf.gather(labels, positions), positions
+            return (
+                (batch if batch.shape[-1] == 3 else tf.repeat(batch, 3, axis=-1)),
+                tf.gather(labels, positions),
+                positions,
+            )
 
-        positions = tf.data.Dataset.from_tensor_slices(_ordered(members, order)[start_batch * batch_size:])
-        return positions.batch(batch_size, drop_remainder=drop_remainder).map(gather, tf.data.AUTOTUNE, deterministic=True)
+        positions = tf.data.Dataset.from_tensor_slices(
+            _ordered(members, order)[start_batch * batch_size :]
+        )
+        return positions.batch(batch_size, drop_remainder=drop_remainder).map(
+            gather, tf.data.AUTOTUNE, deterministic=True
+        )
 
 
 @dataclass(frozen=True)
@@ -75,24 +106,39 @@ class FileSource:
     paths: tuple[str, ...]
     labels: np.ndarray
 
-    def batches(self, members: np.ndarray, *, view: View, order: Order | None, batch_size: int, start_batch: int,
-                drop_remainder: bool) -> tf.data.Dataset:
-        positions = _ordered(members, order)[start_batch * batch_size:]
-        paths = tf.constant([os.fsencode(self.paths[position]) for position in positions], tf.string)  # names need not be UTF-8
+    def batches(
+        self,
+        members: np.ndarray,
+        *,
+        view: View,
+        order: Order | None,
+        batch_size: int,
+        start_batch: int,
+        drop_remainder: bool,
+    ) -> tf.data.Dataset:
+        positions = _ordered(members, order)[start_batch * batch_size :]
+        paths = tf.constant(
+            [os.fsencode(self.paths[position]) for position in positions], tf.string
+        )  # names need not be UTF-8
 
-        def load(path: tf.Tensor, label: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def load(
+            path: tf.Tensor, label: tf.Tensor, position: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             return view(decode_image(tf.io.read_file(path)), position), label, position
 
         examples = tf.data.Dataset.from_tensor_slices((paths, self.labels[positions], positions))
-        return examples.map(load, tf.data.AUTOTUNE, deterministic=True).batch(batch_size, drop_remainder=drop_remainder)
+        return examples.map(load, tf.data.AUTOTUNE, deterministic=True).batch(
+            batch_size, drop_remainder=drop_remainder
+        )
 
 
 @dataclass(frozen=True)
 class RecordSource:
     """A TFDS split that is too large for memory, or whose images a view wants whole.
 
-    An epoch shuffles the shards and then a buffer of encoded images, so memory is bounded whatever the size.
-    positions: shard number and index in the shard give the position; TFDS writes shards in a fixed order.
+    An epoch shuffles the shards and then a buffer of encoded images, so memory is bounded whatever
+    the size. positions: shard number and index in the shard give the position; TFDS writes shards
+    in a fixed order.
     """
 
     builder: Any
@@ -101,8 +147,16 @@ class RecordSource:
     label_key: str
     labels: np.ndarray
 
-    def batches(self, members: np.ndarray, *, view: View, order: Order | None, batch_size: int, start_batch: int,
-                drop_remainder: bool) -> tf.data.Dataset:
+    def batches(
+        self,
+        members: np.ndarray,
+        *,
+        view: View,
+        order: Order | None,
+        batch_size: int,
+        start_batch: int,
+        drop_remainder: bool,
+    ) -> tf.data.Dataset:
         member: np.ndarray = np.zeros(len(self.labels), dtype=bool)
         member[members] = True
         mask, labels = tf.constant(member), tf.constant(self.labels)
@@ -116,9 +170,13 @@ class RecordSource:
         encoded = encoded_records(self.builder, self.split, keys=(self.image_key,), order=order)
         encoded = encoded.filter(lambda image, position: tf.gather(mask, position))
         if order is not None:
-            encoded = encoded.shuffle(self._buffer(len(members)), seed=_seed(order), reshuffle_each_iteration=False)
+            encoded = encoded.shuffle(
+                self._buffer(len(members)), seed=_seed(order), reshuffle_each_iteration=False
+            )
         encoded = encoded.skip(start_batch * batch_size)
-        return encoded.map(show, tf.data.AUTOTUNE, deterministic=True).batch(batch_size, drop_remainder=drop_remainder)
+        return encoded.map(show, tf.data.AUTOTUNE, deterministic=True).batch(
+            batch_size, drop_remainder=drop_remainder
+        )
 
     def _buffer(self, members: int) -> int:
         split = self.builder.info.splits[self.split]
@@ -126,7 +184,9 @@ class RecordSource:
         return max(1, min(members, SHUFFLE_BUFFER_EXAMPLES, SHUFFLE_BUFFER_BYTES // mean_bytes))
 
 
-def encoded_records(builder: Any, split: str, *, keys: tuple[str, ...], order: Order | None = None) -> tf.data.Dataset:
+def encoded_records(
+    builder: Any, split: str, *, keys: tuple[str, ...], order: Order | None = None
+) -> tf.data.Dataset:
     """The split's features `keys`, images still encoded, each followed by its position (int64).
 
     order: shuffles whole shards by (seed, epoch).
@@ -135,20 +195,40 @@ def encoded_records(builder: Any, split: str, *, keys: tuple[str, ...], order: O
 
     options = tf.data.Options()
     options.deterministic = True
-    # Every record carries its position, so the guard over datasets whose order means something has nothing to guard.
-    config = tfds.ReadConfig(options=options, try_autocache=False, add_tfds_id=True, shuffle_reshuffle_each_iteration=False,
-                             shuffle_seed=None if order is None else _seed(order), interleave_cycle_length=16,
-                             enable_ordering_guard=False)
-    images = {key: tfds.decode.SkipDecoding() for key in keys if isinstance(builder.info.features[key], tfds.features.Image)}
+    # Every record carries its position, so the guard over datasets whose order means something has
+    # nothing to guard.
+    config = tfds.ReadConfig(
+        options=options,
+        try_autocache=False,
+        add_tfds_id=True,
+        shuffle_reshuffle_each_iteration=False,
+        shuffle_seed=None if order is None else _seed(order),
+        interleave_cycle_length=16,
+        enable_ordering_guard=False,
+    )
+    images = {
+        key: tfds.decode.SkipDecoding()
+        for key in keys
+        if isinstance(builder.info.features[key], tfds.features.Image)
+    }
     wanted = {key: builder.info.features[key] for key in keys}
-    records = builder.as_dataset(split=split, shuffle_files=order is not None, read_config=config,
-                                 decoders=tfds.decode.PartialDecoding(wanted, decoders=images))
+    records = builder.as_dataset(
+        split=split,
+        shuffle_files=order is not None,
+        read_config=config,
+        decoders=tfds.decode.PartialDecoding(wanted, decoders=images),
+    )
     lengths = builder.info.splits[split].shard_lengths
     offsets = tf.constant(np.concatenate([[0], np.cumsum(lengths)[:-1]]), tf.int64)
 
     def place(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-        shard, index = (tf.strings.to_number(tf.strings.regex_replace(record["tfds_id"], r".*-(\d+)-of-\d+__(\d+)$", part), tf.int64)
-                        for part in (r"\1", r"\2"))
+        shard, index = (
+            tf.strings.to_number(
+                tf.strings.regex_replace(record["tfds_id"], r".*-(\d+)-of-\d+__(\d+)$", part),
+                tf.int64,
+            )
+            for part in (r"\1", r"\2")
+        )
         return (*(record[key] for key in keys), tf.gather(offsets, shard) + index)
 
     return records.map(place, tf.data.AUTOTUNE, deterministic=True)
@@ -165,4 +245,6 @@ def _ordered(members: np.ndarray, order: Order | None) -> np.ndarray:
 
 
 def _seed(order: Order) -> int:
-    return int(np.random.SeedSequence([order.seed, order.epoch, 2]).generate_state(1)[0]) & 0x7FFFFFFF
+    return (
+        int(np.random.SeedSequence([order.seed, order.epoch, 2]).generate_state(1)[0]) & 0x7FFFFFFF
+    )

@@ -1,4 +1,5 @@
-"""Stratified splitting of labelled examples, as a pure function of a seed. Knows only label arrays."""
+"""Stratified splitting of labelled examples, as a pure function of a seed. Knows only label
+arrays."""
 
 from __future__ import annotations
 
@@ -7,29 +8,45 @@ import numpy as np
 from pnas_tf.errors import UserError
 
 
-def stratified_choice(labels: np.ndarray, count: int, *, classes: int, seed: tuple[int, ...], part: str,
-                      class_names: tuple[str, ...]) -> np.ndarray:
-    """Chooses `count` examples so that each class has the share it has in `labels`, to within one, and at least one.
+def stratified_choice(
+    labels: np.ndarray,
+    count: int,
+    *,
+    classes: int,
+    seed: tuple[int, ...],
+    part: str,
+    class_names: tuple[str, ...],
+) -> np.ndarray:
+    """Chooses `count` examples so that each class has the share it has in `labels`, to within one,
+    and at least one.
 
-    labels: int [examples]. seed: words of a numpy SeedSequence. part: name of what is chosen, for errors.
-    Returns sorted positions in `labels`, int64 [count]. Raises UserError when a class would be left without an example in
-    either side, or `count` is below the number of classes.
+    labels: int [examples]. seed: words of a numpy SeedSequence. part: name of what is chosen, for
+    errors. Returns sorted positions in `labels`, int64 [count]. Raises UserError when a class would
+    be left without an example in either side, or `count` is below the number of classes.
     """
     sizes = np.bincount(labels, minlength=classes)
     scarce = int(np.argmin(sizes))
     if sizes[scarce] < 2 or not classes <= count <= len(labels) - classes:
-        raise UserError(f"too few images for the {part} part",
-                        expected=f"at least 1 of each of the {classes} classes in this part and 1 outside it",
-                        received=f"{count} of {len(labels)} images; class '{class_names[scarce]}' has {sizes[scarce]}",
-                        fix="Give more images, or change --alpha_fraction, --alpha_size, --test_fraction or --train_images.")
+        raise UserError(
+            f"too few images for the {part} part",
+            expected=f"at least 1 of each of the {classes} classes in this part and 1 outside it",
+            received=f"{count} of {len(labels)} images; class '{class_names[scarce]}' has "
+            f"{sizes[scarce]}",
+            fix="Give more images, or change --alpha_fraction, --alpha_size, --test_fraction or "
+            "--train_images.",
+        )
     shares = _shares(sizes, count, np.random.default_rng(np.random.SeedSequence([*seed, 0])))
     generator = np.random.default_rng(np.random.SeedSequence([*seed, 1]))
-    chosen = [generator.permutation(np.flatnonzero(labels == number))[:share] for number, share in enumerate(shares)]
+    chosen = [
+        generator.permutation(np.flatnonzero(labels == number))[:share]
+        for number, share in enumerate(shares)
+    ]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
 def _shares(sizes: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Largest remainders: sums to `count`, each at least 1 and leaving at least 1; ties fall by lot."""
+    """Largest remainders: sums to `count`, each at least 1 and leaving at least 1; ties fall by
+    lot."""
     exact = sizes * (count / sizes.sum())
     shares = np.clip(np.floor(exact).astype(np.int64), 1, sizes - 1)
     lots = generator.random(len(sizes))

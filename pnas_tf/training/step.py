@@ -1,7 +1,8 @@
-"""One training step of a plain network as one compiled function: loss, gradients, weight decay, Nesterov momentum.
+"""One training step of a plain network as one compiled function: loss, gradients, weight decay,
+Nesterov momentum.
 
-On several replicas each takes its share of the batch and all move by the same sum of gradients. Knows nothing of epochs,
-files or schedules.
+On several replicas each takes its share of the batch and all move by the same sum of gradients.
+Knows nothing of epochs, files or schedules.
 """
 
 from __future__ import annotations
@@ -20,17 +21,23 @@ from pnas_tf.training.loss_scale import LossScale
 
 
 def smoothed_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, *, smoothing: float) -> tf.Tensor:
-    """Mean over the batch of the cross-entropy against (1 - smoothing) one-hot + smoothing / classes. labels: int [batch]."""
+    """Mean over the batch of the cross-entropy against (1 - smoothing) one-hot + smoothing /
+    classes. labels: int [batch]."""
     classes = tf.shape(logits)[-1]  # one trace may serve networks of several class counts
-    targets = tf.one_hot(labels, classes) * (1.0 - smoothing) + smoothing / tf.cast(classes, logits.dtype)
+    targets = tf.one_hot(labels, classes) * (1.0 - smoothing) + smoothing / tf.cast(
+        classes, logits.dtype
+    )
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
 
 
 @contextlib.contextmanager
 def keras_precision(precision: str) -> Iterator[None]:
-    """Layers made within compute in `precision` with float32 variables; those that ask for float32 stay float32."""
+    """Layers made within compute in `precision` with float32 variables; those that ask for float32
+    stay float32."""
     before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    keras.mixed_precision.set_global_policy(
+        "float32" if precision == "float32" else f"mixed_{precision}"
+    )
     try:
         yield
     finally:
@@ -40,71 +47,128 @@ def keras_precision(precision: str) -> Iterator[None]:
 class TrainStep:
     """SGD on all trainable variables of `model`, momentum slots included.
 
-    accum = momentum * accum + g; w -= learning_rate * (g + momentum * accum) with Nesterov, learning_rate * accum without:
-    PyTorch's form, which is Keras' while the rate stays the same. g includes weight_decay * w (no_decay: as
-    `weight_decay_variables`). The fused kernel
-    does in one op what elementwise ops do in five. Dropout before the classifier is drawn from (seed, step), so that a
-    continued run draws the same. Of a model in float16 the loss is scaled, and a step whose gradients overflow moves nothing.
-    Made in the scope of `distribution`, as the model.
+    accum = momentum * accum + g; w -= learning_rate * (g + momentum * accum) with Nesterov,
+    learning_rate * accum without: PyTorch's form, which is Keras' while the rate stays the same. g
+    includes weight_decay * w (no_decay: as `weight_decay_variables`). The fused kernel does in one
+    op what elementwise ops do in five. Dropout before the classifier is drawn from (seed, step), so
+    that a continued run draws the same. Of a model in float16 the loss is scaled, and a step whose
+    gradients overflow moves nothing. Made in the scope of `distribution`, as the model.
     """
 
-    def __init__(self, model: keras.Model, *, momentum: float, nesterov: bool, weight_decay: float, label_smoothing: float,
-                 no_decay: str = "bn_bias", dropout: float = 0.0, seed: int = 0, distribution: Distribution = Distribution(),
-                 jit_compile: bool = False):
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+        label_smoothing: float,
+        no_decay: str = "bn_bias",
+        dropout: float = 0.0,
+        seed: int = 0,
+        distribution: Distribution = Distribution(),
+        jit_compile: bool = False,
+    ):
         self.model = model
-        self.slots = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in model.trainable_variables]
-        self.loss_scale = LossScale() if any(layer.compute_dtype == "float16" for layer in model.layers) else None
+        self.slots = [
+            tf.Variable(tf.zeros_like(variable), trainable=False)
+            for variable in model.trainable_variables
+        ]
+        self.loss_scale = (
+            LossScale() if any(layer.compute_dtype == "float16" for layer in model.layers) else None
+        )
         self._replicas, self._strategy = distribution.replicas, distribution.strategy
         self._forward = _forward(model, dropout, seed, self._replicas.total)
-        self._decay = {variable.ref() for variable in weight_decay_variables(model, no_decay=no_decay)} if weight_decay else set()
+        self._decay = (
+            {variable.ref() for variable in weight_decay_variables(model, no_decay=no_decay)}
+            if weight_decay
+            else set()
+        )
         self._momentum, self._nesterov = momentum, nesterov
         self._weight_decay, self._label_smoothing = weight_decay, label_smoothing
-        self._gradients = tf.function(self._loss_and_gradients, jit_compile=True, autograph=False) if jit_compile \
+        self._gradients = (
+            tf.function(self._loss_and_gradients, jit_compile=True, autograph=False)
+            if jit_compile
             else self._loss_and_gradients
-        self._compiled = tf.function(self._step if self._strategy is None else self._together, reduce_retracing=True)
+        )
+        self._compiled = tf.function(
+            self._step if self._strategy is None else self._together, reduce_retracing=True
+        )
 
-    def __call__(self, images: tf.Tensor, labels: tf.Tensor, *, learning_rate: float, step: int) -> tuple[float, float]:
+    def __call__(
+        self, images: tf.Tensor, labels: tf.Tensor, *, learning_rate: float, step: int
+    ) -> tuple[float, float]:
         """Trains on one global batch; returns (loss, top-1) of the batch before the step."""
         shares = [distributed(self._strategy, self._replicas, batch) for batch in (images, labels)]
         scale = self.loss_scale.value if self.loss_scale else 1.0
-        loss, accuracy, finite = self._compiled(*shares, tf.constant(learning_rate, tf.float32), tf.constant(step, tf.int32),
-                                                tf.constant(scale, tf.float32))
+        loss, accuracy, finite = self._compiled(
+            *shares,
+            tf.constant(learning_rate, tf.float32),
+            tf.constant(step, tf.int32),
+            tf.constant(scale, tf.float32),
+        )
         if self.loss_scale:
             self.loss_scale.update(float(finite) == 1.0)
         return float(loss), float(accuracy)
 
     def _together(self, *arguments: Any) -> list[tf.Tensor]:
         parts = self._strategy.run(self._step, args=arguments)
-        return [self._strategy.reduce(tf.distribute.ReduceOp.MEAN, part, axis=None) for part in parts]
+        return [
+            self._strategy.reduce(tf.distribute.ReduceOp.MEAN, part, axis=None) for part in parts
+        ]
 
-    def _step(self, images: tf.Tensor, labels: tf.Tensor, learning_rate: tf.Tensor, step: tf.Tensor,
-              scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _step(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        learning_rate: tf.Tensor,
+        step: tf.Tensor,
+        scale: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """One replica's: (loss and top-1 of its share, 1 where all gradients were finite)."""
         loss, accuracy, gradients = self._gradients(images, labels, step, scale)
         if self._strategy is not None:
-            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            gradients = tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.SUM, gradients
+            )
         momentum, finite = self._momentum, tf.constant(True)
         if self.loss_scale:
-            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+            finite = tf.reduce_all(
+                [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
+            )
             # accum = 1 * accum + 0; w -= 0
-            learning_rate, momentum = tf.where(finite, learning_rate, 0.0), tf.where(finite, momentum, 1.0)
+            learning_rate, momentum = (
+                tf.where(finite, learning_rate, 0.0),
+                tf.where(finite, momentum, 1.0),
+            )
             gradients = [gradient / scale for gradient in gradients]
         for variable, slot, gradient in zip(self.model.trainable_variables, self.slots, gradients):
             if variable.ref() in self._decay:
                 gradient += self._weight_decay * variable
             if self.loss_scale:
                 gradient = tf.where(finite, gradient, 0.0)
-            tf.raw_ops.ResourceApplyMomentum(var=variable.handle, accum=slot.handle, lr=learning_rate, grad=gradient,
-                                             momentum=momentum, use_nesterov=self._nesterov)
+            tf.raw_ops.ResourceApplyMomentum(
+                var=variable.handle,
+                accum=slot.handle,
+                lr=learning_rate,
+                grad=gradient,
+                momentum=momentum,
+                use_nesterov=self._nesterov,
+            )
         return loss, accuracy, tf.cast(finite, tf.float32)
 
-    def _loss_and_gradients(self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor,
-                            scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    def _loss_and_gradients(
+        self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, scale: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             logits = self._forward(images, step)
             loss = smoothed_cross_entropy(logits, labels, smoothing=self._label_smoothing)
-            minimised = loss * (scale / self._replicas.total) if self.loss_scale or self._strategy is not None else loss
+            minimised = (
+                loss * (scale / self._replicas.total)
+                if self.loss_scale or self._strategy is not None
+                else loss
+            )
         right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
         return loss, tf.reduce_mean(tf.cast(right, tf.float32)), tape.gradient(minimised, variables)
 
@@ -115,10 +179,13 @@ def distributed(strategy: Any, replicas: Replicas, batch: tf.Tensor) -> Any:
         return batch
     shares = replicas.shares(batch)
     return strategy.experimental_distribute_values_from_function(
-        lambda context: shares[context.replica_id_in_sync_group - replicas.first])
+        lambda context: shares[context.replica_id_in_sync_group - replicas.first]
+    )
 
 
-def _forward(model: keras.Model, dropout: float, seed: int, replicas: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def _forward(
+    model: keras.Model, dropout: float, seed: int, replicas: int
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     if not dropout:
         return lambda images, step: model(images, training=True)
     classifier = model.layers[-1]
@@ -130,8 +197,10 @@ def _forward(model: keras.Model, dropout: float, seed: int, replicas: int) -> Ca
         if replicas == 1:
             return classifier(tf.nn.experimental.stateless_dropout(x, dropout, seed=stamp))
         size = tf.shape(x)[0]  # each replica takes its rows of what the whole batch would draw
-        mask = tf.nn.experimental.stateless_dropout(tf.ones([size * replicas, x.shape[-1]]), dropout, seed=stamp)
+        mask = tf.nn.experimental.stateless_dropout(
+            tf.ones([size * replicas, x.shape[-1]]), dropout, seed=stamp
+        )
         first = size * tf.distribute.get_replica_context().replica_id_in_sync_group
-        return classifier(x * mask[first:first + size])
+        return classifier(x * mask[first : first + size])
 
     return forward

@@ -1,4 +1,5 @@
-"""SIGTERM, Ctrl-C and a closed terminal as a wish that a loop reads between steps. Knows nothing of the loop."""
+"""SIGTERM, Ctrl-C and a closed terminal as a wish that a loop reads between steps. Knows nothing of
+the loop."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """A context manager: within it the first of SIGNALS sets `asked`; a second one ends the process as usual.
+    """A context manager: within it the first of SIGNALS sets `asked`; a second one ends the process
+    as usual.
 
-    A signal that is ignored, as SIGHUP under nohup, stays so. Outside the main thread, where Python handles no signals, `asked`
-    stays False.
+    A signal that is ignored, as SIGHUP under nohup, stays so. Outside the main thread, where Python
+    handles no signals, `asked` stays False.
     """
 
     def __init__(self) -> None:

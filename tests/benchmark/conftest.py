@@ -1,4 +1,5 @@
-"""Stand-ins of far devices for the tests of this folder: phones behind a real adbd, a board behind a real sshd."""
+"""Stand-ins of far devices for the tests of this folder: phones behind a real adbd, a board behind
+a real sshd."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The Android runner against the real protocol: stock adb client, real adbd, a far side that really runs the pushed models."""
+"""The Android runner against the real protocol: stock adb client, real adbd, a far side that really
+runs the pushed models."""
 
 import os
 import threading
@@ -31,7 +32,9 @@ from pnas_tf.benchmark.tool_runner import Patience
 
 FLOAT32, INT8 = (Path(standin.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8"))
 MODELS = {"float32": FLOAT32, "int8": INT8}
-FACTS = {name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3)) for name, path in MODELS.items()}
+FACTS = {
+    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3)) for name, path in MODELS.items()
+}
 QUICK = Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0)
 BRIEF = Patience(run_s=20.0, return_s=1.0, cool_down_s=1.0, poll_s=0.1, attempts=3)
 
@@ -44,7 +47,9 @@ def fleet():
     with standin.Phones() as phones:
         phones.tool = str(standin.executable_tool(phones.folder))
         previous = os.environ["PATH"]
-        os.environ["PATH"] = f"{phones.path}:{previous}"  # the program finds adb where users have it
+        os.environ["PATH"] = (
+            f"{phones.path}:{previous}"  # the program finds adb where users have it
+        )
         try:
             phones.trio = [phones.add(), phones.add(), phones.add(speaks=False, clocks_khz=())]
             yield phones
@@ -66,6 +71,7 @@ def runner(fleet, phone):
 
 def while_running(phone, number, *actions):
     """Does the actions, a second apart, as soon as the phone's run with this number has begun."""
+
     def watch():
         while len(phone.runs()) < number:
             time.sleep(0.02)
@@ -80,14 +86,30 @@ def while_running(phone, number, *actions):
 
 def test_a_visit_reports_the_tools_median_of_the_invocations_asked_for(runner, phone):
     visit = runner.visit(FLOAT32, warmups=3, invocations=9)
-    assert (visit.statistic, visit.count, visit.invocations, len(visit.samples_ns)) == ("median", 9, 9, 1)
+    assert (visit.statistic, visit.count, visit.invocations, len(visit.samples_ns)) == (
+        "median",
+        9,
+        9,
+        1,
+    )
     assert visit.samples_ns[0] == visit.aggregates_ns["median"] >= visit.aggregates_ns["min"]
     assert visit.temperature_c == 31.5 and visit.frequency_mhz == 2800.0 and visit.throttling == ""
     run = phone.runs()[-1]
-    flags = {name: run["flags"][name] for name in ("num_threads", "warmup_runs", "warmup_min_secs", "num_runs", "min_secs")}
-    assert flags == {"num_threads": "1", "warmup_runs": "3", "warmup_min_secs": "0", "num_runs": "9", "min_secs": "0"}
+    flags = {
+        name: run["flags"][name]
+        for name in ("num_threads", "warmup_runs", "warmup_min_secs", "num_runs", "min_secs")
+    }
+    assert flags == {
+        "num_threads": "1",
+        "warmup_runs": "3",
+        "warmup_min_secs": "0",
+        "num_runs": "9",
+        "min_secs": "0",
+    }
     assert run["flags"]["use_xnnpack"] == "true" and len(phone.runs()) == 1
-    assert run["cores"] == [1] and runner.device.cores == (1,)  # the big one, by the phone's own cpufreq
+    assert run["cores"] == [1] and runner.device.cores == (
+        1,
+    )  # the big one, by the phone's own cpufreq
 
 
 def test_a_classic_tool_gives_means_and_a_coarse_one_refuses_what_it_cannot_show(runner, phone):
@@ -104,8 +126,16 @@ def test_a_classic_tool_gives_means_and_a_coarse_one_refuses_what_it_cannot_show
 def test_the_record_names_the_phone_and_its_performance_mode_is_given_back(fleet, phone):
     with android_runner(phone.serial, binary=fleet.tool) as runner:
         device = runner.device
-        assert (device.kind, device.model, device.processor, device.serial) == ("android", "Standin Phone 0", "SO-1", phone.serial)
-        assert device.os == "Android 14 (API 34), fixed performance mode" and device.build.startswith("standin/phone/0")
+        assert (device.kind, device.model, device.processor, device.serial) == (
+            "android",
+            "Standin Phone 0",
+            "SO-1",
+            phone.serial,
+        )
+        assert (
+            device.os == "Android 14 (API 34), fixed performance mode"
+            and device.build.startswith("standin/phone/0")
+        )
         assert runner.settings.runtime_version == files.sha256_of(fleet.tool)[:12]
     runner.close()
     assert (phone.storage / "fixed_mode.log").read_text().split() == ["true", "false"]
@@ -115,7 +145,11 @@ def test_a_phone_that_tells_nothing_of_itself_works_and_says_so(fleet):
     mute = fleet.trio[2]
     mute.configure()
     with android_runner(mute.serial, binary=fleet.tool) as runner:
-        assert (runner.device.model, runner.device.build, runner.device.cores) == ("unknown", "unknown", ())
+        assert (runner.device.model, runner.device.build, runner.device.cores) == (
+            "unknown",
+            "unknown",
+            (),
+        )
         assert "fixed performance" not in runner.device.os
         assert runner.visit(INT8, warmups=0, invocations=4).count == 4
 
@@ -128,27 +162,55 @@ def test_models_and_binary_are_copied_once_under_names_of_their_content(fleet, p
             runner.visit(model, warmups=0, invocations=2)
     folder = phone.storage / "pnas_tf"
     names = {path.name: path.stat().st_ino for path in folder.iterdir()}
-    assert set(names) == {f"{files.sha256_of(FLOAT32)}.tflite", f"{files.sha256_of(INT8)}.tflite", files.sha256_of(fleet.tool)}
+    assert set(names) == {
+        f"{files.sha256_of(FLOAT32)}.tflite",
+        f"{files.sha256_of(INT8)}.tflite",
+        files.sha256_of(fleet.tool),
+    }
     with android_runner(phone.serial, binary=fleet.tool) as runner:
         runner.visit(FLOAT32, warmups=0, invocations=2)
-        (folder / f"{files.sha256_of(FLOAT32)}.tflite").write_bytes(b"damaged")  # found out and copied anew
+        (folder / f"{files.sha256_of(FLOAT32)}.tflite").write_bytes(
+            b"damaged"
+        )  # found out and copied anew
         runner._store.forget()
         runner.visit(FLOAT32, warmups=0, invocations=2)
     later = {path.name: path.stat().st_ino for path in folder.iterdir()}
-    assert {name for name in names if later[name] == names[name]} == set(names) - {f"{files.sha256_of(FLOAT32)}.tflite"}
+    assert {name for name in names if later[name] == names[name]} == set(names) - {
+        f"{files.sha256_of(FLOAT32)}.tflite"
+    }
 
 
 def test_names_are_names_and_never_commands(fleet, phone, tmp_path):
-    """`adb shell` joins its arguments for the far shell; `adb push` takes a name that begins with a dash for an option."""
+    """`adb shell` joins its arguments for the far shell; `adb push` takes a name that begins with a
+    dash for an option."""
     placed = odd_names.place_in_each(AdbConnection(phone.serial), "/data/local/tmp/odd", FLOAT32)
     assert {path.name for path in (phone.storage / "odd").iterdir()} == set(odd_names.NAMES)
-    assert all((phone.storage / path.removeprefix("/data/local/tmp/")).read_bytes() == FLOAT32.read_bytes() for path in placed.values())
-    with android_runner(phone.serial, binary=fleet.tool, remote_folder="/data/local/tmp/odd/$(touch pwned) 'x'", patience=BRIEF) as runner:
-        for name in ("-model.tflite", "a;touch pwned.tflite", "$(touch pwned)", "new\nline.`touch pwned`"):
+    assert all(
+        (phone.storage / path.removeprefix("/data/local/tmp/")).read_bytes() == FLOAT32.read_bytes()
+        for path in placed.values()
+    )
+    with android_runner(
+        phone.serial,
+        binary=fleet.tool,
+        remote_folder="/data/local/tmp/odd/$(touch pwned) 'x'",
+        patience=BRIEF,
+    ) as runner:
+        for name in (
+            "-model.tflite",
+            "a;touch pwned.tflite",
+            "$(touch pwned)",
+            "new\nline.`touch pwned`",
+        ):
             local = tmp_path / name
-            local.write_bytes(FLOAT32.read_bytes() + name.encode())  # another content, so that it is copied
+            local.write_bytes(
+                FLOAT32.read_bytes() + name.encode()
+            )  # another content, so that it is copied
             assert runner.visit(local, warmups=0, invocations=2).count == 2
-    assert not list(phone.storage.rglob("pwned")) and not (phone.storage.parents[2] / "pwned").exists() and not Path("pwned").exists()
+    assert (
+        not list(phone.storage.rglob("pwned"))
+        and not (phone.storage.parents[2] / "pwned").exists()
+        and not Path("pwned").exists()
+    )
 
 
 @pytest.mark.parametrize("misbehaviour", ["kill", "cut", "contradict"])
@@ -169,11 +231,18 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
     with pytest.raises(ToolFailed, match="Failed to load model"):
         runner.visit(broken, warmups=1, invocations=2)
     phone.configure(runs=dict.fromkeys(always, "hang"))
-    with android_runner(phone.serial, binary=fleet.tool, patience=Patience(run_s=1.0, attempts=1)) as hasty, \
-            pytest.raises(RunTimedOut):
+    with (
+        android_runner(
+            phone.serial, binary=fleet.tool, patience=Patience(run_s=1.0, attempts=1)
+        ) as hasty,
+        pytest.raises(RunTimedOut),
+    ):
         hasty.visit(FLOAT32, warmups=1, invocations=2)
     phone.configure()
-    with android_runner(phone.serial, binary=fleet.tool, delegate="gpu", patience=BRIEF) as gpu, pytest.raises(DelegateNotUsed):
+    with (
+        android_runner(phone.serial, binary=fleet.tool, delegate="gpu", patience=BRIEF) as gpu,
+        pytest.raises(DelegateNotUsed),
+    ):
         gpu.visit(FLOAT32, warmups=1, invocations=2)
     assert runner.visit(FLOAT32, warmups=1, invocations=2).count == 2  # and the phone still works
 
@@ -182,8 +251,13 @@ def test_binary_that_is_missing_or_of_another_instruction_set(fleet, phone, tmp_
     with pytest.raises(MissingBinary, match="/data/local/tmp/benchmark_model"):
         android_runner(phone.serial)
     foreign = tmp_path / "benchmark_model"
-    foreign.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00" + bytes(100))  # aarch64, empty
-    with android_runner(phone.serial, binary=str(foreign), patience=BRIEF) as runner, pytest.raises(MissingBinary):
+    foreign.write_bytes(
+        b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00" + bytes(100)
+    )  # aarch64, empty
+    with (
+        android_runner(phone.serial, binary=str(foreign), patience=BRIEF) as runner,
+        pytest.raises(MissingBinary),
+    ):
         runner.visit(FLOAT32, warmups=1, invocations=2)
 
 
@@ -243,20 +317,29 @@ def test_the_only_device_is_chosen_and_a_choice_is_never_guessed(fleet, phone):
 def test_a_phone_pulled_out_in_the_middle_and_put_back_loses_nothing(fleet, phone, tmp_path):
     phone.configure(pace_ms=40)
     hand = while_running(phone, 3, phone.pull_out, phone.plug_in)
-    with android_runner(phone.serial, binary=fleet.tool, patience=Patience(return_s=20.0, attempts=2)) as runner:
+    with android_runner(
+        phone.serial, binary=fleet.tool, patience=Patience(return_s=20.0, attempts=2)
+    ) as runner:
         session = measure(MODELS, runner, facts=FACTS, schedule=QUICK, journal=tmp_path / "journal")
     hand.join()
     assert not session.failures
-    assert {name: entry.invocations for name, entry in session.measurements.items()} == {"float32": 12, "int8": 12}
-    assert len(phone.runs()) == 4  # of six visits: its storage is empty now, two were before, the third had to be repeated
+    assert {name: entry.invocations for name, entry in session.measurements.items()} == {
+        "float32": 12,
+        "int8": 12,
+    }
+    assert (
+        len(phone.runs()) == 4
+    )  # of six visits: its storage is empty now, two were before, the third had to be repeated
 
 
 def test_a_phone_that_stays_away_ends_the_session_and_the_next_goes_on(fleet, phone, tmp_path):
     phone.configure(pace_ms=40)
     journal = tmp_path / "journal"
     hand = while_running(phone, 3, phone.pull_out)
-    with android_runner(phone.serial, binary=fleet.tool, patience=Patience(return_s=3.0)) as runner, \
-            pytest.raises(DeviceUnplugged, match="in the middle"):
+    with (
+        android_runner(phone.serial, binary=fleet.tool, patience=Patience(return_s=3.0)) as runner,
+        pytest.raises(DeviceUnplugged, match="in the middle"),
+    ):
         measure(MODELS, runner, facts=FACTS, schedule=QUICK, journal=journal)
     hand.join()
     assert len(journal.read_text().splitlines()) - 1 == 2
@@ -269,16 +352,22 @@ def test_a_phone_that_stays_away_ends_the_session_and_the_next_goes_on(fleet, ph
 
 
 def test_three_phones_are_measured_at_the_same_time_and_a_lost_one_costs_only_itself(fleet):
-    """That they take no longer than the slowest and 20 % is measured by benchmarks/parallel_devices.py on a quiet computer."""
+    """That they take no longer than the slowest and 20 % is measured by
+    benchmarks/parallel_devices.py on a quiet computer."""
+
     def work(_, runner):
         began = time.monotonic()
         runner.visit(FLOAT32, warmups=1, invocations=30)
         return began, time.monotonic()
 
     for phone in fleet.trio:
-        phone.configure(pace_ms=50)  # slept, not computed: phones do not share this computer's processor
+        phone.configure(
+            pace_ms=50
+        )  # slept, not computed: phones do not share this computer's processor
     names = ",".join(f"android:{phone.serial}" for phone in fleet.trio)
-    outcomes = on_each_device(names, work, open_runner=lambda name: runner_for(name, binary=fleet.tool))
+    outcomes = on_each_device(
+        names, work, open_runner=lambda name: runner_for(name, binary=fleet.tool)
+    )
     starts, ends = zip(*(outcome.result for outcome in outcomes.values()))
     assert max(starts) < min(ends) and list(outcomes) == names.split(",")
 

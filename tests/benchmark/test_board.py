@@ -1,4 +1,5 @@
-"""The ssh runner against a real sshd: stock OpenSSH client, a far side that really runs the copied models."""
+"""The ssh runner against a real sshd: stock OpenSSH client, a far side that really runs the copied
+models."""
 
 import os
 import threading
@@ -13,14 +14,22 @@ import pytest
 from pnas_tf import files
 from pnas_tf.benchmark.board import ssh_runner
 from pnas_tf.benchmark.devices import runner_for
-from pnas_tf.benchmark.failures import DeviceUnplugged, LoginRefused, MissingBinary, NoClient, NoDevice
+from pnas_tf.benchmark.failures import (
+    DeviceUnplugged,
+    LoginRefused,
+    MissingBinary,
+    NoClient,
+    NoDevice,
+)
 from pnas_tf.benchmark.protocol import Schedule, measure, model_facts
 from pnas_tf.benchmark.ssh import SshConnection
 from pnas_tf.benchmark.tool_runner import Patience
 from pnas_tf.errors import UserError
 
 MODELS = {dtype: Path(phones.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
-FACTS = {name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3)) for name, path in MODELS.items()}
+FACTS = {
+    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3)) for name, path in MODELS.items()
+}
 
 reason = standin.missing()
 needs_sshd = pytest.mark.skipif(bool(reason), reason=f"no stand-in board: {reason}")
@@ -40,11 +49,16 @@ def board():
 
 @needs_sshd
 def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
-    with runner_for(f"ssh:{board.target}", binary=board.tool, threads=2) as runner:  # found here, so it is sent
+    with runner_for(
+        f"ssh:{board.target}", binary=board.tool, threads=2
+    ) as runner:  # found here, so it is sent
         visit = runner.visit(MODELS["float32"], warmups=2, invocations=6)
         assert (visit.statistic, visit.count) == ("median", 6)
         assert runner.device.kind == "ssh" and runner.device.serial == board.target
-        assert runner.settings.threads == 2 and runner.settings.runtime_version == files.sha256_of(board.tool)[:12]
+        assert (
+            runner.settings.threads == 2
+            and runner.settings.runtime_version == files.sha256_of(board.tool)[:12]
+        )
         sent = {path.name for path in (board.folder / ".cache" / "pnas_tf").iterdir()}
         assert sent == {f"{FACTS['float32'].sha256}.tflite", files.sha256_of(board.tool)}
         runner._binary = "/nowhere/benchmark_model"
@@ -69,10 +83,18 @@ def test_a_board_that_goes_away_in_the_middle_loses_nothing(board, tmp_path):
         runner._patience = Patience(return_s=20.0)
         thread = threading.Thread(target=hand)
         thread.start()
-        session = measure(MODELS, runner, facts=FACTS, journal=tmp_path / "journal",
-                          schedule=Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0))
+        session = measure(
+            MODELS,
+            runner,
+            facts=FACTS,
+            journal=tmp_path / "journal",
+            schedule=Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0),
+        )
         thread.join()
-        assert {name: entry.invocations for name, entry in session.measurements.items()} == {"float32": 12, "int8": 12}
+        assert {name: entry.invocations for name, entry in session.measurements.items()} == {
+            "float32": 12,
+            "int8": 12,
+        }
         runner._patience = Patience(return_s=0.5)
         board.pull_out()
         with pytest.raises(DeviceUnplugged):
@@ -99,7 +121,9 @@ def test_exit_codes_quotes_and_large_outputs_come_through(board):
     connection = SshConnection(board.target)
     try:
         assert connection.run("exit 7").exit_code == 7
-        assert connection.run("""printf '%s|' "a b" 'c"d' $((1+1)); sh -c 'kill -9 $$'""").output.startswith('a b|c"d|2|')
+        assert connection.run(
+            """printf '%s|' "a b" 'c"d' $((1+1)); sh -c 'kill -9 $$'"""
+        ).output.startswith('a b|c"d|2|')
         assert connection.run("seq 100000").output.splitlines()[-1] == "100000"
         assert connection.run("printf 'no newline at the end'").output == "no newline at the end"
     finally:
@@ -116,15 +140,38 @@ def test_far_names_are_names_and_never_commands(board):
         connection.close()
     assert {path.name for path in (board.folder / "odd").iterdir()} == set(odd_names.NAMES)
     assert all(Path(path).read_bytes() == MODELS["int8"].read_bytes() for path in placed.values())
-    assert not list(board.folder.rglob("pwned")) and not Path("pwned").exists() and not (Path.home() / "pwned").exists()
+    assert (
+        not list(board.folder.rglob("pwned"))
+        and not Path("pwned").exists()
+        and not (Path.home() / "pwned").exists()
+    )
     for name in ("$(touch pwned) 'x'", "-rf"):
-        with ssh_runner(board.target, binary=board.tool, remote_folder=str(board.folder / "odd" / name)) as runner:
+        with ssh_runner(
+            board.target, binary=board.tool, remote_folder=str(board.folder / "odd" / name)
+        ) as runner:
             assert runner.visit(MODELS["int8"], warmups=0, invocations=2).count == 2
     assert not list(board.folder.rglob("pwned"))
 
 
-@pytest.mark.parametrize("target", ["", "pi@host\n", "host\n", "pi\n@host", "-l@host", "pi@[::1]x", "pi@host:22\n", "pi@ho\0st",
-                                    "-oProxyCommand=touch", "a b@host", "user@-host", "user@host;reboot", "user@host:99999", "u@h:x"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        "pi@host\n",
+        "host\n",
+        "pi\n@host",
+        "-l@host",
+        "pi@[::1]x",
+        "pi@host:22\n",
+        "pi@ho\0st",
+        "-oProxyCommand=touch",
+        "a b@host",
+        "user@-host",
+        "user@host;reboot",
+        "user@host:99999",
+        "u@h:x",
+    ],
+)
 def test_what_is_no_target_is_refused_before_anything_runs(target):
     with pytest.raises(UserError):
         SshConnection(target)

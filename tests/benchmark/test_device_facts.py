@@ -1,15 +1,29 @@
-"""What is read of far devices and of --device: cores, heat, adb's list, names; and that odd words never become options."""
+"""What is read of far devices and of --device: cores, heat, adb's list, names; and that odd words
+never become options."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from pnas_tf.benchmark.adb import AdbConnection, AttachedDevice, check_serial, choose_serial, raise_for_state
+from pnas_tf.benchmark.adb import (
+    AdbConnection,
+    AttachedDevice,
+    check_serial,
+    choose_serial,
+    raise_for_state,
+)
 from pnas_tf.benchmark.connection import RemoteStore, split_end_marker, with_end_marker
 from pnas_tf.benchmark.cores import CoreMap, parse_cores, taskset_mask
 from pnas_tf.benchmark.devices import runner_for, split_devices
-from pnas_tf.benchmark.failures import DeviceOffline, DeviceUnauthorised, DeviceUnplugged, NoClient, NoDevice, StorageFull
+from pnas_tf.benchmark.failures import (
+    DeviceOffline,
+    DeviceUnauthorised,
+    DeviceUnplugged,
+    NoClient,
+    NoDevice,
+    StorageFull,
+)
 from pnas_tf.benchmark.heat import parse_heat
 from pnas_tf.errors import UserError
 
@@ -17,17 +31,32 @@ PIXEL_8 = [1704000] * 4 + [2367000] * 4 + [2914000]  # 4 small, 4 middle, 1 prim
 
 
 def cores_of(clocks, *, taskset=True, offline=()):
-    lines = [f"core {index} {clock} {0 if index in offline else 1}" for index, clock in enumerate(clocks)]
+    lines = [
+        f"core {index} {clock} {0 if index in offline else 1}" for index, clock in enumerate(clocks)
+    ]
     return parse_cores("\n".join([*lines, *(["taskset"] if taskset else [])]))
 
 
-@pytest.mark.parametrize(("clocks", "threads", "big", "mask"), [
-    (PIXEL_8, 1, (8,), "100"),
-    (PIXEL_8, 4, (4, 5, 6, 7, 8), "1f0"),                # four threads on one prime core would measure a queue
-    ([1900800] * 4 + [2457600] * 4, 1, (4, 5, 6, 7), "f0"),  # Pixel 2, whose mask the tool's README gives
-    ([1500000] * 4, 1, (0, 1, 2, 3), "f"),
-    (PIXEL_8, 99, tuple(range(9)), "1ff"),
-])
+@pytest.mark.parametrize(
+    ("clocks", "threads", "big", "mask"),
+    [
+        (PIXEL_8, 1, (8,), "100"),
+        (
+            PIXEL_8,
+            4,
+            (4, 5, 6, 7, 8),
+            "1f0",
+        ),  # four threads on one prime core would measure a queue
+        (
+            [1900800] * 4 + [2457600] * 4,
+            1,
+            (4, 5, 6, 7),
+            "f0",
+        ),  # Pixel 2, whose mask the tool's README gives
+        ([1500000] * 4, 1, (0, 1, 2, 3), "f"),
+        (PIXEL_8, 99, tuple(range(9)), "1ff"),
+    ],
+)
 def test_big_cores_are_whole_fast_clusters_with_a_core_for_each_thread(clocks, threads, big, mask):
     assert cores_of(clocks).big(threads) == big and taskset_mask(big) == mask
 
@@ -41,40 +70,76 @@ def test_offline_cores_are_not_chosen_and_nothing_is_chosen_where_nothing_is_kno
 
 def test_heat_of_android_is_the_current_reading_not_the_cached_one():
     dump = (Path(__file__).parent / "tool_outputs" / "thermalservice.txt").read_text()
-    heat = parse_heat(f"pnas_tf-heat thermalservice\n{dump.replace('mValue=25.3, mType=4', 'mValue=99.0, mType=4', 1)}"
-                      "pnas_tf-heat zones\npnas_tf-heat clocks\n4 1704000\n8 2914000\n")
+    heat = parse_heat(
+        "pnas_tf-heat "
+        f"thermalservice\n{dump.replace('mValue=25.3, mType=4', 'mValue=99.0, mType=4', 1)}"
+        "pnas_tf-heat zones\npnas_tf-heat clocks\n4 1704000\n8 2914000\n"
+    )
     assert (heat.status, heat.complaint, heat.is_throttled) == (0, "", False)
-    assert heat.temperature_c == 25.3  # the hotter of processor and skin; neither battery nor the absent amplifier's -99.9
-    assert heat.clock_mhz((8,)) == 2914.0 and heat.clock_mhz(()) == 1704.0 and heat.clock_mhz((0,)) is None
-    without_skin = parse_heat("pnas_tf-heat thermalservice\nThermal Status: 0\nCurrent temperatures from HAL:\n"
-                              "\tTemperature{mValue=-99.9, mType=3, mName=SKIN, mStatus=0}\n"
-                              "\tTemperature{mValue=24.4, mType=2, mName=BAT, mStatus=0}\n")
+    assert (
+        heat.temperature_c == 25.3
+    )  # the hotter of processor and skin; neither battery nor the absent amplifier's -99.9
+    assert (
+        heat.clock_mhz((8,)) == 2914.0
+        and heat.clock_mhz(()) == 1704.0
+        and heat.clock_mhz((0,)) is None
+    )
+    without_skin = parse_heat(
+        "pnas_tf-heat thermalservice\nThermal Status: 0\nCurrent temperatures from HAL:\n"
+        "\tTemperature{mValue=-99.9, mType=3, mName=SKIN, mStatus=0}\n"
+        "\tTemperature{mValue=24.4, mType=2, mName=BAT, mStatus=0}\n"
+    )
     assert without_skin.temperature_c == 24.4  # a sensor that is not there reports such a value
-    hot = parse_heat(f"pnas_tf-heat thermalservice\n{dump.replace('Thermal Status: 0', 'Thermal Status: 3')}")
+    hot = parse_heat(
+        f"pnas_tf-heat thermalservice\n{dump.replace('Thermal Status: 0', 'Thermal Status: 3')}"
+    )
     assert hot.is_throttled and hot.complaint == "thermal status 3 (severe)"
 
 
 def test_heat_of_a_board_and_of_a_device_that_tells_nothing():
-    board = parse_heat("pnas_tf-heat thermalservice\npnas_tf-heat vcgencmd\nthrottled=0x50005\npnas_tf-heat zones\n"
-                       "cpu-thermal 61324\nbattery 30000\npnas_tf-heat clocks\n")
-    assert (board.complaint, board.temperature_c) == ("under-voltage, throttled", pytest.approx(61.324))
-    assert not parse_heat("pnas_tf-heat vcgencmd\nthrottled=0x50000\n").is_throttled  # it was, earlier
+    board = parse_heat(
+        "pnas_tf-heat thermalservice\npnas_tf-heat vcgencmd\nthrottled=0x50005\npnas_tf-heat "
+        "zones\n"
+        "cpu-thermal 61324\nbattery 30000\npnas_tf-heat clocks\n"
+    )
+    assert (board.complaint, board.temperature_c) == (
+        "under-voltage, throttled",
+        pytest.approx(61.324),
+    )
+    assert not parse_heat(
+        "pnas_tf-heat vcgencmd\nthrottled=0x50000\n"
+    ).is_throttled  # it was, earlier
     silent = parse_heat("")
-    assert (silent.status, silent.temperature_c, silent.clock_mhz(()), silent.is_throttled) == (None, None, None, False)
+    assert (silent.status, silent.temperature_c, silent.clock_mhz(()), silent.is_throttled) == (
+        None,
+        None,
+        None,
+        False,
+    )
 
 
-@pytest.mark.parametrize(("state", "was_there", "error", "words"), [
-    ("unauthorized", False, DeviceUnauthorised, "Allow USB debugging"),
-    ("authorizing", True, DeviceUnauthorised, "authorised"),
-    ("no permissions (missing udev rules? user is in the plugdev group); see [http://developer.android.com/tools/device.html]",
-     False, DeviceUnauthorised, "udev"),
-    ("offline", True, DeviceOffline, "does not answer"),
-    ("recovery", False, DeviceOffline, "state recovery"),
-    (None, True, DeviceUnplugged, "unplugged in the middle"),
-    (None, False, NoDevice, "not attached"),
-])
+@pytest.mark.parametrize(
+    ("state", "was_there", "error", "words"),
+    [
+        ("unauthorized", False, DeviceUnauthorised, "Allow USB debugging"),
+        ("authorizing", True, DeviceUnauthorised, "authorised"),
+        (
+            "no permissions (missing udev rules? user is in the plugdev group); see "
+            "[http://developer.android.com/tools/device.html]",
+            False,
+            DeviceUnauthorised,
+            "udev",
+        ),
+        ("offline", True, DeviceOffline, "does not answer"),
+        ("recovery", False, DeviceOffline, "state recovery"),
+        (None, True, DeviceUnplugged, "unplugged in the middle"),
+        (None, False, NoDevice, "not attached"),
+    ],
+)
 def test_every_state_of_adb_has_an_error_of_its_own(state, was_there, error, words):
-    attached = [AttachedDevice("other", "device")] + ([AttachedDevice("8A2X0KXYZ", state)] if state else [])
+    attached = [AttachedDevice("other", "device")] + (
+        [AttachedDevice("8A2X0KXYZ", state)] if state else []
+    )
     with pytest.raises(error) as raised:
         raise_for_state("8A2X0KXYZ", attached, was_there=was_there)
     assert words in str(raised.value)
@@ -87,27 +152,57 @@ def test_no_device_and_no_client():
         choose_serial(adb="/nowhere/adb")
 
 
-@pytest.mark.parametrize("serial", ["8A2X0KXYZ", "emulator-5554", "192.168.1.7:5555", "[fe80::1]:5555",
-                                    "adb-8A2X0KXYZ-x1Y2z3 (2)._adb-tls-connect._tcp"])
+@pytest.mark.parametrize(
+    "serial",
+    [
+        "8A2X0KXYZ",
+        "emulator-5554",
+        "192.168.1.7:5555",
+        "[fe80::1]:5555",
+        "adb-8A2X0KXYZ-x1Y2z3 (2)._adb-tls-connect._tcp",
+    ],
+)
 def test_serials_as_adb_prints_them_are_taken(serial):
     assert check_serial(serial) == serial
 
 
-@pytest.mark.parametrize("serial", ["", "-s", "--help", "SERIAL\n", "192.168.1.7:5555\n", "a\0b", "a;reboot",
-                                    "$(reboot)", "a\nb", "a'b", "x" * 200])
+@pytest.mark.parametrize(
+    "serial",
+    [
+        "",
+        "-s",
+        "--help",
+        "SERIAL\n",
+        "192.168.1.7:5555\n",
+        "a\0b",
+        "a;reboot",
+        "$(reboot)",
+        "a\nb",
+        "a'b",
+        "x" * 200,
+    ],
+)
 def test_a_serial_cannot_become_an_option_or_a_command(serial):
     with pytest.raises(UserError):
         AdbConnection(serial)
 
 
-@pytest.mark.parametrize("devices", ["", "phone", "host,", "host,host", "android:", "ssh:", "android,android:X", "host:0"])
+@pytest.mark.parametrize(
+    "devices",
+    ["", "phone", "host,", "host,host", "android:", "ssh:", "android,android:X", "host:0"],
+)
 def test_device_names_that_are_none(devices):
     with pytest.raises(UserError):
         split_devices(devices)
 
 
 def test_device_names():
-    assert split_devices("host, android:A,android:B,ssh:pi@board:2222") == ("host", "android:A", "android:B", "ssh:pi@board:2222")
+    assert split_devices("host, android:A,android:B,ssh:pi@board:2222") == (
+        "host",
+        "android:A",
+        "android:B",
+        "ssh:pi@board:2222",
+    )
     with pytest.raises(UserError, match="one device"):
         runner_for("android:A,android:B")
     with pytest.raises(UserError, match="delegate"):
@@ -116,7 +211,9 @@ def test_device_names():
 
 def test_only_a_script_that_ended_has_a_result():
     assert "exit 3" in with_end_marker("exit 3")
-    assert split_end_marker("motd\r\npnas_tf-begin\r\nout\r\npnas_tf-end 3\r\n") == split_end_marker("pnas_tf-begin\nout\npnas_tf-end 3\n")
+    assert split_end_marker(
+        "motd\r\npnas_tf-begin\r\nout\r\npnas_tf-end 3\r\n"
+    ) == split_end_marker("pnas_tf-begin\nout\npnas_tf-end 3\n")
     result = split_end_marker("welcome\npnas_tf-begin\nout\npnas_tf-end 3\n")
     assert result is not None and (result.exit_code, result.output) == (3, "out\n")
     assert split_end_marker("pnas_tf-begin\nout\n") is None and split_end_marker("") is None
@@ -128,13 +225,17 @@ class FullDisk:
     name = "ssh:user@full"
 
     def run(self, script, *, timeout_s=30.0):
-        result = split_end_marker(subprocess.run(["sh", "-c", with_end_marker(script)], capture_output=True, text=True, check=True).stdout)
+        result = split_end_marker(
+            subprocess.run(
+                ["sh", "-c", with_end_marker(script)], capture_output=True, text=True, check=True
+            ).stdout
+        )
         assert result is not None
         return result
 
     def push(self, local, remote, *, timeout_s=300.0):
         content = local.read_bytes()
-        Path(remote).write_bytes(content[:len(content) // 2])
+        Path(remote).write_bytes(content[: len(content) // 2])
         if self.name.endswith("full"):
             raise StorageFull(f"no room for {remote}", received="No space left on device")
 

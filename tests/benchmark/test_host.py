@@ -66,7 +66,11 @@ def test_more_threads_than_cores_take_all_cores():
 
 
 def test_bad_files_are_refused_and_the_runner_goes_on(runner, sentinel, tmp_path):
-    for name, content in (("noise", b"no model" * 50), ("cut", sentinel.read_bytes()[:5000]), ("empty", b"")):
+    for name, content in (
+        ("noise", b"no model" * 50),
+        ("cut", sentinel.read_bytes()[:5000]),
+        ("empty", b""),
+    ):
         path = tmp_path / f"{name}.tflite"
         path.write_bytes(content)
         with pytest.raises(ModelRefused, match=name):
@@ -115,10 +119,13 @@ def test_closing_ends_the_child(sentinel):
 
 
 def test_the_delegate_is_what_the_record_says(sentinel):
-    """Without XNNPACK the graph keeps its own nodes; with it they are replaced by one delegate node."""
+    """Without XNNPACK the graph keeps its own nodes; with it they are replaced by one delegate
+    node."""
     counts = {}
     for xnnpack in (True, False):
-        interpreter = Models(threads=1, xnnpack=xnnpack, memory_limit_bytes=10**9).get(str(sentinel))
+        interpreter = Models(threads=1, xnnpack=xnnpack, memory_limit_bytes=10**9).get(
+            str(sentinel)
+        )
         counts[xnnpack] = [op["op_name"] for op in interpreter._get_ops_details()]
     assert "DELEGATE" in counts[True] and "DELEGATE" not in counts[False]
     with HostRunner(delegate="none") as runner:
@@ -142,4 +149,8 @@ def test_loaded_models_stay_below_the_memory_limit(sentinel, tmp_path):
 
 def test_the_sentinel_is_the_same_everywhere():
     import hashlib
-    assert hashlib.sha256(sentinel_bytes()).hexdigest() == "d75e2e1c24cf55507bfbe130b29533b574ecd4a369f1085aa135d3ec1a81c18e"
+
+    assert (
+        hashlib.sha256(sentinel_bytes()).hexdigest()
+        == "d75e2e1c24cf55507bfbe130b29533b574ecd4a369f1085aa135d3ec1a81c18e"
+    )

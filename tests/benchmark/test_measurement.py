@@ -1,4 +1,5 @@
-"""The record: derived figures against closed forms and numpy; nothing of different origin merges."""
+"""The record: derived figures against closed forms and numpy; nothing of different origin
+merges."""
 
 import dataclasses
 
@@ -15,7 +16,12 @@ MODEL = ModelFacts("ab" * 32, 1000, "float32", (1, 8, 8, 3), ("split_depthwise",
 
 
 def record(*visits: Visit, **changed) -> Measurement:
-    return Measurement(changed.get("device", DEVICE), changed.get("settings", SETTINGS), changed.get("model", MODEL), visits)
+    return Measurement(
+        changed.get("device", DEVICE),
+        changed.get("settings", SETTINGS),
+        changed.get("model", MODEL),
+        visits,
+    )
 
 
 def steady(*medians_ms: float, **facts) -> Measurement:
@@ -24,11 +30,15 @@ def steady(*medians_ms: float, **facts) -> Measurement:
 
 def test_derived_figures_are_those_of_numpy():
     times = np.random.default_rng(3).uniform(1e6, 3e6, 37)
-    entry = record(Visit(tuple(times[:20]), (9e9,)), Visit(tuple(times[20:]), (9e9,)))  # warm-ups count nowhere
+    entry = record(
+        Visit(tuple(times[:20]), (9e9,)), Visit(tuple(times[20:]), (9e9,))
+    )  # warm-ups count nowhere
     assert entry.median_ms == pytest.approx(np.median(times) / 1e6)
     assert entry.p10_ms == pytest.approx(np.quantile(times, 0.1) / 1e6)
     assert entry.p90_ms == pytest.approx(np.quantile(times, 0.9) / 1e6)
-    assert entry.spread == pytest.approx((np.quantile(times, 0.9) - np.quantile(times, 0.1)) / np.median(times))
+    assert entry.spread == pytest.approx(
+        (np.quantile(times, 0.9) - np.quantile(times, 0.1)) / np.median(times)
+    )
     assert entry.invocations == 37
 
 
@@ -39,8 +49,8 @@ def test_relative_error_is_the_medians_standard_error():
 
 
 def test_relative_error_covers_the_true_median():
-    # 400 simulated sessions of 16 visits; 95 % intervals from a robust scale of 16 values cover 88 to 99 % of them
-    # (5 standard errors of the simulation around the long-run 93.4 %).
+    # 400 simulated sessions of 16 visits; 95 % intervals from a robust scale of 16 values cover 88
+    # to 99 % of them (5 standard errors of the simulation around the long-run 93.4 %).
     generator = np.random.default_rng(0)
     covered = 0
     for _ in range(400):
@@ -58,7 +68,9 @@ def test_drift_that_the_sentinel_shares_is_taken_out():
     truth, slowdown = 5.0, (1.0, 1.1, 1.25, 0.9)
     visits = [Visit((truth * factor * 1e6,) * 3, sentinel_ns=2e6 * factor) for factor in slowdown]
     assert record(*visits).corrected_ms(2.0) == pytest.approx(truth)
-    assert record(*visits).corrected_ms(4.0) == pytest.approx(2 * truth)  # in the terms of a session half as fast
+    assert record(*visits).corrected_ms(4.0) == pytest.approx(
+        2 * truth
+    )  # in the terms of a session half as fast
     assert steady(5.0).corrected_ms(2.0) == 5.0
     assert record(*visits).corrected_ms(None) == record(*visits).median_ms
 
@@ -68,8 +80,16 @@ def test_records_of_different_origin_do_not_merge_whatever_the_field(part):
     mine = {"device": DEVICE, "settings": SETTINGS, "model": MODEL}[part]
     for field in dataclasses.fields(mine):
         value = getattr(mine, field.name)
-        other_value = (*value, "x") if isinstance(value, tuple) else value + 1 if isinstance(value, int) else value + "x"
-        other = record(Visit((1e6,)), **{part: dataclasses.replace(mine, **{field.name: other_value})})
+        other_value = (
+            (*value, "x")
+            if isinstance(value, tuple)
+            else value + 1
+            if isinstance(value, int)
+            else value + "x"
+        )
+        other = record(
+            Visit((1e6,)), **{part: dataclasses.replace(mine, **{field.name: other_value})}
+        )
         with pytest.raises(UserError) as refusal:
             steady(1.0).merged(other)
         assert field.name in refusal.value.what
@@ -80,12 +100,15 @@ def test_records_of_one_origin_merge_to_all_visits():
     assert steady(1.0, 2.0).merged(steady(3.0)).visits == steady(1.0, 2.0, 3.0).visits
 
 
-@pytest.mark.parametrize(("entry", "word"), [
-    (record(Visit((1e6,) * 8 + (9e6,) * 3)), "spread"),
-    (steady(1.0, 1.0, 1.1, 1.1), "drift"),
-    (record(Visit((1e6,), frequency_mhz=2800.0), Visit((1e6,), frequency_mhz=1900.0)), "clock"),
-    (record(Visit((1e6,), throttling="status 3 (severe)")), "throttling: status 3"),
-])
+@pytest.mark.parametrize(
+    ("entry", "word"),
+    [
+        (record(Visit((1e6,) * 8 + (9e6,) * 3)), "spread"),
+        (steady(1.0, 1.0, 1.1, 1.1), "drift"),
+        (record(Visit((1e6,), frequency_mhz=2800.0), Visit((1e6,), frequency_mhz=1900.0)), "clock"),
+        (record(Visit((1e6,), throttling="status 3 (severe)")), "throttling: status 3"),
+    ],
+)
 def test_unstable_records_say_why(entry, word):
     assert not entry.stable and any(problem.startswith(word) for problem in entry.problems)
 
@@ -95,10 +118,16 @@ def test_steady_records_have_no_problems():
 
 
 def test_files_keep_raw_values_and_refuse_mixtures(tmp_path):
-    entries = {"a": steady(1.0, 2.0, sentinel_ns=3e5, temperature_c=41.5), "b": record(Visit((7.5e5,), statistic="mean", count=9))}
+    entries = {
+        "a": steady(1.0, 2.0, sentinel_ns=3e5, temperature_c=41.5),
+        "b": record(Visit((7.5e5,), statistic="mean", count=9)),
+    }
     path = measurement.save_measurements(tmp_path / "latency.json", entries)
     assert measurement.load_measurements(path) == entries
-    mixed = {**entries, "c": record(Visit((1e6,)), settings=dataclasses.replace(SETTINGS, threads=4))}
+    mixed = {
+        **entries,
+        "c": record(Visit((1e6,)), settings=dataclasses.replace(SETTINGS, threads=4)),
+    }
     with pytest.raises(UserError, match="threads"):
         measurement.save_measurements(tmp_path / "mixed.json", mixed)
     assert not (tmp_path / "mixed.json").exists()
@@ -107,8 +136,14 @@ def test_files_keep_raw_values_and_refuse_mixtures(tmp_path):
 def test_damaged_files_are_refused(tmp_path):
     path = measurement.save_measurements(tmp_path / "latency.json", {"a": steady(1.0)})
     text = path.read_text()
-    for broken in (text[:-20], text.replace('"samples_ns"', '"sample_ns"'), text.replace("pnas_tf/measurements", "other"),
-                   text.replace('"threads"', '"threats"'), text.replace("1000000.0", "-1.0"), text.replace("1000000.0", "NaN")):
+    for broken in (
+        text[:-20],
+        text.replace('"samples_ns"', '"sample_ns"'),
+        text.replace("pnas_tf/measurements", "other"),
+        text.replace('"threads"', '"threats"'),
+        text.replace("1000000.0", "-1.0"),
+        text.replace("1000000.0", "NaN"),
+    ):
         assert broken != text
         path.write_text(broken)
         with pytest.raises(UserError):

@@ -1,4 +1,5 @@
-"""The schedule on a device made of arithmetic: order, counts, repeats, failures, resuming, drift."""
+"""The schedule on a device made of arithmetic: order, counts, repeats, failures, resuming,
+drift."""
 
 import itertools
 from pathlib import Path
@@ -31,36 +32,55 @@ def sentinel(tmp_path) -> Path:
 
 def session(runner, **arguments):
     models = {name: Path(name) for name in NAMES}
-    return measure(models, runner, facts=FACTS, schedule=arguments.pop("schedule", Schedule(min_visit_ms=0)), **arguments)
+    return measure(
+        models,
+        runner,
+        facts=FACTS,
+        schedule=arguments.pop("schedule", Schedule(min_visit_ms=0)),
+        **arguments,
+    )
 
 
 def test_rounds_are_interleaved_shuffled_and_begin_with_the_sentinel(sentinel):
     runner = FakeRunner(lambda model, visits: 1.0)
     session(runner, sentinel=sentinel)
-    rounds = [[name for name, _, _ in runner.log[start:start + 9]] for start in range(0, len(runner.log), 9)]
+    rounds = [
+        [name for name, _, _ in runner.log[start : start + 9]]
+        for start in range(0, len(runner.log), 9)
+    ]
     assert len(rounds) == 8
     for one in rounds:
         assert one[0] == "sentinel" and sorted(one[1:]) == NAMES
-    assert len({tuple(one) for one in rounds}) == 8  # one order twice: probability below 1e-3, and the seed is fixed
+    assert (
+        len({tuple(one) for one in rounds}) == 8
+    )  # one order twice: probability below 1e-3, and the seed is fixed
 
 
 def test_every_visit_is_warmed_up_and_every_model_gets_its_invocations():
     runner = FakeRunner(lambda model, visits: 1.0)
-    found = session(runner, schedule=Schedule(min_invocations=25, warmups=3, rounds=4, min_visit_ms=0)).measurements
+    found = session(
+        runner, schedule=Schedule(min_invocations=25, warmups=3, rounds=4, min_visit_ms=0)
+    ).measurements
     assert all(warmups == 3 for _, warmups, _ in runner.log)
-    assert all(entry.invocations == 28 and len(entry.visits) == 4 for entry in found.values())  # 25 in 4 visits: 7 each
+    assert all(
+        entry.invocations == 28 and len(entry.visits) == 4 for entry in found.values()
+    )  # 25 in 4 visits: 7 each
     assert all(visit.warmups_ns == (2e6,) * 3 for entry in found.values() for visit in entry.visits)
 
 
 def test_fast_models_get_longer_visits():
-    found = session(FakeRunner(lambda model, visits: 0.5), schedule=Schedule(min_visit_ms=20)).measurements
+    found = session(
+        FakeRunner(lambda model, visits: 0.5), schedule=Schedule(min_visit_ms=20)
+    ).measurements
     assert [visit.invocations for visit in found["model_a"].visits] == [3] + [40] * 7
 
 
 def test_uncertain_models_alone_are_repeated_up_to_the_limit():
     wobble = itertools.cycle([1.0, 1.2, 0.8])
     runner = FakeRunner(lambda model, visits: next(wobble) if model.name == "model_c" else 1.0)
-    found = session(runner, schedule=Schedule(rounds=6, extra_rounds=5, min_visit_ms=0)).measurements
+    found = session(
+        runner, schedule=Schedule(rounds=6, extra_rounds=5, min_visit_ms=0)
+    ).measurements
     assert len(found["model_c"].visits) == 11
     assert all(len(found[name].visits) == 6 for name in NAMES if name != "model_c")
 
@@ -95,6 +115,7 @@ def test_a_lost_device_loses_no_visit(tmp_path):
             if visits > limit:
                 raise DeviceUnplugged("device", received="gone")
             return 1 + NAMES.index(model.name)
+
         return latency_ms
 
     journal = tmp_path / "journal.jsonl"
@@ -105,9 +126,13 @@ def test_a_lost_device_loses_no_visit(tmp_path):
     rest = FakeRunner(until(10**6))
     found = session(rest, journal=journal).measurements
     assert len(rest.log) == 8 * len(NAMES) - 19
-    assert {name: entry.median_ms for name, entry in found.items()} == {name: 1 + number for number, name in enumerate(NAMES)}
+    assert {name: entry.median_ms for name, entry in found.items()} == {
+        name: 1 + number for number, name in enumerate(NAMES)
+    }
     assert all(len(entry.visits) == 8 for entry in found.values())
-    assert session(FakeRunner(until(0)), journal=journal).measurements == found  # nothing left to do
+    assert (
+        session(FakeRunner(until(0)), journal=journal).measurements == found
+    )  # nothing left to do
 
 
 def test_a_journal_of_another_device_is_refused(tmp_path):
@@ -123,8 +148,16 @@ def test_visits_to_changed_models_are_not_taken_from_a_journal(tmp_path):
     session(FakeRunner(lambda model, visits: 1.0), journal=journal)
     changed = {**FACTS, "model_a": ModelFacts("new", 1, "float32", (1, 8, 8, 3))}
     runner = FakeRunner(lambda model, visits: 7.0)
-    found = measure({name: Path(name) for name in NAMES}, runner, facts=changed, schedule=Schedule(min_visit_ms=0), journal=journal)
-    assert {name for name, _, _ in runner.log} == {"model_a"} and found.measurements["model_a"].median_ms == 7
+    found = measure(
+        {name: Path(name) for name in NAMES},
+        runner,
+        facts=changed,
+        schedule=Schedule(min_visit_ms=0),
+        journal=journal,
+    )
+    assert {name for name, _, _ in runner.log} == {"model_a"} and found.measurements[
+        "model_a"
+    ].median_ms == 7
 
 
 def test_drift_is_shared_out_by_interleaving_and_removed_by_the_sentinel(sentinel):
@@ -133,10 +166,16 @@ def test_drift_is_shared_out_by_interleaving_and_removed_by_the_sentinel(sentine
 
     result = session(FakeRunner(drifting), sentinel=sentinel)
     reference = result.sentinel.median_ms
-    factors = [result.measurements[name].corrected_ms(reference) / (1 + NAMES.index(name)) for name in NAMES]
-    # The sentinel stands up to 8 visits before a model of its round: 8 % at most, where the whole drift is 70 %.
+    factors = [
+        result.measurements[name].corrected_ms(reference) / (1 + NAMES.index(name))
+        for name in NAMES
+    ]
+    # The sentinel stands up to 8 visits before a model of its round: 8 % at most, where the whole
+    # drift is 70 %.
     assert max(factors) / min(factors) < 1.05
-    assert all("drift" in "".join(problems) for problems in result.unstable.values()) and len(result.unstable) == len(NAMES)
+    assert all("drift" in "".join(problems) for problems in result.unstable.values()) and len(
+        result.unstable
+    ) == len(NAMES)
 
 
 def test_every_visit_carries_its_own_rounds_sentinel(sentinel):
@@ -147,13 +186,19 @@ def test_every_visit_carries_its_own_rounds_sentinel(sentinel):
             seen.append(float(len(seen) + 1))
         return seen[-1]
 
-    found = session(FakeRunner(latency_ms), sentinel=sentinel, schedule=Schedule(min_visit_ms=0, extra_rounds=0))
+    found = session(
+        FakeRunner(latency_ms), sentinel=sentinel, schedule=Schedule(min_visit_ms=0, extra_rounds=0)
+    )
     for entry in found.measurements.values():
         assert [visit.sentinel_ns for visit in entry.visits] == [value * 1e6 for value in seen]
-        assert entry.corrected_ms(3.0) == pytest.approx(3.0)  # every visit took as long as its sentinel
+        assert entry.corrected_ms(3.0) == pytest.approx(
+            3.0
+        )  # every visit took as long as its sentinel
 
 
-@pytest.mark.parametrize("field", ["min_invocations", "rounds", "max_failures", "max_visit_invocations"])
+@pytest.mark.parametrize(
+    "field", ["min_invocations", "rounds", "max_failures", "max_visit_invocations"]
+)
 def test_schedules_without_sense_are_refused(field):
     with pytest.raises(UserError, match=field):
         Schedule(**{field: 0})
@@ -165,8 +210,11 @@ def test_device_and_settings_stand_in_every_record():
 
 
 @pytest.mark.parametrize("which", ["model_d", "sentinel"])
-def test_a_file_that_vanishes_is_an_error_and_no_failed_measurement_and_the_session_goes_on(tmp_path, sentinel, which):
+def test_a_file_that_vanishes_is_an_error_and_no_failed_measurement_and_the_session_goes_on(
+    tmp_path, sentinel, which
+):
     """As a failed measurement the table would be complete without the block, for good."""
+
     def latency_ms(model, visits):
         if visits == 20:
             (tmp_path / which).unlink()
@@ -180,12 +228,17 @@ def test_a_file_that_vanishes_is_an_error_and_no_failed_measurement_and_the_sess
     (tmp_path / which).write_bytes(b"model")
     again = FakeRunner(lambda model, visits: 1.0)
     found = session(again, sentinel=sentinel, journal=tmp_path / "journal")
-    assert not found.failures and all(len(entry.visits) == 8 for entry in found.measurements.values())
-    assert len([name for name, _, _ in again.log if name == "model_a"]) < 8  # what was measured is kept
+    assert not found.failures and all(
+        len(entry.visits) == 8 for entry in found.measurements.values()
+    )
+    assert (
+        len([name for name, _, _ in again.log if name == "model_a"]) < 8
+    )  # what was measured is kept
 
 
 def test_a_session_that_another_process_measures_is_refused_and_free_when_it_ends(tmp_path):
     """Two builds of one table with one cache: their visits would run into each other's."""
+
     def latency_ms(model, visits):
         if visits == 5:
             with pytest.raises(UserError, match="is being measured"):

@@ -1,4 +1,5 @@
-"""The reader of benchmark_model's output against recorded outputs of every known form, and against damaged ones."""
+"""The reader of benchmark_model's output against recorded outputs of every known form, and against
+damaged ones."""
 
 from pathlib import Path
 
@@ -31,31 +32,61 @@ def recorded(name: str) -> str:
     return (RECORDED / name).read_text()
 
 
-@pytest.mark.parametrize(("name", "count", "avg", "median", "warmups", "init", "first"), SEEN, ids=[row[0] for row in SEEN])
-def test_every_recorded_form_gives_the_figures_it_shows(name, count, avg, median, warmups, init, first):
+@pytest.mark.parametrize(
+    ("name", "count", "avg", "median", "warmups", "init", "first"),
+    SEEN,
+    ids=[row[0] for row in SEEN],
+)
+def test_every_recorded_form_gives_the_figures_it_shows(
+    name, count, avg, median, warmups, init, first
+):
     report = parse_report(recorded(name))
-    assert (report.inference.count, report.inference.avg_us, report.inference.median_us) == (count, pytest.approx(avg), median)
+    assert (report.inference.count, report.inference.avg_us, report.inference.median_us) == (
+        count,
+        pytest.approx(avg),
+        median,
+    )
     assert report.warmup is not None and report.warmup.count == warmups
-    assert report.init_us == pytest.approx(init) and report.first_inference_us == (first and pytest.approx(first))
-    assert report.inference.best() == (("median", median) if median else ("mean", pytest.approx(avg)))
+    assert report.init_us == pytest.approx(init) and report.first_inference_us == (
+        first and pytest.approx(first)
+    )
+    assert report.inference.best() == (
+        ("median", median) if median else ("mean", pytest.approx(avg))
+    )
     assert report.inference.min_us <= avg <= report.inference.max_us
 
 
 def test_every_successful_recording_is_in_the_list_above():
-    others = {"thermalservice.txt", "wrong_architecture.txt", "hexagon_failed.txt", "xnnpack_failed.txt", "nnapi_failed.txt"}
+    others = {
+        "thermalservice.txt",
+        "wrong_architecture.txt",
+        "hexagon_failed.txt",
+        "xnnpack_failed.txt",
+        "nnapi_failed.txt",
+    }
     assert {path.name for path in RECORDED.glob("*.txt")} - others == {row[0] for row in SEEN}
 
 
 def test_carriage_returns_of_an_old_adb_change_nothing():
-    assert parse_report(recorded("android_2020.txt").replace("\n", "\r\n")) == parse_report(recorded("android_2020.txt"))
+    assert parse_report(recorded("android_2020.txt").replace("\n", "\r\n")) == parse_report(
+        recorded("android_2020.txt")
+    )
 
 
 def test_a_single_run_and_equal_runs_have_no_spread():
-    single = "count=1 curr=7\nInference timings in us: Init: 1, First inference: 7, Warmup (avg): 7, Inference (avg): 7"
+    single = (
+        "count=1 curr=7\nInference timings in us: Init: 1, First inference: 7, Warmup "
+        "(avg): 7, Inference (avg): 7"
+    )
     assert parse_report(single).inference == RunStatistics(1, 7.0, 7.0, 7.0, 7.0, 0.0)
-    equal = "count=3 curr=12(all same) p5=12 median=12 p95=12\nInference timings in us: Init: 1, First inference: 9, " \
-            "Warmup (avg): 9, Inference (avg): 12"
-    assert parse_report(equal).inference == RunStatistics(3, 12.0, 12.0, 12.0, 12.0, 0.0, 12.0, 12.0, 12.0)
+    equal = (
+        "count=3 curr=12(all same) p5=12 median=12 p95=12\nInference timings in us: Init: 1, "
+        "First inference: 9, "
+        "Warmup (avg): 9, Inference (avg): 12"
+    )
+    assert parse_report(equal).inference == RunStatistics(
+        3, 12.0, 12.0, 12.0, 12.0, 0.0, 12.0, 12.0, 12.0
+    )
 
 
 def test_delegation_and_memory_are_read():
@@ -67,9 +98,14 @@ def test_delegation_and_memory_are_read():
     assert parse_report(recorded("gpu_and_nnapi.txt")).delegates_not_used == ("NNAPI",)
 
 
-@pytest.mark.parametrize(("name", "words"), [("hexagon_failed.txt", "Failed to apply Hexagon delegate"),
-                                             ("xnnpack_failed.txt", "Failed to apply XNNPACK delegate"),
-                                             ("nnapi_failed.txt", "ANEURALNETWORKS_BAD_DATA")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("hexagon_failed.txt", "Failed to apply Hexagon delegate"),
+        ("xnnpack_failed.txt", "Failed to apply XNNPACK delegate"),
+        ("nnapi_failed.txt", "ANEURALNETWORKS_BAD_DATA"),
+    ],
+)
 def test_a_failure_is_told_in_the_tools_own_words(name, words):
     with pytest.raises(ToolFailed) as failure:
         parse_report(recorded(name))
@@ -79,19 +115,36 @@ def test_a_failure_is_told_in_the_tools_own_words(name, words):
 @pytest.mark.parametrize("name", [row[0] for row in SEEN])
 def test_an_output_cut_before_its_result_line_is_garbled(name):
     lines = recorded(name).splitlines()
-    last = next(number for number, line in enumerate(lines)
-                if "Inference timings" in line or "inference timings" in line or "Inference (avg)" in line)
+    last = next(
+        number
+        for number, line in enumerate(lines)
+        if "Inference timings" in line or "inference timings" in line or "Inference (avg)" in line
+    )
     with pytest.raises(GarbledOutput):
         parse_report("\n".join(lines[:last]))
 
 
 def test_a_summary_that_contradicts_the_count_line_is_garbled():
     with pytest.raises(GarbledOutput, match="contradict"):
-        parse_report(recorded("android_2020.txt").replace("Inference (avg): 33209.4", "Inference (avg): 3320.94"))
+        parse_report(
+            recorded("android_2020.txt").replace(
+                "Inference (avg): 33209.4", "Inference (avg): 3320.94"
+            )
+        )
 
 
-@pytest.mark.parametrize("text", ["", "\n", "Permission denied", "count=50 first=1 curr=2", "Inference timings in us: Init: 855",
-                                  "count=0\nInference timings in us: Init: 1, First inference: 0, Warmup (avg): 0, Inference (avg): 0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        "Permission denied",
+        "count=50 first=1 curr=2",
+        "Inference timings in us: Init: 855",
+        "count=0\nInference timings in us: Init: 1, First inference: 0, Warmup (avg): 0, "
+        "Inference (avg): 0",
+    ],
+)
 def test_nothing_is_ever_guessed(text):
     with pytest.raises(GarbledOutput):
         parse_report(text)
@@ -99,8 +152,18 @@ def test_nothing_is_ever_guessed(text):
 
 def test_profile_is_the_table_of_the_timed_runs_in_run_order():
     operators = parse_profile(recorded("riscv_profile.txt"))
-    assert [operator.node_type for operator in operators] == ["CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "AVERAGE_POOL_2D", "SOFTMAX"]
-    assert operators[2].avg_ms == 147.808 and operators[2].percent == 5.011 and operators[2].times_called == 1
+    assert [operator.node_type for operator in operators] == [
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "CONV_2D",
+        "AVERAGE_POOL_2D",
+        "SOFTMAX",
+    ]
+    assert (
+        operators[2].avg_ms == 147.808
+        and operators[2].percent == 5.011
+        and operators[2].times_called == 1
+    )
     assert operators[2].name == "[MobilenetV1/MobilenetV1/Conv2d_1_pointwise/Relu6]:2"
     newer = parse_profile(recorded("litert_sme2.txt"))
     assert newer[3].node_type == "Fully Connected (NC, PF32) GEMM" and newer[3].avg_ms == 0.382
@@ -108,13 +171,18 @@ def test_profile_is_the_table_of_the_timed_runs_in_run_order():
 
 
 def test_profile_csv_keeps_commas_of_node_types():
-    csv = ("============================== Run Order ==============================\n"
-           "node type, first, avg_ms, %, cdf%, mem KB, times called, name\n"
-           "Convolution (NHWC, F32) IGEMM, 87.754, 60.957, 2.066%, 2.066%, 0, 1, Delegate/Convolution (NHWC\t F32) IGEMM:0\n"
-           "SOFTMAX, 0.23, 0.233, 0.008%, 2.074%, 0, 1, [Predictions]:1\n\n"
-           "============================== Top by Computation Time ==============================\n")
+    csv = (
+        "============================== Run Order ==============================\n"
+        "node type, first, avg_ms, %, cdf%, mem KB, times called, name\n"
+        "Convolution (NHWC, F32) IGEMM, 87.754, 60.957, 2.066%, 2.066%, 0, 1, "
+        "Delegate/Convolution (NHWC\t F32) IGEMM:0\n"
+        "SOFTMAX, 0.23, 0.233, 0.008%, 2.074%, 0, 1, [Predictions]:1\n\n"
+        "============================== Top by Computation Time ==============================\n"
+    )
     operators = parse_profile(csv)
     assert [(operator.node_type, operator.avg_ms) for operator in operators] == [
-        ("Convolution (NHWC, F32) IGEMM", 60.957), ("SOFTMAX", 0.233)]
+        ("Convolution (NHWC, F32) IGEMM", 60.957),
+        ("SOFTMAX", 0.233),
+    ]
     with pytest.raises(GarbledOutput):
         parse_profile(csv.replace("0.233, ", ""))

@@ -1,9 +1,11 @@
-"""A client of the exported models, run by the Python of an environment that has MediaPipe and nothing of this project.
+"""A client of the exported models, run by the Python of an environment that has MediaPipe and
+nothing of this project.
 
     python mediapipe_client.py MODELS IMAGES
 
-classifies every IMAGES/*.png with every MODELS/*.tflite and prints one JSON document: {"models": {file: {"categories": [...],
-"metadata": {...}}}, "schema": text of the public schema}. Exits 3, saying why, when MediaPipe cannot be loaded.
+classifies every IMAGES/*.png with every MODELS/*.tflite and prints one JSON document: {"models":
+{file: {"categories": [...], "metadata": {...}}}, "schema": text of the public schema}. Exits 3,
+saying why, when MediaPipe cannot be loaded.
 """
 
 import json
@@ -17,8 +19,16 @@ def classify(model: Path, images: list) -> list:
     from mediapipe.tasks.python import vision
 
     with vision.ImageClassifier.create_from_model_path(str(model)) as classifier:
-        results = [classifier.classify(mediapipe.Image.create_from_file(str(image))) for image in images]
-    return [[[category.category_name, category.score] for category in result.classifications[0].categories] for result in results]
+        results = [
+            classifier.classify(mediapipe.Image.create_from_file(str(image))) for image in images
+        ]
+    return [
+        [
+            [category.category_name, category.score]
+            for category in result.classifications[0].categories
+        ]
+        for result in results
+    ]
 
 
 def metadata(model: Path) -> dict:
@@ -27,10 +37,17 @@ def metadata(model: Path) -> dict:
     from mediapipe.tasks.metadata import schema_py_generated as schema
 
     parsed = schema.Model.GetRootAsModel(model.read_bytes(), 0)
-    entries = {parsed.Metadata(index).Name().decode(): parsed.Metadata(index).Buffer() for index in range(parsed.MetadataLength())}
+    entries = {
+        parsed.Metadata(index).Name().decode(): parsed.Metadata(index).Buffer()
+        for index in range(parsed.MetadataLength())
+    }
     content = parsed.Buffers(entries["TFLITE_METADATA"]).DataAsNumpy().tobytes()
     assert metadata_schema.ModelMetadata.ModelMetadataBufferHasIdentifier(content, 0)
-    return plain(metadata_schema.ModelMetadataT.InitFromObj(metadata_schema.ModelMetadata.GetRootAs(content, 0)))
+    return plain(
+        metadata_schema.ModelMetadataT.InitFromObj(
+            metadata_schema.ModelMetadata.GetRootAs(content, 0)
+        )
+    )
 
 
 def plain(value: object) -> object:
@@ -54,13 +71,20 @@ def main() -> int:
 
         mediapipe_c_bindings.load_raw_library()
     except (ImportError, OSError) as error:
-        print(f"MediaPipe cannot be loaded ({error}); on Debian its native library needs: apt-get install libegl1 libgles2",
-              file=sys.stderr)
+        print(
+            f"MediaPipe cannot be loaded ({error}); on Debian its native library needs: apt-get "
+            "install libegl1 libgles2",
+            file=sys.stderr,
+        )
         return 3
     pictures = sorted(images.glob("*.png"))
-    found = {model.name: {"categories": classify(model, pictures), "metadata": metadata(model)}
-             for model in sorted(models.glob("*.tflite"))}
-    text = (Path(mediapipe.__file__).parent / "tasks" / "metadata" / "metadata_schema.fbs").read_text(encoding="utf-8")
+    found = {
+        model.name: {"categories": classify(model, pictures), "metadata": metadata(model)}
+        for model in sorted(models.glob("*.tflite"))
+    }
+    text = (
+        Path(mediapipe.__file__).parent / "tasks" / "metadata" / "metadata_schema.fbs"
+    ).read_text(encoding="utf-8")
     print(json.dumps({"models": found, "schema": text}))
     return 0
 

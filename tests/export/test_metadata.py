@@ -1,4 +1,5 @@
-"""Metadata in the model: written and read back, refused when wrong, and read by a client of somebody else's (MediaPipe)."""
+"""Metadata in the model: written and read back, refused when wrong, and read by a client of
+somebody else's (MediaPipe)."""
 
 import contextlib
 import io
@@ -21,7 +22,14 @@ from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.export import flatbuffer, metadata_schema
 from pnas_tf.export.convert import convert
-from pnas_tf.export.metadata import ENTRY, MAX_FILE_BYTES, Metadata, read_files, read_metadata, write_metadata
+from pnas_tf.export.metadata import (
+    ENTRY,
+    MAX_FILE_BYTES,
+    Metadata,
+    read_files,
+    read_metadata,
+    write_metadata,
+)
 from pnas_tf.export.models import Images, export_models
 from pnas_tf.export.parity import Classifier
 from pnas_tf.nn.network import build_network, with_probabilities
@@ -30,7 +38,9 @@ from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.search_space import tiny
 
 ROOT = Path(__file__).parent.parent.parent
-CLIENT_PYTHON = Path(os.environ.get("PNAS_TF_MEDIAPIPE_PYTHON", ROOT / ".venv-mediapipe" / "bin" / "python"))
+CLIENT_PYTHON = Path(
+    os.environ.get("PNAS_TF_MEDIAPIPE_PYTHON", ROOT / ".venv-mediapipe" / "bin" / "python")
+)
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TRAINING_IMAGES, TEST_IMAGES = 1400, 60
 
@@ -58,7 +68,9 @@ def digits():
 @pytest.fixture(scope="module")
 def architecture():
     space = tiny()
-    return Architecture(space, tuple(Zero() if choice.shortcut else MBConv(3, 3) for choice in space.choice_blocks))
+    return Architecture(
+        space, tuple(Zero() if choice.shortcut else MBConv(3, 3) for choice in space.choice_blocks)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +79,16 @@ def classifier(digits, architecture):
     keras.utils.set_random_seed(0)
     pixels, truth = digits
     model = build_network(architecture)
-    model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(normalised(pixels[:TRAINING_IMAGES]), truth[:TRAINING_IMAGES], batch_size=64, epochs=8, verbose=0)
+    model.compile(
+        keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    model.fit(
+        normalised(pixels[:TRAINING_IMAGES]),
+        truth[:TRAINING_IMAGES],
+        batch_size=64,
+        epochs=8,
+        verbose=0,
+    )
     return model
 
 
@@ -80,8 +100,18 @@ def plain(architecture):
 
 @pytest.fixture
 def about(architecture):
-    return Metadata(name="digits", labels=LABELS, description="Handwritten digits.", version="3", author="Ada", licence="Apache-2.0",
-                    files={"architecture.json": json.dumps(architecture.to_json()).encode(), "measurements.json": b"{}"})
+    return Metadata(
+        name="digits",
+        labels=LABELS,
+        description="Handwritten digits.",
+        version="3",
+        author="Ada",
+        licence="Apache-2.0",
+        files={
+            "architecture.json": json.dumps(architecture.to_json()).encode(),
+            "measurements.json": b"{}",
+        },
+    )
 
 
 def normalised(pixels):
@@ -92,25 +122,38 @@ def test_what_is_written_is_read(plain, about):
     written = write_metadata(plain, about)
     assert read_metadata(written) == about
     assert set(read_files(written)) == {"labels.txt", "architecture.json", "measurements.json"}
-    assert read_metadata(write_metadata(plain, replace(about, mean=(1.5, 2.5, 3.5), std=(4.0, 5.0, 6.0), files={}))).mean == (1.5, 2.5, 3.5)
+    assert read_metadata(
+        write_metadata(plain, replace(about, mean=(1.5, 2.5, 3.5), std=(4.0, 5.0, 6.0), files={}))
+    ).mean == (1.5, 2.5, 3.5)
 
 
 def test_the_same_content_gives_the_same_bytes_and_is_replaced_not_stacked(plain, about):
     written = write_metadata(plain, about)
     assert write_metadata(plain, about) == written
     assert write_metadata(written, about) == written
-    assert write_metadata(write_metadata(plain, replace(about, name="other", files={"long.txt": b"x" * 5000})), about) == written
+    assert (
+        write_metadata(
+            write_metadata(plain, replace(about, name="other", files={"long.txt": b"x" * 5000})),
+            about,
+        )
+        == written
+    )
 
 
 def test_the_model_computes_what_it_did_and_its_weights_are_aligned(plain, about):
     images = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
     written = write_metadata(plain, about)
-    np.testing.assert_array_equal(Classifier(written).logits(images), Classifier(plain).logits(images))
+    np.testing.assert_array_equal(
+        Classifier(written).logits(images), Classifier(plain).logits(images)
+    )
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(written, 0)
-    starts = [buffer._tab.Vector(buffer._tab.Offset(4)) for buffer in map(model.Buffers, range(model.BuffersLength()))
-              if buffer.DataLength()]
+    starts = [
+        buffer._tab.Vector(buffer._tab.Offset(4))
+        for buffer in map(model.Buffers, range(model.BuffersLength()))
+        if buffer.DataLength()
+    ]
     assert len(starts) > 20 and all(start % 16 == 0 for start in starts)
 
 
@@ -118,14 +161,18 @@ def test_any_unzip_program_finds_the_files(plain, about):
     with zipfile.ZipFile(io.BytesIO(write_metadata(plain, about))) as archive:
         assert archive.read("labels.txt").decode().split() == list(LABELS)
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
-        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}  # not of today: the same bytes tomorrow
+        assert {entry.date_time for entry in archive.infolist()} == {
+            (1980, 1, 1, 0, 0, 0)
+        }  # not of today: the same bytes tomorrow
 
 
 def test_scores_are_named_for_what_they_are(architecture, about):
     model = build_network(architecture)
 
     def output(file):
-        document = metadata_schema.decode(flatbuffer.buffer_entry(flatbuffer.parse(write_metadata(file, about)), ENTRY))
+        document = metadata_schema.decode(
+            flatbuffer.buffer_entry(flatbuffer.parse(write_metadata(file, about)), ENTRY)
+        )
         return document["subgraph_metadata"][0]["output_tensor_metadata"][0]
 
     assert output(convert(model))["name"] == "logit"
@@ -133,22 +180,25 @@ def test_scores_are_named_for_what_they_are(architecture, about):
     assert scores["name"] == "probability" and scores["stats"] == {"max": [1.0], "min": [0.0]}
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    ({"labels": LABELS[:9]}, "10, one per output"),
-    ({"labels": (*LABELS, "ten")}, "10, one per output"),
-    ({"labels": (*LABELS[:9], "ni\nne")}, "one line"),
-    ({"labels": (*LABELS[:9], " ")}, "one line"),
-    ({"mean": (1.0, 2.0)}, "1 or 3"),
-    ({"std": (0.0,)}, "std above 0"),
-    ({"mean": (float("nan"),)}, "finite"),
-    ({"files": {"../../evil.sh": b""}}, "plain name"),
-    ({"files": {"/etc/passwd": b""}}, "plain name"),
-    ({"files": {"C:evil": b""}}, "plain name"),
-    ({"files": {"..": b""}}, "plain name"),
-    ({"files": {"labels.txt": b""}}, "labels.txt"),
-    ({"files": {"large.bin": bytes(MAX_FILE_BYTES + 1)}}, "at most"),
-    ({"files": {f"{number}.txt": b"" for number in range(64)}}, "fewer than"),
-])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": LABELS[:9]}, "10, one per output"),
+        ({"labels": (*LABELS, "ten")}, "10, one per output"),
+        ({"labels": (*LABELS[:9], "ni\nne")}, "one line"),
+        ({"labels": (*LABELS[:9], " ")}, "one line"),
+        ({"mean": (1.0, 2.0)}, "1 or 3"),
+        ({"std": (0.0,)}, "std above 0"),
+        ({"mean": (float("nan"),)}, "finite"),
+        ({"files": {"../../evil.sh": b""}}, "plain name"),
+        ({"files": {"/etc/passwd": b""}}, "plain name"),
+        ({"files": {"C:evil": b""}}, "plain name"),
+        ({"files": {"..": b""}}, "plain name"),
+        ({"files": {"labels.txt": b""}}, "labels.txt"),
+        ({"files": {"large.bin": bytes(MAX_FILE_BYTES + 1)}}, "at most"),
+        ({"files": {f"{number}.txt": b"" for number in range(64)}}, "fewer than"),
+    ],
+)
 def test_wrong_metadata_is_refused(plain, about, change, said):
     with pytest.raises(UserError, match=re.escape(said)):
         write_metadata(plain, replace(about, **change))
@@ -156,9 +206,14 @@ def test_wrong_metadata_is_refused(plain, about, change, said):
 
 def test_files_that_are_no_classifier_are_refused(plain, about):
     encoder = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
-    for content, said in [(b"", "not a TensorFlow Lite model"), (b"PK\x03\x04 a zip file", "not a TensorFlow Lite model"),
-                          (plain[:-1000], "corrupt, truncated"), (plain[:200], "corrupt, truncated"),
-                          (plain[:4] + b"TFL9" + plain[8:], "not a TensorFlow Lite model"), (convert(encoder), "not an image classifier")]:
+    for content, said in [
+        (b"", "not a TensorFlow Lite model"),
+        (b"PK\x03\x04 a zip file", "not a TensorFlow Lite model"),
+        (plain[:-1000], "corrupt, truncated"),
+        (plain[:200], "corrupt, truncated"),
+        (plain[:4] + b"TFL9" + plain[8:], "not a TensorFlow Lite model"),
+        (convert(encoder), "not an image classifier"),
+    ]:
         with pytest.raises(UserError, match=said):
             write_metadata(content, about)
 
@@ -171,7 +226,7 @@ def test_a_model_without_metadata_says_so(plain):
 
 def with_files(written, files):
     """The model with other files behind it."""
-    stream = io.BytesIO(written[:zip_start(written)])
+    stream = io.BytesIO(written[: zip_start(written)])
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files:
             archive.writestr(name, data)
@@ -184,15 +239,19 @@ def zip_start(written):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize(("files", "said"), [
-    ([("labels.txt", "\n".join(LABELS)), ("../outside.txt", "x")], "plain name"),
-    ([("labels.txt", "a\nb\n")], "10, one per output"),
-    ([("other.txt", "x")], "a UTF-8 file 'labels.txt'"),
-    ([("labels.txt", b"\xff\xfe")], "a UTF-8 file 'labels.txt'"),
-    ([("labels.txt", "\n".join(LABELS)), ("labels.txt", "x")], "each name once"),
-    ([("labels.txt", "\n".join(LABELS)), ("bomb.txt", bytes(MAX_FILE_BYTES + 1))], "at most"),
-    ([(f"{number}.txt", "") for number in range(65)], "at most 64"),
-], ids=["escape", "labels", "absent", "not text", "twice", "bomb", "many"])
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ([("labels.txt", "\n".join(LABELS)), ("../outside.txt", "x")], "plain name"),
+        ([("labels.txt", "a\nb\n")], "10, one per output"),
+        ([("other.txt", "x")], "a UTF-8 file 'labels.txt'"),
+        ([("labels.txt", b"\xff\xfe")], "a UTF-8 file 'labels.txt'"),
+        ([("labels.txt", "\n".join(LABELS)), ("labels.txt", "x")], "each name once"),
+        ([("labels.txt", "\n".join(LABELS)), ("bomb.txt", bytes(MAX_FILE_BYTES + 1))], "at most"),
+        ([(f"{number}.txt", "") for number in range(65)], "at most 64"),
+    ],
+    ids=["escape", "labels", "absent", "not text", "twice", "bomb", "many"],
+)
 def test_hostile_files_behind_a_model_are_refused(plain, about, files, said):
     with pytest.raises(UserError, match=said):
         read_metadata(with_files(write_metadata(plain, about), files))
@@ -201,8 +260,10 @@ def test_hostile_files_behind_a_model_are_refused(plain, about, files, said):
 def test_a_zip_that_lies_about_a_size_is_refused(plain, about):
     files = [("labels.txt", "\n".join(LABELS)), ("big.txt", bytes(MAX_FILE_BYTES + 9))]
     written = bytearray(with_files(write_metadata(plain, about), files))
-    entry = written.rindex(b"PK\x01\x02")  # big.txt in the central directory, its uncompressed size at byte 24
-    written[entry + 24:entry + 28] = struct.pack("<I", 100)
+    entry = written.rindex(
+        b"PK\x01\x02"
+    )  # big.txt in the central directory, its uncompressed size at byte 24
+    written[entry + 24 : entry + 28] = struct.pack("<I", 100)
     with pytest.raises(UserError):
         read_metadata(bytes(written))
 
@@ -215,7 +276,9 @@ def test_mutated_files_are_read_or_refused_but_never_crash(plain, about):
     for _ in range(300):
         mutated = bytearray(written)
         for _ in range(generator.choice([1, 3, 20])):
-            place = generator.choice([generator.randrange(4000), len(mutated) - 1 - generator.randrange(12000)])
+            place = generator.choice(
+                [generator.randrange(4000), len(mutated) - 1 - generator.randrange(12000)]
+            )
             mutated[place] = generator.randrange(256)
         cut = generator.randrange(len(mutated)) if generator.random() < 1 / 3 else len(mutated)
         try:
@@ -237,7 +300,8 @@ def test_mutated_documents_are_decoded_or_refused(plain, about):
 
 
 def test_a_document_that_grows_when_read_is_refused():
-    """2,000 subgraphs that are one subgraph of 2,000 tensors that are one tensor: 30 KB that would read as four million tables."""
+    """2,000 subgraphs that are one subgraph of 2,000 tensors that are one tensor: 30 KB that would
+    read as four million tables."""
     import flatbuffers
 
     builder = flatbuffers.Builder(0)
@@ -275,21 +339,30 @@ def raw_scores(file, pixels):
     return np.array(scores)
 
 
-def test_the_bytes_of_a_uint8_input_are_pixels_whatever_it_was_calibrated_with(classifier, digits, about):
-    """Calibrated on grey images alone, byte 255 stood for grey; a client that hands over pixels would be wrong without notice."""
-    pixels = np.clip(digits[0][TRAINING_IMAGES:TRAINING_IMAGES + TEST_IMAGES], 60, 180)
+def test_the_bytes_of_a_uint8_input_are_pixels_whatever_it_was_calibrated_with(
+    classifier, digits, about
+):
+    """Calibrated on grey images alone, byte 255 stood for grey; a client that hands over pixels
+    would be wrong without notice."""
+    pixels = np.clip(digits[0][TRAINING_IMAGES : TRAINING_IMAGES + TEST_IMAGES], 60, 180)
     grey = normalised(np.clip(digits[0][:50], 60, 180))
-    file = convert(classifier, dtype="int8", input_type="uint8", output_type="float32", representative=grey)
+    file = convert(
+        classifier, dtype="int8", input_type="uint8", output_type="float32", representative=grey
+    )
     expected = Classifier(file).logits(normalised(pixels))  # quantises with the file's own scale
     assert np.abs(raw_scores(file, pixels) - expected).max() > 1
     written = write_metadata(file, about)
     difference = np.abs(raw_scores(written, pixels) - expected)
-    assert difference.mean() < 0.1 and difference.max() < 0.5  # half a level of the input, rounded twice
+    assert (
+        difference.mean() < 0.1 and difference.max() < 0.5
+    )  # half a level of the input, rounded twice
     assert write_metadata(written, about) == written
 
 
 def test_a_uint8_input_that_cannot_be_pixels_is_refused(classifier, digits, about):
-    file = convert(classifier, dtype="int8", input_type="uint8", representative=normalised(digits[0][:20]))
+    file = convert(
+        classifier, dtype="int8", input_type="uint8", representative=normalised(digits[0][:20])
+    )
     with pytest.raises(UserError, match="every pixel stands for itself"):
         write_metadata(file, replace(about, mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4)))
     with pytest.raises(UserError, match="every pixel stands for itself"):
@@ -298,19 +371,33 @@ def test_a_uint8_input_that_cannot_be_pixels_is_refused(classifier, digits, abou
 
 @pytest.fixture(scope="module")
 def exported(classifier, digits, architecture, tmp_path_factory):
-    """Folder of every format with metadata, and folder of test images as PNG files, one pixel per pixel."""
+    """Folder of every format with metadata, and folder of test images as PNG files, one pixel per
+    pixel."""
     models, pictures = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("pictures")
-    about = Metadata(name="digits", labels=LABELS, author="Ada", licence="Apache-2.0", description="Zwölf Boxkämpfer",
-                     files={"architecture.json": json.dumps(architecture.to_json()).encode()})
+    about = Metadata(
+        name="digits",
+        labels=LABELS,
+        author="Ada",
+        licence="Apache-2.0",
+        description="Zwölf Boxkämpfer",
+        files={"architecture.json": json.dumps(architecture.to_json()).encode()},
+    )
     samples = normalised(digits[0][:100])
     for name, arguments in FORMATS.items():
         representative = {"representative": samples} if arguments.get("dtype") == "int8" else {}
         content = convert(with_probabilities(classifier), **arguments, **representative)
         (models / f"{name}.tflite").write_bytes(write_metadata(content, about))
     (models / "logits.tflite").write_bytes(write_metadata(convert(classifier), about))
-    proven = export_models(classifier, Images(samples, samples, digits[1][:100]), about, ExportConfig(formats=("int8",)))
-    (models / "program.tflite").write_bytes(proven.contents["model_int8.tflite"])  # as tools/export.py makes it by default
-    for number, pixels in enumerate(digits[0][TRAINING_IMAGES:TRAINING_IMAGES + TEST_IMAGES]):
+    proven = export_models(
+        classifier,
+        Images(samples, samples, digits[1][:100]),
+        about,
+        ExportConfig(formats=("int8",)),
+    )
+    (models / "program.tflite").write_bytes(
+        proven.contents["model_int8.tflite"]
+    )  # as tools/export.py makes it by default
+    for number, pixels in enumerate(digits[0][TRAINING_IMAGES : TRAINING_IMAGES + TEST_IMAGES]):
         Image.fromarray(pixels).save(pictures / f"{number:03d}.png")
     return models, pictures
 
@@ -319,10 +406,21 @@ def exported(classifier, digits, architecture, tmp_path_factory):
 def client(request):
     """What MediaPipe makes of the exported models."""
     if not CLIENT_PYTHON.exists():
-        pytest.skip(f"no MediaPipe at {CLIENT_PYTHON}; make test installs it (make .venv-mediapipe/installed)")
+        pytest.skip(
+            f"no MediaPipe at {CLIENT_PYTHON}; make test installs it (make "
+            ".venv-mediapipe/installed)"
+        )
     folders = request.getfixturevalue("exported")  # only now: training takes seconds
-    done = subprocess.run([str(CLIENT_PYTHON), str(Path(__file__).parent / "mediapipe_client.py"), *map(str, folders)],
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [
+            str(CLIENT_PYTHON),
+            str(Path(__file__).parent / "mediapipe_client.py"),
+            *map(str, folders),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     if done.returncode == 3:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
@@ -338,59 +436,116 @@ def test_mediapipe_gives_the_right_labels(client, classifier, digits, name):
     best, second = np.sort(logits, axis=-1)[:, :-3:-1].T
     keras_right = sum(LABELS[digit] == label for digit, label in zip(logits.argmax(-1), truth))
     client_right = sum(answer[0][0] == label for answer, label in zip(answers, truth))
-    assert keras_right >= 0.9 * TEST_IMAGES and abs(client_right - keras_right) <= 2  # two of 60 images stand near a boundary
+    assert (
+        keras_right >= 0.9 * TEST_IMAGES and abs(client_right - keras_right) <= 2
+    )  # two of 60 images stand near a boundary
     sure = best - second > 1.0
     assert sure.sum() > 0.8 * TEST_IMAGES
-    assert [answer[0][0] for answer, clear in zip(answers, sure) if clear] == \
-        [LABELS[digit] for digit, clear in zip(logits.argmax(-1), sure) if clear]
+    assert [answer[0][0] for answer, clear in zip(answers, sure) if clear] == [
+        LABELS[digit] for digit, clear in zip(logits.argmax(-1), sure) if clear
+    ]
 
 
 @pytest.mark.parametrize("name", [*FORMATS, "program"])
 def test_mediapipes_scores_sum_to_one(client, name):
-    step = 1 / 256 if name == "program" or name.startswith("int8") else 0  # of an int8 probability, rounded once for each class
+    step = (
+        1 / 256 if name == "program" or name.startswith("int8") else 0
+    )  # of an int8 probability, rounded once for each class
     for answer in client["models"][f"{name}.tflite"]["categories"]:
         assert abs(sum(score for _, score in answer) - 1) <= 1e-3 + 10 * step / 2
-    (logits,) = (answers["categories"] for file, answers in client["models"].items() if file == "logits.tflite")
+    (logits,) = (
+        answers["categories"]
+        for file, answers in client["models"].items()
+        if file == "logits.tflite"
+    )
     assert any(abs(sum(score for _, score in answer) - 1) > 0.5 for answer in logits)
 
 
 def test_mediapipe_shows_the_probabilities_of_keras(client, classifier, digits):
-    expected = np.asarray(with_probabilities(classifier)(normalised(digits[0][TRAINING_IMAGES:TRAINING_IMAGES + TEST_IMAGES])))
-    tolerances = {"float32": 1e-4, "float16": 0.02, "dynamic_int8": 0.2, "int8_float_input": 0.3, "int8_uint8_both": 0.3}
+    expected = np.asarray(
+        with_probabilities(classifier)(
+            normalised(digits[0][TRAINING_IMAGES : TRAINING_IMAGES + TEST_IMAGES])
+        )
+    )
+    tolerances = {
+        "float32": 1e-4,
+        "float16": 0.02,
+        "dynamic_int8": 0.2,
+        "int8_float_input": 0.3,
+        "int8_uint8_both": 0.3,
+    }
     for name, tolerance in tolerances.items():
-        for answer, probabilities in zip(client["models"][f"{name}.tflite"]["categories"], expected, strict=True):
+        for answer, probabilities in zip(
+            client["models"][f"{name}.tflite"]["categories"], expected, strict=True
+        ):
             scores = dict(answer)
             assert len(scores) == 10
-            np.testing.assert_allclose([scores[label] for label in LABELS], probabilities, atol=tolerance)
+            np.testing.assert_allclose(
+                [scores[label] for label in LABELS], probabilities, atol=tolerance
+            )
 
 
 def test_a_strangers_reader_finds_every_field(client):
     """MediaPipe's generated reader of the public schema, not ours."""
     found = client["models"]["int8_uint8_input.tflite"]["metadata"]
-    assert {name: found[name] for name in ("name", "author", "license", "description", "version")} == \
-        {"name": "digits", "author": "Ada", "license": "Apache-2.0", "description": "Zwölf Boxkämpfer", "version": "1"}
-    assert [(file["name"], file["type"]) for file in found["associatedFiles"]] == [("architecture.json", 1)]
+    assert {
+        name: found[name] for name in ("name", "author", "license", "description", "version")
+    } == {
+        "name": "digits",
+        "author": "Ada",
+        "license": "Apache-2.0",
+        "description": "Zwölf Boxkämpfer",
+        "version": "1",
+    }
+    assert [(file["name"], file["type"]) for file in found["associatedFiles"]] == [
+        ("architecture.json", 1)
+    ]
     image = found["subgraphMetadata"][0]["inputTensorMetadata"][0]
-    assert image["processUnits"][0]["options"] == {"mean": [127.5], "std": [127.5]} and image["processUnits"][0]["optionsType"] == 1
+    assert (
+        image["processUnits"][0]["options"] == {"mean": [127.5], "std": [127.5]}
+        and image["processUnits"][0]["optionsType"] == 1
+    )
     assert image["content"]["contentPropertiesType"] == 2
-    assert image["content"]["contentProperties"] == {"colorSpace": 1, "defaultSize": {"width": 32, "height": 32}}
+    assert image["content"]["contentProperties"] == {
+        "colorSpace": 1,
+        "defaultSize": {"width": 32, "height": 32},
+    }
     assert image["stats"] == {"max": [1.0] * 3, "min": [-1.0] * 3}
     scores = found["subgraphMetadata"][0]["outputTensorMetadata"][0]
-    assert [(file["name"], file["type"]) for file in scores["associatedFiles"]] == [("labels.txt", 2)]
+    assert [(file["name"], file["type"]) for file in scores["associatedFiles"]] == [
+        ("labels.txt", 2)
+    ]
     assert scores["content"]["contentPropertiesType"] == 1
 
 
 def test_our_tables_are_those_of_the_public_schema(client):
-    """Every table of ours against the .fbs that MediaPipe ships: fields, their order and the members of unions."""
+    """Every table of ours against the .fbs that MediaPipe ships: fields, their order and the
+    members of unions."""
     source = re.sub(r"//[^\n]*", "", client["schema"])
-    tables = {name: re.findall(r"(\w+)\s*:\s*(\[?)(\w+)\]?", body) for name, body in re.findall(r"table (\w+)\s*{([^}]*)}", source)}
-    unions = {name: re.findall(r"\w+", body) for name, body in re.findall(r"union (\w+)\s*{([^}]*)}", source)}
+    tables = {
+        name: re.findall(r"(\w+)\s*:\s*(\[?)(\w+)\]?", body)
+        for name, body in re.findall(r"table (\w+)\s*{([^}]*)}", source)
+    }
+    unions = {
+        name: re.findall(r"\w+", body)
+        for name, body in re.findall(r"union (\w+)\s*{([^}]*)}", source)
+    }
     scalars = {"string", "uint", "int", "float"}
     enums = set(re.findall(r"enum (\w+)", source))
     for table, fields in metadata_schema.TABLES.items():
         public = tables[table]
-        for field, (name, vector, kind) in zip(fields, public):  # newer fields at the end are left alone
-            expected = kind if kind in scalars else "byte" if kind in enums else "union" if kind in unions else "table"
+        for field, (name, vector, kind) in zip(
+            fields, public
+        ):  # newer fields at the end are left alone
+            expected = (
+                kind
+                if kind in scalars
+                else "byte"
+                if kind in enums
+                else "union"
+                if kind in unions
+                else "table"
+            )
             assert (field.name, field.kind) == (name, expected + ("s" if vector else ""))
             if kind in unions:
                 assert len(field.of) == len(unions[kind])

@@ -10,7 +10,17 @@ import tf_keras as keras
 from pnas_tf.errors import UserError
 from pnas_tf.export.convert import convert
 from pnas_tf.export.flatbuffer import parse, softmax_at_end, without_softmax
-from pnas_tf.export.parity import Classifier, ParityReport, check_parity, compare, load_reports, quantized, real, report_of, save_reports
+from pnas_tf.export.parity import (
+    Classifier,
+    ParityReport,
+    check_parity,
+    compare,
+    load_reports,
+    quantized,
+    real,
+    report_of,
+    save_reports,
+)
 from pnas_tf.nn.network import with_probabilities
 
 SOUND = ParityReport("float32", 100, 1e-5, 1e-6, 9.0, 1.0, 0.9, 0.9, 1000)
@@ -24,10 +34,20 @@ def tiny_model() -> keras.Model:
 
 def test_figures_in_closed_form() -> None:
     ours = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 4.0]])
-    theirs = ours + np.array([[0.0, 0.5], [0.0, 0.0], [-4.0, 0.0], [0.0, 0.0]])  # the third now says class 1
+    theirs = ours + np.array(
+        [[0.0, 0.5], [0.0, 0.0], [-4.0, 0.0], [0.0, 0.0]]
+    )  # the third now says class 1
     report = report_of(ours, theirs, np.array([0, 1, 0, 0]), dtype="int8", size_bytes=7)
-    assert (report.max_logit_difference, report.mean_logit_difference, report.max_logit) == (4.0, 4.5 / 8, 4.0)
-    assert (report.top1_agreement, report.keras_accuracy, report.tflite_accuracy) == (0.75, 0.75, 0.5)
+    assert (report.max_logit_difference, report.mean_logit_difference, report.max_logit) == (
+        4.0,
+        4.5 / 8,
+        4.0,
+    )
+    assert (report.top1_agreement, report.keras_accuracy, report.tflite_accuracy) == (
+        0.75,
+        0.75,
+        0.5,
+    )
     assert report.accuracy_drop == 0.25
     assert report_of(ours, theirs, None, dtype="int8", size_bytes=7).accuracy_drop is None
 
@@ -37,19 +57,34 @@ def test_compares_through_the_interpreter_in_batches() -> None:
     images = np.random.default_rng(0).normal(size=(7, 4, 4, 3)).astype(np.float32)
     labels = model(images).numpy().argmax(-1)
     content = convert(model)
-    report = compare(model, content, [(images[:4], labels[:4]), (images[4:], labels[4:])], dtype="float32")
+    report = compare(
+        model, content, [(images[:4], labels[:4]), (images[4:], labels[4:])], dtype="float32"
+    )
     assert report.images == 7 and report.size_bytes == len(content)
-    assert report.max_logit_difference < 1e-5 and report.top1_agreement == report.keras_accuracy == report.tflite_accuracy == 1
+    assert (
+        report.max_logit_difference < 1e-5
+        and report.top1_agreement == report.keras_accuracy == report.tflite_accuracy == 1
+    )
     changed = keras.models.clone_model(model)  # other weights: parity must see it
-    assert compare(changed, content, [(images, labels)], dtype="float32").max_logit_difference > 1e-2
+    assert (
+        compare(changed, content, [(images, labels)], dtype="float32").max_logit_difference > 1e-2
+    )
     with pytest.raises(UserError, match="at least one batch"):
         compare(model, content, [], dtype="float32")
     with pytest.raises(UserError, match="images for the model"):
         Classifier(content).logits(images[:, :3])
 
 
-@pytest.mark.parametrize("how", [{}, {"dtype": "int8"}, {"dtype": "int8", "input_type": "uint8", "output_type": "uint8"},
-                                 {"dtype": "int8", "output_type": "float32"}, {"dtype": "dynamic_int8"}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"dtype": "int8"},
+        {"dtype": "int8", "input_type": "uint8", "output_type": "uint8"},
+        {"dtype": "int8", "output_type": "float32"},
+        {"dtype": "dynamic_int8"},
+    ],
+)
 def test_logits_are_compared_behind_a_softmax_too(how: dict) -> None:
     model = tiny_model()
     images = np.random.default_rng(0).normal(size=(64, 4, 4, 3)).astype(np.float32)
@@ -58,22 +93,33 @@ def test_logits_are_compared_behind_a_softmax_too(how: dict) -> None:
     np.testing.assert_allclose(Classifier(content).logits(images).sum(-1), 1, atol=3 / 256)
     files = (content, convert(model, representative=images, **how))
     report, plain = (compare(model, file, [(images, labels)], dtype="x") for file in files)
-    assert report.max_logit_difference == pytest.approx(plain.max_logit_difference, rel=0.3, abs=1e-5)  # of logits, not of probabilities
-    assert plain.max_probability_difference is None and 0 <= report.max_probability_difference < (0.05 if how else 1e-6)
+    assert report.max_logit_difference == pytest.approx(
+        plain.max_logit_difference, rel=0.3, abs=1e-5
+    )  # of logits, not of probabilities
+    assert plain.max_probability_difference is None and 0 <= report.max_probability_difference < (
+        0.05 if how else 1e-6
+    )
     scores = Classifier(content).logits(images)
     assert report.tflite_accuracy == np.mean(scores.argmax(-1) == labels)
     assert without_softmax(convert(model)) == convert(model)
-    assert softmax_at_end(parse(content)) is not None and softmax_at_end(parse(without_softmax(content))) is None
+    assert (
+        softmax_at_end(parse(content)) is not None
+        and softmax_at_end(parse(without_softmax(content))) is None
+    )
 
 
 def test_bounds() -> None:
     check_parity(SOUND, max_logit_difference=1e-4, max_accuracy_drop=0.02)
     quantised = replace(SOUND, dtype="int8", max_logit_difference=2.0, tflite_accuracy=0.885)
-    check_parity(quantised, max_logit_difference=1e-4, max_accuracy_drop=0.02)  # logits of int8 are not bounded, its accuracy is
-    for report, message in ((replace(SOUND, max_logit_difference=2e-4), "departs"),
-                            (replace(SOUND, max_logit_difference=float("nan")), "departs"),
-                            (replace(SOUND, max_probability_difference=2e-4), "departs"),
-                            (replace(quantised, tflite_accuracy=0.87), "loses accuracy")):
+    check_parity(
+        quantised, max_logit_difference=1e-4, max_accuracy_drop=0.02
+    )  # logits of int8 are not bounded, its accuracy is
+    for report, message in (
+        (replace(SOUND, max_logit_difference=2e-4), "departs"),
+        (replace(SOUND, max_logit_difference=float("nan")), "departs"),
+        (replace(SOUND, max_probability_difference=2e-4), "departs"),
+        (replace(quantised, tflite_accuracy=0.87), "loses accuracy"),
+    ):
         with pytest.raises(UserError, match=message):
             check_parity(report, max_logit_difference=1e-4, max_accuracy_drop=0.02)
 
@@ -86,8 +132,16 @@ def test_reports_come_back_and_damage_is_named(tmp_path: Path) -> None:
         load_reports(path)
 
 
-@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-200], lambda content: content[:300],
-                                    lambda content: b"PK" + b"0" * 500, lambda content: content[:4] + b"TFL9" + content[8:]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[:-200],
+        lambda content: content[:300],
+        lambda content: b"PK" + b"0" * 500,
+        lambda content: content[:4] + b"TFL9" + content[8:],
+    ],
+)
 def test_refuses_files_that_are_no_models(damage) -> None:
     with pytest.raises(UserError, match="the file"):
         Classifier(damage(convert(tiny_model())), what="the file")

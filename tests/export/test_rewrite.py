@@ -1,4 +1,5 @@
-"""Rewrites leave the function as it is, over the whole grid of shapes, and are chosen by measured latencies."""
+"""Rewrites leave the function as it is, over the whole grid of shapes, and are chosen by measured
+latencies."""
 
 import itertools
 from dataclasses import replace
@@ -19,11 +20,19 @@ from pnas_tf.space.search_space import SearchSpace, Stage, proxyless, tiny
 GRID = list(itertools.product(range(5, 12), (1, 2), (3, 6, 8, 13), ("same", "symmetric")))
 
 
-def depthwise_model(kernel: int, stride: int, size: int, padding: str, *, use_bias: bool = False, norm: bool = True) -> keras.Model:
+def depthwise_model(
+    kernel: int, stride: int, size: int, padding: str, *, use_bias: bool = False, norm: bool = True
+) -> keras.Model:
     image = x = keras.Input((size, size, 3))
     if padding == "symmetric":
         x = keras.layers.ZeroPadding2D(kernel // 2)(x)
-    x = keras.layers.DepthwiseConv2D(kernel, stride, "same" if padding == "same" else "valid", use_bias=use_bias, name="depthwise")(x)
+    x = keras.layers.DepthwiseConv2D(
+        kernel,
+        stride,
+        "same" if padding == "same" else "valid",
+        use_bias=use_bias,
+        name="depthwise",
+    )(x)
     if norm:
         x = keras.layers.BatchNormalization()(x)
     model = keras.Model(image, keras.layers.ReLU(6.0)(x))
@@ -34,8 +43,14 @@ def depthwise_model(kernel: int, stride: int, size: int, padding: str, *, use_bi
 def randomise(model: keras.Model) -> None:
     """Weights of which no part can be left out unseen: statistics, scales and offsets too."""
     generator = np.random.default_rng(0)
-    model.set_weights([generator.normal(0, 1 / np.sqrt(np.prod(weight.shape[:-1]) + 1), weight.shape) if weight.ndim > 1
-                       else generator.uniform(0.5, 1.5, weight.shape) for weight in model.get_weights()])
+    model.set_weights(
+        [
+            generator.normal(0, 1 / np.sqrt(np.prod(weight.shape[:-1]) + 1), weight.shape)
+            if weight.ndim > 1
+            else generator.uniform(0.5, 1.5, weight.shape)
+            for weight in model.get_weights()
+        ]
+    )
 
 
 @pytest.mark.parametrize("kernel", range(5, 12))
@@ -47,25 +62,48 @@ def test_sum_of_pieces_is_the_convolution_everywhere(kernel: int) -> None:
         images = generator.normal(size=(2, size, size, 3)).astype(np.float32)
         expected, received = model(images).numpy(), rewritten(images).numpy()
         assert received.shape == expected.shape
-        np.testing.assert_allclose(received, expected, atol=1e-5, rtol=0, err_msg=f"stride {stride}, size {size}, {padding}")
+        np.testing.assert_allclose(
+            received,
+            expected,
+            atol=1e-5,
+            rtol=0,
+            err_msg=f"stride {stride}, size {size}, {padding}",
+        )
         if kernel == 5:
             assert rewritten is model
             continue
-        kernels = [layer.kernel_size for layer in rewritten.layers if isinstance(layer, keras.layers.DepthwiseConv2D)]
+        kernels = [
+            layer.kernel_size
+            for layer in rewritten.layers
+            if isinstance(layer, keras.layers.DepthwiseConv2D)
+        ]
         assert all(np.prod(size) <= 25 for size in kernels)
-        assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in rewritten.layers)
+        assert not any(
+            isinstance(layer, keras.layers.BatchNormalization) for layer in rewritten.layers
+        )
 
 
 def test_bias_and_missing_normalisation_are_kept() -> None:
     images = np.random.default_rng(1).normal(size=(2, 9, 9, 3)).astype(np.float32)
     for use_bias, norm in itertools.product((True, False), repeat=2):
         model = depthwise_model(7, 1, 9, "same", use_bias=use_bias, norm=norm)
-        np.testing.assert_allclose(apply_rewrites(model, REWRITES)(images), model(images), atol=1e-5)
+        np.testing.assert_allclose(
+            apply_rewrites(model, REWRITES)(images), model(images), atol=1e-5
+        )
 
 
 def small_network(resolution: int = 33, *, padding: str = "symmetric") -> keras.Model:
-    space = SearchSpace("small", resolution, 10, 8, 8, (Stage(8, 2, 2), Stage(16, 1, 2)), 32, (MBConv(3, 3), MBConv(5, 3), MBConv(7, 3)),
-                        padding=padding)
+    space = SearchSpace(
+        "small",
+        resolution,
+        10,
+        8,
+        8,
+        (Stage(8, 2, 2), Stage(16, 1, 2)),
+        32,
+        (MBConv(3, 3), MBConv(5, 3), MBConv(7, 3)),
+        padding=padding,
+    )
     model = build_network(Architecture(space, (MBConv(7, 3), MBConv(5, 3), MBConv(7, 3))))
     randomise(model)
     return model
@@ -92,16 +130,27 @@ def test_measured_latencies_choose() -> None:
     fast, slow = "split_depthwise[k7 s1 14x14x288]", "split_depthwise[k7 s2 56x56x144]"
     assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 0.8}) == ("split_depthwise",)
     assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.99}) == (fast,)  # within the noise
-    assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.8}, margins={slow: 0.1}) == (fast,)  # within this measurement's noise
-    assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.8}, margins={slow: 0.05}) == ("split_depthwise",)
+    assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.8}, margins={slow: 0.1}) == (
+        fast,
+    )  # within this measurement's noise
+    assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.8}, margins={slow: 0.05}) == (
+        "split_depthwise",
+    )
     assert faster({fast: 1.0}, {fast: 2.0}) == ()
     assert faster({}, {}) == ()
     with pytest.raises(KeyError):
         faster({fast: 1.0}, {})
 
 
-@pytest.mark.parametrize("space", [tiny(), proxyless(resolution=96, width=0.25), replace(proxyless(resolution=64), padding="symmetric")],
-                         ids=lambda space: f"{space.name} {space.padding}")
+@pytest.mark.parametrize(
+    "space",
+    [
+        tiny(),
+        proxyless(resolution=96, width=0.25),
+        replace(proxyless(resolution=64), padding="symmetric"),
+    ],
+    ids=lambda space: f"{space.name} {space.padding}",
+)
 def test_a_blocks_rewrites_are_known_without_its_model(space: SearchSpace) -> None:
     for block in distinct_blocks(space).values():
         if "k7" in block.key or block.op in (space.stem, space.head):

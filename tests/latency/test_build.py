@@ -28,14 +28,23 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def table(cache) -> LatencyTable:
     with HostRunner() as runner:
-        return build_latency_table(SPACE, runner=runner, cache_dir=cache, schedule=SCHEDULE, calibration_networks=3, workers=0)
+        return build_latency_table(
+            SPACE,
+            runner=runner,
+            cache_dir=cache,
+            schedule=SCHEDULE,
+            calibration_networks=3,
+            workers=0,
+        )
 
 
 def test_every_block_of_the_space_is_measured_with_its_raw_values(table):
     table.check_covers(SPACE)
     assert set(table.entries) == set(distinct_blocks(SPACE)) and not table.failures
     for entry in table.entries.values():
-        assert entry.invocations >= 6 and all(len(visit.warmups_ns) == 1 and visit.sentinel_ns for visit in entry.visits)
+        assert entry.invocations >= 6 and all(
+            len(visit.warmups_ns) == 1 and visit.sentinel_ns for visit in entry.visits
+        )
     assert table.identity.device.kind == "host"
     assert len(table.calibration.networks) == 3
 
@@ -44,58 +53,100 @@ def test_large_kernels_are_tried_both_ways_and_the_faster_is_in_the_table(table)
     large = [key for key, block in distinct_blocks(SPACE).items() if rewrites_of_blocks([block])]
     assert set(table.trials) == set(large) and len(large) == 2
     for key, trial in table.trials.items():
-        assert trial.plain.model.sha256 != trial.rewritten.model.sha256 and trial.plain.invocations >= 3
+        assert (
+            trial.plain.model.sha256 != trial.rewritten.model.sha256
+            and trial.plain.invocations >= 3
+        )
         taken = bool(wanted_among((trial.rewrite,), table.identity.rewrites))
         assert taken == (trial.rewritten_ms < trial.plain_ms * (1 - max(0.02, trial.margin)))
-        assert table.entries[key].model.sha256 == (trial.rewritten if taken else trial.plain).model.sha256
+        assert (
+            table.entries[key].model.sha256
+            == (trial.rewritten if taken else trial.plain).model.sha256
+        )
     assert "split of large depthwise kernels, by measurement: for" in table.describe()
 
 
 def test_prediction_is_of_the_order_of_what_is_measured(table, cache):
-    """Loose, since other work shares the machine: a factor of 3 either way; docs/latency.md has the measured error."""
+    """Loose, since other work shares the machine: a factor of 3 either way; docs/latency.md has the
+    measured error."""
     network = random_architecture(SPACE, seed=99)
-    path = convert_models({"network": network}, dtype="float32", rewrites=REWRITES, cache_dir=cache, workers=0)["network"]
+    path = convert_models(
+        {"network": network}, dtype="float32", rewrites=REWRITES, cache_dir=cache, workers=0
+    )["network"]
     with HostRunner() as runner:
-        session = measure_files({"network": path}, runner=runner, schedule=SCHEDULE, cache_dir=cache)
+        session = measure_files(
+            {"network": path}, runner=runner, schedule=SCHEDULE, cache_dir=cache
+        )
     assert 1 / 3 < table.sum_ms(network) / session.measurements["network"].median_ms < 3
 
 
 def test_the_table_measures_what_is_shipped(cache):
     """No 7x7 depthwise convolution is left in a block's file: export's rewrite has split it."""
     key, block = next((key, block) for key, block in distinct_blocks(SPACE).items() if "k7" in key)
-    path = convert_models({key: block}, dtype="float32", rewrites=REWRITES, cache_dir=cache, workers=0)[key]
+    path = convert_models(
+        {key: block}, dtype="float32", rewrites=REWRITES, cache_dir=cache, workers=0
+    )[key]
     model = flatbuffer.parse(path.read_bytes())
     shapes = [list(tensor.shape) for tensor in model.subgraphs[0].tensors]
     assert not any(shape[1:3] == [7, 7] and shape[0] == 1 and shape[3] == 48 for shape in shapes)
-    plain = convert_models({key: block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)[key]
-    assert any(list(tensor.shape) == [1, 7, 7, 48] for tensor in flatbuffer.parse(plain.read_bytes()).subgraphs[0].tensors)
+    plain = convert_models({key: block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)[
+        key
+    ]
+    assert any(
+        list(tensor.shape) == [1, 7, 7, 48]
+        for tensor in flatbuffer.parse(plain.read_bytes()).subgraphs[0].tensors
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_facts_are_read_from_the_file(cache, dtype):
-    path = convert_models({"stem": stem_block(SPACE)}, dtype=dtype, rewrites=(), cache_dir=cache, workers=0)["stem"]
+    path = convert_models(
+        {"stem": stem_block(SPACE)}, dtype=dtype, rewrites=(), cache_dir=cache, workers=0
+    )["stem"]
     facts = facts_of(path)
-    assert (facts.dtype, facts.input_shape, facts.size_bytes) == (dtype, (1, 32, 32, 3), path.stat().st_size)
+    assert (facts.dtype, facts.input_shape, facts.size_bytes) == (
+        dtype,
+        (1, 32, 32, 3),
+        path.stat().st_size,
+    )
 
 
 def test_models_are_kept_by_content(cache, monkeypatch):
     block = stem_block(SPACE)
-    first = convert_models({"a": block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)["a"]
+    first = convert_models({"a": block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)[
+        "a"
+    ]
     written = first.stat().st_mtime_ns
-    assert convert_models({"b": block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)["b"] == first
+    assert (
+        convert_models({"b": block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)["b"]
+        == first
+    )
     assert first.stat().st_mtime_ns == written
-    large = next(other for other in distinct_blocks(SPACE).values() if other.key.startswith("mbconv_k7"))
-    keys = {content_key(source, dtype=dtype, rewrites=rewrites)
-            for source in (block, large, *(Architecture(SPACE, (MBConv(3, 3), last)) for last in (MBConv(3, 3), MBConv(7, 6))))
-            for dtype in ("float32", "int8") for rewrites in ((), ("split_depthwise",), rewrites_of_blocks([large]))}
-    assert len(keys) == 2 * (1 + 2 + 1 + 2)  # rewrites that change nothing in a file make no second one
+    large = next(
+        other for other in distinct_blocks(SPACE).values() if other.key.startswith("mbconv_k7")
+    )
+    keys = {
+        content_key(source, dtype=dtype, rewrites=rewrites)
+        for source in (
+            block,
+            large,
+            *(Architecture(SPACE, (MBConv(3, 3), last)) for last in (MBConv(3, 3), MBConv(7, 6))),
+        )
+        for dtype in ("float32", "int8")
+        for rewrites in ((), ("split_depthwise",), rewrites_of_blocks([large]))
+    }
+    assert len(keys) == 2 * (
+        1 + 2 + 1 + 2
+    )  # rewrites that change nothing in a file make no second one
     monkeypatch.setattr("pnas_tf.latency.models.metadata.version", lambda name: "another")
     assert content_key(block, dtype="float32", rewrites=()) not in keys
 
 
 def test_a_conversion_that_fails_names_the_block(cache):
     with pytest.raises(UserError, match="stem_k3"):
-        convert_models({"stem": stem_block(SPACE)}, dtype="float4", rewrites=(), cache_dir=cache, workers=0)
+        convert_models(
+            {"stem": stem_block(SPACE)}, dtype="float4", rewrites=(), cache_dir=cache, workers=0
+        )
 
 
 def test_files_that_are_no_models_are_refused(tmp_path):

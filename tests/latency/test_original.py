@@ -1,4 +1,5 @@
-"""The original project's YAML tables keep their value: the documented key gives our block its milliseconds."""
+"""The original project's YAML tables keep their value: the documented key gives our block its
+milliseconds."""
 
 import pytest
 
@@ -31,7 +32,9 @@ def test_published_keys_give_our_blocks_their_value(path):
     assert table.latency_ms("mbconv_k3_e3 in=112x112x16 out=56x56x24 s2") == 5.26
     assert table.latency_ms("mbconv_k5_e6 in=56x56x24 out=56x56x24 s1 id") == 9.5
     assert table.latency_ms(stem_block(proxyless()).key) == 6.0
-    assert table.latency_ms(head_block(proxyless()).key) == 4.5  # feature-mix convolution and the rest
+    assert (
+        table.latency_ms(head_block(proxyless()).key) == 4.5
+    )  # feature-mix convolution and the rest
     assert len(table.entries) == 4
     (visit,) = table.entries["mbconv_k3_e3 in=112x112x16 out=56x56x24 s2"].visits
     assert (visit.statistic, visit.count) == ("mean", 154)
@@ -50,12 +53,21 @@ def test_what_the_file_lacks_is_missing_and_not_invented(path):
 
 def test_a_whole_table_predicts_the_sum_and_round_trips(tmp_path):
     space, path = proxyless(), tmp_path / "whole.yaml"
-    keys = sorted({key for block in distinct_blocks(space).values() for key in original_keys(block)})
-    path.write_text("".join(f"{key}: {{count: 5, mean: {0.5 + number}}}\n" for number, key in enumerate(keys)))
+    keys = sorted(
+        {key for block in distinct_blocks(space).values() for key in original_keys(block)}
+    )
+    path.write_text(
+        "".join(f"{key}: {{count: 5, mean: {0.5 + number}}}\n" for number, key in enumerate(keys))
+    )
     table = load_original(path, space=space)
     table.check_covers(space)
     network = random_architecture(space, seed=1)
-    expected = sum(0.5 + keys.index(key) for block in network.blocks if block.layers for key in original_keys(block))
+    expected = sum(
+        0.5 + keys.index(key)
+        for block in network.blocks
+        if block.layers
+        for key in original_keys(block)
+    )
     assert table.predict_ms(network) == pytest.approx(expected)
     assert type(table).load(table.save(tmp_path / "table.json")) == table
 
@@ -70,9 +82,22 @@ def test_ops_that_the_original_lacks_have_no_latency():
     assert original_keys(block) == ("the original has no such op",)
 
 
-@pytest.mark.parametrize("content", [
-    "", "just text", "- 1\n- 2", "a: {mean: -1}", "a: {mean: .nan}", "a: {count: 3}", "a: 5", "a: {mean: true}", "{: : :",
-    "a: !!python/object/apply:os.getcwd []", "other: {mean: 1.0}"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "just text",
+        "- 1\n- 2",
+        "a: {mean: -1}",
+        "a: {mean: .nan}",
+        "a: {count: 3}",
+        "a: 5",
+        "a: {mean: true}",
+        "{: : :",
+        "a: !!python/object/apply:os.getcwd []",
+        "other: {mean: 1.0}",
+    ],
+)
 def test_anything_else_is_refused(tmp_path, content):
     path = tmp_path / "table.yaml"
     path.write_text(content)

@@ -1,4 +1,5 @@
-"""Calibration: exact on what is affine, its held-out error against a brute-force refit, and networks that span the space."""
+"""Calibration: exact on what is affine, its held-out error against a brute-force refit, and
+networks that span the space."""
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from pnas_tf.space.search_space import proxyless, tiny
 
 
 def rows(sums, measured):
-    return [(f"n{number}", total, value) for number, (total, value) in enumerate(zip(sums, measured))]
+    return [
+        (f"n{number}", total, value) for number, (total, value) in enumerate(zip(sums, measured))
+    ]
 
 
 def test_an_affine_device_is_recovered_exactly():
@@ -26,7 +29,9 @@ def test_the_line_minimises_relative_errors():
     measured = (1.1 * sums + 0.3) * generator.normal(1, 0.05, 12)
     found = fit(rows(sums, measured))
     # Oracle: least squares of (a x + b) / y against 1.
-    oracle, *_ = np.linalg.lstsq(np.stack([sums / measured, 1 / measured], 1), np.ones(12), rcond=None)
+    oracle, *_ = np.linalg.lstsq(
+        np.stack([sums / measured, 1 / measured], 1), np.ones(12), rcond=None
+    )
     assert (found.slope, found.intercept_ms) == (pytest.approx(oracle[0]), pytest.approx(oracle[1]))
 
 
@@ -37,7 +42,9 @@ def test_held_out_error_is_that_of_refits_without_each_network():
     errors = []
     for left in range(10):
         keep = np.arange(10) != left
-        a, b = np.linalg.lstsq(np.stack([sums[keep] / measured[keep], 1 / measured[keep]], 1), np.ones(9), rcond=None)[0]
+        a, b = np.linalg.lstsq(
+            np.stack([sums[keep] / measured[keep], 1 / measured[keep]], 1), np.ones(9), rcond=None
+        )[0]
         errors.append(abs(a * sums[left] + b - measured[left]) / measured[left] * 100)
     assert fit(rows(sums, measured)).held_out_mape_percent == pytest.approx(np.mean(errors))
 
@@ -67,6 +74,9 @@ def test_calibration_networks_are_repeatable_and_span_the_space(space):
     networks = calibration_architectures(space, count=10, seed=0)
     assert networks == calibration_architectures(space, count=10, seed=0)
     assert networks != calibration_architectures(space, count=10, seed=1)
-    assert list(calibration_architectures(space, count=4, seed=0).items()) == list(networks.items())[:4]
+    assert (
+        list(calibration_architectures(space, count=4, seed=0).items())
+        == list(networks.items())[:4]
+    )
     macs = [network.macs for network in networks.values()]
     assert max(macs) > 1.7 * min(macs)

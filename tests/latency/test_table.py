@@ -25,12 +25,21 @@ SPACE = tiny()
 
 def entry(latency_ms: float, *, identity: Identity = IDENTITY, **visit) -> Measurement:
     facts = ModelFacts("sha", 10, identity.dtype, (1, 8, 8, 8), identity.rewrites)
-    return Measurement(identity.device, identity.settings, facts, (Visit((latency_ms * 1e6,) * 3, **visit),))
+    return Measurement(
+        identity.device, identity.settings, facts, (Visit((latency_ms * 1e6,) * 3, **visit),)
+    )
 
 
 def table_of(space: SearchSpace, *, identity: Identity = IDENTITY, **facts) -> LatencyTable:
     generator = random.Random(5)
-    return LatencyTable(identity, {key: entry(generator.uniform(0.1, 2), identity=identity) for key in distinct_blocks(space)}, **facts)
+    return LatencyTable(
+        identity,
+        {
+            key: entry(generator.uniform(0.1, 2), identity=identity)
+            for key in distinct_blocks(space)
+        },
+        **facts,
+    )
 
 
 def test_prediction_is_the_calibrated_sum_of_blocks():
@@ -48,19 +57,33 @@ def test_prediction_is_the_calibrated_sum_of_blocks():
 
 def test_a_network_of_zeros_costs_the_fixed_blocks_and_the_blocks_that_cannot_be_skipped():
     table = table_of(SPACE)
-    skipping = Architecture(SPACE, tuple(Zero() if Zero() in choice.candidates else choice.candidates[0] for choice in SPACE.choice_blocks))
+    skipping = Architecture(
+        SPACE,
+        tuple(
+            Zero() if Zero() in choice.candidates else choice.candidates[0]
+            for choice in SPACE.choice_blocks
+        ),
+    )
     needed = [block for block in skipping.blocks[2:-1] if block.op != Zero()]
-    assert table.predict_ms(skipping) == pytest.approx(table.fixed_ms(SPACE) + sum(table.latency_ms(block.key) for block in needed))
+    assert table.predict_ms(skipping) == pytest.approx(
+        table.fixed_ms(SPACE) + sum(table.latency_ms(block.key) for block in needed)
+    )
     assert len(needed) == 3
 
 
 def test_drift_is_taken_out_of_entries():
-    table = LatencyTable(IDENTITY, {"a": entry(4.0, sentinel_ns=2e6), "b": entry(4.0, sentinel_ns=1e6)}, sentinel_ms=1.0)
+    table = LatencyTable(
+        IDENTITY,
+        {"a": entry(4.0, sentinel_ns=2e6), "b": entry(4.0, sentinel_ns=1e6)},
+        sentinel_ms=1.0,
+    )
     assert (table.latency_ms("a"), table.latency_ms("b")) == (2.0, 4.0)
 
 
 def test_missing_keys_are_errors_that_say_why():
-    table = dataclasses.replace(table_of(SPACE), failures={"mbconv_k7_e6 in=1x1x1 out=1x1x1 s1": "signal 11"})
+    table = dataclasses.replace(
+        table_of(SPACE), failures={"mbconv_k7_e6 in=1x1x1 out=1x1x1 s1": "signal 11"}
+    )
     with pytest.raises(UserError, match="build_latency_table"):
         table.latency_ms("mbconv_k9")
     with pytest.raises(UserError, match="signal 11"):
@@ -73,13 +96,29 @@ def test_missing_keys_are_errors_that_say_why():
 
 @pytest.mark.parametrize("field", ["device", "settings", "dtype", "rewrites"])
 def test_tables_of_mixed_identity_do_not_merge(field):
-    changed = {"device": dataclasses.replace(DEVICE, cores=(3,)), "settings": dataclasses.replace(SETTINGS, runtime_version="2.0"),
-               "dtype": "int8", "rewrites": ()}[field]
-    named = {"device": ("cores", "(1,)", "(3,)"), "settings": ("runtime_version", "'1.0'", "'2.0'"),
-             "dtype": ("dtype", "'float32'", "'int8'"), "rewrites": ("rewrites", "('split_depthwise',)", "()")}[field]
+    changed = {
+        "device": dataclasses.replace(DEVICE, cores=(3,)),
+        "settings": dataclasses.replace(SETTINGS, runtime_version="2.0"),
+        "dtype": "int8",
+        "rewrites": (),
+    }[field]
+    named = {
+        "device": ("cores", "(1,)", "(3,)"),
+        "settings": ("runtime_version", "'1.0'", "'2.0'"),
+        "dtype": ("dtype", "'float32'", "'int8'"),
+        "rewrites": ("rewrites", "('split_depthwise',)", "()"),
+    }[field]
     with pytest.raises(UserError) as refusal:
-        table_of(SPACE).merged(table_of(tiny(resolution=64), identity=dataclasses.replace(IDENTITY, **{field: changed})))
-    assert (named[0] in refusal.value.what, refusal.value.expected, refusal.value.received) == (True, named[1], named[2])
+        table_of(SPACE).merged(
+            table_of(
+                tiny(resolution=64), identity=dataclasses.replace(IDENTITY, **{field: changed})
+            )
+        )
+    assert (named[0] in refusal.value.what, refusal.value.expected, refusal.value.received) == (
+        True,
+        named[1],
+        named[2],
+    )
 
 
 def test_merging_two_spaces_covers_both_and_drops_the_calibration():
@@ -94,13 +133,32 @@ def test_merging_two_spaces_covers_both_and_drops_the_calibration():
 
 def test_an_entry_of_another_origin_is_refused():
     with pytest.raises(UserError, match="settings"):
-        LatencyTable(IDENTITY, {"a": entry(1.0, identity=dataclasses.replace(IDENTITY, settings=dataclasses.replace(SETTINGS, threads=2)))})
+        LatencyTable(
+            IDENTITY,
+            {
+                "a": entry(
+                    1.0,
+                    identity=dataclasses.replace(
+                        IDENTITY, settings=dataclasses.replace(SETTINGS, threads=2)
+                    ),
+                )
+            },
+        )
     with pytest.raises(UserError, match="dtype"):
-        LatencyTable(IDENTITY, {"a": entry(1.0, identity=dataclasses.replace(IDENTITY, dtype="int8"))})
+        LatencyTable(
+            IDENTITY, {"a": entry(1.0, identity=dataclasses.replace(IDENTITY, dtype="int8"))}
+        )
 
 
 def test_files_round_trip(tmp_path):
-    table = table_of(SPACE, calibration=CALIBRATION, sentinel_ms=0.7, created_unix_s=1.7e9, origin="a test", failures={"x": "y"})
+    table = table_of(
+        SPACE,
+        calibration=CALIBRATION,
+        sentinel_ms=0.7,
+        created_unix_s=1.7e9,
+        origin="a test",
+        failures={"x": "y"},
+    )
     assert LatencyTable.load(table.save(tmp_path / "table.json")) == table
 
 
@@ -127,14 +185,18 @@ def test_figures_of_uncalibrated_and_stale_tables_come_with_a_warning():
     assert "uncalibrated" in dataclasses.replace(table, calibration=None).describe()
     (old,) = table.warnings(**{**fresh, "now_unix_s": 1.7e9 + 100 * 86400})
     assert "stale: built 100 days ago" in old
-    (runtime,) = table.warnings(**{**fresh, "settings": dataclasses.replace(SETTINGS, runtime_version="9.9")})
+    (runtime,) = table.warnings(
+        **{**fresh, "settings": dataclasses.replace(SETTINGS, runtime_version="9.9")}
+    )
     assert "runtime_version" in runtime and "'9.9'" in runtime and "'1.0'" in runtime
     (device,) = table.warnings(**{**fresh, "device": Device("android", "phone", "soc")})
     assert device.startswith("stale: built for device")
 
 
 def test_kernel_7_is_compared_with_its_kernel_5_twin():
-    space = SearchSpace("one", 16, 2, 8, 8, (Stage(8, 2, 1),), 16, tuple(MBConv(kernel, 3) for kernel in (3, 5, 7)))
+    space = SearchSpace(
+        "one", 16, 2, 8, 8, (Stage(8, 2, 1),), 16, tuple(MBConv(kernel, 3) for kernel in (3, 5, 7))
+    )
     entries = {key: entry(1.0) for key in distinct_blocks(space)}
     assert LatencyTable(IDENTITY, entries).kernel7_warnings(space) == []
     slow = next(key for key in entries if "k7" in key)
@@ -150,6 +212,9 @@ def test_the_proxyless_space_has_the_documented_number_of_blocks():
 
 
 def test_tables_need_no_tensorflow():
-    code = ("import sys, pnas_tf.latency.table, pnas_tf.latency.build, pnas_tf.latency.validate, pnas_tf.latency.original, "
-            "pnas_tf.benchmark.host; sys.exit('tensorflow' in sys.modules)")
+    code = (
+        "import sys, pnas_tf.latency.table, pnas_tf.latency.build, pnas_tf.latency.validate, "
+        "pnas_tf.latency.original, "
+        "pnas_tf.benchmark.host; sys.exit('tensorflow' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0

@@ -1,4 +1,5 @@
-"""Rewrites are chosen by what a device measures: made-up devices on which they pay, do not, pay for some shapes, or fail."""
+"""Rewrites are chosen by what a device measures: made-up devices on which they pay, do not, pay for
+some shapes, or fail."""
 
 import dataclasses
 import json
@@ -24,7 +25,11 @@ from pnas_tf.space.search_space import tiny
 SPACE = tiny()
 SCHEDULE = Schedule(rounds=3, extra_rounds=0, min_invocations=6, min_visit_ms=0)
 BLOCKS = distinct_blocks(SPACE)
-REWRITE_OF = {key: rewrites_of_blocks([block])[0] for key, block in BLOCKS.items() if rewrites_of_blocks([block])}
+REWRITE_OF = {
+    key: rewrites_of_blocks([block])[0]
+    for key, block in BLOCKS.items()
+    if rewrites_of_blocks([block])
+}
 SHAPES = sorted(set(REWRITE_OF.values()))
 PLAIN_MS = 4.0
 CALL_MS = 1e-3
@@ -35,8 +40,8 @@ def small_ms(block):
 
 
 class Device:
-    """rewritten_ms: of a block by its rewrite; a large kernel as it is takes 4 ms, every other block a time by its MACs, a network
-    their sum."""
+    """rewritten_ms: of a block by its rewrite; a large kernel as it is takes 4 ms, every other
+    block a time by its MACs, a network their sum."""
 
     def __init__(self, folder, rewritten_ms):
         self.folder, self.rewritten_ms, self.noise = folder, rewritten_ms, lambda visits: 1.0
@@ -45,10 +50,20 @@ class Device:
         paths = {}
         for name, source in sources.items():
             wanted = rewrites if isinstance(rewrites, tuple) else rewrites[name]
-            blocks = [block for block in source.blocks if block.layers] if isinstance(source, Architecture) else [source]
+            blocks = (
+                [block for block in source.blocks if block.layers]
+                if isinstance(source, Architecture)
+                else [source]
+            )
             call = 0.0 if isinstance(source, Architecture) else CALL_MS
-            times = [self.rewritten_ms(block) if effective(block, wanted) else PLAIN_MS if block.key in REWRITE_OF else small_ms(block)
-                     for block in blocks]
+            times = [
+                self.rewritten_ms(block)
+                if effective(block, wanted)
+                else PLAIN_MS
+                if block.key in REWRITE_OF
+                else small_ms(block)
+                for block in blocks
+            ]
             paths[name] = self.folder / f"{name.replace(' ', '_').replace('=', '')}.tflite"
             paths[name].write_text(json.dumps([name, call + sum(times)]))
         return paths
@@ -61,16 +76,21 @@ class Device:
             if fail(name):
                 raise RunKilled("run", received="signal 11")
             return known * self.noise(visits)
+
         return FakeRunner(latency_ms)
 
     def table(self, runner=None, **how):
-        return build_latency_table(SPACE, runner=runner or self.runner(), cache_dir=self.folder, schedule=SCHEDULE, **how)
+        return build_latency_table(
+            SPACE, runner=runner or self.runner(), cache_dir=self.folder, schedule=SCHEDULE, **how
+        )
 
 
 @pytest.fixture
 def device(tmp_path, monkeypatch):
     made = Device(tmp_path, lambda block: 1.0)
-    monkeypatch.setattr(build, "convert_models", lambda sources, **how: made.convert(sources, **how))
+    monkeypatch.setattr(
+        build, "convert_models", lambda sources, **how: made.convert(sources, **how)
+    )
     return made
 
 
@@ -78,9 +98,15 @@ def test_where_the_split_pays_everywhere_it_goes_by_its_short_name(device):
     table = device.table()
     assert table.identity.rewrites == ("split_depthwise",)
     assert set(table.trials) == set(REWRITE_OF)
-    assert all((trial.plain_ms, trial.rewritten_ms) == (PLAIN_MS + CALL_MS, 1.0 + CALL_MS) for trial in table.trials.values())
+    assert all(
+        (trial.plain_ms, trial.rewritten_ms) == (PLAIN_MS + CALL_MS, 1.0 + CALL_MS)
+        for trial in table.trials.values()
+    )
     assert all(table.latency_ms(key) == 1.0 + CALL_MS for key in REWRITE_OF)
-    assert f"for {len(REWRITE_OF)} of {len(REWRITE_OF)} blocks, 4 to 4 times as fast" in table.describe()
+    assert (
+        f"for {len(REWRITE_OF)} of {len(REWRITE_OF)} blocks, 4 to 4 times as fast"
+        in table.describe()
+    )
 
 
 def test_where_it_pays_nowhere_the_kernels_stay_whole(device):
@@ -88,7 +114,9 @@ def test_where_it_pays_nowhere_the_kernels_stay_whole(device):
     table = device.table()
     assert table.identity.rewrites == ()
     assert all(table.latency_ms(key) == PLAIN_MS + CALL_MS for key in REWRITE_OF)
-    assert f"not for {len(REWRITE_OF)}, where it would be 0.8 to 0.8 times as fast" in table.describe()
+    assert (
+        f"not for {len(REWRITE_OF)}, where it would be 0.8 to 0.8 times as fast" in table.describe()
+    )
     network = held_out_architectures(SPACE, count=1)["network_00"]
     assert table.rewrites_of(network) == ()
 
@@ -98,13 +126,22 @@ def test_each_shape_is_chosen_by_itself_and_everything_takes_the_same_choice(dev
     device.rewritten_ms = lambda block: 1.0 if REWRITE_OF[block.key] in pays else 5.0
     table = device.table()
     assert set(table.identity.rewrites) == pays
-    assert {key: table.share_ms(key) for key in REWRITE_OF} == pytest.approx({
-        key: 1.0 if rewrite in pays else PLAIN_MS for key, rewrite in REWRITE_OF.items()})
-    # The calibration networks and the validation's were built with the same choice: sums are exact on this device.
-    assert (table.calibration.slope, table.calibration.intercept_ms) == (pytest.approx(1), pytest.approx(0, abs=1e-9))
+    assert {key: table.share_ms(key) for key in REWRITE_OF} == pytest.approx(
+        {key: 1.0 if rewrite in pays else PLAIN_MS for key, rewrite in REWRITE_OF.items()}
+    )
+    # The calibration networks and the validation's were built with the same choice: sums are exact
+    # on this device.
+    assert (table.calibration.slope, table.calibration.intercept_ms) == (
+        pytest.approx(1),
+        pytest.approx(0, abs=1e-9),
+    )
     networks = held_out_architectures(SPACE, count=5)
-    monkeypatch.setattr("pnas_tf.latency.validate._fit_macs", lambda *_: Calibration(1.0, 0.0, 0.0, ()))  # MACs say nothing here
-    document = validate(table, networks, runner=device.runner(), cache_dir=device.folder, schedule=SCHEDULE)
+    monkeypatch.setattr(
+        "pnas_tf.latency.validate._fit_macs", lambda *_: Calibration(1.0, 0.0, 0.0, ())
+    )  # MACs say nothing here
+    document = validate(
+        table, networks, runner=device.runner(), cache_dir=device.folder, schedule=SCHEDULE
+    )
     assert document["mape_percent"] == pytest.approx(0, abs=1e-9)
     for network in networks.values():  # and so does an export
         assert set(table.rewrites_of(network)) == pays & set(rewrites_of_blocks(network.blocks))
@@ -124,7 +161,9 @@ def test_shapes_of_another_resolution_go_with_the_majority(device):
 def test_a_gain_within_the_noise_is_none(device):
     device.rewritten_ms = lambda block: PLAIN_MS * 0.9
     assert device.table().identity.rewrites == ("split_depthwise",)
-    device.noise = lambda visits: 1 + 0.2 * (visits % 3)  # visits to one model differ by more than a tenth
+    device.noise = lambda visits: (
+        1 + 0.2 * (visits % 3)
+    )  # visits to one model differ by more than a tenth
     assert device.table().identity.rewrites != ("split_depthwise",)
 
 
@@ -132,7 +171,9 @@ def test_a_variant_that_cannot_be_measured_leaves_the_other(device):
     device.rewritten_ms = lambda block: 5.0  # slower, but the plain one kills the runtime
     table = device.table(device.runner(lambda name: name.endswith(" without")))
     assert table.identity.rewrites == ("split_depthwise",)
-    assert all(trial.plain is None and "signal 11" in trial.failure for trial in table.trials.values())
+    assert all(
+        trial.plain is None and "signal 11" in trial.failure for trial in table.trials.values()
+    )
     path = table.save(device.folder / "table.json")
     assert LatencyTable.load(path) == table
     device.rewritten_ms = lambda block: 1.0
@@ -140,7 +181,12 @@ def test_a_variant_that_cannot_be_measured_leaves_the_other(device):
 
 
 def test_named_rewrites_and_none_are_taken_as_they_are(device):
-    for words, expected in ((("split_depthwise",), ("split_depthwise",)), (("none",), ()), ((), ()), ((SHAPES[0],), (SHAPES[0],))):
+    for words, expected in (
+        (("split_depthwise",), ("split_depthwise",)),
+        (("none",), ()),
+        ((), ()),
+        ((SHAPES[0],), (SHAPES[0],)),
+    ):
         table = device.table(rewrites=words)
         assert (table.identity.rewrites, table.trials) == (expected, {})
     assert requested_rewrites(("auto",)) is None
@@ -156,7 +202,11 @@ def test_trials_survive_the_file_and_tables_without_them_still_load(device):
     assert LatencyTable.load(path) == table
     document = json.loads(path.read_text())
     row = document["trials"][next(iter(REWRITE_OF))]
-    assert (row["chosen"], row["plain_ms"], row["rewritten_ms"]) == (True, PLAIN_MS + CALL_MS, 1.0 + CALL_MS)
+    assert (row["chosen"], row["plain_ms"], row["rewritten_ms"]) == (
+        True,
+        PLAIN_MS + CALL_MS,
+        1.0 + CALL_MS,
+    )
     del row["plain"]
     path.write_text(json.dumps(document))
     with pytest.raises(UserError, match="trials"):
@@ -180,6 +230,7 @@ def test_a_build_killed_behind_its_trials_does_not_repeat_them(device):
             if visits > limit:
                 raise Killed
             return 1.0
+
         return noise
 
     device.noise = until(trial_visits + 50)

@@ -1,4 +1,5 @@
-"""Agreement figures against numpy and closed forms; the whole validation on a device that is affine by construction."""
+"""Agreement figures against numpy and closed forms; the whole validation on a device that is affine
+by construction."""
 
 import json
 import random
@@ -42,7 +43,11 @@ class MadeUp:
         paths = {}
         for name, source in sources.items():
             paths[name] = self.folder / f"{name.replace(' ', '_').replace('=', '')}.tflite"
-            latency_ms = network_ms(source) if isinstance(source, Architecture) else CALL_MS + BLOCK_MS[source.key]
+            latency_ms = (
+                network_ms(source)
+                if isinstance(source, Architecture)
+                else CALL_MS + BLOCK_MS[source.key]
+            )
             paths[name].write_text(json.dumps([name, latency_ms]))
         return paths
 
@@ -50,6 +55,7 @@ class MadeUp:
 def runner(factor=lambda visits: 1.0):
     def latency_ms(path, visits):
         return stored(path)[1] * factor(visits)
+
     return FakeRunner(latency_ms)
 
 
@@ -73,7 +79,9 @@ def make_table(folder) -> LatencyTable:
 
 def run(table, folder, *, factor=lambda visits: 1.0, count=12):
     networks = validate.held_out_architectures(SPACE, count=count)
-    return validate.validate(table, networks, runner=runner(factor), cache_dir=folder, schedule=SCHEDULE)
+    return validate.validate(
+        table, networks, runner=runner(factor), cache_dir=folder, schedule=SCHEDULE
+    )
 
 
 def test_agreement_is_what_numpy_says():
@@ -97,7 +105,12 @@ def test_agreement_is_what_numpy_says():
 
 def test_agreement_of_equal_values_has_no_ranks():
     found = validate.agreement([2.0, 2.0], [1.0, 2.0])
-    assert (found.spearman, found.kendall, found.bias_percent, found.mape_percent) == (None, None, 50.0, 50.0)
+    assert (found.spearman, found.kendall, found.bias_percent, found.mape_percent) == (
+        None,
+        None,
+        50.0,
+        50.0,
+    )
     with pytest.raises(UserError):
         validate.agreement([1.0], [1.0])
 
@@ -106,16 +119,27 @@ def test_noise_floor_is_the_difference_between_halves():
     origin = (runner().device, runner().settings, None)
     noisy = Measurement(*origin, tuple(Visit((ms * 1e6,)) for ms in (1.0, 1.1, 1.0, 1.1)))
     calm = Measurement(*origin, tuple(Visit((1e6,)) for _ in range(4)))
-    assert validate.noise_floor_percent([noisy], sentinel_ms=None) == pytest.approx(100 * 0.1 / 1.05)
-    assert validate.noise_floor_percent([noisy, calm], sentinel_ms=None) == pytest.approx(50 * 0.1 / 1.05)
+    assert validate.noise_floor_percent([noisy], sentinel_ms=None) == pytest.approx(
+        100 * 0.1 / 1.05
+    )
+    assert validate.noise_floor_percent([noisy, calm], sentinel_ms=None) == pytest.approx(
+        50 * 0.1 / 1.05
+    )
     assert validate.noise_floor_percent([], sentinel_ms=None) == 0.0
 
 
 def test_an_affine_device_is_built_and_predicted_exactly(made_up):
     table = make_table(made_up)
-    assert (table.calibration.slope, table.calibration.intercept_ms) == (pytest.approx(1.1), pytest.approx(0.7))
-    assert {key: table.latency_ms(key) for key in BLOCK_MS} == pytest.approx({key: CALL_MS + ms for key, ms in BLOCK_MS.items()})
-    assert {key: table.share_ms(key) for key in BLOCK_MS} == pytest.approx(BLOCK_MS) and table.call_ms == pytest.approx(CALL_MS)
+    assert (table.calibration.slope, table.calibration.intercept_ms) == (
+        pytest.approx(1.1),
+        pytest.approx(0.7),
+    )
+    assert {key: table.latency_ms(key) for key in BLOCK_MS} == pytest.approx(
+        {key: CALL_MS + ms for key, ms in BLOCK_MS.items()}
+    )
+    assert {key: table.share_ms(key) for key in BLOCK_MS} == pytest.approx(
+        BLOCK_MS
+    ) and table.call_ms == pytest.approx(CALL_MS)
     document = run(table, made_up)
     assert document["networks"] == 12 and document["dtype"] == "float32"
     for figure in ("bias_percent", "mape_percent", "rmse_ms", "noise_floor_mape_percent"):
@@ -126,16 +150,27 @@ def test_an_affine_device_is_built_and_predicted_exactly(made_up):
     assert len(document["pairs"]) == 12 and len(document["worst"]) == 5
     networks = validate.held_out_architectures(SPACE, count=12)
     for row in document["worst"]:
-        assert sum(block["latency_ms"] for block in row["blocks"]) == pytest.approx(table.sum_ms(networks[row["name"]]))
+        assert sum(block["latency_ms"] for block in row["blocks"]) == pytest.approx(
+            table.sum_ms(networks[row["name"]])
+        )
     assert document["warnings"] == []
 
 
 def test_a_device_that_has_become_slower_shows_in_the_stored_calibration_only(made_up):
     """All models but the sentinel take 20 % longer than when the table was built."""
     table = make_table(made_up)
-    slower = FakeRunner(lambda path, visits: 1.0 if path.name.startswith("sentinel") else 1.2 * json.loads(path.read_text())[1])
-    document = validate.validate(table, validate.held_out_architectures(SPACE, count=12), runner=slower, cache_dir=made_up,
-                                 schedule=SCHEDULE)
+    slower = FakeRunner(
+        lambda path, visits: (
+            1.0 if path.name.startswith("sentinel") else 1.2 * json.loads(path.read_text())[1]
+        )
+    )
+    document = validate.validate(
+        table,
+        validate.held_out_architectures(SPACE, count=12),
+        runner=slower,
+        cache_dir=made_up,
+        schedule=SCHEDULE,
+    )
     assert document["mape_percent"] == pytest.approx(0, abs=1e-9)
     assert document["stored_calibration"]["bias_percent"] == pytest.approx((1 / 1.2 - 1) * 100)
 
@@ -154,7 +189,9 @@ def test_held_out_networks_are_none_of_the_calibration(made_up):
 
 
 def test_uncalibrated_tables_predict_sums_and_say_so(made_up):
-    table = build_latency_table(SPACE, runner=runner(), cache_dir=made_up, schedule=SCHEDULE, calibration_networks=0)
+    table = build_latency_table(
+        SPACE, runner=runner(), cache_dir=made_up, schedule=SCHEDULE, calibration_networks=0
+    )
     document = run(table, made_up)
     assert any("uncalibrated" in warning for warning in document["warnings"])
     assert document["session_calibration"] is None and document["bias_percent"] < -9
@@ -163,15 +200,22 @@ def test_uncalibrated_tables_predict_sums_and_say_so(made_up):
 def test_tables_of_another_space_are_refused(made_up):
     table = make_table(made_up)
     with pytest.raises(UserError, match="does not cover"):
-        validate.validate(table, validate.held_out_architectures(tiny(resolution=64), count=2), runner=runner(), cache_dir=made_up,
-                          schedule=SCHEDULE)
+        validate.validate(
+            table,
+            validate.held_out_architectures(tiny(resolution=64), count=2),
+            runner=runner(),
+            cache_dir=made_up,
+            schedule=SCHEDULE,
+        )
 
 
 @pytest.mark.parametrize("count", [-1, 1, 2])
 def test_too_few_networks_to_calibrate_are_refused_before_measuring(made_up, count):
     device = runner()
     with pytest.raises(UserError, match="calibration"):
-        build_latency_table(SPACE, runner=device, cache_dir=made_up, schedule=SCHEDULE, calibration_networks=count)
+        build_latency_table(
+            SPACE, runner=device, cache_dir=made_up, schedule=SCHEDULE, calibration_networks=count
+        )
     assert device.log == []
 
 
@@ -184,7 +228,9 @@ def test_a_model_that_fails_is_missing_with_its_reason_and_the_rest_stands(made_
             raise RunKilled("run", received="signal 11")
         return known
 
-    table = build_latency_table(SPACE, runner=FakeRunner(latency_ms), cache_dir=made_up, schedule=SCHEDULE)
+    table = build_latency_table(
+        SPACE, runner=FakeRunner(latency_ms), cache_dir=made_up, schedule=SCHEDULE
+    )
     assert set(table.failures) == {victim} and len(table.entries) == len(BLOCK_MS) - 1
     with pytest.raises(UserError, match="signal 11"):
         table.latency_ms(victim)
@@ -210,13 +256,21 @@ def test_a_killed_build_goes_on_where_it_was(made_up):
             if visits > limit:
                 raise Killed
             return 1.0
+
         return runner(factor)
 
     with pytest.raises(Killed):
-        build_latency_table(SPACE, runner=until(60), cache_dir=made_up, schedule=SCHEDULE, rewrites=REWRITES)
+        build_latency_table(
+            SPACE, runner=until(60), cache_dir=made_up, schedule=SCHEDULE, rewrites=REWRITES
+        )
     rest = runner()
-    table = build_latency_table(SPACE, runner=rest, cache_dir=made_up, schedule=SCHEDULE, rewrites=REWRITES)
+    table = build_latency_table(
+        SPACE, runner=rest, cache_dir=made_up, schedule=SCHEDULE, rewrites=REWRITES
+    )
     models = len(BLOCK_MS) + 10 + 1  # and that of a call
-    assert len([name for name, _, _ in rest.log if not name.startswith("sentinel")]) == 3 * models - 60 + 2  # 60 held 2 sentinel visits
+    assert (
+        len([name for name, _, _ in rest.log if not name.startswith("sentinel")])
+        == 3 * models - 60 + 2
+    )  # 60 held 2 sentinel visits
     assert table.calibration.slope == pytest.approx(1.1)
     assert not list(made_up.glob("session_*"))  # a finished build leaves no journal

@@ -1,4 +1,5 @@
-"""The networks as Keras applications: published sizes, weights in and out, and backbones in someone else's model."""
+"""The networks as Keras applications: published sizes, weights in and out, and backbones in someone
+else's model."""
 
 import subprocess
 import sys
@@ -16,15 +17,21 @@ from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED
 from pnas_tf.space.search_space import SearchSpace, Stage, tiny
 
-MAKERS = {"proxyless_mobile": applications.ProxylessMobile, "proxyless_cpu": applications.ProxylessCPU,
-          "proxyless_gpu": applications.ProxylessGPU, "proxyless_mobile_14": applications.ProxylessMobile14}
+MAKERS = {
+    "proxyless_mobile": applications.ProxylessMobile,
+    "proxyless_cpu": applications.ProxylessCPU,
+    "proxyless_gpu": applications.ProxylessGPU,
+    "proxyless_mobile_14": applications.ProxylessMobile14,
+}
 
 
 @pytest.fixture
 def small():
     """Two of three blocks of each stage skipped."""
     space = tiny(classes=4)
-    return Architecture(space, tuple(Zero() if choice.shortcut else MBConv(3, 3) for choice in space.choice_blocks))
+    return Architecture(
+        space, tuple(Zero() if choice.shortcut else MBConv(3, 3) for choice in space.choice_blocks)
+    )
 
 
 def trainable(model):
@@ -32,7 +39,8 @@ def trainable(model):
 
 
 def scrambled(model):
-    """The model with every variable random: also the moving statistics, which start as zeros and ones."""
+    """The model with every variable random: also the moving statistics, which start as zeros and
+    ones."""
     generator = np.random.default_rng(0)
     model.set_weights([generator.uniform(0.5, 1.5, value.shape) for value in model.get_weights()])
     return model
@@ -44,12 +52,19 @@ def test_published_parameters_and_feature_width(name):
     features = MAKERS[name](include_top=False, pooling="avg")
     head = PUBLISHED[name].head_width
     assert features.output_shape == (None, head)
-    assert trainable(features) == PUBLISHED[name].parameters - 1000 * (head + 1)  # all but the classifier
+    assert trainable(features) == PUBLISHED[name].parameters - 1000 * (
+        head + 1
+    )  # all but the classifier
 
 
 def test_the_package_alone_gives_the_applications():
-    program = "import sys, pnas_tf; assert 'tensorflow' not in sys.modules; print(pnas_tf.applications.ProxylessCPU.__name__)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    program = (
+        "import sys, pnas_tf; assert 'tensorflow' not in sys.modules; "
+        "print(pnas_tf.applications.ProxylessCPU.__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.strip() == "ProxylessCPU", done.stderr
     with pytest.raises(AttributeError):
         print(pnas_tf.nothing_of_this_name)
@@ -58,10 +73,14 @@ def test_the_package_alone_gives_the_applications():
 def test_classes_dropout_and_shapes(small):
     model = applications.from_architecture(small, classes=7, dropout=0.25)
     assert model.output_shape == (None, 7)
-    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.25]
+    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [
+        0.25
+    ]
     features = applications.from_architecture(small, (48, 64, 3), include_top=False)
     assert features.output_shape == (None, 6, 8, 128)  # stride 8 in the space for small images
-    anywhere = applications.from_architecture(small, (None, None, 3), include_top=False, pooling="max")
+    anywhere = applications.from_architecture(
+        small, (None, None, 3), include_top=False, pooling="max"
+    )
     assert anywhere(np.zeros((1, 40, 56, 3), np.float32)).shape == (1, 128)
 
 
@@ -80,34 +99,66 @@ def test_saved_weights_come_back_with_and_without_top(small, tmp_path, file):
     images = np.random.default_rng(2).normal(size=(2, 32, 32, 3)).astype(np.float32)
     again = applications.from_architecture(small, weights=tmp_path / file)
     np.testing.assert_array_equal(again(images), model(images))
-    # Another class count is no hindrance to a backbone; its features are the tensor that the classifier read.
-    features = applications.from_architecture(small, weights=tmp_path / file, include_top=False, pooling="avg", classes=9)
-    np.testing.assert_allclose(features(images), keras.Model(model.input, model.get_layer("head/pool").output)(images), rtol=1e-6)
+    # Another class count is no hindrance to a backbone; its features are the tensor that the
+    # classifier read.
+    features = applications.from_architecture(
+        small, weights=tmp_path / file, include_top=False, pooling="avg", classes=9
+    )
+    np.testing.assert_allclose(
+        features(images),
+        keras.Model(model.input, model.get_layer("head/pool").output)(images),
+        rtol=1e-6,
+    )
 
 
 def test_an_original_checkpoint_serves_any_class_count_without_its_top(tmp_path):
     torch = pytest.importorskip("torch", reason="the optional extra torch is not installed")
-    space = SearchSpace("one", 16, 3, 8, 8, (Stage(16, 1, 2),), 32, (MBConv(3, 3),), padding="symmetric")
+    space = SearchSpace(
+        "one", 16, 3, 8, 8, (Stage(16, 1, 2),), 32, (MBConv(3, 3),), padding="symmetric"
+    )
     architecture = Architecture(space, (MBConv(3, 3),))
     model = scrambled(build_network(architecture))
-    names = {"stem/conv": "first_conv", "first/depthwise": "blocks.0.mobile_inverted_conv.depth_conv",
-             "first/project": "blocks.0.mobile_inverted_conv.point_linear",
-             "block_00/expand": "blocks.1.mobile_inverted_conv.inverted_bottleneck",
-             "block_00/depthwise": "blocks.1.mobile_inverted_conv.depth_conv",
-             "block_00/project": "blocks.1.mobile_inverted_conv.point_linear", "head/mix": "feature_mix_layer"}
-    state = {"classifier.linear.weight": model.get_layer("head/classifier").get_weights()[0].T,
-             "classifier.linear.bias": model.get_layer("head/classifier").get_weights()[1]}
+    names = {
+        "stem/conv": "first_conv",
+        "first/depthwise": "blocks.0.mobile_inverted_conv.depth_conv",
+        "first/project": "blocks.0.mobile_inverted_conv.point_linear",
+        "block_00/expand": "blocks.1.mobile_inverted_conv.inverted_bottleneck",
+        "block_00/depthwise": "blocks.1.mobile_inverted_conv.depth_conv",
+        "block_00/project": "blocks.1.mobile_inverted_conv.point_linear",
+        "head/mix": "feature_mix_layer",
+    }
+    state = {
+        "classifier.linear.weight": model.get_layer("head/classifier").get_weights()[0].T,
+        "classifier.linear.bias": model.get_layer("head/classifier").get_weights()[1],
+    }
     for ours, theirs in names.items():
-        kernel, = model.get_layer(ours).get_weights()
-        state[f"{theirs}.conv.weight"] = kernel.transpose(2, 3, 0, 1) if "depthwise" in ours else kernel.transpose(3, 2, 0, 1)
+        (kernel,) = model.get_layer(ours).get_weights()
+        state[f"{theirs}.conv.weight"] = (
+            kernel.transpose(2, 3, 0, 1) if "depthwise" in ours else kernel.transpose(3, 2, 0, 1)
+        )
         values = model.get_layer(f"{ours}_bn").get_weights()
-        state |= {f"{theirs}.bn.{name}": value for name, value in zip(("weight", "bias", "running_mean", "running_var"), values)}
-    torch.save({name: torch.tensor(value) for name, value in state.items()}, tmp_path / "official.pth")
+        state |= {
+            f"{theirs}.bn.{name}": value
+            for name, value in zip(("weight", "bias", "running_mean", "running_var"), values)
+        }
+    torch.save(
+        {name: torch.tensor(value) for name, value in state.items()}, tmp_path / "official.pth"
+    )
     images = np.random.default_rng(3).normal(size=(2, 16, 16, 3)).astype(np.float32)
     again = applications.from_architecture(architecture, weights=tmp_path / "official.pth")
     np.testing.assert_allclose(again(images), model(images), rtol=1e-6)
-    features = applications.from_architecture(architecture, weights=tmp_path / "official.pth", include_top=False, pooling="avg", classes=99)
-    np.testing.assert_allclose(features(images), keras.Model(model.input, model.get_layer("head/pool").output)(images), rtol=1e-6)
+    features = applications.from_architecture(
+        architecture,
+        weights=tmp_path / "official.pth",
+        include_top=False,
+        pooling="avg",
+        classes=99,
+    )
+    np.testing.assert_allclose(
+        features(images),
+        keras.Model(model.input, model.get_layer("head/pool").output)(images),
+        rtol=1e-6,
+    )
     with pytest.raises(UserError):
         applications.from_architecture(architecture, weights=tmp_path / "official.pth", classes=99)
 
@@ -119,22 +170,40 @@ def test_an_architecture_file_is_enough(small, tmp_path):
 
 def test_endpoints_of_the_published_network():
     backbone = applications.ProxylessMobile((256, 192, 3), include_top=False)
-    found = {name: tuple(tensor.shape[1:]) for name, tensor in applications.endpoints(backbone).items()}
-    assert found == {"first": (128, 96, 16), "stage_0": (64, 48, 32), "stage_1": (32, 24, 40), "stage_2": (16, 12, 80),
-                     "stage_3": (16, 12, 96), "stage_4": (8, 6, 192), "stage_5": (8, 6, 320), "mix": (8, 6, 1280)}
+    found = {
+        name: tuple(tensor.shape[1:]) for name, tensor in applications.endpoints(backbone).items()
+    }
+    assert found == {
+        "first": (128, 96, 16),
+        "stage_0": (64, 48, 32),
+        "stage_1": (32, 24, 40),
+        "stage_2": (16, 12, 80),
+        "stage_3": (16, 12, 96),
+        "stage_4": (8, 6, 192),
+        "stage_5": (8, 6, 320),
+        "mix": (8, 6, 1280),
+    }
 
 
 def test_endpoints_are_what_the_next_stage_reads():
-    """Whatever was drawn: no op behind a stage's last block belongs to the stage, and the first op of the next reads the endpoint."""
+    """Whatever was drawn: no op behind a stage's last block belongs to the stage, and the first op
+    of the next reads the endpoint."""
     for seed in range(5):
         architecture = random_architecture(tiny(), seed=seed)
         model = applications.from_architecture(architecture)
         taps = applications.endpoints(model, architecture)
         for choice in architecture.space.choice_blocks:
             if choice.stage > 0 and choices_before(architecture, choice.stage) == choice.index:
-                reader = next(layer for layer in model.layers if layer.name.startswith(f"block_{choice.index:02d}/"))
+                reader = next(
+                    layer
+                    for layer in model.layers
+                    if layer.name.startswith(f"block_{choice.index:02d}/")
+                )
                 assert reader.input is taps[f"stage_{choice.stage - 1}"]
-        assert next(layer for layer in model.layers if layer.name.startswith("head/")).input is taps["stage_2"]
+        assert (
+            next(layer for layer in model.layers if layer.name.startswith("head/")).input
+            is taps["stage_2"]
+        )
 
 
 def choices_before(architecture, stage):
@@ -146,8 +215,12 @@ def test_a_backbone_trains_inside_another_model(small):
     taps = applications.endpoints(backbone, small)
     pyramid = [keras.layers.GlobalAveragePooling2D()(tensor) for tensor in taps.values()]
     model = keras.Model(backbone.input, keras.layers.Dense(2)(keras.layers.Concatenate()(pyramid)))
-    model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    images = np.concatenate([np.full((8, 32, 32, 3), -1.0), np.full((8, 32, 32, 3), 1.0)]).astype(np.float32)
+    model.compile(
+        keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    images = np.concatenate([np.full((8, 32, 32, 3), -1.0), np.full((8, 32, 32, 3), 1.0)]).astype(
+        np.float32
+    )
     before = backbone.get_layer("stem/conv").get_weights()[0].copy()
     losses = model.fit(images, np.repeat([0, 1], 8), epochs=8, verbose=0).history["loss"]
     assert losses[-1] < 0.5 * losses[0]
@@ -158,16 +231,24 @@ def test_endpoints_survive_saving(tmp_path):
     model = applications.ProxylessGPU((64, 64, 3), include_top=False)
     model.save(tmp_path / "m.h5")
     again = keras.models.load_model(tmp_path / "m.h5", compile=False)
-    assert {name: tensor.shape for name, tensor in applications.endpoints(again).items()} == \
-        {name: tensor.shape for name, tensor in applications.endpoints(model).items()}
+    assert {name: tensor.shape for name, tensor in applications.endpoints(again).items()} == {
+        name: tensor.shape for name, tensor in applications.endpoints(model).items()
+    }
 
 
 def test_preprocessing():
     pixels = np.array([[[[0, 127.5, 255]]]], np.float32)
     np.testing.assert_allclose(applications.preprocess_input(pixels).ravel(), [-1, 0, 1])
-    official = applications.preprocess_input(pixels, mean=applications.OFFICIAL_MEAN, std=applications.OFFICIAL_STD)
-    # torchvision's numbers: (pixel / 255 - mean) / std with mean 0.485, 0.456, 0.406 and std 0.229, 0.224, 0.225
-    np.testing.assert_allclose(official.ravel(), [(0 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (1 - 0.406) / 0.225], rtol=1e-5)
+    official = applications.preprocess_input(
+        pixels, mean=applications.OFFICIAL_MEAN, std=applications.OFFICIAL_STD
+    )
+    # torchvision's numbers: (pixel / 255 - mean) / std with mean 0.485, 0.456, 0.406 and std 0.229,
+    # 0.224, 0.225
+    np.testing.assert_allclose(
+        official.ravel(),
+        [(0 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (1 - 0.406) / 0.225],
+        rtol=1e-5,
+    )
     import tensorflow as tf
 
     tensor = applications.preprocess_input(tf.constant([[[[0, 51, 255]]]], tf.uint8))

@@ -9,28 +9,42 @@ from pnas_tf.nn.supernet import Supernet
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import MBCONV_3_5_7, SearchSpace, Stage, tiny
 
-SPACE = SearchSpace("aligned", 9, 3, stem_width=4, first_width=4, stages=(Stage(6, 2, 1), Stage(8, 2, 2)), head_width=8,
-                    candidates=MBCONV_3_5_7)
+SPACE = SearchSpace(
+    "aligned",
+    9,
+    3,
+    stem_width=4,
+    first_width=4,
+    stages=(Stage(6, 2, 1), Stage(8, 2, 2)),
+    head_width=8,
+    candidates=MBCONV_3_5_7,
+)
 
 
 def test_aligned_candidates_start_as_one_function():
     images = tf.constant(np.random.default_rng(0).standard_normal((4, 9, 9, 3)), tf.float32)
     supernet = Supernet(SPACE, weights_init="aligned", seed=1, shortcut_gamma=0.0)
     x = supernet.fixed_front(images, mode=Mode.ARCHITECTURE)
-    outputs = [supernet.mixed_ops[0].call(x, active=index, mode=Mode.ARCHITECTURE) for index in range(6)]
+    outputs = [
+        supernet.mixed_ops[0].call(x, active=index, mode=Mode.ARCHITECTURE) for index in range(6)
+    ]
     assert np.abs(outputs[0]).max() > 0.1
     for output in outputs[1:]:
         np.testing.assert_allclose(output, outputs[0], atol=1e-5)
     residual = supernet.mixed_ops[1]
     for index in range(7):
-        np.testing.assert_array_equal(residual.call(outputs[0], active=index, mode=Mode.ARCHITECTURE), outputs[0])
+        np.testing.assert_array_equal(
+            residual.call(outputs[0], active=index, mode=Mode.ARCHITECTURE), outputs[0]
+        )
 
 
 def test_a_block_with_a_shortcut_adds_its_gamma_times_one_function():
     x = tf.constant(np.random.default_rng(0).standard_normal((4, 9, 9, 6)), tf.float32)
 
     def added(gamma, index):
-        residual = Supernet(SPACE, weights_init="aligned", seed=1, shortcut_gamma=gamma).mixed_ops[1]
+        residual = Supernet(SPACE, weights_init="aligned", seed=1, shortcut_gamma=gamma).mixed_ops[
+            1
+        ]
         return residual.call(x, active=index, mode=Mode.ARCHITECTURE) - x
 
     whole = added(1.0, 0)
@@ -41,7 +55,8 @@ def test_a_block_with_a_shortcut_adds_its_gamma_times_one_function():
 
 
 def test_aligned_zeros_have_gradients():
-    """Taps and channels that start at 0 are not stuck there, once gamma has moved from 0 where it does."""
+    """Taps and channels that start at 0 are not stuck there, once gamma has moved from 0 where it
+    does."""
     supernet = Supernet(SPACE, weights_init="aligned", seed=1)
     largest = supernet.mixed_ops[0].candidates[5]
     assert largest.block.op == MBConv(7, 6)
@@ -50,12 +65,17 @@ def test_aligned_zeros_have_gradients():
         loss = tf.reduce_sum(tf.sin(3.0 * largest.call(x, mode=Mode.WEIGHTS)))
     depthwise, project = (largest.by_layer[name][0] for name in ("depthwise", "project"))
     by_depthwise, by_project = tape.gradient(loss, [depthwise, project])
-    assert (depthwise.numpy()[0, 0, :12] == 0).all() and (np.abs(by_depthwise.numpy()[0, 0, :12, 0]) > 0).any()
-    assert (project.numpy()[0, 0, 12:] == 0).all() and (np.abs(by_project.numpy()[0, 0, 12:]) > 0).mean() > 0.5
+    assert (depthwise.numpy()[0, 0, :12] == 0).all() and (
+        np.abs(by_depthwise.numpy()[0, 0, :12, 0]) > 0
+    ).any()
+    assert (project.numpy()[0, 0, 12:] == 0).all() and (
+        np.abs(by_project.numpy()[0, 0, 12:]) > 0
+    ).mean() > 0.5
 
 
 @pytest.mark.parametrize("weights_init", ["he_fout", "aligned"])
 def test_kernels_have_hes_spread(weights_init):
-    """Standard deviation sqrt(2 / fan-out) of the stem's 27 * 16 numbers: within 20 %, 5.9 standard errors (fixed seed besides)."""
+    """Standard deviation sqrt(2 / fan-out) of the stem's 27 * 16 numbers: within 20 %, 5.9 standard
+    errors (fixed seed besides)."""
     kernel = Supernet(tiny(), weights_init=weights_init).stem.by_layer["conv"][0].numpy()
     assert np.std(kernel) == pytest.approx(np.sqrt(2 / (9 * 16)), rel=0.2)

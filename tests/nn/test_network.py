@@ -28,9 +28,15 @@ def counted_macs(model: keras.Model) -> int:
     return total
 
 
-@pytest.mark.parametrize(("name", "parameters", "macs"), [
-    ("proxyless_mobile", 4_080_512, 320_427_584), ("proxyless_cpu", 4_361_648, 439_243_864),
-    ("proxyless_gpu", 7_119_848, 465_260_160), ("proxyless_mobile_14", 6_857_568, 580_883_408)])
+@pytest.mark.parametrize(
+    ("name", "parameters", "macs"),
+    [
+        ("proxyless_mobile", 4_080_512, 320_427_584),
+        ("proxyless_cpu", 4_361_648, 439_243_864),
+        ("proxyless_gpu", 7_119_848, 465_260_160),
+        ("proxyless_mobile_14", 6_857_568, 580_883_408),
+    ],
+)
 def test_built_models_have_the_published_parameters_and_macs(name, parameters, macs):
     model = build_network(published(name), dropout=PUBLISHED[name].dropout)
     assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == parameters
@@ -42,7 +48,10 @@ def test_built_models_have_the_published_parameters_and_macs(name, parameters, m
 def test_random_networks_agree_with_the_walk(seed):
     architecture = random_architecture(tiny(resolution=28, classes=7), seed=seed)
     model = build_network(architecture)
-    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == architecture.parameters
+    assert (
+        sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+        == architecture.parameters
+    )
     assert counted_macs(model) == architecture.macs
 
 
@@ -53,31 +62,54 @@ def test_variables_stand_in_the_order_of_the_walk():
     for block in architecture.blocks:
         for layer in block.layers:
             name = f"{block.name}/{layer.name}"
-            expected += [f"{name}/kernel"] if layer.kind != "depthwise" else [f"{name}/depthwise_kernel"]
+            expected += (
+                [f"{name}/kernel"] if layer.kind != "depthwise" else [f"{name}/depthwise_kernel"]
+            )
             expected += [f"{name}/bias"] if layer.bias else []
             expected += [f"{name}_bn/gamma", f"{name}_bn/beta"] if layer.norm else []
     assert [variable.name.removesuffix(":0") for variable in model.trainable_variables] == expected
 
 
 def test_network_is_flat_and_plain():
-    # What quantisation-aware training and the converter take: no nested models, no custom layers, no Lambda or Multiply.
-    plain = {"InputLayer", "Conv2D", "DepthwiseConv2D", "BatchNormalization", "ReLU", "Add", "ZeroPadding2D", "GlobalAveragePooling2D",
-             "Dropout", "Dense"}
-    for architecture in (published("proxyless_gpu", resolution=64), random_architecture(tiny(), seed=0)):
+    # What quantisation-aware training and the converter take: no nested models, no custom layers,
+    # no Lambda or Multiply.
+    plain = {
+        "InputLayer",
+        "Conv2D",
+        "DepthwiseConv2D",
+        "BatchNormalization",
+        "ReLU",
+        "Add",
+        "ZeroPadding2D",
+        "GlobalAveragePooling2D",
+        "Dropout",
+        "Dense",
+    }
+    for architecture in (
+        published("proxyless_gpu", resolution=64),
+        random_architecture(tiny(), seed=0),
+    ):
         model = build_network(architecture, dropout=0.1)
         assert {type(layer).__name__ for layer in model.layers} <= plain
         assert all(type(layer).__module__.startswith("tf_keras.") for layer in model.layers)
         for layer in model.layers:  # batch normalisation right behind a convolution
             if isinstance(layer, keras.layers.BatchNormalization):
-                assert isinstance(layer.inbound_nodes[0].inbound_layers, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
+                assert isinstance(
+                    layer.inbound_nodes[0].inbound_layers,
+                    keras.layers.Conv2D | keras.layers.DepthwiseConv2D,
+                )
 
 
 def test_normalisation_and_dropout_are_the_arguments():
     architecture = random_architecture(tiny(), seed=0)
-    model = build_network(architecture, dropout=0.25, normalisation=Normalisation(momentum=0.8, epsilon=1e-5))
+    model = build_network(
+        architecture, dropout=0.25, normalisation=Normalisation(momentum=0.8, epsilon=1e-5)
+    )
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert {(layer.momentum, layer.epsilon) for layer in norms} == {(0.8, 1e-5)}
-    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.25]
+    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [
+        0.25
+    ]
     assert Normalisation() == Normalisation(momentum=0.9, epsilon=1e-3)  # PyTorch's momentum 0.1
 
 
@@ -86,29 +118,42 @@ def test_weight_decay_takes_kernels_only():
     decayed = {variable.name for variable in weight_decay_variables(model)}
     others = {variable.name for variable in model.trainable_variables} - decayed
     assert all(name.endswith(("kernel:0", "depthwise_kernel:0")) for name in decayed)
-    assert all(name.endswith(("gamma:0", "beta:0", "bias:0")) for name in others) and "head/classifier/bias:0" in others
+    assert (
+        all(name.endswith(("gamma:0", "beta:0", "bias:0")) for name in others)
+        and "head/classifier/bias:0" in others
+    )
 
 
 def test_symmetric_padding_is_that_of_pytorch_and_differs_from_same():
-    # Stride 2 on an even size: PyTorch's padding k // 2 centres the kernel on pixels 0, 2, 4, ...; SAME on 1, 3, 5, ...
+    # Stride 2 on an even size: PyTorch's padding k // 2 centres the kernel on pixels 0, 2, 4, ...;
+    # SAME on 1, 3, 5, ...
     outputs = {}
     for padding in ("same", "symmetric"):
         space = tiny(resolution=32)
-        architecture = random_architecture(type(space)(**{**vars(space), "padding": padding}), seed=1)
+        architecture = random_architecture(
+            type(space)(**{**vars(space), "padding": padding}), seed=1
+        )
         model = build_network(architecture)
         stem = keras.Model(model.input, model.get_layer("stem/conv").output)
         kernel = np.zeros((3, 3, 3, 16), np.float32)
-        kernel[1, 1] = 1.0  # the centre tap alone: output pixel = sum of the input channels under the kernel's centre
+        kernel[1, 1] = (
+            # the centre tap alone: output pixel = sum of the input channels under the kernel's
+            # centre
+            1.0
+        )
         model.get_layer("stem/conv").set_weights([kernel])
         image = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
         outputs[padding] = stem(image).numpy()[0, :, :, 0]
         outputs[f"{padding} image"] = image[0].sum(-1)
-    np.testing.assert_allclose(outputs["symmetric"], outputs["symmetric image"][0::2, 0::2], atol=1e-5)
+    np.testing.assert_allclose(
+        outputs["symmetric"], outputs["symmetric image"][0::2, 0::2], atol=1e-5
+    )
     np.testing.assert_allclose(outputs["same"], outputs["same image"][1::2, 1::2], atol=1e-5)
 
 
 def test_initial_kernels_have_he_fan_out_scale():
-    # 3x3x16 -> 64: fan-out 576, standard deviation sqrt(2 / 576) = 0.0589; 9,216 draws, so 0.7 % standard error; 5 sigma.
+    # 3x3x16 -> 64: fan-out 576, standard deviation sqrt(2 / 576) = 0.0589; 9,216 draws, so 0.7 %
+    # standard error; 5 sigma.
     draws = kernel_initializer()((3, 3, 16, 64)).numpy()
     assert draws.std() == pytest.approx((2 / 576) ** 0.5, rel=0.04)
     # A depthwise filter: fan-out is its k * k taps. 5x5 x 400 channels = 10,000 draws.
@@ -134,7 +179,9 @@ def test_one_network_by_hand():
             x = x.mean((0, 1)) if layer.kind == "dense" else x
             x = by_hand(x, layer, f"{block.name}/{layer.name}", model)
         x = x + entry if block.shortcut and block.layers else x
-    np.testing.assert_allclose(model(image[None].astype(np.float32)).numpy()[0], x, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(
+        model(image[None].astype(np.float32)).numpy()[0], x, rtol=2e-4, atol=2e-4
+    )
 
 
 def by_hand(x: np.ndarray, layer, name: str, model: keras.Model) -> np.ndarray:
@@ -147,12 +194,14 @@ def by_hand(x: np.ndarray, layer, name: str, model: keras.Model) -> np.ndarray:
     y = np.zeros((layer.out_size, layer.out_size, layer.out_channels))
     for row in range(layer.out_size):
         for column in range(layer.out_size):
-            patch = padded[row * s:row * s + k, column * s:column * s + k]
+            patch = padded[row * s : row * s + k, column * s : column * s + k]
             if layer.kind == "depthwise":
                 y[row, column] = (patch * weights[0][..., 0]).sum((0, 1))
             else:
                 y[row, column] = np.einsum("hwi,hwio->o", patch, weights[0])
-    gamma, beta, mean, variance = (weight.astype(np.float64) for weight in model.get_layer(f"{name}_bn").get_weights())
+    gamma, beta, mean, variance = (
+        weight.astype(np.float64) for weight in model.get_layer(f"{name}_bn").get_weights()
+    )
     y = gamma * (y - mean) / np.sqrt(variance + 1e-3) + beta
     return np.clip(y, 0, 6) if layer.activation == "relu6" else y
 
@@ -161,4 +210,6 @@ def test_same_architecture_at_another_width_keeps_its_walk():
     architecture = random_architecture(proxyless(width=0.35, resolution=64, classes=4), seed=2)
     model = build_network(architecture, batch_size=2)
     assert model.output_shape == (2, 4)
-    assert complexity.parameters(architecture.blocks) == sum(int(tf.size(variable)) for variable in model.trainable_variables)
+    assert complexity.parameters(architecture.blocks) == sum(
+        int(tf.size(variable)) for variable in model.trainable_variables
+    )

@@ -1,4 +1,5 @@
-"""PyTorch checkpoints: a network built here in torch, saved, loaded into Keras, and compared logit by logit."""
+"""PyTorch checkpoints: a network built here in torch, saved, loaded into Keras, and compared logit
+by logit."""
 
 import re
 import time
@@ -20,16 +21,33 @@ from pnas_tf.space.search_space import SearchSpace, Stage
 
 torch = pytest.importorskip("torch", reason="the optional extra torch is not installed")
 
-# Strides 1 and 2, kernels 3, 5 and 7, expansions 1, 3 and 6, a skipped block, an odd and an even size on the way.
+# Strides 1 and 2, kernels 3, 5 and 7, expansions 1, 3 and 6, a skipped block, an odd and an even
+# size on the way.
 OPS = (MBConv(5, 3), MBConv(3, 6), Zero(), MBConv(7, 6), MBConv(3, 3), MBConv(5, 1), MBConv(7, 3))
-SPACE = SearchSpace("twin", 36, 11, 16, 8, (Stage(16, 3, 2), Stage(24, 3, 2), Stage(32, 1, 1)), 64,
-                    tuple(MBConv(k, e) for k in (3, 5, 7) for e in (1, 3, 6)), padding="symmetric")
+SPACE = SearchSpace(
+    "twin",
+    36,
+    11,
+    16,
+    8,
+    (Stage(16, 3, 2), Stage(24, 3, 2), Stage(32, 1, 1)),
+    64,
+    tuple(MBConv(k, e) for k in (3, 5, 7) for e in (1, 3, 6)),
+    padding="symmetric",
+)
 ARCHITECTURE = Architecture(SPACE, OPS)
 
 
 def conv_bn(in_channels, out_channels, kernel, stride=1, groups=1, activation=True):
-    layers = [("conv", torch.nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)),
-              ("bn", torch.nn.BatchNorm2d(out_channels, eps=1e-3))]
+    layers = [
+        (
+            "conv",
+            torch.nn.Conv2d(
+                in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
+            ),
+        ),
+        ("bn", torch.nn.BatchNorm2d(out_channels, eps=1e-3)),
+    ]
     return torch.nn.Sequential(OrderedDict(layers + [("act", torch.nn.ReLU6())] * activation))
 
 
@@ -43,11 +61,16 @@ class Residual(torch.nn.Module):
         self.zero = conv["name"] == "ZeroLayer"
         self.out_channels = channels
         if not self.zero:
-            middle, self.out_channels = conv["in_channels"] * conv["expand_ratio"], conv["out_channels"]
+            middle, self.out_channels = (
+                conv["in_channels"] * conv["expand_ratio"],
+                conv["out_channels"],
+            )
             parts = OrderedDict()
             if conv["expand_ratio"] > 1:
                 parts["inverted_bottleneck"] = conv_bn(conv["in_channels"], middle, 1)
-            parts["depth_conv"] = conv_bn(middle, middle, conv["kernel_size"], conv["stride"], groups=middle)
+            parts["depth_conv"] = conv_bn(
+                middle, middle, conv["kernel_size"], conv["stride"], groups=middle
+            )
             parts["point_linear"] = conv_bn(middle, self.out_channels, 1, activation=False)
             self.mobile_inverted_conv = torch.nn.Sequential(parts)
 
@@ -69,8 +92,13 @@ class Twin(torch.nn.Module):
             self.blocks.append(Residual(entry, channels))
             channels = self.blocks[-1].out_channels
         self.feature_mix_layer = conv_bn(channels, config["feature_mix_layer"]["out_channels"], 1)
-        self.classifier = torch.nn.Sequential(OrderedDict(linear=torch.nn.Linear(config["classifier"]["in_features"],
-                                                                                 config["classifier"]["out_features"])))
+        self.classifier = torch.nn.Sequential(
+            OrderedDict(
+                linear=torch.nn.Linear(
+                    config["classifier"]["in_features"], config["classifier"]["out_features"]
+                )
+            )
+        )
 
     def forward(self, x):
         x = self.first_conv(x)
@@ -118,7 +146,10 @@ def logits_of_torch(twin, images):
 def test_logits_equal_pytorchs(twin, model, images, tmp_path, legacy, wrapped):
     state = twin.state_dict()
     if wrapped:
-        state = {"epoch": 3, "state_dict": OrderedDict((f"module.{key}", value) for key, value in state.items())}
+        state = {
+            "epoch": 3,
+            "state_dict": OrderedDict((f"module.{key}", value) for key, value in state.items()),
+        }
     path = tmp_path / "twin.pth"
     torch.save(state, path, _use_new_zipfile_serialization=not legacy)
     before = model(images, training=False).numpy()
@@ -130,15 +161,26 @@ def test_logits_equal_pytorchs(twin, model, images, tmp_path, legacy, wrapped):
 
 def test_network_of_a_net_config_with_another_epsilon(twin, images, tmp_path):
     torch.save(twin.state_dict(), tmp_path / "twin.pth")
-    config = from_official(to_official(OfficialNetwork(ARCHITECTURE, 0.9, 0.1, 0.1)), where="twin", name="twin", resolution=36)
-    network = build_network(config.architecture, normalisation=Normalisation(config.bn_momentum, config.bn_epsilon), dropout=config.dropout)
+    config = from_official(
+        to_official(OfficialNetwork(ARCHITECTURE, 0.9, 0.1, 0.1)),
+        where="twin",
+        name="twin",
+        resolution=36,
+    )
+    network = build_network(
+        config.architecture,
+        normalisation=Normalisation(config.bn_momentum, config.bn_epsilon),
+        dropout=config.dropout,
+    )
     load_official_weights(network, tmp_path / "twin.pth")
     other = Twin(to_official(OfficialNetwork(ARCHITECTURE, 0.9, 0.1, 0.1)))
     other.load_state_dict(twin.state_dict())
     for module in other.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eps = 0.1
-    np.testing.assert_allclose(network(images, training=False).numpy(), logits_of_torch(other.eval(), images), atol=1e-4)
+    np.testing.assert_allclose(
+        network(images, training=False).numpy(), logits_of_torch(other.eval(), images), atol=1e-4
+    )
 
 
 def test_every_weight_is_set(twin, model, tmp_path):
@@ -147,7 +189,8 @@ def test_every_weight_is_set(twin, model, tmp_path):
     load_official_weights(model, tmp_path / "twin.pth")
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert sum(weight.size for weight in model.get_weights()) == sum(
-        tensor.numel() for tensor in twin.state_dict().values() if tensor.is_floating_point())
+        tensor.numel() for tensor in twin.state_dict().values() if tensor.is_floating_point()
+    )
 
 
 def test_training_mode_normalises_alike(twin, model, images, tmp_path):
@@ -172,14 +215,36 @@ def spoilt(state, key, value):
 KEY = "blocks.4.mobile_inverted_conv.depth_conv.conv.weight"
 
 
-@pytest.mark.parametrize(("key", "value", "named"), [
-    (KEY, None, KEY), ("blocks.99.mobile_inverted_conv.depth_conv.conv.weight", torch.zeros(3), "blocks.99"),
-    (KEY, torch.zeros(96, 1, 5, 5), KEY), (KEY, torch.zeros(96), KEY), (KEY, torch.full((96, 1, 7, 7), float("nan")), KEY),
-    (KEY, torch.zeros(96, 1, 7, 7, dtype=torch.int64), KEY), (KEY, "a string", KEY), (KEY, torch.zeros(96, 49).to_sparse(), KEY),
-    ("blocks.3.mobile_inverted_conv.conv.weight", torch.zeros(1), "blocks.3"),
-    ("classifier.linear.bias", torch.zeros(1000), "classifier.linear.bias"),
-], ids=["missing", "unexpected", "shape", "rank", "nan", "integers", "string", "sparse", "zero block", "classes"])
-def test_unsuitable_checkpoints_are_refused_and_leave_the_model_alone(twin, model, tmp_path, key, value, named):
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        (KEY, None, KEY),
+        ("blocks.99.mobile_inverted_conv.depth_conv.conv.weight", torch.zeros(3), "blocks.99"),
+        (KEY, torch.zeros(96, 1, 5, 5), KEY),
+        (KEY, torch.zeros(96), KEY),
+        (KEY, torch.full((96, 1, 7, 7), float("nan")), KEY),
+        (KEY, torch.zeros(96, 1, 7, 7, dtype=torch.int64), KEY),
+        (KEY, "a string", KEY),
+        (KEY, torch.zeros(96, 49).to_sparse(), KEY),
+        ("blocks.3.mobile_inverted_conv.conv.weight", torch.zeros(1), "blocks.3"),
+        ("classifier.linear.bias", torch.zeros(1000), "classifier.linear.bias"),
+    ],
+    ids=[
+        "missing",
+        "unexpected",
+        "shape",
+        "rank",
+        "nan",
+        "integers",
+        "string",
+        "sparse",
+        "zero block",
+        "classes",
+    ],
+)
+def test_unsuitable_checkpoints_are_refused_and_leave_the_model_alone(
+    twin, model, tmp_path, key, value, named
+):
     torch.save(spoilt(twin.state_dict(), key, value), tmp_path / "twin.pth")
     before = model.get_weights()
     with pytest.raises(UserError) as caught:
@@ -190,7 +255,8 @@ def test_unsuitable_checkpoints_are_refused_and_leave_the_model_alone(twin, mode
 
 
 class Trap:
-    """An object whose unpickling would run code: it makes a file, so that it shows in whatever process that happens."""
+    """An object whose unpickling would run code: it makes a file, so that it shows in whatever
+    process that happens."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -202,7 +268,9 @@ class Trap:
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 def test_nothing_is_executed(tmp_path, legacy):
     mark = tmp_path / "executed"
-    torch.save({"state_dict": Trap(mark)}, tmp_path / "trap.pth", _use_new_zipfile_serialization=not legacy)
+    torch.save(
+        {"state_dict": Trap(mark)}, tmp_path / "trap.pth", _use_new_zipfile_serialization=not legacy
+    )
     with pytest.raises(UserError, match=r"trap\.pth is corrupt"):
         read_state_dict(tmp_path / "trap.pth")
     assert not mark.exists()
@@ -211,7 +279,8 @@ def test_nothing_is_executed(tmp_path, legacy):
 
 
 def test_a_file_that_takes_torch_minutes_to_refuse_is_refused_in_time(tmp_path, monkeypatch):
-    """torch searches its own message for a pattern in time that grows with the square of a name's length."""
+    """torch searches its own message for a pattern in time that grows with the square of a name's
+    length."""
     monkeypatch.setattr(quarantine, "CPU_S", 1)
     path = tmp_path / "slow.pth"
     path.write_bytes(b"\x80\x02c" + b"x" * 200_000 + b"\nname\n.")
@@ -230,8 +299,15 @@ def test_damaged_files_are_refused_by_name(twin, tmp_path):
     for legacy in (False, True):
         torch.save(twin.state_dict(), path, _use_new_zipfile_serialization=not legacy)
         whole = path.read_bytes()
-        for content in (b"", b"PK\x03\x04", b"\x80\x02", whole[:1000], whole[:-100], generator.bytes(500),
-                        whole[:300] + generator.bytes(300)):
+        for content in (
+            b"",
+            b"PK\x03\x04",
+            b"\x80\x02",
+            whole[:1000],
+            whole[:-100],
+            generator.bytes(500),
+            whole[:300] + generator.bytes(300),
+        ):
             path.write_bytes(content)
             with pytest.raises(UserError, match=re.escape(str(path))):
                 read_state_dict(path)
@@ -245,13 +321,17 @@ def test_damaged_files_are_refused_by_name(twin, tmp_path):
 
 def test_a_backbone_takes_a_whole_checkpoint(twin, model, images, tmp_path):
     torch.save(twin.state_dict(), tmp_path / "twin.pth")
-    backbone = keras.Model(model.input, model.get_layer("block_06/project_bn").output, name="backbone")
+    backbone = keras.Model(
+        model.input, model.get_layer("block_06/project_bn").output, name="backbone"
+    )
     load_official_weights(backbone, tmp_path / "twin.pth")
     with torch.no_grad():
         x = twin.first_conv(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
         for block in twin.blocks:
             x = block(x)
-    np.testing.assert_allclose(backbone(images, training=False).numpy(), x.numpy().transpose(0, 2, 3, 1), atol=1e-3)
+    np.testing.assert_allclose(
+        backbone(images, training=False).numpy(), x.numpy().transpose(0, 2, 3, 1), atol=1e-3
+    )
 
 
 def test_foreign_layers_are_refused(twin, model, tmp_path):

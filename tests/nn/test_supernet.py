@@ -1,4 +1,5 @@
-"""The supernet against plain Keras networks: same logits, same gradients, same step; unsampled variables untouched."""
+"""The supernet against plain Keras networks: same logits, same gradients, same step; unsampled
+variables untouched."""
 
 import numpy as np
 import pytest
@@ -16,40 +17,78 @@ DECAY = 0.01
 
 
 def small_space(candidates, padding="same", skips=True):
-    return SearchSpace("small", 9, 3, stem_width=4, first_width=4, stages=(Stage(4, 2, 1), Stage(8, 2, 2)), head_width=8,
-                       candidates=candidates, padding=padding, skips=skips)
+    return SearchSpace(
+        "small",
+        9,
+        3,
+        stem_width=4,
+        first_width=4,
+        stages=(Stage(4, 2, 1), Stage(8, 2, 2)),
+        head_width=8,
+        candidates=candidates,
+        padding=padding,
+        skips=skips,
+    )
 
 
 @pytest.fixture
 def batch():
     generator = np.random.default_rng(0)
-    return tf.constant(generator.standard_normal((5, 9, 9, 3)), tf.float32), tf.constant(generator.integers(0, 3, 5), tf.int32)
+    return tf.constant(generator.standard_normal((5, 9, 9, 3)), tf.float32), tf.constant(
+        generator.integers(0, 3, 5), tf.int32
+    )
 
 
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
-@pytest.mark.parametrize("op", [MBConv(5, 3), MBConv(3, 2, squeeze_excite=True, activation="hswish")], ids=lambda op: op.key)
+@pytest.mark.parametrize(
+    "op",
+    [MBConv(5, 3), MBConv(3, 2, squeeze_excite=True, activation="hswish")],
+    ids=lambda op: op.key,
+)
 def test_one_candidate_supernet_is_the_plain_network(batch, padding, op):
     images, labels = batch
-    supernet = Supernet(small_space((op,), padding, skips=False), arithmetic=Arithmetic(weight_decay=DECAY), weights_init="he_fout")
+    supernet = Supernet(
+        small_space((op,), padding, skips=False),
+        arithmetic=Arithmetic(weight_decay=DECAY),
+        weights_init="he_fout",
+    )
     path = (0,) * 4
     network = build_network(supernet.architecture_of(path))
     supernet.inherit(network, path)
     np.testing.assert_allclose(supernet.call(images, path=path), network(images), atol=1e-5)
-    np.testing.assert_allclose(supernet.call(images, path=path, mode=Mode.ARCHITECTURE), network(images, training=True), atol=1e-5)
-    supernet.inherit(network, path)  # the call in training mode moved Keras' statistics; ours must not have moved
+    np.testing.assert_allclose(
+        supernet.call(images, path=path, mode=Mode.ARCHITECTURE),
+        network(images, training=True),
+        atol=1e-5,
+    )
+    supernet.inherit(
+        network, path
+    )  # the call in training mode moved Keras' statistics; ours must not have moved
 
-    # Two steps, so that momentum counts. PyTorch's and Keras' Nesterov agree while the rate is constant.
+    # Two steps, so that momentum counts. PyTorch's and Keras' Nesterov agree while the rate is
+    # constant.
     optimizer = Momentum(momentum=0.9, nesterov=True)
     reference = keras.optimizers.legacy.SGD(0.1, momentum=0.9, nesterov=True)
     decayed = {variable.ref() for variable in weight_decay_variables(network)}
     for _ in range(2):
-        loss, _ = weight_step(supernet, path, images, labels, optimizer=optimizer, learning_rate=0.1, label_smoothing=0.1)
+        loss, _ = weight_step(
+            supernet,
+            path,
+            images,
+            labels,
+            optimizer=optimizer,
+            learning_rate=0.1,
+            label_smoothing=0.1,
+        )
         with tf.GradientTape() as tape:
             value = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)(
-                tf.one_hot(labels, 3), network(images, training=True))
+                tf.one_hot(labels, 3), network(images, training=True)
+            )
         gradients = tape.gradient(value, network.trainable_variables)
-        gradients = [gradient + DECAY * variable if variable.ref() in decayed else gradient
-                     for gradient, variable in zip(gradients, network.trainable_variables)]
+        gradients = [
+            gradient + DECAY * variable if variable.ref() in decayed else gradient
+            for gradient, variable in zip(gradients, network.trainable_variables)
+        ]
         reference.apply_gradients(zip(gradients, network.trainable_variables))
         assert loss == pytest.approx(float(value), rel=1e-5)
     copied = build_network(supernet.architecture_of(path))
@@ -59,10 +98,16 @@ def test_one_candidate_supernet_is_the_plain_network(batch, padding, op):
 
 
 def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):
-    supernet = Supernet(small_space((MBConv(3, 2), MBConv(5, 2))), arithmetic=Arithmetic(weight_decay=DECAY), weights_init="he_fout")
+    supernet = Supernet(
+        small_space((MBConv(3, 2), MBConv(5, 2))),
+        arithmetic=Arithmetic(weight_decay=DECAY),
+        weights_init="he_fout",
+    )
     optimizer = Momentum(momentum=0.9, nesterov=True)
     for path in ((0, 0, 0, 0), (1, 1, 1, 1)):  # every candidate has momentum now
-        weight_step(supernet, path, *batch, optimizer=optimizer, learning_rate=0.1, label_smoothing=0.0)
+        weight_step(
+            supernet, path, *batch, optimizer=optimizer, learning_rate=0.1, label_smoothing=0.0
+        )
     path = (0, 2, 1, 0)  # 2 is Zero
     on_path = {name for block in supernet.blocks_on(path) for name in block.named}
     before = {name: variable.numpy() for name, variable in supernet.named_variables().items()}
@@ -78,11 +123,24 @@ def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):
 def test_blocks_of_one_shape_share_one_trace(batch):
     from pnas_tf.nn.functional import block_function
 
-    supernet = Supernet(SearchSpace("alike", 9, 3, stem_width=4, first_width=4, stages=(Stage(4, 6, 1),), head_width=8,
-                                    candidates=(MBConv(7, 2),)), weights_init="he_fout")
+    supernet = Supernet(
+        SearchSpace(
+            "alike",
+            9,
+            3,
+            stem_width=4,
+            first_width=4,
+            stages=(Stage(4, 6, 1),),
+            head_width=8,
+            candidates=(MBConv(7, 2),),
+        ),
+        weights_init="he_fout",
+    )
     supernet.call(batch[0], path=(0,) * 6, mode=Mode.WEIGHTS)
     compiled = block_function(supernet.mixed_ops[0].blocks[0], Mode.WEIGHTS, supernet.arithmetic)
-    assert compiled is block_function(supernet.mixed_ops[5].blocks[0], Mode.WEIGHTS, supernet.arithmetic)
+    assert compiled is block_function(
+        supernet.mixed_ops[5].blocks[0], Mode.WEIGHTS, supernet.arithmetic
+    )
     assert compiled.experimental_get_tracing_count() == 1
 
 
@@ -95,9 +153,13 @@ def test_path_and_architecture_are_inverse():
 
 
 def test_initial_weights_depend_on_seed_and_place_alone():
-    small, large = (Supernet(small_space(ops), seed=3, weights_init="he_fout").named_variables()
-                    for ops in ((MBConv(3, 2),), (MBConv(5, 2), MBConv(3, 2))))
+    small, large = (
+        Supernet(small_space(ops), seed=3, weights_init="he_fout").named_variables()
+        for ops in ((MBConv(3, 2),), (MBConv(5, 2), MBConv(3, 2)))
+    )
     name = "block_02/mbconv_k3_e2/expand/kernel"
     np.testing.assert_array_equal(small[name], large[name])
-    other = Supernet(small_space((MBConv(3, 2),)), seed=4, weights_init="he_fout").named_variables()[name]
+    other = Supernet(
+        small_space((MBConv(3, 2),)), seed=4, weights_init="he_fout"
+    ).named_variables()[name]
     assert not np.array_equal(small[name], other)

@@ -1,4 +1,5 @@
-"""The report of a run made here: whole, self-contained, escaped, and drawn as the architecture is."""
+"""The report of a run made here: whole, self-contained, escaped, and drawn as the architecture
+is."""
 
 import json
 import os
@@ -10,7 +11,14 @@ import numpy as np
 import pytest
 
 from pnas_tf import files
-from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Settings, Visit, save_measurements
+from pnas_tf.benchmark.measurement import (
+    Device,
+    Measurement,
+    ModelFacts,
+    Settings,
+    Visit,
+    save_measurements,
+)
 from pnas_tf.errors import UserError
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.report.closing_table import closing_table, text_table
@@ -29,42 +37,111 @@ from pnas_tf.space.tree_cells import pyramid_tree
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = """<script>alert("x")</script> & 'quoted' $\\frac{1}{0}$ ]]> \x1b[31m"""
 SUMMARY = {
-    "dataset": "digits", "space": "tiny", "resolution": 32, "target_latency_ms": 0.21, "architecture": "architecture.json",
-    "macs": 5_150_000, "parameters": 97_040, "search_s": 143.2, "train_s": 48.9,
+    "dataset": "digits",
+    "space": "tiny",
+    "resolution": 32,
+    "target_latency_ms": 0.21,
+    "architecture": "architecture.json",
+    "macs": 5_150_000,
+    "parameters": 97_040,
+    "search_s": 143.2,
+    "train_s": 48.9,
     "test_accuracy": {"keras": 0.98611, "float32": 0.98611, "int8": 0.9833},
-    "latency_ms": {"float32": {"predicted": 0.209, "measured": 0.2125}, "int8": {"predicted": 0.14, "measured": 0.131}},
-    "size_bytes": {"float32": 312_345, "int8": 118_000}, "max_logit_difference": 3.1e-6,
-    "device": {"kind": "host", "model": "a laptop", "processor": "a CPU", "cores": [0]}}
+    "latency_ms": {
+        "float32": {"predicted": 0.209, "measured": 0.2125},
+        "int8": {"predicted": 0.14, "measured": 0.131},
+    },
+    "size_bytes": {"float32": 312_345, "int8": 118_000},
+    "max_logit_difference": 3.1e-6,
+    "device": {"kind": "host", "model": "a laptop", "processor": "a CPU", "cores": [0]},
+}
 
 
 def make_run(folder, architecture, *, name="a laptop", summary=SUMMARY, epochs=12):
     """A run folder with every file that the report reads."""
     space, generator = architecture.space, np.random.default_rng(0)
-    device, settings = Device("host", name, "a CPU", (0,)), Settings("LiteRT", "2.3.0", "xnnpack", 1)
+    device, settings = (
+        Device("host", name, "a CPU", (0,)),
+        Settings("LiteRT", "2.3.0", "xnnpack", 1),
+    )
 
     def measured(ms):
-        visits = tuple(Visit(tuple(ms * 1e6 * generator.normal(1, 0.01, 8)), statistic="invocation") for _ in range(4))
-        return Measurement(device, settings, ModelFacts("0" * 64, 1000, "float32", (1, 32, 32, 3)), visits)
+        visits = tuple(
+            Visit(tuple(ms * 1e6 * generator.normal(1, 0.01, 8)), statistic="invocation")
+            for _ in range(4)
+        )
+        return Measurement(
+            device, settings, ModelFacts("0" * 64, 1000, "float32", (1, 32, 32, 3)), visits
+        )
 
     architecture.save(folder / "architecture.json")
     files.write_json(folder / "summary.json", summary)
-    LatencyTable(Identity(device, settings, "float32", ()), {key: measured(generator.uniform(0.01, 0.1)) for key in distinct_blocks(space)},
-                 origin=name).save(folder / "latency_table.json")
+    LatencyTable(
+        Identity(device, settings, "float32", ()),
+        {key: measured(generator.uniform(0.01, 0.1)) for key in distinct_blocks(space)},
+        origin=name,
+    ).save(folder / "latency_table.json")
     save_measurements(folder / "latency.json", {"float32": measured(0.21), name: measured(0.13)})
     rows = []
     for epoch in range(epochs):
-        rows.append({"epoch": epoch, "phase": "warm_up" if epoch < 4 else "search", "loss": 2.0 / (epoch + 1), "accuracy": 0.5,
-                     "alpha_loss": None if epoch < 5 else 1.0, "alpha_accuracy": None if epoch < 5 else 0.7, "entropy": 1.9,
-                     "expected": 0.3, "probabilities": [generator.dirichlet(np.ones(len(choice.candidates))).tolist()
-                                                        for choice in space.choice_blocks]})
-    files.write_json(folder / "search" / "history.json", {"format": "pnas_tf/search_history", "version": 1, "epochs": rows})
-    files.write_json(folder / "train" / "history.json", {"epochs": [
-        {"epoch": epoch, "loss": 1.0, "accuracy": 0.9, "learning_rate": 0.1} for epoch in range(5)]})
-    files.write_json(folder / "sweep.json", {"format": "pnas_tf/sweep", "version": 1, "networks": [
-        {"budget_ms": 0.1 * x, "predicted_ms": 0.099 * x, "alpha_accuracy": 0.9 + 0.01 * x, "macs": 10**6 * x, "parameters": 10**4 * x}
-        for x in (1, 2, 3)]})
-    files.write_json(folder / "validation.json", {"networks": 3, "dtype": "float32", "mape_percent": 2.1, "spearman": 0.99, "pairs": [
-        {"name": name, "predicted_ms": 1.0 + x, "measured_ms": 1.1 + x} for x in range(3)]})
+        rows.append(
+            {
+                "epoch": epoch,
+                "phase": "warm_up" if epoch < 4 else "search",
+                "loss": 2.0 / (epoch + 1),
+                "accuracy": 0.5,
+                "alpha_loss": None if epoch < 5 else 1.0,
+                "alpha_accuracy": None if epoch < 5 else 0.7,
+                "entropy": 1.9,
+                "expected": 0.3,
+                "probabilities": [
+                    generator.dirichlet(np.ones(len(choice.candidates))).tolist()
+                    for choice in space.choice_blocks
+                ],
+            }
+        )
+    files.write_json(
+        folder / "search" / "history.json",
+        {"format": "pnas_tf/search_history", "version": 1, "epochs": rows},
+    )
+    files.write_json(
+        folder / "train" / "history.json",
+        {
+            "epochs": [
+                {"epoch": epoch, "loss": 1.0, "accuracy": 0.9, "learning_rate": 0.1}
+                for epoch in range(5)
+            ]
+        },
+    )
+    files.write_json(
+        folder / "sweep.json",
+        {
+            "format": "pnas_tf/sweep",
+            "version": 1,
+            "networks": [
+                {
+                    "budget_ms": 0.1 * x,
+                    "predicted_ms": 0.099 * x,
+                    "alpha_accuracy": 0.9 + 0.01 * x,
+                    "macs": 10**6 * x,
+                    "parameters": 10**4 * x,
+                }
+                for x in (1, 2, 3)
+            ],
+        },
+    )
+    files.write_json(
+        folder / "validation.json",
+        {
+            "networks": 3,
+            "dtype": "float32",
+            "mape_percent": 2.1,
+            "spearman": 0.99,
+            "pairs": [
+                {"name": name, "predicted_ms": 1.0 + x, "measured_ms": 1.1 + x} for x in range(3)
+            ],
+        },
+    )
     return folder
 
 
@@ -96,25 +173,53 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    return write_report(make_run(folder, random_architecture(tiny(), seed=3))).read_text(encoding="utf-8")
+    return write_report(make_run(folder, random_architecture(tiny(), seed=3))).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_every_part_is_there(report):
     page = Page(report)
     assert page.open == [] and report.startswith("<!doctype html>")
     titles = re.findall(r"<h2>(.*?)</h2>", report)
-    assert titles == ["The derived architecture", "What came out", "The search", "Probability of each op of each block over time",
-                      "Other budgets, from the same search", "Training of the derived network", "Latency as measured",
-                      "How well the table predicts", "The latency table"]
-    for words in ("98.61 %", "98.33 %", "312 kB", "118 kB", "0.209 ms", "0.212 ms", "-1.6 %", "+6.9 %", "2 min 23 s", "a laptop", "3.1e-06",
-                  "target 0.21", "expected latency, ms", "uncalibrated",
-                  "0.198 ms", "92.00 %", "2.00 M"):
+    assert titles == [
+        "The derived architecture",
+        "What came out",
+        "The search",
+        "Probability of each op of each block over time",
+        "Other budgets, from the same search",
+        "Training of the derived network",
+        "Latency as measured",
+        "How well the table predicts",
+        "The latency table",
+    ]
+    for words in (
+        "98.61 %",
+        "98.33 %",
+        "312 kB",
+        "118 kB",
+        "0.209 ms",
+        "0.212 ms",
+        "-1.6 %",
+        "+6.9 %",
+        "2 min 23 s",
+        "a laptop",
+        "3.1e-06",
+        "target 0.21",
+        "expected latency, ms",
+        "uncalibrated",
+        "0.198 ms",
+        "92.00 %",
+        "2.00 M",
+    ):
         assert words in report, words
 
 
 def test_nothing_is_fetched_from_outside(report):
     page = Page(report)
-    assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(
+        page.tags
+    )
     for name, value in page.attributes:
         assert not name.startswith("on")
         if name.split(":")[-1] in ("href", "src", "data", "action"):
@@ -133,35 +238,62 @@ def test_drawings_are_well_formed(report):
 
 def test_hostile_names_are_text(tmp_path):
     space = tiny()
-    architecture = Architecture(SearchSpace(**{**vars(space), "name": HOSTILE}), random_architecture(space, seed=1).ops)
+    architecture = Architecture(
+        SearchSpace(**{**vars(space), "name": HOSTILE}), random_architecture(space, seed=1).ops
+    )
     summary = {**SUMMARY, "dataset": HOSTILE, "device": {"model": HOSTILE}}
-    text = write_report(make_run(tmp_path, architecture, name=HOSTILE, summary=summary)).read_text(encoding="utf-8")
+    text = write_report(make_run(tmp_path, architecture, name=HOSTILE, summary=summary)).read_text(
+        encoding="utf-8"
+    )
     page = Page(text)
     assert "script" not in page.tags and "<script" not in text
-    assert any("""<script>alert("x")</script> & 'quoted' $\\frac{1}{0}$""" in words for words in page.words)
+    assert any(
+        """<script>alert("x")</script> & 'quoted' $\\frac{1}{0}$""" in words for words in page.words
+    )
     assert "\x1b" not in text_table(summary)
 
 
 def test_same_run_same_page(tmp_path, report):
-    assert write_report(make_run(tmp_path, random_architecture(tiny(), seed=3))).read_text(encoding="utf-8") == report
+    assert (
+        write_report(make_run(tmp_path, random_architecture(tiny(), seed=3))).read_text(
+            encoding="utf-8"
+        )
+        == report
+    )
 
 
 def test_a_run_that_has_only_searched_gets_a_page(tmp_path):
     random_architecture(tiny(), seed=5).save(tmp_path / "architecture.json")
     text = write_report(tmp_path).read_text(encoding="utf-8")
     assert Page(text).open == []
-    assert re.findall(r"<h2>(.*?)</h2>", text) == ["The derived architecture", "What came out"] and "–" in text
+    assert (
+        re.findall(r"<h2>(.*?)</h2>", text) == ["The derived architecture", "What came out"]
+        and "–" in text
+    )
 
 
 def test_one_epoch_and_a_table_of_another_space_do_no_harm(tmp_path):
     make_run(tmp_path, random_architecture(tiny(), seed=6), epochs=1)
-    random_architecture(tiny(classes=11), seed=6).save(tmp_path / "architecture.json")  # another head: the table lacks it
+    random_architecture(tiny(classes=11), seed=6).save(
+        tmp_path / "architecture.json"
+    )  # another head: the table lacks it
     text = write_report(tmp_path).read_text(encoding="utf-8")
     assert "Bars: multiply-accumulates" in text
 
 
-@pytest.mark.parametrize("name", ["summary.json", "search/history.json", "train/history.json", "latency.json", "latency_table.json",
-                                  "architecture.json", "validation.json", "sweep.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "summary.json",
+        "search/history.json",
+        "train/history.json",
+        "latency.json",
+        "latency_table.json",
+        "architecture.json",
+        "validation.json",
+        "sweep.json",
+    ],
+)
 @pytest.mark.parametrize("content", ["{", "[1]", "7"])
 def test_damaged_files_are_named_and_no_page_is_left(tmp_path, name, content):
     make_run(tmp_path, random_architecture(tiny(), seed=6), epochs=1)
@@ -182,12 +314,16 @@ def test_probabilities_of_another_space_are_refused(tmp_path):
 
 
 def boxes(architecture):
-    """(fill, width) of every block's box, top to bottom; the count of blocks drawn as skipped; all words."""
+    """(fill, width) of every block's box, top to bottom; the count of blocks drawn as skipped; all
+    words."""
     root = ElementTree.fromstring(draw_architecture(architecture))
     groups = root.findall(f"{SVG}g")
     rectangles = [group.find(f"{SVG}rect") for group in groups]
-    return ([(box.get("fill"), float(box.get("width"))) for box in rectangles if box is not None],
-            sum(box is None for box in rectangles), [text.text for text in root.iter(f"{SVG}text")])
+    return (
+        [(box.get("fill"), float(box.get("width"))) for box in rectangles if box is not None],
+        sum(box is None for box in rectangles),
+        [text.text for text in root.iter(f"{SVG}text")],
+    )
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
@@ -197,7 +333,11 @@ def test_boxes_are_the_blocks(name):
     assert skipped == sum(isinstance(op, Zero) for op in architecture.ops)
     _, *blocks, _ = architecture.blocks
     expected = [block.op for block in blocks if isinstance(block.op, MBConv)]
-    assert [fill for fill, _ in drawn] == [FIXED_COLOR, *(kernel_color(op.kernel) for op in expected), FIXED_COLOR]
+    assert [fill for fill, _ in drawn] == [
+        FIXED_COLOR,
+        *(kernel_color(op.kernel) for op in expected),
+        FIXED_COLOR,
+    ]
     wide = dict(zip((op.expansion for op in expected), (width for _, width in drawn[1:-1])))
     assert wide[6] == pytest.approx(2 * wide[3]) and wide[3] > wide[1]
     assert all(width == wide[op.expansion] for op, (_, width) in zip(expected, drawn[1:-1]))
@@ -208,7 +348,9 @@ def test_boxes_are_the_blocks(name):
 
 
 def test_other_kernels_and_mobilenet_v3_blocks_are_drawn():
-    space = SearchSpace("wide", 32, 4, 8, 8, (Stage(8, 2, 1),), 16, (MBConv(9, 4, True, "hswish"), MBConv(11, 2)))
+    space = SearchSpace(
+        "wide", 32, 4, 8, 8, (Stage(8, 2, 1),), 16, (MBConv(9, 4, True, "hswish"), MBConv(11, 2))
+    )
     drawn, _, words = boxes(Architecture(space, (MBConv(9, 4, True, "hswish"), MBConv(11, 2))))
     assert "9×9 · e4 · SE · hswish" in words and len({fill for fill, _ in drawn[1:-1]}) == 3
 
@@ -223,33 +365,62 @@ def test_latency_bars_are_in_proportion():
     names = [block.name for block in architecture.blocks if not isinstance(block.op, Zero)]
     latencies = {name: 0.1 * (index + 1) for index, name in enumerate(names)}
     root = ElementTree.fromstring(draw_architecture(architecture, latencies_ms=latencies))
-    bars = [float(bar.get("width")) for bar in root.findall(f"{SVG}rect") if bar.get("height") == "14"]
-    np.testing.assert_allclose(np.array(bars) / bars[-1], np.arange(1, len(names) + 1) / len(names), atol=0.01)
+    bars = [
+        float(bar.get("width")) for bar in root.findall(f"{SVG}rect") if bar.get("height") == "14"
+    ]
+    np.testing.assert_allclose(
+        np.array(bars) / bars[-1], np.arange(1, len(names) + 1) / len(names), atol=0.01
+    )
 
 
 def test_closing_table_figures():
     table = closing_table(SUMMARY)
     assert table.header == ("Keras", ".tflite float32", ".tflite int8")
     assert dict(table.rows) == {
-        "test accuracy": ("98.61 %", "98.61 %", "98.33 %"), "file size": ("–", "312 kB", "118 kB"),
-        "latency, predicted": ("–", "0.209 ms", "0.140 ms"), "latency, measured": ("–", "0.212 ms", "0.131 ms"),
-        "predicted against measured": ("–", "-1.6 %", "+6.9 %")}
+        "test accuracy": ("98.61 %", "98.61 %", "98.33 %"),
+        "file size": ("–", "312 kB", "118 kB"),
+        "latency, predicted": ("–", "0.209 ms", "0.140 ms"),
+        "latency, measured": ("–", "0.212 ms", "0.131 ms"),
+        "predicted against measured": ("–", "-1.6 %", "+6.9 %"),
+    }
     assert dict(table.facts)["MACs"] == "5.15 M" and dict(table.facts)["parameters"] == "97.0 k"
     assert dict(table.facts)["device"] == "host, a laptop, a CPU, cores 0"
 
 
 def test_device_with_its_settings_in_words():
-    settings = {"runtime": "LiteRT", "runtime_version": "2.3.0", "delegate": "xnnpack", "threads": 1}
+    settings = {
+        "runtime": "LiteRT",
+        "runtime_version": "2.3.0",
+        "delegate": "xnnpack",
+        "threads": 1,
+    }
     device = {"device": SUMMARY["device"], "settings": settings}
-    assert dict(closing_table({"device": device}).facts)["device"] == "host, a laptop, a CPU, cores 0; LiteRT, 2.3.0, xnnpack, threads 1"
+    assert (
+        dict(closing_table({"device": device}).facts)["device"]
+        == "host, a laptop, a CPU, cores 0; LiteRT, 2.3.0, xnnpack, threads 1"
+    )
 
 
 def test_doubtful_predictions_say_so_beside_the_figure():
-    summary = {**SUMMARY, "latency_ms": {"float32": {"predicted": 0.2, "measured": 0.2, "warnings": ["uncalibrated: sums", *"abcd"]},
-                                         "int8": {"predicted": None, "measured": 0.1, "warnings": ["no latency table for int8"]}}}
+    summary = {
+        **SUMMARY,
+        "latency_ms": {
+            "float32": {
+                "predicted": 0.2,
+                "measured": 0.2,
+                "warnings": ["uncalibrated: sums", *"abcd"],
+            },
+            "int8": {"predicted": None, "measured": 0.1, "warnings": ["no latency table for int8"]},
+        },
+    }
     notes = closing_table(summary).notes
-    assert notes[0] == "latency, predicted, .tflite float32: uncalibrated: sums" and notes[3].endswith("2 more warnings")
-    assert notes[4] == "latency, predicted, .tflite int8: no latency table for int8" and len(notes) == 5
+    assert notes[0] == "latency, predicted, .tflite float32: uncalibrated: sums" and notes[
+        3
+    ].endswith("2 more warnings")
+    assert (
+        notes[4] == "latency, predicted, .tflite int8: no latency table for int8"
+        and len(notes) == 5
+    )
     assert "! latency, predicted, .tflite float32: uncalibrated: sums" in text_table(summary)
 
 
@@ -259,10 +430,19 @@ def test_closing_table_in_a_terminal_lines_up():
     assert lines[2].split() == ["test", "accuracy", "98.61", "%", "98.61", "%", "98.33", "%"]
 
 
-@pytest.mark.parametrize("summary", [{}, {"test_accuracy": None, "latency_ms": 3, "size_bytes": [], "macs": "many", "device": None},
-                                     {"latency_ms": {"float32": {"predicted": 0.1, "measured": 0}}, "search_s": float("nan")}], ids=str)
+@pytest.mark.parametrize(
+    "summary",
+    [
+        {},
+        {"test_accuracy": None, "latency_ms": 3, "size_bytes": [], "macs": "many", "device": None},
+        {"latency_ms": {"float32": {"predicted": 0.1, "measured": 0}}, "search_s": float("nan")},
+    ],
+    ids=str,
+)
 def test_absent_figures_are_dashes_not_inventions(summary):
-    cells = [cell for _, row in closing_table(summary).rows for cell in row] + [value for _, value in closing_table(summary).facts]
+    cells = [cell for _, row in closing_table(summary).rows for cell in row] + [
+        value for _, value in closing_table(summary).facts
+    ]
     assert set(cells) <= {"–", "0.100 ms", "0 ms"}
 
 
@@ -279,24 +459,41 @@ def test_a_tree_of_cells_is_drawn_square_by_square():
 def test_alpha_history_of_many_blocks_shows_means():
     ops = (MBConv(3, 3), MBConv(5, 3))
     candidates = [ops] * 100
-    history = SearchHistory(tuple(tuple(op.key for op in block) for block in candidates),
-                            tuple({"epoch": epoch, "probabilities": [[0.25, 0.75]] * 100} for epoch in range(3)))
+    history = SearchHistory(
+        tuple(tuple(op.key for op in block) for block in candidates),
+        tuple({"epoch": epoch, "probabilities": [[0.25, 0.75]] * 100} for epoch in range(3)),
+    )
     picture = alpha_history(history, candidates, chosen=[ops[1]] * 100)
     assert "mean over 100 choice blocks" in picture
 
 
-@pytest.mark.parametrize(("unit", "target", "label"), [("MACs", 5e6, "target MACs"), ("parameters", 97_040, "target parameters"),
-                                                       ("ms", 0.21, "target latency")])
+@pytest.mark.parametrize(
+    ("unit", "target", "label"),
+    [
+        ("MACs", 5e6, "target MACs"),
+        ("parameters", 97_040, "target parameters"),
+        ("ms", 0.21, "target latency"),
+    ],
+)
 def test_a_target_is_told_in_its_unit(tmp_path, unit, target, label):
     architecture = random_architecture(tiny(), seed=3)
-    summary = {key: value for key, value in SUMMARY.items() if key != "target_latency_ms"} | {"unit": unit, "target": target}
+    summary = {key: value for key, value in SUMMARY.items() if key != "target_latency_ms"} | {
+        "unit": unit,
+        "target": target,
+    }
     facts = dict(closing_table(summary).facts)
     assert [name for name in facts if name.startswith("target")] == [label] and facts[label] != "–"
-    page = write_report(make_run(tmp_path, architecture, summary=summary)).read_text(encoding="utf-8")
+    page = write_report(make_run(tmp_path, architecture, summary=summary)).read_text(
+        encoding="utf-8"
+    )
     assert ("expected latency, ms" in page) == (unit == "ms") and f"target {target:.4g}" in page
 
 
-@pytest.mark.parametrize(("key", "label"), [("test", "test"), ("alpha", "alpha split"), ("held_out", "held out")])
+@pytest.mark.parametrize(
+    ("key", "label"), [("test", "test"), ("alpha", "alpha split"), ("held_out", "held out")]
+)
 def test_training_curves_name_their_split(key, label):
-    drawn = training_curves([{"epoch": 0, "loss": 1.0, "accuracy": 0.5, f"{key}_loss": 1.1, f"{key}_accuracy": 0.4}])
+    drawn = training_curves(
+        [{"epoch": 0, "loss": 1.0, "accuracy": 0.5, f"{key}_loss": 1.1, f"{key}_accuracy": 0.4}]
+    )
     assert {name for name in ("test", "alpha split", "held out") if f">{name}<" in drawn} == {label}

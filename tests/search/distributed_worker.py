@@ -10,14 +10,17 @@ import numpy as np
 
 
 def work(folder: Path, options: dict) -> None:
-    """The process: options["ports"] are those of a cluster on this machine, options["index"] this worker's place in it."""
+    """The process: options["ports"] are those of a cluster on this machine, options["index"] this
+    worker's place in it."""
     log = os.open(folder / f"log-{options['index']}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     if options["ports"]:
         cluster = {"worker": [f"127.0.0.1:{port}" for port in options["ports"]]}
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": options["index"]}})
+        os.environ["TF_CONFIG"] = json.dumps(
+            {"cluster": cluster, "task": {"type": "worker", "index": options["index"]}}
+        )
     sys.exit(main(folder, options))
 
 
@@ -27,9 +30,14 @@ def main(folder: Path, options: dict) -> int:
     from pnas_tf.nn.layers import Normalisation
     from pnas_tf.training.distribution import arithmetic_of, start
 
-    own = DistributionConfig(strategy=options["strategy"], replicas=options.get("replicas"),
-                             sync_batch_norm=options.get("sync_batch_norm", True), jit_compile=options.get("jit_compile", False),
-                             mixed_precision=options.get("mixed_precision", "none"), worker_timeout_s=options.get("worker_timeout_s", 300))
+    own = DistributionConfig(
+        strategy=options["strategy"],
+        replicas=options.get("replicas"),
+        sync_batch_norm=options.get("sync_batch_norm", True),
+        jit_compile=options.get("jit_compile", False),
+        mixed_precision=options.get("mixed_precision", "none"),
+        worker_timeout_s=options.get("worker_timeout_s", 300),
+    )
     started = start(own)
     import tensorflow as tf
 
@@ -43,16 +51,39 @@ def main(folder: Path, options: dict) -> int:
     from pnas_tf.training.stopping import Stopped
 
     tf.config.experimental.enable_op_determinism()
-    space = SearchSpace("micro", 8, 10, stem_width=8, first_width=8, stages=(Stage(8, 1, 1), Stage(16, 2, 2)), head_width=16,
-                        candidates=(MBConv(1, 2), MBConv(3, 2)), stem_stride=1)
+    space = SearchSpace(
+        "micro",
+        8,
+        10,
+        stem_width=8,
+        first_width=8,
+        stages=(Stage(8, 1, 1), Stage(16, 2, 2)),
+        head_width=16,
+        candidates=(MBConv(1, 2), MBConv(3, 2)),
+        stem_stride=1,
+    )
     recipe = TrainConfig(weight_decay=0.01)
     # A smooth regulariser: at the kink of the default one, two orders of addition part for good.
-    config = SearchConfig(algorithm=options["algorithm"], regulariser="multiplicative_log", warmup_epochs=0, search_epochs=2,
-                          arch_start_epoch=0, arch_interval=1, search_batch_size=16, rl_networks=2, checkpoint_steps=4)
+    config = SearchConfig(
+        algorithm=options["algorithm"],
+        regulariser="multiplicative_log",
+        warmup_epochs=0,
+        search_epochs=2,
+        arch_start_epoch=0,
+        arch_interval=1,
+        search_batch_size=16,
+        rl_networks=2,
+        checkpoint_steps=4,
+    )
     losses: list[float] = []
     seed = options.get("seed", 7)
-    arithmetic = arithmetic_of(own, started, normalisation=Normalisation(synchronized=own.sync_batch_norm),
-                               weight_decay=recipe.weight_decay, no_decay=recipe.no_decay)
+    arithmetic = arithmetic_of(
+        own,
+        started,
+        normalisation=Normalisation(synchronized=own.sync_batch_norm),
+        weight_decay=recipe.weight_decay,
+        no_decay=recipe.no_decay,
+    )
 
     class Watched(loop.Search):
         def train_weights(self, images, labels):
@@ -67,24 +98,45 @@ def main(folder: Path, options: dict) -> int:
     try:
         with started.scope():
             supernet = Supernet(space, arithmetic=arithmetic, seed=seed, weights_init="he_fout")
-            search = Watched(supernet, MadeUp(), guidance([Target(macs_quantity(space), 1e5)], config), config=config, recipe=recipe,
-                             folder=folder, seed=seed, writes=started.is_chief)
+            search = Watched(
+                supernet,
+                MadeUp(),
+                guidance([Target(macs_quantity(space), 1e5)], config),
+                config=config,
+                recipe=recipe,
+                folder=folder,
+                seed=seed,
+                writes=started.is_chief,
+            )
             search.run()
         architecture = supernet.architecture_of((0, 1, 1))
-        trained = train_network(architecture, MadeUp(), TrainConfig(epochs=1, batch_size=16, dropout=0.2), folder / "train", seed=7,
-                                distribution=started, options=own)
+        trained = train_network(
+            architecture,
+            MadeUp(),
+            TrainConfig(epochs=1, batch_size=16, dropout=0.2),
+            folder / "train",
+            seed=7,
+            distribution=started,
+            options=own,
+        )
     except WorkerLost as error:
         print(error)
         return 75
     except Stopped:
         return 130  # as tools/program.py
-    arrays = {f"variable/{name}": variable.numpy() for name, variable in supernet.named_variables().items()}
+    arrays = {
+        f"variable/{name}": variable.numpy()
+        for name, variable in supernet.named_variables().items()
+    }
     arrays |= {f"momentum/{name}": slot.numpy() for name, slot in search.momentum.slots.items()}
     arrays |= {f"alpha/{block}": alpha for block, alpha in enumerate(search.alphas)}
     arrays |= {f"trained/{variable.name}": variable.numpy() for variable in trained.model.weights}
     arrays["history"] = np.array([value for row in trained.history for value in row.values()])
     if started.replicas.local > 1:
-        arrays |= {f"second/{name}": variable.values[1].numpy() for name, variable in supernet.named_variables().items()}
+        arrays |= {
+            f"second/{name}": variable.values[1].numpy()
+            for name, variable in supernet.named_variables().items()
+        }
     np.savez(folder / f"seen-{options['index']}.npz", losses=np.array(losses), **arrays)
     return 0
 
@@ -109,7 +161,7 @@ class MadeUp:
     def test(self, *, batch_size):
         """The last batch has no equal part for two."""
         for images, labels in list(self._batches(batch_size, [0], 0))[:3]:
-            yield images[:batch_size - 1], labels[:batch_size - 1]
+            yield images[: batch_size - 1], labels[: batch_size - 1]
 
     def _batches(self, batch_size, seed, start_batch):
         import tensorflow as tf

@@ -1,8 +1,10 @@
-"""A task that only one candidate op can solve, and a dataset of it in the form that the search reads.
+"""A task that only one candidate op can solve, and a dataset of it in the form that the search
+reads.
 
-An image has two bright pixels 7 apart, side by side (class 0) or one above the other (class 1), far from the borders. Until
-the global pooling a network sees 3 (stem) + 2 (first block) + k - 1 pixels: 11 with kernel 7, which holds both; 7 with
-kernel 3 and 5 with kernel 1, which never do, so that every local pattern is as likely in both classes.
+An image has two bright pixels 7 apart, side by side (class 0) or one above the other (class 1), far
+from the borders. Until the global pooling a network sees 3 (stem) + 2 (first block) + k - 1 pixels:
+11 with kernel 7, which holds both; 7 with kernel 3 and 5 with kernel 1, which never do, so that
+every local pattern is as likely in both classes.
 """
 
 import numpy as np
@@ -12,14 +14,26 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace, Stage
 
 SIZE, DISTANCE, MARGIN = 20, 7, 6
-SPACE = SearchSpace("far_pixels", SIZE, 2, stem_width=8, first_width=8, stages=(Stage(8, 1, 1),), head_width=16,
-                    candidates=(MBConv(1, 2), MBConv(3, 2), MBConv(7, 2)), stem_stride=1)
+SPACE = SearchSpace(
+    "far_pixels",
+    SIZE,
+    2,
+    stem_width=8,
+    first_width=8,
+    stages=(Stage(8, 1, 1),),
+    head_width=16,
+    candidates=(MBConv(1, 2), MBConv(3, 2), MBConv(7, 2)),
+    stem_stride=1,
+)
 SOLUTION = 2
 
 
 def images_and_labels(count, seed):
     generator = np.random.default_rng(seed)
-    images, labels = np.zeros((count, SIZE, SIZE, 3), np.float32), generator.integers(0, 2, count).astype(np.int32)
+    images, labels = (
+        np.zeros((count, SIZE, SIZE, 3), np.float32),
+        generator.integers(0, 2, count).astype(np.int32),
+    )
     for image, label in zip(images, labels):
         along = generator.integers(MARGIN, SIZE - MARGIN - DISTANCE)
         across = generator.integers(MARGIN, SIZE - MARGIN)
@@ -34,7 +48,10 @@ class FarPixels:
     name = "far_pixels"
 
     def __init__(self, count, seed=0):
-        self.parts = {"weights": images_and_labels(count, seed), "alpha": images_and_labels(count, seed + 1)}
+        self.parts = {
+            "weights": images_and_labels(count, seed),
+            "alpha": images_and_labels(count, seed + 1),
+        }
 
     def batches(self, part, *, batch_size):
         return len(self.parts[part][1]) // batch_size
@@ -55,5 +72,5 @@ class FarPixels:
         images, labels = self.parts[part]
         order = np.random.default_rng([seed, epoch]).permutation(len(labels))
         for batch in range(start_batch, self.batches(part, batch_size=batch_size)):
-            chosen = order[batch * batch_size:(batch + 1) * batch_size]
+            chosen = order[batch * batch_size : (batch + 1) * batch_size]
             yield tf.constant(images[chosen]), tf.constant(labels[chosen])

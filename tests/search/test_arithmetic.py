@@ -14,23 +14,52 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace, Stage
 from pnas_tf.training.loss_scale import LossScale
 
-SPACE = SearchSpace("micro", 8, 4, stem_width=8, first_width=8, stages=(Stage(8, 2, 1), Stage(16, 1, 2)), head_width=16,
-                    candidates=(MBConv(1, 2), MBConv(3, 2)), stem_stride=1)
+SPACE = SearchSpace(
+    "micro",
+    8,
+    4,
+    stem_width=8,
+    first_width=8,
+    stages=(Stage(8, 2, 1), Stage(16, 1, 2)),
+    head_width=16,
+    candidates=(MBConv(1, 2), MBConv(3, 2)),
+    stem_stride=1,
+)
 PATH = (0, 1, 1)
 CROSS_ENTROPY = RegularisedObjective((), "none", 0.2, 0.3, 0.1, "sum")
 
 
 def searched(*, precision="float32", jit_compile=False, steps=1):
-    """(losses of weight steps, supernet, optimizer, gate gradients on the first batch before any step)."""
-    supernet = Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.01, precision=precision, jit_compile=jit_compile), seed=3,
-                        weights_init="he_fout")
+    """(losses of weight steps, supernet, optimizer, gate gradients on the first batch before any
+    step)."""
+    supernet = Supernet(
+        SPACE,
+        arithmetic=Arithmetic(weight_decay=0.01, precision=precision, jit_compile=jit_compile),
+        seed=3,
+        weights_init="he_fout",
+    )
     optimizer = Momentum(momentum=0.9, nesterov=True)
     alphas = [alpha.numpy() for alpha in supernet.alphas]
     sample = sample_gates(alphas, "two_path", np.random.default_rng(1))
-    gradient = architecture_gradient(supernet, sample, *batch(), objective=CROSS_ENTROPY, gate_mode="two_path",
-                                     loss_scale=optimizer.loss_scale.value if precision == "float16" else 1.0)
-    losses = [weight_step(supernet, PATH, *batch(step), optimizer=optimizer, learning_rate=0.05, label_smoothing=0.1)[0]
-              for step in range(steps)]
+    gradient = architecture_gradient(
+        supernet,
+        sample,
+        *batch(),
+        objective=CROSS_ENTROPY,
+        gate_mode="two_path",
+        loss_scale=optimizer.loss_scale.value if precision == "float16" else 1.0,
+    )
+    losses = [
+        weight_step(
+            supernet,
+            PATH,
+            *batch(step),
+            optimizer=optimizer,
+            learning_rate=0.05,
+            label_smoothing=0.1,
+        )[0]
+        for step in range(steps)
+    ]
     return losses, supernet, optimizer, gradient
 
 
@@ -39,15 +68,23 @@ def plain():
     return searched()
 
 
-@pytest.mark.parametrize("options", [{"precision": "float16"}, {"precision": "bfloat16"}, {"jit_compile": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"precision": "float16"}, {"precision": "bfloat16"}, {"jit_compile": True}], ids=str
+)
 def test_a_step_is_close_to_a_plain_one(plain, options):
-    """Later steps are not compared: training doubles a difference every few steps, in float32 too."""
+    """Later steps are not compared: training doubles a difference every few steps, in float32
+    too."""
     of_loss, of_gradients = TOLERANCES[options.get("precision", "float32")]
     losses, supernet, optimizer, gradient = searched(**options)
     np.testing.assert_allclose(losses, plain[0], rtol=of_loss)
     assert all(variable.dtype == tf.float32 for variable in supernet.named_variables().values())
-    ours, theirs = (np.concatenate([slots[name].numpy().ravel() for name in sorted(slots)]) for slots in (optimizer.slots, plain[2].slots))
-    assert 0 < np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)  # another arithmetic, but no other gradient
+    ours, theirs = (
+        np.concatenate([slots[name].numpy().ravel() for name in sorted(slots)])
+        for slots in (optimizer.slots, plain[2].slots)
+    )
+    assert (
+        0 < np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)
+    )  # another arithmetic, but no other gradient
     gates, expected = np.concatenate(gradient.gate), np.concatenate(plain[3].gate)
     assert np.linalg.norm(gates - expected) < of_gradients * np.linalg.norm(expected)
     loss, accuracy = path_result(supernet, PATH, *batch())
@@ -65,9 +102,15 @@ def test_an_overflow_moves_nothing_and_halves_the_scale():
     _, supernet, optimizer, _ = searched(precision="float16")
     optimizer.loss_scale = LossScale(2.0**40)
     moving = [name for name in supernet.named_variables() if "moving" in name]
-    before = {name: variable.numpy() for name, variable in supernet.named_variables().items() if name not in moving}
+    before = {
+        name: variable.numpy()
+        for name, variable in supernet.named_variables().items()
+        if name not in moving
+    }
     slots = {name: slot.numpy() for name, slot in optimizer.slots.items()}
-    weight_step(supernet, PATH, *batch(), optimizer=optimizer, learning_rate=0.05, label_smoothing=0.1)
+    weight_step(
+        supernet, PATH, *batch(), optimizer=optimizer, learning_rate=0.05, label_smoothing=0.1
+    )
     assert optimizer.loss_scale.value == 2.0**39
     head = "head/"  # the classifier works in float32 and does not overflow
     for name, value in before.items():

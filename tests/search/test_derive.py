@@ -21,13 +21,23 @@ from pnas_tf.search.objectives import Quantity, macs_quantity
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.search_space import SearchSpace, Stage, proxyless
 
-SPACE = SearchSpace("small", 16, 4, 8, 8, (Stage(8, 2, 1), Stage(16, 3, 2)), 16, (MBConv(3, 3), MBConv(5, 3), MBConv(7, 6)))
+SPACE = SearchSpace(
+    "small",
+    16,
+    4,
+    8,
+    8,
+    (Stage(8, 2, 1), Stage(16, 3, 2)),
+    16,
+    (MBConv(3, 3), MBConv(5, 3), MBConv(7, 6)),
+)
 
 SHARPNESS = (1e-7, 0.001, 1.0, 6.0)  # from a search that has hardly begun to one that has decided
 
 
 def random_problem(seed: int, *, sharpness: float = 1.0, grid: float | None = None):
-    """Path probabilities and a calibrated latency for SPACE; grid rounds the latencies, so that many networks tie."""
+    """Path probabilities and a calibrated latency for SPACE; grid rounds the latencies, so that
+    many networks tie."""
     generator = np.random.default_rng(seed)
     sizes = [len(choice.candidates) for choice in SPACE.choice_blocks]
     probabilities = [np.exp(sharpness * generator.normal(size=size)) for size in sizes]
@@ -37,7 +47,9 @@ def random_problem(seed: int, *, sharpness: float = 1.0, grid: float | None = No
     for choice, block in zip(choices, SPACE.choice_blocks):
         if Zero() in block.candidates:
             choice[block.candidates.index(Zero())] = 0.0
-    return [p / p.sum() for p in probabilities], Quantity("latency", "ms", 0.3, tuple(choices), 1.05, 0.02)
+    return [p / p.sum() for p in probabilities], Quantity(
+        "latency", "ms", 0.3, tuple(choices), 1.05, 0.02
+    )
 
 
 def every_path():
@@ -47,17 +59,29 @@ def every_path():
 def brute_force(probabilities, quantity, budget, at_least=-np.inf) -> float | None:
     """The largest log-probability of any network within the bounds."""
     fitting = [path for path in every_path() if at_least <= quantity.of(path) <= budget]
-    return max((log_probability(architecture_of(SPACE, path), probabilities) for path in fitting), default=None)
+    return max(
+        (log_probability(architecture_of(SPACE, path), probabilities) for path in fitting),
+        default=None,
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_budgeted_derivation_equals_brute_force(seed):
-    probabilities, quantity = random_problem(seed, sharpness=SHARPNESS[seed % 4], grid=(None, 0.25)[seed % 2])
+    probabilities, quantity = random_problem(
+        seed, sharpness=SHARPNESS[seed % 4], grid=(None, 0.25)[seed % 2]
+    )
     low, high = quantity_range(quantity)
-    # Random budgets, and those that some network meets exactly: there a tolerance would let the wrong one through.
+    # Random budgets, and those that some network meets exactly: there a tolerance would let the
+    # wrong one through.
     generator = np.random.default_rng(seed)
     exact = [quantity.of(path) for path in itertools.islice(every_path(), 3, None, 97)]
-    for budget in [*generator.uniform(low, high, 4), *exact, *(value * (1 - 1e-9) for value in exact), low, high]:
+    for budget in [
+        *generator.uniform(low, high, 4),
+        *exact,
+        *(value * (1 - 1e-9) for value in exact),
+        low,
+        high,
+    ]:
         best = brute_force(probabilities, quantity, budget)
         if best is None:
             with pytest.raises(UserError):
@@ -65,7 +89,9 @@ def test_budgeted_derivation_equals_brute_force(seed):
             continue
         derived = most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget)
         assert quantity.of(path_of(derived)) <= budget
-        assert log_probability(derived, probabilities) == pytest.approx(best, abs=1e-6 * SHARPNESS[seed % 4])
+        assert log_probability(derived, probabilities) == pytest.approx(
+            best, abs=1e-6 * SHARPNESS[seed % 4]
+        )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -79,9 +105,13 @@ def test_budget_that_must_be_used_equals_brute_force(seed):
             if best is None:
                 refused += 1
                 with pytest.raises(UserError, match="fits the budget"):
-                    most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget, at_least=at_least)
+                    most_probable_within(
+                        SPACE, probabilities, quantity=quantity, budget=budget, at_least=at_least
+                    )
                 continue
-            derived = most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget, at_least=at_least)
+            derived = most_probable_within(
+                SPACE, probabilities, quantity=quantity, budget=budget, at_least=at_least
+            )
             assert at_least <= quantity.of(path_of(derived)) <= budget
             assert log_probability(derived, probabilities) == pytest.approx(best, abs=1e-8)
     assert 7 <= refused < 28
@@ -90,39 +120,62 @@ def test_budget_that_must_be_used_equals_brute_force(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_most_probable_few_equal_brute_force(seed):
     """In order, each network once, and all that there are where more are wanted."""
-    probabilities, quantity = random_problem(seed, sharpness=SHARPNESS[seed], grid=(None, 0.25)[seed % 2])
+    probabilities, quantity = random_problem(
+        seed, sharpness=SHARPNESS[seed], grid=(None, 0.25)[seed % 2]
+    )
     low, high = quantity_range(quantity)
     least, budget = low + 0.50 * (high - low), low + 0.55 * (high - low)
     fitting = [path for path in every_path() if least <= quantity.of(path) <= budget]
-    networks: dict[tuple[tuple[int, str], ...], float] = {}  # ops that are not skipped, stage by stage: the best of their placements
+    networks: dict[
+        tuple[tuple[int, str], ...], float
+    ] = {}  # ops that are not skipped, stage by stage: the best of their placements
     for architecture in (architecture_of(SPACE, path) for path in fitting):
-        kept = tuple((choice.stage, op.key) for choice, op in zip(SPACE.choice_blocks, architecture.ops) if op != Zero())
-        networks[kept] = max(log_probability(architecture, probabilities), networks.get(kept, -np.inf))
+        kept = tuple(
+            (choice.stage, op.key)
+            for choice, op in zip(SPACE.choice_blocks, architecture.ops)
+            if op != Zero()
+        )
+        networks[kept] = max(
+            log_probability(architecture, probabilities), networks.get(kept, -np.inf)
+        )
     expected = sorted(networks.values(), reverse=True)
     assert 20 < len(expected) < len(fitting)
     for count in (1, 20, len(expected) + 1):
-        found = most_probable_few(SPACE, probabilities, quantity=quantity, budget=budget, at_least=least, count=count)
+        found = most_probable_few(
+            SPACE, probabilities, quantity=quantity, budget=budget, at_least=least, count=count
+        )
         assert len(found) == len({one.computation for one in found}) == min(count, len(expected))
         scores = [log_probability(one, probabilities) for one in found]
-        np.testing.assert_allclose(scores, expected[:len(scores)], rtol=0, atol=1e-6 * SHARPNESS[seed])
+        np.testing.assert_allclose(
+            scores, expected[: len(scores)], rtol=0, atol=1e-6 * SHARPNESS[seed]
+        )
 
 
 def test_a_generous_budget_changes_nothing():
     probabilities, quantity = random_problem(3)
-    assert most_probable_within(SPACE, probabilities, quantity=quantity, budget=1e9) == most_probable(SPACE, probabilities)
+    assert most_probable_within(
+        SPACE, probabilities, quantity=quantity, budget=1e9
+    ) == most_probable(SPACE, probabilities)
 
 
 def test_probability_falls_as_the_budget_tightens():
     probabilities, quantity = random_problem(4)
     low, high = quantity_range(quantity)
-    scores = [log_probability(most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget), probabilities)
-              for budget in np.linspace(low, high, 15)]
+    scores = [
+        log_probability(
+            most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget),
+            probabilities,
+        )
+        for budget in np.linspace(low, high, 15)
+    ]
     assert scores == sorted(scores)
 
 
 def test_most_probable_is_the_argmax_of_each_block():
     probabilities, _ = random_problem(5)
-    best = max(every_path(), key=lambda path: log_probability(architecture_of(SPACE, path), probabilities))
+    best = max(
+        every_path(), key=lambda path: log_probability(architecture_of(SPACE, path), probabilities)
+    )
     assert path_of(most_probable(SPACE, probabilities)) == best
 
 
@@ -140,7 +193,10 @@ def test_fastest_and_slowest_are_the_ends_of_the_space():
     for seed in range(5):
         _, quantity = random_problem(seed)
         every = [quantity.of(path) for path in every_path()]
-        ends = quantity.of(path_of(fastest(SPACE, quantity))), quantity.of(path_of(slowest(SPACE, quantity)))
+        ends = (
+            quantity.of(path_of(fastest(SPACE, quantity))),
+            quantity.of(path_of(slowest(SPACE, quantity))),
+        )
         assert ends == quantity_range(quantity) == (min(every), max(every))
 
 
@@ -149,31 +205,50 @@ def test_ops_without_probability_are_taken_only_when_nothing_else_fits():
     quick = path_of(fastest(SPACE, quantity))
     for p, index in zip(probabilities, quick):
         p[index] = 0.0
-    derived = most_probable_within(SPACE, probabilities, quantity=quantity, budget=quantity.of(quick) + 1e-6)
+    derived = most_probable_within(
+        SPACE, probabilities, quantity=quantity, budget=quantity.of(quick) + 1e-6
+    )
     assert path_of(derived) == quick and log_probability(derived, probabilities) == -np.inf
 
 
 def test_the_imagenet_space_is_solved_and_macs_are_a_budget_too():
     space = proxyless()
     generator = np.random.default_rng(8)
-    probabilities = [generator.dirichlet(np.ones(len(choice.candidates))) for choice in space.choice_blocks]
+    probabilities = [
+        generator.dirichlet(np.ones(len(choice.candidates))) for choice in space.choice_blocks
+    ]
     macs = macs_quantity(space)
     budget = float(np.mean(quantity_range(macs))) * 0.6
     derived = most_probable_within(space, probabilities, quantity=macs, budget=budget)
     assert derived.macs <= budget
-    # Upper bound by Lagrangian relaxation, an independent argument: for any multiplier m >= 0 the best score is at most
-    # sum_b max_i (ln p_i - m F_i) + m * budget. The gap is at most that of one block's swap.
+    # Upper bound by Lagrangian relaxation, an independent argument: for any multiplier m >= 0 the
+    # best score is at most sum_b max_i (ln p_i - m F_i) + m * budget. The gap is at most that of
+    # one block's swap.
     score = log_probability(derived, probabilities)
     room = budget - macs.fixed
-    bound = min(sum(np.max(np.log(p) - m * choice) for p, choice in zip(probabilities, macs.choices)) + m * room
-                for m in np.linspace(0, 2e-6, 4000))
+    bound = min(
+        sum(np.max(np.log(p) - m * choice) for p, choice in zip(probabilities, macs.choices))
+        + m * room
+        for m in np.linspace(0, 2e-6, 4000)
+    )
     assert score <= bound + 1e-9 and bound - score < 0.5
 
 
-@pytest.mark.parametrize("spoil", [lambda p: p[:-1], lambda p: [*p[:-1], p[-1][:2]], lambda p: [-p[0], *p[1:]],
-                                   lambda p: [p[0] * np.nan, *p[1:]]], ids=["block", "candidate", "sign", "nan"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda p: p[:-1],
+        lambda p: [*p[:-1], p[-1][:2]],
+        lambda p: [-p[0], *p[1:]],
+        lambda p: [p[0] * np.nan, *p[1:]],
+    ],
+    ids=["block", "candidate", "sign", "nan"],
+)
 def test_unsuitable_probabilities_are_refused(spoil):
     probabilities, quantity = random_problem(9)
-    for derive in (lambda p: most_probable(SPACE, p), lambda p: most_probable_within(SPACE, p, quantity=quantity, budget=9.0)):
+    for derive in (
+        lambda p: most_probable(SPACE, p),
+        lambda p: most_probable_within(SPACE, p, quantity=quantity, budget=9.0),
+    ):
         with pytest.raises(UserError, match="path probabilities"):
             derive(spoil(probabilities))

@@ -1,4 +1,5 @@
-"""Search on several replicas against one process with the same global batch: two devices, two processes, a worker killed.
+"""Search on several replicas against one process with the same global batch: two devices, two
+processes, a worker killed.
 
 Every case runs in processes of its own, since a process chooses its devices once.
 """
@@ -18,19 +19,27 @@ from pnas_tf.training.checkpoints import Checkpoints
 
 STEPS = 20
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["pnas_tf.search.loop", "pnas_tf.search.guidance", "pnas_tf.training.loop"])  # 5 s of imports, once
+SERVER.set_forkserver_preload(
+    ["pnas_tf.search.loop", "pnas_tf.search.guidance", "pnas_tf.training.loop"]
+)  # 5 s of imports, once
 
 
 def start(folder, *, index=None, ports=(), **options):
     """A process of the search; index and ports make it a worker of a cluster."""
-    process = SERVER.Process(target=distributed_worker.work, args=(folder, {"index": index or 0, "ports": ports, **options}))
+    process = SERVER.Process(
+        target=distributed_worker.work,
+        args=(folder, {"index": index or 0, "ports": ports, **options}),
+    )
     process.start()
     return process
 
 
 def start_pair(folder, **options):
     ports = free_ports(2)
-    return [start(folder, index=index, ports=ports, strategy="multi_worker", **options) for index in range(2)]
+    return [
+        start(folder, index=index, ports=ports, strategy="multi_worker", **options)
+        for index in range(2)
+    ]
 
 
 def free_ports(count):
@@ -47,7 +56,9 @@ def ended(processes, folder):
     for process in processes:
         process.join(300)
     statuses = [process.exitcode for process in processes]
-    assert statuses == [0] * len(processes), "".join(path.read_text()[-3000:] for path in sorted(folder.glob("log-*")))
+    assert statuses == [0] * len(processes), "".join(
+        path.read_text()[-3000:] for path in sorted(folder.glob("log-*"))
+    )
 
 
 def result(folder, index=0):
@@ -61,12 +72,15 @@ def assert_close(ours, theirs, tolerance=5e-6):
     np.testing.assert_allclose(ours[0], theirs[0], atol=tolerance, rtol=0)
     assert ours[1].keys() == theirs[1].keys()
     for name, value in theirs[1].items():
-        np.testing.assert_allclose(ours[1][name], value, atol=tolerance, rtol=tolerance, err_msg=name)
+        np.testing.assert_allclose(
+            ours[1][name], value, atol=tolerance, rtol=tolerance, err_msg=name
+        )
 
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
     """(algorithm, seed) -> the folder of a search in one process; each is run once."""
+
     @functools.cache
     def run(algorithm, seed):
         folder = tmp_path_factory.mktemp(algorithm)
@@ -83,10 +97,13 @@ def pair(tmp_path_factory):
     return folder
 
 
-# Of other seeds one activation in some step lies on the kink of a ReLU6, where two orders of addition have different gradients.
+# Of other seeds one activation in some step lies on the kink of a ReLU6, where two orders of
+# addition have different gradients.
 @pytest.mark.parametrize("algorithm, seed", [("two_path", 7), ("full", 9), ("reinforce", 9)])
 def test_two_devices_are_one_process_with_their_batches_together(single, tmp_path, algorithm, seed):
-    ended([start(tmp_path, strategy="mirrored", replicas=2, algorithm=algorithm, seed=seed)], tmp_path)
+    ended(
+        [start(tmp_path, strategy="mirrored", replicas=2, algorithm=algorithm, seed=seed)], tmp_path
+    )
     losses, arrays = result(tmp_path)
     assert len(losses) == 2 * STEPS  # a weight step and an architecture step each
     firsts = {name: value for name, value in arrays.items() if not name.startswith("second/")}
@@ -94,7 +111,9 @@ def test_two_devices_are_one_process_with_their_batches_together(single, tmp_pat
     copies = [name for name in arrays if name.startswith("second/")]
     assert copies
     for name in copies:
-        np.testing.assert_array_equal(arrays[name], arrays[name.replace("second/", "variable/", 1)], err_msg=name)
+        np.testing.assert_array_equal(
+            arrays[name], arrays[name.replace("second/", "variable/", 1)], err_msg=name
+        )
 
 
 def test_two_processes_are_one_process_with_their_batches_together(single, pair):
@@ -106,13 +125,16 @@ def test_two_processes_are_one_process_with_their_batches_together(single, pair)
 
 
 def test_a_worker_killed_and_restarted_goes_on_from_the_checkpoint(pair, tmp_path):
-    """The survivor ends with a status of its own; the same commands go on and end with the same bits."""
+    """The survivor ends with a status of its own; the same commands go on and end with the same
+    bits."""
     processes = start_pair(tmp_path, algorithm="two_path", pause_s=0.2, worker_timeout_s=15)
     wait_for_a_checkpoint(processes, tmp_path)
     os.kill(processes[1].pid, signal.SIGKILL)
     for process in processes:
         process.join(120)
-    assert [process.exitcode for process in processes] == [75, -signal.SIGKILL], (tmp_path / "log-0").read_text()[-3000:]
+    assert [process.exitcode for process in processes] == [75, -signal.SIGKILL], (
+        tmp_path / "log-0"
+    ).read_text()[-3000:]
     assert Checkpoints(tmp_path / "checkpoints").latest().step < STEPS
     goes_on_to_the_same_bits(tmp_path, pair)
 
@@ -123,7 +145,9 @@ def test_sigterm_to_one_worker_stops_all_at_one_step_and_they_go_on(pair, tmp_pa
     os.kill(processes[1].pid, signal.SIGTERM)
     for process in processes:
         process.join(120)
-    assert [process.exitcode for process in processes] == [130, 130], (tmp_path / "log-0").read_text()[-3000:]
+    assert [process.exitcode for process in processes] == [130, 130], (
+        tmp_path / "log-0"
+    ).read_text()[-3000:]
     assert 0 < Checkpoints(tmp_path / "checkpoints").latest().step < STEPS
     goes_on_to_the_same_bits(tmp_path, pair)
 
@@ -131,7 +155,9 @@ def test_sigterm_to_one_worker_stops_all_at_one_step_and_they_go_on(pair, tmp_pa
 def wait_for_a_checkpoint(processes, folder):
     deadline = time.monotonic() + 200
     while not list((folder / "checkpoints").glob("step-*.npz")):
-        assert all(process.is_alive() for process in processes), (folder / "log-0").read_text()[-3000:]
+        assert all(process.is_alive() for process in processes), (folder / "log-0").read_text()[
+            -3000:
+        ]
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

@@ -1,4 +1,5 @@
-"""Sampling and the two-path rescale: frequencies against closed forms, unsampled probabilities unchanged."""
+"""Sampling and the two-path rescale: frequencies against closed forms, unsampled probabilities
+unchanged."""
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from pnas_tf.search.alpha_optimizer import AlphaAdam
 
 
 def test_softmax_and_entropy_closed_forms():
-    np.testing.assert_allclose(gates.softmax(np.log([1.0, 2.0, 5.0])), [0.125, 0.25, 0.625], rtol=1e-14)
+    np.testing.assert_allclose(
+        gates.softmax(np.log([1.0, 2.0, 5.0])), [0.125, 0.25, 0.625], rtol=1e-14
+    )
     np.testing.assert_allclose(gates.softmax(np.array([1000.0, 1000.0])), [0.5, 0.5])
     assert gates.entropy([np.full(7, 1 / 7), np.array([1.0, 0.0])]) == pytest.approx(np.log(7) / 2)
 
@@ -16,7 +19,8 @@ def test_softmax_and_entropy_closed_forms():
 def test_pairs_have_the_frequencies_of_drawing_without_replacement():
     """20,000 draws against P{i, j} = p_i p_j / (1 - p_i) + p_j p_i / (1 - p_j).
 
-    Each of 6 frequencies may be off by 5 standard deviations: false-failure rate below 4e-6; the seed is fixed besides.
+    Each of 6 frequencies may be off by 5 standard deviations: false-failure rate below 4e-6; the
+    seed is fixed besides.
     """
     p = np.array([0.1, 0.2, 0.3, 0.4])
     generator = np.random.default_rng(0)
@@ -42,19 +46,29 @@ def test_pairs_of_decided_and_of_single_blocks():
 def test_unsampled_probabilities_stay_over_1000_random_steps():
     generator = np.random.default_rng(5)
     alpha = generator.normal(0, 1, 7)
-    optimizer = AlphaAdam([7], learning_rate=0.1, beta_1=0.0, beta_2=0.999, epsilon=1e-8, weight_decay=0.0)
+    optimizer = AlphaAdam(
+        [7], learning_rate=0.1, beta_1=0.0, beta_2=0.999, epsilon=1e-8, weight_decay=0.0
+    )
     for _ in range(1000):
         before = gates.softmax(alpha)
         pair = gates.sample_pair(before, generator)
-        stepped = optimizer.updated(0, alpha, generator.normal(0, 10.0 ** generator.integers(-6, 3), 7), pair)
+        stepped = optimizer.updated(
+            0, alpha, generator.normal(0, 10.0 ** generator.integers(-6, 3), 7), pair
+        )
         alpha = gates.rescale(alpha, stepped, pair)
         unsampled = [index for index in range(7) if index not in pair]
-        np.testing.assert_allclose(gates.softmax(alpha)[unsampled], before[unsampled], atol=1e-6, rtol=0)
-        np.testing.assert_allclose(gates.softmax(alpha)[list(pair)].sum(), before[list(pair)].sum(), atol=1e-12)
+        np.testing.assert_allclose(
+            gates.softmax(alpha)[unsampled], before[unsampled], atol=1e-6, rtol=0
+        )
+        np.testing.assert_allclose(
+            gates.softmax(alpha)[list(pair)].sum(), before[list(pair)].sum(), atol=1e-12
+        )
 
 
 def test_unsampled_adam_state_does_not_move():
-    optimizer = AlphaAdam([5], learning_rate=0.1, beta_1=0.5, beta_2=0.999, epsilon=1e-8, weight_decay=0.1)
+    optimizer = AlphaAdam(
+        [5], learning_rate=0.1, beta_1=0.5, beta_2=0.999, epsilon=1e-8, weight_decay=0.1
+    )
     alpha = optimizer.updated(0, np.arange(5.0), np.ones(5), range(5))
     state = optimizer.state()
     again = optimizer.updated(0, alpha, np.ones(5), [1, 3])
@@ -69,7 +83,10 @@ def test_adam_is_keras_adam_when_all_are_sampled():
 
     generator = np.random.default_rng(2)
     start, gradients = generator.normal(size=6), generator.normal(size=(20, 6))
-    ours, optimizer = start.copy(), AlphaAdam([6], learning_rate=0.01, beta_1=0.3, beta_2=0.99, epsilon=1e-8, weight_decay=0.0)
+    ours, optimizer = (
+        start.copy(),
+        AlphaAdam([6], learning_rate=0.01, beta_1=0.3, beta_2=0.99, epsilon=1e-8, weight_decay=0.0),
+    )
     for gradient in gradients:
         ours = optimizer.updated(0, ours, gradient, range(6))
     import tensorflow as tf

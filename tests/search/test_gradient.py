@@ -1,4 +1,5 @@
-"""Gate gradients against a brute-force oracle: all candidates, explicit gates, autodiff of the relaxed objective."""
+"""Gate gradients against a brute-force oracle: all candidates, explicit gates, autodiff of the
+relaxed objective."""
 
 import itertools
 
@@ -13,8 +14,16 @@ from pnas_tf.search.gradient import GateSample, architecture_gradient, sample_ga
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.search_space import SearchSpace, Stage
 
-SPACE = SearchSpace("oracle", 8, 3, stem_width=4, first_width=4, stages=(Stage(4, 2, 1), Stage(6, 1, 2)), head_width=8,
-                    candidates=(MBConv(3, 2), MBConv(5, 1)))
+SPACE = SearchSpace(
+    "oracle",
+    8,
+    3,
+    stem_width=4,
+    first_width=4,
+    stages=(Stage(4, 2, 1), Stage(6, 1, 2)),
+    head_width=8,
+    candidates=(MBConv(3, 2), MBConv(5, 1)),
+)
 BATCH = 6
 
 
@@ -25,19 +34,27 @@ class QuadraticObjective:
         self.latencies = latencies
 
     def __call__(self, cross_entropy, probabilities):
-        return cross_entropy**2 + sum(tf.reduce_sum(p * latency) ** 2 for p, latency in zip(probabilities, self.latencies))
+        return cross_entropy**2 + sum(
+            tf.reduce_sum(p * latency) ** 2 for p, latency in zip(probabilities, self.latencies)
+        )
 
     def partials(self, cross_entropy, probabilities):
         products = [np.dot(p, latency) for p, latency in zip(probabilities, self.latencies)]
         value = cross_entropy**2 + sum(product**2 for product in products)
-        return value, 2 * cross_entropy, [2 * product * latency for product, latency in zip(products, self.latencies)]
+        return (
+            value,
+            2 * cross_entropy,
+            [2 * product * latency for product, latency in zip(products, self.latencies)],
+        )
 
 
 @pytest.fixture(scope="module")
 def supernet():
     net = Supernet(SPACE, seed=3, alpha_scale=1.0, weights_init="he_fout")
     generator = np.random.default_rng(0)
-    for variable in net.named_variables().values():  # away from the symmetric start, biases and betas included
+    for (
+        variable
+    ) in net.named_variables().values():  # away from the symmetric start, biases and betas included
         variable.assign_add(0.1 * generator.standard_normal(variable.shape).astype(np.float32))
     return net
 
@@ -45,36 +62,58 @@ def supernet():
 @pytest.fixture(scope="module")
 def batch():
     generator = np.random.default_rng(1)
-    return tf.constant(generator.standard_normal((BATCH, 8, 8, 3)), tf.float32), tf.constant(generator.integers(0, 3, BATCH))
+    return tf.constant(generator.standard_normal((BATCH, 8, 8, 3)), tf.float32), tf.constant(
+        generator.integers(0, 3, BATCH)
+    )
 
 
-OBJECTIVE = QuadraticObjective([np.array([1.0, 2.0, 0.0]), np.array([0.5, 3.0, 0.0]), np.array([2.0, 1.0])])
+OBJECTIVE = QuadraticObjective(
+    [np.array([1.0, 2.0, 0.0]), np.array([0.5, 3.0, 0.0]), np.array([2.0, 1.0])]
+)
 
 
 def oracle(supernet, sample, images, labels):
-    """d objective / d alpha by autodiff through sum_j g_j o_j(x), g one-hot in value and softmax(alpha) in derivative; the expected
-    latency is all candidates' in value, and the considered ones' in derivative."""
-    alphas = [tf.constant(np.array(alpha)[list(considered)], tf.float64) for alpha, considered in zip(supernet.alphas, sample.considered)]
+    """d objective / d alpha by autodiff through sum_j g_j o_j(x), g one-hot in value and
+    softmax(alpha) in derivative; the expected latency is all candidates' in value, and the
+    considered ones' in derivative."""
+    alphas = [
+        tf.constant(np.array(alpha)[list(considered)], tf.float64)
+        for alpha, considered in zip(supernet.alphas, sample.considered)
+    ]
     with tf.GradientTape() as tape:
         for alpha in alphas:
             tape.watch(alpha)
         q = [tf.nn.softmax(alpha) for alpha in alphas]
         x = supernet.fixed_front(images, mode=Mode.ARCHITECTURE)
-        for mixed_op, considered, active, p in zip(supernet.mixed_ops, sample.considered, sample.active, q):
+        for mixed_op, considered, active, p in zip(
+            supernet.mixed_ops, sample.considered, sample.active, q
+        ):
             one_hot = tf.constant([1.0 if j == active else 0.0 for j in considered])
             g = one_hot + tf.cast(p, tf.float32) - tf.stop_gradient(tf.cast(p, tf.float32))
-            # An inactive gate is 0, so nothing flows back through its output; stop_gradient says it without the rounding.
-            outputs = [mixed_op.candidates[j].call(x if j == active else tf.stop_gradient(x), mode=Mode.ARCHITECTURE)
-                       for j in considered]
+            # An inactive gate is 0, so nothing flows back through its output; stop_gradient says it
+            # without the rounding.
+            outputs = [
+                mixed_op.candidates[j].call(
+                    x if j == active else tf.stop_gradient(x), mode=Mode.ARCHITECTURE
+                )
+                for j in considered
+            ]
             mixed = sum(g[n] * output for n, output in enumerate(outputs))
             x = x + mixed if mixed_op.shortcut else mixed
         logits = supernet.head.call(x, mode=Mode.ARCHITECTURE)
-        cross_entropy = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        cross_entropy = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        )
         loss = tf.cast(cross_entropy, tf.float64) ** 2 + sum(
             expected(p, latency, alpha, considered) ** 2
-            for p, latency, alpha, considered in zip(q, OBJECTIVE.latencies, supernet.alphas, sample.considered))
+            for p, latency, alpha, considered in zip(
+                q, OBJECTIVE.latencies, supernet.alphas, sample.considered
+            )
+        )
     gradients = []
-    for mixed_op, considered, gradient in zip(supernet.mixed_ops, sample.considered, tape.gradient(loss, alphas)):
+    for mixed_op, considered, gradient in zip(
+        supernet.mixed_ops, sample.considered, tape.gradient(loss, alphas)
+    ):
         whole = np.zeros(len(mixed_op.candidates))
         whole[list(considered)] = gradient.numpy()
         gradients.append(whole)
@@ -95,12 +134,21 @@ def every_sample(supernet, mode):
     per_block = []
     for alpha in supernet.alphas:
         count = alpha.shape[0]
-        subsets = list(itertools.combinations(range(count), 2)) if mode == "two_path" else [tuple(range(count))]
+        subsets = (
+            list(itertools.combinations(range(count), 2))
+            if mode == "two_path"
+            else [tuple(range(count))]
+        )
         per_block.append([(subset, active) for subset in subsets for active in subset])
     for choice in itertools.product(*per_block):
         considered = tuple(subset for subset, _ in choice)
-        probabilities = tuple(gates.softmax(np.array(alpha)[list(subset)]) for alpha, subset in zip(supernet.alphas, considered))
-        yield GateSample(considered, probabilities, tuple(active for _, active in choice), softmaxes(supernet))
+        probabilities = tuple(
+            gates.softmax(np.array(alpha)[list(subset)])
+            for alpha, subset in zip(supernet.alphas, considered)
+        )
+        yield GateSample(
+            considered, probabilities, tuple(active for _, active in choice), softmaxes(supernet)
+        )
 
 
 @pytest.mark.parametrize("mode", ["two_path", "full", "full_recompute"])
@@ -117,14 +165,17 @@ def test_equals_brute_force_for_every_sample(supernet, batch, mode):
 
 def test_recompute_equals_full(supernet, batch):
     for sample in every_sample(supernet, "full"):
-        full, again = (architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE, gate_mode=mode)
-                       for mode in ("full", "full_recompute"))
+        full, again = (
+            architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE, gate_mode=mode)
+            for mode in ("full", "full_recompute")
+        )
         for left, right in zip(full.gate, again.gate):
             np.testing.assert_array_equal(left, right)
 
 
 def test_two_path_points_the_same_way_as_full_on_average(supernet, batch):
-    """Mean cosine similarity over the full expectation, not a sample: every pair and active path with its probability.
+    """Mean cosine similarity over the full expectation, not a sample: every pair and active path
+    with its probability.
 
     Nothing is drawn, so the test cannot fail by chance (false-failure rate 0).
     """
@@ -133,13 +184,17 @@ def test_two_path_points_the_same_way_as_full_on_average(supernet, batch):
         total = [np.zeros(alpha.shape[0]) for alpha in supernet.alphas]
         for sample in every_sample(supernet, mode):
             chance = 1.0
-            for alpha, considered, q, active in zip(supernet.alphas, sample.considered, sample.probabilities, sample.active):
+            for alpha, considered, q, active in zip(
+                supernet.alphas, sample.considered, sample.probabilities, sample.active
+            ):
                 p = gates.softmax(alpha.numpy())
                 if mode == "two_path":
                     i, j = considered
                     chance *= p[i] * p[j] / (1 - p[i]) + p[j] * p[i] / (1 - p[j])
                 chance *= q[considered.index(active)]
-            gradient = architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE, gate_mode=mode)
+            gradient = architecture_gradient(
+                supernet, sample, *batch, objective=OBJECTIVE, gate_mode=mode
+            )
             for sum_, part in zip(total, gradient.alpha):
                 sum_ += chance * part
         expectations.append(np.concatenate(total))
@@ -151,26 +206,32 @@ def test_two_path_points_the_same_way_as_full_on_average(supernet, batch):
 def test_weights_and_statistics_are_untouched(supernet, batch):
     before = {name: variable.numpy() for name, variable in supernet.named_variables().items()}
     for seed, mode in enumerate(("two_path", "full", "full_recompute")):
-        sample = sample_gates([alpha.numpy() for alpha in supernet.alphas], mode, gates.generator_at(seed, "gates", 0))
+        sample = sample_gates(
+            [alpha.numpy() for alpha in supernet.alphas], mode, gates.generator_at(seed, "gates", 0)
+        )
         architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE, gate_mode=mode)
     for name, variable in supernet.named_variables().items():
         np.testing.assert_array_equal(variable.numpy(), before[name], err_msg=name)
 
 
 def test_sampled_zero_keeps_the_latency_gradient(supernet, batch):
-    """With Zero active everywhere the gates still see their latencies (the original drops this term)."""
+    """With Zero active everywhere the gates still see their latencies (the original drops this
+    term)."""
     zero = len(SPACE.candidates)
     considered = ((0, zero), (1, zero), (0, 1))
-    q = tuple(gates.softmax(np.array(alpha)[list(pair)]) for alpha, pair in zip(supernet.alphas, considered))
+    q = tuple(
+        gates.softmax(np.array(alpha)[list(pair)])
+        for alpha, pair in zip(supernet.alphas, considered)
+    )
     sample = GateSample(considered, q, (zero, zero, 0), softmaxes(supernet))
     assert isinstance(SPACE.choice_blocks[0].candidates[zero], Zero)
-    gradient = architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE, gate_mode="two_path")
+    gradient = architecture_gradient(
+        supernet, sample, *batch, objective=OBJECTIVE, gate_mode="two_path"
+    )
     _, theirs = oracle(supernet, sample, *batch)
     assert gradient.gate[0][1] == 0.0
     assert abs(gradient.alpha[0][0]) > 1e-3
     np.testing.assert_allclose(gradient.alpha[0], theirs[0], atol=1e-5)
-
-
 
 
 def test_loss_serves_several_class_counts_in_one_process():
@@ -178,7 +239,10 @@ def test_loss_serves_several_class_counts_in_one_process():
 
     generator = np.random.default_rng(0)
     for classes in (10, 2, 3, 2):
-        logits, labels = generator.standard_normal((4, classes)).astype(np.float32), generator.integers(0, classes, 4).astype(np.int32)
+        logits, labels = (
+            generator.standard_normal((4, classes)).astype(np.float32),
+            generator.integers(0, classes, 4).astype(np.int32),
+        )
         targets = np.eye(classes)[labels] * 0.9 + 0.1 / classes
         log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         expected = -(targets * log_p).sum(axis=1).mean()

@@ -1,4 +1,5 @@
-"""Gate gradients on a graph of tree cells against a brute-force oracle: explicit gates, autodiff of the relaxed objective."""
+"""Gate gradients on a graph of tree cells against a brute-force oracle: explicit gates, autodiff of
+the relaxed objective."""
 
 import numpy as np
 import pytest
@@ -12,8 +13,18 @@ from pnas_tf.search.gradient import GateSample, architecture_gradient, sample_ga
 from pnas_tf.space.ops import Identity
 from pnas_tf.space.tree_cells import TREE_EDGES, TreeCellSpace
 
-SPACE = TreeCellSpace("tree", 8, 3, start_width=8, added_width=0, stages=1, cells=1, head_width=8, candidates=TREE_EDGES,
-                      merges=("add", "concat"))
+SPACE = TreeCellSpace(
+    "tree",
+    8,
+    3,
+    start_width=8,
+    added_width=0,
+    stages=1,
+    cells=1,
+    head_width=8,
+    candidates=TREE_EDGES,
+    merges=("add", "concat"),
+)
 
 
 class LinearObjective:
@@ -23,7 +34,9 @@ class LinearObjective:
         self.latencies = latencies
 
     def partials(self, cross_entropy, probabilities):
-        value = 2 * cross_entropy + sum(np.dot(p, latency) for p, latency in zip(probabilities, self.latencies))
+        value = 2 * cross_entropy + sum(
+            np.dot(p, latency) for p, latency in zip(probabilities, self.latencies)
+        )
         return value, 2.0, self.latencies
 
 
@@ -39,18 +52,27 @@ def supernet():
 @pytest.fixture(scope="module")
 def batch():
     generator = np.random.default_rng(1)
-    return tf.constant(generator.standard_normal((4, 8, 8, 3)), tf.float32), tf.constant(generator.integers(0, 3, 4))
+    return tf.constant(generator.standard_normal((4, 8, 8, 3)), tf.float32), tf.constant(
+        generator.integers(0, 3, 4)
+    )
 
 
-OBJECTIVE = LinearObjective([np.random.default_rng([2, index]).uniform(size=7) for index in range(12)])
+OBJECTIVE = LinearObjective(
+    [np.random.default_rng([2, index]).uniform(size=7) for index in range(12)]
+)
 
 
 def oracle(supernet, sample, images, labels):
-    """d objective / d alpha by autodiff through sum_j g_j o_j(x), g one-hot in value and softmax(alpha) in derivative.
+    """d objective / d alpha by autodiff through sum_j g_j o_j(x), g one-hot in value and
+    softmax(alpha) in derivative.
 
-    The tree is written out by hand for its one cell, so that a wrong topology or a gradient of a shared input shows.
+    The tree is written out by hand for its one cell, so that a wrong topology or a gradient of a
+    shared input shows.
     """
-    alphas = [tf.constant(alpha.numpy()[list(considered)]) for alpha, considered in zip(supernet.alphas, sample.considered)]
+    alphas = [
+        tf.constant(alpha.numpy()[list(considered)])
+        for alpha, considered in zip(supernet.alphas, sample.considered)
+    ]
 
     def fixed(name, x):
         return supernet.fixed[name].call(x, mode=Mode.ARCHITECTURE)
@@ -62,10 +84,19 @@ def oracle(supernet, sample, images, labels):
 
         def edge(index, x):
             considered, active, p = sample.considered[index], sample.active[index], q[index]
-            g = tf.constant([1.0 if j == active else 0.0 for j in considered]) + p - tf.stop_gradient(p)
+            g = (
+                tf.constant([1.0 if j == active else 0.0 for j in considered])
+                + p
+                - tf.stop_gradient(p)
+            )
             candidates = supernet.mixed_ops[index].candidates
-            return sum(g[n] * candidates[j].call(x if j == active else tf.stop_gradient(x), mode=Mode.ARCHITECTURE)
-                       for n, j in enumerate(considered))
+            return sum(
+                g[n]
+                * candidates[j].call(
+                    x if j == active else tf.stop_gradient(x), mode=Mode.ARCHITECTURE
+                )
+                for n, j in enumerate(considered)
+            )
 
         def level_3(first, x):  # split and concatenate
             return tf.concat([edge(first, x[..., :2]), edge(first + 1, x[..., 2:])], -1)
@@ -75,12 +106,21 @@ def oracle(supernet, sample, images, labels):
 
         stem = fixed("stem", images)
         reduced = fixed("cell_00_reduce", stem)
-        groups = fixed("cell_00_group_0", reduced[..., :4]), fixed("cell_00_group_1", reduced[..., 4:])
+        groups = (
+            fixed("cell_00_group_0", reduced[..., :4]),
+            fixed("cell_00_group_1", reduced[..., 4:]),
+        )
         cell = tf.concat([level_2(0, groups[0]), level_2(6, groups[1])], -1)
         x = tf.pad(stem, [[0, 0], [0, 0], [0, 0], [0, 24]]) + fixed("cell_00_expand", cell)
-        cross_entropy = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, fixed("head", x)))
-        loss = 2 * cross_entropy + sum(expected(p, latency, alpha, considered) for p, latency, alpha, considered in zip(
-            q, OBJECTIVE.latencies, supernet.alphas, sample.considered))
+        cross_entropy = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels, fixed("head", x))
+        )
+        loss = 2 * cross_entropy + sum(
+            expected(p, latency, alpha, considered)
+            for p, latency, alpha, considered in zip(
+                q, OBJECTIVE.latencies, supernet.alphas, sample.considered
+            )
+        )
     gradients = []
     for considered, gradient in zip(sample.considered, tape.gradient(loss, alphas)):
         whole = np.zeros(7)
@@ -90,11 +130,14 @@ def oracle(supernet, sample, images, labels):
 
 
 def samples(supernet, mode):
-    """Five drawn samples (fixed seeds), and one with Identity active everywhere: its output is its input."""
+    """Five drawn samples (fixed seeds), and one with Identity active everywhere: its output is its
+    input."""
     alphas = [alpha.numpy() for alpha in supernet.alphas]
     drawn = [sample_gates(alphas, mode, gates.generator_at(seed, "gates", 0)) for seed in range(5)]
     identity = TREE_EDGES.index(Identity())
-    considered = tuple((identity, 1 + index % 6) if mode == "two_path" else tuple(range(7)) for index in range(12))
+    considered = tuple(
+        (identity, 1 + index % 6) if mode == "two_path" else tuple(range(7)) for index in range(12)
+    )
     q = tuple(gates.softmax(alpha[list(pair)]) for alpha, pair in zip(alphas, considered))
     return [*drawn, GateSample(considered, q, (identity,) * 12, softmaxes(supernet))]
 

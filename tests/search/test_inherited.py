@@ -1,4 +1,5 @@
-"""What a search leaves to derived networks: losses are those of the plain Keras network, and weights know better than alpha alone."""
+"""What a search leaves to derived networks: losses are those of the plain Keras network, and
+weights know better than alpha alone."""
 
 import math
 
@@ -19,7 +20,9 @@ from pnas_tf.search.inherited import Inheritance
 from pnas_tf.search.loop import Search
 from pnas_tf.search.objectives import Target, macs_quantity
 
-NETWORKS = [architecture_of(SPACE, [index]) for index in range(len(SPACE.choice_blocks[0].candidates))]
+NETWORKS = [
+    architecture_of(SPACE, [index]) for index in range(len(SPACE.choice_blocks[0].candidates))
+]
 BATCH = 32
 
 
@@ -30,12 +33,21 @@ def data():
 
 @pytest.fixture(scope="module")
 def inheritance(data, tmp_path_factory):
-    """Of a search whose alpha has learnt nothing: every candidate was trained as often as the others."""
+    """Of a search whose alpha has learnt nothing: every candidate was trained as often as the
+    others."""
     folder = tmp_path_factory.mktemp("search")
-    config = SearchConfig(warmup_epochs=12, search_epochs=1, arch_start_epoch=1, search_batch_size=BATCH)
-    Search(Supernet(SPACE, arithmetic=Arithmetic(), seed=3, weights_init="he_fout"),
-           data, guidance([Target(macs_quantity(SPACE), 1e6)], config), config=config,
-           recipe=TrainConfig(label_smoothing=0.0), folder=folder, seed=3).run()
+    config = SearchConfig(
+        warmup_epochs=12, search_epochs=1, arch_start_epoch=1, search_batch_size=BATCH
+    )
+    Search(
+        Supernet(SPACE, arithmetic=Arithmetic(), seed=3, weights_init="he_fout"),
+        data,
+        guidance([Target(macs_quantity(SPACE), 1e6)], config),
+        config=config,
+        recipe=TrainConfig(label_smoothing=0.0),
+        folder=folder,
+        seed=3,
+    ).run()
     return Inheritance(folder, SPACE, normalisation=Normalisation())
 
 
@@ -43,14 +55,24 @@ def inheritance(data, tmp_path_factory):
 def test_the_loss_is_that_of_the_plain_network_by_batch_statistics(inheritance, data, network):
     plain = build_network(network, normalisation=inheritance.normalisation)
     inheritance.supernet.inherit(plain, path_of(network))
-    losses = [float(tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, plain(images, training=True))))
-              for images, labels in data.alpha(batch_size=BATCH, seed=0, epoch=0)]
-    assert inheritance.alpha_loss(network, data, batch_size=BATCH) == pytest.approx(np.mean(losses), rel=1e-4)
+    losses = [
+        float(
+            tf.reduce_mean(
+                tf.nn.sparse_softmax_cross_entropy_with_logits(labels, plain(images, training=True))
+            )
+        )
+        for images, labels in data.alpha(batch_size=BATCH, seed=0, epoch=0)
+    ]
+    assert inheritance.alpha_loss(network, data, batch_size=BATCH) == pytest.approx(
+        np.mean(losses), rel=1e-4
+    )
 
 
 def test_the_network_that_can_solve_the_task_is_taken_wherever_it_stands(inheritance, data):
     for networks in (NETWORKS, NETWORKS[::-1]):
-        found = inheritance.best_of(networks, data, TrainConfig(), batch_size=BATCH, trained=0, epochs=0.0, seed=0)
+        found = inheritance.best_of(
+            networks, data, TrainConfig(), batch_size=BATCH, trained=0, epochs=0.0, seed=0
+        )
         assert path_of(found.best) == (SOLUTION,) and found.trained_losses == [None] * len(networks)
         assert sorted(found.losses)[0] < 0.5 * sorted(found.losses)[1]
 
@@ -60,11 +82,15 @@ def test_the_best_few_are_trained_on_and_the_best_of_them_is_taken(inheritance, 
 
     def trained_loss(architecture, dataset, recipe, *, epochs, seed):
         assert (dataset, recipe, epochs, seed) == (data, TrainConfig(), 0.5, 3)
-        trained[architecture] = -inheritance.alpha_loss(architecture, data, batch_size=BATCH)  # turns their order round
+        trained[architecture] = -inheritance.alpha_loss(
+            architecture, data, batch_size=BATCH
+        )  # turns their order round
         return trained[architecture]
 
     monkeypatch.setattr(inheritance, "trained_loss", trained_loss)
-    found = inheritance.best_of(NETWORKS, data, TrainConfig(), batch_size=BATCH, trained=2, epochs=0.5, seed=3)
+    found = inheritance.best_of(
+        NETWORKS, data, TrainConfig(), batch_size=BATCH, trained=2, epochs=0.5, seed=3
+    )
     first, second = sorted(range(len(NETWORKS)), key=found.losses.__getitem__)[:2]
     assert list(trained) == [NETWORKS[first], NETWORKS[second]] and found.best == NETWORKS[second]
     assert found.trained_losses == [trained.get(network) for network in NETWORKS]
@@ -73,27 +99,49 @@ def test_the_best_few_are_trained_on_and_the_best_of_them_is_taken(inheritance, 
 def test_training_on_lowers_the_loss_and_leaves_the_searched_weights_alone(inheritance, data):
     network, recipe = NETWORKS[SOLUTION], TrainConfig(batch_size=BATCH, label_smoothing=0.0)
     before = inheritance.alpha_loss(network, data, batch_size=BATCH)
-    short, again, longer = (inheritance.trained_loss(network, data, recipe, epochs=epochs, seed=1) for epochs in (0.25, 0.25, 6.0))
+    short, again, longer = (
+        inheritance.trained_loss(network, data, recipe, epochs=epochs, seed=1)
+        for epochs in (0.25, 0.25, 6.0)
+    )
     assert short == again and longer < min(before, short)
     assert inheritance.alpha_loss(network, data, batch_size=BATCH) == before
-    assert inheritance.trained_loss(network, data, TrainConfig(batch_size=BATCH, learning_rate=1e30), epochs=1.0, seed=1) == math.inf
+    assert (
+        inheritance.trained_loss(
+            network, data, TrainConfig(batch_size=BATCH, learning_rate=1e30), epochs=1.0, seed=1
+        )
+        == math.inf
+    )
     with pytest.raises(UserError, match="smaller than one batch"):
         inheritance.trained_loss(network, data, TrainConfig(batch_size=1000), epochs=1.0, seed=1)
 
 
 def test_finalists_are_judged_by_statistics_of_their_own(inheritance, data):
-    """8 steps at momentum 0.9 leave 43 % of the supernet's moving statistics; what these were must not matter."""
+    """8 steps at momentum 0.9 leave 43 % of the supernet's moving statistics; what these were must
+    not matter."""
     recipe = TrainConfig(batch_size=BATCH, label_smoothing=0.0)
-    losses, statistics = [], [variable for name, variable in inheritance.supernet.named_variables().items()
-                              if not variable.trainable and not name.endswith("/alpha")]
+    losses, statistics = (
+        [],
+        [
+            variable
+            for name, variable in inheritance.supernet.named_variables().items()
+            if not variable.trainable and not name.endswith("/alpha")
+        ],
+    )
     assert statistics
     before = [variable.numpy() for variable in statistics]
     try:
         for factor, shift in ((1.0, 0.0), (3.0, 1.0)):
             for variable, value in zip(statistics, before):
                 variable.assign(factor * value + shift)
-            losses.append(inheritance.trained_loss(NETWORKS[SOLUTION], data, recipe, epochs=8 / data.batches("weights", batch_size=BATCH),
-                                                   seed=1))
+            losses.append(
+                inheritance.trained_loss(
+                    NETWORKS[SOLUTION],
+                    data,
+                    recipe,
+                    epochs=8 / data.batches("weights", batch_size=BATCH),
+                    seed=1,
+                )
+            )
     finally:
         for variable, value in zip(statistics, before):
             variable.assign(value)

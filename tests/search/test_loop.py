@@ -1,6 +1,8 @@
-"""The search loop: killed at any moment it continues to the same bits, and a loss that is not finite stops it.
+"""The search loop: killed at any moment it continues to the same bits, and a loss that is not
+finite stops it.
 
-Searches that are killed run in processes of their own, forked from a server that has TensorFlow imported already.
+Searches that are killed run in processes of their own, forked from a server that has TensorFlow
+imported already.
 """
 
 import json
@@ -29,12 +31,34 @@ from pnas_tf.training.checkpoints import Checkpoints
 from pnas_tf.training.data import load_dataset
 from pnas_tf.training.stopping import Stopped
 
-SPACE = SearchSpace("micro", 8, 10, stem_width=8, first_width=8, stages=(Stage(8, 1, 1), Stage(16, 1, 2)), head_width=16,
-                    candidates=(MBConv(1, 2), MBConv(3, 2)), stem_stride=1)
-OPTIONS = {"warmup_epochs": 1, "search_epochs": 2, "arch_start_epoch": 0, "rl_networks": 3, "checkpoint_steps": 4}
+SPACE = SearchSpace(
+    "micro",
+    8,
+    10,
+    stem_width=8,
+    first_width=8,
+    stages=(Stage(8, 1, 1), Stage(16, 1, 2)),
+    head_width=16,
+    candidates=(MBConv(1, 2), MBConv(3, 2)),
+    stem_stride=1,
+)
+OPTIONS = {
+    "warmup_epochs": 1,
+    "search_epochs": 2,
+    "arch_start_epoch": 0,
+    "rl_networks": 3,
+    "checkpoint_steps": 4,
+}
 STOPPED = 130
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["pnas_tf.search.loop", "pnas_tf.search.guidance", "pnas_tf.training.data", "tensorflow_datasets"])
+SERVER.set_forkserver_preload(
+    [
+        "pnas_tf.search.loop",
+        "pnas_tf.search.guidance",
+        "pnas_tf.training.data",
+        "tensorflow_datasets",
+    ]
+)
 
 
 def work(folder, algorithm, data_dir):
@@ -45,9 +69,15 @@ def work(folder, algorithm, data_dir):
     config = SearchConfig(algorithm=algorithm, **OPTIONS)
     dataset = load_dataset(DataConfig(data_dir=data_dir), resolution=8)
     targets = [Target(macs_quantity(SPACE), 1e5)]
-    search = Search(Supernet(SPACE, arithmetic=Arithmetic(), seed=7, weights_init="he_fout"),
-           dataset, guidance(targets, config), config=config,
-                    recipe=TrainConfig(), folder=folder, seed=7)
+    search = Search(
+        Supernet(SPACE, arithmetic=Arithmetic(), seed=7, weights_init="he_fout"),
+        dataset,
+        guidance(targets, config),
+        config=config,
+        recipe=TrainConfig(),
+        folder=folder,
+        seed=7,
+    )
     try:
         search.run()
     except Stopped:
@@ -69,14 +99,20 @@ def to_the_end(folder, algorithm, data_dir):
 
 def steps(folder):
     """Steps of the checkpoints that are there."""
-    return sorted(int(path.stem.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*.npz"))
+    return sorted(
+        int(path.stem.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*.npz")
+    )
 
 
 def assert_same_end(folder, straight):
     ends = [Checkpoints(path / "checkpoints").latest() for path in (folder, straight)]
     assert ends[0].step == ends[1].step and ends[0].state == ends[1].state
     assert set(ends[0].arrays) == set(ends[1].arrays)
-    different = [name for name in ends[0].arrays if ends[0].arrays[name].tobytes() != ends[1].arrays[name].tobytes()]
+    different = [
+        name
+        for name in ends[0].arrays
+        if ends[0].arrays[name].tobytes() != ends[1].arrays[name].tobytes()
+    ]
     assert not different
     assert (folder / "history.json").read_bytes() == (straight / "history.json").read_bytes()
 
@@ -89,7 +125,9 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="module", params=["two_path", "reinforce"])
 def straight(request, data_dir, tmp_path_factory):
     """(algorithm, folder) of a search without interruption."""
-    return request.param, to_the_end(tmp_path_factory.mktemp(request.param), request.param, data_dir)
+    return request.param, to_the_end(
+        tmp_path_factory.mktemp(request.param), request.param, data_dir
+    )
 
 
 def test_what_a_checkpoint_holds(straight):
@@ -97,20 +135,33 @@ def test_what_a_checkpoint_holds(straight):
     last = Checkpoints(folder / "checkpoints").latest()
     kinds = {name.split("/")[0] for name in last.arrays}
     assert kinds == {"variable", "momentum", "adam", "alpha"}
-    assert any(np.abs(last.arrays[name]).max() > 0 for name in last.arrays if name.startswith("adam/second"))
+    assert any(
+        np.abs(last.arrays[name]).max() > 0
+        for name in last.arrays
+        if name.startswith("adam/second")
+    )
     assert (last.state["baseline"] is not None) == (algorithm == "reinforce")
     history = json.loads((folder / "history.json").read_text())["epochs"]
-    assert [row["phase"] for row in history] == ["warmup", "joint", "joint"] and history == last.state["history"]
-    assert np.allclose(history[0]["probabilities"][1], 0.5, atol=2e-3) and not np.allclose(history[2]["probabilities"][1], 0.5, atol=2e-3)
+    assert [row["phase"] for row in history] == [
+        "warmup",
+        "joint",
+        "joint",
+    ] and history == last.state["history"]
+    assert np.allclose(history[0]["probabilities"][1], 0.5, atol=2e-3) and not np.allclose(
+        history[2]["probabilities"][1], 0.5, atol=2e-3
+    )
 
 
 def test_killed_at_random_moments_gives_the_same_bits(straight, data_dir, tmp_path):
-    """SIGKILL, SIGTERM, SIGKILL, Ctrl-C: each when a random step is reached and a random moment later."""
+    """SIGKILL, SIGTERM, SIGKILL, Ctrl-C: each when a random step is reached and a random moment
+    later."""
     algorithm, uninterrupted = straight
     total = steps(uninterrupted)[-1]
     generator = random.Random(f"kill {algorithm}")
     moments = sorted(generator.sample(range(1, total - 8), 4))
-    for number, moment in zip((signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT), moments):
+    for number, moment in zip(
+        (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT), moments
+    ):
         before = max([0, *steps(tmp_path)])
         process = start(tmp_path, algorithm, data_dir)
         # A signal that comes before the loop has begun ends the process as it ends any other.
@@ -120,7 +171,10 @@ def test_killed_at_random_moments_gives_the_same_bits(straight, data_dir, tmp_pa
         os.kill(process.pid, number)
         process.join(120)
         # A search that had reached its end before the signal came is no failure of the search.
-        assert process.exitcode in ({-number} if number == signal.SIGKILL else {STOPPED}) or steps(tmp_path)[-1] == total
+        assert (
+            process.exitcode in ({-number} if number == signal.SIGKILL else {STOPPED})
+            or steps(tmp_path)[-1] == total
+        )
     assert_same_end(to_the_end(tmp_path, algorithm, data_dir), uninterrupted)
     assert not [path for path in tmp_path.rglob(".*.tmp")]
 
@@ -130,28 +184,49 @@ def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(straight, data_di
     folder = tmp_path / "search"
     shutil.copytree(uninterrupted, folder)
     newest = max((folder / "checkpoints").iterdir())
-    newest.write_bytes(newest.read_bytes()[:random.Random(0).randrange(newest.stat().st_size)])
+    newest.write_bytes(newest.read_bytes()[: random.Random(0).randrange(newest.stat().st_size)])
     assert Checkpoints(folder / "checkpoints").latest().step == steps(uninterrupted)[-2]
     (folder / "history.json").unlink()
     assert_same_end(to_the_end(folder, algorithm, data_dir), uninterrupted)
 
 
 def small_search(folder, **options):
-    config = SearchConfig(**{"warmup_epochs": 1, "search_epochs": 2, "search_batch_size": 16, "arch_start_epoch": 0, **options})
+    config = SearchConfig(
+        **{
+            "warmup_epochs": 1,
+            "search_epochs": 2,
+            "search_batch_size": 16,
+            "arch_start_epoch": 0,
+            **options,
+        }
+    )
     supernet = Supernet(FAR_SPACE, arithmetic=Arithmetic(), seed=0, weights_init="he_fout")
-    return Search(supernet, FarPixels(64, 0), guidance([Target(macs_quantity(FAR_SPACE), 1e6)], config), config=config,
-                  recipe=TrainConfig(), folder=folder, seed=0)
+    return Search(
+        supernet,
+        FarPixels(64, 0),
+        guidance([Target(macs_quantity(FAR_SPACE), 1e6)], config),
+        config=config,
+        recipe=TrainConfig(),
+        folder=folder,
+        seed=0,
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_checkpoint_and_causes(tmp_path):
-    """The rate is absurd from the joint phase on, so the last good checkpoint is that of the warm-up phase's end."""
+    """The rate is absurd from the joint phase on, so the last good checkpoint is that of the
+    warm-up phase's end."""
     search = small_search(tmp_path, search_learning_rate=1e30, checkpoint_steps=1)
     with pytest.raises(UserError, match="is not a finite number") as error:
         search.run()
     good = Checkpoints(tmp_path / "checkpoints").latest()
-    assert str(search.step) in error.value.what and f"Last good checkpoint: step {good.step}" in error.value.fix
+    assert (
+        str(search.step) in error.value.what
+        and f"Last good checkpoint: step {good.step}" in error.value.fix
+    )
     assert "--search_learning_rate" in error.value.fix and "Likely causes" in error.value.fix
-    assert 4 <= good.step <= search.step and all(np.isfinite(array).all() for array in good.arrays.values())
+    assert 4 <= good.step <= search.step and all(
+        np.isfinite(array).all() for array in good.arrays.values()
+    )
     assert len(json.loads((tmp_path / "history.json").read_text())["epochs"]) == 1
 
 
@@ -179,7 +254,9 @@ def test_without_a_checkpoint_it_says_so(tmp_path):
         variable.assign(variable * np.float32(np.nan))
     with pytest.raises(UserError, match="weight step 0 is not a finite number") as error:
         search.run()
-    assert "Last good checkpoint: none" in error.value.fix and not (tmp_path / "checkpoints").exists()
+    assert (
+        "Last good checkpoint: none" in error.value.fix and not (tmp_path / "checkpoints").exists()
+    )
 
 
 def test_a_part_smaller_than_a_batch_is_refused(tmp_path):
@@ -189,8 +266,11 @@ def test_a_part_smaller_than_a_batch_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("warmup", "joint"), [(0, 2), (3, 2)])
 def test_the_published_schedule(tmp_path, warmup, joint):
-    """Cosine to zero in each phase by step; architecture steps every arch_interval weight steps, none before arch_start_epoch."""
-    search = small_search(tmp_path, warmup_epochs=warmup, search_epochs=joint, arch_interval=2, arch_start_epoch=1)
+    """Cosine to zero in each phase by step; architecture steps every arch_interval weight steps,
+    none before arch_start_epoch."""
+    search = small_search(
+        tmp_path, warmup_epochs=warmup, search_epochs=joint, arch_interval=2, arch_start_epoch=1
+    )
     rates, due = [], []
     for step in range((warmup + joint) * search.steps_per_epoch):
         search.step = step
@@ -198,7 +278,7 @@ def test_the_published_schedule(tmp_path, warmup, joint):
         epoch = step // search.steps_per_epoch
         search.step += 1
         due.append(search._architecture_steps_due(epoch))
-    for phase, initial in ((rates[:4 * warmup], 0.2), (rates[4 * warmup:], 0.1)):
+    for phase, initial in ((rates[: 4 * warmup], 0.2), (rates[4 * warmup :], 0.1)):
         cosine = 0.5 * initial * (1 + np.cos(np.pi * np.arange(len(phase)) / max(1, len(phase))))
         np.testing.assert_allclose(phase, cosine, rtol=1e-12)
     assert due == [0] * 4 * (warmup + 1) + [0, 1, 0, 1]

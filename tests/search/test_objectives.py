@@ -1,4 +1,5 @@
-"""Objectives against closed forms written out here, and against TensorFlow's automatic differentiation."""
+"""Objectives against closed forms written out here, and against TensorFlow's automatic
+differentiation."""
 
 import math
 
@@ -42,9 +43,23 @@ class Table:
         return self.numbers[key]
 
 
-def quantity(seed: int = 0, *, scale: float = 5.0, slope: float = 1.1, intercept: float = 0.2, fixed: float = 1.0) -> Quantity:
+def quantity(
+    seed: int = 0,
+    *,
+    scale: float = 5.0,
+    slope: float = 1.1,
+    intercept: float = 0.2,
+    fixed: float = 1.0,
+) -> Quantity:
     generator = np.random.default_rng(seed)
-    return Quantity("latency", "ms", fixed * scale, tuple(generator.uniform(0, scale, size) for size in SIZES), slope, intercept)
+    return Quantity(
+        "latency",
+        "ms",
+        fixed * scale,
+        tuple(generator.uniform(0, scale, size) for size in SIZES),
+        slope,
+        intercept,
+    )
 
 
 def softmaxes(seed: int = 0) -> list[np.ndarray]:
@@ -53,7 +68,9 @@ def softmaxes(seed: int = 0) -> list[np.ndarray]:
 
 
 def objective(regulariser: str, targets, combination: str = "sum") -> RegularisedObjective:
-    return RegularisedObjective(tuple(targets), regulariser, weight=0.2, exponent=0.3, slope=0.1, combination=combination)
+    return RegularisedObjective(
+        tuple(targets), regulariser, weight=0.2, exponent=0.3, slope=0.1, combination=combination
+    )
 
 
 def test_one_hot_probabilities_give_the_sum_exactly():
@@ -63,46 +80,82 @@ def test_one_hot_probabilities_give_the_sum_exactly():
             latency = latency_quantity(space, table)
             for seed in range(5):
                 architecture = random_architecture(space, seed=seed)
-                path = [choice.candidates.index(op) for choice, op in zip(space.choice_blocks, architecture.ops)]
-                total = sum(table.numbers[block.key] for block in architecture.blocks if block.layers)
+                path = [
+                    choice.candidates.index(op)
+                    for choice, op in zip(space.choice_blocks, architecture.ops)
+                ]
+                total = sum(
+                    table.numbers[block.key] for block in architecture.blocks if block.layers
+                )
                 expected = total if calibration is None else 1.07 * total + 0.03
-                one_hot = [np.eye(len(choice.candidates))[index] for choice, index in zip(space.choice_blocks, path)]
-                assert latency.expected(one_hot) == latency.of(path) == pytest.approx(expected, rel=1e-12)
+                one_hot = [
+                    np.eye(len(choice.candidates))[index]
+                    for choice, index in zip(space.choice_blocks, path)
+                ]
+                assert (
+                    latency.expected(one_hot)
+                    == latency.of(path)
+                    == pytest.approx(expected, rel=1e-12)
+                )
 
 
 def test_a_real_table_predicts_what_the_objective_expects():
     device, settings = Device("host", "laptop", "CPU"), Settings("LiteRT", "2.3.0", "xnnpack", 1)
     generator = np.random.default_rng(7)
-    entries = {key: Measurement(device, settings, ModelFacts("0" * 64, 1, "float32", (1,)), (Visit((generator.uniform(1e4, 1e6),)),))
-               for key in distinct_blocks(tiny())}
+    entries = {
+        key: Measurement(
+            device,
+            settings,
+            ModelFacts("0" * 64, 1, "float32", (1,)),
+            (Visit((generator.uniform(1e4, 1e6),)),),
+        )
+        for key in distinct_blocks(tiny())
+    }
     for calibration in (None, Calibration(1.07, 0.03, 2.0, ())):
-        table = LatencyTable(Identity(device, settings, "float32", ()), entries, calibration=calibration)
+        table = LatencyTable(
+            Identity(device, settings, "float32", ()), entries, calibration=calibration
+        )
         latency = latency_quantity(tiny(), table)
         for seed in range(5):
             architecture = random_architecture(tiny(), seed=seed)
-            path = [choice.candidates.index(op) for choice, op in zip(tiny().choice_blocks, architecture.ops)]
+            path = [
+                choice.candidates.index(op)
+                for choice, op in zip(tiny().choice_blocks, architecture.ops)
+            ]
             assert latency.of(path) == pytest.approx(table.predict_ms(architecture), rel=1e-12)
 
 
 def test_uniform_probabilities_give_the_mean_over_all_networks():
     q = quantity()
     uniform = [np.full(size, 1 / size) for size in SIZES]
-    every = [q.of((a, b, c, d)) for a in range(6) for b in range(7) for c in range(7) for d in range(3)]
+    every = [
+        q.of((a, b, c, d)) for a in range(6) for b in range(7) for c in range(7) for d in range(3)
+    ]
     assert q.expected(uniform) == pytest.approx(np.mean(every), rel=1e-12)
 
 
 def test_expectation_is_the_mean_over_sampled_networks():
     q, p = quantity(), softmaxes()
-    weights = [(q.of((a, b, c, d)), p[0][a] * p[1][b] * p[2][c] * p[3][d])
-               for a in range(6) for b in range(7) for c in range(7) for d in range(3)]
-    assert q.expected(p) == pytest.approx(sum(value * weight for value, weight in weights), rel=1e-12)
+    weights = [
+        (q.of((a, b, c, d)), p[0][a] * p[1][b] * p[2][c] * p[3][d])
+        for a in range(6)
+        for b in range(7)
+        for c in range(7)
+        for d in range(3)
+    ]
+    assert q.expected(p) == pytest.approx(
+        sum(value * weight for value, weight in weights), rel=1e-12
+    )
 
 
 def test_macs_and_parameters_are_those_of_the_walk():
     for space in (tiny(), proxyless()):
         for seed in range(5):
             architecture = random_architecture(space, seed=seed)
-            path = [choice.candidates.index(op) for choice, op in zip(space.choice_blocks, architecture.ops)]
+            path = [
+                choice.candidates.index(op)
+                for choice, op in zip(space.choice_blocks, architecture.ops)
+            ]
             assert macs_quantity(space).of(path) == architecture.macs
             assert parameters_quantity(space).of(path) == architecture.parameters
 
@@ -111,8 +164,17 @@ def test_gradient_by_alpha_is_the_closed_form_and_automatic_differentiation():
     q = quantity()
     alphas = [tf.Variable(np.random.default_rng(2).normal(size=size)) for size in SIZES]
     with tf.GradientTape() as tape:
-        expected = q.slope * (q.fixed + sum(tf.reduce_sum(tf.nn.softmax(a) * c) for a, c in zip(alphas, q.choices))) + q.intercept
-    for by_tape, ours in zip(tape.gradient(expected, alphas), q.by_alpha([tf.nn.softmax(a).numpy() for a in alphas])):
+        expected = (
+            q.slope
+            * (
+                q.fixed
+                + sum(tf.reduce_sum(tf.nn.softmax(a) * c) for a, c in zip(alphas, q.choices))
+            )
+            + q.intercept
+        )
+    for by_tape, ours in zip(
+        tape.gradient(expected, alphas), q.by_alpha([tf.nn.softmax(a).numpy() for a in alphas])
+    ):
         np.testing.assert_allclose(ours, by_tape.numpy(), rtol=1e-12, atol=1e-14)
         assert abs(ours.sum()) < 1e-12  # a shift of all alphas of a block changes nothing
 
@@ -121,24 +183,39 @@ def test_gradient_by_alpha_is_the_closed_form_and_automatic_differentiation():
 def test_published_formula_for_published_targets(target):
     for expected in (3.0, 10.0, 79.0, 80.0, 300.0):
         value = objective("multiplicative_log", [Target(quantity(), target)]).value(1.7, [expected])
-        assert value == pytest.approx(0.2 * 1.7 * (math.log(expected) / math.log(target)) ** 0.3, rel=1e-14)
+        assert value == pytest.approx(
+            0.2 * 1.7 * (math.log(expected) / math.log(target)) ** 0.3, rel=1e-14
+        )
     macs = Target(Quantity("macs", "MACs", 0.0, (np.array([1.0]),)), 300e6)
     assert objective("multiplicative_log", [macs]).value(2.0, [582e6]) == pytest.approx(
-        0.4 * (math.log(582e6) / math.log(300e6)) ** 0.3)
+        0.4 * (math.log(582e6) / math.log(300e6)) ** 0.3
+    )
 
 
 def test_additive_and_hinge_closed_forms():
     target = Target(quantity(), 80.0)
     for expected in (40.0, 80.0, 100.0):
-        assert objective("additive_linear", [target]).value(1.7, [expected]) == pytest.approx(1.7 + 0.1 * (expected - 80) / 80)
-        assert objective("hinge", [target]).value(1.7, [expected]) == pytest.approx(1.7 + 0.1 * max(0, (expected - 80) / 80))
-        assert objective("absolute", [target]).value(1.7, [expected]) == pytest.approx(1.7 + 0.1 * abs(expected - 80) / 80)
+        assert objective("additive_linear", [target]).value(1.7, [expected]) == pytest.approx(
+            1.7 + 0.1 * (expected - 80) / 80
+        )
+        assert objective("hinge", [target]).value(1.7, [expected]) == pytest.approx(
+            1.7 + 0.1 * max(0, (expected - 80) / 80)
+        )
+        assert objective("absolute", [target]).value(1.7, [expected]) == pytest.approx(
+            1.7 + 0.1 * abs(expected - 80) / 80
+        )
 
 
 def test_on_target_the_term_is_neutral():
     target = Target(quantity(), 0.2)
-    assert objective("multiplicative_log", [target]).value(1.5, [0.2]) == pytest.approx(0.2 * 1.5, rel=1e-14)
-    assert objective("additive_linear", [target]).value(1.5, [0.2]) == objective("hinge", [target]).value(1.5, [0.2]) == 1.5
+    assert objective("multiplicative_log", [target]).value(1.5, [0.2]) == pytest.approx(
+        0.2 * 1.5, rel=1e-14
+    )
+    assert (
+        objective("additive_linear", [target]).value(1.5, [0.2])
+        == objective("hinge", [target]).value(1.5, [0.2])
+        == 1.5
+    )
 
 
 def test_tempered_log_is_the_logarithm_from_e_and_smooth_increasing_below():
@@ -150,28 +227,40 @@ def test_tempered_log_is_the_logarithm_from_e_and_smooth_increasing_below():
     slopes = np.diff(values) / np.diff(grid)
     assert (np.diff(slopes) <= 1e-9).all()  # concave: no jump of the slope at e
     h = 1e-7
-    assert (tempered_log(math.e + h) - tempered_log(math.e - h)) / (2 * h) == pytest.approx(1 / math.e, rel=1e-6)
+    assert (tempered_log(math.e + h) - tempered_log(math.e - h)) / (2 * h) == pytest.approx(
+        1 / math.e, rel=1e-6
+    )
 
 
 def test_small_latencies_are_pulled_as_a_power_of_their_ratio():
-    # Below e ms the term is (E / T) ** 0.3, so it depends on the ratio alone: the same at 0.2 ms and at 2 ms.
+    # Below e ms the term is (E / T) ** 0.3, so it depends on the ratio alone: the same at 0.2 ms
+    # and at 2 ms.
     for target in (0.01, 0.2, 1.0, 2.0):
-        value = objective("multiplicative_log", [Target(quantity(), target)]).value(1.0, [1.3 * target])
+        value = objective("multiplicative_log", [Target(quantity(), target)]).value(
+            1.0, [1.3 * target]
+        )
         assert value == pytest.approx(0.2 * 1.3**0.3, rel=1e-12)
 
 
 @pytest.mark.parametrize("combination", ["sum", "worst"])
-@pytest.mark.parametrize("regulariser", ["multiplicative_log", "additive_linear", "hinge", "absolute"])
+@pytest.mark.parametrize(
+    "regulariser", ["multiplicative_log", "additive_linear", "hinge", "absolute"]
+)
 @pytest.mark.parametrize("scale", [0.01, 1.0, 20.0])
 @pytest.mark.parametrize("devices", [1, 2, 3])
 def test_partials_are_the_numeric_derivatives(regulariser, combination, scale, devices):
     probabilities, cross_entropy, step = softmaxes(), 1.3, 1e-6
     quantities = [quantity(seed, scale=scale, intercept=0.2 * scale) for seed in range(devices)]
     # One device above its target, the others below or far above.
-    targets = [Target(q, q.expected(probabilities) * factor) for q, factor in zip(quantities, (0.7, 1.6, 0.4))]
+    targets = [
+        Target(q, q.expected(probabilities) * factor)
+        for q, factor in zip(quantities, (0.7, 1.6, 0.4))
+    ]
     goal = objective(regulariser, targets, combination)
     value, by_cross_entropy, by_probability = goal.partials(cross_entropy, probabilities)
-    assert value == pytest.approx(goal.value(cross_entropy, goal.expected(probabilities)), rel=1e-14)
+    assert value == pytest.approx(
+        goal.value(cross_entropy, goal.expected(probabilities)), rel=1e-14
+    )
     ends = [goal.partials(cross_entropy + sign * step, probabilities)[0] for sign in (1, -1)]
     assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(by_cross_entropy, rel=1e-6)
     for block, gradient in enumerate(by_probability):
@@ -181,7 +270,9 @@ def test_partials_are_the_numeric_derivatives(regulariser, combination, scale, d
                 p = [array.copy() for array in probabilities]
                 p[block][index] += sign * step
                 moved.append(goal.partials(cross_entropy, p)[0])
-            assert (moved[0] - moved[1]) / (2 * step) == pytest.approx(gradient[index], rel=1e-5, abs=1e-8)
+            assert (moved[0] - moved[1]) / (2 * step) == pytest.approx(
+                gradient[index], rel=1e-5, abs=1e-8
+            )
 
 
 def test_whole_gradient_by_alpha_is_that_of_automatic_differentiation():
@@ -189,10 +280,19 @@ def test_whole_gradient_by_alpha_is_that_of_automatic_differentiation():
     alphas = [tf.Variable(np.random.default_rng(3).normal(size=size)) for size in SIZES]
     target = 60.0
     with tf.GradientTape() as tape:
-        expected = q.slope * (q.fixed + sum(tf.reduce_sum(tf.nn.softmax(a) * c) for a, c in zip(alphas, q.choices))) + q.intercept
+        expected = (
+            q.slope
+            * (
+                q.fixed
+                + sum(tf.reduce_sum(tf.nn.softmax(a) * c) for a, c in zip(alphas, q.choices))
+            )
+            + q.intercept
+        )
         value = 0.2 * cross_entropy * (tf.math.log(expected) / math.log(target)) ** 0.3
     probabilities = [tf.nn.softmax(alpha).numpy() for alpha in alphas]
-    ours, _, by_probability = objective("multiplicative_log", [Target(q, target)]).partials(cross_entropy, probabilities)
+    ours, _, by_probability = objective("multiplicative_log", [Target(q, target)]).partials(
+        cross_entropy, probabilities
+    )
     assert ours == pytest.approx(float(value), rel=1e-12)
     for by_tape, p, slope in zip(tape.gradient(value, alphas), probabilities, by_probability):
         np.testing.assert_allclose(p * (slope - p @ slope), by_tape.numpy(), rtol=1e-10, atol=1e-13)
@@ -203,11 +303,21 @@ def test_several_devices():
     both = [12.0, 90.0]  # 20 % and 80 % above
     ce = 1.1
     factors = [(math.log(e) / math.log(t)) ** 0.3 for e, t in zip(both, (10.0, 50.0))]
-    assert objective("multiplicative_log", [fast, slow], "sum").value(ce, both) == pytest.approx(0.2 * ce * factors[0] * factors[1])
-    assert objective("multiplicative_log", [fast, slow], "worst").value(ce, both) == pytest.approx(0.2 * ce * max(factors))
-    assert objective("additive_linear", [fast, slow], "sum").value(ce, both) == pytest.approx(ce + 0.1 * (0.2 + 0.8))
-    assert objective("additive_linear", [fast, slow], "worst").value(ce, both) == pytest.approx(ce + 0.1 * 0.8)
-    assert objective("hinge", [fast, slow], "sum").value(ce, [5.0, 90.0]) == pytest.approx(ce + 0.1 * 0.8)
+    assert objective("multiplicative_log", [fast, slow], "sum").value(ce, both) == pytest.approx(
+        0.2 * ce * factors[0] * factors[1]
+    )
+    assert objective("multiplicative_log", [fast, slow], "worst").value(ce, both) == pytest.approx(
+        0.2 * ce * max(factors)
+    )
+    assert objective("additive_linear", [fast, slow], "sum").value(ce, both) == pytest.approx(
+        ce + 0.1 * (0.2 + 0.8)
+    )
+    assert objective("additive_linear", [fast, slow], "worst").value(ce, both) == pytest.approx(
+        ce + 0.1 * 0.8
+    )
+    assert objective("hinge", [fast, slow], "sum").value(ce, [5.0, 90.0]) == pytest.approx(
+        ce + 0.1 * 0.8
+    )
     assert objective("hinge", [fast, slow], "worst").value(ce, [5.0, 40.0]) == ce
 
 
@@ -222,9 +332,13 @@ def test_one_device_twice_is_worst_of_itself():
 
 
 def test_no_target_is_plain_cross_entropy():
-    value, by_cross_entropy, by_probability = objective("multiplicative_log", []).partials(1.4, softmaxes())
+    value, by_cross_entropy, by_probability = objective("multiplicative_log", []).partials(
+        1.4, softmaxes()
+    )
     assert (value, by_cross_entropy) == (1.4, 1.0) and not np.concatenate(by_probability).any()
-    value, by_cross_entropy, by_probability = objective("none", [Target(quantity(), 3.0)]).partials(1.4, softmaxes())
+    value, by_cross_entropy, by_probability = objective("none", [Target(quantity(), 3.0)]).partials(
+        1.4, softmaxes()
+    )
     assert (value, by_cross_entropy) == (1.4, 1.0) and not np.concatenate(by_probability).any()
 
 
@@ -236,19 +350,29 @@ def test_hinge_pulls_nothing_below_the_target():
 
 def test_absolute_pulls_up_below_the_target_and_not_at_all_on_it():
     q = quantity()
-    up, down = (objective("absolute", [Target(q, value)]).partials(1.4, softmaxes())[2] for value in (1000.0, 1e-3))
+    up, down = (
+        objective("absolute", [Target(q, value)]).partials(1.4, softmaxes())[2]
+        for value in (1000.0, 1e-3)
+    )
     for mine, other, choice in zip(up, down, q.by_probability()):
         np.testing.assert_allclose(mine, -0.1 * choice / 1000.0)
         np.testing.assert_allclose(other, 0.1 * choice / 1e-3)
     on_target = Target(q, q.expected(softmaxes()))
-    assert not np.concatenate(objective("absolute", [on_target]).partials(1.4, softmaxes())[2]).any()
+    assert not np.concatenate(
+        objective("absolute", [on_target]).partials(1.4, softmaxes())[2]
+    ).any()
 
 
 def test_refusals():
     for value in (0.0, -3.0, float("nan"), float("inf")):
         with pytest.raises(UserError, match="target of latency"):
             Target(quantity(), value)
-    for bad in (dict(slope=0.0), dict(slope=-1.0), dict(intercept=float("nan")), dict(fixed=float("inf"))):
+    for bad in (
+        dict(slope=0.0),
+        dict(slope=-1.0),
+        dict(intercept=float("nan")),
+        dict(fixed=float("inf")),
+    ):
         with pytest.raises(UserError, match="latency cannot be an objective"):
             quantity(**bad)
     with pytest.raises(UserError, match="unknown regulariser"):

@@ -24,8 +24,17 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.space.search_space import SearchSpace, Stage
 
 ALPHAS = [np.array([0.3, -0.2, 0.5]), np.array([-0.4, 0.1]), np.array([0.0, 1.0, -1.0])]
-SPACE = SearchSpace("micro", 8, 4, stem_width=8, first_width=8, stages=(Stage(8, 1, 1),), head_width=8,
-                    candidates=(MBConv(1, 1), MBConv(3, 1)), stem_stride=2)
+SPACE = SearchSpace(
+    "micro",
+    8,
+    4,
+    stem_width=8,
+    first_width=8,
+    stages=(Stage(8, 1, 1),),
+    head_width=8,
+    candidates=(MBConv(1, 1), MBConv(3, 1)),
+    stem_stride=2,
+)
 
 
 def reward_of(path):
@@ -40,11 +49,14 @@ def paths_and_probabilities(alphas):
 
 
 def expected_reward(alphas):
-    return sum(probability * reward_of(path) for path, probability in paths_and_probabilities(alphas))
+    return sum(
+        probability * reward_of(path) for path, probability in paths_and_probabilities(alphas)
+    )
 
 
 def exact_gradient():
-    """d(-E[R]) / d alpha by central differences of the enumerated expectation: knows nothing of log-probabilities."""
+    """d(-E[R]) / d alpha by central differences of the enumerated expectation: knows nothing of
+    log-probabilities."""
     gradient = []
     for block, alpha in enumerate(ALPHAS):
         gradient.append(np.zeros(len(alpha)))
@@ -64,7 +76,14 @@ def test_the_expectation_of_the_estimate_is_the_policy_gradient(baseline, monkey
     total = [np.zeros(len(alpha)) for alpha in ALPHAS]
     for path, probability in paths_and_probabilities(ALPHAS):
         monkeypatch.setattr(reinforce.gates, "sample_path", lambda *_, path=path: path)
-        result = policy_gradient(ALPHAS, reward_of, networks=1, baseline=baseline, decay=0.9, generator=np.random.default_rng(0))
+        result = policy_gradient(
+            ALPHAS,
+            reward_of,
+            networks=1,
+            baseline=baseline,
+            decay=0.9,
+            generator=np.random.default_rng(0),
+        )
         for part, gradient in zip(total, result.alpha):
             part += probability * gradient
     for part, exact in zip(total, exact_gradient()):
@@ -72,12 +91,26 @@ def test_the_expectation_of_the_estimate_is_the_policy_gradient(baseline, monkey
 
 
 def test_a_step_of_several_networks_is_the_mean_of_its_networks():
-    result = policy_gradient(ALPHAS, reward_of, networks=7, baseline=0.3, decay=0.9, generator=gates.generator_at(1, "gates", 0))
-    assert len(result.paths) == 7 and result.rewards == tuple(reward_of(path) for path in result.paths)
+    result = policy_gradient(
+        ALPHAS,
+        reward_of,
+        networks=7,
+        baseline=0.3,
+        decay=0.9,
+        generator=gates.generator_at(1, "gates", 0),
+    )
+    assert len(result.paths) == 7 and result.rewards == tuple(
+        reward_of(path) for path in result.paths
+    )
     for block, alpha in enumerate(ALPHAS):
         one_hot = np.eye(len(alpha))
-        mean = np.mean([(value - 0.3) * (gates.softmax(alpha) - one_hot[path[block]]) for path, value in zip(result.paths, result.rewards)],
-                       axis=0)
+        mean = np.mean(
+            [
+                (value - 0.3) * (gates.softmax(alpha) - one_hot[path[block]])
+                for path, value in zip(result.paths, result.rewards)
+            ],
+            axis=0,
+        )
         np.testing.assert_allclose(result.alpha[block], mean, atol=1e-12)
         assert abs(result.alpha[block].sum()) < 1e-12  # softmax does not see a shift of all alphas
 
@@ -85,23 +118,46 @@ def test_a_step_of_several_networks_is_the_mean_of_its_networks():
 def test_the_baseline_is_a_moving_average_taken_before_it_moves():
     baseline, means = None, []
     for step in range(5):
-        result = policy_gradient(ALPHAS, reward_of, networks=3, baseline=baseline, decay=0.8,
-                                 generator=gates.generator_at(2, "gates", step))
+        result = policy_gradient(
+            ALPHAS,
+            reward_of,
+            networks=3,
+            baseline=baseline,
+            decay=0.8,
+            generator=gates.generator_at(2, "gates", step),
+        )
         means.append(np.mean(result.rewards))
         baseline = result.baseline
-        # b_n = 0.8^n m_0 + 0.2 sum_k 0.8^(n-k) m_k; the first mean stands in for the baseline that there is not.
+        # b_n = 0.8^n m_0 + 0.2 sum_k 0.8^(n-k) m_k; the first mean stands in for the baseline that
+        # there is not.
         weights = [0.8**step, *(0.2 * 0.8 ** (step - number) for number in range(1, step + 1))]
         assert baseline == pytest.approx(np.dot(weights, means), rel=1e-12)
 
 
 def test_equal_rewards_move_nothing():
-    result = policy_gradient(ALPHAS, lambda _: 0.7, networks=4, baseline=None, decay=0.9, generator=np.random.default_rng(0))
-    assert all(np.abs(gradient).max() < 1e-15 for gradient in result.alpha) and result.baseline == pytest.approx(0.7)
+    result = policy_gradient(
+        ALPHAS,
+        lambda _: 0.7,
+        networks=4,
+        baseline=None,
+        decay=0.9,
+        generator=np.random.default_rng(0),
+    )
+    assert all(
+        np.abs(gradient).max() < 1e-15 for gradient in result.alpha
+    ) and result.baseline == pytest.approx(0.7)
 
 
-@pytest.mark.parametrize(("accuracy", "latency", "target", "w", "expected"), [
-    (0.8, 50.0, 50.0, 0.07, 0.8), (0.8, 100.0, 50.0, 1.0, 0.4), (0.8, 25.0, 50.0, 0.5, 0.8 * 2**0.5), (0.0, 9.0, 3.0, 0.1, 0.0),
-    (0.5, 123.0, 7.0, 0.0, 0.5)])
+@pytest.mark.parametrize(
+    ("accuracy", "latency", "target", "w", "expected"),
+    [
+        (0.8, 50.0, 50.0, 0.07, 0.8),
+        (0.8, 100.0, 50.0, 1.0, 0.4),
+        (0.8, 25.0, 50.0, 0.5, 0.8 * 2**0.5),
+        (0.0, 9.0, 3.0, 0.1, 0.0),
+        (0.5, 123.0, 7.0, 0.0, 0.5),
+    ],
+)
 def test_reward_closed_form(accuracy, latency, target, w, expected):
     for combination in ("sum", "worst"):
         found = power_reward(accuracy, [latency / target], exponent=w, combination=combination)
@@ -112,30 +168,53 @@ def test_every_target_has_a_ratio_of_its_own():
     macs, parameters = macs_quantity(SPACE), parameters_quantity(SPACE)
     path = (1,)
     both = guidance([Target(macs, 1e4), Target(parameters, 500.0)], SearchConfig())
-    assert both.latency_ratios(path) == pytest.approx((macs.of(path) / 1e4, parameters.of(path) / 500.0))
+    assert both.latency_ratios(path) == pytest.approx(
+        (macs.of(path) / 1e4, parameters.of(path) / 500.0)
+    )
     seen = []
-    measured = guidance([Target(macs, 10.0)], SearchConfig(), measured=lambda path: seen.append(path) or 25.0)
+    measured = guidance(
+        [Target(macs, 10.0)], SearchConfig(), measured=lambda path: seen.append(path) or 25.0
+    )
     assert measured.latency_ratios(path) == (2.5,) and seen == [path]
 
 
-@pytest.mark.parametrize(("ratios", "combination", "penalty"), [
-    ((2.0, 0.5), "sum", 1.5), ((2.0, 0.5), "worst", 1.0),    # their product is 1: too slow and too fast do not cancel
-    ((0.5, 0.9), "sum", 0.6), ((0.5, 0.9), "worst", 0.5),    # below both targets, the farther one is the worse
-    ((1.0, 1.0), "sum", 0.0), ((1.0, 1.0), "worst", 0.0), ((1.3,), "sum", 0.3), ((0.8, 1.1, 1.05), "worst", 0.2)])
+@pytest.mark.parametrize(
+    ("ratios", "combination", "penalty"),
+    [
+        ((2.0, 0.5), "sum", 1.5),
+        ((2.0, 0.5), "worst", 1.0),  # their product is 1: too slow and too fast do not cancel
+        ((0.5, 0.9), "sum", 0.6),
+        ((0.5, 0.9), "worst", 0.5),  # below both targets, the farther one is the worse
+        ((1.0, 1.0), "sum", 0.0),
+        ((1.0, 1.0), "worst", 0.0),
+        ((1.3,), "sum", 0.3),
+        ((0.8, 1.1, 1.05), "worst", 0.2),
+    ],
+)
 def test_absolute_reward_of_several_devices_closed_form(ratios, combination, penalty):
-    assert absolute_reward(0.9, ratios, weight=0.1, combination=combination) == pytest.approx(0.9 - 0.1 * penalty, rel=1e-12)
+    assert absolute_reward(0.9, ratios, weight=0.1, combination=combination) == pytest.approx(
+        0.9 - 0.1 * penalty, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("combination", ["sum", "worst"])
 def test_absolute_reward_takes_the_term_of_the_gradient_objective(combination):
-    """One-hot probabilities: the expected value is the path's own, so accuracy stands where -cross-entropy does."""
+    """One-hot probabilities: the expected value is the path's own, so accuracy stands where
+    -cross-entropy does."""
     macs, parameters = macs_quantity(SPACE), parameters_quantity(SPACE)
     config = SearchConfig(combination=combination, regulariser="absolute", regulariser_lambda=0.3)
-    both = guidance([Target(macs, 1.7 * macs.of((0,))), Target(parameters, 0.6 * parameters.of((0,)))], config)
+    both = guidance(
+        [Target(macs, 1.7 * macs.of((0,))), Target(parameters, 0.6 * parameters.of((0,)))], config
+    )
     for path in ((0,), (1,)):
         found = absolute_reward(0.0, both.latency_ratios(path), weight=0.3, combination=combination)
-        one_hot = [np.eye(len(choice.candidates))[active] for choice, active in zip(SPACE.choice_blocks, path)]
-        assert -found == pytest.approx(both.objective.value(0.0, both.objective.expected(one_hot)), rel=1e-12)
+        one_hot = [
+            np.eye(len(choice.candidates))[active]
+            for choice, active in zip(SPACE.choice_blocks, path)
+        ]
+        assert -found == pytest.approx(
+            both.objective.value(0.0, both.objective.expected(one_hot)), rel=1e-12
+        )
 
 
 def test_power_reward_of_several_devices_closed_form():
@@ -168,7 +247,8 @@ def test_the_device_measures_each_architecture_once_also_after_a_restart(tmp_pat
     second = measured((1,))
     assert second != first and len(runner.log) > visits
 
-    # Killed and started again: nothing is measured anew, even though the device would now say something else.
+    # Killed and started again: nothing is measured anew, even though the device would now say
+    # something else.
     restarted = FakeRunner(lambda model, _: 99.0)
     again = measured_latency(tmp_path, restarted)
     assert (again((0,)), again((1,))) == (first, second) and not restarted.log
@@ -194,5 +274,8 @@ def test_a_corrupt_record_of_measurements_is_refused(tmp_path):
 
 @pytest.mark.parametrize("combination", ["sum", "worst"])
 def test_absolute_reward_is_largest_on_the_target(combination):
-    below, on, above = (absolute_reward(0.9, [ratio], weight=0.1, combination=combination) for ratio in (0.5, 1.0, 1.5))
+    below, on, above = (
+        absolute_reward(0.9, [ratio], weight=0.1, combination=combination)
+        for ratio in (0.5, 1.0, 1.5)
+    )
     assert on == 0.9 and below == above == pytest.approx(0.85)

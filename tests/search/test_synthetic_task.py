@@ -1,7 +1,8 @@
 """Each algorithm finds the one op that solves the task of synthetic.py, from 5 seeds out of 5.
 
-What is guaranteed: the best op is the most probable one with p >= 0.8 after the search. A search that guessed, blind to the task, would
-pick it from 5 seeds out of 5 once in 4^5 = 1,024 times. Seeds, draws and arithmetic are fixed, so the tests pass or fail for good.
+What is guaranteed: the best op is the most probable one with p >= 0.8 after the search. A search
+that guessed, blind to the task, would pick it from 5 seeds out of 5 once in 4^5 = 1,024 times.
+Seeds, draws and arithmetic are fixed, so the tests pass or fail for good.
 """
 
 import shutil
@@ -20,9 +21,17 @@ from pnas_tf.search.weight_step import top1
 
 SEEDS = range(5)
 ARITHMETIC = Arithmetic()  # one for all searches, which then share its compiled functions
-OPTIONS = {"warmup_epochs": 5, "search_batch_size": 32, "arch_interval": 1, "arch_start_epoch": 0,
-           "arch_learning_rate": 0.1, "warmup_learning_rate": 0.2, "search_learning_rate": 0.05, "regulariser": "none",
-           "weights_init": "he_fout"}
+OPTIONS = {
+    "warmup_epochs": 5,
+    "search_batch_size": 32,
+    "arch_interval": 1,
+    "arch_start_epoch": 0,
+    "arch_learning_rate": 0.1,
+    "warmup_learning_rate": 0.2,
+    "search_learning_rate": 0.05,
+    "regulariser": "none",
+    "weights_init": "he_fout",
+}
 # REINFORCE sees one number a network, not a gradient for each gate, and needs more steps.
 JOINT_EPOCHS = {"two_path": 3, "full": 3, "full_recompute": 3, "reinforce": 4}
 
@@ -31,12 +40,21 @@ def search(folder, seed, **options):
     config = SearchConfig(**{**OPTIONS, **options})
     supernet = Supernet(SPACE, arithmetic=ARITHMETIC, seed=seed, weights_init=config.weights_init)
     targets = [Target(macs_quantity(SPACE), 1e6)]
-    return Search(supernet, FarPixels(512, seed), guidance(targets, config), config=config, recipe=TrainConfig(), folder=folder, seed=seed)
+    return Search(
+        supernet,
+        FarPixels(512, seed),
+        guidance(targets, config),
+        config=config,
+        recipe=TrainConfig(),
+        folder=folder,
+        seed=seed,
+    )
 
 
 @pytest.fixture(scope="module")
 def warmed_up(tmp_path_factory):
-    """seed -> folder of a search after its warm-up phase, which is the same whatever algorithm follows."""
+    """seed -> folder of a search after its warm-up phase, which is the same whatever algorithm
+    follows."""
     folders = {}
     for seed in SEEDS:
         folders[seed] = tmp_path_factory.mktemp("warm")
@@ -52,19 +70,24 @@ def test_finds_the_only_op_that_solves_the_task(algorithm, warmed_up, tmp_path):
         shutil.copytree(warmed_up[seed], folder)
         continued = search(folder, seed, algorithm=algorithm, search_epochs=JOINT_EPOCHS[algorithm])
         continued.run()
-        assert [row["phase"] for row in continued.history] == ["warmup"] * 5 + ["joint"] * JOINT_EPOCHS[algorithm]
+        assert [row["phase"] for row in continued.history] == ["warmup"] * 5 + [
+            "joint"
+        ] * JOINT_EPOCHS[algorithm]
         found.append(continued.probabilities[0])
     assert [int(p.argmax()) for p in found] == [SOLUTION] * len(SEEDS), found
     assert min(p[SOLUTION] for p in found) >= 0.8, found
 
 
 def test_an_op_that_cannot_solve_the_task_does_not(tmp_path):
-    """The premise: a network that holds another op stays at chance, the solution does not. Held-out images."""
+    """The premise: a network that holds another op stays at chance, the solution does not. Held-out
+    images."""
     found = search(tmp_path, 0, search_epochs=0, warmup_epochs=8)
     found.run()
     images, labels = (tf.constant(part) for part in FarPixels(512, seed=77).parts["weights"])
-    accuracy = [float(top1(found.supernet.call(images, path=(index,), mode=Mode.ARCHITECTURE), labels))
-                for index in range(len(SPACE.choice_blocks[0].candidates))]
+    accuracy = [
+        float(top1(found.supernet.call(images, path=(index,), mode=Mode.ARCHITECTURE), labels))
+        for index in range(len(SPACE.choice_blocks[0].candidates))
+    ]
     others = [value for index, value in enumerate(accuracy) if index != SOLUTION]
     # 512 images: three standard deviations of guessing are 0.066.
     assert accuracy[SOLUTION] > 0.75 and max(others) < 0.5 + 0.066, accuracy

@@ -13,10 +13,17 @@ from pnas_tf.space.search_space import proxyless, tiny
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("space", [proxyless(), tiny(), tiny(resolution=29)], ids=["proxyless", "tiny", "odd"])
+@pytest.mark.parametrize(
+    "space", [proxyless(), tiny(), tiny(resolution=29)], ids=["proxyless", "tiny", "odd"]
+)
 def test_rows_join(space, seed):
     blocks = walk(random_architecture(space, seed=seed))
-    assert [block.name for block in blocks] == ["stem", "first", *(f"block_{i:02d}" for i in range(len(space.choice_blocks))), "head"]
+    assert [block.name for block in blocks] == [
+        "stem",
+        "first",
+        *(f"block_{i:02d}" for i in range(len(space.choice_blocks))),
+        "head",
+    ]
     for before, after in pairwise(blocks):
         assert (before.out_size, before.out_channels) == (after.in_size, after.in_channels)
     for block in blocks:
@@ -36,8 +43,14 @@ def test_equal_keys_mean_equal_blocks_but_for_the_name():
         return tuple(value for name, value in vars(block).items() if name != "name")
 
     seen: dict[str, tuple] = {}
-    for space in (proxyless(), proxyless(width=1.4), tiny(), tiny(classes=26), published("proxyless_mobile").space,
-                  published("proxyless_mobile_14").space):
+    for space in (
+        proxyless(),
+        proxyless(width=1.4),
+        tiny(),
+        tiny(classes=26),
+        published("proxyless_mobile").space,
+        published("proxyless_mobile_14").space,
+    ):
         for block in distinct_blocks(space).values():
             assert seen.setdefault(block.key, content(block)) == content(block)
     assert len(set(seen.values())) == len(seen)
@@ -46,11 +59,19 @@ def test_equal_keys_mean_equal_blocks_but_for_the_name():
 def test_keys_differ_in_everything_that_costs():
     choice = proxyless().choice_blocks[1]
     key = candidate_block(proxyless(), choice, MBConv(3, 3)).key
-    others = [MBConv(5, 3), MBConv(3, 6), MBConv(3, 3, squeeze_excite=True), MBConv(3, 3, activation="hswish")]
+    others = [
+        MBConv(5, 3),
+        MBConv(3, 6),
+        MBConv(3, 3, squeeze_excite=True),
+        MBConv(3, 3, activation="hswish"),
+    ]
     assert len({key, *(candidate_block(proxyless(), choice, op).key for op in others)}) == 5
     assert key == "mbconv_k3_e3 in=56x56x24 out=56x56x24 s1 id"
-    assert candidate_block(published("proxyless_mobile").space, published("proxyless_mobile").space.choice_blocks[1],
-                           MBConv(3, 3)).key.endswith("symmetric")
+    assert candidate_block(
+        published("proxyless_mobile").space,
+        published("proxyless_mobile").space.choice_blocks[1],
+        MBConv(3, 3),
+    ).key.endswith("symmetric")
 
 
 @pytest.mark.parametrize("expansion", [1, 3, 6])
@@ -59,7 +80,9 @@ def test_keys_differ_in_everything_that_costs():
 def test_mbconv_counts_from_first_principles(kernel, expansion, squeeze_excite):
     n, i, o, size = 24, 24, 40, 28
     m = i * expansion
-    block = Block("b", MBConv(kernel, expansion, squeeze_excite), 2 * size, size, n, o, 2, False, "same")
+    block = Block(
+        "b", MBConv(kernel, expansion, squeeze_excite), 2 * size, size, n, o, 2, False, "same"
+    )
     macs = size * size * (kernel * kernel * m + m * o)
     parameters = kernel * kernel * m + 2 * m + m * o + 2 * o
     if expansion > 1:

@@ -1,4 +1,5 @@
-"""The published networks against the published counts, which stand in published_facts.json as numbers."""
+"""The published networks against the published counts, which stand in published_facts.json as
+numbers."""
 
 import json
 from pathlib import Path
@@ -15,8 +16,12 @@ FACTS = json.loads((Path(__file__).parent / "published_facts.json").read_text())
 
 def test_totals_are_the_four_of_the_paper():
     parameters = {name: facts["parameters"] for name, facts in FACTS.items()}
-    assert parameters == {"proxyless_mobile": 4_080_512, "proxyless_cpu": 4_361_648, "proxyless_gpu": 7_119_848,
-                          "proxyless_mobile_14": 6_857_568}
+    assert parameters == {
+        "proxyless_mobile": 4_080_512,
+        "proxyless_cpu": 4_361_648,
+        "proxyless_gpu": 7_119_848,
+        "proxyless_mobile_14": 6_857_568,
+    }
     assert set(PUBLISHED) == set(FACTS)
 
 
@@ -32,9 +37,22 @@ def test_every_block_equals_the_published_row(name):
     stem, *blocks, head = published(name).blocks
     rows = []
     for block in blocks:
-        kernel, expansion = (block.op.kernel, block.op.expansion) if isinstance(block.op, MBConv) else (None, None)
-        rows.append([kernel, expansion, block.in_channels, block.out_channels, block.stride, block.in_size, block.out_size,
-                     complexity.parameters([block]), complexity.macs([block])])
+        kernel, expansion = (
+            (block.op.kernel, block.op.expansion) if isinstance(block.op, MBConv) else (None, None)
+        )
+        rows.append(
+            [
+                kernel,
+                expansion,
+                block.in_channels,
+                block.out_channels,
+                block.stride,
+                block.in_size,
+                block.out_size,
+                complexity.parameters([block]),
+                complexity.macs([block]),
+            ]
+        )
     assert rows == FACTS[name]["blocks"]
     assert (stem.out_channels, stem.in_size, stem.out_size) == (FACTS[name]["stem_width"], 224, 112)
     assert (head.op.width, head.out_channels) == (FACTS[name]["head_width"], 1000)
@@ -43,11 +61,14 @@ def test_every_block_equals_the_published_row(name):
 @pytest.mark.parametrize("name", sorted(FACTS))
 def test_skipped_blocks(name):
     zeros = sum(isinstance(op, Zero) for op in published(name).ops)
-    assert 1 + 21 - zeros == FACTS[name]["active_blocks"]  # the first block is fixed and always there
+    assert (
+        1 + 21 - zeros == FACTS[name]["active_blocks"]
+    )  # the first block is fixed and always there
 
 
 def test_macs_of_another_resolution_scale_with_its_area():
-    # Every size of 448 px is exactly twice that of 224 px, so all but the classifier takes four times the MACs.
+    # Every size of 448 px is exactly twice that of 224 px, so all but the classifier takes four
+    # times the MACs.
     small, large = published("proxyless_mobile"), published("proxyless_mobile", resolution=448)
     classifier = 1280 * 1000
     assert large.macs - classifier == 4 * (small.macs - classifier)

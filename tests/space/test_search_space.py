@@ -9,7 +9,15 @@ from pnas_tf.errors import UserError
 from pnas_tf.space.geometry import distinct_blocks, fixed_blocks
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED
-from pnas_tf.space.search_space import SearchSpace, Stage, make_divisible, named_space, proxyless, strided, tiny
+from pnas_tf.space.search_space import (
+    SearchSpace,
+    Stage,
+    make_divisible,
+    named_space,
+    proxyless,
+    strided,
+    tiny,
+)
 
 
 def test_proxyless_space_has_the_published_size():
@@ -25,8 +33,19 @@ def test_proxyless_space_at_224_px_has_66_distinct_choice_blocks():
     assert len(set(distinct) - {block.key for block in fixed}) == 66
     assert len(distinct) == 69
     # An oracle without keys: what a block computes, as a bare tuple.
-    bare = {(choice.in_size, choice.in_channels, choice.out_channels, choice.stride, choice.shortcut, op)
-            for choice in proxyless().choice_blocks for op in choice.candidates if not isinstance(op, Zero)}
+    bare = {
+        (
+            choice.in_size,
+            choice.in_channels,
+            choice.out_channels,
+            choice.stride,
+            choice.shortcut,
+            op,
+        )
+        for choice in proxyless().choice_blocks
+        for op in choice.candidates
+        if not isinstance(op, Zero)
+    }
     assert len(bare) == 66
 
 
@@ -39,7 +58,9 @@ def test_zero_stands_exactly_where_a_shortcut_exists():
 
 def test_proxyless_backbone_is_that_of_the_paper():
     choices = proxyless().choice_blocks
-    assert [choice.out_channels for choice in choices] == [24] * 4 + [40] * 4 + [80] * 4 + [96] * 4 + [192] * 4 + [320]
+    assert [choice.out_channels for choice in choices] == [24] * 4 + [40] * 4 + [80] * 4 + [
+        96
+    ] * 4 + [192] * 4 + [320]
     assert [choice.out_size for choice in choices] == [56] * 4 + [28] * 4 + [14] * 8 + [7] * 5
     assert choices[0].in_channels == 16 and choices[0].in_size == 112
 
@@ -51,10 +72,14 @@ def test_tiny_space_is_for_small_images(resolution):
     assert space.choice_blocks[-1].out_size >= 4
 
 
-# MobileNetV2's own widths at multipliers 0.35, 0.5, 0.75, 1.3 and 1.4 (Sandler et al. 2018 and the released checkpoints).
+# MobileNetV2's own widths at multipliers 0.35, 0.5, 0.75, 1.3 and 1.4 (Sandler et al. 2018 and the
+# released checkpoints).
 MOBILENET_V2_WIDTHS = {
-    0.35: [16, 8, 8, 16, 24, 32, 56, 112], 0.5: [16, 8, 16, 16, 32, 48, 80, 160], 0.75: [24, 16, 24, 24, 48, 72, 120, 240],
-    1.3: [40, 24, 32, 40, 80, 128, 208, 416], 1.4: [48, 24, 32, 48, 88, 136, 224, 448],
+    0.35: [16, 8, 8, 16, 24, 32, 56, 112],
+    0.5: [16, 8, 16, 16, 32, 48, 80, 160],
+    0.75: [24, 16, 24, 24, 48, 72, 120, 240],
+    1.3: [40, 24, 32, 40, 80, 128, 208, 416],
+    1.4: [48, 24, 32, 48, 88, 136, 224, 448],
 }
 
 
@@ -65,9 +90,14 @@ def test_make_divisible_gives_mobilenet_v2_widths(multiplier):
 
 
 def test_make_divisible_gives_the_published_widths_of_proxyless_mobile_14():
-    # Stem, first block, head and stages 2, 3, 4 and 6 of Mobile-14 are Mobile's times 1.4; stages 1 and 5 were set apart.
+    # Stem, first block, head and stages 2, 3, 4 and 6 of Mobile-14 are Mobile's times 1.4; stages 1
+    # and 5 were set apart.
     mobile, wide = PUBLISHED["proxyless_mobile"], PUBLISHED["proxyless_mobile_14"]
-    pairs = [(mobile.stem_width, wide.stem_width), (mobile.first_width, wide.first_width), (mobile.head_width, wide.head_width)]
+    pairs = [
+        (mobile.stem_width, wide.stem_width),
+        (mobile.first_width, wide.first_width),
+        (mobile.head_width, wide.head_width),
+    ]
     pairs += [(mobile.stage_widths[stage], wide.stage_widths[stage]) for stage in (1, 2, 3, 5)]
     assert [make_divisible(narrow * 1.4) for narrow, _ in pairs] == [width for _, width in pairs]
 
@@ -75,7 +105,12 @@ def test_make_divisible_gives_the_published_widths_of_proxyless_mobile_14():
 def test_make_divisible_never_loses_more_than_a_tenth():
     for channels in range(1, 2000):
         rounded = make_divisible(channels)
-        assert rounded % 8 == 0 and rounded >= 8 and rounded >= 0.9 * channels and rounded <= max(8, 1.1 * channels + 8)
+        assert (
+            rounded % 8 == 0
+            and rounded >= 8
+            and rounded >= 0.9 * channels
+            and rounded <= max(8, 1.1 * channels + 8)
+        )
 
 
 def test_width_multiplier_widens_the_head_only_above_one():
@@ -91,28 +126,60 @@ def test_strided_counts_the_positions_of_a_padded_kernel():
             assert strided(size, stride) == len(range(0, size, stride))
 
 
-@pytest.mark.parametrize("space", [proxyless(), tiny(classes=3), proxyless(width=0.35, resolution=96), tiny(resolution=28)],
-                         ids=["proxyless", "tiny", "narrow", "28"])
+@pytest.mark.parametrize(
+    "space",
+    [proxyless(), tiny(classes=3), proxyless(width=0.35, resolution=96), tiny(resolution=28)],
+    ids=["proxyless", "tiny", "narrow", "28"],
+)
 def test_json_round_trip(space):
     assert SearchSpace.from_json(json.loads(json.dumps(space.to_json())), where="test") == space
 
 
-@pytest.mark.parametrize("change", [
-    {"resolution": 0}, {"resolution": "224"}, {"resolution": True}, {"classes": 2.5}, {"stages": []}, {"stages": "none"},
-    {"stages": [{"width": 8}]}, {"stages": [{"width": 8, "blocks": 1, "stride": -1}]}, {"stages": [3]}, {"candidates": []},
-    {"candidates": [{"op": "zero"}]}, {"candidates": [{"op": "mbconv", "kernel": 4, "expansion": 3}]},
-    {"candidates": [{"op": "mbconv", "kernel": 3}]}, {"candidates": [{"op": "teapot"}]},
-    {"candidates": [{"op": "mbconv", "kernel": 3, "expansion": 3}] * 2}, {"padding": "valid"}, {"padding": []},
-    {"skips": 1}, {"name": 3}, {"unknown": 1}, {"head_width": None},
-], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resolution": 0},
+        {"resolution": "224"},
+        {"resolution": True},
+        {"classes": 2.5},
+        {"stages": []},
+        {"stages": "none"},
+        {"stages": [{"width": 8}]},
+        {"stages": [{"width": 8, "blocks": 1, "stride": -1}]},
+        {"stages": [3]},
+        {"candidates": []},
+        {"candidates": [{"op": "zero"}]},
+        {"candidates": [{"op": "mbconv", "kernel": 4, "expansion": 3}]},
+        {"candidates": [{"op": "mbconv", "kernel": 3}]},
+        {"candidates": [{"op": "teapot"}]},
+        {"candidates": [{"op": "mbconv", "kernel": 3, "expansion": 3}] * 2},
+        {"padding": "valid"},
+        {"padding": []},
+        {"skips": 1},
+        {"name": 3},
+        {"unknown": 1},
+        {"head_width": None},
+    ],
+    ids=str,
+)
 def test_refused_with_the_place_named(change):
     document = {**tiny().to_json(), **change}
     with pytest.raises(UserError) as caught:
         SearchSpace.from_json(document, where="spaces/mine.json")
-    assert all(part for part in (caught.value.what, caught.value.expected, caught.value.received, caught.value.fix))
+    assert all(
+        part
+        for part in (
+            caught.value.what,
+            caught.value.expected,
+            caught.value.received,
+            caught.value.fix,
+        )
+    )
 
 
-@pytest.mark.parametrize("missing", ["name", "resolution", "classes", "stages", "head_width", "candidates"])
+@pytest.mark.parametrize(
+    "missing", ["name", "resolution", "classes", "stages", "head_width", "candidates"]
+)
 def test_missing_field_is_refused(missing):
     document = tiny().to_json()
     del document[missing]

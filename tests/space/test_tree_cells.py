@@ -13,12 +13,23 @@ from pnas_tf.space.search_space import load_space, named_space, save_space, spac
 from pnas_tf.space.topology import Add, Choice, Concat, Fixed, Images, PadChannels, Part, evaluate
 from pnas_tf.space.tree_cells import TREE_EDGES, TreeCellSpace, pyramid_tree
 
-SMALL = TreeCellSpace("small", 8, 3, start_width=8, added_width=4, stages=2, cells=1, head_width=8, candidates=TREE_EDGES,
-                      merges=("add", "concat"))
+SMALL = TreeCellSpace(
+    "small",
+    8,
+    3,
+    start_width=8,
+    added_width=4,
+    stages=2,
+    cells=1,
+    head_width=8,
+    candidates=TREE_EDGES,
+    merges=("add", "concat"),
+)
 
 
 def channels_of(space):
-    """Place -> (size, channels) of every node's value, computed from the nodes alone; asserts that neighbours fit."""
+    """Place -> (size, channels) of every node's value, computed from the nodes alone; asserts that
+    neighbours fit."""
     shapes, choices = [], space.choice_blocks
     for node in space.topology:
         given = [shapes[source] for source in node.inputs]
@@ -52,26 +63,44 @@ def test_published_counts():
     assert (len(widths), widths[0], widths[-1]) == (54, 72, 400) and list(widths) == sorted(widths)
     assert len(space.choice_blocks) == 648 == 54 * (4 + 8) and space.architectures == 7**648
     assert {place.candidates for place in space.choice_blocks} == {TREE_EDGES}
-    assert set(TREE_EDGES) == {Identity(), SepConv(3), SepConv(5), SepConv(7), SepConv(3, dilation=2), Pool("average", 3), Pool("max", 3)}
+    assert set(TREE_EDGES) == {
+        Identity(),
+        SepConv(3),
+        SepConv(5),
+        SepConv(7),
+        SepConv(3, dilation=2),
+        Pool("average", 3),
+        Pool("max", 3),
+    }
     assert [place.out_size for place in space.choice_blocks] == [32] * 216 + [16] * 216 + [8] * 216
     groups = [block for block in fixed_blocks(space) if block.op == Conv(3, "relu6")]
-    assert len(groups) == 2 * 54 and all(2 * block.in_channels in space.cell_widths for block in groups)
+    assert len(groups) == 2 * 54 and all(
+        2 * block.in_channels in space.cell_widths for block in groups
+    )
 
 
 def test_216_edges_branch_again_and_432_end_a_tree():
     topology = pyramid_tree().topology
     edges = {place for place, node in enumerate(topology) if isinstance(node, Choice)}
-    branching = Counter(source for node in topology if isinstance(node, Choice) for source in node.inputs)
+    branching = Counter(
+        source for node in topology if isinstance(node, Choice) for source in node.inputs
+    )
     assert set(branching.values()) == {2}
     assert len(edges & set(branching)) == 216 and len(edges - set(branching)) == 432
     # The other sources are the two groups of each cell.
     assert len(set(branching) - edges) == 108
 
 
-@pytest.mark.parametrize("space", [pyramid_tree(), SMALL, pyramid_tree(width=0.5, resolution=33)], ids=["published", "concat", "narrow"])
+@pytest.mark.parametrize(
+    "space",
+    [pyramid_tree(), SMALL, pyramid_tree(width=0.5, resolution=33)],
+    ids=["published", "concat", "narrow"],
+)
 def test_neighbours_fit_and_choices_stand_in_order(space):
     assert channels_of(space)[-1] == (1, space.classes)
-    assert [node.index for node in space.topology if isinstance(node, Choice)] == list(range(len(space.choice_blocks)))
+    assert [node.index for node in space.topology if isinstance(node, Choice)] == list(
+        range(len(space.choice_blocks))
+    )
     used = {source for node in space.topology for source in node.inputs}
     assert used == set(range(len(space.topology) - 1)), "a value that nothing reads"
 
@@ -84,13 +113,16 @@ def test_splits_give_each_channel_to_one_branch(space):
             parts.setdefault(node.inputs[0], []).append(node)
     assert len(parts) == {"pyramid_tree": 54, "small": 2 * (1 + 4)}[space.name]
     for siblings in parts.values():
-        assert [part.start for part in siblings] == [0, siblings[0].stop] and siblings[1].stop == siblings[0].channels
+        assert [part.start for part in siblings] == [0, siblings[0].stop] and siblings[
+            1
+        ].stop == siblings[0].channels
 
 
 def test_a_latency_table_of_the_space_has_a_few_hundred_blocks():
     space = pyramid_tree()
     blocks = distinct_blocks(space)
-    # 42 different widths of 54 cells: 7 edges each, and for the fixed blocks 144 more with their input widths and strides.
+    # 42 different widths of 54 cells: 7 edges each, and for the fixed blocks 144 more with their
+    # input widths and strides.
     assert len(blocks) == 438 == 7 * 42 + 144 and len(fixed_blocks(space)) == 54 * 4 + 2 + 2
     assert {block.key for block in random_architecture(space, seed=0).blocks} <= set(blocks)
 
@@ -111,22 +143,61 @@ def test_kind_tells_the_spaces_apart():
             space_from_json({**SMALL.to_json(), "kind": kind}, where="test")
 
 
-@pytest.mark.parametrize("change", [
-    {"start_width": 0}, {"start_width": 2, "added_width": 0}, {"added_width": -1}, {"cells": True}, {"merges": []}, {"merges": "add"},
-    {"merges": ["mean"]}, {"merges": [["add"]]}, {"candidates": []}, {"candidates": [{"op": "zero"}]}, {"candidates": None},
-    {"candidates": [{"op": "mbconv", "kernel": 3, "expansion": 3}]}, {"candidates": [{"op": "sepconv", "kernel": 4}]},
-    {"candidates": [{"op": "sepconv", "kernel": 3, "dilation": 0}]}, {"candidates": [{"op": "sepconv", "kernel": 3, "dilation": True}]},
-    {"candidates": [{"op": "pool", "kind": "median", "kernel": 3}]}, {"candidates": [{"op": "pool", "kind": ["max"], "kernel": 3}]},
-    {"candidates": [{"op": "identity"}] * 2}, {"padding": "valid"}, {"skips": True}, {"name": 3}, {"head_width": None}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start_width": 0},
+        {"start_width": 2, "added_width": 0},
+        {"added_width": -1},
+        {"cells": True},
+        {"merges": []},
+        {"merges": "add"},
+        {"merges": ["mean"]},
+        {"merges": [["add"]]},
+        {"candidates": []},
+        {"candidates": [{"op": "zero"}]},
+        {"candidates": None},
+        {"candidates": [{"op": "mbconv", "kernel": 3, "expansion": 3}]},
+        {"candidates": [{"op": "sepconv", "kernel": 4}]},
+        {"candidates": [{"op": "sepconv", "kernel": 3, "dilation": 0}]},
+        {"candidates": [{"op": "sepconv", "kernel": 3, "dilation": True}]},
+        {"candidates": [{"op": "pool", "kind": "median", "kernel": 3}]},
+        {"candidates": [{"op": "pool", "kind": ["max"], "kernel": 3}]},
+        {"candidates": [{"op": "identity"}] * 2},
+        {"padding": "valid"},
+        {"skips": True},
+        {"name": 3},
+        {"head_width": None},
+    ],
+    ids=str,
+)
 def test_refused_in_four_parts(change):
     with pytest.raises(UserError) as caught:
         space_from_json({**SMALL.to_json(), **change}, where="mine.json")
-    assert all(part for part in (caught.value.what, caught.value.expected, caught.value.received, caught.value.fix))
+    assert all(
+        part
+        for part in (
+            caught.value.what,
+            caught.value.expected,
+            caught.value.received,
+            caught.value.fix,
+        )
+    )
 
 
 def test_zero_has_no_place_in_a_tree():
     with pytest.raises(UserError):
-        TreeCellSpace("zero", 8, 3, start_width=8, added_width=0, stages=1, cells=1, head_width=8, candidates=(Zero(), MBConv(3, 1)))
+        TreeCellSpace(
+            "zero",
+            8,
+            3,
+            start_width=8,
+            added_width=0,
+            stages=1,
+            cells=1,
+            head_width=8,
+            candidates=(Zero(), MBConv(3, 1)),
+        )
 
 
 def test_width_multiplier():
@@ -139,6 +210,7 @@ def test_width_multiplier():
 
 def test_evaluate_follows_the_chain_and_stops_where_asked():
     """Tracing with strings shows the order."""
+
     def fixed(block, x):
         return f"{block.name}({x})"
 
@@ -146,9 +218,25 @@ def test_evaluate_follows_the_chain_and_stops_where_asked():
         return f"{index}[{x}]"
 
     space = tiny()
-    traced = evaluate(space.topology, "x", fixed=fixed, choice=choice, joint=lambda *_: pytest.fail("a chain has no joints"))
+    traced = evaluate(
+        space.topology,
+        "x",
+        fixed=fixed,
+        choice=choice,
+        joint=lambda *_: pytest.fail("a chain has no joints"),
+    )
     expected = "first(stem(x))"
     for index in range(9):
         expected = f"{index}[{expected}]"
     assert traced == f"head({expected})"
-    assert evaluate(space.topology, "x", fixed=fixed, choice=choice, joint=lambda *_: "", stop_at_choice=True) == "first(stem(x))"
+    assert (
+        evaluate(
+            space.topology,
+            "x",
+            fixed=fixed,
+            choice=choice,
+            joint=lambda *_: "",
+            stop_at_choice=True,
+        )
+        == "first(stem(x))"
+    )

@@ -1,8 +1,10 @@
-"""The far side's stand-in for benchmark_model: runs the given .tflite with LiteRT and prints the tool's documented formats.
+"""The far side's stand-in for benchmark_model: runs the given .tflite with LiteRT and prints the
+tool's documented formats.
 
-Never imported by the program under test; it is pushed to a stand-in device and executed there. The file standin.json in the
-device's /data/local/tmp (or in $STANDIN_HOME) sets its form ("classic", "percentiles", "milliseconds"), its pace (sleep added
-to every invocation, so that it costs no processor time) and misbehaviour by number of run ({"2": "kill"}).
+Never imported by the program under test; it is pushed to a stand-in device and executed there. The
+file standin.json in the device's /data/local/tmp (or in $STANDIN_HOME) sets its form ("classic",
+"percentiles", "milliseconds"), its pace (sleep added to every invocation, so that it costs no
+processor time) and misbehaviour by number of run ({"2": "kill"}).
 """
 
 import json
@@ -19,8 +21,19 @@ HOME = Path(os.environ.get("STANDIN_HOME", "/data/local/tmp"))
 
 
 def read_flags(arguments):
-    flags = {"graph": "", "num_threads": "-1", "warmup_runs": "1", "num_runs": "50", "min_secs": "1.0", "warmup_min_secs": "0.5",
-             "use_xnnpack": "true", "use_gpu": "false", "use_nnapi": "false", "enable_op_profiling": "false", "max_secs": "150"}
+    flags = {
+        "graph": "",
+        "num_threads": "-1",
+        "warmup_runs": "1",
+        "num_runs": "50",
+        "min_secs": "1.0",
+        "warmup_min_secs": "0.5",
+        "use_xnnpack": "true",
+        "use_gpu": "false",
+        "use_nnapi": "false",
+        "enable_op_profiling": "false",
+        "max_secs": "150",
+    }
     for argument in arguments:
         name, _, value = argument.removeprefix("--").partition("=")
         if name not in flags:
@@ -51,23 +64,43 @@ def count_line(times, form):
     mean, deviation = sum(times) / len(times), float(np.std(times))
     line = f"count={len(times)} curr={times[-1]}" + ("(all same)" if len(times) > 1 else "")
     if len(set(times)) > 1:
-        line = (f"count={len(times)} first={times[0]} curr={times[-1]} min={min(times)} max={max(times)} "
-                f"avg={six_digits(mean)} std={deviation:.0f}")
+        line = (
+            f"count={len(times)} first={times[0]} curr={times[-1]} min={min(times)} "
+            f"max={max(times)} "
+            f"avg={six_digits(mean)} std={deviation:.0f}"
+        )
     if form != "classic":
         ordered = sorted(times)
-        line += "".join(f" {name}={ordered[int(share * (len(times) - 1))]}" for name, share in
-                        (("p5", 0.05), ("median", 0.5), ("p95", 0.95)))
+        line += "".join(
+            f" {name}={ordered[int(share * (len(times) - 1))]}"
+            for name, share in (("p5", 0.05), ("median", 0.5), ("p95", 0.95))
+        )
     return line
 
 
 def profile_table(interpreter, times):
-    operators = [detail["op_name"] for detail in interpreter._get_ops_details() if detail["op_name"] != "DELEGATE"]
-    share_ms = sum(times) / len(times) / 1000.0 / len(operators)  # a stand-in: every operator is given the same part
+    operators = [
+        detail["op_name"]
+        for detail in interpreter._get_ops_details()
+        if detail["op_name"] != "DELEGATE"
+    ]
+    share_ms = (
+        sum(times) / len(times) / 1000.0 / len(operators)
+    )  # a stand-in: every operator is given the same part
     part = 100 / len(operators)
-    rows = "\n".join(f"\t{name:>24}\t{share_ms:9.3f}\t{share_ms:9.3f}\t{part:7.3f}%\t{part * (number + 1):7.3f}%\t{0.0:10.3f}\t{1:9d}"
-                     f"\t[{name.lower()}]:{number}" for number, name in enumerate(operators))
-    head = "\t             [node type]\t  [first]\t [avg ms]\t     [%]\t  [cdf%]\t  [mem KB]\t[times called]\t[Name]"
-    return f"Operator-wise Profiling Info for Regular Benchmark Runs:\n{'=' * 30} Run Order {'=' * 30}\n{head}\n{rows}\n"
+    rows = "\n".join(
+        f"\t{name:>24}\t{share_ms:9.3f}\t{share_ms:9.3f}\t{part:7.3f}%\t{part * (number + 1):7.3f}%\t{0.0:10.3f}\t{1:9d}"
+        f"\t[{name.lower()}]:{number}"
+        for number, name in enumerate(operators)
+    )
+    head = (
+        "\t             [node type]\t  [first]\t [avg ms]\t     [%]\t  [cdf%]\t  [mem "
+        "KB]\t[times called]\t[Name]"
+    )
+    return (
+        f"Operator-wise Profiling Info for Regular Benchmark Runs:\n{'=' * 30} Run Order "
+        f"{'=' * 30}\n{head}\n{rows}\n"
+    )
 
 
 def next_run_number():
@@ -85,7 +118,12 @@ def main():
     prefix = "" if form == "classic" else "INFO: "
     flags = read_flags(sys.argv[1:])
     with open(HOME / "standin.log", "a") as log:  # what a test may want to know of a run
-        log.write(json.dumps({"flags": flags, "cores": sorted(os.sched_getaffinity(0)), "binary": sys.argv[0]}) + "\n")
+        log.write(
+            json.dumps(
+                {"flags": flags, "cores": sorted(os.sched_getaffinity(0)), "binary": sys.argv[0]}
+            )
+            + "\n"
+        )
 
     def say(text):
         print(prefix + text, flush=True)
@@ -93,33 +131,59 @@ def main():
     say("STARTING!")
     say(f"Num threads: [{flags['num_threads']}]")
     say(f"Graph: [{flags['graph']}]")
-    resolver = OpResolverType.AUTO if flags["use_xnnpack"] == "true" else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    resolver = (
+        OpResolverType.AUTO
+        if flags["use_xnnpack"] == "true"
+        else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
     began = time.perf_counter()
     try:
-        interpreter = Interpreter(model_path=flags["graph"], num_threads=max(1, int(flags["num_threads"])),
-                                  experimental_op_resolver_type=resolver)
+        interpreter = Interpreter(
+            model_path=flags["graph"],
+            num_threads=max(1, int(flags["num_threads"])),
+            experimental_op_resolver_type=resolver,
+        )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        print(f"ERROR: {error}\nERROR: Failed to load model {flags['graph']}\nERROR: Benchmarking failed.", flush=True)
+        print(
+            f"ERROR: {error}\nERROR: Failed to load model {flags['graph']}\nERROR: Benchmarking "
+            "failed.",
+            flush=True,
+        )
         sys.exit(1)
     init_us = round((time.perf_counter() - began) * 1e6)
     for detail in interpreter.get_input_details():
         values = np.random.default_rng(0).uniform(-1, 1, detail["shape"])
-        interpreter.set_tensor(detail["index"], (values * 127 if detail["dtype"] != np.float32 else values).astype(detail["dtype"]))
+        interpreter.set_tensor(
+            detail["index"],
+            (values * 127 if detail["dtype"] != np.float32 else values).astype(detail["dtype"]),
+        )
     say(f"Loaded model {flags['graph']}")
     for name in ("gpu", "nnapi"):
         if flags[f"use_{name}"] == "true":
             say(f"{name.upper()} delegate created.")
-            say(f"Though {name.upper()} delegate is explicitly applied, the model graph will not be executed by the delegate.")
+            say(
+                f"Though {name.upper()} delegate is explicitly applied, the model graph will not "
+                "be executed by the delegate."
+            )
     nodes = len(interpreter._get_ops_details())
     if flags["use_xnnpack"] == "true":
-        print(f"VERBOSE: Replacing {nodes} out of {nodes} node(s) with delegate (TfLiteXNNPackDelegate) node, "
-              "yielding 1 partitions for subgraph 0.", flush=True)
+        print(
+            f"VERBOSE: Replacing {nodes} out of {nodes} node(s) with delegate "
+            "(TfLiteXNNPackDelegate) node, "
+            "yielding 1 partitions for subgraph 0.",
+            flush=True,
+        )
     say(f"The input model file size (MB): {six_digits(os.path.getsize(flags['graph']) / 1e6)}")
     say(f"Initialized session in {init_us / 1000:g}ms.")
-    say(f"Running benchmark for at least {flags['warmup_runs']} iterations and at least {flags['warmup_min_secs']} seconds "
-        f"but terminate if exceeding {flags['max_secs']} seconds.")
-    warmups = timed_runs(interpreter, int(flags["warmup_runs"]), float(flags["warmup_min_secs"]), pace_s)
+    say(
+        f"Running benchmark for at least {flags['warmup_runs']} iterations and at least "
+        f"{flags['warmup_min_secs']} seconds "
+        f"but terminate if exceeding {flags['max_secs']} seconds."
+    )
+    warmups = timed_runs(
+        interpreter, int(flags["warmup_runs"]), float(flags["warmup_min_secs"]), pace_s
+    )
     if form != "milliseconds":
         say(count_line(warmups, form) + "\n")
     if misbehaviour == "kill":
@@ -128,24 +192,45 @@ def main():
         sys.exit(0)
     if misbehaviour == "hang":
         time.sleep(3600)
-    say(f"Running benchmark for at least {flags['num_runs']} iterations and at least {flags['min_secs']} seconds "
-        f"but terminate if exceeding {flags['max_secs']} seconds.")
+    say(
+        f"Running benchmark for at least {flags['num_runs']} iterations and at least "
+        f"{flags['min_secs']} seconds "
+        f"but terminate if exceeding {flags['max_secs']} seconds."
+    )
     times = timed_runs(interpreter, int(flags["num_runs"]), float(flags["min_secs"]), pace_s)
     if misbehaviour == "fast":
         times = [1] * len(times)
-    first, warm, mean = (warmups or times)[0], sum(warmups) / len(warmups) if warmups else 0.0, sum(times) / len(times)
+    first, warm, mean = (
+        (warmups or times)[0],
+        sum(warmups) / len(warmups) if warmups else 0.0,
+        sum(times) / len(times),
+    )
     if form == "milliseconds":
-        print("INFO: [./litert/tools/benchmark_litert_model.h:72] \n========== BENCHMARK RESULTS ==========")
-        for line, text in ((73, f"Model initialization: {init_us / 1000:.2f} ms"), (75, f"Warmup (first):       {first / 1000:.2f} ms"),
-                           (77, f"Warmup (avg):         {warm / 1000:.2f} ms ({len(warmups)} runs)"),
-                           (79, f"Inference (avg):      {mean / 1000:.2f} ms ({len(times)} runs)"),
-                           (83, f"Inference (min):      {min(times) / 1000:.2f} ms"),
-                           (85, f"Inference (max):      {max(times) / 1000:.2f} ms")):
+        print(
+            "INFO: [./litert/tools/benchmark_litert_model.h:72] \n========== BENCHMARK RESULTS "
+            "=========="
+        )
+        for line, text in (
+            (73, f"Model initialization: {init_us / 1000:.2f} ms"),
+            (75, f"Warmup (first):       {first / 1000:.2f} ms"),
+            (77, f"Warmup (avg):         {warm / 1000:.2f} ms ({len(warmups)} runs)"),
+            (79, f"Inference (avg):      {mean / 1000:.2f} ms ({len(times)} runs)"),
+            (83, f"Inference (min):      {min(times) / 1000:.2f} ms"),
+            (85, f"Inference (max):      {max(times) / 1000:.2f} ms"),
+        ):
             print(f"INFO: [./litert/tools/benchmark_litert_model.h:{line}] {text}")
     else:
-        say(count_line([time * 3 for time in times] if misbehaviour == "contradict" else times, form) + "\n")
-        say(f"Inference timings in us: Init: {init_us}, First inference: {first}, Warmup (avg): {six_digits(warm)}, "
-            f"Inference (avg): {six_digits(mean)}")
+        say(
+            count_line(
+                [time * 3 for time in times] if misbehaviour == "contradict" else times, form
+            )
+            + "\n"
+        )
+        say(
+            f"Inference timings in us: Init: {init_us}, First inference: {first}, Warmup (avg): "
+            f"{six_digits(warm)}, "
+            f"Inference (avg): {six_digits(mean)}"
+        )
         say("Memory footprint delta from the start of the tool (MB): init=1.5 overall=2.5")
     if flags["enable_op_profiling"] == "true":
         print(profile_table(interpreter, times), flush=True)

@@ -1,4 +1,5 @@
-"""A device made of arithmetic: what a model takes is known, so what the schedule makes of it can be checked."""
+"""A device made of arithmetic: what a model takes is known, so what the schedule makes of it can be
+checked."""
 
 from __future__ import annotations
 
@@ -12,9 +13,16 @@ SETTINGS = Settings("runtime", "1.0", "xnnpack", 1)
 
 
 class FakeRunner:
-    """latency_ms: of a model, from its path and the number of visits so far. log: (model, warmups, invocations) of every visit."""
+    """latency_ms: of a model, from its path and the number of visits so far. log: (model, warmups,
+    invocations) of every visit."""
 
-    def __init__(self, latency_ms: Callable[[Path, int], float], *, device: Device = DEVICE, settings: Settings = SETTINGS):
+    def __init__(
+        self,
+        latency_ms: Callable[[Path, int], float],
+        *,
+        device: Device = DEVICE,
+        settings: Settings = SETTINGS,
+    ):
         self.latency_ms, self.device, self.settings = latency_ms, device, settings
         self.log: list[tuple[str, int, int]] = []
 

@@ -1,7 +1,27 @@
-"""Names that a shell would take for more than names, and what would tell that one did: a file called `pwned`."""
+"""Names that a shell would take for more than names, and what would tell that one did: a file
+called `pwned`."""
 
-NAMES = ("a b", "it's", 'say "x"', "$(touch pwned)", "; touch pwned;", "`touch pwned`", "&& touch pwned", "-rf", "--",
-         "new\nline", "back\\slash", "trailing\\", "* ? [a]", "~", "$HOME", "#x", "%s", "!x", "é ü")
+NAMES = (
+    "a b",
+    "it's",
+    'say "x"',
+    "$(touch pwned)",
+    "; touch pwned;",
+    "`touch pwned`",
+    "&& touch pwned",
+    "-rf",
+    "--",
+    "new\nline",
+    "back\\slash",
+    "trailing\\",
+    "* ? [a]",
+    "~",
+    "$HOME",
+    "#x",
+    "%s",
+    "!x",
+    "é ü",
+)
 
 
 def place_in_each(connection, top, model):

@@ -1,8 +1,10 @@
-"""Stand-in phones: real adbd daemons, each with a file system of its own, in one network namespace, and an adb that reaches them.
+"""Stand-in phones: real adbd daemons, each with a file system of its own, in one network namespace,
+and an adb that reaches them.
 
-Only the far side is made here; the program under test uses the stock adb client. Needs root, adb, adbd, unshare, nsenter, ip
-and mount; `missing()` says what is not there. As a program it runs a command beside some phones:
-python tests/standin/phones.py --count=3 -- COMMAND (the serials stand in $PHONES, the tool's path in $BENCHMARK_MODEL).
+Only the far side is made here; the program under test uses the stock adb client. Needs root, adb,
+adbd, unshare, nsenter, ip and mount; `missing()` says what is not there. As a program it runs a
+command beside some phones: python tests/standin/phones.py --count=3 -- COMMAND (the serials stand
+in $PHONES, the tool's path in $BENCHMARK_MODEL).
 """
 
 import argparse
@@ -41,12 +43,18 @@ echo "$3" >> /data/local/tmp/fixed_mode.log
 
 def missing():
     """What the stand-ins lack on this computer, in words; "" when nothing."""
-    absent = [name for name in ("adb", "adbd", "unshare", "nsenter", "ip", "mount", "chroot") if shutil.which(name, path=_path()) is None]
+    absent = [
+        name
+        for name in ("adb", "adbd", "unshare", "nsenter", "ip", "mount", "chroot")
+        if shutil.which(name, path=_path()) is None
+    ]
     if absent:
         return f"not installed: {', '.join(absent)} (Debian: adb, and adbd of bookworm-backports)"
     if os.geteuid() != 0:
         return "stand-in phones need root, for namespaces of their own"
-    probe = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, text=True, check=False)
+    probe = subprocess.run(
+        ["unshare", "--net", "--mount", "true"], capture_output=True, text=True, check=False
+    )
     return "" if probe.returncode == 0 else f"no namespaces here: {probe.stderr.strip()}"
 
 
@@ -61,7 +69,9 @@ def executable_tool(folder):
 class Phone:
     """One stand-in phone. Files under `storage` are its /data/local/tmp, as seen from here."""
 
-    def __init__(self, phones, number, *, speaks=True, clocks_khz=(1800000, 2800000), storage="64m"):
+    def __init__(
+        self, phones, number, *, speaks=True, clocks_khz=(1800000, 2800000), storage="64m"
+    ):
         self.phones, self.number, self.port = phones, number, FIRST_PORT + number
         self.serial = f"127.0.0.1:{self.port}"
         self._clocks, self._size = " ".join(map(str, clocks_khz)) or "-", storage
@@ -69,14 +79,22 @@ class Phone:
         (self._folder / "root").mkdir(parents=True)
         (self._folder / "commands").mkdir()
         if speaks:
-            for name, text in (("getprop", _GETPROP.replace("{number}", str(number))), ("dumpsys", _DUMPSYS), ("cmd", _CMD)):
+            for name, text in (
+                ("getprop", _GETPROP.replace("{number}", str(number))),
+                ("dumpsys", _DUMPSYS),
+                ("cmd", _CMD),
+            ):
                 (self._folder / "commands" / name).write_text(text)
                 (self._folder / "commands" / name).chmod(0o755)
         self._daemon = None
 
     @property
     def storage(self):
-        adbd = Path(f"/proc/{self._daemon.pid}/task/{self._daemon.pid}/children").read_text().split()[0]
+        adbd = (
+            Path(f"/proc/{self._daemon.pid}/task/{self._daemon.pid}/children")
+            .read_text()
+            .split()[0]
+        )
         return Path(f"/proc/{adbd}/root/data/local/tmp")
 
     def configure(self, **settings):
@@ -95,22 +113,44 @@ class Phone:
         with open(self._folder / "adbd.log", "ab") as log:
             self._daemon = self._start(log)
         deadline = time.monotonic() + 15
-        while "connected" not in self.phones.adb("connect", self.serial) \
-                or "device" not in self.phones.adb("-s", self.serial, "get-state"):
+        while "connected" not in self.phones.adb(
+            "connect", self.serial
+        ) or "device" not in self.phones.adb("-s", self.serial, "get-state"):
             if time.monotonic() > deadline or self._daemon.poll() is not None:
-                raise RuntimeError(f"adbd did not start: {(self._folder / 'adbd.log').read_text()[-500:]}")
+                raise RuntimeError(
+                    f"adbd did not start: {(self._folder / 'adbd.log').read_text()[-500:]}"
+                )
             time.sleep(0.05)
 
     def _start(self, log):
         return subprocess.Popen(
-            ["nsenter", f"--net=/proc/{self.phones.holder.pid}/ns/net", "unshare", "--mount",
-             "--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", str(HERE / "phone_root.sh"),
-             str(self._folder / "root"), str(self._folder / "commands"), self._clocks, self._size],
-            env={**os.environ, "ADBD_PORT": str(self.port), "PATH": _path()}, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            [
+                "nsenter",
+                f"--net=/proc/{self.phones.holder.pid}/ns/net",
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "--",
+                "sh",
+                str(HERE / "phone_root.sh"),
+                str(self._folder / "root"),
+                str(self._folder / "commands"),
+                self._clocks,
+                self._size,
+            ],
+            env={**os.environ, "ADBD_PORT": str(self.port), "PATH": _path()},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def pull_out(self):
-        """The cable is pulled: every process there ends and the adb server does not list it any more."""
+        """The cable is pulled: every process there ends and the adb server does not list it any
+        more."""
         if self._daemon is not None:
             os.killpg(self._daemon.pid, signal.SIGKILL)
             self._daemon.wait()
@@ -119,18 +159,35 @@ class Phone:
 
 
 class Phones:
-    """Context manager of some stand-in phones. `path`: a folder whose `adb` reaches them, to be put first on PATH."""
+    """Context manager of some stand-in phones. `path`: a folder whose `adb` reaches them, to be put
+    first on PATH."""
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="standin-"))
         self.path, self._all = self.folder / "bin", []
         self.path.mkdir()
-        self.holder = subprocess.Popen(["unshare", "--net", "--", "sh", "-c", "ip link set lo up && echo up && exec sleep 3600"],
-                                       stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env={**os.environ, "PATH": _path()})
+        self.holder = subprocess.Popen(
+            [
+                "unshare",
+                "--net",
+                "--",
+                "sh",
+                "-c",
+                "ip link set lo up && echo up && exec sleep 3600",
+            ],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PATH": _path()},
+        )
         assert self.holder.stdout is not None and self.holder.stdout.readline() == b"up\n"
-        wrapper = self.path / "adb"  # a server of our own in the phones' network; the client is the stock one
-        wrapper.write_text(f"#!/bin/sh\nexport ANDROID_ADB_SERVER_PORT=5937 HOME={self.folder}\n"
-                           f"exec nsenter --net=/proc/{self.holder.pid}/ns/net {shutil.which('adb', path=_path())} \"$@\"\n")
+        wrapper = (
+            self.path / "adb"
+        )  # a server of our own in the phones' network; the client is the stock one
+        wrapper.write_text(
+            f"#!/bin/sh\nexport ANDROID_ADB_SERVER_PORT=5937 HOME={self.folder}\n"
+            f"exec nsenter --net=/proc/{self.holder.pid}/ns/net "
+            f'{shutil.which("adb", path=_path())} "$@"\n'
+        )
         wrapper.chmod(0o755)
         self.adb("start-server")
         return self
@@ -151,8 +208,14 @@ class Phones:
         return phone
 
     def adb(self, *words):
-        finished = subprocess.run([str(self.path / "adb"), *words], capture_output=True, text=True, timeout=30, check=False,
-                                  stdin=subprocess.DEVNULL)
+        finished = subprocess.run(
+            [str(self.path / "adb"), *words],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
         return finished.stdout + finished.stderr
 
 
@@ -169,8 +232,12 @@ def main():
         sys.exit(reason)
     with Phones() as phones:
         serials = [phones.add().serial for _ in range(options.count)]
-        env = {**os.environ, "PATH": f"{phones.path}:{_path()}", "PHONES": ",".join(f"android:{serial}" for serial in serials),
-               "BENCHMARK_MODEL": str(executable_tool(phones.folder))}
+        env = {
+            **os.environ,
+            "PATH": f"{phones.path}:{_path()}",
+            "PHONES": ",".join(f"android:{serial}" for serial in serials),
+            "BENCHMARK_MODEL": str(executable_tool(phones.folder)),
+        }
         sys.exit(subprocess.call(options.command, env=env))
 
 

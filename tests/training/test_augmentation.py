@@ -18,14 +18,20 @@ def rows(batch=1, **columns):
 
 
 def picture(batch=2, size=16, seed=0):
-    return tf.constant(np.random.default_rng(seed).uniform(0, 255, (batch, size, size, 3)).astype(np.float32))
+    return tf.constant(
+        np.random.default_rng(seed).uniform(0, 255, (batch, size, size, 3)).astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("kind", ["none", "shift", "flip", "imagenet"])
 @pytest.mark.parametrize("colour", ["none", "normal", "strong"])
 def test_shape_and_range_stay(kind, colour):
     images = picture(64)
-    out = views.augment(images, tf.constant(views.random_rows(64, seed=1, epoch=2)), Augmentation(kind, distort_color=colour)).numpy()
+    out = views.augment(
+        images,
+        tf.constant(views.random_rows(64, seed=1, epoch=2)),
+        Augmentation(kind, distort_color=colour),
+    ).numpy()
     assert out.shape == images.shape and out.dtype == np.float32
     assert out.min() >= 0 and out.max() <= 255.001
     assert (kind == "none") == np.array_equal(out, images)
@@ -33,10 +39,16 @@ def test_shape_and_range_stay(kind, colour):
 
 def test_middle_rows_change_nothing():
     images = picture()
-    np.testing.assert_allclose(views.augment(images, rows(2), Augmentation("shift")), images, atol=2e-3)
+    np.testing.assert_allclose(
+        views.augment(images, rows(2), Augmentation("shift")), images, atol=2e-3
+    )
     flip = rows(2, flip=0.25)
     np.testing.assert_allclose(views.augment(images, flip, Augmentation("flip")), images, atol=1e-4)
-    np.testing.assert_allclose(views.augment(images, flip, Augmentation("imagenet", distort_color="strong")), images, atol=1e-3)
+    np.testing.assert_allclose(
+        views.augment(images, flip, Augmentation("imagenet", distort_color="strong")),
+        images,
+        atol=1e-3,
+    )
 
 
 def test_flip_mirrors_and_shift_moves_by_known_amounts():
@@ -52,7 +64,9 @@ def test_zoom_and_rotation_keep_the_centre():
     size = 33
     image = np.zeros((1, size, size, 3), np.float32)
     image[:, 14:19, 14:19] = 200.0
-    out = views.augment(tf.constant(image), rows(zoom=0.999, angle=0.999), Augmentation("shift")).numpy()[0, :, :, 0]
+    out = views.augment(
+        tf.constant(image), rows(zoom=0.999, angle=0.999), Augmentation("shift")
+    ).numpy()[0, :, :, 0]
     grid = np.arange(size)
     np.testing.assert_allclose((out.sum(0) @ grid) / out.sum(), 16.0, atol=0.05)
     np.testing.assert_allclose((out.sum(1) @ grid) / out.sum(), 16.0, atol=0.05)
@@ -62,11 +76,14 @@ def test_zoom_and_rotation_keep_the_centre():
 def test_crop_of_full_scale_is_a_resize():
     image = picture(1, 20)[0]
     row = rows(zoom=1.0)[0]
-    np.testing.assert_allclose(views.random_crop(image, row, size=12, min_scale=0.08), views.resize(image, 12), atol=1e-3)
+    np.testing.assert_allclose(
+        views.random_crop(image, row, size=12, min_scale=0.08), views.resize(image, 12), atol=1e-3
+    )
 
 
 def test_crop_area_is_uniform_between_its_bounds():
-    """A crop of one bright quarter: with min_scale 1 it is the whole, with small scales it may miss it."""
+    """A crop of one bright quarter: with min_scale 1 it is the whole, with small scales it may miss
+    it."""
     image = tf.concat([tf.fill([40, 20, 3], 250.0), tf.zeros([40, 20, 3])], axis=1)
     left = views.random_crop(image, rows(zoom=0.0, x=0.0)[0], size=8, min_scale=0.08).numpy()
     right = views.random_crop(image, rows(zoom=0.0, x=0.999)[0], size=8, min_scale=0.08).numpy()
@@ -76,21 +93,33 @@ def test_crop_area_is_uniform_between_its_bounds():
 def test_central_view_takes_the_middle():
     image = np.zeros((20, 40, 3), np.float32)
     image[:, 10:30] = 100.0
-    np.testing.assert_allclose(views.central_view(tf.constant(image), size=10, fraction=1.0), 100.0, atol=1e-3)
+    np.testing.assert_allclose(
+        views.central_view(tf.constant(image), size=10, fraction=1.0), 100.0, atol=1e-3
+    )
     border = np.full((16, 16, 3), 50.0, np.float32)
     border[1:15, 1:15] = 80.0
-    np.testing.assert_allclose(views.central_view(tf.constant(border), size=7, fraction=0.875), 80.0, atol=1e-3)
+    np.testing.assert_allclose(
+        views.central_view(tf.constant(border), size=7, fraction=0.875), 80.0, atol=1e-3
+    )
 
 
 def test_shrinking_averages_areas():
     checker = np.indices((24, 24)).sum(0) % 2 * 255.0
-    small = views.resize(tf.constant(np.repeat(checker[..., None], 3, -1).astype(np.float32)), 8).numpy()
-    assert np.abs(small[2:-2, 2:-2] - 127.5).max() < 4  # without antialiasing every third pixel is taken: 0 or 255
+    small = views.resize(
+        tf.constant(np.repeat(checker[..., None], 3, -1).astype(np.float32)), 8
+    ).numpy()
+    assert (
+        np.abs(small[2:-2, 2:-2] - 127.5).max() < 4
+    )  # without antialiasing every third pixel is taken: 0 or 255
 
 
 def test_grey_images_stay_grey_under_colour_distortion():
     grey = tf.repeat(picture(8)[..., :1], 3, axis=-1)
-    out = views.augment(grey, tf.constant(views.random_rows(8, seed=0, epoch=0)), Augmentation("imagenet", distort_color="strong")).numpy()
+    out = views.augment(
+        grey,
+        tf.constant(views.random_rows(8, seed=0, epoch=0)),
+        Augmentation("imagenet", distort_color="strong"),
+    ).numpy()
     np.testing.assert_allclose(out[..., 0], out[..., 1], atol=1e-3)
 
 

@@ -1,4 +1,5 @@
-"""Checkpoints: round trip, atomicity, falling back over torn files, and nothing left lying about."""
+"""Checkpoints: round trip, atomicity, falling back over torn files, and nothing left lying
+about."""
 
 import os
 import zipfile
@@ -9,27 +10,40 @@ import pytest
 from pnas_tf import files
 from pnas_tf.training.checkpoints import Checkpoints
 
-ARRAYS = {"variable/block 0/kernel:0": np.arange(12, dtype=np.float32).reshape(3, 4), "file": np.float64(0.1), "empty": np.zeros((0, 2)),
-          "counter": np.array(7, np.int64)}
+ARRAYS = {
+    "variable/block 0/kernel:0": np.arange(12, dtype=np.float32).reshape(3, 4),
+    "file": np.float64(0.1),
+    "empty": np.zeros((0, 2)),
+    "counter": np.array(7, np.int64),
+}
 STATE = {"step": 3, "history": [{"loss": 0.1 + 0.2}], "none": None}
 
 
 def test_round_trip_to_the_bit_and_plain_numpy_reads_it(tmp_path):
     path = Checkpoints(tmp_path).save(3, ARRAYS, STATE)
     checkpoint = Checkpoints(tmp_path).latest()
-    assert checkpoint.step == 3 and checkpoint.state == STATE and set(checkpoint.arrays) == set(ARRAYS)
+    assert (
+        checkpoint.step == 3 and checkpoint.state == STATE and set(checkpoint.arrays) == set(ARRAYS)
+    )
     for name, array in ARRAYS.items():
-        assert checkpoint.arrays[name].dtype == np.asarray(array).dtype and np.array_equal(checkpoint.arrays[name], array)
+        assert checkpoint.arrays[name].dtype == np.asarray(array).dtype and np.array_equal(
+            checkpoint.arrays[name], array
+        )
         assert checkpoint.arrays[name].shape == np.shape(array)
     with np.load(path, allow_pickle=False) as archive:
-        assert np.array_equal(archive["variable/block 0/kernel:0"], ARRAYS["variable/block 0/kernel:0"])
+        assert np.array_equal(
+            archive["variable/block 0/kernel:0"], ARRAYS["variable/block 0/kernel:0"]
+        )
 
 
 def test_the_newest_are_kept(tmp_path):
     store = Checkpoints(tmp_path, keep=2)
     for step in (1, 2, 10, 9):
         store.save(step, ARRAYS, {"step": step})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000000009.npz", "step-0000000010.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step-0000000009.npz",
+        "step-0000000010.npz",
+    ]
     assert store.latest().step == 10
 
 
@@ -39,8 +53,16 @@ def test_checkpoints_of_stops_go_at_the_end_of_the_epoch_and_push_none_out(tmp_p
     def steps():
         return sorted(int(path.stem[5:]) for path in tmp_path.iterdir())
 
-    for step, expected in ((1, [1]), (4, [1, 4]), (10, [10]), (20, [10, 20]), (21, [10, 20, 21]), (22, [10, 20, 21, 22]),
-                           (23, [10, 20, 22, 23]), (30, [20, 30])):
+    for step, expected in (
+        (1, [1]),
+        (4, [1, 4]),
+        (10, [10]),
+        (20, [10, 20]),
+        (21, [10, 20, 21]),
+        (22, [10, 20, 21, 22]),
+        (23, [10, 20, 22, 23]),
+        (30, [20, 30]),
+    ):
         store.save(step, ARRAYS, {"step": step})
         assert steps() == expected
 
@@ -50,7 +72,8 @@ def test_no_checkpoint(tmp_path):
 
 
 def test_every_truncation_and_bit_flip_is_noticed(tmp_path):
-    """latest() falls back to the older checkpoint, whatever byte of the newer one is lost or turned."""
+    """latest() falls back to the older checkpoint, whatever byte of the newer one is lost or
+    turned."""
     store = Checkpoints(tmp_path)
     store.save(1, ARRAYS, {"step": 1})
     path = store.save(2, ARRAYS, {"step": 2})
@@ -65,8 +88,12 @@ def test_every_truncation_and_bit_flip_is_noticed(tmp_path):
         turned = bytearray(whole)
         turned[place] ^= 0x10
         path.write_bytes(bytes(turned))
-        found = store.latest()  # a flip in a zip field that nothing reads may leave the content whole
-        same = all(np.array_equal(found.arrays[name], ARRAYS[name]) for name in ARRAYS) and found.state == {"step": 2}
+        found = (
+            store.latest()
+        )  # a flip in a zip field that nothing reads may leave the content whole
+        same = all(
+            np.array_equal(found.arrays[name], ARRAYS[name]) for name in ARRAYS
+        ) and found.state == {"step": 2}
         assert found.step == 1 or same
     path.write_bytes(whole)
     assert store.latest().step == 2

@@ -1,4 +1,5 @@
-"""The three parts of a dataset: disjoint, balanced, pure in (seed, epoch), the same from memory, files and records."""
+"""The three parts of a dataset: disjoint, balanced, pure in (seed, epoch), the same from memory,
+files and records."""
 
 import subprocess
 import sys
@@ -41,9 +42,15 @@ def sources(tfds_dir, jpegs):
     small = {"alpha_fraction": 0.25, "test_fraction": 0.2}
     return {
         "memory": load_dataset(DataConfig(data_dir=tfds_dir), resolution=16),
-        "records": load_dataset(DataConfig(data_dir=tfds_dir, augmentation="imagenet"), resolution=16),
-        "folder in memory": load_dataset(DataConfig(dataset=f"folder:{jpegs}", **small), resolution=16),
-        "files": load_dataset(DataConfig(dataset=f"folder:{jpegs}", augmentation="imagenet", **small), resolution=16),
+        "records": load_dataset(
+            DataConfig(data_dir=tfds_dir, augmentation="imagenet"), resolution=16
+        ),
+        "folder in memory": load_dataset(
+            DataConfig(dataset=f"folder:{jpegs}", **small), resolution=16
+        ),
+        "files": load_dataset(
+            DataConfig(dataset=f"folder:{jpegs}", augmentation="imagenet", **small), resolution=16
+        ),
     }
 
 
@@ -64,19 +71,29 @@ def test_digits_are_scikit_learns(digits, tfds_dir):
     assert digits.class_names == tuple("0123456789")
     assert digits.weights_size + digits.alpha_size + digits.test_size == len(truth.target) == 1797
     assert np.array_equal(digits.weights_part.source.labels, truth.target)
-    native = load_dataset(DataConfig(data_dir=tfds_dir), resolution=8).weights_part.source.images[..., 0]
+    native = load_dataset(DataConfig(data_dir=tfds_dir), resolution=8).weights_part.source.images[
+        ..., 0
+    ]
     assert np.abs(native * (16 / 255) - truth.images).max() < 0.04  # rounding to bytes
 
 
 def test_fewer_training_images_are_a_balanced_choice_beside_the_same_test_part(digits, tfds_dir):
-    few = load_dataset(DataConfig(data_dir=tfds_dir, train_images=300, alpha_size=60), resolution=16)
-    assert (few.weights_size, few.alpha_size) == (240, 60) and np.array_equal(few.test_part.positions, digits.test_part.positions)
+    few = load_dataset(
+        DataConfig(data_dir=tfds_dir, train_images=300, alpha_size=60), resolution=16
+    )
+    assert (few.weights_size, few.alpha_size) == (240, 60) and np.array_equal(
+        few.test_part.positions, digits.test_part.positions
+    )
     chosen = np.concatenate([few.weights_part.positions, few.alpha_part.positions])
-    assert len(np.unique(chosen)) == 300 and not np.intersect1d(chosen, few.test_part.positions).size
+    assert (
+        len(np.unique(chosen)) == 300 and not np.intersect1d(chosen, few.test_part.positions).size
+    )
     counts = np.bincount(few.weights_part.source.labels[chosen])
     rest = np.delete(few.weights_part.source.labels, few.test_part.positions)
     assert np.abs(counts - 300 * np.bincount(rest) / len(rest)).max() < 1
-    again = load_dataset(DataConfig(data_dir=tfds_dir, train_images=300, alpha_size=60), resolution=16)
+    again = load_dataset(
+        DataConfig(data_dir=tfds_dir, train_images=300, alpha_size=60), resolution=16
+    )
     assert few.fingerprint == again.fingerprint != digits.fingerprint
     training = len(rest)
     whole = load_dataset(DataConfig(data_dir=tfds_dir, train_images=training), resolution=16)
@@ -92,7 +109,9 @@ def test_parts_are_disjoint_and_balanced(digits):
         shares = np.bincount(part.labels) / len(part.labels)
         whole = np.bincount(digits.weights_part.source.labels) / 1797
         assert np.abs(shares - whole).max() * len(part.labels) < 1.5
-    assert digits.test_size == round(1797 * 0.2) and digits.alpha_size == round((1797 - digits.test_size) * 0.2)
+    assert digits.test_size == round(1797 * 0.2) and digits.alpha_size == round(
+        (1797 - digits.test_size) * 0.2
+    )
 
 
 def test_split_is_pure_in_its_seed(digits, tfds_dir):
@@ -102,7 +121,9 @@ def test_split_is_pure_in_its_seed(digits, tfds_dir):
     assert not np.array_equal(other.test_part.positions, digits.test_part.positions)
     # Where alpha is cut does not move the test part.
     third = load_dataset(DataConfig(data_dir=tfds_dir, alpha_size=500), resolution=16)
-    assert third.alpha_size == 500 and np.array_equal(third.test_part.positions, digits.test_part.positions)
+    assert third.alpha_size == 500 and np.array_equal(
+        third.test_part.positions, digits.test_part.positions
+    )
 
 
 def test_epoch_is_pure_and_start_batch_equals_skipping(dataset):
@@ -110,39 +131,62 @@ def test_epoch_is_pure_and_start_batch_equals_skipping(dataset):
     images, labels = collect(dataset.weights(batch_size=size, seed=5, epoch=3))
     assert len(images) == dataset.batches("weights", batch_size=size)
     again, again_labels = collect(dataset.weights(batch_size=size, seed=5, epoch=3))
-    assert all(np.array_equal(a, b) for a, b in zip(images + labels, again + again_labels, strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(images + labels, again + again_labels, strict=True)
+    )
     tail, tail_labels = collect(dataset.weights(batch_size=size, seed=5, epoch=3, start_batch=2))
-    assert all(np.array_equal(a, b) for a, b in zip(images[2:] + labels[2:], tail + tail_labels, strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(images[2:] + labels[2:], tail + tail_labels, strict=True)
+    )
     for seed, epoch in ((6, 3), (5, 4)):
         _, other = collect(dataset.weights(batch_size=size, seed=seed, epoch=epoch))
         assert not np.array_equal(np.concatenate(labels), np.concatenate(other))
 
 
 def test_batches_are_normalised_and_labels_whole(dataset):
-    for batches, count in ((dataset.weights(batch_size=4, seed=0, epoch=0), dataset.weights_size),
-                           (dataset.alpha(batch_size=4, seed=0, epoch=0), dataset.alpha_size),
-                           (dataset.training(batch_size=4, seed=0, epoch=0), dataset.weights_size + dataset.alpha_size)):
+    for batches, count in (
+        (dataset.weights(batch_size=4, seed=0, epoch=0), dataset.weights_size),
+        (dataset.alpha(batch_size=4, seed=0, epoch=0), dataset.alpha_size),
+        (
+            dataset.training(batch_size=4, seed=0, epoch=0),
+            dataset.weights_size + dataset.alpha_size,
+        ),
+    ):
         images, labels = collect(batches)
         assert sum(map(len, labels)) == count // 4 * 4
         stack = np.concatenate(images)
-        assert stack.shape[1:] == (16, 16, 3) and stack.dtype == np.float32 and np.concatenate(labels).dtype == np.int32
+        assert (
+            stack.shape[1:] == (16, 16, 3)
+            and stack.dtype == np.float32
+            and np.concatenate(labels).dtype == np.int32
+        )
         assert stack.min() >= -1.0001 and stack.max() <= 1.0001
-    assert sum(len(labels) for labels in collect(dataset.test(batch_size=7))[1]) == dataset.test_size
+    assert (
+        sum(len(labels) for labels in collect(dataset.test(batch_size=7))[1]) == dataset.test_size
+    )
 
 
 def test_alpha_is_not_augmented(dataset):
-    """Every image of an alpha epoch is, to the bit, one of the plain ones; of a weights epoch, hardly any is."""
-    plain = {image.tobytes() for image in np.concatenate(collect(dataset.alpha_once(batch_size=16))[0])}
+    """Every image of an alpha epoch is, to the bit, one of the plain ones; of a weights epoch,
+    hardly any is."""
+    plain = {
+        image.tobytes() for image in np.concatenate(collect(dataset.alpha_once(batch_size=16))[0])
+    }
     epoch = np.concatenate(collect(dataset.alpha(batch_size=4, seed=1, epoch=1))[0])
     assert all(image.tobytes() in plain for image in epoch)
-    plain_weights = {image.tobytes() for image in np.concatenate(collect(dataset.weights_plain(batch_size=2))[0])}
+    plain_weights = {
+        image.tobytes() for image in np.concatenate(collect(dataset.weights_plain(batch_size=2))[0])
+    }
     augmented = np.concatenate(collect(dataset.weights(batch_size=4, seed=1, epoch=1))[0])
     assert np.mean([image.tobytes() in plain_weights for image in augmented]) < 0.1
 
 
 def test_labels_stay_with_their_images(jpegs):
     for augmentation in ("none", "flip", "imagenet"):
-        dataset = load_dataset(DataConfig(dataset=f"folder:{jpegs}", augmentation=augmentation), resolution=16)
+        dataset = load_dataset(
+            DataConfig(dataset=f"folder:{jpegs}", augmentation=augmentation), resolution=16
+        )
         assert dataset.class_names == ("bright", "dark")
         for images, labels in dataset.training(batch_size=4, seed=0, epoch=0).as_numpy_iterator():
             assert np.array_equal(images.mean(axis=(1, 2, 3)) > 0, labels == 0)
@@ -151,7 +195,9 @@ def test_labels_stay_with_their_images(jpegs):
 def test_representative_images_and_test_arrays(dataset):
     images = dataset.representative_images(10)
     assert images.shape == (10, 16, 16, 3)
-    plain = {image.tobytes() for image in np.concatenate(collect(dataset.weights_plain(batch_size=1))[0])}
+    plain = {
+        image.tobytes() for image in np.concatenate(collect(dataset.weights_plain(batch_size=1))[0])
+    }
     assert all(image.tobytes() in plain for image in images)
     assert len(dataset.representative_images(10**6)) == dataset.weights_size
     images, labels = dataset.test_arrays()
@@ -170,7 +216,9 @@ def test_facts_without_pixels(tfds_dir, jpegs):
     assert dataset_facts(DataConfig(dataset=f"folder:{jpegs}")).short_side == 22
 
 
-@pytest.mark.parametrize("name, words", [("cifar11", "cifar10"), ("fashion_mnst", "fashion_mnist"), ("digit", "digits")])
+@pytest.mark.parametrize(
+    "name, words", [("cifar11", "cifar10"), ("fashion_mnst", "fashion_mnist"), ("digit", "digits")]
+)
 def test_unknown_dataset_suggests_close_names(name, words, tfds_dir):
     with pytest.raises(UserError, match="unknown dataset") as error:
         load_dataset(DataConfig(dataset=name, data_dir=tfds_dir), resolution=32)
@@ -182,18 +230,32 @@ def test_datasets_that_are_not_images_are_refused(tfds_dir):
         load_dataset(DataConfig(dataset="imdb_reviews", data_dir=tfds_dir), resolution=32)
 
 
-@pytest.mark.parametrize("change", [{"alpha_fraction": 0.0}, {"test_fraction": 1.0}, {"alpha_size": 0}, {"train_images": 0},
-                                    {"split_seed": -1},
-                                    {"min_crop_scale": 0.0}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"alpha_fraction": 0.0},
+        {"test_fraction": 1.0},
+        {"alpha_size": 0},
+        {"train_images": 0},
+        {"split_seed": -1},
+        {"min_crop_scale": 0.0},
+    ],
+)
 def test_senseless_options_are_refused(change, tfds_dir):
     with pytest.raises(UserError, match=next(iter(change))):
         load_dataset(DataConfig(data_dir=tfds_dir, **change), resolution=32)
 
 
 def test_two_processes_prepare_digits_at_once(tmp_path):
-    program = ("import sys; from pnas_tf.config import DataConfig; from pnas_tf.training.data import load_dataset\n"
-               f"print(load_dataset(DataConfig(data_dir={str(tmp_path)!r}), resolution=8).fingerprint)")
-    processes = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    program = (
+        "import sys; from pnas_tf.config import DataConfig; from pnas_tf.training.data import "
+        "load_dataset\n"
+        f"print(load_dataset(DataConfig(data_dir={str(tmp_path)!r}), resolution=8).fingerprint)"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     prints = [process.communicate(timeout=120)[0].split()[-1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0] and prints[0] == prints[1]
     assert not [path for path in tmp_path.rglob("*") if "incomplete" in path.name]

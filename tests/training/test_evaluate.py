@@ -30,18 +30,30 @@ def test_every_image_counts_the_same_whatever_its_batch():
 
 
 def test_reestimation_against_numpy():
-    """Convolution, batch norm, ReLU6, convolution, batch norm: per-batch statistics by hand, then their mean."""
+    """Convolution, batch norm, ReLU6, convolution, batch norm: per-batch statistics by hand, then
+    their mean."""
     keras.utils.set_random_seed(0)
+
     def norm():
         return keras.layers.BatchNormalization(epsilon=1e-3)
 
-    model = keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Conv2D(4, 1, use_bias=False), norm(), keras.layers.ReLU(6.0),
-                              keras.layers.Conv2D(5, 1, use_bias=False), norm()])
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 3)),
+            keras.layers.Conv2D(4, 1, use_bias=False),
+            norm(),
+            keras.layers.ReLU(6.0),
+            keras.layers.Conv2D(5, 1, use_bias=False),
+            norm(),
+        ]
+    )
     generator = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights([generator.normal(size=weight.shape) for weight in layer.get_weights()[:2]]
-                              + [generator.normal(5, 1, size=weight.shape) for weight in layer.get_weights()[2:]])  # stale
+            layer.set_weights(
+                [generator.normal(size=weight.shape) for weight in layer.get_weights()[:2]]
+                + [generator.normal(5, 1, size=weight.shape) for weight in layer.get_weights()[2:]]
+            )  # stale
     images = generator.normal(size=(12, 6, 6, 3)).astype(np.float32)
     first, second = model.layers[0].get_weights()[0][0, 0], model.layers[3].get_weights()[0][0, 0]
     gamma, beta = model.layers[1].get_weights()[:2]
@@ -51,11 +63,20 @@ def test_reestimation_against_numpy():
         mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
         y = np.clip(gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta, 0, 6) @ second
         count = 4 * 36
-        statistics.append((mean, variance * count / (count - 1), y.mean((0, 1, 2)), y.var((0, 1, 2)) * count / (count - 1)))
+        statistics.append(
+            (
+                mean,
+                variance * count / (count - 1),
+                y.mean((0, 1, 2)),
+                y.var((0, 1, 2)) * count / (count - 1),
+            )
+        )
     expected = [np.mean(values, axis=0) for values in zip(*statistics)]
     weights = [layer.get_weights()[:2] for layer in (model.layers[1], model.layers[4])]
     reestimate_batch_norm(model, batched(images, np.zeros(12, np.int32), 4))
-    found = [value for layer in (model.layers[1], model.layers[4]) for value in layer.get_weights()[2:]]
+    found = [
+        value for layer in (model.layers[1], model.layers[4]) for value in layer.get_weights()[2:]
+    ]
     for value, truth in zip(found, expected):
         np.testing.assert_allclose(value, truth, rtol=2e-4, atol=1e-5)
     for before, layer in zip(weights, (model.layers[1], model.layers[4])):
@@ -63,7 +84,8 @@ def test_reestimation_against_numpy():
 
 
 def test_one_batch_reestimated_is_what_a_momentum_of_zero_keeps():
-    """On a whole network: Keras' own update with momentum 0 keeps exactly the last batch's statistics."""
+    """On a whole network: Keras' own update with momentum 0 keeps exactly the last batch's
+    statistics."""
     architecture = random_architecture(tiny(resolution=16), seed=1)
     model, twin = build_network(architecture), build_network(architecture)
     twin.set_weights(model.get_weights())

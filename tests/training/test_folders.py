@@ -50,10 +50,13 @@ def test_train_and_test_folders_are_parts(tmp_path):
     assert "cow" in error.value.received
 
 
-@pytest.mark.parametrize("make, what", [
-    (lambda root: root / "nowhere", "no such path"),
-    (lambda root: root / "cat" / "0.jpg", "a file"),
-])
+@pytest.mark.parametrize(
+    "make, what",
+    [
+        (lambda root: root / "nowhere", "no such path"),
+        (lambda root: root / "cat" / "0.jpg", "a file"),
+    ],
+)
 def test_path_must_be_a_folder(make, what, root):
     with pytest.raises(UserError, match="image folder") as error:
         scan_folder(make(root))
@@ -77,7 +80,7 @@ def break_files(root):
     whole = (root / "cat" / "0.jpg").read_bytes()
     (root / "cat" / "a_empty.jpg").write_bytes(b"")
     (root / "cat" / "b_text.png").write_text("not an image")
-    (root / "cat" / "c_cut.jpg").write_bytes(whole[:len(whole) // 2])
+    (root / "cat" / "c_cut.jpg").write_bytes(whole[: len(whole) // 2])
     save(root / "cat" / "d_cut.png")
     (root / "cat" / "d_cut.png").write_bytes((root / "cat" / "d_cut.png").read_bytes()[:-30])
     save(root / "cat" / "e_webp.jpg", format="WEBP")
@@ -93,7 +96,13 @@ def test_unreadable_images_are_counted_and_the_first_ones_named(root):
     with pytest.raises(UserError) as error:
         scan_folder(root)
     assert error.value.what.startswith(f"{count} unreadable images")
-    for name in ("cat/a_empty.jpg (empty file)", "b_text.png (not an image)", "c_cut.jpg (", "d_cut.png (", "e_webp.jpg (WEBP image)"):
+    for name in (
+        "cat/a_empty.jpg (empty file)",
+        "b_text.png (not an image)",
+        "c_cut.jpg (",
+        "d_cut.png (",
+        "e_webp.jpg (WEBP image)",
+    ):
         assert name in error.value.received
     assert error.value.received.endswith("and 3 more")
 
@@ -115,16 +124,38 @@ def test_damage_behind_a_good_header_and_end_is_found_when_read(root):
         load_dataset(DataConfig(dataset=f"folder:{root}"), resolution=8)
 
 
-@pytest.mark.parametrize("mode, suffix", [("L", "jpg"), ("CMYK", "jpg"), ("P", "png"), ("RGBA", "png"), ("LA", "png"), ("I;16", "png"),
-                                          ("P", "gif"), ("RGB", "bmp"), ("1", "png")])
+@pytest.mark.parametrize(
+    "mode, suffix",
+    [
+        ("L", "jpg"),
+        ("CMYK", "jpg"),
+        ("P", "png"),
+        ("RGBA", "png"),
+        ("LA", "png"),
+        ("I;16", "png"),
+        ("P", "gif"),
+        ("RGB", "bmp"),
+        ("1", "png"),
+    ],
+)
 def test_every_common_pixel_format_becomes_rgb(mode, suffix, root):
     if mode == "I;16":
-        Image.fromarray(np.arange(120, dtype=np.uint16).reshape(10, 12) * 500).save(root / "cat" / f"z.{suffix}")
+        Image.fromarray(np.arange(120, dtype=np.uint16).reshape(10, 12) * 500).save(
+            root / "cat" / f"z.{suffix}"
+        )
     else:
         save(root / "cat" / f"z.{suffix}", mode=mode)
     for augmentation in ("none", "imagenet"):
-        dataset = load_dataset(DataConfig(dataset=f"folder:{root}", augmentation=augmentation), resolution=8)
-        assert sum(len(labels) for _, labels in dataset.training(batch_size=2, seed=0, epoch=0).as_numpy_iterator()) == 10
+        dataset = load_dataset(
+            DataConfig(dataset=f"folder:{root}", augmentation=augmentation), resolution=8
+        )
+        assert (
+            sum(
+                len(labels)
+                for _, labels in dataset.training(batch_size=2, seed=0, epoch=0).as_numpy_iterator()
+            )
+            == 10
+        )
         assert dataset.test_arrays()[0].shape[1:] == (8, 8, 3)
 
 

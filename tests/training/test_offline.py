@@ -1,4 +1,5 @@
-"""Archives on disk go where TFDS looks for downloads, checked; the whole of fashion_mnist from Debian's package if it is there."""
+"""Archives on disk go where TFDS looks for downloads, checked; the whole of fashion_mnist from
+Debian's package if it is there."""
 
 import gzip
 import hashlib
@@ -18,7 +19,11 @@ from pnas_tf.training import offline
 from pnas_tf.training.data import load_dataset
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-NAMES = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+NAMES = [
+    f"{part}-{kind}-ubyte.gz"
+    for part in ("train", "t10k")
+    for kind in ("images-idx3", "labels-idx1")
+]
 
 
 @pytest.fixture
@@ -32,20 +37,28 @@ def no_network(monkeypatch):
 
 @pytest.fixture
 def small_mnist(tmp_path, monkeypatch):
-    """Archives in MNIST's format, 40 + 20 images, that stand for the published ones: TFDS is told their checksums."""
+    """Archives in MNIST's format, 40 + 20 images, that stand for the published ones: TFDS is told
+    their checksums."""
     folder = tmp_path / "archives"
     folder.mkdir()
     for part, count in (("train", 40), ("t10k", 20)):
         images = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
         labels = (np.arange(count) % 10).astype(np.uint8)
-        contents = {"images-idx3": struct.pack(">iiii", 2051, count, 28, 28) + images.tobytes(),
-                    "labels-idx1": struct.pack(">ii", 2049, count) + labels.tobytes()}
+        contents = {
+            "images-idx3": struct.pack(">iiii", 2051, count, 28, 28) + images.tobytes(),
+            "labels-idx1": struct.pack(">ii", 2049, count) + labels.tobytes(),
+        }
         for kind, content in contents.items():
             (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(content, mtime=0))
     builder = tfds.builder("fashion_mnist", data_dir=str(tmp_path / "tfds"), try_gcs=False)
-    infos = {url: UrlInfo(size=(folder / info.filename).stat().st_size, filename=info.filename,
-                          checksum=hashlib.sha256((folder / info.filename).read_bytes()).hexdigest())
-             for url, info in builder.url_infos.items()}
+    infos = {
+        url: UrlInfo(
+            size=(folder / info.filename).stat().st_size,
+            filename=info.filename,
+            checksum=hashlib.sha256((folder / info.filename).read_bytes()).hexdigest(),
+        )
+        for url, info in builder.url_infos.items()
+    }
     monkeypatch.setattr(type(builder), "url_infos", infos)
     monkeypatch.setattr("tensorflow_datasets.image_classification.mnist._TRAIN_EXAMPLES", 40)
     monkeypatch.setattr("tensorflow_datasets.image_classification.mnist._TEST_EXAMPLES", 20)
@@ -53,43 +66,72 @@ def small_mnist(tmp_path, monkeypatch):
 
 
 def test_prepared_from_archives_without_network(small_mnist, tmp_path, no_network):
-    config = DataConfig(dataset="fashion_mnist", data_dir=str(tmp_path / "tfds"), offline_files=str(small_mnist), alpha_fraction=0.5)
+    config = DataConfig(
+        dataset="fashion_mnist",
+        data_dir=str(tmp_path / "tfds"),
+        offline_files=str(small_mnist),
+        alpha_fraction=0.5,
+    )
     dataset = load_dataset(config, resolution=28)
     assert (dataset.weights_size, dataset.alpha_size, dataset.test_size) == (20, 20, 20)
     assert dataset.class_names[:2] == ("T-shirt/top", "Trouser")
     images, labels = dataset.test_arrays()
-    truth = np.frombuffer(gzip.decompress((small_mnist / NAMES[2]).read_bytes()), np.uint8, offset=16).reshape(20, 28, 28)
+    truth = np.frombuffer(
+        gzip.decompress((small_mnist / NAMES[2]).read_bytes()), np.uint8, offset=16
+    ).reshape(20, 28, 28)
     shown = {image.tobytes() for image in np.rint(images[..., 0] * 127.5 + 127.5).astype(np.uint8)}
-    assert shown == {image.tobytes() for image in truth} and sorted(labels) == sorted(np.arange(20) % 10)
+    assert shown == {image.tobytes() for image in truth} and sorted(labels) == sorted(
+        np.arange(20) % 10
+    )
 
 
 def test_missing_and_wrong_archives_are_named_with_checksums(small_mnist, tmp_path):
     (small_mnist / NAMES[0]).unlink()
     (small_mnist / NAMES[1]).write_bytes(b"something else")
     with pytest.raises(UserError, match="archives of fashion_mnist") as error:
-        load_dataset(DataConfig(dataset="fashion_mnist", data_dir=str(tmp_path / "tfds"), offline_files=str(small_mnist)), resolution=28)
+        load_dataset(
+            DataConfig(
+                dataset="fashion_mnist",
+                data_dir=str(tmp_path / "tfds"),
+                offline_files=str(small_mnist),
+            ),
+            resolution=28,
+        )
     assert f"{NAMES[0]} is missing" in error.value.received
-    assert f"{NAMES[1]} has sha256 {hashlib.sha256(b'something else').hexdigest()}" in error.value.received
+    assert (
+        f"{NAMES[1]} has sha256 {hashlib.sha256(b'something else').hexdigest()}"
+        in error.value.received
+    )
     assert NAMES[2] not in error.value.received and NAMES[0] in error.value.expected
     assert not list((tmp_path / "tfds").rglob("*.gz"))
 
 
 def test_folder_must_exist(tmp_path):
     with pytest.raises(UserError, match="offline_files"):
-        load_dataset(DataConfig(dataset="fashion_mnist", data_dir=str(tmp_path), offline_files=str(tmp_path / "no")), resolution=28)
+        load_dataset(
+            DataConfig(
+                dataset="fashion_mnist", data_dir=str(tmp_path), offline_files=str(tmp_path / "no")
+            ),
+            resolution=28,
+        )
 
 
 def test_stripped_gzip_header_is_restored_bit_for_bit(tmp_path, monkeypatch):
-    """gzip with name and time, as published; its stripped form gives the published bytes back, another content does not."""
+    """gzip with name and time, as published; its stripped form gives the published bytes back,
+    another content does not."""
     path = tmp_path / "a-ubyte.gz"
-    with gzip.GzipFile(path.with_suffix(""), "wb", fileobj=path.open("wb"), mtime=1504176606) as stream:
+    with gzip.GzipFile(
+        path.with_suffix(""), "wb", fileobj=path.open("wb"), mtime=1504176606
+    ) as stream:
         stream.write(b"pixels" * 1000)
     published = bytearray(path.read_bytes())
     published[8:10] = b"\x00\x03"  # as the gzip program writes them
     sha256 = hashlib.sha256(published).hexdigest()
     monkeypatch.setitem(offline._GZIP_TIMES_S, sha256, 1504176606)
     header = len(b"a-ubyte\0") + 10
-    stripped = b"\x1f\x8b\x08\x00" + struct.pack("<I", 1591347949) + b"\x00\x03" + published[header:]
+    stripped = (
+        b"\x1f\x8b\x08\x00" + struct.pack("<I", 1591347949) + b"\x00\x03" + published[header:]
+    )
     path.write_bytes(stripped)
     content, problem = offline._archive(path, sha256)
     assert (content, problem) == (bytes(published), "")
@@ -101,7 +143,11 @@ def test_stripped_gzip_header_is_restored_bit_for_bit(tmp_path, monkeypatch):
 def test_debians_package_gives_the_published_archives(tmp_path):
     builder = tfds.builder("fashion_mnist", data_dir=str(tmp_path), try_gcs=False)
     offline.place_archives(builder, DEBIAN, download_dir=tmp_path / "downloads")
-    placed = {path for path in (tmp_path / "downloads" / "fashion_mnist").iterdir() if not path.name.endswith(".INFO")}
+    placed = {
+        path
+        for path in (tmp_path / "downloads" / "fashion_mnist").iterdir()
+        if not path.name.endswith(".INFO")
+    }
     digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in placed}
     assert digests == {info.checksum for info in builder.url_infos.values()}
     assert all(os.path.isfile(f"{path}.INFO") for path in placed)

@@ -1,4 +1,5 @@
-"""What training leaves behind is read back to the bit; tools/train.py end to end on a folder of JPEGs."""
+"""What training leaves behind is read back to the bit; tools/train.py end to end on a folder of
+JPEGs."""
 
 import json
 import os
@@ -21,8 +22,20 @@ from pnas_tf.training.loop import seeded_weights
 from pnas_tf.training.outcome import check_classes, restore_weights, save_outcome
 
 ROOT = Path(__file__).parents[2]
-ARCHITECTURE = Architecture(SearchSpace("micro", 8, 2, stem_width=8, first_width=8, stages=(Stage(8, 1, 2),), head_width=16,
-                                        candidates=(MBConv(3, 3),), stem_stride=1), (MBConv(3, 3),))
+ARCHITECTURE = Architecture(
+    SearchSpace(
+        "micro",
+        8,
+        2,
+        stem_width=8,
+        first_width=8,
+        stages=(Stage(8, 1, 2),),
+        head_width=16,
+        candidates=(MBConv(3, 3),),
+        stem_stride=1,
+    ),
+    (MBConv(3, 3),),
+)
 
 
 @pytest.fixture
@@ -43,11 +56,19 @@ def test_model_comes_back_to_the_bit(jpegs, tmp_path):
     model.set_weights(seeded_weights(model, seed=0))
     document = save_outcome(model, dataset, tmp_path / "train", batch_size=8, seed=0)
     assert json.loads((tmp_path / "train/result.json").read_text()) == document
-    assert document["class_names"] == ["bright", "dark"] and document["test_images"] == dataset.test_size
+    assert (
+        document["class_names"] == ["bright", "dark"]
+        and document["test_images"] == dataset.test_size
+    )
     again = build_network(ARCHITECTURE)
     restore_weights(again, tmp_path / "train")
-    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), again.get_weights(), strict=True))
-    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["model.keras", "result.json"]
+    assert all(
+        np.array_equal(a, b) for a, b in zip(model.get_weights(), again.get_weights(), strict=True)
+    )
+    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == [
+        "model.keras",
+        "result.json",
+    ]
 
 
 def test_absent_and_damaged_models_are_refused(tmp_path):
@@ -69,14 +90,27 @@ def test_class_counts_must_agree(jpegs):
 
 
 def run_tool(*arguments):
-    return subprocess.run([sys.executable, "-m", "tools.train", *arguments], cwd=ROOT, env={**os.environ, "TERM": "dumb"}, timeout=200,
-                          capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "tools.train", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "TERM": "dumb"},
+        timeout=200,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_tool_on_a_folder_of_jpegs_and_again(jpegs, tmp_path):
     run_dir = tmp_path / "run"
     ARCHITECTURE.save(run_dir / "architecture.json")
-    arguments = [f"--run_dir={run_dir}", f"--dataset=folder:{jpegs}", "--epochs=8", "--batch_size=8", "--learning_rate=0.1"]
+    arguments = [
+        f"--run_dir={run_dir}",
+        f"--dataset=folder:{jpegs}",
+        "--epochs=8",
+        "--batch_size=8",
+        "--learning_rate=0.1",
+    ]
     first = run_tool(*arguments)
     assert first.returncode == 0, first.stderr
     assert "train 8/8: loss" in first.stdout and "test accuracy" in first.stdout
@@ -85,4 +119,8 @@ def test_the_tool_on_a_folder_of_jpegs_and_again(jpegs, tmp_path):
     again = run_tool(*arguments)
     assert again.returncode == 0 and "train: complete, skipped" in again.stdout
     refused = run_tool(f"--run_dir={run_dir}", "--batch_size=16")
-    assert refused.returncode == 2 and "--batch_size" in refused.stderr and "Traceback" not in refused.stderr
+    assert (
+        refused.returncode == 2
+        and "--batch_size" in refused.stderr
+        and "Traceback" not in refused.stderr
+    )

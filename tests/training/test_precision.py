@@ -13,8 +13,17 @@ from pnas_tf.training.loop import seeded_weights
 from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.step import TrainStep, keras_precision
 
-SPACE = SearchSpace("micro", 8, 4, stem_width=8, first_width=8, stages=(Stage(8, 2, 1), Stage(16, 1, 2)), head_width=16,
-                    candidates=(MBConv(3, 2),), stem_stride=1)
+SPACE = SearchSpace(
+    "micro",
+    8,
+    4,
+    stem_width=8,
+    first_width=8,
+    stages=(Stage(8, 2, 1), Stage(16, 1, 2)),
+    head_width=16,
+    candidates=(MBConv(3, 2),),
+    stem_stride=1,
+)
 ARCHITECTURE = Architecture(SPACE, (MBConv(3, 2),) * 3)
 
 
@@ -22,8 +31,19 @@ def trained(precision="float32", *, jit_compile=False, steps=1):
     with keras_precision(precision):
         model = build_network(ARCHITECTURE)
     model.set_weights(seeded_weights(build_network(ARCHITECTURE), seed=1))
-    step = TrainStep(model, momentum=0.9, nesterov=True, weight_decay=0.01, label_smoothing=0.1, jit_compile=jit_compile)
-    return [step(*batch(number), learning_rate=0.05, step=number)[0] for number in range(steps)], model, step
+    step = TrainStep(
+        model,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0.01,
+        label_smoothing=0.1,
+        jit_compile=jit_compile,
+    )
+    return (
+        [step(*batch(number), learning_rate=0.05, step=number)[0] for number in range(steps)],
+        model,
+        step,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +60,28 @@ def test_a_step_is_close_to_a_plain_one(plain, options):
     assert model.output.dtype == tf.float32
     assert model.layers[1].compute_dtype == precision  # the stem's convolution
     assert all(weight.dtype == np.float32 for weight in model.get_weights())
-    ours, theirs = (np.concatenate([slot.numpy().ravel() for slot in slots]) for slots in (step.slots, plain[2].slots))
-    assert 0 < np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)  # another arithmetic, but no other gradient
+    ours, theirs = (
+        np.concatenate([slot.numpy().ravel() for slot in slots])
+        for slots in (step.slots, plain[2].slots)
+    )
+    assert (
+        0 < np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)
+    )  # another arithmetic, but no other gradient
     assert (step.loss_scale is not None) == (precision == "float16")
 
 
 def test_an_overflow_moves_no_weight_and_halves_the_scale():
     _, model, step = trained("float16")
     step.loss_scale = LossScale(2.0**40)
-    weights, slots = [variable.numpy() for variable in model.trainable_variables], [slot.numpy() for slot in step.slots]
+    weights, slots = (
+        [variable.numpy() for variable in model.trainable_variables],
+        [slot.numpy() for slot in step.slots],
+    )
     step(*batch(), learning_rate=0.05, step=5)
     assert step.loss_scale.value == 2.0**39
-    for before, after in zip([*weights, *slots], [*model.trainable_variables, *step.slots], strict=True):
+    for before, after in zip(
+        [*weights, *slots], [*model.trainable_variables, *step.slots], strict=True
+    ):
         np.testing.assert_array_equal(before, after)
 
 

@@ -11,12 +11,20 @@ from pnas_tf.training.split import stratified_choice
 
 def choose(labels, count, *, seed=0):
     classes = int(labels.max()) + 1
-    return stratified_choice(labels, count, classes=classes, seed=(seed, 1), part="alpha",
-                             class_names=tuple(f"c{number}" for number in range(classes)))
+    return stratified_choice(
+        labels,
+        count,
+        classes=classes,
+        seed=(seed, 1),
+        part="alpha",
+        class_names=tuple(f"c{number}" for number in range(classes)),
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(2, 40), min_size=2, max_size=8), st.floats(0.0, 1.0), st.integers(0, 2**40))
+@given(
+    st.lists(st.integers(2, 40), min_size=2, max_size=8), st.floats(0.0, 1.0), st.integers(0, 2**40)
+)
 def test_each_class_has_its_share_to_within_one(sizes, position, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     low, high = len(sizes), len(labels) - len(sizes)
@@ -28,7 +36,9 @@ def test_each_class_has_its_share_to_within_one(sizes, position, seed):
     assert np.all(shares >= 1) and np.all(shares <= np.array(sizes) - 1)
     exact = np.array(sizes) * count / len(labels)
     free = (exact >= 1) & (exact <= np.array(sizes) - 1)
-    if free.all():  # where no class is held at its bound, largest remainders are within one of exact
+    if (
+        free.all()
+    ):  # where no class is held at its bound, largest remainders are within one of exact
         assert np.all(np.abs(shares - exact) < 1 + 1e-9)
 
 

@@ -21,8 +21,17 @@ from pnas_tf.training.data import load_dataset
 from pnas_tf.training.loop import seeded_weights, train_network
 from pnas_tf.training.schedules import cosine_with_warmup
 
-SPACE = SearchSpace("micro", 8, 10, stem_width=8, first_width=8, stages=(Stage(16, 1, 2), Stage(16, 1, 1)), head_width=32,
-                    candidates=(MBConv(3, 3), MBConv(5, 3)), stem_stride=1)
+SPACE = SearchSpace(
+    "micro",
+    8,
+    10,
+    stem_width=8,
+    first_width=8,
+    stages=(Stage(16, 1, 2), Stage(16, 1, 1)),
+    head_width=32,
+    candidates=(MBConv(3, 3), MBConv(5, 3)),
+    stem_stride=1,
+)
 ARCHITECTURE = Architecture(SPACE, (MBConv(3, 3), MBConv(5, 3)))
 CONFIG = TrainConfig(epochs=4, dropout=0.1, evaluate_epochs=2)
 
@@ -60,9 +69,18 @@ def weights_equal(a, b):
 
 
 def start(tfds_dir, folder):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path]), "TERM": "dumb"}
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, tfds_dir, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, env=environment)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path]),
+        "TERM": "dumb",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, tfds_dir, str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
 
 
 def test_it_learns_and_keeps_a_history(straight, dataset):
@@ -72,13 +90,19 @@ def test_it_learns_and_keeps_a_history(straight, dataset):
     assert ["test_accuracy" in row for row in trained.history] == [False, True, False, True]
     assert trained.history[-1]["test_accuracy"] > 0.6
     steps = dataset.batches("training", batch_size=64)
-    assert trained.history[1]["learning_rate"] == cosine_with_warmup(2 * steps - 1, steps=4 * steps, warmup_steps=steps, peak=0.05)
+    assert trained.history[1]["learning_rate"] == cosine_with_warmup(
+        2 * steps - 1, steps=4 * steps, warmup_steps=steps, peak=0.05
+    )
     assert json.loads((folder / "history.json").read_text())["epochs"] == trained.history
-    assert list((folder / "events").iterdir()) and len(list((folder / "checkpoints").iterdir())) == 2
+    assert (
+        list((folder / "events").iterdir()) and len(list((folder / "checkpoints").iterdir())) == 2
+    )
 
 
 def test_the_trained_model_has_no_dropout_left(straight):
-    assert [layer.name for layer in straight[1].model.layers] == [layer.name for layer in build_network(ARCHITECTURE).layers]
+    assert [layer.name for layer in straight[1].model.layers] == [
+        layer.name for layer in build_network(ARCHITECTURE).layers
+    ]
 
 
 def test_complete_training_is_only_loaded(straight, dataset):
@@ -98,7 +122,8 @@ def test_other_settings_are_refused(straight, dataset):
 
 
 def test_killed_at_random_moments_gives_the_same_bits(straight, dataset, tfds_dir, tmp_path):
-    """SIGTERM once and SIGKILL twice, each at a random moment after the process was ready; then to the end."""
+    """SIGTERM once and SIGKILL twice, each at a random moment after the process was ready; then to
+    the end."""
     generator = random.Random(os.urandom(8))
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGKILL):
         process = start(tfds_dir, tmp_path)
@@ -110,11 +135,16 @@ def test_killed_at_random_moments_gives_the_same_bits(straight, dataset, tfds_di
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     continued = train_network(ARCHITECTURE, dataset, CONFIG, tmp_path, seed=3)
-    assert weights_equal(continued.model, straight[1].model) and continued.history == straight[1].history
+    assert (
+        weights_equal(continued.model, straight[1].model)
+        and continued.history == straight[1].history
+    )
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
 
 
-def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(straight, dataset, tmp_path, monkeypatch):
+def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
+    straight, dataset, tmp_path, monkeypatch
+):
     from pnas_tf.training import loop
     from pnas_tf.training.checkpoints import Checkpoints
 
@@ -134,7 +164,10 @@ def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(straight, dataset, 
     assert stopped_at.step == 30 and 30 % dataset.batches("training", batch_size=64) != 0
     monkeypatch.undo()
     continued = train_network(ARCHITECTURE, dataset, CONFIG, tmp_path, seed=3)
-    assert weights_equal(continued.model, straight[1].model) and continued.history == straight[1].history
+    assert (
+        weights_equal(continued.model, straight[1].model)
+        and continued.history == straight[1].history
+    )
 
 
 def test_torn_newest_checkpoint_falls_back_to_the_one_before(straight, dataset, tmp_path):
@@ -144,14 +177,19 @@ def test_torn_newest_checkpoint_falls_back_to_the_one_before(straight, dataset, 
     newest = max((tmp_path / "checkpoints").iterdir())
     newest.write_bytes(newest.read_bytes()[:1000])
     continued = train_network(ARCHITECTURE, dataset, CONFIG, tmp_path, seed=3)
-    assert weights_equal(continued.model, straight[1].model) and continued.history == straight[1].history
+    assert (
+        weights_equal(continued.model, straight[1].model)
+        and continued.history == straight[1].history
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_checkpoint_and_causes(dataset, tmp_path):
     weights = seeded_weights(build_network(ARCHITECTURE), seed=0)
     weights[-2] = np.full_like(weights[-2], np.nan)
     with pytest.raises(UserError, match="loss of step 0 is not a finite number") as error:
-        train_network(ARCHITECTURE, dataset, TrainConfig(epochs=1), tmp_path, seed=0, initial_weights=weights)
+        train_network(
+            ARCHITECTURE, dataset, TrainConfig(epochs=1), tmp_path, seed=0, initial_weights=weights
+        )
     assert "Last good checkpoint: none" in error.value.fix and "learning_rate" in error.value.fix
 
 
@@ -168,13 +206,21 @@ def test_initial_weights_follow_the_seed_and_the_layers_own_distribution():
         fan_out = np.prod(a.shape[:2]) if depthwise else np.prod(a.shape[:-2]) * a.shape[-1]
         # The sample deviation of n normal numbers is off by 1 / sqrt(2 n); 6 of them.
         assert abs(a.std() / np.sqrt(2 / fan_out) - 1) < 6 / np.sqrt(2 * a.size)
-    assert len({weight.tobytes()[:32] for weight in first if weight.ndim > 1}) == sum(weight.ndim > 1 for weight in first)
+    assert len({weight.tobytes()[:32] for weight in first if weight.ndim > 1}) == sum(
+        weight.ndim > 1 for weight in first
+    )
 
 
 def test_holding_alpha_out(dataset, tmp_path):
     config = TrainConfig(epochs=1, train_on_alpha=False)
     trained = train_network(ARCHITECTURE, dataset, config, tmp_path, seed=0)
     right = trained.history[0]["alpha_accuracy"] * dataset.alpha_size
-    assert right == pytest.approx(round(right)) and len(trained.history) == 1 and "test_accuracy" not in trained.history[0]
+    assert (
+        right == pytest.approx(round(right))
+        and len(trained.history) == 1
+        and "test_accuracy" not in trained.history[0]
+    )
     with pytest.raises(UserError, match="no steps"):
-        train_network(ARCHITECTURE, dataset, TrainConfig(epochs=1, batch_size=10_000), tmp_path / "x", seed=0)
+        train_network(
+            ARCHITECTURE, dataset, TrainConfig(epochs=1, batch_size=10_000), tmp_path / "x", seed=0
+        )
