@@ -37,7 +37,7 @@ def inheritance(data, tmp_path_factory):
     others."""
     folder = tmp_path_factory.mktemp("search")
     config = SearchConfig(
-        warmup_epochs=12, search_epochs=1, arch_start_epoch=1, search_batch_size=BATCH
+        warmup_epochs=24, search_epochs=1, arch_start_epoch=1, search_batch_size=BATCH
     )
     Search(
         Supernet(SPACE, arithmetic=Arithmetic(), seed=3, weights_init="he_fout"),
