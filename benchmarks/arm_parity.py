@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from pnas_tf import files
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
 
 HERE = Path(__file__).resolve().parent
 EMULATOR, PROCESSOR = "qemu-aarch64-static", "cortex-a76"
@@ -187,15 +187,15 @@ def published_network(
     """A published network with random weights ("proxyless_mobile@96": at 96 pixels) as float32
     .tflite, and the same network in float64.
 
-    probabilities: both end in a softmax, as tools/export.py has it unless told otherwise; else in
+    probabilities: both end in a softmax, as pnas export has it unless told otherwise; else in
     logits.
     """
     import tf_keras as keras
 
-    from pnas_tf.export.convert import convert
-    from pnas_tf.export.rewrite_choice import REWRITES
-    from pnas_tf.nn.network import build_network, with_probabilities
+    from pnas_tf.networks.network import build_network, with_probabilities
     from pnas_tf.space.published import published
+    from pnas_tf.tflite.convert import convert
+    from pnas_tf.tflite.rewrites.choice import REWRITES
 
     name, _, resolution = words.partition("@")
     architecture = published(name, resolution=int(resolution or 224))
@@ -203,7 +203,7 @@ def published_network(
     model = build_network(architecture)
     ending = with_probabilities if probabilities else lambda network: network
     kind = "probabilities" if probabilities else "logits"
-    path = files.write_bytes(
+    path = atomic.write_bytes(
         folder / f"{name}_{architecture.space.resolution}_{kind}.tflite",
         convert(ending(model), rewrites=REWRITES),
     )
@@ -254,7 +254,7 @@ def check_model(
     )
     row = {
         "model": model.name,
-        "sha256": files.sha256_of(model),
+        "sha256": atomic.sha256_of(model),
         "delegate": delegate,
         **compare(np.load(here), np.load(there)),
     }
@@ -337,7 +337,7 @@ def main() -> int:
                 )
                 print(f"  from float64: here {here:.3g}, ARM {arm:.3g}", flush=True)
     print(
-        files.write_json(
+        atomic.write_json(
             options.output,
             {
                 "processor": PROCESSOR,

@@ -43,8 +43,8 @@ def run() -> dict[str, Any]:
     """Milliseconds a batch alone, a step, and the wait in it."""
     from benchmarks.workload import Workload
     from pnas_tf.config import DataConfig
-    from pnas_tf.space.search_space import proxyless
-    from pnas_tf.training.data import load_dataset
+    from pnas_tf.data.dataset import load_dataset
+    from pnas_tf.space.mbconv import proxyless
 
     with tempfile.TemporaryDirectory() as name:
         write_images(Path(name))

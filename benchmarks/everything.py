@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.page import write_page
-from pnas_tf import files
+from pnas_tf.io import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE, FLAME = (
@@ -46,7 +46,7 @@ def main() -> int:
     for name in wanted:
         print(f"== {name}", flush=True)
         results[name] = _run(name)
-        files.write_json(RESULTS, results)
+        atomic.write_json(RESULTS, results)
         write_page(results, PAGE, flame=FLAME)
     missed = [
         each["what"]

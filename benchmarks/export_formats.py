@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import pnas_tf  # noqa: F401  sets the Keras switch before TensorFlow is imported
-from pnas_tf import files
+from pnas_tf.io import atomic
 
 NETWORKS = ("proxyless_mobile", "proxyless_cpu", "proxyless_gpu", "proxyless_mobile_14")
 COLUMNS = (
@@ -42,7 +42,7 @@ def main() -> None:
         row for name in NETWORKS for row in published_rows(name, options.resolution, options.images)
     ]
     rows += digits_rows(options.epochs)
-    files.write_text(
+    atomic.write_text(
         options.output,
         "\n".join(
             [
@@ -53,7 +53,7 @@ def main() -> None:
                 "trained on digits "
                 f"({options.epochs} epochs, the whole test split), against Keras, through the "
                 "LiteRT interpreter.",
-                "The files give logits. The softmax that `tools/export.py` puts behind them "
+                "The files give logits. The softmax that `pnas export` puts behind them "
                 "changes neither logits nor answers.",
                 f"Made by `python benchmarks/export_formats.py --resolution={options.resolution} "
                 f"--images={options.images} "
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def published_rows(name: str, resolution: int, count: int) -> list[str]:
-    from pnas_tf.nn.network import build_network
+    from pnas_tf.networks.network import build_network
     from pnas_tf.space.published import published
     from pnas_tf.training.evaluate import reestimate_batch_norm
 
@@ -85,10 +85,10 @@ def published_rows(name: str, resolution: int, count: int) -> list[str]:
 
 def digits_rows(epochs: int) -> list[str]:
     from pnas_tf.config import DataConfig, TrainConfig
+    from pnas_tf.data.dataset import load_dataset
     from pnas_tf.space.architecture import Architecture
+    from pnas_tf.space.mbconv import tiny
     from pnas_tf.space.ops import MBConv
-    from pnas_tf.space.search_space import tiny
-    from pnas_tf.training.data import load_dataset
     from pnas_tf.training.loop import train_network
 
     space = tiny()
@@ -120,9 +120,9 @@ def format_rows(
     labels: np.ndarray | None,
 ) -> list[str]:
     """One row a format, with all rewrites. labels None: no accuracy."""
-    from pnas_tf.export.convert import DTYPES, convert
-    from pnas_tf.export.parity import Classifier, report_of
-    from pnas_tf.export.rewrite_choice import REWRITES
+    from pnas_tf.tflite.convert import DTYPES, convert
+    from pnas_tf.tflite.parity import Classifier, report_of
+    from pnas_tf.tflite.rewrites.choice import REWRITES
 
     rows = []
     ours = np.concatenate(

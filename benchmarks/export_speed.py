@@ -21,7 +21,7 @@ import sys
 import time
 
 import pnas_tf  # noqa: F401  sets the Keras switch before TensorFlow is imported
-from pnas_tf import files
+from pnas_tf.io import atomic
 
 NETWORKS = ("proxyless_mobile", "proxyless_cpu", "proxyless_gpu", "proxyless_mobile_14")
 BASELINE = "mobilenet_v2_1.4"
@@ -69,7 +69,7 @@ def main() -> int:
     if options.json:
         import ai_edge_litert
 
-        files.write_json(
+        atomic.write_json(
             options.json,
             {
                 "format": "pnas_tf/export_speed",
@@ -94,10 +94,10 @@ def exports(network: str, resolution: int) -> dict[str, bytes]:
     """The four files of one network, and a twin of our float32 one."""
     import numpy as np
 
-    from pnas_tf.export.convert import convert
-    from pnas_tf.export.rewrite_choice import REWRITES
-    from pnas_tf.nn.network import build_network
+    from pnas_tf.networks.network import build_network
     from pnas_tf.space.published import published
+    from pnas_tf.tflite.convert import convert
+    from pnas_tf.tflite.rewrites.choice import REWRITES
 
     model = build_network(published(network, resolution=resolution))
     images = (
@@ -118,7 +118,7 @@ def baseline(resolution: int) -> dict[str, bytes]:
     through the stock converter."""
     import tf_keras as keras
 
-    from pnas_tf.export.convert import convert
+    from pnas_tf.tflite.convert import convert
 
     model = keras.applications.MobileNetV2(
         (resolution, resolution, 3), alpha=1.4, weights=None, classifier_activation=None

@@ -26,7 +26,7 @@ def since_start_s() -> float:
 def main(name: str) -> None:
     """Prints the seconds."""
     from benchmarks.workload import Workload
-    from pnas_tf.space.search_space import named_space
+    from pnas_tf.space.registry import named_space
 
     imported = since_start_s()
     work = Workload(named_space(name, classes=10), batch=2)

@@ -31,15 +31,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pnas_tf.export import flatbuffer
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.geometry import distinct_blocks
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage, save_space
-from pnas_tf.training.checkpoints import Checkpoints
+from pnas_tf.space.registry import save_space
+from pnas_tf.tflite import flatbuffer
 
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "small",
     8,
     10,
@@ -302,7 +302,7 @@ def _incomplete_tables(life: Life) -> Iterator[str]:
     for name in TABLES:
         table = LatencyTable.load(life.run / name)
         if (
-            set(table.entries) != set(distinct_blocks(architecture.space))
+            set(table.entries) != set(architecture.space.distinct_blocks())
             or table.failures
             or table.calibration is None
         ):

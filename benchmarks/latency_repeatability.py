@@ -3,7 +3,7 @@ prints how its median varies.
 
   python benchmarks/latency_repeatability.py runs/demo/model_float32.tflite --sessions=10
 
-takes about 5 seconds a session, scheduled as in tools/benchmark.py. Every session has processes and
+takes about 5 seconds a session, scheduled as in pnas benchmark. Every session has processes and
 a sentinel of its own; the correction scales each visit by the sentinel's time of its round to the
 first session's sentinel.
 """
@@ -15,9 +15,9 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from pnas_tf.benchmark.host import HostRunner
-from pnas_tf.benchmark.protocol import schedule_for
-from pnas_tf.latency.deployed import measure_files
+from pnas_tf.devices.host.runner import HostRunner
+from pnas_tf.devices.session import schedule_for
+from pnas_tf.latency.measure_files import measure_files
 
 
 def main() -> None:

@@ -39,8 +39,8 @@ def main() -> None:
 
     from benchmarks.workload import Workload, plain_step
     from pnas_tf.space.architecture import Architecture
+    from pnas_tf.space.mbconv import Stage, proxyless
     from pnas_tf.space.ops import MBConv
-    from pnas_tf.space.search_space import Stage, proxyless
 
     space = proxyless(resolution=options.resolution)
     if options.candidates:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pnas_tf import files
+from pnas_tf.io import atomic
 
 _HEAD = """# What a search costs
 
@@ -39,7 +39,7 @@ def write_page(results: dict[str, Any], path: Path, *, flame: Path) -> Path:
                 f"{write(results[name])}\n`python -m benchmarks.{name}` "
                 f"({results[name]['took_s']} s)\n"
             )
-    return files.write_text(path, "\n".join(parts))
+    return atomic.write_text(path, "\n".join(parts))
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -22,8 +22,8 @@ sys.path.insert(0, str(STANDIN))
 
 import phones as standin  # noqa: E402
 
-from pnas_tf.benchmark.devices import on_each_device, runner_for  # noqa: E402
-from pnas_tf.benchmark.protocol import Schedule, measure, model_facts  # noqa: E402
+from pnas_tf.devices.registry import on_each_device, runner_for  # noqa: E402
+from pnas_tf.devices.session import Schedule, measure, model_facts  # noqa: E402
 
 MODELS = {dtype: STANDIN / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
 FACTS = {

@@ -3,7 +3,7 @@ by adb, with the cable pulled twice.
 
     python benchmarks/phone_chain.py --small
 
-runs tools/push_button.py and tools/validate.py on a stand-in phone (tests/standin/phones.py: the
+runs pnas run and pnas validate on a stand-in phone (tests/standin/phones.py: the
 stock adb client, a real adbd, a benchmark_model that executes what is pushed) and takes about a
 minute; without --small it is space tiny with both formats and takes about ten. In the middle of the
 latency table the phone is pulled out and the program killed; the same command goes on when it is
@@ -31,10 +31,11 @@ sys.path[:0] = [str(ROOT / "tests" / "standin"), str(ROOT)]
 
 import phones as standin  # noqa: E402
 
+from pnas_tf.space.mbconv import MBConvSpace, Stage  # noqa: E402
 from pnas_tf.space.ops import MBConv  # noqa: E402
-from pnas_tf.space.search_space import SearchSpace, Stage, save_space  # noqa: E402
+from pnas_tf.space.registry import save_space  # noqa: E402
 
-SMALL_SPACE = SearchSpace(
+SMALL_SPACE = MBConvSpace(
     "chain", 32, 10, 16, 16, (Stage(32, 2, 2),), 32, (MBConv(3, 3), MBConv(7, 6))
 )
 MEASURING = (

@@ -21,10 +21,9 @@ from typing import Any
 import tensorflow as tf
 
 from benchmarks.timing import interleaved, main
-from pnas_tf.nn.functional import pointwise
-from pnas_tf.space.geometry import candidate_block
+from pnas_tf.space.mbconv import proxyless
 from pnas_tf.space.ops import Zero
-from pnas_tf.space.search_space import proxyless
+from pnas_tf.supernet.functional import pointwise
 
 SIZES = ((64, 32), (96, 64))
 ROUNDS, UNSEEN = 9, 60
@@ -60,7 +59,7 @@ def sizes(resolution: int) -> list[tuple[int, int, int]]:
         for choice in space.choice_blocks
         for op in choice.candidates
         if not isinstance(op, Zero)
-        for layer in candidate_block(space, choice, op).layers
+        for layer in space.candidate_block(choice, op).layers
         if (layer.kind, layer.kernel) == ("conv", 1)
     ]
     return sorted({(layer.out_size, layer.in_channels, layer.out_channels) for layer in layers})

@@ -22,8 +22,8 @@ import tempfile
 from typing import Any
 
 import pnas_tf  # noqa: F401  sets the Keras switch before TensorFlow is imported
-from pnas_tf import files
 from pnas_tf.config import ExportConfig
+from pnas_tf.io import atomic
 
 
 def main() -> int:
@@ -84,7 +84,7 @@ def main() -> int:
             f"{statistics.mean(row[name]['tflite_accuracy'] for row in rows.values()):.2%}"
         )
     if options.json:
-        files.write_json(
+        atomic.write_json(
             options.json,
             {
                 "format": "pnas_tf/qat_accuracy",
@@ -107,15 +107,15 @@ def main() -> int:
 def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Way to int8 -> its parity report, all from one network of this seed."""
     from pnas_tf.config import DataConfig, TrainConfig
-    from pnas_tf.export.convert import convert
-    from pnas_tf.export.parity import compare
-    from pnas_tf.export.quantize import Compression, FineTuning, compress, plain_network, train_on
-    from pnas_tf.export.rewrite import applicable
-    from pnas_tf.export.rewrite_choice import REWRITES
+    from pnas_tf.data.dataset import load_dataset
     from pnas_tf.space.architecture import Architecture
+    from pnas_tf.space.mbconv import tiny
     from pnas_tf.space.ops import MBConv
-    from pnas_tf.space.search_space import tiny
-    from pnas_tf.training.data import load_dataset
+    from pnas_tf.tflite.convert import convert
+    from pnas_tf.tflite.parity import compare
+    from pnas_tf.tflite.quantize import Compression, FineTuning, compress, plain_network, train_on
+    from pnas_tf.tflite.rewrites.choice import REWRITES
+    from pnas_tf.tflite.rewrites.rewrite import applicable
     from pnas_tf.training.loop import train_network
 
     space = tiny(resolution=28, width=options.width)

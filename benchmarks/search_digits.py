@@ -23,13 +23,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pnas_tf.benchmark.devices import runner_for
-from pnas_tf.benchmark.protocol import schedule_for
+from pnas_tf.devices.registry import runner_for
+from pnas_tf.devices.session import schedule_for
 from pnas_tf.latency.build import measure_sources
 from pnas_tf.latency.models import default_cache_dir
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.training.checkpoints import Checkpoints
 
 TABLE = "latency_table.json"
 VARIANTS = {

@@ -34,13 +34,13 @@ def resident_mb() -> float:
 def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: int) -> dict:
     """Memory in MB by step, and the bytes of history.json and of TensorBoard's events at the
     end."""
-    from pnas_tf.nn.functional import Arithmetic
-    from pnas_tf.nn.supernet import Supernet
-    from pnas_tf.search.guidance import guidance
+    from pnas_tf.data.dataset import load_dataset
     from pnas_tf.search.loop import Search
-    from pnas_tf.search.objectives import Target, macs_quantity
-    from pnas_tf.space.search_space import named_space
-    from pnas_tf.training.data import load_dataset
+    from pnas_tf.search.objective import Target, macs_quantity
+    from pnas_tf.search.target_terms import guidance
+    from pnas_tf.space.registry import named_space
+    from pnas_tf.supernet.functional import Arithmetic
+    from pnas_tf.supernet.supernet import Supernet
 
     space = named_space(space_name, classes=10, resolution=resolution)
     dataset = load_dataset(DataConfig(), resolution=space.resolution)

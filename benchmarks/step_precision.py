@@ -18,10 +18,10 @@ import numpy as np
 import tensorflow as tf
 
 from pnas_tf.config import SearchConfig
-from pnas_tf.nn.functional import Arithmetic
-from pnas_tf.nn.supernet import Supernet
 from pnas_tf.search.weight_step import Momentum, weight_step
-from pnas_tf.space.search_space import named_space
+from pnas_tf.space.registry import named_space
+from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.supernet import Supernet
 
 FORMS = {
     "float32": Arithmetic(weight_decay=4e-5),

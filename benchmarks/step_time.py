@@ -26,7 +26,7 @@ SAMPLES = 6
 def weight_step(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
     """Weight step against the plain network."""
     from benchmarks.workload import Workload, plain_step
-    from pnas_tf.space.search_space import proxyless
+    from pnas_tf.space.mbconv import proxyless
 
     work = Workload(proxyless(resolution=resolution), batch)
     path = work.uniform_path
@@ -41,7 +41,7 @@ def weight_step(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
 def gate_modes(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
     """Architecture step of each gate mode against the weight step of the active paths."""
     from benchmarks.workload import Workload
-    from pnas_tf.space.search_space import proxyless
+    from pnas_tf.space.mbconv import proxyless
 
     work = Workload(proxyless(resolution=resolution), batch)
     work.run_every_candidate()
@@ -64,7 +64,7 @@ def gate_modes(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
 
 def run() -> dict[str, Any]:
     """All sizes and modes, with the bars."""
-    from pnas_tf.space.search_space import proxyless
+    from pnas_tf.space.mbconv import proxyless
 
     result: dict[str, Any] = {"bars": []}
     for resolution, batch, rounds, limit in SIZES:

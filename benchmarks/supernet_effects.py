@@ -48,8 +48,8 @@ def main() -> None:
 
     from benchmarks.evidence.studies import STUDIES
     from benchmarks.evidence.work import Workshop
-    from pnas_tf.nn.supernet import Supernet
     from pnas_tf.search.weight_step import path_result
+    from pnas_tf.supernet.supernet import Supernet
 
     shop = Workshop(STUDIES[options.study], Path(options.output))
     supernet = Supernet(
@@ -81,7 +81,7 @@ def main() -> None:
 
 def train(supernet: Any, dataset: Any, *, steps: int, seed: int) -> float:
     """Weight steps on uniform paths; returns the mean accuracy of the last 100 batches."""
-    from pnas_tf.search import gates
+    from pnas_tf.search import sampling
     from pnas_tf.search.weight_step import Momentum, weight_step
 
     momentum, accuracies = Momentum(momentum=0.9, nesterov=True), []
@@ -91,9 +91,9 @@ def train(supernet: Any, dataset: Any, *, steps: int, seed: int) -> float:
         for images, labels in dataset.weights(
             batch_size=BATCH, seed=seed, epoch=epoch, start_batch=0
         ):
-            path = gates.sample_path(
+            path = sampling.sample_path(
                 [np.full(size, 1 / size) for size in sizes],
-                gates.generator_at(seed, "path", len(accuracies)),
+                sampling.generator_at(seed, "path", len(accuracies)),
             )
             rate = 0.5 * RATE * (1 + math.cos(math.pi * len(accuracies) / steps))
             accuracies.append(
@@ -119,7 +119,7 @@ def ranking(shop: Any, supernet: Any, dataset: Any) -> str:
 
     from benchmarks.evidence.plan import jobs
     from pnas_tf.search.derive import path_of
-    from pnas_tf.search.inherited import alpha_loss
+    from pnas_tf.search.supernet_weights import alpha_loss
 
     trained: dict[tuple[int, ...], list[dict[str, float]]] = {}
     for job in jobs(shop.study):

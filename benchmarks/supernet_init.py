@@ -36,13 +36,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    from pnas_tf.nn.functional import Arithmetic
-    from pnas_tf.nn.supernet import Supernet
-    from pnas_tf.search.guidance import guidance
+    from pnas_tf.data.dataset import load_dataset
     from pnas_tf.search.loop import Search
-    from pnas_tf.search.objectives import Target, macs_quantity
-    from pnas_tf.space.search_space import tiny
-    from pnas_tf.training.data import load_dataset
+    from pnas_tf.search.objective import Target, macs_quantity
+    from pnas_tf.search.target_terms import guidance
+    from pnas_tf.space.mbconv import tiny
+    from pnas_tf.supernet.functional import Arithmetic
+    from pnas_tf.supernet.supernet import Supernet
 
     space, recipe = tiny(), TrainConfig()
     dataset = load_dataset(DataConfig(), resolution=space.resolution)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pnas_tf import files
+from pnas_tf.io import atomic
 
 
 def interleaved(
@@ -116,7 +116,7 @@ def main(run: Callable[[], dict[str, Any]], doc: str | None) -> int:
     options = parser.parse_args()
     result = {**run(), "machine": machine()}
     if options.json:
-        files.write_json(options.json, result)
+        atomic.write_json(options.json, result)
     print(json.dumps({name: value for name, value in result.items() if name != "bars"}, indent=1))
     for each in result.get("bars", []):
         print(

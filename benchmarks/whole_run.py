@@ -39,7 +39,7 @@ def run(flame: Path | None = None) -> dict[str, Any]:
             "--renderer=session",
             f"--outfile={recording}",
             "--interval=0.005",
-            "tools/push_button.py",
+            "pnas run",
             "--dataset=digits",
             f"--run_dir={name}/run",
             f"--model_cache={name}/models",

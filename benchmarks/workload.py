@@ -11,16 +11,16 @@ import numpy as np
 import tensorflow as tf
 
 from pnas_tf.config import SearchConfig
-from pnas_tf.nn.functional import Arithmetic
-from pnas_tf.nn.network import build_network
-from pnas_tf.nn.supernet import Path, Supernet
-from pnas_tf.search import gates
-from pnas_tf.search.gradient import GateSample, architecture_gradient, sample_gates
-from pnas_tf.search.objectives import RegularisedObjective
+from pnas_tf.networks.network import build_network
+from pnas_tf.search import sampling
+from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
+from pnas_tf.search.objective import RegularisedObjective
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace
+from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.supernet import Path, Supernet
 from pnas_tf.training.step import TrainStep
 
 DECAY, SMOOTHING, RATE = 4e-5, 0.1, 0.01
@@ -90,7 +90,7 @@ class Workload:
         return sample_gates(
             [np.zeros(len(choice.candidates)) for choice in self.space.choice_blocks],
             gate_mode,
-            gates.generator_at(seed, "gates", 0),
+            sampling.generator_at(seed, "gates", 0),
         )
 
     def two_path_of(self, first: int, second: int) -> None:

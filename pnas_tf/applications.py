@@ -1,26 +1,294 @@
-"""The published networks and searched ones as Keras applications:
-`pnas_tf.applications.ProxylessMobile()`. See nn/applications.py."""
+"""The networks in the manner of `keras.applications`: as classifiers, or as backbones of someone
+else's model.
 
-from pnas_tf.nn.applications import (
-    OFFICIAL_MEAN,
-    OFFICIAL_STD,
-    ProxylessCPU,
-    ProxylessGPU,
-    ProxylessMobile,
-    ProxylessMobile14,
-    endpoints,
-    from_architecture,
-    preprocess_input,
-)
+Cai et al. 2019, tables 2 and 4, and any architecture.json of a search. Images are preprocessed by
+the caller, with `preprocess_input`; outputs are logits. Knows nothing of search, training or
+export.
+"""
 
-__all__ = [
-    "OFFICIAL_MEAN",
-    "OFFICIAL_STD",
-    "ProxylessCPU",
-    "ProxylessGPU",
-    "ProxylessMobile",
-    "ProxylessMobile14",
-    "endpoints",
-    "from_architecture",
-    "preprocess_input",
-]
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+
+from pnas_tf.errors import UserError
+from pnas_tf.networks.network import build_network
+from pnas_tf.networks.weight_files import load_keras_weights, read_weight_file, shapes_in
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.ops import Zero
+from pnas_tf.space.published import PUBLISHED, published
+
+Shape = tuple[int | None, int | None, int]
+POOLINGS = (None, "avg", "max")
+
+# What the original project's checkpoints were trained with: ImageNet statistics, on pixels from 0
+# to 255.
+OFFICIAL_MEAN = (123.675, 116.28, 103.53)
+OFFICIAL_STD = (58.395, 57.12, 57.375)
+
+_PYTORCH_SUFFIXES = (".pth", ".pt", ".tar")
+_MIX_OUTPUT = "head/mix_relu6"
+
+
+def ProxylessMobile(
+    input_shape: Shape | None = None,
+    *,
+    weights: str | os.PathLike | None = None,
+    include_top: bool = True,
+    pooling: str | None = None,
+    classes: int = 1000,
+    dropout: float = PUBLISHED["proxyless_mobile"].dropout,
+) -> keras.Model:
+    """Proxyless-Mobile: 4.1 M parameters, 320 M MACs at 224 px, published ImageNet top-1 74.6 %.
+    Arguments: `from_architecture`."""
+    return from_architecture(
+        published("proxyless_mobile"),
+        input_shape=input_shape,
+        weights=weights,
+        include_top=include_top,
+        pooling=pooling,
+        classes=classes,
+        dropout=dropout,
+    )
+
+
+def ProxylessCPU(
+    input_shape: Shape | None = None,
+    *,
+    weights: str | os.PathLike | None = None,
+    include_top: bool = True,
+    pooling: str | None = None,
+    classes: int = 1000,
+    dropout: float = PUBLISHED["proxyless_cpu"].dropout,
+) -> keras.Model:
+    """Proxyless-CPU: 4.4 M parameters, 439 M MACs at 224 px, published ImageNet top-1 75.3 %.
+    Arguments: `from_architecture`."""
+    return from_architecture(
+        published("proxyless_cpu"),
+        input_shape=input_shape,
+        weights=weights,
+        include_top=include_top,
+        pooling=pooling,
+        classes=classes,
+        dropout=dropout,
+    )
+
+
+def ProxylessGPU(
+    input_shape: Shape | None = None,
+    *,
+    weights: str | os.PathLike | None = None,
+    include_top: bool = True,
+    pooling: str | None = None,
+    classes: int = 1000,
+    dropout: float = PUBLISHED["proxyless_gpu"].dropout,
+) -> keras.Model:
+    """Proxyless-GPU: 7.1 M parameters, 465 M MACs at 224 px, published ImageNet top-1 75.1 %.
+    Arguments: `from_architecture`."""
+    return from_architecture(
+        published("proxyless_gpu"),
+        input_shape=input_shape,
+        weights=weights,
+        include_top=include_top,
+        pooling=pooling,
+        classes=classes,
+        dropout=dropout,
+    )
+
+
+def ProxylessMobile14(
+    input_shape: Shape | None = None,
+    *,
+    weights: str | os.PathLike | None = None,
+    include_top: bool = True,
+    pooling: str | None = None,
+    classes: int = 1000,
+    dropout: float = PUBLISHED["proxyless_mobile_14"].dropout,
+) -> keras.Model:
+    """Proxyless-Mobile-14: 6.9 M parameters, 581 M MACs at 224 px, published ImageNet top-1 76.7 %.
+    Arguments: `from_architecture`."""
+    return from_architecture(
+        published("proxyless_mobile_14"),
+        input_shape=input_shape,
+        weights=weights,
+        include_top=include_top,
+        pooling=pooling,
+        classes=classes,
+        dropout=dropout,
+    )
+
+
+def from_architecture(
+    architecture: Architecture | str | os.PathLike,
+    input_shape: Shape | None = None,
+    *,
+    weights: str | os.PathLike | None = None,
+    include_top: bool = True,
+    pooling: str | None = None,
+    classes: int | None = None,
+    dropout: float = 0.0,
+) -> keras.Model:
+    """The Keras model of an architecture, or of the architecture.json at a path.
+
+    input_shape: (height, width, channels), sizes may be None; default: the architecture's
+    resolution. weights: None for random ones, a file of this project (.h5, .weights.h5), or a
+    checkpoint of the original one (.pth, needs PyTorch; preprocess with OFFICIAL_MEAN and
+    OFFICIAL_STD). include_top: logits [batch, classes]; without it the feature-mix convolution's
+    output [batch, height / 32, width / 32, channels], or [batch, channels] with pooling "avg" or
+    "max". classes: None for the architecture's own. Raises UserError on a wrong shape, pooling or
+    dropout, on weights that are absent, damaged or of another network or class count.
+    """
+    if not isinstance(architecture, Architecture):
+        architecture = Architecture.load(architecture)
+    shape = _input_shape(architecture, input_shape)
+    if pooling not in POOLINGS or (include_top and pooling):
+        raise UserError(
+            "pooling",
+            expected=f"one of {POOLINGS}; with include_top only None",
+            received=repr(pooling),
+            fix="Pass include_top=False for features, or leave pooling out.",
+        )
+    if not 0 <= dropout < 1:
+        raise UserError(
+            "dropout",
+            expected="a number from 0 to below 1",
+            received=repr(dropout),
+            fix="Choose e.g. 0.2, or 0 for none.",
+        )
+    wanted = architecture.space.classes if classes is None else classes
+    path = None if weights is None else Path(weights)
+    in_file = None if path is None or path.suffix in _PYTORCH_SUFFIXES else _classes_in(path)
+    if include_top and in_file not in (None, wanted):
+        raise UserError(
+            f"weights {path}",
+            expected=f"a classifier of {wanted} classes",
+            received=f"one of {in_file}",
+            fix="Pass their class count, or include_top=False and a classifier of your own.",
+        )
+    sized = Architecture(replace(architecture.space, classes=in_file or wanted), architecture.ops)
+    full = build_network(sized, dropout=dropout, input_shape=shape)
+    model = (
+        full if include_top else _without_top(full, pooling)
+    )  # the same layers, so what loads into one is in both
+    if path is not None:
+        _load(model if path.suffix in _PYTORCH_SUFFIXES else full, path)
+    return model
+
+
+def endpoints(model: keras.Model, architecture: Architecture | None = None) -> dict[str, Any]:
+    """Where to tap a backbone: "first" (stride 2), "stage_0", ... (the end of each stage) and "mix"
+    (the feature-mix convolution).
+
+    model: of this module, also after saving and loading. architecture: the one it was made from;
+    not needed for the published ones. Each value is a Keras tensor [batch, height, width, channels]
+    of the model's graph, so that `keras.Model(model.input, list(endpoints(model).values()))` gives
+    them all. Raises UserError when the model is not of the architecture.
+    """
+    if architecture is None:
+        if model.name not in PUBLISHED:
+            raise UserError(
+                f"endpoints of model '{model.name}'",
+                expected=f"its architecture, or a model of {sorted(PUBLISHED)}",
+                received="no architecture",
+                fix="Pass the architecture that the model was made from.",
+            )
+        architecture = published(model.name)
+    _, first, *choices, _ = architecture.blocks
+    last_of_stage: dict[int, Block] = {}
+    for choice, block in zip(architecture.space.choice_blocks, choices, strict=True):
+        if not isinstance(
+            block.op, Zero
+        ):  # a skipped block passes on what the block before it gave
+            last_of_stage[choice.stage] = block
+    layers = {
+        "first": _output_layer(first),
+        **{f"stage_{stage}": _output_layer(block) for stage, block in last_of_stage.items()},
+        "mix": _MIX_OUTPUT,
+    }
+    try:
+        return {name: model.get_layer(layer).output for name, layer in layers.items()}
+    except ValueError as error:
+        raise UserError(
+            f"endpoints of model '{model.name}'",
+            expected=f"the layers of '{architecture.space.name}'",
+            received=str(error)[:200],
+            fix="Pass the architecture that the model was made from.",
+        ) from error
+
+
+def preprocess_input(
+    images: Any, *, mean: float | Sequence[float] = 127.5, std: float | Sequence[float] = 127.5
+) -> Any:
+    """Pixels 0 to 255 as the network wants them: (pixel - mean) / std, float32, NumPy for NumPy and
+    a tensor for a tensor.
+
+    images: [..., height, width, channels]. The default gives -1 to 1, what this project trains
+    with; OFFICIAL_MEAN and OFFICIAL_STD are those of the original project's checkpoints.
+    """
+    if isinstance(images, np.ndarray):
+        return (images.astype(np.float32) - np.asarray(mean, np.float32)) / np.asarray(
+            std, np.float32
+        )
+    import tensorflow as tf
+
+    return (tf.cast(images, tf.float32) - tf.constant(mean, tf.float32)) / tf.constant(
+        std, tf.float32
+    )
+
+
+def _input_shape(architecture: Architecture, shape: Shape | None) -> Shape:
+    space = architecture.space
+    if shape is None:
+        return (space.resolution, space.resolution, space.channels)
+    sizes = all(size is None or (isinstance(size, int) and size > 0) for size in shape[:2])
+    if len(shape) != 3 or not sizes or shape[2] != space.channels:
+        raise UserError(
+            "input_shape",
+            expected=f"(height, width, {space.channels}), height and width positive or None",
+            received=repr(shape),
+            fix="Pass a channels-last shape without the batch.",
+        )
+    return shape
+
+
+def _output_layer(block: Block) -> str:
+    return f"{block.name}/add" if block.shortcut else f"{block.name}/project_bn"
+
+
+def _without_top(model: keras.Model, pooling: str | None) -> keras.Model:
+    features = model.get_layer(_MIX_OUTPUT).output
+    if pooling == "avg":
+        features = keras.layers.GlobalAveragePooling2D(name="head/pool")(features)
+    elif pooling == "max":
+        features = keras.layers.GlobalMaxPooling2D(name="head/max_pool")(features)
+    return keras.Model(model.input, features, name=model.name)
+
+
+def _classes_in(path: Path) -> int:
+    """The class count of a weights file: the classifier's kernel is the one matrix of the
+    network."""
+    counts = {shape[1] for shape in shapes_in(read_weight_file(path)[0]) if len(shape) == 2}
+    if len(counts) != 1:
+        raise UserError(
+            f"weights {path}",
+            expected="the weights of one classifier",
+            received=f"classifiers of {sorted(counts)} classes",
+            fix="Give weights that model.save_weights wrote.",
+        )
+    return counts.pop()
+
+
+def _load(model: keras.Model, path: Path) -> None:
+    if path.suffix in _PYTORCH_SUFFIXES:
+        from pnas_tf.interop.checkpoint import load_official_weights
+
+        load_official_weights(model, path)
+        return
+    load_keras_weights(model, path)

@@ -1,8 +1,7 @@
 """Every option of every program, with its default, once.
 
-tools/ makes one absl flag of each field (same name); library functions take these values as
-arguments. A default of the original program (Cai et al.'s code) is the default of
-`--preset=published`; see docs/options.md.
+pnas_tf/cli/flags.py makes one absl flag of each field (same name). A default of the original program
+(Cai et al.'s code) is the default of `--preset=published`; see docs/options.md.
 """
 
 from __future__ import annotations
@@ -388,7 +387,7 @@ class ValidateConfig:
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What tools/benchmark.py measures."""
+    """What pnas benchmark measures."""
 
     models: tuple[str, ...] = option(
         (),

@@ -14,7 +14,7 @@ class UserError(ValueError):
     """Input that the program refuses, in four parts.
 
     what: the thing that is wrong, by name. expected and received: the two sides, quoted. fix: what
-    the user can do. Programs under tools/ print it without a traceback and exit with status 2.
+    the user can do. Programs print it without a traceback and exit with status 2.
     """
 
     def __init__(self, what: str, *, expected: str, received: str, fix: str):

@@ -16,13 +16,13 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
         "pnas_tf.search.loop",
-        "pnas_tf.search.inherited",
-        "pnas_tf.export.models",
-        "pnas_tf.training.data",
-        "pnas_tf.report.html",
+        "pnas_tf.search.supernet_weights",
+        "pnas_tf.tflite.export",
+        "pnas_tf.data.dataset",
+        "pnas_tf.report.page",
         "tensorflow_datasets",
-        "tools.push_button",
-        "tools.validate",
+        "pnas_tf.steps.push_button",
+        "pnas_tf.steps.validate",
     ]
 )
 
@@ -58,10 +58,15 @@ def _work(name, arguments, log, cwd):
     sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))  # noqa: SIM115 (the process's own)
     os.chdir(cwd)
     sys.argv = [f"tools/{name}.py", *arguments]
-    from tools.program import program
+    from pnas_tf.cli.flags import program
 
-    module = importlib.import_module(f"tools.{name}")
-    program(module.main, *module.CONFIGS, doc=module.__doc__)
+    module = importlib.import_module(f"pnas_tf.steps.{name}")
+    program(
+        module.main,
+        *module.CONFIGS,
+        doc=module.__doc__,
+        borrowed=getattr(module, "BORROWED", ()),
+    )
 
 
 def contents(folder):

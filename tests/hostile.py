@@ -306,11 +306,11 @@ def _json(document):
 
 
 def _spaces():
+    from pnas_tf.space.mbconv import MBConvSpace, Stage
     from pnas_tf.space.ops import Identity, MBConv, SepConv
-    from pnas_tf.space.search_space import SearchSpace, Stage
     from pnas_tf.space.tree_cells import TreeCellSpace
 
-    small = SearchSpace(
+    small = MBConvSpace(
         "small",
         8,
         3,
@@ -336,7 +336,7 @@ def _spaces():
 
 
 def _measurements():
-    from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Settings, Visit
+    from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
 
     device, settings = (
         Device("host", "machine", "processor", (1,), "system", "build"),
@@ -352,25 +352,24 @@ def _measurements():
 
 def document_loaders():
     """Loaders that need no TensorFlow."""
-    from pnas_tf import run_folder
-    from pnas_tf.benchmark.measurement import FORMAT as MEASURED
-    from pnas_tf.benchmark.measurement import load_measurements, to_json
-    from pnas_tf.latency.original import load_original
-    from pnas_tf.latency.predictor import Calibration
+    from pnas_tf.devices.record import FORMAT as MEASURED
+    from pnas_tf.devices.record import load_measurements, to_json
+    from pnas_tf.interop.latency_yaml import load_original
+    from pnas_tf.interop.net_config import OfficialNetwork, load_official, to_official
+    from pnas_tf.latency.calibration import Calibration
     from pnas_tf.latency.table import Identity, LatencyTable
     from pnas_tf.report.manifest import read_manifest
     from pnas_tf.report.run_files import read_run
+    from pnas_tf.run import folder as run_folder
     from pnas_tf.space.architecture import Architecture, random_architecture
-    from pnas_tf.space.geometry import distinct_blocks
-    from pnas_tf.space.official import OfficialNetwork, load_official, to_official
     from pnas_tf.space.ops import MBConv
-    from pnas_tf.space.search_space import load_space
+    from pnas_tf.space.registry import load_space
 
     small, tree = _spaces()
     plain = dataclasses.replace(small, candidates=(MBConv(3, 3), MBConv(5, 6)))
     networks = [random_architecture(space, seed=1) for space in (small, tree)]
     device, settings, entry = _measurements()
-    keys = list(distinct_blocks(small))[:2]
+    keys = list(small.distinct_blocks())[:2]
     calibration = Calibration(
         1.1, 0.1, 2.0, (("calibration_00", 1.0, 1.2), ("calibration_01", 2.0, 2.3))
     )
@@ -410,14 +409,14 @@ def document_loaders():
 
     def settings_of(folder, path):
         from pnas_tf import config
-        from tools.program import _config
+        from pnas_tf.cli.flags import _config
 
         stored = run_folder.read_config(folder)
         kinds = (config.RunConfig, config.DataConfig, config.SearchConfig, config.LatencyConfig)
         return [_config(kind, {}, {}, stored, where=str(path)) for kind in kinds]
 
     def journal_of(folder, path):
-        from pnas_tf.benchmark.journal import Journal
+        from pnas_tf.devices.resume_log import Journal
 
         return Journal(path, device, settings)
 
@@ -582,10 +581,10 @@ Logits-input:2x2x16-output:3:
 
 
 def _tool_output(folder, path):
-    from pnas_tf.benchmark.cores import parse_cores, taskset_mask
-    from pnas_tf.benchmark.heat import parse_heat
-    from pnas_tf.benchmark.op_profile import parse_profile
-    from pnas_tf.benchmark.tool_output import parse_report
+    from pnas_tf.devices.benchmark_tool.op_profile import parse_profile
+    from pnas_tf.devices.benchmark_tool.output import parse_report
+    from pnas_tf.devices.cores import parse_cores, taskset_mask
+    from pnas_tf.devices.thermal import parse_heat
 
     text = path.read_bytes().decode("utf-8", "replace")
     parse_heat(text).clock_mhz(())
@@ -599,9 +598,9 @@ def _tool_output(folder, path):
 
 def binary_loaders():
     """Loaders of what libraries in C++ read: TensorFlow Lite, HDF5, PyTorch, images, archives."""
-    from pnas_tf import quarantine
+    from pnas_tf.io import isolated
 
-    quarantine.CPU_S = 2  # for files of 3 KB; some make the runtime run forever
+    isolated.CPU_S = 2  # for files of 3 KB; some make the runtime run forever
     return (
         _tflite(),
         _files_of_tflite(),
@@ -614,9 +613,9 @@ def binary_loaders():
 
 
 def _tflite():
-    from pnas_tf.export.inspect_model import describe, inspect_model
-    from pnas_tf.export.metadata import Metadata, write_metadata
-    from pnas_tf.latency.deployed import facts_of
+    from pnas_tf.latency.measure_files import facts_of
+    from pnas_tf.tflite.inspect import describe, inspect_model
+    from pnas_tf.tflite.metadata import Metadata, write_metadata
 
     seeds = []
     for dtype in ("float32", "int8"):
@@ -637,7 +636,7 @@ def _tflite():
 
 
 def _classes(content):
-    from pnas_tf.export import flatbuffer
+    from pnas_tf.tflite import flatbuffer
 
     model = flatbuffer.parse(content)
     return flatbuffer.shape_of(model.subgraphs[0].tensors[model.subgraphs[0].outputs[0]])[-1]
@@ -646,7 +645,7 @@ def _classes(content):
 def _files_of_tflite():
     import zipfile
 
-    from pnas_tf.export.metadata import read_files
+    from pnas_tf.tflite.metadata import read_files
 
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
@@ -662,7 +661,7 @@ def _files_of_tflite():
 def _checkpoint():
     import tempfile
 
-    from pnas_tf.training.checkpoints import Checkpoints, read_checkpoint
+    from pnas_tf.run.checkpoints import Checkpoints, read_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
         path = Checkpoints(folder).save(
@@ -688,7 +687,7 @@ def _keras_weights():
 
     import tf_keras as keras
 
-    from pnas_tf.nn.weight_files import load_keras_weights
+    from pnas_tf.networks.weight_files import load_keras_weights
 
     model = keras.Sequential(
         [keras.Input((3,)), keras.layers.Dense(2, name="head/mix")], name="small"
@@ -723,7 +722,7 @@ def _pytorch():
 
     import torch
 
-    from pnas_tf.nn.official_weights import read_state_dict
+    from pnas_tf.interop.checkpoint import read_state_dict
 
     seeds = []
     for zipped in (True, False):
@@ -739,8 +738,8 @@ def _pytorch():
 def _images():
     from PIL import Image
 
-    from pnas_tf.training.data import _read_files
-    from pnas_tf.training.folders import scan_folder
+    from pnas_tf.data.dataset import _read_files
+    from pnas_tf.data.folders import scan_folder
 
     seeds = []
     pixels = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 8, 3), np.uint8))
@@ -761,7 +760,7 @@ def _images():
 
 
 def _parity():
-    from pnas_tf.export.parity import ParityReport, load_reports
+    from pnas_tf.tflite.parity import ParityReport, load_reports
 
     report = ParityReport("int8", 10, 0.1, 0.01, 3.0, 0.99, 0.9, 0.9, 1000).to_json()
     document = {"format": "pnas_tf/parity", "version": 1, "models": {"model_int8.tflite": report}}

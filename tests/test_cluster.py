@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from pnas_tf.cluster import cluster_of
 from pnas_tf.errors import UserError
-from pnas_tf.run_folder import RunFolder
-from pnas_tf.run_follower import RunFollower
+from pnas_tf.run.cluster import cluster_of
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.follower import RunFollower
 
 WORKERS = ["one:1", "two:1"]
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
-from pnas_tf.nn.network import build_block_model
+from pnas_tf.networks.network import build_block_model
 from pnas_tf.space import complexity
-from pnas_tf.space.geometry import Block, fixed_blocks
+from pnas_tf.space.blocks import Block
 from pnas_tf.space.ops import (
     CandidateOp,
     Conv,
@@ -27,7 +27,7 @@ from pnas_tf.space.ops import (
     Stem,
     Zero,
 )
-from pnas_tf.space.search_space import NAMED_SPACES
+from pnas_tf.space.registry import NAMED_SPACES
 
 
 def choice(op: CandidateOp, *, stride: int = 1, padding: str = "same") -> Block:
@@ -93,7 +93,7 @@ def test_nothing_is_missing_from_the_list():
             assert set(place.candidates) <= listed, f"candidate of space {name}"
         # Stem and head differ between spaces in their widths alone.
         assert {
-            block.op for block in fixed_blocks(make()) if not isinstance(block.op, (Stem, Head))
+            block.op for block in make().fixed_blocks() if not isinstance(block.op, (Stem, Head))
         } <= listed
 
 

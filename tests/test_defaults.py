@@ -14,8 +14,8 @@ LIBRARY = Path(pnas_tf.__file__).parent
 PREFIXES = ("arch_", "finetune_", "rl_", "search_", "bn_")
 FILES = [
     *sorted((LIBRARY / "search").glob("*.py")),
-    LIBRARY / "nn/supernet.py",
-    LIBRARY / "nn/initial_weights.py",
+    LIBRARY / "supernet/supernet.py",
+    LIBRARY / "supernet/initializers.py",
 ]
 
 
@@ -68,7 +68,7 @@ def test_no_option_of_the_search_has_a_second_default(path):
 
 
 def test_fine_tuning_has_no_defaults_of_its_own():
-    tree = ast.parse((LIBRARY / "export/quantize.py").read_text())
+    tree = ast.parse((LIBRARY / "tflite/quantize.py").read_text())
     [fine_tuning] = [
         node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "FineTuning"
     ]

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from pnas_tf.benchmark.failures import VisitFailed
+from pnas_tf.devices.failures import VisitFailed
 from pnas_tf.errors import UserError
 
 ERROR = UserError("a table", expected="69 blocks", received="3 blocks", fix="Build it again.")

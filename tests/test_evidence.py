@@ -16,13 +16,13 @@ from benchmarks.evidence.studies import STUDIES
 from benchmarks.evidence.work import RESULT, Workshop
 from benchmarks.evidence.workers import _taken, _work, unfinished
 from benchmarks.supernet_effects import fitted
-from pnas_tf import files
+from pnas_tf.io import atomic
 from pnas_tf.search.derive import path_of
-from pnas_tf.search.objectives import macs_quantity
+from pnas_tf.search.objective import macs_quantity
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
 
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "two_stages",
     16,
     3,
@@ -155,7 +155,7 @@ def test_finished_jobs_are_skipped_taken_ones_are_left_alone_and_others_are_done
 
 
 def finish(shop, name, **result):
-    files.write_json(shop.place(name) / "result.json", {**RESULT, **result})
+    atomic.write_json(shop.place(name) / "result.json", {**RESULT, **result})
 
 
 def test_a_wide_job_counts_as_done_when_it_covers_all_that_it_needs(tmp_path):

@@ -13,15 +13,15 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.errors import UserError
-from pnas_tf.export.convert import convert
-from pnas_tf.export.inspect_model import describe, inspect_model
-from pnas_tf.export.metadata import Metadata, write_metadata
-from pnas_tf.export.rewrite import applicable
-from pnas_tf.nn.network import build_network, with_probabilities
+from pnas_tf.networks.network import build_network, with_probabilities
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.complexity import layer_macs
+from pnas_tf.space.mbconv import tiny
 from pnas_tf.space.published import PUBLISHED, published
-from pnas_tf.space.search_space import tiny
+from pnas_tf.tflite.convert import convert
+from pnas_tf.tflite.inspect import describe, inspect_model
+from pnas_tf.tflite.metadata import Metadata, write_metadata
+from pnas_tf.tflite.rewrites.rewrite import applicable
 
 ROOT = Path(__file__).parent.parent
 

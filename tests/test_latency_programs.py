@@ -8,16 +8,15 @@ from pathlib import Path
 import forked_program
 import yaml
 
-from pnas_tf.latency.original import original_keys
+from pnas_tf.interop.latency_yaml import original_keys
 from pnas_tf.latency.table import LatencyTable
-from pnas_tf.space.geometry import distinct_blocks
-from pnas_tf.space.search_space import tiny
+from pnas_tf.space.mbconv import tiny
 
 STANDIN = Path(__file__).parent / "standin"
 
 
 def test_a_table_of_the_original_project_is_read_and_says_what_it_is(tmp_path):
-    blocks = distinct_blocks(tiny())
+    blocks = tiny().distinct_blocks()
     rows = {
         name: {"count": 5, "mean": 2.0}
         for block in blocks.values()

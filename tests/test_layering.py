@@ -14,54 +14,29 @@ MODULES = {
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 
-# What each room may import, besides itself. Read upwards: a room stands below every room that lists
-# it.
-GROUND = {
-    "errors",
-    "files",
-    "records",
-    "quarantine",
-    "quarantine_worker",
-    "config",
-    "run_folder",
-    "run_follower",
-    "progress",
-    "cluster",
-}
+# Rooms of a line stand above those of all lines before it, and know nothing of each other.
+ORDER = (
+    ("errors",),
+    ("config",),
+    ("io",),
+    ("run", "space"),
+    ("data", "networks", "devices"),
+    ("supernet", "tflite"),
+    ("latency",),
+    ("training",),
+    ("search",),
+    ("interop", "report"),
+    ("applications",),
+    ("steps",),
+    ("cli",),
+    ("tools",),
+)
 BELOW = {
-    "errors": set(),
-    "files": {"errors"},
-    "records": {"errors"},
-    "quarantine": {"errors"},
-    "quarantine_worker": set(),
-    "config": {"errors"},
-    "run_folder": {"errors", "files", "config"},
-    "progress": set(),
-    "cluster": {"errors"},
-    "run_follower": {"errors", "run_folder"},
-    "space": GROUND,
-    "nn": GROUND | {"space"},
-    "applications": GROUND | {"space", "nn"},
-    "benchmark": GROUND | {"space"},
-    "export": GROUND | {"space", "nn", "benchmark"},
-    "latency": GROUND | {"space", "nn", "benchmark", "export"},
-    "training": GROUND | {"space", "nn", "benchmark", "export", "latency"},
-    "search": GROUND | {"space", "nn", "benchmark", "export", "latency", "training"},
-    "report": GROUND | {"space", "nn", "benchmark", "export", "latency", "training", "search"},
-    "tools": GROUND
-    | {
-        "space",
-        "nn",
-        "applications",
-        "benchmark",
-        "export",
-        "latency",
-        "training",
-        "search",
-        "report",
-    },
+    room: {lower for before in ORDER[:level] for lower in before}
+    for level, rooms in enumerate(ORDER)
+    for room in rooms
 }
-SUPERNET = {"pnas_tf.nn.supernet", "pnas_tf.nn.mixed_op"}
+SUPERNET = {"pnas_tf.supernet.supernet", "pnas_tf.supernet.mixed_op"}
 TENSORFLOW = {
     "tensorflow",
     "tf_keras",
@@ -69,56 +44,55 @@ TENSORFLOW = {
     "tensorflow_model_optimization",
     "keras",
 }
-# Rooms and modules that a process without TensorFlow must be able to import, and where even a late
-# import is wrong.
-NO_TENSORFLOW_AT_IMPORT = (
-    "pnas_tf.space",
-    "pnas_tf.benchmark",
-    "pnas_tf.latency.table",
-    "pnas_tf.latency.predictor",
-    *(
-        f"pnas_tf.report.{name}"
-        for name in ("run_files", "closing_table", "drawing", "plots", "html", "front")
-    ),
-    "pnas_tf.search.derive",
-    "pnas_tf.search.objectives",
-    "pnas_tf.config",
-    "pnas_tf.files",
-    "pnas_tf.errors",
-    "pnas_tf.run_folder",
-    "pnas_tf.progress",
-    "pnas_tf.cluster",
-    "pnas_tf.run_follower",
-)
+# Rooms and modules where even a late import of TensorFlow is wrong, and those that a process
+# without it must be able to import.
 NO_TENSORFLOW_AT_ALL = (
     "pnas_tf.space",
     "pnas_tf.report",
-    "pnas_tf.run_folder",
     "pnas_tf.config",
-    "pnas_tf.files",
     "pnas_tf.errors",
-    "pnas_tf.progress",
-    "pnas_tf.cluster",
-    "pnas_tf.run_follower",
+    "pnas_tf.cli.main",
+    *(f"pnas_tf.io.{name}" for name in ("atomic", "serialization", "isolated")),
+    *(f"pnas_tf.run.{name}" for name in ("folder", "follower", "progress", "cluster", "signals")),
 )
+NO_TENSORFLOW_AT_IMPORT = (
+    *(room for room in NO_TENSORFLOW_AT_ALL if room != "pnas_tf.report"),
+    *(
+        f"pnas_tf.report.{name}"
+        for name in ("run_files", "summary_table", "drawing", "plots", "page", "pareto_plot")
+    ),
+    "pnas_tf.devices",
+    "pnas_tf.latency.table",
+    "pnas_tf.latency.calibration",
+    "pnas_tf.search.derive",
+    "pnas_tf.search.objective",
+    "pnas_tf.steps",
+    "pnas_tf.cli",
+)
+PRIVATE = ("tensorflow.python", "tensorflow.compiler", "tensorflow.lite.python")
 
 
 def room_of(module: str) -> str:
-    """ "nn" of pnas_tf.nn.layers, "files" of pnas_tf.files, "tools" of tools.search; "" of the
-    package itself."""
+    """ "nn" of pnas_tf.networks.layers, "files" of pnas_tf.io.atomic, "tools" of tools.search; ""
+    of the package itself."""
     top, _, rest = module.partition(".")
     return "tools" if top == "tools" else rest.split(".")[0]
 
 
-def imports(path: Path, *, late: bool = True) -> set[str]:
+def imports(path: Path, *, late: bool = True, known=MODULES, types: bool = False) -> set[str]:
     """The modules a file imports; late: also those inside functions. Imports for type checkers
     alone do not count."""
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and ast.unparse(node.test) in (
-            "TYPE_CHECKING",
-            "typing.TYPE_CHECKING",
+        if (
+            not types
+            and isinstance(node, ast.If)
+            and ast.unparse(node.test)
+            in (
+                "TYPE_CHECKING",
+                "typing.TYPE_CHECKING",
+            )
         ):
             return
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not late:
@@ -127,9 +101,9 @@ def imports(path: Path, *, late: bool = True) -> set[str]:
             found.update(alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"relative import in {path}: imports are absolute here"
-            # `from pnas_tf.nn import layers` imports a module, `from pnas_tf.nn.layers import
-            # apply_block` a name of one.
-            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & set(MODULES)
+            # `from pnas_tf.networks import layers` imports a module, `from pnas_tf.networks.layers
+            # import apply_block` a name of one.
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & set(known)
             found.update(submodules or {node.module})
         for child in ast.iter_child_nodes(node):
             visit(child)
@@ -159,12 +133,44 @@ def under(module: str, places: tuple[str, ...]) -> bool:
 
 
 def test_every_room_has_its_place():
-    assert {room_of(module) for module in MODULES} - {""} <= set(BELOW), (
-        "a new room: give it its place in DESIGN.md and in BELOW"
-    )
-    for room, below in BELOW.items():  # the order has no cycle
-        for lower in below:
-            assert room not in BELOW[lower], f"{room} and {lower} stand below each other"
+    rooms = {room_of(module) for module in MODULES} - {""}
+    assert rooms == set(BELOW), "a new room: give it its place in DESIGN.md and in ORDER"
+
+
+def circles(graph):
+    """The files that reach themselves: each with the others of its circle, sorted."""
+    reach = {}
+    for start in graph:
+        seen, waiting = set(), [start]
+        while waiting:
+            for name in graph[waiting.pop()] - seen:
+                seen.add(name)
+                waiting.append(name)
+        reach[start] = seen
+    return {
+        tuple(sorted(other for other in reach[start] if start in reach[other]))
+        for start in graph
+        if start in reach[start]
+    }
+
+
+@pytest.mark.parametrize("folder", ["pnas_tf", "benchmarks"])
+def test_no_file_imports_itself_through_others(folder):
+    """Imports for type checkers alone count: two files that need each other's types are one."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+    graph = {
+        name: imports(path, known=files, types=True) & set(files) - {folder}
+        for name, path in files.items()
+    }
+    assert circles(graph) == set()
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {("b", "c")}
+    assert circles({"a": {"a"}, "b": set()}) == {("a",)}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -182,7 +188,7 @@ def test_imports_go_down_only(module):
     [
         module
         for module in MODULES
-        if room_of(module) in ("training", "export", "benchmark", "applications")
+        if room_of(module) in ("training", "tflite", "devices", "applications")
     ],
 )
 def test_deployment_never_needs_the_supernet(module):
@@ -248,7 +254,7 @@ def test_the_parser_sees_what_it_must(tmp_path):
     source.write_text(
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tools.x\nimport "
         "pnas_tf.errors\n"
-        "from pnas_tf.nn import layers\ndef f():\n    import tensorflow as tf\n"
+        "from pnas_tf.networks import layers\ndef f():\n    import tensorflow as tf\n"
     )
-    assert imports(source) == {"typing", "pnas_tf.errors", "pnas_tf.nn.layers", "tensorflow"}
-    assert imports(source, late=False) == {"typing", "pnas_tf.errors", "pnas_tf.nn.layers"}
+    assert imports(source) == {"typing", "pnas_tf.errors", "pnas_tf.networks.layers", "tensorflow"}
+    assert imports(source, late=False) == {"typing", "pnas_tf.errors", "pnas_tf.networks.layers"}

@@ -19,19 +19,19 @@ import pytest
 from forked_program import assert_refused, contents, run, start
 from PIL import Image
 
-from pnas_tf import files
-from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Settings, Visit
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
 from pnas_tf.latency.table import Identity, LatencyTable
-from pnas_tf.run_folder import RunFolder
+from pnas_tf.run.checkpoints import Checkpoints
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.os_errors import told
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.geometry import distinct_blocks
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage, save_space
-from pnas_tf.training.checkpoints import Checkpoints
-from tools.mishaps import told
+from pnas_tf.space.registry import save_space
 
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "small",
     8,
     10,
@@ -77,7 +77,7 @@ def table_of(space):
             ModelFacts("0" * 64, 1, "float32", (1, 8, 8, 3), ("split_depthwise",)),
             (Visit((1000.0 * number,) * 24),),
         )
-        for number, key in enumerate(distinct_blocks(space), start=1)
+        for number, key in enumerate(space.distinct_blocks(), start=1)
     }
     one = next(iter(entries.values()))
     return LatencyTable(
@@ -127,7 +127,7 @@ def test_a_full_disk_stops_search_and_training_which_then_go_on_to_the_same_end(
         full, "no room to write", str(folder / "run"), "No space left on device", "Free space"
     )
     for path in folder.rglob("*.json"):
-        files.read_json(path, what="document", made_by="")  # whole
+        atomic.read_json(path, what="document", made_by="")  # whole
     remount("size=8m")
     again = run("search", f"--run_dir={folder / 'run'}", cwd=tmp_path)
     assert again.status == 0, again.output
@@ -204,9 +204,9 @@ def test_a_read_only_run_folder_is_refused_root_or_not(disk):
 
 def test_a_write_to_a_full_disk_leaves_the_file_as_it_was_and_names_it(disk):
     folder, _ = disk
-    files.write_bytes(folder / "a", b"before")
+    atomic.write_bytes(folder / "a", b"before")
     with pytest.raises(OSError, match="No space") as error:
-        files.write_bytes(folder / "a", bytes(100_000))
+        atomic.write_bytes(folder / "a", bytes(100_000))
     assert error.value.errno == errno.ENOSPC and error.value.filename == str(folder / "a")
     assert contents(folder) == {"a": b"before"}
 
@@ -311,15 +311,15 @@ def test_what_is_told_and_what_stays_an_error_of_ours(tmp_path):
 
 
 def test_a_sweep_takes_what_nobody_writes_and_leaves_what_a_living_process_does(tmp_path):
-    descriptor, held = files._locked_temporary(tmp_path / "held")
+    descriptor, held = atomic._locked_temporary(tmp_path / "held")
     (tmp_path / ".left.abc.tmp").write_text("half")
     (tmp_path / ".scratch.tmp").mkdir()
-    files.sweep(tmp_path)
+    atomic.sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [".scratch.tmp", Path(held).name]
     )
     os.close(descriptor)
-    files.sweep(tmp_path, deep=True)
+    atomic.sweep(tmp_path, deep=True)
     assert not list(tmp_path.iterdir())
 
 
@@ -338,7 +338,7 @@ def test_a_writer_whose_temporary_file_is_swept_before_it_is_locked_takes_anothe
         lock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", sweeping)
-    files.write_bytes(tmp_path / "a", b"content")
+    atomic.write_bytes(tmp_path / "a", b"content")
     assert swept and contents(tmp_path) == {"a": b"content"}
 
 

@@ -11,19 +11,19 @@ import tensorflow as tf
 from absl import flags
 
 from pnas_tf import config
+from pnas_tf.cli.flags import _config, _define
 from pnas_tf.config import PRESETS, DataConfig, SearchConfig, TrainConfig
 from pnas_tf.errors import UserError
-from pnas_tf.nn.functional import Arithmetic, Mode
-from pnas_tf.nn.network import build_network, weight_decay_variables
-from pnas_tf.nn.supernet import Supernet
-from pnas_tf.search.guidance import guidance
+from pnas_tf.networks.network import build_network, weight_decay_variables
 from pnas_tf.search.loop import Search
-from pnas_tf.search.objectives import Target, macs_quantity
+from pnas_tf.search.objective import Target, macs_quantity
+from pnas_tf.search.target_terms import guidance
 from pnas_tf.search.weight_step import top1
+from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage, tiny
+from pnas_tf.supernet.functional import Arithmetic, Mode
+from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.step import TrainStep
-from tools.program import _config, _define
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "options.md"
 SECTIONS = ("Search program", "Training program, where it differs", "Set by the presets besides")
@@ -187,7 +187,7 @@ def test_flags_are_one_for_each_field_and_the_preset_lies_below_them():
 
 # What the options do.
 
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "options",
     8,
     3,
@@ -396,7 +396,7 @@ def test_the_last_training_decays_biases_where_asked():
 
 
 def test_the_last_training_has_its_own_colour_distortion(tmp_path, monkeypatch):
-    from tools import train
+    from pnas_tf.steps import train
 
     seen = []
 
@@ -404,7 +404,7 @@ def test_the_last_training_has_its_own_colour_distortion(tmp_path, monkeypatch):
         seen.append(data.distort_color)
         raise InterruptedError
 
-    monkeypatch.setattr("pnas_tf.training.data.load_dataset", load_dataset)
+    monkeypatch.setattr("pnas_tf.data.dataset.load_dataset", load_dataset)
     Supernet(SPACE, weights_init="he_fout").architecture_of((0, 1)).save(
         tmp_path / "architecture.json"
     )

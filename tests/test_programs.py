@@ -17,16 +17,17 @@ from forked_program import assert_refused, contents, run, start
 from PIL import Image
 
 from pnas_tf.latency.table import LatencyTable
-from pnas_tf.run_folder import RunFolder
+from pnas_tf.run.folder import RunFolder
 from pnas_tf.search.derive import quantity_range
-from pnas_tf.search.objectives import latency_quantity, macs_quantity
-from pnas_tf.search.target import latency_target
+from pnas_tf.search.objective import latency_quantity, macs_quantity
+from pnas_tf.search.targets import latency_target
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage, save_space
+from pnas_tf.space.registry import save_space
 
 ROOT = Path(__file__).resolve().parents[1]
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "small",
     8,
     10,

@@ -13,8 +13,9 @@ import pytest
 from forked_program import assert_refused, run
 from PIL import Image
 
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage, save_space
+from pnas_tf.space.registry import save_space
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = [
@@ -113,7 +114,7 @@ def test_a_folder_with_an_image_cut_short(tmp_path):
     "change", [{"candidates": []}, {"stages": "all"}, {"colour": 3}, {"resolution": -8}]
 )
 def test_a_space_that_is_none(tmp_path, change):
-    space = SearchSpace(
+    space = MBConvSpace(
         "small",
         8,
         10,
@@ -159,7 +160,7 @@ def test_help_names_every_flag_with_its_default(tmp_path, name, way):
         timeout=120,
     )
     assert told.returncode == 0, told.stderr
-    module = importlib.import_module(f"tools.{name}")
+    module = importlib.import_module(f"pnas_tf.steps.{name}")
     assert module.__doc__.strip() in told.stdout
     for config_class in module.CONFIGS:
         for field in dataclasses.fields(config_class):

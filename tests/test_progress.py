@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from pnas_tf import progress
-from pnas_tf.progress import Progress, duration
+from pnas_tf.run import progress
+from pnas_tf.run.progress import Progress, duration
 
 
 class Clock:

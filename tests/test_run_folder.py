@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pnas_tf import files
 from pnas_tf.config import SearchConfig, TrainConfig, option
 from pnas_tf.errors import UserError
-from pnas_tf.run_folder import CONFIG, LOCK, STEPS, RunFolder, read_config
+from pnas_tf.io import atomic
+from pnas_tf.run.folder import CONFIG, LOCK, STEPS, RunFolder, read_config
 
 HOLDER = """
 import sys, time
-from pnas_tf.run_folder import RunFolder
+from pnas_tf.run.folder import RunFolder
 with RunFolder(sys.argv[1]) as folder:
     written = folder / "a.txt"
     folder.step("one", inputs={}, outputs=["a.txt"], work=lambda: written.write_text("a"))
@@ -41,7 +41,7 @@ class Work:
 
     def __call__(self):
         self.runs += 1
-        files.write_text(self.folder / self.output, self.text)
+        atomic.write_text(self.folder / self.output, self.text)
 
     def step(self, inputs, **options):
         return self.folder.step("one", inputs=inputs, outputs=[self.output], work=self, **options)

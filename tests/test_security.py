@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
-from pnas_tf import files, quarantine
+from pnas_tf.data.folders import scan_folder
 from pnas_tf.errors import UserError
-from pnas_tf.export.parity import ParityReport, load_reports
-from pnas_tf.latency.original import load_original
-from pnas_tf.nn.weight_files import check_layers, load_keras_weights
-from pnas_tf.space.search_space import tiny
-from pnas_tf.training.folders import scan_folder
+from pnas_tf.interop.latency_yaml import load_original
+from pnas_tf.io import atomic, isolated
+from pnas_tf.networks.weight_files import check_layers, load_keras_weights
+from pnas_tf.space.mbconv import tiny
+from pnas_tf.tflite.parity import ParityReport, load_reports
 
 
 def network():
@@ -103,12 +103,12 @@ def test_weights_that_a_network_cannot_hold_as_finite_numbers_are_refused(tmp_pa
 
 def test_a_file_that_kills_its_reader_is_refused_and_the_next_is_read():
     with pytest.raises(UserError, match=r"model\.x is harmful") as refused:
-        quarantine.inspect(
+        isolated.inspect(
             "tflite", b"x" * 100, where="model.x", expected="y", fix="z", cpu_s="none"
         )  # it fails outside of what it guards
     assert "process" in refused.value.received
     with pytest.raises(UserError, match=r"model\.x is corrupt"):
-        quarantine.inspect("hdf5", b"x" * 100, where="model.x", expected="y", fix="z")
+        isolated.inspect("hdf5", b"x" * 100, where="model.x", expected="y", fix="z")
 
 
 def test_yaml_aliases_do_not_multiply(tmp_path):
@@ -126,7 +126,7 @@ def test_names_in_a_parity_report_stay_in_the_folder(name, tmp_path):
     """tools/publish.py opens and copies files by these names."""
     report = ParityReport("int8", 10, 0.1, 0.01, 3.0, 0.99, 0.9, 0.9, 1000).to_json()
     for models in ({name: report}, {"model_int8.tflite": {**report, "dtype": name}}):
-        files.write_json(
+        atomic.write_json(
             tmp_path / "parity.json", {"format": "pnas_tf/parity", "version": 1, "models": models}
         )
         with pytest.raises(UserError, match=r"parity\.json"):
@@ -137,7 +137,7 @@ def test_pipes_and_devices_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero", tmp_path, "a\0b"):
         with pytest.raises(UserError, match="no architecture at"):
-            files.read_json(path, what="architecture", made_by="search")
+            atomic.read_json(path, what="architecture", made_by="search")
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[2Jcat", "cat\u202e", "x" * 201])

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pnas_tf import files
 from pnas_tf.config import DataConfig
-from pnas_tf.export.parity import Classifier
+from pnas_tf.data.dataset import load_dataset
+from pnas_tf.io import atomic
 from pnas_tf.report.manifest import MAX_BYTES, read_manifest
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.training.data import load_dataset
+from pnas_tf.tflite.parity import Classifier
 
 FOLDER = Path(__file__).parent.parent / "tflite_models"
 MODELS = read_manifest(FOLDER)
@@ -32,7 +32,7 @@ def test_manifest_and_folder_name_the_same_files():
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_file_is_the_one_named(name):
     entry = MODELS[name]
-    assert files.sha256_of(FOLDER / name) == entry["sha256"]
+    assert atomic.sha256_of(FOLDER / name) == entry["sha256"]
     assert (FOLDER / name).stat().st_size == entry["size_bytes"] <= MAX_BYTES
     architecture = Architecture.from_json(entry["architecture"], where=name)
     classifier = Classifier((FOLDER / name).read_bytes(), what=name)

@@ -1,31 +1,9 @@
-"""Copies the exported models of a finished run into tflite_models/ and enters them in its manifest.
+"""`pnas publish` as a file: copies a finished run's models, with their manifest.
 
-  python -m tools.publish --run_dir=runs/demo --model_name=digits
-
-takes a second, writes tflite_models/digits_float32.tflite and digits_int8.tflite and their entries
-in manifest.json: SHA-256, architecture, dataset, test accuracy, parity, measured latency with
-device, and the command that made the run.
+python tools/publish.py --help
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from pnas_tf.config import PublishConfig, RunConfig
-from pnas_tf.run_folder import RunFolder
-from tools.program import program
-
-CONFIGS = (RunConfig, PublishConfig)
-
-
-def main(folder: RunFolder, run: RunConfig, config: PublishConfig) -> None:
-    """Publishes the run's float32 and int8 models."""
-    from pnas_tf.report.manifest import publish
-
-    del run
-    for path in publish(folder, Path(config.models_dir), name=config.model_name):
-        print(f"wrote {path}")
-
+from pnas_tf.cli.main import run_tool
 
 if __name__ == "__main__":
-    program(main, *CONFIGS, doc=__doc__)
+    run_tool(__file__)

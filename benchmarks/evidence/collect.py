@@ -15,10 +15,9 @@ import numpy as np
 
 from benchmarks.evidence.plan import HOME, TABLES, Job, jobs
 from benchmarks.evidence.work import Workshop
-from pnas_tf import files
 from pnas_tf.config import DeriveConfig
+from pnas_tf.io import atomic
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.geometry import distinct_blocks
 from pnas_tf.space.ops import MBConv
 
 TEST: dict[str, Any] = {"format": "pnas_tf/evidence_test", "version": 1}
@@ -119,11 +118,11 @@ def _trained(shop: Workshop, job: Job, latency: dict[str, dict[str, float]]) -> 
 def _test_accuracy(shop: Workshop, job: Job, network: Architecture) -> float:
     path = shop.place(job.name) / "test.json"
     if path.exists():
-        return files.read_document(path, **TEST, what="test result", made_by="delete it")[
+        return atomic.read_document(path, **TEST, what="test result", made_by="delete it")[
             "test_accuracy"
         ]
-    from pnas_tf.nn.layers import Normalisation
-    from pnas_tf.nn.network import build_network
+    from pnas_tf.networks.layers import Normalisation
+    from pnas_tf.networks.network import build_network
     from pnas_tf.training.evaluate import evaluate
 
     recipe = shop.study.training
@@ -133,18 +132,20 @@ def _test_accuracy(shop: Workshop, job: Job, network: Architecture) -> float:
     with np.load(shop.place(job.name) / "weights.npz", allow_pickle=False) as arrays:
         model.set_weights([arrays[name] for name in arrays.files])
     found = evaluate(model, shop.dataset.test(batch_size=512))
-    files.write_json(path, {**TEST, "test_accuracy": found.accuracy, "test_images": found.examples})
+    atomic.write_json(
+        path, {**TEST, "test_accuracy": found.accuracy, "test_images": found.examples}
+    )
     return found.accuracy
 
 
 def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
-    from pnas_tf.search.inherited import steps_of
+    from pnas_tf.search.supernet_weights import steps_of
 
     result = shop.result(job.name) or {}
     compared = result.get(
         "compared", []
     )  # rows of ops, loss and, of derivations that train some on, loss after
-    history = files.read_json(
+    history = atomic.read_json(
         shop.place(job.name) / "search" / "history.json",
         what="search history",
         made_by="the search",
@@ -193,7 +194,7 @@ def _table(shop: Workshop, name: str) -> dict[str, Any]:
     kernel 3."""
     table = shop.table(name)
     ratios: dict[str, list[float]] = {"5": [], "7": []}
-    for key, block in distinct_blocks(shop.study.space).items():
+    for key, block in shop.study.space.distinct_blocks().items():
         if isinstance(block.op, MBConv) and str(block.op.kernel) in ratios:
             twin = dataclasses.replace(block, op=dataclasses.replace(block.op, kernel=3)).key
             if twin in table.entries:
@@ -233,6 +234,6 @@ def home_searches(
 
 def write_results(documents: list[dict[str, Any]], path: Path) -> Path:
     """results.json: what the report is made of."""
-    return files.write_json(
+    return atomic.write_json(
         path, {"format": "pnas_tf/evidence", "version": 1, "studies": documents}
     )

@@ -11,10 +11,10 @@ import itertools
 import numpy as np
 
 from pnas_tf.search.derive import architecture_of, path_of
-from pnas_tf.search.objectives import Quantity
+from pnas_tf.search.objective import Quantity
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.ops import MBConv, Zero
-from pnas_tf.space.search_space import SearchSpace
 
 _DRAWS = 100_000
 _MAX_ROUNDS = 200

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pnas_tf.config import DataConfig, DeriveConfig, SearchConfig, TrainConfig
-from pnas_tf.space.search_space import SearchSpace
+from pnas_tf.space.base import SearchSpace
 
 TABLES = {
     "float32": ("float32", ("split_depthwise",)),

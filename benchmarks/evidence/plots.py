@@ -15,7 +15,7 @@ from benchmarks.evidence.figures import mean_and_error
 from benchmarks.evidence.plan import HOME
 from pnas_tf.report.plots import alpha_history
 from pnas_tf.report.run_files import SearchHistory
-from pnas_tf.space.search_space import space_from_json
+from pnas_tf.space.registry import space_from_json
 
 STYLES = {
     "random": ("random, equal latency", "#9aa5ad", "o"),

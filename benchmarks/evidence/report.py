@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.evidence import plots, tables
 from benchmarks.evidence.collect import collect, write_results
 from benchmarks.evidence.work import Workshop
-from pnas_tf import files
+from pnas_tf.io import atomic
 
 REMARKS = Path(__file__).with_name("remarks.md")
 _MARK = "<!-- {name} -->"
@@ -29,7 +29,7 @@ def write_report(shops: Sequence[Workshop], docs: Path) -> None:
 
 def write_document(results: Path, docs: Path) -> None:
     """evidence.md and the plots from results.json."""
-    documents = files.read_document(
+    documents = atomic.read_document(
         results,
         format="pnas_tf/evidence",
         version=1,
@@ -50,7 +50,7 @@ def write_document(results: Path, docs: Path) -> None:
             _plots(document, docs / "evidence")
     for name, part in parts.items():
         text = text.replace(_MARK.format(name=name), part)
-    files.write_text(docs / "evidence.md", text)
+    atomic.write_text(docs / "evidence.md", text)
     print(f"wrote {docs / 'evidence.md'}")
 
 

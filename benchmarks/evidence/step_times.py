@@ -7,14 +7,14 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks.evidence.plan import Study
+from pnas_tf.search.objective import Target
 from pnas_tf.space.architecture import Architecture
-
-if TYPE_CHECKING:
-    from benchmarks.evidence.work import Workshop
 
 _WARM_UPS, _ROUNDS = (
     12,
@@ -22,14 +22,14 @@ _WARM_UPS, _ROUNDS = (
 )  # a supernet's step compiles blocks of new shapes for the first dozen paths
 
 
-def step_times(shop: Workshop) -> dict[str, Any]:
+def step_times(study: Study, dataset: Any, *, target: Target, networks: Path) -> dict[str, Any]:
     """{"median_ms": {"training": ..., "weight": ..., "comparing": ..., "two_path": ...,
     "reinforce": ...}} on one core at the study's batch sizes.
 
     training: the mean over the random networks of the middle budget. Paths are drawn uniformly, as
     in the warm-up phase.
     """
-    steps = {**_training_steps(shop), **_search_steps(shop)}
+    steps = {**_training_steps(study, dataset, networks), **_search_steps(study, dataset, target)}
     samples: dict[str, list[float]] = {name: [] for name in steps}
     for round_number in range(_WARM_UPS + _ROUNDS):
         for name, step in steps.items():
@@ -42,20 +42,18 @@ def step_times(shop: Workshop) -> dict[str, Any]:
     return {"median_ms": {"training": statistics.mean(training), **medians}, "samples_ms": samples}
 
 
-def _batch(shop: Workshop, size: int) -> tuple[Any, Any]:
-    return next(iter(shop.dataset.weights(batch_size=size, seed=0, epoch=0)))
+def _batch(dataset: Any, size: int) -> tuple[Any, Any]:
+    return next(iter(dataset.weights(batch_size=size, seed=0, epoch=0)))
 
 
-def _training_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
-    from pnas_tf.nn.network import build_network
+def _training_steps(study: Study, dataset: Any, networks: Path) -> dict[str, Callable[[int], Any]]:
+    from pnas_tf.networks.network import build_network
     from pnas_tf.training.step import TrainStep
 
-    recipe, found = shop.study.training, {}
-    images, labels = _batch(shop, recipe.batch_size)
-    for number in range(min(4, shop.study.random_networks)):
-        network = Architecture.load(
-            shop.place("networks") / f"random_{shop.study.middle.name}_{number}.json"
-        )
+    recipe, found = study.training, {}
+    images, labels = _batch(dataset, recipe.batch_size)
+    for number in range(min(4, study.random_networks)):
+        network = Architecture.load(networks / f"random_{study.middle.name}_{number}.json")
         step = TrainStep(
             build_network(network),
             momentum=recipe.momentum,
@@ -70,30 +68,27 @@ def _training_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
     return found
 
 
-def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
+def _search_steps(study: Study, dataset: Any, target: Target) -> dict[str, Callable[[int], Any]]:
     """Steps of the library's own search, at the end of whose work nothing is kept."""
     import tempfile
-    from pathlib import Path
 
-    from pnas_tf.nn.functional import Arithmetic
-    from pnas_tf.nn.layers import Normalisation
-    from pnas_tf.nn.supernet import Supernet
-    from pnas_tf.search import gates
-    from pnas_tf.search.guidance import guidance
+    from pnas_tf.networks.layers import Normalisation
+    from pnas_tf.search import sampling
     from pnas_tf.search.loop import Search
-    from pnas_tf.search.objectives import Target
+    from pnas_tf.search.target_terms import guidance
     from pnas_tf.search.weight_step import path_result
+    from pnas_tf.supernet.functional import Arithmetic
+    from pnas_tf.supernet.supernet import Supernet
 
-    recipe, found = shop.study.training, {}
-    target = Target(shop.quantity(), shop.target_ms(shop.study.middle.name))
+    recipe, found = study.training, {}
     for algorithm in (
         "two_path",
-        *(("reinforce",) if any(row[0] == "reinforce" for row in shop.study.searches) else ()),
+        *(("reinforce",) if any(row[0] == "reinforce" for row in study.searches) else ()),
     ):
         # A rate of almost nothing keeps the probabilities where they are.
-        config = dataclasses.replace(shop.study.search_config(algorithm), arch_learning_rate=1e-9)
+        config = dataclasses.replace(study.search_config(algorithm), arch_learning_rate=1e-9)
         supernet = Supernet(
-            shop.study.space,
+            study.space,
             arithmetic=Arithmetic(
                 Normalisation(recipe.bn_momentum, recipe.bn_epsilon),
                 recipe.weight_decay,
@@ -104,7 +99,7 @@ def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
         )
         search = Search(
             supernet,
-            shop.dataset,
+            dataset,
             guidance([target], config),
             config=config,
             recipe=recipe,
@@ -112,8 +107,8 @@ def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
             seed=0,
         )
         weight, alpha = (
-            _batch(shop, config.search_batch_size),
-            _batch(shop, search.alpha_batch_size),
+            _batch(dataset, config.search_batch_size),
+            _batch(dataset, search.alpha_batch_size),
         )
 
         def train(at: int, search: Any = search, batch: Any = weight) -> None:
@@ -125,7 +120,9 @@ def _search_steps(shop: Workshop) -> dict[str, Callable[[int], Any]]:
         def compare(at: int, search: Any = search, batch: Any = weight) -> None:
             path_result(
                 search.supernet,
-                gates.sample_path(search.probabilities, gates.generator_at(0, "compared", at)),
+                sampling.sample_path(
+                    search.probabilities, sampling.generator_at(0, "compared", at)
+                ),
                 *batch,
             )
 

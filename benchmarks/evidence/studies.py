@@ -7,8 +7,9 @@ from typing import Any
 
 from benchmarks.evidence.plan import Budget, Study
 from pnas_tf.config import DataConfig, DeriveConfig, SearchConfig, TrainConfig
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
 
 FASHION = DataConfig(
     dataset="fashion_mnist",
@@ -23,7 +24,7 @@ K357_E36 = tuple(
 K357_E136 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (1, 3, 6))
 
 # Twelve choice blocks at 14, 7 and 4 pixels behind a stem at 28: 3 M MACs at its middle.
-WIDE = SearchSpace(
+WIDE = MBConvSpace(
     "k357_e136_12",
     28,
     10,
@@ -35,18 +36,18 @@ WIDE = SearchSpace(
     stem_stride=1,
 )
 # Nine at the same sizes behind a stem at 14: a third of that.
-SMALL = SearchSpace(
+SMALL = MBConvSpace(
     "k357_e136_9", 28, 10, 8, 8, (Stage(16, 3, 1), Stage(24, 3, 2), Stage(40, 3, 2)), 128, K357_E136
 )
 # The paper's six candidates at half the width: networks of half a million MACs, whose capacity is
 # what limits them.
-NARROW = SearchSpace(
+NARROW = MBConvSpace(
     "k357_e36_9", 28, 10, 8, 8, (Stage(8, 3, 1), Stage(16, 3, 2), Stage(32, 3, 2)), 96, K357_E36
 )
 # Two stages so narrow that capacity should limit them; with expansion 6 alone every network has
 # what the uniform ones have.
 K357_E6 = tuple(MBConv(kernel, 6) for kernel in (3, 5, 7))
-TWO_STAGES = SearchSpace(
+TWO_STAGES = MBConvSpace(
     "k357_e36_44", 28, 10, 8, 8, (Stage(6, 4, 1), Stage(8, 4, 2)), 32, K357_E36
 )
 
@@ -167,7 +168,7 @@ TRY_SMALL = Study(
 
 # Colour photographs: 64 pixels, eight choice blocks at 16, 8 and 4 pixels behind a stem at 32.
 PHOTOGRAPHS = DataConfig(dataset="folder:runs/photographs", alpha_size=2_000, augmentation="none")
-PHOTO_SPACE = SearchSpace(
+PHOTO_SPACE = MBConvSpace(
     "k357_e36_8", 64, 35, 8, 8, (Stage(8, 2, 2), Stage(16, 3, 2), Stage(32, 3, 2)), 96, K357_E36
 )
 PHOTO_STUDY = Study(

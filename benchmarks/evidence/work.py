@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.evidence import contenders
 from benchmarks.evidence.plan import HOME, TABLES, Job, Study, jobs
-from pnas_tf import files
 from pnas_tf.config import DeriveConfig, LatencyConfig
+from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
-from pnas_tf.search.objectives import Quantity, Target, latency_quantity
+from pnas_tf.search.objective import Quantity, Target, latency_quantity
 from pnas_tf.space.architecture import Architecture
 
 RESULT: dict[str, Any] = {"format": "pnas_tf/evidence_job", "version": 1}
@@ -43,7 +43,7 @@ class Workshop:
         """What a finished job left, None where it is not finished."""
         path = self.place(job) / "result.json"
         return (
-            files.read_document(
+            atomic.read_document(
                 path, **RESULT, what="result", made_by="python -m benchmarks.evidence"
             )
             if path.exists()
@@ -69,7 +69,7 @@ class Workshop:
         """Does the job and writes its result."""
         began = time.time()
         result = _KINDS[job.kind](self, job)
-        files.write_json(
+        atomic.write_json(
             self.place(job.name) / "result.json",
             {
                 **RESULT,
@@ -84,7 +84,7 @@ class Workshop:
 
     @cached_property
     def dataset(self) -> Any:
-        from pnas_tf.training.data import load_dataset
+        from pnas_tf.data.dataset import load_dataset
 
         return load_dataset(self.study.data, resolution=self.study.space.resolution)
 
@@ -130,8 +130,8 @@ def _convert(shop: Workshop, job: Job) -> dict[str, Any]:
 
 
 def _table(shop: Workshop, job: Job) -> dict[str, Any]:
-    from pnas_tf.benchmark.devices import runner_for
-    from pnas_tf.benchmark.protocol import schedule_for
+    from pnas_tf.devices.registry import runner_for
+    from pnas_tf.devices.session import schedule_for
     from pnas_tf.latency.build import build_latency_table
 
     dtype, rewrites = TABLES[job.fact("table")]
@@ -223,13 +223,13 @@ def _train(shop: Workshop, job: Job) -> dict[str, Any]:
 
 
 def _search(shop: Workshop, job: Job) -> dict[str, Any]:
-    from pnas_tf.nn.functional import Arithmetic
-    from pnas_tf.nn.layers import Normalisation
-    from pnas_tf.nn.supernet import Supernet
+    from pnas_tf.networks.layers import Normalisation
     from pnas_tf.search.derive import most_probable_few, path_of
-    from pnas_tf.search.guidance import guidance
-    from pnas_tf.search.inherited import Inheritance
     from pnas_tf.search.loop import Search
+    from pnas_tf.search.supernet_weights import Inheritance
+    from pnas_tf.search.target_terms import guidance
+    from pnas_tf.supernet.functional import Arithmetic
+    from pnas_tf.supernet.supernet import Supernet
 
     study, folder, recipe = shop.study, shop.place(job.name), shop.study.training
     config = dataclasses.replace(
@@ -306,8 +306,8 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
 def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
     """Accuracy on the alpha part of every network for the home target, with the supernet's weights,
     statistics re-estimated; and the cross-entropy that the derivation compares."""
-    from pnas_tf.nn.layers import Normalisation
-    from pnas_tf.search.inherited import Inheritance
+    from pnas_tf.networks.layers import Normalisation
+    from pnas_tf.search.supernet_weights import Inheritance
 
     study = shop.study
     inheritance = Inheritance(
@@ -355,8 +355,8 @@ def _latency(shop: Workshop, job: Job) -> dict[str, Any]:
 def _measure(shop: Workshop, networks: Mapping[str, Architecture], form: str) -> dict[str, float]:
     """Measured ms of each network, interleaved, one thread; drift against the home table taken out
     by the sentinel."""
-    from pnas_tf.benchmark.devices import runner_for
-    from pnas_tf.benchmark.protocol import schedule_for
+    from pnas_tf.devices.registry import runner_for
+    from pnas_tf.devices.session import schedule_for
     from pnas_tf.latency.build import measure_sources
     from pnas_tf.latency.models import default_cache_dir
 
@@ -382,7 +382,9 @@ def _measure(shop: Workshop, networks: Mapping[str, Architecture], form: str) ->
 def _steps(shop: Workshop, job: Job) -> dict[str, Any]:
     from benchmarks.evidence.step_times import step_times
 
-    return step_times(shop)
+    study = shop.study
+    target = Target(shop.quantity(), shop.target_ms(study.middle.name))
+    return step_times(study, shop.dataset, target=target, networks=shop.place("networks"))
 
 
 _KINDS: dict[str, Callable[[Workshop, Job], dict[str, Any]]] = {

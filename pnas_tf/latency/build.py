@@ -16,18 +16,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pnas_tf.benchmark.measurement import Measurement, ModelFacts
-from pnas_tf.benchmark.protocol import Runner, Schedule, Session, measure, model_facts
-from pnas_tf.benchmark.sentinel import CALL_SHAPE, call_model, sentinel_model
+from pnas_tf.devices.record import Measurement, ModelFacts
+from pnas_tf.devices.reference_model import CALL_SHAPE, call_model, sentinel_model
+from pnas_tf.devices.session import Runner, Schedule, Session, measure, model_facts
 from pnas_tf.errors import UserError
-from pnas_tf.export.rewrite_choice import AUTO, NONE, REWRITES, check_names, rewrites_of_blocks
+from pnas_tf.latency.calibration import calibration_architectures, fit
 from pnas_tf.latency.models import Rewrites, Source, convert_models, default_cache_dir, rewrites_for
-from pnas_tf.latency.predictor import calibration_architectures, fit
+from pnas_tf.latency.rewrite_selection import Trial, choose, describe
 from pnas_tf.latency.table import Identity, LatencyTable
-from pnas_tf.latency.trials import Trial, choose, describe
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.geometry import Block, distinct_blocks
-from pnas_tf.space.search_space import SearchSpace
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.blocks import Block
+from pnas_tf.tflite.rewrites.choice import AUTO, NONE, REWRITES, check_names, rewrites_of_blocks
 
 DEFAULT_REWRITES = (AUTO,)
 _CALL = "call"
@@ -68,7 +68,7 @@ def build_latency_table(
             fix="Choose --calibration_networks=10.",
         )
     cache_dir = Path(cache_dir or default_cache_dir())
-    blocks = distinct_blocks(space)
+    blocks = space.distinct_blocks()
     networks = calibration_architectures(space, count=calibration_networks, seed=seed)
     trials: dict[str, Trial] = {}
     journals: list[Path] = []
@@ -143,7 +143,7 @@ def convert_ahead(
         name: REWRITES if requested is None else requested for name in models
     }
     if requested is None:
-        tried, own, _ = _trial_models(distinct_blocks(space))
+        tried, own, _ = _trial_models(space.distinct_blocks())
         models, wanted = {**models, **tried}, {**wanted, **own}
     convert_models(
         models,
@@ -209,7 +209,7 @@ def sources(space: SearchSpace, *, calibration_networks: int, seed: int) -> dict
     """Name -> everything that a table of `space` needs converted: its distinct blocks and the
     calibration networks."""
     return {
-        **distinct_blocks(space),
+        **space.distinct_blocks(),
         **calibration_architectures(space, count=calibration_networks, seed=seed),
     }
 

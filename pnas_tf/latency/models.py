@@ -22,27 +22,27 @@ from importlib import metadata
 from pathlib import Path
 from typing import Union
 
-from pnas_tf import files
 from pnas_tf.errors import UserError
-from pnas_tf.export.rewrite_choice import check_names, rewrites_of_blocks, wanted_among
-from pnas_tf.progress import Progress, unheard
+from pnas_tf.io import atomic
+from pnas_tf.run.progress import Progress, unheard
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.geometry import Block
+from pnas_tf.space.blocks import Block
+from pnas_tf.tflite.rewrites.choice import check_names, rewrites_of_blocks, wanted_among
 
 Source = Union[Block, Architecture]
 Rewrites = Union[
     tuple[str, ...], Mapping[str, tuple[str, ...]]
 ]  # for all sources, or name of the source -> its own
 _CODE = (
-    "space/geometry.py",
-    "space/topology.py",
+    "space/blocks.py",
+    "space/graph.py",
     "space/tree_cells.py",
-    "nn/layers.py",
-    "nn/network.py",
-    "export/convert.py",
-    "export/rewrite.py",
-    "export/rewrite_choice.py",
-    "export/tiling.py",
+    "networks/layers.py",
+    "networks/network.py",
+    "tflite/convert.py",
+    "tflite/rewrites/rewrite.py",
+    "tflite/rewrites/choice.py",
+    "tflite/rewrites/tiling.py",
     "latency/models.py",
 )
 _REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move no latency
@@ -85,7 +85,7 @@ def convert_models(
     jobs = sorted(missing.items(), key=lambda job: -_layers(sources[job[1]]))
     if progress and jobs:
         progress(f"converting {len(jobs)} of {len(paths)} models to {dtype}")
-    files.sweep(cache_dir)
+    atomic.sweep(cache_dir)
     pace = Progress("conversion", len(jobs), say=progress or unheard)
     if workers == 0 or len(jobs) < 4:
         for path, name in jobs:
@@ -171,7 +171,7 @@ def _layers(source: Source) -> int:
 
 def _toolchain() -> list[str]:
     root = Path(__file__).resolve().parents[1]
-    return [metadata.version("tensorflow"), *(files.sha256_of(root / name) for name in _CODE)]
+    return [metadata.version("tensorflow"), *(atomic.sha256_of(root / name) for name in _CODE)]
 
 
 def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) -> None:
@@ -180,8 +180,8 @@ def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) 
     import tensorflow as tf
     import tf_keras as keras
 
-    from pnas_tf.export.convert import convert
-    from pnas_tf.nn.network import build_block_model, build_network
+    from pnas_tf.networks.network import build_block_model, build_network
+    from pnas_tf.tflite.convert import convert
 
     keras.backend.clear_session()
     tf.random.set_seed(0)
@@ -204,4 +204,4 @@ def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) 
             received=error.received,
             fix=error.fix,
         ) from error
-    files.write_bytes(path, content)
+    atomic.write_bytes(path, content)

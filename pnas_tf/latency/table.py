@@ -15,8 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pnas_tf import files
-from pnas_tf.benchmark.measurement import (
+from pnas_tf.devices.record import (
     Device,
     Measurement,
     Settings,
@@ -27,14 +26,14 @@ from pnas_tf.benchmark.measurement import (
     to_json,
 )
 from pnas_tf.errors import UserError, named
-from pnas_tf.export.rewrite_choice import rewrites_of_blocks, wanted_among
-from pnas_tf.latency.predictor import Calibration, calibration_from_json
-from pnas_tf.latency.trials import Trial, describe, trials_from_json
-from pnas_tf.records import value_of
+from pnas_tf.io import atomic
+from pnas_tf.io.serialization import value_of
+from pnas_tf.latency.calibration import Calibration, calibration_from_json
+from pnas_tf.latency.rewrite_selection import Trial, describe, trials_from_json
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.geometry import distinct_blocks, fixed_blocks
+from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.ops import MBConv, Zero
-from pnas_tf.space.search_space import SearchSpace
+from pnas_tf.tflite.rewrites.choice import rewrites_of_blocks, wanted_among
 
 FORMAT, VERSION, OLDER = (
     "pnas_tf/latency_table",
@@ -114,7 +113,7 @@ class LatencyTable:
                 f"no latency for '{key}'",
                 expected="an entry of the table",
                 received=f"{len(self.entries)} others of {self._what}" + self._why_missing([key]),
-                fix="Build the table for this space: tools/build_latency_table.py --space=... "
+                fix="Build the table for this space: pnas latency-table --space=... "
                 "--resolution=... --width=...",
             )
         return self._latencies_ms[key]
@@ -165,18 +164,18 @@ class LatencyTable:
 
     def fixed_ms(self, space: SearchSpace) -> float:
         """What stem, first block and head add together."""
-        return sum(self.share_ms(block.key) for block in fixed_blocks(space))
+        return sum(self.share_ms(block.key) for block in space.fixed_blocks())
 
     def check_covers(self, space: SearchSpace) -> None:
         """Raises UserError naming the blocks of `space` that the table lacks."""
-        missing = [key for key in distinct_blocks(space) if key not in self.entries]
+        missing = [key for key in space.distinct_blocks() if key not in self.entries]
         if missing:
             raise UserError(
                 f"latency table does not cover space '{space.name}' at {space.resolution} px",
-                expected=f"{len(distinct_blocks(space))} blocks",
+                expected=f"{len(space.distinct_blocks())} blocks",
                 received=f"{len(missing)} missing, e.g. '{missing[0]}'"
                 + self._why_missing(missing),
-                fix=f"Build it: tools/build_latency_table.py --space={space.name} "
+                fix=f"Build it: pnas latency-table --space={space.name} "
                 f"--resolution={space.resolution}",
             )
 
@@ -229,7 +228,7 @@ class LatencyTable:
         """Kernel-7 blocks that take more than `MAX_KERNEL7_RATIO` times their kernel-5 twins: the
         runtime has no kernel for them."""
         found = []
-        for key, block in distinct_blocks(space).items():
+        for key, block in space.distinct_blocks().items():
             if isinstance(block.op, MBConv) and block.op.kernel == 7 and key in self.entries:
                 twin = replace(block, op=replace(block.op, kernel=5)).key
                 if twin in self.entries and self.latency_ms(
@@ -314,21 +313,21 @@ class LatencyTable:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the JSON document atomically."""
-        return files.write_json(path, self.to_json())
+        return atomic.write_json(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> LatencyTable:
         """Reads what `save` wrote. Raises UserError when the file is absent, truncated or no
         latency table."""
-        document = files.read_document(
+        document = atomic.read_document(
             path,
             format=FORMAT,
             version=VERSION,
             older=OLDER,
             what="latency table",
-            made_by="python -m tools.build_latency_table --space=...",
+            made_by="pnas latency-table --space=...",
         )
-        where, fix = str(path), "Build it again: tools/build_latency_table.py"
+        where, fix = str(path), "Build it again: pnas latency-table"
         if document["version"] in OLDER:
             document = {"call_ms": None, **document}
         absent = sorted(

@@ -15,16 +15,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pnas_tf import files
-from pnas_tf.benchmark.measurement import Measurement, to_json
-from pnas_tf.benchmark.protocol import Runner, Schedule, Session
+from pnas_tf.devices.record import Measurement, to_json
+from pnas_tf.devices.session import Runner, Schedule, Session
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
 from pnas_tf.latency.build import measure_sources
+from pnas_tf.latency.calibration import Calibration, calibration_architectures, fit
 from pnas_tf.latency.models import default_cache_dir
-from pnas_tf.latency.predictor import Calibration, calibration_architectures, fit
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
-from pnas_tf.space.search_space import SearchSpace
+from pnas_tf.space.base import SearchSpace
 
 FORMAT, VERSION = "pnas_tf/validation", 1
 WORST = 5
@@ -170,7 +170,7 @@ def validate(
 
 def save(path: str | os.PathLike, document: Mapping[str, Any]) -> Path:
     """Writes the validation document atomically."""
-    return files.write_json(path, document)
+    return atomic.write_json(path, document)
 
 
 def _calibration_set(table: LatencyTable, space: SearchSpace) -> dict[str, Architecture]:

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from itertools import groupby
 
 from pnas_tf.report.cell_drawing import draw_choices
-from pnas_tf.report.closing_table import count, milliseconds
 from pnas_tf.report.op_style import ZERO_COLOR, kernel_color
+from pnas_tf.report.summary_table import count, milliseconds
 from pnas_tf.space import complexity
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.geometry import Block
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.mbconv import MBConvSpace
 from pnas_tf.space.ops import Head, MBConv, Stem, Zero
-from pnas_tf.space.search_space import SearchSpace
 
 FIXED_COLOR, INK, FAINT = "#dfe4e8", "#22303c", "#6b7a86"
 
@@ -34,7 +34,7 @@ def draw_architecture(
     latencies_ms: block name -> ms of the block alone, drawn as bars beside the boxes; without them
     the bars are MACs. Spaces that are no chain of blocks are drawn by `cell_drawing`, without bars.
     """
-    if not isinstance(architecture.space, SearchSpace):
+    if not isinstance(architecture.space, MBConvSpace):
         return draw_choices(architecture)
     groups = _groups(architecture)
     height = _TOP + sum(len(blocks) * _ROW + _STAGE_GAP for _, blocks in groups) + 6
@@ -169,11 +169,9 @@ def _box_width(block: Block, architecture: Architecture) -> float:
 
 def _mbconvs(architecture: Architecture) -> list[MBConv]:
     """Every MBConv that the drawing may have to explain."""
-    return [
-        op
-        for op in (architecture.space.first_op, *architecture.space.candidates)
-        if isinstance(op, MBConv)
-    ]
+    space = architecture.space
+    assert isinstance(space, MBConvSpace)  # others are drawn by cell_drawing
+    return [op for op in (space.first_op, *space.candidates) if isinstance(op, MBConv)]
 
 
 def _bar(y: float, share: float, words: str) -> list[str]:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pnas_tf import config as options
-from pnas_tf import files
 from pnas_tf.errors import UserError
-from pnas_tf.export.parity import load_reports
+from pnas_tf.io import atomic
 from pnas_tf.report.run_files import read_run
-from pnas_tf.run_folder import RunFolder, read_config
+from pnas_tf.run.folder import RunFolder, read_config
+from pnas_tf.tflite.parity import load_reports
 
 FORMAT: dict[str, Any] = {"format": "pnas_tf/manifest", "version": 1}
 MAX_BYTES = 1_000_000
@@ -43,22 +43,22 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
             received=repr(name),
             fix="Write e.g. --model_name=digits",
         )
-    summary = files.read_json(
+    summary = atomic.read_json(
         folder / "summary.json",
         what="summary of a finished run",
-        made_by="python -m tools.push_button --run_dir=...",
+        made_by="pnas run --run_dir=...",
     )
     if not isinstance(summary, dict):
         raise UserError(
             f"summary {folder / 'summary.json'}",
             expected="an object",
             received=repr(summary)[:200],
-            fix="Make it again: python -m tools.push_button --run_dir=...",
+            fix="Make it again: pnas run --run_dir=...",
         )
     run, manifest = read_run(folder.path), read_manifest(models_dir)
     written = []
     for source, report in load_reports(folder / "parity.json").items():
-        content = files.read_bytes(
+        content = atomic.read_bytes(
             folder / source,
             what="model to publish",
             made_by="publish a smaller network",
@@ -74,11 +74,11 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
                 f"run {folder.path} is not finished",
                 expected=f"a measurement of {source}, dataset and device in summary.json",
                 received="none",
-                fix="Finish it: python -m tools.push_button --run_dir=...",
+                fix="Finish it: pnas run --run_dir=...",
             )
-        target = files.write_bytes(models_dir / f"{name}_{report.dtype}.tflite", content)
+        target = atomic.write_bytes(models_dir / f"{name}_{report.dtype}.tflite", content)
         manifest[target.name] = {
-            "sha256": files.sha256_of(target),
+            "sha256": atomic.sha256_of(target),
             "size_bytes": len(content),
             "dtype": report.dtype,
             "dataset": summary["dataset"],
@@ -96,7 +96,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
         }
         written.append(target)
     written.append(
-        files.write_json(
+        atomic.write_json(
             models_dir / "manifest.json", {**FORMAT, "models": dict(sorted(manifest.items()))}
         )
     )
@@ -108,8 +108,8 @@ def read_manifest(models_dir: Path) -> dict[str, Any]:
     path = models_dir / "manifest.json"
     if not path.exists():
         return {}
-    models = files.read_document(
-        path, **FORMAT, what="manifest", made_by="python -m tools.publish --run_dir=..."
+    models = atomic.read_document(
+        path, **FORMAT, what="manifest", made_by="pnas publish --run_dir=..."
     ).get("models")
     if not isinstance(models, dict) or not all(
         isinstance(entry, dict) for entry in models.values()
@@ -127,7 +127,7 @@ def command_of(folder: RunFolder) -> str:
     """The push_button command that makes such a run: the folder's settings that are not
     defaults."""
     stored = read_config(folder.path)
-    words = ["python", "-m", "tools.push_button", "--run_dir=runs/again"]
+    words = ["pnas", "run", "--run_dir=runs/again"]
     for section, values in stored.items():
         kind = getattr(options, section, None)
         if not dataclasses.is_dataclass(kind):

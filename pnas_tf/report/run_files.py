@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pnas_tf import files
-from pnas_tf.benchmark.measurement import Measurement, load_measurements
+from pnas_tf.devices.record import Measurement, load_measurements
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
-from pnas_tf.records import value_of
 from pnas_tf.space.architecture import Architecture
 
-_MADE_BY = "python -m tools.push_button --run_dir=..."
+_MADE_BY = "pnas run --run_dir=..."
 _FIX = f"Make it again: {_MADE_BY}"
 _WORDS = ("phase", "architecture")  # fields of rows that are no figures
 
@@ -95,7 +95,7 @@ def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Any]]:
     fields are figures or words."""
     if not path.exists():
         return []
-    document = files.read_json(path, what="history", made_by=_MADE_BY)
+    document = atomic.read_json(path, what="history", made_by=_MADE_BY)
     rows = document.get(key) if isinstance(document, dict) else document
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise _damaged(path, f"a list of {key}", document)
@@ -114,7 +114,7 @@ def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Any]]:
 def _object(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         return {}
-    document = files.read_json(path, what="document", made_by=_MADE_BY)
+    document = atomic.read_json(path, what="document", made_by=_MADE_BY)
     if not isinstance(document, dict):
         raise _damaged(path, "an object", document)
     return document

@@ -9,14 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pnas_tf import files
-from pnas_tf.benchmark.measurement import to_json
+from pnas_tf.devices.record import to_json
 from pnas_tf.errors import UserError
-from pnas_tf.export.parity import load_reports
+from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.run_files import RunFiles, read_run
-from pnas_tf.run_folder import RunFolder
-from pnas_tf.search.objectives import Target
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.search.objective import Target
+from pnas_tf.tflite.parity import load_reports
 
 TABLES = {"float32": "latency_table.json", "int8": "latency_table_int8.json"}
 
@@ -32,7 +32,7 @@ def summarise(folder: RunFolder, *, dataset: str, objective: str, target: Target
             f"no measured latencies in {folder.path}",
             expected="latency.json with the exported models",
             received="none",
-            fix=f"Measure first: python -m tools.benchmark --run_dir={folder.path}",
+            fix=f"Measure first: pnas benchmark --run_dir={folder.path}",
         )
     reports = {report.dtype: report for report in load_reports(folder / "parity.json").values()}
     steps = folder.steps()
@@ -42,7 +42,7 @@ def summarise(folder: RunFolder, *, dataset: str, objective: str, target: Target
                 f"run {folder.path} is not finished",
                 expected=f"step {name} done in steps.json, and exported models",
                 received="none",
-                fix=f"Finish it: python -m tools.push_button --run_dir={folder.path}",
+                fix=f"Finish it: pnas run --run_dir={folder.path}",
             )
     keras_accuracy = next(iter(reports.values())).keras_accuracy
     device = next(iter(run.measurements.values()))
@@ -77,7 +77,7 @@ def write_summary(
 ) -> dict[str, Any]:
     """Writes and returns the summary."""
     summary = summarise(folder, dataset=dataset, objective=objective, target=target)
-    files.write_json(folder / "summary.json", summary)
+    atomic.write_json(folder / "summary.json", summary)
     return summary
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pnas_tf import files
+from pnas_tf.io import atomic
 
 
 def plot_validation(document: Mapping[str, Any], path: str | os.PathLike) -> Path:
@@ -63,4 +63,4 @@ def plot_validation(document: Mapping[str, Any], path: str | os.PathLike) -> Pat
     figure.tight_layout()
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
-    return files.write_bytes(path, content.getvalue())
+    return atomic.write_bytes(path, content.getvalue())

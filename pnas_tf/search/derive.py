@@ -18,9 +18,9 @@ import scipy.optimize
 import scipy.sparse
 
 from pnas_tf.errors import UserError
-from pnas_tf.search.objectives import Quantity
+from pnas_tf.search.objective import Quantity
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.search_space import SearchSpace
+from pnas_tf.space.base import SearchSpace
 
 # HiGHS takes an objective 1e-6 from the best for the best. The largest regret of one block is made
 # this, so that networks of nearly equal probability, early in a search, are still told apart.

@@ -10,14 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pnas_tf import files
-from pnas_tf.benchmark.protocol import Runner, Schedule
+from pnas_tf.devices.session import Runner, Schedule
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.build import measure_sources
 from pnas_tf.latency.table import LatencyTable
-from pnas_tf.records import value_of
 from pnas_tf.search.derive import architecture_of
-from pnas_tf.space.search_space import SearchSpace
+from pnas_tf.space.base import SearchSpace
 
 _FORMAT: dict[str, Any] = {"format": "pnas_tf/measured_paths", "version": 1}
 
@@ -48,7 +48,7 @@ class MeasuredLatency:
         self._file = folder / "measured_paths.json"
         self._known: dict[str, float] = {}
         if self._file.exists():
-            document = files.read_document(
+            document = atomic.read_document(
                 self._file, **_FORMAT, what="list of measured networks", made_by="delete it"
             )
             self._known = value_of(
@@ -62,7 +62,7 @@ class MeasuredLatency:
         key = ",".join(map(str, path))
         if key not in self._known:
             self._known[key] = self._measure(path)
-            files.write_json(self._file, {**_FORMAT, "latency_ms": self._known})
+            atomic.write_json(self._file, {**_FORMAT, "latency_ms": self._known})
         return self._known[key]
 
     def _measure(self, path: tuple[int, ...]) -> float:

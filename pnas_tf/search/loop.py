@@ -17,23 +17,23 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf import files
 from pnas_tf.config import SearchConfig, TrainConfig
+from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
-from pnas_tf.nn.supernet import Path, Supernet
-from pnas_tf.progress import Progress
-from pnas_tf.search import gates
-from pnas_tf.search.alpha_optimizer import AlphaAdam
-from pnas_tf.search.gradient import architecture_gradient, sample_gates
-from pnas_tf.search.guidance import Guidance
+from pnas_tf.io import atomic
+from pnas_tf.run.checkpoints import Checkpoint, Checkpoints
+from pnas_tf.run.memory import Garbage
+from pnas_tf.run.progress import Progress
+from pnas_tf.run.signals import Stopped, StopRequest
+from pnas_tf.search import sampling
+from pnas_tf.search.alpha_adam import AlphaAdam
+from pnas_tf.search.gate_gradient import architecture_gradient, sample_gates
 from pnas_tf.search.reinforce import absolute_reward, policy_gradient, power_reward
+from pnas_tf.search.target_terms import Guidance
 from pnas_tf.search.weight_step import Momentum, path_result, weight_step
-from pnas_tf.training.checkpoints import Checkpoint, Checkpoints
-from pnas_tf.training.data import Dataset
+from pnas_tf.supernet.supernet import Path, Supernet
 from pnas_tf.training.distribution import check_batch
-from pnas_tf.training.garbage import Garbage
 from pnas_tf.training.loss_scale import LossScale
-from pnas_tf.training.stopping import Stopped, StopRequest
 
 HISTORY: dict[str, Any] = {"format": "pnas_tf/search_history", "version": 1}
 
@@ -131,12 +131,12 @@ class Search:
     @property
     def probabilities(self) -> list[np.ndarray]:
         """softmax(alpha) of each choice block, float64 [candidates]."""
-        return [gates.softmax(alpha) for alpha in self.alphas]
+        return [sampling.softmax(alpha) for alpha in self.alphas]
 
     def run(self) -> None:
         """Runs or continues the search to its end. Raises Stopped on SIGTERM or Ctrl-C, after a
         checkpoint."""
-        files.sweep(self.folder)
+        atomic.sweep(self.folder)
         self.restore()
         self._require_same_step()
         stop = StopRequest()
@@ -198,8 +198,8 @@ class Search:
 
     def train_weights(self, images: tf.Tensor, labels: tf.Tensor) -> None:
         """One weight step on one sampled path."""
-        path = gates.sample_path(
-            self.probabilities, gates.generator_at(self.seed, "path", self.step)
+        path = sampling.sample_path(
+            self.probabilities, sampling.generator_at(self.seed, "path", self.step)
         )
         loss, accuracy = weight_step(
             self.supernet,
@@ -216,7 +216,7 @@ class Search:
 
     def train_alpha(self, images: tf.Tensor, labels: tf.Tensor) -> None:
         """One architecture step by the search's algorithm."""
-        generator = gates.generator_at(self.seed, "gates", self.arch_step)
+        generator = sampling.generator_at(self.seed, "gates", self.arch_step)
         if self.config.algorithm == "reinforce":
             self._reinforce(images, labels, generator)
         else:
@@ -244,7 +244,7 @@ class Search:
                 before = self.alphas[block]
                 after = self.adam.updated(block, before, result.alpha[block], considered)
                 self.alphas[block] = (
-                    gates.rescale(before, after, considered)
+                    sampling.rescale(before, after, considered)
                     if self.config.algorithm == "two_path"
                     else after
                 )
@@ -330,7 +330,7 @@ class Search:
             self._phase(epoch): f"{epoch + 1}/{self.epochs}",
             "loss": f"{loss or 0:.3f}",
             "accuracy": f"{accuracy or 0:.3f}",
-            "entropy": f"{gates.entropy(probabilities):.3f}",
+            "entropy": f"{sampling.entropy(probabilities):.3f}",
             "expected": f"{self.guidance.expected(probabilities):.4g}",
         }
 
@@ -345,7 +345,7 @@ class Search:
             "alpha_accuracy": alpha_accuracy,
             "validation_accuracy": self._validation(epoch),
             "objective": objective,
-            "entropy": gates.entropy(probabilities),
+            "entropy": sampling.entropy(probabilities),
             "expected": self.guidance.expected(probabilities),
         }
         for name, value in figures.items():
@@ -487,7 +487,7 @@ class Search:
         blocks = [
             [op.key for op in choice.candidates] for choice in self.supernet.space.choice_blocks
         ]
-        files.write_json(
+        atomic.write_json(
             self.folder / "history.json", {**HISTORY, "candidates": blocks, "epochs": self.history}
         )
 

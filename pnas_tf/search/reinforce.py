@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pnas_tf.nn.supernet import Path
-from pnas_tf.search import gates
+from pnas_tf.search import sampling
+from pnas_tf.supernet.supernet import Path
 
 # A reward of a sampled path: (path) -> reward.
 Reward = Callable[[Path], float]
@@ -72,8 +72,8 @@ def policy_gradient(
     so that the first step is not all of one sign). decay: weight of the old baseline in b <- decay
     * b + (1 - decay) * mean R.
     """
-    probabilities = [gates.softmax(alpha) for alpha in alphas]
-    paths = tuple(gates.sample_path(probabilities, generator) for _ in range(networks))
+    probabilities = [sampling.softmax(alpha) for alpha in alphas]
+    paths = tuple(sampling.sample_path(probabilities, generator) for _ in range(networks))
     rewards = tuple(reward_of(path) for path in paths)
     b = float(np.mean(rewards)) if baseline is None else baseline
     gradients = [np.zeros(len(p)) for p in probabilities]

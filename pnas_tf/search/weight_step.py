@@ -16,11 +16,17 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from pnas_tf.nn.block_step import Carried, Update, WeightParts, output_function, weight_parts
-from pnas_tf.nn.mixed_op import BlockWeights
-from pnas_tf.nn.replicas import Replicas, handles_of, variable_of
-from pnas_tf.nn.supernet import Path, Supernet, Values
 from pnas_tf.space.ops import Zero
+from pnas_tf.supernet.compiled.block import (
+    Carried,
+    Update,
+    WeightParts,
+    output_function,
+    weight_parts,
+)
+from pnas_tf.supernet.mixed_op import BlockWeights
+from pnas_tf.supernet.replicas import Replicas, handles_of, variable_of
+from pnas_tf.supernet.supernet import Path, Supernet, Values
 from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.step import smoothed_cross_entropy
 

@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pnas_tf import files
 from pnas_tf.errors import UserError, named
+from pnas_tf.io import atomic
 from pnas_tf.space import complexity
-from pnas_tf.space.geometry import Block, candidate_block, walk
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.graph import Choice, Fixed, evaluate
 from pnas_tf.space.ops import CandidateOp, Zero, op_from_json, op_to_json
-from pnas_tf.space.search_space import SearchSpace, space_from_json
-from pnas_tf.space.topology import evaluate
+from pnas_tf.space.registry import space_from_json
 
 FORMAT, VERSION = "pnas_tf/architecture", 1
-_MADE_BY = "python -m tools.search --run_dir=..."
+_MADE_BY = "pnas search --run_dir=..."
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Architecture:
             return hashlib.sha256(repr((what, inputs)).encode()).hexdigest()
 
         def choice(index: int, x: str) -> str:
-            block = candidate_block(self.space, choices[index], self.ops[index])
+            block = self.space.candidate_block(choices[index], self.ops[index])
             return x if isinstance(block.op, Zero) and block.shortcut else behind(block.key, x)
 
         return evaluate(
@@ -118,13 +119,13 @@ class Architecture:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the JSON document atomically."""
-        return files.write_json(path, self.to_json())
+        return atomic.write_json(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Architecture:
         """Reads what `save` wrote. Raises UserError when the file is absent, truncated or not an
         architecture."""
-        document = files.read_document(
+        document = atomic.read_document(
             path, format=FORMAT, version=VERSION, what="architecture", made_by=_MADE_BY
         )
         return cls.from_json(document, where=str(path))
@@ -136,3 +137,16 @@ def random_architecture(space: SearchSpace, *, seed: int) -> Architecture:
     return Architecture(
         space, tuple(generator.choice(choice.candidates) for choice in space.choice_blocks)
     )
+
+
+def walk(architecture: Architecture) -> tuple[Block, ...]:
+    """Every block of the network in the order of the topology: the fixed ones, and one per choice
+    block (Zero included)."""
+    space = architecture.space
+    choices, rows = space.choice_blocks, []
+    for node in space.topology:
+        if isinstance(node, Fixed):
+            rows.append(node.block)
+        elif isinstance(node, Choice):
+            rows.append(space.candidate_block(choices[node.index], architecture.ops[node.index]))
+    return tuple(rows)

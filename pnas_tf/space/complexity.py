@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pnas_tf.space.geometry import Block, Layer
+from pnas_tf.space.blocks import Block, Layer
 
 
 def layer_parameters(layer: Layer) -> int:

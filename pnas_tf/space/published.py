@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from pnas_tf.errors import UserError
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBCONV_3_5_7, MBConvSpace, Stage
 from pnas_tf.space.ops import CandidateOp, MBConv, Zero
-from pnas_tf.space.search_space import MBCONV_3_5_7, SearchSpace, Stage
 
 _STAGE_SHAPES = ((4, 2), (4, 2), (4, 2), (4, 1), (4, 2), (1, 1))  # (blocks, stride) of each stage
 
@@ -38,7 +38,7 @@ class Published:
         """The network as an architecture, at any resolution and class count."""
         shapes = zip(self.stage_widths, _STAGE_SHAPES, strict=True)
         stages = tuple(Stage(width, blocks, stride) for width, (blocks, stride) in shapes)
-        space = SearchSpace(
+        space = MBConvSpace(
             name,
             resolution,
             classes,

@@ -25,7 +25,9 @@ from pnas_tf.space.backbone import (
     json_object,
     strided,
 )
-from pnas_tf.space.geometry import Block
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.graph import Add, Builder, Concat, PadChannels, Part, Topology
 from pnas_tf.space.ops import (
     CandidateOp,
     Conv,
@@ -38,14 +40,13 @@ from pnas_tf.space.ops import (
     op_from_json,
     op_to_json,
 )
-from pnas_tf.space.topology import Add, Builder, Concat, PadChannels, Part, Topology
 
 BRANCHES = 2
 MERGES = ("add", "concat")
 
 
 @dataclass(frozen=True)
-class TreeCellSpace:
+class TreeCellSpace(SearchSpace):
     """`stages` stages of `cells` residual blocks, each a bottleneck around one tree cell. The
     interface of `SearchSpace`.
 

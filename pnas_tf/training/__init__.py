@@ -1,2 +1,1 @@
-"""Images, schedules, checkpoints and the training of one plain network. Knows nothing of search or
-of the supernet."""
+"""Training of one plain network: schedules, steps, replicas. Knows nothing of search."""

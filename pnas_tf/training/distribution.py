@@ -17,12 +17,12 @@ import tensorflow as tf
 from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 from tensorflow.python.eager import context
 
-from pnas_tf.cluster import Cluster, WorkerLost, cluster_of
 from pnas_tf.config import DistributionConfig
 from pnas_tf.errors import UserError
-from pnas_tf.nn.functional import Arithmetic
-from pnas_tf.nn.layers import Normalisation
-from pnas_tf.nn.replicas import Replicas
+from pnas_tf.networks.layers import Normalisation
+from pnas_tf.run.cluster import Cluster, WorkerLost, cluster_of
+from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.replicas import Replicas
 
 PRECISIONS = {"none": "float32", "float16": "float16", "bfloat16": "bfloat16"}
 

@@ -21,22 +21,22 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf import files
 from pnas_tf.config import DistributionConfig, TrainConfig
+from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
-from pnas_tf.nn.layers import Normalisation
-from pnas_tf.nn.network import build_network
-from pnas_tf.progress import Progress
+from pnas_tf.io import atomic
+from pnas_tf.networks.layers import Normalisation
+from pnas_tf.networks.network import build_network
+from pnas_tf.run.checkpoints import Checkpoints
+from pnas_tf.run.memory import Garbage
+from pnas_tf.run.progress import Progress
+from pnas_tf.run.signals import Stopped, StopRequest
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.training.checkpoints import Checkpoints
-from pnas_tf.training.data import Dataset
 from pnas_tf.training.distribution import PRECISIONS, Distribution, check_batch
 from pnas_tf.training.evaluate import Evaluator
-from pnas_tf.training.garbage import Garbage
 from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.schedules import cosine_with_warmup
 from pnas_tf.training.step import TrainStep, keras_precision
-from pnas_tf.training.stopping import Stopped, StopRequest
 
 HISTORY: dict[str, Any] = {"format": "pnas_tf/train_history", "version": 1}
 KEEP_CHECKPOINTS = 2
@@ -181,7 +181,7 @@ class _Training:
             )
 
     def run(self) -> None:
-        files.sweep(self.folder)
+        atomic.sweep(self.folder)
         self.restore()
         total, garbage = self.config.epochs * self.steps_per_epoch, Garbage()
         if self.step == total:
@@ -355,7 +355,7 @@ class _Training:
             self._write_history()
 
     def _write_history(self) -> None:
-        files.write_json(self.folder / "history.json", {**HISTORY, "epochs": self.history})
+        atomic.write_json(self.folder / "history.json", {**HISTORY, "epochs": self.history})
 
 
 def _identity(

@@ -14,8 +14,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.nn.network import weight_decay_variables
-from pnas_tf.nn.replicas import Replicas
+from pnas_tf.networks.network import weight_decay_variables
+from pnas_tf.supernet.replicas import Replicas
 from pnas_tf.training.distribution import Distribution
 from pnas_tf.training.loss_scale import LossScale
 

@@ -10,11 +10,10 @@ import odd_names
 import phones as standin
 import pytest
 
-from pnas_tf import files
-from pnas_tf.benchmark.adb import AdbConnection
-from pnas_tf.benchmark.android import android_runner
-from pnas_tf.benchmark.devices import on_each_device, runner_for
-from pnas_tf.benchmark.failures import (
+from pnas_tf.devices.android.adb import AdbConnection
+from pnas_tf.devices.android.runner import android_runner
+from pnas_tf.devices.benchmark_tool.runner import Patience
+from pnas_tf.devices.failures import (
     DelegateNotUsed,
     DeviceLost,
     DeviceUnplugged,
@@ -27,8 +26,9 @@ from pnas_tf.benchmark.failures import (
     TooCoarse,
     ToolFailed,
 )
-from pnas_tf.benchmark.protocol import Schedule, measure, model_facts
-from pnas_tf.benchmark.tool_runner import Patience
+from pnas_tf.devices.registry import on_each_device, runner_for
+from pnas_tf.devices.session import Schedule, measure, model_facts
+from pnas_tf.io import atomic
 
 FLOAT32, INT8 = (Path(standin.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8"))
 MODELS = {"float32": FLOAT32, "int8": INT8}
@@ -136,7 +136,7 @@ def test_the_record_names_the_phone_and_its_performance_mode_is_given_back(fleet
             device.os == "Android 14 (API 34), fixed performance mode"
             and device.build.startswith("standin/phone/0")
         )
-        assert runner.settings.runtime_version == files.sha256_of(fleet.tool)[:12]
+        assert runner.settings.runtime_version == atomic.sha256_of(fleet.tool)[:12]
     runner.close()
     assert (phone.storage / "fixed_mode.log").read_text().split() == ["true", "false"]
 
@@ -163,20 +163,20 @@ def test_models_and_binary_are_copied_once_under_names_of_their_content(fleet, p
     folder = phone.storage / "pnas_tf"
     names = {path.name: path.stat().st_ino for path in folder.iterdir()}
     assert set(names) == {
-        f"{files.sha256_of(FLOAT32)}.tflite",
-        f"{files.sha256_of(INT8)}.tflite",
-        files.sha256_of(fleet.tool),
+        f"{atomic.sha256_of(FLOAT32)}.tflite",
+        f"{atomic.sha256_of(INT8)}.tflite",
+        atomic.sha256_of(fleet.tool),
     }
     with android_runner(phone.serial, binary=fleet.tool) as runner:
         runner.visit(FLOAT32, warmups=0, invocations=2)
-        (folder / f"{files.sha256_of(FLOAT32)}.tflite").write_bytes(
+        (folder / f"{atomic.sha256_of(FLOAT32)}.tflite").write_bytes(
             b"damaged"
         )  # found out and copied anew
         runner._store.forget()
         runner.visit(FLOAT32, warmups=0, invocations=2)
     later = {path.name: path.stat().st_ino for path in folder.iterdir()}
     assert {name for name in names if later[name] == names[name]} == set(names) - {
-        f"{files.sha256_of(FLOAT32)}.tflite"
+        f"{atomic.sha256_of(FLOAT32)}.tflite"
     }
 
 

@@ -11,20 +11,20 @@ import odd_names
 import phones
 import pytest
 
-from pnas_tf import files
-from pnas_tf.benchmark.board import ssh_runner
-from pnas_tf.benchmark.devices import runner_for
-from pnas_tf.benchmark.failures import (
+from pnas_tf.devices.benchmark_tool.runner import Patience
+from pnas_tf.devices.failures import (
     DeviceUnplugged,
     LoginRefused,
     MissingBinary,
     NoClient,
     NoDevice,
 )
-from pnas_tf.benchmark.protocol import Schedule, measure, model_facts
-from pnas_tf.benchmark.ssh import SshConnection
-from pnas_tf.benchmark.tool_runner import Patience
+from pnas_tf.devices.registry import runner_for
+from pnas_tf.devices.session import Schedule, measure, model_facts
+from pnas_tf.devices.ssh.board import ssh_runner
+from pnas_tf.devices.ssh.client import SshConnection
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
 
 MODELS = {dtype: Path(phones.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
 FACTS = {
@@ -57,10 +57,10 @@ def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
         assert runner.device.kind == "ssh" and runner.device.serial == board.target
         assert (
             runner.settings.threads == 2
-            and runner.settings.runtime_version == files.sha256_of(board.tool)[:12]
+            and runner.settings.runtime_version == atomic.sha256_of(board.tool)[:12]
         )
         sent = {path.name for path in (board.folder / ".cache" / "pnas_tf").iterdir()}
-        assert sent == {f"{FACTS['float32'].sha256}.tflite", files.sha256_of(board.tool)}
+        assert sent == {f"{FACTS['float32'].sha256}.tflite", atomic.sha256_of(board.tool)}
         runner._binary = "/nowhere/benchmark_model"
         with pytest.raises(MissingBinary):
             runner.visit(MODELS["float32"], warmups=1, invocations=1)

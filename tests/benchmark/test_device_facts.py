@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from pnas_tf.benchmark.adb import (
+from pnas_tf.devices.android.adb import (
     AdbConnection,
     AttachedDevice,
     check_serial,
     choose_serial,
     raise_for_state,
 )
-from pnas_tf.benchmark.connection import RemoteStore, split_end_marker, with_end_marker
-from pnas_tf.benchmark.cores import CoreMap, parse_cores, taskset_mask
-from pnas_tf.benchmark.devices import runner_for, split_devices
-from pnas_tf.benchmark.failures import (
+from pnas_tf.devices.connection import RemoteStore, split_end_marker, with_end_marker
+from pnas_tf.devices.cores import CoreMap, parse_cores, taskset_mask
+from pnas_tf.devices.failures import (
     DeviceOffline,
     DeviceUnauthorised,
     DeviceUnplugged,
@@ -24,7 +23,8 @@ from pnas_tf.benchmark.failures import (
     NoDevice,
     StorageFull,
 )
-from pnas_tf.benchmark.heat import parse_heat
+from pnas_tf.devices.registry import runner_for, split_devices
+from pnas_tf.devices.thermal import parse_heat
 from pnas_tf.errors import UserError
 
 PIXEL_8 = [1704000] * 4 + [2367000] * 4 + [2914000]  # 4 small, 4 middle, 1 prime

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from pnas_tf.benchmark import host
-from pnas_tf.benchmark.failures import RunKilled, RunTimedOut
-from pnas_tf.benchmark.host import HostRunner, ModelRefused
-from pnas_tf.benchmark.host_worker import Models
-from pnas_tf.benchmark.sentinel import sentinel_bytes, sentinel_model
+from pnas_tf.devices.failures import RunKilled, RunTimedOut
+from pnas_tf.devices.host import runner as host
+from pnas_tf.devices.host.runner import HostRunner, ModelRefused
+from pnas_tf.devices.host.worker import Models
+from pnas_tf.devices.reference_model import sentinel_bytes, sentinel_model
 from pnas_tf.errors import UserError
 
 

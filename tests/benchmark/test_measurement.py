@@ -6,8 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pnas_tf.benchmark import measurement
-from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Settings, Visit
+from pnas_tf.devices import record as measurement
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
 from pnas_tf.errors import UserError
 
 DEVICE = Device("host", "machine", "processor", (1,), "system", "build", "serial")

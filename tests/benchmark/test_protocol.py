@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from fake_runner import DEVICE, SETTINGS, FakeRunner
 
-from pnas_tf.benchmark.failures import DeviceUnplugged, RunKilled
-from pnas_tf.benchmark.measurement import Device, ModelFacts
-from pnas_tf.benchmark.protocol import Schedule, measure
+from pnas_tf.devices.failures import DeviceUnplugged, RunKilled
+from pnas_tf.devices.record import Device, ModelFacts
+from pnas_tf.devices.session import Schedule, measure
 from pnas_tf.errors import UserError
 
 NAMES = [f"model_{letter}" for letter in "abcdefgh"]

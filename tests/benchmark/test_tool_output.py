@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pnas_tf.benchmark.failures import GarbledOutput, ToolFailed
-from pnas_tf.benchmark.op_profile import parse_profile
-from pnas_tf.benchmark.tool_output import Delegation, RunStatistics, parse_report
+from pnas_tf.devices.benchmark_tool.op_profile import parse_profile
+from pnas_tf.devices.benchmark_tool.output import Delegation, RunStatistics, parse_report
+from pnas_tf.devices.failures import GarbledOutput, ToolFailed
 
 RECORDED = Path(__file__).parent / "tool_outputs"
 

@@ -8,13 +8,13 @@ import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
 from pnas_tf.errors import UserError
-from pnas_tf.export.convert import convert, representative_batches
-from pnas_tf.export.parity import Classifier
-from pnas_tf.export.rewrite_choice import REWRITES
-from pnas_tf.nn.network import build_network
+from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
+from pnas_tf.tflite.convert import convert, representative_batches
+from pnas_tf.tflite.parity import Classifier
+from pnas_tf.tflite.rewrites.choice import REWRITES
 
 RESOLUTION = 17
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (16, RESOLUTION, RESOLUTION, 3)).astype(np.float32)
@@ -23,7 +23,7 @@ IMAGES = np.random.default_rng(0).uniform(-1, 1, (16, RESOLUTION, RESOLUTION, 3)
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
     """Stem, first block, 7x7 stride 2, 3x3 with shortcut, head: every kind of layer once."""
-    space = SearchSpace(
+    space = MBConvSpace(
         "small",
         RESOLUTION,
         10,
@@ -73,7 +73,7 @@ def test_everything_fused_in_one_partition(network: keras.Model, dtype: str) -> 
 
 
 def test_padding_is_exact_where_same_would_not_be() -> None:
-    space = SearchSpace(
+    space = MBConvSpace(
         "even", 16, 10, 8, 8, (Stage(8, 1, 2),), 16, (MBConv(3, 3),), padding="symmetric"
     )
     model = build_network(Architecture(space, (MBConv(3, 3),)))

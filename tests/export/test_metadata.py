@@ -20,9 +20,14 @@ from PIL import Image
 
 from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
-from pnas_tf.export import flatbuffer, metadata_schema
-from pnas_tf.export.convert import convert
-from pnas_tf.export.metadata import (
+from pnas_tf.networks.network import build_network, with_probabilities
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import tiny
+from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.tflite import flatbuffer, metadata_schema
+from pnas_tf.tflite.convert import convert
+from pnas_tf.tflite.export import Images, export_models
+from pnas_tf.tflite.metadata import (
     ENTRY,
     MAX_FILE_BYTES,
     Metadata,
@@ -30,12 +35,7 @@ from pnas_tf.export.metadata import (
     read_metadata,
     write_metadata,
 )
-from pnas_tf.export.models import Images, export_models
-from pnas_tf.export.parity import Classifier
-from pnas_tf.nn.network import build_network, with_probabilities
-from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.ops import MBConv, Zero
-from pnas_tf.space.search_space import tiny
+from pnas_tf.tflite.parity import Classifier
 
 ROOT = Path(__file__).parent.parent.parent
 CLIENT_PYTHON = Path(

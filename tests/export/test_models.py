@@ -9,18 +9,18 @@ import tf_keras as keras
 
 from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
-from pnas_tf.export import flatbuffer
-from pnas_tf.export.convert import convert
-from pnas_tf.export.layer_errors import describe, first_departure, layer_errors
-from pnas_tf.export.metadata import Metadata, read_metadata
-from pnas_tf.export.models import Images, export_models, rewrites_of, write_models
-from pnas_tf.export.parity import Classifier
-from pnas_tf.export.rewrite import applicable
-from pnas_tf.export.rewrite_choice import REWRITES
-from pnas_tf.nn.network import build_network
+from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
+from pnas_tf.tflite import flatbuffer
+from pnas_tf.tflite.convert import convert
+from pnas_tf.tflite.export import Images, export_models, rewrites_of, write_models
+from pnas_tf.tflite.layer_errors import describe, first_departure, layer_errors
+from pnas_tf.tflite.metadata import Metadata, read_metadata
+from pnas_tf.tflite.parity import Classifier
+from pnas_tf.tflite.rewrites.choice import REWRITES
+from pnas_tf.tflite.rewrites.rewrite import applicable
 
 SIZE = 12
 GENERATOR = np.random.default_rng(0)
@@ -33,7 +33,7 @@ LABELS = Metadata("test", ("a", "b", "c", "d"))
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
     keras.utils.set_random_seed(0)  # labels are what these weights say
-    space = SearchSpace("small", SIZE, 4, 8, 8, (Stage(8, 2, 2),), 16, (MBConv(3, 3), MBConv(7, 3)))
+    space = MBConvSpace("small", SIZE, 4, 8, 8, (Stage(8, 2, 2),), 16, (MBConv(3, 3), MBConv(7, 3)))
     return build_network(Architecture(space, (MBConv(7, 3), MBConv(3, 3))))
 
 
@@ -211,7 +211,7 @@ def test_a_split_that_costs_int8_its_accuracy_stays_out(
             )
         return convert(model, **how)
 
-    monkeypatch.setattr("pnas_tf.export.models.convert", spoilt)
+    monkeypatch.setattr("pnas_tf.tflite.export.convert", spoilt)
     lines: list[str] = []
     exported = export_models(
         network,

@@ -8,9 +8,10 @@ import pytest
 import tf_keras as keras
 
 from pnas_tf.errors import UserError
-from pnas_tf.export.convert import convert
-from pnas_tf.export.flatbuffer import parse, softmax_at_end, without_softmax
-from pnas_tf.export.parity import (
+from pnas_tf.networks.network import with_probabilities
+from pnas_tf.tflite.convert import convert
+from pnas_tf.tflite.flatbuffer import parse, softmax_at_end, without_softmax
+from pnas_tf.tflite.parity import (
     Classifier,
     ParityReport,
     check_parity,
@@ -21,7 +22,6 @@ from pnas_tf.export.parity import (
     report_of,
     save_reports,
 )
-from pnas_tf.nn.network import with_probabilities
 
 SOUND = ParityReport("float32", 100, 1e-5, 1e-6, 9.0, 1.0, 0.9, 0.9, 1000)
 

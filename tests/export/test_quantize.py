@@ -9,9 +9,13 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.errors import UserError
-from pnas_tf.export.convert import convert
-from pnas_tf.export.parity import Classifier
-from pnas_tf.export.quantize import (
+from pnas_tf.networks.network import build_block_model, build_network
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage
+from pnas_tf.space.ops import MBConv
+from pnas_tf.tflite.convert import convert
+from pnas_tf.tflite.parity import Classifier
+from pnas_tf.tflite.quantize import (
     Compression,
     FineTuning,
     check_plain,
@@ -23,10 +27,6 @@ from pnas_tf.export.quantize import (
     save_model,
     sparsity,
 )
-from pnas_tf.nn.network import build_block_model, build_network
-from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (64, 8, 8, 3)).astype(np.float32)
 TARGETS = IMAGES.mean((1, 2)).argmax(-1).astype(np.int32)  # the brightest colour
@@ -34,7 +34,7 @@ TARGETS = IMAGES.mean((1, 2)).argmax(-1).astype(np.int32)  # the brightest colou
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
-    space = SearchSpace(
+    space = MBConvSpace(
         "small", 8, 3, 8, 8, (Stage(8, 1, 1),), 16, (MBConv(3, 3),), padding="symmetric"
     )
     return build_network(Architecture(space, (MBConv(3, 3),)))
@@ -120,7 +120,7 @@ def test_pruned_network_is_plain_and_converts(network: keras.Model) -> None:
 
 
 def test_squeeze_and_excitation_is_refused_by_name() -> None:
-    space = SearchSpace(
+    space = MBConvSpace(
         "se", 8, 3, 8, 8, (Stage(8, 1, 1),), 16, (MBConv(3, 3, squeeze_excite=True),)
     )
     blocks = Architecture(space, space.candidates).blocks

@@ -9,13 +9,13 @@ import pytest
 import tf_keras as keras
 
 from pnas_tf.errors import UserError
-from pnas_tf.export.rewrite import applicable, apply_rewrites
-from pnas_tf.export.rewrite_choice import REWRITES, faster, rewrites_of_blocks
-from pnas_tf.nn.network import build_block_model, build_network
+from pnas_tf.networks.network import build_block_model, build_network
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.geometry import distinct_blocks
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.mbconv import MBConvSpace, Stage, proxyless, tiny
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage, proxyless, tiny
+from pnas_tf.tflite.rewrites.choice import REWRITES, faster, rewrites_of_blocks
+from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
 
 GRID = list(itertools.product(range(5, 12), (1, 2), (3, 6, 8, 13), ("same", "symmetric")))
 
@@ -93,7 +93,7 @@ def test_bias_and_missing_normalisation_are_kept() -> None:
 
 
 def small_network(resolution: int = 33, *, padding: str = "symmetric") -> keras.Model:
-    space = SearchSpace(
+    space = MBConvSpace(
         "small",
         resolution,
         10,
@@ -152,7 +152,7 @@ def test_measured_latencies_choose() -> None:
     ids=lambda space: f"{space.name} {space.padding}",
 )
 def test_a_blocks_rewrites_are_known_without_its_model(space: SearchSpace) -> None:
-    for block in distinct_blocks(space).values():
+    for block in space.distinct_blocks().values():
         if "k7" in block.key or block.op in (space.stem, space.head):
             assert rewrites_of_blocks([block]) == applicable(build_block_model(block)), block.key
 

@@ -4,7 +4,7 @@ once."""
 import numpy as np
 import pytest
 
-from pnas_tf.export.tiling import MAX_TAPS, tile
+from pnas_tf.tflite.rewrites.tiling import MAX_TAPS, tile
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,20 @@
 
 import pytest
 
-from pnas_tf.benchmark.host import HostRunner
-from pnas_tf.benchmark.protocol import Schedule
+from pnas_tf.devices.host.runner import HostRunner
+from pnas_tf.devices.session import Schedule
 from pnas_tf.errors import UserError
-from pnas_tf.export import flatbuffer
-from pnas_tf.export.rewrite_choice import REWRITES, rewrites_of_blocks, wanted_among
 from pnas_tf.latency.build import build_latency_table
-from pnas_tf.latency.deployed import facts_of, measure_files
+from pnas_tf.latency.measure_files import facts_of, measure_files
 from pnas_tf.latency.models import content_key, convert_models
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
-from pnas_tf.space.geometry import distinct_blocks, stem_block
+from pnas_tf.space.mbconv import MBConvSpace, Stage, stem_block
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
+from pnas_tf.tflite import flatbuffer
+from pnas_tf.tflite.rewrites.choice import REWRITES, rewrites_of_blocks, wanted_among
 
-SPACE = SearchSpace("small", 32, 4, 8, 8, (Stage(16, 2, 2),), 32, (MBConv(3, 3), MBConv(7, 6)))
+SPACE = MBConvSpace("small", 32, 4, 8, 8, (Stage(16, 2, 2),), 32, (MBConv(3, 3), MBConv(7, 6)))
 SCHEDULE = Schedule(min_invocations=6, rounds=3, extra_rounds=0, warmups=1, min_visit_ms=1)
 
 
@@ -40,7 +39,7 @@ def table(cache) -> LatencyTable:
 
 def test_every_block_of_the_space_is_measured_with_its_raw_values(table):
     table.check_covers(SPACE)
-    assert set(table.entries) == set(distinct_blocks(SPACE)) and not table.failures
+    assert set(table.entries) == set(SPACE.distinct_blocks()) and not table.failures
     for entry in table.entries.values():
         assert entry.invocations >= 6 and all(
             len(visit.warmups_ns) == 1 and visit.sentinel_ns for visit in entry.visits
@@ -50,7 +49,7 @@ def test_every_block_of_the_space_is_measured_with_its_raw_values(table):
 
 
 def test_large_kernels_are_tried_both_ways_and_the_faster_is_in_the_table(table):
-    large = [key for key, block in distinct_blocks(SPACE).items() if rewrites_of_blocks([block])]
+    large = [key for key, block in SPACE.distinct_blocks().items() if rewrites_of_blocks([block])]
     assert set(table.trials) == set(large) and len(large) == 2
     for key, trial in table.trials.items():
         assert (
@@ -82,7 +81,7 @@ def test_prediction_is_of_the_order_of_what_is_measured(table, cache):
 
 def test_the_table_measures_what_is_shipped(cache):
     """No 7x7 depthwise convolution is left in a block's file: export's rewrite has split it."""
-    key, block = next((key, block) for key, block in distinct_blocks(SPACE).items() if "k7" in key)
+    key, block = next((key, block) for key, block in SPACE.distinct_blocks().items() if "k7" in key)
     path = convert_models(
         {key: block}, dtype="float32", rewrites=REWRITES, cache_dir=cache, workers=0
     )[key]
@@ -123,7 +122,7 @@ def test_models_are_kept_by_content(cache, monkeypatch):
     )
     assert first.stat().st_mtime_ns == written
     large = next(
-        other for other in distinct_blocks(SPACE).values() if other.key.startswith("mbconv_k7")
+        other for other in SPACE.distinct_blocks().values() if other.key.startswith("mbconv_k7")
     )
     keys = {
         content_key(source, dtype=dtype, rewrites=rewrites)

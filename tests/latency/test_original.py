@@ -4,11 +4,11 @@ milliseconds."""
 import pytest
 
 from pnas_tf.errors import UserError
-from pnas_tf.latency.original import load_original, original_keys
+from pnas_tf.interop.latency_yaml import load_original, original_keys
 from pnas_tf.space.architecture import random_architecture
-from pnas_tf.space.geometry import Block, distinct_blocks, head_block, stem_block
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.mbconv import head_block, proxyless, stem_block
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import proxyless
 
 # Keys and values as published for the Pixel 1.
 PUBLISHED = """
@@ -54,7 +54,7 @@ def test_what_the_file_lacks_is_missing_and_not_invented(path):
 def test_a_whole_table_predicts_the_sum_and_round_trips(tmp_path):
     space, path = proxyless(), tmp_path / "whole.yaml"
     keys = sorted(
-        {key for block in distinct_blocks(space).values() for key in original_keys(block)}
+        {key for block in space.distinct_blocks().values() for key in original_keys(block)}
     )
     path.write_text(
         "".join(f"{key}: {{count: 5, mean: {0.5 + number}}}\n" for number, key in enumerate(keys))
@@ -73,7 +73,7 @@ def test_a_whole_table_predicts_the_sum_and_round_trips(tmp_path):
 
 
 def test_every_key_is_made_once():
-    keys = [key for block in distinct_blocks(proxyless()).values() for key in original_keys(block)]
+    keys = [key for block in proxyless().distinct_blocks().values() for key in original_keys(block)]
     assert len(keys) == len(set(keys)) == 70
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pnas_tf.errors import UserError
-from pnas_tf.latency.predictor import calibration_architectures, calibration_from_json, fit
-from pnas_tf.space.search_space import proxyless, tiny
+from pnas_tf.latency.calibration import calibration_architectures, calibration_from_json, fit
+from pnas_tf.space.mbconv import proxyless, tiny
 
 
 def rows(sums, measured):

@@ -9,14 +9,14 @@ import sys
 import pytest
 from fake_runner import DEVICE, SETTINGS
 
-from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Visit
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, Visit
 from pnas_tf.errors import UserError
-from pnas_tf.latency.predictor import Calibration
+from pnas_tf.latency.calibration import Calibration
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
-from pnas_tf.space.geometry import distinct_blocks
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.mbconv import MBConvSpace, Stage, proxyless, tiny
 from pnas_tf.space.ops import MBConv, Zero
-from pnas_tf.space.search_space import SearchSpace, Stage, proxyless, tiny
 
 IDENTITY = Identity(DEVICE, SETTINGS, "float32", ("split_depthwise",))
 CALIBRATION = Calibration(1.25, 0.5, 1.0, (("a", 1.0, 1.75), ("b", 2.0, 3.0), ("c", 3.0, 4.25)))
@@ -36,7 +36,7 @@ def table_of(space: SearchSpace, *, identity: Identity = IDENTITY, **facts) -> L
         identity,
         {
             key: entry(generator.uniform(0.1, 2), identity=identity)
-            for key in distinct_blocks(space)
+            for key in space.distinct_blocks()
         },
         **facts,
     )
@@ -194,10 +194,10 @@ def test_figures_of_uncalibrated_and_stale_tables_come_with_a_warning():
 
 
 def test_kernel_7_is_compared_with_its_kernel_5_twin():
-    space = SearchSpace(
+    space = MBConvSpace(
         "one", 16, 2, 8, 8, (Stage(8, 2, 1),), 16, tuple(MBConv(kernel, 3) for kernel in (3, 5, 7))
     )
-    entries = {key: entry(1.0) for key in distinct_blocks(space)}
+    entries = {key: entry(1.0) for key in space.distinct_blocks()}
     assert LatencyTable(IDENTITY, entries).kernel7_warnings(space) == []
     slow = next(key for key in entries if "k7" in key)
     entries[slow] = entry(5.1)
@@ -208,13 +208,13 @@ def test_kernel_7_is_compared_with_its_kernel_5_twin():
 
 
 def test_the_proxyless_space_has_the_documented_number_of_blocks():
-    assert len(distinct_blocks(proxyless())) == 69  # 66 and stem, first block, head
+    assert len(proxyless().distinct_blocks()) == 69  # 66 and stem, first block, head
 
 
 def test_tables_need_no_tensorflow():
     code = (
         "import sys, pnas_tf.latency.table, pnas_tf.latency.build, pnas_tf.latency.validate, "
-        "pnas_tf.latency.original, "
-        "pnas_tf.benchmark.host; sys.exit('tensorflow' in sys.modules)"
+        "pnas_tf.interop.latency_yaml, "
+        "pnas_tf.devices.host.runner; sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0

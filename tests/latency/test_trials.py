@@ -7,24 +7,23 @@ import json
 import pytest
 from fake_runner import FakeRunner
 
-from pnas_tf.benchmark.failures import RunKilled
-from pnas_tf.benchmark.protocol import Schedule
+from pnas_tf.devices.failures import RunKilled
+from pnas_tf.devices.session import Schedule
 from pnas_tf.errors import UserError
-from pnas_tf.export.rewrite_choice import rewrites_of_blocks
 from pnas_tf.latency import build
 from pnas_tf.latency.build import build_latency_table, requested_rewrites
+from pnas_tf.latency.calibration import Calibration
 from pnas_tf.latency.models import effective
-from pnas_tf.latency.predictor import Calibration
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.latency.validate import held_out_architectures, validate
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.complexity import macs
-from pnas_tf.space.geometry import distinct_blocks
-from pnas_tf.space.search_space import tiny
+from pnas_tf.space.mbconv import tiny
+from pnas_tf.tflite.rewrites.choice import rewrites_of_blocks
 
 SPACE = tiny()
 SCHEDULE = Schedule(rounds=3, extra_rounds=0, min_invocations=6, min_visit_ms=0)
-BLOCKS = distinct_blocks(SPACE)
+BLOCKS = SPACE.distinct_blocks()
 REWRITE_OF = {
     key: rewrites_of_blocks([block])[0]
     for key, block in BLOCKS.items()

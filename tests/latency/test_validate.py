@@ -8,23 +8,22 @@ import numpy as np
 import pytest
 from fake_runner import FakeRunner
 
-from pnas_tf.benchmark.failures import RunKilled
-from pnas_tf.benchmark.measurement import Measurement, Visit
-from pnas_tf.benchmark.protocol import Schedule
+from pnas_tf.devices.failures import RunKilled
+from pnas_tf.devices.record import Measurement, Visit
+from pnas_tf.devices.session import Schedule
 from pnas_tf.errors import UserError
-from pnas_tf.export.rewrite_choice import REWRITES
 from pnas_tf.latency import build, validate
 from pnas_tf.latency.build import build_latency_table
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.validation_plot import plot_validation
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.geometry import distinct_blocks
-from pnas_tf.space.search_space import tiny
+from pnas_tf.space.mbconv import tiny
+from pnas_tf.tflite.rewrites.choice import REWRITES
 
 SPACE = tiny()
 SCHEDULE = Schedule(rounds=3, extra_rounds=0, min_invocations=6, min_visit_ms=0)
 _random = random.Random(0)
-BLOCK_MS = {key: _random.uniform(0.5, 2) for key in distinct_blocks(SPACE)}
+BLOCK_MS = {key: _random.uniform(0.5, 2) for key in SPACE.distinct_blocks()}
 CALL_MS = 0.25  # on top for every model of one block
 
 

@@ -11,11 +11,11 @@ import tf_keras as keras
 import pnas_tf
 from pnas_tf import applications
 from pnas_tf.errors import UserError
-from pnas_tf.nn.network import build_network
+from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture, random_architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED
-from pnas_tf.space.search_space import SearchSpace, Stage, tiny
 
 MAKERS = {
     "proxyless_mobile": applications.ProxylessMobile,
@@ -113,7 +113,7 @@ def test_saved_weights_come_back_with_and_without_top(small, tmp_path, file):
 
 def test_an_original_checkpoint_serves_any_class_count_without_its_top(tmp_path):
     torch = pytest.importorskip("torch", reason="the optional extra torch is not installed")
-    space = SearchSpace(
+    space = MBConvSpace(
         "one", 16, 3, 8, 8, (Stage(16, 1, 2),), 32, (MBConv(3, 3),), padding="symmetric"
     )
     architecture = Architecture(space, (MBConv(3, 3),))

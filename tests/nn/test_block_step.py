@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnas_tf.nn.block_step import architecture_parts, gate_function, output_function, weight_parts
-from pnas_tf.nn.functional import Arithmetic, Mode
-from pnas_tf.nn.initial_weights import Initial
-from pnas_tf.nn.mixed_op import BlockWeights
-from pnas_tf.space.geometry import Block
+from pnas_tf.space.blocks import Block
 from pnas_tf.space.ops import Conv, Head, Identity, MBConv, Pool, SepConv, Stem
+from pnas_tf.supernet.compiled.block import (
+    architecture_parts,
+    gate_function,
+    output_function,
+    weight_parts,
+)
+from pnas_tf.supernet.functional import Arithmetic, Mode
+from pnas_tf.supernet.initializers import Initial
+from pnas_tf.supernet.mixed_op import BlockWeights
 
 ARITHMETIC = Arithmetic(weight_decay=0.01, no_decay="none")
 RATE, MOMENTUM = 0.1, 0.9

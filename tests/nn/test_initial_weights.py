@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnas_tf.nn.functional import Mode
-from pnas_tf.nn.supernet import Supernet
+from pnas_tf.space.mbconv import MBCONV_3_5_7, MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import MBCONV_3_5_7, SearchSpace, Stage, tiny
+from pnas_tf.supernet.functional import Mode
+from pnas_tf.supernet.supernet import Supernet
 
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "aligned",
     9,
     3,

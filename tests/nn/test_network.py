@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.nn.layers import Normalisation, depthwise_initializer, kernel_initializer
-from pnas_tf.nn.network import build_network, weight_decay_variables
+from pnas_tf.networks.layers import Normalisation, depthwise_initializer, kernel_initializer
+from pnas_tf.networks.network import build_network, weight_decay_variables
 from pnas_tf.space import complexity
 from pnas_tf.space.architecture import random_architecture
+from pnas_tf.space.mbconv import proxyless, tiny
 from pnas_tf.space.published import PUBLISHED, published
-from pnas_tf.space.search_space import proxyless, tiny
 
 
 def counted_macs(model: keras.Model) -> int:

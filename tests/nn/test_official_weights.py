@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
-from pnas_tf import quarantine
 from pnas_tf.errors import UserError
-from pnas_tf.nn.layers import Normalisation
-from pnas_tf.nn.network import build_network
-from pnas_tf.nn.official_weights import load_official_weights, read_state_dict
+from pnas_tf.interop.checkpoint import load_official_weights, read_state_dict
+from pnas_tf.interop.net_config import OfficialNetwork, from_official, to_official
+from pnas_tf.io import isolated
+from pnas_tf.networks.layers import Normalisation
+from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.official import OfficialNetwork, from_official, to_official
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv, Zero
-from pnas_tf.space.search_space import SearchSpace, Stage
 
 torch = pytest.importorskip("torch", reason="the optional extra torch is not installed")
 
 # Strides 1 and 2, kernels 3, 5 and 7, expansions 1, 3 and 6, a skipped block, an odd and an even
 # size on the way.
 OPS = (MBConv(5, 3), MBConv(3, 6), Zero(), MBConv(7, 6), MBConv(3, 3), MBConv(5, 1), MBConv(7, 3))
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "twin",
     36,
     11,
@@ -281,7 +281,7 @@ def test_nothing_is_executed(tmp_path, legacy):
 def test_a_file_that_takes_torch_minutes_to_refuse_is_refused_in_time(tmp_path, monkeypatch):
     """torch searches its own message for a pattern in time that grows with the square of a name's
     length."""
-    monkeypatch.setattr(quarantine, "CPU_S", 1)
+    monkeypatch.setattr(isolated, "CPU_S", 1)
     path = tmp_path / "slow.pth"
     path.write_bytes(b"\x80\x02c" + b"x" * 200_000 + b"\nname\n.")
     began = time.monotonic()

@@ -6,18 +6,18 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.nn.functional import Arithmetic, Mode
-from pnas_tf.nn.network import build_network, weight_decay_variables
-from pnas_tf.nn.supernet import Supernet
+from pnas_tf.networks.network import build_network, weight_decay_variables
 from pnas_tf.search.weight_step import Momentum, weight_step
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
+from pnas_tf.supernet.functional import Arithmetic, Mode
+from pnas_tf.supernet.supernet import Supernet
 
 DECAY = 0.01
 
 
 def small_space(candidates, padding="same", skips=True):
-    return SearchSpace(
+    return MBConvSpace(
         "small",
         9,
         3,
@@ -121,10 +121,10 @@ def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):
 
 
 def test_blocks_of_one_shape_share_one_trace(batch):
-    from pnas_tf.nn.functional import block_function
+    from pnas_tf.supernet.functional import block_function
 
     supernet = Supernet(
-        SearchSpace(
+        MBConvSpace(
             "alike",
             9,
             3,

@@ -6,16 +6,16 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.export.convert import convert
-from pnas_tf.export.parity import compare
-from pnas_tf.nn.functional import Arithmetic, join
-from pnas_tf.nn.layers import apply_joint
-from pnas_tf.nn.network import build_network
-from pnas_tf.nn.supernet import Supernet
+from pnas_tf.networks.layers import apply_joint
+from pnas_tf.networks.network import build_network
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.architecture import Architecture, random_architecture
-from pnas_tf.space.topology import Add, Concat, PadChannels, Part
+from pnas_tf.space.graph import Add, Concat, PadChannels, Part
 from pnas_tf.space.tree_cells import TREE_EDGES, TreeCellSpace
+from pnas_tf.supernet.functional import Arithmetic, join
+from pnas_tf.supernet.supernet import Supernet
+from pnas_tf.tflite.convert import convert
+from pnas_tf.tflite.parity import compare
 
 SPACE = TreeCellSpace(
     "trees",

@@ -10,8 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from pnas_tf import files
-from pnas_tf.benchmark.measurement import (
+from pnas_tf.devices.record import (
     Device,
     Measurement,
     ModelFacts,
@@ -20,18 +19,18 @@ from pnas_tf.benchmark.measurement import (
     save_measurements,
 )
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
 from pnas_tf.latency.table import Identity, LatencyTable
-from pnas_tf.report.closing_table import closing_table, text_table
 from pnas_tf.report.drawing import FIXED_COLOR, draw_architecture
-from pnas_tf.report.html import write_report
 from pnas_tf.report.op_style import kernel_color, op_color
+from pnas_tf.report.page import write_report
 from pnas_tf.report.plots import alpha_history, training_curves
 from pnas_tf.report.run_files import SearchHistory
+from pnas_tf.report.summary_table import closing_table, text_table
 from pnas_tf.space.architecture import Architecture, random_architecture
-from pnas_tf.space.geometry import distinct_blocks
+from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED, published
-from pnas_tf.space.search_space import SearchSpace, Stage, tiny
 from pnas_tf.space.tree_cells import pyramid_tree
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -75,10 +74,10 @@ def make_run(folder, architecture, *, name="a laptop", summary=SUMMARY, epochs=1
         )
 
     architecture.save(folder / "architecture.json")
-    files.write_json(folder / "summary.json", summary)
+    atomic.write_json(folder / "summary.json", summary)
     LatencyTable(
         Identity(device, settings, "float32", ()),
-        {key: measured(generator.uniform(0.01, 0.1)) for key in distinct_blocks(space)},
+        {key: measured(generator.uniform(0.01, 0.1)) for key in space.distinct_blocks()},
         origin=name,
     ).save(folder / "latency_table.json")
     save_measurements(folder / "latency.json", {"float32": measured(0.21), name: measured(0.13)})
@@ -100,11 +99,11 @@ def make_run(folder, architecture, *, name="a laptop", summary=SUMMARY, epochs=1
                 ],
             }
         )
-    files.write_json(
+    atomic.write_json(
         folder / "search" / "history.json",
         {"format": "pnas_tf/search_history", "version": 1, "epochs": rows},
     )
-    files.write_json(
+    atomic.write_json(
         folder / "train" / "history.json",
         {
             "epochs": [
@@ -113,7 +112,7 @@ def make_run(folder, architecture, *, name="a laptop", summary=SUMMARY, epochs=1
             ]
         },
     )
-    files.write_json(
+    atomic.write_json(
         folder / "sweep.json",
         {
             "format": "pnas_tf/sweep",
@@ -130,7 +129,7 @@ def make_run(folder, architecture, *, name="a laptop", summary=SUMMARY, epochs=1
             ],
         },
     )
-    files.write_json(
+    atomic.write_json(
         folder / "validation.json",
         {
             "networks": 3,
@@ -239,7 +238,7 @@ def test_drawings_are_well_formed(report):
 def test_hostile_names_are_text(tmp_path):
     space = tiny()
     architecture = Architecture(
-        SearchSpace(**{**vars(space), "name": HOSTILE}), random_architecture(space, seed=1).ops
+        MBConvSpace(**{**vars(space), "name": HOSTILE}), random_architecture(space, seed=1).ops
     )
     summary = {**SUMMARY, "dataset": HOSTILE, "device": {"model": HOSTILE}}
     text = write_report(make_run(tmp_path, architecture, name=HOSTILE, summary=summary)).read_text(
@@ -348,7 +347,7 @@ def test_boxes_are_the_blocks(name):
 
 
 def test_other_kernels_and_mobilenet_v3_blocks_are_drawn():
-    space = SearchSpace(
+    space = MBConvSpace(
         "wide", 32, 4, 8, 8, (Stage(8, 2, 1),), 16, (MBConv(9, 4, True, "hswish"), MBConv(11, 2))
     )
     drawn, _, words = boxes(Architecture(space, (MBConv(9, 4, True, "hswish"), MBConv(11, 2))))

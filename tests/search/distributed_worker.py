@@ -25,9 +25,9 @@ def work(folder: Path, options: dict) -> None:
 
 
 def main(folder: Path, options: dict) -> int:
-    from pnas_tf.cluster import WorkerLost
     from pnas_tf.config import DistributionConfig, SearchConfig, TrainConfig
-    from pnas_tf.nn.layers import Normalisation
+    from pnas_tf.networks.layers import Normalisation
+    from pnas_tf.run.cluster import WorkerLost
     from pnas_tf.training.distribution import arithmetic_of, start
 
     own = DistributionConfig(
@@ -41,17 +41,17 @@ def main(folder: Path, options: dict) -> int:
     started = start(own)
     import tensorflow as tf
 
-    from pnas_tf.nn.supernet import Supernet
+    from pnas_tf.run.signals import Stopped
     from pnas_tf.search import loop
-    from pnas_tf.search.guidance import guidance
-    from pnas_tf.search.objectives import Target, macs_quantity
+    from pnas_tf.search.objective import Target, macs_quantity
+    from pnas_tf.search.target_terms import guidance
+    from pnas_tf.space.mbconv import MBConvSpace, Stage
     from pnas_tf.space.ops import MBConv
-    from pnas_tf.space.search_space import SearchSpace, Stage
+    from pnas_tf.supernet.supernet import Supernet
     from pnas_tf.training.loop import train_network
-    from pnas_tf.training.stopping import Stopped
 
     tf.config.experimental.enable_op_determinism()
-    space = SearchSpace(
+    space = MBConvSpace(
         "micro",
         8,
         10,

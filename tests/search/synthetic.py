@@ -10,11 +10,11 @@ every local pattern is as likely in both classes.
 import numpy as np
 import tensorflow as tf
 
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
 
 SIZE, DISTANCE, MARGIN = 20, 7, 6
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "far_pixels",
     SIZE,
     2,

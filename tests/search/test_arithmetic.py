@@ -5,16 +5,16 @@ import pytest
 import tensorflow as tf
 from half_precision import TOLERANCES, batch
 
-from pnas_tf.nn.functional import Arithmetic
-from pnas_tf.nn.supernet import Supernet
-from pnas_tf.search.gradient import architecture_gradient, sample_gates
-from pnas_tf.search.objectives import RegularisedObjective
+from pnas_tf.search.gate_gradient import architecture_gradient, sample_gates
+from pnas_tf.search.objective import RegularisedObjective
 from pnas_tf.search.weight_step import Momentum, path_result, weight_step
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
+from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.loss_scale import LossScale
 
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "micro",
     8,
     4,

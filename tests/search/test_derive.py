@@ -17,11 +17,11 @@ from pnas_tf.search.derive import (
     quantity_range,
     slowest,
 )
-from pnas_tf.search.objectives import Quantity, macs_quantity
+from pnas_tf.search.objective import Quantity, macs_quantity
+from pnas_tf.space.mbconv import MBConvSpace, Stage, proxyless
 from pnas_tf.space.ops import MBConv, Zero
-from pnas_tf.space.search_space import SearchSpace, Stage, proxyless
 
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "small",
     16,
     4,

@@ -4,16 +4,18 @@ unchanged."""
 import numpy as np
 import pytest
 
-from pnas_tf.search import gates
-from pnas_tf.search.alpha_optimizer import AlphaAdam
+from pnas_tf.search import sampling
+from pnas_tf.search.alpha_adam import AlphaAdam
 
 
 def test_softmax_and_entropy_closed_forms():
     np.testing.assert_allclose(
-        gates.softmax(np.log([1.0, 2.0, 5.0])), [0.125, 0.25, 0.625], rtol=1e-14
+        sampling.softmax(np.log([1.0, 2.0, 5.0])), [0.125, 0.25, 0.625], rtol=1e-14
     )
-    np.testing.assert_allclose(gates.softmax(np.array([1000.0, 1000.0])), [0.5, 0.5])
-    assert gates.entropy([np.full(7, 1 / 7), np.array([1.0, 0.0])]) == pytest.approx(np.log(7) / 2)
+    np.testing.assert_allclose(sampling.softmax(np.array([1000.0, 1000.0])), [0.5, 0.5])
+    assert sampling.entropy([np.full(7, 1 / 7), np.array([1.0, 0.0])]) == pytest.approx(
+        np.log(7) / 2
+    )
 
 
 def test_pairs_have_the_frequencies_of_drawing_without_replacement():
@@ -27,7 +29,7 @@ def test_pairs_have_the_frequencies_of_drawing_without_replacement():
     draws = 20_000
     counts = np.zeros((4, 4))
     for _ in range(draws):
-        i, j = gates.sample_pair(p, generator)
+        i, j = sampling.sample_pair(p, generator)
         assert i != j
         counts[min(i, j), max(i, j)] += 1
     for i in range(4):
@@ -38,8 +40,8 @@ def test_pairs_have_the_frequencies_of_drawing_without_replacement():
 
 def test_pairs_of_decided_and_of_single_blocks():
     generator = np.random.default_rng(0)
-    assert gates.sample_pair(np.array([1.0]), generator) == (0, 0)
-    decided = [gates.sample_pair(np.array([0.0, 1.0, 0.0]), generator) for _ in range(20)]
+    assert sampling.sample_pair(np.array([1.0]), generator) == (0, 0)
+    decided = [sampling.sample_pair(np.array([0.0, 1.0, 0.0]), generator) for _ in range(20)]
     assert {first for first, _ in decided} == {1} and {second for _, second in decided} == {0, 2}
 
 
@@ -50,18 +52,18 @@ def test_unsampled_probabilities_stay_over_1000_random_steps():
         [7], learning_rate=0.1, beta_1=0.0, beta_2=0.999, epsilon=1e-8, weight_decay=0.0
     )
     for _ in range(1000):
-        before = gates.softmax(alpha)
-        pair = gates.sample_pair(before, generator)
+        before = sampling.softmax(alpha)
+        pair = sampling.sample_pair(before, generator)
         stepped = optimizer.updated(
             0, alpha, generator.normal(0, 10.0 ** generator.integers(-6, 3), 7), pair
         )
-        alpha = gates.rescale(alpha, stepped, pair)
+        alpha = sampling.rescale(alpha, stepped, pair)
         unsampled = [index for index in range(7) if index not in pair]
         np.testing.assert_allclose(
-            gates.softmax(alpha)[unsampled], before[unsampled], atol=1e-6, rtol=0
+            sampling.softmax(alpha)[unsampled], before[unsampled], atol=1e-6, rtol=0
         )
         np.testing.assert_allclose(
-            gates.softmax(alpha)[list(pair)].sum(), before[list(pair)].sum(), atol=1e-12
+            sampling.softmax(alpha)[list(pair)].sum(), before[list(pair)].sum(), atol=1e-12
         )
 
 
@@ -99,8 +101,8 @@ def test_adam_is_keras_adam_when_all_are_sampled():
 
 
 def test_random_numbers_of_a_step_need_only_the_step():
-    first = [gates.generator_at(7, "path", step).random(3).tolist() for step in range(5)]
-    assert first == [gates.generator_at(7, "path", step).random(3).tolist() for step in range(5)]
+    first = [sampling.generator_at(7, "path", step).random(3).tolist() for step in range(5)]
+    assert first == [sampling.generator_at(7, "path", step).random(3).tolist() for step in range(5)]
     assert len({tuple(row) for row in first}) == 5
-    assert first[0] != gates.generator_at(7, "gates", 0).random(3).tolist()
-    assert first[0] != gates.generator_at(8, "path", 0).random(3).tolist()
+    assert first[0] != sampling.generator_at(7, "gates", 0).random(3).tolist()
+    assert first[0] != sampling.generator_at(8, "path", 0).random(3).tolist()

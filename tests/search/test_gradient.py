@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnas_tf.nn.functional import Mode
-from pnas_tf.nn.supernet import Supernet
-from pnas_tf.search import gates
-from pnas_tf.search.gradient import GateSample, architecture_gradient, sample_gates
+from pnas_tf.search import sampling
+from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv, Zero
-from pnas_tf.space.search_space import SearchSpace, Stage
+from pnas_tf.supernet.functional import Mode
+from pnas_tf.supernet.supernet import Supernet
 
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "oracle",
     8,
     3,
@@ -121,12 +121,14 @@ def oracle(supernet, sample, images, labels):
 
 
 def softmaxes(supernet):
-    return tuple(gates.softmax(alpha.numpy()) for alpha in supernet.alphas)
+    return tuple(sampling.softmax(alpha.numpy()) for alpha in supernet.alphas)
 
 
 def expected(p, latency, alpha, considered):
     moving = tf.reduce_sum(p * latency[list(considered)].astype(p.dtype.as_numpy_dtype))
-    return float(np.dot(gates.softmax(alpha.numpy()), latency)) + moving - tf.stop_gradient(moving)
+    return (
+        float(np.dot(sampling.softmax(alpha.numpy()), latency)) + moving - tf.stop_gradient(moving)
+    )
 
 
 def every_sample(supernet, mode):
@@ -143,7 +145,7 @@ def every_sample(supernet, mode):
     for choice in itertools.product(*per_block):
         considered = tuple(subset for subset, _ in choice)
         probabilities = tuple(
-            gates.softmax(np.array(alpha)[list(subset)])
+            sampling.softmax(np.array(alpha)[list(subset)])
             for alpha, subset in zip(supernet.alphas, considered)
         )
         yield GateSample(
@@ -187,7 +189,7 @@ def test_two_path_points_the_same_way_as_full_on_average(supernet, batch):
             for alpha, considered, q, active in zip(
                 supernet.alphas, sample.considered, sample.probabilities, sample.active
             ):
-                p = gates.softmax(alpha.numpy())
+                p = sampling.softmax(alpha.numpy())
                 if mode == "two_path":
                     i, j = considered
                     chance *= p[i] * p[j] / (1 - p[i]) + p[j] * p[i] / (1 - p[j])
@@ -207,7 +209,9 @@ def test_weights_and_statistics_are_untouched(supernet, batch):
     before = {name: variable.numpy() for name, variable in supernet.named_variables().items()}
     for seed, mode in enumerate(("two_path", "full", "full_recompute")):
         sample = sample_gates(
-            [alpha.numpy() for alpha in supernet.alphas], mode, gates.generator_at(seed, "gates", 0)
+            [alpha.numpy() for alpha in supernet.alphas],
+            mode,
+            sampling.generator_at(seed, "gates", 0),
         )
         architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE, gate_mode=mode)
     for name, variable in supernet.named_variables().items():
@@ -220,7 +224,7 @@ def test_sampled_zero_keeps_the_latency_gradient(supernet, batch):
     zero = len(SPACE.candidates)
     considered = ((0, zero), (1, zero), (0, 1))
     q = tuple(
-        gates.softmax(np.array(alpha)[list(pair)])
+        sampling.softmax(np.array(alpha)[list(pair)])
         for alpha, pair in zip(supernet.alphas, considered)
     )
     sample = GateSample(considered, q, (zero, zero, 0), softmaxes(supernet))

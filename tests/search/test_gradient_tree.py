@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 from test_gradient import expected, softmaxes
 
-from pnas_tf.nn.functional import Mode
-from pnas_tf.nn.supernet import Supernet
-from pnas_tf.search import gates
-from pnas_tf.search.gradient import GateSample, architecture_gradient, sample_gates
+from pnas_tf.search import sampling
+from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
 from pnas_tf.space.ops import Identity
 from pnas_tf.space.tree_cells import TREE_EDGES, TreeCellSpace
+from pnas_tf.supernet.functional import Mode
+from pnas_tf.supernet.supernet import Supernet
 
 SPACE = TreeCellSpace(
     "tree",
@@ -133,12 +133,14 @@ def samples(supernet, mode):
     """Five drawn samples (fixed seeds), and one with Identity active everywhere: its output is its
     input."""
     alphas = [alpha.numpy() for alpha in supernet.alphas]
-    drawn = [sample_gates(alphas, mode, gates.generator_at(seed, "gates", 0)) for seed in range(5)]
+    drawn = [
+        sample_gates(alphas, mode, sampling.generator_at(seed, "gates", 0)) for seed in range(5)
+    ]
     identity = TREE_EDGES.index(Identity())
     considered = tuple(
         (identity, 1 + index % 6) if mode == "two_path" else tuple(range(7)) for index in range(12)
     )
-    q = tuple(gates.softmax(alpha[list(pair)]) for alpha, pair in zip(alphas, considered))
+    q = tuple(sampling.softmax(alpha[list(pair)]) for alpha, pair in zip(alphas, considered))
     return [*drawn, GateSample(considered, q, (identity,) * 12, softmaxes(supernet))]
 
 

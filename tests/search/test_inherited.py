@@ -10,15 +10,15 @@ from synthetic import SOLUTION, SPACE, FarPixels
 
 from pnas_tf.config import SearchConfig, TrainConfig
 from pnas_tf.errors import UserError
-from pnas_tf.nn.functional import Arithmetic
-from pnas_tf.nn.layers import Normalisation
-from pnas_tf.nn.network import build_network
-from pnas_tf.nn.supernet import Supernet
+from pnas_tf.networks.layers import Normalisation
+from pnas_tf.networks.network import build_network
 from pnas_tf.search.derive import architecture_of, path_of
-from pnas_tf.search.guidance import guidance
-from pnas_tf.search.inherited import Inheritance
 from pnas_tf.search.loop import Search
-from pnas_tf.search.objectives import Target, macs_quantity
+from pnas_tf.search.objective import Target, macs_quantity
+from pnas_tf.search.supernet_weights import Inheritance
+from pnas_tf.search.target_terms import guidance
+from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.supernet import Supernet
 
 NETWORKS = [
     architecture_of(SPACE, [index]) for index in range(len(SPACE.choice_blocks[0].candidates))

@@ -19,19 +19,19 @@ from synthetic import SPACE as FAR_SPACE
 from synthetic import FarPixels
 
 from pnas_tf.config import DataConfig, SearchConfig, TrainConfig
+from pnas_tf.data.dataset import load_dataset
 from pnas_tf.errors import UserError
-from pnas_tf.nn.functional import Arithmetic
-from pnas_tf.nn.supernet import Supernet
-from pnas_tf.search.guidance import guidance
+from pnas_tf.run.checkpoints import Checkpoints
+from pnas_tf.run.signals import Stopped
 from pnas_tf.search.loop import Search
-from pnas_tf.search.objectives import Target, macs_quantity
+from pnas_tf.search.objective import Target, macs_quantity
+from pnas_tf.search.target_terms import guidance
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
-from pnas_tf.training.checkpoints import Checkpoints
-from pnas_tf.training.data import load_dataset
-from pnas_tf.training.stopping import Stopped
+from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.supernet import Supernet
 
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "micro",
     8,
     10,
@@ -54,8 +54,8 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
         "pnas_tf.search.loop",
-        "pnas_tf.search.guidance",
-        "pnas_tf.training.data",
+        "pnas_tf.search.target_terms",
+        "pnas_tf.data.dataset",
         "tensorflow_datasets",
     ]
 )

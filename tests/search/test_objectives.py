@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnas_tf.benchmark.measurement import Device, Measurement, ModelFacts, Settings, Visit
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
 from pnas_tf.errors import UserError
-from pnas_tf.latency.predictor import Calibration
+from pnas_tf.latency.calibration import Calibration
 from pnas_tf.latency.table import Identity, LatencyTable
-from pnas_tf.search.objectives import (
+from pnas_tf.search.objective import (
     Quantity,
     RegularisedObjective,
     Target,
@@ -21,8 +21,7 @@ from pnas_tf.search.objectives import (
     tempered_log,
 )
 from pnas_tf.space.architecture import random_architecture
-from pnas_tf.space.geometry import distinct_blocks
-from pnas_tf.space.search_space import proxyless, tiny
+from pnas_tf.space.mbconv import proxyless, tiny
 
 SIZES = (6, 7, 7, 3)
 
@@ -36,7 +35,7 @@ class Table:
 
     def __init__(self, space, calibration=None):
         generator = np.random.default_rng(1)
-        self.numbers = {key: float(generator.uniform(0.01, 2)) for key in distinct_blocks(space)}
+        self.numbers = {key: float(generator.uniform(0.01, 2)) for key in space.distinct_blocks()}
         self.calibration = calibration
 
     def share_ms(self, key):
@@ -109,7 +108,7 @@ def test_a_real_table_predicts_what_the_objective_expects():
             ModelFacts("0" * 64, 1, "float32", (1,)),
             (Visit((generator.uniform(1e4, 1e6),)),),
         )
-        for key in distinct_blocks(tiny())
+        for key in tiny().distinct_blocks()
     }
     for calibration in (None, Calibration(1.07, 0.03, 2.0, ())):
         table = LatencyTable(

@@ -10,21 +10,21 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "standin"))
 from fake_runner import DEVICE, SETTINGS, FakeRunner
 
-from pnas_tf.benchmark.failures import ToolFailed
-from pnas_tf.benchmark.protocol import Schedule
 from pnas_tf.config import SearchConfig
+from pnas_tf.devices.failures import ToolFailed
+from pnas_tf.devices.session import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency.table import Identity, LatencyTable
-from pnas_tf.search import gates, reinforce
+from pnas_tf.search import reinforce, sampling
 from pnas_tf.search.device_latency import MeasuredLatency
-from pnas_tf.search.guidance import guidance
-from pnas_tf.search.objectives import Target, macs_quantity, parameters_quantity
+from pnas_tf.search.objective import Target, macs_quantity, parameters_quantity
 from pnas_tf.search.reinforce import absolute_reward, policy_gradient, power_reward
+from pnas_tf.search.target_terms import guidance
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
 
 ALPHAS = [np.array([0.3, -0.2, 0.5]), np.array([-0.4, 0.1]), np.array([0.0, 1.0, -1.0])]
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "micro",
     8,
     4,
@@ -43,7 +43,7 @@ def reward_of(path):
 
 
 def paths_and_probabilities(alphas):
-    probabilities = [gates.softmax(alpha) for alpha in alphas]
+    probabilities = [sampling.softmax(alpha) for alpha in alphas]
     for path in itertools.product(*(range(len(p)) for p in probabilities)):
         yield path, float(np.prod([p[chosen] for p, chosen in zip(probabilities, path)]))
 
@@ -97,7 +97,7 @@ def test_a_step_of_several_networks_is_the_mean_of_its_networks():
         networks=7,
         baseline=0.3,
         decay=0.9,
-        generator=gates.generator_at(1, "gates", 0),
+        generator=sampling.generator_at(1, "gates", 0),
     )
     assert len(result.paths) == 7 and result.rewards == tuple(
         reward_of(path) for path in result.paths
@@ -106,7 +106,7 @@ def test_a_step_of_several_networks_is_the_mean_of_its_networks():
         one_hot = np.eye(len(alpha))
         mean = np.mean(
             [
-                (value - 0.3) * (gates.softmax(alpha) - one_hot[path[block]])
+                (value - 0.3) * (sampling.softmax(alpha) - one_hot[path[block]])
                 for path, value in zip(result.paths, result.rewards)
             ],
             axis=0,
@@ -124,7 +124,7 @@ def test_the_baseline_is_a_moving_average_taken_before_it_moves():
             networks=3,
             baseline=baseline,
             decay=0.8,
-            generator=gates.generator_at(2, "gates", step),
+            generator=sampling.generator_at(2, "gates", step),
         )
         means.append(np.mean(result.rewards))
         baseline = result.baseline

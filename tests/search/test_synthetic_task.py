@@ -16,12 +16,12 @@ import tensorflow as tf
 from synthetic import SOLUTION, SPACE, FarPixels
 
 from pnas_tf.config import SearchConfig, TrainConfig
-from pnas_tf.nn.functional import Arithmetic, Mode
-from pnas_tf.nn.supernet import Supernet
-from pnas_tf.search.guidance import guidance
 from pnas_tf.search.loop import Search
-from pnas_tf.search.objectives import Target, macs_quantity
+from pnas_tf.search.objective import Target, macs_quantity
+from pnas_tf.search.target_terms import guidance
 from pnas_tf.search.weight_step import top1
+from pnas_tf.supernet.functional import Arithmetic, Mode
+from pnas_tf.supernet.supernet import Supernet
 
 SEEDS = range(6)
 ARITHMETIC = Arithmetic()  # one for all searches, which then share its compiled functions

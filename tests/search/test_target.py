@@ -4,7 +4,7 @@ import pytest
 
 from pnas_tf.config import SearchConfig
 from pnas_tf.errors import UserError
-from pnas_tf.search.target import check_request
+from pnas_tf.search.targets import check_request
 
 
 @pytest.mark.parametrize("objective", ["macs", "parameters"])

@@ -6,9 +6,9 @@ import pytest
 
 from pnas_tf.errors import UserError
 from pnas_tf.space.architecture import Architecture, random_architecture
+from pnas_tf.space.mbconv import proxyless, tiny
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED, published
-from pnas_tf.space.search_space import proxyless, tiny
 from pnas_tf.space.tree_cells import TREE_EDGES, TreeCellSpace
 
 

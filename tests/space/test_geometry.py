@@ -5,11 +5,11 @@ from itertools import pairwise
 import pytest
 
 from pnas_tf.space import complexity
-from pnas_tf.space.architecture import random_architecture
-from pnas_tf.space.geometry import Block, candidate_block, distinct_blocks, walk
+from pnas_tf.space.architecture import random_architecture, walk
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.mbconv import proxyless, tiny
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import published
-from pnas_tf.space.search_space import proxyless, tiny
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -32,7 +32,7 @@ def test_rows_join(space, seed):
 
 
 def test_a_walk_holds_only_blocks_of_the_table():
-    keys = set(distinct_blocks(proxyless()))
+    keys = set(proxyless().distinct_blocks())
     for seed in range(20):
         for block in random_architecture(proxyless(), seed=seed).blocks:
             assert isinstance(block.op, Zero) or block.key in keys
@@ -51,27 +51,30 @@ def test_equal_keys_mean_equal_blocks_but_for_the_name():
         published("proxyless_mobile").space,
         published("proxyless_mobile_14").space,
     ):
-        for block in distinct_blocks(space).values():
+        for block in space.distinct_blocks().values():
             assert seen.setdefault(block.key, content(block)) == content(block)
     assert len(set(seen.values())) == len(seen)
 
 
 def test_keys_differ_in_everything_that_costs():
     choice = proxyless().choice_blocks[1]
-    key = candidate_block(proxyless(), choice, MBConv(3, 3)).key
+    key = proxyless().candidate_block(choice, MBConv(3, 3)).key
     others = [
         MBConv(5, 3),
         MBConv(3, 6),
         MBConv(3, 3, squeeze_excite=True),
         MBConv(3, 3, activation="hswish"),
     ]
-    assert len({key, *(candidate_block(proxyless(), choice, op).key for op in others)}) == 5
+    assert len({key, *(proxyless().candidate_block(choice, op).key for op in others)}) == 5
     assert key == "mbconv_k3_e3 in=56x56x24 out=56x56x24 s1 id"
-    assert candidate_block(
-        published("proxyless_mobile").space,
-        published("proxyless_mobile").space.choice_blocks[1],
-        MBConv(3, 3),
-    ).key.endswith("symmetric")
+    assert (
+        published("proxyless_mobile")
+        .space.candidate_block(
+            published("proxyless_mobile").space.choice_blocks[1],
+            MBConv(3, 3),
+        )
+        .key.endswith("symmetric")
+    )
 
 
 @pytest.mark.parametrize("expansion", [1, 3, 6])
@@ -97,5 +100,5 @@ def test_mbconv_counts_from_first_principles(kernel, expansion, squeeze_excite):
 
 def test_zero_costs_nothing():
     choice = proxyless().choice_blocks[1]
-    block = candidate_block(proxyless(), choice, Zero())
+    block = proxyless().candidate_block(choice, Zero())
     assert block.layers == () and complexity.macs([block]) == complexity.parameters([block]) == 0

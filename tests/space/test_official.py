@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pnas_tf.errors import UserError
-from pnas_tf.space.architecture import random_architecture
-from pnas_tf.space.official import (
+from pnas_tf.interop.net_config import (
     OfficialNetwork,
     from_official,
     load_official,
     save_official,
     to_official,
 )
+from pnas_tf.space.architecture import random_architecture
+from pnas_tf.space.mbconv import MBConvSpace, proxyless, tiny
 from pnas_tf.space.ops import Zero
 from pnas_tf.space.published import PUBLISHED, published
-from pnas_tf.space.search_space import SearchSpace, proxyless, tiny
 
 FACTS = json.loads((Path(__file__).parent / "published_facts.json").read_text())["networks"]
 
@@ -121,7 +121,7 @@ def test_random_networks_keep_their_blocks(seed):
     """Stages are not in the file, so the space may be cut differently; the network is the same row
     by row."""
     for space in (proxyless(width=0.5, resolution=96, classes=12), tiny()):
-        symmetric = SearchSpace(**{**vars(space), "padding": "symmetric"})
+        symmetric = MBConvSpace(**{**vars(space), "padding": "symmetric"})
         architecture = random_architecture(symmetric, seed=seed)
         read = from_official(
             json.loads(json.dumps(to_official(OfficialNetwork(architecture, 0.9, 1e-3, 0.0)))),

@@ -6,18 +6,10 @@ import json
 import pytest
 
 from pnas_tf.errors import UserError
-from pnas_tf.space.geometry import distinct_blocks, fixed_blocks
+from pnas_tf.space.mbconv import MBConvSpace, Stage, make_divisible, proxyless, strided, tiny
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED
-from pnas_tf.space.search_space import (
-    SearchSpace,
-    Stage,
-    make_divisible,
-    named_space,
-    proxyless,
-    strided,
-    tiny,
-)
+from pnas_tf.space.registry import named_space
 
 
 def test_proxyless_space_has_the_published_size():
@@ -29,7 +21,7 @@ def test_proxyless_space_has_the_published_size():
 
 
 def test_proxyless_space_at_224_px_has_66_distinct_choice_blocks():
-    distinct, fixed = distinct_blocks(proxyless()), fixed_blocks(proxyless())
+    distinct, fixed = proxyless().distinct_blocks(), proxyless().fixed_blocks()
     assert len(set(distinct) - {block.key for block in fixed}) == 66
     assert len(distinct) == 69
     # An oracle without keys: what a block computes, as a bare tuple.
@@ -132,7 +124,7 @@ def test_strided_counts_the_positions_of_a_padded_kernel():
     ids=["proxyless", "tiny", "narrow", "28"],
 )
 def test_json_round_trip(space):
-    assert SearchSpace.from_json(json.loads(json.dumps(space.to_json())), where="test") == space
+    assert MBConvSpace.from_json(json.loads(json.dumps(space.to_json())), where="test") == space
 
 
 @pytest.mark.parametrize(
@@ -165,7 +157,7 @@ def test_json_round_trip(space):
 def test_refused_with_the_place_named(change):
     document = {**tiny().to_json(), **change}
     with pytest.raises(UserError) as caught:
-        SearchSpace.from_json(document, where="spaces/mine.json")
+        MBConvSpace.from_json(document, where="spaces/mine.json")
     assert all(
         part
         for part in (
@@ -184,7 +176,7 @@ def test_missing_field_is_refused(missing):
     document = tiny().to_json()
     del document[missing]
     with pytest.raises(UserError):
-        SearchSpace.from_json(document, where="mine.json")
+        MBConvSpace.from_json(document, where="mine.json")
 
 
 def test_named_space_refuses_unknown_names_and_widths():
@@ -199,5 +191,5 @@ def test_spaces_are_frozen_values():
     with pytest.raises(dataclasses.FrozenInstanceError):
         tiny().name = "other"
     assert hash(tiny()) == hash(tiny()) and tiny() != tiny(classes=11)
-    custom = SearchSpace("mine", 24, 5, 8, 8, (Stage(8, 2, 1),), 32, (MBConv(3, 2),), skips=False)
+    custom = MBConvSpace("mine", 24, 5, 8, 8, (Stage(8, 2, 1),), 32, (MBConv(3, 2),), skips=False)
     assert custom.architectures == 1

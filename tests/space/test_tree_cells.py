@@ -7,10 +7,10 @@ import pytest
 
 from pnas_tf.errors import UserError
 from pnas_tf.space.architecture import Architecture, random_architecture
-from pnas_tf.space.geometry import distinct_blocks, fixed_blocks
+from pnas_tf.space.graph import Add, Choice, Concat, Fixed, Images, PadChannels, Part, evaluate
+from pnas_tf.space.mbconv import tiny
 from pnas_tf.space.ops import Conv, Identity, MBConv, Pool, SepConv, Zero
-from pnas_tf.space.search_space import load_space, named_space, save_space, space_from_json, tiny
-from pnas_tf.space.topology import Add, Choice, Concat, Fixed, Images, PadChannels, Part, evaluate
+from pnas_tf.space.registry import load_space, named_space, save_space, space_from_json
 from pnas_tf.space.tree_cells import TREE_EDGES, TreeCellSpace, pyramid_tree
 
 SMALL = TreeCellSpace(
@@ -73,7 +73,7 @@ def test_published_counts():
         Pool("max", 3),
     }
     assert [place.out_size for place in space.choice_blocks] == [32] * 216 + [16] * 216 + [8] * 216
-    groups = [block for block in fixed_blocks(space) if block.op == Conv(3, "relu6")]
+    groups = [block for block in space.fixed_blocks() if block.op == Conv(3, "relu6")]
     assert len(groups) == 2 * 54 and all(
         2 * block.in_channels in space.cell_widths for block in groups
     )
@@ -120,10 +120,10 @@ def test_splits_give_each_channel_to_one_branch(space):
 
 def test_a_latency_table_of_the_space_has_a_few_hundred_blocks():
     space = pyramid_tree()
-    blocks = distinct_blocks(space)
+    blocks = space.distinct_blocks()
     # 42 different widths of 54 cells: 7 edges each, and for the fixed blocks 144 more with their
     # input widths and strides.
-    assert len(blocks) == 438 == 7 * 42 + 144 and len(fixed_blocks(space)) == 54 * 4 + 2 + 2
+    assert len(blocks) == 438 == 7 * 42 + 144 and len(space.fixed_blocks()) == 54 * 4 + 2 + 2
     assert {block.key for block in random_architecture(space, seed=0).blocks} <= set(blocks)
 
 

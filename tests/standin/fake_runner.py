@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pnas_tf.benchmark.measurement import Device, Settings, Visit
+from pnas_tf.devices.record import Device, Settings, Visit
 
 DEVICE = Device("host", "machine", "processor", (1,), "system", "build")
 SETTINGS = Settings("runtime", "1.0", "xnnpack", 1)

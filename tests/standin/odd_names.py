@@ -26,6 +26,6 @@ NAMES = (
 
 def place_in_each(connection, top, model):
     """Copies `model` into a folder of each name below `top` there; returns {name: path there}."""
-    from pnas_tf.benchmark.connection import RemoteStore
+    from pnas_tf.devices.connection import RemoteStore
 
     return {name: RemoteStore(connection, f"{top}/{name}").place(model) for name in NAMES}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnas_tf.training import augmentation as views
-from pnas_tf.training.augmentation import Augmentation
+from pnas_tf.data import augmentation as views
+from pnas_tf.data.augmentation import Augmentation
 
 MIDDLE = 0.5  # signed random number 0: no change
 

@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from pnas_tf import files
-from pnas_tf.training.checkpoints import Checkpoints
+from pnas_tf.io import atomic
+from pnas_tf.run.checkpoints import Checkpoints
 
 ARRAYS = {
     "variable/block 0/kernel:0": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -118,7 +118,7 @@ def test_a_failed_write_changes_nothing(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         store.save(2, ARRAYS, {"step": 2})
     assert os.listdir(tmp_path) == ["step-0000000001.npz"] and store.latest().step == 1

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from pnas_tf.config import DataConfig
+from pnas_tf.data.dataset import dataset_facts, load_dataset
 from pnas_tf.errors import UserError
-from pnas_tf.training.data import dataset_facts, load_dataset
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +248,7 @@ def test_senseless_options_are_refused(change, tfds_dir):
 
 def test_two_processes_prepare_digits_at_once(tmp_path):
     program = (
-        "import sys; from pnas_tf.config import DataConfig; from pnas_tf.training.data import "
+        "import sys; from pnas_tf.config import DataConfig; from pnas_tf.data.dataset import "
         "load_dataset\n"
         f"print(load_dataset(DataConfig(data_dir={str(tmp_path)!r}), resolution=8).fingerprint)"
     )

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.nn.network import build_network
+from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import random_architecture
-from pnas_tf.space.search_space import tiny
+from pnas_tf.space.mbconv import tiny
 from pnas_tf.training.evaluate import evaluate, reestimate_batch_norm
 
 

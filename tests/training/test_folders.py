@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from pnas_tf.config import DataConfig
+from pnas_tf.data.dataset import load_dataset
+from pnas_tf.data.folders import scan_folder
 from pnas_tf.errors import UserError
-from pnas_tf.training.data import load_dataset
-from pnas_tf.training.folders import scan_folder
 
 
 def save(path, *, size=(12, 10), mode="RGB", **options):

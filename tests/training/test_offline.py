@@ -14,9 +14,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from pnas_tf.config import DataConfig
+from pnas_tf.data import offline
+from pnas_tf.data.dataset import load_dataset
 from pnas_tf.errors import UserError
-from pnas_tf.training import offline
-from pnas_tf.training.data import load_dataset
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 NAMES = [

@@ -12,18 +12,18 @@ import pytest
 from PIL import Image
 
 from pnas_tf.config import DataConfig
+from pnas_tf.data.dataset import load_dataset
 from pnas_tf.errors import UserError
-from pnas_tf.nn.network import build_network
+from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
-from pnas_tf.training.data import load_dataset
 from pnas_tf.training.loop import seeded_weights
-from pnas_tf.training.outcome import check_classes, restore_weights, save_outcome
+from pnas_tf.training.result import check_classes, restore_weights, save_outcome
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = Architecture(
-    SearchSpace(
+    MBConvSpace(
         "micro",
         8,
         2,

@@ -5,15 +5,15 @@ import pytest
 import tensorflow as tf
 from half_precision import TOLERANCES, batch
 
-from pnas_tf.nn.network import build_network
+from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
 from pnas_tf.training.loop import seeded_weights
 from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.step import TrainStep, keras_precision
 
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "micro",
     8,
     4,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pnas_tf.data.split import stratified_choice
 from pnas_tf.errors import UserError
-from pnas_tf.training.split import stratified_choice
 
 
 def choose(labels, count, *, seed=0):

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from pnas_tf.config import DataConfig, TrainConfig
+from pnas_tf.data.dataset import load_dataset
 from pnas_tf.errors import UserError
-from pnas_tf.nn.network import build_network
+from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.space.search_space import SearchSpace, Stage
-from pnas_tf.training.data import load_dataset
 from pnas_tf.training.loop import seeded_weights, train_network
 from pnas_tf.training.schedules import cosine_with_warmup
 
-SPACE = SearchSpace(
+SPACE = MBConvSpace(
     "micro",
     8,
     10,
@@ -38,7 +38,7 @@ CONFIG = TrainConfig(epochs=4, dropout=0.1, evaluate_epochs=2)
 PROGRAM = """
 import hashlib, sys
 import test_train_network as own
-from pnas_tf.training.data import load_dataset
+from pnas_tf.data.dataset import load_dataset
 from pnas_tf.training.loop import train_network
 dataset = load_dataset(own.DataConfig(data_dir=sys.argv[1]), resolution=8)
 print("ready", flush=True)
@@ -148,8 +148,8 @@ def test_killed_at_random_moments_gives_the_same_bits(straight, dataset, tfds_di
 def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
     straight, dataset, tmp_path, monkeypatch
 ):
+    from pnas_tf.run.checkpoints import Checkpoints
     from pnas_tf.training import loop
-    from pnas_tf.training.checkpoints import Checkpoints
 
     calls = {"left": 30}
     step = loop.TrainStep.__call__

@@ -1,0 +1,4 @@
+"""Measuring .tflite files.
+
+The record, the rounds of a session, and one runner a kind of device. No TensorFlow.
+"""

@@ -1,0 +1,1 @@
+"""Phones, through the stock adb client."""

@@ -1,0 +1,188 @@
+"""Android Debug Bridge through the stock `adb` client: which devices there are, and a `Connection`
+to one of them.
+
+Arguments are passed as lists, remote words are quoted, serials are checked. Knows nothing of models
+or benchmarks. Source: `adb help` and the platform-tools' state names.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pnas_tf.devices.connection import (
+    CommandResult,
+    call,
+    raise_for_push,
+    split_end_marker,
+    with_end_marker,
+)
+from pnas_tf.devices.failures import (
+    DeviceError,
+    DeviceLost,
+    DeviceOffline,
+    DeviceUnauthorised,
+    DeviceUnplugged,
+    NoDevice,
+    RunTimedOut,
+    SeveralDevices,
+)
+from pnas_tf.errors import UserError
+
+_SERIAL = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\-\[\]%() ]{0,127}")
+_NETWORK_SERIAL = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.\-]+):\d{1,5}")
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class AttachedDevice:
+    """One line of `adb devices`. state: "device" when usable."""
+
+    serial: str
+    state: str
+
+
+def check_serial(serial: str) -> str:
+    """The serial, when it can be one. Raises UserError: it would otherwise become an option or a
+    second word."""
+    if not _SERIAL.fullmatch(serial):
+        raise UserError(
+            f"{serial!r} is no device serial",
+            expected="letters, digits and . _ : - as `adb devices` prints them",
+            received=repr(serial),
+            fix="Copy it from `adb devices`: --device=android:SERIAL",
+        )
+    return serial
+
+
+def attached_devices(adb: str = "adb") -> list[AttachedDevice]:
+    """What the adb server sees now. Raises NoClient without a client."""
+    listing = call([adb, "devices"], timeout_s=30.0)
+    found = []
+    for line in listing.stdout.splitlines():
+        serial, separator, state = line.partition("\t")
+        if separator:
+            found.append(AttachedDevice(serial, state.strip()))
+    return found
+
+
+def choose_serial(wanted: str = "", *, adb: str = "adb") -> str:
+    """The serial to use: `wanted`, or the only one attached.
+
+    Raises NoDevice ("No device attached"), SeveralDevices, DeviceUnauthorised, DeviceOffline.
+    """
+    attached = attached_devices(adb)
+    if wanted:
+        raise_for_state(check_serial(wanted), attached)
+        return wanted
+    if not attached:
+        raise NoDevice("No device attached", received="an empty list from `adb devices`")
+    usable = [device for device in attached if device.state == "device"]
+    if len(usable) > 1:
+        raise SeveralDevices(
+            "several devices are attached", received=", ".join(device.serial for device in usable)
+        )
+    if not usable:
+        raise_for_state(attached[0].serial, attached)
+    return usable[0].serial
+
+
+def raise_for_state(
+    serial: str, attached: list[AttachedDevice], *, was_there: bool = False
+) -> None:
+    """Raises the error for a device that is not in state "device"; returns when it is.
+
+    was_there: this run has used it before, so its absence means that it was pulled out.
+    """
+    state = next((device.state for device in attached if device.serial == serial), None)
+    listed = (
+        ", ".join(f"{device.serial} ({device.state})" for device in attached) or "no device at all"
+    )
+    if state == "device":
+        return
+    if state is None and was_there:
+        raise DeviceUnplugged(
+            f"device {serial} was unplugged in the middle", received=f"attached now: {listed}"
+        )
+    if state is None:
+        what = f"device {serial} is not attached" if attached else "No device attached"
+        raise NoDevice(what, received=f"`adb devices` lists {listed}")
+    if state in ("unauthorized", "authorizing"):
+        raise DeviceUnauthorised(
+            f"device {serial} has not authorised this computer", received=f"state {state}"
+        )
+    if state.startswith("no permissions"):
+        raise DeviceUnauthorised(
+            f"this user may not open device {serial}",
+            received=state,
+            fix="Install the udev rules for Android devices (Debian: "
+            "android-sdk-platform-tools-common).",
+        )
+    raise DeviceOffline(f"device {serial} does not answer", received=f"state {state}")
+
+
+class AdbConnection:
+    """A `Connection` to one attached device."""
+
+    def __init__(self, serial: str, *, adb: str = "adb"):
+        self.serial = check_serial(serial)
+        self.name = f"android:{serial}"
+        self._adb = adb
+
+    def run(self, script: str, *, timeout_s: float = 30.0) -> CommandResult:
+        finished = call(
+            [self._adb, "-s", self.serial, "shell", with_end_marker(script)], timeout_s=timeout_s
+        )
+        result = split_end_marker(finished.stdout)
+        if result is None:
+            raise self._loss(finished.stderr + finished.stdout[-300:])
+        return result
+
+    def push(self, local: Path, remote: str, *, timeout_s: float = 300.0) -> None:
+        finished = call(
+            [self._adb, "-s", self.serial, "push", str(local.absolute()), remote],
+            timeout_s=timeout_s,
+        )
+        if finished.returncode != 0:
+            message = finished.stdout + finished.stderr
+            raise_for_push(message, remote=remote, device=self.name)
+            raise self._loss(message)
+
+    def wait_until_back(self, *, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if _NETWORK_SERIAL.fullmatch(self.serial):
+                call(
+                    [self._adb, "connect", self.serial], timeout_s=30.0
+                )  # the server gives up on a network device in time
+            try:
+                raise_for_state(self.serial, attached_devices(self._adb), was_there=True)
+                self.run("true", timeout_s=10.0)
+                return
+            except RunTimedOut as error:
+                if time.monotonic() >= deadline:
+                    raise DeviceOffline(
+                        f"device {self.serial} is listed but does not answer",
+                        received=error.received,
+                    ) from error
+            except (DeviceLost, DeviceUnauthorised):  # "authorizing" passes by itself
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_POLL_S)
+
+    def close(self) -> None:
+        """Nothing to give back: the adb server belongs to the user."""
+
+    def _loss(self, message: str) -> DeviceError:
+        """The error that explains a command which did not end; the list of devices tells more than
+        the client's message."""
+        try:
+            raise_for_state(self.serial, attached_devices(self._adb), was_there=True)
+        except DeviceError as error:
+            return error
+        return DeviceUnplugged(
+            f"the line to device {self.serial} broke in the middle of a command",
+            received=message.strip()[-300:] or "an end without an exit code",
+        )

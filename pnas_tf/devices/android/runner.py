@@ -1,0 +1,160 @@
+"""Android phones as latency targets: what the phone says of itself, its fixed performance mode, and
+its `ToolRunner`.
+
+A device without getprop (a bare adbd) works too; what it does not tell is "unknown". Knows nothing
+of schedules or tables. Source: Android's system properties and the `cmd power` shell command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+from pnas_tf.devices.android.adb import AdbConnection, choose_serial
+from pnas_tf.devices.benchmark_tool.runner import Patience, ToolRunner
+from pnas_tf.devices.connection import Connection
+from pnas_tf.devices.cores import read_cores
+from pnas_tf.devices.failures import DeviceError
+from pnas_tf.devices.record import Device
+
+FOLDER = "/data/local/tmp/pnas_tf"
+BINARY_THERE = "/data/local/tmp/benchmark_model"  # where the tool's README puts it
+UNKNOWN = "unknown"
+_PROPERTIES = (
+    "ro.product.manufacturer",
+    "ro.product.model",
+    "ro.soc.manufacturer",
+    "ro.soc.model",
+    "ro.board.platform",
+    "ro.hardware",
+    "ro.build.version.release",
+    "ro.build.version.sdk",
+    "ro.build.fingerprint",
+    "ro.product.cpu.abi",
+)
+_FACTS_SCRIPT = "\n".join(
+    [
+        "command -v getprop >/dev/null 2>&1 && {",
+        *(f'echo "{name}=$(getprop {name})"' for name in _PROPERTIES),
+        "}",
+        'echo "kernel=$(uname -sr)"',
+        'echo "machine=$(uname -m)"',
+        'echo "cpuinfo=$(grep -m 1 -E "^(Hardware|model name|Model)" /proc/cpuinfo 2>/dev/null)"',
+    ]
+)
+_FIXED_MODE = (
+    "command -v cmd >/dev/null 2>&1 && cmd power set-fixed-performance-mode-enabled {state}"
+)
+_MODE_REFUSED = re.compile(
+    r"fail|unknown|error|not (found|supported|implemented)|exception|denied", re.IGNORECASE
+)
+
+
+class AndroidRunner(ToolRunner):
+    """A `Runner` for one Android device; `close` gives its performance mode back."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        serial: str,
+        binary: str = "",
+        remote_folder: str = FOLDER,
+        threads: int = 1,
+        delegate: str = "xnnpack",
+        patience: Patience | None = None,
+    ):
+        cores = read_cores(connection).big(threads)
+        facts = read_facts(connection)
+        self._fixed_mode = set_fixed_performance_mode(connection, enabled=True)
+        device = describe(facts, serial=serial, cores=cores, fixed_mode=self._fixed_mode)
+        super().__init__(
+            connection,
+            device=device,
+            binary=binary or BINARY_THERE,
+            remote_folder=remote_folder,
+            threads=threads,
+            delegate=delegate,
+            patience=patience,
+        )
+
+    def close(self) -> None:
+        if self._fixed_mode:
+            self._fixed_mode = False
+            with contextlib.suppress(
+                DeviceError
+            ):  # the device went away; its restart resets the mode
+                set_fixed_performance_mode(self._connection, enabled=False)
+        super().close()
+
+
+def android_runner(
+    serial: str = "",
+    *,
+    adb: str = "adb",
+    binary: str = "",
+    remote_folder: str = FOLDER,
+    threads: int = 1,
+    delegate: str = "xnnpack",
+    patience: Patience | None = None,
+) -> AndroidRunner:
+    """The runner of the device with this serial, or of the only one attached.
+
+    Raises NoClient, NoDevice ("No device attached"), SeveralDevices, DeviceUnauthorised,
+    DeviceOffline, MissingBinary.
+    """
+    chosen = choose_serial(serial, adb=adb)
+    return AndroidRunner(
+        AdbConnection(chosen, adb=adb),
+        serial=chosen,
+        binary=binary,
+        remote_folder=remote_folder,
+        threads=threads,
+        delegate=delegate,
+        patience=patience,
+    )
+
+
+def read_facts(connection: Connection) -> dict[str, str]:
+    """System properties and kernel facts, by name; what the device does not tell is absent."""
+    pairs = (line.partition("=") for line in connection.run(_FACTS_SCRIPT).output.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs if value.strip()}
+
+
+def describe(
+    facts: dict[str, str], *, serial: str, cores: tuple[int, ...], fixed_mode: bool
+) -> Device:
+    """The `Device` record. A phone on fixed performance mode is another device than the same phone
+    without."""
+    soc = " ".join(facts[name] for name in ("ro.soc.manufacturer", "ro.soc.model") if name in facts)
+    processor = (
+        soc
+        or facts.get("ro.board.platform")
+        or facts.get("ro.hardware")
+        or facts.get("cpuinfo", "").partition(":")[2].strip()
+    )
+    model = " ".join(
+        facts[name] for name in ("ro.product.manufacturer", "ro.product.model") if name in facts
+    )
+    release = facts.get("ro.build.version.release")
+    system = (
+        f"Android {release} (API {facts.get('ro.build.version.sdk', UNKNOWN)})"
+        if release
+        else facts.get("kernel", UNKNOWN)
+    )
+    return Device(
+        kind="android",
+        model=model or UNKNOWN,
+        processor=processor or UNKNOWN,
+        cores=cores,
+        os=system + (", fixed performance mode" if fixed_mode else ""),
+        build=facts.get("ro.build.fingerprint", UNKNOWN),
+        serial=serial,
+    )
+
+
+def set_fixed_performance_mode(connection: Connection, *, enabled: bool) -> bool:
+    """Asks for clocks that can be sustained (Android 11 and later). True when the device took it,
+    False where it has no such mode."""
+    answer = connection.run(_FIXED_MODE.format(state="true" if enabled else "false"))
+    return answer.exit_code == 0 and not _MODE_REFUSED.search(answer.output)

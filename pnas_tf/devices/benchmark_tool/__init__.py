@@ -1,0 +1,1 @@
+"""TensorFlow Lite's benchmark_model: its command line and what it prints."""

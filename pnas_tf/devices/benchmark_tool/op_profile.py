@@ -1,0 +1,111 @@
+"""Reads the per-operator tables of `benchmark_model --enable_op_profiling=true`, printed or CSV.
+Pure text in, rows out.
+
+Knows nothing of devices or models. Source: the tool's public README and the layout of
+stats_calculator.cc.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from pnas_tf.devices.benchmark_tool.output import lines_of, strip_prefix
+from pnas_tf.devices.failures import GarbledOutput
+
+_SECTION = re.compile(r"^={1,100} ([^=]+) ={1,100}$")
+_COLUMNS = {
+    "node type": "node_type",
+    "start": "start",
+    "first": "first_ms",
+    "avg ms": "avg_ms",
+    "avg_ms": "avg_ms",
+    "%": "percent",
+    "cdf%": "cumulative_percent",
+    "mem kb": "memory_kb",
+    "times called": "times_called",
+    "name": "name",
+}
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """One executed operator: mean time an invocation in ms, and its share of the whole in
+    percent."""
+
+    node_type: str
+    name: str
+    first_ms: float
+    avg_ms: float
+    percent: float
+    times_called: int
+
+
+def parse_profile(output: str) -> tuple[OperatorTime, ...]:
+    """The operators of the last "Run Order" table, in the order in which they ran; () when the
+    output holds none.
+
+    The tool may print two such tables; the first speaks of initialisation. Raises GarbledOutput on
+    a row that does not fit.
+    """
+    rows: list[OperatorTime] = []
+    columns: list[str] | None = None
+    in_run_order = False
+    for line in lines_of(output):
+        _, text = strip_prefix(line)
+        if match := _SECTION.match(text.strip()):
+            in_run_order, columns = match.group(1) == "Run Order", None
+            rows = [] if in_run_order else rows
+        elif not in_run_order:
+            continue
+        elif not text.strip():
+            in_run_order = bool(columns is None)
+        elif columns is None:
+            columns = _read_header(text)
+        else:
+            rows.append(_read_row(text, columns))
+    return tuple(rows)
+
+
+def _read_header(text: str) -> list[str]:
+    names = [
+        part.strip(" []").lower()
+        for part in (text.split("\t") if "\t" in text else text.split(","))
+    ]
+    columns = [_COLUMNS.get(name, name) for name in names if name]
+    if not {"node_type", "first_ms", "avg_ms", "percent", "times_called", "name"} <= set(columns):
+        raise GarbledOutput(
+            "the profile of benchmark_model has an unknown header", received=text.strip()[:200]
+        )
+    return columns
+
+
+def _read_row(text: str, columns: list[str]) -> OperatorTime:
+    if "\t" in text and text.startswith("\t"):
+        parts = [part.strip() for part in text[1:].split("\t", len(columns) - 1)]
+    # CSV: node types hold commas ("Convolution (NHWC, F32)"), names never do: the tool writes a tab
+    # for each
+    else:
+        parts = [part.strip() for part in text.rsplit(", ", len(columns) - 1)]
+    if len(parts) != len(columns):
+        raise GarbledOutput(
+            "the profile of benchmark_model has a broken row", received=text.strip()[:200]
+        )
+    cells = dict(zip(columns, parts))
+    try:
+        row = OperatorTime(
+            cells["node_type"],
+            cells["name"],
+            float(cells["first_ms"]),
+            float(cells["avg_ms"]),
+            float(cells["percent"].rstrip("%")),
+            int(cells["times_called"]),
+        )
+        if not all(map(math.isfinite, (row.first_ms, row.avg_ms, row.percent))):
+            raise ValueError("no finite time")
+        return row
+    except ValueError as error:
+        raise GarbledOutput(
+            "the profile of benchmark_model has a broken row", received=text.strip()[:200]
+        ) from error

@@ -1,0 +1,173 @@
+"""A line to a far device: run a script there, put a file there once. Android Debug Bridge and
+OpenSSH implement it.
+
+A script's end is proved by a marker line with its exit code, since a client may report success
+after the device was pulled out. Knows nothing of models or benchmarks.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pnas_tf.devices.failures import FolderRefused, NoClient, RunTimedOut, StorageFull
+from pnas_tf.io import atomic
+
+_BEGIN, _END = "pnas_tf-begin", "pnas_tf-end"
+_END_LINE = re.compile(rf"{_END} (\d{{1,3}})\s{{0,9}}\Z")
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a script printed (both streams together) and its exit code."""
+
+    exit_code: int
+    output: str
+
+
+class Connection(Protocol):
+    """One device. `name` as in --device."""
+
+    name: str
+
+    def run(self, script: str, *, timeout_s: float = 30.0) -> CommandResult:
+        """Runs a POSIX shell script there. Raises DeviceLost, DeviceRefused or RunTimedOut, never
+        an exit code of its own."""
+
+    def push(self, local: Path, remote: str, *, timeout_s: float = 300.0) -> None:
+        """Copies a file there. Raises StorageFull, FolderRefused, DeviceLost or DeviceRefused."""
+
+    def wait_until_back(self, *, timeout_s: float) -> None:
+        """Returns as soon as the device answers again. Raises what was wrong at the end when it has
+        not within timeout_s."""
+
+    def close(self) -> None:
+        """Gives back what the line holds on this computer."""
+
+
+def with_end_marker(script: str) -> str:
+    """The script in a subshell, both streams joined, after a line that ends a login's greetings,
+    before one that proves its end."""
+    return f"echo {_BEGIN}\n(\n{script}\n) 2>&1\necho {_END} $?"
+
+
+def split_end_marker(output: str) -> CommandResult | None:
+    """The script's own output and exit code; None when the marker is missing, so the script did not
+    end."""
+    text = output.replace("\r\n", "\n")
+    match = _END_LINE.search(text)
+    return (
+        None
+        if match is None
+        else CommandResult(int(match.group(1)), text[: match.start()].partition(f"{_BEGIN}\n")[2])
+    )
+
+
+def call(
+    arguments: list[str], *, timeout_s: float, stdin: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a client program of this computer, never through a shell. Raises NoClient or
+    RunTimedOut."""
+    try:
+        with open(stdin or "/dev/null", "rb") as stream:
+            return subprocess.run(
+                arguments,
+                stdin=stream,
+                capture_output=True,
+                timeout=timeout_s,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+            )
+    except FileNotFoundError as error:
+        raise NoClient(
+            f"there is no {arguments[0]} client on this computer", received=str(error)
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise RunTimedOut(
+            f"{arguments[0]} gave no answer", received=f"nothing within {timeout_s:.0f} s"
+        ) from error
+
+
+def raise_for_push(message: str, *, remote: str, device: str) -> None:
+    """Raises the error that a failed copy's message tells of; returns when it tells of none known
+    here."""
+    if "No space left" in message or "Disk quota exceeded" in message:
+        raise StorageFull(f"no room on {device} for {remote}", received=message.strip()[-300:])
+    if re.search(
+        r"Read-only file system|Permission denied|Operation not permitted|couldn't create "
+        r"file|Not a directory",
+        message,
+    ):
+        raise FolderRefused(
+            f"{device} does not let us write {remote}", received=message.strip()[-300:]
+        )
+
+
+@dataclass
+class RemoteStore:
+    """Files on the device under names made from their content, each copied once.
+
+    folder: absolute path on the device. A copy is checked (SHA-256, or size where the device has no
+    sha256sum) before it gets its name, so an interrupted one is never run.
+    """
+
+    connection: Connection
+    folder: str
+    _present: dict[str, str] = field(default_factory=dict)
+
+    def place(self, local: Path, *, executable: bool = False) -> str:
+        """The path of this content on the device, copied there when it is not. Raises as
+        `Connection.push` does."""
+        digest = atomic.sha256_of(local)
+        if digest not in self._present:
+            # The content's digest, and nothing of the local name, which may be anything.
+            remote = f"{self.folder}/{digest}{'' if executable else '.tflite'}"
+            if not self._holds(remote, digest, local.stat().st_size):
+                self._copy(local, remote, digest)
+            self._present[digest] = remote
+        return self._present[digest]
+
+    def forget(self) -> None:
+        """After the device was away: look again before trusting that a file is there."""
+        self._present.clear()
+
+    def _copy(self, local: Path, remote: str, digest: str) -> None:
+        partial = f"{remote}.{secrets.token_hex(4)}.partial"
+        made = self.connection.run(f"mkdir -p {shlex.quote(self.folder)}")
+        if made.exit_code != 0:
+            raise_for_push(made.output, remote=self.folder, device=self.connection.name)
+            raise FolderRefused(
+                f"cannot make {self.folder} on {self.connection.name}", received=made.output.strip()
+            )
+        try:
+            self.connection.push(local, partial)
+        except StorageFull:
+            self.connection.run(f"rm -f {shlex.quote(partial)}")
+            raise
+        if not self._holds(partial, digest, local.stat().st_size):
+            self.connection.run(f"rm -f {shlex.quote(partial)}")
+            raise StorageFull(
+                f"{remote} did not arrive whole on {self.connection.name}",
+                received="another content than was sent",
+            )
+        self.connection.run(
+            f"chmod 755 {shlex.quote(partial)} && mv -f {shlex.quote(partial)} "
+            f"{shlex.quote(remote)}"
+        )
+
+    def _holds(self, remote: str, digest: str, size_bytes: int) -> bool:
+        path = shlex.quote(
+            remote
+        )  # by redirection: sha256sum marks names that hold a backslash or a newline
+        seen = self.connection.run(
+            f"[ -f {path} ] || exit 3\nsha256sum < {path} 2>/dev/null || wc -c < {path}",
+            timeout_s=60.0,
+        ).output
+        words = seen.split()
+        return bool(words) and words[0] in (digest, str(size_bytes))

@@ -1,0 +1,378 @@
+"""The measurement record: raw times with everything that a comparison needs to know about where
+they come from.
+
+Immutable; median, p10, p90, spread and verdicts are derived when read. Records of different
+devices, settings or models never merge. Knows nothing of how a device is reached, and nothing of
+blocks or networks.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.io.serialization import record_of
+
+FORMAT, VERSION = "pnas_tf/measurements", 1
+STATISTICS = (
+    "invocation",
+    "median",
+    "mean",
+)  # what one sample is: one invocation's time, or a tool's aggregate over `count`
+
+MAX_TIME_NS = 1e15  # 11 days
+
+# Verdict bounds, from sessions on shared 2-core machines: quiet ones stay below half of each.
+MAX_SPREAD = 0.50  # (p90 - p10) / median of one model's samples
+MAX_DRIFT = 0.05  # median of the second half of the visits against the first half
+MAX_FREQUENCY_DROP = 0.10  # lowest clock seen during visits against the highest
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a model ran. kind: "host", "android" or "ssh". serial: which unit it is, where units
+    have names."""
+
+    kind: str
+    model: str  # "Pixel 6", "x86_64 virtual machine"
+    processor: str  # SoC or CPU name
+    cores: tuple[int, ...] = ()  # cores that the process was held to; empty: it was not held to any
+    os: str = ""
+    build: str = ""
+    serial: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model was run. delegate: "xnnpack", "none", "gpu", "nnapi"."""
+
+    runtime: str
+    runtime_version: str
+    delegate: str
+    threads: int
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError(f"threads is {self.threads}, not at least 1")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What was run. input_shape: [batch, height, width, channels]. rewrites: export rewrites in
+    force."""
+
+    sha256: str
+    size_bytes: int
+    dtype: str
+    input_shape: tuple[int, ...]
+    rewrites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One visit of a runner to a model: warm-ups, then timed invocations, with nothing else
+    between.
+
+    warmups_ns and samples_ns: raw. statistic: what one sample is (`STATISTICS`); an aggregating
+    tool gives one sample that stands for `count` invocations and puts its other figures into
+    aggregates_ns ({"min": ..., "p95": ..., "std": ...}). sentinel_ns: the sentinel model's median
+    in the same round, added by the protocol. throttling: the device's own words.
+    """
+
+    samples_ns: tuple[float, ...]
+    warmups_ns: tuple[float, ...] = ()
+    statistic: str = "invocation"
+    count: int = 0
+    aggregates_ns: Mapping[str, float] = field(default_factory=dict)
+    started_unix_s: float = 0.0
+    sentinel_ns: float | None = None
+    temperature_c: float | None = None
+    frequency_mhz: float | None = None
+    throttling: str = ""
+
+    def __post_init__(self) -> None:
+        times = [*self.samples_ns, 1.0 if self.sentinel_ns is None else self.sentinel_ns]
+        if (
+            not self.samples_ns
+            or not all(0 < time_ns < MAX_TIME_NS for time_ns in times)
+            or self.statistic not in STATISTICS
+        ):
+            raise ValueError(
+                f"a visit needs positive samples and a statistic of {STATISTICS}: {self}"
+            )
+        if self.count < 0:
+            raise ValueError(f"a visit of {self.count} invocations")
+
+    @property
+    def invocations(self) -> int:
+        """Timed invocations behind this visit."""
+        return len(self.samples_ns) if self.statistic == "invocation" else self.count
+
+    @property
+    def median_ns(self) -> float:
+        return statistics.median(self.samples_ns)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All visits to one model on one device under one setting."""
+
+    device: Device
+    settings: Settings
+    model: ModelFacts
+    visits: tuple[Visit, ...]
+
+    @property
+    def samples_ms(self) -> list[float]:
+        """Every timed sample in the order taken."""
+        return [sample / 1e6 for visit in self.visits for sample in visit.samples_ns]
+
+    @property
+    def invocations(self) -> int:
+        return sum(visit.invocations for visit in self.visits)
+
+    @property
+    def median_ms(self) -> float:
+        """Median of all samples. A mean would be moved 8 to 20 % by interruptions."""
+        return statistics.median(self.samples_ms)
+
+    @property
+    def p10_ms(self) -> float:
+        return quantile(self.samples_ms, 0.1)
+
+    @property
+    def p90_ms(self) -> float:
+        return quantile(self.samples_ms, 0.9)
+
+    @property
+    def spread(self) -> float:
+        """(p90 - p10) / median."""
+        return (self.p90_ms - self.p10_ms) / self.median_ms
+
+    @property
+    def relative_error(self) -> float:
+        """Standard error of the median over visits, as a fraction of it; infinite below three
+        visits.
+
+        1.2533 is the median's standard error in units of the mean's, 1.4826 makes the median
+        deviation a standard one.
+        """
+        medians = [visit.median_ns for visit in self.visits]
+        if len(medians) < 3:
+            return float("inf")
+        middle = statistics.median(medians)
+        deviation = 1.4826 * statistics.median(abs(median - middle) for median in medians)
+        return 1.2533 * deviation / len(medians) ** 0.5 / middle
+
+    def corrected_ms(self, sentinel_ms: float | None) -> float:
+        """Median with the device's drift taken out: each visit is scaled by sentinel_ms / its own
+        round's sentinel.
+
+        sentinel_ms: what the sentinel takes in the session compared with; None where it had none,
+        which leaves the plain median. Visits without a sentinel stay as they are.
+        """
+        if sentinel_ms is None:
+            return self.median_ms
+        return statistics.median(
+            sample / 1e6 * (sentinel_ms * 1e6 / visit.sentinel_ns if visit.sentinel_ns else 1.0)
+            for visit in self.visits
+            for sample in visit.samples_ns
+        )
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why this measurement is unstable, in words; empty when it is not."""
+        found = []
+        if len(self.samples_ms) >= 10 and self.spread > MAX_SPREAD:
+            found.append(
+                f"spread: p10 {self.p10_ms:.3g} to p90 {self.p90_ms:.3g} ms is {self.spread:.0%} "
+                "of the median"
+            )
+        if len(self.visits) >= 4:
+            half = len(self.visits) // 2
+            first, second = (
+                statistics.median(visit.median_ns for visit in part)
+                for part in (self.visits[:half], self.visits[-half:])
+            )
+            if abs(second / first - 1) > MAX_DRIFT:
+                found.append(
+                    f"drift: {second / first - 1:+.1%} from the first half of the visits to the "
+                    "second"
+                )
+        clocks = [visit.frequency_mhz for visit in self.visits if visit.frequency_mhz]
+        if clocks and min(clocks) < (1 - MAX_FREQUENCY_DROP) * max(clocks):
+            found.append(f"clock: {max(clocks):.0f} MHz fell to {min(clocks):.0f} MHz")
+        found += [
+            f"throttling: {words}"
+            for words in sorted({visit.throttling for visit in self.visits if visit.throttling})
+        ]
+        return tuple(found)
+
+    @property
+    def stable(self) -> bool:
+        return not self.problems
+
+    def merged(self, other: Measurement) -> Measurement:
+        """Both records' visits as one. Raises UserError, naming field and values, when they are not
+        of one kind."""
+        for part in ("device", "settings", "model"):
+            check_same(
+                getattr(self, part),
+                getattr(other, part),
+                what=f"measurements to merge differ in {part}",
+            )
+        return replace(self, visits=self.visits + other.visits)
+
+    def to_json(self) -> dict[str, Any]:
+        """Raw values, and derived figures beside them for readers; those are recomputed on load."""
+        return {
+            "median_ms": self.median_ms,
+            "p10_ms": self.p10_ms,
+            "p90_ms": self.p90_ms,
+            "spread": self.spread,
+            "invocations": self.invocations,
+            "problems": list(self.problems),
+            "model": to_json(self.model),
+            "visits": [to_json(visit) for visit in self.visits],
+        }
+
+
+def check_same(
+    left: Record,
+    right: Record,
+    *,
+    what: str,
+    fix: str = "Keep them apart, or measure again on one device.",
+) -> None:
+    """Raises UserError naming the first field in which two records of one class differ, with both
+    values."""
+    for entry in fields(left):  # type: ignore[arg-type]
+        a, b = getattr(left, entry.name), getattr(right, entry.name)
+        if a != b:
+            raise UserError(f"{what}: {entry.name}", expected=repr(a), received=repr(b), fix=fix)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Linear interpolation between order statistics, as numpy.quantile."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def to_json(record: Any) -> dict[str, Any]:
+    """A flat record as a JSON object without the fields that are at an empty default."""
+    return {
+        entry.name: list(value) if isinstance(value, tuple) else value
+        for entry in fields(record)
+        if (value := getattr(record, entry.name))
+        or (entry.default is MISSING and entry.default_factory is MISSING)
+    }
+
+
+def from_json(kind: type[Record], document: Any, *, where: str) -> Record:
+    """The inverse of `to_json`. Raises UserError on unknown, missing or ill-typed fields, naming
+    the place in `where`."""
+    return record_of(kind, document, where=where, fix="Measure again.")
+
+
+def measurement_from_json(
+    document: Any, *, device: Device, settings: Settings, where: str
+) -> Measurement:
+    """One entry of a document; device and settings stand once at its top."""
+    if (
+        not isinstance(document, dict)
+        or not isinstance(document.get("visits"), list)
+        or not document["visits"]
+    ):
+        raise UserError(
+            f"measurement in {where}",
+            expected='an object with "model" and "visits"',
+            received=repr(document)[:200],
+            fix="Measure again.",
+        )
+    return Measurement(
+        device,
+        settings,
+        from_json(ModelFacts, document.get("model"), where=where),
+        tuple(from_json(Visit, visit, where=where) for visit in document["visits"]),
+    )
+
+
+def save_measurements(
+    path: str | os.PathLike, measurements: Mapping[str, Measurement], **facts: Any
+) -> Path:
+    """Writes measurements of one device and setting as one JSON document; facts: further entries of
+    the document.
+
+    Raises UserError when the measurements are of different devices or settings.
+    """
+    device, settings = same_origin(measurements.values())
+    return atomic.write_json(
+        path,
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "device": to_json(device),
+            "settings": to_json(settings),
+            **facts,
+            "measurements": {name: entry.to_json() for name, entry in measurements.items()},
+        },
+    )
+
+
+def load_measurements(path: str | os.PathLike) -> dict[str, Measurement]:
+    """Reads what `save_measurements` wrote. Raises UserError when the file is absent or not
+    ours."""
+    document = atomic.read_document(
+        path,
+        format=FORMAT,
+        version=VERSION,
+        what="latency measurement",
+        made_by="pnas benchmark --run_dir=...",
+    )
+    device = from_json(Device, document.get("device"), where=str(path))
+    settings = from_json(Settings, document.get("settings"), where=str(path))
+    entries = document.get("measurements")
+    if not isinstance(entries, dict):
+        raise UserError(
+            f"measurements in {path}",
+            expected="an object, one entry a model",
+            received=repr(entries)[:200],
+            fix="Measure again.",
+        )
+    return {
+        name: measurement_from_json(
+            entry, device=device, settings=settings, where=f"{path}, '{name}'"
+        )
+        for name, entry in entries.items()
+    }
+
+
+def same_origin(measurements: Iterable[Measurement]) -> tuple[Device, Settings]:
+    """The one device and setting of all. Raises UserError when there are several or none."""
+    entries = list(measurements)
+    if not entries:
+        raise UserError(
+            "nothing was measured",
+            expected="at least one measurement",
+            received="none",
+            fix="See the errors of the single models.",
+        )
+    for entry in entries[1:]:
+        check_same(
+            entries[0].device, entry.device, what="measurements of one file differ in device"
+        )
+        check_same(
+            entries[0].settings, entry.settings, what="measurements of one file differ in settings"
+        )
+    return entries[0].device, entries[0].settings

@@ -1,0 +1,168 @@
+"""From the value of --device to a runner, and several devices at once.
+
+Runners are imported when asked for. Knows nothing of schedules or tables.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pnas_tf.devices.benchmark_tool.runner import DELEGATE_FLAGS
+from pnas_tf.devices.failures import DeviceError
+from pnas_tf.devices.record import Device, Settings, Visit
+from pnas_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from pnas_tf.devices.session import Runner
+
+Result = TypeVar("Result")
+_EXPECTED = "host, android, android:SERIAL or ssh:USER@HOST, several with commas between"
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Result]):
+    """What one device gave: a result, or the error that ended its work."""
+
+    result: Result | None = None
+    error: DeviceError | None = None
+
+
+def split_devices(devices: str) -> tuple[str, ...]:
+    """The single names of a --device value. Raises UserError on an unknown kind, an empty name or
+    one named twice."""
+    names = tuple(name.strip() for name in devices.split(","))
+    for name in names:
+        kind, _, address = name.partition(":")
+        known = (
+            (name == "host")
+            or (kind == "android" and (name == "android" or address))
+            or (kind == "ssh" and address)
+        )
+        if not known:
+            raise UserError(
+                f"--device={devices}",
+                expected=_EXPECTED,
+                received=repr(name),
+                fix="See docs/devices.md.",
+            )
+    if len(set(names)) < len(names) or (
+        "android" in names and any(name.startswith("android:") for name in names)
+    ):
+        raise UserError(
+            f"--device={devices}",
+            expected="every device once",
+            received=", ".join(names),
+            fix="Name each device once.",
+        )
+    return names
+
+
+def runner_for(
+    device: str, *, threads: int = 1, delegate: str = "xnnpack", binary: str = ""
+) -> Runner:
+    """The runner of one device.
+
+    device: "host", "android" (the only one attached), "android:SERIAL", "ssh:USER@HOST" or
+    "ssh:USER@HOST:PORT". binary: benchmark_model for far devices (docs/devices.md). Raises
+    UserError, among them every DeviceRefused.
+    """
+    names = split_devices(device)
+    if len(names) != 1:
+        raise UserError(
+            f"--device={device}",
+            expected="one device for this step",
+            received=f"{len(names)} devices",
+            fix="Call it once for each device, or use a step that measures several at once "
+            "(pnas benchmark).",
+        )
+    if delegate not in DELEGATE_FLAGS:
+        raise UserError(
+            f"--delegate={delegate}",
+            expected=f"one of {', '.join(DELEGATE_FLAGS)}",
+            received=delegate,
+            fix="Choose one.",
+        )
+    if threads < 1:
+        raise UserError(
+            f"--threads={threads}",
+            expected="at least 1",
+            received=str(threads),
+            fix="Choose e.g. --threads=1.",
+        )
+    kind, _, address = device.strip().partition(":")
+    if kind == "android":
+        from pnas_tf.devices.android.runner import android_runner
+
+        return android_runner(address, binary=binary, threads=threads, delegate=delegate)
+    if kind == "ssh":
+        from pnas_tf.devices.ssh.board import ssh_runner
+
+        return ssh_runner(address, binary=binary, threads=threads, delegate=delegate)
+    from pnas_tf.devices.host.runner import HostRunner
+
+    return HostRunner(threads=threads, delegate=delegate)
+
+
+def on_each_device(
+    devices: str, work: Callable[[str, Runner], Result], *, open_runner: Callable[[str], Runner]
+) -> Mapping[str, Outcome[Result]]:
+    """Does `work(name, runner)` on every device at the same time, one thread each; devices do not
+    share a processor.
+
+    devices: a --device value. open_runner: makes the runner of one name, e.g. a partial
+    `runner_for`. Returns {name: Outcome}: a device that fails costs its own result and no other's.
+    Other exceptions are raised after all devices have ended. A KeyboardInterrupt is raised after
+    the visits that are under way.
+    """
+    names = split_devices(devices)
+    stop = threading.Event()
+
+    def one(name: str) -> Outcome[Result]:
+        try:
+            runner = open_runner(name)
+            try:
+                return Outcome(
+                    result=work(name, runner if len(names) == 1 else _Stoppable(runner, stop))
+                )
+            finally:
+                runner.close()
+        except DeviceError as error:
+            return Outcome(error=error)
+
+    if len(names) == 1:  # in the main thread, which signals reach in the middle of a visit
+        return {names[0]: one(names[0])}
+    with ThreadPoolExecutor(max_workers=len(names)) as pool:
+        try:
+            return dict(zip(names, pool.map(one, names)))
+        except KeyboardInterrupt:
+            stop.set()
+            raise
+
+
+@dataclass(frozen=True)
+class _Stoppable:
+    """A runner that begins no visit after `stop` is set, so that its thread ends."""
+
+    runner: Runner
+    stop: threading.Event
+
+    @property
+    def device(self) -> Device:
+        return self.runner.device
+
+    @property
+    def settings(self) -> Settings:
+        return self.runner.settings
+
+    def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+        return self.runner.visit(model, warmups=warmups, invocations=invocations)
+
+    def close(self) -> None:
+        self.runner.close()

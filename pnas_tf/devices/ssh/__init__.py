@@ -1,0 +1,1 @@
+"""Boards, through the stock ssh client."""

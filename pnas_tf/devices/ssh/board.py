@@ -1,0 +1,86 @@
+"""Remote boards (Raspberry Pi class) as latency targets over ssh: what the board says of itself,
+and its `ToolRunner`.
+
+Knows nothing of schedules or tables. Source: /proc, os-release(5), the device tree's model string.
+"""
+
+from __future__ import annotations
+
+from pnas_tf.devices.benchmark_tool.runner import Patience, ToolRunner
+from pnas_tf.devices.connection import Connection
+from pnas_tf.devices.cores import read_cores
+from pnas_tf.devices.failures import MissingBinary
+from pnas_tf.devices.record import Device
+from pnas_tf.devices.ssh.client import SshConnection
+
+UNKNOWN = "unknown"
+_FACTS_SCRIPT = r"""
+echo "model=$(cat /proc/device-tree/model 2>/dev/null | tr -d '\000')"
+echo "product=$(cat /sys/class/dmi/id/product_name 2>/dev/null)"
+echo "cpu=$(grep -m 1 -E '^(model name|Model|Hardware)' /proc/cpuinfo 2>/dev/null | cut -d: -f2-)"
+echo "machine=$(uname -m)"
+echo "system=$(. /etc/os-release 2>/dev/null && echo "$PRETTY_NAME")"
+echo "kernel=$(uname -sr)"
+echo "binary=$(command -v benchmark_model)"
+echo "home=$HOME"
+"""
+
+
+def ssh_runner(
+    target: str,
+    *,
+    ssh: str = "ssh",
+    binary: str = "",
+    remote_folder: str = "",
+    threads: int = 1,
+    delegate: str = "xnnpack",
+    patience: Patience | None = None,
+) -> ToolRunner:
+    """The runner of USER@HOST or USER@HOST:PORT.
+
+    binary: benchmark_model on this computer, or its absolute path there; empty: the one on the far
+    PATH. remote_folder: empty is ~/.cache/pnas_tf there. Raises NoClient, LoginRefused, NoDevice,
+    MissingBinary.
+    """
+    connection = SshConnection(target, ssh=ssh)
+    try:
+        facts = read_facts(connection)
+        cores = read_cores(connection).big(threads)
+        found = binary or facts.get("binary", "")
+        if not found:
+            raise MissingBinary(
+                f"no benchmark_model on the PATH of {connection.name}",
+                received="no --benchmark_binary either",
+            )
+        folder = remote_folder or f"{facts.get('home', '/tmp')}/.cache/pnas_tf"
+        return ToolRunner(
+            connection,
+            device=describe(facts, target=target, cores=cores),
+            binary=found,
+            remote_folder=folder,
+            threads=threads,
+            delegate=delegate,
+            patience=patience,
+        )
+    except BaseException:
+        connection.close()
+        raise
+
+
+def read_facts(connection: Connection) -> dict[str, str]:
+    """What the board tells of itself, by name; what it does not tell is absent."""
+    pairs = (line.partition("=") for line in connection.run(_FACTS_SCRIPT).output.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs if value.strip()}
+
+
+def describe(facts: dict[str, str], *, target: str, cores: tuple[int, ...]) -> Device:
+    """The `Device` record."""
+    return Device(
+        kind="ssh",
+        model=facts.get("model") or facts.get("product") or UNKNOWN,
+        processor=facts.get("cpu") or facts.get("machine") or UNKNOWN,
+        cores=cores,
+        os=facts.get("system", UNKNOWN),
+        build=facts.get("kernel", UNKNOWN),
+        serial=target,
+    )

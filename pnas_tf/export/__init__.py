@@ -1,2 +1,0 @@
-"""From a trained Keras network to .tflite files: rewritten for speed, quantised, labelled and
-proven equal."""

@@ -1,0 +1,1 @@
+"""Files of the original project: net.config, checkpoints, latency tables in YAML."""

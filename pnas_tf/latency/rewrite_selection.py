@@ -1,0 +1,156 @@
+"""Which export rewrites pay on a device: every block that one would change, measured without and
+with it in one interleaved session.
+
+Records and arithmetic; `build` does the measuring. Imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pnas_tf.devices.record import Device, Measurement, Settings, measurement_from_json
+from pnas_tf.errors import UserError
+from pnas_tf.io.serialization import value_of
+from pnas_tf.tflite.rewrites.choice import faster, wanted_among
+
+MAX_MARGIN = 0.5  # what a rewrite must save where the noise of its trial is not known
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One block without (`plain`) and with `rewrite`, a name with its shape; None where that
+    variant could not be measured, with the reason in `failure`. sentinel_ms: of the trial's
+    session."""
+
+    rewrite: str
+    plain: Measurement | None
+    rewritten: Measurement | None
+    sentinel_ms: float | None = None
+    failure: str = ""
+
+    @property
+    def plain_ms(self) -> float:
+        """Median in ms, drift taken out; infinite when it could not be measured."""
+        return self._ms(self.plain)
+
+    @property
+    def rewritten_ms(self) -> float:
+        """The same of the rewritten block."""
+        return self._ms(self.rewritten)
+
+    @property
+    def margin(self) -> float:
+        """Twice the standard error of the comparison, as a fraction."""
+        if self.plain is None or self.rewritten is None:
+            return 0.0
+        return min(
+            MAX_MARGIN, 2 * math.hypot(self.plain.relative_error, self.rewritten.relative_error)
+        )
+
+    def _ms(self, entry: Measurement | None) -> float:
+        if entry is None:
+            return math.inf
+        return entry.corrected_ms(self.sentinel_ms)
+
+    def to_json(self, rewrites: tuple[str, ...]) -> dict[str, Any]:
+        """Raw values, and for readers whether `rewrites` has taken it."""
+        return {
+            "rewrite": self.rewrite,
+            "chosen": bool(wanted_among((self.rewrite,), rewrites)),
+            "plain_ms": self.plain and self.plain_ms,
+            "rewritten_ms": self.rewritten and self.rewritten_ms,
+            "sentinel_ms": self.sentinel_ms,
+            "failure": self.failure,
+            "plain": self.plain and self.plain.to_json(),
+            "rewritten": self.rewritten and self.rewritten.to_json(),
+        }
+
+
+def choose(trials: Mapping[str, Trial]) -> tuple[str, ...]:
+    """The rewrites that pay. Blocks of one shape are added up, since a rewrite is taken for a shape
+    or not at all.
+
+    A shape of which one variant could not be measured takes the other one.
+    """
+    shapes: dict[str, list[Trial]] = {}
+    for trial in trials.values():
+        if trial.plain is not None or trial.rewritten is not None:
+            shapes.setdefault(trial.rewrite, []).append(trial)
+    return faster(
+        {name: sum(trial.plain_ms for trial in group) for name, group in shapes.items()},
+        {name: sum(trial.rewritten_ms for trial in group) for name, group in shapes.items()},
+        margins={name: max(trial.margin for trial in group) for name, group in shapes.items()},
+    )
+
+
+def describe(trials: Mapping[str, Trial], rewrites: tuple[str, ...]) -> str:
+    """What was chosen and by how much, in one line; "" when nothing was tried."""
+    if not trials:
+        return ""
+    ratios = {
+        key: trial.plain_ms / trial.rewritten_ms
+        for key, trial in trials.items()
+        if trial.plain is not None and trial.rewritten is not None
+    }
+    taken = [key for key, trial in trials.items() if wanted_among((trial.rewrite,), rewrites)]
+    text = (
+        f"split of large depthwise kernels, by measurement: for {len(taken)} of {len(trials)} "
+        "blocks"
+    )
+    found = sorted(ratios[key] for key in taken if key in ratios)
+    if found:
+        text += f", {found[0]:.3g} to {found[-1]:.3g} times as fast"
+    left = sorted(ratios[key] for key in ratios if key not in taken)
+    if left:
+        text += (
+            f"; not for {len(left)}, where it would be {left[0]:.3g} to {left[-1]:.3g} times "
+            "as fast"
+        )
+    return text
+
+
+def trials_from_json(
+    document: Any, *, device: Device, settings: Settings, where: str
+) -> dict[str, Trial]:
+    """Latency key -> trial: the inverse of `Trial.to_json`. Raises UserError naming the place in
+    `where`."""
+    fix = "Build the table again: pnas latency-table"
+    trials = {}
+    for key, row in value_of(
+        dict[str, Any], document, what=f"trials of rewrites in {where}", fix=fix
+    ).items():
+        place = f"{where}, trial of '{key}'"
+        if not isinstance(row, dict) or not {"plain", "rewritten"} <= set(row):
+            raise UserError(
+                f"trials of rewrites in {where}",
+                expected="rewrite, plain, rewritten, sentinel_ms and failure of each block",
+                received=repr(row)[:200],
+                fix=fix,
+            )
+        plain, rewritten = (
+            None
+            if row[name] is None
+            else measurement_from_json(row[name], device=device, settings=settings, where=place)
+            for name in ("plain", "rewritten")
+        )
+        sentinel_ms = value_of(
+            float | None, row.get("sentinel_ms"), what=f"sentinel_ms of {place}", fix=fix
+        )
+        if sentinel_ms is not None and not sentinel_ms > 0:
+            raise UserError(
+                f"sentinel_ms of {place}",
+                expected="a positive number",
+                received=str(sentinel_ms),
+                fix=fix,
+            )
+        trials[key] = Trial(
+            value_of(str, row.get("rewrite"), what=f"rewrite of {place}", fix=fix),
+            plain,
+            rewritten,
+            sentinel_ms,
+            value_of(str, row.get("failure"), what=f"failure of {place}", fix=fix),
+        )
+    return trials

@@ -1,0 +1,4 @@
+"""Plain Keras layers and models, made from the blocks of an architecture.
+
+Knows spaces, and nothing of search.
+"""

@@ -1,0 +1,222 @@
+"""From a block's row to plain Keras layers (flat Functional graph: no custom layers, no Multiply,
+no Lambda).
+
+Plain, because the quantisation-aware training of tensorflow-model-optimization and the TFLite
+converter take exactly that. Layer names are "<block>/<layer>" so that weights are found by name and
+in the order of the walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from pnas_tf.networks.synchronised import normalise_together
+from pnas_tf.space.blocks import Block, Layer
+from pnas_tf.space.graph import Add, Concat, Joint, Part
+from pnas_tf.space.ops import Head, Identity, MBConv, Pool, Zero
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Batch normalisation in Keras terms: momentum 0.9 is PyTorch's 0.1 (the original's default).
+
+    synchronized: by the batches of all replicas; of networks that are trained so, never of exported
+    ones.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-3
+    synchronized: bool = False
+
+
+def apply_block(
+    x: Any, block: Block, *, normalisation: Normalisation = Normalisation(), dropout: float = 0.0
+) -> Any:
+    """Adds `block` to a Functional graph.
+
+    x: [batch, in_size, in_size, in_channels]. Returns [batch, out_size, out_size, out_channels],
+    logits [batch, classes] for the head. A Zero block is its shortcut: x itself; so is Identity.
+    """
+    if isinstance(block.op, (Zero, Identity)):
+        return x
+    if isinstance(block.op, Pool):
+        pool = (
+            keras.layers.AveragePooling2D
+            if block.op.kind == "average"
+            else keras.layers.MaxPooling2D
+        )
+        return pool(block.op.kernel, block.stride, "same", name=f"{block.name}/pool")(x)
+    if isinstance(block.op, Head):
+        mix, classifier = block.layers
+        x = apply_layer(x, block, mix, normalisation)
+        x = keras.layers.GlobalAveragePooling2D(
+            dtype=_whole_precision(), name=f"{block.name}/pool"
+        )(x)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"{block.name}/dropout")(x)
+        return apply_layer(x, block, classifier, normalisation)
+    y = x
+    for layer in block.layers:
+        if layer.name == "squeeze":
+            y = _squeeze_excite(y, block, normalisation)
+        elif layer.name != "excite":
+            y = apply_layer(y, block, layer, normalisation)
+    if block.shortcut and isinstance(block.op, MBConv):
+        y = keras.layers.Add(name=f"{block.name}/add")([x, y])
+    return y
+
+
+def apply_joint(place: int, joint: Joint, inputs: Sequence[Any]) -> Any:
+    """Adds a joint of the topology to a Functional graph, as `functional.join` computes it; `place`
+    makes its name unique."""
+    name = f"joint_{place:03d}"
+    if isinstance(joint, Add):
+        return keras.layers.Add(name=name)(list(inputs))
+    if isinstance(joint, Concat):
+        return keras.layers.Concatenate(name=name)(list(inputs))
+    # Read as [batch, channels, rows, columns], the last axis of our [batch, rows, columns,
+    # channels] is cropped or padded: the plain layers that converter and quantiser know have no
+    # other way to channels.
+    if isinstance(joint, Part):
+        crop = ((0, 0), (joint.start, joint.channels - joint.stop))
+        return keras.layers.Cropping2D(crop, data_format="channels_first", name=name)(inputs[0])
+    return keras.layers.ZeroPadding2D(
+        ((0, 0), (0, joint.zeros)), data_format="channels_first", name=name
+    )(inputs[0])
+
+
+def apply_layer(x: Any, block: Block, layer: Layer, normalisation: Normalisation) -> Any:
+    """One convolution or dense layer with its padding, batch normalisation and activation."""
+    name = f"{block.name}/{layer.name}"
+    if layer.kind == "dense":
+        return keras.layers.Dense(
+            layer.out_channels,
+            use_bias=layer.bias,
+            kernel_initializer=kernel_initializer(),
+            dtype=_whole_precision(),
+            name=name,
+        )(x)
+    padding = "same"
+    if block.padding == "symmetric" and layer.stride > 1 and layer.kernel > 1:
+        x = keras.layers.ZeroPadding2D(layer.kernel // 2, name=f"{name}_pad")(x)
+        padding = "valid"
+    if layer.kind == "depthwise":
+        x = keras.layers.DepthwiseConv2D(
+            layer.kernel,
+            layer.stride,
+            padding,
+            use_bias=layer.bias,
+            dilation_rate=layer.dilation,
+            depthwise_initializer=depthwise_initializer(),
+            name=name,
+        )(x)
+    else:
+        x = keras.layers.Conv2D(
+            layer.out_channels,
+            layer.kernel,
+            layer.stride,
+            padding,
+            use_bias=layer.bias,
+            kernel_initializer=kernel_initializer(),
+            name=name,
+        )(x)
+    if layer.norm:
+        kind = (
+            SyncBatchNormalization
+            if normalisation.synchronized
+            else keras.layers.BatchNormalization
+        )
+        x = kind(momentum=normalisation.momentum, epsilon=normalisation.epsilon, name=f"{name}_bn")(
+            x
+        )
+    return _activate(x, layer.activation, f"{name}_{layer.activation}")
+
+
+def _whole_precision() -> str:
+    """The precision of variables, where the others' arithmetic may be in half of it."""
+    return keras.mixed_precision.global_policy().variable_dtype
+
+
+class SyncBatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation by the batches of all replicas.
+
+    Keras' own (synchronized=True) moves the moving variance by the biased variance, where the layer
+    of a single device takes the unbiased one: the same global batch would give other statistics on
+    two devices than on one.
+    """
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        """As of the layer that this one is alone."""
+        context = tf.distribute.get_replica_context()
+        if not training or context is None or context.num_replicas_in_sync == 1:
+            return super().call(inputs, training=training)
+        y, mean, variance = normalise_together(
+            inputs, self.gamma, self.beta, epsilon=self.epsilon, exchange=_Context(context)
+        )
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign_sub((1.0 - self.momentum) * (moving - batch))
+        return y
+
+
+class _Context:
+    """The replicas of a strategy, as `normalise_together` wants them."""
+
+    def __init__(self, context: Any):
+        self.total = context.num_replicas_in_sync
+        self._context = context
+
+    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The means over all replicas, in one message."""
+        stacked = (
+            self._context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack(tensors)) / self.total
+        )
+        return tf.unstack(stacked)
+
+
+def kernel_initializer() -> keras.initializers.Initializer:
+    """He's normal over the fan-out, as in the original (`he_fout`)."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def depthwise_initializer() -> keras.initializers.Initializer:
+    """He's normal over kernel * kernel: a depthwise filter feeds one channel, so fan-out is its
+    taps.
+
+    Keras computes the fans of a [k, k, channels, 1] depthwise kernel as if channels were inputs:
+    its fan-out is k * k.
+    """
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def _activate(x: Any, activation: str | None, name: str) -> Any:
+    if activation is None:
+        return x
+    if activation == "relu6":
+        return keras.layers.ReLU(6.0, name=name)(x)
+    if activation == "relu":
+        return keras.layers.ReLU(name=name)(x)
+    if activation == "hsigmoid":
+        return _hard_sigmoid(x, name)
+    if activation == "hswish":
+        return keras.layers.Multiply(name=name)([x, _hard_sigmoid(x, f"{name}_gate")])
+    raise ValueError(f"activation {activation!r}")
+
+
+def _hard_sigmoid(x: Any, name: str) -> Any:
+    """relu6(x + 3) / 6 as plain layers."""
+    x = keras.layers.Rescaling(1.0, 3.0, name=f"{name}_shift")(x)
+    x = keras.layers.ReLU(6.0, name=f"{name}_clip")(x)
+    return keras.layers.Rescaling(1.0 / 6.0, name=f"{name}_scale")(x)
+
+
+def _squeeze_excite(x: Any, block: Block, normalisation: Normalisation) -> Any:
+    gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{block.name}/squeeze_pool")(x)
+    for layer in block.layers:
+        if layer.name in ("squeeze", "excite"):
+            gate = apply_layer(gate, block, layer, normalisation)
+    return keras.layers.Multiply(name=f"{block.name}/gate")([x, gate])

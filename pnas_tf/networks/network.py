@@ -1,0 +1,77 @@
+"""The plain Keras network of an architecture: what is trained, exported and measured. Never needs
+the supernet.
+
+A flat Functional graph; its variables stand in the order of the walk, which is the order the
+supernet holds them in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tf_keras as keras
+
+from pnas_tf.networks.layers import Normalisation, apply_block, apply_joint
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.graph import evaluate
+
+
+def build_network(
+    architecture: Architecture,
+    *,
+    dropout: float = 0.0,
+    normalisation: Normalisation = Normalisation(),
+    batch_size: int | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+) -> keras.Model:
+    """The network of `architecture`: images [batch, resolution, resolution, channels] to logits
+    [batch, classes].
+
+    dropout: rate before the classifier. batch_size None leaves the batch open. input_shape: another
+    (height, width, channels) than the architecture's; sizes may be None.
+    """
+    space = architecture.space
+    shape = input_shape or (space.resolution, space.resolution, space.channels)
+    images = keras.Input(shape, batch_size=batch_size, name="image")
+    choices = space.choice_blocks
+
+    def fixed(block: Block, x: Any) -> Any:
+        return apply_block(x, block, normalisation=normalisation, dropout=dropout)
+
+    def choice(index: int, x: Any) -> Any:
+        return fixed(space.candidate_block(choices[index], architecture.ops[index]), x)
+
+    logits = evaluate(space.topology, images, fixed=fixed, choice=choice, joint=apply_joint)
+    return keras.Model(images, logits, name=space.name)
+
+
+def with_probabilities(model: keras.Model) -> keras.Model:
+    """The network with a softmax behind its logits, sharing its weights: [batch, classes] that sum
+    to 1, as clients show scores."""
+    return keras.Model(
+        model.input, keras.layers.Softmax(name="probability")(model.output), name=model.name
+    )
+
+
+def build_block_model(block: Block, *, batch_size: int | None = None) -> keras.Model:
+    """One block alone, [batch, in_size, in_size, in_channels] in: what a latency table measures."""
+    x = keras.Input(
+        (block.in_size, block.in_size, block.in_channels), batch_size=batch_size, name="x"
+    )
+    return keras.Model(x, apply_block(x, block), name="block")
+
+
+def weight_decay_variables(model: keras.Model, *, no_decay: str = "bn_bias") -> list:
+    """What weight decay acts on: kernels, and what no_decay leaves: "bn_bias" nothing more, "bn"
+    biases, "none" all the rest."""
+    kinds = {
+        "bn_bias": ("kernel",),
+        "bn": ("kernel", "bias"),
+        "none": ("kernel", "bias", "gamma", "beta"),
+    }[no_decay]
+    return [
+        variable
+        for variable in model.trainable_variables
+        if any(kind in variable.name.rsplit("/", 1)[-1] for kind in kinds)
+    ]

@@ -1,0 +1,138 @@
+"""Weights out of Keras files (.keras, .weights.h5, .h5), and nothing but weights.
+
+Keras makes layers, and whatever module and function a file names, from the configuration inside; a
+stranger's file could run anything. So the network is built from its architecture, and of the file
+only arrays are read, after another process has read them. Knows nothing of PyTorch
+(official_weights.py).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic, isolated
+
+MAX_BYTES = 2 * 2**30
+PLAIN_ACTIVATIONS = frozenset(("linear", "relu", "relu6", "hard_sigmoid", "softmax", "sigmoid"))
+_MODULES = ("keras", "tf_keras", "tensorflow_model_optimization")
+_ENTRY = "model.weights.h5"
+_EXPECTED = "a .h5, .weights.h5 or .keras file of numbers alone"
+_FIX = "Give the weights of this architecture, as this project saves them."
+
+
+def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
+    """Sets every weight of `model` from a Keras file. Raises UserError, with the model untouched,
+    when the file is absent, damaged or of another network."""
+    content, suffix = read_weight_file(path)
+    before = model.get_weights()
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # Keras reads only from files, and what was checked is what is read
+        checked = Path(folder) / f"checked{suffix}"
+        checked.write_bytes(content)
+        try:
+            model.load_weights(checked)
+        # Keras raises a dozen unrelated kinds on files of other networks, and documents none
+        except Exception as error:
+            model.set_weights(before)
+            raise UserError(
+                f"weights {path}",
+                expected=f"the weights of '{model.name}'",
+                received=f"{type(error).__name__}: {str(error).strip()[:300]}",
+                fix=_FIX,
+            ) from error
+
+
+def read_weight_file(path: str | os.PathLike) -> tuple[bytes, str]:
+    """The HDF5 bytes in a weights file, read once by a child process, and the suffix by which Keras
+    knows their layout.
+
+    Raises UserError when the file is absent, too large or damaged, or holds links or anything but
+    finite numbers.
+    """
+    content = atomic.read_bytes(path, what="weights", made_by=_FIX, limit=MAX_BYTES)
+    suffix = ".weights.h5" if str(path).endswith((".weights.h5", ".keras")) else ".h5"
+    if str(path).endswith(".keras"):
+        content = _entry(content, str(path))
+    isolated.inspect("hdf5", content, where=f"weights {path}", expected=_EXPECTED, fix=_FIX)
+    return content, suffix
+
+
+def shapes_in(content: bytes) -> list[tuple[int, ...]]:
+    """Shapes of all arrays in HDF5 bytes of `read_weight_file`."""
+    import h5py
+
+    shapes: list[tuple[int, ...]] = []
+
+    def visit(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            shapes.append(item.shape)
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        file.visititems(visit)
+    return shapes
+
+
+def _entry(content: bytes, where: str) -> bytes:
+    """The weights in a .keras archive; its configuration is left alone."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entry = archive.getinfo(_ENTRY)
+            if entry.file_size > MAX_BYTES or entry.compress_type not in (
+                zipfile.ZIP_STORED,
+                zipfile.ZIP_DEFLATED,
+            ):
+                raise UserError(
+                    f"weights {where} are too large",
+                    expected=f"at most {MAX_BYTES} bytes, stored or deflated",
+                    received=f"{entry.file_size} bytes, method {entry.compress_type}",
+                    fix=_FIX,
+                )
+            return archive.read(entry)  # no more than the size it declares
+    except atomic.BAD_ZIP as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"weights {where} are damaged",
+            expected=f"a whole .keras archive with {_ENTRY}",
+            received=f"{type(error).__name__}: {str(error)[:200]}",
+            fix=_FIX,
+        ) from error
+
+
+def check_layers(config: Any, allowed: frozenset[str], *, where: str) -> None:
+    """Raises UserError unless every object that a Keras configuration names is one of `allowed`,
+    and of Keras or TFMOT.
+
+    For networks whose configuration must be read, such as quantisation-aware ones: before Keras
+    looks at it.
+    """
+    waiting = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        if isinstance(part, dict):
+            waiting += part.values()
+            name, module = part.get("class_name"), part.get("module")
+            own = module is None or (isinstance(module, str) and module.split(".")[0] in _MODULES)
+            activation = part.get("activation")
+            plain = not isinstance(activation, str) or activation in PLAIN_ACTIVATIONS
+            if (
+                "class_name" in part
+                and (not isinstance(name, str) or name not in allowed or not own)
+            ) or not plain:
+                raise UserError(
+                    f"network {where} holds more than plain layers",
+                    expected=f"among {', '.join(sorted(allowed))}",
+                    received=f"{module} {name} {activation}"[:200],
+                    fix="Load it yourself with Keras if you trust whom it is from.",
+                )

@@ -1,0 +1,155 @@
+"""How a program behaves towards the machine: it ends soon after it is asked to, and needs no
+terminal, standard input or reader.
+
+Knows nothing of what the program does: every file of ours is whole or absent at any moment, so it
+may end anywhere.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from pnas_tf.run.signals import SIGNALS, Stopped
+
+EXIT_INTERRUPTED = 130
+_TEMPORARY = "pnas_tf-"
+_STOPPED = (
+    "stopped in the middle of a long call; the same command continues from the last checkpoint"
+)
+# Waits for the first byte, then for the end of its parent, and kills it when that does not come.
+_GUARD = """
+import os, select, signal, sys, time
+if os.read(0, 1):
+    end = time.monotonic() + float(sys.argv[2])
+    while (left := end - time.monotonic()) > 0:
+        if select.select([0], [], [], left)[0] and not os.read(0, 1):
+            sys.exit()
+    if os.getppid() == int(sys.argv[1]):
+        os.kill(int(sys.argv[1]), signal.SIGKILL)
+        os.write(2, (sys.argv[3] + "\\n").encode())
+"""
+GRACE_S = 8.0  # for a checkpoint; whoever asks waits 10 s in all
+
+
+def stop_when_asked() -> None:
+    """From here on a signal of SIGNALS raises Stopped in the main thread, and GRACE_S later the
+    process is gone whatever it is doing.
+
+    Loops that write checkpoints take the first signal themselves (`StopRequest`). Called once, from
+    the main thread.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, _raise)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    # Python's handlers, and threads too, wait for calls into C++ that hold the interpreter's lock:
+    # a conversion takes 15 s. The byte that the system's handler writes does not wait, and a
+    # process of its own reads it. It ends with this one.
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    subprocess.Popen(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            _GUARD,
+            str(os.getpid()),
+            str(GRACE_S),
+            f"{sys.argv[0]}: {_STOPPED}",
+        ],
+        stdin=reading,
+        start_new_session=True,
+    )  # Ctrl-C reaches the whole session
+    os.close(reading)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    del number
+    # An exception that goes up through C++ which called back into Python, as tracing does, aborts
+    # the process.
+    while frame is not None:
+        if f"{os.sep}tensorflow" in frame.f_code.co_filename:
+            _end_at_once()
+        frame = frame.f_back
+    raise Stopped
+
+
+def _end_at_once() -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(
+            f"{sys.argv[0]}: interrupted; the same command continues from the last checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
+        sys.stdout.flush()
+    if Path(tempfile.gettempdir()).name.startswith(_TEMPORARY):
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+    os._exit(EXIT_INTERRUPTED)
+
+
+def keep_temporary_files_together() -> None:
+    """Gives this process and its children a temporary folder of their own, and takes away those of
+    killed ones.
+
+    TensorFlow writes a file for every function that it traces and removes it when the process ends,
+    which a killed one does not. Called before anything imports TensorFlow: what is registered first
+    is done last at exit.
+    """
+    parent = Path(tempfile.gettempdir())
+    for other in parent.glob(f"{_TEMPORARY}*"):
+        with (
+            contextlib.suppress(OSError),
+            _locked(other),
+        ):  # held by a living process, or another user's
+            shutil.rmtree(other)
+    own = tempfile.mkdtemp(prefix=_TEMPORARY)
+    held = os.open(own, os.O_RDONLY)  # until the process ends, however it ends
+    with contextlib.suppress(OSError):
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    tempfile.tempdir = os.environ["TMPDIR"] = own
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def open_standard_streams() -> None:
+    """Gives closed standard streams (`<&-`, `>&-`) to the null device, and prints line by line, so
+    that `| tee` shows lines as they come.
+
+    A closed one would pass its number to the next file that is opened, and what C++ libraries print
+    would end up in it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 (the process's own)
+        elif number and hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)

@@ -1,0 +1,86 @@
+"""What every search space offers, whatever its kind (Cai et al. 2019, section 3.1).
+
+A kind of space is a frozen dataclass that gives its choice blocks and its graph; which blocks its
+networks are made of follows from these. Knows nothing of a particular kind, of layers or latency.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+from pnas_tf.space.backbone import ChoiceBlock
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.graph import Fixed, Topology
+from pnas_tf.space.ops import Op, Zero
+
+
+class SearchSpace(Protocol):
+    """A backbone with choice blocks. Images are [resolution, resolution, channels].
+
+    The head gives [classes] logits. padding: "same" is TensorFlow's; "symmetric" pads k // 2 on
+    both sides, as PyTorch does.
+    """
+
+    name: str
+    resolution: int
+    classes: int
+    channels: int
+    padding: str
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def choice_blocks(self) -> tuple[ChoiceBlock, ...]:
+        """All searched blocks in the order of the network."""
+        ...
+
+    @property
+    def topology(self) -> Topology:
+        """How the blocks are joined, the same for every network of the space."""
+        ...
+
+    def with_width(self, multiplier: float) -> SearchSpace:
+        """The same space with every width multiplied and made divisible by 8."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything needed to build any network of the space."""
+        ...
+
+    @property
+    def architectures(self) -> int:
+        """How many architectures the space holds."""
+        count = 1
+        for block in self.choice_blocks:
+            count *= len(block.candidates)
+        return count
+
+    def candidate_block(self, choice: ChoiceBlock, op: Op) -> Block:
+        """The row of choice block `choice` when it holds `op`."""
+        return Block(
+            choice.name,
+            op,
+            choice.in_size,
+            choice.out_size,
+            choice.in_channels,
+            choice.out_channels,
+            choice.stride,
+            choice.shortcut,
+            self.padding,
+        )
+
+    def fixed_blocks(self) -> tuple[Block, ...]:
+        """The blocks that every network has: stem, first block, head in a space of MBConvs."""
+        return tuple(node.block for node in self.topology if isinstance(node, Fixed))
+
+    def distinct_blocks(self) -> dict[str, Block]:
+        """Latency key -> block, for every block that any network of the space can hold.
+
+        Zero costs nothing and has none.
+        """
+        blocks = {block.key: block for block in self.fixed_blocks()}
+        for choice in self.choice_blocks:
+            for op in choice.candidates:
+                if not isinstance(op, Zero):
+                    block = self.candidate_block(choice, op)
+                    blocks.setdefault(block.key, block)
+        return blocks

@@ -1,0 +1,299 @@
+"""Search spaces: a backbone of stages, and the candidate ops of each choice block (section 3.1 and
+4.2).
+
+`proxyless` is the ImageNet space of the paper, `tiny` one for images of 28 to 32 pixels. Both are
+data: a space of the user's own is another value of the same class. Knows nothing of layers, latency
+or TensorFlow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pnas_tf.errors import UserError
+from pnas_tf.space.backbone import (
+    ChoiceBlock,
+    check_count,
+    check_fields,
+    check_padding,
+    check_size,
+    check_width_multiplier,
+    json_list,
+    json_object,
+    make_divisible,
+    strided,
+)
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.graph import Builder, Topology
+from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero, op_from_json, op_to_json
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`blocks` choice blocks of `width` output channels, the first of them with `stride`."""
+
+    width: int
+    blocks: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class MBConvSpace(SearchSpace):
+    """A backbone with choice blocks. Images are [resolution, resolution, channels]; the head gives
+    [classes] logits.
+
+    candidates: the ops of every choice block; Zero is added where stride is 1 and widths agree
+    (`skips`). first_width: output of the fixed MBConv k3 e1 behind the stem. padding: "same" is
+    TensorFlow's; "symmetric" pads k // 2 on both sides, as PyTorch and the published networks do
+    (they differ where stride is 2 and the size is even).
+    """
+
+    name: str
+    resolution: int
+    classes: int
+    stem_width: int
+    first_width: int
+    stages: tuple[Stage, ...]
+    head_width: int
+    candidates: tuple[CandidateOp, ...]
+    stem_stride: int = 2
+    channels: int = 3
+    skips: bool = True
+    padding: str = "same"
+
+    def __post_init__(self) -> None:
+        for name in (
+            "resolution",
+            "classes",
+            "stem_width",
+            "first_width",
+            "head_width",
+            "stem_stride",
+            "channels",
+        ):
+            check_count(f"{name} of space '{self.name}'", getattr(self, name))
+        for number, stage in enumerate(self.stages):
+            for name in ("width", "blocks", "stride"):
+                check_count(
+                    f"{name} of stage {number} of space '{self.name}'", getattr(stage, name)
+                )
+        check_size(
+            self.name,
+            choice_blocks=sum(stage.blocks for stage in self.stages),
+            candidates=len(self.candidates),
+        )
+        check_padding(self.name, self.padding)
+        if (
+            not self.stages
+            or not self.candidates
+            or len(set(self.candidates)) != len(self.candidates)
+            or any(not isinstance(op, MBConv) for op in self.candidates)
+        ):
+            raise UserError(
+                f"space '{self.name}' cannot be searched",
+                expected="at least one stage and distinct MBConv candidates",
+                received=f"{len(self.stages)} stages, candidates "
+                f"{[op.key for op in self.candidates]}",
+                fix="Add stages or candidates; Zero is governed by `skips`.",
+            )
+
+    @property
+    def stem(self) -> Stem:
+        return Stem()
+
+    @property
+    def first_op(self) -> MBConv:
+        """The fixed block behind the stem."""
+        return MBConv(kernel=3, expansion=1)
+
+    @property
+    def head(self) -> Head:
+        return Head(width=self.head_width)
+
+    @property
+    def choice_blocks(self) -> tuple[ChoiceBlock, ...]:
+        """All searched blocks in the order of the network."""
+        blocks: list[ChoiceBlock] = []
+        channels, size = self.first_width, strided(self.resolution, self.stem_stride)
+        for number, stage in enumerate(self.stages):
+            for position in range(stage.blocks):
+                stride = stage.stride if position == 0 else 1
+                shortcut = stride == 1 and channels == stage.width
+                candidates = self.candidates + ((Zero(),) if shortcut and self.skips else ())
+                blocks.append(
+                    ChoiceBlock(
+                        index=len(blocks),
+                        stage=number,
+                        in_channels=channels,
+                        out_channels=stage.width,
+                        in_size=size,
+                        out_size=strided(size, stride),
+                        stride=stride,
+                        shortcut=shortcut,
+                        candidates=candidates,
+                    )
+                )
+                channels, size = stage.width, strided(size, stride)
+        return tuple(blocks)
+
+    @property
+    def topology(self) -> Topology:
+        """A chain: stem, first block, the choice blocks, head."""
+        chain = Builder()
+        place = chain.fixed(first_block(self), chain.fixed(stem_block(self), 0))
+        for choice in self.choice_blocks:
+            place = chain.choice(choice.index, place)
+        chain.fixed(head_block(self), place)
+        return chain.topology
+
+    def with_width(self, multiplier: float) -> MBConvSpace:
+        """The same space with every width multiplied and made divisible by 8; the head widens only
+        above 1."""
+        if multiplier == 1:
+            return self
+        check_width_multiplier(multiplier)
+        return replace(
+            self,
+            stem_width=make_divisible(self.stem_width * multiplier),
+            first_width=make_divisible(self.first_width * multiplier),
+            stages=tuple(
+                replace(stage, width=make_divisible(stage.width * multiplier))
+                for stage in self.stages
+            ),
+            head_width=make_divisible(self.head_width * multiplier)
+            if multiplier > 1
+            else self.head_width,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything needed to build any network of the space."""
+        return {
+            "name": self.name,
+            "resolution": self.resolution,
+            "channels": self.channels,
+            "classes": self.classes,
+            "stem_width": self.stem_width,
+            "stem_stride": self.stem_stride,
+            "first_width": self.first_width,
+            "stages": [
+                {"width": stage.width, "blocks": stage.blocks, "stride": stage.stride}
+                for stage in self.stages
+            ],
+            "head_width": self.head_width,
+            "candidates": [op_to_json(op) for op in self.candidates],
+            "skips": self.skips,
+            "padding": self.padding,
+        }
+
+    @classmethod
+    def from_json(cls, document: Any, *, where: str) -> MBConvSpace:
+        """The inverse of `to_json`. Raises UserError on a missing, unknown or ill-typed field."""
+        fields = dict(json_object(document, where))
+        known = set(cls.__dataclass_fields__)
+        check_fields(fields, known, where, kinds={"name": str, "padding": str, "skips": bool})
+        try:
+            stages = json_list(fields.get("stages"), where, "stages")
+            fields["stages"] = tuple(Stage(**json_object(stage, where)) for stage in stages)
+            fields["candidates"] = tuple(
+                op_from_json(op, where=f"{where}, candidate {number}")
+                for number, op in enumerate(
+                    json_list(fields.get("candidates"), where, "candidates")
+                )
+            )
+            return cls(**fields)
+        except TypeError as error:
+            raise UserError(
+                f"space in {where}",
+                expected=f"the fields {sorted(known)}",
+                received=str(error),
+                fix="Add the field.",
+            ) from error
+
+
+def stem_block(space: MBConvSpace) -> Block:
+    """The row of the first convolution."""
+    return Block(
+        "stem",
+        space.stem,
+        space.resolution,
+        strided(space.resolution, space.stem_stride),
+        space.channels,
+        space.stem_width,
+        space.stem_stride,
+        False,
+        space.padding,
+    )
+
+
+def first_block(space: MBConvSpace) -> Block:
+    """The row of the fixed MBConv behind the stem."""
+    size = strided(space.resolution, space.stem_stride)
+    return Block(
+        "first",
+        space.first_op,
+        size,
+        size,
+        space.stem_width,
+        space.first_width,
+        1,
+        space.stem_width == space.first_width,
+        space.padding,
+    )
+
+
+def head_block(space: MBConvSpace) -> Block:
+    """The row of the feature-mix convolution, pooling and classifier."""
+    last = space.choice_blocks[-1]
+    return Block(
+        "head",
+        space.head,
+        last.out_size,
+        1,
+        last.out_channels,
+        space.classes,
+        1,
+        False,
+        space.padding,
+    )
+
+
+MBCONV_3_5_7 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6))
+
+
+def proxyless(*, resolution: int = 224, classes: int = 1000, width: float = 1.0) -> MBConvSpace:
+    """The ImageNet space of the paper: 21 choice blocks, 15 of them with Zero."""
+    stages = (
+        Stage(24, 4, 2),
+        Stage(40, 4, 2),
+        Stage(80, 4, 2),
+        Stage(96, 4, 1),
+        Stage(192, 4, 2),
+        Stage(320, 1, 1),
+    )
+    return MBConvSpace(
+        "proxyless",
+        resolution,
+        classes,
+        stem_width=32,
+        first_width=16,
+        stages=stages,
+        head_width=1280,
+        candidates=MBCONV_3_5_7,
+    ).with_width(width)
+
+
+def tiny(*, resolution: int = 32, classes: int = 10, width: float = 1.0) -> MBConvSpace:
+    """Nine choice blocks for images of 28 to 32 pixels; 1 to 6 million MACs."""
+    stages = (Stage(16, 3, 1), Stage(24, 3, 2), Stage(40, 3, 2))
+    return MBConvSpace(
+        "tiny",
+        resolution,
+        classes,
+        stem_width=16,
+        first_width=8,
+        stages=stages,
+        head_width=128,
+        candidates=MBCONV_3_5_7,
+    ).with_width(width)

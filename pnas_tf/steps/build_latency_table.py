@@ -1,0 +1,131 @@
+"""Measures the blocks of a search space on a device and writes latency_table.json of the run
+folder.
+
+  pnas latency-table --run_dir=runs/phone --space=proxyless --device=host
+
+takes 1 to 3 minutes on 2 cores (proxyless, float32), most of it conversion, which is kept: a second
+device costs only the measuring. A killed build goes on where it was. Prints warnings and the
+table's one-line description. With several devices (--device=host,android:SERIAL) they are measured
+at the same time and each writes latency_table_DEVICE.json.
+--original_table=mobile.yaml reads a table of the original project instead of measuring.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from pnas_tf.config import DataConfig, LatencyConfig, RunConfig, SpaceConfig
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.steps.on_devices import on_devices, outputs_of
+
+CONFIGS = (RunConfig, DataConfig, SpaceConfig, LatencyConfig)
+
+
+def main(
+    folder: RunFolder,
+    run: RunConfig,
+    data: DataConfig,
+    space_config: SpaceConfig,
+    latency: LatencyConfig,
+    *,
+    output: str = "latency_table.json",
+) -> None:
+    """The table step of a run. output: the table's name in the folder; a second table is a step of
+    its own."""
+    from pnas_tf.data.run_space import space_of_run
+
+    space = space_of_run(data, space_config)
+    outputs = outputs_of(latency.device, output)
+    inputs = {
+        "space": space.to_json(),
+        "latency": {
+            field: getattr(latency, field)
+            for field in (
+                "device",
+                "threads",
+                "delegate",
+                "latency_dtype",
+                "latency_rewrites",
+                "min_invocations",
+                "warmup_invocations",
+                "calibration_networks",
+            )
+        },
+        "seed": run.seed,
+    }
+    if latency.original_table:
+        inputs = {
+            "space": space.to_json(),
+            "original_table": Path(latency.original_table),
+            "device": latency.original_device,
+        }
+        outputs = {"original": output}
+    folder.step(
+        output.removesuffix(".json"),
+        inputs=inputs,
+        outputs=list(outputs.values()),
+        work=functools.partial(_read, folder / output, space, latency)
+        if latency.original_table
+        else functools.partial(_build, folder, space, latency, run.seed, outputs),
+    )
+    for written in outputs.values():
+        print(f"wrote {folder / written}")
+
+
+def _read(output: Path, space: Any, latency: LatencyConfig) -> None:
+    """A table of the original project as a table of ours."""
+    from pnas_tf.interop.latency_yaml import load_original
+
+    table = load_original(latency.original_table, space=space, device=latency.original_device)
+    table.save(output)
+    for warning in table.warnings():
+        print(f"WARNING {warning}")
+    print(table.describe())
+
+
+def _build(
+    folder: RunFolder, space: Any, latency: LatencyConfig, seed: int, outputs: dict[str, str]
+) -> None:
+    from pnas_tf.devices.session import schedule_for
+    from pnas_tf.latency.build import build_latency_table, convert_ahead
+    from pnas_tf.latency.models import default_cache_dir
+
+    cache_dir = Path(latency.model_cache or default_cache_dir())
+    convert_ahead(
+        space,
+        dtype=latency.latency_dtype,
+        rewrites=latency.latency_rewrites,
+        seed=seed,
+        cache_dir=cache_dir,
+        calibration_networks=latency.calibration_networks,
+        workers=latency.convert_workers,
+        progress=print,
+    )
+
+    def build(name: str, runner: Any) -> None:
+        table = build_latency_table(
+            space,
+            runner=runner,
+            dtype=latency.latency_dtype,
+            rewrites=latency.latency_rewrites,
+            cache_dir=cache_dir,
+            calibration_networks=latency.calibration_networks,
+            seed=seed,
+            workers=latency.convert_workers,
+            schedule=schedule_for(
+                name,
+                min_invocations=latency.min_invocations,
+                warmups=latency.warmup_invocations,
+                seed=seed,
+            ),
+            progress=lambda line: print(f"{name}: {line}"),
+        )
+        table.save(folder / outputs[name])
+        failed = [f"failed: {key}: {why}" for key, why in table.failures.items()]
+        for warning in [*table.warnings(), *table.kernel7_warnings(space), *failed]:
+            print(f"{name}: WARNING {warning}")
+        print(f"{name}: {table.describe()}")
+
+    on_devices(latency, build)

@@ -1,0 +1,26 @@
+"""Copies the exported models of a finished run into tflite_models/ and enters them in its manifest.
+
+  pnas publish --run_dir=runs/demo --model_name=digits
+
+takes a second, writes tflite_models/digits_float32.tflite and digits_int8.tflite and their entries
+in manifest.json: SHA-256, architecture, dataset, test accuracy, parity, measured latency with
+device, and the command that made the run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pnas_tf.config import PublishConfig, RunConfig
+from pnas_tf.run.folder import RunFolder
+
+CONFIGS = (RunConfig, PublishConfig)
+
+
+def main(folder: RunFolder, run: RunConfig, config: PublishConfig) -> None:
+    """Publishes the run's float32 and int8 models."""
+    from pnas_tf.report.manifest import publish
+
+    del run
+    for path in publish(folder, Path(config.models_dir), name=config.model_name):
+        print(f"wrote {path}")

@@ -1,0 +1,126 @@
+"""The values that the supernet's variables start from: the original's, or aligned over the
+candidates of a block.
+
+A supernet draws another path in every step. With independent initial weights each path is another
+random function, and what a later block learns from one is noise to the others, for thousands of
+steps. Aligned candidates of a block compute one function at the start, and grow apart from it as
+they learn. Knows nothing of training.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+
+import numpy as np
+
+from pnas_tf.config import SearchConfig
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.blocks import Block, Layer
+from pnas_tf.space.ops import MBConv
+
+
+class Initial:
+    """He's normal for every kernel, deviation sqrt(2 / fan); gamma 1.
+
+    fan: "out" or "in" (the original's `he_fout` and `he_fin`): kernel size squared times output or
+    input channels. div_groups: for a depthwise kernel without the channels. A kernel depends on the
+    seed and on its place alone, not on what else was made before.
+    """
+
+    def __init__(self, seed: int, *, fan: str = "out", div_groups: bool = True):
+        self.seed, self.fan, self.div_groups = seed, fan, div_groups
+
+    def kernel(self, block: Block, layer: Layer) -> np.ndarray:
+        """float32, in TensorFlow's layout of a dense, depthwise or ordinary convolution kernel."""
+        return self.drawn(layer, f"{block.name}/{block.op.key}/{layer.name}")
+
+    def gamma(self, block: Block, layer: Layer) -> np.ndarray:
+        """float32 [out_channels]: the scale of the batch normalisation behind `layer`."""
+        return np.ones(layer.out_channels, np.float32)
+
+    def drawn(self, layer: Layer, place: str) -> np.ndarray:
+        """The random kernel of `layer` at `place`."""
+        generator = np.random.default_rng([self.seed, zlib.crc32(place.encode())])
+        return generator.standard_normal(layer.kernel_shape, np.float32) * np.float32(
+            np.sqrt(2.0 / self._fan_of(layer))
+        )
+
+    def _fan_of(self, layer: Layer) -> int:
+        if layer.kind == "depthwise" and self.div_groups:
+            return layer.kernel**2
+        channels = layer.out_channels if self.fan == "out" else layer.in_channels
+        return channels if layer.kind == "dense" else layer.kernel**2 * channels
+
+
+class AlignedInitial(Initial):
+    """All MBConvs of a choice block start as one function, that of the smallest kernel and the
+    smallest expansion.
+
+    Taps beyond the smallest kernel and projections from channels beyond the smallest expansion
+    start at 0, the rest is common; both zeros have gradients from the first step. gamma behind the
+    projection starts at `shortcut_gamma` where a shortcut exists: at 0 such blocks start as the
+    identity (Goyal et al. 2017, section 5.1), as Zero does, but have only one path in seven to
+    leave it, so that alpha sees no difference between Zero and the others; at 1 Zero is a stranger
+    among them.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int,
+        *,
+        div_groups: bool = True,
+        shortcut_gamma: float = SearchConfig.shortcut_gamma,
+    ):
+        super().__init__(seed, div_groups=div_groups)
+        self.shortcut_gamma = shortcut_gamma
+        candidates = [op for choice in space.choice_blocks for op in choice.candidates]
+        ops = [op for op in candidates if isinstance(op, MBConv)]
+        # Without MBConvs nothing is aligned and every kernel is drawn alone, as in Initial.
+        self.kernel_size = min((op.kernel for op in ops), default=0)
+        self.expansion = min(
+            (op.expansion for op in [op for op in ops if op.expansion > 1] or ops), default=0
+        )
+
+    def kernel(self, block: Block, layer: Layer) -> np.ndarray:
+        drawn = self.drawn(layer, f"{block.name}/{block.op.key}/{layer.name}")
+        if not self._aligned(block) or layer.name not in ("expand", "depthwise", "project"):
+            return drawn
+        common = self.expansion * block.in_channels
+        shared = self.drawn(
+            _with_common_size(layer, common, self.kernel_size), f"{block.name}/{layer.name}"
+        )
+        if layer.name == "expand":
+            drawn[..., :common] = shared
+        elif layer.name == "depthwise":
+            margin = (layer.kernel - self.kernel_size) // 2
+            inner = slice(margin, layer.kernel - margin)
+            drawn[:, :, :common] = 0.0
+            drawn[inner, inner, :common] = shared
+        else:
+            drawn[:, :, :common], drawn[:, :, common:] = shared, 0.0
+        return drawn
+
+    def gamma(self, block: Block, layer: Layer) -> np.ndarray:
+        ends_residual = (
+            block.shortcut and layer.name == "project" and block.name.startswith("block_")
+        )
+        return super().gamma(block, layer) * np.float32(
+            self.shortcut_gamma if ends_residual else 1.0
+        )
+
+    def _aligned(self, block: Block) -> bool:
+        return (
+            block.name.startswith("block_")
+            and isinstance(block.op, MBConv)
+            and block.op.expansion >= self.expansion
+        )
+
+
+def _with_common_size(layer: Layer, channels: int, kernel: int) -> Layer:
+    if layer.name == "expand":
+        return replace(layer, out_channels=channels)
+    if layer.name == "depthwise":
+        return replace(layer, in_channels=channels, out_channels=channels, kernel=kernel)
+    return replace(layer, in_channels=channels)

@@ -1,0 +1,212 @@
+"""From a Keras model to the bytes of a .tflite file, in four number formats.
+
+The model is traced at a fixed batch, its variables frozen to constants, and the frozen function
+converted: that is ten times faster than the SavedModel way and leaves no variable in the graph (one
+variable splits the graph between delegates). Block models of the latency table and whole networks
+take this same path. Knows nothing of files, accuracy or labels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from tensorflow.lite.python.convert_phase import ConverterError
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from pnas_tf.errors import UserError
+from pnas_tf.tflite.rewrites.rewrite import apply_rewrites
+
+DTYPES = ("float32", "float16", "dynamic_int8", "int8")
+INT8_TYPES = ("int8", "uint8", "float32")
+INPUT_NAME = "image"
+
+
+def convert(
+    model: keras.Model,
+    *,
+    dtype: str = "float32",
+    representative: np.ndarray | Iterable[np.ndarray] | None = None,
+    input_type: str | None = None,
+    output_type: str | None = None,
+    batch: int = 1,
+    rewrites: tuple[str, ...] = (),
+) -> bytes:
+    """The .tflite file of `model` (one input, [batch, height, width, channels]).
+
+    dtype: float32; float16 (weights only, computed in float32); dynamic_int8 (int8 weights,
+    activations quantised while running); int8 (full-integer; needs `representative`, unless the
+    model was trained quantisation-aware and carries its ranges). representative: float32 images
+    [count, height, width, channels], or an iterable of images [height, width, channels] or of
+    batches, normalised as the model wants them. input_type, output_type: of int8 only: int8
+    (default), uint8 or float32. rewrites: names for `rewrite.apply_rewrites`. Raises UserError on
+    an unknown dtype or type, a missing representative set or one of the wrong shape, several
+    inputs, a batch below 1, and when the converter fails.
+    """
+    _check_choices(dtype, input_type, output_type, batch)
+    if len(model.inputs) != 1:
+        raise UserError(
+            "model to export",
+            expected="one input",
+            received=f"{len(model.inputs)} inputs",
+            fix="Export a model of one image input.",
+        )
+    aware = is_quantization_aware(model)
+    shape = (batch, *model.inputs[0].shape[1:])
+    if aware and dtype != "int8":
+        raise UserError(
+            "export of a quantisation-aware model",
+            expected="dtype int8",
+            received=dtype,
+            fix="Export int8, or the float model it was made from.",
+        )
+    samples = None
+    if dtype == "int8" and not aware:
+        if representative is None:
+            raise UserError(
+                "int8 export",
+                expected="representative images that calibrate it",
+                received="none",
+                fix="Pass normalised images of the training part.",
+            )
+        samples = representative_batches(representative, shape)
+    model = apply_rewrites(model, rewrites)
+    with _quiet():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([freeze(model, batch=batch)])
+        if dtype != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if dtype == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if dtype == "int8":
+            converter.inference_input_type = tf.dtypes.as_dtype(input_type or "int8")
+            converter.inference_output_type = tf.dtypes.as_dtype(output_type or "int8")
+        if samples is not None:
+            converter.representative_dataset = lambda: ([sample] for sample in samples)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        try:
+            return converter.convert()
+        except ConverterError as error:
+            raise UserError(
+                f"conversion of '{model.name}' to {dtype}",
+                expected="a model of TensorFlow Lite's built-in ops",
+                received=str(error)[:2000],
+                fix="Replace the op that the converter names.",
+            ) from error
+
+
+def freeze(model: keras.Model, *, batch: int = 1) -> Any:
+    """The model's inference at a fixed batch as a concrete function of constants (no variables)."""
+    signature = tf.TensorSpec(
+        (batch, *model.inputs[0].shape[1:]), model.inputs[0].dtype, name=INPUT_NAME
+    )
+    traced = tf.function(lambda image: model(image, training=False)).get_concrete_function(
+        signature
+    )
+    return convert_variables_to_constants_v2(traced, lower_control_flow=False)
+
+
+def is_quantization_aware(model: keras.Model) -> bool:
+    """Whether tensorflow-model-optimization has put quantisation ranges into the model."""
+    return any(type(layer).__name__.startswith("Quantize") for layer in model.layers)
+
+
+def representative_batches(
+    representative: np.ndarray | Iterable[np.ndarray], shape: tuple[int, ...]
+) -> list[np.ndarray]:
+    """The calibration images as float32 batches of exactly `shape` (batch, height, width,
+    channels).
+
+    Images that do not fill the last batch are filled up with the first ones. Raises UserError when
+    there are none, when an image's shape differs or a value is not finite.
+    """
+    images: list[np.ndarray] = []
+    for sample in representative:
+        array = np.asarray(sample, dtype=np.float32)
+        found = array if array.ndim == len(shape) else array[None]
+        if found.shape[1:] != shape[1:]:
+            raise UserError(
+                "representative images",
+                expected=f"images of shape {shape[1:]}",
+                received=f"shape {array.shape}",
+                fix="Resize the images to the model's input, channels last.",
+            )
+        if not np.isfinite(found).all():
+            raise UserError(
+                "representative images",
+                expected="finite numbers",
+                received=f"NaN or infinity in image {len(images)}",
+                fix="Remove the image, or repair its normalisation.",
+            )
+        images.extend(found)
+    if not images:
+        raise UserError(
+            "representative images",
+            expected="at least one image",
+            received="none",
+            fix="Pass some images of the training part.",
+        )
+    images.extend(images[index % len(images)] for index in range(-len(images) % shape[0]))
+    return [np.stack(images[start : start + shape[0]]) for start in range(0, len(images), shape[0])]
+
+
+def _check_choices(dtype: str, input_type: str | None, output_type: str | None, batch: int) -> None:
+    if dtype not in DTYPES:
+        raise UserError(
+            "export format",
+            expected=f"one of {DTYPES}",
+            received=repr(dtype),
+            fix="Choose one of these.",
+        )
+    for name, kind in (("input_type", input_type), ("output_type", output_type)):
+        if kind is not None and (kind not in INT8_TYPES or (dtype != "int8" and kind != "float32")):
+            expected = (
+                f"one of {INT8_TYPES}"
+                if dtype == "int8"
+                else f"float32: {dtype} models take and give floats"
+            )
+            raise UserError(
+                f"{name} of a {dtype} export",
+                expected=expected,
+                received=repr(kind),
+                fix="Choose one of these.",
+            )
+    if batch < 1:
+        raise UserError(
+            "batch of the export", expected="at least 1", received=str(batch), fix="Choose e.g. 1."
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the converter's chatter off the terminal: Python's loggers and warnings, and what C++
+    writes to descriptor 2.
+
+    What was held back is printed after all when the block raises.
+    """
+    logger = logging.getLogger("absl")
+    level = logger.level
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.ERROR)
+        saved = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            logger.setLevel(level)

@@ -1,0 +1,78 @@
+"""What training leaves in a run folder: the network with its weights, and its accuracy. Trains
+nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+from pnas_tf.data.dataset import Dataset
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.networks.weight_files import load_keras_weights
+from pnas_tf.training.evaluate import evaluate
+
+RESULT: dict[str, Any] = {"format": "pnas_tf/train_result", "version": 1}
+MODEL_NAME, RESULT_NAME = "model.keras", "result.json"
+_MADE_BY = "pnas train --run_dir=..."
+
+
+def save_outcome(
+    model: keras.Model, dataset: Dataset, folder: str | os.PathLike, *, batch_size: int, seed: int
+) -> dict[str, Any]:
+    """Writes model.keras and result.json into `folder`, each atomically; returns the result.
+
+    Test accuracy is a fraction; the model takes normalised images (`normalization`) and gives
+    logits.
+    """
+    folder = Path(folder)
+    with atomic.scratch_folder(
+        folder
+    ) as scratch:  # Keras writes only to names that end in .keras, and not atomically
+        model.save(scratch / MODEL_NAME, save_format="keras")
+        atomic.write_bytes(folder / MODEL_NAME, (scratch / MODEL_NAME).read_bytes())
+    result = evaluate(model, dataset.test(batch_size=batch_size))
+    document = {
+        **RESULT,
+        "dataset": dataset.name,
+        "class_names": list(dataset.class_names),
+        "test_images": result.examples,
+        "test_accuracy": result.accuracy,
+        "test_loss": result.loss,
+        "seed": seed,
+        "normalization": {"mean": dataset.normalization.mean, "std": dataset.normalization.std},
+    }
+    atomic.write_json(folder / RESULT_NAME, document)
+    return document
+
+
+def restore_weights(model: keras.Model, folder: str | os.PathLike) -> None:
+    """Sets the weights of `model`, the network that was trained, to those in `folder`; of
+    model.keras nothing else is read.
+
+    Raises UserError, with the model untouched, when the file is absent, damaged or of another
+    network.
+    """
+    try:
+        load_keras_weights(model, Path(folder) / MODEL_NAME)
+    except UserError as error:
+        raise UserError(
+            f"trained network: {error.what}",
+            expected=error.expected,
+            received=error.received,
+            fix=f"Train one: {_MADE_BY}",
+        ) from error
+
+
+def check_classes(classes: int, dataset: Dataset) -> None:
+    """Raises UserError when a network of `classes` outputs cannot learn `dataset`."""
+    if classes != len(dataset.class_names):
+        raise UserError(
+            "the architecture is for another number of classes",
+            expected=f"{len(dataset.class_names)}, as dataset '{dataset.name}' has",
+            received=str(classes),
+            fix="Choose the dataset that it was searched on.",
+        )
