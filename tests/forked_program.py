@@ -1,4 +1,4 @@
-"""Runs a program of tools/ in a process of its own, forked from a server that has TensorFlow
+"""Runs a step in a process of its own, forked from a server that has TensorFlow
 imported already.
 
 The process is as real as one that the shell starts: own arguments, streams, signals and exit

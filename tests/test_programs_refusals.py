@@ -13,11 +13,20 @@ import pytest
 from forked_program import assert_refused, run
 from PIL import Image
 
+from pnas_tf.cli import main
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
 
 ROOT = Path(__file__).resolve().parents[1]
+# The step `name` as a user types it: of the console script, or a file of the checkout.
+COMMANDS = {
+    "script": lambda name: [
+        str(Path(sys.executable).with_name("pnas")),
+        next(command for command, step, _ in main.PROGRAMS if step == name),
+    ],
+    "file": lambda name: [sys.executable, str(ROOT / "tools" / f"{name}.py")],
+}
 PROGRAMS = [
     "build_latency_table",
     "search",
@@ -148,12 +157,11 @@ def test_a_run_folder_that_cannot_be_made(tmp_path, where):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-@pytest.mark.parametrize("way", ["module", "file"])
+@pytest.mark.parametrize("way", ["script", "file"])
 def test_help_names_every_flag_with_its_default(tmp_path, name, way):
     """From another working directory, in a fresh interpreter: what the user types."""
-    command = ["-m", f"tools.{name}"] if way == "module" else [str(ROOT / "tools" / f"{name}.py")]
     told = subprocess.run(
-        [sys.executable, *command, "--help"],
+        [*COMMANDS[way](name), "--help"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -172,9 +180,9 @@ def test_help_names_every_flag_with_its_default(tmp_path, name, way):
 
 
 def test_help_of_inspect(tmp_path):
-    for command in (["-m", "tools.inspect"], [str(ROOT / "tools/inspect.py")]):
+    for command in COMMANDS.values():
         told = subprocess.run(
-            [sys.executable, *command, "--help"],
+            [*command("inspect"), "--help"],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -190,3 +198,44 @@ def test_every_program_is_tried():
         if '__name__ == "__main__"' in path.read_text()
     }
     assert found == {*PROGRAMS, "inspect"}
+
+
+def pnas(*arguments, cwd=None):
+    command = [str(Path(sys.executable).with_name("pnas")), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def test_the_overview_names_every_program_without_tensorflow():
+    told = pnas("--help")
+    assert told.returncode == 0
+    for command, _, purpose in main.PROGRAMS:
+        assert f"pnas {command}" in told.stdout and purpose in told.stdout
+    program = (
+        "import sys; from pnas_tf.cli import main; main.overview(); print(sorted(sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "'tensorflow'" not in loaded.stdout and "'inspect'" not in loaded.stdout
+
+
+def test_a_program_that_is_none_is_refused_with_the_nearest():
+    for wrong, right in (
+        ("serch", "search"),
+        ("push_button", "run"),
+        ("latency_table", "latency-table"),
+    ):
+        told = pnas(wrong)
+        assert told.returncode == 2 and f"`pnas {right}`" in told.stderr
+
+
+def test_files_of_the_user_hide_nothing(tmp_path):
+    """A folder tools/ and modules named as the standard library's, in the working folder."""
+    trap = "raise SystemExit('a file of the user was imported')"
+    (tmp_path / "tools").mkdir()
+    for name in ("inspect", "queue", "json", "tools/__init__", "tools/search", "pnas_tf"):
+        (tmp_path / f"{name}.py").write_text(trap)
+    model = ROOT / "tests/standin/tiny_float32.tflite"
+    shown = pnas("inspect", model, cwd=tmp_path)  # read in a child process
+    assert shown.returncode == 0 and "CONV_2D" in shown.stdout, shown.stderr
+    (tmp_path / "runs").mkdir()
+    measured = pnas("benchmark", f"--models={model}", "--run_dir=runs/one", cwd=tmp_path)
+    assert measured.returncode == 0, measured.stderr

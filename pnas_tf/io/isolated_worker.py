@@ -2,7 +2,7 @@
 parent will use.
 
 In: lengths of a JSON command and of a content, then both. Out: one JSON line, {"found": ...} or
-{"error": "..."}. Memory is limited. Started by `quarantine`; imports no TensorFlow and nothing of
+{"error": "..."}. Memory is limited. Started by `isolated`; imports no TensorFlow and nothing of
 this project.
 """
 
@@ -13,7 +13,6 @@ import io
 import json
 import os
 import resource
-import struct
 import sys
 import warnings
 from collections.abc import Callable
@@ -131,10 +130,9 @@ CHECKS: dict[
 
 def serve(commands: IO[bytes], replies: IO[str]) -> None:
     """Answers commands until standard input ends."""
-    while len(lengths := commands.read(16)) == 16:
-        command_bytes, content_bytes = struct.unpack("<QQ", lengths)
-        command = json.loads(commands.read(command_bytes))
-        content = commands.read(content_bytes)
+    while line := commands.readline():
+        command = json.loads(line)
+        content = commands.read(command.pop("content_bytes"))
         library, check = CHECKS[command.pop("kind")]
         importlib.import_module(library)
         _limit_cpu(command.pop("cpu_s"))

@@ -27,7 +27,7 @@ def runner():
 
 
 def child_pid(runner: HostRunner) -> int:
-    return runner._child._process.pid
+    return runner._child.pid
 
 
 def test_a_visit_gives_warmups_and_invocations_apart(runner, sentinel):

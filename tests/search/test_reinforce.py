@@ -75,7 +75,7 @@ def test_the_expectation_of_the_estimate_is_the_policy_gradient(baseline, monkey
     """All 18 paths, each with its probability: exact, whatever the baseline. No statistics."""
     total = [np.zeros(len(alpha)) for alpha in ALPHAS]
     for path, probability in paths_and_probabilities(ALPHAS):
-        monkeypatch.setattr(reinforce.gates, "sample_path", lambda *_, path=path: path)
+        monkeypatch.setattr(reinforce.sampling, "sample_path", lambda *_, path=path: path)
         result = policy_gradient(
             ALPHAS,
             reward_of,

@@ -7,22 +7,16 @@ reach the runtime, nothing of schedules or blocks.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import queue
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pnas_tf.devices.failures import DeviceRefused, RunKilled, RunTimedOut, VisitFailed
 from pnas_tf.devices.record import Device, Settings, Visit
 from pnas_tf.errors import UserError
+from pnas_tf.io.json_child import JsonChild
 
 RUNTIME = "ai-edge-litert"
 DELEGATES = ("xnnpack", "none")
@@ -82,7 +76,7 @@ class HostRunner:
             "memory_limit_bytes": memory_limit_bytes,
         }
         self._timeout_s = timeout_s
-        self._child: _Child | None = None
+        self._child: JsonChild | None = None
         self._visited: set[Path] = set()
         self.pin_error = ""
         self._start()
@@ -134,8 +128,8 @@ class HostRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self) -> _Child:
-        child = _Child([sys.executable, "-m", "pnas_tf.devices.host.worker"])
+    def _start(self) -> JsonChild:
+        child = JsonChild("pnas_tf.devices.host.worker")
         try:
             self.pin_error = self._ask(
                 child, {"cores": self._cores, **self._setup}, what="LiteRT on this computer"
@@ -145,7 +139,7 @@ class HostRunner:
         self._child = child
         return child
 
-    def _ask(self, child: _Child, command: dict[str, Any], *, what: str) -> dict[str, Any]:
+    def _ask(self, child: JsonChild, command: dict[str, Any], *, what: str) -> dict[str, Any]:
         try:
             return child.ask(command, timeout_s=self._timeout_s)
         except TimeoutError as error:
@@ -154,77 +148,6 @@ class HostRunner:
         except EOFError as error:
             self._child = None
             raise RunKilled(what, received=str(error)) from error
-
-
-class _Child:
-    """A process that answers one JSON line with another. Its errors' last words are kept."""
-
-    def __init__(self, arguments: list[str]):
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        # -m finds this package wherever the parent has it from.
-        paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-        self._process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            encoding="utf-8",
-            env=environment,
-            start_new_session=True,
-        )
-        self._replies: queue.Queue[str] = queue.Queue()
-        assert self._process.stdout is not None
-        # A thread, since pipes have no time limit that works on every system.
-        threading.Thread(
-            target=_forward, args=(self._process.stdout, self._replies), daemon=True
-        ).start()
-
-    def ask(self, command: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        """Raises TimeoutError or EOFError (with how it ended) after the process is gone."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(command) + "\n")
-            self._process.stdin.flush()
-            reply = self._replies.get(timeout=timeout_s)
-        except queue.Empty:
-            self.stop()
-            raise TimeoutError from None
-        except BrokenPipeError:
-            reply = ""
-        if not reply:
-            raise EOFError(self._ending())
-        return json.loads(reply)
-
-    def stop(self) -> None:
-        """Kills the process and waits for it."""
-        self._process.kill()
-        self._process.wait()
-        if self._process.stdin is not None:
-            try:
-                self._process.stdin.close()
-            except BrokenPipeError:
-                self._process.stdin = None
-        self._errors.close()
-
-    def _ending(self) -> str:
-        code = self._process.wait()
-        self._errors.seek(0)
-        words = self._errors.read().decode("utf-8", "replace").strip()[-500:]
-        self.stop()
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        return (
-            f"the process was {how}"
-            if not words
-            else f"the process was {how}, its last words: {words}"
-        )
-
-
-def _forward(replies: IO[str], target: queue.Queue[str]) -> None:
-    with replies:
-        for line in replies:
-            target.put(line)
-    target.put("")
 
 
 def _own_cores(threads: int) -> list[int]:
