@@ -73,6 +73,7 @@ def main(
                 "rewrites": rewrites,
                 "dataset": dataset.fingerprint,
                 "seed": run.seed,
+                "train_on_alpha": train.train_on_alpha,
             },
             outputs=[*names, PARITY_FILE],
             work=functools.partial(
@@ -146,8 +147,8 @@ def _compressed(
 
     compression = Compression(config.prune, config.cluster, config.quantize == "qat")
     tuning = FineTuning(
-        lambda epoch: dataset.training(batch_size=train.batch_size, seed=run.seed, epoch=epoch),
-        dataset.batches("training", batch_size=train.batch_size),
+        lambda epoch: dataset.fit(train, seed=run.seed, epoch=epoch),
+        dataset.fit_batches(train),
         epochs=config.finetune_epochs,
         learning_rate=config.finetune_learning_rate,
         momentum=train.momentum,

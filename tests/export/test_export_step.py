@@ -1,0 +1,77 @@
+"""The export step on a dataset: which images fine-tuning, the choice of files and the figures see."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pnas_tf.config import DataConfig, ExportConfig, RunConfig, TrainConfig
+from pnas_tf.data.dataset import load_dataset
+from pnas_tf.networks.network import build_network
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage
+from pnas_tf.space.ops import MBConv
+from pnas_tf.steps import export
+from pnas_tf.tflite import quantize
+
+SPACE = MBConvSpace("micro", 8, 10, 8, 8, (Stage(8, 1, 2),), 16, (MBConv(3, 3),), stem_stride=1)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    config = DataConfig(data_dir=str(tmp_path_factory.mktemp("tfds")), augmentation="none")
+    return load_dataset(config, resolution=8)
+
+
+def images_of(batches) -> set[bytes]:
+    return {image.tobytes() for images, _ in batches.as_numpy_iterator() for image in images}
+
+
+@pytest.mark.parametrize("way", [{"prune": 0.5}, {"cluster": 4}, {"quantize": "qat"}])
+@pytest.mark.parametrize("train_on_alpha", [True, False])
+def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, monkeypatch):
+    seen: set[bytes] = set()
+    genuine = quantize.compress
+
+    def recording(model, compression, tuning, **how):
+        def data(epoch):
+            batches = tuning.data(epoch)
+            seen.update(images_of(batches))
+            return batches
+
+        return genuine(model, compression, dataclasses.replace(tuning, data=data), **how)
+
+    monkeypatch.setattr(quantize, "compress", recording)
+    export._compressed(
+        build_network(Architecture(SPACE, (MBConv(3, 3),))),
+        RunConfig(),
+        TrainConfig(train_on_alpha=train_on_alpha, batch_size=64),
+        ExportConfig(finetune_epochs=1, **way),
+        dataset,
+    )
+    held_out = images_of(dataset.alpha_once(batch_size=64))
+    weights = images_of(dataset.weights_plain(batch_size=1))
+    assert seen and not seen & images_of(dataset.test(batch_size=64)) - held_out - weights
+    if train_on_alpha:
+        assert seen & (held_out - weights)
+    else:
+        assert not seen & (held_out - weights)
+        # Every image of the part but the rest of the last batch.
+        assert len(seen) > dataset.weights_size - 64 - 10
+
+
+def test_one_rule_says_what_is_fitted_on(dataset):
+    both, held = TrainConfig(train_on_alpha=True), TrainConfig(train_on_alpha=False)
+    assert dataset.fit_batches(held) == dataset.weights_size // held.batch_size
+    assert dataset.fit_batches(both) == (
+        (dataset.weights_size + dataset.alpha_size) // both.batch_size
+    )
+    for config, same in ((both, dataset.training), (held, dataset.weights)):
+        how = {"seed": 3, "epoch": 2, "start_batch": 1}
+        for ours, theirs in zip(
+            dataset.fit(config, **how).as_numpy_iterator(),
+            same(batch_size=config.batch_size, **how).as_numpy_iterator(),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(ours[1], theirs[1])
+            np.testing.assert_array_equal(ours[0], theirs[0])
