@@ -1,7 +1,7 @@
 """Every option of every program, with its default, once.
 
-pnas_tf/cli/flags.py makes one absl flag of each field (same name). A default of the original program
-(Cai et al.'s code) is the default of `--preset=published`; see docs/options.md.
+pnas_tf/cli/flags.py makes one absl flag of each field (same name). A default of the original
+program (Cai et al.'s code) is the default of `--preset=published`; see docs/options.md.
 """
 
 from __future__ import annotations
@@ -464,7 +464,8 @@ class ExportConfig:
     )
     max_accuracy_drop: float = option(
         0.02,
-        "An export that loses more test accuracy (a fraction) than this is refused.",
+        "An export that loses more accuracy (a fraction) than this on the alpha part is refused; "
+        "the test part is only reported.",
         fixed=False,
     )
     debug_layers: bool = option(

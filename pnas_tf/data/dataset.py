@@ -204,7 +204,16 @@ class Dataset:
     def test_arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All test images and labels: float32 [test_size, resolution, resolution, 3] and int32
         [test_size]."""
-        images, labels = zip(*self.test(batch_size=DECODE_CHUNK).as_numpy_iterator())
+        return self._arrays(self.test_part)
+
+    def alpha_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """All images and labels of the alpha part, as `test_arrays`, in a fixed shuffled order, so
+        that the first ones are of all classes."""
+        positions = Order(0, 2).permutation(self.alpha_part.positions)
+        return self._arrays(Part(self.alpha_part.source, positions))
+
+    def _arrays(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = zip(*self._plain(part, DECODE_CHUNK).as_numpy_iterator())
         return np.concatenate(images), np.concatenate(labels)
 
     def _both(self) -> Part:

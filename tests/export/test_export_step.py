@@ -1,4 +1,4 @@
-"""The export step on a dataset: which images fine-tuning, the choice of files and the figures see."""
+"""The export step on a dataset: which of its images fine-tuning sees."""
 
 import dataclasses
 
