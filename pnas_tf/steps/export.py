@@ -114,12 +114,16 @@ def _export(
     if config.quantize == "qat" or config.prune or config.cluster:
         model, aware = _compressed(model, run, train, config, dataset)
     normalization = dataset.normalization
+    validation, validation_labels = dataset.alpha_arrays()
+    test, test_labels = dataset.test_arrays()
     images = Images(
-        dataset.representative_images(config.representative_images),
-        *dataset.alpha_arrays(),
-        *dataset.test_arrays(),
-        normalization.mean,
-        normalization.std,
+        representative=dataset.representative_images(config.representative_images),
+        validation=validation,
+        validation_labels=validation_labels,
+        test=test,
+        test_labels=test_labels,
+        mean=normalization.mean,
+        std=normalization.std,
     )
     metadata = Metadata(
         name=f"{architecture.space.name} for {dataset.name}",

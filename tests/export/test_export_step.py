@@ -1,6 +1,7 @@
 """The export step on a dataset: which of its images fine-tuning sees."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.steps import export
+from pnas_tf.tflite import export as tflite_export
 from pnas_tf.tflite import quantize
+from pnas_tf.tflite.parity import load_reports
 
 SPACE = MBConvSpace("micro", 8, 10, 8, 8, (Stage(8, 1, 2),), 16, (MBConv(3, 3),), stem_stride=1)
 
@@ -58,6 +61,44 @@ def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, monkey
         assert not seen & (held_out - weights)
         # Every image of the part but the rest of the last batch.
         assert len(seen) > dataset.weights_size - 64 - 10
+
+
+class Folder(type(Path())):
+    """A run folder as far as the export of one network needs it."""
+
+    @property
+    def path(self):
+        return self
+
+
+def test_the_files_are_decided_on_the_alpha_part(dataset, tmp_path, monkeypatch):
+    """Which images the export of a run calibrates, decides and reports on, and what it writes."""
+    architecture = Architecture(SPACE, (MBConv(3, 3),))
+    architecture.save(tmp_path / "architecture.json")
+    monkeypatch.setattr("pnas_tf.training.result.restore_weights", lambda model, folder: None)
+    given = []
+    genuine = tflite_export.export_models
+
+    def recording(model, images, *rest, **how):
+        given.append(images)
+        return genuine(model, images, *rest, **how)
+
+    monkeypatch.setattr(tflite_export, "export_models", recording)
+    config = ExportConfig(formats=("int8",), representative_images=50, max_accuracy_drop=1.0)
+    export._export(
+        Folder(tmp_path), RunConfig(), TrainConfig(), config, architecture, {"int8": ()}, dataset
+    )
+    (images,) = given
+    held_out = images_of(dataset.alpha_once(batch_size=64))
+    assert {image.tobytes() for image in images.validation} == held_out
+    assert {image.tobytes() for image in images.representative} <= images_of(
+        dataset.weights_plain(batch_size=1)
+    )
+    assert set(images.validation_labels[:100]) == set(range(10))
+    np.testing.assert_array_equal(images.test, dataset.test_arrays()[0])
+    for split, size in (("validation", dataset.alpha_size), ("test", dataset.test_size)):
+        (report,) = load_reports(tmp_path / "parity.json", split=split).values()
+        assert report.images == size
 
 
 def test_one_rule_says_what_is_fitted_on(dataset):
