@@ -139,8 +139,8 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         base = train_network(architecture, dataset, recipe, folder, seed=seed).model
     tuning = FineTuning(
-        lambda epoch: dataset.training(batch_size=recipe.batch_size, seed=seed + 1, epoch=epoch),
-        dataset.batches("training", batch_size=recipe.batch_size),
+        lambda epoch: dataset.fit(recipe, seed=seed + 1, epoch=epoch),
+        dataset.fit_batches(recipe),
         epochs=options.finetune_epochs,
         learning_rate=options.learning_rate,
         momentum=recipe.momentum,

@@ -464,7 +464,8 @@ class ExportConfig:
     )
     max_accuracy_drop: float = option(
         0.02,
-        "An export that loses more test accuracy (a fraction) than this is refused.",
+        "An export that loses more accuracy (a fraction) than this on the alpha part is refused; "
+        "the test part is only reported.",
         fixed=False,
     )
     debug_layers: bool = option(

@@ -763,7 +763,8 @@ def _parity():
     from pnas_tf.tflite.parity import ParityReport, load_reports
 
     report = ParityReport("int8", 10, 0.1, 0.01, 3.0, 0.99, 0.9, 0.9, 1000).to_json()
-    document = {"format": "pnas_tf/parity", "version": 1, "models": {"model_int8.tflite": report}}
+    both = {"validation": report, "test": report}
+    document = {"format": "pnas_tf/parity", "version": 2, "models": {"model_int8.tflite": both}}
     return Loader(
         "parity",
         (("parity.json", _json(document)),),

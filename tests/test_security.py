@@ -125,9 +125,18 @@ def test_yaml_aliases_do_not_multiply(tmp_path):
 def test_names_in_a_parity_report_stay_in_the_folder(name, tmp_path):
     """tools/publish.py opens and copies files by these names."""
     report = ParityReport("int8", 10, 0.1, 0.01, 3.0, 0.99, 0.9, 0.9, 1000).to_json()
-    for models in ({name: report}, {"model_int8.tflite": {**report, "dtype": name}}):
+    both, misnamed = (
+        {"validation": one, "test": one} for one in (report, {**report, "dtype": name})
+    )
+    for version, models in (
+        (1, {name: report}),
+        (1, {"model_int8.tflite": {**report, "dtype": name}}),
+        (2, {name: both}),
+        (2, {"model_int8.tflite": misnamed}),
+    ):
         atomic.write_json(
-            tmp_path / "parity.json", {"format": "pnas_tf/parity", "version": 1, "models": models}
+            tmp_path / "parity.json",
+            {"format": "pnas_tf/parity", "version": version, "models": models},
         )
         with pytest.raises(UserError, match=r"parity\.json"):
             load_reports(tmp_path / "parity.json")

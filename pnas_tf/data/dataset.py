@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.config import DataConfig
+from pnas_tf.config import DataConfig, TrainConfig
 from pnas_tf.data import augmentation as views
 from pnas_tf.data import folders, tfds
 from pnas_tf.data.augmentation import Augmentation
@@ -154,6 +154,19 @@ class Dataset:
             self._both(), "training", batch_size, Order(seed, epoch), start_batch, augmented=True
         )
 
+    def fit(
+        self, config: TrainConfig, *, seed: int, epoch: int, start_batch: int = 0
+    ) -> tf.data.Dataset:
+        """One epoch of what the derived network may learn from, in training and in all that trains
+        it further: `training`, or `weights` where config.train_on_alpha holds alpha out."""
+        part = self.training if config.train_on_alpha else self.weights
+        return part(batch_size=config.batch_size, seed=seed, epoch=epoch, start_batch=start_batch)
+
+    def fit_batches(self, config: TrainConfig) -> int:
+        """Full batches in one epoch of `fit`."""
+        part = "training" if config.train_on_alpha else "weights"
+        return self.batches(part, batch_size=config.batch_size)
+
     def test(self, *, batch_size: int) -> tf.data.Dataset:
         """The test part in a fixed order, not augmented; the last batch may be smaller."""
         return self._plain(self.test_part, batch_size)
@@ -181,7 +194,7 @@ class Dataset:
 
     def representative_images(self, count: int) -> np.ndarray:
         """Up to `count` images of the weights part, spread over it, not augmented: calibrates int8.
-        float32 [n, ...]."""
+        Trained on in every setting, so no held-out image decides a range. float32 [n, ...]."""
         positions = Order(0, 1).permutation(self.weights_part.positions)[:count]
         chosen = Part(self.weights_part.source, np.sort(positions))
         return np.concatenate(
@@ -191,7 +204,16 @@ class Dataset:
     def test_arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All test images and labels: float32 [test_size, resolution, resolution, 3] and int32
         [test_size]."""
-        images, labels = zip(*self.test(batch_size=DECODE_CHUNK).as_numpy_iterator())
+        return self._arrays(self.test_part)
+
+    def alpha_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """All images and labels of the alpha part, as `test_arrays`, in a fixed shuffled order, so
+        that the first ones are of all classes."""
+        positions = Order(0, 2).permutation(self.alpha_part.positions)
+        return self._arrays(Part(self.alpha_part.source, positions))
+
+    def _arrays(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = zip(*self._plain(part, DECODE_CHUNK).as_numpy_iterator())
         return np.concatenate(images), np.concatenate(labels)
 
     def _both(self) -> Part:

@@ -29,15 +29,17 @@ from pnas_tf.tflite.rewrites.choice import AUTO, NONE, REWRITES, check_names, wa
 from pnas_tf.tflite.rewrites.rewrite import applicable
 
 PARITY_FILE = "parity.json"
-COMPARED_IMAGES = 1000  # test images on which int8 with and without a rewrite are compared
+COMPARED_IMAGES = 1000  # validation images on which int8 with and without a rewrite are compared
 
 
 @dataclass(frozen=True)
 class Exported:
-    """contents: file name -> bytes. reports: the same names -> parity. layers: the per-layer table,
-    when it was asked for."""
+    """contents: file name -> bytes. validation: the same names -> parity on the validation split,
+    which decided. reports: -> parity on the test split. layers: the per-layer table, when it was
+    asked for."""
 
     contents: Mapping[str, bytes]
+    validation: Mapping[str, parity.ParityReport]
     reports: Mapping[str, parity.ParityReport]
     layers: str | None = None
 
@@ -45,12 +47,15 @@ class Exported:
 @dataclass(frozen=True)
 class Images:
     """What conversion and parity look at. representative: float32 [count, resolution, resolution,
-    3], normalised, of the weights split; test, labels: the whole test split. mean, std: the
-    normalisation, (pixel - mean) / std."""
+    3], normalised, of the weights split. validation, validation_labels: the alpha split, which
+    decides what is shipped; test, test_labels: the test split, which is only reported. mean, std:
+    the normalisation, (pixel - mean) / std."""
 
     representative: np.ndarray
+    validation: np.ndarray
+    validation_labels: np.ndarray
     test: np.ndarray
-    labels: np.ndarray
+    test_labels: np.ndarray
     mean: float = 127.5
     std: float = 127.5
 
@@ -167,19 +172,24 @@ def export_models(
             for dtype in ("float32", "int8")
         ]
         layers = layer_errors.describe(
-            layer_errors.layer_errors(pair[0], pair[1], images.test[:32])
+            layer_errors.layer_errors(pair[0], pair[1], images.validation[:32])
         )
         if progress:
             progress(layers)
-    contents, reports = {}, {}
+    contents, validation, reports = {}, {}, {}
     for dtype in config.formats:
         name = file_name(dtype)
-        contents[name], reports[name] = work.proven(
+        contents[name], validation[name] = work.proven(
             dtype, made[dtype], wanted_among(names, wanted[dtype])
         )
         if progress:
             progress(f"{name}: {len(contents[name]) / 1000:.0f} kB")
-    return Exported(contents, reports, layers)
+    for dtype in config.formats:  # after every decision
+        name = file_name(dtype)
+        reports[name] = dataclasses.replace(
+            work.compare(dtype, contents[name], split="test"), rewrites=validation[name].rewrites
+        )
+    return Exported(contents, validation, reports, layers)
 
 
 @dataclass(frozen=True)
@@ -215,25 +225,32 @@ class _Work:
         return write_metadata(content, self.metadata)
 
     def compare(
-        self, dtype: str, content: bytes, *, count: int | None = None
+        self, dtype: str, content: bytes, *, split: str = "validation", count: int | None = None
     ) -> parity.ParityReport:
-        """The file beside Keras on the test split, or on its first `count` images."""
-        test, labels = self.images.test[:count], self.images.labels[:count]
+        """The file beside Keras on a split, or on its first `count` images."""
+        images, labels = (
+            (self.images.test, self.images.test_labels)
+            if split == "test"
+            else (self.images.validation, self.images.validation_labels)
+        )
+        images, labels = images[:count], labels[:count]
         batches = [
-            (test[start : start + 256], labels[start : start + 256])
-            for start in range(0, len(test), 256)
+            (images[start : start + 256], labels[start : start + 256])
+            for start in range(0, len(images), 256)
         ]
         with Progress(
-            f"proof of {dtype}, batches of images", len(batches), say=self.progress or unheard
+            f"proof of {dtype} on {split} images, batches",
+            len(batches),
+            say=self.progress or unheard,
         ) as pace:
             return parity.compare(self.plain, content, pace.over(batches), dtype=dtype)
 
     def proven(
         self, dtype: str, content: bytes, rewrites: tuple[str, ...]
     ) -> tuple[bytes, parity.ParityReport]:
-        """The file and its report. A rewritten int8 file is compared with its twin, and gives way
-        to it when it breaks a bound that the twin holds: a partial sum in int8 is rounded once
-        more."""
+        """The file and its validation report. A rewritten int8 file is compared with its twin,
+        and gives way to it when it breaks a bound that the twin holds: a partial sum in int8 is
+        rounded once more."""
         bounds = {
             "max_logit_difference": self.config.max_logit_difference,
             "max_accuracy_drop": self.config.max_accuracy_drop,
@@ -283,7 +300,12 @@ def write_models(exported: Exported, folder: str | os.PathLike) -> list[Path]:
     for dtype in DTYPES:
         if file_name(dtype) not in exported.contents:
             (Path(folder) / file_name(dtype)).unlink(missing_ok=True)
-    return [*written, parity.save_reports(Path(folder) / PARITY_FILE, exported.reports)]
+    return [
+        *written,
+        parity.save_reports(
+            Path(folder) / PARITY_FILE, validation=exported.validation, test=exported.reports
+        ),
+    ]
 
 
 def _with_extremes(images: Images) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Does the .tflite file compute what the Keras model computes? Logit differences, top-1 agreement,
 accuracy.
 
-Runs the file through the LiteRT interpreter on the test split, beside Keras, and refuses a file
-that breaks its bounds. Knows nothing of how the file was made.
+Runs the file through the LiteRT interpreter beside Keras, and refuses a file that breaks its
+bounds. The bounds are asked of the validation split, the test split is reported. Knows nothing of
+how the file was made.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from pnas_tf.io import atomic
 from pnas_tf.io.serialization import record_of
 from pnas_tf.tflite import flatbuffer
 
-FORMAT, VERSION = "pnas_tf/parity", 1
+FORMAT, VERSION = "pnas_tf/parity", 2
+_TEST_ONLY = 1  # version whose figures are all of the test split
+SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """One .tflite file beside the Keras model it came from, on `images` images of the test split.
+    """One .tflite file beside the Keras model it came from, on `images` images of one split.
 
     Differences are of logits, in the logits' own unit, also where a softmax follows them in the
     file; max_probability_difference: behind it, None where there is none. Accuracies and agreement,
@@ -182,7 +185,7 @@ def compare(
             "parity of the export",
             expected="at least one batch of images",
             received="none",
-            fix="Give the test split.",
+            fix="Give images of a split.",
         )
     return report_of(
         np.concatenate(ours),
@@ -235,8 +238,8 @@ def check_parity(
     report: ParityReport, *, max_logit_difference: float, max_accuracy_drop: float
 ) -> None:
     """Raises UserError when a float32 file's logits (or probabilities) differ by more than
-    `max_logit_difference`, or the file of any other format loses more test accuracy than
-    `max_accuracy_drop` (a fraction). NaN is refused too."""
+    `max_logit_difference`, or any file loses more accuracy than `max_accuracy_drop` (a fraction).
+    report: of the validation split. NaN is refused too."""
     differences = (report.max_logit_difference, report.max_probability_difference or 0.0)
     if report.dtype == "float32" and not all(
         difference <= max_logit_difference for difference in differences
@@ -256,31 +259,55 @@ def check_parity(
             f"{report.dtype} export loses accuracy",
             expected=f"at most {100 * max_accuracy_drop:g} points below Keras "
             f"({100 * (report.keras_accuracy or 0):.2f} %)",
-            received=f"{100 * (report.tflite_accuracy or 0):.2f} % on {report.images} test images",
+            received=f"{100 * (report.tflite_accuracy or 0):.2f} % on {report.images} validation "
+            "images",
             fix="Find the layer with --debug_layers; train with --quantize=qat, or raise "
             "--max_accuracy_drop.",
         )
 
 
-def save_reports(path: str | os.PathLike, reports: Mapping[str, ParityReport]) -> Path:
-    """Writes parity.json: one report per file name, atomically."""
+def save_reports(
+    path: str | os.PathLike,
+    *,
+    validation: Mapping[str, ParityReport],
+    test: Mapping[str, ParityReport],
+) -> Path:
+    """Writes parity.json, atomically: for each file name its report on the validation split, which
+    decided on the file, and on the test split, which decided nothing."""
     return atomic.write_json(
         path,
         {
             "format": FORMAT,
             "version": VERSION,
-            "models": {name: report.to_json() for name, report in reports.items()},
+            "models": {
+                name: {"validation": validation[name].to_json(), "test": report.to_json()}
+                for name, report in test.items()
+            },
         },
     )
 
 
-def load_reports(path: str | os.PathLike) -> dict[str, ParityReport]:
-    """Reads what `save_reports` wrote. Raises UserError when it is absent, damaged or of another
-    format."""
+def load_reports(path: str | os.PathLike, *, split: str = "test") -> dict[str, ParityReport]:
+    """The reports of one of `SPLITS` by file name, as `save_reports` wrote them. Raises UserError
+    when the file is absent, damaged or of another format, or of version 1, which has figures of the
+    test split alone, and another split is asked for."""
     made_by = "pnas export --run_dir=..."
     document = atomic.read_document(
-        path, format=FORMAT, version=VERSION, what="parity report", made_by=made_by
+        path,
+        format=FORMAT,
+        version=VERSION,
+        what="parity report",
+        made_by=made_by,
+        older=(_TEST_ONLY,),
     )
+    test_only = document["version"] == _TEST_ONLY
+    if split not in (("test",) if test_only else SPLITS):
+        raise UserError(
+            f"{split} figures in parity report {path}",
+            expected=f'"version": {VERSION}, with figures of {" and ".join(SPLITS)}',
+            received=f'"version": {document["version"]}',
+            fix=f"Make it again: {made_by}",
+        )
     models = document.get("models")
     if not isinstance(models, dict):
         raise UserError(
@@ -299,10 +326,19 @@ def load_reports(path: str | os.PathLike) -> dict[str, ParityReport]:
                 received=repr(name)[:200],
                 fix=f"Make it again: {made_by}",
             )
+    if not test_only:
+        for name, both in models.items():
+            if not isinstance(both, dict) or set(both) != set(SPLITS):
+                raise UserError(
+                    f"parity report {path}, {name}",
+                    expected=f"an object with {' and '.join(SPLITS)}",
+                    received=repr(both)[:200],
+                    fix=f"Make it again: {made_by}",
+                )
     return {
         name: record_of(
             ParityReport,
-            report,
+            report if test_only else report[split],
             where=f"parity report {path}, {name}",
             fix=f"Make it again: {made_by}",
         )

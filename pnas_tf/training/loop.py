@@ -164,8 +164,7 @@ class _Training:
             jit_compile=self.jit_compile,
         )
         self.evaluator = Evaluator(self.model, self.distribution)
-        self.part = "training" if config.train_on_alpha else "weights"
-        self.steps_per_epoch = self.dataset.batches(self.part, batch_size=config.batch_size)
+        self.steps_per_epoch = self.dataset.fit_batches(config)
         self.checkpoints = Checkpoints(
             self.folder / "checkpoints",
             keep=KEEP_CHECKPOINTS,
@@ -175,8 +174,8 @@ class _Training:
             raise UserError(
                 "training has no steps",
                 expected="at least one epoch of at least one batch",
-                received=f"--epochs={config.epochs}, --batch_size={config.batch_size}, part "
-                f"'{self.part}'",
+                received=f"--epochs={config.epochs}, --batch_size={config.batch_size}, "
+                f"--train_on_alpha={config.train_on_alpha}",
                 fix="Raise --epochs or lower --batch_size.",
             )
 
@@ -204,9 +203,7 @@ class _Training:
 
     def _epoch(self, stop: StopRequest, progress: Progress) -> None:
         epoch, start = divmod(self.step, self.steps_per_epoch)
-        batches = getattr(self.dataset, self.part)(
-            batch_size=self.config.batch_size, seed=self.seed, epoch=epoch, start_batch=start
-        )
+        batches = self.dataset.fit(self.config, seed=self.seed, epoch=epoch, start_batch=start)
         for images, labels in batches:
             loss, accuracy = self.train_step(
                 images, labels, learning_rate=self._learning_rate(self.step), step=self.step

@@ -390,7 +390,7 @@ def exported(classifier, digits, architecture, tmp_path_factory):
     (models / "logits.tflite").write_bytes(write_metadata(convert(classifier), about))
     proven = export_models(
         classifier,
-        Images(samples, samples, digits[1][:100]),
+        Images(samples, samples, digits[1][:100], samples, digits[1][:100]),
         about,
         ExportConfig(formats=("int8",)),
     )

@@ -39,7 +39,8 @@ def network() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def images(network: keras.Model) -> Images:
-    return Images(TEST[:16], TEST, network(TEST).numpy().argmax(-1))
+    labels = network(TEST).numpy().argmax(-1)
+    return Images(TEST[:16], TEST, labels, TEST, labels)
 
 
 def test_writes_proven_and_labelled_files(
@@ -115,7 +116,7 @@ def test_calibration_spans_all_pixels(network: keras.Model, images: Images) -> N
 def test_a_broken_bound_leaves_no_file(
     network: keras.Model, images: Images, tmp_path: Path
 ) -> None:
-    wrong = replace(images, labels=(images.labels + 1) % 4)
+    wrong = replace(images, validation_labels=(images.validation_labels + 1) % 4)
     for given, config, message in (
         (images, ExportConfig(max_logit_difference=0.0), "departs"),
         (replace(images, representative=TEST[:, :8]), ExportConfig(), "representative images"),
@@ -189,6 +190,8 @@ def test_each_format_takes_its_own_rewrites(network: keras.Model, images: Images
     assert [7, 7] not in depthwise_kernels(exported.contents["model_int8.tflite"])
     assert exported.reports["model_float32.tflite"].rewrites == ()
     report = exported.reports["model_int8.tflite"]
+    assert report.rewrites == applicable(network) and report.beside_plain is None
+    report = exported.validation["model_int8.tflite"]
     assert report.rewrites == applicable(network)
     assert report.beside_plain["images"] == len(
         TEST
@@ -220,12 +223,44 @@ def test_a_split_that_costs_int8_its_accuracy_stays_out(
         ExportConfig(formats=("int8",), max_accuracy_drop=0.3),
         progress=lines.append,
     )
-    report = exported.reports["model_int8.tflite"]
-    assert report.rewrites == () and [7, 7] in depthwise_kernels(
-        exported.contents["model_int8.tflite"]
-    )
+    report = exported.validation["model_int8.tflite"]
+    assert report.rewrites == exported.reports["model_int8.tflite"].rewrites == ()
+    assert [7, 7] in depthwise_kernels(exported.contents["model_int8.tflite"])
     assert report.beside_plain["rewritten"]["accuracy"] < 0.7 <= report.tflite_accuracy
     assert "costs accuracy" in lines[0]
+
+
+@pytest.mark.parametrize("spoilt_split", ["validation", "test"])
+def test_the_validation_split_decides_and_the_test_split_is_reported(
+    network: keras.Model, images: Images, spoilt_split: str
+) -> None:
+    """Test labels under which int8 does far worse than Keras change no decision."""
+    config = ExportConfig(formats=("int8",), max_accuracy_drop=0.0, probabilities=False)
+    sound = export_models(network, images, LABELS, replace(config, max_accuracy_drop=1.0))
+    content = sound.contents["model_int8.tflite"]
+    theirs = Classifier(content).logits(TEST).argmax(-1)
+    ours = network(TEST).numpy().argmax(-1)
+    differ = ours != theirs
+    assert differ.any()
+    kept = np.where(ours == theirs)[0]
+    agreed = {"images": TEST[kept], "labels": ours[kept]}
+    apart = {"images": TEST[differ], "labels": ours[differ]}
+    first, second = (agreed, apart) if spoilt_split == "test" else (apart, agreed)
+    given = Images(
+        images.representative,
+        first["images"],
+        first["labels"],
+        second["images"],
+        second["labels"],
+    )
+    if spoilt_split == "validation":
+        with pytest.raises(UserError, match="validation images"):
+            export_models(network, given, LABELS, config)
+        return
+    exported = export_models(network, given, LABELS, config)
+    assert exported.contents["model_int8.tflite"] == content
+    assert exported.validation["model_int8.tflite"].accuracy_drop == 0
+    assert exported.reports["model_int8.tflite"].accuracy_drop == 1
 
 
 def test_names_the_first_layer_where_int8_departs(network: keras.Model) -> None:

@@ -8,6 +8,7 @@ import pytest
 import tf_keras as keras
 
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
 from pnas_tf.networks.network import with_probabilities
 from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.flatbuffer import parse, softmax_at_end, without_softmax
@@ -125,10 +126,33 @@ def test_bounds() -> None:
 
 
 def test_reports_come_back_and_damage_is_named(tmp_path: Path) -> None:
-    path = save_reports(tmp_path / "parity.json", {"model_float32.tflite": SOUND})
+    path = save_reports(
+        tmp_path / "parity.json",
+        validation={"model_float32.tflite": replace(SOUND, images=50)},
+        test={"model_float32.tflite": SOUND},
+    )
     assert load_reports(path) == {"model_float32.tflite": SOUND}
+    assert load_reports(path, split="validation")["model_float32.tflite"].images == 50
     path.write_text(path.read_text().replace('"images"', '"pictures"'))
     with pytest.raises(UserError, match="parity report"):
+        load_reports(path)
+
+
+def test_reports_of_the_test_split_alone_are_read_as_such(tmp_path: Path) -> None:
+    models = {"model_float32.tflite": SOUND.to_json()}
+    path = atomic.write_json(
+        tmp_path / "parity.json", {"format": "pnas_tf/parity", "version": 1, "models": models}
+    )
+    assert load_reports(path) == {"model_float32.tflite": SOUND}
+    with pytest.raises(UserError, match="validation figures"):
+        load_reports(path, split="validation")
+
+
+@pytest.mark.parametrize("entry", [None, [], {}, {"test": SOUND.to_json()}, SOUND.to_json()])
+def test_a_file_without_both_splits_is_refused(entry: object, tmp_path: Path) -> None:
+    document = {"format": "pnas_tf/parity", "version": 2, "models": {"model_int8.tflite": entry}}
+    path = atomic.write_json(tmp_path / "parity.json", document)
+    with pytest.raises(UserError, match="validation and test"):
         load_reports(path)
 
 

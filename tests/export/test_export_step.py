@@ -1,0 +1,118 @@
+"""The export step on a dataset: which of its images fine-tuning sees."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pnas_tf.config import DataConfig, ExportConfig, RunConfig, TrainConfig
+from pnas_tf.data.dataset import load_dataset
+from pnas_tf.networks.network import build_network
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage
+from pnas_tf.space.ops import MBConv
+from pnas_tf.steps import export
+from pnas_tf.tflite import export as tflite_export
+from pnas_tf.tflite import quantize
+from pnas_tf.tflite.parity import load_reports
+
+SPACE = MBConvSpace("micro", 8, 10, 8, 8, (Stage(8, 1, 2),), 16, (MBConv(3, 3),), stem_stride=1)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    config = DataConfig(data_dir=str(tmp_path_factory.mktemp("tfds")), augmentation="none")
+    return load_dataset(config, resolution=8)
+
+
+def images_of(batches) -> set[bytes]:
+    return {image.tobytes() for images, _ in batches.as_numpy_iterator() for image in images}
+
+
+@pytest.mark.parametrize("way", [{"prune": 0.5}, {"cluster": 4}, {"quantize": "qat"}])
+@pytest.mark.parametrize("train_on_alpha", [True, False])
+def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, monkeypatch):
+    seen: set[bytes] = set()
+    genuine = quantize.compress
+
+    def recording(model, compression, tuning, **how):
+        def data(epoch):
+            batches = tuning.data(epoch)
+            seen.update(images_of(batches))
+            return batches
+
+        return genuine(model, compression, dataclasses.replace(tuning, data=data), **how)
+
+    monkeypatch.setattr(quantize, "compress", recording)
+    export._compressed(
+        build_network(Architecture(SPACE, (MBConv(3, 3),))),
+        RunConfig(),
+        TrainConfig(train_on_alpha=train_on_alpha, batch_size=64),
+        ExportConfig(finetune_epochs=1, **way),
+        dataset,
+    )
+    held_out = images_of(dataset.alpha_once(batch_size=64))
+    weights = images_of(dataset.weights_plain(batch_size=1))
+    assert seen and not seen & images_of(dataset.test(batch_size=64)) - held_out - weights
+    if train_on_alpha:
+        assert seen & (held_out - weights)
+    else:
+        assert not seen & (held_out - weights)
+        # Every image of the part but the rest of the last batch.
+        assert len(seen) > dataset.weights_size - 64 - 10
+
+
+class Folder(type(Path())):
+    """A run folder as far as the export of one network needs it."""
+
+    @property
+    def path(self):
+        return self
+
+
+def test_the_files_are_decided_on_the_alpha_part(dataset, tmp_path, monkeypatch):
+    """Which images the export of a run calibrates, decides and reports on, and what it writes."""
+    architecture = Architecture(SPACE, (MBConv(3, 3),))
+    architecture.save(tmp_path / "architecture.json")
+    monkeypatch.setattr("pnas_tf.training.result.restore_weights", lambda model, folder: None)
+    given = []
+    genuine = tflite_export.export_models
+
+    def recording(model, images, *rest, **how):
+        given.append(images)
+        return genuine(model, images, *rest, **how)
+
+    monkeypatch.setattr(tflite_export, "export_models", recording)
+    config = ExportConfig(formats=("int8",), representative_images=50, max_accuracy_drop=1.0)
+    export._export(
+        Folder(tmp_path), RunConfig(), TrainConfig(), config, architecture, {"int8": ()}, dataset
+    )
+    (images,) = given
+    held_out = images_of(dataset.alpha_once(batch_size=64))
+    assert {image.tobytes() for image in images.validation} == held_out
+    assert {image.tobytes() for image in images.representative} <= images_of(
+        dataset.weights_plain(batch_size=1)
+    )
+    assert set(images.validation_labels[:100]) == set(range(10))
+    np.testing.assert_array_equal(images.test, dataset.test_arrays()[0])
+    for split, size in (("validation", dataset.alpha_size), ("test", dataset.test_size)):
+        (report,) = load_reports(tmp_path / "parity.json", split=split).values()
+        assert report.images == size
+
+
+def test_one_rule_says_what_is_fitted_on(dataset):
+    both, held = TrainConfig(train_on_alpha=True), TrainConfig(train_on_alpha=False)
+    assert dataset.fit_batches(held) == dataset.weights_size // held.batch_size
+    assert dataset.fit_batches(both) == (
+        (dataset.weights_size + dataset.alpha_size) // both.batch_size
+    )
+    for config, same in ((both, dataset.training), (held, dataset.weights)):
+        how = {"seed": 3, "epoch": 2, "start_batch": 1}
+        for ours, theirs in zip(
+            dataset.fit(config, **how).as_numpy_iterator(),
+            same(batch_size=config.batch_size, **how).as_numpy_iterator(),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(ours[1], theirs[1])
+            np.testing.assert_array_equal(ours[0], theirs[0])
