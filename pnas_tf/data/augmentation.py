@@ -32,8 +32,8 @@ class Augmentation:
     only)."""
 
     kind: str
-    min_crop_scale: float = 0.08
-    distort_color: str = "normal"
+    min_crop_scale: float
+    distort_color: str
 
 
 def random_rows(examples: int, *, seed: int, epoch: int) -> np.ndarray:

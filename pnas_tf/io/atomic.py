@@ -16,6 +16,7 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import stat
 import struct
@@ -70,7 +71,6 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> Path:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-                os.chmod(temporary, 0o666 & ~_umask())
                 os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -82,11 +82,19 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> Path:
 
 def _locked_temporary(path: Path) -> tuple[int, str]:
     """A new temporary file for `path`, locked as long as its descriptor is open: `sweep` takes
-    those that nobody holds."""
+    those that nobody holds.
+
+    Its mode is that of any new file: the kernel takes the umask off. `mkstemp` would give 0o600,
+    and the umask can be read only by setting it for all threads of the process.
+    """
     while True:
-        descriptor, temporary = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=_TEMPORARY, dir=path.parent
-        )
+        temporary = str(path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}"))
+        try:
+            descriptor = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666
+            )
+        except FileExistsError:
+            continue
         with contextlib.suppress(
             OSError
         ):  # a file system without locks; nothing there is swept either
@@ -371,9 +379,3 @@ def _fault(value: Any, depth: int) -> tuple[tuple[str, ...], str] | None:
         if found is not None:
             return (str(name), *found[0]), found[1]
     return None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

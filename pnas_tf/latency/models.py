@@ -2,8 +2,8 @@
 export converts them.
 
 Converted in child processes, since the converter is slow and TensorFlow large, and kept by content:
-a file is made again when the block, the dtype, the rewrites, TensorFlow or the code that converts
-changes. Knows nothing of measuring.
+a file is made again when the block, the dtype, the rewrites, CONVERSION_VERSION or a package that
+converts changes. Knows nothing of measuring.
 """
 
 from __future__ import annotations
@@ -33,18 +33,11 @@ Source = Union[Block, Architecture]
 Rewrites = Union[
     tuple[str, ...], Mapping[str, tuple[str, ...]]
 ]  # for all sources, or name of the source -> its own
-_CODE = (
-    "space/blocks.py",
-    "space/graph.py",
-    "space/tree_cells.py",
-    "networks/layers.py",
-    "networks/network.py",
-    "tflite/convert.py",
-    "tflite/rewrites/rewrite.py",
-    "tflite/rewrites/choice.py",
-    "tflite/rewrites/tiling.py",
-    "latency/models.py",
-)
+# Raised when the code that decides a converted model changes its meaning; a test holds it to the
+# code (tests/latency/test_conversion_version.py).
+CONVERSION_VERSION = 1
+# What else decides the bytes of a model: its graph, its conversion, its weights and samples.
+_PACKAGES = ("tensorflow", "tf_keras", "flatbuffers", "numpy")
 _REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move no latency
 
 
@@ -170,8 +163,8 @@ def _layers(source: Source) -> int:
 
 
 def _toolchain() -> list[str]:
-    root = Path(__file__).resolve().parents[1]
-    return [metadata.version("tensorflow"), *(atomic.sha256_of(root / name) for name in _CODE)]
+    versions = [f"{package} {metadata.version(package)}" for package in _PACKAGES]
+    return [f"conversion {CONVERSION_VERSION}", *versions]
 
 
 def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) -> None:

@@ -10,6 +10,10 @@ from pnas_tf.data.augmentation import Augmentation
 MIDDLE = 0.5  # signed random number 0: no change
 
 
+def augmentation(kind, distort_color="normal"):
+    return Augmentation(kind, min_crop_scale=0.08, distort_color=distort_color)
+
+
 def rows(batch=1, **columns):
     table = np.full((batch, views.COLUMNS), MIDDLE, np.float32)
     for name, value in columns.items():
@@ -30,7 +34,7 @@ def test_shape_and_range_stay(kind, colour):
     out = views.augment(
         images,
         tf.constant(views.random_rows(64, seed=1, epoch=2)),
-        Augmentation(kind, distort_color=colour),
+        augmentation(kind, distort_color=colour),
     ).numpy()
     assert out.shape == images.shape and out.dtype == np.float32
     assert out.min() >= 0 and out.max() <= 255.001
@@ -40,12 +44,12 @@ def test_shape_and_range_stay(kind, colour):
 def test_middle_rows_change_nothing():
     images = picture()
     np.testing.assert_allclose(
-        views.augment(images, rows(2), Augmentation("shift")), images, atol=2e-3
+        views.augment(images, rows(2), augmentation("shift")), images, atol=2e-3
     )
     flip = rows(2, flip=0.25)
-    np.testing.assert_allclose(views.augment(images, flip, Augmentation("flip")), images, atol=1e-4)
+    np.testing.assert_allclose(views.augment(images, flip, augmentation("flip")), images, atol=1e-4)
     np.testing.assert_allclose(
-        views.augment(images, flip, Augmentation("imagenet", distort_color="strong")),
+        views.augment(images, flip, augmentation("imagenet", distort_color="strong")),
         images,
         atol=1e-3,
     )
@@ -53,10 +57,10 @@ def test_middle_rows_change_nothing():
 
 def test_flip_mirrors_and_shift_moves_by_known_amounts():
     images = picture(1)
-    mirrored = views.augment(images, rows(flip=0.75), Augmentation("flip"))
+    mirrored = views.augment(images, rows(flip=0.75), augmentation("flip"))
     np.testing.assert_allclose(mirrored, images.numpy()[:, :, ::-1], atol=1e-4)
     # x = 0 is the largest shift to the left: 2 of 16 pixels; the border is mirrored.
-    moved = views.augment(images, rows(x=0.0, flip=0.0), Augmentation("flip")).numpy()
+    moved = views.augment(images, rows(x=0.0, flip=0.0), augmentation("flip")).numpy()
     np.testing.assert_allclose(moved[:, :, 2:], images.numpy()[:, :, :-2], atol=1e-4)
 
 
@@ -65,7 +69,7 @@ def test_zoom_and_rotation_keep_the_centre():
     image = np.zeros((1, size, size, 3), np.float32)
     image[:, 14:19, 14:19] = 200.0
     out = views.augment(
-        tf.constant(image), rows(zoom=0.999, angle=0.999), Augmentation("shift")
+        tf.constant(image), rows(zoom=0.999, angle=0.999), augmentation("shift")
     ).numpy()[0, :, :, 0]
     grid = np.arange(size)
     np.testing.assert_allclose((out.sum(0) @ grid) / out.sum(), 16.0, atol=0.05)
@@ -118,7 +122,7 @@ def test_grey_images_stay_grey_under_colour_distortion():
     out = views.augment(
         grey,
         tf.constant(views.random_rows(8, seed=0, epoch=0)),
-        Augmentation("imagenet", distort_color="strong"),
+        augmentation("imagenet", distort_color="strong"),
     ).numpy()
     np.testing.assert_allclose(out[..., 0], out[..., 1], atol=1e-3)
 
