@@ -1,7 +1,7 @@
 """Every option of every program, with its default, once.
 
-pnas_tf/cli/flags.py makes one absl flag of each field (same name). A default of the original program
-(Cai et al.'s code) is the default of `--preset=published`; see docs/options.md.
+pnas_tf/cli/flags.py makes one absl flag of each field (same name). A default of the original
+program (Cai et al.'s code) is the default of `--preset=published`; see docs/options.md.
 """
 
 from __future__ import annotations
