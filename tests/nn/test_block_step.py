@@ -1,7 +1,6 @@
 """What the compiled parts of a block's steps hold, and who shares them; their values stand in
 tests/supernet/test_engines.py."""
 
-
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.ops import Conv, Head, Identity, MBConv, Pool, SepConv, Stem
 from pnas_tf.supernet.compiled.block import (
