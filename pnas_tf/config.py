@@ -275,6 +275,13 @@ class SearchConfig:
         "REINFORCE: latency of a sampled network from the table or measured on the device.",
         choices=("table", "device"),
     )
+    engine: str = option(
+        "auto",
+        "What computes the supernet's blocks: compiled (fast); tape (public TensorFlow alone, "
+        "slower); auto: compiled where a self-check finds it right, else tape.",
+        choices=("auto", "tape", "compiled"),
+        fixed=False,
+    )
     validate_epochs: int = option(
         0,
         "Epochs between validations of the most probable network on the alpha part; 0: never "

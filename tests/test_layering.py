@@ -19,6 +19,7 @@ ORDER = (
     ("errors",),
     ("config",),
     ("io",),
+    ("_tf_private",),
     ("run", "space"),
     ("data", "networks", "devices"),
     ("supernet", "tflite"),
@@ -61,6 +62,7 @@ NO_TENSORFLOW_AT_IMPORT = (
         f"pnas_tf.report.{name}"
         for name in ("run_files", "summary_table", "drawing", "plots", "page", "pareto_plot")
     ),
+    "pnas_tf._tf_private",
     "pnas_tf.devices",
     "pnas_tf.latency.table",
     "pnas_tf.latency.calibration",
@@ -69,7 +71,20 @@ NO_TENSORFLOW_AT_IMPORT = (
     "pnas_tf.steps",
     "pnas_tf.cli",
 )
-PRIVATE = ("tensorflow.python", "tensorflow.compiler", "tensorflow.lite.python")
+# What its makers do not document; `pnas_tf._tf_private` alone may touch it.
+PRIVATE = (
+    "tensorflow.python",
+    "tensorflow.compiler",
+    "tensorflow.core",
+    "tensorflow.lite.python",
+    "tensorflow.tsl",
+    "tensorflow_model_optimization.python",
+    "tensorflow_datasets.core",
+    "tf_keras.src",
+    "xla",
+    "tsl",
+)
+TFDS_DOCUMENTED = {"DatasetInfo", "DatasetNotFoundError", "GeneratorBasedBuilder", "Version"}
 
 
 def room_of(module: str) -> str:
@@ -234,6 +249,66 @@ def test_light_rooms_load_without_tensorflow():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def private_names(source: str) -> set[str]:
+    """The undocumented names that a program reaches: by an import, by attributes of a module that
+    it has imported, or by a module's name in a string."""
+    tree = ast.parse(source)
+    stands_for: dict[str, str] = {}
+    reached: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            reached |= {alias.name for alias in node.names}
+            for alias in node.names:
+                top = alias.name.split(".")[0]
+                stands_for[alias.asname or top] = alias.name if alias.asname else top
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                stands_for[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                reached.add(f"{node.module}.{alias.name}")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            reached.add(node.value)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            first, _, rest = ast.unparse(node).partition(".")
+            if first in stands_for:
+                reached.add(f"{stands_for[first]}.{rest}")
+
+    def documented(name: str) -> bool:
+        below = name.removeprefix("tensorflow_datasets.core").lstrip(".").split(".")[0]
+        return name.startswith("tensorflow_datasets.core") and below in {"", *TFDS_DOCUMENTED}
+
+    return {name for name in reached if under(name, PRIVATE) and not documented(name)}
+
+
+@pytest.mark.parametrize("folder", ["pnas_tf", "tools", "benchmarks", "tests"])
+def test_private_machinery_stands_behind_one_door(folder):
+    door = ROOT / "pnas_tf" / "_tf_private.py"
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        if path not in (door, Path(__file__)):
+            names = private_names(path.read_text(encoding="utf-8"))
+            assert not names, f"{path.relative_to(ROOT)} reaches {names}: move it to {door.name}"
+    assert private_names(door.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "program, private",
+    [
+        ("from tensorflow.python.eager import context", True),
+        ("def f():\n    import tensorflow.lite.python.convert_phase", True),
+        ("import tensorflow_datasets as tfds\ntfds.core.download.resource", True),
+        ("import tensorflow_datasets as tfds\ntfds.core.Version('1.0.0')", False),
+        ("from tensorflow_datasets import core\ncore.download", True),
+        ("from tensorflow_datasets.core.download import resource", True),
+        ("import tensorflow as tf\ntf.python.eager", True),
+        ("import importlib\nimportlib.import_module('tensorflow.python.eager')", True),
+        ("from xla.tsl.protobuf import coordination_config_pb2", True),
+        ("import tensorflow as tf\ntf.lite.TFLiteConverter, tf.raw_ops.Add", False),
+    ],
+)
+def test_private_names_are_seen(program, private):
+    assert bool(private_names(program)) == private
 
 
 def test_no_file_is_named_after_nothing():

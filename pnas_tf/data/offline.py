@@ -13,6 +13,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from pnas_tf import _tf_private
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 
@@ -103,10 +104,8 @@ def _archive(path: Path, sha256: str) -> tuple[Path | bytes, str]:
 
 
 def _place(builder: Any, url: str, content: Path | bytes, download_dir: Path) -> None:
-    from tensorflow_datasets.core.download import resource
-
     info = builder.url_infos[url]
-    target = download_dir / builder.name / resource.get_dl_fname(url, info.checksum)
+    target = download_dir / builder.name / _tf_private.download_name(url, info.checksum)
     if not target.is_file() or atomic.sha256_of(target) != info.checksum:
         if isinstance(content, bytes):
             atomic.write_bytes(target, content)

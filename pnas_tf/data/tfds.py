@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
-from tensorflow_datasets.core.download.extractor import ExtractError
 
 import pnas_tf.data.digits  # noqa: F401 (defining the builder registers it)
+from pnas_tf import _tf_private
 from pnas_tf.data.offline import place_archives
 from pnas_tf.data.sources import encoded_records
 from pnas_tf.errors import UserError
@@ -170,8 +169,7 @@ def _prepare(builder: Any, name: str, offline_files: str) -> None:
         AssertionError,
         tf.errors.OpError,
         tfds.download.DownloadError,
-        NonMatchingChecksumError,
-        ExtractError,
+        *_tf_private.download_errors(),
     ) as error:
         raise UserError(
             f"dataset '{builder.name}' could not be prepared in {root}",

@@ -19,15 +19,9 @@ from pnas_tf.search import sampling
 from pnas_tf.search.weight_step import batch_loss, batch_shares
 from pnas_tf.space.graph import behind_choices
 from pnas_tf.space.ops import Zero
-from pnas_tf.supernet.compiled.block import (
-    ArchitectureParts,
-    Carried,
-    architecture_parts,
-    gate_function,
-    output_function,
-)
+from pnas_tf.supernet.engine import ArchitectureBackward, Values
 from pnas_tf.supernet.mixed_op import BlockWeights
-from pnas_tf.supernet.supernet import Path, Supernet, Values
+from pnas_tf.supernet.supernet import Path, Supernet
 
 GATE_MODES = ("two_path", "full", "full_recompute")
 
@@ -152,52 +146,41 @@ class _Step:
         self.gate: list[list[Any]] = [
             [] for _ in supernet.mixed_ops
         ]  # for each candidate the parts of the local replicas
-        self._carried: dict[str, Carried] = {}
+        self._behind: dict[str, ArchitectureBackward] = {}
         self._inputs: dict[int, Values] = {}
         self._held: dict[tuple[int, int], Values] = {}
 
     def fixed(self, block: BlockWeights, x: Values) -> Values:
         if self.supernet.source_of(block) not in self.wanted:
-            return output_function(block.block, self.supernet.arithmetic, shortcut=True)(
-                [*x, *block.handles]
-            )
-        y, self._carried[block.name] = self._parts(block, gate=False).forward(x, block.handles)
-        return y
+            return self.supernet.engine.output(block, x, shortcut=True)
+        return self._run(block, x, gate=False)
 
     def fixed_back(self, block: BlockWeights, upstream: Values) -> Values | None:
-        parts = self._parts(block, gate=False)
-        return parts.backward(upstream, self._carried.pop(block.name))[0]
+        return self._behind.pop(block.name)(upstream)[0]
 
     def choice(self, index: int, x: Values) -> Values:
         self._inputs[index] = x
         if self.keep_outputs:
             for j, candidate in self._others(index):
-                output = output_function(candidate.block, self.supernet.arithmetic, shortcut=False)
-                self._held[index, j] = output([*x, *candidate.handles])
+                self._held[index, j] = self.supernet.engine.output(candidate, x, shortcut=False)
         active = self._active(index)
         if isinstance(active.block.op, Zero):
             return x
-        y, self._carried[active.name] = self._parts(active, gate=True).forward(x, active.handles)
-        return y
+        return self._run(active, x, gate=True)
 
     def choice_back(self, index: int, upstream: Values) -> Values | None:
         x, active = self._inputs.pop(index), self._active(index)
         gradient: Values | None = upstream
         products: dict[int, Any] = {}
         if not isinstance(active.block.op, Zero):
-            parts = self._parts(active, gate=True)
-            gradient, products[self.sample.active[index]] = parts.backward(
-                upstream, self._carried.pop(active.name)
-            )
+            gradient, products[self.sample.active[index]] = self._behind.pop(active.name)(upstream)
         for j, candidate in self._others(index):
             if (index, j) in self._held:
                 products[j] = self.supernet.arithmetic.replicas.each(
                     _inner_product, upstream, self._held.pop((index, j))
                 )
             else:
-                products[j] = gate_function(candidate.block, self.supernet.arithmetic)(
-                    [*x, *candidate.handles, *upstream]
-                )
+                products[j] = self.supernet.engine.gate_products(candidate, x, upstream)
         # dL/dg_j = <dL/dm, o_j(x)>; Zero's output is zero, and so is its gate gradient.
         self.gate[index] = [products.get(j, [0.0]) for j in self.sample.considered[index]]
         return gradient
@@ -214,13 +197,12 @@ class _Step:
             if j != self.sample.active[index] and not isinstance(candidates[j].block.op, Zero)
         ]
 
-    def _parts(self, block: BlockWeights, *, gate: bool) -> ArchitectureParts:
-        return architecture_parts(
-            block.block,
-            self.supernet.arithmetic,
-            gate=gate,
-            input_gradient=self.supernet.source_of(block) in self.wanted,
+    def _run(self, block: BlockWeights, x: Values, *, gate: bool) -> Values:
+        """The block's output; keeps its backward pass."""
+        y, self._behind[block.name] = self.supernet.engine.architecture_pass(
+            block, x, gate=gate, input_gradient=self.supernet.source_of(block) in self.wanted
         )
+        return y
 
 
 def _combine(

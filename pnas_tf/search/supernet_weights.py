@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from pnas_tf.config import TrainConfig
+from pnas_tf.config import SearchConfig, TrainConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
@@ -121,7 +121,14 @@ class Inheritance:
     folder: the search's folder. Raises UserError when it holds no whole checkpoint.
     """
 
-    def __init__(self, folder: FilePath, space: SearchSpace, *, normalisation: Normalisation):
+    def __init__(
+        self,
+        folder: FilePath,
+        space: SearchSpace,
+        *,
+        normalisation: Normalisation,
+        engine: str = SearchConfig.engine,
+    ):
         checkpoint = Checkpoints(folder / "checkpoints").latest()
         if checkpoint is None:
             raise UserError(
@@ -132,8 +139,11 @@ class Inheritance:
             )
         self.normalisation = normalisation
         self.supernet = Supernet(
-            space, arithmetic=Arithmetic(normalisation=normalisation), weights_init="he_fout"
-        )  # overwritten
+            space,
+            arithmetic=Arithmetic(normalisation=normalisation),
+            weights_init="he_fout",  # overwritten
+            engine=engine,
+        )
         restore_variables(
             self.supernet, checkpoint, where=f"the newest checkpoint in {folder / 'checkpoints'}"
         )

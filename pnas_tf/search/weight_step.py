@@ -10,23 +10,16 @@ from __future__ import annotations
 import collections
 import functools
 import math
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from pnas_tf.space.ops import Zero
-from pnas_tf.supernet.compiled.block import (
-    Carried,
-    Update,
-    WeightParts,
-    output_function,
-    weight_parts,
-)
+from pnas_tf.supernet.engine import Momenta, Update, Values, WeightBackward
 from pnas_tf.supernet.mixed_op import BlockWeights
 from pnas_tf.supernet.replicas import Replicas, handles_of, variable_of
-from pnas_tf.supernet.supernet import Path, Supernet, Values
+from pnas_tf.supernet.supernet import Path, Supernet
 from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.step import smoothed_cross_entropy
 
@@ -35,14 +28,14 @@ class Momentum:
     """SGD with Nesterov momentum, accum = m * accum + g; w -= lr * (g + m * accum), one slot for
     each variable it has met.
 
-    The update itself is TensorFlow's fused kernel, inside a block's compiled `move`.
+    The update itself is an engine's.
     """
 
     def __init__(self, *, momentum: float, nesterov: bool):
         self.momentum, self.nesterov = tf.constant(momentum), nesterov
         self.slots: dict[str, tf.Variable] = {}
         self.loss_scale = LossScale()
-        self._handles: dict[str, Sequence[tf.Tensor]] = {}
+        self._momenta: dict[str, Momenta] = {}
 
     def slot(self, name: str, variable: tf.Variable, replicas: Replicas) -> tf.Variable:
         """The momentum of the variable of this name, zeros until its first step."""
@@ -50,19 +43,17 @@ class Momentum:
             self.slots[name] = variable_of(tf.fill(variable.shape, 0.0), replicas, trainable=False)
         return self.slots[name]
 
-    def handles(self, block: BlockWeights) -> Sequence[tf.Tensor]:
-        """The slots of a block's trained variables, as its parts take them."""
-        if block.name not in self._handles:
+    def momenta(self, block: BlockWeights) -> Momenta:
+        """The slots of a block's trained variables."""
+        if block.name not in self._momenta:
             replicas = block.arithmetic.replicas
-            self._handles[block.name] = handles_of(
-                [
-                    self.slot(name, variable, replicas)
-                    for name, variable in block.named.items()
-                    if variable.trainable
-                ],
-                replicas,
+            slots = tuple(
+                self.slot(name, variable, replicas)
+                for name, variable in block.named.items()
+                if variable.trainable
             )
-        return self._handles[block.name]
+            self._momenta[block.name] = Momenta(slots, handles_of(slots, replicas))
+        return self._momenta[block.name]
 
 
 @tf.function(reduce_retracing=True)
@@ -180,7 +171,8 @@ def weight_step(
 
     images: [batch, resolution, resolution, channels]; labels: integers [batch].
     """
-    carried: dict[str, Carried] = {}
+    engine = supernet.engine
+    behind: dict[str, WeightBackward] = {}  # the backward pass of each block that has run
     wanted = range(1, len(supernet.topology))  # every value but the images
     updates = _Updates(aside=supernet.arithmetic.replicas.total == 1)
     scale = optimizer.loss_scale if supernet.arithmetic.precision == "float16" else None
@@ -190,25 +182,22 @@ def weight_step(
         *([tf.constant(scale.value)] if scale else []),
     ]
 
-    def parts(block: BlockWeights) -> WeightParts:
-        return weight_parts(
-            block.block,
-            supernet.arithmetic,
-            nesterov=optimizer.nesterov,
-            input_gradient=supernet.source_of(block) in wanted,
-        )
-
     def forward(block: BlockWeights, x: Values) -> Values:
         if isinstance(block.block.op, Zero):
             return x
-        y, carried[block.name] = parts(block).forward(x, block.handles)
+        y, behind[block.name] = engine.weight_pass(
+            block,
+            x,
+            nesterov=optimizer.nesterov,
+            input_gradient=supernet.source_of(block) in wanted,
+        )
         return y
 
     def backward(block: BlockWeights, upstream: Values) -> Values | None:
         if isinstance(block.block.op, Zero):
             return upstream
-        gradient, update = parts(block).backward(
-            upstream, carried.pop(block.name), slots=optimizer.handles(block), scalars=scalars
+        gradient, update = behind.pop(block.name)(
+            upstream, momenta=optimizer.momenta(block), scalars=scalars
         )
         updates.add(update)
         return gradient
@@ -252,9 +241,7 @@ def path_result(
     def output(block: BlockWeights, x: Values) -> Values:
         if isinstance(block.block.op, Zero):
             return x
-        return output_function(block.block, supernet.arithmetic, shortcut=True)(
-            [*x, *block.handles]
-        )
+        return supernet.engine.output(block, x, shortcut=True)
 
     shares, own_labels = batch_shares(supernet, images, labels)
     logits, _ = supernet.forward(

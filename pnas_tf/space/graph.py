@@ -111,9 +111,8 @@ def evaluate(
     fixed: Callable[[Block, Value], Value],
     choice: Callable[[int, Value], Value],
     joint: Callable[[int, Joint, Sequence[Value]], Value],
-    stop_at_choice: bool = False,
 ) -> Value:
-    """The value of the last node, or of the input of the first choice node with `stop_at_choice`.
+    """The value of the last node.
 
     fixed: (block, input) -> value. choice: (index of the choice block, input) -> value. joint:
     (place, node, inputs) -> value. A value is let go behind its last use.
@@ -128,8 +127,6 @@ def evaluate(
         elif isinstance(node, Fixed):
             result = fixed(node.block, inputs[0])
         elif isinstance(node, Choice):
-            if stop_at_choice:
-                return inputs[0]
             result = choice(node.index, inputs[0])
         else:
             result = joint(place, node, inputs)

@@ -65,6 +65,8 @@ def main(
     from pnas_tf.data.run_space import space_of_run
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.search.targets import check_request, latency_budget, search_targets, table_files
+    from pnas_tf.supernet.engine_choice import check_engine
+    from pnas_tf.supernet.functional import Arithmetic
     from pnas_tf.training.distribution import start
 
     if distribution.strategy == "multi_worker" and (config.algorithm, config.rl_latency) == (
@@ -79,6 +81,10 @@ def main(
         )
     check_request(config)
     started = start(distribution)
+    check_engine(
+        config.engine,
+        Arithmetic(jit_compile=distribution.jit_compile, replicas=started.replicas),
+    )
     space = space_of_run(data, space_config)
     table = LatencyTable.load(folder / "latency_table.json")
     targets = search_targets(space, table, config)
@@ -237,6 +243,7 @@ def _search(
                 weights_init=config.weights_init,
                 init_div_groups=config.init_div_groups,
                 shortcut_gamma=config.shortcut_gamma,
+                engine=config.engine,
             )
             Search(
                 supernet,
@@ -275,7 +282,7 @@ class _Deriver:
             recipe,
             seed,
         )
-        self.batch_size = config.search_batch_size
+        self.batch_size, self.engine = config.search_batch_size, config.engine
 
     def derive(self, budget: Any) -> None:
         """Writes the architecture of the run, and what it was compared with."""
@@ -420,6 +427,7 @@ class _Deriver:
             self.folder / "search",
             self.space,
             normalisation=Normalisation(self.recipe.bn_momentum, self.recipe.bn_epsilon),
+            engine=self.engine,
         )
 
 

@@ -1,17 +1,14 @@
 """A block's arithmetic as a pure function of its input and its variables.
 
-The supernet runs whatever path was sampled, so no graph of a whole path can be kept. All blocks of
-one latency key share one compiled function instead, and pass it their variables: `block_function`
-here, which any tape can differentiate, and the faster parts of `block_step`, which the search's
-steps are made of. Knows nothing of alpha, paths or latency.
+Both engines compute by it: `tape` calls it eagerly, `compiled` traces it. Knows nothing of alpha,
+paths or latency.
 """
 
 from __future__ import annotations
 
 import enum
-import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -25,26 +22,24 @@ from pnas_tf.supernet.replicas import Exchange, Replicas
 
 
 class Mode(enum.Enum):
-    """What a forward pass is for.
+    """What a forward pass is for; both normalise by batch statistics.
 
-    WEIGHTS: batch statistics, moving statistics updated, gradients for weights. ARCHITECTURE: batch
-    statistics, nothing updated, weights are constants, so that no weight gradient is ever computed.
-    INFERENCE: moving statistics.
+    WEIGHTS: moving statistics updated, gradients for weights. ARCHITECTURE: nothing updated,
+    weights are constants, so that no weight gradient is ever computed.
     """
 
     WEIGHTS = "weights"
     ARCHITECTURE = "architecture"
-    INFERENCE = "inference"
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The constants of the arithmetic. weight_decay: L2, added where gradients are made, on kernels
-    and on what no_decay leaves:
+    """The constants of the arithmetic. weight_decay: L2, added to the gradients by an update, on
+    kernels and on what no_decay leaves:
 
     "bn_bias" nothing more, "bn" biases, "none" biases and batch normalisation's gamma and beta.
     precision: of activations and convolutions; variables, statistics, the classifier and sums are
-    float32. jit_compile and replicas: of the parts in `block_step`.
+    float32. jit_compile and replicas: of the compiled engine alone.
     """
 
     normalisation: Normalisation = Normalisation()
@@ -70,31 +65,6 @@ class Arithmetic:
         return self.weight_decay if self.no_decay == "none" else 0.0
 
 
-def block_function(
-    block: Block, mode: Mode, arithmetic: Arithmetic
-) -> Callable[[tf.Tensor, Sequence[Any]], tf.Tensor]:
-    """The compiled function of `block`: (x, variables) -> o(x), without the identity shortcut.
-
-    x: [batch, in_size, in_size, in_channels]. variables: for each layer in order its kernel, bias
-    where it has one, and gamma, beta, moving mean and moving variance where it is normalised.
-    Blocks of one key share the function.
-    """
-    # The name says where the block stands, not what it computes.
-    return _compiled(replace(block, name="block"), mode, arithmetic)
-
-
-@functools.cache
-def _compiled(
-    block: Block, mode: Mode, arithmetic: Arithmetic
-) -> Callable[[tf.Tensor, Sequence[Any]], tf.Tensor]:
-    def run(x: tf.Tensor, variables: Sequence[Any]) -> tf.Tensor:
-        return forward(block, x, variables, mode=mode, arithmetic=arithmetic)
-
-    # reduce_retracing: the last batch of an evaluation is smaller; one relaxed trace serves all
-    # batch sizes.
-    return tf.function(run, reduce_retracing=True)
-
-
 def forward(
     block: Block,
     x: tf.Tensor,
@@ -104,8 +74,14 @@ def forward(
     arithmetic: Arithmetic,
     exchange: Exchange | None = None,
 ) -> tf.Tensor:
-    """o(x) of one block, shapes as in `block_function`. Zero gives zeros. exchange: for
-    synchronised batch normalisation."""
+    """o(x) of one block, without the identity shortcut; Zero gives zeros.
+
+    Args:
+        x: [batch, in_size, in_size, in_channels].
+        variables: for each layer in order its kernel, bias where it has one, and gamma, beta,
+            moving mean and moving variance where it is normalised.
+        exchange: for synchronised batch normalisation.
+    """
     if isinstance(block.op, Zero):
         return tf.zeros_like(x)
     if isinstance(block.op, Identity):
@@ -165,7 +141,7 @@ def _layer(
     arithmetic: Arithmetic,
     exchange: Exchange | None,
 ) -> tf.Tensor:
-    kernel = tf.cast(_weight(next(variables), mode, arithmetic.weight_decay), x.dtype)
+    kernel = tf.cast(_weight(next(variables), mode), x.dtype)
     if (
         layer.in_channels and layer.out_channels
     ):  # a supernet's variables hide their sizes, and some blocks have none
@@ -185,7 +161,7 @@ def _layer(
         else:
             x = tf.nn.conv2d(x, kernel, layer.stride, pads)
     if layer.bias:
-        x = x + tf.cast(_weight(next(variables), mode, arithmetic.bias_decay), x.dtype)
+        x = x + tf.cast(_weight(next(variables), mode), x.dtype)
     if layer.norm:
         x = _normalise(
             x,
@@ -208,21 +184,9 @@ def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return y
 
 
-def _weight(variable: Any, mode: Mode, weight_decay: float) -> tf.Tensor:
+def _weight(variable: Any, mode: Mode) -> tf.Tensor:
     value = tf.convert_to_tensor(variable)
-    if mode is not Mode.WEIGHTS:
-        return tf.stop_gradient(value)
-    return _with_decay(value, weight_decay) if weight_decay else value
-
-
-def _with_decay(weights: tf.Tensor, weight_decay: float) -> tf.Tensor:
-    """The weights themselves, whose gradient is that of loss + weight_decay / 2 * |weights|^2."""
-
-    @tf.custom_gradient
-    def decayed(value: tf.Tensor) -> Any:
-        return tf.identity(value), lambda upstream: upstream + weight_decay * value
-
-    return decayed(weights)
+    return value if mode is Mode.WEIGHTS else tf.stop_gradient(value)
 
 
 def _normalise(
@@ -236,20 +200,9 @@ def _normalise(
     arithmetic: Arithmetic,
     exchange: Exchange | None,
 ) -> tf.Tensor:
-    gamma, beta = (_weight(variable, mode, arithmetic.norm_decay) for variable in (gamma, beta))
+    gamma, beta = (_weight(variable, mode) for variable in (gamma, beta))
     normalisation = arithmetic.normalisation
     epsilon = normalisation.epsilon
-    if mode is Mode.INFERENCE:
-        y, _, _ = tf.compat.v1.nn.fused_batch_norm(
-            x,
-            gamma,
-            beta,
-            mean=tf.convert_to_tensor(mean),
-            variance=tf.convert_to_tensor(variance),
-            epsilon=epsilon,
-            is_training=False,
-        )
-        return y
     if normalisation.synchronized and exchange is not None:
         y, batch_mean, batch_variance = normalise_together(
             x, gamma, beta, epsilon=epsilon, exchange=exchange

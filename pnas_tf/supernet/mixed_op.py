@@ -14,15 +14,13 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.space.blocks import Block, Layer
-from pnas_tf.space.ops import Zero
-from pnas_tf.supernet.functional import Arithmetic, Mode, block_function
+from pnas_tf.supernet.functional import Arithmetic
 from pnas_tf.supernet.initializers import Initial
 from pnas_tf.supernet.replicas import handles_of, variable_of
 
 
 class BlockWeights(keras.layers.Layer):
-    """The variables of one block in the order of its layers; the arithmetic is
-    `functional.forward`, that of the search's steps in the compiled parts of `block_step`.
+    """The variables of one block in the order of its layers; an engine computes with them.
 
     initial: the values that the variables start from. named: the variables by names that are unique
     in a supernet.
@@ -45,17 +43,6 @@ class BlockWeights(keras.layers.Layer):
         )
         self.handles: tuple[Any, ...] = handles_of(self.ordered, arithmetic.replicas)
         self.built = True
-
-    def call(self, x: tf.Tensor, *, mode: Mode = Mode.INFERENCE) -> tf.Tensor:
-        """o(x), without the identity shortcut; shapes as in `functional.block_function`."""
-        return block_function(self.block, mode, self.arithmetic)(x, self.ordered)
-
-    def with_shortcut(self, x: tf.Tensor, *, mode: Mode) -> tf.Tensor:
-        """The block's output: x + o(x) where it has an identity shortcut, o(x) elsewhere."""
-        if isinstance(self.block.op, Zero):
-            return x
-        output = self.call(x, mode=mode)
-        return x + output if self.block.shortcut else output
 
     def _variables_of(self, layer: Layer) -> dict[str, Any]:
         """By what follows the layer's name in theirs."""
@@ -104,8 +91,3 @@ class MixedOp(keras.layers.Layer):
     def shortcut(self) -> bool:
         """Whether the block adds its input to the gated output."""
         return self.blocks[0].shortcut
-
-    def call(self, x: tf.Tensor, *, active: int, mode: Mode = Mode.INFERENCE) -> tf.Tensor:
-        """m(x) = sum_i g_i o_i(x) with g one-hot at `active`, plus x where the block has a shortcut
-        (eq. 1 to 3)."""
-        return self.candidates[active].with_shortcut(x, mode=mode)

@@ -7,6 +7,7 @@ nothing of latency, of how paths are sampled or of how anything is trained.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -18,12 +19,13 @@ from pnas_tf.config import SearchConfig
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.graph import Choice, Fixed, Joint, evaluate, pull_back
-from pnas_tf.supernet.functional import Arithmetic, Mode, join, join_gradient
+from pnas_tf.supernet.engine import Engine, Values
+from pnas_tf.supernet.engine_choice import engine_of
+from pnas_tf.supernet.functional import Arithmetic, join, join_gradient
 from pnas_tf.supernet.initializers import AlignedInitial, Initial
 from pnas_tf.supernet.mixed_op import BlockWeights, MixedOp
 
 Path = tuple[int, ...]
-Values = list[tf.Tensor]  # one a local replica
 JointChannels = dict[int, list[int]]  # place of a joint -> channels of its inputs
 
 
@@ -32,7 +34,8 @@ class Supernet(keras.Model):
 
     alpha_scale: alpha starts normal with this deviation (published 1e-3), so that the first paths
     are uniform. weights_init: "he_fout" (published), "he_fin" or "aligned"; init_div_groups and,
-    for aligned, shortcut_gamma: see `initial_weights`.
+    for aligned, shortcut_gamma: see `initializers`. engine:
+    auto, tape or compiled, see `engine_choice`.
     """
 
     def __init__(
@@ -46,9 +49,10 @@ class Supernet(keras.Model):
         alpha_init: str = SearchConfig.alpha_init,
         init_div_groups: bool = SearchConfig.init_div_groups,
         shortcut_gamma: float = SearchConfig.shortcut_gamma,
+        engine: str = SearchConfig.engine,
     ):
         super().__init__(name=f"supernet_{space.name}")
-        self.space, self.arithmetic = space, arithmetic
+        self.space, self.arithmetic, self._engine_name = space, arithmetic, engine
         initial = (
             AlignedInitial(space, seed, div_groups=init_div_groups, shortcut_gamma=shortcut_gamma)
             if weights_init == "aligned"
@@ -84,31 +88,11 @@ class Supernet(keras.Model):
         ]
         self.built = True
 
-    def call(self, x: tf.Tensor, *, path: Path, mode: Mode = Mode.INFERENCE) -> tf.Tensor:
-        """Logits [batch, classes] of one path for images [batch, resolution, resolution,
-        channels]."""
-        return self.run(
-            x,
-            mode=mode,
-            choice=lambda index, x: self.mixed_ops[index].call(x, active=path[index], mode=mode),
-        )
-
-    def run(
-        self, images: tf.Tensor, *, mode: Mode, choice: Callable[[int, tf.Tensor], tf.Tensor]
-    ) -> tf.Tensor:
-        """Logits [batch, classes] where `choice` gives the output of a choice block: (its index,
-        its input) -> output."""
-        return self._evaluate(images, lambda block, x: block.with_shortcut(x, mode=mode), choice)
-
-    def fixed_front(self, images: tf.Tensor, *, mode: Mode) -> tf.Tensor:
-        """What every path computes before its first choice block: stem and first block in a space
-        of MBConvs."""
-        return self._evaluate(
-            images,
-            lambda block, x: block.with_shortcut(x, mode=mode),
-            lambda index, x: x,
-            stop_at_choice=True,
-        )
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """What computes the blocks, chosen when the first step asks. Raises UserError when the tape
+        is asked for by name and cannot compute by `arithmetic`."""
+        return engine_of(self._engine_name, self.arithmetic)
 
     def source_of(self, block: BlockWeights) -> int:
         """The place in the topology that a fixed block or a candidate reads."""
@@ -168,31 +152,6 @@ class Supernet(keras.Model):
             add=lambda uses: each(lambda *parts: tf.add_n(parts), *uses),
             wanted=wanted,
         )
-
-    def _evaluate(
-        self,
-        images: tf.Tensor,
-        fixed: Callable[[BlockWeights, tf.Tensor], tf.Tensor],
-        choice: Callable[[int, tf.Tensor], tf.Tensor],
-        *,
-        stop_at_choice: bool = False,
-    ) -> tf.Tensor:
-        return evaluate(
-            self.topology,
-            images,
-            fixed=lambda block, x: fixed(self.fixed[block.name], x),
-            choice=choice,
-            joint=lambda _, joint, inputs: join(joint, inputs),
-            stop_at_choice=stop_at_choice,
-        )
-
-    @property
-    def stem(self) -> BlockWeights:
-        return self.fixed["stem"]
-
-    @property
-    def head(self) -> BlockWeights:
-        return self.fixed["head"]
 
     @property
     def alphas(self) -> list[tf.Variable]:

@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from tensorflow.lite.python.convert_phase import ConverterError
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from pnas_tf import _tf_private
 from pnas_tf.errors import UserError
 from pnas_tf.tflite.rewrites.rewrite import apply_rewrites
 
@@ -94,7 +93,7 @@ def convert(
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         try:
             return converter.convert()
-        except ConverterError as error:
+        except _tf_private.converter_error() as error:
             raise UserError(
                 f"conversion of '{model.name}' to {dtype}",
                 expected="a model of TensorFlow Lite's built-in ops",
@@ -111,7 +110,7 @@ def freeze(model: keras.Model, *, batch: int = 1) -> Any:
     traced = tf.function(lambda image: model(image, training=False)).get_concrete_function(
         signature
     )
-    return convert_variables_to_constants_v2(traced, lower_control_flow=False)
+    return _tf_private.with_constants(traced)
 
 
 def is_quantization_aware(model: keras.Model) -> bool:

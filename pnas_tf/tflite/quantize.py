@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf import _tf_private
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.networks.weight_files import check_layers, read_weight_file
@@ -346,12 +347,8 @@ def _aware(
 
 def _strip_aware(model: keras.Model) -> keras.Model:
     """Takes off what keeps clusters and leaves the ranges, which the converter reads."""
-    from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (  # noqa: E501
-        cluster_utils,
-    )
-
     clustered = any("cluster_centroids" in variable.name for variable in model.variables)
-    return cluster_utils.strip_clustering_cqat(model) if clustered else model
+    return _tf_private.strip_cluster_preserving(model) if clustered else model
 
 
 def restore_clusters(aware: keras.Model, clustered: keras.Model) -> None:

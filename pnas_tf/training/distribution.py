@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
-from tensorflow.python.eager import context
 
+from pnas_tf import _tf_private
 from pnas_tf.config import DistributionConfig
 from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation
-from pnas_tf.run.cluster import Cluster, WorkerLost, cluster_of
+from pnas_tf.run.cluster import WorkerLost, cluster_of
 from pnas_tf.supernet.functional import Arithmetic
 from pnas_tf.supernet.replicas import Replicas
 
@@ -95,7 +94,9 @@ def _started(strategy: str, replicas: int | None, worker_timeout_s: int) -> Dist
             tf.distribute.MirroredStrategy(_local_devices(replicas)), first_process=0, is_chief=True
         )
     cluster = cluster_of()
-    _be_patient(cluster, worker_timeout_s)
+    # A host that swaps, or a process that is paused, is not lost. A killed one is mostly noticed at
+    # once all the same, by its connections.
+    _tf_private.wait_for_workers(cluster.tasks, seconds=worker_timeout_s)
     try:
         made = tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, tf.errors.OpError) as error:
@@ -103,25 +104,6 @@ def _started(strategy: str, replicas: int | None, worker_timeout_s: int) -> Dist
             f"no cluster of {', '.join(cluster.addresses)}: {str(error).splitlines()[0][:300]}"
         ) from error
     return _of(made, first_process=cluster.index, is_chief=cluster.is_chief)
-
-
-def _be_patient(cluster: Cluster, seconds: int) -> None:
-    """Gives the other processes so long for a sign of life, where the strategy by itself would give
-    10 s.
-
-    A host that swaps, or a process that is paused, is not lost. A killed one is mostly noticed at
-    once all the same, by its connections.
-    """
-    jobs = [
-        coordination_config_pb2.CoordinatedJob(name=kind, num_tasks=number)
-        for kind, number in cluster.tasks.items()
-    ]
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader=f"/job:{next(iter(cluster.tasks))}/task:0",
-        heartbeat_timeout_in_ms=seconds * 1000,
-        coordinated_jobs=jobs,
-    )
 
 
 def _of(strategy: Any, *, first_process: int, is_chief: bool) -> Distribution:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference_path import block_output, first_choice_input, mixed_output
 
 from pnas_tf.space.mbconv import MBCONV_3_5_7, MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv
@@ -24,18 +25,14 @@ SPACE = MBConvSpace(
 def test_aligned_candidates_start_as_one_function():
     images = tf.constant(np.random.default_rng(0).standard_normal((4, 9, 9, 3)), tf.float32)
     supernet = Supernet(SPACE, weights_init="aligned", seed=1, shortcut_gamma=0.0)
-    x = supernet.fixed_front(images, mode=Mode.ARCHITECTURE)
-    outputs = [
-        supernet.mixed_ops[0].call(x, active=index, mode=Mode.ARCHITECTURE) for index in range(6)
-    ]
+    x = first_choice_input(supernet, images)
+    outputs = [mixed_output(supernet.mixed_ops[0], x, active=index) for index in range(6)]
     assert np.abs(outputs[0]).max() > 0.1
     for output in outputs[1:]:
         np.testing.assert_allclose(output, outputs[0], atol=1e-5)
     residual = supernet.mixed_ops[1]
     for index in range(7):
-        np.testing.assert_array_equal(
-            residual.call(outputs[0], active=index, mode=Mode.ARCHITECTURE), outputs[0]
-        )
+        np.testing.assert_array_equal(mixed_output(residual, outputs[0], active=index), outputs[0])
 
 
 def test_a_block_with_a_shortcut_adds_its_gamma_times_one_function():
@@ -45,7 +42,7 @@ def test_a_block_with_a_shortcut_adds_its_gamma_times_one_function():
         residual = Supernet(SPACE, weights_init="aligned", seed=1, shortcut_gamma=gamma).mixed_ops[
             1
         ]
-        return residual.call(x, active=index, mode=Mode.ARCHITECTURE) - x
+        return mixed_output(residual, x, active=index) - x
 
     whole = added(1.0, 0)
     assert np.abs(whole).max() > 0.5
@@ -62,7 +59,7 @@ def test_aligned_zeros_have_gradients():
     assert largest.block.op == MBConv(7, 6)
     x = tf.constant(np.random.default_rng(0).standard_normal((4, 5, 5, 4)), tf.float32)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(tf.sin(3.0 * largest.call(x, mode=Mode.WEIGHTS)))
+        loss = tf.reduce_sum(tf.sin(3.0 * block_output(largest, x, mode=Mode.WEIGHTS)))
     depthwise, project = (largest.by_layer[name][0] for name in ("depthwise", "project"))
     by_depthwise, by_project = tape.gradient(loss, [depthwise, project])
     assert (depthwise.numpy()[0, 0, :12] == 0).all() and (
@@ -77,5 +74,5 @@ def test_aligned_zeros_have_gradients():
 def test_kernels_have_hes_spread(weights_init):
     """Standard deviation sqrt(2 / fan-out) of the stem's 27 * 16 numbers: within 20 %, 5.9 standard
     errors (fixed seed besides)."""
-    kernel = Supernet(tiny(), weights_init=weights_init).stem.by_layer["conv"][0].numpy()
+    kernel = Supernet(tiny(), weights_init=weights_init).fixed["stem"].by_layer["conv"][0].numpy()
     assert np.std(kernel) == pytest.approx(np.sqrt(2 / (9 * 16)), rel=0.2)

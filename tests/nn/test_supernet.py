@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from reference_path import logits
 
 from pnas_tf.networks.network import build_network, weight_decay_variables
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.supernet.functional import Arithmetic, Mode
+from pnas_tf.supernet.functional import Arithmetic
 from pnas_tf.supernet.supernet import Supernet
 
 DECAY = 0.01
@@ -55,9 +56,8 @@ def test_one_candidate_supernet_is_the_plain_network(batch, padding, op):
     path = (0,) * 4
     network = build_network(supernet.architecture_of(path))
     supernet.inherit(network, path)
-    np.testing.assert_allclose(supernet.call(images, path=path), network(images), atol=1e-5)
     np.testing.assert_allclose(
-        supernet.call(images, path=path, mode=Mode.ARCHITECTURE),
+        logits(supernet, images, path=path),
         network(images, training=True),
         atol=1e-5,
     )
@@ -118,30 +118,6 @@ def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):
         assert changed == (name in on_path), name
     for name, slot in optimizer.slots.items():
         assert (not np.array_equal(slot.numpy(), momenta[name])) == (name in on_path), name
-
-
-def test_blocks_of_one_shape_share_one_trace(batch):
-    from pnas_tf.supernet.functional import block_function
-
-    supernet = Supernet(
-        MBConvSpace(
-            "alike",
-            9,
-            3,
-            stem_width=4,
-            first_width=4,
-            stages=(Stage(4, 6, 1),),
-            head_width=8,
-            candidates=(MBConv(7, 2),),
-        ),
-        weights_init="he_fout",
-    )
-    supernet.call(batch[0], path=(0,) * 6, mode=Mode.WEIGHTS)
-    compiled = block_function(supernet.mixed_ops[0].blocks[0], Mode.WEIGHTS, supernet.arithmetic)
-    assert compiled is block_function(
-        supernet.mixed_ops[5].blocks[0], Mode.WEIGHTS, supernet.arithmetic
-    )
-    assert compiled.experimental_get_tracing_count() == 1
 
 
 def test_path_and_architecture_are_inverse():

@@ -6,12 +6,12 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference_path import block_output, first_choice_input
 
 from pnas_tf.search import sampling
 from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv, Zero
-from pnas_tf.supernet.functional import Mode
 from pnas_tf.supernet.supernet import Supernet
 
 SPACE = MBConvSpace(
@@ -84,7 +84,7 @@ def oracle(supernet, sample, images, labels):
         for alpha in alphas:
             tape.watch(alpha)
         q = [tf.nn.softmax(alpha) for alpha in alphas]
-        x = supernet.fixed_front(images, mode=Mode.ARCHITECTURE)
+        x = first_choice_input(supernet, images)
         for mixed_op, considered, active, p in zip(
             supernet.mixed_ops, sample.considered, sample.active, q
         ):
@@ -93,14 +93,12 @@ def oracle(supernet, sample, images, labels):
             # An inactive gate is 0, so nothing flows back through its output; stop_gradient says it
             # without the rounding.
             outputs = [
-                mixed_op.candidates[j].call(
-                    x if j == active else tf.stop_gradient(x), mode=Mode.ARCHITECTURE
-                )
+                block_output(mixed_op.candidates[j], x if j == active else tf.stop_gradient(x))
                 for j in considered
             ]
             mixed = sum(g[n] * output for n, output in enumerate(outputs))
             x = x + mixed if mixed_op.shortcut else mixed
-        logits = supernet.head.call(x, mode=Mode.ARCHITECTURE)
+        logits = block_output(supernet.fixed["head"], x)
         cross_entropy = tf.reduce_mean(
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         )

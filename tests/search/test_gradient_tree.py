@@ -4,13 +4,13 @@ the relaxed objective."""
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference_path import block_output
 from test_gradient import expected, softmaxes
 
 from pnas_tf.search import sampling
 from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
 from pnas_tf.space.ops import Identity
 from pnas_tf.space.tree_cells import TREE_EDGES, TreeCellSpace
-from pnas_tf.supernet.functional import Mode
 from pnas_tf.supernet.supernet import Supernet
 
 SPACE = TreeCellSpace(
@@ -75,7 +75,7 @@ def oracle(supernet, sample, images, labels):
     ]
 
     def fixed(name, x):
-        return supernet.fixed[name].call(x, mode=Mode.ARCHITECTURE)
+        return block_output(supernet.fixed[name], x)
 
     with tf.GradientTape() as tape:
         for alpha in alphas:
@@ -91,10 +91,7 @@ def oracle(supernet, sample, images, labels):
             )
             candidates = supernet.mixed_ops[index].candidates
             return sum(
-                g[n]
-                * candidates[j].call(
-                    x if j == active else tf.stop_gradient(x), mode=Mode.ARCHITECTURE
-                )
+                g[n] * block_output(candidates[j], x if j == active else tf.stop_gradient(x))
                 for n, j in enumerate(considered)
             )
 

@@ -13,6 +13,7 @@ import shutil
 
 import pytest
 import tensorflow as tf
+from reference_path import logits
 from synthetic import SOLUTION, SPACE, FarPixels
 
 from pnas_tf.config import SearchConfig, TrainConfig
@@ -20,7 +21,7 @@ from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import Target, macs_quantity
 from pnas_tf.search.target_terms import guidance
 from pnas_tf.search.weight_step import top1
-from pnas_tf.supernet.functional import Arithmetic, Mode
+from pnas_tf.supernet.functional import Arithmetic
 from pnas_tf.supernet.supernet import Supernet
 
 SEEDS = range(6)
@@ -89,7 +90,7 @@ def test_an_op_that_cannot_solve_the_task_does_not(tmp_path):
     found.run()
     images, labels = (tf.constant(part) for part in FarPixels(512, seed=77).parts["weights"])
     accuracy = [
-        float(top1(found.supernet.call(images, path=(index,), mode=Mode.ARCHITECTURE), labels))
+        float(top1(logits(found.supernet, images, path=(index,)), labels))
         for index in range(len(SPACE.choice_blocks[0].candidates))
     ]
     others = [value for index, value in enumerate(accuracy) if index != SOLUTION]

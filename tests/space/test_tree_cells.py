@@ -229,14 +229,3 @@ def test_evaluate_follows_the_chain_and_stops_where_asked():
     for index in range(9):
         expected = f"{index}[{expected}]"
     assert traced == f"head({expected})"
-    assert (
-        evaluate(
-            space.topology,
-            "x",
-            fixed=fixed,
-            choice=choice,
-            joint=lambda *_: "",
-            stop_at_choice=True,
-        )
-        == "first(stem(x))"
-    )

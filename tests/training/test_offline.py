@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from pnas_tf.config import DataConfig
 from pnas_tf.data import offline
@@ -52,7 +51,7 @@ def small_mnist(tmp_path, monkeypatch):
             (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(content, mtime=0))
     builder = tfds.builder("fashion_mnist", data_dir=str(tmp_path / "tfds"), try_gcs=False)
     infos = {
-        url: UrlInfo(
+        url: type(info)(
             size=(folder / info.filename).stat().st_size,
             filename=info.filename,
             checksum=hashlib.sha256((folder / info.filename).read_bytes()).hexdigest(),

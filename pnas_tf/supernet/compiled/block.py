@@ -4,13 +4,13 @@ an architecture step.
 The supernet's steps go through a path block by block, forwards and then backwards, so these parts
 are all that is ever compiled. Blocks share them and pass in their own variables, MBConvs whatever
 their sizes are: what is compiled and kept in memory does not grow with the candidates.
-`functional.forward` under a `GradientTape` is the definition that tests hold them to.
+`supernet.tape` is the definition that tests hold them to.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ import tensorflow as tf
 from pnas_tf.space.blocks import Block, Layer
 from pnas_tf.space.ops import MBConv
 from pnas_tf.supernet.compiled.graph_pieces import Part, cut, whole
+from pnas_tf.supernet.engine import Update
 from pnas_tf.supernet.functional import Arithmetic, Mode, forward
 from pnas_tf.supernet.replicas import Exchange, exchanges, on
 
@@ -31,20 +32,6 @@ class Carried:
 
     early: list[Any]
     between: list[tf.Tensor]
-
-
-@dataclass(frozen=True)
-class Update:
-    """The update of a block's weights, to be run once. held: bytes of the values that it holds
-    until then.
-
-    run: moves the weights, unless that is done already, and returns, where gradients are scaled,
-    whether all were finite. Weights whose gradients are not finite stay as they are, with their
-    momenta.
-    """
-
-    run: Callable[[], tf.Tensor | None]
-    held: int = 0
 
 
 class WeightParts:
@@ -414,7 +401,6 @@ def _computed(
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """(o(x), what the moving statistics move down by: nothing but in mode WEIGHTS). values: of all
     variables in order."""
-    plain = replace(arithmetic, weight_decay=0.0)  # the update adds it
 
     def compute(x: tf.Tensor, *values: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         statistics = [
@@ -430,7 +416,7 @@ def _computed(
             x,
             arguments,
             mode=mode,
-            arithmetic=plain,
+            arithmetic=arithmetic,
             exchange=exchange if exchange.total > 1 else None,
         )
         return output, [
@@ -483,7 +469,7 @@ class _Variable:
 
 
 def _variables(block: Block) -> list[_Variable]:
-    """Shapes in the order of `functional.block_function`."""
+    """Shapes in the order of `functional.forward`."""
     return [variable for layer in block.layers for variable in _layer_variables(layer)]
 
 

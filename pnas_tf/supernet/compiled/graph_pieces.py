@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.eager import context
-from tensorflow.python.framework.func_graph import dismantle_func_graph
+
+from pnas_tf import _tf_private
 
 
 def _without_grappler() -> bytes:
@@ -55,9 +55,9 @@ class Part:
             function.function_def.SerializeToString()
         )
         definition.signature.name = self.name = f"part_{next(_NUMBERS)}"
-        context.context().add_function_def(definition)
-        weakref.finalize(self, context.context().remove_function, self.name).atexit = False
-        dismantle_func_graph(function.graph)
+        _tf_private.add_function(definition)
+        weakref.finalize(self, _tf_private.remove_function, self.name).atexit = False
+        _tf_private.dismantle(function.graph)
 
     def select(self, arguments: Sequence[Any]) -> list[Any]:
         """Those of `arguments` that `run` takes: whoever waits with a call holds no more than
@@ -128,7 +128,7 @@ def cut(function: Traced, *inputs: Sequence[tf.TensorSpec]) -> tuple[Part | None
         between = sorted(carried.values(), key=lambda tensor: tensor.name)
         parts.append(_part(definition, [*own, *between], feeds) if own else None)
         feeds += between
-    dismantle_func_graph(graph)
+    _tf_private.dismantle(graph)
     return tuple(parts)
 
 

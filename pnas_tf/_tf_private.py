@@ -1,0 +1,141 @@
+"""The private machinery of TensorFlow and its companions, behind one door.
+
+No other file imports what TensorFlow, TFDS or tensorflow-model-optimization do not document
+(`tests/test_layering.py`): a new version of one of them is mended here. Everything is imported
+when it is called for, so that this file loads without TensorFlow and one name that has moved
+breaks one function. Knows nothing of networks, data or runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import tf_keras as keras
+
+
+def add_function(definition: Any) -> None:
+    """Gives TensorFlow's runtime a function by its definition alone.
+
+    Buys: a compiled piece needs no Python graph, which with its stack traces takes as much memory
+    again as the runtime's own 0.4 MB. Without it: `--engine=compiled` does not work, and auto
+    searches by the tape.
+
+    Args:
+        definition: a FunctionDef whose signature has a name that no other function has.
+    """
+    from tensorflow.python.eager import context
+
+    context.context().add_function_def(definition)
+
+
+def remove_function(name: str) -> None:
+    """Takes a function of `add_function` out of the runtime again.
+
+    Buys: the memory of pieces that nobody calls any more. Without it: a process that makes many
+    supernets grows.
+    """
+    from tensorflow.python.eager import context
+
+    context.context().remove_function(name)
+
+
+def dismantle(graph: Any) -> None:
+    """Takes a traced Python graph apart; it is not usable afterwards.
+
+    Buys: a graph is a cycle, which waits for the garbage collector; several hundred MB wait in the
+    first epoch of a search of the ImageNet space. Without it: that memory is held for longer.
+
+    Args:
+        graph: the FuncGraph of a `tf.compat.v1.wrap_function`.
+    """
+    from tensorflow.python.framework.func_graph import dismantle_func_graph
+
+    dismantle_func_graph(graph)
+
+
+def wait_for_workers(tasks: Mapping[str, int], *, seconds: int) -> None:
+    """Gives the other processes of a cluster so long for a sign of life.
+
+    Buys: a host that swaps for longer than the 10 s that a strategy gives by itself is not lost.
+    Without it: multi_worker works, with those 10 s.
+
+    Args:
+        tasks: kind of a task ("chief", "worker") -> how many there are; the first kind's number 0
+            leads.
+        seconds: until a silent process counts as lost.
+    """
+    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+    from tensorflow.python.eager import context
+
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=f"/job:{next(iter(tasks))}/task:0",
+        heartbeat_timeout_in_ms=seconds * 1000,
+        coordinated_jobs=[
+            coordination_config_pb2.CoordinatedJob(name=kind, num_tasks=number)
+            for kind, number in tasks.items()
+        ],
+    )
+
+
+def with_constants(traced: Any) -> Any:
+    """A concrete function with its variables frozen to constants.
+
+    Buys: conversion to TFLite takes a tenth of the time that the SavedModel way takes, and leaves
+    no variable in the graph (one variable splits the graph between delegates). Without it: no
+    export, and no latency table.
+    """
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    return convert_variables_to_constants_v2(traced, lower_control_flow=False)
+
+
+def converter_error() -> type[Exception]:
+    """What `tf.lite.TFLiteConverter.convert` raises on a model that it cannot convert.
+
+    Buys: an op without a TFLite form is the user's error, said in four parts. Without it: a stack
+    trace.
+    """
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    return ConverterError
+
+
+def strip_cluster_preserving(model: keras.Model) -> keras.Model:
+    """Takes off what keeps clusters in quantisation-aware training; leaves the ranges, which the
+    converter reads.
+
+    Buys: clustering together with quantisation-aware training. Without it: `tfmot` has no public
+    way to export such a model.
+    """
+    from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (  # noqa: E501
+        cluster_utils,
+    )
+
+    return cluster_utils.strip_clustering_cqat(model)
+
+
+def download_name(url: str, sha256: str) -> str:
+    """The file name under which TFDS keeps the download of `url`.
+
+    Buys: `--offline_files`, archives that are on disk already. Without it: datasets must be
+    downloaded or prepared by TFDS itself.
+    """
+    from tensorflow_datasets.core.download import resource
+
+    return resource.get_dl_fname(url, sha256)
+
+
+def download_errors() -> tuple[type[Exception], ...]:
+    """What TFDS raises, beside its documented `DownloadError`, when it fetches or unpacks archives.
+
+    Buys: a damaged archive is the user's error, said in four parts. Without it: a stack trace.
+    """
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+    from tensorflow_datasets.core.download.extractor import ExtractError
+
+    return NonMatchingChecksumError, ExtractError

@@ -1,0 +1,361 @@
+"""Both engines through the same steps: same outputs, gradients, gate gradients, updated weights,
+momenta and moving statistics, for every op a block can hold."""
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_conformance import CONFORMING
+
+from pnas_tf import _tf_private
+from pnas_tf.errors import UserError
+from pnas_tf.search.gate_gradient import GATE_MODES, GateSample, architecture_gradient
+from pnas_tf.search.objective import RegularisedObjective
+from pnas_tf.search.sampling import softmax
+from pnas_tf.search.weight_step import Momentum, path_result, weight_step
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.mbconv import MBConvSpace, Stage
+from pnas_tf.space.ops import Conv, Head, MBConv, Zero
+from pnas_tf.supernet import engine_choice
+from pnas_tf.supernet.compiled.engine import CompiledEngine
+from pnas_tf.supernet.engine_choice import engine_of, fault_of
+from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.initializers import Initial
+from pnas_tf.supernet.mixed_op import BlockWeights
+from pnas_tf.supernet.replicas import Replicas
+from pnas_tf.supernet.supernet import Supernet
+from pnas_tf.supernet.tape import TapeEngine
+
+ARITHMETIC = Arithmetic(weight_decay=0.01, no_decay="none")
+HALF = Arithmetic(weight_decay=0.01, no_decay="none", precision="float16")
+ENGINES = (CompiledEngine(), TapeEngine())
+# Zero owns nothing that an engine computes; the steps of whole networks below have it.
+BLOCKS = [block for block in CONFORMING if not isinstance(block.op, Zero)]
+every_block = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.key)
+some_blocks = pytest.mark.parametrize(
+    "block",
+    [
+        Block("b", MBConv(5, 3), 6, 6, 4, 4, 1, True, "same"),
+        Block("b", Conv(3, None), 6, 6, 4, 8, 1, False, "same"),
+        Block("b", Head(8), 6, 1, 4, 5, 1, False, "same"),
+    ],
+    ids=lambda block: block.op.key,
+)
+
+
+def made(block, arithmetic=ARITHMETIC):
+    weights = BlockWeights(block, arithmetic=arithmetic, initial=Initial(0), name="b")
+    generator = np.random.default_rng(0)
+    for variable in weights.ordered:
+        variable.assign_add(0.1 * generator.standard_normal(variable.shape).astype(np.float32))
+    return weights
+
+
+def inputs(block, dtype=tf.float32):
+    """x, and a gradient at the block's output; logits are float32 always."""
+    generator = np.random.default_rng(1)
+    is_head = isinstance(block.op, Head)
+    size = () if is_head else (block.out_size, block.out_size)
+    x = generator.standard_normal((3, block.in_size, block.in_size, block.in_channels))
+    upstream = generator.standard_normal((3, *size, block.out_channels))
+    return tf.constant(x, dtype), tf.constant(upstream, tf.float32 if is_head else dtype)
+
+
+def same(ours, theirs, *, tolerance=2e-5, what=""):
+    for left, right in zip(ours, theirs, strict=True):
+        left, right = np.asarray(left, np.float64), np.asarray(right, np.float64)
+        assert left.shape == right.shape, what
+        scale = max(1.0, np.abs(right).max(initial=0.0))
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=tolerance * scale, err_msg=what)
+
+
+def weight_steps(engine, block, arithmetic=ARITHMETIC, *, nesterov=True, input_gradient=True):
+    """Two steps, so that momentum counts: (outputs, gradients, variables, momenta)."""
+    weights, optimizer = made(block, arithmetic), Momentum(momentum=0.9, nesterov=nesterov)
+    scale = [tf.constant(4.0)] if arithmetic.precision == "float16" else []
+    x, upstream = inputs(block, arithmetic.dtype)
+    outputs, gradients = [], []
+    for _ in range(2):
+        y, backward = engine.weight_pass(
+            weights, [x], nesterov=nesterov, input_gradient=input_gradient
+        )
+        dx, update = backward(
+            [upstream * 4 if scale else upstream],
+            momenta=optimizer.momenta(weights),
+            scalars=[tf.constant(0.1), optimizer.momentum, *scale],
+        )
+        finite = update.run()
+        assert (finite is not None) == bool(scale and weights.trained)
+        assert finite is None or bool(finite)
+        assert (dx is not None) == input_gradient
+        outputs += y
+        gradients += dx or []
+    return outputs, gradients, weights.ordered, [slot.numpy() for slot in optimizer.slots.values()]
+
+
+def check_weight_steps(block, arithmetic=ARITHMETIC, *, tolerance=2e-5, **options):
+    results = [weight_steps(engine, block, arithmetic, **options) for engine in ENGINES]
+    kinds = ("outputs", "gradients", "variables", "momenta")
+    for what, ours, theirs in zip(kinds, *results, strict=True):
+        same(ours, theirs, tolerance=tolerance, what=what)
+    before = made(block, arithmetic).ordered
+    for variable, old in zip(results[1][2], before, strict=True):
+        assert not np.array_equal(variable, old), "a variable that no step moves"
+
+
+@every_block
+def test_weight_steps_are_the_same(block):
+    check_weight_steps(block)
+
+
+@some_blocks
+@pytest.mark.parametrize("options", [{"nesterov": False}, {"input_gradient": False}], ids=str)
+def test_weight_steps_are_the_same_with(block, options):
+    check_weight_steps(block, **options)
+
+
+@some_blocks
+def test_weight_steps_are_the_same_in_half_precision(block):
+    """float16 has 11 bits: of a sum of a hundred products the order alone makes a few 1e-3."""
+    check_weight_steps(block, HALF, tolerance=0.02)
+
+
+@some_blocks
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_a_gradient_that_is_not_finite_moves_no_weight_and_no_momentum(engine, block):
+    weights, optimizer = made(block, HALF), Momentum(momentum=0.9, nesterov=True)
+    x, upstream = inputs(block, tf.float16)
+    for slot in optimizer.momenta(weights).variables:
+        slot.assign_add(tf.ones_like(slot))
+    before = [variable.numpy() for variable in weights.trained]
+    _, backward = engine.weight_pass(weights, [x], nesterov=True, input_gradient=True)
+    _, update = backward(
+        [upstream + np.inf],
+        momenta=optimizer.momenta(weights),
+        scalars=[tf.constant(0.1), optimizer.momentum, tf.constant(4.0)],
+    )
+    assert not bool(update.run())
+    for variable, value in zip(weights.trained, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    for slot in optimizer.slots.values():
+        np.testing.assert_array_equal(slot, np.ones(slot.shape))
+
+
+def architecture_steps(engine, block):
+    """(output, gradient, gate gradient twice, both outputs without a backward pass)."""
+    weights = made(block)
+    before = [variable.numpy() for variable in weights.ordered]
+    x, upstream = inputs(block)
+    y, backward = engine.architecture_pass(weights, [x], input_gradient=True, gate=True)
+    dx, gate = backward([upstream])
+    products = engine.gate_products(weights, [x], [upstream])
+    outputs = [engine.output(weights, [x], shortcut=shortcut)[0] for shortcut in (True, False)]
+    for wanted in ((True, False), (False, True)):
+        again, backward = engine.architecture_pass(
+            weights, [x], input_gradient=wanted[0], gate=wanted[1]
+        )
+        found = backward([upstream])
+        assert [value is not None for value in found] == list(wanted)
+        same([*again, *(found[0] or found[1])], [*y, *(dx if wanted[0] else gate)])
+    for variable, value in zip(weights.ordered, before, strict=True):
+        np.testing.assert_array_equal(variable, value, err_msg="an architecture step moves nothing")
+    return [*y, *dx, *outputs], [*gate, *products]
+
+
+@every_block
+def test_architecture_steps_are_the_same(block):
+    (ours, own_gates), (theirs, gates) = (architecture_steps(engine, block) for engine in ENGINES)
+    same(ours, theirs)
+    same(own_gates, gates, tolerance=1e-4)
+    np.testing.assert_allclose(gates[0], gates[1], rtol=1e-5, atol=1e-5)
+    y, _, with_shortcut, without = theirs
+    np.testing.assert_allclose(y, with_shortcut, atol=1e-6)
+    added = inputs(block)[0] if block.shortcut else 0.0
+    np.testing.assert_allclose(with_shortcut, without + added, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "op, stride, padding",
+    [(MBConv(7, 6), 1, "same"), (MBConv(5, 3), 2, "symmetric"), (MBConv(7, 2), 2, "same")],
+)
+def test_shared_pieces_are_right_for_the_second_block_too(op, stride, padding):
+    """Compiled for one block, run for one of other sizes."""
+    for block in (
+        Block("b", MBConv(3, 3), 6, -(-6 // stride), 4, 8, stride, False, padding),
+        Block("b", op, 8, -(-8 // stride), 6, 10, stride, False, padding),
+    ):
+        check_weight_steps(block)
+        test_architecture_steps_are_the_same(block)
+
+
+SPACE = MBConvSpace(
+    "micro",
+    8,
+    4,
+    stem_width=4,
+    first_width=4,
+    stages=(Stage(8, 3, 2),),
+    head_width=8,
+    candidates=(MBConv(3, 2), MBConv(5, 3)),
+)
+PATH = (1, 2, 0)  # 2 is Zero, where there is a shortcut
+
+
+def batch():
+    generator = np.random.default_rng(3)
+    images = tf.constant(generator.standard_normal((6, 8, 8, 3)), tf.float32)
+    return images, tf.constant(generator.integers(0, 4, 6), tf.int32)
+
+
+def supernet_of(engine, arithmetic=ARITHMETIC):
+    return Supernet(
+        SPACE,
+        arithmetic=arithmetic,
+        weights_init="he_fout",
+        alpha_scale=1.0,
+        seed=2,
+        engine=engine,
+    )
+
+
+def trained(engine, arithmetic=ARITHMETIC):
+    """(figures of two weight steps and one look, the supernet, the optimizer)."""
+    supernet, optimizer = supernet_of(engine, arithmetic), Momentum(momentum=0.9, nesterov=True)
+    assert [type(supernet.mixed_ops[1].candidates[2].block.op)] == [Zero]
+    figures = []
+    for _ in range(2):
+        figures += weight_step(
+            supernet,
+            PATH,
+            *batch(),
+            optimizer=optimizer,
+            learning_rate=0.05,
+            label_smoothing=0.1,
+        )
+    return [*figures, *path_result(supernet, PATH, *batch())], supernet, optimizer
+
+
+def test_weight_steps_of_a_network_are_the_same():
+    ours, theirs = trained("compiled"), trained("tape")
+    assert [ours[1].engine.name, theirs[1].engine.name] == ["compiled", "tape"]
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-4)
+    for left, right in (
+        (ours[1].named_variables(), theirs[1].named_variables()),
+        (ours[2].slots, theirs[2].slots),
+    ):
+        assert left.keys() == right.keys()
+        for name in left:
+            same([left[name]], [right[name]], tolerance=1e-4, what=name)
+
+
+@pytest.mark.parametrize("gate_mode", GATE_MODES)
+@pytest.mark.parametrize("active", [PATH, (0, 1, 2)], ids=str)
+def test_architecture_steps_of_a_network_are_the_same(gate_mode, active):
+    found = []
+    for name in ("compiled", "tape"):
+        supernet = supernet_of(name)
+        before = {name: value.numpy() for name, value in supernet.named_variables().items()}
+        considered = (
+            tuple(
+                tuple(sorted({choice, 0, 1} - {2}))[:2] if choice != 2 else (0, 2)
+                for choice in active
+            )
+            if gate_mode == "two_path"
+            else tuple(tuple(range(len(op.candidates))) for op in supernet.mixed_ops)
+        )
+        everything = tuple(softmax(alpha.numpy()) for alpha in supernet.alphas)
+        probabilities = tuple(
+            softmax(alpha.numpy()[list(indices)])
+            for alpha, indices in zip(supernet.alphas, considered, strict=True)
+        )
+        found.append(
+            architecture_gradient(
+                supernet,
+                GateSample(considered, probabilities, active, everything),
+                *batch(),
+                objective=RegularisedObjective((), "none", 0.2, 0.3, 0.1, "sum"),
+                gate_mode=gate_mode,
+            )
+        )
+        for key, value in supernet.named_variables().items():
+            np.testing.assert_array_equal(value, before[key], err_msg=key)
+    ours, theirs = found
+    np.testing.assert_allclose(ours.cross_entropy, theirs.cross_entropy, rtol=1e-5)
+    assert ours.accuracy == theirs.accuracy
+    same(ours.gate, theirs.gate, tolerance=1e-4)
+    same(ours.alpha, theirs.alpha, tolerance=1e-4)
+    assert max(np.abs(gradient).max() for gradient in theirs.alpha) > 1e-3
+
+
+def test_auto_is_the_compiled_engine_where_it_is_right(capsys):
+    assert engine_of("auto", ARITHMETIC).name == "compiled"
+    assert capsys.readouterr().out == ""
+
+
+def test_auto_searches_by_the_tape_where_private_names_have_moved(monkeypatch, capsys):
+    """Every private function of TensorFlow is gone; nothing compiled before may hide that."""
+    assert engine_of("auto", ARITHMETIC).name == "compiled"
+
+    def gone(*_, **__):
+        raise ImportError("no module named tensorflow.python.eager")
+
+    for name, value in vars(_tf_private).items():
+        if isinstance(value, types.FunctionType):
+            monkeypatch.setattr(_tf_private, name, gone)
+    fresh = Arithmetic(weight_decay=0.0123, no_decay="none")
+    figures, supernet, _ = trained("auto", fresh)
+    assert supernet.engine.name == "tape" and np.isfinite(figures).all()
+    said = capsys.readouterr().out.strip().splitlines()
+    assert len(said) == 1 and "tape takes its place: ImportError: no module" in said[0]
+    with pytest.raises(ImportError):
+        trained("compiled", fresh)
+
+
+@pytest.mark.parametrize(
+    "name, result",
+    [
+        ("output", "an output"),
+        ("gate_products", "an inactive candidate's gate gradient"),
+        ("architecture_pass", "an architecture step's output"),
+        ("weight_pass", "a weight step's output"),
+    ],
+)
+def test_the_self_check_sees_a_wrong_value(name, result):
+    class Wrong(CompiledEngine):
+        pass
+
+    def doubled(self, *arguments, **options):
+        found = getattr(CompiledEngine, name)(self, *arguments, **options)
+        if isinstance(found, tuple):
+            return [2 * value for value in found[0]], found[1]
+        return [2 * value for value in found]
+
+    setattr(Wrong, name, doubled)
+    assert fault_of(CompiledEngine(), ARITHMETIC) == ""
+    assert fault_of(Wrong(), ARITHMETIC).startswith(f"{result} differs by")
+
+
+def test_the_self_check_sees_a_wrong_update(monkeypatch):
+    class Wrong(CompiledEngine):
+        def weight_pass(self, block, x, *, nesterov, input_gradient):
+            return super().weight_pass(
+                block, x, nesterov=not nesterov, input_gradient=input_gradient
+            )
+
+    assert "after a weight step differs" in fault_of(Wrong(), ARITHMETIC)
+
+
+@pytest.mark.parametrize(
+    "arithmetic, received",
+    [
+        (Arithmetic(replicas=Replicas(("CPU:0", "CPU:1"), 2)), "2 replicas"),
+        (Arithmetic(jit_compile=True), "both"),
+    ],
+)
+def test_the_tape_refuses_what_it_cannot_do(arithmetic, received, monkeypatch):
+    with pytest.raises(UserError, match="--engine=tape") as error:
+        engine_of("tape", arithmetic)
+    assert error.value.received == received and "--engine=compiled" in error.value.fix
+    monkeypatch.setattr(engine_choice, "fault_of", lambda *_: pytest.fail("nothing to choose"))
+    assert engine_of("auto", arithmetic).name == "compiled"
