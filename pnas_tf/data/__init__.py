@@ -2,3 +2,7 @@
 
 Where they come from, their three parts, and augmentation. Knows nothing of networks.
 """
+
+from pnas_tf.data.image_data import ImageData, from_arrays, from_folder, from_tfds
+
+__all__ = ["ImageData", "from_arrays", "from_folder", "from_tfds"]

@@ -20,6 +20,7 @@ import tensorflow as tf
 from pnas_tf.config import DataConfig, TrainConfig
 from pnas_tf.data import augmentation as views
 from pnas_tf.data import folders, tfds
+from pnas_tf.data.arrays import ImageArrays
 from pnas_tf.data.augmentation import Augmentation
 from pnas_tf.data.sources import (
     DECODE_CHUNK,
@@ -28,6 +29,7 @@ from pnas_tf.data.sources import (
     Order,
     RecordSource,
     Source,
+    WholeArraySource,
     decode_image,
 )
 from pnas_tf.data.split import stratified_choice
@@ -297,9 +299,11 @@ class Dataset:
         return batches.map(finish, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
-def dataset_facts(config: DataConfig) -> DatasetFacts:
-    """Classes and image size of the dataset, which is found and prepared but not read. Raises
-    UserError as `load_dataset`."""
+def dataset_facts(config: DataConfig, *, arrays: ImageArrays | None = None) -> DatasetFacts:
+    """Classes and image size of the dataset, which is found and prepared but not read. arrays: the
+    images, where they are in memory. Raises UserError as `load_dataset`."""
+    if arrays is not None:
+        return DatasetFacts(arrays.class_names, arrays.short_side, len(arrays.labels))
     if config.dataset.startswith(FOLDER_PREFIX):
         folder = folders.scan_folder(config.dataset[len(FOLDER_PREFIX) :])
         return DatasetFacts(folder.class_names, folder.short_side, len(folder.train))
@@ -311,8 +315,11 @@ def dataset_facts(config: DataConfig) -> DatasetFacts:
     )
 
 
-def load_dataset(config: DataConfig, *, resolution: int) -> Dataset:
-    """Opens the dataset at `resolution` pixels and splits it.
+def load_dataset(
+    config: DataConfig, *, resolution: int, arrays: ImageArrays | None = None
+) -> Dataset:
+    """Opens the dataset at `resolution` pixels and splits it. arrays: the images, where they are in
+    memory; `config.dataset` is then their name.
 
     Raises UserError, before any other work, when the dataset is unknown or cannot be prepared, a
     folder is not usable, or a part would lack a class.
@@ -320,8 +327,12 @@ def load_dataset(config: DataConfig, *, resolution: int) -> Dataset:
     _check(config, resolution)
     choice = _augmentation(config, resolution)
     fraction = views.CENTRE_FRACTION if choice.kind == "imagenet" else 1.0
-    reader = _open_folder if config.dataset.startswith(FOLDER_PREFIX) else _open_images
-    train, test, class_names = reader(config, resolution, choice)
+    test: Source | None
+    if arrays is not None:
+        train, test, class_names = _open_arrays(arrays, config, resolution, choice)
+    else:
+        reader = _open_folder if config.dataset.startswith(FOLDER_PREFIX) else _open_images
+        train, test, class_names = reader(config, resolution, choice)
     positions: np.ndarray = np.arange(len(train.labels), dtype=np.int64)
     if test is None:
         chosen = _choose(
@@ -412,6 +423,24 @@ def _read_split(images: tfds.Images, split: str, resolution: int) -> ArraySource
     )
     pixels, labels = zip(*records.batch(DECODE_CHUNK).as_numpy_iterator())
     return ArraySource(np.concatenate(pixels), np.concatenate(labels))
+
+
+def _open_arrays(
+    arrays: ImageArrays, config: DataConfig, resolution: int, choice: Augmentation
+) -> tuple[Source, None, tuple[str, ...]]:
+    images, labels = arrays.images, arrays.labels
+    if choice.kind == "imagenet" or not _fits(config, len(labels), resolution, images.shape[-1]):
+        return WholeArraySource(images, labels), None, arrays.class_names
+    return ArraySource(resized(images, resolution), labels), None, arrays.class_names
+
+
+def resized(images: np.ndarray, resolution: int) -> np.ndarray:
+    """The central square of each image at `resolution` pixels. uint8 [images, height, width,
+    channels] in, [images, resolution, resolution, channels] out."""
+    rows = tf.data.Dataset.from_tensor_slices(images).map(
+        lambda image: _small(image, resolution), tf.data.AUTOTUNE, deterministic=True
+    )
+    return np.concatenate(list(rows.batch(DECODE_CHUNK).as_numpy_iterator()))
 
 
 def _open_folder(

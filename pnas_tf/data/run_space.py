@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from pnas_tf.config import DataConfig, SpaceConfig
-from pnas_tf.data.dataset import dataset_facts
+from pnas_tf.data.dataset import DatasetFacts, dataset_facts
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.registry import load_space, named_space
 
@@ -20,7 +20,11 @@ def space_of_run(data: DataConfig, space: SpaceConfig) -> SearchSpace:
     a file with a space of the user's own, whose class count is replaced. Raises UserError on an
     unknown space or dataset.
     """
-    facts = dataset_facts(data)
+    return space_for(dataset_facts(data), space)
+
+
+def space_for(facts: DatasetFacts, space: SpaceConfig) -> SearchSpace:
+    """As `space_of_run`, for a dataset of which `facts` are known."""
     name = space.space
     if name.endswith(".json"):
         own = load_space(name)

@@ -100,6 +100,41 @@ class ArraySource:
 
 
 @dataclass(frozen=True)
+class WholeArraySource:
+    """Images held in memory as they came, of which every use takes a view.
+
+    images: uint8 [examples, height, width, 1 or 3].
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def batches(
+        self,
+        members: np.ndarray,
+        *,
+        view: View,
+        order: Order | None,
+        batch_size: int,
+        start_batch: int,
+        drop_remainder: bool,
+    ) -> tf.data.Dataset:
+        images, labels = tf.constant(self.images), tf.constant(self.labels)
+
+        def show(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            image = tf.gather(images, position)
+            image = image if image.shape[-1] == 3 else tf.image.grayscale_to_rgb(image)
+            return view(image, position), tf.gather(labels, position), position
+
+        positions = tf.data.Dataset.from_tensor_slices(
+            _ordered(members, order)[start_batch * batch_size :]
+        )
+        return positions.map(show, tf.data.AUTOTUNE, deterministic=True).batch(
+            batch_size, drop_remainder=drop_remainder
+        )
+
+
+@dataclass(frozen=True)
 class FileSource:
     """One image file an example, decoded each time it is used."""
 

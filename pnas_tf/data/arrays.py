@@ -1,0 +1,90 @@
+"""Labelled images that the caller holds in memory, checked. Knows nothing of splits or sizes that
+networks want."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from pnas_tf.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """Images of one size with their classes.
+
+    Attributes:
+        images: uint8 [images, height, width, channels], 1 channel (grey) or 3 (RGB).
+        labels: int32 [images], places in `class_names`.
+        class_names: distinct, not empty.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def short_side(self) -> int:
+        """In pixels."""
+        return int(min(self.images.shape[1:3]))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """16 hex digits of pixels, labels and classes."""
+        digest = hashlib.sha256(repr((self.images.shape, self.class_names)).encode())
+        digest.update(np.ascontiguousarray(self.images))
+        digest.update(np.ascontiguousarray(self.labels))
+        return digest.hexdigest()[:16]
+
+
+def image_arrays(
+    images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
+) -> ImageArrays:
+    """Checks what the caller gave. images: uint8 [n, h, w, 3] or [n, h, w]; labels: int [n].
+
+    Raises:
+        UserError: another dtype or shape, no image, a label that is no place in `class_names`, or
+            class names that are not distinct.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise UserError(
+            "images of a dataset from arrays",
+            expected="uint8 [images, height, width, 3] or [images, height, width], pixels 0..255",
+            received=f"{images.dtype} {list(images.shape)}",
+            fix="Scale pixels to 0..255, round, and convert: images.astype(numpy.uint8).",
+        )
+    if not images.size:
+        raise UserError(
+            "images of a dataset from arrays",
+            expected="at least one pixel",
+            received=f"shape {list(images.shape)}",
+            fix="Give images.",
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+        raise UserError(
+            "labels of a dataset from arrays",
+            expected=f"integers [{len(images)}], one for each image",
+            received=f"{labels.dtype} {list(labels.shape)}",
+            fix="Give the number of each image's class.",
+        )
+    if not class_names or len(set(class_names)) < len(class_names):
+        raise UserError(
+            "class names of a dataset from arrays",
+            expected="distinct names",
+            received=", ".join(class_names)[:200] or "none",
+            fix="Name every class once, in the order of the labels' numbers.",
+        )
+    if labels.min() < 0 or labels.max() >= len(class_names):
+        raise UserError(
+            "labels of a dataset from arrays",
+            expected=f"0 to {len(class_names) - 1}, places in class_names",
+            received=f"{labels.min()} to {labels.max()}",
+            fix="Count classes from 0, and name all of them.",
+        )
+    return ImageArrays(images, labels.astype(np.int32), tuple(class_names))

@@ -1,0 +1,89 @@
+"""A dataset before a network's resolution is known: what `pnas_tf.data` gives a caller.
+
+Importing this loads no TensorFlow; opening a dataset does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pnas_tf.config import DataConfig
+from pnas_tf.data.arrays import ImageArrays, image_arrays
+
+if TYPE_CHECKING:
+    from pnas_tf.data.dataset import Dataset, DatasetFacts
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Labelled images from anywhere.
+
+    Attributes:
+        config: how they are split and augmented; `dataset` names them.
+        arrays: the images, where they are in memory.
+    """
+
+    config: DataConfig
+    arrays: ImageArrays | None = None
+
+    @functools.cached_property
+    def facts(self) -> DatasetFacts:
+        """Classes, image size and number. Raises UserError where there is no such dataset."""
+        from pnas_tf.data.dataset import dataset_facts
+
+        return dataset_facts(self.config, arrays=self.arrays)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the labels' numbers."""
+        return self.facts.class_names
+
+    def at(self, resolution: int) -> Dataset:
+        """The three splits at `resolution` pixels. Raises UserError as `load_dataset`."""
+        from pnas_tf.data.dataset import load_dataset
+
+        return load_dataset(self.config, resolution=resolution, arrays=self.arrays)
+
+
+def from_folder(path: str | os.PathLike, *, data_config: DataConfig = DataConfig()) -> ImageData:
+    """Images in one folder a class (docs/data.md). data_config: split and augmentation; its
+    `dataset` is replaced."""
+    return ImageData(dataclasses.replace(data_config, dataset=f"folder:{os.fspath(path)}"))
+
+
+def from_tfds(name: str, *, data_config: DataConfig = DataConfig()) -> ImageData:
+    """A dataset of tensorflow_datasets by its name, or "digits". data_config: split, augmentation
+    and where the files are; its `dataset` is replaced."""
+    return ImageData(dataclasses.replace(data_config, dataset=name))
+
+
+def from_arrays(
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[object],
+    *,
+    name: str = "arrays",
+    data_config: DataConfig = DataConfig(),
+) -> ImageData:
+    """Images in memory.
+
+    Args:
+        images: uint8 [n, height, width, 3] or grey [n, height, width], pixels 0..255.
+        labels: int [n], 0 for the first class.
+        class_names: in that order; `str` of each is taken, e.g. range(10).
+        name: of the dataset in reports; "digits" and "mnist" are augmented as those are.
+        data_config: split and augmentation; its `dataset` is replaced.
+
+    Raises:
+        UserError: another dtype or shape, or labels that are no places in `class_names`.
+    """
+    arrays = image_arrays(images, labels, tuple(str(word) for word in class_names))
+    named = dataclasses.replace(data_config, dataset=f"{name}:{arrays.digest}")
+    return ImageData(named, arrays)

@@ -1,0 +1,82 @@
+"""Datasets from arrays: the same as the digits that TFDS gives, the same views as image files give,
+and every refusal."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import pnas_tf.data
+from pnas_tf.config import DataConfig
+from pnas_tf.data.dataset import load_dataset
+from pnas_tf.errors import UserError
+
+DIGITS = load_digits()
+PIXELS = np.rint(DIGITS.images * (255 / 16)).astype(np.uint8)
+
+
+def same_batches(one, other, *, batch_size):
+    for name in ("weights", "alpha", "training"):
+        pairs = zip(
+            getattr(one, name)(batch_size=batch_size, seed=3, epoch=2, start_batch=1),
+            getattr(other, name)(batch_size=batch_size, seed=3, epoch=2, start_batch=1),
+            strict=True,
+        )
+        for (images, labels), (expected, numbers) in pairs:
+            np.testing.assert_array_equal(images, expected)
+            np.testing.assert_array_equal(labels, numbers)
+    for values, expected in zip(one.test_arrays(), other.test_arrays(), strict=True):
+        np.testing.assert_array_equal(values, expected)
+
+
+def test_digits_as_arrays_are_the_digits(tmp_path):
+    data = pnas_tf.data.from_arrays(PIXELS, DIGITS.target, range(10), name="digits")
+    assert data.class_names == tuple("0123456789") and data.facts.short_side == 8
+    twin = load_dataset(DataConfig(dataset="digits", data_dir=str(tmp_path)), resolution=12)
+    same_batches(data.at(12), twin, batch_size=256)
+
+
+@pytest.mark.parametrize("augmentation", ["flip", "imagenet"])
+@pytest.mark.parametrize("in_memory_mb", [0, 1024])
+def test_colour_arrays_are_as_the_same_images_in_files(tmp_path, augmentation, in_memory_mb):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 26, 3)).astype(np.uint8)
+    labels = np.arange(24) // 12
+    for number, (image, label) in enumerate(zip(pixels, labels)):
+        (tmp_path / f"{'ab'[label]}").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "ab"[label] / f"{number:02}.png")
+    config = DataConfig(augmentation=augmentation, in_memory_mb=in_memory_mb)
+    one = pnas_tf.data.from_arrays(pixels, labels, "ab", data_config=config)
+    other = pnas_tf.data.from_folder(tmp_path, data_config=config)
+    assert one.class_names == other.class_names
+    same_batches(one.at(16), other.at(16), batch_size=3)
+
+
+def test_other_pixels_are_another_dataset():
+    changed = PIXELS.copy()
+    changed[5, 3, 3] ^= 1
+    prints = {
+        pnas_tf.data.from_arrays(images, DIGITS.target, range(10)).at(8).fingerprint
+        for images in (PIXELS, PIXELS.copy(), changed)
+    }
+    assert len(prints) == 2
+
+
+@pytest.mark.parametrize(
+    "images, labels, names, words",
+    [
+        (PIXELS / 255, DIGITS.target, range(10), "float64"),
+        (PIXELS[0], DIGITS.target, range(10), r"\[8, 8\]"),
+        (np.repeat(PIXELS[..., None], 4, -1), DIGITS.target, range(10), ", 4]"),
+        (PIXELS[:0], DIGITS.target[:0], range(10), "shape"),
+        (PIXELS, DIGITS.target[:-1], range(10), "1796"),
+        (PIXELS, DIGITS.target * 1.0, range(10), "float64"),
+        (PIXELS, DIGITS.target + 1, range(10), "1 to 10"),
+        (PIXELS, DIGITS.target - 1, range(10), "-1 to 8"),
+        (PIXELS, DIGITS.target, ["a"] * 10, "a, a"),
+        (PIXELS, DIGITS.target, [], "none"),
+    ],
+)
+def test_what_is_no_dataset_is_refused(images, labels, names, words):
+    with pytest.raises(UserError, match="from arrays") as error:
+        pnas_tf.data.from_arrays(images, labels, names)
+    assert words.replace("\\", "") in error.value.received
