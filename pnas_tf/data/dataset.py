@@ -8,6 +8,7 @@ read from their files or TFDS records each epoch. Knows nothing of networks.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable
@@ -76,8 +77,8 @@ class Part:
 class Dataset:
     """Images normalised to float32 [batch, resolution, resolution, 3], labels int32 [batch].
 
-    Parts are disjoint. `fingerprint` changes with the images' number and labels, the split and the
-    transforms.
+    Parts are disjoint. `fingerprint` changes with the images' content, names and labels, the split
+    and the transforms, and not with the place of a folder.
     """
 
     name: str
@@ -105,22 +106,23 @@ class Dataset:
         """Images kept for testing."""
         return len(self.test_part.positions)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256, 64 hex digits."""
+        """SHA-256, 64 hex digits. Files of a folder are read for it, once (`content_hashes`)."""
         digest = hashlib.sha256(
             repr(
                 (
-                    self.name,
                     self.class_names,
                     self.resolution,
                     self.augmentation,
                     self.centre_fraction,
+                    self.normalization,
                 )
             ).encode()
         )
         for part in (self.weights_part, self.alpha_part, self.test_part):
             digest.update(part.positions.tobytes() + b"|" + part.labels.tobytes() + b"|")
+            digest.update(part.source.identity(part.positions))
         return digest.hexdigest()
 
     def weights(
@@ -398,16 +400,16 @@ def _open_images(
     )
     splits = ["train"] + ([images.test_split] if images.test_split else [])
     examples = sum(images.builder.info.splits[split].num_examples for split in splits)
+    sources: list[Source]
     if choice.kind == "imagenet" or not _fits(config, examples, resolution, images.channels):
-        sources: list[Source] = [
-            RecordSource(
-                images.builder, split, images.image_key, images.label_key, images.labels(split)
-            )
-            for split in splits
-        ]
+        sources = [_records(images, split, images.labels(split)) for split in splits]
     else:
         sources = [_read_split(images, split, resolution) for split in splits]
     return sources[0], sources[1] if len(sources) > 1 else None, images.class_names
+
+
+def _records(images: tfds.Images, split: str, labels: np.ndarray) -> RecordSource:
+    return RecordSource(images.builder, split, images.image_key, images.label_key, labels)
 
 
 def _read_split(images: tfds.Images, split: str, resolution: int) -> ArraySource:
@@ -421,17 +423,19 @@ def _read_split(images: tfds.Images, split: str, resolution: int) -> ArraySource
     records = images.builder.as_dataset(split=split, shuffle_files=False).map(
         small, tf.data.AUTOTUNE, deterministic=True
     )
-    pixels, labels = zip(*records.batch(DECODE_CHUNK).as_numpy_iterator())
-    return ArraySource(np.concatenate(pixels), np.concatenate(labels))
+    chunks, label_chunks = zip(*records.batch(DECODE_CHUNK).as_numpy_iterator())
+    pixels, labels = np.concatenate(chunks), np.concatenate(label_chunks)
+    return ArraySource(pixels, labels, origin=_records(images, split, labels))
 
 
 def _open_arrays(
     arrays: ImageArrays, config: DataConfig, resolution: int, choice: Augmentation
 ) -> tuple[Source, None, tuple[str, ...]]:
     images, labels = arrays.images, arrays.labels
+    whole = WholeArraySource(images, labels)
     if choice.kind == "imagenet" or not _fits(config, len(labels), resolution, images.shape[-1]):
-        return WholeArraySource(images, labels), None, arrays.class_names
-    return ArraySource(resized(images, resolution), labels), None, arrays.class_names
+        return whole, None, arrays.class_names
+    return ArraySource(resized(images, resolution), labels, whole), None, arrays.class_names
 
 
 def resized(images: np.ndarray, resolution: int) -> np.ndarray:
@@ -451,12 +455,14 @@ def _open_folder(
     parts = [(folder.train, folder.train_labels)] + (
         [(folder.test, folder.test_labels)] if folder.test else []
     )
-    sources: list[Source] = [FileSource(paths, labels) for paths, labels in parts]
+    files = [FileSource(paths, labels) for paths, labels in parts]
+    sources: list[Source] = list(files)
     if choice.kind != "imagenet" and _fits(
         config, len(folder.train) + len(folder.test), resolution, 3
     ):
         sources = [
-            ArraySource(_read_files(paths, path, resolution), labels) for paths, labels in parts
+            ArraySource(_read_files(part.paths, path, resolution), part.labels, origin=part)
+            for part in files
         ]
     return sources[0], sources[1] if len(sources) > 1 else None, folder.class_names
 

@@ -9,6 +9,7 @@ which positions take part.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
+
+from pnas_tf.data.content import content_hashes
 
 SHUFFLE_BUFFER_BYTES = 256 * 2**20
 SHUFFLE_BUFFER_EXAMPLES = 16_384
@@ -48,6 +51,11 @@ class Source(Protocol):
         """int32 [examples]"""
         ...
 
+    def identity(self, members: np.ndarray) -> bytes:
+        """32 bytes that stand for the images at `members`: for what they hold, not for where they
+        lie. Labels are not in it."""
+        ...
+
     def batches(
         self,
         members: np.ndarray,
@@ -65,10 +73,26 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Images held in memory at their final size. images: uint8 [examples, size, size, 1 or 3]."""
+    """Images held in memory at their final size. images: uint8 [examples, size, size, 1 or 3].
+
+    origin: what they were read from, if anything. It names them then, since resizing may round
+    differently on another machine.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+    origin: Source | None = None
+
+    def identity(self, members: np.ndarray) -> bytes:
+        """As `Source.identity`; not that of `origin`, whose batches are others."""
+        digest = hashlib.sha256(b"memory")
+        if self.origin is not None:
+            digest.update(self.origin.identity(members))
+            return digest.digest()
+        digest.update(repr((self.images.shape[1:], self.images.dtype.str)).encode())
+        for start in range(0, len(members), DECODE_CHUNK):
+            digest.update(self.images[members[start : start + DECODE_CHUNK]].tobytes())
+        return digest.digest()
 
     def batches(
         self,
@@ -109,6 +133,10 @@ class WholeArraySource:
     images: np.ndarray
     labels: np.ndarray
 
+    def identity(self, members: np.ndarray) -> bytes:
+        chosen = self.images[members]
+        return hashlib.sha256(repr(chosen.shape).encode() + chosen.tobytes()).digest()
+
     def batches(
         self,
         members: np.ndarray,
@@ -140,6 +168,15 @@ class FileSource:
 
     paths: tuple[str, ...]
     labels: np.ndarray
+
+    def identity(self, members: np.ndarray) -> bytes:
+        """Names, without their folder's, and content of the files. Raises OSError naming one that
+        cannot be read."""
+        paths = [self.paths[position] for position in members]
+        digest = hashlib.sha256(b"files")
+        for path, content in zip(paths, content_hashes(paths)):
+            digest.update(os.fsencode(os.path.basename(path)) + b"\0" + content.tobytes())
+        return digest.digest()
 
     def batches(
         self,
@@ -181,6 +218,27 @@ class RecordSource:
     image_key: str
     label_key: str
     labels: np.ndarray
+
+    def identity(self, members: np.ndarray) -> bytes:
+        """What TFDS knows without reading: name, configuration and version, the split's sizes, and
+        the checksums of the archives. The same for all members."""
+        del members
+        info = self.builder.info
+        split = info.splits[self.split]
+        archives = sorted(
+            (int(archive.size), archive.checksum)
+            for archive in (self.builder.url_infos or {}).values()
+        )
+        known = (
+            info.full_name,
+            self.split,
+            self.image_key,
+            self.label_key,
+            list(split.shard_lengths),
+            int(split.num_bytes),
+            archives,
+        )
+        return hashlib.sha256(b"records" + repr(known).encode()).digest()
 
     def batches(
         self,

@@ -328,6 +328,12 @@ def read_document(
     return document
 
 
+def user_cache_folder(name: str) -> Path:
+    """Where what can be made again is kept when the user names no place:
+    $XDG_CACHE_HOME/pnas_tf/NAME."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnas_tf" / name
+
+
 def sha256_of(path: str | os.PathLike) -> str:
     """The file's SHA-256 as 64 hex digits."""
     with open(path, "rb") as stream:

@@ -44,7 +44,7 @@ _REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move n
 def default_cache_dir() -> Path:
     """Where converted models are kept when the user names no place:
     $XDG_CACHE_HOME/pnas_tf/models."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnas_tf" / "models"
+    return atomic.user_cache_folder("models")
 
 
 def convert_models(

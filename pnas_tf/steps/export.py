@@ -73,7 +73,7 @@ def main(
                 "rewrites": rewrites,
                 "dataset": dataset.fingerprint,
                 "seed": run.seed,
-                "train_on_alpha": train.train_on_alpha,
+                "training": train,
                 "decides": "alpha",
             },
             outputs=[*names, PARITY_FILE],

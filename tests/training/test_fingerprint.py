@@ -1,0 +1,148 @@
+"""A dataset is known by what its images hold, wherever they lie, and a folder is read once."""
+
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorflow_datasets.core.download.checksums import UrlInfo
+
+from pnas_tf.config import DataConfig
+from pnas_tf.data import content
+from pnas_tf.data.augmentation import Augmentation
+from pnas_tf.data.dataset import Dataset, Part, load_dataset
+from pnas_tf.data.digits import Digits
+from pnas_tf.data.sources import ArraySource
+from pnas_tf.io import atomic
+
+KINDS = {"files": {"in_memory_mb": 0}, "memory": {}}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def images(tmp_path):
+    """20 BMPs of noise in each of two classes: all of one size in bytes."""
+    generator = np.random.default_rng(0)
+    for name in ("bright", "dark"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in range(20):
+            save(tmp_path / "images" / name / f"{index:02}.bmp", generator)
+    return tmp_path / "images"
+
+
+def save(path, generator):
+    Image.fromarray(generator.integers(0, 255, (9, 9, 3)).astype(np.uint8)).save(path)
+
+
+def fingerprint(folder, **options):
+    return load_dataset(DataConfig(dataset=f"folder:{folder}", **options), resolution=8).fingerprint
+
+
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_photograph_replaced_in_place_is_noticed(images, options, settled):
+    """Of the same name and size, and of the same time too where a program sets it back."""
+    if settled:
+        time.sleep(content._SETTLED_S + 0.1)  # so that its hash is kept
+    before = fingerprint(images, **options)
+    assert fingerprint(images, **options) == before
+    photograph = images / "dark/07.bmp"
+    facts = photograph.stat()
+    save(photograph, np.random.default_rng(1))
+    os.utime(photograph, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert photograph.stat().st_size == facts.st_size
+    assert fingerprint(images, **options) != before
+
+
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_names_and_classes_count_and_the_place_does_not(images, options, tmp_path):
+    before = fingerprint(images, **options)
+    assert fingerprint(f"{images}/../images/", **options) == before
+    images.rename(tmp_path / "moved")
+    assert fingerprint(tmp_path / "moved", **options) == before
+    shutil.copytree(tmp_path / "moved", images, copy_function=shutil.copyfile)  # made in any order
+    assert fingerprint(images, **options) == before
+    one, other = images / "dark/03.bmp", images / "dark/04.bmp"
+    one.rename(images / "kept")
+    other.rename(one)
+    (images / "kept").rename(other)
+    assert fingerprint(images, **options) != before
+
+
+def test_files_and_memory_are_told_apart(images):
+    """Their batches differ: memory holds rounded pixels."""
+    assert fingerprint(images, **KINDS["files"]) != fingerprint(images, **KINDS["memory"])
+
+
+def test_the_parts_that_an_image_is_in_count(images, tmp_path):
+    """The same files, the halves for training and for testing changed about."""
+    for number in (0, 1):
+        for image in images.rglob("*.bmp"):
+            part = "train" if int(image.stem) % 2 == number else "test"
+            place = tmp_path / str(number) / part / image.parent.name
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(image, place)
+    assert fingerprint(tmp_path / "0") != fingerprint(tmp_path / "1")
+
+
+def test_a_second_call_reads_no_file(images, monkeypatch):
+    read = []
+    hash_of = atomic.sha256_of
+    monkeypatch.setattr(atomic, "sha256_of", lambda path: read.append(str(path)) or hash_of(path))
+    time.sleep(content._SETTLED_S + 0.1)
+    before = fingerprint(images)
+    assert sorted(read) == sorted(map(str, images.rglob("*.bmp")))
+    read.clear()
+    assert fingerprint(images, in_memory_mb=1) == before and not read
+    save(images / "dark/00.bmp", np.random.default_rng(1))
+    assert fingerprint(images) != before and read == [str(images / "dark/00.bmp")]
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", b"\x93NUMPY\x01\x00"])
+def test_a_damaged_cache_is_made_again(images, tmp_path, damage):
+    time.sleep(content._SETTLED_S + 0.1)
+    before = fingerprint(images)
+    (cache,) = (tmp_path / "cache").rglob("*.npy")
+    whole = cache.read_bytes()
+    cache.write_bytes(damage)
+    assert fingerprint(images) == before and len(cache.read_bytes()) == len(whole)
+
+
+def test_names_that_are_not_text(images):
+    os.rename(images / "dark/00.bmp", os.fsencode(images / "dark") + b"/\xff.bmp")
+    assert fingerprint(images, in_memory_mb=0) == fingerprint(images, in_memory_mb=0)
+
+
+def test_arrays_count_by_content():
+    def made_of(pixels):
+        part = [
+            Part(ArraySource(pixels, np.zeros(6, np.int32)), np.array([at, at + 1]))
+            for at in (0, 2, 4)
+        ]
+        return Dataset("made", ("one",), 8, Augmentation("none"), *part).fingerprint
+
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3)).astype(np.uint8)
+    changed = pixels.copy()
+    changed[3, 0, 0, 0] ^= 1
+    assert made_of(pixels) == made_of(pixels.copy()) != made_of(changed)
+
+
+def test_a_tfds_dataset_counts_by_what_tfds_knows(tmp_path, monkeypatch):
+    """The checksums of its archives, and not where it or they lie."""
+
+    def fingerprint(place, **archives):
+        infos = {url: UrlInfo(9, checksum, "name") for url, checksum in archives.items()}
+        monkeypatch.setattr(Digits, "url_infos", infos or None)
+        return load_dataset(DataConfig(data_dir=str(tmp_path / place)), resolution=8).fingerprint
+
+    plain = fingerprint("here")
+    assert fingerprint("there") == plain
+    known = fingerprint("here", one="a", two="b")
+    assert known == fingerprint("here", elsewhere="a", two="b") != plain
+    assert fingerprint("here", one="a", two="c") != known
