@@ -54,12 +54,12 @@ def defaults_of(tree):
 
 
 def second_truths(source):
-    """Defaults of options that are not `SomeConfig.option` itself."""
+    """Defaults of options that are not `SomeConfig.option` itself, nor all of a config's."""
     names = option_names()
     return [
         (line, name, ast.unparse(default))
         for line, name, default in defaults_of(ast.parse(source))
-        if name in names and not ast.unparse(default).endswith(f"Config.{name}")
+        if name in names and not ast.unparse(default).endswith((f"Config.{name}", "Config()"))
     ]
 
 

@@ -3,11 +3,11 @@
 import os
 import shutil
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
-from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from pnas_tf.config import DataConfig
 from pnas_tf.data import content
@@ -125,7 +125,13 @@ def test_arrays_count_by_content():
             Part(ArraySource(pixels, np.zeros(6, np.int32)), np.array([at, at + 1]))
             for at in (0, 2, 4)
         ]
-        return Dataset("made", ("one",), 8, Augmentation("none"), *part).fingerprint
+        return Dataset(
+            "made",
+            ("one",),
+            8,
+            Augmentation("none", min_crop_scale=1.0, distort_color="none"),
+            *part,
+        ).fingerprint
 
     pixels = np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3)).astype(np.uint8)
     changed = pixels.copy()
@@ -137,7 +143,10 @@ def test_a_tfds_dataset_counts_by_what_tfds_knows(tmp_path, monkeypatch):
     """The checksums of its archives, and not where it or they lie."""
 
     def fingerprint(place, **archives):
-        infos = {url: UrlInfo(9, checksum, "name") for url, checksum in archives.items()}
+        infos = {
+            url: SimpleNamespace(size=9, checksum=checksum, filename="name")
+            for url, checksum in archives.items()
+        }
         monkeypatch.setattr(Digits, "url_infos", infos or None)
         return load_dataset(DataConfig(data_dir=str(tmp_path / place)), resolution=8).fingerprint
 
