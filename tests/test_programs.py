@@ -455,8 +455,8 @@ def test_stopped_in_every_step_it_ends_as_if_it_had_run_through(finished, option
         ("joint 2/3", 0.3, signal.SIGKILL),
         ("== train", 0.6, signal.SIGKILL),
         ("== train", 0.6, signal.SIGTERM),
-        ("== export", 1.0, signal.SIGTERM),
-        ("== export", 1.0, signal.SIGKILL),
+        ("== export", 0.3, signal.SIGTERM),
+        ("== export", 0.3, signal.SIGKILL),
         ("== benchmark", 0.3, signal.SIGTERM),
     ):
         status, took_s, printed = signalled(

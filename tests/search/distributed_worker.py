@@ -158,6 +158,14 @@ class MadeUp:
     def training(self, *, batch_size, seed, epoch, start_batch=0):
         return self._batches(batch_size, [seed, epoch, 2], start_batch)
 
+    def fit(self, config, *, seed, epoch, start_batch=0):
+        return self.training(
+            batch_size=config.batch_size, seed=seed, epoch=epoch, start_batch=start_batch
+        )
+
+    def fit_batches(self, config):
+        return self.batches("training", batch_size=config.batch_size)
+
     def test(self, *, batch_size):
         """The last batch has no equal part for two."""
         for images, labels in list(self._batches(batch_size, [0], 0))[:3]:
