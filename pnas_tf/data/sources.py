@@ -85,14 +85,10 @@ class ArraySource:
 
     def identity(self, members: np.ndarray) -> bytes:
         """As `Source.identity`; not that of `origin`, whose batches are others."""
-        digest = hashlib.sha256(b"memory")
-        if self.origin is not None:
-            digest.update(self.origin.identity(members))
-            return digest.digest()
-        digest.update(repr((self.images.shape[1:], self.images.dtype.str)).encode())
-        for start in range(0, len(members), DECODE_CHUNK):
-            digest.update(self.images[members[start : start + DECODE_CHUNK]].tobytes())
-        return digest.digest()
+        named = (
+            _pixels(self.images, members) if self.origin is None else self.origin.identity(members)
+        )
+        return hashlib.sha256(b"memory" + named).digest()
 
     def batches(
         self,
@@ -134,8 +130,7 @@ class WholeArraySource:
     labels: np.ndarray
 
     def identity(self, members: np.ndarray) -> bytes:
-        chosen = self.images[members]
-        return hashlib.sha256(repr(chosen.shape).encode() + chosen.tobytes()).digest()
+        return _pixels(self.images, members)
 
     def batches(
         self,
@@ -341,3 +336,11 @@ def _seed(order: Order) -> int:
     return (
         int(np.random.SeedSequence([order.seed, order.epoch, 2]).generate_state(1)[0]) & 0x7FFFFFFF
     )
+
+
+def _pixels(images: np.ndarray, members: np.ndarray) -> bytes:
+    """SHA-256 of the images at `members`, with their shape; read a chunk at a time."""
+    digest = hashlib.sha256(repr((images.shape[1:], images.dtype.str)).encode())
+    for start in range(0, len(members), DECODE_CHUNK):
+        digest.update(images[members[start : start + DECODE_CHUNK]].tobytes())
+    return digest.digest()

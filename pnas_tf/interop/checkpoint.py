@@ -2,7 +2,7 @@
 `torch`).
 
 Nothing in a checkpoint is executed: `torch.load(weights_only=True)` reads both the zip and the
-legacy form, in a child process first (`quarantine`). Keys are made from our layer names
+legacy form, in a child process first (`io.isolated`). Keys are made from our layer names
 ("block_03/expand" is "blocks.4.mobile_inverted_conv.inverted_bottleneck"), never guessed by shape.
 """
 

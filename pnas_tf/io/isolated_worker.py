@@ -1,4 +1,4 @@
-"""The child process of `quarantine`: reads one file after another with the libraries that the
+"""The child process of `isolated`: reads one file after another with the libraries that the
 parent will use.
 
 In: lengths of a JSON command and of a content, then both. Out: one JSON line, {"found": ...} or

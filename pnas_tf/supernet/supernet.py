@@ -136,7 +136,7 @@ class Supernet(keras.Model):
         wanted: Collection[int],
     ) -> None:
         """Takes the gradient at the logits back through the network; callbacks and `wanted` as of
-        `topology.pull_back`."""
+        `space.graph.pull_back`."""
         each = self.arithmetic.replicas.each
 
         def joint_gradients(place: int, joint: Joint, dy: Values) -> list[Values]:

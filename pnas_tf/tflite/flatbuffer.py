@@ -53,7 +53,7 @@ def verify(
 
     A model that crashes the runtime does so in a child process. prepare, run: the runtime also
     prepares, or runs it once. Returns the prepared ops where the runtime tells:
-    quarantine_worker.tflite.
+    isolated_worker.tflite.
     """
     if len(model) < 8 or model[4:8] != IDENTIFIER:
         raise UserError(

@@ -123,7 +123,7 @@ def main(folder: Path, options: dict) -> int:
         print(error)
         return 75
     except Stopped:
-        return 130  # as tools/program.py
+        return 130  # as cli/flags.py
     arrays = {
         f"variable/{name}": variable.numpy()
         for name, variable in supernet.named_variables().items()

@@ -2,7 +2,7 @@
 and try again where that helps.
 
 Shared by Android and ssh devices, which differ only in their connection and in what they tell of
-themselves. The schedule of visits is protocol.py's. Source: the tool's public README.
+themselves. The schedule of visits is that of devices/session.py. Source: the tool's public README.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Patience:
 
 
 class ToolRunner:
-    """A `Runner` (protocol.py) for one far device.
+    """A `Runner` (devices/session.py) for one far device.
 
     binary: benchmark_model on this computer, which is copied over, or its absolute path there.
     cores: what processes are held to, () for none. sleep: replaced in tests. One visit gives one
