@@ -20,9 +20,9 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 # Somebody else's client of the exported models. It wants another absl-py than ours, so it has an environment of its own.
-$(CLIENT)/installed: tests/export/mediapipe.txt
+$(CLIENT)/installed: tests/tflite/mediapipe.txt
 	$(PYTHON) -m venv $(CLIENT)
-	$(CLIENT)/bin/python -m pip install --quiet --requirement tests/export/mediapipe.txt
+	$(CLIENT)/bin/python -m pip install --quiet --requirement tests/tflite/mediapipe.txt
 	touch $@
 
 demo: install

@@ -6,7 +6,7 @@ behind real adbd daemons.
 takes about a minute on a quiet computer and prints the seconds of each phone alone, of all at once,
 and their ratio; exit status 1 when the ratio is above 1.2. A stand-in sleeps 40 to 60 ms in every
 invocation, so that the phones do not share this computer's processor. Needs root, adb and adbd, as
-tests/standin/phones.py says.
+tests/support/standin/phones.py says.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-STANDIN = Path(__file__).resolve().parent.parent / "tests" / "standin"
+STANDIN = Path(__file__).resolve().parent.parent / "tests" / "support" / "standin"
 sys.path.insert(0, str(STANDIN))
 
 import phones as standin  # noqa: E402

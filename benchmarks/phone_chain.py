@@ -3,7 +3,7 @@ by adb, with the cable pulled twice.
 
     python benchmarks/phone_chain.py --small
 
-runs pnas run and pnas validate on a stand-in phone (tests/standin/phones.py: the
+runs pnas run and pnas validate on a stand-in phone (tests/support/standin/phones.py: the
 stock adb client, a real adbd, a benchmark_model that executes what is pushed) and takes about a
 minute; without --small it is space tiny with both formats and takes about ten. In the middle of the
 latency table the phone is pulled out and the program killed; the same command goes on when it is
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests" / "standin"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "tests" / "support" / "standin"), str(ROOT)]
 
 import phones as standin  # noqa: E402
 

@@ -1,13 +1,9 @@
 """REINFORCE: reward, baseline and gradient in closed form, and the device in the loop."""
 
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "standin"))
 from fake_runner import DEVICE, SETTINGS, FakeRunner
 
 from pnas_tf.config import SearchConfig

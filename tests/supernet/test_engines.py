@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_conformance import CONFORMING
+from conforming import CONFORMING
 
 from pnas_tf import _tf_private
 from pnas_tf.errors import UserError

@@ -26,7 +26,7 @@ from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SPACE = MBConvSpace(
     "small",
     8,

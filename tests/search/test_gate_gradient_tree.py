@@ -4,8 +4,7 @@ the relaxed objective."""
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference_path import block_output
-from test_gradient import expected, softmaxes
+from reference_path import block_output, expected, softmaxes
 
 from pnas_tf.search import sampling
 from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates

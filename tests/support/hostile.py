@@ -563,7 +563,7 @@ Logits-input:2x2x16-output:3:
     )
     outputs = [
         (path.name, path.read_bytes())
-        for path in sorted((HERE / "benchmark/tool_outputs").glob("*.txt"))
+        for path in sorted((HERE.parent / "devices/tool_outputs").glob("*.txt"))
         if path.stat().st_size < 20_000
         and b"Inference" in path.read_bytes()
         and "failed" not in path.name

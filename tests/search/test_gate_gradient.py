@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference_path import block_output, first_choice_input
+from reference_path import block_output, expected, first_choice_input, softmaxes
 
 from pnas_tf.search import sampling
 from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
@@ -116,17 +116,6 @@ def oracle(supernet, sample, images, labels):
         whole[list(considered)] = gradient.numpy()
         gradients.append(whole)
     return float(loss), gradients
-
-
-def softmaxes(supernet):
-    return tuple(sampling.softmax(alpha.numpy()) for alpha in supernet.alphas)
-
-
-def expected(p, latency, alpha, considered):
-    moving = tf.reduce_sum(p * latency[list(considered)].astype(p.dtype.as_numpy_dtype))
-    return (
-        float(np.dot(sampling.softmax(alpha.numpy()), latency)) + moving - tf.stop_gradient(moving)
-    )
 
 
 def every_sample(supernet, mode):

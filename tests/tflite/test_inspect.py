@@ -23,7 +23,7 @@ from pnas_tf.tflite.inspect import describe, inspect_model
 from pnas_tf.tflite.metadata import Metadata, write_metadata
 from pnas_tf.tflite.rewrites.rewrite import applicable
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def inspected(content, folder):

@@ -1,8 +1,10 @@
 """A whole path of a supernet as one differentiable function, block by block as the reference engine
 computes: what tests hold the steps of a search to."""
 
+import numpy as np
 import tensorflow as tf
 
+from pnas_tf.search import sampling
 from pnas_tf.space.graph import Choice, evaluate
 from pnas_tf.space.ops import Zero
 from pnas_tf.supernet import tape
@@ -47,3 +49,14 @@ def first_choice_input(supernet, images):
                 supernet.fixed[node.block.name], x, mode=Mode.ARCHITECTURE, shortcut=True
             )
     raise AssertionError("no choice block")
+
+
+def softmaxes(supernet):
+    return tuple(sampling.softmax(alpha.numpy()) for alpha in supernet.alphas)
+
+
+def expected(p, latency, alpha, considered):
+    moving = tf.reduce_sum(p * latency[list(considered)].astype(p.dtype.as_numpy_dtype))
+    return (
+        float(np.dot(sampling.softmax(alpha.numpy()), latency)) + moving - tf.stop_gradient(moving)
+    )

@@ -3,7 +3,7 @@ and an adb that reaches them.
 
 Only the far side is made here; the program under test uses the stock adb client. Needs root, adb,
 adbd, unshare, nsenter, ip and mount; `missing()` says what is not there. As a program it runs a
-command beside some phones: python tests/standin/phones.py --count=3 -- COMMAND (the serials stand
+command beside some phones: python tests/support/standin/phones.py --count=3 -- COMMAND (the serials stand
 in $PHONES, the tool's path in $BENCHMARK_MODEL).
 """
 

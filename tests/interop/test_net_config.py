@@ -22,7 +22,9 @@ from pnas_tf.space.mbconv import MBConvSpace, proxyless, tiny
 from pnas_tf.space.ops import Zero
 from pnas_tf.space.published import PUBLISHED, published
 
-FACTS = json.loads((Path(__file__).parent / "published_facts.json").read_text())["networks"]
+FACTS = json.loads((Path(__file__).parents[1] / "space" / "published_facts.json").read_text())[
+    "networks"
+]
 
 
 def network(name: str) -> OfficialNetwork:

@@ -12,7 +12,7 @@ from pnas_tf.interop.latency_yaml import original_keys
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.mbconv import tiny
 
-STANDIN = Path(__file__).parent / "standin"
+STANDIN = Path(__file__).parents[1] / "support" / "standin"
 
 
 def test_a_table_of_the_original_project_is_read_and_says_what_it_is(tmp_path):

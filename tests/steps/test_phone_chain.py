@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "standin"))
+ROOT = Path(__file__).resolve().parents[2]
 
 import phones  # noqa: E402
 

@@ -26,7 +26,7 @@ from pnas_tf.supernet.functional import Arithmetic
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.step import TrainStep
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "options.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "options.md"
 SECTIONS = ("Search program", "Training program, where it differs", "Set by the presets besides")
 
 # The original's programs, option by option; what stands in brackets was no option but a constant of

@@ -18,7 +18,7 @@ from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # The step `name` as a user types it: of the console script, or a file of the checkout.
 COMMANDS = {
     "script": lambda name: [
@@ -233,7 +233,7 @@ def test_files_of_the_user_hide_nothing(tmp_path):
     (tmp_path / "tools").mkdir()
     for name in ("inspect", "queue", "json", "tools/__init__", "tools/search", "pnas_tf"):
         (tmp_path / f"{name}.py").write_text(trap)
-    model = ROOT / "tests/standin/tiny_float32.tflite"
+    model = ROOT / "tests/support/standin/tiny_float32.tflite"
     shown = pnas("inspect", model, cwd=tmp_path)  # read in a child process
     assert shown.returncode == 0 and "CONV_2D" in shown.stdout, shown.stderr
     (tmp_path / "runs").mkdir()

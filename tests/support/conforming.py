@@ -1,0 +1,49 @@
+"""Every op a block can hold, once each: the list that conformance tests run through."""
+
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.ops import CandidateOp, Conv, Head, Identity, MBConv, Pool, SepConv, Stem, Zero
+
+
+def choice(op: CandidateOp, *, stride: int = 1, padding: str = "same") -> Block:
+    """`op` at 8x8x8: with the shortcut for stride 1, to 4x4x16 for stride 2."""
+    return Block("block_00", op, 8, 8 // stride, 8, 8 * stride, stride, stride == 1, padding)
+
+
+CONFORMING = [
+    *(
+        choice(MBConv(kernel, expansion), stride=stride)
+        for kernel, expansion, stride in (
+            (3, 3, 1),
+            (3, 6, 2),
+            (5, 3, 2),
+            (5, 6, 1),
+            (7, 3, 1),
+            (7, 6, 2),
+            (3, 1, 1),
+        )
+    ),
+    choice(MBConv(7, 3), stride=2, padding="symmetric"),
+    choice(MBConv(3, 3, squeeze_excite=True)),
+    choice(MBConv(5, 3, activation="hswish"), stride=2),
+    choice(MBConv(3, 3, squeeze_excite=True, activation="hswish")),
+    choice(Zero()),
+    *(
+        Block("block_00", op, 8, 8, 6, 6, 1, False, "same")
+        for op in (
+            Identity(),
+            SepConv(3),
+            SepConv(5),
+            SepConv(7),
+            SepConv(3, dilation=2),
+            Pool("average", 3),
+            Pool("max", 3),
+        )
+    ),
+    Block("shortcut", Pool("average", 2), 9, 5, 4, 4, 2, False, "same"),
+    Block("reduce", Conv(1, "relu6"), 5, 5, 8, 6, 1, False, "same"),
+    Block("expand", Conv(1, None), 5, 5, 6, 8, 1, False, "same"),
+    Block("group", Conv(3, "relu6"), 8, 4, 4, 4, 2, False, "symmetric"),
+    Block("stem", Stem(), 9, 5, 3, 8, 2, False, "same"),
+    Block("stem", Stem(), 8, 4, 3, 8, 2, False, "symmetric"),
+    Block("head", Head(32), 4, 1, 8, 5, 1, False, "same"),
+]
