@@ -30,6 +30,7 @@ def images_of(batches) -> set[bytes]:
     return {image.tobytes() for images, _ in batches.as_numpy_iterator() for image in images}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [{"prune": 0.5}, {"cluster": 4}, {"quantize": "qat"}])
 @pytest.mark.parametrize("train_on_alpha", [True, False])
 def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, monkeypatch):
