@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pnas_tf
-from pnas_tf.config import DataConfig, ExportConfig, SearchConfig, TrainConfig
+from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, SearchConfig, TrainConfig
 
 LIBRARY = Path(pnas_tf.__file__).parent
 PREFIXES = ("arch_", "finetune_", "rl_", "search_", "bn_")
@@ -23,7 +23,7 @@ FILES = [
 def option_names():
     names = {
         field.name
-        for config in (DataConfig, SearchConfig, TrainConfig, ExportConfig)
+        for config in (DataConfig, SearchConfig, TrainConfig, OptimizerConfig, ExportConfig)
         for field in dataclasses.fields(config)
     }
     return names | {name.removeprefix(prefix) for name in names for prefix in PREFIXES}
