@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import (
     DataConfig,
     DeriveConfig,
+    DeviceConfig,
     DistributionConfig,
-    LatencyConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
@@ -43,13 +43,13 @@ CONFIGS = (
     SpaceConfig,
     SearchConfig,
     DeriveConfig,
-    LatencyConfig,
+    DeviceConfig,
     TrainConfig,
     DistributionConfig,
 )
 BORROWED = (
     TrainConfig,
-    LatencyConfig,
+    DeviceConfig,
 )
 
 
@@ -60,7 +60,7 @@ def main(
     space_config: SpaceConfig,
     config: SearchConfig,
     derive: DeriveConfig,
-    latency: LatencyConfig,
+    device: DeviceConfig,
     recipe: TrainConfig,
     distribution: DistributionConfig,
 ) -> None:
@@ -144,7 +144,7 @@ def main(
             folder=folder / "search",
             recipe=recipe,
             targets=targets,
-            latency=latency,
+            device=device,
             options=distribution,
             distribution=started,
             seed=run.seed,
