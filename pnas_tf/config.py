@@ -343,8 +343,8 @@ class DeriveConfig:
 
 
 @dataclass(frozen=True)
-class LatencyConfig:
-    """What is measured, where and how long."""
+class DeviceConfig:
+    """What models are measured on, and how long each."""
 
     device: str = option(
         "host",
@@ -360,6 +360,27 @@ class LatencyConfig:
     benchmark_binary: str = option(
         "", "benchmark_model for far devices (docs/devices.md).", fixed=False
     )
+    min_invocations: int = option(24, "Timed invocations a model, at least.")
+    warmup_invocations: int = option(5, "Untimed invocations before each visit.")
+
+
+@dataclass(frozen=True)
+class ConversionConfig:
+    """How blocks and networks become the files that are measured. None is fixed: the files are the
+    same."""
+
+    convert_workers: int = option(2, "Processes that convert block models.", fixed=False)
+    model_cache: str = option(
+        "",
+        "Folder for converted models and unfinished sessions; default: the user's cache folder.",
+        fixed=False,
+    )
+
+
+@dataclass(frozen=True)
+class LatencyConfig:
+    """What a latency table holds."""
+
     latency_dtype: str = option(
         "float32", "Models that the table and the target speak of.", choices=("float32", "int8")
     )
@@ -368,8 +389,6 @@ class LatencyConfig:
         "Export rewrites of the measured models: auto, those that pay on the device, by "
         "measuring every block both ways; split_depthwise; none.",
     )
-    min_invocations: int = option(24, "Timed invocations a model, at least.")
-    warmup_invocations: int = option(5, "Untimed invocations before each visit.")
     calibration_networks: int = option(
         10, "Random networks timed with the blocks; 0 leaves the table uncalibrated."
     )
@@ -378,12 +397,6 @@ class LatencyConfig:
     )
     original_device: str = option(
         "unknown", "What original_table was measured on; the file does not say."
-    )
-    convert_workers: int = option(2, "Processes that convert block models.", fixed=False)
-    model_cache: str = option(
-        "",
-        "Folder for converted models and unfinished sessions; default: the user's cache folder.",
-        fixed=False,
     )
 
 

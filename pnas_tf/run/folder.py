@@ -151,7 +151,7 @@ class RunFolder:
                 ).unlink(missing_ok=True)
         if read_config(self.path) != self._settings:
             atomic.write_json(
-                self.path / CONFIG, {"format": "pnas_tf/config", "version": 1, **self._settings}
+                self.path / CONFIG, {"format": "pnas_tf/config", "version": 2, **self._settings}
             )
         spent = (
             done.get("spent_s", 0.0)
@@ -239,7 +239,7 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
     document = atomic.read_document(
         path,
         format="pnas_tf/config",
-        version=1,
+        version=2,  # 1 had other groups of options
         what="run settings",
         made_by="choose another --run_dir, or delete the folder",
     )

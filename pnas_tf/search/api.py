@@ -20,8 +20,8 @@ import tensorflow as tf
 
 from pnas_tf.config import (
     DeriveConfig,
+    DeviceConfig,
     DistributionConfig,
-    LatencyConfig,
     OptimizerConfig,
     RunConfig,
     SearchConfig,
@@ -291,7 +291,7 @@ def search_architecture(
     folder: str | os.PathLike,
     optimizer: OptimizerConfig = OptimizerConfig(),
     targets: Sequence[Target] | None = None,
-    latency: LatencyConfig = LatencyConfig(),
+    device: DeviceConfig = DeviceConfig(),
     options: DistributionConfig = DistributionConfig(),
     distribution: Distribution | None = None,
     seed: int = RunConfig.seed,
@@ -307,7 +307,7 @@ def search_architecture(
             other settings must be emptied first.
         optimizer: how the weights are trained.
         targets: what guides the search; default: those that `config` asks for.
-        latency: the device, where `config` wants latencies measured in the loop
+        device: what is measured on, where `config` wants latencies measured in the loop
             (`rl_latency="device"`); otherwise unused.
         options: precision, batch normalisation and compilation of the steps.
         distribution: as started from `options`; default: starts it.
@@ -331,7 +331,7 @@ def search_architecture(
     folder = Path(folder)
     tf.config.experimental.enable_op_determinism()
     arithmetic = arithmetic_of(options, started, optimizer)
-    with _measured(space, table, config, latency, folder) as measured, started.scope():
+    with _measured(space, table, config, device, folder) as measured, started.scope():
         supernet = Supernet(
             space,
             arithmetic=arithmetic,
@@ -371,7 +371,7 @@ def _measured(
     space: SearchSpace,
     table: LatencyTable,
     config: SearchConfig,
-    latency: LatencyConfig,
+    device: DeviceConfig,
     folder: Path,
 ) -> Iterator[MeasuredLatency | None]:
     """Latency of sampled networks measured on the device, where the search asks for it."""
@@ -381,15 +381,10 @@ def _measured(
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.session import Schedule
 
-    runner = runner_for(
-        latency.device,
-        threads=latency.threads,
-        delegate=latency.delegate,
-        binary=latency.benchmark_binary,
-    )
+    runner = runner_for(device)
     schedule = Schedule(
-        min_invocations=latency.min_invocations,
-        warmups=latency.warmup_invocations,
+        min_invocations=device.min_invocations,
+        warmups=device.warmup_invocations,
         rounds=_VISIT_ROUNDS,
         extra_rounds=_VISIT_ROUNDS,
     )

@@ -17,28 +17,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pnas_tf.config import BenchmarkConfig, LatencyConfig, RunConfig
+from pnas_tf.config import BenchmarkConfig, ConversionConfig, DeviceConfig, RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.steps.on_devices import on_devices, outputs_of
 
-CONFIGS = (RunConfig, LatencyConfig, BenchmarkConfig)
-BORROWED = (LatencyConfig,)
+CONFIGS = (RunConfig, DeviceConfig, ConversionConfig, BenchmarkConfig)
+BORROWED = (DeviceConfig,)
 FEW_MODELS = 8  # more of them are measured in fewer rounds
 
 
 def main(
-    folder: RunFolder, run: RunConfig, latency: LatencyConfig, config: BenchmarkConfig
+    folder: RunFolder,
+    run: RunConfig,
+    device: DeviceConfig,
+    conversion: ConversionConfig,
+    config: BenchmarkConfig,
 ) -> None:
     """The benchmark step of a run."""
     models = model_files(folder.path, config.models)
-    outputs = outputs_of(latency.device, "latency.json")
+    outputs = outputs_of(device.device, "latency.json")
     inputs = {
         "models": models,
-        "latency": {
-            field: getattr(latency, field)
-            for field in ("device", "threads", "delegate", "min_invocations", "warmup_invocations")
-        },
+        "device": device,
         "seed": run.seed,
         "op_profile": config.op_profile,
     }
@@ -47,7 +48,7 @@ def main(
         inputs=inputs,
         outputs=list(outputs.values()),
         work=functools.partial(
-            _measure, folder, models, latency, run.seed, outputs, config.op_profile
+            _measure, folder, models, (device, conversion), run.seed, outputs, config.op_profile
         ),
     )
     for output in outputs.values():
@@ -80,7 +81,7 @@ def model_files(run_dir: Path, given: tuple[str, ...]) -> dict[str, Path]:
 def _measure(
     folder: RunFolder,
     models: dict[str, Path],
-    latency: LatencyConfig,
+    configs: tuple[DeviceConfig, ConversionConfig],
     seed: int,
     outputs: dict[str, str],
     op_profile: bool,
@@ -88,20 +89,15 @@ def _measure(
     from pnas_tf.devices.record import save_measurements
     from pnas_tf.devices.session import schedule_for
     from pnas_tf.latency.measure_files import measure_files
+    from pnas_tf.latency.measure_sources import MeasurementSetup
+
+    device, conversion = configs
 
     def measure(name: str, runner: Any) -> None:
+        schedule = schedule_for(device, runner, seed=seed, few_models=len(models) <= FEW_MODELS)
         session = measure_files(
             models,
-            runner=runner,
-            cache_dir=Path(latency.model_cache) if latency.model_cache else None,
-            schedule=schedule_for(
-                name,
-                min_invocations=latency.min_invocations,
-                warmups=latency.warmup_invocations,
-                seed=seed,
-                few_models=len(models) <= FEW_MODELS,
-            ),
-            progress=lambda line: print(f"{name}: {line}"),
+            MeasurementSetup(runner, schedule, conversion, lambda line: print(f"{name}: {line}")),
         )
         sentinel_ms = session.sentinel.median_ms if session.sentinel else None
         profiles = (
@@ -126,7 +122,7 @@ def _measure(
         for model, reason in session.failures.items():
             print(f"{name}: WARNING {model} was not measured: {reason}")
 
-    on_devices(latency, measure)
+    on_devices(device, measure)
 
 
 def _profiles(name: str, runner: Any, models: dict[str, Path]) -> dict[str, Any]:

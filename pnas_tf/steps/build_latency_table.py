@@ -16,11 +16,18 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from pnas_tf.config import DataConfig, LatencyConfig, RunConfig, SpaceConfig
+from pnas_tf.config import (
+    ConversionConfig,
+    DataConfig,
+    DeviceConfig,
+    LatencyConfig,
+    RunConfig,
+    SpaceConfig,
+)
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.steps.on_devices import on_devices, outputs_of
 
-CONFIGS = (RunConfig, DataConfig, SpaceConfig, LatencyConfig)
+CONFIGS = (RunConfig, DataConfig, SpaceConfig, DeviceConfig, ConversionConfig, LatencyConfig)
 
 
 def main(
@@ -28,6 +35,8 @@ def main(
     run: RunConfig,
     data: DataConfig,
     space_config: SpaceConfig,
+    device: DeviceConfig,
+    conversion: ConversionConfig,
     latency: LatencyConfig,
     *,
     output: str = "latency_table.json",
@@ -37,22 +46,11 @@ def main(
     from pnas_tf.data.run_space import space_of_run
 
     space = space_of_run(data, space_config)
-    outputs = outputs_of(latency.device, output)
+    outputs = outputs_of(device.device, output)
     inputs = {
         "space": space.to_json(),
-        "latency": {
-            field: getattr(latency, field)
-            for field in (
-                "device",
-                "threads",
-                "delegate",
-                "latency_dtype",
-                "latency_rewrites",
-                "min_invocations",
-                "warmup_invocations",
-                "calibration_networks",
-            )
-        },
+        "device": device,
+        "latency": latency,
         "seed": run.seed,
     }
     if latency.original_table:
@@ -68,7 +66,9 @@ def main(
         outputs=list(outputs.values()),
         work=functools.partial(_read, folder / output, space, latency)
         if latency.original_table
-        else functools.partial(_build, folder, space, latency, run.seed, outputs),
+        else functools.partial(
+            _build, folder, space, (device, conversion, latency), run.seed, outputs
+        ),
     )
     for written in outputs.values():
         print(f"wrote {folder / written}")
@@ -86,46 +86,29 @@ def _read(output: Path, space: Any, latency: LatencyConfig) -> None:
 
 
 def _build(
-    folder: RunFolder, space: Any, latency: LatencyConfig, seed: int, outputs: dict[str, str]
+    folder: RunFolder,
+    space: Any,
+    configs: tuple[DeviceConfig, ConversionConfig, LatencyConfig],
+    seed: int,
+    outputs: dict[str, str],
 ) -> None:
     from pnas_tf.devices.session import schedule_for
     from pnas_tf.latency.build import build_latency_table, convert_ahead
-    from pnas_tf.latency.models import default_cache_dir
+    from pnas_tf.latency.measure_sources import MeasurementSetup
 
-    cache_dir = Path(latency.model_cache or default_cache_dir())
-    convert_ahead(
-        space,
-        dtype=latency.latency_dtype,
-        rewrites=latency.latency_rewrites,
-        seed=seed,
-        cache_dir=cache_dir,
-        calibration_networks=latency.calibration_networks,
-        workers=latency.convert_workers,
-        progress=print,
-    )
+    device, conversion, latency = configs
+    convert_ahead(space, latency, conversion, seed=seed, progress=print)
 
     def build(name: str, runner: Any) -> None:
-        table = build_latency_table(
-            space,
-            runner=runner,
-            dtype=latency.latency_dtype,
-            rewrites=latency.latency_rewrites,
-            cache_dir=cache_dir,
-            calibration_networks=latency.calibration_networks,
-            seed=seed,
-            workers=latency.convert_workers,
-            schedule=schedule_for(
-                name,
-                min_invocations=latency.min_invocations,
-                warmups=latency.warmup_invocations,
-                seed=seed,
-            ),
-            progress=lambda line: print(f"{name}: {line}"),
+        schedule = schedule_for(device, runner, seed=seed)
+        setup = MeasurementSetup(
+            runner, schedule, conversion, lambda line: print(f"{name}: {line}")
         )
+        table = build_latency_table(space, setup, latency, seed=seed)
         table.save(folder / outputs[name])
         failed = [f"failed: {key}: {why}" for key, why in table.failures.items()]
         for warning in [*table.warnings(), *table.kernel7_warnings(space), *failed]:
             print(f"{name}: WARNING {warning}")
         print(f"{name}: {table.describe()}")
 
-    on_devices(latency, build)
+    on_devices(device, build)

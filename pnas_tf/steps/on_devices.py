@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from typing import Any
 
-from pnas_tf.config import LatencyConfig
+from pnas_tf.config import DeviceConfig
 from pnas_tf.errors import UserError
 
 
@@ -23,18 +22,12 @@ def outputs_of(devices: str, name: str) -> dict[str, str]:
     }
 
 
-def on_devices(latency: LatencyConfig, work: Callable[[str, Any], None]) -> None:
+def on_devices(device: DeviceConfig, work: Callable[[str, Any], None]) -> None:
     """`work(device, runner)` on all devices at the same time. Raises the error of the one that
     failed, or names the several."""
-    from pnas_tf.devices.registry import on_each_device, runner_for
+    from pnas_tf.devices.registry import on_each_device
 
-    open_runner = functools.partial(
-        runner_for,
-        threads=latency.threads,
-        delegate=latency.delegate,
-        binary=latency.benchmark_binary,
-    )
-    results = on_each_device(latency.device, work, open_runner=open_runner)
+    results = on_each_device(device, work)
     errors = {name: outcome.error for name, outcome in results.items() if outcome.error is not None}
     if len(errors) == 1:
         raise next(iter(errors.values()))

@@ -16,12 +16,13 @@ from typing import Any
 
 from pnas_tf.config import (
     BenchmarkConfig,
+    ConversionConfig,
     DataConfig,
     DeriveConfig,
+    DeviceConfig,
     DistributionConfig,
     ExportConfig,
     LatencyConfig,
-    OptimizerConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
@@ -38,10 +39,11 @@ CONFIGS = (
     SearchConfig,
     DeriveConfig,
     TrainConfig,
-    OptimizerConfig,
+    DeviceConfig,
     LatencyConfig,
     ExportConfig,
     BenchmarkConfig,
+    ConversionConfig,
     DistributionConfig,
 )
 
@@ -73,7 +75,7 @@ def main(folder: RunFolder, *configs: Any) -> None:
                 SpaceConfig,
                 SearchConfig,
                 DeriveConfig,
-                LatencyConfig,
+                DeviceConfig,
                 ExportConfig,
             )
         )
@@ -99,7 +101,7 @@ def _check(
     space_config: SpaceConfig,
     config: SearchConfig,
     derive: DeriveConfig,
-    latency: LatencyConfig,
+    device: DeviceConfig,
     export_config: ExportConfig,
 ) -> None:
     """Refuses what no step could use, before any work starts."""
@@ -112,12 +114,7 @@ def _check(
     check_config(export_config)
     check_request(config)
     search.sweep_budgets(derive)
-    runner_for(
-        latency.device,
-        threads=latency.threads,
-        delegate=latency.delegate,
-        binary=latency.benchmark_binary,
-    ).close()
+    runner_for(device).close()
     dataset = load_dataset(data, resolution=space_of_run(data, space_config).resolution)
     print(
         f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.weights_size} images for "

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import (
     DataConfig,
     DeriveConfig,
+    DeviceConfig,
     DistributionConfig,
-    LatencyConfig,
-    OptimizerConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
+    TrainConfig,
 )
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
@@ -43,11 +43,14 @@ CONFIGS = (
     SpaceConfig,
     SearchConfig,
     DeriveConfig,
-    LatencyConfig,
-    OptimizerConfig,
+    DeviceConfig,
+    TrainConfig,
     DistributionConfig,
 )
-BORROWED = (LatencyConfig,)
+BORROWED = (
+    TrainConfig,
+    DeviceConfig,
+)
 
 
 def main(
@@ -57,8 +60,8 @@ def main(
     space_config: SpaceConfig,
     config: SearchConfig,
     derive: DeriveConfig,
-    latency: LatencyConfig,
-    optimizer: OptimizerConfig,
+    device: DeviceConfig,
+    recipe: TrainConfig,
     distribution: DistributionConfig,
 ) -> None:
     """The search step of a run, then the derivation."""
@@ -95,11 +98,23 @@ def main(
         for milliseconds in sweep_budgets(derive)
     ]
     dataset = load_dataset(data, resolution=space.resolution)
+    weights_recipe = {
+        name: getattr(recipe, name)
+        for name in (
+            "momentum",
+            "nesterov",
+            "weight_decay",
+            "no_decay",
+            "label_smoothing",
+            "bn_momentum",
+            "bn_epsilon",
+        )
+    }
     identity = {
         "space": space.to_json(),
         "dataset": dataset.fingerprint,
         "search": config,
-        "optimizer": optimizer,
+        "recipe": weights_recipe,
         "seed": run.seed,
         "distribution": distribution,
         "targets": [(target.quantity.name, target.value) for target in targets],
@@ -127,9 +142,9 @@ def main(
             table,
             config,
             folder=folder / "search",
-            optimizer=optimizer,
+            recipe=recipe,
             targets=targets,
-            latency=latency,
+            device=device,
             options=distribution,
             distribution=started,
             seed=run.seed,
@@ -141,16 +156,17 @@ def main(
         "history": folder / "search/history.json",
         "derive": derive,
         "seed": run.seed,
+        "training": [recipe.learning_rate, recipe.batch_size],
         "max_latency_ms": derive.max_latency_ms,
         "min_latency_fraction": derive.min_latency_fraction,
         "targets": identity["targets"],
         "tables": identity["tables"],
         "batch_size": config.search_batch_size,
-        "optimizer": optimizer,
+        "recipe": weights_recipe,
         "dataset": dataset.fingerprint,
     }
     found = SearchResult(
-        folder / "search", space, dataset, table, tuple(targets), config, optimizer, run.seed
+        folder / "search", space, dataset, table, tuple(targets), config, recipe, run.seed
     )
     folder.step(
         "derive",

@@ -14,11 +14,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pnas_tf.config import DataConfig, LatencyConfig, RunConfig, SpaceConfig, ValidateConfig
+from pnas_tf.config import (
+    ConversionConfig,
+    DataConfig,
+    DeviceConfig,
+    RunConfig,
+    SpaceConfig,
+    ValidateConfig,
+)
 from pnas_tf.run.folder import RunFolder
 
-CONFIGS = (RunConfig, DataConfig, SpaceConfig, LatencyConfig, ValidateConfig)
-BORROWED = (LatencyConfig,)
+CONFIGS = (RunConfig, DataConfig, SpaceConfig, DeviceConfig, ConversionConfig, ValidateConfig)
+BORROWED = (DeviceConfig,)
 
 
 def main(
@@ -26,7 +33,8 @@ def main(
     run: RunConfig,
     data: DataConfig,
     space_config: SpaceConfig,
-    latency: LatencyConfig,
+    device: DeviceConfig,
+    conversion: ConversionConfig,
     config: ValidateConfig,
 ) -> int:
     """Validates the run's table; the exit status says whether the bound held."""
@@ -34,6 +42,7 @@ def main(
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.session import schedule_for
     from pnas_tf.latency import validate
+    from pnas_tf.latency.measure_sources import MeasurementSetup
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.report.validation_plot import plot_validation
     from pnas_tf.space.architecture import Architecture
@@ -45,27 +54,11 @@ def main(
         networks = validate.held_out_architectures(
             space_of_run(data, space_config), count=config.networks, seed=run.seed
         )
-    schedule = schedule_for(
-        latency.device,
-        min_invocations=latency.min_invocations,
-        warmups=latency.warmup_invocations,
-        seed=run.seed,
-    )
-    runner = runner_for(
-        latency.device,
-        threads=latency.threads,
-        delegate=latency.delegate,
-        binary=latency.benchmark_binary,
-    )
+    runner = runner_for(device)
     try:
+        schedule = schedule_for(device, runner, seed=run.seed)
         document = validate.validate(
-            table,
-            networks,
-            runner=runner,
-            schedule=schedule,
-            workers=latency.convert_workers,
-            progress=print,
-            cache_dir=Path(latency.model_cache) if latency.model_cache else None,
+            table, networks, MeasurementSetup(runner, schedule, conversion, print)
         )
     finally:
         runner.close()

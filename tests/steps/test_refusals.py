@@ -143,7 +143,7 @@ def test_a_space_that_is_none(tmp_path, change):
 def test_values_of_an_edited_config_are_judged_as_flags_are(tmp_path):
     (tmp_path / "runs/new").mkdir(parents=True)
     (tmp_path / "runs/new/config.json").write_text(
-        json.dumps({"format": "pnas_tf/config", "version": 1, "TrainConfig": {"epochs": "many"}})
+        json.dumps({"format": "pnas_tf/config", "version": 2, "TrainConfig": {"epochs": "many"}})
     )
     refuse(tmp_path, "train", words=["--epochs", "type int", "'many'"])
 

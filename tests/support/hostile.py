@@ -412,7 +412,7 @@ def document_loaders():
         from pnas_tf.cli.flags import _config
 
         stored = run_folder.read_config(folder)
-        kinds = (config.RunConfig, config.DataConfig, config.SearchConfig, config.LatencyConfig)
+        kinds = (config.RunConfig, config.DataConfig, config.SearchConfig, config.DeviceConfig)
         return [_config(kind, {}, {}, stored, where=str(path)) for kind in kinds]
 
     def journal_of(folder, path):
@@ -433,10 +433,10 @@ def document_loaders():
     }
     stored = {
         "format": "pnas_tf/config",
-        "version": 1,
+        "version": 2,
         "DataConfig": {"dataset": "digits", "alpha_fraction": 0.2, "alpha_size": None},
         "SearchConfig": {"algorithm": "two_path", "search_epochs": 3},
-        "LatencyConfig": {"device": "host", "threads": 1},
+        "DeviceConfig": {"device": "host", "threads": 1},
     }
     journal = b"".join(
         _json(row) + b"\n"
