@@ -19,7 +19,6 @@ from benchmarks.evidence import contenders
 from benchmarks.evidence.plan import HOME, TABLES, Job, Study, jobs
 from pnas_tf.config import (
     ConversionConfig,
-    DeriveConfig,
     DeviceConfig,
     LatencyConfig,
     OptimizerConfig,
