@@ -50,7 +50,9 @@ class RunConfig:
     """Where a run lives and what makes it repeatable."""
 
     run_dir: str = option(
-        "runs/run", "Folder that holds everything one run makes; a started one is continued."
+        "runs/run",
+        "Folder that holds everything one run makes; a started one is continued.",
+        fixed=False,
     )
     seed: int = option(0, "Seed of initial weights, data order, augmentation and sampling.")
 
@@ -605,12 +607,12 @@ class PublishConfig:
         "model", "Name of the published files: NAME_float32.tflite and so on.", fixed=False
     )
     models_dir: str = option(
-        "tflite_models", "Folder of published models and their manifest.json.", fixed=False
+        "tflite_models", "Folder of published models and their manifest.", fixed=False
     )
 
 
 # Defaults taken together by --preset: {preset: {config class: {field: value}}}.
-PRESETS: dict[str, dict[type, dict[str, Any]]] = {
+PRESETS: dict[str, dict[type, dict[str, object]]] = {
     "published": {
         SearchConfig: {
             "warmup_epochs": 40,
