@@ -89,7 +89,7 @@ def digits_rows(epochs: int) -> list[str]:
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.mbconv import tiny
     from pnas_tf.space.ops import MBConv
-    from pnas_tf.training.loop import train_network
+    from pnas_tf.training.loop import TrainRecipe, train_network
 
     space = tiny()
     kernels = (3, 5, 7)
@@ -99,7 +99,7 @@ def digits_rows(epochs: int) -> list[str]:
     dataset = load_dataset(DataConfig(dataset="digits"), resolution=space.resolution)
     with tempfile.TemporaryDirectory() as folder:
         model = train_network(
-            architecture, dataset, TrainConfig(epochs=epochs), folder, seed=0
+            architecture, dataset, TrainRecipe(TrainConfig(epochs=epochs)), folder
         ).model
     images, labels = dataset.test_arrays()
     return format_rows(

@@ -116,7 +116,7 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     from pnas_tf.tflite.quantize import Compression, FineTuning, compress, plain_network, train_on
     from pnas_tf.tflite.rewrites.choice import REWRITES
     from pnas_tf.tflite.rewrites.rewrite import applicable
-    from pnas_tf.training.loop import train_network
+    from pnas_tf.training.loop import TrainRecipe, train_network
 
     space = tiny(resolution=28, width=options.width)
     kernels = [int(kernel) for kernel in options.kernels.split(",")]
@@ -137,7 +137,7 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     )
     recipe = TrainConfig(epochs=options.epochs)
     with tempfile.TemporaryDirectory() as folder:
-        base = train_network(architecture, dataset, recipe, folder, seed=seed).model
+        base = train_network(architecture, dataset, TrainRecipe(recipe, seed=seed), folder).model
     tuning = FineTuning(
         lambda epoch: dataset.fit(recipe, seed=seed + 1, epoch=epoch),
         dataset.fit_batches(recipe),

@@ -37,8 +37,10 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
     end."""
     from pnas_tf.data.dataset import load_dataset
     from pnas_tf.search.loop import Search
-    from pnas_tf.search.objective import Target, macs_quantity
-    from pnas_tf.search.target_terms import guidance
+    from pnas_tf.search.objective import SearchTargets
+    from pnas_tf.search.quantities import macs_quantity
+    from pnas_tf.search.recipe import SearchRecipe
+    from pnas_tf.search.targets import Target
     from pnas_tf.space.registry import named_space
     from pnas_tf.supernet.functional import Arithmetic
     from pnas_tf.supernet.supernet import Supernet
@@ -63,11 +65,9 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
         Watched(
             Supernet(space, arithmetic=Arithmetic(), seed=0, weights_init=config.weights_init),
             dataset,
-            guidance([Target(macs_quantity(space), 1e6)], config),
-            config=config,
-            optimizer=OptimizerConfig(),
+            SearchTargets((Target(macs_quantity(space), 1e6),), config),
+            SearchRecipe(config, OptimizerConfig(), seed=0),
             folder=Path(folder),
-            seed=0,
         ).run()
         written = {
             "history_bytes": (Path(folder) / HISTORY).stat().st_size,

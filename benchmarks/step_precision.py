@@ -17,7 +17,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.config import SearchConfig
+from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.registry import named_space
 from pnas_tf.supernet.functional import Arithmetic
@@ -53,7 +53,7 @@ def main() -> None:
     forms = {
         name: (
             Supernet(space, arithmetic=FORMS[name], weights_init=SearchConfig.weights_init),
-            Momentum(momentum=0.9, nesterov=True),
+            Momentum(OptimizerConfig()),
         )
         for name in options.forms.split(",")
     }
@@ -68,7 +68,6 @@ def main() -> None:
             labels,
             optimizer=optimizer,
             learning_rate=0.01,
-            label_smoothing=0.1,
         )
         return time.perf_counter() - started
 

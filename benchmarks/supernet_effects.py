@@ -81,10 +81,11 @@ def main() -> None:
 
 def train(supernet: Any, dataset: Any, *, steps: int, seed: int) -> float:
     """Weight steps on uniform paths; returns the mean accuracy of the last 100 batches."""
+    from pnas_tf.config import OptimizerConfig
     from pnas_tf.search import sampling
     from pnas_tf.search.weight_step import Momentum, weight_step
 
-    momentum, accuracies = Momentum(momentum=0.9, nesterov=True), []
+    momentum, accuracies = Momentum(OptimizerConfig()), []
     sizes = [len(mixed_op.candidates) for mixed_op in supernet.mixed_ops]
     while len(accuracies) < steps:
         epoch = len(accuracies) // dataset.batches("weights", batch_size=BATCH)
@@ -104,7 +105,6 @@ def train(supernet: Any, dataset: Any, *, steps: int, seed: int) -> float:
                     labels,
                     optimizer=momentum,
                     learning_rate=rate,
-                    label_smoothing=0.1,
                 )[1]
             )
             if len(accuracies) == steps:
@@ -119,7 +119,7 @@ def ranking(shop: Any, supernet: Any, dataset: Any) -> str:
 
     from benchmarks.evidence.plan import jobs
     from pnas_tf.search.derive import path_of
-    from pnas_tf.search.supernet_weights import alpha_loss
+    from pnas_tf.search.supernet_weights import validation_loss
 
     trained: dict[tuple[int, ...], list[dict[str, float]]] = {}
     for job in jobs(shop.study):
@@ -127,7 +127,7 @@ def ranking(shop: Any, supernet: Any, dataset: Any) -> str:
             trained.setdefault(path_of(shop.network(job)), []).append(shop.result(job.name))
     if len(trained) < 4:
         return "fewer than four trained networks: no ranking"
-    losses = [alpha_loss(supernet, path, dataset, batch_size=BATCH) for path in trained]
+    losses = [validation_loss(supernet, path, dataset, batch_size=BATCH) for path in trained]
     found = {
         name: spearmanr(
             [-loss for loss in losses],

@@ -38,8 +38,10 @@ def main() -> None:
 
     from pnas_tf.data.dataset import load_dataset
     from pnas_tf.search.loop import Search
-    from pnas_tf.search.objective import Target, macs_quantity
-    from pnas_tf.search.target_terms import guidance
+    from pnas_tf.search.objective import SearchTargets
+    from pnas_tf.search.quantities import macs_quantity
+    from pnas_tf.search.recipe import SearchRecipe
+    from pnas_tf.search.targets import Target
     from pnas_tf.space.mbconv import tiny
     from pnas_tf.supernet.functional import Arithmetic
     from pnas_tf.supernet.supernet import Supernet
@@ -62,14 +64,12 @@ def main() -> None:
             search = Search(
                 supernet,
                 dataset,
-                guidance(targets, config),
-                config=config,
-                optimizer=optimizer,
+                SearchTargets(tuple(targets), config),
+                SearchRecipe(config, optimizer, seed=options.seed),
                 folder=Path(folder),
-                seed=options.seed,
             )
             search.run()
-        accuracies = ", ".join(f"{row['accuracy']:.2f}" for row in search.history)
+        accuracies = ", ".join(f"{row['accuracy']:.2f}" for row in search.loop.history)
         print(f"{name}, {search.steps_per_epoch} steps an epoch: {accuracies}", flush=True)
 
 

@@ -16,11 +16,11 @@ from pnas_tf.search import sampling
 from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
 from pnas_tf.search.objective import RegularisedObjective
 from pnas_tf.search.weight_step import Momentum, weight_step
-from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.ops import MBConv
 from pnas_tf.supernet.functional import Arithmetic
-from pnas_tf.supernet.supernet import Path, Supernet
+from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.step import TrainStep
 
 DECAY, SMOOTHING, RATE = 4e-5, 0.1, 0.01
@@ -40,7 +40,7 @@ class Workload:
             arithmetic=Arithmetic(weight_decay=DECAY),
             weights_init=SearchConfig.weights_init,
         )
-        self.momentum = Momentum(momentum=0.9, nesterov=True)
+        self.momentum = Momentum(OptimizerConfig(label_smoothing=SMOOTHING))
         self._objective = RegularisedObjective(
             targets=(), regulariser="none", weight=0.0, exponent=0.0, slope=0.0, combination="sum"
         )
@@ -58,11 +58,11 @@ class Workload:
         )
 
     @property
-    def uniform_path(self) -> Path:
+    def uniform_path(self) -> ChoiceIndices:
         """Kernel 3, expansion 6 in every block."""
         return tuple(choice.candidates.index(MBConv(3, 6)) for choice in self.space.choice_blocks)
 
-    def weight_step(self, path: Path) -> None:
+    def weight_step(self, path: ChoiceIndices) -> None:
         """One weight step on `path`."""
         weight_step(
             self.supernet,
@@ -71,7 +71,6 @@ class Workload:
             self.labels,
             optimizer=self.momentum,
             learning_rate=RATE,
-            label_smoothing=SMOOTHING,
         )
 
     def architecture_step(self, gate_mode: str, seed: int) -> None:
@@ -82,7 +81,6 @@ class Workload:
             self.images,
             self.labels,
             objective=self._objective,
-            gate_mode=gate_mode,
         )
 
     def sample(self, gate_mode: str, seed: int) -> Any:
@@ -106,6 +104,7 @@ class Workload:
             (np.array([0.5, 0.5]),) * count,
             (first,) * count,
             everything,
+            "two_path",
         )
         architecture_gradient(
             self.supernet,
@@ -113,10 +112,9 @@ class Workload:
             self.images,
             self.labels,
             objective=self._objective,
-            gate_mode="two_path",
         )
 
-    def own_bytes(self, path: Path) -> int:
+    def own_bytes(self, path: ChoiceIndices) -> int:
         """Weights, statistics and momenta of all candidates, less those of one path."""
         on_path = {name for block in self.supernet.blocks_on(path) for name in block.named}
         trained = {

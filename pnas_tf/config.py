@@ -166,7 +166,7 @@ class TrainConfig:
     )
     train_on_alpha: bool = option(
         True,
-        "Train the derived network on the weights and alpha parts together; else alpha is held "
+        "Train the derived network on both splits of the search; else its validation split is held "
         "out.",
     )
     evaluate_epochs: int = option(
@@ -333,7 +333,7 @@ class SearchConfig:
     )
     validate_epochs: int = option(
         0,
-        "Epochs between validations of the most probable network on the alpha part; 0: never "
+        "Epochs between validations of the most probable network on the validation split; 0: never "
         "(published: 1).",
         fixed=False,
     )
@@ -358,16 +358,15 @@ class DeriveConfig:
     )
     derive_networks: int = option(
         32,
-        "So many of the most probable networks within the budget are compared with inherited "
-        "weights on "
-        "the alpha split; 1 takes the most probable one.",
+        "So many of the most probable networks within the budget are compared with the "
+        "supernet's weights on the search's validation split; 1 takes the most probable one.",
         at_least=1,
     )
     derive_trained: int = option(
         2,
         "So many of the best of those are trained on for --derive_train_epochs, and the best of "
         "them is "
-        "taken; 0 or 1: inherited weights decide.",
+        "taken; 0 or 1: the supernet's weights decide.",
     )
     derive_train_epochs: float = option(
         0.5, "Epochs of the search's train split that each of them is trained on."
@@ -390,7 +389,7 @@ class SweepConfig:
 
     sweep: tuple[str, ...] = option(
         (),
-        "Budgets in ms, comma-separated: one architecture each, with inherited weights.",
+        "Budgets in ms, comma-separated: one architecture each, with the supernet's weights.",
         remakes=True,
     )
 

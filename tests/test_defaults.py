@@ -10,7 +10,9 @@ import pnas_tf
 from pnas_tf.config import (
     ConversionConfig,
     DataConfig,
+    DeriveConfig,
     DeviceConfig,
+    DistributionConfig,
     ExportConfig,
     LatencyConfig,
     OptimizerConfig,
@@ -25,13 +27,19 @@ CONFIGS = (
     SearchConfig,
     TrainConfig,
     OptimizerConfig,
+    DeriveConfig,
+    DistributionConfig,
     ExportConfig,
     DeviceConfig,
     ConversionConfig,
     LatencyConfig,
 )
 FILES = [
-    *sorted((LIBRARY / "search").glob("*.py")),
+    *(
+        path
+        for room in ("search", "training", "run")
+        for path in sorted((LIBRARY / room).glob("*.py"))
+    ),
     *sorted({*(LIBRARY / "devices").rglob("*.py")} - {LIBRARY / "devices/record.py"}),  # what was
     *sorted((LIBRARY / "latency").glob("*.py")),
     LIBRARY / "data/augmentation.py",
@@ -42,6 +50,7 @@ FILES = [
 
 def option_names():
     names = {field.name for config in CONFIGS for field in dataclasses.fields(config)}
+    names -= {"strategy", "replicas"}  # in the library TensorFlow's and ours, not the options
     return names | {name.removeprefix(prefix) for name in names for prefix in PREFIXES}
 
 

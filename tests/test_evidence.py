@@ -18,7 +18,7 @@ from benchmarks.evidence.workers import _taken, _work, unfinished
 from benchmarks.supernet_effects import fitted
 from pnas_tf.io import atomic
 from pnas_tf.search.derive import path_of
-from pnas_tf.search.objective import macs_quantity
+from pnas_tf.search.quantities import macs_quantity
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 

@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 
 from pnas_tf.search.derive import architecture_of, path_of
-from pnas_tf.search.objective import Quantity
+from pnas_tf.search.quantities import Quantity
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.ops import MBConv, Zero

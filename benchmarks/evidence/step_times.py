@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.evidence.plan import Study
 from pnas_tf.config import OptimizerConfig
-from pnas_tf.search.objective import Target
+from pnas_tf.search.targets import Target
 from pnas_tf.space.architecture import Architecture
 
 _WARM_UPS, _ROUNDS = (
@@ -69,7 +69,8 @@ def _search_steps(study: Study, dataset: Any, target: Target) -> dict[str, Calla
     from pnas_tf.networks.layers import Normalisation
     from pnas_tf.search import sampling
     from pnas_tf.search.loop import Search
-    from pnas_tf.search.target_terms import guidance
+    from pnas_tf.search.objective import SearchTargets
+    from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.weight_step import path_result
     from pnas_tf.supernet.functional import Arithmetic
     from pnas_tf.supernet.supernet import Supernet
@@ -92,11 +93,9 @@ def _search_steps(study: Study, dataset: Any, target: Target) -> dict[str, Calla
         search = Search(
             supernet,
             dataset,
-            guidance([target], config),
-            config=config,
-            optimizer=optimizer,
+            SearchTargets((target,), config),
+            SearchRecipe(config, optimizer, seed=0),
             folder=Path(tempfile.mkdtemp()),
-            seed=0,
         )
         weight, alpha = (
             _batch(dataset, config.search_batch_size),
@@ -104,7 +103,7 @@ def _search_steps(study: Study, dataset: Any, target: Target) -> dict[str, Calla
         )
 
         def train(at: int, search: Any = search, batch: Any = weight) -> None:
-            search.train_weights(*batch)
+            search.train_weights(at, *batch)
 
         def learn(at: int, search: Any = search, batch: Any = alpha) -> None:
             search.train_alpha(*batch)

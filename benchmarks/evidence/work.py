@@ -27,7 +27,8 @@ from pnas_tf.config import (
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.layout import Artifact
-from pnas_tf.search.objective import Quantity, Target, latency_quantity
+from pnas_tf.search.quantities import Quantity, latency_quantity
+from pnas_tf.search.targets import Target
 from pnas_tf.space.architecture import Architecture
 
 RESULT: dict[str, Any] = {"format": "pnas_tf/evidence_job", "version": 1}
@@ -103,9 +104,8 @@ class Workshop:
 
     def target_ms(self, budget: str) -> float:
         """The budget in ms, by the home table whatever the target is."""
-        from pnas_tf.search.derive import quantity_range
 
-        least, most = quantity_range(self.quantity())
+        least, most = self.quantity().range
         fraction = next(entry.fraction for entry in self.study.budgets if entry.name == budget)
         return least + fraction * (most - least)
 
@@ -208,12 +208,15 @@ def _networks(shop: Workshop, job: Job) -> dict[str, Any]:
 
 
 def _train(shop: Workshop, job: Job) -> dict[str, Any]:
-    from pnas_tf.training.loop import train_network
+    from pnas_tf.training.loop import TrainRecipe, train_network
 
     architecture, dataset, folder = shop.network(job), shop.dataset, shop.place(job.name)
     resumed, began, cpu = (folder / "training").exists(), time.monotonic(), time.process_time()
     trained = train_network(
-        architecture, dataset, shop.study.training, folder / "training", seed=job.fact("seed")
+        architecture,
+        dataset,
+        TrainRecipe(shop.study.training, seed=job.fact("seed")),
+        folder / "training",
     )
     seconds = (
         {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
@@ -233,8 +236,9 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.networks.layers import Normalisation
     from pnas_tf.search.derive import most_probable_few, path_of
     from pnas_tf.search.loop import Search
-    from pnas_tf.search.supernet_weights import Inheritance
-    from pnas_tf.search.target_terms import guidance
+    from pnas_tf.search.objective import SearchTargets
+    from pnas_tf.search.recipe import SearchRecipe
+    from pnas_tf.search.supernet_weights import SupernetWeights
     from pnas_tf.supernet.functional import Arithmetic
     from pnas_tf.supernet.supernet import Supernet
 
@@ -259,11 +263,9 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     search = Search(
         supernet,
         shop.dataset,
-        guidance([Target(quantity, target)], config),
-        config=config,
-        optimizer=optimizer,
+        SearchTargets((Target(quantity, target),), config),
+        SearchRecipe(config, optimizer, seed=job.fact("seed")),
         folder=folder / "search",
-        seed=job.fact("seed"),
     )
     search.run()
     least, most = contenders.window_ms(target)
@@ -277,7 +279,7 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     )
     architecture, compared = few[0], []
     if len(few) > 1:
-        found = Inheritance(folder / "search", study.space, optimizer=optimizer).best_of(
+        found = SupernetWeights(folder / "search", study.space, optimizer=optimizer).best_of(
             few,
             shop.dataset,
             study.derivation,
@@ -296,8 +298,8 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     return {
         "target_ms": target,
         "predicted_ms": quantity.of(path_of(architecture)),
-        "weight_steps": search.step,
-        "architecture_steps": search.arch_step,
+        "weight_steps": search.loop.step,
+        "architecture_steps": search.architecture.step,
         "compared": compared,
         "expected_ms": quantity.expected(search.probabilities),
         **seconds,
@@ -307,10 +309,10 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
 def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
     """Accuracy on the alpha part of every network for the home target, with the supernet's weights,
     statistics re-estimated; and the cross-entropy that the derivation compares."""
-    from pnas_tf.search.supernet_weights import Inheritance
+    from pnas_tf.search.supernet_weights import SupernetWeights
 
     study = shop.study
-    inheritance = Inheritance(
+    weights = SupernetWeights(
         shop.place(job.fact("search")) / "search",
         study.space,
         optimizer=OptimizerConfig(),
@@ -327,10 +329,10 @@ def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
     return {
         "covers": ["networks", *searches],
         "supernet_alpha_accuracy": {
-            name: inheritance.alpha_accuracy(network, **how) for name, network in networks.items()
+            name: weights.validation_accuracy(network, **how) for name, network in networks.items()
         },
         "supernet_alpha_loss": {
-            name: inheritance.alpha_loss(network, **how) for name, network in networks.items()
+            name: weights.validation_loss(network, **how) for name, network in networks.items()
         },
     }
 

@@ -89,7 +89,7 @@ def value_of(hint: Any, value: Any, *, what: str, fix: str) -> Any:
             name: value_of(parts[1], item, what=f"{what}, '{name}'", fix=fix)
             for name, item in value.items()
         }
-    if hint is Any or type(value) is hint or (hint is float and type(value) is int):
+    if hint in (Any, object) or type(value) is hint or (hint is float and type(value) is int):
         return value
     raise UserError(what, expected=_name(hint), received=repr(value)[:200], fix=fix)
 

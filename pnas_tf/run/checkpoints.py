@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ FORMAT, VERSION = "pnas_tf/checkpoint", 1
 DUE_S = 300.0
 _STATE, _DIGEST = "__state__", "__sha256__"
 MAX_BYTES = 8 * 2**30
+Value = TypeVar("Value")
 _NAME = re.compile(r"step-(\d{10})\.npz")
 
 
@@ -40,7 +41,7 @@ class Checkpoint:
 
     step: int
     arrays: dict[str, np.ndarray]
-    state: dict[str, Any]
+    state: dict[str, object]
 
     def array(self, name: str, *, shape: tuple[int, ...], where: str) -> np.ndarray:
         """An array of that shape and of finite numbers. Raises UserError naming it."""
@@ -57,9 +58,9 @@ class Checkpoint:
             )
         return found
 
-    def value(self, name: str, hint: Any, *, where: str) -> Any:
-        """An entry of the state, of the type that `records.value_of` knows. Raises UserError naming
-        it."""
+    def value(self, name: str, hint: type[Value], *, where: str) -> Value:
+        """An entry of the state, of a type that `serialization.value_of` knows. Raises UserError
+        naming it."""
         return value_of(
             hint,
             self.state.get(name),
@@ -107,7 +108,9 @@ class Checkpoints:
         than that, however long an epoch is."""
         return time.monotonic() - self._saved_s > DUE_S
 
-    def save(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
+    def save(
+        self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, object]
+    ) -> Path:
         """Writes a checkpoint and removes those that it replaces. state: JSON values, no NaN.
 
         Raises OSError (disk full, read-only) or ValueError (an array of objects) with everything as
@@ -149,7 +152,7 @@ class Checkpoints:
         return sorted(found, reverse=True)
 
 
-def _packed(arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> bytes:
+def _packed(arrays: Mapping[str, np.ndarray], state: Mapping[str, object]) -> bytes:
     document = json.dumps(
         {"format": FORMAT, "version": VERSION, "state": dict(state)}, allow_nan=False
     )

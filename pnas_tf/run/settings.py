@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -38,9 +38,6 @@ class Configs:
 
     def __contains__(self, kind: type) -> bool:
         return kind in self._by_class
-
-    def __iter__(self) -> Iterator[object]:
-        return iter(self._by_class.values())
 
     def only(self, kinds: Iterable[type]) -> Configs:
         """Those of the classes named, and no others."""

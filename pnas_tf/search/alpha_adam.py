@@ -11,31 +11,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pnas_tf.config import SearchConfig
+
 
 class AlphaAdam:
     """Adam (Kingma and Ba 2015) whose moments and step counts stand still for entries that were not
     sampled.
 
-    With every entry sampled in every step it is Adam.
+    With every entry sampled in every step it is Adam. config: its rate, betas, epsilon and decay
+    (arch_*).
     """
 
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        *,
-        learning_rate: float,
-        beta_1: float,
-        beta_2: float,
-        epsilon: float,
-        weight_decay: float,
-    ):
-        self.learning_rate, self.beta_1, self.beta_2, self.epsilon = (
-            learning_rate,
-            beta_1,
-            beta_2,
-            epsilon,
-        )
-        self.weight_decay = weight_decay
+    def __init__(self, sizes: Sequence[int], config: SearchConfig):
+        self.config = config
         self.first = [np.zeros(size) for size in sizes]
         self.second = [np.zeros(size) for size in sizes]
         self.steps = [np.zeros(size) for size in sizes]
@@ -45,18 +33,18 @@ class AlphaAdam:
     ) -> np.ndarray:
         """alpha of choice block `block` after one step on the entries in `sampled`; all shapes
         [candidates]."""
-        index = list(sampled)
-        result = np.array(alpha, np.float64)
-        g = gradient[index] + self.weight_decay * result[index]
+        config, index, result = self.config, list(sampled), np.array(alpha, np.float64)
+        first, second = self.first[block], self.second[block]
+        g = gradient[index] + config.arch_weight_decay * result[index]
         self.steps[block][index] += 1
-        self.first[block][index] = self.beta_1 * self.first[block][index] + (1 - self.beta_1) * g
-        self.second[block][index] = (
-            self.beta_2 * self.second[block][index] + (1 - self.beta_2) * g**2
-        )
+        # m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2   (algorithm 1)
+        first[index] = config.arch_beta_1 * first[index] + (1 - config.arch_beta_1) * g
+        second[index] = config.arch_beta_2 * second[index] + (1 - config.arch_beta_2) * g**2
+        # alpha <- alpha - rate * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon)
         steps = self.steps[block][index]
-        mean = self.first[block][index] / (1 - self.beta_1**steps)
-        root = np.sqrt(self.second[block][index] / (1 - self.beta_2**steps))
-        result[index] -= self.learning_rate * mean / (root + self.epsilon)
+        mean = first[index] / (1 - config.arch_beta_1**steps)
+        root = np.sqrt(second[index] / (1 - config.arch_beta_2**steps))
+        result[index] -= config.arch_learning_rate * mean / (root + config.arch_epsilon)
         return result
 
     def state(self) -> dict[str, np.ndarray]:

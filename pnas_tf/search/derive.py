@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -18,8 +18,8 @@ import scipy.optimize
 import scipy.sparse
 
 from pnas_tf.errors import UserError
-from pnas_tf.search.objective import Quantity
-from pnas_tf.space.architecture import Architecture
+from pnas_tf.search.quantities import Quantity
+from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
 
 # HiGHS takes an objective 1e-6 from the best for the best. The largest regret of one block is made
@@ -33,26 +33,7 @@ _INFEASIBLE = 2  # scipy's status
 def most_probable(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> Architecture:
     """The most probable op of each choice block (section 3.3); the first of equals. probabilities:
     for each block [candidates]."""
-    return architecture_of(space, [int(np.argmax(p)) for p in _checked(space, probabilities)])
-
-
-def most_probable_within(
-    space: SearchSpace,
-    probabilities: Sequence[np.ndarray],
-    *,
-    quantity: Quantity,
-    budget: float,
-    at_least: float = -math.inf,
-) -> Architecture:
-    """The architecture with the largest product of probabilities whose `quantity` is at most
-    `budget`, in its unit.
-
-    at_least: networks with less are passed over too, for a search that shall use its budget.
-    Raises UserError when no network lies there, saying what the fastest and the slowest take.
-    """
-    return most_probable_few(
-        space, probabilities, quantity=quantity, budget=budget, at_least=at_least, count=1
-    )[0]
+    return architecture_of(space, tuple(int(np.argmax(p)) for p in _checked(space, probabilities)))
 
 
 def most_probable_few(
@@ -64,15 +45,26 @@ def most_probable_few(
     at_least: float = -math.inf,
     count: int,
 ) -> list[Architecture]:
-    """As `most_probable_within`, the most probable one first, then the next: `count` of them, or
-    all that there are.
+    """The architectures with the largest products of probabilities that fit a budget, the most
+    probable one first.
 
     Architectures that are one network, because they skip other blocks of one shape, count as one:
     the most probable of them. No more than the _LOOKS * count most probable architectures are
     looked at.
+
+    Args:
+        space: that the probabilities are of.
+        probabilities: for each choice block [candidates].
+        quantity: what the budget is of.
+        budget: networks with more are passed over.
+        at_least: networks with less are passed over too, for a search that shall use its budget.
+        count: how many, or all that there are.
+
+    Raises:
+        UserError: no network lies there; says what the fastest and the slowest take.
     """
     arrays = _checked(space, probabilities)
-    least, most = quantity_range(quantity)
+    least, most = quantity.range
     possible = at_least <= budget and least <= budget and most >= at_least
     found: dict[str, Architecture] = {}
     for path in itertools.islice(
@@ -83,37 +75,25 @@ def most_probable_few(
         if len(found) == count:
             break
     if not found:
-        wanted = (
-            f"{budget:.4g} {quantity.unit}"
-            if at_least == -math.inf
-            else f"from {at_least:.4g} to {budget:.4g} {quantity.unit}"
-        )
-        raise UserError(
-            f"no network of space '{space.name}' fits the budget of {quantity.name}",
-            expected=f"a budget from {least:.4g} {quantity.unit}, which the fastest network takes, "
-            f"to {most:.4g} {quantity.unit}, the slowest",
-            received=wanted,
-            fix="Change the budget, or search a space with another width or resolution.",
-        )
+        raise _no_network(space, quantity, budget, at_least)
     return list(found.values())
 
 
-def fastest(space: SearchSpace, quantity: Quantity) -> Architecture:
-    """The network of `space` with the least of `quantity`: the least candidate of each block."""
-    return architecture_of(space, _extreme(quantity, np.argmin))
+def _no_network(
+    space: SearchSpace, quantity: Quantity, budget: float, at_least: float
+) -> UserError:
+    least, most = quantity.range
+    wanted = f"{budget:.4g} {quantity.unit}"
+    return UserError(
+        f"no network of space '{space.name}' fits the budget of {quantity.name}",
+        expected=f"a budget from {least:.4g} {quantity.unit}, which the fastest network takes, "
+        f"to {most:.4g} {quantity.unit}, the slowest",
+        received=wanted if at_least == -math.inf else f"from {at_least:.4g} to {wanted}",
+        fix="Change the budget, or search a space with another width or resolution.",
+    )
 
 
-def slowest(space: SearchSpace, quantity: Quantity) -> Architecture:
-    """The network of `space` with the most of `quantity`."""
-    return architecture_of(space, _extreme(quantity, np.argmax))
-
-
-def quantity_range(quantity: Quantity) -> tuple[float, float]:
-    """(least, most) that any network takes, in the quantity's unit."""
-    return quantity.of(_extreme(quantity, np.argmin)), quantity.of(_extreme(quantity, np.argmax))
-
-
-def architecture_of(space: SearchSpace, path: Sequence[int]) -> Architecture:
+def architecture_of(space: SearchSpace, path: ChoiceIndices) -> Architecture:
     """The architecture that holds candidate path[b] in choice block b."""
     return Architecture(
         space,
@@ -124,7 +104,7 @@ def architecture_of(space: SearchSpace, path: Sequence[int]) -> Architecture:
     )
 
 
-def path_of(architecture: Architecture) -> tuple[int, ...]:
+def path_of(architecture: Architecture) -> ChoiceIndices:
     """The inverse of `architecture_of`."""
     return tuple(
         choice.candidates.index(op)
@@ -139,10 +119,6 @@ def log_probability(architecture: Architecture, probabilities: Sequence[np.ndarr
             float(np.log(p[index]))
             for p, index in zip(probabilities, path_of(architecture), strict=True)
         )
-
-
-def _extreme(quantity: Quantity, argument: Callable[[np.ndarray], np.integer]) -> list[int]:
-    return [int(argument(choice)) for choice in quantity.choices]
 
 
 def _regrets(probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -163,29 +139,16 @@ def _regrets(probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def _knapsacks(
     probabilities: Sequence[np.ndarray], quantity: Quantity, at_least: float, budget: float
-) -> Iterator[list[int]]:
+) -> Iterator[ChoiceIndices]:
     """One index a block with at_least <= quantity.of(...) <= budget: the most probable choice
     first, then the next, until none is left."""
     sizes = [len(block) for block in probabilities]
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    one_each = scipy.sparse.block_diag([np.ones((1, size)) for size in sizes], format="csr")
-    # In units of the mean candidate, so that the solver's absolute tolerance means the same for ms
-    # and for MACs.
-    unit = float(np.mean(np.abs(np.concatenate(quantity.choices)))) or 1.0
-    low, high = (
-        ((bound - quantity.intercept) / quantity.slope - quantity.fixed) / unit
-        for bound in (at_least, budget)
-    )
-    constraints = [
-        scipy.optimize.LinearConstraint(one_each, 1, 1),
-        scipy.optimize.LinearConstraint(np.concatenate(quantity.choices)[None] / unit, low, high),
-    ]
+    constraints = [_one_each(sizes), _bounds(quantity, at_least, budget)]
     regrets = np.concatenate(_regrets(probabilities))
-    path: list[int] | None = [
-        int(np.argmax(block)) for block in probabilities
-    ]  # needs no solver where it fits
+    path: ChoiceIndices | None = tuple(int(np.argmax(block)) for block in probabilities)
     misses = 0
-    while path is not None:
+    while path is not None:  # the first one needs no solver where it fits
         if at_least <= quantity.of(path) <= budget:
             yield path
         else:  # within the solver's tolerance and yet outside the bounds
@@ -198,20 +161,45 @@ def _knapsacks(
         row = np.zeros((1, starts[-1]))  # forbids exactly this network
         row[0, starts[:-1] + np.array(path)] = 1.0
         constraints.append(scipy.optimize.LinearConstraint(row, -np.inf, len(path) - 1))
-        found = scipy.optimize.milp(
-            regrets,
-            integrality=np.ones(starts[-1]),
-            bounds=(0, 1),
-            constraints=constraints,
-            options={"mip_rel_gap": 0.0},
-        )
-        if found.x is None and found.status != _INFEASIBLE:
-            raise RuntimeError(f"HiGHS: {found.message}")
-        path = (
-            None
-            if found.x is None
-            else [int(np.argmax(found.x[start:stop])) for start, stop in pairwise(starts)]
-        )
+        path = _solved(regrets, constraints, starts)
+
+
+def _one_each(sizes: Sequence[int]) -> scipy.optimize.LinearConstraint:
+    """One candidate for each block."""
+    rows = scipy.sparse.block_diag([np.ones((1, size)) for size in sizes], format="csr")
+    return scipy.optimize.LinearConstraint(rows, 1, 1)
+
+
+def _bounds(quantity: Quantity, at_least: float, budget: float) -> scipy.optimize.LinearConstraint:
+    """at_least <= quantity <= budget, in units of the mean candidate, so that the solver's absolute
+    tolerance means the same for ms and for MACs."""
+    candidates = np.concatenate(quantity.choices)
+    unit = float(np.mean(np.abs(candidates))) or 1.0
+    low, high = (
+        ((bound - quantity.intercept) / quantity.slope - quantity.fixed) / unit
+        for bound in (at_least, budget)
+    )
+    return scipy.optimize.LinearConstraint(candidates[None] / unit, low, high)
+
+
+def _solved(
+    regrets: np.ndarray,
+    constraints: Sequence[scipy.optimize.LinearConstraint],
+    starts: np.ndarray,
+) -> ChoiceIndices | None:
+    """The choice of least regret, None where the constraints leave none."""
+    found = scipy.optimize.milp(
+        regrets,
+        integrality=np.ones(len(regrets)),
+        bounds=(0, 1),
+        constraints=constraints,
+        options={"mip_rel_gap": 0.0},
+    )
+    if found.x is not None:
+        return tuple(int(np.argmax(found.x[start:stop])) for start, stop in pairwise(starts))
+    if found.status != _INFEASIBLE:
+        raise RuntimeError(f"HiGHS: {found.message}")
+    return None
 
 
 def _checked(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:

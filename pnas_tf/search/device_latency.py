@@ -8,7 +8,6 @@ search that was killed and continued sees the same figures. Knows nothing of rew
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pnas_tf.config import ConversionConfig
 from pnas_tf.devices.session import Runner, Schedule
@@ -19,9 +18,10 @@ from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.layout import MEASURED_PATHS
 from pnas_tf.search.derive import architecture_of
+from pnas_tf.space.architecture import ChoiceIndices
 from pnas_tf.space.base import SearchSpace
 
-_FORMAT: dict[str, Any] = {"format": "pnas_tf/measured_paths", "version": 1}
+_FORMAT, _VERSION = "pnas_tf/measured_paths", 1
 
 
 class MeasuredLatency:
@@ -51,7 +51,11 @@ class MeasuredLatency:
         self._known: dict[str, float] = {}
         if self._file.exists():
             document = atomic.read_document(
-                self._file, **_FORMAT, what="list of measured networks", made_by="delete it"
+                self._file,
+                format=_FORMAT,
+                version=_VERSION,
+                what="list of measured networks",
+                made_by="delete it",
             )
             self._known = value_of(
                 dict[str, float],
@@ -60,14 +64,16 @@ class MeasuredLatency:
                 fix="Delete the file.",
             )
 
-    def __call__(self, path: tuple[int, ...]) -> float:
+    def __call__(self, path: ChoiceIndices) -> float:
         key = ",".join(map(str, path))
         if key not in self._known:
             self._known[key] = self._measure(path)
-            atomic.write_json(self._file, {**_FORMAT, "latency_ms": self._known})
+            atomic.write_json(
+                self._file, {"format": _FORMAT, "version": _VERSION, "latency_ms": self._known}
+            )
         return self._known[key]
 
-    def _measure(self, path: tuple[int, ...]) -> float:
+    def _measure(self, path: ChoiceIndices) -> float:
         identity = self.table.identity
         conversion = ConversionConfig(convert_workers=0, model_cache=str(self.folder / "models"))
         session, resume_log = measure_sources(

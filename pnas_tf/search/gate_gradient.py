@@ -1,27 +1,35 @@
 """Architecture steps by gate gradients (section 3.2): `two_path`, `full` and `full_recompute`.
 
-With weights as constants, dL/dg_j = <dL/dm, o_j(x)> for every considered candidate j, and
-dL/dalpha_i = sum_j dL/dg_j p_j (delta_ij - p_i)   (eq. 4). The latency term reaches alpha through
-p; its value and its slope are those of the expected latency of all candidates (eq. 5), whichever
-are considered. Weights, moving statistics and momenta are not touched.
+A mixed op gives m = sum_j g_j o_j(x), where only the active path's binary gate g_j is 1 (eq. 1, 2).
+With weights as constants, for every considered candidate i and j of a block:
+
+    gate       dL/dg_j     = <dL/dm, o_j(x)>                              `_Step.choice_back`
+    slope      s_j         = dF/dCE * dL/dg_j + dF/dp_j                   `_combine`
+    alpha      dF/dalpha_i = sum_j s_j q_j (delta_ij - q_i)   (eq. 4)     `_combine`
+               two_path: q = softmax over the two sampled alphas (section 3.2.1), else over all
+
+F(CE, p) is the objective; its latency term (eq. 5) is told of p, all candidates' probabilities,
+whichever are considered. What unsampled alphas lose by a step of two_path, `sampling.rescale` gives
+back. Weights, moving statistics and momenta are not touched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from pnas_tf.search import sampling
 from pnas_tf.search.weight_step import batch_loss, batch_shares
+from pnas_tf.space.architecture import ChoiceIndices
 from pnas_tf.space.graph import behind_choices
 from pnas_tf.space.ops import Zero
 from pnas_tf.supernet.engine import ArchitectureBackward, Values
 from pnas_tf.supernet.mixed_op import BlockWeights
-from pnas_tf.supernet.supernet import Path, Supernet
+from pnas_tf.supernet.supernet import Supernet
 
 GATE_MODES = ("two_path", "full", "full_recompute")
 
@@ -40,16 +48,20 @@ class Objective(Protocol):
 class GateSample:
     """What one architecture step looks at.
 
-    considered: for each choice block the candidates that get a gradient. probabilities: their
-    probabilities, summing to one for each block. active: the candidate that runs, as an index of
-    the supernet. all_probabilities: softmax(alpha) of each block, of whose expected latency the
-    objective is told.
+    Attributes:
+        considered: for each choice block the candidates that get a gradient.
+        probabilities: q of them, summing to one for each block.
+        active: the candidate that runs, as an index of the supernet.
+        all_probabilities: p = softmax(alpha) of each block, of whose expected latency the objective
+            is told.
+        mode: one of GATE_MODES.
     """
 
     considered: tuple[tuple[int, ...], ...]
     probabilities: tuple[np.ndarray, ...]
-    active: Path
+    active: ChoiceIndices
     all_probabilities: tuple[np.ndarray, ...]
+    mode: str
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,11 @@ def sample_gates(
         probabilities.append(q)
         active.append(indices[int(generator.choice(len(q), p=q))])
     return GateSample(
-        tuple(considered), tuple(probabilities), tuple(active), tuple(all_probabilities)
+        tuple(considered),
+        tuple(probabilities),
+        tuple(active),
+        tuple(all_probabilities),
+        gate_mode,
     )
 
 
@@ -97,17 +113,17 @@ def architecture_gradient(
     labels: tf.Tensor,
     *,
     objective: Objective,
-    gate_mode: str,
     loss_scale: float = 1.0,
 ) -> ArchitectureGradient:
-    """The gradient of the objective for alpha on one global batch of the alpha split.
+    """The gradient of the objective for alpha on one global batch of the search's validation
+    split.
 
     images: [batch, resolution, resolution, channels]; labels: integers [batch]. No label smoothing
     (published). `full` holds the outputs of all candidates until the backward pass; the others keep
     only block inputs and compute the outputs of inactive candidates when the backward pass reaches
     their block. loss_scale: of a network in float16.
     """
-    step = _Step(supernet, sample, keep_outputs=gate_mode == "full")
+    step = _Step(supernet, sample, keep_outputs=sample.mode == "full")
     replicas = supernet.arithmetic.replicas
     shares, own_labels = batch_shares(supernet, images, labels)
     logits, channels = supernet.forward(shares, fixed=step.fixed, choice=step.choice)
@@ -143,7 +159,7 @@ class _Step:
         self.wanted = behind_choices(
             supernet.topology
         )  # nothing before the first choice block needs a gradient
-        self.gate: list[list[Any]] = [
+        self.gate: list[list[Values]] = [
             [] for _ in supernet.mixed_ops
         ]  # for each candidate the parts of the local replicas
         self._behind: dict[str, ArchitectureBackward] = {}
@@ -169,11 +185,15 @@ class _Step:
         return self._run(active, x, gate=True)
 
     def choice_back(self, index: int, upstream: Values) -> Values | None:
+        """dL/dg_j = <dL/dm, o_j(x)> for every considered j; returns dL/dx. upstream: dL/dm, by the
+        active path alone."""
         x, active = self._inputs.pop(index), self._active(index)
         gradient: Values | None = upstream
-        products: dict[int, Any] = {}
+        products: dict[int, Values] = {}
         if not isinstance(active.block.op, Zero):
-            gradient, products[self.sample.active[index]] = self._behind.pop(active.name)(upstream)
+            gradient, own = self._behind.pop(active.name)(upstream)
+            if own is not None:
+                products[self.sample.active[index]] = own
         for j, candidate in self._others(index):
             if (index, j) in self._held:
                 products[j] = self.supernet.arithmetic.replicas.each(
@@ -181,7 +201,7 @@ class _Step:
                 )
             else:
                 products[j] = self.supernet.engine.gate_products(candidate, x, upstream)
-        # dL/dg_j = <dL/dm, o_j(x)>; Zero's output is zero, and so is its gate gradient.
+        # Zero's output is zero, and so is its gate gradient.
         self.gate[index] = [products.get(j, [0.0]) for j in self.sample.considered[index]]
         return gradient
 
@@ -225,11 +245,12 @@ def _combine(
     for mixed_op, considered, q, by_gate, by_p in zip(
         supernet.mixed_ops, sample.considered, sample.probabilities, gate, by_probability
     ):
-        slope = by_cross_entropy * by_gate + np.asarray(by_p)[list(considered)]
+        index = list(considered)
+        # s_j = dF/dCE * dL/dg_j + dF/dp_j
+        slope = by_cross_entropy * by_gate + np.asarray(by_p)[index]
         gradient = np.zeros(len(mixed_op.candidates))
-        gradient[list(considered)] = q * (
-            slope - np.dot(q, slope)
-        )  # sum_j slope_j q_j (delta_ij - q_i)   (eq. 4)
+        # dF/dalpha_i = sum_j s_j q_j (delta_ij - q_i) = q_i (s_i - <q, s>)   (eq. 4)
+        gradient[index] = q * (slope - np.dot(q, slope))
         alpha_gradients.append(gradient)
     return ArchitectureGradient(value, loss, accuracy, alpha_gradients, gate)
 

@@ -9,198 +9,133 @@ of where data and latencies come from.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path as FilePath
-from typing import Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.config import OptimizerConfig, SearchConfig
+from pnas_tf.config import SearchConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
-from pnas_tf.run import layout
-from pnas_tf.run.checkpoints import Checkpoint, Checkpoints
-from pnas_tf.run.memory import Garbage
-from pnas_tf.run.progress import Progress
-from pnas_tf.run.signals import Stopped, StopRequest
+from pnas_tf.run.checkpoints import Checkpoint
+from pnas_tf.run.loop import Row, RunningMeans, StepLoop, require_finite
 from pnas_tf.search import sampling
-from pnas_tf.search.alpha_adam import AlphaAdam
-from pnas_tf.search.gate_gradient import architecture_gradient, sample_gates
-from pnas_tf.search.reinforce import absolute_reward, policy_gradient, power_reward
-from pnas_tf.search.target_terms import Guidance
+from pnas_tf.search.architecture_step import ArchitectureSteps
+from pnas_tf.search.objective import SearchTargets
+from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.search.weight_step import Momentum, path_result, weight_step
-from pnas_tf.supernet.supernet import Path, Supernet
+from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.distribution import check_batch
 from pnas_tf.training.loss_scale import LossScale
+from pnas_tf.training.schedules import cosine_with_warmup
 
-HISTORY: dict[str, Any] = {"format": "pnas_tf/search_history", "version": 1}
-
-
-@dataclass
-class _Sums:
-    """Running means of the current epoch; part of the checkpoint, so that a continued epoch logs
-    the same figures."""
-
-    weight: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # steps, loss, accuracy
-    alpha: list[float] = field(
-        default_factory=lambda: [0.0, 0.0, 0.0, 0.0]
-    )  # steps, loss, accuracy, objective
-
-    def add_weight(self, loss: float, accuracy: float) -> None:
-        self.weight = [total + part for total, part in zip(self.weight, (1.0, loss, accuracy))]
-
-    def add_alpha(self, loss: float, accuracy: float, objective: float) -> None:
-        self.alpha = [
-            total + part for total, part in zip(self.alpha, (1.0, loss, accuracy, objective))
-        ]
-
-    @staticmethod
-    def means(sums: list[float]) -> list[float | None]:
-        return [total / sums[0] if sums[0] else None for total in sums[1:]]
+HISTORY_FORMAT, HISTORY_VERSION = "pnas_tf/search_history", 1
+_FIGURES = 2  # loss, top-1
 
 
 class Search:
     """A search of `supernet` on `dataset`, kept in `folder`.
 
-    folder: holds checkpoints/, history.json and TensorBoard events. optimizer: how the
-    weights are trained. writes: False in all but one of the processes that search
-    together; they only read `folder`. Call `run`; then `probabilities`. `run` takes its steps by
-    `train_weights` and `train_alpha`.
+    Call `run`; then `probabilities`. It is the work of a `StepLoop` (`run.loop.Work`), which takes
+    its steps by `train_weights` and `train_alpha`.
+
+    Args:
+        supernet: what is searched, with its initial weights and alpha.
+        dataset: the train split of the search trains the weights, its validation split alpha.
+        targets: what the search shall reach.
+        recipe: how; its device is not looked at.
+        folder: holds checkpoints/, history.json and TensorBoard events/.
+
+    Raises:
+        UserError: a split is smaller than a batch, or a batch has no equal part for every replica.
     """
+
+    name = "search"
+    causes = (
+        "a learning rate too high (--warmup_learning_rate, --search_learning_rate, "
+        "--arch_learning_rate), images that are not finite, or a target far outside what the space "
+        "can do"
+    )
 
     def __init__(
         self,
         supernet: Supernet,
         dataset: Dataset,
-        guidance: Guidance,
+        targets: SearchTargets,
+        recipe: SearchRecipe,
         *,
-        config: SearchConfig,
-        optimizer: OptimizerConfig,
-        folder: FilePath,
-        seed: int,
-        writes: bool = True,
+        folder: Path,
     ):
-        self.supernet, self.dataset, self.guidance, self.config, self.optimizer = (
-            supernet,
-            dataset,
-            guidance,
-            config,
-            optimizer,
+        config = recipe.config
+        self.supernet, self.dataset, self.targets = supernet, dataset, targets
+        self.config, self.seed = config, recipe.seed
+        self.momentum = Momentum(recipe.optimizer)
+        self.architecture = ArchitectureSteps(supernet, targets, recipe)
+        self.means = RunningMeans.of(_FIGURES)  # of the epoch's weight steps
+        self.epochs = config.warmup_epochs + config.search_epochs
+        flag, self.alpha_batch_size = _alpha_batch(config)
+        self.steps_per_epoch = self._batches_of(
+            "train", "search_batch_size", config.search_batch_size
         )
-        self.folder, self.seed, self.writes = folder, seed, writes
-        self.replicas = supernet.arithmetic.replicas
-        self.checkpoints = Checkpoints(folder / layout.CHECKPOINTS, keep=config.keep_checkpoints)
-        self.momentum = Momentum(momentum=optimizer.momentum, nesterov=optimizer.nesterov)
-        self.adam = AlphaAdam(
-            [alpha.shape[0] for alpha in supernet.alphas],
-            learning_rate=config.arch_learning_rate,
-            beta_1=config.arch_beta_1,
-            beta_2=config.arch_beta_2,
-            epsilon=config.arch_epsilon,
-            weight_decay=config.arch_weight_decay,
+        self.alpha_batches = self._batches_of("validation", flag, self.alpha_batch_size)
+        self._for_alpha = self._batches_for_alpha()
+        self.loop = StepLoop(
+            self,
+            folder,
+            peers=supernet.arithmetic.replicas,
+            keep=config.keep_checkpoints,
+            checkpoint_steps=config.checkpoint_steps,
         )
-        # The float64 original of every alpha; the supernet's float32 variables are copies of it.
-        self.alphas = [alpha.numpy().astype(np.float64) for alpha in supernet.alphas]
-        self.step = self.arch_step = 0
-        self.baseline: float | None = None
-        self.sums = _Sums()
-        self.history: list[dict[str, Any]] = []
-        self.steps_per_epoch = dataset.batches("weights", batch_size=config.search_batch_size)
-        self.alpha_batch_flag, self.alpha_batch_size = _alpha_batch(config)
-        self.alpha_batches = dataset.batches("alpha", batch_size=self.alpha_batch_size)
-        for part, batches, flag, size in (
-            ("weights", self.steps_per_epoch, "search_batch_size", config.search_batch_size),
-            ("alpha", self.alpha_batches, self.alpha_batch_flag, self.alpha_batch_size),
-        ):
-            check_batch(size, self.replicas, flag=flag)
-            if not batches:
-                raise UserError(
-                    f"the {part} part of dataset '{dataset.name}' is smaller than one batch",
-                    expected=f"at least --{flag}={size} images",
-                    received="fewer",
-                    fix=f"Lower --{flag} or give more images.",
-                )
 
-    @property
-    def epochs(self) -> int:
-        """Epochs of both phases."""
-        return self.config.warmup_epochs + self.config.search_epochs
+    def _batches_of(self, split: str, flag: str, size: int) -> int:
+        check_batch(size, self.supernet.arithmetic.replicas, flag=flag)
+        part = {"train": "weights", "validation": "alpha"}[split]
+        batches = self.dataset.batches(part, batch_size=size)
+        if not batches:
+            raise UserError(
+                f"the search's {split} split of dataset '{self.dataset.name}' is smaller than one "
+                "batch",
+                expected=f"at least --{flag}={size} images",
+                received="fewer",
+                fix=f"Lower --{flag} or give more images.",
+            )
+        return batches
 
     @property
     def probabilities(self) -> list[np.ndarray]:
         """softmax(alpha) of each choice block, float64 [candidates]."""
-        return [sampling.softmax(alpha) for alpha in self.alphas]
+        return self.architecture.probabilities
 
     def run(self) -> None:
-        """Runs or continues the search to its end. Raises Stopped on SIGTERM or Ctrl-C, after a
-        checkpoint."""
-        atomic.sweep(self.folder)
-        self.restore()
-        self._require_same_step()
-        stop = StopRequest()
-        writer = (
-            tf.summary.create_file_writer(str(self.folder / layout.EVENTS))
-            if self.writes
-            else tf.summary.create_noop_writer()
-        )
-        total, garbage = self.epochs * self.steps_per_epoch, Garbage()
-        with stop, writer.as_default(), Progress("search", total, done=self.step) as progress:
-            while self.step < total:
-                self._epoch(stop, progress)
-                garbage.epoch_ends()
-        writer.close()
+        """Runs or continues the search to its end; raises as `StepLoop.run` does."""
+        self.loop.run()
 
-    def _epoch(self, stop: StopRequest, progress: Progress) -> None:
-        epoch, start = divmod(self.step, self.steps_per_epoch)
-        batches = self.dataset.weights(
-            batch_size=self.config.search_batch_size, seed=self.seed, epoch=epoch, start_batch=start
-        )
-        arch_batches = self._arch_batches()
-        for images, labels in batches:
-            self.train_weights(images, labels)
-            for _ in range(self._architecture_steps_due(epoch)):
-                self.train_alpha(*next(arch_batches))
-            ends = self.step % self.steps_per_epoch == 0
-            asked = bool(
-                self.replicas.total_of([float(stop.asked)])[0]
-            )  # processes that search together stop together
-            progress.update(figures=self._live(epoch) if progress.is_due else None)
-            if ends:
-                self._finish_epoch(epoch)
-            if (
-                ends
-                or asked
-                or self.step % self.config.checkpoint_steps == 0
-                or self.checkpoints.is_due
-            ):
-                self.save()
-            if asked:
-                self.replicas.linger()
-                raise Stopped
-        last = self.history[-1]
-        progress.print(
-            f"{last['phase']} {epoch + 1}/{self.epochs}: "
-            + ", ".join(
-                f"{name} {last[name]:.4g}"
-                for name in (
-                    "loss",
-                    "accuracy",
-                    "alpha_accuracy",
-                    "validation_accuracy",
-                    "entropy",
-                    "expected",
-                )
-                if last[name] is not None
-            )
-        )
+    # The work of the loop.
 
-    def train_weights(self, images: tf.Tensor, labels: tf.Tensor) -> None:
-        """One weight step on one sampled path."""
+    @property
+    def header(self) -> Mapping[str, object]:
+        choices = self.supernet.space.choice_blocks
+        keys = [[op.key for op in choice.candidates] for choice in choices]
+        return {"format": HISTORY_FORMAT, "version": HISTORY_VERSION, "candidates": keys}
+
+    def phase(self, epoch: int) -> str:
+        return "warmup" if epoch < self.config.warmup_epochs else "joint"
+
+    def batches(self, epoch: int, start: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        self._for_alpha = self._batches_for_alpha()
+        size = self.config.search_batch_size
+        return self.dataset.weights(batch_size=size, seed=self.seed, epoch=epoch, start_batch=start)
+
+    def take_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
+        self.train_weights(step, images, labels)
+        for _ in range(self.architecture_steps_after(step)):
+            self.train_alpha(*next(self._for_alpha))
+
+    def train_weights(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
+        """Weight step number `step`, on one sampled path. Raises NotFinite."""
         path = sampling.sample_path(
-            self.probabilities, sampling.generator_at(self.seed, "path", self.step)
+            self.probabilities, sampling.generator_at(self.seed, "path", step)
         )
         loss, accuracy = weight_step(
             self.supernet,
@@ -208,138 +143,65 @@ class Search:
             images,
             labels,
             optimizer=self.momentum,
-            learning_rate=self._learning_rate(),
-            label_smoothing=self.optimizer.label_smoothing,
+            learning_rate=self.learning_rate(step),
         )
-        self._require_finite(loss, "weight step")
-        self.sums.add_weight(loss, accuracy)
-        self.step += 1
+        require_finite(loss, "weight step")
+        self.means.add(loss, accuracy)
 
     def train_alpha(self, images: tf.Tensor, labels: tf.Tensor) -> None:
-        """One architecture step by the search's algorithm."""
-        generator = sampling.generator_at(self.seed, "gates", self.arch_step)
-        if self.config.algorithm == "reinforce":
-            self._reinforce(images, labels, generator)
-        else:
-            sample = sample_gates(self.alphas, self.config.algorithm, generator)
-            scale = (
-                self.momentum.loss_scale
-                if self.supernet.arithmetic.precision == "float16"
-                else None
-            )
-            result = architecture_gradient(
-                self.supernet,
-                sample,
-                images,
-                labels,
-                objective=self.guidance.objective,
-                gate_mode=self.config.algorithm,
-                loss_scale=scale.value if scale else 1.0,
-            )
-            self._require_finite(result.objective, "architecture step")
-            if scale and not all(np.isfinite(products).all() for products in result.gate):
-                scale.update(False)  # alpha stays as it is, as weights do
-                self.arch_step += 1
-                return
-            for block, considered in enumerate(sample.considered):
-                before = self.alphas[block]
-                after = self.adam.updated(block, before, result.alpha[block], considered)
-                self.alphas[block] = (
-                    sampling.rescale(before, after, considered)
-                    if self.config.algorithm == "two_path"
-                    else after
-                )
-            self.sums.add_alpha(result.cross_entropy, result.accuracy, result.objective)
-        for variable, alpha in zip(self.supernet.alphas, self.alphas):
-            self._require_finite(float(np.sum(alpha)), "architecture step")
-            variable.assign(alpha.astype(np.float32))
-        self.arch_step += 1
+        """One architecture step. Raises NotFinite."""
+        self.architecture.take(images, labels, loss_scale=self._loss_scale)
 
-    def _reinforce(
-        self, images: tf.Tensor, labels: tf.Tensor, generator: np.random.Generator
-    ) -> None:
-        accuracies: list[float] = []
-
-        def reward_of(path: Path) -> float:
-            accuracies.append(path_result(self.supernet, path, images, labels)[1])
-            ratios, combination = self.guidance.latency_ratios(path), self.config.combination
-            if self.config.rl_reward == "absolute":
-                return absolute_reward(
-                    accuracies[-1],
-                    ratios,
-                    weight=self.config.regulariser_lambda,
-                    combination=combination,
-                )
-            return power_reward(
-                accuracies[-1], ratios, exponent=self.config.rl_exponent, combination=combination
-            )
-
-        result = policy_gradient(
-            self.alphas,
-            reward_of,
-            networks=self.config.rl_networks,
-            baseline=self.baseline,
-            decay=self.config.rl_baseline_decay,
-            generator=generator,
-        )
-        self.baseline = result.baseline
-        for block, gradient in enumerate(result.alpha):
-            self.alphas[block] = self.adam.updated(
-                block, self.alphas[block], gradient, range(len(gradient))
-            )
-        self.sums.add_alpha(math.nan, float(np.mean(accuracies)), -float(np.mean(result.rewards)))
-
-    def _phase(self, epoch: int) -> str:
-        return "warmup" if epoch < self.config.warmup_epochs else "joint"
-
-    def _architecture_steps_due(self, epoch: int) -> int:
-        """How many architecture steps follow the weight step that was just counted."""
-        if epoch - self.config.warmup_epochs < self.config.arch_start_epoch:
+    def architecture_steps_after(self, step: int) -> int:
+        """How many architecture steps follow weight step number `step`."""
+        config, (epoch, before) = self.config, divmod(step, self.steps_per_epoch)
+        if epoch - config.warmup_epochs < config.arch_start_epoch:
             return 0
-        spread = self.config.rl_steps_per_epoch
-        if self.config.algorithm == "reinforce" and spread is not None:
-            before = (self.step - 1) % self.steps_per_epoch
-            return (
-                before + 1
-            ) * spread // self.steps_per_epoch - before * spread // self.steps_per_epoch
-        return self.config.arch_steps if self.step % self.config.arch_interval == 0 else 0
+        spread = config.rl_steps_per_epoch
+        if config.algorithm == "reinforce" and spread is not None:
+            taken = before * spread // self.steps_per_epoch
+            return (before + 1) * spread // self.steps_per_epoch - taken
+        return config.arch_steps if (step + 1) % config.arch_interval == 0 else 0
 
-    def _learning_rate(self) -> float:
-        """Cosine to zero within each phase, by step (section 4.2)."""
+    def learning_rate(self, step: int) -> float:
+        """Of weight step number `step`: cosine to zero within each phase (section 4.2)."""
         warmup_steps = self.config.warmup_epochs * self.steps_per_epoch
-        in_warmup = self.step < warmup_steps
-        initial = (
-            self.config.warmup_learning_rate if in_warmup else self.config.search_learning_rate
-        )
-        done = self.step if in_warmup else self.step - warmup_steps
-        total = warmup_steps if in_warmup else self.config.search_epochs * self.steps_per_epoch
-        return 0.5 * initial * (1.0 + math.cos(math.pi * done / total))
+        if step < warmup_steps:
+            peak, done, steps = self.config.warmup_learning_rate, step, warmup_steps
+        else:
+            peak, done = self.config.search_learning_rate, step - warmup_steps
+            steps = self.config.search_epochs * self.steps_per_epoch
+        return cosine_with_warmup(done, steps=steps, warmup_steps=0, peak=peak)
 
-    def _arch_batches(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """The batches of the alpha part from `arch_step` on, epoch after epoch."""
-        epoch, start = divmod(self.arch_step, self.alpha_batches)
+    def _batches_for_alpha(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """The validation split's batches from the next architecture step on, epoch after
+        epoch."""
+        epoch, start = divmod(self.architecture.step, self.alpha_batches)
         while True:
             yield from self.dataset.alpha(
                 batch_size=self.alpha_batch_size, seed=self.seed, epoch=epoch, start_batch=start
             )
             epoch, start = epoch + 1, 0
 
-    def _live(self, epoch: int) -> dict[str, str]:
-        loss, accuracy = _Sums.means(self.sums.weight)
+    def figures(self) -> dict[str, float]:
+        loss, accuracy = self.means.means
         probabilities = self.probabilities
         return {
-            self._phase(epoch): f"{epoch + 1}/{self.epochs}",
-            "loss": f"{loss or 0:.3f}",
-            "accuracy": f"{accuracy or 0:.3f}",
-            "entropy": f"{sampling.entropy(probabilities):.3f}",
-            "expected": f"{self.guidance.expected(probabilities):.4g}",
+            "loss": loss or 0.0,
+            "accuracy": accuracy or 0.0,
+            "entropy": sampling.entropy(probabilities),
+            "expected": self.targets.expected(probabilities),
         }
 
-    def _finish_epoch(self, epoch: int) -> None:
+    def end_epoch(self, epoch: int) -> Row:
         probabilities = self.probabilities
-        loss, accuracy = _Sums.means(self.sums.weight)
-        alpha_loss, alpha_accuracy, objective = _Sums.means(self.sums.alpha)
-        figures = {
+        loss, accuracy = self.means.means
+        alpha_loss, alpha_accuracy, objective = self.architecture.means.means
+        self.means = RunningMeans.of(_FIGURES)
+        self.architecture.new_epoch()
+        return {
+            "epoch": epoch,
+            "phase": self.phase(epoch),
             "loss": loss,
             "accuracy": accuracy,
             "alpha_loss": None if alpha_loss is None or math.isnan(alpha_loss) else alpha_loss,
@@ -347,150 +209,49 @@ class Search:
             "validation_accuracy": self._validation(epoch),
             "objective": objective,
             "entropy": sampling.entropy(probabilities),
-            "expected": self.guidance.expected(probabilities),
+            "expected": self.targets.expected(probabilities),
+            "probabilities": [p.tolist() for p in probabilities],
         }
-        for name, value in figures.items():
-            if value is not None:
-                tf.summary.scalar(f"search/{name}", value, step=epoch)
-        self.history.append(
-            {
-                "epoch": epoch,
-                "phase": self._phase(epoch),
-                **figures,
-                "probabilities": [p.tolist() for p in probabilities],
-            }
-        )
-        self.sums = _Sums()
 
     def _validation(self, epoch: int) -> float | None:
-        """Top-1 of the most probable network on the alpha part, batch statistics; None in epochs in
-        which it is not asked for."""
+        """Top-1 of the most probable network on the validation split, batch statistics; None in
+        epochs in which it is not asked for."""
         if not self.config.validate_epochs or (epoch + 1) % self.config.validate_epochs:
             return None
-        path = tuple(int(np.argmax(alpha)) for alpha in self.alphas)
+        path = tuple(int(np.argmax(alpha)) for alpha in self.architecture.alphas)
         batches = self.dataset.alpha(batch_size=self.alpha_batch_size, seed=0, epoch=0)
-        return float(
-            np.mean(
-                [path_result(self.supernet, path, images, labels)[1] for images, labels in batches]
-            )
-        )
+        return float(np.mean([path_result(self.supernet, path, *batch)[1] for batch in batches]))
 
-    def _require_finite(self, loss: float, what: str) -> None:
-        if math.isfinite(loss):
-            return
-        good = self.checkpoints.latest()
-        raise UserError(
-            f"the loss of {what} {self.step} is not a finite number",
-            expected="finite losses, weights and alpha",
-            received=str(loss),
-            fix=f"Last good checkpoint: {'step ' + str(good.state['step']) if good else 'none'} "
-            f"in {self.checkpoints.folder}. "
-            "Likely causes: a learning rate too high (--warmup_learning_rate, "
-            "--search_learning_rate, "
-            "--arch_learning_rate), images that are not finite, or a target far outside what the "
-            "space can do.",
-        )
+    @property
+    def _loss_scale(self) -> LossScale | None:
+        """Of a supernet in float16."""
+        half = self.supernet.arithmetic.precision == "float16"
+        return self.momentum.loss_scale if half else None
 
-    def save(self) -> None:
-        """Writes a checkpoint of everything, and history.json."""
-        if not self.writes:
-            return
-        arrays = {
-            f"variable/{name}": variable.numpy()
-            for name, variable in self.supernet.named_variables().items()
-        }
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+        named = self.supernet.named_variables()
+        arrays = {f"variable/{name}": variable.numpy() for name, variable in named.items()}
         arrays |= {f"momentum/{name}": slot.numpy() for name, slot in self.momentum.slots.items()}
-        arrays |= {f"adam/{name}": values for name, values in self.adam.state().items()}
-        arrays |= {f"alpha/{block}": alpha for block, alpha in enumerate(self.alphas)}
-        # Weights that the last step threw away would give the next one no finite loss: such a
-        # checkpoint is not good.
-        self._require_finite(
-            math.fsum(0.0 if np.isfinite(array).all() else math.nan for array in arrays.values()),
-            "the steps before",
-        )
-        state = {
-            "step": self.step,
-            "arch_step": self.arch_step,
-            "baseline": self.baseline,
-            "history": self.history,
-            "weight_sums": self.sums.weight,
-            "alpha_sums": [None if math.isnan(total) else total for total in self.sums.alpha],
-        }
-        if self.supernet.arithmetic.precision == "float16":
-            state["loss_scale"] = [
-                self.momentum.loss_scale.value,
-                self.momentum.loss_scale.good_steps,
-            ]
-        self.checkpoints.save(self.step, arrays, state)
-        self._write_history()
+        alpha_arrays, alpha_state = self.architecture.state()
+        state = {"weight_sums": self.means.sums, **alpha_state}
+        if (scale := self._loss_scale) is not None:
+            state["loss_scale"] = [scale.value, scale.good_steps]
+        return {**arrays, **alpha_arrays}, state
 
-    def restore(self) -> bool:
-        """Continues from the newest good checkpoint; returns whether there was one."""
-        checkpoint = self.checkpoints.latest()
-        if checkpoint is None:
-            return False
-        where = f"the newest checkpoint in {self.checkpoints.folder}"
+    def restore(self, checkpoint: Checkpoint, where: str) -> None:
         restore_variables(self.supernet, checkpoint, where=where)
-        by_name = self.supernet.named_variables()
+        named, replicas = self.supernet.named_variables(), self.supernet.arithmetic.replicas
         for key in checkpoint.arrays:
             name = key.removeprefix("momentum/")
-            if key != name and name in by_name:
-                slot = self.momentum.slot(name, by_name[name], self.replicas)
+            if key != name and name in named:
+                slot = self.momentum.slot(name, named[name], replicas)
                 slot.assign(checkpoint.array(key, shape=tuple(slot.shape), where=where))
-        self.adam.restore(
-            {
-                name: checkpoint.array(f"adam/{name}", shape=values.shape, where=where)
-                for name, values in self.adam.state().items()
-            }
-        )
-        self.alphas = [
-            checkpoint.array(f"alpha/{block}", shape=alpha.shape, where=where).copy()
-            for block, alpha in enumerate(self.alphas)
-        ]
-        self.step, self.arch_step, self.baseline, history, weight_sums, alpha_sums = (
-            checkpoint.value(name, hint, where=where)
-            for name, hint in (
-                ("step", int),
-                ("arch_step", int),
-                ("baseline", float | None),
-                ("history", tuple[dict[str, Any], ...]),
-                ("weight_sums", tuple[float, ...]),
-                ("alpha_sums", tuple[float | None, ...]),
-            )
-        )
-        self.history = list(history)
-        self.sums = _Sums(
-            list(weight_sums), [math.nan if total is None else total for total in alpha_sums]
-        )
-        if self.supernet.arithmetic.precision == "float16":
+        self.architecture.restore(checkpoint, where)
+        self.means = RunningMeans(checkpoint.value("weight_sums", tuple[float, ...], where=where))
+        if self._loss_scale is not None:
             self.momentum.loss_scale = LossScale(
                 *checkpoint.value("loss_scale", tuple[float, int], where=where)
             )
-        if self.writes:
-            self._write_history()
-        return True
-
-    def _require_same_step(self) -> None:
-        mean = (
-            float(self.replicas.total_of([self.step])[0])
-            * self.replicas.local
-            / self.replicas.total
-        )
-        if mean != self.step:
-            raise UserError(
-                "the workers do not continue from one step",
-                expected="one run folder for all",
-                received=f"step {self.step} here, {mean:.1f} on the average",
-                fix="Give all workers the same --run_dir on a disk that they share.",
-            )
-
-    def _write_history(self) -> None:
-        blocks = [
-            [op.key for op in choice.candidates] for choice in self.supernet.space.choice_blocks
-        ]
-        atomic.write_json(
-            self.folder / layout.HISTORY, {**HISTORY, "candidates": blocks, "epochs": self.history}
-        )
 
 
 def _alpha_batch(config: SearchConfig) -> tuple[str, int]:

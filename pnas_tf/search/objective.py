@@ -1,184 +1,27 @@
 """What an architecture step minimises: cross-entropy, with a term for latency, MACs or parameters
-(section 3.2, eq. 5 and 6).
+(section 3.2, eq. 6).
 
-Closed forms in float64, value and derivative side by side. Knows latency as numbers for each
-candidate, and nothing of networks, sampling or how the numbers were measured. docs/search.md,
-"Differences from the original", gives the reasons for the form of the logarithm below 2.7 ms and
-for the treatment of several devices.
+Closed forms in float64, value and derivative side by side. Knows nothing of networks or sampling.
+docs/search.md, "Differences from the original", gives the reasons for the form of the logarithm
+below 2.7 ms and for the treatment of several devices.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.errors import UserError
-from pnas_tf.space import complexity
-from pnas_tf.space.base import SearchSpace
-from pnas_tf.space.blocks import Block
-from pnas_tf.space.ops import Zero
+from pnas_tf.search.targets import Target
+from pnas_tf.space.architecture import ChoiceIndices
 
 REGULARISERS = ("multiplicative_log", "additive_linear", "hinge", "absolute", "none")
 COMBINATIONS = ("sum", "worst")
-
-
-class Calibration(Protocol):
-    """The affine map from a sum of isolated blocks to a whole network: slope * sum +
-    intercept_ms."""
-
-    @property
-    def slope(self) -> float: ...
-    @property
-    def intercept_ms(self) -> float: ...
-
-
-class BlockLatencies(Protocol):
-    """The part of a latency table that an objective needs."""
-
-    @property
-    def calibration(self) -> Calibration | None: ...
-    def share_ms(self, key: str) -> float: ...
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """Something of a network that is a sum over its blocks: slope * (fixed + sum_b choices[b][op of
-    b]) + intercept.
-
-    fixed: stem, first block and head together. choices: for each choice block one number a
-    candidate, [candidates]. slope and intercept: a latency table's calibration; 1 and 0 without
-    one. unit: "ms", "MACs" or "parameters".
-    """
-
-    name: str
-    unit: str
-    fixed: float
-    choices: tuple[np.ndarray, ...]
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    def __post_init__(self) -> None:
-        numbers = np.concatenate([[self.fixed, self.slope, self.intercept], *self.choices])
-        if not np.isfinite(numbers).all() or self.slope <= 0:
-            raise UserError(
-                f"{self.name} cannot be an objective",
-                expected="finite numbers and a positive slope",
-                received=f"slope {self.slope}, {np.count_nonzero(~np.isfinite(numbers))} numbers "
-                "not finite",
-                fix="Build the latency table again, with its calibration.",
-            )
-
-    def of(self, path: Sequence[int]) -> float:
-        """The quantity of the network that holds candidate path[b] in choice block b."""
-        return self._affine(
-            math.fsum(
-                float(choice[index]) for choice, index in zip(self.choices, path, strict=True)
-            )
-        )
-
-    def expected(self, probabilities: Sequence[np.ndarray]) -> float:
-        """E = slope * (fixed + sum_b <p_b, choices_b>) + intercept   (eq. 5). probabilities: for
-        each block [candidates]."""
-        return self._affine(
-            math.fsum(
-                float(np.dot(p, choice))
-                for p, choice in zip(probabilities, self.choices, strict=True)
-            )
-        )
-
-    def by_probability(self) -> list[np.ndarray]:
-        """dE / dp, for each choice block [candidates]; E is linear in p."""
-        return [self.slope * choice for choice in self.choices]
-
-    def by_alpha(self, probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """dE / d alpha_i = slope * p_i (F_i - sum_j p_j F_j) with p = softmax(alpha), for each
-        choice block [candidates]."""
-        return [
-            self.slope * p * (choice - np.dot(p, choice))
-            for p, choice in zip(probabilities, self.choices, strict=True)
-        ]
-
-    def _affine(self, choices_sum: float) -> float:
-        return self.slope * (self.fixed + choices_sum) + self.intercept
-
-
-def latency_quantity(
-    space: SearchSpace, table: BlockLatencies, *, name: str = "latency"
-) -> Quantity:
-    """Latency in ms of the networks of `space` by a table, calibrated where the table is. Zero
-    takes no time.
-
-    Raises the table's UserError when it lacks a block.
-    """
-    calibration = table.calibration
-    slope, intercept = (
-        (1.0, 0.0) if calibration is None else (calibration.slope, calibration.intercept_ms)
-    )
-    return _quantity(
-        space, name, "ms", lambda block: table.share_ms(block.key), slope=slope, intercept=intercept
-    )
-
-
-def macs_quantity(space: SearchSpace) -> Quantity:
-    """Multiply-accumulates of the networks of `space` for one image."""
-    return _quantity(space, "macs", "MACs", lambda block: complexity.macs([block]))
-
-
-def parameters_quantity(space: SearchSpace) -> Quantity:
-    """Trainable parameters of the networks of `space`."""
-    return _quantity(
-        space, "parameters", "parameters", lambda block: complexity.parameters([block])
-    )
-
-
-def _quantity(
-    space: SearchSpace,
-    name: str,
-    unit: str,
-    of_block: Callable[[Block], float],
-    *,
-    slope: float = 1.0,
-    intercept: float = 0.0,
-) -> Quantity:
-    choices = tuple(
-        np.array(
-            [
-                0.0 if isinstance(op, Zero) else of_block(space.candidate_block(choice, op))
-                for op in choice.candidates
-            ],
-            np.float64,
-        )
-        for choice in space.choice_blocks
-    )
-    return Quantity(
-        name,
-        unit,
-        math.fsum(of_block(block) for block in space.fixed_blocks()),
-        choices,
-        slope,
-        intercept,
-    )
-
-
-@dataclass(frozen=True)
-class Target:
-    """A quantity and the value it shall have, in the quantity's unit. One for each device."""
-
-    quantity: Quantity
-    value: float
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.value) and self.value > 0):
-            raise UserError(
-                f"target of {self.quantity.name}",
-                expected=f"a positive number of {self.quantity.unit}",
-                received=repr(self.value),
-                fix="Give a target above 0.",
-            )
 
 
 @dataclass(frozen=True)
@@ -186,14 +29,17 @@ class RegularisedObjective:
     """Cross-entropy CE with one regulariser over the targets; with none, or without targets, CE
     itself.
 
-    multiplicative_log: weight * CE * (log E / log T) ** exponent   (published: weight 0.2, exponent
-    0.3) additive_linear:    CE + slope * (E - T) / T                    (published: slope 0.1);
-    rewards being below the target hinge:              CE + slope * max(0, (E - T) / T);
-    nothing below the target absolute:           CE + slope * |E - T| / T                    (Bender
-    et al. 2020); what is below the target is pulled up to it log is `tempered_log`: the natural
-    logarithm of ms (or MACs, parameters) from e upwards, as published. Several targets: "sum"
-    multiplies the factors of multiplicative_log (adds their logarithms) and adds the terms of the
-    others, so every device keeps its full pull; "worst" takes the largest factor or term.
+    With E the expected quantity (eq. 5) and T its target:
+
+        multiplicative_log   weight * CE * (log E / log T) ** exponent   (eq. 6; 0.2 and 0.3)
+        additive_linear      CE + slope * (E - T) / T         (published: 0.1); rewards E < T
+        hinge                CE + slope * max(0, (E - T) / T)               nothing below T
+        absolute             CE + slope * |E - T| / T         (Bender et al. 2020); pulls E < T up
+
+    log is `tempered_log`: the natural logarithm of ms (or MACs, parameters) from e upwards, as
+    published. Several targets: "sum" multiplies the factors of multiplicative_log (adds their
+    logarithms) and adds the terms of the others, so every device keeps its full pull; "worst" takes
+    the largest factor or term.
     """
 
     targets: tuple[Target, ...]
@@ -272,6 +118,47 @@ class RegularisedObjective:
             for index, (_, target) in enumerate(pairs)
         ]
         return cross_entropy + self.slope * math.fsum(terms[index] for index in active), 1.0, slopes
+
+
+@dataclass(frozen=True)
+class SearchTargets:
+    """The targets of a search, in the three forms that its loop needs.
+
+    Attributes:
+        targets: the one that the search is named for first.
+        config: how they enter the objective.
+        measured: where given, the latency in ms of one path on the first target's device, instead
+            of its table's sum.
+    """
+
+    targets: tuple[Target, ...]
+    config: SearchConfig
+    measured: Callable[[ChoiceIndices], float] | None = None
+
+    @functools.cached_property
+    def objective(self) -> RegularisedObjective:
+        """What architecture steps by gradient minimise."""
+        return RegularisedObjective(
+            targets=self.targets,
+            regulariser=self.config.regulariser,
+            weight=self.config.regulariser_alpha,
+            exponent=self.config.regulariser_beta,
+            slope=self.config.regulariser_lambda,
+            combination=self.config.combination,
+        )
+
+    def expected(self, probabilities: Sequence[np.ndarray]) -> float:
+        """The expected value of the first target's quantity, in its unit."""
+        return self.targets[0].quantity.expected(probabilities)
+
+    def latency_ratios(self, path: ChoiceIndices) -> tuple[float, ...]:
+        """latency / target of one path, for each target in order."""
+        values = [target.quantity.of(path) for target in self.targets]
+        if self.measured is not None:
+            values[0] = self.measured(path)
+        return tuple(
+            value / target.value for value, target in zip(values, self.targets, strict=True)
+        )
 
 
 def tempered_log(x: float) -> float:

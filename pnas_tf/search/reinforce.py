@@ -1,8 +1,13 @@
 """Architecture steps by REINFORCE (section 3.3.2), for objectives that have no gradient.
 
-Reward of a sampled network: accuracy * (target / latency) ** w, or TuNAS's, which does not reward
-being below the target. The original moves its baseline 99 % towards the newest mean before it takes
-the advantage; ours is a moving average, taken before the move.
+J(alpha) = E[R(path)], path ~ softmax(alpha), is climbed by sampled networks (eq. 7):
+
+    dJ/dalpha_i = E[(R - b) * d log p(path) / dalpha_i],   d log p_c / dalpha_i = delta_ic - p_i
+
+with c the candidate that stands in alpha_i's block. R is accuracy * (target / latency) ** w, or
+TuNAS's, which does not reward being below the target. The original moves its baseline b 99 %
+towards the newest mean before it takes the advantage; ours is a moving average, taken before the
+move.
 """
 
 from __future__ import annotations
@@ -13,11 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.search import sampling
-from pnas_tf.supernet.supernet import Path
+from pnas_tf.space.architecture import ChoiceIndices
 
 # A reward of a sampled path: (path) -> reward.
-Reward = Callable[[Path], float]
+Reward = Callable[[ChoiceIndices], float]
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,19 @@ class PolicyGradient:
 
     alpha: list[np.ndarray]
     rewards: tuple[float, ...]
-    paths: tuple[Path, ...]
+    paths: tuple[ChoiceIndices, ...]
     baseline: float
+
+
+def reward(accuracy: float, ratios: Sequence[float], config: SearchConfig) -> float:
+    """Of a network by `config.rl_reward`; arguments as of `power_reward`."""
+    if config.rl_reward == "power":
+        return power_reward(
+            accuracy, ratios, exponent=config.rl_exponent, combination=config.combination
+        )
+    return absolute_reward(
+        accuracy, ratios, weight=config.regulariser_lambda, combination=config.combination
+    )
 
 
 def power_reward(
@@ -36,8 +53,9 @@ def power_reward(
 ) -> float:
     """accuracy * (target / latency) ** exponent (MnasNet, Tan et al. 2019, eq. 2).
 
-    accuracy: a fraction of the alpha batch. ratios: latency / target of each device; "sum" takes
-    their product, which adds logarithms as `multiplicative_log` does, "worst" the largest.
+    accuracy: top-1 on a batch of the search's validation split, a fraction. ratios: latency /
+    target of each device; "sum" takes their product, which adds logarithms as `multiplicative_log`
+    does, "worst" the largest.
     """
     ratio = math.prod(ratios) if combination == "sum" else max(ratios)
     return accuracy * (1.0 / ratio) ** exponent

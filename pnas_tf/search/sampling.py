@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.special
+
+from pnas_tf.space.architecture import ChoiceIndices
 
 Pair = tuple[int, int]
 
@@ -29,19 +32,18 @@ def generator_at(seed: int, stream: str, step: int) -> np.random.Generator:
 
 def softmax(alpha: np.ndarray) -> np.ndarray:
     """Path probabilities p = exp(alpha) / sum exp(alpha)   (eq. 2). alpha: [candidates]."""
-    exponentials = np.exp(np.asarray(alpha, np.float64) - np.max(alpha))
-    return exponentials / exponentials.sum()
+    return scipy.special.softmax(np.asarray(alpha, np.float64))
 
 
 def entropy(probabilities: Sequence[np.ndarray]) -> float:
     """Mean entropy in nats over the choice blocks; ln(candidates) where alpha is uniform, 0 where
     it is decided."""
-    return float(np.mean([-np.sum(p * np.log(np.maximum(p, 1e-300))) for p in probabilities]))
+    return float(np.mean([np.sum(scipy.special.entr(p)) for p in probabilities]))
 
 
 def sample_path(
     probabilities: Sequence[np.ndarray], generator: np.random.Generator
-) -> tuple[int, ...]:
+) -> ChoiceIndices:
     """One candidate for each choice block, each drawn from its own distribution."""
     return tuple(int(generator.choice(len(p), p=p)) for p in probabilities)
 
@@ -71,10 +73,7 @@ def rescale(before: np.ndarray, after: np.ndarray, sampled: Sequence[int]) -> np
     """
     index = list(dict.fromkeys(sampled))
     shifted = np.array(after, np.float64)
-    shifted[index] -= _log_sum_exp(after[index]) - _log_sum_exp(before[index])
+    # log(sum exp(after) / sum exp(before)), of the sampled entries
+    logsumexp = scipy.special.logsumexp
+    shifted[index] -= logsumexp(shifted[index]) - logsumexp(np.asarray(before[index], np.float64))
     return shifted
-
-
-def _log_sum_exp(values: np.ndarray) -> float:
-    top = float(np.max(values))
-    return top + float(np.log(np.sum(np.exp(np.asarray(values, np.float64) - top))))

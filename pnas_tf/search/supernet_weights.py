@@ -11,8 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path as FilePath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import tf_keras as keras
@@ -26,14 +25,15 @@ from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.layout import CHECKPOINTS
+from pnas_tf.run.loop import Row
 from pnas_tf.run.progress import Progress
 from pnas_tf.search.derive import path_of
-from pnas_tf.search.loop import HISTORY, restore_variables
+from pnas_tf.search.loop import HISTORY_FORMAT, HISTORY_VERSION, restore_variables
 from pnas_tf.search.weight_step import path_result
-from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.supernet.functional import Arithmetic
-from pnas_tf.supernet.supernet import Path, Supernet
+from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.evaluate import evaluate, reestimate_batch_norm
 from pnas_tf.training.schedules import cosine_with_warmup
 from pnas_tf.training.step import TrainStep
@@ -41,17 +41,23 @@ from pnas_tf.training.step import TrainStep
 _MADE_BY = "pnas search --run_dir=..."
 
 
-def probabilities_of(history: FilePath, space: SearchSpace) -> list[np.ndarray]:
+def probabilities_of(history: Path, space: SearchSpace) -> list[np.ndarray]:
     """The path probabilities at the end of the search whose history.json this is, for each block
     float64 [candidates].
 
     Raises UserError when the file is not whole or belongs to another space.
     """
-    document = atomic.read_document(history, **HISTORY, what="search history", made_by=_MADE_BY)
+    document = atomic.read_document(
+        history,
+        format=HISTORY_FORMAT,
+        version=HISTORY_VERSION,
+        what="search history",
+        made_by=_MADE_BY,
+    )
     expected = [[op.key for op in choice.candidates] for choice in space.choice_blocks]
     fix = f"Search again: {_MADE_BY}"
     epochs = value_of(
-        tuple[dict[str, Any], ...],
+        tuple[Row, ...],
         document.get("epochs"),
         what=f"epochs of search history {history}",
         fix=fix,
@@ -81,8 +87,10 @@ def probabilities_of(history: FilePath, space: SearchSpace) -> list[np.ndarray]:
     return [np.array(block, np.float64) for block in probabilities]
 
 
-def alpha_loss(supernet: Supernet, path: Path, dataset: Dataset, *, batch_size: int) -> float:
-    """Cross-entropy of a path on the alpha part, by batch statistics: nothing has to be
+def validation_loss(
+    supernet: Supernet, path: ChoiceIndices, dataset: Dataset, *, batch_size: int
+) -> float:
+    """Cross-entropy of a path on the validation split, by batch statistics: nothing has to be
     re-estimated first (docs/evidence.md compares its order with that of trained networks)."""
     batches = dataset.alpha(batch_size=batch_size, seed=0, epoch=0)
     return float(
@@ -91,12 +99,12 @@ def alpha_loss(supernet: Supernet, path: Path, dataset: Dataset, *, batch_size: 
 
 
 def steps_of(dataset: Dataset, config: DeriveConfig) -> int:
-    """Steps that a network is trained on for, at least one. Raises UserError where the weights part
-    has no whole batch."""
+    """Steps that a network is trained on for, at least one. Raises UserError where the search's
+    train split has no whole batch."""
     per_epoch = dataset.batches("weights", batch_size=config.derive_batch_size)
     if not per_epoch:
         raise UserError(
-            f"the weights part of dataset '{dataset.name}' is smaller than one batch",
+            f"the search's train split of dataset '{dataset.name}' is smaller than one batch",
             expected=f"at least --derive_batch_size={config.derive_batch_size} images",
             received="fewer",
             fix="Lower --derive_batch_size, give more images, or compare by searched weights "
@@ -107,8 +115,8 @@ def steps_of(dataset: Dataset, config: DeriveConfig) -> int:
 
 @dataclass(frozen=True)
 class Comparison:
-    """best: the network taken. losses: `Inheritance.alpha_loss` of each network compared.
-    trained_losses: `Inheritance.trained_loss` of those that were trained on, None for the
+    """best: the network taken. losses: `SupernetWeights.validation_loss` of each network compared.
+    trained_losses: `SupernetWeights.trained_loss` of those that were trained on, None for the
     others."""
 
     best: Architecture
@@ -116,8 +124,8 @@ class Comparison:
     trained_losses: list[float | None]
 
 
-class Inheritance:
-    """The supernet of a finished search, ready to hand its weights to derived networks.
+class SupernetWeights:
+    """The weights of a finished search's supernet, for any of its paths.
 
     folder: the search's folder. optimizer: how its weights were trained, and those of networks that
     are trained on are. Raises UserError when it holds no whole checkpoint.
@@ -125,7 +133,7 @@ class Inheritance:
 
     def __init__(
         self,
-        folder: FilePath,
+        folder: Path,
         space: SearchSpace,
         *,
         optimizer: OptimizerConfig,
@@ -154,23 +162,25 @@ class Inheritance:
         self, architecture: Architecture, dataset: Dataset, *, batch_size: int
     ) -> keras.Model:
         """The plain network of `architecture` with the supernet's weights and statistics
-        re-estimated on the weights part."""
+        re-estimated on the train split."""
         network = build_network(architecture, normalisation=self.normalisation)
         self.supernet.inherit(network, path_of(architecture))
         reestimate_batch_norm(network, dataset.weights_plain(batch_size=batch_size))
         return network
 
-    def alpha_loss(self, architecture: Architecture, dataset: Dataset, *, batch_size: int) -> float:
-        """Cross-entropy of the inherited network on the alpha part, by batch statistics."""
-        return alpha_loss(self.supernet, path_of(architecture), dataset, batch_size=batch_size)
+    def validation_loss(
+        self, architecture: Architecture, dataset: Dataset, *, batch_size: int
+    ) -> float:
+        """Cross-entropy by the supernet's weights on the validation split, by batch statistics."""
+        return validation_loss(self.supernet, path_of(architecture), dataset, batch_size=batch_size)
 
     def trained_loss(
         self, architecture: Architecture, dataset: Dataset, config: DeriveConfig, *, seed: int
     ) -> float:
-        """Cross-entropy on the alpha part after `config.derive_train_epochs` more of the weights
-        part, by statistics re-estimated on it; infinite where it diverges.
+        """Cross-entropy on the validation split after `config.derive_train_epochs` more of the
+        train split, by statistics re-estimated on it; infinite where it diverges.
 
-        Raises UserError where the weights part has no whole batch.
+        Raises UserError where the train split has no whole batch.
         """
         steps, size = steps_of(dataset, config), config.derive_batch_size
         network = build_network(architecture, normalisation=self.normalisation)
@@ -198,13 +208,13 @@ class Inheritance:
         batch_size: int,
         seed: int,
     ) -> Comparison:
-        """Compares by inherited weights (batch_size: images a batch), then the
+        """Compares by supernet weights (batch_size: images a batch), then the
         `config.derive_trained` best of them by `trained_loss`, if those are more than one; of
         equals the first."""
         losses = []
         with Progress("compare networks", len(architectures)) as progress:
             for architecture in architectures:
-                losses.append(self.alpha_loss(architecture, dataset, batch_size=batch_size))
+                losses.append(self.validation_loss(architecture, dataset, batch_size=batch_size))
                 progress.update()
         few = sorted(range(len(losses)), key=losses.__getitem__)[: max(1, config.derive_trained)]
         after: dict[int, float] = {}
@@ -220,11 +230,11 @@ class Inheritance:
             architectures[best], losses, [after.get(place) for place in range(len(losses))]
         )
 
-    def alpha_accuracy(
+    def validation_accuracy(
         self, architecture: Architecture, dataset: Dataset, *, batch_size: int
     ) -> float:
-        """Top-1 of the inherited network on the alpha part: what compares derived architectures
-        without the test part."""
+        """Top-1 by the supernet's weights on the validation split: what compares derived
+        architectures without the test split."""
         return evaluate(
             self.network(architecture, dataset, batch_size=batch_size),
             dataset.alpha_once(batch_size=batch_size),

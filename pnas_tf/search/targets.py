@@ -1,21 +1,20 @@
-"""From what the user asks for to the targets of a search, checked against what the space can do on
-the device.
+"""The targets of a search: what it shall reach besides a small loss, on one device or several.
 
-Knows tables and spaces, nothing of how the search reaches a target.
+From what the user asks for, checked against what the space can do on the device. Knows tables and
+spaces, nothing of how the search reaches a target; `objective` says that.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pnas_tf.config import SearchConfig
 from pnas_tf.errors import UserError
 from pnas_tf.latency.table import LatencyTable
-from pnas_tf.search.derive import quantity_range
-from pnas_tf.search.objective import (
+from pnas_tf.search.quantities import (
     Quantity,
-    Target,
     latency_quantity,
     macs_quantity,
     parameters_quantity,
@@ -23,6 +22,23 @@ from pnas_tf.search.objective import (
 from pnas_tf.space.base import SearchSpace
 
 AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A quantity and the value it shall have, in the quantity's unit. One for each device."""
+
+    quantity: Quantity
+    value: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.value) and self.value > 0):
+            raise UserError(
+                f"target of {self.quantity.name}",
+                expected=f"a positive number of {self.quantity.unit}",
+                received=repr(self.value),
+                fix="Give a target above 0.",
+            )
 
 
 def latency_target(
@@ -64,7 +80,7 @@ def latency_budget(
     takes longer."""
     table.check_covers(space)
     quantity = latency_quantity(space, table)
-    least, most = quantity_range(quantity)
+    least, most = quantity.range
     if not least <= milliseconds < math.inf:
         raise UserError(
             f"{flag} is out of reach",
@@ -141,7 +157,7 @@ def _other_devices(space: SearchSpace, pairs: Sequence[str]) -> list[Target]:
 
 
 def _target(quantity: Quantity, text: str, *, flag: str) -> Target:
-    least, most = quantity_range(quantity)
+    least, most = quantity.range
     if text == AUTO:
         return Target(quantity, (least + most) / 2)
     value = _number(text, flag=flag, unit=quantity.unit)

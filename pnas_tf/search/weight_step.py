@@ -15,11 +15,13 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from pnas_tf.config import OptimizerConfig
+from pnas_tf.space.architecture import ChoiceIndices
 from pnas_tf.space.ops import Zero
 from pnas_tf.supernet.engine import Momenta, Update, Values, WeightBackward
 from pnas_tf.supernet.mixed_op import BlockWeights
 from pnas_tf.supernet.replicas import Replicas, handles_of, variable_of
-from pnas_tf.supernet.supernet import Path, Supernet
+from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.step import smoothed_cross_entropy
 
@@ -28,11 +30,12 @@ class Momentum:
     """SGD with Nesterov momentum, accum = m * accum + g; w -= lr * (g + m * accum), one slot for
     each variable it has met.
 
-    The update itself is an engine's.
+    The update itself is an engine's. config: momentum, nesterov and label smoothing; weight decay
+    is the supernet's arithmetic.
     """
 
-    def __init__(self, *, momentum: float, nesterov: bool):
-        self.momentum, self.nesterov = tf.constant(momentum), nesterov
+    def __init__(self, config: OptimizerConfig):
+        self.config, self.momentum = config, tf.constant(config.momentum)
         self.slots: dict[str, tf.Variable] = {}
         self.loss_scale = LossScale()
         self._momenta: dict[str, Momenta] = {}
@@ -156,84 +159,92 @@ def _thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="updates")
 
 
+class _WeightStep:
+    """The passes of one weight step through the blocks of `path`, and the updates behind them."""
+
+    def __init__(
+        self, supernet: Supernet, path: ChoiceIndices, optimizer: Momentum, learning_rate: float
+    ):
+        self.supernet, self.path, self.optimizer = supernet, path, optimizer
+        self.wanted = range(1, len(supernet.topology))  # every value but the images
+        self.updates = _Updates(aside=supernet.arithmetic.replicas.total == 1)
+        half = supernet.arithmetic.precision == "float16"
+        self.loss_scale = optimizer.loss_scale if half else None
+        self._scalars = [
+            tf.constant(learning_rate, tf.float32),
+            optimizer.momentum,
+            *([tf.constant(self.loss_scale.value)] if self.loss_scale else []),
+        ]
+        self._behind: dict[str, WeightBackward] = {}  # the backward pass of each block that has run
+
+    def candidate(self, index: int) -> BlockWeights:
+        return self.supernet.mixed_ops[index].candidates[self.path[index]]
+
+    def forward(self, block: BlockWeights, x: Values) -> Values:
+        if isinstance(block.block.op, Zero):
+            return x
+        y, self._behind[block.name] = self.supernet.engine.weight_pass(
+            block,
+            x,
+            nesterov=self.optimizer.config.nesterov,
+            input_gradient=self.supernet.source_of(block) in self.wanted,
+        )
+        return y
+
+    def backward(self, block: BlockWeights, upstream: Values) -> Values | None:
+        if isinstance(block.block.op, Zero):
+            return upstream
+        gradient, update = self._behind.pop(block.name)(
+            upstream, momenta=self.optimizer.momenta(block), scalars=self._scalars
+        )
+        self.updates.add(update)
+        return gradient
+
+
 def weight_step(
     supernet: Supernet,
-    path: Path,
+    path: ChoiceIndices,
     images: tf.Tensor,
     labels: tf.Tensor,
     *,
     optimizer: Momentum,
     learning_rate: float,
-    label_smoothing: float,
 ) -> tuple[float, float]:
     """Trains the weights of `path` on one global batch; returns (cross-entropy, top-1 on this
-    batch).
+    batch). Where the loss is not finite, weights stay as they are.
 
     images: [batch, resolution, resolution, channels]; labels: integers [batch].
     """
-    engine = supernet.engine
-    behind: dict[str, WeightBackward] = {}  # the backward pass of each block that has run
-    wanted = range(1, len(supernet.topology))  # every value but the images
-    updates = _Updates(aside=supernet.arithmetic.replicas.total == 1)
-    scale = optimizer.loss_scale if supernet.arithmetic.precision == "float16" else None
-    scalars = [
-        tf.constant(learning_rate, tf.float32),
-        optimizer.momentum,
-        *([tf.constant(scale.value)] if scale else []),
-    ]
-
-    def forward(block: BlockWeights, x: Values) -> Values:
-        if isinstance(block.block.op, Zero):
-            return x
-        y, behind[block.name] = engine.weight_pass(
-            block,
-            x,
-            nesterov=optimizer.nesterov,
-            input_gradient=supernet.source_of(block) in wanted,
-        )
-        return y
-
-    def backward(block: BlockWeights, upstream: Values) -> Values | None:
-        if isinstance(block.block.op, Zero):
-            return upstream
-        gradient, update = behind.pop(block.name)(
-            upstream, momenta=optimizer.momenta(block), scalars=scalars
-        )
-        updates.add(update)
-        return gradient
-
-    def candidate(index: int) -> BlockWeights:
-        return supernet.mixed_ops[index].candidates[path[index]]
-
+    step = _WeightStep(supernet, path, optimizer, learning_rate)
     shares, own_labels = batch_shares(supernet, images, labels)
     logits, channels = supernet.forward(
-        shares, fixed=forward, choice=lambda index, x: forward(candidate(index), x)
+        shares,
+        fixed=step.forward,
+        choice=lambda index, x: step.forward(step.candidate(index), x),
     )
     result = batch_loss(
         supernet.arithmetic.replicas,
         logits,
         own_labels,
-        smoothing=label_smoothing,
-        scale=scale.value if scale else 1.0,
+        smoothing=optimizer.config.label_smoothing,
+        scale=step.loss_scale.value if step.loss_scale else 1.0,
     )
-    if math.isfinite(
-        result.loss
-    ):  # weights stay as they are in a step that is not finite; the loop stops the run and says so
+    if math.isfinite(result.loss):
         supernet.pull_back(
             result.upstream,
             channels,
-            wanted=wanted,
-            fixed=backward,
-            choice=lambda index, dy: backward(candidate(index), dy),
+            wanted=step.wanted,
+            fixed=step.backward,
+            choice=lambda index, dy: step.backward(step.candidate(index), dy),
         )
-        finite = updates.done()
-        if scale:
-            scale.update(bool(tf.reduce_all(tf.stack(finite))))
+        finite = step.updates.done()
+        if step.loss_scale:
+            step.loss_scale.update(bool(tf.reduce_all(tf.stack(finite))))
     return result.loss, result.accuracy
 
 
 def path_result(
-    supernet: Supernet, path: Path, images: tf.Tensor, labels: tf.Tensor
+    supernet: Supernet, path: ChoiceIndices, images: tf.Tensor, labels: tf.Tensor
 ) -> tuple[float, float]:
     """(cross-entropy, top-1) of one path on a global batch, by batch statistics; nothing is
     updated."""

@@ -26,6 +26,8 @@ from pnas_tf.space.registry import space_from_json
 FORMAT, VERSION = "pnas_tf/architecture", 1
 _MADE_BY = "pnas search --run_dir=..."
 
+ChoiceIndices = tuple[int, ...]  # for each choice block the index of a candidate: a path
+
 
 @dataclass(frozen=True)
 class Architecture:

@@ -24,29 +24,22 @@ from pnas_tf.steps.search import tables_read
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pnas_tf.search.api import SearchResult
-    from pnas_tf.search.objective import Target
+    from pnas_tf.search.result import SearchResult
+    from pnas_tf.search.targets import Target
 
 CONFIGS = (RunConfig, DataConfig, SpaceConfig, SearchConfig, OptimizerConfig, DeriveConfig)
 
 
 def _result(job: Inputs) -> SearchResult:
-    from pnas_tf.search.api import SearchResult
+    from pnas_tf.search.recipe import SearchRecipe
+    from pnas_tf.search.result import SearchResult
 
-    return SearchResult(
-        job.folder / Artifact.SEARCH,
-        job.space,
-        job.dataset,
-        job.table,
-        tuple(job.targets),
-        job.configs[SearchConfig],
-        job.configs[OptimizerConfig],
-        job.seed,
-    )
+    recipe = SearchRecipe(job.configs[SearchConfig], job.configs[OptimizerConfig], seed=job.seed)
+    return SearchResult(job.folder / Artifact.SEARCH, job.space, job.dataset, job.table, recipe)
 
 
 def _budget(job: Inputs) -> Target:
-    from pnas_tf.search.api import derivation_budget
+    from pnas_tf.search.result import derivation_budget
 
     return derivation_budget(job.space, job.table, job.targets, job.configs[DeriveConfig])
 
@@ -100,14 +93,15 @@ def _sweep(job: Inputs) -> None:
                 "budget_ms": point.budget_ms,
                 "architecture": name,
                 "predicted_ms": point.predicted_ms,
-                "alpha_accuracy": point.alpha_accuracy,
+                "alpha_accuracy": point.validation_accuracy,
                 "macs": point.architecture.macs,
                 "parameters": point.architecture.parameters,
             }
         )
         print(
             f"budget {point.budget_ms:g} ms: predicted {point.predicted_ms:.4g} ms, "
-            f"{point.architecture.macs} MACs, top-1 on the alpha split {point.alpha_accuracy:.2%}"
+            f"{point.architecture.macs} MACs, top-1 on the search's validation split "
+            f"{point.validation_accuracy:.2%}"
         )
     plot_front(rows, job.folder / Artifact.SWEEP_PLOT)
     atomic.write_json(

@@ -23,7 +23,7 @@ from pnas_tf.run.step import Job
 if TYPE_CHECKING:
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
-    from pnas_tf.search.objective import Target
+    from pnas_tf.search.targets import Target
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
     from pnas_tf.training.distribution import Distribution

@@ -47,7 +47,7 @@ def steps_to_do(
     Of a worker that follows a chief, up to the last that all do together.
 
     Raises:
-        UserError: the folder was made with other settings.
+        UserError: the folder was made with other settings, or a step cannot do what they ask.
     """
     todo = [step for step in steps if step.wanted(_job(step, folder, configs))]
     settings = {
@@ -59,6 +59,8 @@ def steps_to_do(
     if isinstance(folder, RunFollower):
         while todo and not todo[-1].together:
             todo.pop()
+    for step in todo:
+        step.check(_job(step, folder, configs))
     return todo
 
 

@@ -8,8 +8,8 @@ search/checkpoints, architecture.json and derivation.json. Of the most probable 
 fit the target latency (--derive_networks), the few that are best with the searched weights are
 trained on for a moment (--derive_trained, --derive_train_epochs), and the best of them is taken. A
 stopped search goes on from its last checkpoint. With --sweep=0.2,0.3 it also derives one
-architecture for each budget, evaluates them with inherited weights on the alpha split, and writes
-sweep.json and sweep.png.
+architecture for each budget, evaluates them with the supernet's weights on the search's validation
+split, and writes sweep.json and sweep.png.
 """
 
 from __future__ import annotations
@@ -80,19 +80,20 @@ def _begin(job: Inputs) -> None:
 
 def _run(job: Inputs) -> None:
     from pnas_tf.search.api import search_architecture
+    from pnas_tf.search.recipe import SearchRecipe
 
     search_architecture(
         job.space,
         job.dataset,
         job.table,
-        job.configs[SearchConfig],
+        SearchRecipe(
+            job.configs[SearchConfig],
+            job.configs[OptimizerConfig],
+            job.configs[DeviceConfig],
+            job.seed,
+        ),
         folder=job.folder / Artifact.SEARCH,
-        optimizer=job.configs[OptimizerConfig],
-        targets=job.targets,
-        device=job.configs[DeviceConfig],
-        options=job.configs[DistributionConfig],
         distribution=job.distribution,
-        seed=job.seed,
     )
 
 

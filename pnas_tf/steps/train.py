@@ -40,9 +40,9 @@ def _begin(job: Inputs) -> None:
 def _run(job: Inputs) -> None:
     import tensorflow as tf
 
-    from pnas_tf.search.supernet_weights import Inheritance
-    from pnas_tf.training.loop import train_network
-    from pnas_tf.training.result import save_outcome
+    from pnas_tf.search.supernet_weights import SupernetWeights
+    from pnas_tf.training.loop import TrainRecipe, train_network
+    from pnas_tf.training.result import save_result
 
     tf.config.experimental.enable_op_determinism()
     config, optimizer = job.configs[TrainConfig], job.configs[OptimizerConfig]
@@ -50,7 +50,7 @@ def _run(job: Inputs) -> None:
     folder = job.folder / Artifact.TRAINING
     weights = None
     if _inherits(job):
-        supernet = Inheritance(
+        supernet = SupernetWeights(
             job.folder / Artifact.SEARCH, architecture.space, optimizer=optimizer
         )
         network = supernet.network(architecture, dataset, batch_size=config.batch_size)
@@ -58,16 +58,13 @@ def _run(job: Inputs) -> None:
     trained = train_network(
         architecture,
         dataset,
-        config,
+        TrainRecipe(config, optimizer, job.seed),
         folder,
-        optimizer=optimizer,
-        seed=job.seed,
         initial_weights=weights,
         distribution=job.distribution,
-        options=job.configs[DistributionConfig],
     )
     if job.distribution.is_chief:
-        result = save_outcome(
+        result = save_result(
             trained.model, dataset, folder, batch_size=config.batch_size, seed=job.seed
         )
         print(f"test accuracy {result['test_accuracy']:.2%} of {result['test_images']} images")

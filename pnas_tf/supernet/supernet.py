@@ -16,7 +16,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.config import SearchConfig
-from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.graph import Choice, Fixed, Joint, evaluate, pull_back
 from pnas_tf.supernet.engine import Engine, Values
@@ -25,7 +25,6 @@ from pnas_tf.supernet.functional import Arithmetic, join, join_gradient
 from pnas_tf.supernet.initializers import AlignedInitial, Initial
 from pnas_tf.supernet.mixed_op import BlockWeights, MixedOp
 
-Path = tuple[int, ...]
 JointChannels = dict[int, list[int]]  # place of a joint -> channels of its inputs
 
 
@@ -158,14 +157,14 @@ class Supernet(keras.Model):
         """The architecture parameters, one vector for each choice block."""
         return [mixed_op.alpha for mixed_op in self.mixed_ops]
 
-    def path_of(self, architecture: Architecture) -> Path:
+    def path_of(self, architecture: Architecture) -> ChoiceIndices:
         """The path that computes `architecture`."""
         return tuple(
             choice.candidates.index(op)
             for choice, op in zip(self.space.choice_blocks, architecture.ops, strict=True)
         )
 
-    def architecture_of(self, path: Path) -> Architecture:
+    def architecture_of(self, path: ChoiceIndices) -> Architecture:
         """The architecture that `path` computes."""
         return Architecture(
             self.space,
@@ -175,7 +174,7 @@ class Supernet(keras.Model):
             ),
         )
 
-    def blocks_on(self, path: Path) -> Iterator[BlockWeights]:
+    def blocks_on(self, path: ChoiceIndices) -> Iterator[BlockWeights]:
         """What runs when `path` runs, in order; Zero candidates own no variables."""
         for node in self.topology:
             if isinstance(node, Fixed):
@@ -198,7 +197,7 @@ class Supernet(keras.Model):
             named |= block.named
         return named | {f"{mixed_op.name}/alpha": mixed_op.alpha for mixed_op in self.mixed_ops}
 
-    def inherit(self, network: keras.Model, path: Path) -> None:
+    def inherit(self, network: keras.Model, path: ChoiceIndices) -> None:
         """Copies the weights and moving statistics of `path` into the plain `network` of the same
         architecture."""
         for block in self.blocks_on(path):

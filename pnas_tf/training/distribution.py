@@ -8,10 +8,10 @@ with which batch, every process knows by itself from (seed, step). Knows nothing
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
@@ -28,12 +28,22 @@ PRECISIONS = {"none": "float32", "float16": "float16", "bfloat16": "bfloat16"}
 
 @dataclass(frozen=True)
 class Distribution:
-    """strategy: a `tf.distribute.Strategy`, None on one device. is_chief: whether this process
-    writes the run folder."""
+    """Devices, processes and the arithmetic on them.
 
-    strategy: Any = None
+    Attributes:
+        strategy: None on one device.
+        replicas: of all processes and of this one.
+        options: as asked for; precision, batch normalisation and compilation of the steps.
+    """
+
+    strategy: tf.distribute.Strategy | None = None
     replicas: Replicas = Replicas()
-    is_chief: bool = True
+    options: DistributionConfig = DistributionConfig()
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the run folder."""
+        return self.replicas.first == 0
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
@@ -82,7 +92,8 @@ def start(config: DistributionConfig) -> Distribution:
             received=str(config.worker_timeout_s),
             fix="Choose e.g. the default.",
         )
-    return _started(config.strategy, config.replicas, config.worker_timeout_s)
+    started = _started(config.strategy, config.replicas, config.worker_timeout_s)
+    return dataclasses.replace(started, options=config)
 
 
 @functools.cache
@@ -90,9 +101,7 @@ def _started(strategy: str, replicas: int | None, worker_timeout_s: int) -> Dist
     if strategy == "none":
         return Distribution()
     if strategy == "mirrored":
-        return _of(
-            tf.distribute.MirroredStrategy(_local_devices(replicas)), first_process=0, is_chief=True
-        )
+        return _of(tf.distribute.MirroredStrategy(_local_devices(replicas)), first_process=0)
     cluster = cluster_of()
     # A host that swaps, or a process that is paused, is not lost. A killed one is mostly noticed at
     # once all the same, by its connections.
@@ -103,15 +112,15 @@ def _started(strategy: str, replicas: int | None, worker_timeout_s: int) -> Dist
         raise WorkerLost(
             f"no cluster of {', '.join(cluster.addresses)}: {str(error).splitlines()[0][:300]}"
         ) from error
-    return _of(made, first_process=cluster.index, is_chief=cluster.is_chief)
+    return _of(made, first_process=cluster.index)
 
 
-def _of(strategy: Any, *, first_process: int, is_chief: bool) -> Distribution:
+def _of(strategy: tf.distribute.Strategy, *, first_process: int) -> Distribution:
     devices = tuple(strategy.extended.worker_devices)
     total = strategy.num_replicas_in_sync
     if total == 1:
         return Distribution()
-    return Distribution(strategy, Replicas(devices, total, first_process * len(devices)), is_chief)
+    return Distribution(strategy, Replicas(devices, total, first_process * len(devices)))
 
 
 def _local_devices(replicas: int | None) -> list[str]:
@@ -136,10 +145,37 @@ def _local_devices(replicas: int | None) -> list[str]:
     return [f"{kind}:{number}" for number in range(count)]
 
 
-def arithmetic_of(
-    config: DistributionConfig, distribution: Distribution, optimizer: OptimizerConfig
-) -> Arithmetic:
+def on_each_replica(
+    strategy: tf.distribute.Strategy | None,
+    function: Callable[..., Sequence[tf.Tensor]],
+    reduced_by: tf.distribute.ReduceOp,
+) -> Callable[..., Sequence[tf.Tensor]]:
+    """`function` of every replica's share of each argument, what it returns being summed or
+    averaged over replicas; itself without a strategy."""
+    if strategy is None:
+        return function
+
+    def together(*shares: tf.Tensor) -> list[tf.Tensor]:
+        parts = strategy.run(function, args=shares)
+        return [strategy.reduce(reduced_by, part, axis=None) for part in parts]
+
+    return together
+
+
+def share_out(distribution: Distribution, batch: tf.Tensor) -> tf.Tensor:
+    """A global batch as the values of the strategy's replicas; the batch itself without one."""
+    strategy, replicas = distribution.strategy, distribution.replicas
+    if strategy is None:
+        return batch
+    shares = replicas.shares(batch)
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: shares[context.replica_id_in_sync_group - replicas.first]
+    )
+
+
+def arithmetic_of(distribution: Distribution, optimizer: OptimizerConfig) -> Arithmetic:
     """The supernet's arithmetic under these options."""
+    config = distribution.options
     return Arithmetic(
         Normalisation.of(optimizer, synchronized=config.sync_batch_norm),
         optimizer.weight_decay,

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.training.distribution import Distribution
-from pnas_tf.training.step import distributed
+from pnas_tf.training.distribution import Distribution, on_each_replica, share_out
 
 
 @dataclass(frozen=True)
@@ -47,21 +45,15 @@ class Evaluator:
                 tf.where(counts, loss, 0.0)
             )
 
-        def together(images: Any, labels: Any) -> list[tf.Tensor]:
-            parts = distribution.strategy.run(count, args=(images, labels))
-            return [
-                distribution.strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None)
-                for part in parts
-            ]
-
         self._distribution = distribution
         self._count = tf.function(
-            count if distribution.strategy is None else together, reduce_retracing=True
+            on_each_replica(distribution.strategy, count, tf.distribute.ReduceOp.SUM),
+            reduce_retracing=True,
         )
 
     def __call__(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> Evaluation:
         right, loss, examples = 0, 0.0, 0
-        strategy, replicas = self._distribution.strategy, self._distribution.replicas
+        replicas = self._distribution.replicas
         for images, labels in batches:
             missing = -images.shape[0] % replicas.total
             shares = [
@@ -75,7 +67,7 @@ class Evaluator:
                 for batch, filler in ((images, 0), (labels, -1))
             ]
             batch_right, batch_loss = self._count(
-                *(distributed(strategy, replicas, share) for share in shares)
+                *(share_out(self._distribution, share) for share in shares)
             )
             right, loss, examples = (
                 right + int(batch_right),

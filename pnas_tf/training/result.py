@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import tf_keras as keras
 
@@ -16,13 +15,13 @@ from pnas_tf.networks.weight_files import load_keras_weights
 from pnas_tf.run import layout
 from pnas_tf.training.evaluate import evaluate
 
-RESULT: dict[str, Any] = {"format": "pnas_tf/train_result", "version": 1}
+RESULT = {"format": "pnas_tf/train_result", "version": 1}
 _MADE_BY = "pnas train --run_dir=..."
 
 
-def save_outcome(
+def save_result(
     model: keras.Model, dataset: Dataset, folder: str | os.PathLike, *, batch_size: int, seed: int
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Writes model.keras and result.json into `folder`, each atomically; returns the result.
 
     Test accuracy is a fraction; the model takes normalised images (`normalization`) and gives

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.config import DistributionConfig, OptimizerConfig, RunConfig, TrainConfig
+from pnas_tf.config import OptimizerConfig, RunConfig, TrainConfig
 from pnas_tf.networks.network import weight_decay_variables
-from pnas_tf.supernet.replicas import Replicas
-from pnas_tf.training.distribution import Distribution
+from pnas_tf.training.distribution import Distribution, on_each_replica, share_out
 from pnas_tf.training.loss_scale import LossScale
 
 
@@ -64,7 +62,6 @@ class TrainStep:
         dropout: float = TrainConfig.dropout,
         seed: int = RunConfig.seed,
         distribution: Distribution = Distribution(),
-        jit_compile: bool = DistributionConfig.jit_compile,
     ):
         self.model = model
         self.slots = [
@@ -74,7 +71,7 @@ class TrainStep:
         self.loss_scale = (
             LossScale() if any(layer.compute_dtype == "float16" for layer in model.layers) else None
         )
-        self._replicas, self._strategy = distribution.replicas, distribution.strategy
+        self._distribution, self._replicas = distribution, distribution.replicas
         self._forward = _forward(model, dropout, seed, self._replicas.total)
         self._decay = (
             {variable.ref() for variable in weight_decay_variables(model, no_decay=config.no_decay)}
@@ -84,18 +81,19 @@ class TrainStep:
         self._config = config
         self._gradients = (
             tf.function(self._loss_and_gradients, jit_compile=True, autograph=False)
-            if jit_compile
+            if distribution.options.jit_compile
             else self._loss_and_gradients
         )
         self._compiled = tf.function(
-            self._step if self._strategy is None else self._together, reduce_retracing=True
+            on_each_replica(distribution.strategy, self._step, tf.distribute.ReduceOp.MEAN),
+            reduce_retracing=True,
         )
 
     def __call__(
         self, images: tf.Tensor, labels: tf.Tensor, *, learning_rate: float, step: int
     ) -> tuple[float, float]:
         """Trains on one global batch; returns (loss, top-1) of the batch before the step."""
-        shares = [distributed(self._strategy, self._replicas, batch) for batch in (images, labels)]
+        shares = [share_out(self._distribution, batch) for batch in (images, labels)]
         scale = self.loss_scale.value if self.loss_scale else 1.0
         loss, accuracy, finite = self._compiled(
             *shares,
@@ -107,12 +105,6 @@ class TrainStep:
             self.loss_scale.update(float(finite) == 1.0)
         return float(loss), float(accuracy)
 
-    def _together(self, *arguments: Any) -> list[tf.Tensor]:
-        parts = self._strategy.run(self._step, args=arguments)
-        return [
-            self._strategy.reduce(tf.distribute.ReduceOp.MEAN, part, axis=None) for part in parts
-        ]
-
     def _step(
         self,
         images: tf.Tensor,
@@ -123,7 +115,7 @@ class TrainStep:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """One replica's: (loss and top-1 of its share, 1 where all gradients were finite)."""
         loss, accuracy, gradients = self._gradients(images, labels, step, scale)
-        if self._strategy is not None:
+        if self._distribution.strategy is not None:
             gradients = tf.distribute.get_replica_context().all_reduce(
                 tf.distribute.ReduceOp.SUM, gradients
             )
@@ -162,21 +154,11 @@ class TrainStep:
             loss = smoothed_cross_entropy(logits, labels, smoothing=self._config.label_smoothing)
             minimised = (
                 loss * (scale / self._replicas.total)
-                if self.loss_scale or self._strategy is not None
+                if self.loss_scale or self._distribution.strategy is not None
                 else loss
             )
         right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
         return loss, tf.reduce_mean(tf.cast(right, tf.float32)), tape.gradient(minimised, variables)
-
-
-def distributed(strategy: Any, replicas: Replicas, batch: tf.Tensor) -> Any:
-    """A global batch as the values of `strategy`'s replicas; the batch itself without one."""
-    if strategy is None:
-        return batch
-    shares = replicas.shares(batch)
-    return strategy.experimental_distribute_values_from_function(
-        lambda context: shares[context.replica_id_in_sync_group - replicas.first]
-    )
 
 
 def _forward(

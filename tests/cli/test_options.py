@@ -19,8 +19,10 @@ from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.settings import Configs
 from pnas_tf.search.loop import Search
-from pnas_tf.search.objective import Target, macs_quantity
-from pnas_tf.search.target_terms import guidance
+from pnas_tf.search.objective import SearchTargets
+from pnas_tf.search.quantities import macs_quantity
+from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.targets import Target
 from pnas_tf.search.weight_step import Momentum, top1
 from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv
@@ -243,11 +245,9 @@ def searched(folder, **options):
     search = Search(
         Supernet(SPACE, weights_init="he_fout"),
         Noise(),
-        guidance([Target(quantity, quantity.of((0, 0)))], chosen),
-        config=chosen,
-        optimizer=OptimizerConfig(),
+        SearchTargets((Target(quantity, quantity.of((0, 0))),), chosen),
+        SearchRecipe(chosen, OptimizerConfig(), seed=0),
         folder=folder,
-        seed=0,
     )
     search.run()
     return search
@@ -259,11 +259,8 @@ def test_reinforce_steps_are_spread_over_an_epoch(tmp_path, steps):
     search = searched(
         tmp_path, algorithm="reinforce", rl_steps_per_epoch=steps, rl_images=16, rl_networks=2
     )
-    assert search.arch_step == 2 * steps and set(search.dataset.alpha_sizes) == {16}
-    search.step, due = 4, []
-    for _ in range(4):
-        search.step += 1
-        due.append(search._architecture_steps_due(1))
+    assert search.architecture.step == 2 * steps and set(search.dataset.alpha_sizes) == {16}
+    due = [search.architecture_steps_after(step) for step in range(4, 8)]
     assert sum(due) == steps and max(due) - min(due) <= 1
 
 
@@ -276,10 +273,10 @@ def test_architecture_batches_and_validation(tmp_path):
         validate_epochs=2,
         search_epochs=3,
     )
-    assert search.arch_step == 3 * 2 and set(search.dataset.alpha_sizes) == {16}
-    validated = [row["validation_accuracy"] for row in search.history]
+    assert search.architecture.step == 3 * 2 and set(search.dataset.alpha_sizes) == {16}
+    validated = [row["validation_accuracy"] for row in search.loop.history]
     assert [value is None for value in validated] == [True, False, True, False]
-    path = tuple(int(np.argmax(alpha)) for alpha in search.alphas)
+    path = tuple(int(np.argmax(alpha)) for alpha in search.architecture.alphas)
     right = [
         float(
             top1(
@@ -308,7 +305,7 @@ def test_rates_of_zero_freeze_the_weights(tmp_path):
         for name, variable in block.named.items():
             if variable.trainable:
                 np.testing.assert_array_equal(variable.numpy(), before[name])
-    assert search.arch_step > 0
+    assert search.architecture.step > 0
 
 
 @pytest.mark.parametrize(
@@ -353,7 +350,7 @@ def test_weight_decay_acts_on_what_no_decay_leaves(no_decay, decayed):
     for variable in variables:
         variable.assign_add(tf.ones_like(variable))
     before = {name: variable.numpy() for name, variable in named.items()}
-    optimizer = Momentum(momentum=0.0, nesterov=False)
+    optimizer = Momentum(OptimizerConfig(momentum=0.0, nesterov=False))
     for block in supernet.blocks_on((0, 1)):
         size, channels = block.block.in_size, block.block.in_channels
         x = [tf.ones((2, size, size, channels))]

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras as keras
 from reference_path import logits
 
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.networks.layers import apply_joint
 from pnas_tf.networks.network import build_network
 from pnas_tf.search.weight_step import Momentum, weight_step
@@ -90,7 +91,7 @@ def test_one_path_is_the_plain_network_before_and_after_steps(batch):
         path_with_all_ops(),
     )
     network = build_network(supernet.architecture_of(path))
-    optimizer = Momentum(momentum=0.9, nesterov=True)
+    optimizer = Momentum(OptimizerConfig(label_smoothing=0.0))
     unsampled = {name: variable.numpy() for name, variable in supernet.named_variables().items()}
     on_path = {name for block in supernet.blocks_on(path) for name in block.named}
     for _ in range(2):
@@ -114,7 +115,6 @@ def test_one_path_is_the_plain_network_before_and_after_steps(batch):
             labels,
             optimizer=optimizer,
             learning_rate=0.1,
-            label_smoothing=0.0,
         )
         assert loss == pytest.approx(float(value), rel=1e-5)
         assert all(

@@ -43,12 +43,14 @@ def main(folder: Path, options: dict) -> int:
 
     from pnas_tf.run.signals import Stopped
     from pnas_tf.search import loop
-    from pnas_tf.search.objective import Target, macs_quantity
-    from pnas_tf.search.target_terms import guidance
+    from pnas_tf.search.objective import SearchTargets
+    from pnas_tf.search.quantities import macs_quantity
+    from pnas_tf.search.recipe import SearchRecipe
+    from pnas_tf.search.targets import Target
     from pnas_tf.space.mbconv import MBConvSpace, Stage
     from pnas_tf.space.ops import MBConv
     from pnas_tf.supernet.supernet import Supernet
-    from pnas_tf.training.loop import train_network
+    from pnas_tf.training.loop import TrainRecipe, train_network
 
     tf.config.experimental.enable_op_determinism()
     space = MBConvSpace(
@@ -77,17 +79,17 @@ def main(folder: Path, options: dict) -> int:
     )
     losses: list[float] = []
     seed = options.get("seed", 7)
-    arithmetic = arithmetic_of(own, started, optimizer)
+    arithmetic = arithmetic_of(started, optimizer)
 
     class Watched(loop.Search):
-        def train_weights(self, images, labels):
-            super().train_weights(images, labels)
-            losses.append(self.sums.weight[1])
+        def train_weights(self, step, images, labels):
+            super().train_weights(step, images, labels)
+            losses.append(self.means.sums[1])
             time.sleep(options.get("pause_s", 0.0))
 
         def train_alpha(self, images, labels):
             super().train_alpha(images, labels)
-            losses.append(self.sums.alpha[3])
+            losses.append(self.architecture.means.sums[3])
 
     try:
         with kinks.smoothed(), started.scope():
@@ -95,12 +97,9 @@ def main(folder: Path, options: dict) -> int:
             search = Watched(
                 supernet,
                 MadeUp(),
-                guidance([Target(macs_quantity(space), 1e5)], config),
-                config=config,
-                optimizer=optimizer,
+                SearchTargets((Target(macs_quantity(space), 1e5),), config),
+                SearchRecipe(config, optimizer, seed=seed),
                 folder=folder,
-                seed=seed,
-                writes=started.is_chief,
             )
             search.run()
         architecture = supernet.architecture_of((0, 1, 1))
@@ -108,11 +107,9 @@ def main(folder: Path, options: dict) -> int:
             trained = train_network(
                 architecture,
                 MadeUp(),
-                TrainConfig(epochs=1, batch_size=16, dropout=0.2),
+                TrainRecipe(TrainConfig(epochs=1, batch_size=16, dropout=0.2), seed=7),
                 folder / "train",
-                seed=7,
                 distribution=started,
-                options=own,
             )
     except WorkerLost as error:
         print(error)
@@ -124,7 +121,7 @@ def main(folder: Path, options: dict) -> int:
         for name, variable in supernet.named_variables().items()
     }
     arrays |= {f"momentum/{name}": slot.numpy() for name, slot in search.momentum.slots.items()}
-    arrays |= {f"alpha/{block}": alpha for block, alpha in enumerate(search.alphas)}
+    arrays |= {f"alpha/{block}": alpha for block, alpha in enumerate(search.architecture.alphas)}
     arrays |= {f"trained/{variable.name}": variable.numpy() for variable in trained.model.weights}
     arrays["history"] = np.array([value for row in trained.history for value in row.values()])
     if started.replicas.local > 1:

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from half_precision import TOLERANCES, batch, need
 
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.search.gate_gradient import architecture_gradient, sample_gates
 from pnas_tf.search.objective import RegularisedObjective
 from pnas_tf.search.weight_step import Momentum, path_result, weight_step
@@ -47,7 +48,7 @@ def searched(*, precision="float32", jit_compile=False, steps=1, seed=3):
         seed=seed,
         weights_init="he_fout",
     )
-    optimizer = Momentum(momentum=0.9, nesterov=True)
+    optimizer = Momentum(OptimizerConfig())
     alphas = [alpha.numpy() for alpha in supernet.alphas]
     sample = sample_gates(alphas, "two_path", np.random.default_rng(1))
     gradient = architecture_gradient(
@@ -55,7 +56,6 @@ def searched(*, precision="float32", jit_compile=False, steps=1, seed=3):
         sample,
         *batch(),
         objective=CROSS_ENTROPY,
-        gate_mode="two_path",
         loss_scale=optimizer.loss_scale.value if precision == "float16" else 1.0,
     )
     losses = [
@@ -65,7 +65,6 @@ def searched(*, precision="float32", jit_compile=False, steps=1, seed=3):
             *batch(),
             optimizer=optimizer,
             learning_rate=0.05,
-            label_smoothing=0.1,
         )[0]
         for _ in range(steps)
     ]
@@ -123,9 +122,7 @@ def test_an_overflow_moves_nothing_and_halves_the_scale():
         if name not in moving
     }
     slots = {name: slot.numpy() for name, slot in optimizer.slots.items()}
-    weight_step(
-        supernet, PATH, *batch(), optimizer=optimizer, learning_rate=0.05, label_smoothing=0.1
-    )
+    weight_step(supernet, PATH, *batch(), optimizer=optimizer, learning_rate=0.05)
     assert optimizer.loss_scale.value == 2.0**39
     head = "head/"  # the classifier works in float32 and does not overflow
     for name, value in before.items():

@@ -8,16 +8,12 @@ import pytest
 from pnas_tf.errors import UserError
 from pnas_tf.search.derive import (
     architecture_of,
-    fastest,
     log_probability,
     most_probable,
     most_probable_few,
-    most_probable_within,
     path_of,
-    quantity_range,
-    slowest,
 )
-from pnas_tf.search.objective import Quantity, macs_quantity
+from pnas_tf.search.quantities import Quantity, macs_quantity
 from pnas_tf.space.mbconv import MBConvSpace, Stage, proxyless
 from pnas_tf.space.ops import MBConv, Zero
 
@@ -33,6 +29,10 @@ SPACE = MBConvSpace(
 )
 
 SHARPNESS = (1e-7, 0.001, 1.0, 6.0)  # from a search that has hardly begun to one that has decided
+
+
+def most_probable_within(*where, **bounds):
+    return most_probable_few(*where, **bounds, count=1)[0]
 
 
 def random_problem(seed: int, *, sharpness: float = 1.0, grid: float | None = None):
@@ -70,7 +70,7 @@ def test_budgeted_derivation_equals_brute_force(seed):
     probabilities, quantity = random_problem(
         seed, sharpness=SHARPNESS[seed % 4], grid=(None, 0.25)[seed % 2]
     )
-    low, high = quantity_range(quantity)
+    low, high = quantity.range
     # Random budgets, and those that some network meets exactly: there a tolerance would let the
     # wrong one through.
     generator = np.random.default_rng(seed)
@@ -97,7 +97,7 @@ def test_budgeted_derivation_equals_brute_force(seed):
 @pytest.mark.parametrize("seed", range(6))
 def test_budget_that_must_be_used_equals_brute_force(seed):
     probabilities, quantity = random_problem(seed, grid=(None, 0.25)[seed % 2])
-    low, high = quantity_range(quantity)
+    low, high = quantity.range
     refused = 0
     for budget in np.linspace(low, high, 7):
         for at_least in (budget, 0.9999 * budget, 0.95 * budget, budget + 0.1):
@@ -124,7 +124,7 @@ def test_the_most_probable_few_equal_brute_force(seed):
     probabilities, quantity = random_problem(
         seed, sharpness=SHARPNESS[seed], grid=(None, 0.25)[seed % 2]
     )
-    low, high = quantity_range(quantity)
+    low, high = quantity.range
     least, budget = low + 0.50 * (high - low), low + 0.55 * (high - low)
     fitting = [path for path in every_path() if least <= quantity.of(path) <= budget]
     networks: dict[
@@ -161,7 +161,7 @@ def test_a_generous_budget_changes_nothing():
 
 def test_probability_falls_as_the_budget_tightens():
     probabilities, quantity = random_problem(4)
-    low, high = quantity_range(quantity)
+    low, high = quantity.range
     scores = [
         log_probability(
             most_probable_within(SPACE, probabilities, quantity=quantity, budget=budget),
@@ -195,15 +195,15 @@ def test_fastest_and_slowest_are_the_ends_of_the_space():
         _, quantity = random_problem(seed)
         every = [quantity.of(path) for path in every_path()]
         ends = (
-            quantity.of(path_of(fastest(SPACE, quantity))),
-            quantity.of(path_of(slowest(SPACE, quantity))),
+            quantity.of(quantity.fastest),
+            quantity.of(quantity.slowest),
         )
-        assert ends == quantity_range(quantity) == (min(every), max(every))
+        assert ends == quantity.range == (min(every), max(every))
 
 
 def test_ops_without_probability_are_taken_only_when_nothing_else_fits():
     probabilities, quantity = random_problem(7)
-    quick = path_of(fastest(SPACE, quantity))
+    quick = quantity.fastest
     for p, index in zip(probabilities, quick):
         p[index] = 0.0
     derived = most_probable_within(
@@ -219,7 +219,7 @@ def test_the_imagenet_space_is_solved_and_macs_are_a_budget_too():
         generator.dirichlet(np.ones(len(choice.candidates))) for choice in space.choice_blocks
     ]
     macs = macs_quantity(space)
-    budget = float(np.mean(quantity_range(macs))) * 0.6
+    budget = float(np.mean(macs.range)) * 0.6
     derived = most_probable_within(space, probabilities, quantity=macs, budget=budget)
     assert derived.macs <= budget
     # Upper bound by Lagrangian relaxation, an independent argument: for any multiplier m >= 0 the

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 STEPS = 20
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["pnas_tf.search.loop", "pnas_tf.search.target_terms", "pnas_tf.training.loop"]
+    ["pnas_tf.search.loop", "pnas_tf.search.objective", "pnas_tf.training.loop"]
 )  # 5 s of imports, once
 
 

@@ -1,6 +1,7 @@
 """Gate gradients against a brute-force oracle: all candidates, explicit gates, autodiff of the
 relaxed objective."""
 
+import dataclasses
 import itertools
 
 import kinks
@@ -145,9 +146,8 @@ def every_sample(supernet, mode):
             sampling.softmax(np.array(alpha)[list(subset)])
             for alpha, subset in zip(supernet.alphas, considered)
         )
-        yield GateSample(
-            considered, probabilities, tuple(active for _, active in choice), softmaxes(supernet)
-        )
+        active = tuple(active for _, active in choice)
+        yield GateSample(considered, probabilities, active, softmaxes(supernet), mode)
 
 
 @pytest.mark.parametrize("mode", ["two_path", "full", "full_recompute"])
@@ -155,7 +155,7 @@ def test_equals_brute_force_for_every_sample(supernet, batch, mode):
     samples = list(every_sample(supernet, mode))
     assert len(samples) == {"two_path": 72, "full": 18, "full_recompute": 18}[mode]
     for sample in samples:
-        ours = architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE, gate_mode=mode)
+        ours = architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE)
         value, theirs = oracle(supernet, sample, *batch)
         assert ours.objective == pytest.approx(value, rel=1e-5)
         for left, right in zip(ours.alpha, theirs):
@@ -168,7 +168,9 @@ def test_recompute_equals_full(supernet, batch):
     1, and eps alone is what is seen."""
     for sample in every_sample(supernet, "full"):
         full, again = (
-            architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE, gate_mode=mode)
+            architecture_gradient(
+                supernet, dataclasses.replace(sample, mode=mode), *batch, objective=OBJECTIVE
+            )
             for mode in ("full", "full_recompute")
         )
         for left, right in zip(full.gate, again.gate):
@@ -196,9 +198,7 @@ def test_two_path_points_the_same_way_as_full_on_average(supernet, batch):
                     i, j = considered
                     chance *= p[i] * p[j] / (1 - p[i]) + p[j] * p[i] / (1 - p[j])
                 chance *= q[considered.index(active)]
-            gradient = architecture_gradient(
-                supernet, sample, *batch, objective=OBJECTIVE, gate_mode=mode
-            )
+            gradient = architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE)
             for sum_, part in zip(total, gradient.alpha):
                 sum_ += chance * part
         expectations.append(np.concatenate(total))
@@ -215,7 +215,7 @@ def test_weights_and_statistics_are_untouched(supernet, batch):
             mode,
             sampling.generator_at(seed, "gates", 0),
         )
-        architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE, gate_mode=mode)
+        architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE)
     for name, variable in supernet.named_variables().items():
         np.testing.assert_array_equal(variable.numpy(), before[name], err_msg=name)
 
@@ -229,11 +229,9 @@ def test_sampled_zero_keeps_the_latency_gradient(supernet, batch):
         sampling.softmax(np.array(alpha)[list(pair)])
         for alpha, pair in zip(supernet.alphas, considered)
     )
-    sample = GateSample(considered, q, (zero, zero, 0), softmaxes(supernet))
+    sample = GateSample(considered, q, (zero, zero, 0), softmaxes(supernet), "two_path")
     assert isinstance(SPACE.choice_blocks[0].candidates[zero], Zero)
-    gradient = architecture_gradient(
-        supernet, sample, *batch, objective=OBJECTIVE, gate_mode="two_path"
-    )
+    gradient = architecture_gradient(supernet, sample, *batch, objective=OBJECTIVE)
     _, theirs = oracle(supernet, sample, *batch)
     assert gradient.gate[0][1] == 0.0
     assert abs(gradient.alpha[0][0]) > 1e-3

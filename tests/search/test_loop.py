@@ -24,8 +24,10 @@ from pnas_tf.errors import UserError
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.signals import Stopped
 from pnas_tf.search.loop import Search
-from pnas_tf.search.objective import Target, macs_quantity
-from pnas_tf.search.target_terms import guidance
+from pnas_tf.search.objective import SearchTargets
+from pnas_tf.search.quantities import macs_quantity
+from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.targets import Target
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.supernet.functional import Arithmetic
@@ -54,7 +56,7 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
         "pnas_tf.search.loop",
-        "pnas_tf.search.target_terms",
+        "pnas_tf.search.objective",
         "pnas_tf.data.dataset",
         "tensorflow_datasets",
     ]
@@ -72,11 +74,9 @@ def work(folder, algorithm, data_dir):
     search = Search(
         Supernet(SPACE, arithmetic=Arithmetic(), seed=7, weights_init="he_fout"),
         dataset,
-        guidance(targets, config),
-        config=config,
-        optimizer=OptimizerConfig(),
+        SearchTargets(tuple(targets), config),
+        SearchRecipe(config, OptimizerConfig(), seed=7),
         folder=folder,
-        seed=7,
     )
     try:
         search.run()
@@ -207,11 +207,9 @@ def small_search(folder, **options):
     return Search(
         supernet,
         FarPixels(64, 0),
-        guidance([Target(macs_quantity(FAR_SPACE), 1e6)], config),
-        config=config,
-        optimizer=OptimizerConfig(),
+        SearchTargets((Target(macs_quantity(FAR_SPACE), 1e6),), config),
+        SearchRecipe(config, OptimizerConfig(), seed=0),
         folder=folder,
-        seed=0,
     )
 
 
@@ -223,11 +221,11 @@ def test_a_loss_that_is_not_finite_stops_with_step_checkpoint_and_causes(tmp_pat
         search.run()
     good = Checkpoints(tmp_path / "checkpoints").latest()
     assert (
-        str(search.step) in error.value.what
+        str(search.loop.step) in error.value.what
         and f"Last good checkpoint: step {good.step}" in error.value.fix
     )
     assert "--search_learning_rate" in error.value.fix and "Likely causes" in error.value.fix
-    assert 4 <= good.step <= search.step and all(
+    assert 4 <= good.step <= search.loop.step and all(
         np.isfinite(array).all() for array in good.arrays.values()
     )
     assert len(json.loads((tmp_path / "history.json").read_text())["epochs"]) == 1
@@ -237,7 +235,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_checkpoint_and_causes(tmp_pat
 def test_a_checkpoint_of_another_search_is_refused_by_name(tmp_path, spoil):
     """Its digests are right, so it is whole; but it is not what this search wrote."""
     search = small_search(tmp_path)
-    search.save()
+    search.loop.save()
     found = Checkpoints(tmp_path / "checkpoints").latest()
     arrays, state = dict(found.arrays), dict(found.state)
     if spoil == "arrays":
@@ -246,7 +244,7 @@ def test_a_checkpoint_of_another_search_is_refused_by_name(tmp_path, spoil):
         state["arch_step"] = "many"
     Checkpoints(tmp_path / "checkpoints").save(1, arrays, state)
     with pytest.raises(UserError, match="alpha/0" if spoil == "arrays" else "arch_step") as error:
-        small_search(tmp_path).restore()
+        small_search(tmp_path).loop.restore()
     assert str(tmp_path) in str(error.value)
 
 
@@ -262,7 +260,7 @@ def test_without_a_checkpoint_it_says_so(tmp_path):
     )
 
 
-def test_a_part_smaller_than_a_batch_is_refused(tmp_path):
+def test_a_split_smaller_than_a_batch_is_refused(tmp_path):
     with pytest.raises(UserError, match="smaller than one batch"):
         small_search(tmp_path, search_batch_size=65)
 
@@ -276,11 +274,8 @@ def test_the_published_schedule(tmp_path, warmup, joint):
     )
     rates, due = [], []
     for step in range((warmup + joint) * search.steps_per_epoch):
-        search.step = step
-        rates.append(search._learning_rate())
-        epoch = step // search.steps_per_epoch
-        search.step += 1
-        due.append(search._architecture_steps_due(epoch))
+        rates.append(search.learning_rate(step))
+        due.append(search.architecture_steps_after(step))
     for phase, initial in ((rates[: 4 * warmup], 0.2), (rates[4 * warmup :], 0.1)):
         cosine = 0.5 * initial * (1 + np.cos(np.pi * np.arange(len(phase)) / max(1, len(phase))))
         np.testing.assert_allclose(phase, cosine, rtol=1e-12)

@@ -13,9 +13,10 @@ from pnas_tf.errors import UserError
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.search import reinforce, sampling
 from pnas_tf.search.device_latency import MeasuredLatency
-from pnas_tf.search.objective import Target, macs_quantity, parameters_quantity
+from pnas_tf.search.objective import SearchTargets
+from pnas_tf.search.quantities import macs_quantity, parameters_quantity
 from pnas_tf.search.reinforce import absolute_reward, policy_gradient, power_reward
-from pnas_tf.search.target_terms import guidance
+from pnas_tf.search.targets import Target
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 
@@ -163,13 +164,19 @@ def test_reward_closed_form(accuracy, latency, target, w, expected):
 def test_every_target_has_a_ratio_of_its_own():
     macs, parameters = macs_quantity(SPACE), parameters_quantity(SPACE)
     path = (1,)
-    both = guidance([Target(macs, 1e4), Target(parameters, 500.0)], SearchConfig())
+    both = SearchTargets(
+        (
+            Target(macs, 1e4),
+            Target(parameters, 500.0),
+        ),
+        SearchConfig(),
+    )
     assert both.latency_ratios(path) == pytest.approx(
         (macs.of(path) / 1e4, parameters.of(path) / 500.0)
     )
     seen = []
-    measured = guidance(
-        [Target(macs, 10.0)], SearchConfig(), measured=lambda path: seen.append(path) or 25.0
+    measured = SearchTargets(
+        (Target(macs, 10.0),), SearchConfig(), measured=lambda path: seen.append(path) or 25.0
     )
     assert measured.latency_ratios(path) == (2.5,) and seen == [path]
 
@@ -199,8 +206,8 @@ def test_absolute_reward_takes_the_term_of_the_gradient_objective(combination):
     -cross-entropy does."""
     macs, parameters = macs_quantity(SPACE), parameters_quantity(SPACE)
     config = SearchConfig(combination=combination, regulariser="absolute", regulariser_lambda=0.3)
-    both = guidance(
-        [Target(macs, 1.7 * macs.of((0,))), Target(parameters, 0.6 * parameters.of((0,)))], config
+    both = SearchTargets(
+        (Target(macs, 1.7 * macs.of((0,))), Target(parameters, 0.6 * parameters.of((0,)))), config
     )
     for path in ((0,), (1,)):
         found = absolute_reward(0.0, both.latency_ratios(path), weight=0.3, combination=combination)

@@ -4,6 +4,7 @@ unchanged."""
 import numpy as np
 import pytest
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.search import sampling
 from pnas_tf.search.alpha_adam import AlphaAdam
 
@@ -48,9 +49,7 @@ def test_pairs_of_decided_and_of_single_blocks():
 def test_unsampled_probabilities_stay_over_1000_random_steps():
     generator = np.random.default_rng(5)
     alpha = generator.normal(0, 1, 7)
-    optimizer = AlphaAdam(
-        [7], learning_rate=0.1, beta_1=0.0, beta_2=0.999, epsilon=1e-8, weight_decay=0.0
-    )
+    optimizer = AlphaAdam([7], SearchConfig(arch_learning_rate=0.1))
     for _ in range(1000):
         before = sampling.softmax(alpha)
         pair = sampling.sample_pair(before, generator)
@@ -69,7 +68,7 @@ def test_unsampled_probabilities_stay_over_1000_random_steps():
 
 def test_unsampled_adam_state_does_not_move():
     optimizer = AlphaAdam(
-        [5], learning_rate=0.1, beta_1=0.5, beta_2=0.999, epsilon=1e-8, weight_decay=0.1
+        [5], SearchConfig(arch_learning_rate=0.1, arch_beta_1=0.5, arch_weight_decay=0.1)
     )
     alpha = optimizer.updated(0, np.arange(5.0), np.ones(5), range(5))
     state = optimizer.state()
@@ -87,7 +86,7 @@ def test_adam_is_keras_adam_when_all_are_sampled():
     start, gradients = generator.normal(size=6), generator.normal(size=(20, 6))
     ours, optimizer = (
         start.copy(),
-        AlphaAdam([6], learning_rate=0.01, beta_1=0.3, beta_2=0.99, epsilon=1e-8, weight_decay=0.0),
+        AlphaAdam([6], SearchConfig(arch_learning_rate=0.01, arch_beta_1=0.3, arch_beta_2=0.99)),
     )
     for gradient in gradients:
         ours = optimizer.updated(0, ours, gradient, range(6))

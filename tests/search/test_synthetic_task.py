@@ -19,8 +19,10 @@ from synthetic import SOLUTION, SPACE, FarPixels
 
 from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.search.loop import Search
-from pnas_tf.search.objective import Target, macs_quantity
-from pnas_tf.search.target_terms import guidance
+from pnas_tf.search.objective import SearchTargets
+from pnas_tf.search.quantities import macs_quantity
+from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.targets import Target
 from pnas_tf.search.weight_step import top1
 from pnas_tf.supernet.functional import Arithmetic
 from pnas_tf.supernet.supernet import Supernet
@@ -52,11 +54,9 @@ def search(folder, seed, **options):
     return Search(
         supernet,
         FarPixels(512, seed),
-        guidance(targets, config),
-        config=config,
-        optimizer=OptimizerConfig(),
+        SearchTargets(tuple(targets), config),
+        SearchRecipe(config, OptimizerConfig(), seed=seed),
         folder=folder,
-        seed=seed,
     )
 
 
@@ -79,7 +79,7 @@ def test_finds_the_only_op_that_solves_the_task(algorithm, warmed_up, tmp_path):
         shutil.copytree(warmed_up[seed], folder)
         continued = search(folder, seed, algorithm=algorithm, search_epochs=JOINT_EPOCHS[algorithm])
         continued.run()
-        assert [row["phase"] for row in continued.history] == ["warmup"] * 5 + [
+        assert [row["phase"] for row in continued.loop.history] == ["warmup"] * 5 + [
             "joint"
         ] * JOINT_EPOCHS[algorithm]
         found.append(continued.probabilities[0])

@@ -12,6 +12,7 @@ from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step
 from pnas_tf.steps.pipeline import run_steps, steps_to_do
+from pnas_tf.steps.programs import Program
 
 CONFIGS = Configs([RunConfig()])
 
@@ -78,6 +79,19 @@ def test_a_later_step_refuses_before_the_first_one_runs(tmp_path):
     with pytest.raises(UserError, match="refused"):
         do([first, dataclasses.replace(last, check=refuse)], RunFolder(tmp_path / "run"))
     assert log == [] and not (tmp_path / "run").exists()
+
+
+def test_a_request_that_a_step_refuses_is_refused_before_devices_and_data_are_looked_at(tmp_path):
+    def refuse(job):
+        raise UserError("refused", expected="", received="", fix="")
+
+    def begin(folder, configs):
+        pytest.fail("looked at")
+
+    step = dataclasses.replace(chain("a", [])[0], check=refuse)
+    program = Program("one", "one", "", None, (step,), begin=begin)
+    with pytest.raises(UserError, match="refused"), RunFolder(tmp_path / "run") as folder:
+        program.run(folder, CONFIGS)
 
 
 def test_always_runs_a_complete_step_again(tmp_path):

@@ -17,8 +17,7 @@ from PIL import Image
 
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.search.derive import quantity_range
-from pnas_tf.search.objective import latency_quantity, macs_quantity
+from pnas_tf.search.quantities import latency_quantity, macs_quantity
 from pnas_tf.search.targets import latency_target
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
@@ -216,7 +215,7 @@ def test_a_target_in_macs_is_told_in_macs(options, tmp_path):
         json.loads((folder / "summary.json").read_text()),
         (folder / "report.html").read_text(),
     )
-    least, most = quantity_range(macs_quantity(SPACE))
+    least, most = macs_quantity(SPACE).range
     assert (summary["objective"], summary["unit"], summary["target"]) == (
         "macs",
         "MACs",
@@ -394,9 +393,9 @@ def test_a_table_of_another_space_or_resolution_is_refused(only_table, place, ot
     ],
 )
 def test_a_target_out_of_reach_is_refused_with_both_figures(only_table, place, flag):
-    least, most = quantity_range(
-        latency_quantity(SPACE, LatencyTable.load(only_table / "latency_table.json"))
-    )
+    least, most = latency_quantity(
+        SPACE, LatencyTable.load(only_table / "latency_table.json")
+    ).range
     unchanged(
         only_table,
         refused(only_table, "search", *place, flag),

@@ -13,6 +13,7 @@ import tensorflow as tf
 from conforming import CONFORMING
 
 from pnas_tf import _tf_private
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.errors import UserError
 from pnas_tf.search.gate_gradient import GATE_MODES, GateSample, architecture_gradient
 from pnas_tf.search.objective import RegularisedObjective
@@ -76,7 +77,7 @@ def same(ours, theirs, *, tolerance=2e-5, what=""):
 
 def weight_steps(engine, block, arithmetic=ARITHMETIC, *, seed, nesterov=True, input_gradient=True):
     """Two steps, so that momentum counts: (outputs, gradients, variables, momenta)."""
-    weights, optimizer = made(block, arithmetic), Momentum(momentum=0.9, nesterov=nesterov)
+    weights, optimizer = made(block, arithmetic), Momentum(OptimizerConfig(nesterov=nesterov))
     scale = [tf.constant(4.0)] if arithmetic.precision == "float16" else []
     x, upstream = inputs(block, arithmetic.dtype, seed)
     outputs, gradients = [], []
@@ -134,7 +135,7 @@ def test_weight_steps_are_the_same_in_half_precision(block):
 @some_blocks
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 def test_a_gradient_that_is_not_finite_moves_no_weight_and_no_momentum(engine, block):
-    weights, optimizer = made(block, HALF), Momentum(momentum=0.9, nesterov=True)
+    weights, optimizer = made(block, HALF), Momentum(OptimizerConfig())
     x, upstream = inputs(block, tf.float16)
     for slot in optimizer.momenta(weights).variables:
         slot.assign_add(tf.ones_like(slot))
@@ -233,7 +234,7 @@ def supernet_of(engine, arithmetic=ARITHMETIC):
 
 def trained(engine, arithmetic=ARITHMETIC, *, seed=0):
     """(figures of two weight steps and one look, the supernet, the optimizer)."""
-    supernet, optimizer = supernet_of(engine, arithmetic), Momentum(momentum=0.9, nesterov=True)
+    supernet, optimizer = supernet_of(engine, arithmetic), Momentum(OptimizerConfig())
     assert [type(supernet.mixed_ops[1].candidates[2].block.op)] == [Zero]
     figures = []
     for _ in range(2):
@@ -243,7 +244,6 @@ def trained(engine, arithmetic=ARITHMETIC, *, seed=0):
             *batch(seed),
             optimizer=optimizer,
             learning_rate=0.05,
-            label_smoothing=0.1,
         )
     return [*figures, *path_result(supernet, PATH, *batch(seed))], supernet, optimizer
 
@@ -280,10 +280,9 @@ def gate_step(engine, gate_mode, active, seed):
     )
     found = architecture_gradient(
         supernet,
-        GateSample(considered, probabilities, active, everything),
+        GateSample(considered, probabilities, active, everything, gate_mode),
         *batch(seed),
         objective=RegularisedObjective((), "none", 0.2, 0.3, 0.1, "sum"),
-        gate_mode=gate_mode,
     )
     for key, value in supernet.named_variables().items():
         np.testing.assert_array_equal(value, before[key], err_msg=key)

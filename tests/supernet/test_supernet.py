@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 from reference_path import logits
 
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.networks.network import build_network, weight_decay_variables
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.mbconv import MBConvSpace, Stage
@@ -90,7 +91,7 @@ def test_one_candidate_supernet_is_the_plain_network(padding, op):
 
     # Two steps, so that momentum counts. PyTorch's and Keras' Nesterov agree while the rate is
     # constant.
-    optimizer = Momentum(momentum=0.9, nesterov=True)
+    optimizer = Momentum(OptimizerConfig())
     reference = keras.optimizers.legacy.SGD(0.1, momentum=0.9, nesterov=True)
     decayed = {variable.ref() for variable in weight_decay_variables(network)}
     for _ in range(2):
@@ -101,7 +102,6 @@ def test_one_candidate_supernet_is_the_plain_network(padding, op):
             labels,
             optimizer=optimizer,
             learning_rate=0.1,
-            label_smoothing=0.1,
         )
         with tf.GradientTape() as tape:
             value = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)(
@@ -126,16 +126,14 @@ def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):
         arithmetic=Arithmetic(weight_decay=DECAY),
         weights_init="he_fout",
     )
-    optimizer = Momentum(momentum=0.9, nesterov=True)
+    optimizer = Momentum(OptimizerConfig(label_smoothing=0.0))
     for path in ((0, 0, 0, 0), (1, 1, 1, 1)):  # every candidate has momentum now
-        weight_step(
-            supernet, path, *batch, optimizer=optimizer, learning_rate=0.1, label_smoothing=0.0
-        )
+        weight_step(supernet, path, *batch, optimizer=optimizer, learning_rate=0.1)
     path = (0, 2, 1, 0)  # 2 is Zero
     on_path = {name for block in supernet.blocks_on(path) for name in block.named}
     before = {name: variable.numpy() for name, variable in supernet.named_variables().items()}
     momenta = {name: slot.numpy() for name, slot in optimizer.slots.items()}
-    weight_step(supernet, path, *batch, optimizer=optimizer, learning_rate=0.1, label_smoothing=0.0)
+    weight_step(supernet, path, *batch, optimizer=optimizer, learning_rate=0.1)
     for name, variable in supernet.named_variables().items():
         changed = not np.array_equal(variable.numpy(), before[name])
         assert changed == (name in on_path), name

@@ -6,12 +6,13 @@ import pytest
 import tensorflow as tf
 from half_precision import TOLERANCES, batch, need
 
-from pnas_tf.config import OptimizerConfig
+from pnas_tf.config import DistributionConfig, OptimizerConfig
 from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.training.loop import seeded_weights
+from pnas_tf.training.distribution import Distribution
+from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.step import TrainStep, keras_precision
 
@@ -42,7 +43,7 @@ def trained(precision="float32", *, jit_compile=False, steps=1):
     step = TrainStep(
         model,
         OptimizerConfig(weight_decay=0.01),
-        jit_compile=jit_compile,
+        distribution=Distribution(options=DistributionConfig(jit_compile=jit_compile)),
     )
     return (
         [step(*batch(number), learning_rate=0.05, step=number)[0] for number in range(steps)],

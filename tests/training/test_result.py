@@ -19,8 +19,8 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.training.evaluate import evaluate
-from pnas_tf.training.loop import seeded_weights
-from pnas_tf.training.result import check_classes, restore_weights, save_outcome
+from pnas_tf.training.initial_weights import seeded_weights
+from pnas_tf.training.result import check_classes, restore_weights, save_result
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = Architecture(
@@ -55,7 +55,7 @@ def test_model_comes_back_to_the_bit(jpegs, tmp_path):
     dataset = load_dataset(DataConfig(dataset=f"folder:{jpegs}"), resolution=8)
     model = build_network(ARCHITECTURE)
     model.set_weights(seeded_weights(model, seed=0))
-    document = save_outcome(model, dataset, tmp_path / "train", batch_size=8, seed=0)
+    document = save_result(model, dataset, tmp_path / "train", batch_size=8, seed=0)
     assert json.loads((tmp_path / "train/result.json").read_text()) == document
     assert (
         document["class_names"] == ["bright", "dark"]

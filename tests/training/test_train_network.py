@@ -10,14 +10,15 @@ import sys
 import numpy as np
 import pytest
 
-from pnas_tf.config import DataConfig, TrainConfig
+from pnas_tf.config import DataConfig, OptimizerConfig, TrainConfig
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.training.loop import seeded_weights, train_network
+from pnas_tf.training.initial_weights import seeded_weights
+from pnas_tf.training.loop import TrainRecipe, train_network
 from pnas_tf.training.schedules import cosine_with_warmup
 
 SPACE = MBConvSpace(
@@ -33,6 +34,7 @@ SPACE = MBConvSpace(
 )
 ARCHITECTURE = Architecture(SPACE, (MBConv(3, 3), MBConv(5, 3)))
 CONFIG = TrainConfig(epochs=4, dropout=0.1, evaluate_epochs=2)
+RECIPE = TrainRecipe(CONFIG, seed=3)
 
 # Sends itself the signal: whoever sends it from outside may find the process not begun or ended.
 PROGRAM = """
@@ -48,7 +50,7 @@ def signalled(self, *arguments, **named):
     return step(self, *arguments, **named)
 loop.TrainStep.__call__ = signalled
 dataset = load_dataset(own.DataConfig(data_dir=data_dir), resolution=8)
-loop.train_network(own.ARCHITECTURE, dataset, own.CONFIG, folder, seed=3)
+loop.train_network(own.ARCHITECTURE, dataset, loop.TrainRecipe(own.CONFIG, seed=3), folder)
 """
 
 
@@ -66,7 +68,7 @@ def dataset(tfds_dir):
 def straight(dataset, tmp_path_factory):
     """Training without interruption."""
     folder = tmp_path_factory.mktemp("straight")
-    return folder, train_network(ARCHITECTURE, dataset, CONFIG, folder, seed=3)
+    return folder, train_network(ARCHITECTURE, dataset, RECIPE, folder)
 
 
 def weights_equal(a, b):
@@ -122,14 +124,19 @@ def test_complete_training_is_only_loaded(straight, dataset, monkeypatch):
         "training" if CONFIG.train_on_alpha else "weights",
         lambda *_, **__: pytest.fail("it trains again"),
     )
-    again = train_network(ARCHITECTURE, dataset, CONFIG, folder, seed=3)
+    again = train_network(ARCHITECTURE, dataset, RECIPE, folder)
     assert weights_equal(again.model, trained.model) and again.history == trained.history
 
 
 def test_other_settings_are_refused(straight, dataset):
     weights = seeded_weights(build_network(ARCHITECTURE), seed=9)
-    for change in ({"config": TrainConfig(epochs=5)}, {"seed": 4}, {"initial_weights": weights}):
-        arguments = {"config": CONFIG, "seed": 3, **change}
+    for change in (
+        {"recipe": TrainRecipe(TrainConfig(epochs=5), seed=3)},
+        {"recipe": TrainRecipe(CONFIG, seed=4)},
+        {"recipe": TrainRecipe(CONFIG, OptimizerConfig(momentum=0.8), seed=3)},
+        {"initial_weights": weights},
+    ):
+        arguments = {"recipe": RECIPE, **change}
         with pytest.raises(UserError, match="other settings"):
             train_network(ARCHITECTURE, dataset, folder=straight[0], **arguments)
 
@@ -154,7 +161,7 @@ def test_killed_at_random_moments_gives_the_same_bits(straight, dataset, tfds_di
             assert ended.returncode != 0 and "Stopped" in ended.stderr, ended.stderr
     ended = run(tfds_dir, tmp_path)
     assert ended.returncode == 0, ended.stderr
-    continued = train_network(ARCHITECTURE, dataset, CONFIG, tmp_path, seed=3)
+    continued = train_network(ARCHITECTURE, dataset, RECIPE, tmp_path)
     assert (
         weights_equal(continued.model, straight[1].model)
         and continued.history == straight[1].history
@@ -166,6 +173,7 @@ def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
     straight, dataset, tmp_path, monkeypatch
 ):
     from pnas_tf.run.checkpoints import Checkpoints
+    from pnas_tf.run.signals import Stopped
     from pnas_tf.training import loop
 
     calls = {"left": 30}
@@ -178,12 +186,12 @@ def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
         return step(self, *arguments, **named)
 
     monkeypatch.setattr(loop.TrainStep, "__call__", interrupted)
-    with pytest.raises(loop.Stopped):
-        train_network(ARCHITECTURE, dataset, CONFIG, tmp_path, seed=3)
+    with pytest.raises(Stopped):
+        train_network(ARCHITECTURE, dataset, RECIPE, tmp_path)
     stopped_at = Checkpoints(tmp_path / "checkpoints").latest()
     assert stopped_at.step == 30 and 30 % dataset.batches("training", batch_size=64) != 0
     monkeypatch.undo()
-    continued = train_network(ARCHITECTURE, dataset, CONFIG, tmp_path, seed=3)
+    continued = train_network(ARCHITECTURE, dataset, RECIPE, tmp_path)
     assert (
         weights_equal(continued.model, straight[1].model)
         and continued.history == straight[1].history
@@ -196,7 +204,7 @@ def test_torn_newest_checkpoint_falls_back_to_the_one_before(straight, dataset, 
     shutil.copytree(straight[0] / "checkpoints", tmp_path / "checkpoints")
     newest = max((tmp_path / "checkpoints").iterdir())
     newest.write_bytes(newest.read_bytes()[:1000])
-    continued = train_network(ARCHITECTURE, dataset, CONFIG, tmp_path, seed=3)
+    continued = train_network(ARCHITECTURE, dataset, RECIPE, tmp_path)
     assert (
         weights_equal(continued.model, straight[1].model)
         and continued.history == straight[1].history
@@ -206,9 +214,13 @@ def test_torn_newest_checkpoint_falls_back_to_the_one_before(straight, dataset, 
 def test_a_loss_that_is_not_finite_stops_with_step_checkpoint_and_causes(dataset, tmp_path):
     weights = seeded_weights(build_network(ARCHITECTURE), seed=0)
     weights[-2] = np.full_like(weights[-2], np.nan)
-    with pytest.raises(UserError, match="loss of step 0 is not a finite number") as error:
+    with pytest.raises(UserError, match="loss of training step 0 is not a finite number") as error:
         train_network(
-            ARCHITECTURE, dataset, TrainConfig(epochs=1), tmp_path, seed=0, initial_weights=weights
+            ARCHITECTURE,
+            dataset,
+            TrainRecipe(TrainConfig(epochs=1)),
+            tmp_path,
+            initial_weights=weights,
         )
     assert "Last good checkpoint: none" in error.value.fix and "learning_rate" in error.value.fix
 
@@ -233,7 +245,7 @@ def test_initial_weights_follow_the_seed_and_the_layers_own_distribution():
 
 def test_holding_alpha_out(dataset, tmp_path):
     config = TrainConfig(epochs=1, train_on_alpha=False)
-    trained = train_network(ARCHITECTURE, dataset, config, tmp_path, seed=0)
+    trained = train_network(ARCHITECTURE, dataset, TrainRecipe(config), tmp_path)
     right = trained.history[0]["alpha_accuracy"] * dataset.alpha_size
     assert (
         right == pytest.approx(round(right))
@@ -242,5 +254,8 @@ def test_holding_alpha_out(dataset, tmp_path):
     )
     with pytest.raises(UserError, match="no steps"):
         train_network(
-            ARCHITECTURE, dataset, TrainConfig(epochs=1, batch_size=10_000), tmp_path / "x", seed=0
+            ARCHITECTURE,
+            dataset,
+            TrainRecipe(TrainConfig(epochs=1, batch_size=10_000)),
+            tmp_path / "x",
         )

@@ -1,0 +1,168 @@
+"""Latency, MACs or parameters of a space's networks, as sums over their blocks (eq. 5).
+
+Knows latency as numbers for each candidate, and nothing of how they were measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pnas_tf.errors import UserError
+from pnas_tf.space import complexity
+from pnas_tf.space.architecture import ChoiceIndices
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.ops import Zero
+
+
+class Calibration(Protocol):
+    """The affine map from a sum of isolated blocks to a whole network: slope * sum +
+    intercept_ms."""
+
+    @property
+    def slope(self) -> float: ...
+    @property
+    def intercept_ms(self) -> float: ...
+
+
+class BlockLatencies(Protocol):
+    """The part of a latency table that an objective needs."""
+
+    @property
+    def calibration(self) -> Calibration | None: ...
+    def share_ms(self, key: str) -> float: ...
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something of a network that is a sum over its blocks: slope * (fixed + sum_b choices[b][op of
+    b]) + intercept.
+
+    Attributes:
+        name: for the user.
+        unit: "ms", "MACs" or "parameters".
+        fixed: stem, first block and head together.
+        choices: for each choice block one number a candidate, [candidates].
+        slope, intercept: a latency table's calibration; 1 and 0 without one.
+    """
+
+    name: str
+    unit: str
+    fixed: float
+    choices: tuple[np.ndarray, ...]
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def __post_init__(self) -> None:
+        numbers = np.concatenate([[self.fixed, self.slope, self.intercept], *self.choices])
+        if not np.isfinite(numbers).all() or self.slope <= 0:
+            raise UserError(
+                f"{self.name} cannot be an objective",
+                expected="finite numbers and a positive slope",
+                received=f"slope {self.slope}, {np.count_nonzero(~np.isfinite(numbers))} numbers "
+                "not finite",
+                fix="Build the latency table again, with its calibration.",
+            )
+
+    def of(self, path: ChoiceIndices) -> float:
+        """The quantity of the network that holds candidate path[b] in choice block b."""
+        return self._affine(
+            math.fsum(
+                float(choice[index]) for choice, index in zip(self.choices, path, strict=True)
+            )
+        )
+
+    def expected(self, probabilities: Sequence[np.ndarray]) -> float:
+        """E = slope * (fixed + sum_b <p_b, choices_b>) + intercept   (eq. 5). probabilities: for
+        each block [candidates]."""
+        return self._affine(
+            math.fsum(
+                float(np.dot(p, choice))
+                for p, choice in zip(probabilities, self.choices, strict=True)
+            )
+        )
+
+    def by_probability(self) -> list[np.ndarray]:
+        """dE / dp, for each choice block [candidates]; E is linear in p."""
+        return [self.slope * choice for choice in self.choices]
+
+    @property
+    def fastest(self) -> ChoiceIndices:
+        """The least candidate of each choice block; the first of equals."""
+        return tuple(int(np.argmin(choice)) for choice in self.choices)
+
+    @property
+    def slowest(self) -> ChoiceIndices:
+        """The most candidate of each choice block; the first of equals."""
+        return tuple(int(np.argmax(choice)) for choice in self.choices)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """(least, most) that any network takes, in the quantity's unit."""
+        return self.of(self.fastest), self.of(self.slowest)
+
+    def _affine(self, choices_sum: float) -> float:
+        return self.slope * (self.fixed + choices_sum) + self.intercept
+
+
+def latency_quantity(
+    space: SearchSpace, table: BlockLatencies, *, name: str = "latency"
+) -> Quantity:
+    """Latency in ms of the networks of `space` by a table, calibrated where the table is. Zero
+    takes no time.
+
+    Raises the table's UserError when it lacks a block.
+    """
+    calibration = table.calibration
+    slope, intercept = (
+        (1.0, 0.0) if calibration is None else (calibration.slope, calibration.intercept_ms)
+    )
+    return _quantity(
+        space, name, "ms", lambda block: table.share_ms(block.key), slope=slope, intercept=intercept
+    )
+
+
+def macs_quantity(space: SearchSpace) -> Quantity:
+    """Multiply-accumulates of the networks of `space` for one image."""
+    return _quantity(space, "macs", "MACs", lambda block: complexity.macs([block]))
+
+
+def parameters_quantity(space: SearchSpace) -> Quantity:
+    """Trainable parameters of the networks of `space`."""
+    return _quantity(
+        space, "parameters", "parameters", lambda block: complexity.parameters([block])
+    )
+
+
+def _quantity(
+    space: SearchSpace,
+    name: str,
+    unit: str,
+    of_block: Callable[[Block], float],
+    *,
+    slope: float = 1.0,
+    intercept: float = 0.0,
+) -> Quantity:
+    choices = tuple(
+        np.array(
+            [
+                0.0 if isinstance(op, Zero) else of_block(space.candidate_block(choice, op))
+                for op in choice.candidates
+            ],
+            np.float64,
+        )
+        for choice in space.choice_blocks
+    )
+    return Quantity(
+        name,
+        unit,
+        math.fsum(of_block(block) for block in space.fixed_blocks()),
+        choices,
+        slope,
+        intercept,
+    )
