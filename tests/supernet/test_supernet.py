@@ -65,7 +65,7 @@ def test_one_candidate_supernet_is_the_plain_network(padding, op):
 
     def stepped(seed):
         """The steps below by the engine that computes eagerly, for images far from kinks."""
-        supernet, optimizer = made("tape"), Momentum(momentum=0.9, nesterov=True)
+        supernet, optimizer = made("tape"), Momentum(OptimizerConfig())
         for _ in range(2):
             weight_step(
                 supernet,
@@ -73,7 +73,6 @@ def test_one_candidate_supernet_is_the_plain_network(padding, op):
                 *batch_of(seed),
                 optimizer=optimizer,
                 learning_rate=0.1,
-                label_smoothing=0.1,
             )
 
     images, labels = batch_of(kinks.first_away(stepped)[0])

@@ -50,7 +50,7 @@ def signalled(self, *arguments, **named):
     return step(self, *arguments, **named)
 loop.TrainStep.__call__ = signalled
 dataset = load_dataset(own.DataConfig(data_dir=data_dir), resolution=8)
-loop.train_network(own.ARCHITECTURE, dataset, loop.TrainRecipe(own.CONFIG, seed=3), folder)
+loop.train_network(own.ARCHITECTURE, dataset, own.RECIPE, folder)
 """
 
 
