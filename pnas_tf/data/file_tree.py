@@ -168,7 +168,7 @@ def _listing(
         sorted(image for folder in classes.get(name, []) for image in folder.images_below())
         for name in names
     ]
-    labels = np.repeat(np.arange(len(names)), [len(some) for some in images])
+    labels: np.ndarray = np.repeat(np.arange(len(names)), [len(some) for some in images])
     return [image for some in images for image in some], labels.astype(np.int32)
 
 

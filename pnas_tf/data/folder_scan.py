@@ -20,8 +20,11 @@ HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 AVIF_SUFFIXES = (".avif", ".avifs")
 # Pictures all the same: a folder that holds them is meant as a class.
 FOREIGN_PICTURES = frozenset(
-    f".{suffix}"
-    for suffix in ["tif", "tiff", "heic", "heif", "hif", "avif", "avifs", "jp2", "j2k", "jxl", "jxr", "psd", "svg", "ico", "ppm", "pgm", "pnm", "tga", "exr", "hdr", "raw", "dng", "cr2", "cr3", "crw", "nef", "nrw", "arw", "sr2", "orf", "rw2", "raf", "pef", "srw", "x3f", "dcm", "eps", "fits"]
+    (
+        *(".tif", ".tiff", *HEIC_SUFFIXES, *AVIF_SUFFIXES, ".jp2", ".j2k", ".jxl", ".jxr"),
+        *(".psd", ".svg", ".ico", ".ppm", ".pgm", ".pnm", ".tga", ".exr", ".hdr", ".dcm"),
+        *(".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf"),
+    )
 )
 DANGLING = "links that lead nowhere"
 SYSTEM = "hidden or of the system"
@@ -49,7 +52,7 @@ class LeftOut:
     kind: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Folder:
     """path: within the scanned folder, "" for itself. images: paths, sorted. folders: by name,
     sorted. others: what was left out right here."""

@@ -26,7 +26,7 @@ from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
 
 from pnas_tf.data import png_file
 from pnas_tf.data.image_format import FORMATS, UnreadableImage, reader_of
-from pnas_tf.data.png_file import PngDamage
+from pnas_tf.data.png_file import PngFacts
 from pnas_tf.errors import UserError
 
 BACKGROUND = (255, 255, 255)  # what transparent pictures are laid over
@@ -87,17 +87,19 @@ def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
 def decode(content: bytes) -> Picture:
     """As `read_image`, for callers that name the file themselves. Raises UnreadableImage."""
     try:
-        image, bit_depth = _opened(content)
+        image, png = _opened(content)
         with _turn(image.width * image.height):
-            orientation = _orientation(image)
             loaded = _loaded(image, content)
-            colour, alpha = _layers(loaded, bit_depth)
+            if png is not None and (png.is_interlaced or not np.asarray(loaded)[-1].any()):
+                png.check_rows()
+            orientation = _orientation(image)  # afterwards: Pillow turns TIFF while loading
+            colour, alpha = _layers(loaded, 8 if png is None else png.bit_depth)
             colour = _srgb(colour, loaded.info.get("icc_profile"))
             if alpha is not None:
                 colour = Image.composite(colour, Image.new("RGB", colour.size, BACKGROUND), alpha)
             if orientation in _UPRIGHT:
                 colour = colour.transpose(_UPRIGHT[orientation])
-            return Picture(np.array(colour), orientation)
+            return Picture(np.asarray(colour), orientation)
     except (UnreadableImage, MemoryError):
         raise
     # Pillow's readers raise a dozen unrelated kinds on damaged files, and document none
@@ -106,19 +108,16 @@ def decode(content: bytes) -> Picture:
         raise UnreadableImage(" ".join(reason.split())[:200]) from error
 
 
-def _opened(content: bytes) -> tuple[ImageFile.ImageFile, int]:
-    """The image behind its header, with the bits of a PNG's sample (8 for others)."""
-    bit_depth = 8
+def _opened(content: bytes) -> tuple[ImageFile.ImageFile, PngFacts | None]:
+    """The image behind its header."""
+    png = None
     if content.startswith(png_file.SIGNATURE):
-        try:
-            _check_size(*png_file.png_size(content))
-            facts = png_file.png_facts(content)
-        except PngDamage as error:
-            raise UnreadableImage(str(error)) from error
-        content, bit_depth = facts.content, facts.bit_depth
+        _check_size(*png_file.png_size(content))
+        png = png_file.png_facts(content)
+        content = png.content
     image = reader_of(content)(BytesIO(content))
     _check_size(*image.size)
-    return image, bit_depth
+    return image, png
 
 
 def _check_size(width: int, height: int) -> None:
@@ -202,7 +201,7 @@ def _layers(image: Image.Image, bit_depth: int) -> tuple[Image.Image, Image.Imag
     if image.mode == "P" and image.palette is not None and image.palette.mode == "RGBA":
         return image.convert("RGB"), image.convert("RGBA").getchannel("A")
     plain = {"1": "L", "L": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
-    return image.convert(plain), None
+    return image if image.mode == plain else image.convert(plain), None
 
 
 def _keyed(
@@ -210,7 +209,8 @@ def _keyed(
 ) -> tuple[Image.Image, Image.Image]:
     """As `_layers`, where a palette's opacities or one transparent colour are given (tRNS)."""
     if image.mode == "P":
-        return image.convert("RGB"), image.convert("RGBA").getchannel("A")
+        image = image.convert("RGBA")
+        return image.convert("RGB"), image.getchannel("A")
     # Pillow gives the colour as the file has it, and pixels as 8 bits.
     samples = [
         sample >> 8 if bit_depth == 16 else sample * 255 // (2**bit_depth - 1) & 255
@@ -226,7 +226,9 @@ def _keyed(
 
 def _srgb(colour: Image.Image, profile: bytes | None) -> Image.Image:
     transform = None if not profile else _transform(profile, colour.mode)
-    return colour.convert("RGB") if transform is None else transform.apply(colour)
+    if transform is not None:
+        return transform.apply(colour)
+    return colour if colour.mode == "RGB" else colour.convert("RGB")
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,6 +14,11 @@ from dataclasses import dataclass
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type
+_ADAM7 = (  # ISO 15948, 8.2: left, top, steps to the right and down of each pass
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+_INFLATED_AT_ONCE = 2**20
 _MAX_DEFLATE_RATIO = 1032  # no stream unpacks to more than so many times its length
 # Colours, transparency, profile and orientation; the rest is text, times, guesses and animation.
 _SHAPES_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"eXIf")
@@ -25,19 +30,42 @@ class PngDamage(ValueError):
 
 @dataclass(frozen=True)
 class PngFacts:
-    """width, height: pixels. bit_depth: of a sample, 1 to 16. content: the file with the chunks
-    that shape pixels alone."""
+    """width, height: pixels. bit_depth: of a sample, 1 to 16. pixels: the parts of the compressed
+    stream. content: the file with the chunks that shape pixels alone."""
 
     width: int
     height: int
     bit_depth: int
+    is_interlaced: bool
+    pixels: tuple[bytes, ...]
     content: bytes
+
+    def check_rows(self) -> None:
+        """Raises PngDamage when the compressed stream holds too few rows, though it ends well:
+        decoders leave the others black."""
+        pixel_bits = self.bit_depth * _SAMPLES.get(self.content[25], 1)
+        passes = _ADAM7 if self.is_interlaced else ((0, 0, 1, 1),)
+        expected, found = 0, 0
+        for left, top, right, down in passes:
+            columns, rows = -((left - self.width) // right), -((top - self.height) // down)
+            if columns > 0 and rows > 0:
+                expected += rows * (1 + (columns * pixel_bits + 7) // 8)
+        stream = zlib.decompressobj()
+        for piece in (*self.pixels, b""):
+            while True:
+                inflated = len(stream.decompress(piece, _INFLATED_AT_ONCE))
+                found += inflated
+                piece = stream.unconsumed_tail
+                if found >= expected or stream.eof or not (piece or inflated):
+                    break
+        if found < expected:
+            raise PngDamage(f"truncated: {found} of {expected} bytes of pixels")
 
 
 def png_size(content: bytes) -> tuple[int, int]:
     """(width, height) as the header says, whole or not. Raises PngDamage when there is none, or the
     file is too short for so many pixels."""
-    if len(content) < 26 or content[12:16] != b"IHDR":
+    if len(content) < 29 or content[12:16] != b"IHDR":
         raise PngDamage("truncated before its header ends")
     width, height, bit_depth, colour = struct.unpack(">IIBB", content[16:26])
     size_bytes = width * height * bit_depth * _SAMPLES.get(colour, 1) // 8
@@ -53,11 +81,11 @@ def png_facts(content: bytes) -> PngFacts:
     """Reads all chunks and their checksums. content: a whole file.
 
     Raises:
-        PngDamage: a chunk that shapes pixels is cut or its checksum is wrong, or the end is
+        PngDamage: a chunk that shapes pixels is cut or its checksum is wrong, rows or the end are
             missing.
     """
     width, height = png_size(content)
-    kept = [SIGNATURE]
+    kept, pixels = [SIGNATURE], []
     for kind, chunk in _chunks(content):
         if kind not in _SHAPES_PIXELS:
             if kind[:1].isupper():  # critical, and unknown: ISO 15948, 5.4
@@ -66,7 +94,9 @@ def png_facts(content: bytes) -> PngFacts:
         if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
             raise PngDamage(f"damaged: wrong checksum in chunk {kind.decode()}")
         kept.append(chunk)
-    return PngFacts(width, height, content[24], b"".join(kept))
+        if kind == b"IDAT":
+            pixels.append(chunk[8:-4])
+    return PngFacts(width, height, content[24], bool(content[28]), tuple(pixels), b"".join(kept))
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:

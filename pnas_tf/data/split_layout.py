@@ -2,7 +2,7 @@
 
     class/image                                      Keras, torchvision
     train/class/image, valid/..., test/...           Roboflow, TFDS, Kaggle; val, validation, dev
-    seg_train/seg_train/class/image                  archives that unpack into a folder of their name
+    seg_train/seg_train/class/image                  archives with a folder of their name
     ILSVRC/Data/CLS-LOC/train/class/image, val/image ImageNet, whose other parts have no labels
     class/train/image                                the other way about
 
@@ -75,13 +75,12 @@ def part_of(name: str) -> str | None:
 
 
 def _descend(folder: Folder) -> Folder:
-    """Past folders that hold nothing but one folder with folders, as archives unpack."""
-    while not folder.images:
+    """Past folders that hold one folder with folders, as archives unpack."""
+    while True:
         candidates = folder.candidates()
         if len(candidates) != 1 or not candidates[0].holders():
-            break
+            return folder
         (folder,) = candidates
-    return folder
 
 
 def _classes(folder: Folder) -> dict[str, list[Folder]]:
