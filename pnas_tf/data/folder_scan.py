@@ -190,8 +190,8 @@ def _kind(entry: os.DirEntry[str], path: str, readable: tuple[str, ...]) -> str 
 def _everything(root: str, path: str) -> list[str]:
     """The files below a folder that is passed over, links not followed."""
     top = os.path.join(root, path)
-    return [
-        os.path.relpath(os.path.join(place, name), root)
-        for place, _, names in os.walk(top)
-        for name in names
-    ] or [path]
+    found = []
+    for place, folders, names in os.walk(top) if not os.path.islink(top) else ():
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        found += [os.path.relpath(os.path.join(place, name), root) for name in (*names, *links)]
+    return found or [path]

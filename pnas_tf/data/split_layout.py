@@ -47,11 +47,13 @@ class Layout:
 
 
 def find_layout(top: Folder, root: str) -> Layout:
-    """Raises UserError when two folders could be the training part. root: for messages."""
+    """Raises UserError when two folders could be the training part, or parts hold images without
+    classes. root: for messages."""
     layout = Layout()
     base = _descend(top)
     parts = _parts(base, root)
     if parts is None:
+        _refuse_parts_without_classes(base, root)
         layout.place = base.path
         if _is_class_first(base):
             _take_class_first(layout, base)
@@ -110,6 +112,19 @@ def _parts(base: Folder, root: str) -> tuple[Folder, list[Folder]] | None:
             )
         trains = exact
     return trains[0], tests
+
+
+def _refuse_parts_without_classes(base: Folder, root: str) -> None:
+    """Parts are no classes, though each is a folder of images."""
+    parts = {folder.name: _PART_OF.get(folder.name.casefold()) for folder in base.holders()}
+    if len(parts) > 1 and all(parts.values()) and "train" in parts.values():
+        raise UserError(
+            f"image folder {os.path.join(root, base.path)} has parts without classes",
+            expected="one folder a class in each of them",
+            received=", ".join(repr(name) for name in parts) + " with images right inside",
+            fix="Put the images of each class into a folder of its own, or name files and labels "
+            "in a table: --dataset=csv:labels.csv.",
+        )
 
 
 def _take_parts(layout: Layout, base: Folder, train: Folder, tests: list[Folder]) -> None:
