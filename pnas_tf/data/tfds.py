@@ -1,5 +1,5 @@
 """TFDS datasets by name: found, prepared (downloaded or generated) and described. Knows nothing of
-the three parts."""
+the three splits."""
 
 from __future__ import annotations
 
