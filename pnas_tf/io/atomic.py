@@ -9,7 +9,6 @@ Knows nothing of what the documents say.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -30,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from pnas_tf.errors import UserError
+from pnas_tf.io import locks
 from pnas_tf.io.serialization import Json
 
 _TEMPORARY = ".tmp"
@@ -63,45 +63,23 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> Path:
     Raises OSError (disk full, read-only folder) that names `path`, with `path` as it was before.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = _locked_temporary(path)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+        # Locked as long as it is written: `sweep` takes those that nobody holds.
+        with locks.wait_for_lock(temporary) as lock:
+            try:
+                with open(lock.descriptor, "wb", closefd=False) as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
                 os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     return path
-
-
-def _locked_temporary(path: Path) -> tuple[int, str]:
-    """A new temporary file for `path`, locked as long as its descriptor is open: `sweep` takes
-    those that nobody holds.
-
-    Its mode is that of any new file: the kernel takes the umask off. `mkstemp` would give 0o600,
-    and the umask can be read only by setting it for all threads of the process.
-    """
-    while True:
-        temporary = str(path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}"))
-        try:
-            descriptor = os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666
-            )
-        except FileExistsError:
-            continue
-        with contextlib.suppress(
-            OSError
-        ):  # a file system without locks; nothing there is swept either
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
-            return descriptor, temporary
-        os.close(descriptor)  # swept in the moment before it was locked
 
 
 @contextlib.contextmanager
@@ -130,17 +108,13 @@ def sweep(folder: str | os.PathLike, *, deep: bool = False) -> None:
 
 
 def _remove_unless_held(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:  # renamed into its place, or swept by another process
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-    except OSError:  # held by a living writer, or no lock to be had
-        return
-    finally:
-        os.close(descriptor)
+    # OSError: renamed into its place, swept by another process, or not ours to open
+    with contextlib.suppress(OSError):
+        lock = locks.try_lock(path, create=False)
+        if lock is not None:
+            with lock:
+                if lock.exclusive:
+                    path.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:
