@@ -139,8 +139,8 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         base = train_network(architecture, dataset, recipe, folder, seed=seed).model
     tuning = FineTuning(
-        lambda epoch: dataset.fit(recipe, seed=seed + 1, epoch=epoch),
-        dataset.fit_batches(recipe),
+        lambda epoch: dataset.fit_batches(recipe, seed=seed + 1, epoch=epoch),
+        dataset.fit_steps(recipe),
         epochs=options.finetune_epochs,
         learning_rate=options.learning_rate,
         momentum=recipe.momentum,
@@ -159,7 +159,7 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
         name: compare(
             reference,
             convert(model, dtype="int8", representative=representative, rewrites=rewrites),
-            dataset.test(batch_size=500).as_numpy_iterator(),
+            dataset.test_batches(batch_size=500).as_numpy_iterator(),
             dtype="int8",
         ).to_json()
         for name, (model, reference, rewrites) in ways.items()

@@ -32,7 +32,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The images and their three disjoint parts: weights, alpha, test."""
+    """The images and their three disjoint splits: train, validation, test."""
 
     dataset: str = option(
         "digits", "digits, any tensorflow_datasets name, or folder:PATH with one folder a class."
@@ -124,7 +124,7 @@ class TrainConfig:
     bn_epsilon: float = option(1e-3, "Batch-normalisation epsilon.")
     train_on_alpha: bool = option(
         True,
-        "Train the derived network on the weights and alpha parts together; else alpha is held "
+        "Train the derived network on the train and validation splits together; else alpha is held "
         "out.",
     )
     evaluate_epochs: int = option(
@@ -284,7 +284,7 @@ class SearchConfig:
     )
     validate_epochs: int = option(
         0,
-        "Epochs between validations of the most probable network on the alpha part; 0: never "
+        "Epochs between validations of the most probable network on the validation split; 0: never "
         "(published: 1).",
         fixed=False,
     )
@@ -308,7 +308,7 @@ class DeriveConfig:
         32,
         "So many of the most probable networks within the budget are compared with inherited "
         "weights on "
-        "the alpha split; 1 takes the most probable one.",
+        "the validation split; 1 takes the most probable one.",
     )
     derive_trained: int = option(
         2,
@@ -317,7 +317,7 @@ class DeriveConfig:
         "taken; 0 or 1: inherited weights decide.",
     )
     derive_train_epochs: float = option(
-        0.5, "Epochs of the weights split that each of them is trained on."
+        0.5, "Epochs of the train split that each of them is trained on."
     )
     max_latency_ms: float | None = option(
         None, "Budget in ms; default: the target latency.", fixed=False
@@ -424,7 +424,7 @@ class ExportConfig:
         fixed=False,
     )
     representative_images: int = option(
-        200, "Images of the weights split that calibrate full-integer int8.", fixed=False
+        200, "Images of the train split that calibrate full-integer int8.", fixed=False
     )
     int8_input: str = option(
         "uint8",
@@ -471,8 +471,8 @@ class ExportConfig:
     )
     max_accuracy_drop: float = option(
         0.02,
-        "An export that loses more accuracy (a fraction) than this on the alpha part is refused; "
-        "the test part is only reported.",
+        "An export that loses more accuracy (a fraction) than this on the validation split is "
+        "refused; the test split is only reported.",
         fixed=False,
     )
     debug_layers: bool = option(

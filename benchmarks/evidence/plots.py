@@ -76,8 +76,8 @@ def front(document: Mapping[str, Any], path: Path) -> None:
 
 
 def ranking(document: Mapping[str, Any], path: Path) -> None:
-    """Accuracy on the alpha part with the supernet's weights against the same after training from
-    scratch."""
+    """Accuracy on the validation split with the supernet's weights against the same after training
+    from scratch."""
     figure, axes = _figure(5.6, 4.2)
     for contender, (label, color, marker) in STYLES.items():
         for budget, filled in [

@@ -1,7 +1,8 @@
 """Does one job of the plan, with the library's own search, training and measuring, and returns its
 result as a document.
 
-Knows the folder of a study; nothing of workers, order or figures. The test part is never read here.
+Knows the folder of a study; nothing of workers, order or figures. The test split is never read
+here.
 """
 
 from __future__ import annotations
@@ -304,8 +305,8 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
 
 
 def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
-    """Accuracy on the alpha part of every network for the home target, with the supernet's weights,
-    statistics re-estimated; and the cross-entropy that the derivation compares."""
+    """Accuracy on the validation split of every network for the home target, with the supernet's
+    weights, statistics re-estimated; and the cross-entropy that the derivation compares."""
     from pnas_tf.networks.layers import Normalisation
     from pnas_tf.search.supernet_weights import Inheritance
 

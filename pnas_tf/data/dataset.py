@@ -1,5 +1,7 @@
-"""The images of a run in three disjoint parts: weights, alpha and test (section 3.2.1: alpha learns
-on held-out data).
+"""The images of a run in three disjoint splits: train, validation and test.
+
+The train split trains weights, the validation split alpha (section 3.2.1: alpha learns on held-out
+data).
 
 Everything is a pure function of its arguments: the split of (images, split_seed), an epoch's order
 and augmentation of (seed, epoch). Datasets that fit into memory are held there, resized; others are
@@ -37,7 +39,11 @@ from pnas_tf.data.split import stratified_choice
 from pnas_tf.errors import UserError
 
 FOLDER_PREFIX = "folder:"
-_SPLIT_STREAMS = {"test": 0, "alpha": 1, "training": 2}  # each choice has random numbers of its own
+_SPLIT_STREAMS = {
+    "test": 0,
+    "validation": 1,
+    "training": 2,
+}  # each choice has random numbers of its own
 _SMALL_IMAGE = 64  # pixels: up to here "auto" shifts and flips; above, it crops
 _AUTO_CROP_SCALE = 0.35  # the published 0.08 is for 1.28 million images and hundreds of epochs
 
@@ -61,7 +67,7 @@ class DatasetFacts:
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Positions in a source; sorted, no repeats."""
 
     source: Source
@@ -77,7 +83,7 @@ class Part:
 class Dataset:
     """Images normalised to float32 [batch, resolution, resolution, 3], labels int32 [batch].
 
-    Parts are disjoint. `fingerprint` changes with the images' content, names and labels, the split
+    Splits are disjoint. `fingerprint` changes with the images' content, names and labels, the split
     and the transforms, and not with the place of a folder.
     """
 
@@ -85,26 +91,26 @@ class Dataset:
     class_names: tuple[str, ...]
     resolution: int
     augmentation: Augmentation
-    weights_part: Part
-    alpha_part: Part
-    test_part: Part
+    train_split: Subset
+    validation_split: Subset
+    test_split: Subset
     centre_fraction: float = 1.0
     normalization: Normalization = field(default_factory=Normalization)
 
     @property
-    def weights_size(self) -> int:
+    def train_size(self) -> int:
         """Images that train the weights."""
-        return len(self.weights_part.positions)
+        return len(self.train_split.positions)
 
     @property
-    def alpha_size(self) -> int:
+    def validation_size(self) -> int:
         """Images that train alpha."""
-        return len(self.alpha_part.positions)
+        return len(self.validation_split.positions)
 
     @property
     def test_size(self) -> int:
         """Images kept for testing."""
-        return len(self.test_part.positions)
+        return len(self.test_split.positions)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -120,87 +126,96 @@ class Dataset:
                 )
             ).encode()
         )
-        for part in (self.weights_part, self.alpha_part, self.test_part):
-            digest.update(part.positions.tobytes() + b"|" + part.labels.tobytes() + b"|")
-            digest.update(part.source.identity(part.positions))
+        for split in (self.train_split, self.validation_split, self.test_split):
+            digest.update(split.positions.tobytes() + b"|" + split.labels.tobytes() + b"|")
+            digest.update(split.source.identity(split.positions))
         return digest.hexdigest()
 
-    def weights(
+    def train_batches(
         self, *, batch_size: int, seed: int, epoch: int, start_batch: int = 0
     ) -> tf.data.Dataset:
-        """One epoch of the weights part: shuffled, augmented, the remainder dropped, from batch
+        """One epoch of the train split: shuffled, augmented, the remainder dropped, from batch
         `start_batch` on.
 
-        Raises UserError when one batch is more than the part.
+        Raises UserError when one batch is more than the split.
         """
         return self._training(
-            self.weights_part,
-            "weights",
+            self.train_split,
+            "train",
             batch_size,
             Order(seed, epoch),
             start_batch,
             augmented=True,
         )
 
-    def alpha(
+    def validation_batches(
         self, *, batch_size: int, seed: int, epoch: int, start_batch: int = 0
     ) -> tf.data.Dataset:
-        """One epoch of the alpha part: shuffled, not augmented, the remainder dropped."""
+        """One epoch of the validation split: shuffled, not augmented, the remainder dropped."""
         return self._training(
-            self.alpha_part, "alpha", batch_size, Order(seed, epoch), start_batch, augmented=False
+            self.validation_split,
+            "validation",
+            batch_size,
+            Order(seed, epoch),
+            start_batch,
+            augmented=False,
         )
 
-    def training(
+    def combined_batches(
         self, *, batch_size: int, seed: int, epoch: int, start_batch: int = 0
     ) -> tf.data.Dataset:
-        """Weights and alpha part together, as `weights`: what the derived network is trained on."""
+        """Train and validation split together, as `train_batches`: what the derived network is
+        trained on."""
         return self._training(
             self._both(), "training", batch_size, Order(seed, epoch), start_batch, augmented=True
         )
 
-    def fit(
+    def fit_batches(
         self, config: TrainConfig, *, seed: int, epoch: int, start_batch: int = 0
     ) -> tf.data.Dataset:
         """One epoch of what the derived network may learn from, in training and in all that trains
-        it further: `training`, or `weights` where config.train_on_alpha holds alpha out."""
-        part = self.training if config.train_on_alpha else self.weights
-        return part(batch_size=config.batch_size, seed=seed, epoch=epoch, start_batch=start_batch)
-
-    def fit_batches(self, config: TrainConfig) -> int:
-        """Full batches in one epoch of `fit`."""
-        part = "training" if config.train_on_alpha else "weights"
-        return self.batches(part, batch_size=config.batch_size)
-
-    def test(self, *, batch_size: int) -> tf.data.Dataset:
-        """The test part in a fixed order, not augmented; the last batch may be smaller."""
-        return self._plain(self.test_part, batch_size)
-
-    def alpha_once(self, *, batch_size: int) -> tf.data.Dataset:
-        """Every image of the alpha part once, in a fixed order: for validation without touching the
-        test part."""
-        return self._plain(self.alpha_part, batch_size)
-
-    def weights_plain(self, *, batch_size: int) -> tf.data.Dataset:
-        """The weights part in a fixed shuffled order, not augmented: re-estimates batch
-        normalisation."""
-        return self._training(
-            self.weights_part, "weights", batch_size, Order(0, 0), 0, augmented=False
+        it further: `combined_batches`, or `train_batches` where config.train_on_alpha holds alpha
+        out."""
+        batches = self.combined_batches if config.train_on_alpha else self.train_batches
+        return batches(
+            batch_size=config.batch_size, seed=seed, epoch=epoch, start_batch=start_batch
         )
 
-    def batches(self, part: str, *, batch_size: int) -> int:
-        """Full batches in one epoch of "weights", "alpha" or "training"."""
+    def fit_steps(self, config: TrainConfig) -> int:
+        """Full batches in one epoch of `fit_batches`."""
+        split = "combined" if config.train_on_alpha else "train"
+        return self.steps_per_epoch(split, batch_size=config.batch_size)
+
+    def test_batches(self, *, batch_size: int) -> tf.data.Dataset:
+        """The test split in a fixed order, not augmented; the last batch may be smaller."""
+        return self._plain(self.test_split, batch_size)
+
+    def validation_once(self, *, batch_size: int) -> tf.data.Dataset:
+        """Every image of the validation split once, in a fixed order: for validation without
+        touching the test split."""
+        return self._plain(self.validation_split, batch_size)
+
+    def train_unaugmented(self, *, batch_size: int) -> tf.data.Dataset:
+        """The train split in a fixed shuffled order, not augmented: re-estimates batch
+        normalisation."""
+        return self._training(
+            self.train_split, "train", batch_size, Order(0, 0), 0, augmented=False
+        )
+
+    def steps_per_epoch(self, split: str, *, batch_size: int) -> int:
+        """Full batches in one epoch of "train", "validation" or both: "combined"."""
         sizes = {
-            "weights": self.weights_size,
-            "alpha": self.alpha_size,
-            "training": self.weights_size + self.alpha_size,
+            "train": self.train_size,
+            "validation": self.validation_size,
+            "combined": self.train_size + self.validation_size,
         }
-        return sizes[part] // batch_size
+        return sizes[split] // batch_size
 
     def representative_images(self, count: int) -> np.ndarray:
-        """Up to `count` images of the weights part, spread over it, not augmented: calibrates int8.
+        """Up to `count` images of the train split, spread over it, not augmented: calibrates int8.
         Trained on in every setting, so no held-out image decides a range. float32 [n, ...]."""
-        positions = Order(0, 1).permutation(self.weights_part.positions)[:count]
-        chosen = Part(self.weights_part.source, np.sort(positions))
+        positions = Order(0, 1).permutation(self.train_split.positions)[:count]
+        chosen = Subset(self.train_split.source, np.sort(positions))
         return np.concatenate(
             [images for images, _ in self._plain(chosen, DECODE_CHUNK).as_numpy_iterator()]
         )
@@ -208,27 +223,27 @@ class Dataset:
     def test_arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All test images and labels: float32 [test_size, resolution, resolution, 3] and int32
         [test_size]."""
-        return self._arrays(self.test_part)
+        return self._arrays(self.test_split)
 
-    def alpha_arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """All images and labels of the alpha part, as `test_arrays`, in a fixed shuffled order, so
-        that the first ones are of all classes."""
-        positions = Order(0, 2).permutation(self.alpha_part.positions)
-        return self._arrays(Part(self.alpha_part.source, positions))
+    def validation_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """All images and labels of the validation split, as `test_arrays`, in a fixed shuffled
+        order, so that the first ones are of all classes."""
+        positions = Order(0, 2).permutation(self.validation_split.positions)
+        return self._arrays(Subset(self.validation_split.source, positions))
 
-    def _arrays(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = zip(*self._plain(part, DECODE_CHUNK).as_numpy_iterator())
+    def _arrays(self, subset: Subset) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = zip(*self._plain(subset, DECODE_CHUNK).as_numpy_iterator())
         return np.concatenate(images), np.concatenate(labels)
 
-    def _both(self) -> Part:
-        return Part(
-            self.weights_part.source,
-            np.union1d(self.weights_part.positions, self.alpha_part.positions),
+    def _both(self) -> Subset:
+        return Subset(
+            self.train_split.source,
+            np.union1d(self.train_split.positions, self.validation_split.positions),
         )
 
-    def _plain(self, part: Part, batch_size: int) -> tf.data.Dataset:
-        batches = part.source.batches(
-            part.positions,
+    def _plain(self, subset: Subset, batch_size: int) -> tf.data.Dataset:
+        batches = subset.source.batches(
+            subset.positions,
             view=self._central,
             order=None,
             batch_size=batch_size,
@@ -239,7 +254,7 @@ class Dataset:
 
     def _training(
         self,
-        part: Part,
+        subset: Subset,
         name: str,
         batch_size: int,
         order: Order,
@@ -247,16 +262,16 @@ class Dataset:
         *,
         augmented: bool,
     ) -> tf.data.Dataset:
-        if not 1 <= batch_size <= len(part.positions):
+        if not 1 <= batch_size <= len(subset.positions):
             raise UserError(
                 f"batch of {batch_size} images",
-                expected=f"1 to {len(part.positions)}, the images of the {name} part",
+                expected=f"1 to {len(subset.positions)}, the images of the {name} split",
                 received=str(batch_size),
                 fix="Choose a smaller --batch_size.",
             )
         rows = (
             tf.constant(
-                views.random_rows(len(part.source.labels), seed=order.seed, epoch=order.epoch)
+                views.random_rows(len(subset.source.labels), seed=order.seed, epoch=order.epoch)
             )
             if augmented
             else None
@@ -273,8 +288,8 @@ class Dataset:
                     min_scale=self.augmentation.min_crop_scale,
                 )
 
-        batches = part.source.batches(
-            part.positions,
+        batches = subset.source.batches(
+            subset.positions,
             view=view,
             order=order,
             batch_size=batch_size,
@@ -324,7 +339,7 @@ def load_dataset(
     memory; `config.dataset` is then their name.
 
     Raises UserError, before any other work, when the dataset is unknown or cannot be prepared, a
-    folder is not usable, or a part would lack a class.
+    folder is not usable, or a split would lack a class.
     """
     _check(config, resolution)
     choice = _augmentation(config, resolution)
@@ -343,7 +358,7 @@ def load_dataset(
             round(len(positions) * config.test_fraction),
             config,
             class_names,
-            part="test",
+            split="test",
         )
         test, test_positions = train, positions[chosen]
         positions = np.delete(positions, chosen)
@@ -352,7 +367,7 @@ def load_dataset(
     if config.train_images is not None and config.train_images != len(positions):
         positions = positions[
             _choose(
-                train.labels, positions, config.train_images, config, class_names, part="training"
+                train.labels, positions, config.train_images, config, class_names, split="training"
             )
         ]
     alpha_size = (
@@ -360,15 +375,15 @@ def load_dataset(
         if config.alpha_size is not None
         else round(len(positions) * config.alpha_fraction)
     )
-    chosen = _choose(train.labels, positions, alpha_size, config, class_names, part="alpha")
+    chosen = _choose(train.labels, positions, alpha_size, config, class_names, split="validation")
     return Dataset(
         config.dataset,
         class_names,
         resolution,
         choice,
-        Part(train, np.delete(positions, chosen)),
-        Part(train, positions[chosen]),
-        Part(test, test_positions),
+        Subset(train, np.delete(positions, chosen)),
+        Subset(train, positions[chosen]),
+        Subset(test, test_positions),
         centre_fraction=fraction,
     )
 
@@ -380,14 +395,14 @@ def _choose(
     config: DataConfig,
     class_names: tuple[str, ...],
     *,
-    part: str,
+    split: str,
 ) -> np.ndarray:
     return stratified_choice(
         labels[positions],
         count,
         classes=len(class_names),
-        seed=(config.split_seed, _SPLIT_STREAMS[part]),
-        part=part,
+        seed=(config.split_seed, _SPLIT_STREAMS[split]),
+        split=split,
         class_names=class_names,
     )
 
@@ -461,8 +476,8 @@ def _open_folder(
         config, len(folder.train) + len(folder.test), resolution, 3
     ):
         sources = [
-            ArraySource(_read_files(part.paths, path, resolution), part.labels, origin=part)
-            for part in files
+            ArraySource(_read_files(source.paths, path, resolution), source.labels, origin=source)
+            for source in files
         ]
     return sources[0], sources[1] if len(sources) > 1 else None, folder.class_names
 

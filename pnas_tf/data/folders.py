@@ -29,8 +29,8 @@ _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b"\x3b"}
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Class names, and the files of each part with their labels. test is empty where the folder has
-    no test part."""
+    """Class names, and the files of each split with their labels. test is empty where the folder
+    has no test split."""
 
     class_names: tuple[str, ...]
     train: tuple[str, ...]

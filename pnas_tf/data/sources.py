@@ -3,7 +3,7 @@ batches.
 
 A source yields (images, labels, positions): float32 [batch, size, size, 3] in 0..255, int32
 [batch], int64 [batch]. The order is a pure function of (seed, epoch), and batches before
-`start_batch` are skipped before anything is decoded. Knows nothing of the three parts: it is told
+`start_batch` are skipped before anything is decoded. Knows nothing of the three splits: it is told
 which positions take part.
 """
 

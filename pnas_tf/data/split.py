@@ -14,13 +14,13 @@ def stratified_choice(
     *,
     classes: int,
     seed: tuple[int, ...],
-    part: str,
+    split: str,
     class_names: tuple[str, ...],
 ) -> np.ndarray:
     """Chooses `count` examples so that each class has the share it has in `labels`, to within one,
     and at least one.
 
-    labels: int [examples]. seed: words of a numpy SeedSequence. part: name of what is chosen, for
+    labels: int [examples]. seed: words of a numpy SeedSequence. split: name of what is chosen, for
     errors. Returns sorted positions in `labels`, int64 [count]. Raises UserError when a class would
     be left without an example in either side, or `count` is below the number of classes.
     """
@@ -28,8 +28,8 @@ def stratified_choice(
     scarce = int(np.argmin(sizes))
     if sizes[scarce] < 2 or not classes <= count <= len(labels) - classes:
         raise UserError(
-            f"too few images for the {part} part",
-            expected=f"at least 1 of each of the {classes} classes in this part and 1 outside it",
+            f"too few images for the {split} split",
+            expected=f"at least 1 of each of the {classes} classes in this split and 1 outside it",
             received=f"{count} of {len(labels)} images; class '{class_names[scarce]}' has "
             f"{sizes[scarce]}",
             fix="Give more images, or change --alpha_fraction, --alpha_size, --test_fraction or "

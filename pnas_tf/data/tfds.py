@@ -1,10 +1,9 @@
 """TFDS datasets by name: found, prepared (downloaded or generated) and described. Knows nothing of
-the three parts."""
+the three splits."""
 
 from __future__ import annotations
 
 import difflib
-import fcntl
 import logging
 import os
 import shutil
@@ -21,7 +20,7 @@ from pnas_tf import _tf_private
 from pnas_tf.data.offline import place_archives
 from pnas_tf.data.sources import encoded_records
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import atomic, locks
 from pnas_tf.run.progress import can_redraw
 
 TEST_SPLITS = ("test", "validation")
@@ -149,8 +148,7 @@ def _prepare(builder: Any, name: str, offline_files: str) -> None:
     place = Path(builder.data_dir)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with open(root / f".{builder.name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locks.wait_for_lock(root / f".{builder.name}.lock"):
             if (place / "dataset_info.json").is_file():  # another process was first
                 builder.info.read_from_directory(builder.data_dir)
                 return

@@ -9,7 +9,6 @@ Knows nothing of what the documents say.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -26,11 +25,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pnas_tf.errors import UserError
+from pnas_tf.io import locks
+from pnas_tf.io.serialization import Json
 
 _TEMPORARY = ".tmp"
 MAX_DOCUMENT_BYTES = (
@@ -63,45 +63,23 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> Path:
     Raises OSError (disk full, read-only folder) that names `path`, with `path` as it was before.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = _locked_temporary(path)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+        # Locked as long as it is written: `sweep` takes those that nobody holds.
+        with locks.wait_for_lock(temporary) as lock:
+            try:
+                with open(lock.descriptor, "wb", closefd=False) as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
                 os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     return path
-
-
-def _locked_temporary(path: Path) -> tuple[int, str]:
-    """A new temporary file for `path`, locked as long as its descriptor is open: `sweep` takes
-    those that nobody holds.
-
-    Its mode is that of any new file: the kernel takes the umask off. `mkstemp` would give 0o600,
-    and the umask can be read only by setting it for all threads of the process.
-    """
-    while True:
-        temporary = str(path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}"))
-        try:
-            descriptor = os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666
-            )
-        except FileExistsError:
-            continue
-        with contextlib.suppress(
-            OSError
-        ):  # a file system without locks; nothing there is swept either
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
-            return descriptor, temporary
-        os.close(descriptor)  # swept in the moment before it was locked
 
 
 @contextlib.contextmanager
@@ -130,17 +108,13 @@ def sweep(folder: str | os.PathLike, *, deep: bool = False) -> None:
 
 
 def _remove_unless_held(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:  # renamed into its place, or swept by another process
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-    except OSError:  # held by a living writer, or no lock to be had
-        return
-    finally:
-        os.close(descriptor)
+    # OSError: renamed into its place, swept by another process, or not ours to open
+    with contextlib.suppress(OSError):
+        lock = locks.try_lock(path, create=False)
+        if lock is not None:
+            with lock:
+                if lock.exclusive:
+                    path.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:
@@ -148,7 +122,7 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
     return write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: str | os.PathLike, document: Any) -> Path:
+def write_json(path: str | os.PathLike, document: Json) -> Path:
     """Writes a JSON document atomically; NaN and infinity are refused, since JSON has neither."""
     return write_text(
         path, json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
@@ -208,14 +182,14 @@ def read_text(
     )
 
 
-def read_json(path: str | os.PathLike, *, what: str, made_by: str) -> Any:
+def read_json(path: str | os.PathLike, *, what: str, made_by: str) -> Json:
     """Reads any JSON document. Raises UserError as `read_bytes` and `parse_json`."""
     return parse_json(
         read_bytes(path, what=what, made_by=made_by), what=what, where=str(path), made_by=made_by
     )
 
 
-def parse_json(content: bytes, *, what: str, where: str, made_by: str) -> Any:
+def parse_json(content: bytes, *, what: str, where: str, made_by: str) -> Json:
     """The document in `content`: finite numbers, integers of 64 bits, Unicode text, at most
     MAX_DOCUMENT_DEPTH deep.
 
@@ -305,7 +279,7 @@ def read_document(
     what: str,
     made_by: str,
     older: tuple[int, ...] = (),
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Reads a JSON object whose "format" and "version" are ours; older: earlier versions that the
     caller reads too.
 
@@ -313,19 +287,19 @@ def read_document(
     """
     document = read_json(path, what=what, made_by=made_by)
     head = (document.get("format"), document.get("version")) if isinstance(document, dict) else None
-    if head not in [(format, known) for known in (version, *older)]:
-        received = (
-            type(document).__name__
-            if head is None
-            else f'"format": {head[0]!r}, "version": {head[1]!r}'
-        )
-        raise UserError(
-            f"{path} is not a {what} that this program reads",
-            received=received[:200],
-            expected=f'an object with "format": {format!r}, "version": {version}',
-            fix=f"Make one: {made_by}",
-        )
-    return document
+    if isinstance(document, dict) and head in [(format, known) for known in (version, *older)]:
+        return document
+    received = (
+        type(document).__name__
+        if head is None
+        else f'"format": {head[0]!r}, "version": {head[1]!r}'
+    )
+    raise UserError(
+        f"{path} is not a {what} that this program reads",
+        received=received[:200],
+        expected=f'an object with "format": {format!r}, "version": {version}',
+        fix=f"Make one: {made_by}",
+    )
 
 
 def user_cache_folder(name: str) -> Path:
@@ -370,7 +344,7 @@ def _text(content: bytes, *, what: str, where: str, made_by: str) -> str:
         ) from error
 
 
-def _fault(value: Any, depth: int) -> tuple[tuple[str, ...], str] | None:
+def _fault(value: Json, depth: int) -> tuple[tuple[str, ...], str] | None:
     """(place, problem) of the first value that no document of ours can hold."""
     if isinstance(value, float):
         return None if math.isfinite(value) else ((), f"the number {value}")

@@ -214,7 +214,7 @@ def _sweep(run: RunFiles) -> str:
         for row in run.sweep
     ]
     table = _html_table(
-        ("budget", "predicted latency", "top-1 on the alpha split", "MACs", "parameters"), rows
+        ("budget", "predicted latency", "top-1 on the validation split", "MACs", "parameters"), rows
     )
     return _section(
         "Other budgets, from the same search",

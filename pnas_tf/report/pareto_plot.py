@@ -32,7 +32,7 @@ def plot_front(rows: Sequence[dict[str, Any]], path: Path) -> Path:
             fontsize=8,
         )
     axes.set_xlabel("predicted latency, ms")
-    axes.set_ylabel("top-1 on the alpha split, inherited weights, %")
+    axes.set_ylabel("top-1 on the validation split, inherited weights, %")
     axes.grid(alpha=0.3)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120, metadata={"Software": None})

@@ -51,10 +51,10 @@ def search_curves(history: SearchHistory, *, target: float | None, unit: str) ->
     of the expected measure."""
     epochs = history.epochs
     panels: list[tuple[str, list[tuple[str, str, str]]]] = [
-        ("loss", [("loss", "weights split", _BLUE), ("alpha_loss", "alpha split", _RED)]),
+        ("loss", [("loss", "train split", _BLUE), ("alpha_loss", "validation split", _RED)]),
         (
             "accuracy",
-            [("accuracy", "weights split", _BLUE), ("alpha_accuracy", "alpha split", _RED)],
+            [("accuracy", "train split", _BLUE), ("alpha_accuracy", "validation split", _RED)],
         ),
         ("mean entropy of a block, nats", [("entropy", "", _BLUE)]),
         (
@@ -86,7 +86,11 @@ def training_curves(rows: Sequence[Row]) -> str:
     known = {key for row in rows for key in row}
     splits = [
         (key, label)
-        for key, label in (("test", "test"), ("alpha", "alpha split"), ("held_out", "held out"))
+        for key, label in (
+            ("test", "test"),
+            ("alpha", "validation split"),
+            ("held_out", "held out"),
+        )
         if f"{key}_loss" in known
     ]
     panels = [
@@ -220,7 +224,7 @@ def validation_scatter(pairs: Sequence[tuple[float, float]]) -> str:
 
 
 def front(rows: Sequence[Row]) -> str:
-    """Accuracy on the alpha split against predicted latency, one point a budget."""
+    """Accuracy on the validation split against predicted latency, one point a budget."""
     points = sorted(
         (row["predicted_ms"], 100 * row["alpha_accuracy"])
         for row in rows
@@ -231,7 +235,7 @@ def front(rows: Sequence[Row]) -> str:
         axes = figure.subplots()
         if points:
             axes.plot(*zip(*points), color=_BLUE, marker="o", markersize=4)
-        axes.set(xlabel="predicted latency, ms", ylabel="top-1 on the alpha split, %")
+        axes.set(xlabel="predicted latency, ms", ylabel="top-1 on the validation split, %")
         return _svg(figure)
 
 

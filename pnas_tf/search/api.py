@@ -64,7 +64,7 @@ class Derivation:
         architecture: the network taken.
         compared: a row for each network compared, the most probable one first: "ops" (keys),
             "log_probability" (None where it is -inf), "predicted" in "unit", "alpha_loss" and
-            "trained_loss" (cross-entropies on the alpha split, None where not computed).
+            "trained_loss" (cross-entropies on the validation split, None where not computed).
     """
 
     architecture: Architecture
@@ -83,7 +83,7 @@ class Derivation:
 @dataclass(frozen=True)
 class SweepPoint:
     """The architecture of one budget. predicted_ms: its predicted latency. alpha_accuracy: top-1 on
-    the alpha split with the supernet's weights, a fraction."""
+    the validation split with the supernet's weights, a fraction."""
 
     budget_ms: float
     architecture: Architecture
@@ -101,7 +101,7 @@ class SearchResult:
     Attributes:
         folder: holds history.json and checkpoints/.
         space: the space that was searched.
-        dataset: what it was searched on; derivation compares networks on its alpha split.
+        dataset: what it was searched on; derivation compares networks on its validation split.
         table: the device's latencies, in ms.
         targets: what guided it, the one it is named for first.
         config: its options; `search_batch_size` images a batch when networks are compared.
@@ -233,7 +233,7 @@ class SearchResult:
             progress(
                 f"{len(networks)} most probable networks of {least:.4g} to {budget.value:.4g} "
                 f"{quantity.unit} compared with the searched weights: "
-                f"cross-entropy on the alpha split {min(found.losses):.4f} to "
+                f"cross-entropy on the validation split {min(found.losses):.4f} to "
                 f"{max(found.losses):.4f}{further}; "
                 f"number {networks.index(found.best) + 1} is taken"
             )
@@ -303,7 +303,7 @@ def search_architecture(
 
     Args:
         space: what can be searched; its resolution and classes are the dataset's.
-        dataset: the weights split trains the weights, the alpha split the architecture.
+        dataset: the train split trains the weights, the validation split the architecture.
         table: latencies of the blocks of `space` on the target device, in ms.
         config: the search's options.
         folder: gets history.json, checkpoints/ and TensorBoard events/. A folder with a search of

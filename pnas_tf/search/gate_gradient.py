@@ -100,7 +100,7 @@ def architecture_gradient(
     gate_mode: str,
     loss_scale: float = 1.0,
 ) -> ArchitectureGradient:
-    """The gradient of the objective for alpha on one global batch of the alpha split.
+    """The gradient of the objective for alpha on one global batch of the validation split.
 
     images: [batch, resolution, resolution, channels]; labels: integers [batch]. No label smoothing
     (published). `full` holds the outputs of all candidates until the backward pass; the others keep

@@ -107,9 +107,9 @@ class Search:
         self.baseline: float | None = None
         self.sums = _Sums()
         self.history: list[dict[str, Any]] = []
-        self.steps_per_epoch = dataset.batches("weights", batch_size=config.search_batch_size)
+        self.steps_per_epoch = dataset.steps_per_epoch("train", batch_size=config.search_batch_size)
         self.alpha_batch_flag, self.alpha_batch_size = _alpha_batch(config)
-        self.alpha_batches = dataset.batches("alpha", batch_size=self.alpha_batch_size)
+        self.alpha_batches = dataset.steps_per_epoch("validation", batch_size=self.alpha_batch_size)
         for part, batches, flag, size in (
             ("weights", self.steps_per_epoch, "search_batch_size", config.search_batch_size),
             ("alpha", self.alpha_batches, self.alpha_batch_flag, self.alpha_batch_size),
@@ -154,7 +154,7 @@ class Search:
 
     def _epoch(self, stop: StopRequest, progress: Progress) -> None:
         epoch, start = divmod(self.step, self.steps_per_epoch)
-        batches = self.dataset.weights(
+        batches = self.dataset.train_batches(
             batch_size=self.config.search_batch_size, seed=self.seed, epoch=epoch, start_batch=start
         )
         arch_batches = self._arch_batches()
@@ -315,10 +315,10 @@ class Search:
         return 0.5 * initial * (1.0 + math.cos(math.pi * done / total))
 
     def _arch_batches(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """The batches of the alpha part from `arch_step` on, epoch after epoch."""
+        """The batches of the validation split from `arch_step` on, epoch after epoch."""
         epoch, start = divmod(self.arch_step, self.alpha_batches)
         while True:
-            yield from self.dataset.alpha(
+            yield from self.dataset.validation_batches(
                 batch_size=self.alpha_batch_size, seed=self.seed, epoch=epoch, start_batch=start
             )
             epoch, start = epoch + 1, 0
@@ -362,12 +362,12 @@ class Search:
         self.sums = _Sums()
 
     def _validation(self, epoch: int) -> float | None:
-        """Top-1 of the most probable network on the alpha part, batch statistics; None in epochs in
-        which it is not asked for."""
+        """Top-1 of the most probable network on the validation split, batch statistics; None in
+        epochs in which it is not asked for."""
         if not self.config.validate_epochs or (epoch + 1) % self.config.validate_epochs:
             return None
         path = tuple(int(np.argmax(alpha)) for alpha in self.alphas)
-        batches = self.dataset.alpha(batch_size=self.alpha_batch_size, seed=0, epoch=0)
+        batches = self.dataset.validation_batches(batch_size=self.alpha_batch_size, seed=0, epoch=0)
         return float(
             np.mean(
                 [path_result(self.supernet, path, images, labels)[1] for images, labels in batches]

@@ -81,21 +81,21 @@ def probabilities_of(history: FilePath, space: SearchSpace) -> list[np.ndarray]:
 
 
 def alpha_loss(supernet: Supernet, path: Path, dataset: Dataset, *, batch_size: int) -> float:
-    """Cross-entropy of a path on the alpha part, by batch statistics: nothing has to be
+    """Cross-entropy of a path on the validation split, by batch statistics: nothing has to be
     re-estimated first (docs/evidence.md compares its order with that of trained networks)."""
-    batches = dataset.alpha(batch_size=batch_size, seed=0, epoch=0)
+    batches = dataset.validation_batches(batch_size=batch_size, seed=0, epoch=0)
     return float(
         np.mean([path_result(supernet, path, images, labels)[0] for images, labels in batches])
     )
 
 
 def steps_of(dataset: Dataset, recipe: TrainConfig, *, epochs: float) -> int:
-    """Steps of `epochs` of the weights part, at least one. Raises UserError where that part has no
+    """Steps of `epochs` of the train split, at least one. Raises UserError where that part has no
     whole batch."""
-    per_epoch = dataset.batches("weights", batch_size=recipe.batch_size)
+    per_epoch = dataset.steps_per_epoch("train", batch_size=recipe.batch_size)
     if not per_epoch:
         raise UserError(
-            f"the weights part of dataset '{dataset.name}' is smaller than one batch",
+            f"the train split of dataset '{dataset.name}' is smaller than one batch",
             expected=f"at least --batch_size={recipe.batch_size} images",
             received="fewer",
             fix="Lower --batch_size, give more images, or compare by searched weights alone: "
@@ -152,14 +152,14 @@ class Inheritance:
         self, architecture: Architecture, dataset: Dataset, *, batch_size: int
     ) -> keras.Model:
         """The plain network of `architecture` with the supernet's weights and statistics
-        re-estimated on the weights part."""
+        re-estimated on the train split."""
         network = build_network(architecture, normalisation=self.normalisation)
         self.supernet.inherit(network, path_of(architecture))
-        reestimate_batch_norm(network, dataset.weights_plain(batch_size=batch_size))
+        reestimate_batch_norm(network, dataset.train_unaugmented(batch_size=batch_size))
         return network
 
     def alpha_loss(self, architecture: Architecture, dataset: Dataset, *, batch_size: int) -> float:
-        """Cross-entropy of the inherited network on the alpha part, by batch statistics."""
+        """Cross-entropy of the inherited network on the validation split, by batch statistics."""
         return alpha_loss(self.supernet, path_of(architecture), dataset, batch_size=batch_size)
 
     def trained_loss(
@@ -171,11 +171,11 @@ class Inheritance:
         epochs: float,
         seed: int,
     ) -> float:
-        """Cross-entropy on the alpha part after `epochs` more of the weights part, by statistics
-        re-estimated on it; infinite where it diverges.
+        """Cross-entropy on the validation split after `epochs` more of the train split, by
+        statistics re-estimated on it; infinite where it diverges.
 
         Batches, momentum, decay and smoothing are those of the training to come; the rate peaks at
-        half of its. Raises UserError where the weights part has no whole batch.
+        half of its. Raises UserError where the train split has no whole batch.
         """
         steps = steps_of(dataset, recipe, epochs=epochs)
         network = build_network(architecture, normalisation=self.normalisation)
@@ -189,7 +189,7 @@ class Inheritance:
             no_decay=recipe.no_decay,
         )
         batches = itertools.chain.from_iterable(
-            dataset.weights(batch_size=recipe.batch_size, seed=seed, epoch=epoch)
+            dataset.train_batches(batch_size=recipe.batch_size, seed=seed, epoch=epoch)
             for epoch in itertools.count()
         )
         for number, (images, labels) in enumerate(itertools.islice(batches, steps)):
@@ -198,8 +198,8 @@ class Inheritance:
             )
             step(images, labels, learning_rate=rate, step=number)
         # A few steps leave much of the supernet's shared statistics in the moving ones.
-        reestimate_batch_norm(network, dataset.weights_plain(batch_size=recipe.batch_size))
-        loss = evaluate(network, dataset.alpha_once(batch_size=recipe.batch_size)).loss
+        reestimate_batch_norm(network, dataset.train_unaugmented(batch_size=recipe.batch_size))
+        loss = evaluate(network, dataset.validation_once(batch_size=recipe.batch_size)).loss
         return loss if math.isfinite(loss) else math.inf
 
     def best_of(
@@ -237,9 +237,9 @@ class Inheritance:
     def alpha_accuracy(
         self, architecture: Architecture, dataset: Dataset, *, batch_size: int
     ) -> float:
-        """Top-1 of the inherited network on the alpha part: what compares derived architectures
-        without the test part."""
+        """Top-1 of the inherited network on the validation split: what compares derived
+        architectures without the test split."""
         return evaluate(
             self.network(architecture, dataset, batch_size=batch_size),
-            dataset.alpha_once(batch_size=batch_size),
+            dataset.validation_once(batch_size=batch_size),
         ).accuracy

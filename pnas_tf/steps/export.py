@@ -4,10 +4,10 @@
 
 takes about 20 seconds (digits, space tiny) and writes model_float32.tflite, model_int8.tflite and
 parity.json; it prints a line a file: size, largest logit difference, test accuracy.
---formats=float32,float16,dynamic_int8,int8 makes all formats,
---quantize=qat, --prune=0.5 and --cluster=32 train the network further, --debug_layers shows where
-int8 departs. A file that breaks --max_logit_difference or --max_accuracy_drop on the alpha part is
-refused and none is written; the test part is only reported.
+--formats=float32,float16,dynamic_int8,int8 makes all formats, --quantize=qat, --prune=0.5 and
+--cluster=32 train the network further, --debug_layers shows where int8 departs. A file that breaks
+--max_logit_difference or --max_accuracy_drop on the validation split is refused and none is
+written; the test split is only reported.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _export(
     if config.quantize == "qat" or config.prune or config.cluster:
         model, aware = _compressed(model, run, train, config, dataset)
     normalization = dataset.normalization
-    validation, validation_labels = dataset.alpha_arrays()
+    validation, validation_labels = dataset.validation_arrays()
     test, test_labels = dataset.test_arrays()
     images = Images(
         representative=dataset.representative_images(config.representative_images),
@@ -151,8 +151,8 @@ def _compressed(
 
     compression = Compression(config.prune, config.cluster, config.quantize == "qat")
     tuning = FineTuning(
-        lambda epoch: dataset.fit(train, seed=run.seed, epoch=epoch),
-        dataset.fit_batches(train),
+        lambda epoch: dataset.fit_batches(train, seed=run.seed, epoch=epoch),
+        dataset.fit_steps(train),
         epochs=config.finetune_epochs,
         learning_rate=config.finetune_learning_rate,
         momentum=train.momentum,

@@ -118,8 +118,8 @@ def _check(
     ).close()
     dataset = load_dataset(data, resolution=space_of_run(data, space_config).resolution)
     print(
-        f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.weights_size} images for "
-        f"weights, {dataset.alpha_size} for alpha, "
+        f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.train_size} train and "
+        f"{dataset.validation_size} validation images, "
         f"{dataset.test_size} for testing"
     )
 

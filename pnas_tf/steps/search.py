@@ -8,8 +8,8 @@ search/checkpoints, architecture.json and derivation.json. Of the most probable 
 fit the target latency (--derive_networks), the few that are best with the searched weights are
 trained on for a moment (--derive_trained, --derive_train_epochs), and the best of them is taken. A
 stopped search goes on from its last checkpoint. With --sweep=0.2,0.3 it also derives one
-architecture for each budget, evaluates them with inherited weights on the alpha split, and writes
-sweep.json and sweep.png.
+architecture for each budget, evaluates them with inherited weights on the validation split, and
+writes sweep.json and sweep.png.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def _sweep(
         )
         print(
             f"budget {point.budget_ms:g} ms: predicted {point.predicted_ms:.4g} ms, "
-            f"{point.architecture.macs} MACs, top-1 on the alpha split {point.alpha_accuracy:.2%}"
+            f"{point.architecture.macs} MACs, validation top-1 {point.alpha_accuracy:.2%}"
         )
     plot_front(rows, folder / "sweep.png")
     atomic.write_json(

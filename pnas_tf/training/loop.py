@@ -46,7 +46,7 @@ KEEP_CHECKPOINTS = 2
 class Trained:
     """model: trained, giving logits. history: one row an epoch with epoch, loss, accuracy (of
     training batches, augmented) and learning_rate at its end; in the epochs in which they were
-    measured test_loss and test_accuracy, or, where the alpha split is held out
+    measured test_loss and test_accuracy, or, where the validation split is held out
     (train_on_alpha=False), alpha_loss and alpha_accuracy."""
 
     model: keras.Model
@@ -164,7 +164,7 @@ class _Training:
             jit_compile=self.jit_compile,
         )
         self.evaluator = Evaluator(self.model, self.distribution)
-        self.steps_per_epoch = self.dataset.fit_batches(config)
+        self.steps_per_epoch = self.dataset.fit_steps(config)
         self.checkpoints = Checkpoints(
             self.folder / "checkpoints",
             keep=KEEP_CHECKPOINTS,
@@ -203,7 +203,9 @@ class _Training:
 
     def _epoch(self, stop: StopRequest, progress: Progress) -> None:
         epoch, start = divmod(self.step, self.steps_per_epoch)
-        batches = self.dataset.fit(self.config, seed=self.seed, epoch=epoch, start_batch=start)
+        batches = self.dataset.fit_batches(
+            self.config, seed=self.seed, epoch=epoch, start_batch=start
+        )
         for images, labels in batches:
             loss, accuracy = self.train_step(
                 images, labels, learning_rate=self._learning_rate(self.step), step=self.step
@@ -247,9 +249,9 @@ class _Training:
             size = self.config.batch_size
             self._agree_on_statistics()
             split, batches = (
-                ("test", self.dataset.test)
+                ("test", self.dataset.test_batches)
                 if self.config.train_on_alpha
-                else ("alpha", self.dataset.alpha_once)
+                else ("alpha", self.dataset.validation_once)
             )
             result = self.evaluator(batches(batch_size=size))
             row |= {f"{split}_loss": result.loss, f"{split}_accuracy": result.accuracy}

@@ -34,7 +34,7 @@ def save_outcome(
     ) as scratch:  # Keras writes only to names that end in .keras, and not atomically
         model.save(scratch / MODEL_NAME, save_format="keras")
         atomic.write_bytes(folder / MODEL_NAME, (scratch / MODEL_NAME).read_bytes())
-    result = evaluate(model, dataset.test(batch_size=batch_size))
+    result = evaluate(model, dataset.test_batches(batch_size=batch_size))
     document = {
         **RESULT,
         "dataset": dataset.name,

@@ -12,7 +12,7 @@ from PIL import Image
 from pnas_tf.config import DataConfig
 from pnas_tf.data import content
 from pnas_tf.data.augmentation import Augmentation
-from pnas_tf.data.dataset import Dataset, Part, load_dataset
+from pnas_tf.data.dataset import Dataset, Subset, load_dataset
 from pnas_tf.data.digits import Digits
 from pnas_tf.data.sources import ArraySource
 from pnas_tf.io import atomic
@@ -122,7 +122,7 @@ def test_names_that_are_not_text(images):
 def test_arrays_count_by_content():
     def made_of(pixels):
         part = [
-            Part(ArraySource(pixels, np.zeros(6, np.int32)), np.array([at, at + 1]))
+            Subset(ArraySource(pixels, np.zeros(6, np.int32)), np.array([at, at + 1]))
             for at in (0, 2, 4)
         ]
         return Dataset(

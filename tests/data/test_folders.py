@@ -43,7 +43,7 @@ def test_train_and_test_folders_are_parts(tmp_path):
     folder = scan_folder(tmp_path)
     assert (len(folder.train), len(folder.test), folder.class_names) == (12, 6, ("cat", "dog"))
     dataset = load_dataset(DataConfig(dataset=f"folder:{tmp_path}"), resolution=8)
-    assert dataset.test_size == 6 and dataset.weights_size + dataset.alpha_size == 12
+    assert dataset.test_size == 6 and dataset.train_size + dataset.validation_size == 12
     save(tmp_path / "val" / "cow" / "0.png")
     with pytest.raises(UserError, match="classes that the training folder lacks") as error:
         scan_folder(tmp_path)
@@ -152,7 +152,9 @@ def test_every_common_pixel_format_becomes_rgb(mode, suffix, root):
         assert (
             sum(
                 len(labels)
-                for _, labels in dataset.training(batch_size=2, seed=0, epoch=0).as_numpy_iterator()
+                for _, labels in dataset.combined_batches(
+                    batch_size=2, seed=0, epoch=0
+                ).as_numpy_iterator()
             )
             == 10
         )

@@ -72,7 +72,7 @@ def test_prepared_from_archives_without_network(small_mnist, tmp_path, no_networ
         alpha_fraction=0.5,
     )
     dataset = load_dataset(config, resolution=28)
-    assert (dataset.weights_size, dataset.alpha_size, dataset.test_size) == (20, 20, 20)
+    assert (dataset.train_size, dataset.validation_size, dataset.test_size) == (20, 20, 20)
     assert dataset.class_names[:2] == ("T-shirt/top", "Trouser")
     images, labels = dataset.test_arrays()
     truth = np.frombuffer(

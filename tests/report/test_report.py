@@ -489,10 +489,12 @@ def test_a_target_is_told_in_its_unit(tmp_path, unit, target, label):
 
 
 @pytest.mark.parametrize(
-    ("key", "label"), [("test", "test"), ("alpha", "alpha split"), ("held_out", "held out")]
+    ("key", "label"), [("test", "test"), ("alpha", "validation split"), ("held_out", "held out")]
 )
 def test_training_curves_name_their_split(key, label):
     drawn = training_curves(
         [{"epoch": 0, "loss": 1.0, "accuracy": 0.5, f"{key}_loss": 1.1, f"{key}_accuracy": 0.4}]
     )
-    assert {name for name in ("test", "alpha split", "held out") if f">{name}<" in drawn} == {label}
+    assert {name for name in ("test", "validation split", "held out") if f">{name}<" in drawn} == {
+        label
+    }

@@ -89,7 +89,7 @@ def test_it_learns_and_keeps_a_history(straight, dataset):
     assert trained.history[-1]["loss"] < trained.history[0]["loss"] - 0.3
     assert ["test_accuracy" in row for row in trained.history] == [False, True, False, True]
     assert trained.history[-1]["test_accuracy"] > 0.6
-    steps = dataset.batches("training", batch_size=64)
+    steps = dataset.steps_per_epoch("combined", batch_size=64)
     assert trained.history[1]["learning_rate"] == cosine_with_warmup(
         2 * steps - 1, steps=4 * steps, warmup_steps=steps, peak=0.05
     )
@@ -164,7 +164,7 @@ def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
     with pytest.raises(loop.Stopped):
         train_network(ARCHITECTURE, dataset, CONFIG, tmp_path, seed=3)
     stopped_at = Checkpoints(tmp_path / "checkpoints").latest()
-    assert stopped_at.step == 30 and 30 % dataset.batches("training", batch_size=64) != 0
+    assert stopped_at.step == 30 and 30 % dataset.steps_per_epoch("combined", batch_size=64) != 0
     monkeypatch.undo()
     continued = train_network(ARCHITECTURE, dataset, CONFIG, tmp_path, seed=3)
     assert (
@@ -217,7 +217,7 @@ def test_initial_weights_follow_the_seed_and_the_layers_own_distribution():
 def test_holding_alpha_out(dataset, tmp_path):
     config = TrainConfig(epochs=1, train_on_alpha=False)
     trained = train_network(ARCHITECTURE, dataset, config, tmp_path, seed=0)
-    right = trained.history[0]["alpha_accuracy"] * dataset.alpha_size
+    right = trained.history[0]["alpha_accuracy"] * dataset.validation_size
     assert (
         right == pytest.approx(round(right))
         and len(trained.history) == 1
