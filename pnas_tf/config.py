@@ -35,7 +35,8 @@ class DataConfig:
     """The images and their three disjoint splits: train, validation, test."""
 
     dataset: str = option(
-        "digits", "digits, any tensorflow_datasets name, or folder:PATH with one folder a class."
+        "digits",
+        "digits, any tensorflow_datasets name, folder:PATH with one folder a class, or csv:TABLE.",
     )
     data_dir: str = option("", "TFDS data folder; empty is TFDS's own default.")
     alpha_fraction: float = option(
@@ -66,6 +67,9 @@ class DataConfig:
         "",
         "Folder with the dataset's archives, already downloaded; the network is then not used.",
         fixed=False,
+    )
+    skip_unreadable: bool = option(
+        False, "Leave out images that cannot be read, and say how many; else they are refused."
     )
     in_memory_mb: int = option(
         1024,

@@ -24,8 +24,9 @@ _HIDING = {
 _SPACES_AND_FORMAT = ("Zs", "Cf")
 
 
-def class_name(name: str, *, where: str) -> str:
-    """The name in normalisation form C. where: names the place in errors.
+def class_name(name: str, *, what: str, where: str) -> str:
+    """The name in normalisation form C. what, where: name the thing ("class folder") and its place
+    in errors.
 
     Letters, marks, signs and spaces of every script are allowed, with the joiners and direction
     marks that some need.
@@ -39,20 +40,20 @@ def class_name(name: str, *, where: str) -> str:
     if refused:
         signs = ", ".join(dict.fromkeys(_described(sign) for sign in refused[:5]))
         raise UserError(
-            f"class {name!r} in {where}",
+            f"{what} {name!r} in {where}",
             expected="letters, signs and spaces of any script on one line",
             received=f"{name[:MAX_NAME]!r} with {signs}",
-            fix="Rename the class.",
+            fix="Rename it.",
         )
     if len(normal) > MAX_NAME or all(
         unicodedata.category(sign) in _SPACES_AND_FORMAT for sign in normal
     ):
         raise UserError(
-            f"class {name[:MAX_NAME]!r} in {where}",
+            f"{what} {name[:MAX_NAME]!r} in {where}",
             expected=f"a name of 1 to {MAX_NAME} signs, not spaces alone",
             received=f"{len(normal)} signs: "
             + (" ".join(f"U+{ord(sign):04X}" for sign in normal[:10]) or "none"),
-            fix="Rename the class.",
+            fix="Rename it.",
         )
     return normal
 

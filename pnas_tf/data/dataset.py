@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +25,9 @@ from pnas_tf.data import augmentation as views
 from pnas_tf.data import folders, tfds
 from pnas_tf.data.arrays import ImageArrays
 from pnas_tf.data.augmentation import Augmentation
+from pnas_tf.data.image_check import refuse_unreadable
+from pnas_tf.data.image_format import UnreadableImage
+from pnas_tf.data.image_reader import decode
 from pnas_tf.data.sources import (
     DECODE_CHUNK,
     ArraySource,
@@ -33,12 +36,10 @@ from pnas_tf.data.sources import (
     RecordSource,
     Source,
     WholeArraySource,
-    decode_image,
 )
 from pnas_tf.data.split import stratified_choice
 from pnas_tf.errors import UserError
 
-FOLDER_PREFIX = "folder:"
 _SPLIT_STREAMS = {
     "test": 0,
     "validation": 1,
@@ -114,7 +115,7 @@ class Dataset:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256, 64 hex digits. Files of a folder are read for it, once (`content_hashes`)."""
+        """SHA-256, 64 hex digits."""
         digest = hashlib.sha256(
             repr(
                 (
@@ -321,8 +322,8 @@ def dataset_facts(config: DataConfig, *, arrays: ImageArrays | None = None) -> D
     images, where they are in memory. Raises UserError as `load_dataset`."""
     if arrays is not None:
         return DatasetFacts(arrays.class_names, arrays.short_side, len(arrays.labels))
-    if config.dataset.startswith(FOLDER_PREFIX):
-        folder = folders.scan_folder(config.dataset[len(FOLDER_PREFIX) :])
+    if folders.is_of_files(config.dataset):
+        folder = folders.open_images(config.dataset, skip_unreadable=config.skip_unreadable)
         return DatasetFacts(folder.class_names, folder.short_side, len(folder.train))
     images = tfds.prepare_images(
         config.dataset, data_dir=config.data_dir, offline_files=config.offline_files
@@ -348,7 +349,7 @@ def load_dataset(
     if arrays is not None:
         train, test, class_names = _open_arrays(arrays, config, resolution, choice)
     else:
-        reader = _open_folder if config.dataset.startswith(FOLDER_PREFIX) else _open_images
+        reader = _open_folder if folders.is_of_files(config.dataset) else _open_images
         train, test, class_names = reader(config, resolution, choice)
     positions: np.ndarray = np.arange(len(train.labels), dtype=np.int64)
     if test is None:
@@ -465,38 +466,39 @@ def resized(images: np.ndarray, resolution: int) -> np.ndarray:
 def _open_folder(
     config: DataConfig, resolution: int, choice: Augmentation
 ) -> tuple[Source, Source | None, tuple[str, ...]]:
-    path = config.dataset[len(FOLDER_PREFIX) :]
-    folder = folders.scan_folder(path)
-    parts = [(folder.train, folder.train_labels)] + (
-        [(folder.test, folder.test_labels)] if folder.test else []
-    )
-    files = [FileSource(paths, labels) for paths, labels in parts]
+    folder = folders.open_images(config.dataset, skip_unreadable=config.skip_unreadable)
+    files = [FileSource(folder.train, folder.train_labels, folder.train_hashes)]
+    if folder.test:
+        files.append(FileSource(folder.test, folder.test_labels, folder.test_hashes))
     sources: list[Source] = list(files)
     if choice.kind != "imagenet" and _fits(
         config, len(folder.train) + len(folder.test), resolution, 3
     ):
         sources = [
-            ArraySource(_read_files(source.paths, path, resolution), source.labels, origin=source)
+            ArraySource(
+                _read_files(source.paths, folder.files.root, resolution),
+                source.labels,
+                origin=source,
+            )
             for source in files
         ]
     return sources[0], sources[1] if len(sources) > 1 else None, folder.class_names
 
 
 def _read_files(paths: tuple[str, ...], root: str, resolution: int) -> np.ndarray:
-    """Every image, resized. Raises UserError naming those that TensorFlow cannot decode, though
-    their headers are fine."""
+    """Every image, resized. Raises UserError naming those that cannot be read."""
 
     def read(path: str) -> np.ndarray | str:
         try:
-            return _small(decode_image(tf.io.read_file(os.fsencode(path))), resolution).numpy()
-        except tf.errors.InvalidArgumentError as error:
-            return f"{path} ({error.message.splitlines()[0][:80]})"
+            return _small(tf.constant(decode(Path(path).read_bytes()).pixels), resolution).numpy()
+        except (UnreadableImage, OSError) as error:
+            return str(error)
 
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(read, paths))
-    failures = [result for result in results if isinstance(result, str)]
+    failures = {path: found for path, found in zip(paths, results) if isinstance(found, str)}
     if failures:
-        raise folders.unreadable(root, failures)
+        raise refuse_unreadable(failures, root=root, total=len(paths))
     return np.stack([result for result in results if not isinstance(result, str)])
 
 

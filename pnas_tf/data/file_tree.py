@@ -175,7 +175,7 @@ def _listing(
 def _check_classes(layout: Layout, top: Folder, root: str) -> None:
     where = os.path.join(root, layout.place) if layout.place else root
     for name in (*layout.train, *layout.test):
-        class_name(name, where=where)
+        class_name(name, what="class folder", where=where)
     if len(layout.train) < 2:
         others = top.others_below()
         raise UserError(
@@ -186,10 +186,11 @@ def _check_classes(layout: Layout, top: Folder, root: str) -> None:
             fix="Put the images of each class into a folder of its own, or name files and labels "
             "in a table: --dataset=csv:labels.csv.",
         )
-    for classes, part in ((layout.train, where), (layout.test, "the test part")):
+    for classes in (layout.train, layout.test):
         for name, folders in classes.items():
             if not any(folder.images_below() for folder in folders):
-                raise _empty_class(name, folders, part)
+                place = folders[0].path if folders else name
+                raise _empty_class(folders, os.path.join(root, place))
     if not layout.test:
         return
     strangers = sorted(set(layout.test) - set(layout.train))
@@ -211,11 +212,11 @@ def _check_classes(layout: Layout, top: Folder, root: str) -> None:
         )
 
 
-def _empty_class(name: str, folders: list[Folder], where: str) -> UserError:
+def _empty_class(folders: list[Folder], where: str) -> UserError:
     others = [file for folder in folders for file in folder.others_below()]
     heic = any(folder_scan.HEIC_MISSING in file.kind for file in others)
     return UserError(
-        f"class folder {name} in {where} has no images",
+        f"class folder {where} has no images",
         expected=f"files ending in {', '.join(folder_scan.SUFFIXES)}",
         received=counted(others) or "nothing",
         fix="Install what reads HEIC: pip install 'pnas_tf[heic]'."

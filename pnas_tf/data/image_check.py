@@ -115,8 +115,8 @@ def refuse_unreadable(unreadable: Mapping[str, str], *, root: str, total: int) -
     more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
     listed = _list_all(rows, root) if more else None
     return UserError(
-        f"{len(rows)} unreadable image{'s' if len(rows) > 1 else ''} of {total} in {root}",
-        expected=f"whole {image_reader.FORMATS} files",
+        f"{len(rows)} unreadable image{'s' if len(rows) > 1 else ''} in {root}",
+        expected=f"{total} whole {image_reader.FORMATS} files",
         received=named + more + (f"; all of them: {listed}" if listed else ""),
         fix="Repair or remove these files, or go on without them: --skip_unreadable.",
     )

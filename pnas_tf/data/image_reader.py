@@ -194,8 +194,11 @@ def _layers(image: Image.Image, bit_depth: int) -> tuple[Image.Image, Image.Imag
         image = image.convert("LA")
         return image.getchannel("L"), image.getchannel("A")
     if image.mode in ("RGBA", "RGBa", "PA"):
-        image = image.convert("RGBA")
-        return image.convert("RGB"), image.getchannel("A")
+        image, is_bmp = image.convert("RGBA"), image.format in ("BMP", "DIB")
+        alpha = image.getchannel("A")
+        if is_bmp and alpha.getextrema() == (0, 0):  # the fourth byte is unused, whatever it says
+            return image.convert("RGB"), None
+        return image.convert("RGB"), alpha
     if key is not None and image.mode in ("1", "L", "P", "RGB"):
         return _keyed(image, key, bit_depth)
     if image.mode == "P" and image.palette is not None and image.palette.mode == "RGBA":

@@ -123,7 +123,11 @@ def _rows(table: Path) -> list[Row]:
             continue
         cells = {name: line[at].strip() if at < len(line) else "" for name, at in where.items()}
         part = part_of(cells["split"]) if "split" in where else "train"
-        label = class_name(cells["label"], where=f"{table}, row {number}") if cells["label"] else ""
+        label = (
+            class_name(cells["label"], what="class", where=f"{table}, row {number}")
+            if cells["label"]
+            else ""
+        )
         rows.append(Row(number, _spelt(cells["path"], table.parent), label, part or ""))
     allowed = ", ".join(name for names in PARTS.values() for name in names[:2])
     _refuse([row for row in rows if not row.part], table, "have no split that is known", allowed)

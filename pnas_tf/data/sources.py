@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.data.content import content_hashes
+from pnas_tf.data import image_reader
 
 SHUFFLE_BUFFER_BYTES = 256 * 2**20
 SHUFFLE_BUFFER_EXAMPLES = 16_384
@@ -159,18 +159,21 @@ class WholeArraySource:
 
 @dataclass(frozen=True)
 class FileSource:
-    """One image file an example, decoded each time it is used."""
+    """One image file an example, decoded each time it is used.
+
+    hashes: uint8 [examples, 32], SHA-256 of each file.
+    """
 
     paths: tuple[str, ...]
     labels: np.ndarray
+    hashes: np.ndarray
 
     def identity(self, members: np.ndarray) -> bytes:
-        """Names, without their folder's, and content of the files. Raises OSError naming one that
-        cannot be read."""
-        paths = [self.paths[position] for position in members]
+        """Names, without their folder's, and content of the files."""
         digest = hashlib.sha256(b"files")
-        for path, content in zip(paths, content_hashes(paths)):
-            digest.update(os.fsencode(os.path.basename(path)) + b"\0" + content.tobytes())
+        for position in members:
+            name = os.path.basename(self.paths[position])
+            digest.update(os.fsencode(name) + b"\0" + self.hashes[position].tobytes())
         return digest.digest()
 
     def batches(
@@ -191,7 +194,8 @@ class FileSource:
         def load(
             path: tf.Tensor, label: tf.Tensor, position: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            return view(decode_image(tf.io.read_file(path)), position), label, position
+            image = tf.numpy_function(_read, [path], tf.uint8, stateful=False)
+            return view(tf.ensure_shape(image, (None, None, 3)), position), label, position
 
         examples = tf.data.Dataset.from_tensor_slices((paths, self.labels[positions], positions))
         return examples.map(load, tf.data.AUTOTUNE, deterministic=True).batch(
@@ -322,10 +326,9 @@ def encoded_records(
     return records.map(place, tf.data.AUTOTUNE, deterministic=True)
 
 
-def decode_image(content: tf.Tensor) -> tf.Tensor:
-    """JPEG, PNG, BMP or the first frame of a GIF, as uint8 [height, width, 3]."""
-    image = tf.io.decode_image(content, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, (None, None, 3))
+def _read(path: bytes) -> np.ndarray:
+    """uint8 [height, width, 3]. Raises UserError naming a file that has changed since its check."""
+    return image_reader.read_image(os.fsdecode(path))
 
 
 def _ordered(members: np.ndarray, order: Order | None) -> np.ndarray:

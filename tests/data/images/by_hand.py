@@ -95,6 +95,13 @@ def bmp(rows, *, width, height, bits, masks=(), palette=b"", compression=0):
     )
 
 
+def bmp_of_version_4(rows, *, width, height):
+    """32 bits with a mask for opacity. rows: BGRA, the lowest row first."""
+    header = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, len(rows), 0, 0, 0, 0)
+    header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(48)
+    return b"BM" + struct.pack("<IHHI", 122 + len(rows), 0, 0, 122) + header + rows
+
+
 def _s15(value):
     return struct.pack(">i", round(value * 65536))
 

@@ -288,6 +288,11 @@ def bmps():
     packed = ((red >> 3) << 11 | (green >> 2) << 5 | blue >> 3).astype("<u2").tobytes()
     content = by_hand.bmp(packed, bits=16, masks=(0xF800, 0x07E0, 0x1F), compression=3, **size)
     yield "bmp_16_bits_565.bmp", content, accepted(rgb, tolerance=8)
+    for name, opacities in (("unused", 0 * values), ("alpha", opacity())):
+        right = rgb if name == "unused" else over_white(rgb, opacities)
+        pixels = np.dstack([rgb[..., ::-1], opacities])[::-1].astype(np.uint8).tobytes()
+        content = by_hand.bmp_of_version_4(pixels, **size)
+        yield f"bmp_32_bits_{name}.bmp", content, accepted(right)
     palette = b"".join(bytes([*colour[::-1], 0]) for colour in COLOURS.reshape(-1, 3).tolist())
     runs = b"".join(bytes([32, left, 32, left + 1, 0, 0]) for left in [2] * 16 + [0] * 16)
     content = by_hand.bmp(runs + b"\0\1", bits=8, palette=palette, compression=1, **size)
