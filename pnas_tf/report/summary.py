@@ -7,11 +7,10 @@ nothing anew.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pnas_tf.devices.record import to_json
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import Json, atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
@@ -21,7 +20,9 @@ from pnas_tf.tflite.parity import load_reports
 TABLES = {"float32": "latency_table.json", "int8": "latency_table_int8.json"}
 
 
-def summarise(folder: RunFolder, *, dataset: str, objective: str, target: Target) -> dict[str, Any]:
+def summarise(
+    folder: RunFolder, *, dataset: str, objective: str, target: Target
+) -> dict[str, Json]:
     """The summary of a finished run. objective: as in SearchConfig. target: the first of its
     search, in its quantity's unit.
 
@@ -74,14 +75,14 @@ def summarise(folder: RunFolder, *, dataset: str, objective: str, target: Target
 
 def write_summary(
     folder: RunFolder, *, dataset: str, objective: str, target: Target
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Writes and returns the summary."""
     summary = summarise(folder, dataset=dataset, objective=objective, target=target)
     atomic.write_json(folder / "summary.json", summary)
     return summary
 
 
-def _latencies(run: RunFiles, path: Path, dtype: str) -> dict[str, Any]:
+def _latencies(run: RunFiles, path: Path, dtype: str) -> dict[str, Json]:
     """predicted: by the table of this dtype, None without one and for a file of another shape.
 
     warnings: what a reader of that figure must be told.

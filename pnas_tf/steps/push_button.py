@@ -45,7 +45,7 @@ CONFIGS = (
 
 
 def main(folder: RunFolder, *configs: Any) -> None:
-    """All steps, the closing table and the report."""
+    """All steps, the summary table and the report."""
     from pnas_tf.training.distribution import start
 
     by_class = {type(config): config for config in configs}

@@ -188,7 +188,7 @@ def _sweep(
     folder: RunFolder, found: SearchResult, budgets: Sequence[Target], derive: DeriveConfig
 ) -> None:
     """Writes an architecture for each budget, with its accuracy by supernet weights."""
-    from pnas_tf.report.pareto_plot import plot_front
+    from pnas_tf.report.pareto_plot import plot_pareto_front
 
     rows = []
     for point in found.sweep(budgets, derive, progress=print):
@@ -208,7 +208,7 @@ def _sweep(
             f"budget {point.budget_ms:g} ms: predicted {point.predicted_ms:.4g} ms, "
             f"{point.architecture.macs} MACs, validation top-1 {point.alpha_accuracy:.2%}"
         )
-    plot_front(rows, folder / "sweep.png")
+    plot_pareto_front(rows, folder / "sweep.png")
     atomic.write_json(
         folder / "sweep.json", {"format": "pnas_tf/sweep", "version": 1, "networks": rows}
     )
