@@ -106,6 +106,7 @@ def main() -> int:
 
 def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Way to int8 -> its parity report, all from one network of this seed."""
+    from benchmarks.evidence.debian_archives import published_archives
     from pnas_tf.config import DataConfig, TrainConfig
     from pnas_tf.data.dataset import load_dataset
     from pnas_tf.space.architecture import Architecture
@@ -130,7 +131,9 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
         DataConfig(
             dataset="fashion_mnist",
             data_dir=options.data_dir,
-            offline_files=options.offline_files,
+            offline_files=str(published_archives(options.offline_files))
+            if options.offline_files
+            else "",
             train_images=options.train_images,
         ),
         resolution=space.resolution,

@@ -7,12 +7,17 @@ program (Cai et al.'s code) is the default of `--preset=published`; see docs/opt
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
+
+Value = TypeVar("Value")
+# Smallest area of a random crop: the published one is for 1.28 million images and hundreds of
+# epochs, the other what --augmentation=auto takes.
+CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
 
 
 def option(
-    default: Any, help: str, *, choices: tuple[str, ...] | None = None, fixed: bool = True
-) -> Any:
+    default: Value, help: str, *, choices: tuple[str, ...] | None = None, fixed: bool = True
+) -> Value:
     """A config field with the text that `--help` prints.
 
     fixed: a run folder keeps the value it was made with; others may change from call to call.
@@ -55,7 +60,9 @@ class DataConfig:
     )
     split_seed: int = option(0, "Seed of the three-way split; part of a run's identity.")
     min_crop_scale: float | None = option(
-        None, "Smallest area of a random crop; default: 0.08, with auto 0.35 (published: 0.08)."
+        None,
+        f"Smallest area of a random crop; default: {CROP_SCALE}, with auto {AUTO_CROP_SCALE} "
+        f"(published: {CROP_SCALE}).",
     )
     distort_color: str = option(
         "normal",
@@ -495,7 +502,7 @@ class PublishConfig:
 
 
 # Defaults taken together by --preset: {preset: {config class: {field: value}}}.
-PRESETS: dict[str, dict[type, dict[str, Any]]] = {
+PRESETS: dict[str, dict[type, dict[str, object]]] = {
     "published": {
         SearchConfig: {
             "warmup_epochs": 40,
@@ -516,7 +523,7 @@ PRESETS: dict[str, dict[type, dict[str, Any]]] = {
         },
         DataConfig: {
             "alpha_size": 50_000,
-            "min_crop_scale": 0.08,
+            "min_crop_scale": CROP_SCALE,
         },  # ImageNet's; other datasets take --alpha_size of their own
         DeriveConfig: {"derive": "most_probable", "derive_networks": 1, "derive_trained": 0},
         TrainConfig: {

@@ -1,5 +1,5 @@
-"""A default exists once: where an option has one, the search's library takes it from there or has
-none."""
+"""A default exists once: where an option has one, the library of the search, of datasets and of the
+report takes it from there or has none."""
 
 import ast
 import dataclasses
@@ -14,7 +14,8 @@ LIBRARY = Path(pnas_tf.__file__).parent
 PREFIXES = ("arch_", "finetune_", "rl_", "search_", "bn_")
 FILES = [
     *sorted((LIBRARY / "search").glob("*.py")),
-    LIBRARY / "data/augmentation.py",
+    *sorted((LIBRARY / "data").glob("*.py")),
+    *sorted((LIBRARY / "report").glob("*.py")),
     LIBRARY / "supernet/supernet.py",
     LIBRARY / "supernet/initializers.py",
 ]
@@ -64,7 +65,7 @@ def second_truths(source):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(LIBRARY)))
-def test_no_option_of_the_search_has_a_second_default(path):
+def test_no_option_has_a_second_default(path):
     assert second_truths(path.read_text()) == []
 
 

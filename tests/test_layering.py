@@ -92,7 +92,13 @@ PRIVATE = (
     "xla",
     "tsl",
 )
-TFDS_DOCUMENTED = {"DatasetInfo", "DatasetNotFoundError", "GeneratorBasedBuilder", "Version"}
+TFDS_DOCUMENTED = {
+    "DatasetBuilder",
+    "DatasetInfo",
+    "DatasetNotFoundError",
+    "GeneratorBasedBuilder",
+    "Version",
+}
 
 
 def room_of(module: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evidence import contenders
+from benchmarks.evidence.debian_archives import published_archives
 from benchmarks.evidence.plan import HOME, TABLES, Job, Study, jobs
 from pnas_tf.config import DeriveConfig, LatencyConfig
 from pnas_tf.io import atomic
@@ -87,7 +88,11 @@ class Workshop:
     def dataset(self) -> Any:
         from pnas_tf.data.dataset import load_dataset
 
-        return load_dataset(self.study.data, resolution=self.study.space.resolution)
+        data = self.study.data
+        if data.offline_files:
+            archives = published_archives(data.offline_files)
+            data = dataclasses.replace(data, offline_files=str(archives))
+        return load_dataset(data, resolution=self.study.space.resolution)
 
     def table(self, name: str = HOME) -> LatencyTable:
         return LatencyTable.load(self.place(f"table_{name}") / "latency_table.json")

@@ -11,13 +11,12 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import atomic, npy
 from pnas_tf.run.progress import Progress
 
 HASH_BYTES = 32
@@ -87,7 +86,7 @@ def _read(cache: Path) -> dict[bytes, bytes]:
         content = atomic.read_bytes(
             cache, what="image hashes", made_by="delete them", limit=_MAX_CACHE_BYTES
         )
-        rows = atomic.array_of(content)
+        rows = npy.array_of(content)
         if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 2 * _KEY_BYTES + HASH_BYTES:
             raise ValueError(f"an array {rows.shape} of {rows.dtype}")
     except (UserError, ValueError, EOFError) as error:
@@ -98,9 +97,7 @@ def _read(cache: Path) -> dict[bytes, bytes]:
 
 def _keep(cache: Path, kept: dict[bytes, bytes]) -> None:
     rows = np.frombuffer(b"".join(key + rest for key, rest in kept.items()), np.uint8)
-    content = BytesIO()
-    np.save(content, rows.reshape(len(kept), -1), allow_pickle=False)
     try:
-        atomic.write_bytes(cache, content.getvalue())
+        atomic.write_bytes(cache, npy.bytes_of(rows.reshape(len(kept), -1)))
     except OSError as error:
         logging.warning("image hashes are not kept, and are made again next time: %s", error)
