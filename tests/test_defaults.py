@@ -1,5 +1,4 @@
-"""A default exists once: where an option has one, the library of the search, of datasets and of the
-report takes it from there or has none."""
+"""A default exists once: where an option has one, the library takes it from there or has none."""
 
 import ast
 import dataclasses
@@ -8,12 +7,33 @@ from pathlib import Path
 import pytest
 
 import pnas_tf
-from pnas_tf.config import DataConfig, ExportConfig, SearchConfig, TrainConfig
+from pnas_tf.config import (
+    ConversionConfig,
+    DataConfig,
+    DeviceConfig,
+    ExportConfig,
+    LatencyConfig,
+    OptimizerConfig,
+    SearchConfig,
+    TrainConfig,
+)
 
 LIBRARY = Path(pnas_tf.__file__).parent
-PREFIXES = ("arch_", "finetune_", "rl_", "search_", "bn_")
+PREFIXES = ("arch_", "finetune_", "rl_", "search_", "bn_", "latency_", "convert_")
+CONFIGS = (
+    DataConfig,
+    SearchConfig,
+    TrainConfig,
+    OptimizerConfig,
+    ExportConfig,
+    DeviceConfig,
+    ConversionConfig,
+    LatencyConfig,
+)
 FILES = [
     *sorted((LIBRARY / "search").glob("*.py")),
+    *sorted({*(LIBRARY / "devices").rglob("*.py")} - {LIBRARY / "devices/record.py"}),  # what was
+    *sorted((LIBRARY / "latency").glob("*.py")),
     *sorted((LIBRARY / "data").glob("*.py")),
     *sorted((LIBRARY / "report").glob("*.py")),
     LIBRARY / "supernet/supernet.py",
@@ -22,11 +42,7 @@ FILES = [
 
 
 def option_names():
-    names = {
-        field.name
-        for config in (DataConfig, SearchConfig, TrainConfig, ExportConfig)
-        for field in dataclasses.fields(config)
-    }
+    names = {field.name for config in CONFIGS for field in dataclasses.fields(config)}
     return names | {name.removeprefix(prefix) for name in names for prefix in PREFIXES}
 
 

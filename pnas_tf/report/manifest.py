@@ -15,7 +15,9 @@ from pnas_tf import config as options
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.report.run_files import RunFiles, read_run
-from pnas_tf.run.folder import RunFolder, read_config
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.layout import MANIFEST, Artifact
+from pnas_tf.run.settings import read_config
 from pnas_tf.tflite.parity import ParityReport, load_reports
 
 _NAME, _VERSION = "pnas_tf/manifest", 1
@@ -48,7 +50,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
         )
     run, manifest = read_run(folder.path), read_manifest(models_dir)
     written = []
-    for source, report in load_reports(folder / "parity.json").items():
+    for source, report in load_reports(folder / Artifact.PARITY).items():
         content = atomic.read_bytes(
             folder / source,
             what="model to publish",
@@ -65,7 +67,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
         }
         written.append(target)
     document = {**FORMAT, "models": dict(sorted(manifest.items()))}
-    written.append(atomic.write_json(models_dir / "manifest.json", document))
+    written.append(atomic.write_json(models_dir / MANIFEST, document))
     return written
 
 
@@ -75,7 +77,7 @@ def _entry(run: RunFiles, source: str, report: ParityReport) -> dict[str, Json]:
     if measured is None or "dataset" not in run.summary or not isinstance(device, dict):
         raise UserError(
             f"run {run.path} is not finished",
-            expected=f"a measurement of {source}, dataset and device in summary.json",
+            expected=f"a measurement of {source}, dataset and device in {Artifact.SUMMARY}",
             received="none",
             fix="Finish it: pnas run --run_dir=...",
         )
@@ -97,7 +99,7 @@ def _entry(run: RunFiles, source: str, report: ParityReport) -> dict[str, Json]:
 
 def read_manifest(models_dir: Path) -> dict[str, Json]:
     """File name -> entry; empty where there is no manifest yet."""
-    path = models_dir / "manifest.json"
+    path = models_dir / MANIFEST
     if not path.exists():
         return {}
     models = atomic.read_document(

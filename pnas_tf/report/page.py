@@ -18,6 +18,7 @@ from pnas_tf.report.drawing import draw_architecture
 from pnas_tf.report.pareto_plot import pareto_svg
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.report.validation_plot import validation_svg
+from pnas_tf.run.layout import Artifact
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -78,7 +79,7 @@ def write_report(run_dir: str | os.PathLike) -> Path:
         UserError: the folder holds no architecture, or a file in it is damaged.
     """
     run = read_run(run_dir)
-    return atomic.write_text(run.path / "report.html", page(run))
+    return atomic.write_text(run.path / Artifact.REPORT, page(run))
 
 
 def page(run: RunFiles) -> str:

@@ -15,10 +15,9 @@ from pnas_tf.io import Json, atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.layout import TABLES, Artifact, model_name
 from pnas_tf.search.objective import Target
 from pnas_tf.tflite.parity import ParityReport, load_reports
-
-TABLES = {"float32": "latency_table.json", "int8": "latency_table_int8.json"}
 
 
 def write_summary(
@@ -39,8 +38,10 @@ def write_summary(
         UserError: names the step whose output is absent.
     """
     run, steps = read_run(folder.path), folder.steps()
-    reports = {report.dtype: report for report in load_reports(folder / "parity.json").values()}
-    durations = {name: steps.get(name, {}).get("duration_s") for name in ("search", "train")}
+    reports = {report.dtype: report for report in load_reports(folder / Artifact.PARITY).values()}
+    durations = {
+        name: steps[name].duration_s if name in steps else None for name in ("search", "train")
+    }
     _require_finished(run, durations, reports)
     architecture = run.architecture
     device = next(iter(run.measurements.values()))
@@ -52,7 +53,7 @@ def write_summary(
         "target": target.value,
         "unit": target.quantity.unit,
         **({"target_latency_ms": target.value} if target.quantity.unit == "ms" else {}),
-        "architecture": "architecture.json",
+        "architecture": str(Artifact.ARCHITECTURE),
         "macs": architecture.macs,
         "parameters": architecture.parameters,
         "search_s": durations["search"],
@@ -61,19 +62,20 @@ def write_summary(
         "latency_ms": {dtype: _latencies(run, dtype) for dtype in reports},
         "device": {"device": to_json(device.device), "settings": to_json(device.settings)},
     }
-    atomic.write_json(folder / "summary.json", summary)
+    atomic.write_json(folder / Artifact.SUMMARY, summary)
     return summary
 
 
 def _require_finished(
     run: RunFiles, durations: Mapping[str, Json], reports: Mapping[str, ParityReport]
 ) -> None:
-    for what, there in (
-        *((f"step {name} in steps.json", found is not None) for name, found in durations.items()),
-        ("exported models in parity.json", bool(reports)),
-        ("their measurements in latency.json", bool(run.measurements)),
-    ):
-        if not there:
+    needed = [(f"step {name} in {Artifact.STEPS}", found) for name, found in durations.items()]
+    needed += [
+        (f"exported models in {Artifact.PARITY}", reports or None),
+        (f"their measurements in {Artifact.BENCHMARK}", run.measurements or None),
+    ]
+    for what, found in needed:
+        if found is None:
             raise UserError(
                 f"run {run.path} is not finished",
                 expected=what,
@@ -98,8 +100,8 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
 
     warnings: what a reader of that figure must be told.
     """
-    measured = run.measurements.get(f"model_{dtype}")
-    paths = [run.path / name for name in reversed(TABLES.values())]
+    measured = run.measurements.get(model_name(dtype))
+    paths = [run.path / name for name in TABLES.values()]
     tables = {
         table.identity.dtype: table for table in map(LatencyTable.load, filter(Path.exists, paths))
     }
@@ -112,8 +114,9 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
         warnings = [f"exported for {shape}, the latency table is of batch 1 at {side} px"]
     else:
         predicted = tables[dtype].predict_ms(run.architecture)
-        device, settings = (measured.device, measured.settings) if measured else (None, None)
-        warnings = tables[dtype].warnings(device=device, settings=settings)
+        warnings = tables[dtype].warnings()
+        if measured:
+            warnings += tables[dtype].differences(measured.device, measured.settings)
     return {
         "predicted": predicted,
         "measured": measured.median_ms if measured else None,
