@@ -106,7 +106,8 @@ def main() -> int:
 
 def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Way to int8 -> its parity report, all from one network of this seed."""
-    from pnas_tf.config import DataConfig, TrainConfig
+    from benchmarks.evidence.debian_archives import published_archives
+    from pnas_tf.config import DataConfig, OptimizerConfig, TrainConfig
     from pnas_tf.data.dataset import load_dataset
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.mbconv import tiny
@@ -130,7 +131,9 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
         DataConfig(
             dataset="fashion_mnist",
             data_dir=options.data_dir,
-            offline_files=options.offline_files,
+            offline_files=str(published_archives(options.offline_files))
+            if options.offline_files
+            else "",
             train_images=options.train_images,
         ),
         resolution=space.resolution,
@@ -139,12 +142,12 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         base = train_network(architecture, dataset, recipe, folder, seed=seed).model
     tuning = FineTuning(
-        lambda epoch: dataset.fit_batches(recipe, seed=seed + 1, epoch=epoch),
+        lambda epoch: dataset.fit_steps(recipe, seed=seed + 1, epoch=epoch),
         dataset.fit_steps(recipe),
         epochs=options.finetune_epochs,
         learning_rate=options.learning_rate,
-        momentum=recipe.momentum,
-        label_smoothing=recipe.label_smoothing,
+        momentum=OptimizerConfig.momentum,
+        label_smoothing=OptimizerConfig.label_smoothing,
     )
     further, aware = train_on(base, tuning), compress(base, Compression(aware=True), tuning)
     shadow = plain_network(aware, base)

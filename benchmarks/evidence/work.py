@@ -17,8 +17,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evidence import contenders
+from benchmarks.evidence.debian_archives import published_archives
 from benchmarks.evidence.plan import HOME, TABLES, Job, Study, jobs
-from pnas_tf.config import DeriveConfig, LatencyConfig
+from pnas_tf.config import (
+    ConversionConfig,
+    DeviceConfig,
+    LatencyConfig,
+    OptimizerConfig,
+    RunConfig,
+)
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.search.objective import Quantity, Target, latency_quantity
@@ -87,7 +94,11 @@ class Workshop:
     def dataset(self) -> Any:
         from pnas_tf.data.dataset import load_dataset
 
-        return load_dataset(self.study.data, resolution=self.study.space.resolution)
+        data = self.study.data
+        if data.offline_files:
+            archives = published_archives(data.offline_files)
+            data = dataclasses.replace(data, offline_files=str(archives))
+        return load_dataset(data, resolution=self.study.space.resolution)
 
     def table(self, name: str = HOME) -> LatencyTable:
         return LatencyTable.load(self.place(f"table_{name}") / "latency_table.json")
@@ -114,37 +125,37 @@ class Workshop:
 def _convert(shop: Workshop, job: Job) -> dict[str, Any]:
     """Makes the models of a table beforehand, so that measuring them holds up nobody for long."""
     from pnas_tf.latency.build import convert_ahead
-    from pnas_tf.latency.models import default_cache_dir
 
-    dtype, rewrites = TABLES[job.fact("table")]
     convert_ahead(
         shop.study.space,
-        dtype=dtype,
-        rewrites=rewrites,
-        calibration_networks=LatencyConfig().calibration_networks,
-        seed=0,
-        cache_dir=default_cache_dir(),
-        workers=1,
+        _table_config(job),
+        ConversionConfig(convert_workers=1),
+        seed=RunConfig.seed,
         progress=print,
     )
     return {}
+
+
+def _table_config(job: Job) -> LatencyConfig:
+    dtype, rewrites = TABLES[job.fact("table")]
+    return LatencyConfig(latency_dtype=dtype, latency_rewrites=rewrites)
 
 
 def _table(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.session import schedule_for
     from pnas_tf.latency.build import build_latency_table
+    from pnas_tf.latency.measure_sources import MeasurementSetup
 
-    dtype, rewrites = TABLES[job.fact("table")]
-    runner = runner_for("host", threads=1)
+    device = DeviceConfig()
+    runner = runner_for(device)
     try:
+        schedule = schedule_for(device, runner, seed=RunConfig.seed)
         table = build_latency_table(
             shop.study.space,
-            runner=runner,
-            dtype=dtype,
-            rewrites=rewrites,
-            progress=print,
-            schedule=schedule_for("host", min_invocations=24, warmups=5),
+            MeasurementSetup(runner, schedule, progress=print),
+            _table_config(job),
+            seed=RunConfig.seed,
         )
     finally:
         runner.close()
@@ -232,7 +243,7 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.supernet.functional import Arithmetic
     from pnas_tf.supernet.supernet import Supernet
 
-    study, folder, recipe = shop.study, shop.place(job.name), shop.study.training
+    study, folder, optimizer = shop.study, shop.place(job.name), OptimizerConfig()
     config = dataclasses.replace(
         study.search_config(job.fact("algorithm")), **dict(job.fact("changes"))
     )
@@ -241,9 +252,7 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     supernet = Supernet(
         study.space,
         arithmetic=Arithmetic(
-            Normalisation(recipe.bn_momentum, recipe.bn_epsilon),
-            recipe.weight_decay,
-            recipe.no_decay,
+            Normalisation.of(optimizer), optimizer.weight_decay, optimizer.no_decay
         ),
         seed=job.fact("seed"),
         alpha_scale=config.alpha_scale,
@@ -257,7 +266,7 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
         shop.dataset,
         guidance([Target(quantity, target)], config),
         config=config,
-        recipe=recipe,
+        optimizer=optimizer,
         folder=folder / "search",
         seed=job.fact("seed"),
     )
@@ -273,15 +282,11 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     )
     architecture, compared = few[0], []
     if len(few) > 1:
-        found = Inheritance(
-            folder / "search", study.space, normalisation=supernet.arithmetic.normalisation
-        ).best_of(
+        found = Inheritance(folder / "search", study.space, optimizer=optimizer).best_of(
             few,
             shop.dataset,
-            recipe,
+            study.derivation,
             batch_size=config.search_batch_size,
-            trained=study.derive_trained,
-            epochs=DeriveConfig.derive_train_epochs,
             seed=job.fact("seed"),
         )
         architecture = found.best
@@ -307,14 +312,13 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
 def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
     """Accuracy on the validation split of every network for the home target, with the supernet's
     weights, statistics re-estimated; and the cross-entropy that the derivation compares."""
-    from pnas_tf.networks.layers import Normalisation
     from pnas_tf.search.supernet_weights import Inheritance
 
     study = shop.study
     inheritance = Inheritance(
         shop.place(job.fact("search")) / "search",
         study.space,
-        normalisation=Normalisation(study.training.bn_momentum, study.training.bn_epsilon),
+        optimizer=OptimizerConfig(),
     )
     networks = {
         name: Architecture.load(shop.place("networks") / f"{name}.json")
@@ -358,24 +362,22 @@ def _measure(shop: Workshop, networks: Mapping[str, Architecture], form: str) ->
     by the sentinel."""
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.session import schedule_for
-    from pnas_tf.latency.build import measure_sources
-    from pnas_tf.latency.models import default_cache_dir
+    from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 
     dtype, rewrites = TABLES[form]
-    runner = runner_for("host", threads=1)
+    device = DeviceConfig(min_invocations=_INVOCATIONS)
+    runner = runner_for(device)
     try:
-        session, journal = measure_sources(
+        schedule = schedule_for(device, runner, seed=RunConfig.seed)
+        session, resume_log = measure_sources(
             dict(networks),
-            runner=runner,
+            MeasurementSetup(runner, schedule, progress=print),
             dtype=dtype,
             rewrites=rewrites,
-            cache_dir=default_cache_dir(),
-            schedule=schedule_for("host", min_invocations=_INVOCATIONS, warmups=5),
-            progress=print,
         )
     finally:
         runner.close()
-    journal.unlink(missing_ok=True)
+    resume_log.unlink(missing_ok=True)
     sentinel_ms = shop.table().sentinel_ms
     return {name: entry.corrected_ms(sentinel_ms) for name, entry in session.measurements.items()}
 

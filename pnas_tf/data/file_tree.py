@@ -232,7 +232,7 @@ def _empty_class(folders: list[Folder], where: str) -> UserError:
 def _deeper(layout: Layout) -> list[str]:
     """A note on images that lie in folders of class folders."""
     number = sum(
-        len(folder.images_below()) - len(folder.images)
+        len(folder.images_below()) - len(folder.paths)
         for classes in (layout.train, layout.test)
         for folders in classes.values()
         for folder in folders

@@ -54,12 +54,12 @@ class LeftOut:
 
 @dataclass(eq=False)
 class Folder:
-    """path: within the scanned folder, "" for itself. images: paths, sorted. folders: by name,
+    """path: within the scanned folder, "" for itself. paths: of its images, sorted. folders: by name,
     sorted. others: what was left out right here."""
 
     name: str
     path: str
-    images: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     folders: dict[str, Folder] = field(default_factory=dict)
     others: list[LeftOut] = field(default_factory=list)
 
@@ -71,7 +71,7 @@ class Folder:
 
     def images_below(self) -> list[str]:
         """The images here and in all folders below."""
-        return [path for folder in self.walk() for path in folder.images]
+        return [path for folder in self.walk() for path in folder.paths]
 
     def others_below(self) -> list[LeftOut]:
         """What was left out here and in all folders below."""
@@ -79,7 +79,7 @@ class Folder:
 
     def holders(self) -> list[Folder]:
         """The folders right below that hold images, there or further down."""
-        return [folder for folder in self.folders.values() if any(f.images for f in folder.walk())]
+        return [folder for folder in self.folders.values() if any(f.paths for f in folder.walk())]
 
     def candidates(self) -> list[Folder]:
         """The folders right below that somebody may have meant as classes or parts: they hold
@@ -90,7 +90,7 @@ class Folder:
         """As `candidates`."""
         files = [file for file in self.others_below() if file.kind != SYSTEM]
         return (
-            any(folder.images for folder in self.walk())
+            any(folder.paths for folder in self.walk())
             or not files
             or any(
                 file.kind in (DANGLING, CLOSED, LOOP) or suffix_of(file.path) in FOREIGN_PICTURES
@@ -141,7 +141,7 @@ def _fill(folder: Folder, root: str, readable: tuple[str, ...], above: list[str]
         if kind is not None:
             folder.others.append(LeftOut(path, kind))
         elif not _is_folder(entry):
-            folder.images.append(path)
+            folder.paths.append(path)
         elif entry.name.startswith(".") or entry.name.lower() in _SYSTEM_NAMES:
             folder.others += [LeftOut(file, SYSTEM) for file in _everything(root, path)]
         else:

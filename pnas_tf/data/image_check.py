@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +24,7 @@ from pnas_tf.data import image_reader
 from pnas_tf.data.file_tree import NAMED, write_names
 from pnas_tf.data.image_format import UnreadableImage
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import atomic, npy
 from pnas_tf.run.progress import Progress
 
 Result = TypeVar("Result")
@@ -210,7 +209,7 @@ def _read(cache: Path) -> dict[bytes, bytes]:
         content = atomic.read_bytes(
             cache, what="image checks", made_by="delete them", limit=_MAX_CACHE_BYTES
         )
-        rows = atomic.array_of(content)
+        rows = npy.array_of(content)
         if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != _ROW_BYTES:
             raise ValueError(f"an array {rows.shape} of {rows.dtype}")
     except (UserError, ValueError, EOFError, OSError) as error:
@@ -221,9 +220,7 @@ def _read(cache: Path) -> dict[bytes, bytes]:
 
 def _keep(cache: Path, kept: Mapping[bytes, bytes]) -> None:
     rows = np.frombuffer(b"".join(key + rest for key, rest in kept.items()), np.uint8)
-    content = BytesIO()
-    np.save(content, rows.reshape(len(kept), -1), allow_pickle=False)
     try:
-        atomic.write_bytes(cache, content.getvalue())
+        atomic.write_bytes(cache, npy.bytes_of(rows.reshape(len(kept), -1)))
     except OSError as error:
         logging.warning("image checks are not kept, and are made again next time: %s", error)

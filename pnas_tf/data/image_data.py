@@ -18,7 +18,8 @@ from pnas_tf.config import DataConfig
 from pnas_tf.data.arrays import ImageArrays, image_arrays
 
 if TYPE_CHECKING:
-    from pnas_tf.data.dataset import Dataset, DatasetFacts
+    from pnas_tf.data.dataset import Dataset
+    from pnas_tf.data.opening import DatasetFacts
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ImageData:
     @functools.cached_property
     def facts(self) -> DatasetFacts:
         """Classes, image size and number. Raises UserError where there is no such dataset."""
-        from pnas_tf.data.dataset import dataset_facts
+        from pnas_tf.data.opening import dataset_facts
 
         return dataset_facts(self.config, arrays=self.arrays)
 

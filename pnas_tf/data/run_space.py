@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from pnas_tf.config import DataConfig, SpaceConfig
-from pnas_tf.data.dataset import DatasetFacts, dataset_facts
+from pnas_tf.data.opening import DatasetFacts, dataset_facts
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.registry import load_space, named_space
 

@@ -137,7 +137,7 @@ def _take_parts(layout: Layout, base: Folder, train: Folder, tests: list[Folder]
         ]
         if not set(with_images) & set(layout.train):
             layout.leave_out(part, f"in {part.path}, which has no folders of the classes")
-            if with_images or part.images:
+            if with_images or part.paths:
                 layout.notes.append(f"{part.path} has no labels, and is not used.")
         elif layout.test:
             layout.leave_out(part, f"in {part.path}, a part that is not used")
@@ -151,7 +151,7 @@ def _take_parts(layout: Layout, base: Folder, train: Folder, tests: list[Folder]
 
 def _descend_alike(part: Folder) -> Folder:
     """Past folders named as their own, as "seg_test/seg_test"."""
-    while not part.images:
+    while not part.paths:
         candidates = part.candidates()
         if len(candidates) != 1 or not (
             candidates[0].name.casefold() == part.name.casefold() or part_of(candidates[0].name)
@@ -165,7 +165,7 @@ def _is_class_first(base: Folder) -> bool:
     """Whether every class holds the parts, instead of every part the classes."""
     holders = base.holders()
     return len(holders) >= 2 and all(
-        not folder.images
+        not folder.paths
         and {"train"} < {part_of(below.name) for below in folder.holders()}
         and all(part_of(below.name) for below in folder.holders())
         for folder in holders

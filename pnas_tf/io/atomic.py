@@ -10,37 +10,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
-import math
 import os
-import re
 import secrets
 import shutil
 import stat
 import struct
 import tempfile
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from pnas_tf.errors import UserError
 from pnas_tf.io import locks
+from pnas_tf.io.json_text import decode_text, parse_json
 from pnas_tf.io.serialization import Json
 
 _TEMPORARY = ".tmp"
 MAX_DOCUMENT_BYTES = (
     64 * 2**20
 )  # a latency table with all raw values is about 1 MB, the history of a 648-block search 20 MB
-MAX_DOCUMENT_ITEMS = 8_000_000  # "[],[],..." takes 30 times its size in memory
-MAX_DOCUMENT_DEPTH = 32  # ours have 8
-_INTEGERS = range(
-    -(2**63), 2**63
-)  # what other readers of JSON take; longer digits take quadratic time
 # What zipfile raises on damaged archives; it documents the first alone.
 BAD_ZIP = (
     zipfile.BadZipFile,
@@ -54,7 +44,6 @@ BAD_ZIP = (
     struct.error,
     zlib.error,
 )
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> Path:
@@ -174,7 +163,7 @@ def read_text(
     path: str | os.PathLike, *, what: str, made_by: str, limit: int = MAX_DOCUMENT_BYTES
 ) -> str:
     """`read_bytes` as UTF-8 text. Raises UserError naming the first byte that is none."""
-    return _text(
+    return decode_text(
         read_bytes(path, what=what, made_by=made_by, limit=limit),
         what=what,
         where=str(path),
@@ -187,88 +176,6 @@ def read_json(path: str | os.PathLike, *, what: str, made_by: str) -> Json:
     return parse_json(
         read_bytes(path, what=what, made_by=made_by), what=what, where=str(path), made_by=made_by
     )
-
-
-def parse_json(content: bytes, *, what: str, where: str, made_by: str) -> Json:
-    """The document in `content`: finite numbers, integers of 64 bits, Unicode text, at most
-    MAX_DOCUMENT_DEPTH deep.
-
-    where: the file's name in errors. Raises UserError when it is anything else, naming line and
-    column or the entry.
-    """
-    if sum(map(content.count, b",:[{")) > MAX_DOCUMENT_ITEMS:
-        raise UserError(
-            f"{what} {where} is too large",
-            expected=f"at most {MAX_DOCUMENT_ITEMS} items",
-            received="more",
-            fix=f"Make it again: {made_by}",
-        )
-    text = _text(content, what=what, where=where, made_by=made_by)
-    try:
-        document = json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{what} {where} is corrupt or truncated",
-            expected="JSON",
-            received=f"line {error.lineno} column {error.colno}: {error.msg}",
-            fix=f"Make it again: {made_by}",
-        ) from error
-    except (RecursionError, _NotJson) as error:
-        place = (
-            f"line {text.count(chr(10), 0, text.find(str(error))) + 1}: the number "
-            f"{str(error)[:40]}"
-            if isinstance(error, _NotJson)
-            else f"more than {MAX_DOCUMENT_DEPTH} levels"
-        )
-        raise UserError(
-            f"{what} {where} is not a document of ours",
-            expected="JSON of finite numbers and small depth",
-            received=place,
-            fix=f"Make it again: {made_by}",
-        ) from error
-    fault = _fault(document, 0)
-    if fault is not None:
-        raise UserError(
-            f"{what} {where} is not a document of ours",
-            expected="JSON of finite numbers, Unicode text and small depth",
-            received=f"{fault[1]} at {'/'.join(fault[0])[:200] or 'the top'}",
-            fix=f"Make it again: {made_by}",
-        )
-    return document
-
-
-def array_of(content: bytes) -> np.ndarray:
-    """The array of .npy bytes, of plain numbers and exactly as long as its header says. Raises
-    ValueError."""
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read_header is None:
-        raise ValueError(f"version {version} of .npy")
-    try:
-        shape, is_fortran, dtype = read_header(stream)
-    except (
-        SyntaxError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        MemoryError,
-        IndexError,
-        tokenize.TokenError,
-    ) as error:
-        raise ValueError(
-            f"a broken header: {type(error).__name__}"
-        ) from error  # NumPy reads it as a Python literal
-    count, size_bytes = math.prod(shape), len(content) - stream.tell()
-    plain = dtype.kind in "biufc" and dtype.subdtype is None
-    if not plain or min(shape, default=0) < 0 or count * dtype.itemsize != size_bytes:
-        raise ValueError(f"{size_bytes} bytes for an array {list(shape)[:8]} of {dtype}")
-    array = np.frombuffer(content, dtype, count, stream.tell()).copy()
-    return array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
 
 
 def read_document(
@@ -304,8 +211,10 @@ def read_document(
 
 def user_cache_folder(name: str) -> Path:
     """Where what can be made again is kept when the user names no place:
-    $XDG_CACHE_HOME/pnas_tf/NAME."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnas_tf" / name
+    $XDG_CACHE_HOME/pnas_tf/NAME, or what stands for it on another system."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("pnas_tf") / name
 
 
 def sha256_of(path: str | os.PathLike) -> str:
@@ -316,46 +225,3 @@ def sha256_of(path: str | os.PathLike) -> str:
             if hasattr(hashlib, "file_digest")
             else hashlib.sha256(stream.read()).hexdigest()
         )
-
-
-class _NotJson(ValueError):
-    """str(error) is the number as it stands in the text."""
-
-
-def _refuse_constant(name: str) -> None:
-    raise _NotJson(name)
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > 20 or int(digits) not in _INTEGERS:
-        raise _NotJson(digits)
-    return int(digits)
-
-
-def _text(content: bytes, *, what: str, where: str, made_by: str) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{what} {where} is not text",
-            expected="UTF-8",
-            received=f"byte {error.start}: {error.reason}",
-            fix=f"Make it again: {made_by}",
-        ) from error
-
-
-def _fault(value: Json, depth: int) -> tuple[tuple[str, ...], str] | None:
-    """(place, problem) of the first value that no document of ours can hold."""
-    if isinstance(value, float):
-        return None if math.isfinite(value) else ((), f"the number {value}")
-    if isinstance(value, str):
-        return None if value.isascii() or not _SURROGATE.search(value) else ((), "half a character")
-    if not isinstance(value, (dict, list)):
-        return None
-    if depth == MAX_DOCUMENT_DEPTH:
-        return (), f"more than {MAX_DOCUMENT_DEPTH} levels"
-    for name, item in value.items() if isinstance(value, dict) else enumerate(value):
-        found = _fault(name, depth) or _fault(item, depth + 1)
-        if found is not None:
-            return (str(name), *found[0]), found[1]
-    return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
@@ -20,7 +20,12 @@ Json: TypeAlias = object  # what a JSON text holds: nothing is known of it until
 
 Record = TypeVar("Record")
 _MAX_SHOWN = 200  # characters of a value in an error
-_NAMES = {str: "text", int: "an integer", float: "a number", bool: "true or false"}
+_NAMES: dict[object, str] = {
+    str: "text",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 def record_of(kind: type[Record], document: Json, *, where: str, fix: str) -> Record:
@@ -42,7 +47,7 @@ def record_of(kind: type[Record], document: Json, *, where: str, fix: str) -> Re
 @overload
 def value_of(hint: type[Record], value: Json, *, what: str, fix: str) -> Record: ...
 @overload
-def value_of(hint: object, value: Json, *, what: str, fix: str) -> Any: ...
+def value_of(hint: object, value: Json, *, what: str, fix: str) -> Any: ...  # of a union
 
 
 def value_of(hint: object, value: Json, *, what: str, fix: str) -> object:
@@ -83,7 +88,7 @@ class _Reader:
     what: str
     fix: str
 
-    def read(self, hint: Any, value: Json, path: str) -> Any:
+    def read(self, hint: object, value: Json, path: str) -> object:
         """`value`, found at `path`, as `hint` has it."""
         origin, parts = typing.get_origin(hint), typing.get_args(hint)
         if origin in (typing.Union, types.UnionType):
@@ -106,11 +111,11 @@ class _Reader:
             return value
         raise self._refused(path, _name(hint), repr(value))
 
-    def _items(self, hints: Sequence[Any], values: list[Json], path: str) -> typing.Iterator[Any]:
+    def _items(self, hints: Sequence[object], values: list[Json], path: str) -> Iterator[object]:
         for number, (hint, value) in enumerate(zip(hints, values, strict=True)):
             yield self.read(hint, value, f"{path}[{number}]")
 
-    def _union(self, parts: tuple[Any, ...], value: Json, path: str) -> Any:
+    def _union(self, parts: tuple[object, ...], value: Json, path: str) -> object:
         kinds = [part for part in parts if part is not type(None)]
         if value is None and len(kinds) < len(parts):
             return None
@@ -121,7 +126,7 @@ class _Reader:
                 return self.read(kind, value, path)
         raise self._refused(path, " or ".join(map(_name, kinds)), repr(value))
 
-    def _record(self, kind: type, value: Json, path: str) -> Any:
+    def _record(self, kind: type, value: Json, path: str) -> object:
         hints, required = _fields(kind)
         tag = getattr(kind, "json_tag", None)
         if not isinstance(value, dict) or (tag and value.get(tag[0]) != tag[1]):
@@ -152,7 +157,7 @@ class _Reader:
         )
 
 
-def _may_be(kind: Any, value: Json) -> bool:
+def _may_be(kind: object, value: Json) -> bool:
     """Whether a value of a union is of this member."""
     if is_dataclass(kind):
         tag = getattr(kind, "json_tag", None)
@@ -168,7 +173,7 @@ def _may_be(kind: Any, value: Json) -> bool:
 
 
 @functools.cache
-def _fields(kind: type) -> tuple[dict[str, Any], set[str]]:
+def _fields(kind: type) -> tuple[dict[str, object], set[str]]:
     """The fields with their types, and those that have no default."""
     hints = typing.get_type_hints(kind)
     known = {entry.name: hints[entry.name] for entry in fields(kind)}
@@ -183,7 +188,7 @@ def _member(path: str, name: str) -> str:
     return f"{path}.{name}" if name.isidentifier() else f"{path}[{name[:100]!r}]"
 
 
-def _name(hint: Any) -> str:
+def _name(hint: object) -> str:
     """What an error says that it expects."""
     if hint in _NAMES:
         return _NAMES[hint]

@@ -5,17 +5,19 @@ Knows the files' names and forms, and nothing of how they are shown.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from pnas_tf.devices.record import Measurement, load_measurements
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.run.layout import Artifact
 from pnas_tf.space.architecture import Architecture
 
 _MADE_BY = "pnas run --run_dir=..."
@@ -29,7 +31,12 @@ class SearchHistory:
     "probabilities" [block][candidate]."""
 
     candidates: tuple[tuple[str, ...], ...]
-    epochs: tuple[Mapping[str, Any], ...]
+    epochs: tuple[Mapping[str, Json], ...]
+
+    @functools.cached_property
+    def probabilities(self) -> list[Sequence[Sequence[float]]]:
+        """[epoch][block][candidate]; checked when the file was read."""
+        return [cast(Sequence[Sequence[float]], row["probabilities"]) for row in self.epochs]
 
 
 @dataclass(frozen=True)
@@ -38,31 +45,31 @@ class RunFiles:
 
     path: Path
     architecture: Architecture
-    summary: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Json] = field(default_factory=dict)
     search: SearchHistory | None = None
-    training: tuple[Mapping[str, Any], ...] = ()
+    training: tuple[Mapping[str, Json], ...] = ()
     table: LatencyTable | None = None
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
-    validation: Mapping[str, Any] = field(default_factory=dict)
-    sweep: tuple[Mapping[str, Any], ...] = ()
+    validation: Mapping[str, Json] = field(default_factory=dict)
+    sweep: tuple[Mapping[str, Json], ...] = ()
 
 
 def read_run(run_dir: str | os.PathLike) -> RunFiles:
     """Reads a run folder. Raises UserError when it holds no architecture, or a file in it is
     damaged."""
     path = Path(run_dir)
-    architecture = Architecture.load(path / "architecture.json")
-    table, latency = path / "latency_table.json", path / "latency.json"
+    architecture = Architecture.load(path / Artifact.ARCHITECTURE)
+    table, latency = path / Artifact.LATENCY_TABLE, path / Artifact.BENCHMARK
     return RunFiles(
         path,
         architecture,
-        _object(path / "summary.json"),
-        _search(path / "search" / "history.json", architecture),
-        tuple(_rows(path / "train" / "history.json")),
+        _object(path / Artifact.SUMMARY),
+        _search(path / Artifact.SEARCH_HISTORY, architecture),
+        tuple(_rows(path / Artifact.TRAINING_HISTORY)),
         LatencyTable.load(table) if table.exists() else None,
         load_measurements(latency) if latency.exists() else {},
-        _object(path / "validation.json"),
-        tuple(_rows(path / "sweep.json", key="networks")),
+        _object(path / Artifact.VALIDATION),
+        tuple(_rows(path / Artifact.SWEEP, key="networks")),
     )
 
 
@@ -90,7 +97,7 @@ def _search(path: Path, architecture: Architecture) -> SearchHistory | None:
     return SearchHistory(candidates, tuple(epochs)) if epochs else None
 
 
-def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Any]]:
+def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Json]]:
     """The rows of a history: a list of objects, or an object that holds it under `key`. Their plain
     fields are figures or words."""
     if not path.exists():
@@ -111,7 +118,7 @@ def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Any]]:
     return rows
 
 
-def _object(path: Path) -> Mapping[str, Any]:
+def _object(path: Path) -> Mapping[str, Json]:
     if not path.exists():
         return {}
     document = atomic.read_json(path, what="document", made_by=_MADE_BY)
@@ -120,7 +127,7 @@ def _object(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _damaged(path: Path, expected: str, received: Any) -> UserError:
+def _damaged(path: Path, expected: str, received: Json) -> UserError:
     return UserError(
         f"{path} is not what this program writes",
         expected=expected,

@@ -20,15 +20,15 @@ import tensorflow as tf
 
 from pnas_tf.config import (
     DeriveConfig,
+    DeviceConfig,
     DistributionConfig,
-    LatencyConfig,
+    OptimizerConfig,
     RunConfig,
     SearchConfig,
-    TrainConfig,
 )
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.networks.layers import Normalisation
+from pnas_tf.run.layout import HISTORY, MEASURED, Artifact
 from pnas_tf.search.derive import log_probability, most_probable, most_probable_few, path_of
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.loop import Search
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
 
-HISTORY_FILE = "history.json"
 _DERIVATION: dict[str, Any] = {"format": "pnas_tf/derivation", "version": 1}
 _VISIT_ROUNDS = 2  # a sampled network's latency measured in the loop: of so many rounds
 
@@ -73,9 +72,9 @@ class Derivation:
     def save(self, folder: str | os.PathLike) -> list[Path]:
         """Writes architecture.json and derivation.json into `folder`; returns their paths."""
         return [
-            self.architecture.save(Path(folder) / "architecture.json"),
+            self.architecture.save(Path(folder) / Artifact.ARCHITECTURE),
             atomic.write_json(
-                Path(folder) / "derivation.json", {**_DERIVATION, "networks": list(self.compared)}
+                Path(folder) / Artifact.DERIVATION, {**_DERIVATION, "networks": list(self.compared)}
             ),
         ]
 
@@ -105,7 +104,7 @@ class SearchResult:
         table: the device's latencies, in ms.
         targets: what guided it, the one it is named for first.
         config: its options; `search_batch_size` images a batch when networks are compared.
-        recipe: momentum, decay, smoothing and batch normalisation of the weights.
+        optimizer: how its weights were trained.
         seed: of the batches that compared networks are trained on with.
         scratch: a temporary folder to keep for as long as the result lives.
     """
@@ -116,7 +115,7 @@ class SearchResult:
     table: LatencyTable
     targets: tuple[Target, ...]
     config: SearchConfig
-    recipe: TrainConfig
+    optimizer: OptimizerConfig
     seed: int = RunConfig.seed
     scratch: object = None
 
@@ -127,7 +126,7 @@ class SearchResult:
         Raises:
             UserError: history.json is absent, damaged or of another space.
         """
-        return probabilities_of(self.folder / HISTORY_FILE, self.space)
+        return probabilities_of(self.folder / HISTORY, self.space)
 
     @functools.cached_property
     def supernet_weights(self) -> Inheritance:
@@ -136,7 +135,7 @@ class SearchResult:
         return Inheritance(
             self.folder,
             self.space,
-            normalisation=Normalisation(self.recipe.bn_momentum, self.recipe.bn_epsilon),
+            optimizer=self.optimizer,
             engine=self.config.engine,
         )
 
@@ -217,11 +216,9 @@ class SearchResult:
         found = self.supernet_weights.best_of(
             networks,
             self.dataset,
-            self.recipe,
+            config,
             batch_size=self.config.search_batch_size,
             seed=self.seed,
-            trained=config.derive_trained,
-            epochs=config.derive_train_epochs,
         )
         if progress:
             trained = [loss for loss in found.trained_losses if loss is not None]
@@ -292,9 +289,9 @@ def search_architecture(
     config: SearchConfig = SearchConfig(),
     *,
     folder: str | os.PathLike,
-    recipe: TrainConfig = TrainConfig(),
+    optimizer: OptimizerConfig = OptimizerConfig(),
     targets: Sequence[Target] | None = None,
-    latency: LatencyConfig = LatencyConfig(),
+    device: DeviceConfig = DeviceConfig(),
     options: DistributionConfig = DistributionConfig(),
     distribution: Distribution | None = None,
     seed: int = RunConfig.seed,
@@ -308,9 +305,9 @@ def search_architecture(
         config: the search's options.
         folder: gets history.json, checkpoints/ and TensorBoard events/. A folder with a search of
             other settings must be emptied first.
-        recipe: momentum, decay, smoothing and batch normalisation of the weights.
+        optimizer: how the weights are trained.
         targets: what guides the search; default: those that `config` asks for.
-        latency: the device, where `config` wants latencies measured in the loop
+        device: what is measured on, where `config` wants latencies measured in the loop
             (`rl_latency="device"`); otherwise unused.
         options: precision, batch normalisation and compilation of the steps.
         distribution: as started from `options`; default: starts it.
@@ -333,14 +330,8 @@ def search_architecture(
     wanted = tuple(search_targets(space, table, config) if targets is None else targets)
     folder = Path(folder)
     tf.config.experimental.enable_op_determinism()
-    arithmetic = arithmetic_of(
-        options,
-        started,
-        weight_decay=recipe.weight_decay,
-        no_decay=recipe.no_decay,
-        normalisation=Normalisation(recipe.bn_momentum, recipe.bn_epsilon, options.sync_batch_norm),
-    )
-    with _measured(space, table, config, latency, folder) as measured, started.scope():
+    arithmetic = arithmetic_of(options, started, optimizer)
+    with _measured(space, table, config, device, folder) as measured, started.scope():
         supernet = Supernet(
             space,
             arithmetic=arithmetic,
@@ -357,12 +348,12 @@ def search_architecture(
             dataset,
             guidance(wanted, config, measured=measured),
             config=config,
-            recipe=recipe,
+            optimizer=optimizer,
             folder=folder,
             seed=seed,
             writes=started.is_chief,
         ).run()
-    return SearchResult(folder, space, dataset, table, wanted, config, recipe, seed)
+    return SearchResult(folder, space, dataset, table, wanted, config, optimizer, seed)
 
 
 def derivation_budget(
@@ -380,7 +371,7 @@ def _measured(
     space: SearchSpace,
     table: LatencyTable,
     config: SearchConfig,
-    latency: LatencyConfig,
+    device: DeviceConfig,
     folder: Path,
 ) -> Iterator[MeasuredLatency | None]:
     """Latency of sampled networks measured on the device, where the search asks for it."""
@@ -390,21 +381,16 @@ def _measured(
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.session import Schedule
 
-    runner = runner_for(
-        latency.device,
-        threads=latency.threads,
-        delegate=latency.delegate,
-        binary=latency.benchmark_binary,
-    )
+    runner = runner_for(device)
     schedule = Schedule(
-        min_invocations=latency.min_invocations,
-        warmups=latency.warmup_invocations,
+        min_invocations=device.min_invocations,
+        warmups=device.warmup_invocations,
         rounds=_VISIT_ROUNDS,
         extra_rounds=_VISIT_ROUNDS,
     )
     try:
         yield MeasuredLatency(
-            space, table, runner=runner, schedule=schedule, folder=folder / "measured"
+            space, table, runner=runner, schedule=schedule, folder=folder / MEASURED
         )
     finally:
         runner.close()

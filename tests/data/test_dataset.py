@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pnas_tf.config import DataConfig
-from pnas_tf.data.dataset import dataset_facts, load_dataset
+from pnas_tf.data.dataset import load_dataset
+from pnas_tf.data.opening import dataset_facts
 from pnas_tf.errors import UserError
 
 

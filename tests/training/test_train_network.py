@@ -109,7 +109,7 @@ def test_complete_training_is_only_loaded(straight, dataset, monkeypatch):
     folder, trained = straight
     monkeypatch.setattr(
         type(dataset),
-        "training" if CONFIG.train_on_alpha else "weights",
+        "combined_batches" if CONFIG.train_on_alpha else "train_batches",
         lambda *_, **__: pytest.fail("it trains again"),
     )
     again = train_network(ARCHITECTURE, dataset, CONFIG, folder, seed=3)
