@@ -63,7 +63,7 @@ class FileTree:
         if self.left_out:
             number = len(self.left_out)
             files = "1 file" if number == 1 else f"{number} files"
-            lines.append(f"{files} not used: {counted(list(self.left_out))}")
+            lines.append(f"{files} not used: {counted(self.left_out)}")
         notes = list(self.notes)
         return "\n".join([*lines, *notes[:2], *([" ".join(notes[2:])] if notes[2:] else [])])
 

@@ -7,7 +7,7 @@ import os
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pnas_tf.data.image_format import avif_is_readable, heic_is_readable
@@ -34,6 +34,7 @@ TOO_DEEP = "folders too deep"
 NO_FILE = "pipes, sockets or devices"
 HEIC_MISSING = "(pip install 'pnas_tf[heic]' reads them)"
 MAX_DEPTH = 64
+MAX_KINDS = 12  # that are told one by one
 _SYSTEM_NAMES = frozenset(
     (
         *("__macosx", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot"),
@@ -54,8 +55,8 @@ class LeftOut:
 
 @dataclass(eq=False)
 class Folder:
-    """path: within the scanned folder, "" for itself. paths: of its images, sorted. folders: by name,
-    sorted. others: what was left out right here."""
+    """path: within the scanned folder, "" for itself. paths: of its images,
+    sorted. folders: by name, sorted. others: what was left out right here."""
 
     name: str
     path: str
@@ -113,12 +114,13 @@ def scan(root: str) -> Folder:
     return top
 
 
-def counted(files: list[LeftOut]) -> str:
-    """ "20 .heic, 3 .txt", the most frequent kind first."""
-    kinds = Counter(file.kind for file in files)
-    return ", ".join(
-        f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda row: (-row[1], row))
-    )
+def counted(files: Sequence[LeftOut]) -> str:
+    """ "20 .heic, 3 .txt", the most frequent kind first; a kind ends at its colon."""
+    kinds = Counter(file.kind.partition(": ")[0] for file in files)
+    rows = sorted(kinds.items(), key=lambda row: (-row[1], row[0]))
+    shown = [f"{count} {kind}" for kind, count in rows[:MAX_KINDS]]
+    rest = sum(count for _, count in rows[MAX_KINDS:])
+    return ", ".join(shown + [f"{rest} of {len(rows) - MAX_KINDS} other kinds"] * (rest > 0))
 
 
 def suffix_of(path: str) -> str:

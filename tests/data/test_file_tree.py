@@ -44,7 +44,7 @@ def accounted(tree, root):
 
 
 def kinds(tree):
-    return folder_scan.counted(list(tree.left_out))
+    return folder_scan.counted(tree.left_out)
 
 
 @pytest.mark.parametrize(
@@ -182,13 +182,21 @@ def test_everything_else_is_counted_by_kind(tmp_path, monkeypatch):
         "4 .tif, 1 .csv, 1 links back to a folder above, 1 pipes, sockets or devices, 1 without a "
         "suffix that says what they are",
     ]
-    assert "10 images lie in folders below" in tree.summary()
+    assert "10 images lie in folders below a class folder" in tree.summary()
     path = tree.write_csv(tmp_path / "run" / "images_left_out.csv")
     with open(path, encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
     assert rows[0] == ["path", "reason"] and rows[1:] == [
         [file.path, file.kind] for file in tree.left_out
     ]
+
+
+def test_many_kinds_are_summed_up(tmp_path):
+    fill(tmp_path, "cat", "dog")
+    for number in range(30):
+        (tmp_path / f"notes.x{number:02}").touch()
+    line = scan_tree(tmp_path).summary().splitlines()[1]
+    assert line.startswith("30 files not used: 1 .x00, ") and line.endswith("18 of 18 other kinds")
 
 
 def test_heic_is_used_where_its_package_is(tmp_path, monkeypatch):
