@@ -32,7 +32,10 @@ def content_hashes(paths: Sequence[str]) -> np.ndarray:
 
     A file is not read again while its name within their common folder, its size, its times (of the
     content and of the inode, which no program sets back) and its inode are those of an earlier
-    call. Raises OSError naming a file that cannot be read.
+    call.
+
+    Raises:
+        OSError: names a file that cannot be read.
     """
     if not paths:
         return np.zeros((0, HASH_BYTES), np.uint8)

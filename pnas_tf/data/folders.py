@@ -43,8 +43,9 @@ class ImageFolder:
 def scan_folder(path: str | os.PathLike) -> ImageFolder:
     """Lists `path` and reads the header of every image.
 
-    Raises UserError when it is missing, no folder, empty, has fewer than two classes or a class
-    without images, or when images are unreadable: their number, and the first few by name.
+    Raises:
+        UserError: it is missing, no folder, empty, has fewer than two classes or a class without
+            images, or images are unreadable: their number, and the first few by name.
     """
     root = Path(path).expanduser()
     if not root.is_dir():

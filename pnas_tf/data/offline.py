@@ -25,8 +25,14 @@ def place_archives(
     """Puts the archives of TFDS `builder` from `folder` into `download_dir`, under the names that
     TFDS asks for.
 
-    Raises UserError when the dataset has no downloads, or when archives are missing or not the
-    published ones: all of them by name, with both checksums.
+    Args:
+        builder: of the dataset.
+        folder: that holds the archives under their published names.
+        download_dir: TFDS's.
+
+    Raises:
+        UserError: the dataset has no downloads, or archives are missing or not the published ones:
+            all of them by name, with both checksums.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
