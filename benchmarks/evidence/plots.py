@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.evidence.collect import home_searches
 from benchmarks.evidence.figures import mean_and_error
 from benchmarks.evidence.plan import HOME
-from pnas_tf.report.plots import alpha_history
+from pnas_tf.report.alpha_plot import alpha_history
 from pnas_tf.report.run_files import SearchHistory
 from pnas_tf.space.registry import space_from_json
 

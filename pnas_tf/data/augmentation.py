@@ -63,9 +63,15 @@ def random_rows(examples: int, *, seed: int, epoch: int) -> np.ndarray:
 def augment(images: tf.Tensor, rows: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
     """The batch part of a random view.
 
-    images: float32 [batch, size, size, 3] in 0..255; rows: float32 [batch, COLUMNS]. Returns the
-    same shape and range. Random crops of `imagenet` are taken before this, one image at a time:
-    `random_crop`.
+    Random crops of `imagenet` are taken before this, one image at a time: `random_crop`.
+
+    Args:
+        images: float32 [batch, size, size, 3] in 0..255.
+        rows: float32 [batch, COLUMNS].
+        augmentation: what is done.
+
+    Returns:
+        The same shape and range.
     """
     if augmentation.kind == "shift":
         return _shift(images, rows)
@@ -79,8 +85,14 @@ def augment(images: tf.Tensor, rows: tf.Tensor, augmentation: Augmentation) -> t
 def random_crop(image: tf.Tensor, row: tf.Tensor, *, size: int, min_scale: float) -> tf.Tensor:
     """A crop of random area (min_scale to 1) and aspect (3/4 to 4/3), resized.
 
-    image: [height, width, 3]; row: float32 [COLUMNS]. Returns float32 [size, size, 3] in 0..255. A
-    crop that does not fit is clipped to the image.
+    Args:
+        image: [height, width, 3].
+        row: float32 [COLUMNS].
+        size: of the result, in pixels.
+        min_scale: of the image's area.
+
+    Returns:
+        float32 [size, size, 3] in 0..255. A crop that does not fit is clipped to the image.
     """
     height, width = tf.cast(tf.shape(image)[0], tf.float32), tf.cast(tf.shape(image)[1], tf.float32)
     area = height * width * (min_scale + (1.0 - min_scale) * row[_ZOOM])

@@ -237,9 +237,10 @@ def _deeper(layout: Layout) -> list[str]:
         for folders in classes.values()
         for folder in folders
     )
-    return [f"{number} images lie in folders below their class folder, and are used."] * (
-        number > 0
-    )
+    if not number:
+        return []
+    images = "1 image lies" if number == 1 else f"{number} images lie"
+    return [f"{images} in folders below a class folder; used as of that class."]
 
 
 def _kept(

@@ -25,8 +25,14 @@ def place_archives(
     """Puts the archives of TFDS `builder` from `folder` into `download_dir`, under the names that
     TFDS asks for.
 
-    Raises UserError when the dataset has no downloads, or when archives are missing or not the
-    published ones: all of them by name, with both checksums.
+    Args:
+        builder: of the dataset.
+        folder: that holds the archives under their published names.
+        download_dir: TFDS's.
+
+    Raises:
+        UserError: the dataset has no downloads, or archives are missing or not the published ones:
+            all of them by name, with both checksums.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
@@ -36,38 +42,39 @@ def place_archives(
             received="a file" if folder.exists() else "no such path",
             fix="Correct the path.",
         )
-    wanted = builder.url_infos or {}
-    if not wanted:
+    if not builder.url_infos:
         raise UserError(
             f"--offline_files cannot serve dataset {builder.name}",
             expected="a dataset whose downloads TFDS knows",
             received="no addresses in TFDS's checksum list",
             fix="Leave the option out.",
         )
-    problems, found = [], {}
-    for url, info in wanted.items():
+    for url, archive in _checked(builder, folder).items():
+        _place(builder, url, archive, Path(download_dir))
+
+
+def _checked(builder: tfds.core.DatasetBuilder, folder: Path) -> dict[str, Path]:
+    """Address -> archive. Raises UserError unless every one is there as it was published."""
+    found, problems = {}, []
+    for url, info in builder.url_infos.items():
         path = folder / (info.filename or url.rsplit("/", 1)[-1])
         received = atomic.sha256_of(path) if path.is_file() else ""
         if received == info.checksum:
             found[url] = path
         else:
-            problems.append(
-                f"{path.name} " + (f"has sha256 {received}" if received else "is missing")
-            )
+            problems.append(f"{path.name} {f'has sha256 {received}' if received else 'is missing'}")
     if problems:
+        expected = sorted(
+            f"{info.filename} ({info.size} bytes, sha256 {info.checksum})"
+            for info in builder.url_infos.values()
+        )
         raise UserError(
             f"archives of {builder.name} in {folder}",
-            expected="; ".join(
-                sorted(
-                    f"{info.filename} ({info.size} bytes, sha256 {info.checksum})"
-                    for info in wanted.values()
-                )
-            ),
+            expected="; ".join(expected),
             received="; ".join(sorted(problems)),
             fix="Fetch the published files into this folder.",
         )
-    for url, path in found.items():
-        _place(builder, url, path, Path(download_dir))
+    return found
 
 
 def _place(builder: tfds.core.DatasetBuilder, url: str, archive: Path, download_dir: Path) -> None:

@@ -96,10 +96,13 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Images held in memory at their final size. images: uint8 [examples, size, size, 1 or 3].
+    """Images held in memory at their final size.
 
-    origin: what they were read from, if anything. It names them then, since resizing may round
-    differently on another machine.
+    Attributes:
+        images: uint8 [examples, size, size, 1 or 3].
+        labels: int32 [examples].
+        origin: what they were read from, if anything. It names them then, since resizing may round
+            differently on another machine.
     """
 
     images: np.ndarray

@@ -67,9 +67,19 @@ def stratified_choice(
     """Chooses `count` examples so that each class has the share it has in `labels`, to within one,
     and at least one.
 
-    labels: int [examples]. seed: words of a numpy SeedSequence. split: name of what is chosen, for
-    errors. Returns sorted positions in `labels`, int64 [count]. Raises UserError when a class would
-    be left without an example in either side, or `count` is below the number of classes.
+    Args:
+        labels: int [examples].
+        count: how many are chosen.
+        classes: how many there are.
+        seed: words of a numpy SeedSequence.
+        split: name of what is chosen, for errors.
+        class_names: for errors.
+
+    Returns:
+        Sorted positions in `labels`, int64 [count].
+
+    Raises:
+        UserError: a class would be left without an example on either side.
     """
     sizes = np.bincount(labels, minlength=classes)
     scarce = int(np.argmin(sizes))

@@ -76,9 +76,15 @@ class Images:
 def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
     """Finds and prepares TFDS dataset `name` ("cifar10", "imagenet_resized/32x32", "mnist:3.0.1").
 
-    data_dir: TFDS folder, empty for its default. offline_files: folder with the dataset's archives;
-    nothing is downloaded. Raises UserError when the dataset is unknown (with close names), is not
-    made of one image and one class label, or cannot be downloaded.
+    Args:
+        name: as TFDS knows it.
+        data_dir: TFDS folder, empty for its default.
+        offline_files: folder with the dataset's archives, for which nothing is downloaded; empty
+            for none.
+
+    Raises:
+        UserError: the dataset is unknown (with close names), is not made of one image and one
+            class label, or cannot be downloaded.
     """
     directory = os.path.expanduser(data_dir) or None
     try:

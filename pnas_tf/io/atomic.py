@@ -28,9 +28,8 @@ from pnas_tf.io.json_text import decode_text, parse_json
 from pnas_tf.io.serialization import Json
 
 _TEMPORARY = ".tmp"
-MAX_DOCUMENT_BYTES = (
-    64 * 2**20
-)  # a latency table with all raw values is about 1 MB, the history of a 648-block search 20 MB
+# A latency table with all raw values is about 1 MB, the history of a 648-block search 20 MB.
+MAX_DOCUMENT_BYTES = 64 * 2**20
 # What zipfile raises on damaged archives; it documents the first alone.
 BAD_ZIP = (
     zipfile.BadZipFile,
@@ -49,7 +48,8 @@ BAD_ZIP = (
 def write_bytes(path: str | os.PathLike, content: bytes) -> Path:
     """Writes `content` to a temporary file beside `path`, syncs it, and renames it into place.
 
-    Raises OSError (disk full, read-only folder) that names `path`, with `path` as it was before.
+    Raises:
+        OSError: disk full, read-only folder; names `path`, which is as it was before.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}")
@@ -84,12 +84,12 @@ def sweep(folder: str | os.PathLike, *, deep: bool = False) -> None:
     """Removes what killed processes were writing in `folder` by `write_bytes`. Files that a living
     process writes stay.
 
-    deep: also in the folders below, and with scratch folders, which only the holder of a run folder
-    may take away.
+    Args:
+        folder: whose files.
+        deep: also in the folders below, and with scratch folders, which only the holder of a run
+            folder may take away.
     """
-    for litter in list(
-        Path(folder).rglob(f".*{_TEMPORARY}") if deep else Path(folder).glob(f".*{_TEMPORARY}")
-    ):
+    for litter in list(Path(folder).glob(f"{'**/' if deep else ''}.*{_TEMPORARY}")):
         if litter.is_dir() and deep:
             shutil.rmtree(litter)
         elif litter.is_file():
@@ -123,9 +123,15 @@ def read_bytes(
 ) -> bytes:
     """The bytes of a regular file of at most `limit` bytes.
 
-    what: what the file is to the user ("latency table"). made_by: the command that makes one.
-    Raises UserError when it is absent, cannot be read, is no file (a pipe or a device would never
-    end) or is too large.
+    Args:
+        path: of the file.
+        what: what it is to the user ("latency table").
+        made_by: the command that makes one.
+        limit: bytes.
+
+    Raises:
+        UserError: it is absent, cannot be read, is no file (a pipe or a device would never end) or
+            is too large.
     """
     try:
         # O_NONBLOCK: opening a pipe would wait for a writer.
@@ -187,10 +193,18 @@ def read_document(
     made_by: str,
     older: tuple[int, ...] = (),
 ) -> dict[str, Json]:
-    """Reads a JSON object whose "format" and "version" are ours; older: earlier versions that the
-    caller reads too.
+    """Reads a JSON object whose "format" and "version" are ours.
 
-    Raises UserError when they are not, naming both sides.
+    Args:
+        path: of the file.
+        format: its format's name.
+        version: the one that is written today.
+        what: what it is to the user.
+        made_by: the command that makes one.
+        older: earlier versions that the caller reads too.
+
+    Raises:
+        UserError: they are not, naming both sides; or as `read_json`.
     """
     document = read_json(path, what=what, made_by=made_by)
     head = (document.get("format"), document.get("version")) if isinstance(document, dict) else None

@@ -27,9 +27,16 @@ def inspect(
 ) -> Json:
     """What the child found in `content`.
 
-    kind: "tflite", "hdf5" or "pytorch". where: the file's name in errors. options: see
-    isolated_worker.py. Raises UserError when the child refuses the content, dies of it or does
-    not end.
+    Args:
+        kind: "tflite", "hdf5" or "pytorch".
+        content: of the file.
+        where: its name in errors.
+        expected: what it should be.
+        fix: what the user can do.
+        options: see isolated_worker.py.
+
+    Raises:
+        UserError: the child refuses the content, dies of it or does not end.
     """
     with _lock:
         try:

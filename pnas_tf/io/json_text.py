@@ -21,50 +21,44 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse_json(content: bytes, *, what: str, where: str, made_by: str) -> Json:
-    """The document in `content`: finite numbers, integers of 64 bits, Unicode text, at most
-    MAX_DOCUMENT_DEPTH deep.
+    """The document in `content`.
 
-    where: the file's name in errors. Raises UserError when it is anything else, naming line and
-    column or the entry.
+    Args:
+        content: finite numbers, integers of 64 bits, Unicode text, at most MAX_DOCUMENT_DEPTH deep.
+        what: what it is to the user ("latency table").
+        where: the file's name in errors.
+        made_by: the command that makes one.
+
+    Raises:
+        UserError: it is anything else; names line and column, or the entry.
     """
-    if sum(map(content.count, b",:[{")) > MAX_DOCUMENT_ITEMS:
-        raise UserError(
-            f"{what} {where} is too large",
-            expected=f"at most {MAX_DOCUMENT_ITEMS} items",
-            received="more",
-            fix=f"Make it again: {made_by}",
+
+    def refusal(problem: str, expected: str, received: str) -> UserError:
+        fix = f"Make it again: {made_by}"
+        return UserError(
+            f"{what} {where} is {problem}", expected=expected, received=received, fix=fix
         )
+
+    if sum(map(content.count, b",:[{")) > MAX_DOCUMENT_ITEMS:
+        raise refusal("too large", f"at most {MAX_DOCUMENT_ITEMS} items", "more")
     text = decode_text(content, what=what, where=where, made_by=made_by)
+    ours = "JSON of finite numbers, Unicode text and small depth"
     try:
         document = json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
     except json.JSONDecodeError as error:
-        raise UserError(
-            f"{what} {where} is corrupt or truncated",
-            expected="JSON",
-            received=f"line {error.lineno} column {error.colno}: {error.msg}",
-            fix=f"Make it again: {made_by}",
-        ) from error
-    except (RecursionError, _NotJson) as error:
-        place = (
-            f"line {text.count(chr(10), 0, text.find(str(error))) + 1}: the number "
-            f"{str(error)[:40]}"
-            if isinstance(error, _NotJson)
-            else f"more than {MAX_DOCUMENT_DEPTH} levels"
-        )
-        raise UserError(
-            f"{what} {where} is not a document of ours",
-            expected="JSON of finite numbers and small depth",
-            received=place,
-            fix=f"Make it again: {made_by}",
-        ) from error
+        place = f"line {error.lineno} column {error.colno}: {error.msg}"
+        raise refusal("corrupt or truncated", "JSON", place) from error
+    except RecursionError as error:
+        depth = f"more than {MAX_DOCUMENT_DEPTH} levels"
+        raise refusal("not a document of ours", ours, depth) from error
+    except _NotJson as error:
+        line = text.count("\n", 0, text.find(str(error))) + 1
+        place = f"line {line}: the number {str(error)[:40]}"
+        raise refusal("not a document of ours", ours, place) from error
     fault = _fault(document, 0)
     if fault is not None:
-        raise UserError(
-            f"{what} {where} is not a document of ours",
-            expected="JSON of finite numbers, Unicode text and small depth",
-            received=f"{fault[1]} at {'/'.join(fault[0])[:200] or 'the top'}",
-            fix=f"Make it again: {made_by}",
-        )
+        place = "/".join(fault[0])[:200] or "the top"
+        raise refusal("not a document of ours", ours, f"{fault[1]} at {place}")
     return document
 
 

@@ -49,8 +49,10 @@ def draw_architecture(
 ) -> str:
     """The drawing as one <svg> element.
 
-    latencies_ms: block name -> ms of the block alone, drawn as bars beside the boxes; without them
-    the bars are MACs. Spaces that are no chain of blocks are drawn by `cell_drawing`, without bars.
+    Args:
+        architecture: of a chain of blocks; others are drawn by `cell_drawing`, without bars.
+        latencies_ms: block name -> ms of the block alone, drawn as bars beside the boxes; without
+            them the bars are MACs.
     """
     if not isinstance(architecture.space, MBConvSpace):
         return draw_choices(architecture)

@@ -14,6 +14,7 @@ from pathlib import Path
 from pnas_tf import config as options
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
+from pnas_tf.io.serialization import value_of
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import MANIFEST, Artifact
@@ -97,24 +98,24 @@ def _entry(run: RunFiles, source: str, report: ParityReport) -> dict[str, Json]:
     }
 
 
-def read_manifest(models_dir: Path) -> dict[str, Json]:
+def read_manifest(models_dir: Path) -> dict[str, dict[str, Json]]:
     """File name -> entry; empty where there is no manifest yet."""
     path = models_dir / MANIFEST
     if not path.exists():
         return {}
-    models = atomic.read_document(
-        path, format=_NAME, version=_VERSION, what="manifest", made_by="pnas publish --run_dir=..."
-    ).get("models")
-    if not isinstance(models, dict) or not all(
-        isinstance(entry, dict) for entry in models.values()
-    ):
-        raise UserError(
-            f"models of manifest {path}",
-            expected="an object, one entry a file",
-            received=repr(models)[:200],
-            fix="Restore it, or delete it to publish anew.",
-        )
-    return models
+    document = atomic.read_document(
+        path,
+        format=_NAME,
+        version=_VERSION,
+        what="manifest",
+        made_by="pnas publish --run_dir=...",
+    )
+    return value_of(
+        dict[str, dict[str, object]],
+        document.get("models"),
+        what=f"models of manifest {path}",
+        fix="Restore it, or delete it to publish anew.",
+    )
 
 
 def command_of(folder: RunFolder) -> str:

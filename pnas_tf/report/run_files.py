@@ -89,23 +89,24 @@ def _search(path: Path, architecture: Architecture) -> SearchHistory | None:
             what=f"probabilities of {path}, epoch {number}",
         )
         if [len(block) for block in blocks] != expected:
-            raise _damaged(
-                path,
-                f"probabilities of {expected} candidates in epoch {number}",
-                [len(block) for block in blocks],
+            raise UserError(
+                f"probabilities of {path}, epoch {number}",
+                expected=f"{expected} candidates in the blocks",
+                received=repr([len(block) for block in blocks])[:200],
+                fix=_FIX,
             )
     return SearchHistory(candidates, tuple(epochs)) if epochs else None
 
 
-def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Json]]:
+def _rows(path: Path, *, key: str = "epochs") -> Sequence[Mapping[str, Json]]:
     """The rows of a history: a list of objects, or an object that holds it under `key`. Their plain
     fields are figures or words."""
     if not path.exists():
         return []
     document = atomic.read_json(path, what="history", made_by=_MADE_BY)
-    rows = document.get(key) if isinstance(document, dict) else document
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _damaged(path, f"a list of {key}", document)
+    if isinstance(document, dict):
+        document = document.get(key)
+    rows = value_of(list[dict[str, object]], document, what=f"{key} of {path}", fix=_FIX)
     for number, row in enumerate(rows):
         for name, value in row.items():
             if name != "probabilities":
@@ -122,15 +123,4 @@ def _object(path: Path) -> Mapping[str, Json]:
     if not path.exists():
         return {}
     document = atomic.read_json(path, what="document", made_by=_MADE_BY)
-    if not isinstance(document, dict):
-        raise _damaged(path, "an object", document)
-    return document
-
-
-def _damaged(path: Path, expected: str, received: Json) -> UserError:
-    return UserError(
-        f"{path} is not what this program writes",
-        expected=expected,
-        received=repr(received)[:200],
-        fix=f"Make it again: {_MADE_BY}",
-    )
+    return value_of(dict[str, object], document, what=str(path), fix=_FIX)

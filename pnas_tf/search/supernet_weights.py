@@ -168,7 +168,7 @@ class Inheritance:
         self, architecture: Architecture, dataset: Dataset, config: DeriveConfig, *, seed: int
     ) -> float:
         """Cross-entropy on the validation split after `config.derive_train_epochs` more of the
-        weights part, by statistics re-estimated on it; infinite where it diverges.
+        train split, by statistics re-estimated on it; infinite where it diverges.
 
         Raises UserError where the train split has no whole batch.
         """
