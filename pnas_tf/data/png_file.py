@@ -65,6 +65,8 @@ class PngFacts:
 def png_size(content: bytes) -> tuple[int, int]:
     """(width, height) as the header says, whole or not. Raises PngDamage when there is none, or the
     file is too short for so many pixels."""
+    if content[12:16] == b"CgBI":
+        raise PngDamage("a PNG as Apple packs it into apps, which is none")
     if len(content) < 29 or content[12:16] != b"IHDR":
         raise PngDamage("truncated before its header ends")
     width, height, bit_depth, colour = struct.unpack(">IIBB", content[16:26])

@@ -135,7 +135,8 @@ def _take_parts(layout: Layout, base: Folder, train: Folder, tests: list[Folder]
         with_images = [
             name for name, some in classes.items() if any(f.images_below() for f in some)
         ]
-        if not set(with_images) & set(layout.train):
+        known = {name.casefold() for name in layout.train}
+        if not known & {name.casefold() for name in with_images}:
             layout.leave_out(part, f"in {part.path}, which has no folders of the classes")
             if with_images or part.paths:
                 layout.notes.append(f"{part.path} has no labels, and is not used.")

@@ -92,6 +92,13 @@ def test_an_unlabelled_test_part_gives_way_to_val(tmp_path, test):
     assert kinds(tree) == "3 in test, which has no folders of the classes"
 
 
+def test_classes_in_another_case_are_no_reason_to_drop_a_part(tmp_path):
+    fill(tmp_path, "train/Cat", "train/Dog", "val/cat", "val/dog")
+    with pytest.raises(UserError, match="classes that the training folder lacks") as error:
+        scan_tree(tmp_path)
+    assert error.value.received == "['cat', 'dog']"
+
+
 def test_an_empty_test_part_gives_way_too(tmp_path):
     fill(tmp_path, "train/cat", "train/dog", "val/cat", "val/dog")
     (tmp_path / "test" / "cat").mkdir(parents=True)

@@ -85,6 +85,8 @@ def _pngs(noise, written):
     rows[0] = (b"IHDR", struct.pack(">IIBBBBB", 0, 64, 8, 2, 0, 0, 0))
     none = by_hand.SIGNATURE + b"".join(by_hand.chunk(*row) for row in rows)
     yield "png_no_width.png", none, refused("0 x 64 pixels")
+    apples = whole[:8] + by_hand.chunk(b"CgBI", b"\x50\0\x20\2") + whole[8:]
+    yield "png_of_an_app.png", apples, refused("Apple")
     text = by_hand.png(noise, extra=[(b"tEXt", b"Comment\0abc")])
     place = text.index(b"abc")
     yield "png_text_flipped.png", text[:place] + b"xyz" + text[place + 3 :], _same(noise)
