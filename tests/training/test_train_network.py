@@ -139,7 +139,7 @@ def test_killed_at_random_moments_gives_the_same_bits(straight, dataset, tfds_di
     """SIGTERM once and SIGKILL twice, each a random moment after the begin of a random step or of
     the last one of an epoch, which ends in a checkpoint; then to the end."""
     generator = random.Random(os.urandom(8))
-    steps = dataset.batches("training", batch_size=64)
+    steps = dataset.steps_per_epoch("combined", batch_size=64)
     moments = (
         (signal.SIGTERM, generator.randrange(1, steps)),
         (signal.SIGKILL, 2 * steps - 1),
