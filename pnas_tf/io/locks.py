@@ -19,7 +19,8 @@ _said: set[int] = set()  # devices of file systems without locks that were told 
 
 
 class Lock:
-    """A lock that this process holds until `release`; also a context manager.
+    """A lock that this process holds until `release`, or as long as it has this object; also a
+    context manager.
 
     Attributes:
         descriptor: of the locked file.
@@ -40,6 +41,9 @@ class Lock:
         """Writes this process's number into the file, for `holder_of`."""
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def __del__(self) -> None:
+        self.release()
 
     def __enter__(self) -> Lock:
         return self

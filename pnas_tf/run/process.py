@@ -38,6 +38,9 @@ if os.read(0, 1):
         os.kill(int(sys.argv[1]), signal.SIGKILL)
         os.write(2, (sys.argv[3] + "\\n").encode())
 """
+_held: list[
+    locks.Lock | None
+] = []  # on our temporary folder, until the process ends however it ends
 GRACE_S = 8.0  # for a checkpoint; whoever asks waits 10 s in all
 
 
@@ -115,7 +118,7 @@ def keep_temporary_files_together() -> None:
                     if lock.exclusive:
                         shutil.rmtree(other)
     own = tempfile.mkdtemp(prefix=_TEMPORARY)
-    locks.try_lock(own, create=False)  # until the process ends, however it ends
+    _held.append(locks.try_lock(own, create=False))
     tempfile.tempdir = os.environ["TMPDIR"] = own
     atexit.register(shutil.rmtree, own, ignore_errors=True)
 

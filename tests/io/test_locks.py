@@ -47,6 +47,13 @@ def test_a_killed_holder_leaves_no_lock_and_a_living_one_is_named(tmp_path):
         assert locks.holder_of(path) == str(os.getpid())
 
 
+def test_a_lock_that_nobody_keeps_is_let_go(tmp_path):
+    """As of an object whose making failed after it had locked."""
+    locks.try_lock(tmp_path / "lock")
+    with locks.try_lock(tmp_path / "lock") as lock:
+        assert lock is not None
+
+
 def test_folders_but_no_links(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
