@@ -51,7 +51,7 @@ def run() -> dict[str, Any]:
         config = DataConfig(dataset=f"folder:{name}", augmentation="imagenet", in_memory_mb=0)
         dataset = load_dataset(config, resolution=RESOLUTION)
         began, alone = time.perf_counter(), []
-        for _ in dataset.weights(batch_size=BATCH, seed=0, epoch=0):
+        for _ in dataset.train_batches(batch_size=BATCH, seed=0, epoch=0):
             alone.append(1000 * (time.perf_counter() - began))
             began = time.perf_counter()
         work = Workload(proxyless(resolution=RESOLUTION), BATCH)
@@ -59,7 +59,7 @@ def run() -> dict[str, Any]:
         for path in paths:
             work.weight_step(path)
         waits, steps = [], []
-        batches = iter(dataset.weights(batch_size=BATCH, seed=0, epoch=1))
+        batches = iter(dataset.train_batches(batch_size=BATCH, seed=0, epoch=1))
         for number in range(BATCHES):
             began = time.perf_counter()
             work.images, work.labels = next(batches)

@@ -106,6 +106,7 @@ def main() -> int:
 
 def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Way to int8 -> its parity report, all from one network of this seed."""
+    from benchmarks.evidence.debian_archives import published_archives
     from pnas_tf.config import DataConfig, OptimizerConfig, TrainConfig
     from pnas_tf.data.dataset import load_dataset
     from pnas_tf.space.architecture import Architecture
@@ -130,7 +131,9 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
         DataConfig(
             dataset="fashion_mnist",
             data_dir=options.data_dir,
-            offline_files=options.offline_files,
+            offline_files=str(published_archives(options.offline_files))
+            if options.offline_files
+            else "",
             train_images=options.train_images,
         ),
         resolution=space.resolution,
@@ -139,8 +142,8 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         base = train_network(architecture, dataset, TrainRecipe(recipe, seed=seed), folder).model
     tuning = FineTuning(
-        lambda epoch: dataset.fit(recipe, seed=seed + 1, epoch=epoch),
-        dataset.fit_batches(recipe),
+        lambda epoch: dataset.fit_steps(recipe, seed=seed + 1, epoch=epoch),
+        dataset.fit_steps(recipe),
         epochs=options.finetune_epochs,
         learning_rate=options.learning_rate,
         momentum=OptimizerConfig.momentum,
@@ -159,7 +162,7 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
         name: compare(
             reference,
             convert(model, dtype="int8", representative=representative, rewrites=rewrites),
-            dataset.test(batch_size=500).as_numpy_iterator(),
+            dataset.test_batches(batch_size=500).as_numpy_iterator(),
             dtype="int8",
         ).to_json()
         for name, (model, reference, rewrites) in ways.items()

@@ -47,7 +47,7 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
 
     space = named_space(space_name, classes=10, resolution=resolution)
     dataset = load_dataset(DataConfig(), resolution=space.resolution)
-    epochs = -(-steps // dataset.batches("weights", batch_size=batch_size))
+    epochs = -(-steps // dataset.steps_per_epoch("train", batch_size=batch_size))
     config = SearchConfig(
         warmup_epochs=1,
         search_epochs=max(1, epochs - 1),

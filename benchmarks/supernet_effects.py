@@ -4,9 +4,9 @@ training by uniform paths.
   python -m benchmarks.supernet_effects --study=fashion --steps=1200 --shortcut_gamma=0.3
 
 takes 2 minutes on one core. Prints one line a block: for each candidate its effect on the
-cross-entropy of the alpha part (lower is better), from a line fitted through random paths, each on
-one batch and by that batch's statistics. Where `zero` costs no more than the standard error, no
-gradient can teach alpha to keep the block. Where networks of the study have been trained
+cross-entropy of the validation split (lower is better), from a line fitted through random paths,
+each on one batch and by that batch's statistics. Where `zero` costs no more than the standard
+error, no gradient can teach alpha to keep the block. Where networks of the study have been trained
 (--output), it also says how the supernet's cross-entropy orders them.
 """
 
@@ -60,7 +60,9 @@ def main() -> None:
     )
     accuracy = train(supernet, shop.dataset, steps=options.steps, seed=options.seed)
     print(f"accuracy of the last 100 batches: {100 * accuracy:.1f} %")
-    batches = list(shop.dataset.alpha(batch_size=500, seed=0, epoch=0, start_batch=0))[:4]
+    batches = list(shop.dataset.validation_batches(batch_size=500, seed=0, epoch=0, start_batch=0))[
+        :4
+    ]
     sizes = [len(choice.candidates) for choice in shop.study.space.choice_blocks]
     effects, error = fitted(
         sizes,
@@ -88,8 +90,8 @@ def train(supernet: Any, dataset: Any, *, steps: int, seed: int) -> float:
     momentum, accuracies = Momentum(OptimizerConfig()), []
     sizes = [len(mixed_op.candidates) for mixed_op in supernet.mixed_ops]
     while len(accuracies) < steps:
-        epoch = len(accuracies) // dataset.batches("weights", batch_size=BATCH)
-        for images, labels in dataset.weights(
+        epoch = len(accuracies) // dataset.steps_per_epoch("train", batch_size=BATCH)
+        for images, labels in dataset.train_batches(
             batch_size=BATCH, seed=seed, epoch=epoch, start_batch=0
         ):
             path = sampling.sample_path(
@@ -113,8 +115,8 @@ def train(supernet: Any, dataset: Any, *, steps: int, seed: int) -> float:
 
 
 def ranking(shop: Any, supernet: Any, dataset: Any) -> str:
-    """How the supernet's cross-entropy on the alpha part orders the networks that the study has
-    trained, against what they trained to."""
+    """How the supernet's cross-entropy on the validation split orders the networks that the study
+    has trained, against what they trained to."""
     from scipy.stats import spearmanr
 
     from benchmarks.evidence.plan import jobs

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
+
+Value = TypeVar("Value")
+# Smallest area of a random crop: the published one is for 1.28 million images and hundreds of
+# epochs, the other what --augmentation=auto takes.
+CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
 
 
 def option(
-    default: Any,
+    default: Value,
     help: str,
     *,
     choices: tuple[str, ...] | None = None,
@@ -20,7 +25,7 @@ def option(
     remakes: bool = False,
     at_least: float = 0,
     below: float = math.inf,
-) -> Any:
+) -> Value:
     """A config field with the text that `--help` prints.
 
     Args:
@@ -59,10 +64,11 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The images and their three disjoint parts: weights, alpha, test."""
+    """The images and their three disjoint splits: train, validation, test."""
 
     dataset: str = option(
-        "digits", "digits, any tensorflow_datasets name, or folder:PATH with one folder a class."
+        "digits",
+        "digits, any tensorflow_datasets name, folder:PATH with one folder a class, or csv:TABLE.",
     )
     data_dir: str = option("", "TFDS data folder; empty is TFDS's own default.", fixed=False)
     alpha_fraction: float = option(
@@ -88,7 +94,9 @@ class DataConfig:
     )
     split_seed: int = option(0, "Seed of the three-way split; part of a run's identity.")
     min_crop_scale: float | None = option(
-        None, "Smallest area of a random crop; default: 0.08, with auto 0.35 (published: 0.08)."
+        None,
+        f"Smallest area of a random crop; default: {CROP_SCALE}, with auto {AUTO_CROP_SCALE} "
+        f"(published: {CROP_SCALE}).",
     )
     distort_color: str = option(
         "normal",
@@ -99,6 +107,9 @@ class DataConfig:
         "",
         "Folder with the dataset's archives, already downloaded; the network is then not used.",
         fixed=False,
+    )
+    skip_unreadable: bool = option(
+        False, "Leave out images that cannot be read, and say how many; else they are refused."
     )
     in_memory_mb: int = option(
         1024,
@@ -500,7 +511,7 @@ class ExportConfig:
     )
     representative_images: int = option(
         200,
-        "Images of the weights split that calibrate full-integer int8.",
+        "Images of the train split that calibrate full-integer int8.",
         fixed=False,
         at_least=1,
         remakes=True,
@@ -558,8 +569,8 @@ class ExportConfig:
     )
     max_accuracy_drop: float = option(
         0.02,
-        "An export that loses more accuracy (a fraction) than this on the alpha part is refused; "
-        "the test part is only reported.",
+        "An export that loses more accuracy (a fraction) than this on the validation split is "
+        "refused; the test split is only reported.",
         remakes=True,
     )
     debug_layers: bool = option(
@@ -603,7 +614,7 @@ PRESETS: dict[str, dict[type, dict[str, object]]] = {
         },
         DataConfig: {
             "alpha_size": 50_000,
-            "min_crop_scale": 0.08,
+            "min_crop_scale": CROP_SCALE,
         },  # ImageNet's; other datasets take --alpha_size of their own
         DeriveConfig: {"derive": "most_probable", "derive_networks": 1, "derive_trained": 0},
         OptimizerConfig: {"no_decay": "bn"},

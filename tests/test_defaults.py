@@ -42,7 +42,8 @@ FILES = [
     ),
     *sorted({*(LIBRARY / "devices").rglob("*.py")} - {LIBRARY / "devices/record.py"}),  # what was
     *sorted((LIBRARY / "latency").glob("*.py")),
-    LIBRARY / "data/augmentation.py",
+    *sorted((LIBRARY / "data").glob("*.py")),
+    *sorted((LIBRARY / "report").glob("*.py")),
     LIBRARY / "supernet/supernet.py",
     LIBRARY / "supernet/initializers.py",
 ]

@@ -60,7 +60,15 @@ NO_TENSORFLOW_AT_IMPORT = (
     *(room for room in NO_TENSORFLOW_AT_ALL if room != "pnas_tf.report"),
     *(
         f"pnas_tf.report.{name}"
-        for name in ("run_files", "summary_table", "drawing", "plots", "page", "pareto_plot")
+        for name in (
+            "run_files",
+            "summary_table",
+            "drawing",
+            "plots",
+            "page",
+            "pareto_plot",
+            "alpha_plot",
+        )
     ),
     "pnas_tf._tf_private",
     "pnas_tf.devices",
@@ -84,7 +92,13 @@ PRIVATE = (
     "xla",
     "tsl",
 )
-TFDS_DOCUMENTED = {"DatasetInfo", "DatasetNotFoundError", "GeneratorBasedBuilder", "Version"}
+TFDS_DOCUMENTED = {
+    "DatasetBuilder",
+    "DatasetInfo",
+    "DatasetNotFoundError",
+    "GeneratorBasedBuilder",
+    "Version",
+}
 
 
 def room_of(module: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.evidence.debian_archives import published_archives
 from pnas_tf.config import DataConfig
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.io import atomic
@@ -51,7 +52,9 @@ def test_accuracy_is_what_the_manifest_says(name, tmp_path):
     if entry["dataset"] in OFFLINE:
         if not Path(OFFLINE[entry["dataset"]]).is_dir():
             pytest.skip(f"the images of {entry['dataset']} are not on this machine")
-        config = dataclasses.replace(config, offline_files=OFFLINE[entry["dataset"]])
+        config = dataclasses.replace(
+            config, offline_files=str(published_archives(OFFLINE[entry["dataset"]]))
+        )
     images, labels = load_dataset(
         config, resolution=entry["architecture"]["space"]["resolution"]
     ).test_arrays()

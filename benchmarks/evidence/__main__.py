@@ -7,7 +7,7 @@ builds latency tables, searches, trains every contender, measures all networks a
 docs/evidence.md with its plots, for the studies of benchmarks/evidence/studies.py. Each job is a
 folder below --output; what is finished is skipped, what was stopped continues. About 3 hours on 2
 cores. --only=timed measures (a machine at rest, please), --only=untimed searches and trains and may
-be paused at any moment, --only=report reads the test part and writes the document. --study and
+be paused at any moment, --only=report reads the test split and writes the document. --study and
 --jobs choose a part of the plan.
 """
 

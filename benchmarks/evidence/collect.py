@@ -1,5 +1,5 @@
 """From the output files of a study to one document, which is all that the report is made of. The
-test part is read here, and only here.
+test split is read here, and only here.
 
 A network's test accuracy is kept beside its weights, so that a second report reads it from there.
 """
@@ -67,14 +67,16 @@ def collect(shop: Workshop) -> dict[str, Any]:
         }
     if "steps" in done:
         document["steps_median_ms"] = (shop.result("steps") or {})["median_ms"]
-        # Contenders are trained on the weights part alone.
+        # Contenders are trained on the train split alone.
         document["steps_per_epoch"] = {
-            "training_part": shop.dataset.batches("weights", batch_size=study.training.batch_size),
+            "training_part": shop.dataset.steps_per_epoch(
+                "train", batch_size=study.training.batch_size
+            ),
             "batch_size": study.training.batch_size,
         }
         document["images"] = {
-            "weights": shop.dataset.weights_size,
-            "alpha": shop.dataset.alpha_size,
+            "weights": shop.dataset.train_size,
+            "alpha": shop.dataset.validation_size,
             "test": shop.dataset.test_size,
         }
     return document
@@ -127,7 +129,7 @@ def _test_accuracy(shop: Workshop, job: Job, network: Architecture) -> float:
     model = build_network(network)
     with np.load(shop.place(job.name) / "weights.npz", allow_pickle=False) as arrays:
         model.set_weights([arrays[name] for name in arrays.files])
-    found = evaluate(model, shop.dataset.test(batch_size=512))
+    found = evaluate(model, shop.dataset.test_batches(batch_size=512))
     atomic.write_json(
         path, {**TEST, "test_accuracy": found.accuracy, "test_images": found.examples}
     )
@@ -176,7 +178,9 @@ def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
             )
         },
         "comparing_steps": len(compared)
-        * shop.dataset.batches("alpha", batch_size=shop.study.search.search_batch_size),
+        * shop.dataset.steps_per_epoch(
+            "validation", batch_size=shop.study.search.search_batch_size
+        ),
         "trained_steps": sum(loss is not None for _, _, *after in compared for loss in after)
         * steps_of(shop.dataset, shop.study.derivation),
         "changes": dict(job.fact("changes")),

@@ -2,8 +2,8 @@
 where its files lie.
 
 A study is one task on one search space; its jobs follow from it. Every contender is trained from
-scratch with one recipe on the weights part alone, so that the alpha part may choose among them and
-the test part is read once, by the report.
+scratch with one recipe on the train split alone, so that the validation split may choose among them
+and the test split is read once, by the report.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class Study:
     budget for another target. ranked: random networks of the middle budget whose supernet accuracy
     is compared with their trained accuracy. seed_spread: training seeds of one random network at
     the middle budget, which show what a seed alone moves. variants: (name, changed options) of the
-    search that were tried at the middle budget, and are judged on the alpha part alone. tested:
-    whether the report reads the test part; a study that only explores does not. derive_networks:
-    how many of the most probable networks in the window the derivation compares, derive_trained:
-    how many of the best of them it trains on; less in studies that were searched before it did.
+    search that were tried at the middle budget, and are judged on the validation split alone.
+    tested: whether the report reads the test split; a study that only explores does not.
+    derive_networks: how many of the most probable networks in the window the derivation compares,
+    derive_trained: how many of the best of them it trains on; less in studies that were searched
+    before it did.
     """
 
     name: str

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.evidence.collect import home_searches
 from benchmarks.evidence.figures import mean_and_error
 from benchmarks.evidence.plan import HOME
-from pnas_tf.report.plots import alpha_history
+from pnas_tf.report.alpha_plot import alpha_history
 from pnas_tf.report.run_files import SearchHistory
 from pnas_tf.space.registry import space_from_json
 
@@ -76,8 +76,8 @@ def front(document: Mapping[str, Any], path: Path) -> None:
 
 
 def ranking(document: Mapping[str, Any], path: Path) -> None:
-    """Accuracy on the alpha part with the supernet's weights against the same after training from
-    scratch."""
+    """Accuracy on the validation split with the supernet's weights against the same after training
+    from scratch."""
     figure, axes = _figure(5.6, 4.2)
     for contender, (label, color, marker) in STYLES.items():
         for budget, filled in [

@@ -20,7 +20,7 @@ _MARK = "<!-- {name} -->"
 
 
 def write_report(shops: Sequence[Workshop], docs: Path) -> None:
-    """Reads the test part where it has not been read, and writes results.json, the plots and
+    """Reads the test split where it has not been read, and writes results.json, the plots and
     evidence.md below `docs`."""
     documents = [collect(shop) for shop in shops]
     path = write_results(documents, docs / "evidence" / "results.json")

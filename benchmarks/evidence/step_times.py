@@ -44,7 +44,7 @@ def step_times(study: Study, dataset: Any, *, target: Target, networks: Path) ->
 
 
 def _batch(dataset: Any, size: int) -> tuple[Any, Any]:
-    return next(iter(dataset.weights(batch_size=size, seed=0, epoch=0)))
+    return next(iter(dataset.train_batches(batch_size=size, seed=0, epoch=0)))
 
 
 def _training_steps(study: Study, dataset: Any, networks: Path) -> dict[str, Callable[[int], Any]]:

@@ -91,7 +91,8 @@ def setting(document: Document) -> str:
 
 
 def spread(document: Document) -> str:
-    """Standard deviation over random networks against that over seeds of one, on the alpha part."""
+    """Standard deviation over random networks against that over seeds of one, on the validation
+    split."""
     middle = document["middle"]
     networks = [100 * row["alpha_accuracy"] for row in rows_of(document, "random", middle).values()]
     seeds = [
@@ -434,7 +435,7 @@ def targets(document: Document) -> str:
 
 
 def variants(document: Document) -> str:
-    """Searches with other options at the middle budget, judged on the alpha part."""
+    """Searches with other options at the middle budget, judged on the validation split."""
     lines = [
         "| changed options | expected latency at the end, over target | entropy at the end | "
         "alpha accuracy of the derived "

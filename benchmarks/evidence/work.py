@@ -1,7 +1,8 @@
 """Does one job of the plan, with the library's own search, training and measuring, and returns its
 result as a document.
 
-Knows the folder of a study; nothing of workers, order or figures. The test part is never read here.
+Knows the folder of a study; nothing of workers, order or figures. The test split is never read
+here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evidence import contenders
+from benchmarks.evidence.debian_archives import published_archives
 from benchmarks.evidence.plan import HOME, TABLES, Job, Study, jobs
 from pnas_tf.config import (
     ConversionConfig,
@@ -94,7 +96,11 @@ class Workshop:
     def dataset(self) -> Any:
         from pnas_tf.data.dataset import load_dataset
 
-        return load_dataset(self.study.data, resolution=self.study.space.resolution)
+        data = self.study.data
+        if data.offline_files:
+            archives = published_archives(data.offline_files)
+            data = dataclasses.replace(data, offline_files=str(archives))
+        return load_dataset(data, resolution=self.study.space.resolution)
 
     def table(self, name: str = HOME) -> LatencyTable:
         return LatencyTable.load(self.place(f"table_{name}") / Artifact.LATENCY_TABLE)
@@ -307,8 +313,8 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
 
 
 def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
-    """Accuracy on the alpha part of every network for the home target, with the supernet's weights,
-    statistics re-estimated; and the cross-entropy that the derivation compares."""
+    """Accuracy on the validation split of every network for the home target, with the supernet's
+    weights, statistics re-estimated; and the cross-entropy that the derivation compares."""
     from pnas_tf.search.supernet_weights import SupernetWeights
 
     study = shop.study

@@ -7,7 +7,6 @@ job's content.
 
 from __future__ import annotations
 
-import fcntl
 import fnmatch
 import os
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.evidence.plan import Job, Study, jobs
 from benchmarks.evidence.work import Workshop
+from pnas_tf.io import locks
 
 
 def unfinished(shop: Workshop, *, timed: bool, pattern: str, partial: bool = False) -> list[Job]:
@@ -120,10 +120,9 @@ def _fresh() -> None:
 @contextmanager
 def _taken(folder: Path) -> Iterator[bool]:
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
+    lock = locks.try_lock(folder / ".lock")
+    if lock is None:
+        yield False
+        return
+    with lock:
         yield True

@@ -1,6 +1,6 @@
 """Labelled images.
 
-Where they come from, their three parts, and augmentation. Knows nothing of networks.
+Where they come from, their three splits, and augmentation. Knows nothing of networks.
 """
 
 from pnas_tf.data.image_data import ImageData, from_arrays, from_folder, from_tfds

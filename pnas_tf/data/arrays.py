@@ -43,7 +43,12 @@ class ImageArrays:
 def image_arrays(
     images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
 ) -> ImageArrays:
-    """Checks what the caller gave. images: uint8 [n, h, w, 3] or [n, h, w]; labels: int [n].
+    """Checks what the caller gave.
+
+    Args:
+        images: uint8 [n, height, width, 3] or [n, height, width].
+        labels: int [n].
+        class_names: in the order of the labels' numbers.
 
     Raises:
         UserError: another dtype or shape, no image, a label that is no place in `class_names`, or
@@ -52,39 +57,31 @@ def image_arrays(
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim == 3:
         images = images[..., None]
+    given, shape = f"{labels.dtype} {list(labels.shape)}", list(images.shape)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise UserError(
-            "images of a dataset from arrays",
-            expected="uint8 [images, height, width, 3] or [images, height, width], pixels 0..255",
-            received=f"{images.dtype} {list(images.shape)}",
-            fix="Scale pixels to 0..255, round, and convert: images.astype(numpy.uint8).",
+        raise _refusal(
+            "images",
+            "uint8 [images, height, width, 3] or [images, height, width], pixels 0..255",
+            f"{images.dtype} {shape}",
+            "Scale pixels to 0..255, round, and convert: images.astype(numpy.uint8).",
         )
     if not images.size:
-        raise UserError(
-            "images of a dataset from arrays",
-            expected="at least one pixel",
-            received=f"shape {list(images.shape)}",
-            fix="Give images.",
-        )
+        raise _refusal("images", "at least one pixel", f"shape {shape}", "Give images.")
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
-        raise UserError(
-            "labels of a dataset from arrays",
-            expected=f"integers [{len(images)}], one for each image",
-            received=f"{labels.dtype} {list(labels.shape)}",
-            fix="Give the number of each image's class.",
-        )
+        expected = f"integers [{len(images)}], one for each image"
+        raise _refusal("labels", expected, given, "Give the number of each image's class.")
     if not class_names or len(set(class_names)) < len(class_names):
-        raise UserError(
-            "class names of a dataset from arrays",
-            expected="distinct names",
-            received=", ".join(class_names)[:200] or "none",
-            fix="Name every class once, in the order of the labels' numbers.",
-        )
+        received = ", ".join(class_names)[:200] or "none"
+        fix = "Name every class once, in the order of the labels' numbers."
+        raise _refusal("class names", "distinct names", received, fix)
     if labels.min() < 0 or labels.max() >= len(class_names):
-        raise UserError(
-            "labels of a dataset from arrays",
-            expected=f"0 to {len(class_names) - 1}, places in class_names",
-            received=f"{labels.min()} to {labels.max()}",
-            fix="Count classes from 0, and name all of them.",
-        )
+        expected = f"0 to {len(class_names) - 1}, places in class_names"
+        received = f"{labels.min()} to {labels.max()}"
+        raise _refusal("labels", expected, received, "Count classes from 0, and name all of them.")
     return ImageArrays(images, labels.astype(np.int32), tuple(class_names))
+
+
+def _refusal(what: str, expected: str, received: str, fix: str) -> UserError:
+    return UserError(
+        f"{what} of a dataset from arrays", expected=expected, received=received, fix=fix
+    )

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from pnas_tf.config import AUTO_CROP_SCALE, CROP_SCALE, DataConfig
+
 COLUMNS = 9  # zoom or area, aspect, angle, y, x, flip, brightness, contrast, saturation
 _ZOOM, _ASPECT, _ANGLE, _Y, _X, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION = range(COLUMNS)
 
 SHIFT_FRACTION, SHIFT_ZOOM, SHIFT_DEGREES = 0.1, 0.1, 10.0
 FLIP_SHIFT_FRACTION = 0.125  # 4 of 32 pixels, the usual pad-and-crop of CIFAR
+SHIFTED_DATASETS = ("digits", "mnist", "emnist", "kmnist")  # by "auto": figures have a handedness
+SMALL_IMAGE = 64  # pixels: up to here "auto" shifts and flips; above, it crops
 CENTRE_FRACTION = 0.875  # evaluation crop of ImageNet: 224 of 256
 # largest relative change of brightness, contrast, saturation; the original's `distort_color`
 COLOUR_RANGES = {
@@ -36,6 +40,19 @@ class Augmentation:
     distort_color: str
 
 
+def augmentation_of(config: DataConfig, resolution: int) -> Augmentation:
+    """What the options choose for images of `resolution` pixels."""
+    kind, scale = config.augmentation, config.min_crop_scale
+    if kind == "auto":
+        name = config.dataset.split("/")[0].split(":")[0]
+        if name in SHIFTED_DATASETS:
+            kind = "shift"
+        else:
+            kind = "flip" if resolution <= SMALL_IMAGE else "imagenet"
+        scale = AUTO_CROP_SCALE if scale is None else scale
+    return Augmentation(kind, CROP_SCALE if scale is None else scale, config.distort_color)
+
+
 def random_rows(examples: int, *, seed: int, epoch: int) -> np.ndarray:
     """Uniform numbers in [0, 1), float32 [examples, COLUMNS]: row i belongs to example i in this
     epoch."""
@@ -46,9 +63,15 @@ def random_rows(examples: int, *, seed: int, epoch: int) -> np.ndarray:
 def augment(images: tf.Tensor, rows: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
     """The batch part of a random view.
 
-    images: float32 [batch, size, size, 3] in 0..255; rows: float32 [batch, COLUMNS]. Returns the
-    same shape and range. Random crops of `imagenet` are taken before this, one image at a time:
-    `random_crop`.
+    Random crops of `imagenet` are taken before this, one image at a time: `random_crop`.
+
+    Args:
+        images: float32 [batch, size, size, 3] in 0..255.
+        rows: float32 [batch, COLUMNS].
+        augmentation: what is done.
+
+    Returns:
+        The same shape and range.
     """
     if augmentation.kind == "shift":
         return _shift(images, rows)
@@ -62,8 +85,14 @@ def augment(images: tf.Tensor, rows: tf.Tensor, augmentation: Augmentation) -> t
 def random_crop(image: tf.Tensor, row: tf.Tensor, *, size: int, min_scale: float) -> tf.Tensor:
     """A crop of random area (min_scale to 1) and aspect (3/4 to 4/3), resized.
 
-    image: [height, width, 3]; row: float32 [COLUMNS]. Returns float32 [size, size, 3] in 0..255. A
-    crop that does not fit is clipped to the image.
+    Args:
+        image: [height, width, 3].
+        row: float32 [COLUMNS].
+        size: of the result, in pixels.
+        min_scale: of the image's area.
+
+    Returns:
+        float32 [size, size, 3] in 0..255. A crop that does not fit is clipped to the image.
     """
     height, width = tf.cast(tf.shape(image)[0], tf.float32), tf.cast(tf.shape(image)[1], tf.float32)
     area = height * width * (min_scale + (1.0 - min_scale) * row[_ZOOM])

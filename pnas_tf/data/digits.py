@@ -7,11 +7,11 @@ The 1,797 images are the test part of the UCI set "Optical Recognition of Handwr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+_Examples = Iterator[tuple[int, dict[str, np.ndarray | int]]]
 PIXEL_MAXIMUM = 16  # scikit-learn's pixels are counts 0 to 16 of a 4x4 block
 
 
@@ -37,11 +37,11 @@ class Digits(tfds.core.GeneratorBasedBuilder):
             disable_shuffling=True,
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, _Examples]:
         del dl_manager
         return {"train": self._generate_examples()}
 
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self) -> _Examples:
         from sklearn.datasets import (
             load_digits,
         )  # takes a second to import and is needed once a machine

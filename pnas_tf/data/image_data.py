@@ -18,7 +18,8 @@ from pnas_tf.config import DataConfig
 from pnas_tf.data.arrays import ImageArrays, image_arrays
 
 if TYPE_CHECKING:
-    from pnas_tf.data.dataset import Dataset, DatasetFacts
+    from pnas_tf.data.dataset import Dataset
+    from pnas_tf.data.opening import DatasetFacts
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ImageData:
     @functools.cached_property
     def facts(self) -> DatasetFacts:
         """Classes, image size and number. Raises UserError where there is no such dataset."""
-        from pnas_tf.data.dataset import dataset_facts
+        from pnas_tf.data.opening import dataset_facts
 
         return dataset_facts(self.config, arrays=self.arrays)
 
@@ -53,14 +54,22 @@ class ImageData:
 
 
 def from_folder(path: str | os.PathLike, *, data_config: DataConfig = DataConfig()) -> ImageData:
-    """Images in one folder a class (docs/data.md). data_config: split and augmentation; its
-    `dataset` is replaced."""
+    """Images in one folder a class (docs/data.md).
+
+    Args:
+        path: of the folder.
+        data_config: split and augmentation; its `dataset` is replaced.
+    """
     return ImageData(dataclasses.replace(data_config, dataset=f"folder:{os.fspath(path)}"))
 
 
 def from_tfds(name: str, *, data_config: DataConfig = DataConfig()) -> ImageData:
-    """A dataset of tensorflow_datasets by its name, or "digits". data_config: split, augmentation
-    and where the files are; its `dataset` is replaced."""
+    """A dataset of tensorflow_datasets by its name, or "digits".
+
+    Args:
+        name: as TFDS knows it.
+        data_config: split, augmentation and where the files are; its `dataset` is replaced.
+    """
     return ImageData(dataclasses.replace(data_config, dataset=name))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from pnas_tf.config import DataConfig, SpaceConfig
-from pnas_tf.data.dataset import DatasetFacts, dataset_facts
+from pnas_tf.data.opening import DatasetFacts, dataset_facts
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.registry import load_space, named_space
 
@@ -17,8 +17,10 @@ def space_of_run(data: DataConfig, space: SpaceConfig) -> SearchSpace:
     """The space of `space` for the classes of `data`'s dataset, whose pixels are not read.
 
     "auto" is `tiny` for images up to 48 pixels and `proxyless` above; a name that ends in .json is
-    a file with a space of the user's own, whose class count is replaced. Raises UserError on an
-    unknown space or dataset.
+    a file with a space of the user's own, whose class count is replaced.
+
+    Raises:
+        UserError: the space or the dataset is unknown.
     """
     return space_for(dataset_facts(data), space)
 

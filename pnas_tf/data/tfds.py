@@ -1,16 +1,14 @@
 """TFDS datasets by name: found, prepared (downloaded or generated) and described. Knows nothing of
-the three parts."""
+the three splits."""
 
 from __future__ import annotations
 
 import difflib
-import fcntl
 import logging
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,9 +17,9 @@ import tensorflow_datasets as tfds
 import pnas_tf.data.digits  # noqa: F401 (defining the builder registers it)
 from pnas_tf import _tf_private
 from pnas_tf.data.offline import place_archives
-from pnas_tf.data.sources import encoded_records
+from pnas_tf.data.records import encoded_records
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import atomic, locks, npy
 from pnas_tf.run.progress import can_redraw
 
 TEST_SPLITS = ("test", "validation")
@@ -32,7 +30,7 @@ class Images:
     """A prepared TFDS dataset for image classification. test_split is None where it has no labelled
     one."""
 
-    builder: Any
+    builder: tfds.core.DatasetBuilder
     image_key: str
     label_key: str
     class_names: tuple[str, ...]
@@ -57,7 +55,7 @@ class Images:
         count = self.builder.info.splits[split].num_examples
         if cache.is_file():
             try:
-                labels = atomic.array_of(
+                labels = npy.array_of(
                     atomic.read_bytes(cache, what="labels", made_by="delete them")
                 )
                 if labels.dtype == np.int32 and labels.shape == (count,):
@@ -75,12 +73,18 @@ class Images:
         return labels
 
 
-def prepare_images(name: str, *, data_dir: str = "", offline_files: str = "") -> Images:
+def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
     """Finds and prepares TFDS dataset `name` ("cifar10", "imagenet_resized/32x32", "mnist:3.0.1").
 
-    data_dir: TFDS folder, empty for its default. offline_files: folder with the dataset's archives;
-    nothing is downloaded. Raises UserError when the dataset is unknown (with close names), is not
-    made of one image and one class label, or cannot be downloaded.
+    Args:
+        name: as TFDS knows it.
+        data_dir: TFDS folder, empty for its default.
+        offline_files: folder with the dataset's archives, for which nothing is downloaded; empty
+            for none.
+
+    Raises:
+        UserError: the dataset is unknown (with close names), is not made of one image and one
+            class label, or cannot be downloaded.
     """
     directory = os.path.expanduser(data_dir) or None
     try:
@@ -120,7 +124,7 @@ def prepare_images(name: str, *, data_dir: str = "", offline_files: str = "") ->
     return Images(builder, image_key, label_key, class_names, _test_split(images))
 
 
-def _keys(builder: Any, name: str) -> tuple[str, str]:
+def _keys(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, str]:
     features, keys = builder.info.features, builder.info.supervised_keys
     if (
         not isinstance(features, tfds.features.FeaturesDict)
@@ -139,7 +143,7 @@ def _keys(builder: Any, name: str) -> tuple[str, str]:
     return keys
 
 
-def _prepare(builder: Any, name: str, offline_files: str) -> None:
+def _prepare(builder: tfds.core.DatasetBuilder, name: str, offline_files: str) -> None:
     """Prepares the dataset in a scratch folder beside its place and renames it into it, one process
     at a time.
 
@@ -149,8 +153,7 @@ def _prepare(builder: Any, name: str, offline_files: str) -> None:
     place = Path(builder.data_dir)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with open(root / f".{builder.name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locks.wait_for_lock(root / f".{builder.name}.lock"):
             if (place / "dataset_info.json").is_file():  # another process was first
                 builder.info.read_from_directory(builder.data_dir)
                 return
@@ -180,7 +183,9 @@ def _prepare(builder: Any, name: str, offline_files: str) -> None:
         ) from error
 
 
-def _download_and_prepare(builder: Any, offline_files: str, *, downloads: Path) -> None:
+def _download_and_prepare(
+    builder: tfds.core.DatasetBuilder, offline_files: str, *, downloads: Path
+) -> None:
     by_hand = bool(
         offline_files and builder.MANUAL_DOWNLOAD_INSTRUCTIONS
     )  # such a builder reads the folder itself
@@ -208,12 +213,8 @@ def _test_split(images: Images) -> str | None:
 
 
 def _keep(cache: Path, labels: np.ndarray) -> None:
-    from io import BytesIO
-
-    content = BytesIO()
-    np.save(content, labels, allow_pickle=False)
     try:
-        atomic.write_bytes(cache, content.getvalue())
+        atomic.write_bytes(cache, npy.bytes_of(labels))
     except OSError as error:
         logging.warning("labels are not kept, and are read again next time: %s", error)
 

@@ -7,15 +7,14 @@ schedule.
 
 from __future__ import annotations
 
-import fcntl
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pnas_tf.devices.record import Device, Settings, Visit, check_same, from_json, to_json
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import atomic, locks
 from pnas_tf.io.serialization import record_of
 
 FORMAT, VERSION = "pnas_tf/visits", 1
@@ -40,7 +39,7 @@ class Journal:
     def __init__(self, path: Path | None, device: Device, settings: Settings):
         self.path = path
         self.visits: list[tuple[str, str, Visit]] = []
-        self._held: IO[bytes] | None = None
+        self._held: locks.Lock | None = None
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +61,7 @@ class Journal:
     def close(self) -> None:
         """Another process may go on from here."""
         if self._held is not None:
-            self._held.close()
+            self._held.release()
             self._held = None
 
     def append(self, name: str, sha256: str, visit: Visit) -> None:
@@ -119,20 +118,16 @@ class Journal:
             stream.write(json.dumps(row, allow_nan=False) + "\n")
 
 
-def _held(path: Path) -> IO[bytes]:
-    """The locked file; the lock is the kernel's and ends with the process."""
-    stream = open(path, "ab")  # noqa: SIM115 (closed by its owner)
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        stream.close()
+def _held(path: Path) -> locks.Lock:
+    lock = locks.try_lock(path)
+    if lock is None:
         raise UserError(
             f"session {path} is being measured",
             expected="one process that measures these models on this device",
             received="another one holds the file",
             fix="Wait for it to end; the table is then built from what it measured.",
-        ) from error
-    return stream
+        )
+    return lock
 
 
 def _whole_lines(path: Path) -> list[bytes]:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from typing import Any
 
 from pnas_tf.errors import UserError
 from pnas_tf.io.json_child import JsonChild
+from pnas_tf.io.serialization import Json
 
 # processor seconds for one file, five times as many where it is run; the largest published network
 # takes 0.1
@@ -23,13 +23,20 @@ TIMEOUT_S = 600.0  # by the clock, should the child sleep
 
 
 def inspect(
-    kind: str, content: bytes, *, where: str, expected: str, fix: str, **options: Any
-) -> Any:
+    kind: str, content: bytes, *, where: str, expected: str, fix: str, **options: Json
+) -> Json:
     """What the child found in `content`.
 
-    kind: "tflite", "hdf5" or "pytorch". where: the file's name in errors. options: see
-    isolated_worker.py. Raises UserError when the child refuses the content, dies of it or does
-    not end.
+    Args:
+        kind: "tflite", "hdf5" or "pytorch".
+        content: of the file.
+        where: its name in errors.
+        expected: what it should be.
+        fix: what the user can do.
+        options: see isolated_worker.py.
+
+    Raises:
+        UserError: the child refuses the content, dies of it or does not end.
     """
     with _lock:
         try:
@@ -52,7 +59,7 @@ def inspect(
         raise UserError(
             f"{where} is corrupt, truncated or of another kind",
             expected=expected,
-            received=answer["error"][:300],
+            received=str(answer["error"])[:300],
             fix=fix,
         )
     return answer["found"]

@@ -16,7 +16,10 @@ import resource
 import sys
 import warnings
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import h5py
 
 MAX_MEMORY_BYTES = 16 * 2**30  # of addresses; far above every model that a phone can hold
 MAX_WEIGHT_BYTES = 2 * 2**30
@@ -29,7 +32,7 @@ class Refused(ValueError):
 
 def tflite(
     content: bytes, *, prepare: bool = False, run: bool = False, threads: int = 1
-) -> list[dict[str, Any]] | None:
+) -> list[dict[str, object]] | None:
     """Builds the interpreter, which verifies the bytes.
 
     prepare: with the runtime's default CPU delegate, as clients do. run: once, with and without the
@@ -76,7 +79,7 @@ def hdf5(content: bytes) -> dict[str, list[int]]:
     shapes: dict[str, list[int]] = {}
     total = 0
 
-    def visit(name: str, item: Any) -> None:
+    def visit(name: str, item: h5py.Group | h5py.Dataset | h5py.Datatype) -> None:
         nonlocal total
         if len(shapes) > MAX_OBJECTS:
             raise Refused(f"more than {MAX_OBJECTS} entries")
@@ -120,7 +123,7 @@ def pytorch(content: bytes) -> None:
 
 
 CHECKS: dict[
-    str, tuple[str, Callable[..., Any]]
+    str, tuple[str, Callable[..., object]]
 ] = {  # with the library that is loaded before a file's time begins
     "tflite": ("ai_edge_litert.interpreter", tflite),
     "hdf5": ("h5py", hdf5),

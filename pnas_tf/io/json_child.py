@@ -17,7 +17,9 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from pnas_tf.io.serialization import Json
 
 _ROOT = Path(__file__).resolve().parents[2]  # holds the package: a checkout, or site-packages
 # Without the working folder on its path, where a user's own inspect.py would hide the library's.
@@ -63,8 +65,8 @@ class JsonChild:
         return self.owner == os.getpid() and self._process.poll() is None
 
     def ask(
-        self, command: Mapping[str, Any], content: bytes = b"", *, timeout_s: float
-    ) -> dict[str, Any]:
+        self, command: Mapping[str, Json], content: bytes = b"", *, timeout_s: float
+    ) -> dict[str, Json]:
         """The answer to a command.
 
         Args:

@@ -1,2 +1,2 @@
-"""What a run has made, for a person to read: one self-contained page, and the closing table for a
+"""What a run has made, for a person to read: one self-contained page, and the summary table for a
 terminal. Reads files alone."""

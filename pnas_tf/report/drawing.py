@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import groupby
 
 from pnas_tf.report.cell_drawing import draw_choices
@@ -26,56 +27,46 @@ _STAGE_X, _CENTRE, _MAX_BOX, _MIN_BOX = 8, 325, 300, 62
 _SHAPE_X, _MACS_X, _BAR_X, _BAR = 505, 715, 740, 175
 
 
+@dataclass(frozen=True)
+class _Style:
+    """Of a text. size: in pixels."""
+
+    size: int
+    fill: str = INK
+    weight: int = 400
+
+
+_HEADING, _WORDS, _FAINT_WORDS, _NOTE = (
+    _Style(13, weight=600),
+    _Style(12),
+    _Style(12, FAINT),
+    _Style(11, FAINT),
+)
+
+
 def draw_architecture(
     architecture: Architecture, *, latencies_ms: Mapping[str, float] | None = None
 ) -> str:
     """The drawing as one <svg> element.
 
-    latencies_ms: block name -> ms of the block alone, drawn as bars beside the boxes; without them
-    the bars are MACs. Spaces that are no chain of blocks are drawn by `cell_drawing`, without bars.
+    Args:
+        architecture: of a chain of blocks; others are drawn by `cell_drawing`, without bars.
+        latencies_ms: block name -> ms of the block alone, drawn as bars beside the boxes; without
+            them the bars are MACs.
     """
     if not isinstance(architecture.space, MBConvSpace):
         return draw_choices(architecture)
     groups = _groups(architecture)
     height = _TOP + sum(len(blocks) * _ROW + _STAGE_GAP for _, blocks in groups) + 6
-    sizes = (
-        {block.name: float(complexity.macs([block])) for block in architecture.blocks}
-        if latencies_ms is None
-        else latencies_ms
-    )
-    longest = max(sizes.values(), default=0.0) or 1.0
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
-        'class="architecture" role="img" '
-        f'aria-label="{html.escape(_spoken(architecture), quote=True)}">',
-        _legend(architecture),
-    ]
-    for x, words, anchor in (
-        (_SHAPE_X, "output", "start"),
-        (_MACS_X, "MACs", "end"),
-        (_BAR_X, "MACs" if latencies_ms is None else "latency of the block alone", "start"),
-    ):
-        parts.append(_text(x, _TOP - 10, words, fill=FAINT, size=11, anchor=anchor))
-    panels, boxes, y = [], [], float(_TOP)
-    for label, blocks in groups:
-        bottom = y + len(blocks) * _ROW
-        panels.append(
-            f'<rect x="{_STAGE_X}" y="{y:g}" width="{_WIDTH - 2 * _STAGE_X}" '
-            f'height="{bottom - y:g}" rx="6" fill="#f5f7f9"/>'
-        )
-        panels.append(_text(_STAGE_X + 12, y + 19, label, weight=600, size=13))
-        if len(blocks) > 1:
-            size_words = (
-                f"{blocks[-1].out_size}×{blocks[-1].out_size} · {blocks[-1].out_channels} channels"
-            )
-            panels.append(_text(_STAGE_X + 12, y + 37, size_words, size=11, fill=FAINT))
+    bars = _Bars(architecture, latencies_ms)
+    label = html.escape(_spoken(architecture), quote=True)
+    panels: list[str] = []
+    boxes: list[str] = []
+    y = float(_TOP)
+    for words, blocks in groups:
+        panels += _panel(words, blocks, y)
         for block in blocks:
-            boxes += _block(block, architecture, y)
-            size = sizes.get(block.name)
-            if size is not None and not isinstance(block.op, Zero):
-                boxes += _bar(
-                    y, size / longest, count(size) if latencies_ms is None else milliseconds(size)
-                )
+            boxes += [*_block(block, architecture, y), *bars.of(block, y)]
             y += _ROW
         y += _STAGE_GAP
     # The way of the data: one line behind the boxes, seen alone where a block is skipped.
@@ -84,7 +75,56 @@ def draw_architecture(
         f'y2="{y - _STAGE_GAP - _ROW / 2:g}" '
         f'stroke="{ZERO_COLOR}" stroke-width="1.5"/>'
     )
-    return "\n".join([*parts, *panels, spine, *boxes, "</svg>"])
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+        f'class="architecture" role="img" aria-label="{label}">',
+        _legend(architecture),
+        _text(_SHAPE_X, _TOP - 10, "output", style=_NOTE),
+        _text(_MACS_X, _TOP - 10, "MACs", style=_NOTE, anchor="end"),
+        _text(_BAR_X, _TOP - 10, bars.title, style=_NOTE),
+    ]
+    return "\n".join([*lines, *panels, spine, *boxes, "</svg>"])
+
+
+class _Bars:
+    """Beside each box how large it is: ms of the block alone, or MACs where they are not known."""
+
+    def __init__(self, architecture: Architecture, latencies_ms: Mapping[str, float] | None):
+        if latencies_ms is None:
+            self.title, self._words = "MACs", count
+            self._sizes: Mapping[str, float] = {
+                block.name: float(complexity.macs([block])) for block in architecture.blocks
+            }
+        else:
+            self.title, self._words = "latency of the block alone", milliseconds
+            self._sizes = latencies_ms
+        self._longest = max(self._sizes.values(), default=0.0) or 1.0
+
+    def of(self, block: Block, y: float) -> list[str]:
+        """The bar of a block whose row begins at `y`; none of a skipped block."""
+        size = self._sizes.get(block.name)
+        if size is None or isinstance(block.op, Zero):
+            return []
+        width = max(1.0, _BAR * size / self._longest)
+        return [
+            f'<rect x="{_BAR_X}" y="{y + 8:g}" width="{width:.1f}" height="{_ROW - 16}" rx="2" '
+            'fill="#5b7f95"/>',
+            _text(_BAR_X + width + 6, y + _ROW / 2 + 4, self._words(size), style=_NOTE),
+        ]
+
+
+def _panel(words: str, blocks: list[Block], y: float) -> list[str]:
+    """The ground of one stage, its name and, of several blocks, its size."""
+    parts = [
+        f'<rect x="{_STAGE_X}" y="{y:g}" width="{_WIDTH - 2 * _STAGE_X}" '
+        f'height="{len(blocks) * _ROW:g}" rx="6" fill="#f5f7f9"/>',
+        _text(_STAGE_X + 12, y + 19, words, style=_HEADING),
+    ]
+    if len(blocks) > 1:
+        last = blocks[-1]
+        size = f"{last.out_size}×{last.out_size} · {last.out_channels} channels"
+        parts.append(_text(_STAGE_X + 12, y + 37, size, style=_NOTE))
+    return parts
 
 
 def op_words(block: Block) -> str:
@@ -118,7 +158,7 @@ def _block(block: Block, architecture: Architecture, y: float) -> list[str]:
         return [
             "<g>",
             title,
-            _text(_CENTRE + 10, middle + 4, "skipped", fill=FAINT, size=11),
+            _text(_CENTRE + 10, middle + 4, "skipped", style=_NOTE),
             "</g>",
         ]
     width = _box_width(block, architecture)
@@ -137,7 +177,7 @@ def _block(block: Block, architecture: Architecture, y: float) -> list[str]:
         f'height="{_BOX}" rx="4" '
         f'fill="{fill}" stroke="{INK}" stroke-opacity="0.35"/>'
     )
-    parts.append(_text(_CENTRE, middle + 4, op_words(block), anchor="middle", size=12))
+    parts.append(_text(_CENTRE, middle + 4, op_words(block), style=_WORDS, anchor="middle"))
     shape = (
         f"{block.out_channels} classes"
         if isinstance(block.op, Head)
@@ -148,14 +188,11 @@ def _block(block: Block, architecture: Architecture, y: float) -> list[str]:
             _SHAPE_X,
             middle + 4,
             shape + (f"   stride {block.stride}" if block.stride > 1 else ""),
-            size=12,
+            style=_WORDS,
         )
     )
-    parts.append(
-        _text(
-            _MACS_X, middle + 4, count(complexity.macs([block])), size=12, anchor="end", fill=FAINT
-        )
-    )
+    macs = count(complexity.macs([block]))
+    parts.append(_text(_MACS_X, middle + 4, macs, style=_FAINT_WORDS, anchor="end"))
     return [*parts, "</g>"]
 
 
@@ -174,23 +211,14 @@ def _mbconvs(architecture: Architecture) -> list[MBConv]:
     return [op for op in (space.first_op, *space.candidates) if isinstance(op, MBConv)]
 
 
-def _bar(y: float, share: float, words: str) -> list[str]:
-    width = max(1.0, _BAR * share)
-    return [
-        f'<rect x="{_BAR_X}" y="{y + 8:g}" width="{width:.1f}" height="{_ROW - 16}" rx="2" '
-        'fill="#5b7f95"/>',
-        _text(_BAR_X + width + 6, y + _ROW / 2 + 4, words, size=11, fill=FAINT),
-    ]
-
-
 def _legend(architecture: Architecture) -> str:
     ops = _mbconvs(architecture)
-    parts, x = [_text(_STAGE_X + 12, 26, "kernel", size=12, fill=FAINT)], _STAGE_X + 64
+    parts, x = [_text(_STAGE_X + 12, 26, "kernel", style=_FAINT_WORDS)], _STAGE_X + 64
     for kernel in sorted({op.kernel for op in ops}):
         parts.append(
             f'<rect x="{x}" y="13" width="18" height="18" rx="3" fill="{kernel_color(kernel)}" '
             f'stroke="{INK}" '
-            f'stroke-opacity="0.35"/>{_text(x + 24, 26, f"{kernel}×{kernel}", size=12)}'
+            f'stroke-opacity="0.35"/>{_text(x + 24, 26, f"{kernel}×{kernel}", style=_WORDS)}'
         )
         x += 70
     expansions = ", ".join(str(expansion) for expansion in sorted({op.expansion for op in ops}))
@@ -200,8 +228,7 @@ def _legend(architecture: Architecture) -> str:
             26,
             f"width: expansion {expansions}     line at the side: identity shortcut     thin "
             "line: skipped block",
-            size=12,
-            fill=FAINT,
+            style=_FAINT_WORDS,
         )
     )
     return "".join(parts)
@@ -214,18 +241,9 @@ def _spoken(architecture: Architecture) -> str:
     )
 
 
-def _text(
-    x: float,
-    y: float,
-    words: str,
-    *,
-    size: int,
-    fill: str = INK,
-    anchor: str = "start",
-    weight: int = 400,
-) -> str:
+def _text(x: float, y: float, words: str, *, style: _Style, anchor: str = "start") -> str:
     return (
-        f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{fill}" text-anchor="{anchor}" '
-        f'font-weight="{weight}" '
+        f'<text x="{x:g}" y="{y:g}" font-size="{style.size}" fill="{style.fill}" '
+        f'text-anchor="{anchor}" font-weight="{style.weight}" '
         f'xml:space="preserve">{html.escape(words)}</text>'
     )

@@ -10,18 +10,19 @@ import dataclasses
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 from pnas_tf import config as options
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
-from pnas_tf.report.run_files import read_run
+from pnas_tf.io import Json, atomic
+from pnas_tf.io.serialization import value_of
+from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import MANIFEST, Artifact
 from pnas_tf.run.settings import read_config
-from pnas_tf.tflite.parity import load_reports
+from pnas_tf.tflite.parity import ParityReport, load_reports
 
-FORMAT: dict[str, Any] = {"format": "pnas_tf/manifest", "version": 1}
+_NAME, _VERSION = "pnas_tf/manifest", 1
+FORMAT = {"format": _NAME, "version": _VERSION}
 MAX_BYTES = 1_000_000
 _ELSEWHERE = (
     "data_dir",
@@ -32,11 +33,14 @@ _ELSEWHERE = (
 
 
 def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
-    """Copies the run's models to `models_dir` as NAME_float32.tflite and so on; returns what was
-    written.
+    """Copies the run's models to `models_dir` as NAME_float32.tflite and so on, with a manifest.
 
-    Raises UserError when the run is not finished, the name is no plain word, or a model is larger
-    than `MAX_BYTES`.
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: the run is not finished, the name is no plain word, or a model is larger than
+            `MAX_BYTES`.
     """
     if not re.fullmatch(r"[a-z0-9_]{1,40}", name):
         raise UserError(
@@ -44,18 +48,6 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
             expected="lower-case letters, digits and _",
             received=repr(name),
             fix="Write e.g. --model_name=digits",
-        )
-    summary = atomic.read_json(
-        folder / Artifact.SUMMARY,
-        what="summary of a finished run",
-        made_by="pnas run --run_dir=...",
-    )
-    if not isinstance(summary, dict):
-        raise UserError(
-            f"summary {folder / Artifact.SUMMARY}",
-            expected="an object",
-            received=repr(summary)[:200],
-            fix="Make it again: pnas run --run_dir=...",
         )
     run, manifest = read_run(folder.path), read_manifest(models_dir)
     written = []
@@ -66,63 +58,64 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
             made_by="publish a smaller network",
             limit=MAX_BYTES,
         )
-        measured = run.measurements.get(Path(source).stem)
-        if (
-            measured is None
-            or not {"dataset", "device"} <= set(summary)
-            or not isinstance(summary["device"], dict)
-        ):
-            raise UserError(
-                f"run {folder.path} is not finished",
-                expected=f"a measurement of {source}, dataset and device in {Artifact.SUMMARY}",
-                received="none",
-                fix="Finish it: pnas run --run_dir=...",
-            )
+        entry = _entry(run, source, report)
         target = atomic.write_bytes(models_dir / f"{name}_{report.dtype}.tflite", content)
         manifest[target.name] = {
             "sha256": atomic.sha256_of(target),
             "size_bytes": len(content),
-            "dtype": report.dtype,
-            "dataset": summary["dataset"],
-            "architecture": run.architecture.to_json(),
-            "test_accuracy": report.tflite_accuracy,
-            "parity": report.to_json(),
-            "latency_ms": {
-                "median": measured.median_ms,
-                "p10": measured.p10_ms,
-                "p90": measured.p90_ms,
-                "invocations": measured.invocations,
-                **summary["device"],
-            },
+            **entry,
             "command": command_of(folder),
         }
         written.append(target)
-    written.append(
-        atomic.write_json(
-            models_dir / MANIFEST, {**FORMAT, "models": dict(sorted(manifest.items()))}
-        )
-    )
+    document = {**FORMAT, "models": dict(sorted(manifest.items()))}
+    written.append(atomic.write_json(models_dir / MANIFEST, document))
     return written
 
 
-def read_manifest(models_dir: Path) -> dict[str, Any]:
+def _entry(run: RunFiles, source: str, report: ParityReport) -> dict[str, Json]:
+    """What the manifest says of one file. Raises UserError where the run is not finished."""
+    measured, device = run.measurements.get(Path(source).stem), run.summary.get("device")
+    if measured is None or "dataset" not in run.summary or not isinstance(device, dict):
+        raise UserError(
+            f"run {run.path} is not finished",
+            expected=f"a measurement of {source}, dataset and device in {Artifact.SUMMARY}",
+            received="none",
+            fix="Finish it: pnas run --run_dir=...",
+        )
+    return {
+        "dtype": report.dtype,
+        "dataset": run.summary["dataset"],
+        "architecture": run.architecture.to_json(),
+        "test_accuracy": report.tflite_accuracy,
+        "parity": report.to_json(),
+        "latency_ms": {
+            "median": measured.median_ms,
+            "p10": measured.p10_ms,
+            "p90": measured.p90_ms,
+            "invocations": measured.invocations,
+            **device,
+        },
+    }
+
+
+def read_manifest(models_dir: Path) -> dict[str, dict[str, Json]]:
     """File name -> entry; empty where there is no manifest yet."""
     path = models_dir / MANIFEST
     if not path.exists():
         return {}
-    models = atomic.read_document(
-        path, **FORMAT, what="manifest", made_by="pnas publish --run_dir=..."
-    ).get("models")
-    if not isinstance(models, dict) or not all(
-        isinstance(entry, dict) for entry in models.values()
-    ):
-        raise UserError(
-            f"models of manifest {path}",
-            expected="an object, one entry a file",
-            received=repr(models)[:200],
-            fix="Restore it, or delete it to publish anew.",
-        )
-    return models
+    document = atomic.read_document(
+        path,
+        format=_NAME,
+        version=_VERSION,
+        what="manifest",
+        made_by="pnas publish --run_dir=...",
+    )
+    return value_of(
+        dict[str, dict[str, object]],
+        document.get("models"),
+        what=f"models of manifest {path}",
+        fix="Restore it, or delete it to publish anew.",
+    )
 
 
 def command_of(folder: RunFolder) -> str:

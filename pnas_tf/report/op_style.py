@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import zlib
-from typing import Any
 
 from pnas_tf.space.ops import CandidateOp, MBConv, Zero
 
@@ -44,7 +43,7 @@ def op_label(op: CandidateOp) -> str:
     return f"{op.kernel}×{op.kernel} e{op.expansion}{marks}"
 
 
-def op_order(op: CandidateOp) -> tuple[Any, ...]:
+def op_order(op: CandidateOp) -> tuple[int, int, int, str]:
     """From cheap to dear, Zero first, ops without expansion by their key."""
     if isinstance(op, MBConv):
         return (2, op.kernel, op.expansion, op.key)

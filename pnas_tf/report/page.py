@@ -1,20 +1,26 @@
-"""report.html: one page without external resources, for the screen and for paper. Reads a run
-folder, writes one file."""
+"""report.html: one page without external resources, for the screen and for paper.
+
+Reads a run folder, writes one file. What stands in the page is said here, how it looks in
+page.html, whose fields are escaped by jinja2; drawings alone are put in as they are.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pnas_tf.io import atomic
+from pnas_tf.io import Json, atomic
 from pnas_tf.report import plots
-from pnas_tf.report import summary_table as closing
+from pnas_tf.report import summary_table as cells
+from pnas_tf.report.alpha_plot import alpha_history
 from pnas_tf.report.drawing import draw_architecture
+from pnas_tf.report.pareto_plot import pareto_svg
 from pnas_tf.report.run_files import RunFiles, read_run
+from pnas_tf.report.validation_plot import validation_svg
 from pnas_tf.run.layout import Artifact
+
+TEMPLATE = Path(__file__).with_name("page.html")
 
 _VALIDATION = (
     ("networks", "networks", ""),
@@ -29,49 +35,48 @@ _VALIDATION = (
     ("noise_floor_mape_percent", "noise floor of the session", " %"),
 )
 
-STYLE = """
-:root { color-scheme: light; --ink: #22303c; --faint: #6b7a86; --line: #dfe5ea; --panel: #ffffff; --page: #eef1f4; }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 28px 20px 48px; }
-h1 { font-size: 26px; line-height: 1.2; margin: 0 0 4px; overflow-wrap: anywhere; }
-h2 { font-size: 18px; margin: 0 0 10px; }
-p.lead, figcaption, p.note { color: var(--faint); margin: 0 0 14px; overflow-wrap: anywhere; }
-figcaption { margin: 8px 0 0; font-size: 13px; }
-section { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 20px 24px; margin-top: 18px; }
-figure { margin: 0; overflow-x: auto; }
-svg { display: block; width: 100%; height: auto; }
-svg text { font-family: system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif !important; }
-.narrow { max-width: 460px; }
-.scroll { overflow-x: auto; }
-ul.figures { display: flex; flex-wrap: wrap; gap: 10px; list-style: none; margin: 14px 0 0; padding: 0; }
-ul.figures li { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 8px 14px; min-width: 130px; }
-ul.figures b { display: block; font-size: 19px; font-variant-numeric: tabular-nums; }
-ul.figures span { color: var(--faint); font-size: 13px; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; white-space: nowrap; padding: 6px 10px; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-thead th { color: var(--faint); font-weight: 600; }
-tbody th { font-weight: 400; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 16px 0 0; }
-dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
-li.warning { color: #8a4b00; }
-@media (max-width: 760px) { svg.architecture { min-width: 720px; } }
-@media print {
-  @page { margin: 14mm; }
-  body { background: #fff; font-size: 11px; }
-  main { max-width: none; padding: 0; }
-  section { border: 0; padding: 8px 0; margin-top: 10px; break-inside: avoid; }
-  svg.architecture { max-height: 170mm; min-width: 0; }
-  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-}
-"""
+
+@dataclass(frozen=True)
+class Table:
+    """header: of each column, the rows' names included. rows: (name, its cells)."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; what is empty is left out.
+
+    Attributes:
+        title: its heading.
+        words: a paragraph.
+        svg: a drawing over the whole width.
+        table: figures.
+        facts: (what, value).
+        narrow_svg: a drawing of a plot's usual width.
+        warnings: what a reader must be told; the first eight are shown.
+        caption: what is seen.
+    """
+
+    title: str
+    words: str = ""
+    svg: str = ""
+    table: Table | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    narrow_svg: str = ""
+    warnings: tuple[str, ...] = ()
+    caption: str = ""
 
 
 def write_report(run_dir: str | os.PathLike) -> Path:
-    """Writes report.html into a run folder from the files that stand there, and returns its path.
+    """Writes report.html into a run folder from the files that stand there.
 
-    Raises UserError when the folder holds no architecture, or a file in it is damaged.
+    Returns:
+        The page's path.
+
+    Raises:
+        UserError: the folder holds no architecture, or a file in it is damaged.
     """
     run = read_run(run_dir)
     return atomic.write_text(run.path / Artifact.REPORT, page(run))
@@ -79,275 +84,192 @@ def write_report(run_dir: str | os.PathLike) -> Path:
 
 def page(run: RunFiles) -> str:
     """The whole page as text."""
-    title = (
-        f"{_words(run.summary.get('dataset'))} on {run.architecture.space.name} at "
-        f"{run.architecture.space.resolution} px"
+    import jinja2
+
+    template = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    ).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    space = run.architecture.space
+    sections = (
+        _architecture(run),
+        _summary(run),
+        _search(run),
+        _alpha(run),
+        _sweep(run),
+        _training(run),
+        _measurements(run),
+        _validation(run),
+        _table(run),
     )
-    sections = [
-        part(run)
-        for part in (
-            _architecture,
-            _closing,
-            _search,
-            _alpha,
-            _sweep,
-            _training,
-            _measurements,
-            _validation,
-            _table,
-        )
-    ]
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>",
-            f"<style>{STYLE}</style>",
-            "</head>",
-            "<body>",
-            "<main>",
-            "<header>",
-            f"<h1>{escape(title)}</h1>",
-            f'<p class="lead">{escape(closing.device_words(run.summary.get("device")))}</p>',
-            _headline(run),
-            "</header>",
-            *(section for section in sections if section),
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        ]
+    return template.render(
+        title=f"{_words(run.summary.get('dataset'))} on {space.name} at {space.resolution} px",
+        device=cells.device_words(run.summary.get("device")),
+        figures=_headline(run),
+        sections=[section for section in sections if section is not None],
     )
 
 
-def _headline(run: RunFiles) -> str:
-    table = dict(closing.closing_table(run.summary).rows)
+def _headline(run: RunFiles) -> list[tuple[str, str]]:
+    table = dict(cells.summary_table(run.summary).rows)
     accuracy, latency = table["test accuracy"], table["latency, measured"]
-    figures = [
+    return [
         (accuracy[1], "test accuracy, float32"),
         (accuracy[2], "test accuracy, int8"),
         (latency[1], "measured latency, float32"),
         (latency[2], "measured latency, int8"),
-        (closing.count(run.architecture.macs), "MACs"),
-        (closing.count(run.architecture.parameters), "parameters"),
+        (cells.count(run.architecture.macs), "MACs"),
+        (cells.count(run.architecture.parameters), "parameters"),
     ]
-    items = "".join(
-        f"<li><b>{escape(value)}</b><span>{escape(what)}</span></li>" for value, what in figures
-    )
-    return f'<ul class="figures">{items}</ul>'
 
 
-def _architecture(run: RunFiles) -> str:
-    latencies = None
-    if run.table is not None and set(run.architecture.space.distinct_blocks()) <= set(
-        run.table.entries
-    ):
-        latencies = {name: latency for name, _, latency in run.table.breakdown(run.architecture)}
-    caption = "One box a block, from the image at the top to the classes at the bottom. "
-    caption += (
-        "Bars: multiply-accumulates."
-        if latencies is None or run.table is None
-        else f"Bars: {run.table.describe()}."
-    )
-    return _section(
+def _architecture(run: RunFiles) -> Section:
+    table, blocks = run.table, set(run.architecture.space.distinct_blocks())
+    latencies, bars = None, "multiply-accumulates"
+    if table is not None and blocks <= set(table.entries):
+        latencies = {name: latency for name, _, latency in table.breakdown(run.architecture)}
+        bars = table.describe()
+    return Section(
         "The derived architecture",
-        draw_architecture(run.architecture, latencies_ms=latencies),
-        caption,
+        svg=draw_architecture(run.architecture, latencies_ms=latencies),
+        caption="One box a block, from the image at the top to the classes at the bottom. "
+        f"Bars: {bars}.",
     )
 
 
-def _closing(run: RunFiles) -> str:
-    table = closing.closing_table(run.summary)
-    facts = "".join(
-        f"<dt>{escape(what)}</dt><dd>{escape(value)}</dd>" for what, value in table.facts
-    )
-    return _section(
+def _summary(run: RunFiles) -> Section:
+    table = cells.summary_table(run.summary)
+    return Section(
         "What came out",
-        _html_table(("", *table.header), table.rows)
-        + f"<dl>{facts}</dl>"
-        + _warnings(list(table.notes)),
+        table=Table(("", *table.header), table.rows),
+        facts=table.facts,
+        warnings=table.notes,
     )
 
 
-def _search(run: RunFiles) -> str:
+def _search(run: RunFiles) -> Section | None:
     if run.search is None:
-        return ""
-    target, unit = closing.target_of(run.summary)
-    svg = plots.search_curves(run.search, target=target, unit=unit)
-    return _section(
+        return None
+    target, unit = cells.target_of(run.summary)
+    return Section(
         "The search",
-        svg,
-        "Shaded: the warm-up phase, which trains weights alone; then weights and path "
-        "probabilities "
-        "are trained in turn.",
+        svg=plots.search_curves(run.search, target=target, unit=unit),
+        caption="Shaded: the warm-up phase, which trains weights alone; then weights and path "
+        "probabilities are trained in turn.",
     )
 
 
-def _alpha(run: RunFiles) -> str:
+def _alpha(run: RunFiles) -> Section | None:
     if run.search is None:
-        return ""
+        return None
     candidates = [choice.candidates for choice in run.architecture.space.choice_blocks]
-    svg = plots.alpha_history(run.search, candidates, chosen=run.architecture.ops)
-    return _section(
+    return Section(
         "Probability of each op of each block over time",
-        svg,
-        "One panel a choice block, named by its number and its derived op, over the epochs; path "
-        "probabilities add up to 1.",
+        svg=alpha_history(run.search, candidates, chosen=run.architecture.ops),
+        caption="One panel a choice block, named by its number and its derived op, over the "
+        "epochs; path probabilities add up to 1.",
     )
 
 
-def _sweep(run: RunFiles) -> str:
+def _sweep(run: RunFiles) -> Section | None:
     if not run.sweep:
-        return ""
-    rows = [
+        return None
+    rows = tuple(
         (
-            closing.milliseconds(closing.number(row.get("budget_ms"))),
+            cells.milliseconds(cells.number(row.get("budget_ms"))),
             (
-                closing.milliseconds(closing.number(row.get("predicted_ms"))),
-                closing.percent(closing.number(row.get("alpha_accuracy"))),
-                closing.count(closing.number(row.get("macs"))),
-                closing.count(closing.number(row.get("parameters"))),
+                cells.milliseconds(cells.number(row.get("predicted_ms"))),
+                cells.percent(cells.number(row.get("alpha_accuracy"))),
+                cells.count(cells.number(row.get("macs"))),
+                cells.count(cells.number(row.get("parameters"))),
             ),
         )
         for row in run.sweep
-    ]
-    table = _html_table(
-        ("budget", "predicted latency", "top-1 on the alpha split", "MACs", "parameters"), rows
     )
-    return _section(
+    header = ("budget", "predicted latency", "validation top-1", "MACs", "parameters")
+    return Section(
         "Other budgets, from the same search",
-        table + f'<div class="narrow">{plots.front(run.sweep)}</div>',
-        "Inherited weights, batch-normalisation statistics estimated again; not trained further.",
+        table=Table(header, rows),
+        narrow_svg=pareto_svg(run.sweep),
+        caption="Inherited weights, batch-normalisation statistics estimated again; not trained "
+        "further.",
     )
 
 
-def _training(run: RunFiles) -> str:
-    return (
-        _section("Training of the derived network", plots.training_curves(run.training))
-        if run.training
-        else ""
-    )
+def _training(run: RunFiles) -> Section | None:
+    if not run.training:
+        return None
+    return Section("Training of the derived network", svg=plots.training_curves(run.training))
 
 
-def _measurements(run: RunFiles) -> str:
+def _measurements(run: RunFiles) -> Section | None:
     if not run.measurements:
-        return ""
-    rows = [
+        return None
+    rows = tuple(
         (
             name,
             (
-                closing.milliseconds(entry.median_ms),
-                closing.milliseconds(entry.p10_ms),
-                closing.milliseconds(entry.p90_ms),
+                cells.milliseconds(entry.median_ms),
+                cells.milliseconds(entry.p10_ms),
+                cells.milliseconds(entry.p90_ms),
                 str(entry.invocations),
                 str(len(entry.visits)),
                 str(entry.settings.threads),
             ),
         )
         for name, entry in run.measurements.items()
-    ]
-    warnings = [
-        f"{name}: {problem}"
-        for name, entry in run.measurements.items()
-        for problem in entry.problems
-    ]
+    )
     first = next(iter(run.measurements.values()))
     device, settings = first.device, first.settings
-    cores = f"cores {', '.join(map(str, device.cores))}" if device.cores else ""
     words = [
         device.kind,
         device.model,
         device.processor,
-        cores,
+        f"cores {', '.join(map(str, device.cores))}" if device.cores else "",
         device.os,
         f"{settings.runtime} {settings.runtime_version}",
         settings.delegate,
     ]
-    table = _html_table(("model", "median", "p10", "p90", "invocations", "rounds", "threads"), rows)
-    return _section(
+    return Section(
         "Latency as measured",
-        table + _warnings(warnings),
-        ", ".join(word for word in words if word),
+        table=Table(("model", "median", "p10", "p90", "invocations", "rounds", "threads"), rows),
+        warnings=tuple(
+            f"{name}: {problem}"
+            for name, entry in run.measurements.items()
+            for problem in entry.problems
+        ),
+        caption=", ".join(word for word in words if word),
     )
 
 
-def _validation(run: RunFiles) -> str:
-    known = [
-        (label, run.validation[key], unit)
+def _validation(run: RunFiles) -> Section | None:
+    facts = tuple(
+        (label, _words(run.validation[key]) + unit)
         for key, label, unit in _VALIDATION
         if key in run.validation
-    ]
-    if not known:
-        return ""
-    facts = "".join(
-        f"<dt>{escape(label)}</dt><dd>{escape(_words(value) + unit)}</dd>"
-        for label, value, unit in known
     )
-    pairs = [
-        (pair["predicted_ms"], pair["measured_ms"])
-        for pair in _list(run.validation.get("pairs"))
-        if isinstance(pair, Mapping)
-        and all(isinstance(pair.get(key), int | float) for key in ("predicted_ms", "measured_ms"))
-    ]
-    scatter = (
-        f'<div class="narrow">{plots.validation_scatter(pairs)}</div>' if len(pairs) > 1 else ""
-    )
-    return _section(
+    if not facts:
+        return None
+    return Section(
         "How well the table predicts",
-        f"<dl>{facts}</dl>{scatter}",
-        "Random networks of the space, exported and measured.",
+        facts=facts,
+        narrow_svg=validation_svg(run.validation),
+        caption="Random networks of the space, exported and measured.",
     )
 
 
-def _table(run: RunFiles) -> str:
+def _table(run: RunFiles) -> Section | None:
     if run.table is None:
-        return ""
-    warnings = [*run.table.warnings(), *run.table.kernel7_warnings(run.architecture.space)]
-    return _section(
+        return None
+    kernel7 = run.table.kernel7_warnings(run.architecture.space)
+    return Section(
         "The latency table",
-        f"<p>{escape(run.table.describe())}</p>" + _warnings(warnings),
-        run.table.origin,
+        words=run.table.describe(),
+        warnings=(*run.table.warnings(), *kernel7),
+        caption=run.table.origin,
     )
 
 
-def _section(title: str, content: str, caption: str = "") -> str:
-    note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f"<section><h2>{escape(title)}</h2><figure>{content}{note}</figure></section>"
-
-
-def _html_table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
-    body = "".join(
-        f'<tr><th scope="row">{escape(what)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        + "</tr>"
-        for what, cells in rows
-    )
-    return (
-        "<div "
-        f'class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
-
-
-def _warnings(warnings: list[str]) -> str:
-    shown = warnings[:8] + ([f"and {len(warnings) - 8} more"] if len(warnings) > 8 else [])
-    return (
-        "<ul>"
-        + "".join(f'<li class="warning">{escape(warning)}</li>' for warning in shown)
-        + "</ul>"
-        if shown
-        else ""
-    )
-
-
-def _words(value: Any) -> str:
-    return (
-        f"{value:.4g}" if isinstance(value, float) else str(value) if value is not None else "run"
-    )
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _words(value: Json) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "run" if value is None else str(value)

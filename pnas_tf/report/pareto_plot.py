@@ -1,39 +1,57 @@
-"""One plot of accuracy against latency for a set of derived networks. Knows nothing of how they
-were made."""
+"""The Pareto front of a search: accuracy against latency of one derived network a budget.
+
+Knows nothing of how they were made.
+"""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pnas_tf.io import atomic
+import matplotlib
+from matplotlib.figure import Figure
+
+from pnas_tf.report.figures import BLUE, STYLE, Row, svg_of, write_png
+from pnas_tf.report.summary_table import number
 
 
-def plot_front(rows: Sequence[dict[str, Any]], path: Path) -> Path:
+def plot_pareto_front(rows: Sequence[Row], path: Path) -> Path:
     """Writes a PNG of `rows`, each with predicted_ms, alpha_accuracy (fraction) and budget_ms."""
-    from matplotlib.figure import Figure
+    with matplotlib.rc_context(STYLE):
+        return write_png(_figure(rows, size=(6.0, 4.0)), path)
 
-    figure = Figure(figsize=(6, 4), layout="constrained")
+
+def pareto_svg(rows: Sequence[Row]) -> str:
+    """The same as one <svg> element; rows without both figures are left out."""
+    with matplotlib.rc_context(STYLE):
+        return svg_of(_figure(rows, size=(4.6, 3.4)))
+
+
+def _figure(rows: Sequence[Row], *, size: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    ordered = sorted(rows, key=lambda row: row["predicted_ms"])
-    axes.plot(
-        [row["predicted_ms"] for row in ordered],
-        [100 * row["alpha_accuracy"] for row in ordered],
-        "o-",
-    )
-    for row in ordered:
-        axes.annotate(
-            f"budget {row['budget_ms']:g}",
-            (row["predicted_ms"], 100 * row["alpha_accuracy"]),
-            textcoords="offset points",
-            xytext=(6, -10),
-            fontsize=8,
+    points = []
+    for row in rows:
+        latency, accuracy = number(row.get("predicted_ms")), number(row.get("alpha_accuracy"))
+        if latency is not None and accuracy is not None:
+            points.append((latency, 100 * accuracy, number(row.get("budget_ms"))))
+    points.sort(key=lambda point: point[:2])
+    if points:
+        axes.plot(
+            [point[0] for point in points],
+            [point[1] for point in points],
+            color=BLUE,
+            marker="o",
+            markersize=4,
         )
-    axes.set_xlabel("predicted latency, ms")
-    axes.set_ylabel("top-1 on the alpha split, inherited weights, %")
-    axes.grid(alpha=0.3)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
-    return atomic.write_bytes(path, content.getvalue())
+    for latency, accuracy, budget in points:
+        if budget is not None:
+            axes.annotate(
+                f"budget {budget:g}",
+                (latency, accuracy),
+                textcoords="offset points",
+                xytext=(6, -10),
+                fontsize=8,
+            )
+    axes.set(xlabel="predicted latency, ms", ylabel="validation top-1, inherited weights, %")
+    return figure

@@ -5,15 +5,16 @@ Knows the files' names and forms, and nothing of how they are shown.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from pnas_tf.devices.record import Measurement, load_measurements
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.layout import Artifact
@@ -30,7 +31,12 @@ class SearchHistory:
     "probabilities" [block][candidate]."""
 
     candidates: tuple[tuple[str, ...], ...]
-    epochs: tuple[Mapping[str, Any], ...]
+    epochs: tuple[Mapping[str, Json], ...]
+
+    @functools.cached_property
+    def probabilities(self) -> list[Sequence[Sequence[float]]]:
+        """[epoch][block][candidate]; checked when the file was read."""
+        return [cast(Sequence[Sequence[float]], row["probabilities"]) for row in self.epochs]
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,13 @@ class RunFiles:
 
     path: Path
     architecture: Architecture
-    summary: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Json] = field(default_factory=dict)
     search: SearchHistory | None = None
-    training: tuple[Mapping[str, Any], ...] = ()
+    training: tuple[Mapping[str, Json], ...] = ()
     table: LatencyTable | None = None
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
-    validation: Mapping[str, Any] = field(default_factory=dict)
-    sweep: tuple[Mapping[str, Any], ...] = ()
+    validation: Mapping[str, Json] = field(default_factory=dict)
+    sweep: tuple[Mapping[str, Json], ...] = ()
 
 
 def read_run(run_dir: str | os.PathLike) -> RunFiles:
@@ -83,23 +89,24 @@ def _search(path: Path, architecture: Architecture) -> SearchHistory | None:
             what=f"probabilities of {path}, epoch {number}",
         )
         if [len(block) for block in blocks] != expected:
-            raise _damaged(
-                path,
-                f"probabilities of {expected} candidates in epoch {number}",
-                [len(block) for block in blocks],
+            raise UserError(
+                f"probabilities of {path}, epoch {number}",
+                expected=f"{expected} candidates in the blocks",
+                received=repr([len(block) for block in blocks])[:200],
+                fix=_FIX,
             )
     return SearchHistory(candidates, tuple(epochs)) if epochs else None
 
 
-def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Any]]:
+def _rows(path: Path, *, key: str = "epochs") -> Sequence[Mapping[str, Json]]:
     """The rows of a history: a list of objects, or an object that holds it under `key`. Their plain
     fields are figures or words."""
     if not path.exists():
         return []
     document = atomic.read_json(path, what="history", made_by=_MADE_BY)
-    rows = document.get(key) if isinstance(document, dict) else document
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _damaged(path, f"a list of {key}", document)
+    if isinstance(document, dict):
+        document = document.get(key)
+    rows = value_of(list[dict[str, object]], document, what=f"{key} of {path}", fix=_FIX)
     for number, row in enumerate(rows):
         for name, value in row.items():
             if name != "probabilities":
@@ -112,19 +119,8 @@ def _rows(path: Path, *, key: str = "epochs") -> list[Mapping[str, Any]]:
     return rows
 
 
-def _object(path: Path) -> Mapping[str, Any]:
+def _object(path: Path) -> Mapping[str, Json]:
     if not path.exists():
         return {}
     document = atomic.read_json(path, what="document", made_by=_MADE_BY)
-    if not isinstance(document, dict):
-        raise _damaged(path, "an object", document)
-    return document
-
-
-def _damaged(path: Path, expected: str, received: Any) -> UserError:
-    return UserError(
-        f"{path} is not what this program writes",
-        expected=expected,
-        received=repr(received)[:200],
-        fix=f"Make it again: {_MADE_BY}",
-    )
+    return value_of(dict[str, object], document, what=str(path), fix=_FIX)

@@ -6,113 +6,119 @@ nothing anew.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pnas_tf.devices.record import to_json
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import Json, atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import TABLES, Artifact, model_name
 from pnas_tf.search.targets import Target
-from pnas_tf.tflite.parity import load_reports
+from pnas_tf.tflite.parity import ParityReport, load_reports
 
 
-def summarise(folder: RunFolder, *, dataset: str, objective: str, target: Target) -> dict[str, Any]:
-    """The summary of a finished run. objective: as in SearchConfig. target: the first of its
-    search, in its quantity's unit.
+def write_summary(
+    folder: RunFolder, *, dataset: str, objective: str, target: Target
+) -> dict[str, Json]:
+    """Writes summary.json of a finished run.
 
-    Raises UserError naming the step whose output is absent."""
-    run = read_run(folder.path)
-    if not run.measurements:
-        raise UserError(
-            f"no measured latencies in {folder.path}",
-            expected=f"{Artifact.BENCHMARK} with the exported models",
-            received="none",
-            fix=f"Measure first: pnas benchmark --run_dir={folder.path}",
-        )
+    Args:
+        folder: of the run.
+        dataset: its name.
+        objective: as in SearchConfig.
+        target: the first of the search, in its quantity's unit.
+
+    Returns:
+        The document.
+
+    Raises:
+        UserError: names the step whose output is absent.
+    """
+    run, steps = read_run(folder.path), folder.steps()
     reports = {report.dtype: report for report in load_reports(folder / Artifact.PARITY).values()}
-    steps = folder.steps()
-    for name in ("search", "train"):
-        if name not in steps or steps[name].duration_s is None or not reports:
-            raise UserError(
-                f"run {folder.path} is not finished",
-                expected=f"step {name} done in {Artifact.STEPS}, and exported models",
-                received="none",
-                fix=f"Finish it: pnas run --run_dir={folder.path}",
-            )
-    keras_accuracy = next(iter(reports.values())).keras_accuracy
+    durations = {
+        name: steps[name].duration_s if name in steps else None for name in ("search", "train")
+    }
+    _require_finished(run, durations, reports)
+    architecture = run.architecture
     device = next(iter(run.measurements.values()))
-    return {
+    summary: dict[str, Json] = {
         "dataset": dataset,
-        "space": run.architecture.space.name,
-        "resolution": run.architecture.space.resolution,
+        "space": architecture.space.name,
+        "resolution": architecture.space.resolution,
         "objective": objective,
         "target": target.value,
         "unit": target.quantity.unit,
         **({"target_latency_ms": target.value} if target.quantity.unit == "ms" else {}),
         "architecture": str(Artifact.ARCHITECTURE),
-        "macs": run.architecture.macs,
-        "parameters": run.architecture.parameters,
-        "search_s": steps["search"].duration_s,
-        "train_s": steps["train"].duration_s,
-        "test_accuracy": {
-            "keras": keras_accuracy,
-            **{dtype: report.tflite_accuracy for dtype, report in reports.items()},
-        },
-        "latency_ms": {dtype: _latencies(run, folder.path, dtype) for dtype in reports},
-        "size_bytes": {dtype: report.size_bytes for dtype, report in reports.items()},
-        "max_logit_difference": reports["float32"].max_logit_difference
-        if "float32" in reports
-        else None,
+        "macs": architecture.macs,
+        "parameters": architecture.parameters,
+        "search_s": durations["search"],
+        "train_s": durations["train"],
+        **_of_files(reports),
+        "latency_ms": {dtype: _latencies(run, dtype) for dtype in reports},
         "device": {"device": to_json(device.device), "settings": to_json(device.settings)},
     }
-
-
-def write_summary(
-    folder: RunFolder, *, dataset: str, objective: str, target: Target
-) -> dict[str, Any]:
-    """Writes and returns the summary."""
-    summary = summarise(folder, dataset=dataset, objective=objective, target=target)
     atomic.write_json(folder / Artifact.SUMMARY, summary)
     return summary
 
 
-def _latencies(run: RunFiles, path: Path, dtype: str) -> dict[str, Any]:
+def _require_finished(
+    run: RunFiles, durations: Mapping[str, Json], reports: Mapping[str, ParityReport]
+) -> None:
+    needed = [(f"step {name} in {Artifact.STEPS}", found) for name, found in durations.items()]
+    needed += [
+        (f"exported models in {Artifact.PARITY}", reports or None),
+        (f"their measurements in {Artifact.BENCHMARK}", run.measurements or None),
+    ]
+    for what, found in needed:
+        if found is None:
+            raise UserError(
+                f"run {run.path} is not finished",
+                expected=what,
+                received="none",
+                fix=f"Finish it: pnas run --run_dir={run.path}",
+            )
+
+
+def _of_files(reports: Mapping[str, ParityReport]) -> dict[str, Json]:
+    keras_accuracy = next(iter(reports.values())).keras_accuracy
+    accuracies = {dtype: report.tflite_accuracy for dtype, report in reports.items()}
+    plain = reports.get("float32")
+    return {
+        "test_accuracy": {"keras": keras_accuracy, **accuracies},
+        "size_bytes": {dtype: report.size_bytes for dtype, report in reports.items()},
+        "max_logit_difference": None if plain is None else plain.max_logit_difference,
+    }
+
+
+def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
     """predicted: by the table of this dtype, None without one and for a file of another shape.
 
     warnings: what a reader of that figure must be told.
     """
     measured = run.measurements.get(model_name(dtype))
-    table = next(
-        (
-            table
-            for table in (
-                LatencyTable.load(path / name) for name in TABLES.values() if (path / name).exists()
-            )
-            if table.identity.dtype == dtype
-        ),
-        None,
-    )
-    if table is None:
-        return {
-            "predicted": None,
-            "measured": measured.median_ms if measured else None,
-            "warnings": [f"no latency table for {dtype}"],
-        }
+    paths = [run.path / name for name in TABLES.values()]
+    tables = {
+        table.identity.dtype: table for table in map(LatencyTable.load, filter(Path.exists, paths))
+    }
     side = run.architecture.space.resolution
-    if measured and measured.model.input_shape[:3] != (1, side, side):
+    predicted = None
+    if dtype not in tables:
+        warnings = [f"no latency table for {dtype}"]
+    elif measured and measured.model.input_shape[:3] != (1, side, side):
         shape = "x".join(map(str, measured.model.input_shape))
-        return {
-            "predicted": None,
-            "measured": measured.median_ms,
-            "warnings": [f"exported for {shape}, the latency table is of batch 1 at {side} px"],
-        }
-    differences = table.differences(measured.device, measured.settings) if measured else []
+        warnings = [f"exported for {shape}, the latency table is of batch 1 at {side} px"]
+    else:
+        predicted = tables[dtype].predict_ms(run.architecture)
+        warnings = tables[dtype].warnings()
+        if measured:
+            warnings += tables[dtype].differences(measured.device, measured.settings)
     return {
-        "predicted": table.predict_ms(run.architecture),
+        "predicted": predicted,
         "measured": measured.median_ms if measured else None,
-        "warnings": table.warnings() + differences,
+        "warnings": warnings,
     }

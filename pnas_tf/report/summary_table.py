@@ -1,4 +1,4 @@
-"""The closing table of a run: accuracy, size and latency of each form of the network, from
+"""The summary table of a run: accuracy, size and latency of each form of the network, from
 summary.json alone.
 
 The same cells for the terminal and for the page. Computes nothing but differences; a figure that is
@@ -11,7 +11,9 @@ import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from pnas_tf.io import Json
+from pnas_tf.run.progress import duration
 
 ABSENT = "–"
 UNITS = ("ms", "MACs", "parameters")  # of a target
@@ -28,7 +30,7 @@ FORMS = (("keras", "Keras"), ("float32", ".tflite float32"), ("int8", ".tflite i
 
 
 @dataclass(frozen=True)
-class ClosingTable:
+class SummaryTable:
     """header: the forms of the network. rows: (what, one cell a form). facts: (what, value) of the
     network as a whole.
 
@@ -42,7 +44,7 @@ class ClosingTable:
     notes: tuple[str, ...] = ()
 
 
-def closing_table(summary: Mapping[str, Any]) -> ClosingTable:
+def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
     """The table of a summary.json document; unknown keys are ignored, absent ones are dashes."""
     accuracy, latency, size = (
         _mapping(summary, key) for key in ("test_accuracy", "latency_ms", "size_bytes")
@@ -68,8 +70,8 @@ def closing_table(summary: Mapping[str, Any]) -> ClosingTable:
             "largest logit difference, float32",
             scientific(number(summary.get("max_logit_difference"))),
         ),
-        ("search", duration(number(summary.get("search_s")))),
-        ("training", duration(number(summary.get("train_s")))),
+        ("search", _duration(number(summary.get("search_s")))),
+        ("training", _duration(number(summary.get("train_s")))),
         ("device", device_words(summary.get("device"))),
     ]
     notes = [
@@ -77,7 +79,7 @@ def closing_table(summary: Mapping[str, Any]) -> ClosingTable:
         for key, name in forms
         for note in _notes(f"latency, predicted, {name}", _mapping(latency, key).get("warnings"))
     ]
-    return ClosingTable(
+    return SummaryTable(
         tuple(name for _, name in forms),
         tuple((what, tuple(cells)) for what, cells in rows),
         tuple(facts),
@@ -85,9 +87,9 @@ def closing_table(summary: Mapping[str, Any]) -> ClosingTable:
     )
 
 
-def text_table(summary: Mapping[str, Any]) -> str:
-    """The closing table as plain text for a terminal, ending without a newline."""
-    table = closing_table(summary)
+def text_table(summary: Mapping[str, Json]) -> str:
+    """The summary table as plain text for a terminal, ending without a newline."""
+    table = summary_table(summary)
     lines = [("", table.header), *table.rows]
     widths = [max(_columns(row[1][column]) for row in lines) for column in range(len(table.header))]
     first = max(_columns(what) for what, _ in lines)
@@ -102,7 +104,7 @@ def text_table(summary: Mapping[str, Any]) -> str:
     return "\n".join([*text, "", *facts, *(f"! {note}" for note in table.notes)])
 
 
-def target_of(summary: Mapping[str, Any]) -> tuple[float | None, str]:
+def target_of(summary: Mapping[str, Json]) -> tuple[float | None, str]:
     """(target of the search, its unit). A summary without "unit", of an earlier version, is of
     ms."""
     unit = summary.get("unit")
@@ -111,7 +113,7 @@ def target_of(summary: Mapping[str, Any]) -> tuple[float | None, str]:
     return number(summary.get("target_latency_ms")), "ms"
 
 
-def _target_fact(summary: Mapping[str, Any]) -> tuple[str, str]:
+def _target_fact(summary: Mapping[str, Json]) -> tuple[str, str]:
     target, unit = target_of(summary)
     return (
         ("target latency", milliseconds(target))
@@ -120,10 +122,11 @@ def _target_fact(summary: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
-def number(value: Any) -> float | None:
+def number(value: Json) -> float | None:
     """A finite number of a document, None for anything else."""
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def percent(value: float | None) -> str:
@@ -150,24 +153,11 @@ def scientific(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.1e}"
 
 
-def duration(value: float | None) -> str:
-    """ "48 s", "12 min 5 s", "3 h 20 min"."""
-    if value is None:
-        return ABSENT
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return (
-        f"{minutes} min {seconds} s"
-        if minutes
-        else f"{value:.1f} s"
-        if value < 10
-        else f"{seconds} s"
-    )
+def _duration(seconds: float | None) -> str:
+    return ABSENT if seconds is None else duration(seconds)
 
 
-def device_words(device: Any) -> str:
+def device_words(device: Json) -> str:
     """A device as summary.json has it, in words: "host, a laptop, a CPU, cores 0; LiteRT, 2.3.0,
     xnnpack, threads 1".
 
@@ -188,7 +178,7 @@ def device_words(device: Any) -> str:
     return _one_line(str(device)) if device else ABSENT
 
 
-def _words(value: Any) -> str:
+def _words(value: Json) -> str:
     return _one_line(
         " ".join(map(str, value))
         if isinstance(value, Sequence) and not isinstance(value, str)
@@ -196,7 +186,7 @@ def _words(value: Any) -> str:
     )
 
 
-def _notes(what: str, warnings: Any) -> list[str]:
+def _notes(what: str, warnings: Json) -> list[str]:
     texts = (
         [_one_line(str(warning)) for warning in warnings]
         if isinstance(warnings, Sequence) and not isinstance(warnings, str)
@@ -222,7 +212,7 @@ def _difference(predicted: float | None, measured: float | None) -> str:
     )
 
 
-def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _mapping(document: Mapping[str, Json], key: str) -> Mapping[str, Json]:
     value = document.get(key)
     return value if isinstance(value, Mapping) else {}
 

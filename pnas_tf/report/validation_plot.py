@@ -3,64 +3,83 @@ it was made."""
 
 from __future__ import annotations
 
-import io
 import os
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from pnas_tf.io import atomic
+import matplotlib
+from matplotlib.figure import Figure
+
+from pnas_tf.io import Json
+from pnas_tf.report.figures import BLUE, GREY, STYLE, Row, svg_of, write_png
+from pnas_tf.report.summary_table import number
 
 
-def plot_validation(document: Mapping[str, Any], path: str | os.PathLike) -> Path:
+def plot_validation(document: Row, path: str | os.PathLike) -> Path:
     """Draws every pair of a validation document, the diagonal and its 5 % band, to a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(document, size=(5.5, 5.5))
+        axes = figure.axes[0]
+        axes.set_title(f"{document['networks']} held-out networks, {document['dtype']}")
+        warnings = [str(warning) for warning in _list(document["warnings"])]
+        shown = [text for text in warnings if not text.startswith("unstable")]
+        if shown:
+            figure.suptitle(
+                "\n".join(textwrap.shorten(text, 90) for text in shown),
+                fontsize="x-small",
+                color="firebrick",
+            )
+        return write_png(figure, path)
 
-    figure = Figure(figsize=(5.5, 5.5))
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    measured = [pair["measured_ms"] for pair in document["pairs"]]
-    bounds = [min(measured) * 0.93, max(measured) * 1.07]
-    axes.fill_between(
-        bounds,
-        [0.95 * bound for bound in bounds],
-        [1.05 * bound for bound in bounds],
-        alpha=0.15,
-        label="within 5 %",
-    )
-    axes.plot(bounds, bounds, linewidth=0.8, color="black")
-    axes.scatter(
-        measured,
-        [pair["macs_predicted_ms"] for pair in document["pairs"]],
-        s=14,
-        marker="x",
-        color="grey",
-        label=f"MACs only (MAPE {document['macs_only']['mape_percent']:.1f} %)",
-    )
-    axes.scatter(
-        measured,
-        [pair["predicted_ms"] for pair in document["pairs"]],
-        s=18,
-        label=f"latency table (MAPE {document['mape_percent']:.1f} %)",
-    )
-    axes.set(
-        xlabel="measured latency, ms",
-        ylabel="predicted latency, ms",
-        xlim=bounds,
-        ylim=bounds,
-        title=f"{document['networks']} held-out networks, {document['dtype']}",
-    )
-    doubts = [warning for warning in document["warnings"] if not warning.startswith("unstable")]
-    axes.set_title(
-        "\n".join(["", *(textwrap.shorten(doubt, 90) for doubt in doubts)]),
-        fontsize="x-small",
-        color="firebrick",
-        loc="left",
-    )
+
+def validation_svg(document: Row) -> str:
+    """The same as one <svg> element; empty for a document of fewer than two pairs."""
+    if len(_points(document, "predicted_ms")) < 2:
+        return ""
+    with matplotlib.rc_context(STYLE):
+        return svg_of(_figure(document, size=(4.6, 4.2)))
+
+
+def _figure(document: Row, *, size: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    table, macs = _points(document, "predicted_ms"), _points(document, "macs_predicted_ms")
+    seen = [value for point in table for value in point]
+    ends = (min(seen) * 0.93, max(seen) * 1.07)
+    low, high = ([share * end for end in ends] for share in (0.95, 1.05))
+    axes.fill_between(ends, low, high, color="#e7eff4", linewidth=0, label="within 5 %")
+    axes.plot(ends, ends, color=GREY, linewidth=1)
+    if macs:
+        error = _error(document.get("macs_only"))
+        x, y = _columns(macs)
+        axes.scatter(x, y, s=14, marker="x", color=GREY, label=f"MACs only{error}")
+    label = f"latency table{_error(document)}"
+    x, y = _columns(table)
+    axes.scatter(x, y, s=18, color=BLUE, linewidths=0, label=label)
+    axes.set(xlabel="measured latency, ms", ylabel="predicted latency, ms", xlim=ends, ylim=ends)
     axes.legend(loc="upper left", fontsize="small")
-    figure.tight_layout()
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120)
-    return atomic.write_bytes(path, content.getvalue())
+    return figure
+
+
+def _points(document: Row, key: str) -> list[tuple[float, float]]:
+    """(measured, predicted) of the pairs that have both."""
+    points = []
+    for pair in _list(document.get("pairs")):
+        if isinstance(pair, dict):
+            measured, predicted = number(pair.get("measured_ms")), number(pair.get(key))
+            if measured is not None and predicted is not None:
+                points.append((measured, predicted))
+    return points
+
+
+def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [point[0] for point in points], [point[1] for point in points]
+
+
+def _error(document: Json) -> str:
+    error = number(document.get("mape_percent")) if isinstance(document, dict) else None
+    return "" if error is None else f" (MAPE {error:.1f} %)"
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []

@@ -24,7 +24,7 @@ from typing import TypeVar
 import numpy as np
 
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import atomic, npy
 from pnas_tf.io.serialization import value_of
 
 FORMAT, VERSION = "pnas_tf/checkpoint", 1
@@ -182,7 +182,7 @@ def read_checkpoint(path: str | os.PathLike, *, step: int = 0) -> Checkpoint:
                 name = info.filename.removesuffix(".npy")
                 if info.compress_type != zipfile.ZIP_STORED:  # a few bytes can stand for gigabytes
                     raise TornCheckpoint(where, f"'{name}' is compressed")
-                entries[name] = atomic.array_of(archive.read(info))
+                entries[name] = npy.array_of(archive.read(info))
     except atomic.BAD_ZIP as error:
         if isinstance(error, UserError):
             raise

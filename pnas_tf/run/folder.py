@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import shutil
 import time
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import atomic, locks
 from pnas_tf.io.serialization import record_of
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.settings import OLD_LAYOUT, Settings, with_settings, write_config
@@ -84,7 +83,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self._lock: int | None = None
+        self._lock: locks.Lock | None = None
         self._made: list[Path] = []
         self._settings: Settings = {}
 
@@ -114,7 +113,7 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 if not (self.path / Artifact.STEPS).exists():  # refused before any work
                     (self.path / Artifact.LOCK).unlink()
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
         if not (self.path / Artifact.STEPS).exists():
             self._leave_no_trace()
@@ -221,63 +220,21 @@ def _holds(path: Path, sha256: str | None) -> bool:
     return sha256 is not None and path.is_file() and atomic.sha256_of(path) == sha256
 
 
-def _lock(path: Path) -> int:
-    """The descriptor that holds the lock. Raises UserError naming the process that holds it
-    already.
-
-    The lock is the kernel's and ends with its process however that ends, so a killed run leaves
-    none that could be stale: the pid in the file is only told to others, and one that was left
-    there, or has gone to another process since, refuses nobody.
-    """
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _is_at(
-                descriptor, path
-            ):  # removed by a refused call between our opening and locking it
-                os.close(descriptor)
-                continue
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        except BlockingIOError as error:
-            holder = _holder(descriptor)
-            os.close(descriptor)
-            raise UserError(
-                f"run folder {path.parent} is in use",
-                expected="one process at a time",
-                received=f"held by pid {holder}",
-                fix=f"Wait for process {holder} to end, or choose another --run_dir.",
-            ) from error
-        except OSError:
-            os.close(descriptor)
-            raise
-        return descriptor
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
+def _lock(path: Path) -> locks.Lock:
+    """Raises UserError naming the process that holds the lock already. The number that a killed
+    run left in the file refuses nobody."""
+    lock = locks.try_lock(path)
+    if lock is None:
+        holder = locks.holder_of(path)
+        raise UserError(
+            f"run folder {path.parent} is in use",
+            expected="one process at a time",
+            received=f"held by pid {holder}",
+            fix=f"Wait for process {holder} to end, or choose another --run_dir.",
+        )
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _holder(descriptor: int) -> str:
-    """The pid in a lock file. For a moment it may be missing, or that of the holder before, who is
-    dead: the next one is writing."""
-    for _ in range(20):
-        text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        if text.isdigit() and _lives(int(text)):
-            return text
-        time.sleep(0.05)
-    return text or "unknown"
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+        lock.name_holder()
+    except OSError:
+        lock.release()
+        raise
+    return lock

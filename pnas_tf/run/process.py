@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from pnas_tf.io import locks
 from pnas_tf.run.signals import SIGNALS, Stopped
 
 EXIT_INTERRUPTED = 130
@@ -39,6 +38,9 @@ if os.read(0, 1):
         os.kill(int(sys.argv[1]), signal.SIGKILL)
         os.write(2, (sys.argv[3] + "\\n").encode())
 """
+_held: list[
+    locks.Lock | None
+] = []  # on our temporary folder, until the process ends however it ends
 GRACE_S = 8.0  # for a checkpoint; whoever asks waits 10 s in all
 
 
@@ -109,27 +111,16 @@ def keep_temporary_files_together() -> None:
     """
     parent = Path(tempfile.gettempdir())
     for other in parent.glob(f"{_TEMPORARY}*"):
-        with (
-            contextlib.suppress(OSError),
-            _locked(other),
-        ):  # held by a living process, or another user's
-            shutil.rmtree(other)
+        with contextlib.suppress(OSError):  # another user's
+            lock = locks.try_lock(other, create=False)
+            if lock is not None:
+                with lock:
+                    if lock.exclusive:
+                        shutil.rmtree(other)
     own = tempfile.mkdtemp(prefix=_TEMPORARY)
-    held = os.open(own, os.O_RDONLY)  # until the process ends, however it ends
-    with contextlib.suppress(OSError):
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _held.append(locks.try_lock(own, create=False))
     tempfile.tempdir = os.environ["TMPDIR"] = own
     atexit.register(shutil.rmtree, own, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def open_standard_streams() -> None:

@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.io.serialization import value_of
 from pnas_tf.run.layout import Artifact
 
 Config = TypeVar("Config")
@@ -66,15 +67,12 @@ def read_config(folder: str | os.PathLike) -> Settings:
         path, format=_FORMAT, version=_VERSION, what="file of run settings", made_by=OLD_LAYOUT
     )
     sections = {name: part for name, part in document.items() if name not in ("format", "version")}
-    for name, section in sections.items():
-        if not isinstance(section, dict):
-            raise UserError(
-                f"{name} of run settings {path}",
-                expected="an object, the options of this group",
-                received=repr(section)[:200],
-                fix="Choose another --run_dir, or delete the folder.",
-            )
-    return sections
+    return value_of(
+        dict[str, dict[str, object]],
+        sections,
+        what=f"run settings {path}",
+        fix="Choose another --run_dir, or delete the folder.",
+    )
 
 
 def write_config(folder: Path, settings: Settings) -> None:

@@ -90,8 +90,7 @@ class Search:
 
     def _batches_of(self, split: str, flag: str, size: int) -> int:
         check_batch(size, self.supernet.arithmetic.replicas, flag=flag)
-        part = {"train": "weights", "validation": "alpha"}[split]
-        batches = self.dataset.batches(part, batch_size=size)
+        batches = self.dataset.steps_per_epoch(split, batch_size=size)
         if not batches:
             raise UserError(
                 f"the search's {split} split of dataset '{self.dataset.name}' is smaller than one "
@@ -125,7 +124,9 @@ class Search:
     def batches(self, epoch: int, start: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         self._for_alpha = self._batches_for_alpha()
         size = self.config.search_batch_size
-        return self.dataset.weights(batch_size=size, seed=self.seed, epoch=epoch, start_batch=start)
+        return self.dataset.train_batches(
+            batch_size=size, seed=self.seed, epoch=epoch, start_batch=start
+        )
 
     def take_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
         self.train_weights(step, images, labels)
@@ -178,7 +179,7 @@ class Search:
         epoch."""
         epoch, start = divmod(self.architecture.step, self.alpha_batches)
         while True:
-            yield from self.dataset.alpha(
+            yield from self.dataset.validation_batches(
                 batch_size=self.alpha_batch_size, seed=self.seed, epoch=epoch, start_batch=start
             )
             epoch, start = epoch + 1, 0
@@ -219,7 +220,7 @@ class Search:
         if not self.config.validate_epochs or (epoch + 1) % self.config.validate_epochs:
             return None
         path = tuple(int(np.argmax(alpha)) for alpha in self.architecture.alphas)
-        batches = self.dataset.alpha(batch_size=self.alpha_batch_size, seed=0, epoch=0)
+        batches = self.dataset.validation_batches(batch_size=self.alpha_batch_size, seed=0, epoch=0)
         return float(np.mean([path_result(self.supernet, path, *batch)[1] for batch in batches]))
 
     @property
@@ -232,11 +233,11 @@ class Search:
         named = self.supernet.named_variables()
         arrays = {f"variable/{name}": variable.numpy() for name, variable in named.items()}
         arrays |= {f"momentum/{name}": slot.numpy() for name, slot in self.momentum.slots.items()}
-        alpha_arrays, alpha_state = self.architecture.state()
+        validation_arrays, alpha_state = self.architecture.state()
         state = {"weight_sums": self.means.sums, **alpha_state}
         if (scale := self._loss_scale) is not None:
             state["loss_scale"] = [scale.value, scale.good_steps]
-        return {**arrays, **alpha_arrays}, state
+        return {**arrays, **validation_arrays}, state
 
     def restore(self, checkpoint: Checkpoint, where: str) -> None:
         restore_variables(self.supernet, checkpoint, where=where)

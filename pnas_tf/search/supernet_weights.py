@@ -92,7 +92,7 @@ def validation_loss(
 ) -> float:
     """Cross-entropy of a path on the validation split, by batch statistics: nothing has to be
     re-estimated first (docs/evidence.md compares its order with that of trained networks)."""
-    batches = dataset.alpha(batch_size=batch_size, seed=0, epoch=0)
+    batches = dataset.validation_batches(batch_size=batch_size, seed=0, epoch=0)
     return float(
         np.mean([path_result(supernet, path, images, labels)[0] for images, labels in batches])
     )
@@ -101,7 +101,7 @@ def validation_loss(
 def steps_of(dataset: Dataset, config: DeriveConfig) -> int:
     """Steps that a network is trained on for, at least one. Raises UserError where the search's
     train split has no whole batch."""
-    per_epoch = dataset.batches("weights", batch_size=config.derive_batch_size)
+    per_epoch = dataset.steps_per_epoch("train", batch_size=config.derive_batch_size)
     if not per_epoch:
         raise UserError(
             f"the search's train split of dataset '{dataset.name}' is smaller than one batch",
@@ -165,7 +165,7 @@ class SupernetWeights:
         re-estimated on the train split."""
         network = build_network(architecture, normalisation=self.normalisation)
         self.supernet.inherit(network, path_of(architecture))
-        reestimate_batch_norm(network, dataset.weights_plain(batch_size=batch_size))
+        reestimate_batch_norm(network, dataset.train_unaugmented(batch_size=batch_size))
         return network
 
     def validation_loss(
@@ -187,7 +187,8 @@ class SupernetWeights:
         self.supernet.inherit(network, path_of(architecture))
         step = TrainStep(network, self.optimizer)
         batches = itertools.chain.from_iterable(
-            dataset.weights(batch_size=size, seed=seed, epoch=epoch) for epoch in itertools.count()
+            dataset.train_batches(batch_size=size, seed=seed, epoch=epoch)
+            for epoch in itertools.count()
         )
         for number, (images, labels) in enumerate(itertools.islice(batches, steps)):
             rate = cosine_with_warmup(
@@ -195,8 +196,8 @@ class SupernetWeights:
             )
             step(images, labels, learning_rate=rate, step=number)
         # A few steps leave much of the supernet's shared statistics in the moving ones.
-        reestimate_batch_norm(network, dataset.weights_plain(batch_size=size))
-        loss = evaluate(network, dataset.alpha_once(batch_size=size)).loss
+        reestimate_batch_norm(network, dataset.train_unaugmented(batch_size=size))
+        loss = evaluate(network, dataset.validation_once(batch_size=size)).loss
         return loss if math.isfinite(loss) else math.inf
 
     def best_of(
@@ -237,5 +238,5 @@ class SupernetWeights:
         architectures without the test split."""
         return evaluate(
             self.network(architecture, dataset, batch_size=batch_size),
-            dataset.alpha_once(batch_size=batch_size),
+            dataset.validation_once(batch_size=batch_size),
         ).accuracy

@@ -82,7 +82,7 @@ def _derive(job: Inputs) -> None:
 
 def _sweep(job: Inputs) -> None:
     """An architecture for each budget, with its accuracy by supernet weights."""
-    from pnas_tf.report.pareto_plot import plot_front
+    from pnas_tf.report.pareto_plot import plot_pareto_front
 
     rows = []
     for point in _result(job).sweep(_budgets(job), job.configs[DeriveConfig], progress=print):
@@ -103,7 +103,7 @@ def _sweep(job: Inputs) -> None:
             f"{point.architecture.macs} MACs, top-1 on the search's validation split "
             f"{point.validation_accuracy:.2%}"
         )
-    plot_front(rows, job.folder / Artifact.SWEEP_PLOT)
+    plot_pareto_front(rows, job.folder / Artifact.SWEEP_PLOT)
     atomic.write_json(
         job.folder / Artifact.SWEEP, {"format": "pnas_tf/sweep", "version": 1, "networks": rows}
     )

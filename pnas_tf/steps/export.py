@@ -4,10 +4,10 @@
 
 takes about 20 seconds (digits, space tiny) and writes model_float32.tflite, model_int8.tflite and
 parity.json; it prints a line a file: size, largest logit difference, test accuracy.
---formats=float32,float16,dynamic_int8,int8 makes all formats,
---quantize=qat, --prune=0.5 and --cluster=32 train the network further, --debug_layers shows where
-int8 departs. A file that breaks --max_logit_difference or --max_accuracy_drop on the alpha part is
-refused and none is written; the test part is only reported.
+--formats=float32,float16,dynamic_int8,int8 makes all formats, --quantize=qat, --prune=0.5 and
+--cluster=32 train the network further, --debug_layers shows where int8 departs. A file that breaks
+--max_logit_difference or --max_accuracy_drop on the validation split is refused and none is
+written; the test split is only reported.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def compressed(job: Inputs, model: keras.Model) -> tuple[keras.Model, keras.Mode
     optimizer, dataset = job.configs[OptimizerConfig], job.network_dataset
     compression = Compression(config.prune, config.cluster, config.quantize == "qat")
     tuning = FineTuning(
-        lambda epoch: dataset.fit(train, seed=job.seed, epoch=epoch),
-        dataset.fit_batches(train),
+        lambda epoch: dataset.fit_batches(train, seed=job.seed, epoch=epoch),
+        dataset.fit_steps(train),
         epochs=config.finetune_epochs,
         learning_rate=config.finetune_learning_rate,
         momentum=optimizer.momentum,
@@ -103,11 +103,12 @@ def compressed(job: Inputs, model: keras.Model) -> tuple[keras.Model, keras.Mode
 
 
 def images_of(job: Inputs) -> Images:
-    """What conversion calibrates on, what decides (the alpha part), what is reported (test)."""
+    """What conversion calibrates on, what decides (the validation split), what is reported
+    (test)."""
     from pnas_tf.tflite.export import Images
 
     dataset = job.network_dataset
-    validation, validation_labels = dataset.alpha_arrays()
+    validation, validation_labels = dataset.validation_arrays()
     test, test_labels = dataset.test_arrays()
     return Images(
         representative=dataset.representative_images(

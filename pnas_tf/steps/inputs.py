@@ -17,6 +17,7 @@ from pnas_tf.config import (
     SpaceConfig,
     TrainConfig,
 )
+from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Job
 
@@ -50,7 +51,9 @@ class Inputs(Job):
         """At the space's resolution."""
         from pnas_tf.data.dataset import load_dataset
 
-        return load_dataset(self.configs[DataConfig], resolution=self.space.resolution)
+        dataset = load_dataset(self.configs[DataConfig], resolution=self.space.resolution)
+        self._tell_files(dataset)
+        return dataset
 
     @cached_property
     def table(self) -> LatencyTable:
@@ -97,4 +100,17 @@ class Inputs(Job):
             data = dataclasses.replace(data, distort_color=distort_color)
         dataset = load_dataset(data, resolution=space.resolution)
         check_classes(space.classes, dataset)
+        self._tell_files(dataset)
         return dataset
+
+    def _tell_files(self, dataset: Dataset) -> None:
+        """Says once in a run what of a folder's files is not used; all names stand in a file."""
+        from pnas_tf.data.file_tree import LEFT_OUT_FILE
+
+        files = dataset.files
+        if files is None or isinstance(self.folder, RunFollower):
+            return
+        path = self.folder / LEFT_OUT_FILE
+        before = path.read_bytes() if path.is_file() else b""
+        if files.left_out and files.write_csv(path).read_bytes() != before:
+            print(f"{files.summary()}\nall names: {path}", flush=True)

@@ -101,8 +101,8 @@ def check_run(folder: RunFolder, configs: Configs) -> None:
     runner_for(configs[DeviceConfig]).close()
     dataset = Inputs(folder, configs).dataset
     print(
-        f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.weights_size} images for "
-        f"weights, {dataset.alpha_size} for alpha, {dataset.test_size} for testing"
+        f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.train_size} train, "
+        f"{dataset.validation_size} validation, {dataset.test_size} test images"
     )
 
 

@@ -47,7 +47,7 @@ class Exported:
 @dataclass(frozen=True)
 class Images:
     """What conversion and parity look at. representative: float32 [count, resolution, resolution,
-    3], normalised, of the weights split. validation, validation_labels: the alpha split, which
+    3], normalised, of the train split. validation, validation_labels: the validation split, which
     decides what is shipped; test, test_labels: the test split, which is only reported. mean, std:
     the normalisation, (pixel - mean) / std."""
 

@@ -166,7 +166,7 @@ class _Training:
         )
         self.evaluator = Evaluator(model, distribution)
         self.means = RunningMeans.of(2)  # loss, accuracy
-        self.epochs, self.steps_per_epoch = self.config.epochs, dataset.fit_batches(self.config)
+        self.epochs, self.steps_per_epoch = self.config.epochs, dataset.fit_steps(self.config)
         if self.epochs < 1 or not self.steps_per_epoch:
             raise UserError(
                 "training has no steps",
@@ -189,7 +189,7 @@ class _Training:
         return "train"
 
     def batches(self, epoch: int, start: int) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:
-        return self.dataset.fit(self.config, seed=self.seed, epoch=epoch, start_batch=start)
+        return self.dataset.fit_batches(self.config, seed=self.seed, epoch=epoch, start_batch=start)
 
     def take_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
         rate = self._learning_rate(step)
@@ -215,9 +215,9 @@ class _Training:
         """Loss and top-1 on the split that is held out."""
         self._agree_on_statistics()
         if self.config.train_on_alpha:
-            split, batches = "test", self.dataset.test
+            split, batches = "test", self.dataset.test_batches
         else:
-            split, batches = "alpha", self.dataset.alpha_once
+            split, batches = "alpha", self.dataset.validation_once
         result = self.evaluator(batches(batch_size=self.config.batch_size))
         return {f"{split}_loss": result.loss, f"{split}_accuracy": result.accuracy}
 

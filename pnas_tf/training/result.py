@@ -33,7 +33,7 @@ def save_result(
     ) as scratch:  # Keras writes only to names that end in .keras, and not atomically
         model.save(scratch / layout.MODEL, save_format="keras")
         atomic.write_bytes(folder / layout.MODEL, (scratch / layout.MODEL).read_bytes())
-    result = evaluate(model, dataset.test(batch_size=batch_size))
+    result = evaluate(model, dataset.test_batches(batch_size=batch_size))
     document = {
         **RESULT,
         "dataset": dataset.name,

@@ -203,7 +203,7 @@ SPACE = MBConvSpace(
 
 
 class Noise:
-    """32 random images in each part; remembers the sizes of the batches of the alpha part."""
+    """32 random images in each part; remembers the sizes of the batches of the validation split."""
 
     name = "noise"
 
@@ -213,18 +213,18 @@ class Noise:
         self.labels = generator.integers(0, 3, 32).astype(np.int32)
         self.alpha_sizes = []
 
-    def batches(self, part, *, batch_size):
+    def steps_per_epoch(self, split, *, batch_size):
         return len(self.labels) // batch_size
 
-    def weights(self, *, batch_size, seed, epoch, start_batch=0):
+    def train_batches(self, *, batch_size, seed, epoch, start_batch=0):
         for start in range(start_batch * batch_size, 33 - batch_size, batch_size):
             yield (
                 tf.constant(self.images[start : start + batch_size]),
                 tf.constant(self.labels[start : start + batch_size]),
             )
 
-    def alpha(self, *, batch_size, seed, epoch, start_batch=0):
-        for batch in self.weights(
+    def validation_batches(self, *, batch_size, seed, epoch, start_batch=0):
+        for batch in self.train_batches(
             batch_size=batch_size, seed=seed, epoch=epoch, start_batch=start_batch
         ):
             self.alpha_sizes.append(batch_size)

@@ -16,7 +16,7 @@ PIXELS = np.rint(DIGITS.images * (255 / 16)).astype(np.uint8)
 
 
 def same_batches(one, other, *, batch_size):
-    for name in ("weights", "alpha", "training"):
+    for name in ("train_batches", "validation_batches", "combined_batches"):
         pairs = zip(
             getattr(one, name)(batch_size=batch_size, seed=3, epoch=2, start_batch=1),
             getattr(other, name)(batch_size=batch_size, seed=3, epoch=2, start_batch=1),

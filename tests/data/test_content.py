@@ -10,12 +10,11 @@ import pytest
 from PIL import Image
 
 from pnas_tf.config import DataConfig
-from pnas_tf.data import content
+from pnas_tf.data import image_check
 from pnas_tf.data.augmentation import Augmentation
-from pnas_tf.data.dataset import Dataset, Part, load_dataset
+from pnas_tf.data.dataset import Dataset, Subset, load_dataset
 from pnas_tf.data.digits import Digits
 from pnas_tf.data.sources import ArraySource
-from pnas_tf.io import atomic
 
 KINDS = {"files": {"in_memory_mb": 0}, "memory": {}}
 
@@ -49,7 +48,7 @@ def fingerprint(folder, **options):
 def test_a_photograph_replaced_in_place_is_noticed(images, options, settled):
     """Of the same name and size, and of the same time too where a program sets it back."""
     if settled:
-        time.sleep(content._SETTLED_S + 0.1)  # so that its hash is kept
+        time.sleep(image_check._SETTLED_S + 0.1)  # so that its hash is kept
     before = fingerprint(images, **options)
     assert fingerprint(images, **options) == before
     photograph = images / "dark/07.bmp"
@@ -91,27 +90,17 @@ def test_the_parts_that_an_image_is_in_count(images, tmp_path):
     assert fingerprint(tmp_path / "0") != fingerprint(tmp_path / "1")
 
 
-def test_a_second_call_reads_no_file(images, monkeypatch):
-    read = []
-    hash_of = atomic.sha256_of
-    monkeypatch.setattr(atomic, "sha256_of", lambda path: read.append(str(path)) or hash_of(path))
-    time.sleep(content._SETTLED_S + 0.1)
+def test_a_second_call_decodes_no_file_to_check_it(images, monkeypatch):
+    checked = []
+    check = image_check._checked
+    monkeypatch.setattr(image_check, "_checked", lambda path: checked.append(path) or check(path))
+    time.sleep(image_check._SETTLED_S + 0.1)
     before = fingerprint(images)
-    assert sorted(read) == sorted(map(str, images.rglob("*.bmp")))
-    read.clear()
-    assert fingerprint(images, in_memory_mb=1) == before and not read
+    assert sorted(checked) == sorted(map(str, images.rglob("*.bmp")))
+    checked.clear()
+    assert fingerprint(images, in_memory_mb=1) == before and not checked
     save(images / "dark/00.bmp", np.random.default_rng(1))
-    assert fingerprint(images) != before and read == [str(images / "dark/00.bmp")]
-
-
-@pytest.mark.parametrize("damage", [b"", b"nonsense", b"\x93NUMPY\x01\x00"])
-def test_a_damaged_cache_is_made_again(images, tmp_path, damage):
-    time.sleep(content._SETTLED_S + 0.1)
-    before = fingerprint(images)
-    (cache,) = (tmp_path / "cache").rglob("*.npy")
-    whole = cache.read_bytes()
-    cache.write_bytes(damage)
-    assert fingerprint(images) == before and len(cache.read_bytes()) == len(whole)
+    assert fingerprint(images) != before and checked == [str(images / "dark/00.bmp")]
 
 
 def test_names_that_are_not_text(images):
@@ -122,7 +111,7 @@ def test_names_that_are_not_text(images):
 def test_arrays_count_by_content():
     def made_of(pixels):
         part = [
-            Part(ArraySource(pixels, np.zeros(6, np.int32)), np.array([at, at + 1]))
+            Subset(ArraySource(pixels, np.zeros(6, np.int32)), np.array([at, at + 1]))
             for at in (0, 2, 4)
         ]
         return Dataset(

@@ -1,4 +1,4 @@
-"""The three parts of a dataset: disjoint, balanced, pure in (seed, epoch), the same from memory,
+"""The three splits of a dataset: disjoint, balanced, pure in (seed, epoch), the same from memory,
 files and records."""
 
 import subprocess
@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pnas_tf.config import DataConfig
-from pnas_tf.data.dataset import dataset_facts, load_dataset
+from pnas_tf.data.dataset import load_dataset
+from pnas_tf.data.opening import dataset_facts
 from pnas_tf.errors import UserError
 
 
@@ -69,27 +70,29 @@ def test_digits_are_scikit_learns(digits, tfds_dir):
 
     truth = load_digits()
     assert digits.class_names == tuple("0123456789")
-    assert digits.weights_size + digits.alpha_size + digits.test_size == len(truth.target) == 1797
-    assert np.array_equal(digits.weights_part.source.labels, truth.target)
-    native = load_dataset(DataConfig(data_dir=tfds_dir), resolution=8).weights_part.source.images[
+    assert (
+        digits.train_size + digits.validation_size + digits.test_size == len(truth.target) == 1797
+    )
+    assert np.array_equal(digits.train_split.source.labels, truth.target)
+    native = load_dataset(DataConfig(data_dir=tfds_dir), resolution=8).train_split.source.images[
         ..., 0
     ]
     assert np.abs(native * (16 / 255) - truth.images).max() < 0.04  # rounding to bytes
 
 
-def test_fewer_training_images_are_a_balanced_choice_beside_the_same_test_part(digits, tfds_dir):
+def test_fewer_training_images_are_a_balanced_choice_beside_the_same_test_split(digits, tfds_dir):
     few = load_dataset(
         DataConfig(data_dir=tfds_dir, train_images=300, alpha_size=60), resolution=16
     )
-    assert (few.weights_size, few.alpha_size) == (240, 60) and np.array_equal(
-        few.test_part.positions, digits.test_part.positions
+    assert (few.train_size, few.validation_size) == (240, 60) and np.array_equal(
+        few.test_split.positions, digits.test_split.positions
     )
-    chosen = np.concatenate([few.weights_part.positions, few.alpha_part.positions])
+    chosen = np.concatenate([few.train_split.positions, few.validation_split.positions])
     assert (
-        len(np.unique(chosen)) == 300 and not np.intersect1d(chosen, few.test_part.positions).size
+        len(np.unique(chosen)) == 300 and not np.intersect1d(chosen, few.test_split.positions).size
     )
-    counts = np.bincount(few.weights_part.source.labels[chosen])
-    rest = np.delete(few.weights_part.source.labels, few.test_part.positions)
+    counts = np.bincount(few.train_split.source.labels[chosen])
+    rest = np.delete(few.train_split.source.labels, few.test_split.positions)
     assert np.abs(counts - 300 * np.bincount(rest) / len(rest)).max() < 1
     again = load_dataset(
         DataConfig(data_dir=tfds_dir, train_images=300, alpha_size=60), resolution=16
@@ -98,18 +101,18 @@ def test_fewer_training_images_are_a_balanced_choice_beside_the_same_test_part(d
     training = len(rest)
     whole = load_dataset(DataConfig(data_dir=tfds_dir, train_images=training), resolution=16)
     assert whole.fingerprint == digits.fingerprint
-    with pytest.raises(UserError, match="training part"):
+    with pytest.raises(UserError, match="training split"):
         load_dataset(DataConfig(data_dir=tfds_dir, train_images=training + 1), resolution=16)
 
 
 def test_parts_are_disjoint_and_balanced(digits):
-    parts = [digits.weights_part, digits.alpha_part, digits.test_part]
+    parts = [digits.train_split, digits.validation_split, digits.test_split]
     assert len(np.unique(np.concatenate([part.positions for part in parts]))) == 1797
     for part in parts:
         shares = np.bincount(part.labels) / len(part.labels)
-        whole = np.bincount(digits.weights_part.source.labels) / 1797
+        whole = np.bincount(digits.train_split.source.labels) / 1797
         assert np.abs(shares - whole).max() * len(part.labels) < 1.5
-    assert digits.test_size == round(1797 * 0.2) and digits.alpha_size == round(
+    assert digits.test_size == round(1797 * 0.2) and digits.validation_size == round(
         (1797 - digits.test_size) * 0.2
     )
 
@@ -118,39 +121,41 @@ def test_split_is_pure_in_its_seed(digits, tfds_dir):
     again = load_dataset(DataConfig(data_dir=tfds_dir), resolution=16)
     other = load_dataset(DataConfig(data_dir=tfds_dir, split_seed=1), resolution=16)
     assert again.fingerprint == digits.fingerprint != other.fingerprint
-    assert not np.array_equal(other.test_part.positions, digits.test_part.positions)
-    # Where alpha is cut does not move the test part.
+    assert not np.array_equal(other.test_split.positions, digits.test_split.positions)
+    # Where alpha is cut does not move the test split.
     third = load_dataset(DataConfig(data_dir=tfds_dir, alpha_size=500), resolution=16)
-    assert third.alpha_size == 500 and np.array_equal(
-        third.test_part.positions, digits.test_part.positions
+    assert third.validation_size == 500 and np.array_equal(
+        third.test_split.positions, digits.test_split.positions
     )
 
 
 def test_epoch_is_pure_and_start_batch_equals_skipping(dataset):
-    size = 8 if dataset.weights_size < 100 else 64
-    images, labels = collect(dataset.weights(batch_size=size, seed=5, epoch=3))
-    assert len(images) == dataset.batches("weights", batch_size=size)
-    again, again_labels = collect(dataset.weights(batch_size=size, seed=5, epoch=3))
+    size = 8 if dataset.train_size < 100 else 64
+    images, labels = collect(dataset.train_batches(batch_size=size, seed=5, epoch=3))
+    assert len(images) == dataset.steps_per_epoch("train", batch_size=size)
+    again, again_labels = collect(dataset.train_batches(batch_size=size, seed=5, epoch=3))
     assert all(
         np.array_equal(a, b) for a, b in zip(images + labels, again + again_labels, strict=True)
     )
-    tail, tail_labels = collect(dataset.weights(batch_size=size, seed=5, epoch=3, start_batch=2))
+    tail, tail_labels = collect(
+        dataset.train_batches(batch_size=size, seed=5, epoch=3, start_batch=2)
+    )
     assert all(
         np.array_equal(a, b)
         for a, b in zip(images[2:] + labels[2:], tail + tail_labels, strict=True)
     )
     for seed, epoch in ((6, 3), (5, 4)):
-        _, other = collect(dataset.weights(batch_size=size, seed=seed, epoch=epoch))
+        _, other = collect(dataset.train_batches(batch_size=size, seed=seed, epoch=epoch))
         assert not np.array_equal(np.concatenate(labels), np.concatenate(other))
 
 
 def test_batches_are_normalised_and_labels_whole(dataset):
     for batches, count in (
-        (dataset.weights(batch_size=4, seed=0, epoch=0), dataset.weights_size),
-        (dataset.alpha(batch_size=4, seed=0, epoch=0), dataset.alpha_size),
+        (dataset.train_batches(batch_size=4, seed=0, epoch=0), dataset.train_size),
+        (dataset.validation_batches(batch_size=4, seed=0, epoch=0), dataset.validation_size),
         (
-            dataset.training(batch_size=4, seed=0, epoch=0),
-            dataset.weights_size + dataset.alpha_size,
+            dataset.combined_batches(batch_size=4, seed=0, epoch=0),
+            dataset.train_size + dataset.validation_size,
         ),
     ):
         images, labels = collect(batches)
@@ -163,7 +168,8 @@ def test_batches_are_normalised_and_labels_whole(dataset):
         )
         assert stack.min() >= -1.0001 and stack.max() <= 1.0001
     assert (
-        sum(len(labels) for labels in collect(dataset.test(batch_size=7))[1]) == dataset.test_size
+        sum(len(labels) for labels in collect(dataset.test_batches(batch_size=7))[1])
+        == dataset.test_size
     )
 
 
@@ -171,14 +177,16 @@ def test_alpha_is_not_augmented(dataset):
     """Every image of an alpha epoch is, to the bit, one of the plain ones; of a weights epoch,
     hardly any is."""
     plain = {
-        image.tobytes() for image in np.concatenate(collect(dataset.alpha_once(batch_size=16))[0])
+        image.tobytes()
+        for image in np.concatenate(collect(dataset.validation_once(batch_size=16))[0])
     }
-    epoch = np.concatenate(collect(dataset.alpha(batch_size=4, seed=1, epoch=1))[0])
+    epoch = np.concatenate(collect(dataset.validation_batches(batch_size=4, seed=1, epoch=1))[0])
     assert all(image.tobytes() in plain for image in epoch)
     plain_weights = {
-        image.tobytes() for image in np.concatenate(collect(dataset.weights_plain(batch_size=2))[0])
+        image.tobytes()
+        for image in np.concatenate(collect(dataset.train_unaugmented(batch_size=2))[0])
     }
-    augmented = np.concatenate(collect(dataset.weights(batch_size=4, seed=1, epoch=1))[0])
+    augmented = np.concatenate(collect(dataset.train_batches(batch_size=4, seed=1, epoch=1))[0])
     assert np.mean([image.tobytes() in plain_weights for image in augmented]) < 0.1
 
 
@@ -188,7 +196,9 @@ def test_labels_stay_with_their_images(jpegs):
             DataConfig(dataset=f"folder:{jpegs}", augmentation=augmentation), resolution=16
         )
         assert dataset.class_names == ("bright", "dark")
-        for images, labels in dataset.training(batch_size=4, seed=0, epoch=0).as_numpy_iterator():
+        for images, labels in dataset.combined_batches(
+            batch_size=4, seed=0, epoch=0
+        ).as_numpy_iterator():
             assert np.array_equal(images.mean(axis=(1, 2, 3)) > 0, labels == 0)
 
 
@@ -196,18 +206,19 @@ def test_representative_images_and_test_arrays(dataset):
     images = dataset.representative_images(10)
     assert images.shape == (10, 16, 16, 3)
     plain = {
-        image.tobytes() for image in np.concatenate(collect(dataset.weights_plain(batch_size=1))[0])
+        image.tobytes()
+        for image in np.concatenate(collect(dataset.train_unaugmented(batch_size=1))[0])
     }
     assert all(image.tobytes() in plain for image in images)
-    assert len(dataset.representative_images(10**6)) == dataset.weights_size
+    assert len(dataset.representative_images(10**6)) == dataset.train_size
     images, labels = dataset.test_arrays()
     assert len(images) == len(labels) == dataset.test_size
-    assert np.array_equal(labels, dataset.test_part.labels)
+    assert np.array_equal(labels, dataset.test_split.labels)
 
 
 def test_a_batch_larger_than_the_part_is_refused(digits):
     with pytest.raises(UserError, match="batch of 5000"):
-        digits.weights(batch_size=5000, seed=0, epoch=0)
+        digits.train_batches(batch_size=5000, seed=0, epoch=0)
 
 
 def test_facts_without_pixels(tfds_dir, jpegs):

@@ -1,13 +1,20 @@
 """Image folders: what is found, and every refusal with its names."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from pnas_tf.config import DataConfig
+from pnas_tf.data import augmentation as views
 from pnas_tf.data.dataset import load_dataset
-from pnas_tf.data.folders import scan_folder
+from pnas_tf.data.folders import open_images, scan_folder
+from pnas_tf.data.image_reader import read_image
 from pnas_tf.errors import UserError
+
+CORPUS = Path(__file__).parent / "images" / "files"
 
 
 def save(path, *, size=(12, 10), mode="RGB", **options):
@@ -43,7 +50,7 @@ def test_train_and_test_folders_are_parts(tmp_path):
     folder = scan_folder(tmp_path)
     assert (len(folder.train), len(folder.test), folder.class_names) == (12, 6, ("cat", "dog"))
     dataset = load_dataset(DataConfig(dataset=f"folder:{tmp_path}"), resolution=8)
-    assert dataset.test_size == 6 and dataset.weights_size + dataset.alpha_size == 12
+    assert dataset.test_size == 6 and dataset.train_size + dataset.validation_size == 12
     save(tmp_path / "val" / "cow" / "0.png")
     with pytest.raises(UserError, match="classes that the training folder lacks") as error:
         scan_folder(tmp_path)
@@ -76,35 +83,100 @@ def test_one_class_no_class_and_empty_class(root, tmp_path_factory):
 
 
 def break_files(root):
-    """Eight ways for a file to be no image that TensorFlow decodes."""
+    """Eight ways for a file to be no image."""
     whole = (root / "cat" / "0.jpg").read_bytes()
     (root / "cat" / "a_empty.jpg").write_bytes(b"")
     (root / "cat" / "b_text.png").write_text("not an image")
     (root / "cat" / "c_cut.jpg").write_bytes(whole[: len(whole) // 2])
     save(root / "cat" / "d_cut.png")
     (root / "cat" / "d_cut.png").write_bytes((root / "cat" / "d_cut.png").read_bytes()[:-30])
-    save(root / "cat" / "e_webp.jpg", format="WEBP")
-    save(root / "cat" / "f_palette.bmp", mode="P")
+    (root / "cat" / "e_page.jpg").write_text("<html></html>")
+    (root / "cat" / "f_link.jpg").symlink_to(root / "cat" / "f_link.png")
+    save(root / "cat" / "f_link.png")
+    (root / "cat" / "f_link.png").chmod(0)
+    (root / "cat" / "f_link.png").write_bytes(b"")
     (root / "dog" / "g_zeros.gif").write_bytes(bytes(200))
     save(root / "dog" / "h.bmp")
     (root / "dog" / "h.bmp").write_bytes((root / "dog" / "h.bmp").read_bytes()[:200])
-    return 8
+    return 9
 
 
 def test_unreadable_images_are_counted_and_the_first_ones_named(root):
     count = break_files(root)
     with pytest.raises(UserError) as error:
         scan_folder(root)
-    assert error.value.what.startswith(f"{count} unreadable images")
+    assert error.value.what == f"{count} unreadable images in {root}"
     for name in (
         "cat/a_empty.jpg (empty file)",
-        "b_text.png (not an image)",
-        "c_cut.jpg (",
-        "d_cut.png (",
-        "e_webp.jpg (WEBP image)",
+        "b_text.png (not an image",
+        "c_cut.jpg (Truncated File",
+        "d_cut.png (truncated",
+        "e_page.jpg (not an image but a web page)",
     ):
         assert name in error.value.received
-    assert error.value.received.endswith("and 3 more")
+    assert "and 4 more; all of them: " in error.value.received
+
+
+def test_unreadable_images_can_be_left_out(root):
+    count = break_files(root)
+    config = DataConfig(dataset=f"folder:{root}", skip_unreadable=True, alpha_fraction=0.4)
+    dataset = load_dataset(config, resolution=8)
+    assert dataset.train_size + dataset.validation_size + dataset.test_size == 12
+    found = open_images(config.dataset, skip_unreadable=True)
+    assert len(found.files.left_out) == count and len(found.train_hashes) == len(found.train) == 12
+    assert f"{count} files not used: " in found.files.summary()
+    assert "unreadable" in found.files.summary()
+
+
+def test_a_table_of_images_is_the_same_dataset_as_its_folder(root):
+    """By content and labels, wherever the images lie."""
+    rows = [
+        f"{path.parent.name}/{path.name},{path.parent.name}" for path in sorted(root.rglob("*.jpg"))
+    ]
+    (root / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    by_table = load_dataset(DataConfig(dataset=f"csv:{root}/labels.csv"), resolution=8)
+    by_folder = load_dataset(DataConfig(dataset=f"folder:{root}"), resolution=8)
+    assert by_table.fingerprint == by_folder.fingerprint
+
+
+@pytest.mark.parametrize("in_memory_mb", [0, 1024])
+@pytest.mark.parametrize("augmentation", ["none", "imagenet"])
+def test_pixels_are_those_of_the_reader(tmp_path, in_memory_mb, augmentation):
+    """Upright, over white, of the first picture: in training, test and calibration alike."""
+    names = (
+        "jpg_exif_6.jpg",
+        "png_hidden_red.png",
+        "jpg_two_pictures_exif_6.jpg",
+        "gif_one_clear.gif",
+    )
+    for part in ("train", "test"):
+        for label, name in enumerate(("a", "b")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(4):
+                source = CORPUS / names[2 * label + number % 2]
+                shutil.copy(source, tmp_path / part / name / f"{number}{source.suffix}")
+    config = DataConfig(
+        dataset=f"folder:{tmp_path}", in_memory_mb=in_memory_mb, augmentation=augmentation
+    )
+    dataset = load_dataset(config, resolution=16)
+    images, _ = dataset.test_arrays()
+    fraction = views.CENTRE_FRACTION if augmentation == "imagenet" else 1.0
+    for image, name in zip(images, [names[number % 2 + 2 * (number // 4)] for number in range(8)]):
+        pixels = read_image(CORPUS / name)
+        right = views.central_view(pixels, size=16, fraction=fraction)
+        np.testing.assert_allclose(image * 127.5 + 127.5, right, atol=0.51)
+    calibrating = dataset.representative_images(4)
+    for image in calibrating:
+        assert min(np.abs(image - other).max() for other in images) < 0.01
+
+
+def test_an_image_that_breaks_while_it_is_used_is_named(root):
+    dataset = load_dataset(DataConfig(dataset=f"folder:{root}", in_memory_mb=0), resolution=8)
+    for path in root.rglob("*.jpg"):
+        path.write_bytes(b"")
+    with pytest.raises(Exception, match=r"image .*\.jpg") as error:
+        dataset.test_arrays()
+    assert "empty file" in str(error.value)
 
 
 def test_trailing_bytes_do_not_make_an_image_unreadable(root):
@@ -152,7 +224,9 @@ def test_every_common_pixel_format_becomes_rgb(mode, suffix, root):
         assert (
             sum(
                 len(labels)
-                for _, labels in dataset.training(batch_size=2, seed=0, epoch=0).as_numpy_iterator()
+                for _, labels in dataset.combined_batches(
+                    batch_size=2, seed=0, epoch=0
+                ).as_numpy_iterator()
             )
             == 10
         )

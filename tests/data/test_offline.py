@@ -1,23 +1,18 @@
-"""Archives on disk go where TFDS looks for downloads, checked; the whole of fashion_mnist from
-Debian's package if it is there."""
+"""Archives on disk go where TFDS looks for downloads, checked."""
 
 import gzip
 import hashlib
-import os
 import socket
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from pnas_tf.config import DataConfig
-from pnas_tf.data import offline
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.errors import UserError
 
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 NAMES = [
     f"{part}-{kind}-ubyte.gz"
     for part in ("train", "t10k")
@@ -72,7 +67,7 @@ def test_prepared_from_archives_without_network(small_mnist, tmp_path, no_networ
         alpha_fraction=0.5,
     )
     dataset = load_dataset(config, resolution=28)
-    assert (dataset.weights_size, dataset.alpha_size, dataset.test_size) == (20, 20, 20)
+    assert (dataset.train_size, dataset.validation_size, dataset.test_size) == (20, 20, 20)
     assert dataset.class_names[:2] == ("T-shirt/top", "Trouser")
     images, labels = dataset.test_arrays()
     truth = np.frombuffer(
@@ -113,40 +108,3 @@ def test_folder_must_exist(tmp_path):
             ),
             resolution=28,
         )
-
-
-def test_stripped_gzip_header_is_restored_bit_for_bit(tmp_path, monkeypatch):
-    """gzip with name and time, as published; its stripped form gives the published bytes back,
-    another content does not."""
-    path = tmp_path / "a-ubyte.gz"
-    with gzip.GzipFile(
-        path.with_suffix(""), "wb", fileobj=path.open("wb"), mtime=1504176606
-    ) as stream:
-        stream.write(b"pixels" * 1000)
-    published = bytearray(path.read_bytes())
-    published[8:10] = b"\x00\x03"  # as the gzip program writes them
-    sha256 = hashlib.sha256(published).hexdigest()
-    monkeypatch.setitem(offline._GZIP_TIMES_S, sha256, 1504176606)
-    header = len(b"a-ubyte\0") + 10
-    stripped = (
-        b"\x1f\x8b\x08\x00" + struct.pack("<I", 1591347949) + b"\x00\x03" + published[header:]
-    )
-    path.write_bytes(stripped)
-    content, problem = offline._archive(path, sha256)
-    assert (content, problem) == (bytes(published), "")
-    path.write_bytes(stripped[:-1] + b"\x01")
-    assert "has sha256" in offline._archive(path, sha256)[1]
-
-
-@pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
-def test_debians_package_gives_the_published_archives(tmp_path):
-    builder = tfds.builder("fashion_mnist", data_dir=str(tmp_path), try_gcs=False)
-    offline.place_archives(builder, DEBIAN, download_dir=tmp_path / "downloads")
-    placed = {
-        path
-        for path in (tmp_path / "downloads" / "fashion_mnist").iterdir()
-        if not path.name.endswith(".INFO")
-    }
-    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in placed}
-    assert digests == {info.checksum for info in builder.url_infos.values()}
-    assert all(os.path.isfile(f"{path}.INFO") for path in placed)

@@ -16,7 +16,7 @@ def choose(labels, count, *, seed=0):
         count,
         classes=classes,
         seed=(seed, 1),
-        part="alpha",
+        split="validation",
         class_names=tuple(f"c{number}" for number in range(classes)),
     )
 
@@ -55,6 +55,6 @@ def test_pure_in_the_seed():
 
 @pytest.mark.parametrize("labels, count", [([0, 0, 0, 1], 2), ([0, 0, 1, 1], 1), ([0, 0, 1, 1], 3)])
 def test_too_few_images_are_refused_by_name(labels, count):
-    with pytest.raises(UserError, match="too few images for the alpha part") as error:
+    with pytest.raises(UserError, match="too few images for the validation split") as error:
         choose(np.array(labels), count)
     assert "class 'c" in error.value.received

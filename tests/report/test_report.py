@@ -21,12 +21,13 @@ from pnas_tf.devices.record import (
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import Identity, LatencyTable
+from pnas_tf.report.alpha_plot import alpha_history
 from pnas_tf.report.drawing import FIXED_COLOR, draw_architecture
 from pnas_tf.report.op_style import kernel_color, op_color
 from pnas_tf.report.page import write_report
-from pnas_tf.report.plots import alpha_history, training_curves
+from pnas_tf.report.plots import training_curves
 from pnas_tf.report.run_files import SearchHistory
-from pnas_tf.report.summary_table import closing_table, text_table
+from pnas_tf.report.summary_table import summary_table, text_table
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv, Zero
@@ -372,8 +373,8 @@ def test_latency_bars_are_in_proportion():
     )
 
 
-def test_closing_table_figures():
-    table = closing_table(SUMMARY)
+def test_summary_table_figures():
+    table = summary_table(SUMMARY)
     assert table.header == ("Keras", ".tflite float32", ".tflite int8")
     assert dict(table.rows) == {
         "test accuracy": ("98.61 %", "98.61 %", "98.33 %"),
@@ -395,7 +396,7 @@ def test_device_with_its_settings_in_words():
     }
     device = {"device": SUMMARY["device"], "settings": settings}
     assert (
-        dict(closing_table({"device": device}).facts)["device"]
+        dict(summary_table({"device": device}).facts)["device"]
         == "host, a laptop, a CPU, cores 0; LiteRT, 2.3.0, xnnpack, threads 1"
     )
 
@@ -412,7 +413,7 @@ def test_doubtful_predictions_say_so_beside_the_figure():
             "int8": {"predicted": None, "measured": 0.1, "warnings": ["no latency table for int8"]},
         },
     }
-    notes = closing_table(summary).notes
+    notes = summary_table(summary).notes
     assert notes[0] == "latency, predicted, .tflite float32: uncalibrated: sums" and notes[
         3
     ].endswith("2 more warnings")
@@ -423,7 +424,7 @@ def test_doubtful_predictions_say_so_beside_the_figure():
     assert "! latency, predicted, .tflite float32: uncalibrated: sums" in text_table(summary)
 
 
-def test_closing_table_in_a_terminal_lines_up():
+def test_summary_table_in_a_terminal_lines_up():
     lines = text_table(SUMMARY).splitlines()
     assert len({len(line) for line in lines[:7]}) == 1  # every row ends where the last column does
     assert lines[2].split() == ["test", "accuracy", "98.61", "%", "98.61", "%", "98.33", "%"]
@@ -439,8 +440,8 @@ def test_closing_table_in_a_terminal_lines_up():
     ids=str,
 )
 def test_absent_figures_are_dashes_not_inventions(summary):
-    cells = [cell for _, row in closing_table(summary).rows for cell in row] + [
-        value for _, value in closing_table(summary).facts
+    cells = [cell for _, row in summary_table(summary).rows for cell in row] + [
+        value for _, value in summary_table(summary).facts
     ]
     assert set(cells) <= {"–", "0.100 ms", "0 ms"}
 
@@ -480,7 +481,7 @@ def test_a_target_is_told_in_its_unit(tmp_path, unit, target, label):
         "unit": unit,
         "target": target,
     }
-    facts = dict(closing_table(summary).facts)
+    facts = dict(summary_table(summary).facts)
     assert [name for name in facts if name.startswith("target")] == [label] and facts[label] != "–"
     page = write_report(make_run(tmp_path, architecture, summary=summary)).read_text(
         encoding="utf-8"
@@ -489,10 +490,12 @@ def test_a_target_is_told_in_its_unit(tmp_path, unit, target, label):
 
 
 @pytest.mark.parametrize(
-    ("key", "label"), [("test", "test"), ("alpha", "alpha split"), ("held_out", "held out")]
+    ("key", "label"), [("test", "test"), ("alpha", "validation split"), ("held_out", "held out")]
 )
 def test_training_curves_name_their_split(key, label):
     drawn = training_curves(
         [{"epoch": 0, "loss": 1.0, "accuracy": 0.5, f"{key}_loss": 1.1, f"{key}_accuracy": 0.4}]
     )
-    assert {name for name in ("test", "alpha split", "held out") if f">{name}<" in drawn} == {label}
+    assert {name for name in ("test", "validation split", "held out") if f">{name}<" in drawn} == {
+        label
+    }

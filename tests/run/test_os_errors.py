@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +28,7 @@ from PIL import Image
 
 from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import atomic, locks
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.folder import RunFolder
@@ -329,14 +328,12 @@ def test_what_is_told_and_what_stays_an_error_of_ours(tmp_path):
 
 
 def test_a_sweep_takes_what_nobody_writes_and_leaves_what_a_living_process_does(tmp_path):
-    descriptor, held = atomic._locked_temporary(tmp_path / "held")
+    held = locks.wait_for_lock(tmp_path / ".held.abc.tmp")
     (tmp_path / ".left.abc.tmp").write_text("half")
     (tmp_path / ".scratch.tmp").mkdir()
     atomic.sweep(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [".scratch.tmp", Path(held).name]
-    )
-    os.close(descriptor)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".held.abc.tmp", ".scratch.tmp"]
+    held.release()
     atomic.sweep(tmp_path, deep=True)
     assert not list(tmp_path.iterdir())
 
@@ -398,6 +395,6 @@ def test_a_lock_file_removed_between_opening_and_locking_is_not_the_lock(tmp_pat
 
     monkeypatch.setattr(fcntl, "flock", removing)
     with RunFolder(tmp_path) as folder:
-        assert os.path.samestat(os.fstat(folder._lock), os.stat(tmp_path / ".lock"))
+        assert os.path.samestat(os.fstat(folder._lock.descriptor), os.stat(tmp_path / ".lock"))
     with contextlib.suppress(FileNotFoundError):
         assert not (tmp_path / ".lock").exists()

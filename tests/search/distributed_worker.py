@@ -138,27 +138,27 @@ class MadeUp:
 
     name = fingerprint = "made up"
 
-    def batches(self, part, *, batch_size):
+    def steps_per_epoch(self, split, *, batch_size):
         return 160 // batch_size
 
-    def weights(self, *, batch_size, seed, epoch, start_batch=0):
+    def train_batches(self, *, batch_size, seed, epoch, start_batch=0):
         return self._batches(batch_size, [seed, epoch, 0], start_batch)
 
-    def alpha(self, *, batch_size, seed, epoch, start_batch=0):
+    def validation_batches(self, *, batch_size, seed, epoch, start_batch=0):
         return self._batches(batch_size, [seed, epoch, 1], start_batch)
 
-    def training(self, *, batch_size, seed, epoch, start_batch=0):
+    def combined_batches(self, *, batch_size, seed, epoch, start_batch=0):
         return self._batches(batch_size, [seed, epoch, 2], start_batch)
 
-    def fit(self, config, *, seed, epoch, start_batch=0):
-        return self.training(
+    def fit_batches(self, config, *, seed, epoch, start_batch=0):
+        return self.combined_batches(
             batch_size=config.batch_size, seed=seed, epoch=epoch, start_batch=start_batch
         )
 
-    def fit_batches(self, config):
-        return self.batches("training", batch_size=config.batch_size)
+    def fit_steps(self, config):
+        return self.steps_per_epoch("combined", batch_size=config.batch_size)
 
-    def test(self, *, batch_size):
+    def test_batches(self, *, batch_size):
         """The last batch has no equal part for two."""
         for images, labels in list(self._batches(batch_size, [0], 0))[:3]:
             yield images[: batch_size - 1], labels[: batch_size - 1]

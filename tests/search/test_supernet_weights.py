@@ -65,7 +65,7 @@ def test_the_loss_is_that_of_the_plain_network_by_batch_statistics(weights, data
                 tf.nn.sparse_softmax_cross_entropy_with_logits(labels, plain(images, training=True))
             )
         )
-        for images, labels in data.alpha(batch_size=BATCH, seed=0, epoch=0)
+        for images, labels in data.validation_batches(batch_size=BATCH, seed=0, epoch=0)
     ]
     assert weights.validation_loss(network, data, batch_size=BATCH) == pytest.approx(
         np.mean(losses), rel=1e-4, abs=1e-5
@@ -127,7 +127,7 @@ def test_finalists_are_judged_by_statistics_of_their_own(weights, data):
     not matter."""
     config = DeriveConfig(
         derive_batch_size=BATCH,
-        derive_train_epochs=8 / data.batches("weights", batch_size=BATCH),
+        derive_train_epochs=8 / data.steps_per_epoch("train", batch_size=BATCH),
     )
     losses, statistics = (
         [],

@@ -95,7 +95,7 @@ def test_an_op_that_cannot_solve_the_task_does_not(warmed_up, tmp_path):
     of the six; of 40 longer searches (ten seeds, 8 and 12 epochs, oneDNN with SSE4.1 and with
     AVX-512) 35 gave 1.00, and the least was 0.63.
     """
-    images, labels = (tf.constant(part) for part in FarPixels(512, seed=77).parts["weights"])
+    images, labels = (tf.constant(part) for part in FarPixels(512, seed=77).parts["train"])
     accuracy = np.empty((len(SEEDS), len(SPACE.choice_blocks[0].candidates)))
     for seed in SEEDS:
         shutil.copytree(warmed_up[seed], tmp_path / str(seed))

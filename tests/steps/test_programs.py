@@ -168,7 +168,7 @@ def test_called_again_every_step_is_skipped_and_no_file_changes(finished, option
         f"{step}: complete, skipped" for step in STEPS
     ]
     after = contents(folder)
-    # The closing table and the report are written anew, and say the same.
+    # The summary table and the report are written anew, and say the same.
     assert {name for name in before if before[name] != after.get(name)} <= {"report.html"} and set(
         before
     ) == set(after)

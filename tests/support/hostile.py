@@ -740,8 +740,8 @@ def _pytorch():
 def _images():
     from PIL import Image
 
-    from pnas_tf.data.dataset import _read_files
     from pnas_tf.data.folders import scan_folder
+    from pnas_tf.data.opening import _read_files
 
     seeds = []
     pixels = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 8, 3), np.uint8))

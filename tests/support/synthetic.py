@@ -49,28 +49,28 @@ class FarPixels:
 
     def __init__(self, count, seed=0):
         self.parts = {
-            "weights": images_and_labels(count, seed),
-            "alpha": images_and_labels(count, seed + 1),
+            "train": images_and_labels(count, seed),
+            "validation": images_and_labels(count, seed + 1),
         }
 
-    def batches(self, part, *, batch_size):
-        return len(self.parts[part][1]) // batch_size
+    def steps_per_epoch(self, split, *, batch_size):
+        return len(self.parts[split][1]) // batch_size
 
-    def weights(self, **order):
-        return self._epoch("weights", **order)
+    def train_batches(self, **order):
+        return self._epoch("train", **order)
 
-    def alpha(self, **order):
-        return self._epoch("alpha", **order)
+    def validation_batches(self, **order):
+        return self._epoch("validation", **order)
 
-    def alpha_once(self, *, batch_size):
-        return self._epoch("alpha", batch_size=batch_size, seed=0, epoch=0)
+    def validation_once(self, *, batch_size):
+        return self._epoch("validation", batch_size=batch_size, seed=0, epoch=0)
 
-    def weights_plain(self, *, batch_size):
-        return self._epoch("weights", batch_size=batch_size, seed=0, epoch=0)
+    def train_unaugmented(self, *, batch_size):
+        return self._epoch("train", batch_size=batch_size, seed=0, epoch=0)
 
     def _epoch(self, part, *, batch_size, seed, epoch, start_batch=0):
         images, labels = self.parts[part]
         order = np.random.default_rng([seed, epoch]).permutation(len(labels))
-        for batch in range(start_batch, self.batches(part, batch_size=batch_size)):
+        for batch in range(start_batch, self.steps_per_epoch(part, batch_size=batch_size)):
             chosen = order[batch * batch_size : (batch + 1) * batch_size]
             yield tf.constant(images[chosen]), tf.constant(labels[chosen])

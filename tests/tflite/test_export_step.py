@@ -60,15 +60,15 @@ def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, tmp_pa
     train = TrainConfig(train_on_alpha=train_on_alpha, batch_size=64)
     job = job_of(tmp_path, dataset, train, ExportConfig(finetune_epochs=1, **way))
     export.compressed(job, build_network(Architecture(SPACE, (MBConv(3, 3),))))
-    held_out = images_of(dataset.alpha_once(batch_size=64))
-    weights = images_of(dataset.weights_plain(batch_size=1))
-    assert seen and not seen & images_of(dataset.test(batch_size=64)) - held_out - weights
+    held_out = images_of(dataset.validation_once(batch_size=64))
+    weights = images_of(dataset.train_unaugmented(batch_size=1))
+    assert seen and not seen & images_of(dataset.test_batches(batch_size=64)) - held_out - weights
     if train_on_alpha:
         assert seen & (held_out - weights)
     else:
         assert not seen & (held_out - weights)
         # Every image of the part but the rest of the last batch.
-        assert len(seen) > dataset.weights_size - 64 - 10
+        assert len(seen) > dataset.train_size - 64 - 10
 
 
 def test_the_files_are_decided_on_the_alpha_part(dataset, tmp_path, monkeypatch):
@@ -85,28 +85,28 @@ def test_the_files_are_decided_on_the_alpha_part(dataset, tmp_path, monkeypatch)
     config = ExportConfig(formats=("int8",), representative_images=50, max_accuracy_drop=1.0)
     export.EXPORT.run(job_of(tmp_path, dataset, TrainConfig(), config))
     (images,) = given
-    held_out = images_of(dataset.alpha_once(batch_size=64))
+    held_out = images_of(dataset.validation_once(batch_size=64))
     assert {image.tobytes() for image in images.validation} == held_out
     assert {image.tobytes() for image in images.representative} <= images_of(
-        dataset.weights_plain(batch_size=1)
+        dataset.train_unaugmented(batch_size=1)
     )
     assert set(images.validation_labels[:100]) == set(range(10))
     np.testing.assert_array_equal(images.test, dataset.test_arrays()[0])
-    for split, size in (("validation", dataset.alpha_size), ("test", dataset.test_size)):
+    for split, size in (("validation", dataset.validation_size), ("test", dataset.test_size)):
         (report,) = load_reports(tmp_path / "parity.json", split=split).values()
         assert report.images == size
 
 
 def test_one_rule_says_what_is_fitted_on(dataset):
     both, held = TrainConfig(train_on_alpha=True), TrainConfig(train_on_alpha=False)
-    assert dataset.fit_batches(held) == dataset.weights_size // held.batch_size
-    assert dataset.fit_batches(both) == (
-        (dataset.weights_size + dataset.alpha_size) // both.batch_size
+    assert dataset.fit_steps(held) == dataset.train_size // held.batch_size
+    assert dataset.fit_steps(both) == (
+        (dataset.train_size + dataset.validation_size) // both.batch_size
     )
-    for config, same in ((both, dataset.training), (held, dataset.weights)):
+    for config, same in ((both, dataset.combined_batches), (held, dataset.train_batches)):
         how = {"seed": 3, "epoch": 2, "start_batch": 1}
         for ours, theirs in zip(
-            dataset.fit(config, **how).as_numpy_iterator(),
+            dataset.fit_batches(config, **how).as_numpy_iterator(),
             same(batch_size=config.batch_size, **how).as_numpy_iterator(),
             strict=True,
         ):

@@ -124,7 +124,7 @@ def test_the_tool_on_a_folder_of_jpegs_and_again(jpegs, tmp_path):
     model = build_network(ARCHITECTURE)
     restore_weights(model, run_dir / "train")
     assert result["test_accuracy"] == pytest.approx(
-        evaluate(model, dataset.test(batch_size=8)).accuracy
+        evaluate(model, dataset.test_batches(batch_size=8)).accuracy
     )
     again = run_tool(*arguments)
     assert again.returncode == 0 and "train: complete, skipped" in again.stdout

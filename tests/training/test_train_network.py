@@ -101,7 +101,7 @@ def test_it_learns_and_keeps_a_history(straight, dataset):
     assert trained.history[-1]["loss"] < trained.history[0]["loss"] - 0.3
     assert ["test_accuracy" in row for row in trained.history] == [False, True, False, True]
     assert trained.history[-1]["test_accuracy"] > 0.3
-    steps = dataset.batches("training", batch_size=64)
+    steps = dataset.steps_per_epoch("combined", batch_size=64)
     assert trained.history[1]["learning_rate"] == cosine_with_warmup(
         2 * steps - 1, steps=4 * steps, warmup_steps=steps, peak=0.05
     )
@@ -121,7 +121,7 @@ def test_complete_training_is_only_loaded(straight, dataset, monkeypatch):
     folder, trained = straight
     monkeypatch.setattr(
         type(dataset),
-        "training" if CONFIG.train_on_alpha else "weights",
+        "combined_batches" if CONFIG.train_on_alpha else "train_batches",
         lambda *_, **__: pytest.fail("it trains again"),
     )
     again = train_network(ARCHITECTURE, dataset, RECIPE, folder)
@@ -146,7 +146,7 @@ def test_killed_at_random_moments_gives_the_same_bits(straight, dataset, tfds_di
     """SIGTERM once and SIGKILL twice, each a random moment after the begin of a random step or of
     the last one of an epoch, which ends in a checkpoint; then to the end."""
     generator = random.Random(os.urandom(8))
-    steps = dataset.batches("training", batch_size=64)
+    steps = dataset.steps_per_epoch("combined", batch_size=64)
     moments = (
         (signal.SIGTERM, generator.randrange(1, steps)),
         (signal.SIGKILL, 2 * steps - 1),
@@ -189,7 +189,7 @@ def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
     with pytest.raises(Stopped):
         train_network(ARCHITECTURE, dataset, RECIPE, tmp_path)
     stopped_at = Checkpoints(tmp_path / "checkpoints").latest()
-    assert stopped_at.step == 30 and 30 % dataset.batches("training", batch_size=64) != 0
+    assert stopped_at.step == 30 and 30 % dataset.steps_per_epoch("combined", batch_size=64) != 0
     monkeypatch.undo()
     continued = train_network(ARCHITECTURE, dataset, RECIPE, tmp_path)
     assert (
@@ -246,7 +246,7 @@ def test_initial_weights_follow_the_seed_and_the_layers_own_distribution():
 def test_holding_alpha_out(dataset, tmp_path):
     config = TrainConfig(epochs=1, train_on_alpha=False)
     trained = train_network(ARCHITECTURE, dataset, TrainRecipe(config), tmp_path)
-    right = trained.history[0]["alpha_accuracy"] * dataset.alpha_size
+    right = trained.history[0]["alpha_accuracy"] * dataset.validation_size
     assert (
         right == pytest.approx(round(right))
         and len(trained.history) == 1

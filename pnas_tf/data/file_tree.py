@@ -1,0 +1,250 @@
+"""A folder of images as classes and parts, every file of it accounted for: used, left out with a
+reason, or the folder is refused.
+
+Knows how common tools lay images out (Keras, torchvision, ImageNet, Roboflow, Kaggle, TFDS), and
+nothing of what the files hold.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pnas_tf.data import folder_scan
+from pnas_tf.data.class_names import class_name
+from pnas_tf.data.folder_scan import Folder, LeftOut, counted
+from pnas_tf.data.split_layout import Layout, find_layout
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+
+LEFT_OUT_FILE = "images_left_out.csv"
+BESIDE = "beside the class folders"
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class FileTree:
+    """Images with their labels, and all other files.
+
+    Attributes:
+        root: the folder that paths of `left_out` and of messages are given in.
+        class_names: in the order of labels.
+        train: paths with `root`, by class, then by path. test: as `train`; empty where there is no
+            test split.
+        train_labels: int32 [len(train)]. test_labels: int32 [len(test)].
+        left_out: all files that are not used, by path. notes: what the owner may not expect, one
+            sentence each.
+    """
+
+    root: str
+    class_names: tuple[str, ...]
+    train: tuple[str, ...]
+    train_labels: np.ndarray
+    test: tuple[str, ...]
+    test_labels: np.ndarray
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The images of both parts."""
+        return self.train + self.test
+
+    def summary(self) -> str:
+        """At most five lines: what is used, what is not by kind, and the notes."""
+        parts = f": {len(self.train)} to train, {len(self.test)} to test" if self.test else ""
+        lines = [f"{len(self.used)} images of {len(self.class_names)} classes{parts}"]
+        if self.left_out:
+            number = len(self.left_out)
+            files = "1 file" if number == 1 else f"{number} files"
+            lines.append(f"{files} not used: {counted(self.left_out)}")
+        notes = list(self.notes)
+        return "\n".join([*lines, *notes[:2], *([" ".join(notes[2:])] if notes[2:] else [])])
+
+    def without(self, unreadable: Mapping[str, str]) -> FileTree:
+        """The same without the images of `unreadable` (path to reason), which are left out.
+
+        Raises UserError when a class would keep no image.
+        """
+        train, train_labels = _kept(self.train, self.train_labels, unreadable)
+        test, test_labels = _kept(self.test, self.test_labels, unreadable)
+        for label, name in enumerate(self.class_names):
+            if not (train_labels == label).any():
+                raise UserError(
+                    f"class {name!r} in {self.root}",
+                    expected="at least one image that can be read",
+                    received=f"unreadable: all {int((self.train_labels == label).sum())}",
+                    fix="Repair its images.",
+                )
+        broken = [
+            LeftOut(os.path.relpath(path, self.root), f"unreadable: {reason}")
+            for path, reason in unreadable.items()
+        ]
+        left_out = tuple(sorted((*self.left_out, *broken), key=lambda file: file.path))
+        return FileTree(
+            self.root,
+            self.class_names,
+            train,
+            train_labels,
+            test,
+            test_labels,
+            left_out,
+            self.notes,
+        )
+
+    def write_csv(self, path: str | os.PathLike) -> Path:
+        """Writes all names of `left_out` with their kinds. Returns the path."""
+        return write_names(path, [(file.path, file.kind) for file in self.left_out])
+
+
+def write_names(path: str | os.PathLike, rows: Sequence[tuple[str, str]]) -> Path:
+    """Writes a CSV of (path, reason), UTF-8; bytes of names that are no text as \\udcff."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *rows])
+    return atomic.write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def scan_tree(path: str | os.PathLike) -> FileTree:
+    """Lists a folder of images: PATH/class/image.jpg, with folders for parts or without.
+
+    Parts are called train, training, val, valid, validation, dev, test or testing, in any case and
+    also as a word of a name ("seg_train"). Images deeper in a class folder are of that class.
+
+    Raises:
+        UserError: no folder, fewer than two classes, a class without images or with a name that is
+            refused, a test split with other classes, two training parts.
+    """
+    root = _folder(path)
+    top = folder_scan.scan(root)
+    layout = find_layout(top, root)
+    _check_classes(layout, top, root)
+    names = tuple(sorted(layout.train))
+    train, train_labels = _listing(layout.train, names)
+    test, test_labels = _listing(layout.test, names)
+    used = {*train, *test}
+    left_out = top.others_below() + [
+        LeftOut(image, layout.kinds.get(image, BESIDE))
+        for image in top.images_below()
+        if image not in used
+    ]
+    return FileTree(
+        root,
+        names,
+        tuple(os.path.join(root, image) for image in train),
+        train_labels,
+        tuple(os.path.join(root, image) for image in test),
+        test_labels,
+        tuple(sorted(left_out, key=lambda file: file.path)),
+        (*layout.notes, *_deeper(layout)),
+    )
+
+
+def _folder(path: str | os.PathLike) -> str:
+    root = Path(path).expanduser()
+    if not os.fspath(path) or not root.is_dir():
+        raise UserError(
+            f"image folder {root}" if os.fspath(path) else "image folder without a name",
+            expected="a folder with one folder a class",
+            received="an empty PATH"
+            if not os.fspath(path)
+            else "a file"
+            if root.exists()
+            else "no such path",
+            fix="Correct the PATH of --dataset=folder:PATH.",
+        )
+    return str(root)
+
+
+def _listing(
+    classes: Mapping[str, list[Folder]], names: tuple[str, ...]
+) -> tuple[list[str], np.ndarray]:
+    images = [
+        sorted(image for folder in classes.get(name, []) for image in folder.images_below())
+        for name in names
+    ]
+    labels: np.ndarray = np.repeat(np.arange(len(names)), [len(some) for some in images])
+    return [image for some in images for image in some], labels.astype(np.int32)
+
+
+def _check_classes(layout: Layout, top: Folder, root: str) -> None:
+    where = os.path.join(root, layout.place) if layout.place else root
+    for name in (*layout.train, *layout.test):
+        class_name(name, what="class folder", where=where)
+    if len(layout.train) < 2:
+        others = top.others_below()
+        raise UserError(
+            f"image folder {where} has {'one class' if layout.train else 'no classes'}",
+            expected="at least two folders with images, one a class",
+            received=f"folders {sorted(layout.train)}; {len(top.images_below())} images in all"
+            + (f"; not images: {counted(others)}" if others else ""),
+            fix="Put the images of each class into a folder of its own, or name files and labels "
+            "in a table: --dataset=csv:labels.csv.",
+        )
+    for classes in (layout.train, layout.test):
+        for name, folders in classes.items():
+            if not any(folder.images_below() for folder in folders):
+                place = folders[0].path if folders else name
+                raise _empty_class(folders, os.path.join(root, place))
+    if not layout.test:
+        return
+    strangers = sorted(set(layout.test) - set(layout.train))
+    if strangers:
+        raise UserError(
+            f"the test split of {root} has classes that the training folder lacks",
+            expected=f"among {sorted(layout.train)[:20]}",
+            received=str(strangers[:NAMED]),
+            fix="Make the folders of both parts agree.",
+        )
+    missing = sorted(set(layout.train) - set(layout.test))
+    if missing:
+        raise UserError(
+            f"the test split of {root} lacks classes",
+            expected=f"all {len(layout.train)} classes of the training part",
+            received=f"no images of {missing[:NAMED]}",
+            fix="Add images of them, or move the test split elsewhere: a fraction of the training "
+            "images is then held out (--test_fraction).",
+        )
+
+
+def _empty_class(folders: list[Folder], where: str) -> UserError:
+    others = [file for folder in folders for file in folder.others_below()]
+    heic = any(folder_scan.HEIC_MISSING in file.kind for file in others)
+    return UserError(
+        f"class folder {where} has no images",
+        expected=f"files ending in {', '.join(folder_scan.SUFFIXES)}",
+        received=counted(others) or "nothing",
+        fix="Install what reads HEIC: pip install 'pnas_tf[heic]'."
+        if heic
+        else "Mend the links, or copy the files they mean."
+        if any(file.kind == folder_scan.DANGLING for file in others)
+        else "Save these files in one of those formats, or move the folder elsewhere."
+        if others
+        else "Add images, or remove the empty folder.",
+    )
+
+
+def _deeper(layout: Layout) -> list[str]:
+    """A note on images that lie in folders of class folders."""
+    number = sum(
+        len(folder.images_below()) - len(folder.paths)
+        for classes in (layout.train, layout.test)
+        for folders in classes.values()
+        for folder in folders
+    )
+    if not number:
+        return []
+    images = "1 image lies" if number == 1 else f"{number} images lie"
+    return [f"{images} in folders below a class folder; used as of that class."]
+
+
+def _kept(
+    paths: tuple[str, ...], labels: np.ndarray, unreadable: Mapping[str, str]
+) -> tuple[tuple[str, ...], np.ndarray]:
+    stays = [path not in unreadable for path in paths]
+    return tuple(path for path, kept in zip(paths, stays) if kept), labels[np.array(stays, bool)]

@@ -1,0 +1,205 @@
+"""Finds a dataset, reads it into memory where it fits, and says what is known of it before.
+
+Datasets that fit into memory are held there, resized; others are read from their files or TFDS
+records each epoch. Knows nothing of the splits of a search.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from pnas_tf.config import DataConfig
+from pnas_tf.data import augmentation as views
+from pnas_tf.data import folders, tfds
+from pnas_tf.data.arrays import ImageArrays
+from pnas_tf.data.file_tree import FileTree
+from pnas_tf.data.image_check import refuse_unreadable
+from pnas_tf.data.image_format import UnreadableImage
+from pnas_tf.data.image_reader import decode
+from pnas_tf.data.records import RecordSource
+from pnas_tf.data.sources import (
+    DECODE_CHUNK,
+    ArraySource,
+    FileSource,
+    Source,
+    WholeArraySource,
+)
+from pnas_tf.errors import UserError
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What is known of a dataset before its pixels are read. short_side: pixels, the median over
+    images that differ."""
+
+    class_names: tuple[str, ...]
+    short_side: int
+    training_examples: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A dataset's images. test: None where it has no test split of its own. files: where they are
+    image files, all of them, with those that are not used."""
+
+    class_names: tuple[str, ...]
+    train: Source
+    test: Source | None = None
+    files: FileTree | None = None
+
+
+def dataset_facts(config: DataConfig, *, arrays: ImageArrays | None = None) -> DatasetFacts:
+    """Classes and image size of the dataset, which is found and prepared but not read. arrays: the
+    images, where they are in memory. Raises UserError as `load_dataset`."""
+    if arrays is not None:
+        return DatasetFacts(arrays.class_names, arrays.short_side, len(arrays.labels))
+    if folders.is_of_files(config.dataset):
+        folder = folders.open_images(config.dataset, skip_unreadable=config.skip_unreadable)
+        return DatasetFacts(folder.class_names, folder.short_side, len(folder.train))
+    images = tfds.prepare_images(
+        config.dataset, data_dir=config.data_dir, offline_files=config.offline_files
+    )
+    return DatasetFacts(
+        images.class_names, images.short_side(), images.builder.info.splits["train"].num_examples
+    )
+
+
+def open_dataset(
+    config: DataConfig, *, resolution: int, whole: bool, arrays: ImageArrays | None
+) -> Opened:
+    """The dataset's images.
+
+    Args:
+        config: which dataset, and how much of it is held in memory.
+        resolution: pixels of the images that are held.
+        whole: whether images are wanted as they are, for random crops; none is then resized.
+        arrays: the images, where they are in memory.
+
+    Raises:
+        UserError: as `load_dataset`.
+    """
+    if arrays is not None:
+        return _open_arrays(arrays, config, resolution, whole)
+    if folders.is_of_files(config.dataset):
+        return _open_folder(config, resolution, whole)
+    return _open_images(config, resolution, whole)
+
+
+def check_options(config: DataConfig, resolution: int) -> None:
+    """Raises UserError on options out of their range."""
+    tiny = 1e-12
+    for what, received, least, most, expected in (
+        ("--alpha_fraction", config.alpha_fraction, tiny, 1 - tiny, "above 0, below 1"),
+        ("--test_fraction", config.test_fraction, tiny, 1 - tiny, "above 0, below 1"),
+        ("--alpha_size", config.alpha_size, 1, math.inf, "at least 1"),
+        ("--train_images", config.train_images, 1, math.inf, "at least 1"),
+        ("--min_crop_scale", config.min_crop_scale, tiny, 1, "above 0, at most 1"),
+        ("--split_seed", config.split_seed, 0, math.inf, "0 or more"),
+        ("resolution of the images", resolution, 8, 4096, "8 to 4096 pixels"),
+    ):
+        if received is not None and not least <= received <= most:
+            raise UserError(
+                what, expected=expected, received=repr(received), fix="Choose a value in between."
+            )
+
+
+def _open_images(config: DataConfig, resolution: int, whole: bool) -> Opened:
+    images = tfds.prepare_images(
+        config.dataset, data_dir=config.data_dir, offline_files=config.offline_files
+    )
+    splits = ["train"] + ([images.test_split] if images.test_split else [])
+    examples = sum(images.builder.info.splits[split].num_examples for split in splits)
+    sources: list[Source]
+    if whole or not _fits(config, examples, resolution, images.channels):
+        sources = [_records(images, split, images.labels(split)) for split in splits]
+    else:
+        sources = [_read_split(images, split, resolution) for split in splits]
+    return Opened(images.class_names, sources[0], sources[1] if images.test_split else None)
+
+
+def _records(images: tfds.Images, split: str, labels: np.ndarray) -> RecordSource:
+    return RecordSource(images.builder, split, images.image_key, images.label_key, labels)
+
+
+def _read_split(images: tfds.Images, split: str, resolution: int) -> ArraySource:
+    """Every image of a TFDS split, resized, in the order in which it is stored."""
+
+    def small(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        return _small(record[images.image_key], resolution), tf.cast(
+            record[images.label_key], tf.int32
+        )
+
+    records = images.builder.as_dataset(split=split, shuffle_files=False).map(
+        small, tf.data.AUTOTUNE, deterministic=True
+    )
+    chunks, label_chunks = zip(*records.batch(DECODE_CHUNK).as_numpy_iterator())
+    pixels, labels = np.concatenate(chunks), np.concatenate(label_chunks)
+    return ArraySource(pixels, labels, origin=_records(images, split, labels))
+
+
+def _open_arrays(arrays: ImageArrays, config: DataConfig, resolution: int, whole: bool) -> Opened:
+    images, labels = arrays.images, arrays.labels
+    source = WholeArraySource(images, labels)
+    if whole or not _fits(config, len(labels), resolution, images.shape[-1]):
+        return Opened(arrays.class_names, source)
+    return Opened(arrays.class_names, ArraySource(_resized(images, resolution), labels, source))
+
+
+def _resized(images: np.ndarray, resolution: int) -> np.ndarray:
+    """The central square of each image at `resolution` pixels. uint8 [images, height, width,
+    channels] in, [images, resolution, resolution, channels] out."""
+    rows = tf.data.Dataset.from_tensor_slices(images).map(
+        lambda image: _small(image, resolution), tf.data.AUTOTUNE, deterministic=True
+    )
+    return np.concatenate(list(rows.batch(DECODE_CHUNK).as_numpy_iterator()))
+
+
+def _open_folder(config: DataConfig, resolution: int, whole: bool) -> Opened:
+    folder = folders.open_images(config.dataset, skip_unreadable=config.skip_unreadable)
+    files = [FileSource(folder.train, folder.train_labels, folder.train_hashes)]
+    if folder.test:
+        files.append(FileSource(folder.test, folder.test_labels, folder.test_hashes))
+    sources: list[Source] = list(files)
+    examples = len(folder.train) + len(folder.test)
+    if not whole and _fits(config, examples, resolution, 3):
+        sources = [
+            ArraySource(
+                _read_files(source.paths, folder.files.root, resolution),
+                source.labels,
+                origin=source,
+            )
+            for source in files
+        ]
+    test = sources[1] if folder.test else None
+    return Opened(folder.class_names, sources[0], test, folder.files)
+
+
+def _read_files(paths: tuple[str, ...], root: str, resolution: int) -> np.ndarray:
+    """Every image, resized. Raises UserError naming those that cannot be read."""
+
+    def read(path: str) -> np.ndarray | str:
+        try:
+            return _small(tf.constant(decode(Path(path).read_bytes()).pixels), resolution).numpy()
+        except (UnreadableImage, OSError) as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(read, paths))
+    failures = {path: found for path, found in zip(paths, results) if isinstance(found, str)}
+    if failures:
+        raise refuse_unreadable(failures, root=root, total=len(paths))
+    return np.stack([result for result in results if not isinstance(result, str)])
+
+
+def _small(image: tf.Tensor, resolution: int) -> tf.Tensor:
+    return tf.cast(tf.round(views.central_view(image, size=resolution, fraction=1.0)), tf.uint8)
+
+
+def _fits(config: DataConfig, examples: int, resolution: int, channels: int) -> bool:
+    return examples * resolution**2 * channels <= config.in_memory_mb * 2**20
