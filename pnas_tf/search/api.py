@@ -35,9 +35,9 @@ from pnas_tf.search.supernet_weights import Inheritance, probabilities_of
 from pnas_tf.search.target_terms import guidance
 from pnas_tf.search.targets import check_request, latency_budget, search_targets
 from pnas_tf.supernet.engine_choice import check_engine
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
-from pnas_tf.training.distribution import Distribution, arithmetic_of, start
+from pnas_tf.training.distribution import Distribution, numerics_of, start
 
 if TYPE_CHECKING:
     import os
@@ -325,24 +325,14 @@ def search_architecture(
     check_request(config)
     started = start(options) if distribution is None else distribution
     check_engine(
-        config.engine, Arithmetic(jit_compile=options.jit_compile, replicas=started.replicas)
+        config.engine, Numerics(jit_compile=options.jit_compile, replicas=started.replicas)
     )
     wanted = tuple(search_targets(space, table, config) if targets is None else targets)
     folder = Path(folder)
     tf.config.experimental.enable_op_determinism()
-    arithmetic = arithmetic_of(options, started, optimizer)
+    numerics = numerics_of(options, started, optimizer)
     with _measured(space, table, config, latency, folder) as measured, started.scope():
-        supernet = Supernet(
-            space,
-            arithmetic=arithmetic,
-            seed=seed,
-            alpha_scale=config.alpha_scale,
-            alpha_init=config.alpha_init,
-            weights_init=config.weights_init,
-            init_div_groups=config.init_div_groups,
-            shortcut_gamma=config.shortcut_gamma,
-            engine=config.engine,
-        )
+        supernet = Supernet(space, config, numerics=numerics, seed=seed)
         Search(
             supernet,
             dataset,

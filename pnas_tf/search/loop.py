@@ -90,7 +90,7 @@ class Search:
             optimizer,
         )
         self.folder, self.seed, self.writes = folder, seed, writes
-        self.replicas = supernet.arithmetic.replicas
+        self.replicas = supernet.numerics.replicas
         self.checkpoints = Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
         self.momentum = Momentum(momentum=optimizer.momentum, nesterov=optimizer.nesterov)
         self.adam = AlphaAdam(
@@ -177,7 +177,7 @@ class Search:
             ):
                 self.save()
             if asked:
-                self.replicas.linger()
+                self.replicas.drain()
                 raise Stopped
         last = self.history[-1]
         progress.print(
@@ -222,9 +222,7 @@ class Search:
         else:
             sample = sample_gates(self.alphas, self.config.algorithm, generator)
             scale = (
-                self.momentum.loss_scale
-                if self.supernet.arithmetic.precision == "float16"
-                else None
+                self.momentum.loss_scale if self.supernet.numerics.precision == "float16" else None
             )
             result = architecture_gradient(
                 self.supernet,
@@ -415,7 +413,7 @@ class Search:
             "weight_sums": self.sums.weight,
             "alpha_sums": [None if math.isnan(total) else total for total in self.sums.alpha],
         }
-        if self.supernet.arithmetic.precision == "float16":
+        if self.supernet.numerics.precision == "float16":
             state["loss_scale"] = [
                 self.momentum.loss_scale.value,
                 self.momentum.loss_scale.good_steps,
@@ -461,7 +459,7 @@ class Search:
         self.sums = _Sums(
             list(weight_sums), [math.nan if total is None else total for total in alpha_sums]
         )
-        if self.supernet.arithmetic.precision == "float16":
+        if self.supernet.numerics.precision == "float16":
             self.momentum.loss_scale = LossScale(
                 *checkpoint.value("loss_scale", tuple[float, int], where=where)
             )

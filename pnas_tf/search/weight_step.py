@@ -46,7 +46,7 @@ class Momentum:
     def momenta(self, block: BlockWeights) -> Momenta:
         """The slots of a block's trained variables."""
         if block.name not in self._momenta:
-            replicas = block.arithmetic.replicas
+            replicas = block.numerics.replicas
             slots = tuple(
                 self.slot(name, variable, replicas)
                 for name, variable in block.named.items()
@@ -108,7 +108,7 @@ def batch_loss(
 def batch_shares(supernet: Supernet, images: tf.Tensor, labels: tf.Tensor) -> tuple[Values, Values]:
     """Each local replica's part of a global batch: images in the precision of the blocks,
     labels."""
-    replicas, dtype = supernet.arithmetic.replicas, supernet.arithmetic.dtype
+    replicas, dtype = supernet.numerics.replicas, supernet.numerics.dtype
     shares = replicas.shares(images)
     return shares if dtype == tf.float32 else replicas.each(
         lambda own: tf.cast(own, dtype), shares
@@ -174,8 +174,8 @@ def weight_step(
     engine = supernet.engine
     behind: dict[str, WeightBackward] = {}  # the backward pass of each block that has run
     wanted = range(1, len(supernet.topology))  # every value but the images
-    updates = _Updates(aside=supernet.arithmetic.replicas.total == 1)
-    scale = optimizer.loss_scale if supernet.arithmetic.precision == "float16" else None
+    updates = _Updates(aside=supernet.numerics.replicas.total == 1)
+    scale = optimizer.loss_scale if supernet.numerics.precision == "float16" else None
     scalars = [
         tf.constant(learning_rate, tf.float32),
         optimizer.momentum,
@@ -210,7 +210,7 @@ def weight_step(
         shares, fixed=forward, choice=lambda index, x: forward(candidate(index), x)
     )
     result = batch_loss(
-        supernet.arithmetic.replicas,
+        supernet.numerics.replicas,
         logits,
         own_labels,
         smoothing=label_smoothing,
@@ -219,7 +219,7 @@ def weight_step(
     if math.isfinite(
         result.loss
     ):  # weights stay as they are in a step that is not finite; the loop stops the run and says so
-        supernet.pull_back(
+        supernet.backward(
             result.upstream,
             channels,
             wanted=wanted,
@@ -249,5 +249,5 @@ def path_result(
         fixed=output,
         choice=lambda index, x: output(supernet.mixed_ops[index].candidates[path[index]], x),
     )
-    result = batch_loss(supernet.arithmetic.replicas, logits, own_labels, smoothing=0.0)
+    result = batch_loss(supernet.numerics.replicas, logits, own_labels, smoothing=0.0)
     return result.loss, result.accuracy

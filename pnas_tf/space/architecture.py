@@ -7,6 +7,7 @@ without the search.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import random
@@ -19,7 +20,7 @@ from pnas_tf.io import atomic
 from pnas_tf.space import complexity
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
-from pnas_tf.space.graph import Choice, Fixed, evaluate
+from pnas_tf.space.graph import Choice, Fixed, run_graph
 from pnas_tf.space.ops import CandidateOp, Zero, op_from_json, op_to_json
 from pnas_tf.space.registry import space_from_json
 
@@ -52,10 +53,19 @@ class Architecture:
                     fix="Choose a candidate of the block.",
                 )
 
-    @property
+    @functools.cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """The rows of the walk, stem to head."""
-        return walk(self)
+        """Every block of the network in the order of the topology: the fixed ones, and one for each
+        choice block (Zero included). Parameters, MACs, latency keys, models and drawings all
+        iterate these."""
+        space, rows = self.space, []
+        choices = space.choice_blocks
+        for node in space.topology:
+            if isinstance(node, Fixed):
+                rows.append(node.block)
+            elif isinstance(node, Choice):
+                rows.append(space.candidate_block(choices[node.index], self.ops[node.index]))
+        return tuple(rows)
 
     @property
     def parameters(self) -> int:
@@ -80,12 +90,12 @@ class Architecture:
             block = self.space.candidate_block(choices[index], self.ops[index])
             return x if isinstance(block.op, Zero) and block.shortcut else behind(block.key, x)
 
-        return evaluate(
+        return run_graph(
             self.space.topology,
             "images",
             fixed=lambda block, x: behind(block.key, x),
             choice=choice,
-            joint=lambda _, node, inputs: behind(node, *inputs),
+            merge=lambda _, node, inputs: behind(node, *inputs),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -137,16 +147,3 @@ def random_architecture(space: SearchSpace, *, seed: int) -> Architecture:
     return Architecture(
         space, tuple(generator.choice(choice.candidates) for choice in space.choice_blocks)
     )
-
-
-def walk(architecture: Architecture) -> tuple[Block, ...]:
-    """Every block of the network in the order of the topology: the fixed ones, and one per choice
-    block (Zero included)."""
-    space = architecture.space
-    choices, rows = space.choice_blocks, []
-    for node in space.topology:
-        if isinstance(node, Fixed):
-            rows.append(node.block)
-        elif isinstance(node, Choice):
-            rows.append(space.candidate_block(choices[node.index], architecture.ops[node.index]))
-    return tuple(rows)

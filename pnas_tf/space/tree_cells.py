@@ -27,7 +27,7 @@ from pnas_tf.space.backbone import (
 )
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
-from pnas_tf.space.graph import Add, Builder, Concat, PadChannels, Part, Topology
+from pnas_tf.space.graph import Add, Builder, Concat, PadChannels, Slice, Topology
 from pnas_tf.space.ops import (
     CandidateOp,
     Conv,
@@ -276,7 +276,7 @@ class _Layout:
         the channels each."""
         half, outputs = width // BRANCHES, []
         for branch in range(BRANCHES):
-            part = self.graph.add(Part((source,), branch * half, (branch + 1) * half, width))
+            part = self.graph.add(Slice((source,), branch * half, (branch + 1) * half, width))
             edge = self._fixed(
                 f"{name}_group_{branch}", Conv(3, "relu6"), part, size, half, half, stride
             )
@@ -291,7 +291,7 @@ class _Layout:
         for start, stop in ((0, middle), (middle, width)):
             place, channels = source, width
             if merge == "concat":
-                place, channels = self.graph.add(Part((source,), start, stop, width)), stop - start
+                place, channels = self.graph.add(Slice((source,), start, stop, width)), stop - start
             index = len(self.choices)
             self.choices.append(
                 ChoiceBlock(

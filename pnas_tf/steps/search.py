@@ -68,7 +68,7 @@ def main(
     from pnas_tf.search.api import SearchResult, derivation_budget, search_architecture
     from pnas_tf.search.targets import check_request, latency_budget, search_targets, table_files
     from pnas_tf.supernet.engine_choice import check_engine
-    from pnas_tf.supernet.functional import Arithmetic
+    from pnas_tf.supernet.numerics import Numerics
     from pnas_tf.training.distribution import start
 
     if distribution.strategy == "multi_worker" and (config.algorithm, config.rl_latency) == (
@@ -84,7 +84,7 @@ def main(
     check_request(config)
     started = start(distribution)
     check_engine(
-        config.engine, Arithmetic(jit_compile=distribution.jit_compile, replicas=started.replicas)
+        config.engine, Numerics(jit_compile=distribution.jit_compile, replicas=started.replicas)
     )
     space = space_of_run(data, space_config)
     table = LatencyTable.load(folder / "latency_table.json")

@@ -20,7 +20,7 @@ from pnas_tf.config import DistributionConfig, OptimizerConfig
 from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.run.cluster import WorkerLost, cluster_of
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.replicas import Replicas
 
 PRECISIONS = {"none": "float32", "float16": "float16", "bfloat16": "bfloat16"}
@@ -136,11 +136,11 @@ def _local_devices(replicas: int | None) -> list[str]:
     return [f"{kind}:{number}" for number in range(count)]
 
 
-def arithmetic_of(
+def numerics_of(
     config: DistributionConfig, distribution: Distribution, optimizer: OptimizerConfig
-) -> Arithmetic:
-    """The supernet's arithmetic under these options."""
-    return Arithmetic(
+) -> Numerics:
+    """The supernet's numerics under these options."""
+    return Numerics(
         Normalisation.of(optimizer, synchronized=config.sync_batch_norm),
         optimizer.weight_decay,
         optimizer.no_decay,

@@ -233,7 +233,7 @@ class _Training:
             if ends or asked or due:
                 self.save()
             if asked and self.step < self.config.epochs * self.steps_per_epoch:
-                self.distribution.replicas.linger()
+                self.distribution.replicas.drain()
                 raise Stopped(
                     f"stopped at step {self.step}; a checkpoint is in {self.checkpoints.folder}"
                 )

@@ -124,11 +124,11 @@ def test_the_constants_of_the_conversion_count():
         "apply_block",
         "strided",
         "make_divisible",
-        "normalise_together",
+        "synchronised_batch_norm",
         "MBConv",
         "Block",
         "Architecture",
-        "evaluate",
+        "run_graph",
     ],
 )
 def test_the_code_holds_what_decides_a_model(name):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from reference_path import block_output, expected, first_choice_input, softmaxes
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.search import sampling
 from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
 from pnas_tf.space.mbconv import MBConvSpace, Stage
@@ -50,7 +51,7 @@ class QuadraticObjective:
 
 @pytest.fixture(scope="module")
 def supernet():
-    net = Supernet(SPACE, seed=3, alpha_scale=1.0, weights_init="he_fout")
+    net = Supernet(SPACE, SearchConfig(alpha_scale=1.0, weights_init="he_fout"), seed=3)
     generator = np.random.default_rng(0)
     for (
         variable

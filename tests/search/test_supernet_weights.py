@@ -17,7 +17,7 @@ from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import Target, macs_quantity
 from pnas_tf.search.supernet_weights import Inheritance
 from pnas_tf.search.target_terms import guidance
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 
 NETWORKS = [
@@ -42,7 +42,7 @@ def inheritance(data, tmp_path_factory):
         warmup_epochs=24, search_epochs=1, arch_start_epoch=1, search_batch_size=BATCH
     )
     Search(
-        Supernet(SPACE, arithmetic=Arithmetic(), seed=3, weights_init="he_fout"),
+        Supernet(SPACE, SearchConfig(weights_init="he_fout"), numerics=Numerics(), seed=3),
         data,
         guidance([Target(macs_quantity(SPACE), 1e6)], config),
         config=config,

@@ -5,12 +5,13 @@ import pytest
 import tensorflow as tf
 from half_precision import TOLERANCES, batch
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.search.gate_gradient import architecture_gradient, sample_gates
 from pnas_tf.search.objective import RegularisedObjective
 from pnas_tf.search.weight_step import Momentum, path_result, weight_step
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.loss_scale import LossScale
 
@@ -34,9 +35,9 @@ def searched(*, precision="float32", jit_compile=False, steps=1):
     step)."""
     supernet = Supernet(
         SPACE,
-        arithmetic=Arithmetic(weight_decay=0.01, precision=precision, jit_compile=jit_compile),
+        SearchConfig(weights_init="he_fout"),
+        numerics=Numerics(weight_decay=0.01, precision=precision, jit_compile=jit_compile),
         seed=3,
-        weights_init="he_fout",
     )
     optimizer = Momentum(momentum=0.9, nesterov=True)
     alphas = [alpha.numpy() for alpha in supernet.alphas]
