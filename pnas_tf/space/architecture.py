@@ -13,24 +13,29 @@ import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pnas_tf.errors import UserError, named
 from pnas_tf.io import atomic
+from pnas_tf.io.serialization import Json, value_of
 from pnas_tf.space import complexity
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.graph import Choice, Fixed, run_graph
-from pnas_tf.space.ops import CandidateOp, Zero, op_from_json, op_to_json
+from pnas_tf.space.ops import CandidateOp, Zero, op_to_json
 from pnas_tf.space.registry import space_from_json
 
 FORMAT, VERSION = "pnas_tf/architecture", 1
 _MADE_BY = "pnas search --run_dir=..."
+_MADE_AGAIN = f"Make it again: {_MADE_BY}"
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network of `space`: `ops[i]` stands in choice block i."""
+    """One network of `space`: `ops[i]` stands in choice block i.
+
+    Raises:
+        UserError: another number of ops than choice blocks, or an op that its block does not have.
+    """
 
     space: SearchSpace
     ops: tuple[CandidateOp, ...]
@@ -98,7 +103,7 @@ class Architecture:
             merge=lambda _, node, inputs: behind(node, *inputs),
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The versioned document; parameters and MACs are there for readers and are recomputed on
         load."""
         return {
@@ -111,21 +116,23 @@ class Architecture:
         }
 
     @classmethod
-    def from_json(cls, document: Any, *, where: str) -> Architecture:
-        """The inverse of `to_json`. Raises UserError naming the place in `where`."""
-        if not isinstance(document, dict) or not isinstance(document.get("ops"), list):
-            raise UserError(
-                f"architecture in {where}",
-                expected='an object with "space" and a list "ops"',
-                received=repr(document)[:200],
-                fix=f"Make it again: {_MADE_BY}",
-            )
+    def from_json(cls, document: Json, *, where: str) -> Architecture:
+        """The inverse of `to_json`. where: the place named in errors.
+
+        Raises:
+            UserError: a missing or ill-typed field, or ops that the space does not have.
+        """
+        fields = value_of(
+            dict[str, object], document, what=f"architecture in {where}", fix=_MADE_AGAIN
+        )
         with named(where):
-            ops = tuple(
-                op_from_json(op, where=f"{where}, block {index}")
-                for index, op in enumerate(document["ops"])
+            ops = value_of(
+                tuple[CandidateOp, ...],
+                fields.get("ops"),
+                what=f"ops of architecture in {where}",
+                fix=_MADE_AGAIN,
             )
-            return cls(space_from_json(document.get("space"), where=where), ops)
+            return cls(space_from_json(fields.get("space"), where=where), ops)
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the JSON document atomically."""
@@ -133,8 +140,11 @@ class Architecture:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Architecture:
-        """Reads what `save` wrote. Raises UserError when the file is absent, truncated or not an
-        architecture."""
+        """Reads what `save` wrote.
+
+        Raises:
+            UserError: the file is absent, truncated or not an architecture.
+        """
         document = atomic.read_document(
             path, format=FORMAT, version=VERSION, what="architecture", made_by=_MADE_BY
         )

@@ -1,5 +1,7 @@
 """The plain network against the published counts, its blocks, and sums written out by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -130,9 +132,7 @@ def test_symmetric_padding_is_that_of_pytorch_and_differs_from_same():
     outputs = {}
     for padding in ("same", "symmetric"):
         space = tiny(resolution=32)
-        architecture = random_architecture(
-            type(space)(**{**vars(space), "padding": padding}), seed=1
-        )
+        architecture = random_architecture(dataclasses.replace(space, padding=padding), seed=1)
         model = build_network(architecture)
         stem = keras.Model(model.input, model.get_layer("stem/conv").output)
         kernel = np.zeros((3, 3, 3, 16), np.float32)
