@@ -1,11 +1,13 @@
 """What every search space offers, whatever its kind (Cai et al. 2019, section 3.1).
 
-A kind of space is a frozen dataclass that gives its choice blocks and its graph; which blocks its
-networks are made of follows from these. Knows nothing of a particular kind, of layers or latency.
+A kind of space is a frozen dataclass that gives its layout; its choice blocks, its graph and the
+blocks that its networks are made of follow from it. Knows nothing of a particular kind, of layers
+or latency.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import Field, asdict, fields, is_dataclass
 from typing import ClassVar, Protocol, get_args
@@ -14,6 +16,7 @@ from pnas_tf.io.serialization import Json
 from pnas_tf.space.backbone import ChoiceBlock
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.graph import Fixed, Topology
+from pnas_tf.space.layout import Layout
 from pnas_tf.space.ops import CandidateOp, Op, Zero, op_to_json
 
 
@@ -36,14 +39,19 @@ class SearchSpace(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field]]
 
     @property
-    def choice_blocks(self) -> tuple[ChoiceBlock, ...]:
-        """All searched blocks in the order of the network."""
+    def layout(self) -> Layout:
+        """The blocks and how they are joined; laid out once a space."""
         ...
 
-    @property
+    @functools.cached_property
+    def choice_blocks(self) -> tuple[ChoiceBlock, ...]:
+        """All searched blocks in the order of the network."""
+        return tuple(self.layout.choices)
+
+    @functools.cached_property
     def topology(self) -> Topology:
         """How the blocks are joined, the same for every network of the space."""
-        ...
+        return tuple(self.layout.nodes)
 
     def with_width(self, multiplier: float) -> SearchSpace:
         """The same space with every width multiplied and made divisible by 8.

@@ -80,30 +80,6 @@ Node = Union[Images, Fixed, Choice, MergeOp]
 Topology = tuple[Node, ...]
 
 
-class Builder:
-    """Collects nodes; every method returns the place of the node it adds. Place 0 is the images."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Node] = [Images()]
-
-    def add(self, node: Node) -> int:
-        """Appends `node`."""
-        self.nodes.append(node)
-        return len(self.nodes) - 1
-
-    def fixed(self, block: Block, source: int) -> int:
-        """Appends a fixed block behind `source`."""
-        return self.add(Fixed((source,), block))
-
-    def choice(self, index: int, source: int) -> int:
-        """Appends choice block `index` behind `source`."""
-        return self.add(Choice((source,), index))
-
-    @property
-    def topology(self) -> Topology:
-        return tuple(self.nodes)
-
-
 def run_graph(
     topology: Topology,
     images: Value,

@@ -13,17 +13,14 @@ from dataclasses import dataclass, replace
 
 from pnas_tf.errors import UserError
 from pnas_tf.space.backbone import (
-    ChoiceBlock,
     check_count,
     check_padding,
     check_size,
     check_width_multiplier,
     make_divisible,
-    strided,
 )
 from pnas_tf.space.base import SearchSpace
-from pnas_tf.space.blocks import Block
-from pnas_tf.space.graph import Builder, Topology
+from pnas_tf.space.layout import Layout, PlacedValue
 from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero
 
 
@@ -116,40 +113,23 @@ class MBConvSpace(SearchSpace):
         return Head(width=self.head_width)
 
     @functools.cached_property
-    def choice_blocks(self) -> tuple[ChoiceBlock, ...]:
-        """All searched blocks in the order of the network."""
-        blocks: list[ChoiceBlock] = []
-        channels, size = self.first_width, strided(self.resolution, self.stem_stride)
+    def layout(self) -> Layout:
+        """A chain: stem, first block, the choice blocks, head."""
+        layout = Layout(self.padding)
+        images = PlacedValue(0, self.resolution, self.channels)
+        x = layout.fixed("stem", self.stem, images, self.stem_width, stride=self.stem_stride)
+        same_width = self.stem_width == self.first_width
+        x = layout.fixed("first", self.first_op, x, self.first_width, shortcut=same_width)
         for number, stage in enumerate(self.stages):
             for position in range(stage.blocks):
                 stride = stage.stride if position == 0 else 1
-                shortcut = stride == 1 and channels == stage.width
+                shortcut = stride == 1 and x.channels == stage.width
                 candidates = self.candidates + ((Zero(),) if shortcut and self.skips else ())
-                blocks.append(
-                    ChoiceBlock(
-                        index=len(blocks),
-                        stage=number,
-                        in_channels=channels,
-                        out_channels=stage.width,
-                        in_size=size,
-                        out_size=strided(size, stride),
-                        stride=stride,
-                        shortcut=shortcut,
-                        candidates=candidates,
-                    )
+                x = layout.choice(
+                    x, stage.width, candidates, stage=number, stride=stride, shortcut=shortcut
                 )
-                channels, size = stage.width, strided(size, stride)
-        return tuple(blocks)
-
-    @functools.cached_property
-    def topology(self) -> Topology:
-        """A chain: stem, first block, the choice blocks, head."""
-        chain = Builder()
-        place = chain.fixed(first_block(self), chain.fixed(stem_block(self), 0))
-        for choice in self.choice_blocks:
-            place = chain.choice(choice.index, place)
-        chain.fixed(head_block(self), place)
-        return chain.topology
+        layout.fixed("head", self.head, x, self.classes)
+        return layout
 
     def with_width(self, multiplier: float) -> MBConvSpace:
         """The same space with every width multiplied and made divisible by 8; the head widens only
@@ -169,53 +149,6 @@ class MBConvSpace(SearchSpace):
             if multiplier > 1
             else self.head_width,
         )
-
-
-def stem_block(space: MBConvSpace) -> Block:
-    """The block of the first convolution."""
-    return Block(
-        "stem",
-        space.stem,
-        space.resolution,
-        strided(space.resolution, space.stem_stride),
-        space.channels,
-        space.stem_width,
-        space.stem_stride,
-        False,
-        space.padding,
-    )
-
-
-def first_block(space: MBConvSpace) -> Block:
-    """The block of the fixed MBConv behind the stem."""
-    size = strided(space.resolution, space.stem_stride)
-    return Block(
-        "first",
-        space.first_op,
-        size,
-        size,
-        space.stem_width,
-        space.first_width,
-        1,
-        space.stem_width == space.first_width,
-        space.padding,
-    )
-
-
-def head_block(space: MBConvSpace) -> Block:
-    """The block of the feature-mix convolution, pooling and classifier."""
-    last = space.choice_blocks[-1]
-    return Block(
-        "head",
-        space.head,
-        last.out_size,
-        1,
-        last.out_channels,
-        space.classes,
-        1,
-        False,
-        space.padding,
-    )
 
 
 MBCONV_3_5_7 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6))

@@ -15,16 +15,15 @@ from dataclasses import dataclass, replace
 from pnas_tf.errors import UserError
 from pnas_tf.io.serialization import Json
 from pnas_tf.space.backbone import (
-    ChoiceBlock,
     check_count,
     check_padding,
     check_size,
     check_width_multiplier,
 )
 from pnas_tf.space.base import SearchSpace
-from pnas_tf.space.graph import Topology
+from pnas_tf.space.layout import PlacedValue
 from pnas_tf.space.ops import CandidateOp, Head, Identity, Pool, SepConv, Stem
-from pnas_tf.space.tree_layout import BRANCHES, CellShape, PlacedValue, TreeLayout
+from pnas_tf.space.tree_layout import BRANCHES, CellShape, TreeLayout
 
 MERGES = ("add", "concat")
 
@@ -119,16 +118,6 @@ class TreeCellSpace(SearchSpace):
         """Channels that each residual block puts out: 72 to 400 in the published space."""
         return tuple(self.bottleneck * width for width in self.cell_widths)
 
-    @functools.cached_property
-    def topology(self) -> Topology:
-        """Stem, residual blocks with their trees, head."""
-        return self._layout.graph.topology
-
-    @functools.cached_property
-    def choice_blocks(self) -> tuple[ChoiceBlock, ...]:
-        """The learnable edges, cell by cell, each edge before those that follow it in its tree."""
-        return tuple(self._layout.choices)
-
     def with_width(self, multiplier: float) -> TreeCellSpace:
         """The same space with the widths multiplied; the head widens only above 1."""
         if multiplier == 1:
@@ -146,7 +135,7 @@ class TreeCellSpace(SearchSpace):
         return {"kind": "tree_cells", **super().to_json()}
 
     @functools.cached_property
-    def _layout(self) -> TreeLayout:
+    def layout(self) -> TreeLayout:
         """Stem, residual blocks with their trees, head."""
         layout = TreeLayout(self.candidates, self.merges, self.padding)
         images = PlacedValue(0, self.resolution, self.channels)

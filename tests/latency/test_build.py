@@ -10,7 +10,7 @@ from pnas_tf.latency.measure_files import facts_of, measure_files
 from pnas_tf.latency.models import content_key, convert_models
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
-from pnas_tf.space.mbconv import MBConvSpace, Stage, stem_block
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.tflite import flatbuffer
 from pnas_tf.tflite.rewrites.choice import REWRITES, rewrites_of_blocks, wanted_among
@@ -100,7 +100,7 @@ def test_the_table_measures_what_is_shipped(cache):
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_facts_are_read_from_the_file(cache, dtype):
     path = convert_models(
-        {"stem": stem_block(SPACE)}, dtype=dtype, rewrites=(), cache_dir=cache, workers=0
+        {"stem": SPACE.fixed_blocks()[0]}, dtype=dtype, rewrites=(), cache_dir=cache, workers=0
     )["stem"]
     facts = facts_of(path)
     assert (facts.dtype, facts.input_shape, facts.size_bytes) == (
@@ -111,7 +111,7 @@ def test_facts_are_read_from_the_file(cache, dtype):
 
 
 def test_models_are_kept_by_content(cache, monkeypatch):
-    block = stem_block(SPACE)
+    block = SPACE.fixed_blocks()[0]
     first = convert_models({"a": block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)[
         "a"
     ]
@@ -144,7 +144,11 @@ def test_models_are_kept_by_content(cache, monkeypatch):
 def test_a_conversion_that_fails_names_the_block(cache):
     with pytest.raises(UserError, match="stem_k3"):
         convert_models(
-            {"stem": stem_block(SPACE)}, dtype="float4", rewrites=(), cache_dir=cache, workers=0
+            {"stem": SPACE.fixed_blocks()[0]},
+            dtype="float4",
+            rewrites=(),
+            cache_dir=cache,
+            workers=0,
         )
 
 

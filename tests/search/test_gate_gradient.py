@@ -98,7 +98,7 @@ def oracle(supernet, sample, images, labels):
                 for j in considered
             ]
             mixed = sum(g[n] * output for n, output in enumerate(outputs))
-            x = x + mixed if mixed_op.shortcut else mixed
+            x = x + mixed if mixed_op.candidates[0].block.shortcut else mixed
         logits = block_output(supernet.fixed["head"], x)
         cross_entropy = tf.reduce_mean(
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

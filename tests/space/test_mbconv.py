@@ -6,7 +6,8 @@ import json
 import pytest
 
 from pnas_tf.errors import UserError
-from pnas_tf.space.mbconv import MBConvSpace, Stage, make_divisible, proxyless, strided, tiny
+from pnas_tf.space.backbone import strided
+from pnas_tf.space.mbconv import MBConvSpace, Stage, make_divisible, proxyless, tiny
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED
 from pnas_tf.space.registry import named_space, space_from_json
