@@ -72,18 +72,11 @@ def from_architecture(
         architecture = Architecture.load(architecture)
     _check_options(include_top, pooling, dropout)
     shape = _input_shape(architecture, input_shape)
-    wanted = architecture.space.classes if classes is None else classes
     path = None if weights is None else Path(weights)
-    in_file = None if path is None or path.suffix in _PYTORCH_SUFFIXES else _classes_in(path)
-    if include_top and in_file not in (None, wanted):
-        raise UserError(
-            f"weights {path}",
-            expected=f"a classifier of {wanted} classes",
-            received=f"one of {in_file}",
-            fix="Pass their class count, or include_top=False and a classifier of your own.",
-        )
-    sized = Architecture(replace(architecture.space, classes=in_file or wanted), architecture.ops)
-    full = build_network(sized, dropout=dropout, input_shape=shape)
+    wanted = architecture.space.classes if classes is None else classes
+    built = _classes_built(path, wanted, include_top)
+    space = replace(architecture.space, classes=built)
+    full = build_network(Architecture(space, architecture.ops), dropout=dropout, input_shape=shape)
     # The same layers, so that what loads into one is in both.
     model = full if include_top else _without_top(full, pooling)
     if path is not None:
@@ -244,6 +237,22 @@ def _without_top(model: keras.Model, pooling: str | None) -> keras.Model:
     elif pooling == "max":
         features = keras.layers.GlobalMaxPooling2D(name="head/max_pool")(features)
     return keras.Model(model.input, features, name=model.name)
+
+
+def _classes_built(path: Path | None, wanted: int, include_top: bool) -> int:
+    """The class count of the network that weights at `path` load into: their own, which may be
+    another than `wanted` where the classifier is left out."""
+    if path is None or path.suffix in _PYTORCH_SUFFIXES:
+        return wanted
+    in_file = _classes_in(path)
+    if include_top and in_file != wanted:
+        raise UserError(
+            f"weights {path}",
+            expected=f"a classifier of {wanted} classes",
+            received=f"one of {in_file}",
+            fix="Pass their class count, or include_top=False and a classifier of your own.",
+        )
+    return in_file
 
 
 def _classes_in(path: Path) -> int:
