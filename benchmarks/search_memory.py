@@ -42,7 +42,7 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.targets import Target
     from pnas_tf.space.registry import named_space
-    from pnas_tf.supernet.functional import Arithmetic
+    from pnas_tf.supernet.numerics import Numerics
     from pnas_tf.supernet.supernet import Supernet
 
     space = named_space(space_name, classes=10, resolution=resolution)
@@ -63,7 +63,7 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
 
     with tempfile.TemporaryDirectory() as folder:
         Watched(
-            Supernet(space, arithmetic=Arithmetic(), seed=0, weights_init=config.weights_init),
+            Supernet(space, config, numerics=Numerics(), seed=0),
             dataset,
             SearchTargets((Target(macs_quantity(space), 1e6),), config),
             SearchRecipe(config, OptimizerConfig(), seed=0),

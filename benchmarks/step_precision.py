@@ -20,14 +20,14 @@ import tensorflow as tf
 from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.registry import named_space
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 
 FORMS = {
-    "float32": Arithmetic(weight_decay=4e-5),
-    "jit_compile": Arithmetic(weight_decay=4e-5, jit_compile=True),
-    "bfloat16": Arithmetic(weight_decay=4e-5, precision="bfloat16"),
-    "float16": Arithmetic(weight_decay=4e-5, precision="float16"),
+    "float32": Numerics(weight_decay=4e-5),
+    "jit_compile": Numerics(weight_decay=4e-5, jit_compile=True),
+    "bfloat16": Numerics(weight_decay=4e-5, precision="bfloat16"),
+    "float16": Numerics(weight_decay=4e-5, precision="float16"),
 }
 
 
@@ -52,7 +52,7 @@ def main() -> None:
     labels = tf.constant(generator.integers(0, 1000, options.batch), tf.int32)
     forms = {
         name: (
-            Supernet(space, arithmetic=FORMS[name], weights_init=SearchConfig.weights_init),
+            Supernet(space, numerics=FORMS[name], weights_init=SearchConfig.weights_init),
             Momentum(OptimizerConfig()),
         )
         for name in options.forms.split(",")

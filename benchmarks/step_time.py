@@ -78,7 +78,7 @@ def run() -> dict[str, Any]:
         resolution, batch, rounds
     )
     choices = proxyless().choice_blocks
-    # Zero is a candidate that takes no arithmetic, so what counts is the candidates that have some.
+    # Zero is a candidate that takes no numerics, so what counts is the candidates that have some.
     candidates = sum(
         len([op for op in choice.candidates if op.key != "zero"]) for choice in choices
     ) / len(choices)

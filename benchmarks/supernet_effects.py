@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from pnas_tf.config import SearchConfig
+
 BATCH, RATE = 128, 0.2
 
 
@@ -42,7 +44,7 @@ def main() -> None:
         help=f"weight steps on {BATCH} images, cosine from rate {RATE} to zero",
     )
     parser.add_argument("--paths", type=int, default=400, help="random paths that are judged")
-    parser.add_argument("--shortcut_gamma", type=float, default=0.3)
+    parser.add_argument("--shortcut_gamma", type=float, default=SearchConfig.shortcut_gamma)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
@@ -54,9 +56,8 @@ def main() -> None:
     shop = Workshop(STUDIES[options.study], Path(options.output))
     supernet = Supernet(
         shop.study.space,
+        SearchConfig(weights_init="aligned", shortcut_gamma=options.shortcut_gamma),
         seed=options.seed,
-        weights_init="aligned",
-        shortcut_gamma=options.shortcut_gamma,
     )
     accuracy = train(supernet, shop.dataset, steps=options.steps, seed=options.seed)
     print(f"accuracy of the last 100 batches: {100 * accuracy:.1f} %")

@@ -43,7 +43,7 @@ def main() -> None:
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.targets import Target
     from pnas_tf.space.mbconv import tiny
-    from pnas_tf.supernet.functional import Arithmetic
+    from pnas_tf.supernet.numerics import Numerics
     from pnas_tf.supernet.supernet import Supernet
 
     space, optimizer = tiny(), OptimizerConfig()
@@ -55,10 +55,9 @@ def main() -> None:
     for name, kind in KINDS.items():
         supernet = Supernet(
             space,
-            arithmetic=Arithmetic(weight_decay=optimizer.weight_decay),
+            SearchConfig(alpha_scale=0.0, **kind),
+            numerics=Numerics(weight_decay=optimizer.weight_decay),
             seed=options.seed,
-            alpha_scale=0.0,
-            **kind,
         )
         with tempfile.TemporaryDirectory() as folder:
             search = Search(

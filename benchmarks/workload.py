@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.config import OptimizerConfig, SearchConfig
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.networks.network import build_network
 from pnas_tf.search import sampling
 from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
@@ -19,7 +19,7 @@ from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.ops import MBConv
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.step import TrainStep
 
@@ -35,11 +35,7 @@ class Workload:
 
     def __post_init__(self) -> None:
         self.images, self.labels = self.batch_of(self.space, self.batch)
-        self.supernet = Supernet(
-            self.space,
-            arithmetic=Arithmetic(weight_decay=DECAY),
-            weights_init=SearchConfig.weights_init,
-        )
+        self.supernet = Supernet(self.space, numerics=Numerics(weight_decay=DECAY))
         self.momentum = Momentum(OptimizerConfig(label_smoothing=SMOOTHING))
         self._objective = RegularisedObjective(
             targets=(), regulariser="none", weight=0.0, exponent=0.0, slope=0.0, combination="sum"

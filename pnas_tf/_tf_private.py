@@ -9,13 +9,15 @@ breaks one function. Knows nothing of networks, data or runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import tensorflow as tf
     import tf_keras as keras
+    from tensorflow.core.framework.function_pb2 import FunctionDef
 
 
-def add_function(definition: Any) -> None:
+def add_function(definition: FunctionDef) -> None:
     """Gives TensorFlow's runtime a function by its definition alone.
 
     Buys: a compiled piece needs no Python graph, which with its stack traces takes as much memory
@@ -41,7 +43,7 @@ def remove_function(name: str) -> None:
     context.context().remove_function(name)
 
 
-def dismantle(graph: Any) -> None:
+def dismantle(graph: tf.Graph) -> None:
     """Takes a traced Python graph apart; it is not usable afterwards.
 
     Buys: a graph is a cycle, which waits for the garbage collector; several hundred MB wait in the
@@ -80,7 +82,9 @@ def wait_for_workers(tasks: Mapping[str, int], *, seconds: int) -> None:
     )
 
 
-def with_constants(traced: Any) -> Any:
+def with_constants(
+    traced: tf.types.experimental.ConcreteFunction,
+) -> tf.types.experimental.ConcreteFunction:
     """A concrete function with its variables frozen to constants.
 
     Buys: conversion to TFLite takes a tenth of the time that the SavedModel way takes, and leaves

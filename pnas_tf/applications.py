@@ -12,9 +12,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.errors import UserError
@@ -37,94 +37,6 @@ _PYTORCH_SUFFIXES = (".pth", ".pt", ".tar")
 _MIX_OUTPUT = "head/mix_relu6"
 
 
-def ProxylessMobile(
-    input_shape: Shape | None = None,
-    *,
-    weights: str | os.PathLike | None = None,
-    include_top: bool = True,
-    pooling: str | None = None,
-    classes: int = 1000,
-    dropout: float = PUBLISHED["proxyless_mobile"].dropout,
-) -> keras.Model:
-    """Proxyless-Mobile: 4.1 M parameters, 320 M MACs at 224 px, published ImageNet top-1 74.6 %.
-    Arguments: `from_architecture`."""
-    return from_architecture(
-        published("proxyless_mobile"),
-        input_shape=input_shape,
-        weights=weights,
-        include_top=include_top,
-        pooling=pooling,
-        classes=classes,
-        dropout=dropout,
-    )
-
-
-def ProxylessCPU(
-    input_shape: Shape | None = None,
-    *,
-    weights: str | os.PathLike | None = None,
-    include_top: bool = True,
-    pooling: str | None = None,
-    classes: int = 1000,
-    dropout: float = PUBLISHED["proxyless_cpu"].dropout,
-) -> keras.Model:
-    """Proxyless-CPU: 4.4 M parameters, 439 M MACs at 224 px, published ImageNet top-1 75.3 %.
-    Arguments: `from_architecture`."""
-    return from_architecture(
-        published("proxyless_cpu"),
-        input_shape=input_shape,
-        weights=weights,
-        include_top=include_top,
-        pooling=pooling,
-        classes=classes,
-        dropout=dropout,
-    )
-
-
-def ProxylessGPU(
-    input_shape: Shape | None = None,
-    *,
-    weights: str | os.PathLike | None = None,
-    include_top: bool = True,
-    pooling: str | None = None,
-    classes: int = 1000,
-    dropout: float = PUBLISHED["proxyless_gpu"].dropout,
-) -> keras.Model:
-    """Proxyless-GPU: 7.1 M parameters, 465 M MACs at 224 px, published ImageNet top-1 75.1 %.
-    Arguments: `from_architecture`."""
-    return from_architecture(
-        published("proxyless_gpu"),
-        input_shape=input_shape,
-        weights=weights,
-        include_top=include_top,
-        pooling=pooling,
-        classes=classes,
-        dropout=dropout,
-    )
-
-
-def ProxylessMobile14(
-    input_shape: Shape | None = None,
-    *,
-    weights: str | os.PathLike | None = None,
-    include_top: bool = True,
-    pooling: str | None = None,
-    classes: int = 1000,
-    dropout: float = PUBLISHED["proxyless_mobile_14"].dropout,
-) -> keras.Model:
-    """Proxyless-Mobile-14: 6.9 M parameters, 581 M MACs at 224 px, published ImageNet top-1 76.7 %.
-    Arguments: `from_architecture`."""
-    return from_architecture(
-        published("proxyless_mobile_14"),
-        input_shape=input_shape,
-        weights=weights,
-        include_top=include_top,
-        pooling=pooling,
-        classes=classes,
-        dropout=dropout,
-    )
-
-
 def from_architecture(
     architecture: Architecture | str | os.PathLike,
     input_shape: Shape | None = None,
@@ -135,61 +47,97 @@ def from_architecture(
     classes: int | None = None,
     dropout: float = 0.0,
 ) -> keras.Model:
-    """The Keras model of an architecture, or of the architecture.json at a path.
+    """The Keras model of an architecture. The arguments are those of `keras.applications`.
 
-    input_shape: (height, width, channels), sizes may be None; default: the architecture's
-    resolution. weights: None for random ones, a file of this project (.h5, .weights.h5), or a
-    checkpoint of the original one (.pth, needs PyTorch; preprocess with OFFICIAL_MEAN and
-    OFFICIAL_STD). include_top: logits [batch, classes]; without it the feature-mix convolution's
-    output [batch, height / 32, width / 32, channels], or [batch, channels] with pooling "avg" or
-    "max". classes: None for the architecture's own. Raises UserError on a wrong shape, pooling or
-    dropout, on weights that are absent, damaged or of another network or class count.
+    Args:
+        architecture: an architecture, or the path of an architecture.json.
+        input_shape: (height, width, channels), sizes may be None; default: the architecture's
+            resolution.
+        weights: None for random ones, a file of this project (.h5, .weights.h5), or a checkpoint of
+            the original one (.pth, needs PyTorch; preprocess with OFFICIAL_MEAN and OFFICIAL_STD).
+        include_top: with the classifier.
+        pooling: without it: None, "avg" or "max".
+        classes: None for the architecture's own.
+        dropout: rate before the classifier.
+
+    Returns:
+        images -> logits [batch, classes]; without top the feature-mix convolution's output
+        [batch, height / 32, width / 32, channels], or [batch, channels] where it is pooled.
+
+    Raises:
+        UserError: a wrong shape, pooling or dropout; weights that are absent, damaged or of another
+            network or class count.
     """
     if not isinstance(architecture, Architecture):
         architecture = Architecture.load(architecture)
+    _check_options(include_top, pooling, dropout)
     shape = _input_shape(architecture, input_shape)
-    if pooling not in POOLINGS or (include_top and pooling):
-        raise UserError(
-            "pooling",
-            expected=f"one of {POOLINGS}; with include_top only None",
-            received=repr(pooling),
-            fix="Pass include_top=False for features, or leave pooling out.",
-        )
-    if not 0 <= dropout < 1:
-        raise UserError(
-            "dropout",
-            expected="a number from 0 to below 1",
-            received=repr(dropout),
-            fix="Choose e.g. 0.2, or 0 for none.",
-        )
-    wanted = architecture.space.classes if classes is None else classes
     path = None if weights is None else Path(weights)
-    in_file = None if path is None or path.suffix in _PYTORCH_SUFFIXES else _classes_in(path)
-    if include_top and in_file not in (None, wanted):
-        raise UserError(
-            f"weights {path}",
-            expected=f"a classifier of {wanted} classes",
-            received=f"one of {in_file}",
-            fix="Pass their class count, or include_top=False and a classifier of your own.",
-        )
-    sized = Architecture(replace(architecture.space, classes=in_file or wanted), architecture.ops)
-    full = build_network(sized, dropout=dropout, input_shape=shape)
-    model = (
-        full if include_top else _without_top(full, pooling)
-    )  # the same layers, so what loads into one is in both
+    wanted = architecture.space.classes if classes is None else classes
+    built = _classes_built(path, wanted, include_top)
+    space = replace(architecture.space, classes=built)
+    full = build_network(Architecture(space, architecture.ops), dropout=dropout, input_shape=shape)
+    # The same layers, so that what loads into one is in both.
+    model = full if include_top else _without_top(full, pooling)
     if path is not None:
         _load(model if path.suffix in _PYTORCH_SUFFIXES else full, path)
     return model
 
 
-def endpoints(model: keras.Model, architecture: Architecture | None = None) -> dict[str, Any]:
+class _PublishedNetwork:
+    """A published network as a callable, in the manner of `keras.applications`."""
+
+    def __init__(self, name: str, published_as: str) -> None:
+        size = PUBLISHED[published_as]
+        self.__name__, self._published_as = name, published_as
+        self.__doc__ = (
+            f"{name}: {size.parameters / 1e6:.1f} M parameters, {size.macs / 1e6:.0f} M MACs at "
+            f"224 px, published ImageNet top-1 {size.top1_percent:.1f} %. Arguments: see "
+            "`from_architecture`; dropout None is the published rate."
+        )
+
+    def __call__(
+        self,
+        input_shape: Shape | None = None,
+        *,
+        weights: str | os.PathLike | None = None,
+        include_top: bool = True,
+        pooling: str | None = None,
+        classes: int = 1000,
+        dropout: float | None = None,
+    ) -> keras.Model:
+        """The Keras model. Arguments, returns and errors: `from_architecture`."""
+        return from_architecture(
+            published(self._published_as),
+            input_shape,
+            weights=weights,
+            include_top=include_top,
+            pooling=pooling,
+            classes=classes,
+            dropout=PUBLISHED[self._published_as].dropout if dropout is None else dropout,
+        )
+
+
+ProxylessMobile = _PublishedNetwork("ProxylessMobile", "proxyless_mobile")
+ProxylessCPU = _PublishedNetwork("ProxylessCPU", "proxyless_cpu")
+ProxylessGPU = _PublishedNetwork("ProxylessGPU", "proxyless_gpu")
+ProxylessMobile14 = _PublishedNetwork("ProxylessMobile14", "proxyless_mobile_14")
+
+
+def endpoints(model: keras.Model, architecture: Architecture | None = None) -> dict[str, tf.Tensor]:
     """Where to tap a backbone: "first" (stride 2), "stage_0", ... (the end of each stage) and "mix"
     (the feature-mix convolution).
 
-    model: of this module, also after saving and loading. architecture: the one it was made from;
-    not needed for the published ones. Each value is a Keras tensor [batch, height, width, channels]
-    of the model's graph, so that `keras.Model(model.input, list(endpoints(model).values()))` gives
-    them all. Raises UserError when the model is not of the architecture.
+    Args:
+        model: of this module, also after saving and loading.
+        architecture: the one it was made from; not needed for the published ones.
+
+    Returns:
+        Keras tensors [batch, height, width, channels] of the model's graph, so that
+        `keras.Model(model.input, list(endpoints(model).values()))` gives them all.
+
+    Raises:
+        UserError: the model is not of the architecture.
     """
     if architecture is None:
         if model.name not in PUBLISHED:
@@ -224,23 +172,43 @@ def endpoints(model: keras.Model, architecture: Architecture | None = None) -> d
 
 
 def preprocess_input(
-    images: Any, *, mean: float | Sequence[float] = 127.5, std: float | Sequence[float] = 127.5
-) -> Any:
-    """Pixels 0 to 255 as the network wants them: (pixel - mean) / std, float32, NumPy for NumPy and
-    a tensor for a tensor.
+    images: np.ndarray | tf.Tensor,
+    *,
+    mean: float | Sequence[float] = 127.5,
+    std: float | Sequence[float] = 127.5,
+) -> np.ndarray | tf.Tensor:
+    """Pixels as the network wants them: (pixel - mean) / std, float32.
 
-    images: [..., height, width, channels]. The default gives -1 to 1, what this project trains
-    with; OFFICIAL_MEAN and OFFICIAL_STD are those of the original project's checkpoints.
+    Args:
+        images: [..., height, width, channels], pixels 0 to 255.
+        mean: of every channel, or one for each. The default gives -1 to 1, what this project trains
+            with; OFFICIAL_MEAN is of the original project's checkpoints.
+        std: the same; OFFICIAL_STD.
+
+    Returns:
+        NumPy for NumPy, a tensor for a tensor.
     """
+    centre, scale = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     if isinstance(images, np.ndarray):
-        return (images.astype(np.float32) - np.asarray(mean, np.float32)) / np.asarray(
-            std, np.float32
-        )
-    import tensorflow as tf
+        return (images.astype(np.float32) - centre) / scale
+    return (tf.cast(images, tf.float32) - centre) / scale
 
-    return (tf.cast(images, tf.float32) - tf.constant(mean, tf.float32)) / tf.constant(
-        std, tf.float32
-    )
+
+def _check_options(include_top: bool, pooling: str | None, dropout: float) -> None:
+    if pooling not in POOLINGS or (include_top and pooling):
+        raise UserError(
+            "pooling",
+            expected=f"one of {POOLINGS}; with include_top only None",
+            received=repr(pooling),
+            fix="Pass include_top=False for features, or leave pooling out.",
+        )
+    if not 0 <= dropout < 1:
+        raise UserError(
+            "dropout",
+            expected="a number from 0 to below 1",
+            received=repr(dropout),
+            fix="Choose e.g. 0.2, or 0 for none.",
+        )
 
 
 def _input_shape(architecture: Architecture, shape: Shape | None) -> Shape:
@@ -269,6 +237,22 @@ def _without_top(model: keras.Model, pooling: str | None) -> keras.Model:
     elif pooling == "max":
         features = keras.layers.GlobalMaxPooling2D(name="head/max_pool")(features)
     return keras.Model(model.input, features, name=model.name)
+
+
+def _classes_built(path: Path | None, wanted: int, include_top: bool) -> int:
+    """The class count of the network that weights at `path` load into: their own, which may be
+    another than `wanted` where the classifier is left out."""
+    if path is None or path.suffix in _PYTORCH_SUFFIXES:
+        return wanted
+    in_file = _classes_in(path)
+    if include_top and in_file != wanted:
+        raise UserError(
+            f"weights {path}",
+            expected=f"a classifier of {wanted} classes",
+            received=f"one of {in_file}",
+            fix="Pass their class count, or include_top=False and a classifier of your own.",
+        )
+    return in_file
 
 
 def _classes_in(path: Path) -> int:

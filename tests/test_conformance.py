@@ -4,6 +4,7 @@
 A new op class, or a candidate of a named space, that is missing from CONFORMING fails the suite.
 """
 
+import dataclasses
 from typing import get_args
 
 import numpy as np
@@ -181,7 +182,7 @@ def test_zero_block_is_its_shortcut():
 
 def test_shortcut_adds_the_input():
     block = choice(MBConv(3, 3))
-    bare = Block(**{**vars(block), "shortcut": False})
+    bare = dataclasses.replace(block, shortcut=False)
     model, without = model_of(block), model_of(bare)
     without.set_weights(model.get_weights())
     x = images(block)

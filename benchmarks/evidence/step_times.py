@@ -72,7 +72,7 @@ def _search_steps(study: Study, dataset: Any, target: Target) -> dict[str, Calla
     from pnas_tf.search.objective import SearchTargets
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.weight_step import path_result
-    from pnas_tf.supernet.functional import Arithmetic
+    from pnas_tf.supernet.numerics import Numerics
     from pnas_tf.supernet.supernet import Supernet
 
     optimizer, found = OptimizerConfig(), {}
@@ -84,11 +84,11 @@ def _search_steps(study: Study, dataset: Any, target: Target) -> dict[str, Calla
         config = dataclasses.replace(study.search_config(algorithm), arch_learning_rate=1e-9)
         supernet = Supernet(
             study.space,
-            arithmetic=Arithmetic(
+            config,
+            numerics=Numerics(
                 Normalisation.of(optimizer), optimizer.weight_decay, optimizer.no_decay
             ),
             seed=0,
-            weights_init=config.weights_init,
         )
         search = Search(
             supernet,

@@ -245,7 +245,7 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.search.objective import SearchTargets
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.supernet_weights import SupernetWeights
-    from pnas_tf.supernet.functional import Arithmetic
+    from pnas_tf.supernet.numerics import Numerics
     from pnas_tf.supernet.supernet import Supernet
 
     study, folder, optimizer = shop.study, shop.place(job.name), OptimizerConfig()
@@ -256,15 +256,9 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     resumed, began, cpu = (folder / "search").exists(), time.monotonic(), time.process_time()
     supernet = Supernet(
         study.space,
-        arithmetic=Arithmetic(
-            Normalisation.of(optimizer), optimizer.weight_decay, optimizer.no_decay
-        ),
+        config,
+        numerics=Numerics(Normalisation.of(optimizer), optimizer.weight_decay, optimizer.no_decay),
         seed=job.fact("seed"),
-        alpha_scale=config.alpha_scale,
-        alpha_init=config.alpha_init,
-        weights_init=config.weights_init,
-        init_div_groups=config.init_div_groups,
-        shortcut_gamma=config.shortcut_gamma,
     )
     search = Search(
         supernet,

@@ -3,22 +3,21 @@ no Lambda).
 
 Plain, because the quantisation-aware training of tensorflow-model-optimization and the TFLite
 converter take exactly that. Layer names are "<block>/<layer>" so that weights are found by name and
-in the order of the walk.
+in the order of the blocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.config import OptimizerConfig
-from pnas_tf.networks.synchronised import normalise_together
+from pnas_tf.networks.synchronised import synchronised_batch_norm
 from pnas_tf.space.blocks import Block, Layer
-from pnas_tf.space.graph import Add, Concat, Joint, Part
+from pnas_tf.space.graph import Add, Concat, MergeOp, Slice
 from pnas_tf.space.ops import Head, Identity, MBConv, Pool, Zero
 
 
@@ -41,12 +40,23 @@ class Normalisation:
 
 
 def apply_block(
-    x: Any, block: Block, *, normalisation: Normalisation = Normalisation(), dropout: float = 0.0
-) -> Any:
+    x: tf.Tensor,
+    block: Block,
+    *,
+    normalisation: Normalisation = Normalisation(),
+    dropout: float = 0.0,
+) -> tf.Tensor:
     """Adds `block` to a Functional graph.
 
-    x: [batch, in_size, in_size, in_channels]. Returns [batch, out_size, out_size, out_channels],
-    logits [batch, classes] for the head. A Zero block is its shortcut: x itself; so is Identity.
+    Args:
+        x: [batch, in_size, in_size, in_channels].
+        block: what to add.
+        normalisation: of every layer that is normalised.
+        dropout: rate before the classifier of a head.
+
+    Returns:
+        [batch, out_size, out_size, out_channels], logits [batch, classes] for the head. A Zero
+        block is its shortcut: x itself; so is Identity.
     """
     if isinstance(block.op, (Zero, Identity)):
         return x
@@ -77,26 +87,28 @@ def apply_block(
     return y
 
 
-def apply_joint(place: int, joint: Joint, inputs: Sequence[Any]) -> Any:
-    """Adds a joint of the topology to a Functional graph, as `functional.join` computes it; `place`
-    makes its name unique."""
+def apply_merge(place: int, merge: MergeOp, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Adds a merge op of the topology to a Functional graph, as the supernet's
+    `functional.merge_output` computes it; `place` makes its name unique."""
     name = f"joint_{place:03d}"
-    if isinstance(joint, Add):
+    if isinstance(merge, Add):
         return keras.layers.Add(name=name)(list(inputs))
-    if isinstance(joint, Concat):
+    if isinstance(merge, Concat):
         return keras.layers.Concatenate(name=name)(list(inputs))
     # Read as [batch, channels, rows, columns], the last axis of our [batch, rows, columns,
     # channels] is cropped or padded: the plain layers that converter and quantiser know have no
     # other way to channels.
-    if isinstance(joint, Part):
-        crop = ((0, 0), (joint.start, joint.channels - joint.stop))
+    if isinstance(merge, Slice):
+        crop = ((0, 0), (merge.start, merge.channels - merge.stop))
         return keras.layers.Cropping2D(crop, data_format="channels_first", name=name)(inputs[0])
     return keras.layers.ZeroPadding2D(
-        ((0, 0), (0, joint.zeros)), data_format="channels_first", name=name
+        ((0, 0), (0, merge.zeros)), data_format="channels_first", name=name
     )(inputs[0])
 
 
-def apply_layer(x: Any, block: Block, layer: Layer, normalisation: Normalisation) -> Any:
+def apply_layer(
+    x: tf.Tensor, block: Block, layer: Layer, normalisation: Normalisation
+) -> tf.Tensor:
     """One convolution or dense layer with its padding, batch normalisation and activation."""
     name = f"{block.name}/{layer.name}"
     if layer.kind == "dense":
@@ -118,7 +130,7 @@ def apply_layer(x: Any, block: Block, layer: Layer, normalisation: Normalisation
             padding,
             use_bias=layer.bias,
             dilation_rate=layer.dilation,
-            depthwise_initializer=depthwise_initializer(),
+            depthwise_initializer=kernel_initializer(),
             name=name,
         )(x)
     else:
@@ -156,23 +168,23 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
     two devices than on one.
     """
 
-    def call(self, inputs: Any, training: Any = None) -> Any:
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """As of the layer that this one is alone."""
         context = tf.distribute.get_replica_context()
         if not training or context is None or context.num_replicas_in_sync == 1:
             return super().call(inputs, training=training)
-        y, mean, variance = normalise_together(
-            inputs, self.gamma, self.beta, epsilon=self.epsilon, exchange=_Context(context)
+        y, mean, variance = synchronised_batch_norm(
+            inputs, self.gamma, self.beta, epsilon=self.epsilon, reducer=_StrategyMean(context)
         )
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign_sub((1.0 - self.momentum) * (moving - batch))
         return y
 
 
-class _Context:
-    """The replicas of a strategy, as `normalise_together` wants them."""
+class _StrategyMean:
+    """Means over the replicas of a strategy, as `synchronised_batch_norm` wants them."""
 
-    def __init__(self, context: Any):
+    def __init__(self, context: tf.distribute.ReplicaContext) -> None:
         self.total = context.num_replicas_in_sync
         self._context = context
 
@@ -185,21 +197,15 @@ class _Context:
 
 
 def kernel_initializer() -> keras.initializers.Initializer:
-    """He's normal over the fan-out, as in the original (`he_fout`)."""
-    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    """He's normal over the fan-out, as in the original (`he_fout`).
 
-
-def depthwise_initializer() -> keras.initializers.Initializer:
-    """He's normal over kernel * kernel: a depthwise filter feeds one channel, so fan-out is its
-    taps.
-
-    Keras computes the fans of a [k, k, channels, 1] depthwise kernel as if channels were inputs:
-    its fan-out is k * k.
+    Of a depthwise kernel [k, k, channels, 1] Keras takes the channels for inputs: its fan-out is
+    k * k, as it should be, since a depthwise filter feeds one channel.
     """
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
-def _activate(x: Any, activation: str | None, name: str) -> Any:
+def _activate(x: tf.Tensor, activation: str | None, name: str) -> tf.Tensor:
     if activation is None:
         return x
     if activation == "relu6":
@@ -213,14 +219,14 @@ def _activate(x: Any, activation: str | None, name: str) -> Any:
     raise ValueError(f"activation {activation!r}")
 
 
-def _hard_sigmoid(x: Any, name: str) -> Any:
+def _hard_sigmoid(x: tf.Tensor, name: str) -> tf.Tensor:
     """relu6(x + 3) / 6 as plain layers."""
     x = keras.layers.Rescaling(1.0, 3.0, name=f"{name}_shift")(x)
     x = keras.layers.ReLU(6.0, name=f"{name}_clip")(x)
     return keras.layers.Rescaling(1.0 / 6.0, name=f"{name}_scale")(x)
 
 
-def _squeeze_excite(x: Any, block: Block, normalisation: Normalisation) -> Any:
+def _squeeze_excite(x: tf.Tensor, block: Block, normalisation: Normalisation) -> tf.Tensor:
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{block.name}/squeeze_pool")(x)
     for layer in block.layers:
         if layer.name in ("squeeze", "excite"):

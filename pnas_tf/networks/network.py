@@ -1,20 +1,19 @@
 """The plain Keras network of an architecture: what is trained, exported and measured. Never needs
 the supernet.
 
-A flat Functional graph; its variables stand in the order of the walk, which is the order the
+A flat Functional graph; its variables stand in the order of its blocks, which is the order the
 supernet holds them in.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
+import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.networks.layers import Normalisation, apply_block, apply_joint
+from pnas_tf.networks.layers import Normalisation, apply_block, apply_merge
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.blocks import Block
-from pnas_tf.space.graph import evaluate
+from pnas_tf.space.graph import run_graph
 
 
 def build_network(
@@ -25,24 +24,30 @@ def build_network(
     batch_size: int | None = None,
     input_shape: tuple[int | None, int | None, int] | None = None,
 ) -> keras.Model:
-    """The network of `architecture`: images [batch, resolution, resolution, channels] to logits
-    [batch, classes].
+    """The network of `architecture`.
 
-    dropout: rate before the classifier. batch_size None leaves the batch open. input_shape: another
-    (height, width, channels) than the architecture's; sizes may be None.
+    Args:
+        architecture: what to build.
+        dropout: rate before the classifier.
+        normalisation: of every layer that is normalised.
+        batch_size: None leaves the batch open.
+        input_shape: another (height, width, channels) than the architecture's; sizes may be None.
+
+    Returns:
+        images [batch, resolution, resolution, channels] -> logits [batch, classes].
     """
     space = architecture.space
     shape = input_shape or (space.resolution, space.resolution, space.channels)
     images = keras.Input(shape, batch_size=batch_size, name="image")
     choices = space.choice_blocks
 
-    def fixed(block: Block, x: Any) -> Any:
+    def fixed(block: Block, x: tf.Tensor) -> tf.Tensor:
         return apply_block(x, block, normalisation=normalisation, dropout=dropout)
 
-    def choice(index: int, x: Any) -> Any:
+    def choice(index: int, x: tf.Tensor) -> tf.Tensor:
         return fixed(space.candidate_block(choices[index], architecture.ops[index]), x)
 
-    logits = evaluate(space.topology, images, fixed=fixed, choice=choice, joint=apply_joint)
+    logits = run_graph(space.topology, images, fixed=fixed, choice=choice, merge=apply_merge)
     return keras.Model(images, logits, name=space.name)
 
 
@@ -62,7 +67,7 @@ def build_block_model(block: Block, *, batch_size: int | None = None) -> keras.M
     return keras.Model(x, apply_block(x, block), name="block")
 
 
-def weight_decay_variables(model: keras.Model, *, no_decay: str = "bn_bias") -> list:
+def weight_decay_variables(model: keras.Model, *, no_decay: str) -> list[tf.Variable]:
     """What weight decay acts on: kernels, and what no_decay leaves: "bn_bias" nothing more, "bn"
     biases, "none" all the rest."""
     kinds = {

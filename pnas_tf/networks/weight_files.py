@@ -3,7 +3,7 @@
 Keras makes layers, and whatever module and function a file names, from the configuration inside; a
 stranger's file could run anything. So the network is built from its architecture, and of the file
 only arrays are read, after another process has read them. Knows nothing of PyTorch
-(official_weights.py).
+(`interop.checkpoint`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ import os
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import tf_keras as keras
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, isolated
+from pnas_tf.io.serialization import Json
+
+if TYPE_CHECKING:
+    import h5py
 
 MAX_BYTES = 2 * 2**30
 PLAIN_ACTIVATIONS = frozenset(("linear", "relu", "relu6", "hard_sigmoid", "softmax", "sigmoid"))
@@ -29,8 +33,11 @@ _FIX = "Give the weights of this architecture, as this project saves them."
 
 
 def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
-    """Sets every weight of `model` from a Keras file. Raises UserError, with the model untouched,
-    when the file is absent, damaged or of another network."""
+    """Sets every weight of `model` from a Keras file.
+
+    Raises:
+        UserError: the file is absent, damaged or of another network; the model is untouched.
+    """
     content, suffix = read_weight_file(path)
     before = model.get_weights()
     with (
@@ -52,11 +59,14 @@ def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
 
 
 def read_weight_file(path: str | os.PathLike) -> tuple[bytes, str]:
-    """The HDF5 bytes in a weights file, read once by a child process, and the suffix by which Keras
-    knows their layout.
+    """What a weights file holds, read once by a child process.
 
-    Raises UserError when the file is absent, too large or damaged, or holds links or anything but
-    finite numbers.
+    Returns:
+        (HDF5 bytes, the suffix by which Keras knows their layout).
+
+    Raises:
+        UserError: the file is absent, too large or damaged, or holds links or anything but finite
+            numbers.
     """
     content = atomic.read_bytes(path, what="weights", made_by=_FIX, limit=MAX_BYTES)
     suffix = ".weights.h5" if str(path).endswith((".weights.h5", ".keras")) else ".h5"
@@ -72,7 +82,7 @@ def shapes_in(content: bytes) -> list[tuple[int, ...]]:
 
     shapes: list[tuple[int, ...]] = []
 
-    def visit(_: str, item: Any) -> None:
+    def visit(_: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset):
             shapes.append(item.shape)
 
@@ -108,7 +118,7 @@ def _entry(content: bytes, where: str) -> bytes:
         ) from error
 
 
-def check_layers(config: Any, allowed: frozenset[str], *, where: str) -> None:
+def check_layers(config: Json, allowed: frozenset[str], *, where: str) -> None:
     """Raises UserError unless every object that a Keras configuration names is one of `allowed`,
     and of Keras or TFMOT.
 

@@ -1,7 +1,7 @@
 """Draws an architecture as SVG: a box a block from top to bottom, width by expansion, colour by
 kernel, Zero a thin line.
 
-Iterates the rows of the walk. Knows nothing of the page around it.
+Iterates the blocks. Knows nothing of the page around it.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class Peers(Protocol):
     def total_of(self, numbers: Sequence[float]) -> np.ndarray:
         """The sums over all processes."""
 
-    def linger(self) -> None:
+    def drain(self) -> None:
         """Called before this process ends, when `total_of` was the last that it did."""
 
 
@@ -217,7 +217,7 @@ class StepLoop:
             if ends or asked or due or periodic:
                 self.save()
             if asked:
-                self.peers.linger()
+                self.peers.drain()
                 raise Stopped(
                     f"stopped at step {self.step}; a checkpoint is in {self.checkpoints.folder}"
                 )

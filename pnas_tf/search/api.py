@@ -21,7 +21,7 @@ from pnas_tf.search.result import SearchResult
 from pnas_tf.search.targets import check_request, search_targets
 from pnas_tf.supernet.engine_choice import check_engine
 from pnas_tf.supernet.supernet import Supernet
-from pnas_tf.training.distribution import Distribution, arithmetic_of
+from pnas_tf.training.distribution import Distribution, numerics_of
 
 if TYPE_CHECKING:
     import os
@@ -64,22 +64,12 @@ def search_architecture(
     """
     config, folder = recipe.config, Path(folder)
     check_request(config)
-    arithmetic = arithmetic_of(distribution, recipe.optimizer)
-    check_engine(config.engine, arithmetic)
+    numerics = numerics_of(distribution, recipe.optimizer)
+    check_engine(config.engine, numerics)
     targets = tuple(search_targets(space, table, config))
     tf.config.experimental.enable_op_determinism()
     with _measured(space, table, recipe, folder) as measured, distribution.scope():
-        supernet = Supernet(
-            space,
-            arithmetic=arithmetic,
-            seed=recipe.seed,
-            alpha_scale=config.alpha_scale,
-            alpha_init=config.alpha_init,
-            weights_init=config.weights_init,
-            init_div_groups=config.init_div_groups,
-            shortcut_gamma=config.shortcut_gamma,
-            engine=config.engine,
-        )
+        supernet = Supernet(space, config, numerics=numerics, seed=recipe.seed)
         wanted = SearchTargets(targets, config, measured)
         Search(supernet, dataset, wanted, recipe, folder=folder).run()
     return SearchResult(folder, space, dataset, table, recipe)

@@ -25,7 +25,7 @@ import tensorflow as tf
 from pnas_tf.search import sampling
 from pnas_tf.search.weight_step import batch_loss, batch_shares
 from pnas_tf.space.architecture import ChoiceIndices
-from pnas_tf.space.graph import behind_choices
+from pnas_tf.space.graph import nodes_after_choices
 from pnas_tf.space.ops import Zero
 from pnas_tf.supernet.engine import ArchitectureBackward, Values
 from pnas_tf.supernet.mixed_op import BlockWeights
@@ -124,11 +124,11 @@ def architecture_gradient(
     their block. loss_scale: of a network in float16.
     """
     step = _Step(supernet, sample, keep_outputs=sample.mode == "full")
-    replicas = supernet.arithmetic.replicas
+    replicas = supernet.numerics.replicas
     shares, own_labels = batch_shares(supernet, images, labels)
     logits, channels = supernet.forward(shares, fixed=step.fixed, choice=step.choice)
     result = batch_loss(replicas, logits, own_labels, smoothing=0.0, scale=loss_scale)
-    supernet.pull_back(
+    supernet.backward(
         result.upstream,
         channels,
         fixed=step.fixed_back,
@@ -156,7 +156,7 @@ class _Step:
 
     def __init__(self, supernet: Supernet, sample: GateSample, *, keep_outputs: bool):
         self.supernet, self.sample, self.keep_outputs = supernet, sample, keep_outputs
-        self.wanted = behind_choices(
+        self.wanted = nodes_after_choices(
             supernet.topology
         )  # nothing before the first choice block needs a gradient
         self.gate: list[list[Values]] = [
@@ -196,7 +196,7 @@ class _Step:
                 products[self.sample.active[index]] = own
         for j, candidate in self._others(index):
             if (index, j) in self._held:
-                products[j] = self.supernet.arithmetic.replicas.each(
+                products[j] = self.supernet.numerics.replicas.each(
                     _inner_product, upstream, self._held.pop((index, j))
                 )
             else:

@@ -83,13 +83,13 @@ class Search:
         self.loop = StepLoop(
             self,
             folder,
-            peers=supernet.arithmetic.replicas,
+            peers=supernet.numerics.replicas,
             keep=config.keep_checkpoints,
             checkpoint_steps=config.checkpoint_steps,
         )
 
     def _batches_of(self, split: str, flag: str, size: int) -> int:
-        check_batch(size, self.supernet.arithmetic.replicas, flag=flag)
+        check_batch(size, self.supernet.numerics.replicas, flag=flag)
         batches = self.dataset.steps_per_epoch(split, batch_size=size)
         if not batches:
             raise UserError(
@@ -226,7 +226,7 @@ class Search:
     @property
     def _loss_scale(self) -> LossScale | None:
         """Of a supernet in float16."""
-        half = self.supernet.arithmetic.precision == "float16"
+        half = self.supernet.numerics.precision == "float16"
         return self.momentum.loss_scale if half else None
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, object]]:
@@ -241,7 +241,7 @@ class Search:
 
     def restore(self, checkpoint: Checkpoint, where: str) -> None:
         restore_variables(self.supernet, checkpoint, where=where)
-        named, replicas = self.supernet.named_variables(), self.supernet.arithmetic.replicas
+        named, replicas = self.supernet.named_variables(), self.supernet.numerics.replicas
         for key in checkpoint.arrays:
             name = key.removeprefix("momentum/")
             if key != name and name in named:

@@ -32,7 +32,7 @@ from pnas_tf.search.loop import HISTORY_FORMAT, HISTORY_VERSION, restore_variabl
 from pnas_tf.search.weight_step import path_result
 from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.evaluate import evaluate, reestimate_batch_norm
 from pnas_tf.training.schedules import cosine_with_warmup
@@ -150,9 +150,8 @@ class SupernetWeights:
         self.optimizer, self.normalisation = optimizer, Normalisation.of(optimizer)
         self.supernet = Supernet(
             space,
-            arithmetic=Arithmetic(normalisation=self.normalisation),
-            weights_init="he_fout",  # overwritten
-            engine=engine,
+            SearchConfig(weights_init="he_fout", engine=engine),
+            numerics=Numerics(normalisation=self.normalisation),
         )
         restore_variables(
             self.supernet, checkpoint, where=f"the newest checkpoint in {folder / CHECKPOINTS}"

@@ -31,7 +31,7 @@ class Momentum:
     each variable it has met.
 
     The update itself is an engine's. config: momentum, nesterov and label smoothing; weight decay
-    is the supernet's arithmetic.
+    is the supernet's numerics.
     """
 
     def __init__(self, config: OptimizerConfig):
@@ -49,7 +49,7 @@ class Momentum:
     def momenta(self, block: BlockWeights) -> Momenta:
         """The slots of a block's trained variables."""
         if block.name not in self._momenta:
-            replicas = block.arithmetic.replicas
+            replicas = block.numerics.replicas
             slots = tuple(
                 self.slot(name, variable, replicas)
                 for name, variable in block.named.items()
@@ -111,7 +111,7 @@ def batch_loss(
 def batch_shares(supernet: Supernet, images: tf.Tensor, labels: tf.Tensor) -> tuple[Values, Values]:
     """Each local replica's part of a global batch: images in the precision of the blocks,
     labels."""
-    replicas, dtype = supernet.arithmetic.replicas, supernet.arithmetic.dtype
+    replicas, dtype = supernet.numerics.replicas, supernet.numerics.dtype
     shares = replicas.shares(images)
     return shares if dtype == tf.float32 else replicas.each(
         lambda own: tf.cast(own, dtype), shares
@@ -167,8 +167,8 @@ class _WeightStep:
     ):
         self.supernet, self.path, self.optimizer = supernet, path, optimizer
         self.wanted = range(1, len(supernet.topology))  # every value but the images
-        self.updates = _Updates(aside=supernet.arithmetic.replicas.total == 1)
-        half = supernet.arithmetic.precision == "float16"
+        self.updates = _Updates(aside=supernet.numerics.replicas.total == 1)
+        half = supernet.numerics.precision == "float16"
         self.loss_scale = optimizer.loss_scale if half else None
         self._scalars = [
             tf.constant(learning_rate, tf.float32),
@@ -223,14 +223,14 @@ def weight_step(
         choice=lambda index, x: step.forward(step.candidate(index), x),
     )
     result = batch_loss(
-        supernet.arithmetic.replicas,
+        supernet.numerics.replicas,
         logits,
         own_labels,
         smoothing=optimizer.config.label_smoothing,
         scale=step.loss_scale.value if step.loss_scale else 1.0,
     )
     if math.isfinite(result.loss):
-        supernet.pull_back(
+        supernet.backward(
             result.upstream,
             channels,
             wanted=step.wanted,
@@ -260,5 +260,5 @@ def path_result(
         fixed=output,
         choice=lambda index, x: output(supernet.mixed_ops[index].candidates[path[index]], x),
     )
-    result = batch_loss(supernet.arithmetic.replicas, logits, own_labels, smoothing=0.0)
+    result = batch_loss(supernet.numerics.replicas, logits, own_labels, smoothing=0.0)
     return result.loss, result.accuracy

@@ -1,5 +1,5 @@
-"""What can be searched: candidate ops, search spaces, architectures, and the walk that gives their
-geometry.
+"""What can be searched: candidate ops, search spaces, architectures, and the blocks of which
+their networks are made.
 
 Frozen data only; TensorFlow is imported nowhere in this room.
 """

@@ -7,31 +7,37 @@ without the search.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pnas_tf.errors import UserError, named
 from pnas_tf.io import atomic
+from pnas_tf.io.serialization import Json, value_of
 from pnas_tf.space import complexity
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
-from pnas_tf.space.graph import Choice, Fixed, evaluate
-from pnas_tf.space.ops import CandidateOp, Zero, op_from_json, op_to_json
+from pnas_tf.space.graph import Choice, Fixed, run_graph
+from pnas_tf.space.ops import CandidateOp, Zero, op_to_json
 from pnas_tf.space.registry import space_from_json
 
 FORMAT, VERSION = "pnas_tf/architecture", 1
 _MADE_BY = "pnas search --run_dir=..."
+_MADE_AGAIN = f"Make it again: {_MADE_BY}"
 
 ChoiceIndices = tuple[int, ...]  # for each choice block the index of a candidate: a path
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network of `space`: `ops[i]` stands in choice block i."""
+    """One network of `space`: `ops[i]` stands in choice block i.
+
+    Raises:
+        UserError: another number of ops than choice blocks, or an op that its block does not have.
+    """
 
     space: SearchSpace
     ops: tuple[CandidateOp, ...]
@@ -54,10 +60,19 @@ class Architecture:
                     fix="Choose a candidate of the block.",
                 )
 
-    @property
+    @functools.cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """The rows of the walk, stem to head."""
-        return walk(self)
+        """Every block of the network in the order of the topology: the fixed ones, and one for each
+        choice block (Zero included). Parameters, MACs, latency keys, models and drawings all
+        iterate these."""
+        space, rows = self.space, []
+        choices = space.choice_blocks
+        for node in space.topology:
+            if isinstance(node, Fixed):
+                rows.append(node.block)
+            elif isinstance(node, Choice):
+                rows.append(space.candidate_block(choices[node.index], self.ops[node.index]))
+        return tuple(rows)
 
     @property
     def parameters(self) -> int:
@@ -82,15 +97,15 @@ class Architecture:
             block = self.space.candidate_block(choices[index], self.ops[index])
             return x if isinstance(block.op, Zero) and block.shortcut else behind(block.key, x)
 
-        return evaluate(
+        return run_graph(
             self.space.topology,
             "images",
             fixed=lambda block, x: behind(block.key, x),
             choice=choice,
-            joint=lambda _, node, inputs: behind(node, *inputs),
+            merge=lambda _, node, inputs: behind(node, *inputs),
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The versioned document; parameters and MACs are there for readers and are recomputed on
         load."""
         return {
@@ -103,21 +118,23 @@ class Architecture:
         }
 
     @classmethod
-    def from_json(cls, document: Any, *, where: str) -> Architecture:
-        """The inverse of `to_json`. Raises UserError naming the place in `where`."""
-        if not isinstance(document, dict) or not isinstance(document.get("ops"), list):
-            raise UserError(
-                f"architecture in {where}",
-                expected='an object with "space" and a list "ops"',
-                received=repr(document)[:200],
-                fix=f"Make it again: {_MADE_BY}",
-            )
+    def from_json(cls, document: Json, *, where: str) -> Architecture:
+        """The inverse of `to_json`. where: the place named in errors.
+
+        Raises:
+            UserError: a missing or ill-typed field, or ops that the space does not have.
+        """
+        fields = value_of(
+            dict[str, object], document, what=f"architecture in {where}", fix=_MADE_AGAIN
+        )
         with named(where):
-            ops = tuple(
-                op_from_json(op, where=f"{where}, block {index}")
-                for index, op in enumerate(document["ops"])
+            ops = value_of(
+                tuple[CandidateOp, ...],
+                fields.get("ops"),
+                what=f"ops of architecture in {where}",
+                fix=_MADE_AGAIN,
             )
-            return cls(space_from_json(document.get("space"), where=where), ops)
+            return cls(space_from_json(fields.get("space"), where=where), ops)
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the JSON document atomically."""
@@ -125,8 +142,11 @@ class Architecture:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Architecture:
-        """Reads what `save` wrote. Raises UserError when the file is absent, truncated or not an
-        architecture."""
+        """Reads what `save` wrote.
+
+        Raises:
+            UserError: the file is absent, truncated or not an architecture.
+        """
         document = atomic.read_document(
             path, format=FORMAT, version=VERSION, what="architecture", made_by=_MADE_BY
         )
@@ -139,16 +159,3 @@ def random_architecture(space: SearchSpace, *, seed: int) -> Architecture:
     return Architecture(
         space, tuple(generator.choice(choice.candidates) for choice in space.choice_blocks)
     )
-
-
-def walk(architecture: Architecture) -> tuple[Block, ...]:
-    """Every block of the network in the order of the topology: the fixed ones, and one per choice
-    block (Zero included)."""
-    space = architecture.space
-    choices, rows = space.choice_blocks, []
-    for node in space.topology:
-        if isinstance(node, Fixed):
-            rows.append(node.block)
-        elif isinstance(node, Choice):
-            rows.append(space.candidate_block(choices[node.index], architecture.ops[node.index]))
-    return tuple(rows)

@@ -1,5 +1,5 @@
-"""What search spaces of every kind share: the choice block, the arithmetic of sizes, and the checks
-of their fields.
+"""What search spaces of every kind share: the choice block, the sizes of layers, and the checks of
+their fields.
 
 Knows nothing of a particular kind of space, of layers or of TensorFlow.
 """
@@ -7,7 +7,6 @@ Knows nothing of a particular kind of space, of layers or of TensorFlow.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from pnas_tf.errors import UserError
 from pnas_tf.space.ops import CandidateOp
@@ -23,8 +22,12 @@ MAX_CANDIDATES = 1_000
 class ChoiceBlock:
     """One block whose op is searched: where it stands and what it may hold.
 
-    Sizes are square and in pixels. `shortcut`: an identity shortcut exists, so Zero is among the
-    candidates.
+    Attributes:
+        index: its place among the choice blocks.
+        stage: which stage of the backbone it belongs to.
+        in_size: pixels of a square side, as out_size.
+        shortcut: an identity shortcut exists, so that Zero may be among the candidates.
+        candidates: the ops that it may hold.
     """
 
     index: int
@@ -39,7 +42,7 @@ class ChoiceBlock:
 
     @property
     def name(self) -> str:
-        """ "block_03": the name of its rows in the walk and of its variables."""
+        """ "block_03": the name of its blocks and of their variables."""
         return f"block_{self.index:02d}"
 
 
@@ -54,13 +57,11 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def check_count(what: str, value: Any, *, least: int = 1) -> None:
+def check_count(what: str, value: object, *, least: int = 1) -> None:
     """Raises UserError unless `value` is an integer from `least` to a million."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 1_000_000:
         expected = "a positive integer" if least == 1 else f"an integer from {least}"
-        raise UserError(
-            what, expected=expected, received=repr(value)[:200], fix="Correct the value."
-        )
+        raise _refused(what, expected, repr(value)[:200])
 
 
 def check_size(space: str, *, choice_blocks: int, candidates: int) -> None:
@@ -70,76 +71,20 @@ def check_size(space: str, *, choice_blocks: int, candidates: int) -> None:
         ("candidates", candidates, MAX_CANDIDATES),
     ):
         if count > most:
-            raise UserError(
-                f"{what} of space '{space}'",
-                expected=f"at most {most}",
-                received=str(count),
-                fix="Make a smaller space.",
-            )
+            raise _refused(f"{what} of space '{space}'", f"at most {most}", str(count))
 
 
-def check_padding(space: str, padding: Any) -> None:
+def check_padding(space: str, padding: object) -> None:
     """Raises UserError unless `padding` is one of PADDINGS."""
     if padding not in PADDINGS:
-        raise UserError(
-            f"padding of space '{space}'",
-            expected=f"one of {PADDINGS}",
-            received=repr(padding),
-            fix="Choose one of these.",
-        )
+        raise _refused(f"padding of space '{space}'", f"one of {PADDINGS}", repr(padding))
 
 
 def check_width_multiplier(multiplier: float) -> None:
     """Raises UserError unless the multiplier is above 0 and at most 16."""
     if not 0 < multiplier <= 16:
-        raise UserError(
-            "width multiplier",
-            expected="above 0, at most 16",
-            received=repr(multiplier),
-            fix="Choose e.g. 0.5.",
-        )
+        raise _refused("width multiplier", "above 0, at most 16", repr(multiplier))
 
 
-def json_object(document: Any, where: str) -> dict[str, Any]:
-    """`document` itself. Raises UserError unless it is an object."""
-    if not isinstance(document, dict):
-        raise UserError(
-            f"space in {where}",
-            expected="an object",
-            received=repr(document)[:200],
-            fix="Make it again.",
-        )
-    return document
-
-
-def json_list(document: Any, where: str, name: str) -> list[Any]:
-    """`document` itself. Raises UserError unless it is a list of at most 10,000."""
-    if not isinstance(document, list) or len(document) > 10_000:
-        raise UserError(
-            f"{name} of space in {where}",
-            expected="a list",
-            received=repr(document)[:200],
-            fix="Make it again.",
-        )
-    return document
-
-
-def check_fields(
-    fields: dict[str, Any], known: set[str], where: str, *, kinds: dict[str, type]
-) -> None:
-    """Raises UserError on an unknown field, or on one of `kinds` that is of another type."""
-    if not set(fields) <= known:
-        raise UserError(
-            f"space in {where}",
-            expected=f"fields among {sorted(known)}",
-            received=str(sorted(fields)),
-            fix="Remove the unknown field.",
-        )
-    for name, kind in kinds.items():
-        if name in fields and not isinstance(fields[name], kind):
-            raise UserError(
-                f"{name} of space in {where}",
-                expected=kind.__name__,
-                received=repr(fields[name]),
-                fix="Correct it.",
-            )
+def _refused(what: str, expected: str, received: str) -> UserError:
+    return UserError(what, expected=expected, received=received, fix="Correct the value.")

@@ -1,24 +1,34 @@
 """What every search space offers, whatever its kind (Cai et al. 2019, section 3.1).
 
-A kind of space is a frozen dataclass that gives its choice blocks and its graph; which blocks its
-networks are made of follows from these. Knows nothing of a particular kind, of layers or latency.
+A kind of space is a frozen dataclass that gives its layout; its choice blocks, its graph and the
+blocks that its networks are made of follow from it. Knows nothing of a particular kind, of layers
+or latency.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+import functools
+import math
+from dataclasses import Field, asdict, fields, is_dataclass
+from typing import ClassVar, Protocol, get_args
 
+from pnas_tf.io.serialization import Json
 from pnas_tf.space.backbone import ChoiceBlock
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.graph import Fixed, Topology
-from pnas_tf.space.ops import Op, Zero
+from pnas_tf.space.layout import Layout
+from pnas_tf.space.ops import CandidateOp, Op, Zero, op_to_json
 
 
 class SearchSpace(Protocol):
-    """A backbone with choice blocks. Images are [resolution, resolution, channels].
+    """A backbone with choice blocks.
 
-    The head gives [classes] logits. padding: "same" is TensorFlow's; "symmetric" pads k // 2 on
-    both sides, as PyTorch does.
+    Attributes:
+        name: of the space.
+        resolution: pixels of the square images.
+        classes: logits of the head.
+        channels: of the images.
+        padding: "same" is TensorFlow's; "symmetric" pads k // 2 on both sides, as PyTorch does.
     """
 
     name: str
@@ -26,36 +36,42 @@ class SearchSpace(Protocol):
     classes: int
     channels: int
     padding: str
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    __dataclass_fields__: ClassVar[dict[str, Field]]
 
     @property
+    def layout(self) -> Layout:
+        """The blocks and how they are joined; laid out once a space."""
+        ...
+
+    @functools.cached_property
     def choice_blocks(self) -> tuple[ChoiceBlock, ...]:
         """All searched blocks in the order of the network."""
-        ...
+        return tuple(self.layout.choices)
 
-    @property
+    @functools.cached_property
     def topology(self) -> Topology:
         """How the blocks are joined, the same for every network of the space."""
-        ...
+        return tuple(self.layout.nodes)
 
     def with_width(self, multiplier: float) -> SearchSpace:
-        """The same space with every width multiplied and made divisible by 8."""
+        """The same space with every width multiplied and made divisible by 8.
+
+        Raises:
+            UserError: the multiplier is not above 0 and at most 16.
+        """
         ...
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """Everything needed to build any network of the space."""
-        ...
+        return {entry.name: _plain(getattr(self, entry.name)) for entry in fields(self)}
 
     @property
     def architectures(self) -> int:
         """How many architectures the space holds."""
-        count = 1
-        for block in self.choice_blocks:
-            count *= len(block.candidates)
-        return count
+        return math.prod(len(block.candidates) for block in self.choice_blocks)
 
     def candidate_block(self, choice: ChoiceBlock, op: Op) -> Block:
-        """The row of choice block `choice` when it holds `op`."""
+        """The block that stands in choice block `choice` when it holds `op`."""
         return Block(
             choice.name,
             op,
@@ -84,3 +100,11 @@ class SearchSpace(Protocol):
                     block = self.candidate_block(choice, op)
                     blocks.setdefault(block.key, block)
         return blocks
+
+
+def _plain(value: object) -> Json:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, get_args(CandidateOp)):
+        return op_to_json(value)
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

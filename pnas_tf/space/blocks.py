@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pnas_tf.space.backbone import make_divisible, strided
-from pnas_tf.space.ops import Conv, Head, Identity, MBConv, Op, Pool, SepConv, Stem, Zero
+from pnas_tf.space.backbone import make_divisible
+from pnas_tf.space.ops import Conv, Head, MBConv, Op, SepConv, Stem
 
 
 @dataclass(frozen=True)
 class Block:
-    """One row of the walk: an op with its geometry. Sizes are square, in pixels.
+    """An op with its geometry. Sizes are square, in pixels.
 
-    `name` tells the place ("stem", "first", "block_03", "head"); all else is what the block
-    computes, and two blocks that agree in it have one latency key.
+    Two blocks that agree in all but their name compute the same, and have one latency key.
+
+    Attributes:
+        name: the place: "stem", "first", "block_03", "head".
+        shortcut: the input is added to the output.
+        padding: "same" or "symmetric", see `MBConvSpace`.
     """
 
     name: str
@@ -49,157 +53,66 @@ class Block:
     def layers(self) -> tuple[Layer, ...]:
         """The layers with parameters or MACs, in order of computation. None for Zero, Identity and
         Pool."""
-        if isinstance(self.op, (Zero, Identity, Pool)):
-            return ()
-        if isinstance(self.op, Stem):
-            return (
-                self._conv(
-                    "conv",
-                    "conv",
-                    self.op.kernel,
-                    self.in_channels,
-                    self.out_channels,
-                    "relu6",
-                    stride=self.stride,
-                ),
-            )
-        if isinstance(self.op, Head):
-            return (
-                self._conv("mix", "conv", 1, self.in_channels, self.op.width, "relu6"),
-                Layer(
-                    "classifier",
-                    "dense",
-                    1,
-                    1,
-                    self.op.width,
-                    self.out_channels,
-                    1,
-                    1,
-                    None,
-                    norm=False,
-                    bias=True,
-                ),
-            )
-        if isinstance(self.op, Conv):
-            return (
-                self._conv(
-                    "conv",
-                    "conv",
-                    self.op.kernel,
-                    self.in_channels,
-                    self.out_channels,
-                    self.op.activation,
-                    stride=self.stride,
-                ),
-            )
-        if isinstance(self.op, SepConv):
-            depthwise = self._conv(
-                "depthwise",
-                "depthwise",
-                self.op.kernel,
-                self.in_channels,
-                self.in_channels,
-                None,
-                stride=self.stride,
-            )
-            return (
-                replace(depthwise, norm=False, dilation=self.op.dilation),
-                Layer(
-                    "pointwise",
-                    "conv",
-                    1,
-                    1,
-                    self.in_channels,
-                    self.out_channels,
-                    self.out_size,
-                    self.out_size,
-                    "relu6",
-                ),
-            )
-        return self._mbconv_layers(self.op)
+        op = self.op
+        if isinstance(op, MBConv):
+            return self._mbconv_layers(op)
+        if isinstance(op, SepConv):
+            depthwise = self._depthwise(op.kernel, self.in_channels, None)
+            depthwise = replace(depthwise, norm=False, dilation=op.dilation)
+            return depthwise, self._last_pointwise("pointwise", self.in_channels, "relu6")
+        if isinstance(op, Head):
+            mix = _pointwise("mix", self.in_size, self.in_channels, op.width, "relu6")
+            classifier = _pointwise("classifier", 1, op.width, self.out_channels, None)
+            return mix, replace(classifier, kind="dense", norm=False, bias=True)
+        if isinstance(op, (Stem, Conv)):
+            activation = "relu6" if isinstance(op, Stem) else op.activation
+            conv = _pointwise("conv", self.in_size, self.in_channels, self.out_channels, activation)
+            return (replace(conv, kernel=op.kernel, stride=self.stride, out_size=self.out_size),)
+        return ()
 
     def _mbconv_layers(self, op: MBConv) -> tuple[Layer, ...]:
+        """Expansion, depthwise, squeeze and excitation, linear projection (Sandler et al. 2018,
+        table 1; Howard et al. 2019, section 5.3)."""
         middle = self.in_channels * op.expansion
         rows = []
         if op.expansion > 1:
-            rows.append(self._conv("expand", "conv", 1, self.in_channels, middle, op.activation))
-        rows.append(
-            self._conv(
-                "depthwise",
-                "depthwise",
-                op.kernel,
-                middle,
-                middle,
-                op.activation,
-                stride=self.stride,
-            )
-        )
+            rows.append(_pointwise("expand", self.in_size, self.in_channels, middle, op.activation))
+        rows.append(self._depthwise(op.kernel, middle, op.activation))
         if op.squeeze_excite:
             squeezed = make_divisible(middle / 4)
-            rows.append(
-                Layer(
-                    "squeeze", "conv", 1, 1, middle, squeezed, 1, 1, "relu", norm=False, bias=True
+            rows += [
+                replace(layer, norm=False, bias=True)
+                for layer in (
+                    _pointwise("squeeze", 1, middle, squeezed, "relu"),
+                    _pointwise("excite", 1, squeezed, middle, "hsigmoid"),
                 )
-            )
-            rows.append(
-                Layer(
-                    "excite",
-                    "conv",
-                    1,
-                    1,
-                    squeezed,
-                    middle,
-                    1,
-                    1,
-                    "hsigmoid",
-                    norm=False,
-                    bias=True,
-                )
-            )
-        rows.append(
-            Layer(
-                "project",
-                "conv",
-                1,
-                1,
-                middle,
-                self.out_channels,
-                self.out_size,
-                self.out_size,
-                None,
-            )
-        )
-        return tuple(rows)
+            ]
+        return (*rows, self._last_pointwise("project", middle, None))
 
-    def _conv(
-        self,
-        name: str,
-        kind: str,
-        kernel: int,
-        in_channels: int,
-        out_channels: int,
-        activation: str | None,
-        *,
-        stride: int = 1,
-    ) -> Layer:
-        out_size = strided(self.in_size, stride)
-        return Layer(
-            name,
-            kind,
-            kernel,
-            stride,
-            in_channels,
-            out_channels,
-            self.in_size,
-            out_size,
-            activation,
+    def _depthwise(self, kernel: int, channels: int, activation: str | None) -> Layer:
+        layer = _pointwise("depthwise", self.in_size, channels, channels, activation)
+        return replace(
+            layer, kind="depthwise", kernel=kernel, stride=self.stride, out_size=self.out_size
         )
+
+    def _last_pointwise(self, name: str, channels: int, activation: str | None) -> Layer:
+        return _pointwise(name, self.out_size, channels, self.out_channels, activation)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or dense layer of a block. kind: "conv", "depthwise" or "dense"; `norm`:
-    batch normalisation follows."""
+    """One convolution or dense layer of a block.
+
+    Attributes:
+        name: unique in its block.
+        kind: "conv", "depthwise" or "dense".
+        kernel: square, in pixels.
+        in_size: pixels of a square side; 1 behind a pooling.
+        activation: "relu6", "relu", "hswish", "hsigmoid", or None behind a linear layer.
+        norm: batch normalisation follows.
+        bias: it has one.
+        dilation: pixels between two taps of the kernel.
+    """
 
     name: str
     kind: str
@@ -226,3 +139,9 @@ class Layer:
             self.in_channels,
             1 if self.kind == "depthwise" else self.out_channels,
         )
+
+
+def _pointwise(
+    name: str, size: int, in_channels: int, out_channels: int, activation: str | None
+) -> Layer:
+    return Layer(name, "conv", 1, 1, in_channels, out_channels, size, size, activation)

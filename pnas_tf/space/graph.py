@@ -2,7 +2,7 @@
 
 A topology is a tuple of nodes in an order of computation; a node names its inputs by their places
 in the tuple. Node 0 is the images, the last one gives the logits. Choice nodes stand in the order
-of their choice blocks. The plain network, the supernet and the gate gradients all run `evaluate`,
+of their choice blocks. The plain network, the supernet and the gate gradients all run `run_graph`,
 so they cannot disagree. Knows nothing of tensors.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, Union
+from typing import TYPE_CHECKING, Generic, TypeVar, Union
 
 if TYPE_CHECKING:
     from pnas_tf.space.blocks import Block
@@ -56,7 +56,7 @@ class Concat:
 
 
 @dataclass(frozen=True)
-class Part:
+class Slice:
     """The channels from start to stop of an input that has `channels`."""
 
     inputs: tuple[int]
@@ -75,47 +75,27 @@ class PadChannels:
 
 # What joins blocks and has neither parameters nor a place in a latency table: it is the same in
 # every network of a space, so a table's calibration, whose intercept is a constant, holds its time.
-Joint = Union[Add, Concat, Part, PadChannels]
-Node = Union[Images, Fixed, Choice, Joint]
+MergeOp = Union[Add, Concat, Slice, PadChannels]
+Node = Union[Images, Fixed, Choice, MergeOp]
 Topology = tuple[Node, ...]
 
 
-class Builder:
-    """Collects nodes; every method returns the place of the node it adds. Place 0 is the images."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Node] = [Images()]
-
-    def add(self, node: Node) -> int:
-        """Appends `node`."""
-        self.nodes.append(node)
-        return len(self.nodes) - 1
-
-    def fixed(self, block: Block, source: int) -> int:
-        """Appends a fixed block behind `source`."""
-        return self.add(Fixed((source,), block))
-
-    def choice(self, index: int, source: int) -> int:
-        """Appends choice block `index` behind `source`."""
-        return self.add(Choice((source,), index))
-
-    @property
-    def topology(self) -> Topology:
-        return tuple(self.nodes)
-
-
-def evaluate(
+def run_graph(
     topology: Topology,
     images: Value,
     *,
     fixed: Callable[[Block, Value], Value],
     choice: Callable[[int, Value], Value],
-    joint: Callable[[int, Joint, Sequence[Value]], Value],
+    merge: Callable[[int, MergeOp, Sequence[Value]], Value],
 ) -> Value:
-    """The value of the last node.
+    """The value of the last node. A value is let go behind its last use.
 
-    fixed: (block, input) -> value. choice: (index of the choice block, input) -> value. joint:
-    (place, node, inputs) -> value. A value is let go behind its last use.
+    Args:
+        topology: the graph.
+        images: the value of node 0.
+        fixed: (block, input) -> value.
+        choice: (index of the choice block, input) -> value.
+        merge: (place, node, inputs) -> value.
     """
     last_use = {source: place for place, node in enumerate(topology) for source in node.inputs}
     values: dict[int, Value] = {}
@@ -129,7 +109,7 @@ def evaluate(
         elif isinstance(node, Choice):
             result = choice(node.index, inputs[0])
         else:
-            result = joint(place, node, inputs)
+            result = merge(place, node, inputs)
         values[place] = result
         for source in node.inputs:
             if last_use[source] == place:
@@ -137,42 +117,58 @@ def evaluate(
     return result
 
 
-def pull_back(
+@dataclass(frozen=True)
+class GraphGradients(Generic[Value]):
+    """What takes a gradient back through each kind of node.
+
+    Attributes:
+        fixed: (block, gradient at its value) -> the gradient at its input, None where that place
+            is not wanted.
+        choice: the same, with the index of the choice block.
+        merge: (place, node, gradient) -> one gradient for each input.
+        add: the sum of the gradients that reach a value from all its uses.
+    """
+
+    fixed: Callable[[Block, Value], Value | None]
+    choice: Callable[[int, Value], Value | None]
+    merge: Callable[[int, MergeOp, Value], Sequence[Value]]
+    add: Callable[[Sequence[Value]], Value]
+
+
+def run_backward(
     topology: Topology,
     upstream: Value,
+    gradients: GraphGradients[Value],
     *,
-    fixed: Callable[[Block, Value], Value | None],
-    choice: Callable[[int, Value], Value | None],
-    joint: Callable[[int, Joint, Value], Sequence[Value]],
-    add: Callable[[Sequence[Value]], Value],
     wanted: Collection[int],
 ) -> None:
-    """The reverse of `evaluate`: takes the gradient at each node's value to its inputs, from the
-    last node to the first.
+    """The reverse of `run_graph`: from the last node to the first.
 
-    upstream: the gradient at the last node. fixed: (block, gradient at its value) -> the gradient
-    at its input, None where that place is not wanted; choice: the same with the choice block's
-    index; joint: (place, node, gradient) -> one for each input. add: the sum of the gradients that
-    reach a value from all its uses. wanted: the places whose values need a gradient.
+    Args:
+        topology: the graph.
+        upstream: the gradient at the last node.
+        gradients: of each kind of node.
+        wanted: the places whose values need a gradient.
     """
     reached: dict[int, list[Value]] = {len(topology) - 1: [upstream]}
     for place in reversed(range(len(topology))):
         parts, node = reached.pop(place, []), topology[place]
         if not parts or isinstance(node, Images):
             continue
-        gradient = parts[0] if len(parts) == 1 else add(parts)
+        gradient = parts[0] if len(parts) == 1 else gradients.add(parts)
+        of_inputs: Sequence[Value | None]
         if isinstance(node, Fixed):
-            gradients: Sequence[Value | None] = [fixed(node.block, gradient)]
+            of_inputs = [gradients.fixed(node.block, gradient)]
         elif isinstance(node, Choice):
-            gradients = [choice(node.index, gradient)]
+            of_inputs = [gradients.choice(node.index, gradient)]
         else:
-            gradients = joint(place, node, gradient)
-        for source, part in zip(node.inputs, gradients, strict=True):
+            of_inputs = gradients.merge(place, node, gradient)
+        for source, part in zip(node.inputs, of_inputs, strict=True):
             if source in wanted and part is not None:
                 reached.setdefault(source, []).append(part)
 
 
-def behind_choices(topology: Topology) -> frozenset[int]:
+def nodes_after_choices(topology: Topology) -> frozenset[int]:
     """The places whose values depend on a choice: what a gradient for the gates has to pass."""
     found: set[int] = set()
     for place, node in enumerate(topology):

@@ -8,26 +8,20 @@ or TensorFlow.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pnas_tf.errors import UserError
 from pnas_tf.space.backbone import (
-    ChoiceBlock,
     check_count,
-    check_fields,
     check_padding,
     check_size,
     check_width_multiplier,
-    json_list,
-    json_object,
     make_divisible,
-    strided,
 )
 from pnas_tf.space.base import SearchSpace
-from pnas_tf.space.blocks import Block
-from pnas_tf.space.graph import Builder, Topology
-from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero, op_from_json, op_to_json
+from pnas_tf.space.layout import Layout, PlacedValue
+from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero
 
 
 @dataclass(frozen=True)
@@ -41,13 +35,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class MBConvSpace(SearchSpace):
-    """A backbone with choice blocks. Images are [resolution, resolution, channels]; the head gives
-    [classes] logits.
+    """A backbone of stages. Images are [resolution, resolution, channels]; the head gives [classes]
+    logits.
 
-    candidates: the ops of every choice block; Zero is added where stride is 1 and widths agree
-    (`skips`). first_width: output of the fixed MBConv k3 e1 behind the stem. padding: "same" is
-    TensorFlow's; "symmetric" pads k // 2 on both sides, as PyTorch and the published networks do
-    (they differ where stride is 2 and the size is even).
+    Attributes:
+        stem_width: output channels of the first convolution.
+        first_width: output channels of the fixed MBConv k3 e1 behind the stem.
+        head_width: channels that the classifier reads.
+        candidates: the ops of every choice block.
+        skips: Zero is a candidate too where stride is 1 and widths agree.
+        padding: "same" is TensorFlow's; "symmetric" pads k // 2 on both sides, as PyTorch and the
+            published networks do (they differ where stride is 2 and the size is even).
     """
 
     name: str
@@ -101,6 +99,7 @@ class MBConvSpace(SearchSpace):
 
     @property
     def stem(self) -> Stem:
+        """The first convolution."""
         return Stem()
 
     @property
@@ -110,43 +109,27 @@ class MBConvSpace(SearchSpace):
 
     @property
     def head(self) -> Head:
+        """What gives the logits."""
         return Head(width=self.head_width)
 
-    @property
-    def choice_blocks(self) -> tuple[ChoiceBlock, ...]:
-        """All searched blocks in the order of the network."""
-        blocks: list[ChoiceBlock] = []
-        channels, size = self.first_width, strided(self.resolution, self.stem_stride)
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """A chain: stem, first block, the choice blocks, head."""
+        layout = Layout(self.padding)
+        images = PlacedValue(0, self.resolution, self.channels)
+        x = layout.fixed("stem", self.stem, images, self.stem_width, stride=self.stem_stride)
+        same_width = self.stem_width == self.first_width
+        x = layout.fixed("first", self.first_op, x, self.first_width, shortcut=same_width)
         for number, stage in enumerate(self.stages):
             for position in range(stage.blocks):
                 stride = stage.stride if position == 0 else 1
-                shortcut = stride == 1 and channels == stage.width
+                shortcut = stride == 1 and x.channels == stage.width
                 candidates = self.candidates + ((Zero(),) if shortcut and self.skips else ())
-                blocks.append(
-                    ChoiceBlock(
-                        index=len(blocks),
-                        stage=number,
-                        in_channels=channels,
-                        out_channels=stage.width,
-                        in_size=size,
-                        out_size=strided(size, stride),
-                        stride=stride,
-                        shortcut=shortcut,
-                        candidates=candidates,
-                    )
+                x = layout.choice(
+                    x, stage.width, candidates, stage=number, stride=stride, shortcut=shortcut
                 )
-                channels, size = stage.width, strided(size, stride)
-        return tuple(blocks)
-
-    @property
-    def topology(self) -> Topology:
-        """A chain: stem, first block, the choice blocks, head."""
-        chain = Builder()
-        place = chain.fixed(first_block(self), chain.fixed(stem_block(self), 0))
-        for choice in self.choice_blocks:
-            place = chain.choice(choice.index, place)
-        chain.fixed(head_block(self), place)
-        return chain.topology
+        layout.fixed("head", self.head, x, self.classes)
+        return layout
 
     def with_width(self, multiplier: float) -> MBConvSpace:
         """The same space with every width multiplied and made divisible by 8; the head widens only
@@ -166,97 +149,6 @@ class MBConvSpace(SearchSpace):
             if multiplier > 1
             else self.head_width,
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything needed to build any network of the space."""
-        return {
-            "name": self.name,
-            "resolution": self.resolution,
-            "channels": self.channels,
-            "classes": self.classes,
-            "stem_width": self.stem_width,
-            "stem_stride": self.stem_stride,
-            "first_width": self.first_width,
-            "stages": [
-                {"width": stage.width, "blocks": stage.blocks, "stride": stage.stride}
-                for stage in self.stages
-            ],
-            "head_width": self.head_width,
-            "candidates": [op_to_json(op) for op in self.candidates],
-            "skips": self.skips,
-            "padding": self.padding,
-        }
-
-    @classmethod
-    def from_json(cls, document: Any, *, where: str) -> MBConvSpace:
-        """The inverse of `to_json`. Raises UserError on a missing, unknown or ill-typed field."""
-        fields = dict(json_object(document, where))
-        known = set(cls.__dataclass_fields__)
-        check_fields(fields, known, where, kinds={"name": str, "padding": str, "skips": bool})
-        try:
-            stages = json_list(fields.get("stages"), where, "stages")
-            fields["stages"] = tuple(Stage(**json_object(stage, where)) for stage in stages)
-            fields["candidates"] = tuple(
-                op_from_json(op, where=f"{where}, candidate {number}")
-                for number, op in enumerate(
-                    json_list(fields.get("candidates"), where, "candidates")
-                )
-            )
-            return cls(**fields)
-        except TypeError as error:
-            raise UserError(
-                f"space in {where}",
-                expected=f"the fields {sorted(known)}",
-                received=str(error),
-                fix="Add the field.",
-            ) from error
-
-
-def stem_block(space: MBConvSpace) -> Block:
-    """The row of the first convolution."""
-    return Block(
-        "stem",
-        space.stem,
-        space.resolution,
-        strided(space.resolution, space.stem_stride),
-        space.channels,
-        space.stem_width,
-        space.stem_stride,
-        False,
-        space.padding,
-    )
-
-
-def first_block(space: MBConvSpace) -> Block:
-    """The row of the fixed MBConv behind the stem."""
-    size = strided(space.resolution, space.stem_stride)
-    return Block(
-        "first",
-        space.first_op,
-        size,
-        size,
-        space.stem_width,
-        space.first_width,
-        1,
-        space.stem_width == space.first_width,
-        space.padding,
-    )
-
-
-def head_block(space: MBConvSpace) -> Block:
-    """The row of the feature-mix convolution, pooling and classifier."""
-    last = space.choice_blocks[-1]
-    return Block(
-        "head",
-        space.head,
-        last.out_size,
-        1,
-        last.out_channels,
-        space.classes,
-        1,
-        False,
-        space.padding,
-    )
 
 
 MBCONV_3_5_7 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6))

@@ -1,15 +1,16 @@
 """The ops a block can hold, as frozen data (Cai et al. 2019, section 3.1 and table of appendix).
 
-Knows nothing of sizes, channels or TensorFlow: an op becomes a layer only together with a block's
-geometry.
+`key` is a short stable name, made from data and never parsed back. Knows nothing of sizes, channels
+or TensorFlow: an op becomes a layer only together with a block's geometry.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Union
+from typing import ClassVar, Union
 
 from pnas_tf.errors import UserError
+from pnas_tf.io.serialization import Json
 
 ACTIVATIONS = ("relu6", "hswish")
 POOLS = ("average", "max")
@@ -24,40 +25,21 @@ class MBConv:
     (Howard et al. 2019).
     """
 
+    json_tag: ClassVar[tuple[str, str]] = ("op", "mbconv")
     kernel: int
     expansion: int
     squeeze_excite: bool = False
     activation: str = "relu6"
 
     def __post_init__(self) -> None:
-        _check(
-            isinstance(self.kernel, int) and self.kernel % 2 == 1 and 1 <= self.kernel <= 31,
-            "MBConv kernel",
-            "an odd integer from 1 to 31",
-            self.kernel,
-        )
-        _check(
-            isinstance(self.expansion, int) and 1 <= self.expansion <= 16,
-            "MBConv expansion",
-            "an integer from 1 to 16",
-            self.expansion,
-        )
-        _check(
-            isinstance(self.squeeze_excite, bool),
-            "MBConv squeeze_excite",
-            "true or false",
-            self.squeeze_excite,
-        )
-        _check(
-            self.activation in ACTIVATIONS,
-            "MBConv activation",
-            f"one of {ACTIVATIONS}",
-            self.activation,
-        )
+        _check_kernel("MBConv", self.kernel)
+        _check_range("MBConv expansion", self.expansion, most=16)
+        _check_choice("MBConv squeeze_excite", self.squeeze_excite, (False, True))
+        _check_choice("MBConv activation", self.activation, ACTIVATIONS)
 
     @property
     def key(self) -> str:
-        """A short stable name, made from data and never parsed back: "mbconv_k5_e6"."""
+        """ "mbconv_k5_e6"."""
         squeeze = "_se" if self.squeeze_excite else ""
         activation = "" if self.activation == "relu6" else f"_{self.activation}"
         return f"mbconv_k{self.kernel}_e{self.expansion}{squeeze}{activation}"
@@ -67,8 +49,11 @@ class MBConv:
 class Zero:
     """Outputs nothing, so that a block with an identity shortcut is skipped (section 3.1)."""
 
+    json_tag: ClassVar[tuple[str, str]] = ("op", "zero")
+
     @property
     def key(self) -> str:
+        """ "zero"."""
         return "zero"
 
 
@@ -80,6 +65,7 @@ class Stem:
 
     @property
     def key(self) -> str:
+        """ "stem_k3"."""
         return f"stem_k{self.kernel}"
 
 
@@ -92,6 +78,7 @@ class Head:
 
     @property
     def key(self) -> str:
+        """ "head_w1280"."""
         return f"head_w{self.width}"
 
 
@@ -99,8 +86,11 @@ class Head:
 class Identity:
     """Outputs its input: an edge of a tree cell that does nothing."""
 
+    json_tag: ClassVar[tuple[str, str]] = ("op", "identity")
+
     @property
     def key(self) -> str:
+        """ "identity"."""
         return "identity"
 
 
@@ -109,25 +99,17 @@ class SepConv:
     """Depthwise k x k convolution, then 1x1 with batch normalisation and ReLU6: an edge of a tree
     cell."""
 
+    json_tag: ClassVar[tuple[str, str]] = ("op", "sepconv")
     kernel: int
     dilation: int = 1
 
     def __post_init__(self) -> None:
-        _check(
-            isinstance(self.kernel, int) and self.kernel % 2 == 1 and 1 <= self.kernel <= 31,
-            "SepConv kernel",
-            "an odd integer from 1 to 31",
-            self.kernel,
-        )
-        _check(
-            isinstance(self.dilation, int) and 1 <= self.dilation <= 8,
-            "SepConv dilation",
-            "an integer from 1 to 8",
-            self.dilation,
-        )
+        _check_kernel("SepConv", self.kernel)
+        _check_range("SepConv dilation", self.dilation, most=8)
 
     @property
     def key(self) -> str:
+        """ "sepconv_k3_d2"."""
         return f"sepconv_k{self.kernel}" + ("" if self.dilation == 1 else f"_d{self.dilation}")
 
 
@@ -136,20 +118,17 @@ class Pool:
     """Average or largest of kernel x kernel positions; an average leaves positions outside the
     image out."""
 
+    json_tag: ClassVar[tuple[str, str]] = ("op", "pool")
     kind: str
     kernel: int
 
     def __post_init__(self) -> None:
-        _check(self.kind in POOLS, "Pool kind", f"one of {POOLS}", self.kind)
-        _check(
-            isinstance(self.kernel, int) and 1 <= self.kernel <= 31,
-            "Pool kernel",
-            "an integer from 1 to 31",
-            self.kernel,
-        )
+        _check_choice("Pool kind", self.kind, POOLS)
+        _check_range("Pool kernel", self.kernel, most=31)
 
     @property
     def key(self) -> str:
+        """ "averagepool_k3"."""
         return f"{self.kind}pool_k{self.kernel}"
 
 
@@ -162,68 +141,38 @@ class Conv:
 
     @property
     def key(self) -> str:
+        """ "conv_k1_relu6"."""
         return f"conv_k{self.kernel}_{self.activation or 'linear'}"
 
 
 CandidateOp = Union[MBConv, Zero, Identity, SepConv, Pool]
 Op = Union[MBConv, Zero, Identity, SepConv, Pool, Stem, Head, Conv]
 
-_CANDIDATES: dict[str, type] = {
-    "mbconv": MBConv,
-    "zero": Zero,
-    "identity": Identity,
-    "sepconv": SepConv,
-    "pool": Pool,
-}
 
-
-def op_to_json(op: CandidateOp) -> dict[str, Any]:
-    """{"op": "mbconv", "kernel": 5, "expansion": 6}; fields at their default are left out."""
-    name = next(name for name, kind in _CANDIDATES.items() if type(op) is kind)
+def op_to_json(op: CandidateOp) -> dict[str, Json]:
+    """{"op": "mbconv", "kernel": 5, "expansion": 6}; fields at their default are left out.
+    `serialization` reads it back."""
     defaults = {field.name: field.default for field in fields(op)}
-    return {
-        "op": name,
-        **{key: value for key, value in asdict(op).items() if value != defaults[key]},
-    }
+    values = {name: value for name, value in asdict(op).items() if value != defaults[name]}
+    return {op.json_tag[0]: op.json_tag[1], **values}
 
 
-def op_from_json(document: Any, *, where: str) -> CandidateOp:
-    """The inverse of `op_to_json`. where: the place named in errors ("architecture.json, block 3").
+def _check_kernel(what: str, kernel: int) -> None:
+    if not isinstance(kernel, int) or kernel % 2 == 0 or not 1 <= kernel <= 31:
+        raise _refused(f"{what} kernel", "an odd integer from 1 to 31", kernel)
 
-    Raises UserError on an unknown op, a missing, unknown or ill-typed field.
-    """
-    _check(
-        isinstance(document, dict)
-        and isinstance(document.get("op"), str)
-        and document["op"] in _CANDIDATES,
-        f"op in {where}",
-        f'an object with "op" one of {sorted(_CANDIDATES)}',
-        document,
+
+def _check_range(what: str, value: int, *, most: int) -> None:
+    if not isinstance(value, int) or not 1 <= value <= most:
+        raise _refused(what, f"an integer from 1 to {most}", value)
+
+
+def _check_choice(what: str, value: str | bool, choices: tuple[str | bool, ...]) -> None:
+    if value not in choices:
+        raise _refused(what, f"one of {choices}", value)
+
+
+def _refused(what: str, expected: str, received: object) -> UserError:
+    return UserError(
+        what, expected=expected, received=repr(received)[:200], fix="Correct the value."
     )
-    kind = _CANDIDATES[document["op"]]
-    values = {key: value for key, value in document.items() if key != "op"}
-    known = {field.name for field in fields(kind)}
-    _check(set(values) <= known, f"op in {where}", f"fields among {sorted(known)}", sorted(values))
-    for name, value in values.items():
-        _check(
-            not (isinstance(value, bool) and name in ("kernel", "expansion", "dilation")),
-            f"{name} in {where}",
-            "an integer",
-            value,
-        )
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise UserError(
-            f"op in {where}",
-            expected=f"fields {sorted(known)}",
-            received=str(document),
-            fix="Add the missing field.",
-        ) from error
-
-
-def _check(holds: bool, what: str, expected: str, received: Any) -> None:
-    if not holds:
-        raise UserError(
-            what, expected=expected, received=repr(received)[:200], fix="Correct the value."
-        )

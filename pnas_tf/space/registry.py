@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pnas_tf.errors import UserError, named
 from pnas_tf.io import atomic
-from pnas_tf.space.backbone import json_object
+from pnas_tf.io.serialization import Json, record_of
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.mbconv import MBConvSpace, proxyless, tiny
 from pnas_tf.space.tree_cells import TreeCellSpace, pyramid_tree
@@ -28,8 +27,17 @@ _KINDS: dict[str, type[MBConvSpace] | type[TreeCellSpace]] = {
 def named_space(
     name: str, *, classes: int, resolution: int | None = None, width: float = 1.0
 ) -> SearchSpace:
-    """A space by its name; resolution None is the space's own. Raises UserError on an unknown
-    name."""
+    """A space by its name.
+
+    Args:
+        name: of `NAMED_SPACES`.
+        classes: logits of its networks.
+        resolution: pixels of a square side; None for the space's own.
+        width: multiplier of every width.
+
+    Raises:
+        UserError: an unknown name, or a multiplier out of range.
+    """
     if name not in NAMED_SPACES:
         raise UserError(
             "unknown search space",
@@ -45,7 +53,8 @@ def load_space(path: str | os.PathLike) -> SearchSpace:
     """A space from a JSON file: {"format": "pnas_tf/space", "version": 1, "space": {...}} as
     `SearchSpace.to_json` writes it.
 
-    Raises UserError when the file is absent, truncated or no space, naming the field.
+    Raises:
+        UserError: the file is absent, truncated or no space; names the field.
     """
     document = atomic.read_document(
         path, format="pnas_tf/space", version=1, what="search space", made_by="see docs/spaces.md"
@@ -54,14 +63,19 @@ def load_space(path: str | os.PathLike) -> SearchSpace:
         return space_from_json(document.get("space"), where=str(path))
 
 
-def space_from_json(document: Any, *, where: str) -> SearchSpace:
-    """The space that `to_json` of its class wrote; "kind" names the class, and a space of MBConvs
-    needs none.
+def space_from_json(document: Json, *, where: str) -> SearchSpace:
+    """The space that `SearchSpace.to_json` wrote.
 
-    Raises UserError on an unknown kind and as the class's `from_json`.
+    Args:
+        document: "kind" names its class, and a space of MBConvs needs none.
+        where: the place named in errors.
+
+    Raises:
+        UserError: an unknown kind, a missing, unknown or ill-typed field, or values that cannot be
+            searched.
     """
-    fields = dict(json_object(document, where))
-    kind = fields.pop("kind", "mbconv")
+    fields = dict(document) if isinstance(document, dict) else document
+    kind = fields.pop("kind", "mbconv") if isinstance(fields, dict) else "mbconv"
     if not isinstance(kind, str) or kind not in _KINDS:
         raise UserError(
             f"kind of space in {where}",
@@ -69,7 +83,7 @@ def space_from_json(document: Any, *, where: str) -> SearchSpace:
             received=repr(kind)[:200],
             fix="Correct it.",
         )
-    return _KINDS[kind].from_json(fields, where=where)
+    return record_of(_KINDS[kind], fields, where=where, fix="Correct the value.")
 
 
 def save_space(space: SearchSpace, path: str | os.PathLike) -> Path:

@@ -11,49 +11,35 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pnas_tf.errors import UserError
+from pnas_tf.io.serialization import Json
 from pnas_tf.space.backbone import (
-    ChoiceBlock,
     check_count,
-    check_fields,
     check_padding,
     check_size,
     check_width_multiplier,
-    json_list,
-    json_object,
-    strided,
 )
 from pnas_tf.space.base import SearchSpace
-from pnas_tf.space.blocks import Block
-from pnas_tf.space.graph import Add, Builder, Concat, PadChannels, Part, Topology
-from pnas_tf.space.ops import (
-    CandidateOp,
-    Conv,
-    Head,
-    Identity,
-    Op,
-    Pool,
-    SepConv,
-    Stem,
-    op_from_json,
-    op_to_json,
-)
+from pnas_tf.space.layout import PlacedValue
+from pnas_tf.space.ops import CandidateOp, Head, Identity, Pool, SepConv, Stem
+from pnas_tf.space.tree_layout import BRANCHES, CellShape, TreeLayout
 
-BRANCHES = 2
 MERGES = ("add", "concat")
 
 
 @dataclass(frozen=True)
 class TreeCellSpace(SearchSpace):
-    """`stages` stages of `cells` residual blocks, each a bottleneck around one tree cell. The
-    interface of `SearchSpace`.
+    """`stages` stages of `cells` residual blocks, each a bottleneck around one tree cell.
 
-    start_width: channels of the stem. added_width: what the cells' widths rise by from the first to
-    the last; a cell of width w stands in a block of bottleneck * w channels. merges: for each
-    searched level of the tree "add" (each branch gets all channels, outputs are added) or "concat"
-    (each branch gets its part, outputs are concatenated).
+    Attributes:
+        start_width: channels of the stem.
+        added_width: what the cells' widths rise by from the first to the last.
+        bottleneck: a cell of width w stands in a block of bottleneck * w channels.
+        merges: for each searched level of the tree "add" (each branch gets all channels, outputs
+            are added) or "concat" (each branch gets its part, outputs are concatenated).
+        candidates: the ops of every learnable edge.
+        head_width: channels that the classifier reads.
     """
 
     name: str
@@ -132,21 +118,6 @@ class TreeCellSpace(SearchSpace):
         """Channels that each residual block puts out: 72 to 400 in the published space."""
         return tuple(self.bottleneck * width for width in self.cell_widths)
 
-    @property
-    def topology(self) -> Topology:
-        """Stem, residual blocks with their trees, head."""
-        return _layout(self)[0]
-
-    @property
-    def choice_blocks(self) -> tuple[ChoiceBlock, ...]:
-        """The learnable edges, cell by cell, each edge before those that follow it in its tree."""
-        return _layout(self)[1]
-
-    @property
-    def architectures(self) -> int:
-        """How many architectures the space holds."""
-        return len(self.candidates) ** len(self.choice_blocks)
-
     def with_width(self, multiplier: float) -> TreeCellSpace:
         """The same space with the widths multiplied; the head widens only above 1."""
         if multiplier == 1:
@@ -159,177 +130,22 @@ class TreeCellSpace(SearchSpace):
             head_width=round(self.head_width * max(1.0, multiplier)),
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything needed to build any network of the space."""
-        return {
-            "kind": "tree_cells",
-            "name": self.name,
-            "resolution": self.resolution,
-            "channels": self.channels,
-            "classes": self.classes,
-            "start_width": self.start_width,
-            "added_width": self.added_width,
-            "stages": self.stages,
-            "cells": self.cells,
-            "bottleneck": self.bottleneck,
-            "head_width": self.head_width,
-            "merges": list(self.merges),
-            "candidates": [op_to_json(op) for op in self.candidates],
-            "padding": self.padding,
-        }
+    def to_json(self) -> dict[str, Json]:
+        """As of `SearchSpace`, with the kind by which `registry` knows the class."""
+        return {"kind": "tree_cells", **super().to_json()}
 
-    @classmethod
-    def from_json(cls, document: Any, *, where: str) -> TreeCellSpace:
-        """The inverse of `to_json`, without its kind. Raises UserError on a missing, unknown or
-        ill-typed field."""
-        fields = dict(json_object(document, where))
-        known = set(cls.__dataclass_fields__)
-        check_fields(fields, known, where, kinds={"name": str, "padding": str})
-        if "merges" in fields:
-            fields["merges"] = tuple(
-                str(merge) for merge in json_list(fields["merges"], where, "merges")
-            )
-        fields["candidates"] = tuple(
-            op_from_json(op, where=f"{where}, candidate {number}")
-            for number, op in enumerate(json_list(fields.get("candidates"), where, "candidates"))
-        )
-        try:
-            return cls(**fields)
-        except TypeError as error:
-            raise UserError(
-                f"space in {where}",
-                expected=f"the fields {sorted(known)}",
-                received=str(error),
-                fix="Add the field.",
-            ) from error
-
-
-class _Layout:
-    """Builds topology and choice blocks together, so that they agree."""
-
-    def __init__(self, space: TreeCellSpace):
-        self.space, self.graph, self.choices = space, Builder(), list[ChoiceBlock]()
-
-    def build(self) -> tuple[Topology, tuple[ChoiceBlock, ...]]:
-        space, size, channels = self.space, self.space.resolution, self.space.start_width
-        place = self.graph.fixed(
-            Block("stem", Stem(), size, size, space.channels, channels, 1, False, space.padding), 0
-        )
-        for number, width in enumerate(space.cell_widths):
-            stage = number // space.cells
-            stride = 2 if stage > 0 and number % space.cells == 0 else 1
-            place = self._residual_block(number, place, stage, size, channels, width, stride)
-            size, channels = strided(size, stride), space.bottleneck * width
-        self.graph.fixed(
-            Block(
-                "head",
-                Head(space.head_width),
-                size,
-                1,
-                channels,
-                space.classes,
-                1,
-                False,
-                space.padding,
-            ),
-            place,
-        )
-        return self.graph.topology, tuple(self.choices)
-
-    def _residual_block(
-        self,
-        number: int,
-        source: int,
-        stage: int,
-        size: int,
-        channels: int,
-        width: int,
-        stride: int,
-    ) -> int:
-        """1x1 convolution, tree cell, 1x1 convolution without activation, added to the shortcut;
-        nothing behind the addition."""
-        name, out_size, out_channels = (
-            f"cell_{number:02d}",
-            strided(size, stride),
-            self.space.bottleneck * width,
-        )
-        inner = self._fixed(f"{name}_reduce", Conv(1, "relu6"), source, size, channels, width)
-        cell = self._cell(name, inner, stage, size, width, stride)
-        residual = self._fixed(f"{name}_expand", Conv(1, None), cell, out_size, width, out_channels)
-        shortcut = source
-        if stride > 1:
-            shortcut = self._fixed(
-                f"{name}_shortcut",
-                Pool("average", stride),
-                source,
-                size,
-                channels,
-                channels,
-                stride,
-            )
-        if out_channels > channels:
-            shortcut = self.graph.add(PadChannels((shortcut,), out_channels - channels))
-        return self.graph.add(Add((shortcut, residual)))
-
-    def _cell(self, name: str, source: int, stage: int, size: int, width: int, stride: int) -> int:
-        """The first level is the fixed 3x3 convolution of two groups, as two convolutions of half
-        the channels each."""
-        half, outputs = width // BRANCHES, []
-        for branch in range(BRANCHES):
-            part = self.graph.add(Part((source,), branch * half, (branch + 1) * half, width))
-            edge = self._fixed(
-                f"{name}_group_{branch}", Conv(3, "relu6"), part, size, half, half, stride
-            )
-            outputs.append(self._tree(edge, 0, stage, strided(size, stride), half))
-        return self.graph.add(Concat(tuple(outputs)))
-
-    def _tree(self, source: int, level: int, stage: int, size: int, width: int) -> int:
-        """Two learnable edges from `source`, below each the next level, and what merges them."""
-        if level == len(self.space.merges):
-            return source
-        merge, outputs, middle = self.space.merges[level], [], -(-width // BRANCHES)
-        for start, stop in ((0, middle), (middle, width)):
-            place, channels = source, width
-            if merge == "concat":
-                place, channels = self.graph.add(Part((source,), start, stop, width)), stop - start
-            index = len(self.choices)
-            self.choices.append(
-                ChoiceBlock(
-                    index, stage, channels, channels, size, size, 1, False, self.space.candidates
-                )
-            )
-            outputs.append(
-                self._tree(self.graph.choice(index, place), level + 1, stage, size, channels)
-            )
-        return self.graph.add(Add(tuple(outputs)) if merge == "add" else Concat(tuple(outputs)))
-
-    def _fixed(
-        self,
-        name: str,
-        op: Op,
-        source: int,
-        size: int,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-    ) -> int:
-        block = Block(
-            name,
-            op,
-            size,
-            strided(size, stride),
-            in_channels,
-            out_channels,
-            stride,
-            False,
-            self.space.padding,
-        )
-        return self.graph.fixed(block, source)
-
-
-@functools.lru_cache(maxsize=16)
-def _layout(space: TreeCellSpace) -> tuple[Topology, tuple[ChoiceBlock, ...]]:
-    return _Layout(space).build()
+    @functools.cached_property
+    def layout(self) -> TreeLayout:
+        """Stem, residual blocks with their trees, head."""
+        layout = TreeLayout(self.candidates, self.merges, self.padding)
+        images = PlacedValue(0, self.resolution, self.channels)
+        x = layout.fixed("stem", Stem(), images, self.start_width)
+        for number, width in enumerate(self.cell_widths):
+            stage, position = divmod(number, self.cells)
+            shape = CellShape(stage, width, stride=2 if stage > 0 and position == 0 else 1)
+            x = layout.residual_block(f"cell_{number:02d}", x, shape, self.bottleneck * width)
+        layout.fixed("head", Head(self.head_width), x, self.classes)
+        return layout
 
 
 TREE_EDGES: tuple[CandidateOp, ...] = (

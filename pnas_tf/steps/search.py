@@ -62,11 +62,11 @@ def _check(job: Inputs) -> None:
 def _begin(job: Inputs) -> None:
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.supernet.engine_choice import check_engine
-    from pnas_tf.supernet.functional import Arithmetic
+    from pnas_tf.supernet.numerics import Numerics
 
     jit_compile = job.configs[DistributionConfig].jit_compile
-    arithmetic = Arithmetic(jit_compile=jit_compile, replicas=job.distribution.replicas)
-    check_engine(job.configs[SearchConfig].engine, arithmetic)
+    numerics = Numerics(jit_compile=jit_compile, replicas=job.distribution.replicas)
+    check_engine(job.configs[SearchConfig].engine, numerics)
     targets = job.targets
     for path in tables_read(job):
         table = LatencyTable.load(path)

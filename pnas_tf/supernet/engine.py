@@ -74,7 +74,7 @@ class Engine(Protocol):
     """Computes blocks: y = o(x), plus x with an identity shortcut.
 
     x: [batch, in_size, in_size, in_channels] a local replica, in the precision of the block's
-    arithmetic. Zero candidates own nothing to compute and are not given to an engine.
+    numerics. Zero candidates own nothing to compute and are not given to an engine.
     """
 
     @property

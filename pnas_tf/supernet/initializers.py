@@ -20,15 +20,20 @@ from pnas_tf.space.blocks import Block, Layer
 from pnas_tf.space.ops import MBConv
 
 
-class Initial:
-    """He's normal for every kernel, deviation sqrt(2 / fan); gamma 1.
+class HeInitializer:
+    """He's normal for every kernel, deviation sqrt(2 / fan); gamma 1 (He et al. 2015).
 
-    fan: "out" or "in" (the original's `he_fout` and `he_fin`): kernel size squared times output or
-    input channels. div_groups: for a depthwise kernel without the channels. A kernel depends on the
-    seed and on its place alone, not on what else was made before.
+    A kernel depends on the seed and on its place alone, not on what else was made before.
     """
 
-    def __init__(self, seed: int, *, fan: str = "out", div_groups: bool = True):
+    def __init__(self, seed: int, *, fan: str = "out", div_groups: bool) -> None:
+        """
+        Args:
+            seed: of all kernels.
+            fan: "out" or "in" (the original's `he_fout` and `he_fin`): kernel size squared times
+                output or input channels.
+            div_groups: a depthwise kernel's fan is that of one channel, its taps alone.
+        """
         self.seed, self.fan, self.div_groups = seed, fan, div_groups
 
     def kernel(self, block: Block, layer: Layer) -> np.ndarray:
@@ -42,9 +47,8 @@ class Initial:
     def drawn(self, layer: Layer, place: str) -> np.ndarray:
         """The random kernel of `layer` at `place`."""
         generator = np.random.default_rng([self.seed, zlib.crc32(place.encode())])
-        return generator.standard_normal(layer.kernel_shape, np.float32) * np.float32(
-            np.sqrt(2.0 / self._fan_of(layer))
-        )
+        deviation = np.float32(np.sqrt(2.0 / self._fan_of(layer)))
+        return generator.standard_normal(layer.kernel_shape, np.float32) * deviation
 
     def _fan_of(self, layer: Layer) -> int:
         if layer.kind == "depthwise" and self.div_groups:
@@ -53,7 +57,7 @@ class Initial:
         return channels if layer.kind == "dense" else layer.kernel**2 * channels
 
 
-class AlignedInitial(Initial):
+class AlignedInitializer(HeInitializer):
     """All MBConvs of a choice block start as one function, that of the smallest kernel and the
     smallest expansion.
 
@@ -66,25 +70,28 @@ class AlignedInitial(Initial):
     """
 
     def __init__(
-        self,
-        space: SearchSpace,
-        seed: int,
-        *,
-        div_groups: bool = True,
-        shortcut_gamma: float = SearchConfig.shortcut_gamma,
-    ):
+        self, space: SearchSpace, seed: int, *, div_groups: bool, shortcut_gamma: float
+    ) -> None:
+        """
+        Args:
+            space: whose candidates are aligned.
+            seed: of all kernels.
+            div_groups: as of `HeInitializer`.
+            shortcut_gamma: see above.
+        """
         super().__init__(seed, div_groups=div_groups)
         self.shortcut_gamma = shortcut_gamma
+        self._choices = {choice.name for choice in space.choice_blocks}
         candidates = [op for choice in space.choice_blocks for op in choice.candidates]
         ops = [op for op in candidates if isinstance(op, MBConv)]
-        # Without MBConvs nothing is aligned and every kernel is drawn alone, as in Initial.
+        # Without MBConvs nothing is aligned and every kernel is drawn alone.
         self.kernel_size = min((op.kernel for op in ops), default=0)
-        self.expansion = min(
-            (op.expansion for op in [op for op in ops if op.expansion > 1] or ops), default=0
-        )
+        expanding = [op for op in ops if op.expansion > 1]
+        self.expansion = min((op.expansion for op in expanding or ops), default=0)
 
     def kernel(self, block: Block, layer: Layer) -> np.ndarray:
-        drawn = self.drawn(layer, f"{block.name}/{block.op.key}/{layer.name}")
+        """As of `HeInitializer`."""
+        drawn = super().kernel(block, layer)
         if not self._aligned(block) or layer.name not in ("expand", "depthwise", "project"):
             return drawn
         common = self.expansion * block.in_channels
@@ -99,23 +106,42 @@ class AlignedInitial(Initial):
             drawn[:, :, :common] = 0.0
             drawn[inner, inner, :common] = shared
         else:
-            drawn[:, :, :common], drawn[:, :, common:] = shared, 0.0
+            drawn[:, :, :common] = shared
+            drawn[:, :, common:] = 0.0
         return drawn
 
     def gamma(self, block: Block, layer: Layer) -> np.ndarray:
-        ends_residual = (
-            block.shortcut and layer.name == "project" and block.name.startswith("block_")
-        )
-        return super().gamma(block, layer) * np.float32(
-            self.shortcut_gamma if ends_residual else 1.0
-        )
+        """As of `HeInitializer`."""
+        ends_residual = block.shortcut and layer.name == "project" and block.name in self._choices
+        scale = self.shortcut_gamma if ends_residual else 1.0
+        return super().gamma(block, layer) * np.float32(scale)
 
     def _aligned(self, block: Block) -> bool:
         return (
-            block.name.startswith("block_")
+            block.name in self._choices
             and isinstance(block.op, MBConv)
             and block.op.expansion >= self.expansion
         )
+
+
+def initializer_of(space: SearchSpace, config: SearchConfig, *, seed: int) -> HeInitializer:
+    """What `config.weights_init` names: "aligned", "he_fout" (published) or "he_fin"."""
+    if config.weights_init == "aligned":
+        return AlignedInitializer(
+            space, seed, div_groups=config.init_div_groups, shortcut_gamma=config.shortcut_gamma
+        )
+    fan = config.weights_init.removeprefix("he_f")
+    return HeInitializer(seed, fan=fan, div_groups=config.init_div_groups)
+
+
+def initial_alphas(space: SearchSpace, config: SearchConfig, *, seed: int) -> list[np.ndarray]:
+    """float64 [candidates] for each choice block: normal or uniform, `config.alpha_scale` wide
+    (published: normal, 1e-3), so that the first paths are uniform."""
+    generator = np.random.default_rng([seed, 1])
+    sizes = [len(choice.candidates) for choice in space.choice_blocks]
+    if config.alpha_init == "normal":
+        return [config.alpha_scale * generator.standard_normal(size) for size in sizes]
+    return [config.alpha_scale * generator.uniform(-1.0, 1.0, size) for size in sizes]
 
 
 def _with_common_size(layer: Layer, channels: int, kernel: int) -> Layer:

@@ -6,88 +6,84 @@ caller's argument, never state of the layer.
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.space.blocks import Block, Layer
-from pnas_tf.supernet.functional import Arithmetic
-from pnas_tf.supernet.initializers import Initial
+from pnas_tf.space.blocks import Block
+from pnas_tf.supernet.initializers import HeInitializer
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.replicas import handles_of, variable_of
+from pnas_tf.supernet.variables import VariableSpec, variables_of
 
 
 class BlockWeights(keras.layers.Layer):
-    """The variables of one block in the order of its layers; an engine computes with them.
+    """The variables of one block; an engine computes with them.
 
-    initial: the values that the variables start from. named: the variables by names that are unique
-    in a supernet.
+    Attributes:
+        block: what they belong to.
+        numerics: how an engine computes the block.
+        ordered: the variables as of `variables_of(block)`.
+        trained: those of them that have gradients.
+        handles: resource handles of all local replicas' copies, replica after replica.
+        by_layer: name of a layer -> its variables.
+        named: the variables by names that are unique in a supernet.
     """
 
-    def __init__(self, block: Block, *, arithmetic: Arithmetic, initial: Initial, name: str):
+    def __init__(
+        self, block: Block, *, numerics: Numerics, initializer: HeInitializer, name: str
+    ) -> None:
         super().__init__(name=name)
-        self.block, self.arithmetic, self._initial = block, arithmetic, initial
-        self.by_layer: dict[str, list[Any]] = {}
-        self.named: dict[str, Any] = {}
-        for layer in block.layers:
-            variables = self._variables_of(layer)
-            self.by_layer[layer.name] = list(variables.values())
-            self.named |= {
-                f"{name}/{layer.name}{own}": variable for own, variable in variables.items()
-            }
-        self.ordered: tuple[Any, ...] = tuple(self.named.values())
-        self.trained: tuple[Any, ...] = tuple(
+        self.block, self.numerics = block, numerics
+        self.by_layer: dict[str, list[tf.Variable]] = {layer.name: [] for layer in block.layers}
+        self.named: dict[str, tf.Variable] = {}
+        for spec in variables_of(block):
+            value = _initial_value(spec, block, initializer)
+            variable = variable_of(value, numerics.replicas, trainable=spec.trainable)
+            self.by_layer[spec.layer.name].append(variable)
+            self.named[f"{name}/{spec.name}"] = variable
+        self.ordered: tuple[tf.Variable, ...] = tuple(self.named.values())
+        self.trained: tuple[tf.Variable, ...] = tuple(
             variable for variable in self.ordered if variable.trainable
         )
-        self.handles: tuple[Any, ...] = handles_of(self.ordered, arithmetic.replicas)
+        self.handles: tuple[tf.Tensor, ...] = handles_of(self.ordered, numerics.replicas)
         self.built = True
-
-    def _variables_of(self, layer: Layer) -> dict[str, Any]:
-        """By what follows the layer's name in theirs."""
-        own = functools.partial(variable_of, replicas=self.arithmetic.replicas)
-        zeros: np.ndarray = np.zeros(layer.out_channels, np.float32)
-        variables = {"/kernel": own(self._initial.kernel(self.block, layer))}
-        if layer.bias:
-            variables["/bias"] = own(zeros)
-        if layer.norm:
-            variables |= {
-                "_bn/gamma": own(self._initial.gamma(self.block, layer)),
-                "_bn/beta": own(zeros),
-                "_bn/moving_mean": own(zeros, trainable=False),
-                "_bn/moving_variance": own(zeros + 1, trainable=False),
-            }
-        return variables
 
 
 class MixedOp(keras.layers.Layer):
-    """All candidates of one choice block, and alpha [candidates].
+    """All candidates of one choice block, and alpha.
 
-    blocks: the rows of the choice block, one for each candidate. alpha starts at `initial_alpha`.
+    Attributes:
+        candidates: one `BlockWeights` for each candidate op.
+        alpha: [candidates], the architecture parameters.
     """
 
     def __init__(
         self,
-        blocks: tuple[Block, ...],
+        blocks: Sequence[Block],
         *,
-        arithmetic: Arithmetic,
-        initial: Initial,
+        numerics: Numerics,
+        initializer: HeInitializer,
         initial_alpha: np.ndarray,
         name: str,
-    ):
+    ) -> None:
         super().__init__(name=name)
-        self.blocks = blocks
         self.candidates = [
             BlockWeights(
-                block, arithmetic=arithmetic, initial=initial, name=f"{name}/{block.op.key}"
+                block, numerics=numerics, initializer=initializer, name=f"{name}/{block.op.key}"
             )
             for block in blocks
         ]
         self.alpha = tf.Variable(tf.constant(initial_alpha, tf.float32))
         self.built = True
 
-    @property
-    def shortcut(self) -> bool:
-        """Whether the block adds its input to the gated output."""
-        return self.blocks[0].shortcut
+
+def _initial_value(spec: VariableSpec, block: Block, initializer: HeInitializer) -> np.ndarray:
+    if spec.kind == "kernel":
+        return initializer.kernel(block, spec.layer)
+    if spec.name.endswith("_bn/gamma"):
+        return initializer.gamma(block, spec.layer)
+    ones = spec.name.endswith("_bn/moving_variance")
+    return np.full(spec.shape, 1.0 if ones else 0.0, np.float32)

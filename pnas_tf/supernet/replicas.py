@@ -14,14 +14,16 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.supernet.compiled.graph_pieces import whole
+from pnas_tf.supernet.compiled.graph_pieces import GraphPiece, trace_piece
 
-_LINGER_S = 1.0
+Result = TypeVar("Result")
+
+_DRAIN_S = 1.0
 _GROUP = 0x504E4153  # a group of our own beside those of the strategies
 # The n-th traced sum of this process meets the n-th of every other: all trace the same functions in
 # the same order.
@@ -30,10 +32,12 @@ _KEYS = itertools.count(1)
 
 @dataclass(frozen=True)
 class Replicas:
-    """devices: those of this process, one a replica ("": where TensorFlow puts things). total:
-    replicas in all processes.
+    """The copies of a network.
 
-    first: the number of this process's first replica among all.
+    Attributes:
+        devices: those of this process, one a replica ("": where TensorFlow puts things).
+        total: replicas in all processes.
+        first: the number of this process's first replica among all.
     """
 
     devices: tuple[str, ...] = ("",)
@@ -56,7 +60,9 @@ class Replicas:
             range(self.local),
         )
 
-    def each(self, function: Callable[..., Any], *values: Sequence[Any]) -> list[Any]:
+    def each(
+        self, function: Callable[..., Result], *values: Sequence[tf.Tensor] | Sequence[int]
+    ) -> list[Result]:
         """`function` of each replica's values, on the replica's device. values: one entry a local
         replica each."""
         if self.total == 1:
@@ -75,35 +81,40 @@ class Replicas:
         summed = _host_sum(self, len(numbers))([tf.constant(numbers, tf.float32)])[0]
         return summed.numpy().astype(np.float64) / self.local
 
-    def linger(self) -> None:
+    def drain(self) -> None:
         """Before a process ends whose last act was `total_of`: the others may still be receiving
         their part of it from this one."""
         if self.total > self.local:
-            time.sleep(_LINGER_S)
+            time.sleep(_DRAIN_S)
 
 
-class Exchange:
+class CrossReplicaReducer:
     """The sums over all replicas of one traced function, as seen by one replica.
 
-    Every replica's trace must ask for the same sums in the same order. Sums of the first half and
-    sums of gradients form two chains, each in order: devices that start collectives in different
-    orders wait for each other for ever.
+    Every replica's trace must ask for the same sums in the same order. Sums of the forward graph
+    and sums of gradients form two chains, each in order: devices that start collectives in
+    different orders wait for each other for ever.
     """
 
-    def __init__(self, replicas: Replicas, device: str, keys: list[int]):
+    def __init__(self, replicas: Replicas, device: str, keys: list[int]) -> None:
         self.total = replicas.total
         self._device, self._keys, self._used = device, keys, 0
         self._last: list[tf.Operation | None] = [None, None]  # of either chain
 
     def sum(self, tensors: Sequence[tf.Tensor], *, late: bool = False) -> list[tf.Tensor]:
-        """The sums over all replicas, in one message. late: in the second half. Differentiable: its
-        gradient is the gradients' sum."""
+        """The sums over all replicas, in one message. Differentiable: its gradient is the
+        gradients' sum.
+
+        Args:
+            tensors: float32, of known shapes.
+            late: in the chain of the gradients.
+        """
         if self.total == 1 or not tensors:
             return list(tensors)
         there, back = self._key(), self._key()
 
         @tf.custom_gradient
-        def summed(flat: tf.Tensor) -> Any:
+        def summed(flat: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             return self._reduce(flat, there, int(late)), lambda upstream: self._reduce(
                 upstream, back, 1
             )
@@ -113,7 +124,7 @@ class Exchange:
         return [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
     def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """The means over all replicas."""
+        """The means over all replicas; otherwise as `sum`."""
         return [total / self.total if self.total > 1 else total for total in self.sum(tensors)]
 
     def _key(self) -> int:
@@ -141,10 +152,10 @@ class Exchange:
         return result
 
 
-def exchanges(replicas: Replicas) -> list[Exchange]:
+def reducers(replicas: Replicas) -> list[CrossReplicaReducer]:
     """One for each local replica, for one traced function."""
     keys: list[int] = []
-    return [Exchange(replicas, device, keys) for device in replicas.devices]
+    return [CrossReplicaReducer(replicas, device, keys) for device in replicas.devices]
 
 
 def on(device: str) -> contextlib.AbstractContextManager:
@@ -158,7 +169,7 @@ def variable_of(
     """A variable that costs little more than its values. value: what it starts from.
 
     It has no name and, to TensorFlow's runtime, no sizes: a compiled function is kept for every
-    name that a variable was created with (36 kB), and one more of each part (0.4 MB) for every
+    name that a variable was created with (36 kB), and one more of each piece (0.4 MB) for every
     shape that its variables were created with. And it owns its memory from the start: one that
     began as a view of a numpy array would move at its first update, and leave a hole behind.
     """
@@ -170,10 +181,10 @@ def variable_of(
     return variable
 
 
-def handles_of(variables: Sequence[Any], replicas: Replicas) -> tuple[tf.Tensor, ...]:
+def handles_of(variables: Sequence[tf.Variable], replicas: Replicas) -> tuple[tf.Tensor, ...]:
     """The resource handles of all variables' copies, replica after replica.
 
-    variables: `tf.Variable`s, made in the scope of a strategy where there are replicas.
+    variables: made in the scope of a strategy where there are replicas.
     """
     if replicas.total == 1:
         return tuple(variable.handle for variable in variables)
@@ -182,13 +193,13 @@ def handles_of(variables: Sequence[Any], replicas: Replicas) -> tuple[tf.Tensor,
     )
 
 
-@functools.cache
-def _host_sum(replicas: Replicas, length: int) -> Any:
+@functools.lru_cache(maxsize=64)  # the steps of one search sum a handful of lengths
+def _host_sum(replicas: Replicas, length: int) -> GraphPiece:
     def trace(inputs: list[tf.Tensor]) -> list[tf.Tensor]:
         sums = []
-        for device, exchange in zip(replicas.devices, exchanges(replicas)):
+        for device, reducer in zip(replicas.devices, reducers(replicas), strict=True):
             with on(device):
-                sums += exchange.sum(inputs)
+                sums += reducer.sum(inputs)
         return [tf.identity(sums[0])]
 
-    return whole(trace, [tf.TensorSpec([length])])
+    return trace_piece(trace, [tf.TensorSpec([length])])

@@ -9,89 +9,87 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.config import SearchConfig
+from pnas_tf.config import RunConfig, SearchConfig
 from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
-from pnas_tf.space.graph import Choice, Fixed, Joint, evaluate, pull_back
+from pnas_tf.space.graph import Choice, Fixed, GraphGradients, MergeOp, run_backward, run_graph
 from pnas_tf.supernet.engine import Engine, Values
 from pnas_tf.supernet.engine_choice import engine_of
-from pnas_tf.supernet.functional import Arithmetic, join, join_gradient
-from pnas_tf.supernet.initializers import AlignedInitial, Initial
+from pnas_tf.supernet.functional import merge_gradient, merge_output
+from pnas_tf.supernet.initializers import initial_alphas, initializer_of
 from pnas_tf.supernet.mixed_op import BlockWeights, MixedOp
+from pnas_tf.supernet.numerics import Numerics
 
-JointChannels = dict[int, list[int]]  # place of a joint -> channels of its inputs
+MergeChannels = dict[int, list[int]]  # place of a merge op -> channels of its inputs
 
 
 class Supernet(keras.Model):
-    """All candidates of `space`.
+    """All candidates of a space.
 
-    alpha_scale: alpha starts normal with this deviation (published 1e-3), so that the first paths
-    are uniform. weights_init: "he_fout" (published), "he_fin" or "aligned"; init_div_groups and,
-    for aligned, shortcut_gamma: see `initializers`. engine:
-    auto, tape or compiled, see `engine_choice`.
+    Attributes:
+        space: what can be searched.
+        numerics: how its blocks are computed.
+        topology: how they are joined.
+        fixed: the blocks that every network has, by name.
+        mixed_ops: one for each choice block.
     """
 
     def __init__(
         self,
         space: SearchSpace,
+        config: SearchConfig = SearchConfig(),
         *,
-        weights_init: str,
-        arithmetic: Arithmetic = Arithmetic(),
-        seed: int = 0,
-        alpha_scale: float = SearchConfig.alpha_scale,
-        alpha_init: str = SearchConfig.alpha_init,
-        init_div_groups: bool = SearchConfig.init_div_groups,
-        shortcut_gamma: float = SearchConfig.shortcut_gamma,
-        engine: str = SearchConfig.engine,
-    ):
+        numerics: Numerics = Numerics(),
+        seed: int = RunConfig.seed,
+    ) -> None:
+        """
+        Args:
+            space: what can be searched.
+            config: how weights and alpha start (weights_init, init_div_groups, shortcut_gamma,
+                alpha_init, alpha_scale), and which engine computes; its other options are unused.
+            numerics: normalisation, decay, precision, replicas.
+            seed: of initial weights and alpha.
+        """
         super().__init__(name=f"supernet_{space.name}")
-        self.space, self.arithmetic, self._engine_name = space, arithmetic, engine
-        initial = (
-            AlignedInitial(space, seed, div_groups=init_div_groups, shortcut_gamma=shortcut_gamma)
-            if weights_init == "aligned"
-            else Initial(seed, fan=weights_init.removeprefix("he_f"), div_groups=init_div_groups)
-        )
-        self.topology = space.topology
+        self.space, self.numerics, self.topology = space, numerics, space.topology
+        self._engine_name = config.engine
+        choices = space.choice_blocks
+        initializer = initializer_of(space, config, seed=seed)
+        self.fixed = {
+            block.name: BlockWeights(
+                block, numerics=numerics, initializer=initializer, name=block.name
+            )
+            for block in space.fixed_blocks()
+        }
+        self.mixed_ops = [
+            MixedOp(
+                [space.candidate_block(choice, op) for op in choice.candidates],
+                numerics=numerics,
+                initializer=initializer,
+                initial_alpha=alpha,
+                name=choice.name,
+            )
+            for choice, alpha in zip(choices, initial_alphas(space, config, seed=seed), strict=True)
+        ]
         self._sources = {
-            node.block.name
-            if isinstance(node, Fixed)
-            else space.choice_blocks[node.index].name: node.inputs[0]
+            node.block.name if isinstance(node, Fixed) else choices[node.index].name: node.inputs[0]
             for node in self.topology
             if isinstance(node, (Fixed, Choice))
         }
-        self.fixed = {
-            block.name: BlockWeights(block, arithmetic=arithmetic, initial=initial, name=block.name)
-            for block in space.fixed_blocks()
-        }
-        generator = np.random.default_rng([seed, 1])
-        draw = (
-            generator.standard_normal
-            if alpha_init == "normal"
-            else lambda size: generator.uniform(-1.0, 1.0, size)
-        )
-        self.mixed_ops = [
-            MixedOp(
-                tuple(space.candidate_block(choice, op) for op in choice.candidates),
-                arithmetic=arithmetic,
-                initial=initial,
-                initial_alpha=alpha_scale * draw(len(choice.candidates)),
-                name=choice.name,
-            )
-            for choice in space.choice_blocks
-        ]
         self.built = True
 
     @functools.cached_property
     def engine(self) -> Engine:
-        """What computes the blocks, chosen when the first step asks. Raises UserError when the tape
-        is asked for by name and cannot compute by `arithmetic`."""
-        return engine_of(self._engine_name, self.arithmetic)
+        """What computes the blocks, chosen when the first step asks.
+
+        Raises:
+            UserError: the tape is asked for by name and cannot compute by `numerics`.
+        """
+        return engine_of(self._engine_name, self.numerics)
 
     def source_of(self, block: BlockWeights) -> int:
         """The place in the topology that a fixed block or a candidate reads."""
@@ -103,52 +101,67 @@ class Supernet(keras.Model):
         *,
         fixed: Callable[[BlockWeights, Values], Values],
         choice: Callable[[int, Values], Values],
-    ) -> tuple[Values, JointChannels]:
-        """(logits, what `pull_back` needs to know of the joints), lists with one tensor a local
-        replica.
+    ) -> tuple[Values, MergeChannels]:
+        """Runs the network on lists with one tensor a local replica.
 
-        fixed: (block, input) -> output; choice: with its index.
+        Args:
+            images: [batch, resolution, resolution, channels] each.
+            fixed: (block, input) -> output.
+            choice: (index of the choice block, input) -> output.
+
+        Returns:
+            (logits [batch, classes] each, what `backward` needs to know of the merge ops).
         """
-        channels: JointChannels = {}
-        each = self.arithmetic.replicas.each
+        channels: MergeChannels = {}
+        each = self.numerics.replicas.each
 
-        def joined(place: int, joint: Joint, inputs: Sequence[Values]) -> Values:
+        def merged(place: int, merge: MergeOp, inputs: Sequence[Values]) -> Values:
             channels[place] = [x[0].shape[-1] for x in inputs]
-            return each(lambda *parts: join(joint, parts), *inputs)
+            return each(lambda *parts: merge_output(merge, parts), *inputs)
 
-        logits = evaluate(
+        logits = run_graph(
             self.topology,
             images,
             fixed=lambda block, x: fixed(self.fixed[block.name], x),
             choice=choice,
-            joint=joined,
+            merge=merged,
         )
         return logits, channels
 
-    def pull_back(
+    def backward(
         self,
         upstream: Values,
-        channels: JointChannels,
+        channels: MergeChannels,
         *,
         fixed: Callable[[BlockWeights, Values], Values | None],
         choice: Callable[[int, Values], Values | None],
         wanted: Collection[int],
     ) -> None:
-        """Takes the gradient at the logits back through the network; callbacks and `wanted` as of
-        `space.graph.pull_back`."""
-        each = self.arithmetic.replicas.each
+        """Takes the gradient at the logits back through the network.
 
-        def joint_gradients(place: int, joint: Joint, dy: Values) -> list[Values]:
-            parts = each(lambda part: join_gradient(joint, part, channels[place]), dy)
+        Args:
+            upstream: the gradient at the logits, one tensor a local replica.
+            channels: what `forward` gave.
+            fixed: (block, gradient at its output) -> gradient at its input, or None where that
+                place is not wanted.
+            choice: the same, with the index of the choice block.
+            wanted: the places in the topology whose values need a gradient.
+        """
+        each = self.numerics.replicas.each
+
+        def merge_gradients(place: int, merge: MergeOp, dy: Values) -> list[Values]:
+            parts = each(lambda part: merge_gradient(merge, part, channels[place]), dy)
             return [list(gradient) for gradient in zip(*parts, strict=True)]
 
-        pull_back(
+        run_backward(
             self.topology,
             upstream,
-            fixed=lambda block, dy: fixed(self.fixed[block.name], dy),
-            choice=choice,
-            joint=joint_gradients,
-            add=lambda uses: each(lambda *parts: tf.add_n(parts), *uses),
+            GraphGradients(
+                fixed=lambda block, dy: fixed(self.fixed[block.name], dy),
+                choice=choice,
+                merge=merge_gradients,
+                add=lambda uses: each(lambda *parts: tf.add_n(parts), *uses),
+            ),
             wanted=wanted,
         )
 
@@ -159,20 +172,17 @@ class Supernet(keras.Model):
 
     def path_of(self, architecture: Architecture) -> ChoiceIndices:
         """The path that computes `architecture`."""
+        choices = self.space.choice_blocks
         return tuple(
             choice.candidates.index(op)
-            for choice, op in zip(self.space.choice_blocks, architecture.ops, strict=True)
+            for choice, op in zip(choices, architecture.ops, strict=True)
         )
 
     def architecture_of(self, path: ChoiceIndices) -> Architecture:
         """The architecture that `path` computes."""
-        return Architecture(
-            self.space,
-            tuple(
-                choice.candidates[active]
-                for choice, active in zip(self.space.choice_blocks, path, strict=True)
-            ),
-        )
+        choices = self.space.choice_blocks
+        ops = (choice.candidates[active] for choice, active in zip(choices, path, strict=True))
+        return Architecture(self.space, tuple(ops))
 
     def blocks_on(self, path: ChoiceIndices) -> Iterator[BlockWeights]:
         """What runs when `path` runs, in order; Zero candidates own no variables."""
@@ -202,14 +212,12 @@ class Supernet(keras.Model):
         architecture."""
         for block in self.blocks_on(path):
             for layer in block.block.layers:
-                name = f"{block.block.name}/{layer.name}"
-                _set(network.get_layer(name), block.by_layer[layer.name][: 1 + layer.bias])
+                name, variables = f"{block.block.name}/{layer.name}", block.by_layer[layer.name]
+                own = 1 + layer.bias
+                _set(network.get_layer(name), variables[:own])
                 if layer.norm:
-                    _set(
-                        network.get_layer(f"{name}_bn"),
-                        block.by_layer[layer.name][1 + layer.bias :],
-                    )
+                    _set(network.get_layer(f"{name}_bn"), variables[own:])
 
 
-def _set(layer: keras.layers.Layer, variables: Sequence[Any]) -> None:
+def _set(layer: keras.layers.Layer, variables: Sequence[tf.Variable]) -> None:
     layer.set_weights([variable.numpy() for variable in variables])

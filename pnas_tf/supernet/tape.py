@@ -20,20 +20,22 @@ from pnas_tf.supernet.engine import (
     Values,
     WeightBackward,
 )
-from pnas_tf.supernet.functional import Arithmetic, Mode, forward
+from pnas_tf.supernet.functional import Mode, forward, inner_product
 from pnas_tf.supernet.mixed_op import BlockWeights
+from pnas_tf.supernet.numerics import Numerics
+from pnas_tf.supernet.variables import variables_of
 
 
-def unsupported(arithmetic: Arithmetic) -> UserError | None:
-    """Why `TapeEngine` cannot compute by `arithmetic`; None where it can."""
-    if arithmetic.replicas.total > 1:
+def unsupported(numerics: Numerics) -> UserError | None:
+    """Why `TapeEngine` cannot compute by `numerics`; None where it can."""
+    if numerics.replicas.total > 1:
         return UserError(
             "--engine=tape",
             expected="one device",
-            received=f"{arithmetic.replicas.total} replicas",
+            received=f"{numerics.replicas.total} replicas",
             fix="Use --engine=compiled, or --strategy=none.",
         )
-    if arithmetic.jit_compile:
+    if numerics.jit_compile:
         return UserError(
             "--engine=tape with --jit_compile",
             expected="one of them",
@@ -49,7 +51,7 @@ def output(block: BlockWeights, x: tf.Tensor, *, mode: Mode, shortcut: bool) -> 
     Differentiable by any tape: in mode WEIGHTS for weights and x, in ARCHITECTURE for x alone. x:
     [batch, in_size, in_size, in_channels].
     """
-    y = forward(block.block, x, block.ordered, mode=mode, arithmetic=block.arithmetic)
+    y = forward(block.block, x, block.ordered, mode=mode, numerics=block.numerics)
     return x + y if shortcut and block.block.shortcut else y
 
 
@@ -97,7 +99,7 @@ class TapeEngine:
 
         def backward(upstream: Values) -> tuple[Values | None, Values | None]:
             gradient = tape.gradient(y, x, output_gradients=upstream[0]) if input_gradient else None
-            return gradient, [_inner_product(upstream[0], own)] if gate else None
+            return gradient, [inner_product(upstream[0], own)] if gate else None
 
         return [y], backward
 
@@ -107,7 +109,7 @@ class TapeEngine:
 
     def gate_products(self, block: BlockWeights, x: Values, upstream: Values) -> Values:
         """As of `Engine`."""
-        return [_inner_product(upstream[0], self.output(block, x, shortcut=False)[0])]
+        return [inner_product(upstream[0], self.output(block, x, shortcut=False)[0])]
 
 
 def _move(
@@ -139,14 +141,6 @@ def _move(
 
 
 def _decays(block: BlockWeights) -> list[float]:
-    """The weight decay of each trained variable: a layer's kernel, bias, gamma and beta."""
-    arithmetic, decays = block.arithmetic, []
-    for layer in block.block.layers:
-        decays += [arithmetic.weight_decay]
-        decays += [arithmetic.bias_decay] * layer.bias
-        decays += [arithmetic.norm_decay] * (2 * layer.norm)
-    return decays
-
-
-def _inner_product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(left, tf.float32) * tf.cast(right, tf.float32))
+    """The weight decay of each trained variable."""
+    specs = variables_of(block.block)
+    return [block.numerics.decay(spec.kind) for spec in specs if spec.trainable]

@@ -20,7 +20,7 @@ from pnas_tf.config import DistributionConfig, OptimizerConfig
 from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.run.cluster import WorkerLost, cluster_of
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.replicas import Replicas
 
 PRECISIONS = {"none": "float32", "float16": "float16", "bfloat16": "bfloat16"}
@@ -173,10 +173,10 @@ def share_out(distribution: Distribution, batch: tf.Tensor) -> tf.Tensor:
     )
 
 
-def arithmetic_of(distribution: Distribution, optimizer: OptimizerConfig) -> Arithmetic:
+def numerics_of(distribution: Distribution, optimizer: OptimizerConfig) -> Numerics:
     """The supernet's arithmetic under these options."""
     config = distribution.options
-    return Arithmetic(
+    return Numerics(
         Normalisation.of(optimizer, synchronized=config.sync_batch_norm),
         optimizer.weight_decay,
         optimizer.no_decay,

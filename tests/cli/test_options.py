@@ -27,7 +27,7 @@ from pnas_tf.search.weight_step import Momentum, top1
 from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv
 from pnas_tf.steps.inputs import Inputs
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.step import TrainStep
 
@@ -243,7 +243,7 @@ def searched(folder, **options):
         }
     )
     search = Search(
-        Supernet(SPACE, weights_init="he_fout"),
+        Supernet(SPACE, SearchConfig(weights_init="he_fout")),
         Noise(),
         SearchTargets((Target(quantity, quantity.of((0, 0))),), chosen),
         SearchRecipe(chosen, OptimizerConfig(), seed=0),
@@ -300,7 +300,7 @@ def test_a_batch_that_is_too_large_is_refused_by_its_name(tmp_path, option, algo
 def test_rates_of_zero_freeze_the_weights(tmp_path):
     """The original's --debug."""
     search = searched(tmp_path, warmup_learning_rate=0.0, search_learning_rate=0.0)
-    before = Supernet(SPACE, weights_init="he_fout").named_variables()
+    before = Supernet(SPACE, SearchConfig(weights_init="he_fout")).named_variables()
     for block in search.supernet.all_blocks():
         for name, variable in block.named.items():
             if variable.trainable:
@@ -321,7 +321,7 @@ def test_rates_of_zero_freeze_the_weights(tmp_path):
 def test_initial_weights_have_the_deviation_of_their_fan(init, div_groups, place, deviation):
     """432 and 768 numbers: within 15 % of the deviation, more than 4 standard errors (the seed is
     fixed besides)."""
-    supernet = Supernet(tiny(), weights_init=init, init_div_groups=div_groups)
+    supernet = Supernet(tiny(), SearchConfig(weights_init=init, init_div_groups=div_groups))
     block = supernet.mixed_ops[1].candidates[0]
     assert block.block.op == MBConv(3, 3) and block.block.in_channels == 16
     assert np.std(block.by_layer[place][0].numpy()) == pytest.approx(deviation, rel=0.15)
@@ -338,7 +338,9 @@ def test_initial_weights_have_the_deviation_of_their_fan(init, div_groups, place
 def test_weight_decay_acts_on_what_no_decay_leaves(no_decay, decayed):
     """Where the loss has no gradient, a step at rate 1 moves by the decay alone."""
     supernet = Supernet(
-        SPACE, arithmetic=Arithmetic(weight_decay=0.25, no_decay=no_decay), weights_init="he_fout"
+        SPACE,
+        SearchConfig(weights_init="he_fout"),
+        numerics=Numerics(weight_decay=0.25, no_decay=no_decay),
     )
     named = {
         name: variable
@@ -372,7 +374,9 @@ def test_weight_decay_acts_on_what_no_decay_leaves(no_decay, decayed):
 def test_the_last_training_decays_biases_where_asked():
     moved = {}
     for no_decay in ("bn_bias", "bn"):
-        network = build_network(Supernet(SPACE, weights_init="he_fout").architecture_of((0, 1)))
+        network = build_network(
+            Supernet(SPACE, SearchConfig(weights_init="he_fout")).architecture_of((0, 1))
+        )
         network.set_weights(
             [np.full(weight.shape, 0.5, np.float32) for weight in network.get_weights()]
         )
@@ -399,7 +403,7 @@ def test_the_last_training_has_its_own_colour_distortion(tmp_path, monkeypatch):
         raise InterruptedError
 
     monkeypatch.setattr("pnas_tf.data.dataset.load_dataset", load_dataset)
-    Supernet(SPACE, weights_init="he_fout").architecture_of((0, 1)).save(
+    Supernet(SPACE, SearchConfig(weights_init="he_fout")).architecture_of((0, 1)).save(
         tmp_path / Artifact.ARCHITECTURE
     )
     for own in (None, "strong"):

@@ -51,7 +51,7 @@ def conv_bn(in_channels, out_channels, kernel, stride=1, groups=1, activation=Tr
 
 
 class Residual(torch.nn.Module):
-    """One block from its net.config entry; knows nothing of our walk."""
+    """One block from its net.config entry; knows nothing of our blocks."""
 
     def __init__(self, config, channels):
         super().__init__()

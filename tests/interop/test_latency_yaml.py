@@ -7,7 +7,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.interop.latency_yaml import load_original, original_keys
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.blocks import Block
-from pnas_tf.space.mbconv import head_block, proxyless, stem_block
+from pnas_tf.space.mbconv import proxyless
 from pnas_tf.space.ops import MBConv
 
 # Keys and values as published for the Pixel 1.
@@ -31,9 +31,9 @@ def test_published_keys_give_our_blocks_their_value(path):
     table = load_original(path, space=proxyless(), device="Pixel 1")
     assert table.latency_ms("mbconv_k3_e3 in=112x112x16 out=56x56x24 s2") == 5.26
     assert table.latency_ms("mbconv_k5_e6 in=56x56x24 out=56x56x24 s1 id") == 9.5
-    assert table.latency_ms(stem_block(proxyless()).key) == 6.0
+    assert table.latency_ms(proxyless().fixed_blocks()[0].key) == 6.0
     assert (
-        table.latency_ms(head_block(proxyless()).key) == 4.5
+        table.latency_ms(proxyless().fixed_blocks()[-1].key) == 4.5
     )  # feature-mix convolution and the rest
     assert len(table.entries) == 4
     (visit,) = table.entries["mbconv_k3_e3 in=112x112x16 out=56x56x24 s2"].visits
@@ -48,7 +48,7 @@ def test_what_the_file_lacks_is_missing_and_not_invented(path):
     with pytest.raises(UserError):
         table.check_covers(proxyless())
     path.write_text("\n".join(line for line in PUBLISHED.splitlines() if "Logits" not in line))
-    assert head_block(proxyless()).key not in load_original(path, space=proxyless()).entries
+    assert proxyless().fixed_blocks()[-1].key not in load_original(path, space=proxyless()).entries
 
 
 def test_a_whole_table_predicts_the_sum_and_round_trips(tmp_path):

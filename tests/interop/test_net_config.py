@@ -2,6 +2,7 @@
 named."""
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pnas_tf.interop.net_config import (
     to_official,
 )
 from pnas_tf.space.architecture import random_architecture
-from pnas_tf.space.mbconv import MBConvSpace, proxyless, tiny
+from pnas_tf.space.mbconv import proxyless, tiny
 from pnas_tf.space.ops import Zero
 from pnas_tf.space.published import PUBLISHED, published
 
@@ -123,7 +124,7 @@ def test_random_networks_keep_their_blocks(seed):
     """Stages are not in the file, so the space may be cut differently; the network is the same row
     by row."""
     for space in (proxyless(width=0.5, resolution=96, classes=12), tiny()):
-        symmetric = MBConvSpace(**{**vars(space), "padding": "symmetric"})
+        symmetric = dataclasses.replace(space, padding="symmetric")
         architecture = random_architecture(symmetric, seed=seed)
         read = from_official(
             json.loads(json.dumps(to_official(OfficialNetwork(architecture, 0.9, 1e-3, 0.0)))),

@@ -12,7 +12,7 @@ from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.latency.models import content_key, convert_models
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
-from pnas_tf.space.mbconv import MBConvSpace, Stage, stem_block
+from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.tflite import flatbuffer
 from pnas_tf.tflite.rewrites.choice import REWRITES, rewrites_of_blocks, wanted_among
@@ -98,9 +98,9 @@ def test_the_table_measures_what_is_shipped(cache):
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_facts_are_read_from_the_file(cache, dtype):
-    path = convert_models({"stem": stem_block(SPACE)}, conversion(cache), dtype=dtype, rewrites=())[
-        "stem"
-    ]
+    path = convert_models(
+        {"stem": SPACE.fixed_blocks()[0]}, conversion(cache), dtype=dtype, rewrites=()
+    )["stem"]
     facts = facts_of(path)
     assert (facts.dtype, facts.input_shape, facts.size_bytes) == (
         dtype,
@@ -110,7 +110,7 @@ def test_facts_are_read_from_the_file(cache, dtype):
 
 
 def test_models_are_kept_by_content(cache, monkeypatch):
-    block = stem_block(SPACE)
+    block = SPACE.fixed_blocks()[0]
     first = convert_models({"a": block}, conversion(cache), dtype="float32", rewrites=())["a"]
     written = first.stat().st_mtime_ns
     assert (
@@ -139,7 +139,9 @@ def test_models_are_kept_by_content(cache, monkeypatch):
 
 def test_a_conversion_that_fails_names_the_block(cache):
     with pytest.raises(UserError, match="stem_k3"):
-        convert_models({"stem": stem_block(SPACE)}, conversion(cache), dtype="float4", rewrites=())
+        convert_models(
+            {"stem": SPACE.fixed_blocks()[0]}, conversion(cache), dtype="float4", rewrites=()
+        )
 
 
 def test_files_that_are_no_models_are_refused(tmp_path):

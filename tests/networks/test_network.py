@@ -1,11 +1,13 @@
-"""The plain network against the published counts, the walk, and arithmetic written out by hand."""
+"""The plain network against the published counts, its blocks, and sums written out by hand."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.networks.layers import Normalisation, depthwise_initializer, kernel_initializer
+from pnas_tf.networks.layers import Normalisation, kernel_initializer
 from pnas_tf.networks.network import build_network, weight_decay_variables
 from pnas_tf.space import complexity
 from pnas_tf.space.architecture import random_architecture
@@ -14,7 +16,7 @@ from pnas_tf.space.published import PUBLISHED, published
 
 
 def counted_macs(model: keras.Model) -> int:
-    """Multiply-accumulates from the Keras layers alone; knows nothing of the walk."""
+    """Multiply-accumulates from the Keras layers alone; knows nothing of blocks."""
     total = 0
     for layer in model.layers:
         if isinstance(layer, keras.layers.DepthwiseConv2D):
@@ -45,7 +47,7 @@ def test_built_models_have_the_published_parameters_and_macs(name, parameters, m
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_networks_agree_with_the_walk(seed):
+def test_random_networks_agree_with_their_blocks(seed):
     architecture = random_architecture(tiny(resolution=28, classes=7), seed=seed)
     model = build_network(architecture)
     assert (
@@ -55,7 +57,7 @@ def test_random_networks_agree_with_the_walk(seed):
     assert counted_macs(model) == architecture.macs
 
 
-def test_variables_stand_in_the_order_of_the_walk():
+def test_variables_stand_in_the_order_of_the_blocks():
     architecture = random_architecture(tiny(), seed=3)
     model = build_network(architecture)
     expected = []
@@ -115,7 +117,7 @@ def test_normalisation_and_dropout_are_the_arguments():
 
 def test_weight_decay_takes_kernels_only():
     model = build_network(random_architecture(tiny(), seed=4))
-    decayed = {variable.name for variable in weight_decay_variables(model)}
+    decayed = {variable.name for variable in weight_decay_variables(model, no_decay="bn_bias")}
     others = {variable.name for variable in model.trainable_variables} - decayed
     assert all(name.endswith(("kernel:0", "depthwise_kernel:0")) for name in decayed)
     assert (
@@ -130,9 +132,7 @@ def test_symmetric_padding_is_that_of_pytorch_and_differs_from_same():
     outputs = {}
     for padding in ("same", "symmetric"):
         space = tiny(resolution=32)
-        architecture = random_architecture(
-            type(space)(**{**vars(space), "padding": padding}), seed=1
-        )
+        architecture = random_architecture(dataclasses.replace(space, padding=padding), seed=1)
         model = build_network(architecture)
         stem = keras.Model(model.input, model.get_layer("stem/conv").output)
         kernel = np.zeros((3, 3, 3, 16), np.float32)
@@ -157,7 +157,7 @@ def test_initial_kernels_have_he_fan_out_scale():
     draws = kernel_initializer()((3, 3, 16, 64)).numpy()
     assert draws.std() == pytest.approx((2 / 576) ** 0.5, rel=0.04)
     # A depthwise filter: fan-out is its k * k taps. 5x5 x 400 channels = 10,000 draws.
-    draws = depthwise_initializer()((5, 5, 400, 1)).numpy()
+    draws = kernel_initializer()((5, 5, 400, 1)).numpy()
     assert draws.std() == pytest.approx((2 / 25) ** 0.5, rel=0.04)
 
 

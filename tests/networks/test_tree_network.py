@@ -7,14 +7,15 @@ import tensorflow as tf
 import tf_keras as keras
 from reference_path import logits
 
-from pnas_tf.config import OptimizerConfig
-from pnas_tf.networks.layers import apply_joint
+from pnas_tf.config import OptimizerConfig, SearchConfig
+from pnas_tf.networks.layers import apply_merge
 from pnas_tf.networks.network import build_network
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.architecture import Architecture, random_architecture
-from pnas_tf.space.graph import Add, Concat, PadChannels, Part
+from pnas_tf.space.graph import Add, Concat, PadChannels, Slice
 from pnas_tf.space.tree_cells import TREE_EDGES, TreeCellSpace
-from pnas_tf.supernet.functional import Arithmetic, join
+from pnas_tf.supernet.functional import merge_output
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.parity import compare
@@ -46,17 +47,17 @@ def batch():
 
 
 @pytest.mark.parametrize(
-    "joint, shapes",
+    "merge, shapes",
     [
         (Add((1, 2)), [4, 4]),
         (Concat((1, 2)), [3, 2]),
-        (Part((1,), 0, 3, 5), [5]),
-        (Part((1,), 3, 5, 5), [5]),
+        (Slice((1,), 0, 3, 5), [5]),
+        (Slice((1,), 3, 5, 5), [5]),
         (PadChannels((1,), 3), [2]),
     ],
     ids=str,
 )
-def test_joints_of_network_and_supernet_are_what_numpy_says(joint, shapes):
+def test_merges_of_network_and_supernet_are_what_numpy_says(merge, shapes):
     generator = np.random.default_rng(0)
     arrays = [
         generator.standard_normal((2, 4, 4, channels)).astype(np.float32) for channels in shapes
@@ -64,13 +65,15 @@ def test_joints_of_network_and_supernet_are_what_numpy_says(joint, shapes):
     expected = {
         Add: lambda: arrays[0] + arrays[-1],
         Concat: lambda: np.concatenate(arrays, -1),
-        Part: lambda: arrays[0][..., joint.start : joint.stop],
-        PadChannels: lambda: np.concatenate([arrays[0], np.zeros((2, 4, 4, joint.zeros))], -1),
-    }[type(joint)]()
+        Slice: lambda: arrays[0][..., merge.start : merge.stop],
+        PadChannels: lambda: np.concatenate([arrays[0], np.zeros((2, 4, 4, merge.zeros))], -1),
+    }[type(merge)]()
     inputs = [keras.Input(array.shape[1:]) for array in arrays]
-    model = keras.Model(inputs, apply_joint(7, joint, inputs))
+    model = keras.Model(inputs, apply_merge(7, merge, inputs))
     np.testing.assert_array_equal(model(arrays), expected)
-    np.testing.assert_array_equal(join(joint, [tf.constant(array) for array in arrays]), expected)
+    np.testing.assert_array_equal(
+        merge_output(merge, [tf.constant(array) for array in arrays]), expected
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -87,7 +90,7 @@ def test_parameters_are_those_of_the_built_model(seed):
 def test_one_path_is_the_plain_network_before_and_after_steps(batch):
     images, labels = batch
     supernet, path = (
-        Supernet(SPACE, arithmetic=Arithmetic(weight_decay=0.01), weights_init="aligned"),
+        Supernet(SPACE, SearchConfig(weights_init="aligned"), numerics=Numerics(weight_decay=0.01)),
         path_with_all_ops(),
     )
     network = build_network(supernet.architecture_of(path))

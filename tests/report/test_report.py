@@ -1,6 +1,7 @@
 """The report of a run made here: whole, self-contained, escaped, and drawn as the architecture
 is."""
 
+import dataclasses
 import json
 import os
 import re
@@ -239,7 +240,7 @@ def test_drawings_are_well_formed(report):
 def test_hostile_names_are_text(tmp_path):
     space = tiny()
     architecture = Architecture(
-        MBConvSpace(**{**vars(space), "name": HOSTILE}), random_architecture(space, seed=1).ops
+        dataclasses.replace(space, name=HOSTILE), random_architecture(space, seed=1).ops
     )
     summary = {**SUMMARY, "dataset": HOSTILE, "device": {"model": HOSTILE}}
     text = write_report(make_run(tmp_path, architecture, name=HOSTILE, summary=summary)).read_text(

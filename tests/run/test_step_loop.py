@@ -26,7 +26,7 @@ class Alone:
     def total_of(self, numbers):
         return np.asarray(numbers, np.float64)
 
-    def linger(self):
+    def drain(self):
         self.lingered = True
 
 

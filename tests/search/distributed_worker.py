@@ -27,7 +27,7 @@ def work(folder: Path, options: dict) -> None:
 def main(folder: Path, options: dict) -> int:
     from pnas_tf.config import DistributionConfig, OptimizerConfig, SearchConfig, TrainConfig
     from pnas_tf.run.cluster import WorkerLost
-    from pnas_tf.training.distribution import arithmetic_of, start
+    from pnas_tf.training.distribution import numerics_of, start
 
     own = DistributionConfig(
         strategy=options["strategy"],
@@ -79,7 +79,7 @@ def main(folder: Path, options: dict) -> int:
     )
     losses: list[float] = []
     seed = options.get("seed", 7)
-    arithmetic = arithmetic_of(started, optimizer)
+    numerics = numerics_of(started, optimizer)
 
     class Watched(loop.Search):
         def train_weights(self, step, images, labels):
@@ -93,7 +93,9 @@ def main(folder: Path, options: dict) -> int:
 
     try:
         with kinks.smoothed(), started.scope():
-            supernet = Supernet(space, arithmetic=arithmetic, seed=seed, weights_init="he_fout")
+            supernet = Supernet(
+                space, SearchConfig(weights_init="he_fout"), numerics=numerics, seed=seed
+            )
             search = Watched(
                 supernet,
                 MadeUp(),

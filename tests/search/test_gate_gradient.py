@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from reference_path import block_output, expected, first_choice_input, logits, softmaxes
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.search import sampling
 from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
 from pnas_tf.space.mbconv import MBConvSpace, Stage
@@ -53,7 +54,7 @@ class QuadraticObjective:
 
 @pytest.fixture(scope="module")
 def supernet():
-    net = Supernet(SPACE, seed=3, alpha_scale=1.0, weights_init="he_fout")
+    net = Supernet(SPACE, SearchConfig(alpha_scale=1.0, weights_init="he_fout"), seed=3)
     generator = np.random.default_rng(0)
     for (
         variable
@@ -108,7 +109,7 @@ def oracle(supernet, sample, images, labels):
                 for j in considered
             ]
             mixed = sum(g[n] * output for n, output in enumerate(outputs))
-            x = x + mixed if mixed_op.shortcut else mixed
+            x = x + mixed if mixed_op.candidates[0].block.shortcut else mixed
         logits = block_output(supernet.fixed["head"], x)
         cross_entropy = tf.reduce_mean(
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from reference_path import block_output, expected, softmaxes
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.search import sampling
 from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
 from pnas_tf.space.ops import Identity
@@ -42,7 +43,7 @@ class LinearObjective:
 
 @pytest.fixture(scope="module")
 def supernet():
-    net = Supernet(SPACE, seed=3, alpha_scale=1.0, weights_init="he_fout")
+    net = Supernet(SPACE, SearchConfig(alpha_scale=1.0, weights_init="he_fout"), seed=3)
     generator = np.random.default_rng(0)
     for variable in net.named_variables().values():  # away from the symmetric start
         variable.assign_add(0.1 * generator.standard_normal(variable.shape).astype(np.float32))

@@ -30,7 +30,7 @@ from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.search.targets import Target
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 
 SPACE = MBConvSpace(
@@ -72,7 +72,7 @@ def work(folder, algorithm, data_dir):
     dataset = load_dataset(DataConfig(data_dir=data_dir), resolution=8)
     targets = [Target(macs_quantity(SPACE), 1e5)]
     search = Search(
-        Supernet(SPACE, arithmetic=Arithmetic(), seed=7, weights_init="he_fout"),
+        Supernet(SPACE, SearchConfig(weights_init="he_fout"), numerics=Numerics(), seed=7),
         dataset,
         SearchTargets(tuple(targets), config),
         SearchRecipe(config, OptimizerConfig(), seed=7),
@@ -203,7 +203,9 @@ def small_search(folder, **options):
             **options,
         }
     )
-    supernet = Supernet(FAR_SPACE, arithmetic=Arithmetic(), seed=0, weights_init="he_fout")
+    supernet = Supernet(
+        FAR_SPACE, SearchConfig(weights_init="he_fout"), numerics=Numerics(), seed=0
+    )
     return Search(
         supernet,
         FarPixels(64, 0),

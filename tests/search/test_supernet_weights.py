@@ -19,7 +19,7 @@ from pnas_tf.search.quantities import macs_quantity
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.search.supernet_weights import SupernetWeights
 from pnas_tf.search.targets import Target
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def weights(data, tmp_path_factory):
         warmup_epochs=24, search_epochs=1, arch_start_epoch=1, search_batch_size=BATCH
     )
     Search(
-        Supernet(SPACE, arithmetic=Arithmetic(), seed=3, weights_init="he_fout"),
+        Supernet(SPACE, SearchConfig(weights_init="he_fout"), numerics=Numerics(), seed=3),
         data,
         SearchTargets((Target(macs_quantity(SPACE), 1e6),), config),
         SearchRecipe(config, OPTIMIZER, seed=3),

@@ -24,13 +24,13 @@ from pnas_tf.search.quantities import macs_quantity
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.search.targets import Target
 from pnas_tf.search.weight_step import top1
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 
 pytestmark = pytest.mark.slow
 
 SEEDS = range(6)
-ARITHMETIC = Arithmetic()  # one for all searches, which then share its compiled functions
+NUMERICS = Numerics()  # one for all searches, which then share its compiled functions
 OPTIONS = {
     "warmup_epochs": 5,
     "search_batch_size": 32,
@@ -49,7 +49,7 @@ JOINT_EPOCHS = {"two_path": 10, "full": 5, "full_recompute": 5, "reinforce": 5}
 
 def search(folder, seed, **options):
     config = SearchConfig(**{**OPTIONS, **options})
-    supernet = Supernet(SPACE, arithmetic=ARITHMETIC, seed=seed, weights_init=config.weights_init)
+    supernet = Supernet(SPACE, config, numerics=NUMERICS, seed=seed)
     targets = [Target(macs_quantity(SPACE), 1e6)]
     return Search(
         supernet,

@@ -1,11 +1,11 @@
-"""The walk: rows join, keys are faithful, and complexity equals a count from first principles."""
+"""Blocks: rows join, keys are faithful, and complexity equals a count from first principles."""
 
 from itertools import pairwise
 
 import pytest
 
 from pnas_tf.space import complexity
-from pnas_tf.space.architecture import random_architecture, walk
+from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.mbconv import proxyless, tiny
 from pnas_tf.space.ops import MBConv, Zero
@@ -17,7 +17,7 @@ from pnas_tf.space.published import published
     "space", [proxyless(), tiny(), tiny(resolution=29)], ids=["proxyless", "tiny", "odd"]
 )
 def test_rows_join(space, seed):
-    blocks = walk(random_architecture(space, seed=seed))
+    blocks = random_architecture(space, seed=seed).blocks
     assert [block.name for block in blocks] == [
         "stem",
         "first",

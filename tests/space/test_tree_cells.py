@@ -7,7 +7,7 @@ import pytest
 
 from pnas_tf.errors import UserError
 from pnas_tf.space.architecture import Architecture, random_architecture
-from pnas_tf.space.graph import Add, Choice, Concat, Fixed, Images, PadChannels, Part, evaluate
+from pnas_tf.space.graph import Add, Choice, Concat, Fixed, Images, PadChannels, Slice, run_graph
 from pnas_tf.space.mbconv import tiny
 from pnas_tf.space.ops import Conv, Identity, MBConv, Pool, SepConv, Zero
 from pnas_tf.space.registry import load_space, named_space, save_space, space_from_json
@@ -48,7 +48,7 @@ def channels_of(space):
         elif isinstance(node, Concat):
             assert len({size for size, _ in given}) == 1
             shapes.append((given[0][0], sum(channels for _, channels in given)))
-        elif isinstance(node, Part):
+        elif isinstance(node, Slice):
             assert given[0][1] == node.channels and 0 <= node.start < node.stop <= node.channels
             shapes.append((given[0][0], node.stop - node.start))
         else:
@@ -107,9 +107,9 @@ def test_neighbours_fit_and_choices_stand_in_order(space):
 
 @pytest.mark.parametrize("space", [pyramid_tree(), SMALL], ids=["published", "concat"])
 def test_splits_give_each_channel_to_one_branch(space):
-    parts: dict[int, list[Part]] = {}
+    parts: dict[int, list[Slice]] = {}
     for node in space.topology:
-        if isinstance(node, Part):
+        if isinstance(node, Slice):
             parts.setdefault(node.inputs[0], []).append(node)
     assert len(parts) == {"pyramid_tree": 54, "small": 2 * (1 + 4)}[space.name]
     for siblings in parts.values():
@@ -218,12 +218,12 @@ def test_evaluate_follows_the_chain_and_stops_where_asked():
         return f"{index}[{x}]"
 
     space = tiny()
-    traced = evaluate(
+    traced = run_graph(
         space.topology,
         "x",
         fixed=fixed,
         choice=choice,
-        joint=lambda *_: pytest.fail("a chain has no joints"),
+        merge=lambda *_: pytest.fail("a chain has no merge ops"),
     )
     expected = "first(stem(x))"
     for index in range(9):

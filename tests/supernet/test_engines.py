@@ -13,7 +13,7 @@ import tensorflow as tf
 from conforming import CONFORMING
 
 from pnas_tf import _tf_private
-from pnas_tf.config import OptimizerConfig
+from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.errors import UserError
 from pnas_tf.search.gate_gradient import GATE_MODES, GateSample, architecture_gradient
 from pnas_tf.search.objective import RegularisedObjective
@@ -25,15 +25,15 @@ from pnas_tf.space.ops import Conv, Head, MBConv, Zero
 from pnas_tf.supernet import engine_choice
 from pnas_tf.supernet.compiled.engine import CompiledEngine
 from pnas_tf.supernet.engine_choice import engine_of, fault_of
-from pnas_tf.supernet.functional import Arithmetic
-from pnas_tf.supernet.initializers import Initial
+from pnas_tf.supernet.initializers import HeInitializer
 from pnas_tf.supernet.mixed_op import BlockWeights
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.replicas import Replicas
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.supernet.tape import TapeEngine
 
-ARITHMETIC = Arithmetic(weight_decay=0.01, no_decay="none")
-HALF = Arithmetic(weight_decay=0.01, no_decay="none", precision="float16")
+NUMERICS = Numerics(weight_decay=0.01, no_decay="none")
+HALF = Numerics(weight_decay=0.01, no_decay="none", precision="float16")
 ENGINES = (CompiledEngine(), TapeEngine())
 # Zero owns nothing that an engine computes; the steps of whole networks below have it.
 BLOCKS = [block for block in CONFORMING if not isinstance(block.op, Zero)]
@@ -49,8 +49,10 @@ some_blocks = pytest.mark.parametrize(
 )
 
 
-def made(block, arithmetic=ARITHMETIC):
-    weights = BlockWeights(block, arithmetic=arithmetic, initial=Initial(0), name="b")
+def made(block, numerics=NUMERICS):
+    weights = BlockWeights(
+        block, numerics=numerics, initializer=HeInitializer(0, div_groups=True), name="b"
+    )
     generator = np.random.default_rng(0)
     for variable in weights.ordered:
         variable.assign_add(0.1 * generator.standard_normal(variable.shape).astype(np.float32))
@@ -75,11 +77,11 @@ def same(ours, theirs, *, tolerance=2e-5, what=""):
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=tolerance * scale, err_msg=what)
 
 
-def weight_steps(engine, block, arithmetic=ARITHMETIC, *, seed, nesterov=True, input_gradient=True):
+def weight_steps(engine, block, numerics=NUMERICS, *, seed, nesterov=True, input_gradient=True):
     """Two steps, so that momentum counts: (outputs, gradients, variables, momenta)."""
-    weights, optimizer = made(block, arithmetic), Momentum(OptimizerConfig(nesterov=nesterov))
-    scale = [tf.constant(4.0)] if arithmetic.precision == "float16" else []
-    x, upstream = inputs(block, arithmetic.dtype, seed)
+    weights, optimizer = made(block, numerics), Momentum(OptimizerConfig(nesterov=nesterov))
+    scale = [tf.constant(4.0)] if numerics.precision == "float16" else []
+    x, upstream = inputs(block, numerics.dtype, seed)
     outputs, gradients = [], []
     for _ in range(2):
         y, backward = engine.weight_pass(
@@ -99,18 +101,18 @@ def weight_steps(engine, block, arithmetic=ARITHMETIC, *, seed, nesterov=True, i
     return outputs, gradients, weights.ordered, [slot.numpy() for slot in optimizer.slots.values()]
 
 
-def check_weight_steps(block, arithmetic=ARITHMETIC, *, tolerance=2e-5, **options):
+def check_weight_steps(block, numerics=NUMERICS, *, tolerance=2e-5, **options):
     compiled, tape = ENGINES
     # In half precision the tolerance has room for the kinks that its rounding crosses.
     seed, theirs = kinks.first_away(
-        lambda seed: weight_steps(tape, block, arithmetic, seed=seed, **options),
-        least=0.0 if arithmetic is HALF else kinks.LEAST,
+        lambda seed: weight_steps(tape, block, numerics, seed=seed, **options),
+        least=0.0 if numerics is HALF else kinks.LEAST,
     )
-    results = [weight_steps(compiled, block, arithmetic, seed=seed, **options), theirs]
+    results = [weight_steps(compiled, block, numerics, seed=seed, **options), theirs]
     names = ("outputs", "gradients", "variables", "momenta")
     for what, ours, theirs in zip(names, *results, strict=True):
         same(ours, theirs, tolerance=tolerance, what=what)
-    before = made(block, arithmetic).ordered
+    before = made(block, numerics).ordered
     for variable, old in zip(results[1][2], before, strict=True):
         assert not np.array_equal(variable, old), "a variable that no step moves"
 
@@ -221,20 +223,18 @@ def batch(seed):
     return images, tf.constant(generator.integers(0, 4, 6), tf.int32)
 
 
-def supernet_of(engine, arithmetic=ARITHMETIC):
+def supernet_of(engine, numerics=NUMERICS):
     return Supernet(
         SPACE,
-        arithmetic=arithmetic,
-        weights_init="he_fout",
-        alpha_scale=1.0,
+        SearchConfig(weights_init="he_fout", alpha_scale=1.0, engine=engine),
+        numerics=numerics,
         seed=2,
-        engine=engine,
     )
 
 
-def trained(engine, arithmetic=ARITHMETIC, *, seed=0):
+def trained(engine, numerics=NUMERICS, *, seed=0):
     """(figures of two weight steps and one look, the supernet, the optimizer)."""
-    supernet, optimizer = supernet_of(engine, arithmetic), Momentum(OptimizerConfig())
+    supernet, optimizer = supernet_of(engine, numerics), Momentum(OptimizerConfig())
     assert [type(supernet.mixed_ops[1].candidates[2].block.op)] == [Zero]
     figures = []
     for _ in range(2):
@@ -302,13 +302,13 @@ def test_architecture_steps_of_a_network_are_the_same(gate_mode, active):
 
 
 def test_auto_is_the_compiled_engine_where_it_is_right(capsys):
-    assert engine_of("auto", ARITHMETIC).name == "compiled"
+    assert engine_of("auto", NUMERICS).name == "compiled"
     assert capsys.readouterr().out == ""
 
 
 def test_auto_searches_by_the_tape_where_private_names_have_moved(monkeypatch, capsys):
     """Every private function of TensorFlow is gone; nothing compiled before may hide that."""
-    assert engine_of("auto", ARITHMETIC).name == "compiled"
+    assert engine_of("auto", NUMERICS).name == "compiled"
 
     def gone(*_, **__):
         raise ImportError("no module named tensorflow.python.eager")
@@ -316,7 +316,7 @@ def test_auto_searches_by_the_tape_where_private_names_have_moved(monkeypatch, c
     for name, value in vars(_tf_private).items():
         if isinstance(value, types.FunctionType):
             monkeypatch.setattr(_tf_private, name, gone)
-    fresh = Arithmetic(weight_decay=0.0123, no_decay="none")
+    fresh = Numerics(weight_decay=0.0123, no_decay="none")
     figures, supernet, _ = trained("auto", fresh)
     assert supernet.engine.name == "tape" and np.isfinite(figures).all()
     said = capsys.readouterr().out.strip().splitlines()
@@ -345,8 +345,8 @@ def test_the_self_check_sees_a_wrong_value(name, result):
         return [2 * value for value in found]
 
     setattr(Wrong, name, doubled)
-    assert fault_of(CompiledEngine(), ARITHMETIC) == ""
-    assert fault_of(Wrong(), ARITHMETIC).startswith(f"{result} differs by")
+    assert fault_of(CompiledEngine(), NUMERICS) == ""
+    assert fault_of(Wrong(), NUMERICS).startswith(f"{result} differs by")
 
 
 def test_the_self_check_sees_a_wrong_update(monkeypatch):
@@ -356,19 +356,19 @@ def test_the_self_check_sees_a_wrong_update(monkeypatch):
                 block, x, nesterov=not nesterov, input_gradient=input_gradient
             )
 
-    assert "after a weight step differs" in fault_of(Wrong(), ARITHMETIC)
+    assert "after a weight step differs" in fault_of(Wrong(), NUMERICS)
 
 
 @pytest.mark.parametrize(
-    "arithmetic, received",
+    "numerics, received",
     [
-        (Arithmetic(replicas=Replicas(("CPU:0", "CPU:1"), 2)), "2 replicas"),
-        (Arithmetic(jit_compile=True), "both"),
+        (Numerics(replicas=Replicas(("CPU:0", "CPU:1"), 2)), "2 replicas"),
+        (Numerics(jit_compile=True), "both"),
     ],
 )
-def test_the_tape_refuses_what_it_cannot_do(arithmetic, received, monkeypatch):
+def test_the_tape_refuses_what_it_cannot_do(numerics, received, monkeypatch):
     with pytest.raises(UserError, match="--engine=tape") as error:
-        engine_of("tape", arithmetic)
+        engine_of("tape", numerics)
     assert error.value.received == received and "--engine=compiled" in error.value.fix
     monkeypatch.setattr(engine_choice, "fault_of", lambda *_: pytest.fail("nothing to choose"))
-    assert engine_of("auto", arithmetic).name == "compiled"
+    assert engine_of("auto", numerics).name == "compiled"

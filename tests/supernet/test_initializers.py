@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from reference_path import block_output, first_choice_input, mixed_output
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.space.mbconv import MBCONV_3_5_7, MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv
 from pnas_tf.supernet.functional import Mode
@@ -24,7 +25,7 @@ SPACE = MBConvSpace(
 
 def test_aligned_candidates_start_as_one_function():
     images = tf.constant(np.random.default_rng(0).standard_normal((4, 9, 9, 3)), tf.float32)
-    supernet = Supernet(SPACE, weights_init="aligned", seed=1, shortcut_gamma=0.0)
+    supernet = Supernet(SPACE, SearchConfig(weights_init="aligned", shortcut_gamma=0.0), seed=1)
     x = first_choice_input(supernet, images)
     outputs = [mixed_output(supernet.mixed_ops[0], x, active=index) for index in range(6)]
     assert np.abs(outputs[0]).max() > 0.1
@@ -39,9 +40,9 @@ def test_a_block_with_a_shortcut_adds_its_gamma_times_one_function():
     x = tf.constant(np.random.default_rng(0).standard_normal((4, 9, 9, 6)), tf.float32)
 
     def added(gamma, index):
-        residual = Supernet(SPACE, weights_init="aligned", seed=1, shortcut_gamma=gamma).mixed_ops[
-            1
-        ]
+        residual = Supernet(
+            SPACE, SearchConfig(weights_init="aligned", shortcut_gamma=gamma), seed=1
+        ).mixed_ops[1]
         return mixed_output(residual, x, active=index) - x
 
     whole = added(1.0, 0)
@@ -54,7 +55,7 @@ def test_a_block_with_a_shortcut_adds_its_gamma_times_one_function():
 def test_aligned_zeros_have_gradients():
     """Taps and channels that start at 0 are not stuck there, once gamma has moved from 0 where it
     does."""
-    supernet = Supernet(SPACE, weights_init="aligned", seed=1)
+    supernet = Supernet(SPACE, SearchConfig(weights_init="aligned"), seed=1)
     largest = supernet.mixed_ops[0].candidates[5]
     assert largest.block.op == MBConv(7, 6)
     x = tf.constant(np.random.default_rng(0).standard_normal((4, 5, 5, 4)), tf.float32)
@@ -74,5 +75,10 @@ def test_aligned_zeros_have_gradients():
 def test_kernels_have_hes_spread(weights_init):
     """Standard deviation sqrt(2 / fan-out) of the stem's 27 * 16 numbers: within 20 %, 5.9 standard
     errors (fixed seed besides)."""
-    kernel = Supernet(tiny(), weights_init=weights_init).fixed["stem"].by_layer["conv"][0].numpy()
+    kernel = (
+        Supernet(tiny(), SearchConfig(weights_init=weights_init))
+        .fixed["stem"]
+        .by_layer["conv"][0]
+        .numpy()
+    )
     assert np.std(kernel) == pytest.approx(np.sqrt(2 / (9 * 16)), rel=0.2)

@@ -8,12 +8,12 @@ import tensorflow as tf
 import tf_keras as keras
 from reference_path import logits
 
-from pnas_tf.config import OptimizerConfig
+from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.networks.network import build_network, weight_decay_variables
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 
 DECAY = 0.01
@@ -58,9 +58,8 @@ def test_one_candidate_supernet_is_the_plain_network(padding, op):
     def made(engine):
         return Supernet(
             small_space((op,), padding, skips=False),
-            arithmetic=Arithmetic(weight_decay=DECAY),
-            weights_init="he_fout",
-            engine=engine,
+            SearchConfig(weights_init="he_fout", engine=engine),
+            numerics=Numerics(weight_decay=DECAY),
         )
 
     def stepped(seed):
@@ -92,7 +91,7 @@ def test_one_candidate_supernet_is_the_plain_network(padding, op):
     # constant.
     optimizer = Momentum(OptimizerConfig())
     reference = keras.optimizers.legacy.SGD(0.1, momentum=0.9, nesterov=True)
-    decayed = {variable.ref() for variable in weight_decay_variables(network)}
+    decayed = {variable.ref() for variable in weight_decay_variables(network, no_decay="bn_bias")}
     for _ in range(2):
         loss, _ = weight_step(
             supernet,
@@ -122,8 +121,8 @@ def test_one_candidate_supernet_is_the_plain_network(padding, op):
 def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):
     supernet = Supernet(
         small_space((MBConv(3, 2), MBConv(5, 2))),
-        arithmetic=Arithmetic(weight_decay=DECAY),
-        weights_init="he_fout",
+        SearchConfig(weights_init="he_fout"),
+        numerics=Numerics(weight_decay=DECAY),
     )
     optimizer = Momentum(OptimizerConfig(label_smoothing=0.0))
     for path in ((0, 0, 0, 0), (1, 1, 1, 1)):  # every candidate has momentum now
@@ -141,7 +140,9 @@ def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):
 
 
 def test_path_and_architecture_are_inverse():
-    supernet = Supernet(small_space((MBConv(3, 2), MBConv(5, 2))), weights_init="he_fout")
+    supernet = Supernet(
+        small_space((MBConv(3, 2), MBConv(5, 2))), SearchConfig(weights_init="he_fout")
+    )
     path = (0, 2, 1, 2)
     assert supernet.path_of(supernet.architecture_of(path)) == path
     names = supernet.named_variables()
@@ -150,12 +151,12 @@ def test_path_and_architecture_are_inverse():
 
 def test_initial_weights_depend_on_seed_and_place_alone():
     small, large = (
-        Supernet(small_space(ops), seed=3, weights_init="he_fout").named_variables()
+        Supernet(small_space(ops), SearchConfig(weights_init="he_fout"), seed=3).named_variables()
         for ops in ((MBConv(3, 2),), (MBConv(5, 2), MBConv(3, 2)))
     )
     name = "block_02/mbconv_k3_e2/expand/kernel"
     np.testing.assert_array_equal(small[name], large[name])
     other = Supernet(
-        small_space((MBConv(3, 2),)), seed=4, weights_init="he_fout"
+        small_space((MBConv(3, 2),)), SearchConfig(weights_init="he_fout"), seed=4
     ).named_variables()[name]
     assert not np.array_equal(small[name], other)

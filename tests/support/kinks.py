@@ -64,8 +64,8 @@ def smoothed():
     """Every ReLU6 that is computed or traced within is 6 sigmoid(2 (x - 3) / 3), which goes from 0
     to 6 with slope 1 in the middle.
 
-    Compiled parts are shared by all blocks of one Arithmetic in a process, so whoever uses this
-    takes an Arithmetic that nobody else has.
+    Compiled graphs are shared by all blocks of one numerics in a process, so whoever uses this
+    takes numerics that nobody else has.
     """
 
     def smooth(x, name=None):

@@ -5,10 +5,10 @@ import numpy as np
 import tensorflow as tf
 
 from pnas_tf.search import sampling
-from pnas_tf.space.graph import Choice, evaluate
+from pnas_tf.space.graph import Choice, run_graph
 from pnas_tf.space.ops import Zero
 from pnas_tf.supernet import tape
-from pnas_tf.supernet.functional import Mode, join
+from pnas_tf.supernet.functional import Mode, merge_output
 
 
 def block_output(block, x, *, mode=Mode.ARCHITECTURE):
@@ -26,14 +26,14 @@ def mixed_output(mixed_op, x, *, active, mode=Mode.ARCHITECTURE):
 
 def logits(supernet, images, *, path, mode=Mode.ARCHITECTURE):
     """Logits [batch, classes] of one path for images [batch, resolution, resolution, channels]."""
-    return evaluate(
+    return run_graph(
         supernet.topology,
         images,
         fixed=lambda block, x: tape.output(supernet.fixed[block.name], x, mode=mode, shortcut=True),
         choice=lambda index, x: mixed_output(
             supernet.mixed_ops[index], x, active=path[index], mode=mode
         ),
-        joint=lambda _, joint, inputs: join(joint, inputs),
+        merge=lambda _, merge, inputs: merge_output(merge, inputs),
     )
 
 

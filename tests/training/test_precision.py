@@ -73,7 +73,7 @@ def test_a_step_is_close_to_a_plain_one(plain, options):
         for slots in (step.slots, plain[2].slots)
     )
     assert np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)
-    # Another arithmetic: thousands of numbers of half the digits are not all the same by chance.
+    # Another numerics: thousands of numbers of half the digits are not all the same by chance.
     assert precision == "float32" or not np.array_equal(ours, theirs)
     assert (step.loss_scale is not None) == (precision == "float16")
 

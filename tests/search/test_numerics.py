@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 from half_precision import TOLERANCES, batch, need
 
-from pnas_tf.config import OptimizerConfig
+from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.search.gate_gradient import architecture_gradient, sample_gates
 from pnas_tf.search.objective import RegularisedObjective
 from pnas_tf.search.weight_step import Momentum, path_result, weight_step
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.supernet.functional import Arithmetic
+from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.loss_scale import LossScale
 
@@ -42,11 +42,11 @@ def searched(*, precision="float32", jit_compile=False, steps=1, seed=3):
     step)."""
     supernet = Supernet(
         SPACE,
-        arithmetic=Arithmetic(  # of this file alone, as `kinks.smoothed` needs it
+        SearchConfig(weights_init="he_fout"),
+        numerics=Numerics(  # of this file alone, as `kinks.smoothed` needs it
             weight_decay=0.011, precision=precision, jit_compile=jit_compile
         ),
         seed=seed,
-        weights_init="he_fout",
     )
     optimizer = Momentum(OptimizerConfig())
     alphas = [alpha.numpy() for alpha in supernet.alphas]
@@ -94,7 +94,7 @@ def test_a_step_is_close_to_a_plain_one(plain, options):
         for slots in (optimizer.slots, plain[2].slots)
     )
     assert np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)
-    # Another arithmetic: thousands of numbers of half the digits are not all the same by chance.
+    # Another numerics: thousands of numbers of half the digits are not all the same by chance.
     assert precision == "float32" or not np.array_equal(ours, theirs)
     gates, expected = np.concatenate(gradient.gate), np.concatenate(plain[3].gate)
     assert np.linalg.norm(gates - expected) < of_gradients * np.linalg.norm(expected)
