@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.io.serialization import record_of
+from pnas_tf.io.serialization import record_of, to_json
 
 FORMAT, VERSION = "pnas_tf/measurements", 1
 STATISTICS = (
@@ -267,16 +267,6 @@ def quantile(values: Sequence[float], share: float) -> float:
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
-
-
-def to_json(record: Any) -> dict[str, Any]:
-    """A flat record as a JSON object without the fields that are at an empty default."""
-    return {
-        entry.name: list(value) if isinstance(value, tuple) else value
-        for entry in fields(record)
-        if (value := getattr(record, entry.name))
-        or (entry.default is MISSING and entry.default_factory is MISSING)
-    }
 
 
 def from_json(kind: type[Record], document: Any, *, where: str) -> Record:
