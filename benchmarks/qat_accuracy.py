@@ -106,7 +106,7 @@ def main() -> int:
 
 def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Way to int8 -> its parity report, all from one network of this seed."""
-    from pnas_tf.config import DataConfig, TrainConfig
+    from pnas_tf.config import DataConfig, OptimizerConfig, TrainConfig
     from pnas_tf.data.dataset import load_dataset
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.mbconv import tiny
@@ -143,8 +143,8 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
         dataset.fit_batches(recipe),
         epochs=options.finetune_epochs,
         learning_rate=options.learning_rate,
-        momentum=recipe.momentum,
-        label_smoothing=recipe.label_smoothing,
+        momentum=OptimizerConfig.momentum,
+        label_smoothing=OptimizerConfig.label_smoothing,
     )
     further, aware = train_on(base, tuning), compress(base, Compression(aware=True), tuning)
     shadow = plain_network(aware, base)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pnas_tf  # noqa: F401  sets the Keras switch before TensorFlow is imported
-from pnas_tf.config import DataConfig, SearchConfig, TrainConfig
+from pnas_tf.config import DataConfig, OptimizerConfig, SearchConfig
 
 
 def resident_mb() -> float:
@@ -64,7 +64,7 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
             dataset,
             guidance([Target(macs_quantity(space), 1e6)], config),
             config=config,
-            recipe=TrainConfig(),
+            optimizer=OptimizerConfig(),
             folder=Path(folder),
             seed=0,
         ).run()

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import pnas_tf  # noqa: F401  sets the Keras switch before TensorFlow is imported
-from pnas_tf.config import DataConfig, SearchConfig, TrainConfig
+from pnas_tf.config import DataConfig, OptimizerConfig, SearchConfig
 
 KINDS = {
     "aligned": {"weights_init": "aligned"},
@@ -44,7 +44,7 @@ def main() -> None:
     from pnas_tf.supernet.functional import Arithmetic
     from pnas_tf.supernet.supernet import Supernet
 
-    space, recipe = tiny(), TrainConfig()
+    space, optimizer = tiny(), OptimizerConfig()
     dataset = load_dataset(DataConfig(), resolution=space.resolution)
     config = SearchConfig(
         warmup_epochs=options.epochs, search_epochs=0, warmup_learning_rate=options.learning_rate
@@ -53,7 +53,7 @@ def main() -> None:
     for name, kind in KINDS.items():
         supernet = Supernet(
             space,
-            arithmetic=Arithmetic(weight_decay=recipe.weight_decay),
+            arithmetic=Arithmetic(weight_decay=optimizer.weight_decay),
             seed=options.seed,
             alpha_scale=0.0,
             **kind,
@@ -64,7 +64,7 @@ def main() -> None:
                 dataset,
                 guidance(targets, config),
                 config=config,
-                recipe=recipe,
+                optimizer=optimizer,
                 folder=Path(folder),
                 seed=options.seed,
             )

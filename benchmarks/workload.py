@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.config import SearchConfig
+from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.networks.network import build_network
 from pnas_tf.search import sampling
 from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
@@ -148,9 +148,6 @@ def plain_step(
     figures."""
     step = TrainStep(
         build_network(architecture),
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=DECAY,
-        label_smoothing=SMOOTHING,
+        OptimizerConfig(weight_decay=DECAY, label_smoothing=SMOOTHING),
     )
     return lambda number: step(images, labels, learning_rate=RATE, step=number)

@@ -86,15 +86,9 @@ class SpaceConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Training of one plain network (the derived one)."""
+class OptimizerConfig:
+    """How weights are trained, in the search and in the last training alike."""
 
-    epochs: int = option(30, "Epochs of training (published: 300).")
-    batch_size: int = option(64, "Images a step (published: 256).")
-    learning_rate: float = option(0.05, "Initial learning rate; cosine to zero over all steps.")
-    learning_rate_warmup_epochs: float = option(
-        1.0, "Epochs of linear warm-up of the learning rate (published: 0)."
-    )
     momentum: float = option(0.9, "SGD momentum.")
     nesterov: bool = option(True, "Nesterov momentum.")
     weight_decay: float = option(4e-5, "L2 on weights; see no_decay.")
@@ -105,6 +99,20 @@ class TrainConfig:
         choices=("bn_bias", "bn", "none"),
     )
     label_smoothing: float = option(0.1, "Label smoothing of the training loss.")
+    bn_momentum: float = option(0.9, "Batch-normalisation momentum (PyTorch's 0.1).")
+    bn_epsilon: float = option(1e-3, "Batch-normalisation epsilon.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Training of one plain network (the derived one)."""
+
+    epochs: int = option(30, "Epochs of training (published: 300).")
+    batch_size: int = option(64, "Images a step (published: 256).")
+    learning_rate: float = option(0.05, "Initial learning rate; cosine to zero over all steps.")
+    learning_rate_warmup_epochs: float = option(
+        1.0, "Epochs of linear warm-up of the learning rate (published: 0)."
+    )
     dropout: float = option(
         0.0,
         "Dropout before the classifier (published: 0.1 for Mobile, 0.2 for CPU, 0.3 for GPU and "
@@ -120,8 +128,6 @@ class TrainConfig:
         "Initial weights: scratch, or inherit from the supernet.",
         choices=("scratch", "inherit"),
     )
-    bn_momentum: float = option(0.9, "Batch-normalisation momentum (PyTorch's 0.1).")
-    bn_epsilon: float = option(1e-3, "Batch-normalisation epsilon.")
     train_on_alpha: bool = option(
         True,
         "Train the derived network on the weights and alpha parts together; else alpha is held "
@@ -317,7 +323,11 @@ class DeriveConfig:
         "taken; 0 or 1: inherited weights decide.",
     )
     derive_train_epochs: float = option(
-        0.5, "Epochs of the weights split that each of them is trained on."
+        0.5, "Epochs of the search's train split that each of them is trained on."
+    )
+    derive_batch_size: int = option(64, "Images a step of that training.")
+    derive_learning_rate: float = option(
+        0.025, "Largest learning rate of that training; cosine to zero."
     )
     max_latency_ms: float | None = option(
         None, "Budget in ms; default: the target latency.", fixed=False
@@ -532,12 +542,12 @@ PRESETS: dict[str, dict[type, dict[str, Any]]] = {
             "min_crop_scale": 0.08,
         },  # ImageNet's; other datasets take --alpha_size of their own
         DeriveConfig: {"derive": "most_probable", "derive_networks": 1, "derive_trained": 0},
+        OptimizerConfig: {"no_decay": "bn"},
         TrainConfig: {
             "epochs": 300,
             "batch_size": 256,
             "learning_rate": 0.05,
             "learning_rate_warmup_epochs": 0.0,
-            "no_decay": "bn",
             "dropout": 0.1,
             "train_distort_color": "strong",
             "init": "inherit",

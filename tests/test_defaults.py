@@ -13,6 +13,7 @@ from pnas_tf.config import (
     DeviceConfig,
     ExportConfig,
     LatencyConfig,
+    OptimizerConfig,
     SearchConfig,
     TrainConfig,
 )
@@ -21,6 +22,7 @@ LIBRARY = Path(pnas_tf.__file__).parent
 PREFIXES = ("arch_", "finetune_", "rl_", "search_", "bn_", "latency_", "convert_")
 CONFIGS = (
     DataConfig,
+    OptimizerConfig,
     SearchConfig,
     TrainConfig,
     ExportConfig,

@@ -15,7 +15,6 @@ import numpy as np
 
 from benchmarks.evidence.plan import HOME, TABLES, Job, jobs
 from benchmarks.evidence.work import Workshop
-from pnas_tf.config import DeriveConfig
 from pnas_tf.io import atomic
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv
@@ -121,14 +120,10 @@ def _test_accuracy(shop: Workshop, job: Job, network: Architecture) -> float:
         return atomic.read_document(path, **TEST, what="test result", made_by="delete it")[
             "test_accuracy"
         ]
-    from pnas_tf.networks.layers import Normalisation
     from pnas_tf.networks.network import build_network
     from pnas_tf.training.evaluate import evaluate
 
-    recipe = shop.study.training
-    model = build_network(
-        network, normalisation=Normalisation(recipe.bn_momentum, recipe.bn_epsilon)
-    )
+    model = build_network(network)
     with np.load(shop.place(job.name) / "weights.npz", allow_pickle=False) as arrays:
         model.set_weights([arrays[name] for name in arrays.files])
     found = evaluate(model, shop.dataset.test(batch_size=512))
@@ -182,7 +177,7 @@ def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
         "comparing_steps": len(compared)
         * shop.dataset.batches("alpha", batch_size=shop.study.search.search_batch_size),
         "trained_steps": sum(loss is not None for _, _, *after in compared for loss in after)
-        * steps_of(shop.dataset, shop.study.training, epochs=DeriveConfig.derive_train_epochs),
+        * steps_of(shop.dataset, shop.study.derivation),
         "changes": dict(job.fact("changes")),
         "ops": [op.key for op in network.ops],
         "epochs": [{key: epoch[key] for key in kept} for epoch in history["epochs"]],

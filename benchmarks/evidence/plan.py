@@ -65,6 +65,16 @@ class Study:
     derive_trained: int = DeriveConfig.derive_trained
 
     @property
+    def derivation(self) -> DeriveConfig:
+        """The options of its derivations: trained on at half the training's rate."""
+        return DeriveConfig(
+            derive_networks=self.derive_networks,
+            derive_trained=self.derive_trained,
+            derive_batch_size=self.training.batch_size,
+            derive_learning_rate=self.training.learning_rate / 2,
+        )
+
+    @property
     def middle(self) -> Budget:
         """The budget of whatever is done at one budget only, named so."""
         return next(budget for budget in self.budgets if budget.name == "middle")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evidence.plan import Study
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.search.objective import Target
 from pnas_tf.space.architecture import Architecture
 
@@ -54,14 +55,7 @@ def _training_steps(study: Study, dataset: Any, networks: Path) -> dict[str, Cal
     images, labels = _batch(dataset, recipe.batch_size)
     for number in range(min(4, study.random_networks)):
         network = Architecture.load(networks / f"random_{study.middle.name}_{number}.json")
-        step = TrainStep(
-            build_network(network),
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-            label_smoothing=recipe.label_smoothing,
-            no_decay=recipe.no_decay,
-        )
+        step = TrainStep(build_network(network), OptimizerConfig())
         found[f"training_{number}"] = lambda at, step=step: step(
             images, labels, learning_rate=0.01, step=at
         )
@@ -80,7 +74,7 @@ def _search_steps(study: Study, dataset: Any, target: Target) -> dict[str, Calla
     from pnas_tf.supernet.functional import Arithmetic
     from pnas_tf.supernet.supernet import Supernet
 
-    recipe, found = study.training, {}
+    optimizer, found = OptimizerConfig(), {}
     for algorithm in (
         "two_path",
         *(("reinforce",) if any(row[0] == "reinforce" for row in study.searches) else ()),
@@ -90,9 +84,7 @@ def _search_steps(study: Study, dataset: Any, target: Target) -> dict[str, Calla
         supernet = Supernet(
             study.space,
             arithmetic=Arithmetic(
-                Normalisation(recipe.bn_momentum, recipe.bn_epsilon),
-                recipe.weight_decay,
-                recipe.no_decay,
+                Normalisation.of(optimizer), optimizer.weight_decay, optimizer.no_decay
             ),
             seed=0,
             weights_init=config.weights_init,
@@ -102,7 +94,7 @@ def _search_steps(study: Study, dataset: Any, target: Target) -> dict[str, Calla
             dataset,
             guidance([target], config),
             config=config,
-            recipe=recipe,
+            optimizer=optimizer,
             folder=Path(tempfile.mkdtemp()),
             seed=0,
         )

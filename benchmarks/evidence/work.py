@@ -17,7 +17,13 @@ import numpy as np
 
 from benchmarks.evidence import contenders
 from benchmarks.evidence.plan import HOME, TABLES, Job, Study, jobs
-from pnas_tf.config import ConversionConfig, DeriveConfig, DeviceConfig, LatencyConfig, RunConfig
+from pnas_tf.config import (
+    ConversionConfig,
+    DeviceConfig,
+    LatencyConfig,
+    OptimizerConfig,
+    RunConfig,
+)
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.search.objective import Quantity, Target, latency_quantity
@@ -231,7 +237,7 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.supernet.functional import Arithmetic
     from pnas_tf.supernet.supernet import Supernet
 
-    study, folder, recipe = shop.study, shop.place(job.name), shop.study.training
+    study, folder, optimizer = shop.study, shop.place(job.name), OptimizerConfig()
     config = dataclasses.replace(
         study.search_config(job.fact("algorithm")), **dict(job.fact("changes"))
     )
@@ -240,9 +246,7 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     supernet = Supernet(
         study.space,
         arithmetic=Arithmetic(
-            Normalisation(recipe.bn_momentum, recipe.bn_epsilon),
-            recipe.weight_decay,
-            recipe.no_decay,
+            Normalisation.of(optimizer), optimizer.weight_decay, optimizer.no_decay
         ),
         seed=job.fact("seed"),
         alpha_scale=config.alpha_scale,
@@ -256,7 +260,7 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
         shop.dataset,
         guidance([Target(quantity, target)], config),
         config=config,
-        recipe=recipe,
+        optimizer=optimizer,
         folder=folder / "search",
         seed=job.fact("seed"),
     )
@@ -272,15 +276,11 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     )
     architecture, compared = few[0], []
     if len(few) > 1:
-        found = Inheritance(
-            folder / "search", study.space, normalisation=supernet.arithmetic.normalisation
-        ).best_of(
+        found = Inheritance(folder / "search", study.space, optimizer=optimizer).best_of(
             few,
             shop.dataset,
-            recipe,
+            study.derivation,
             batch_size=config.search_batch_size,
-            trained=study.derive_trained,
-            epochs=DeriveConfig.derive_train_epochs,
             seed=job.fact("seed"),
         )
         architecture = found.best
@@ -306,14 +306,13 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
 def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
     """Accuracy on the alpha part of every network for the home target, with the supernet's weights,
     statistics re-estimated; and the cross-entropy that the derivation compares."""
-    from pnas_tf.networks.layers import Normalisation
     from pnas_tf.search.supernet_weights import Inheritance
 
     study = shop.study
     inheritance = Inheritance(
         shop.place(job.fact("search")) / "search",
         study.space,
-        normalisation=Normalisation(study.training.bn_momentum, study.training.bn_epsilon),
+        optimizer=OptimizerConfig(),
     )
     networks = {
         name: Architecture.load(shop.place("networks") / f"{name}.json")

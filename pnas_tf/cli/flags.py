@@ -51,6 +51,7 @@ POSITIVE = frozenset(
         "arch_interval",
         "arch_steps",
         "derive_networks",
+        "derive_batch_size",
         "rl_networks",
         "rl_images",
         "rl_steps_per_epoch",

@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.networks.synchronised import normalise_together
 from pnas_tf.space.blocks import Block, Layer
 from pnas_tf.space.graph import Add, Concat, Joint, Part
@@ -29,9 +30,14 @@ class Normalisation:
     ones.
     """
 
-    momentum: float = 0.9
-    epsilon: float = 1e-3
+    momentum: float = OptimizerConfig.bn_momentum
+    epsilon: float = OptimizerConfig.bn_epsilon
     synchronized: bool = False
+
+    @classmethod
+    def of(cls, config: OptimizerConfig, *, synchronized: bool = False) -> Normalisation:
+        """Batch normalisation as `config` asks for it."""
+        return cls(config.bn_momentum, config.bn_epsilon, synchronized)
 
 
 def apply_block(

@@ -22,13 +22,12 @@ from pnas_tf.config import (
     DeriveConfig,
     DeviceConfig,
     DistributionConfig,
+    OptimizerConfig,
     RunConfig,
     SearchConfig,
-    TrainConfig,
 )
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.networks.layers import Normalisation
 from pnas_tf.search.derive import log_probability, most_probable, most_probable_few, path_of
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.loop import Search
@@ -105,7 +104,7 @@ class SearchResult:
         table: the device's latencies, in ms.
         targets: what guided it, the one it is named for first.
         config: its options; `search_batch_size` images a batch when networks are compared.
-        recipe: momentum, decay, smoothing and batch normalisation of the weights.
+        optimizer: how its weights were trained.
         seed: of the batches that compared networks are trained on with.
         scratch: a temporary folder to keep for as long as the result lives.
     """
@@ -116,7 +115,7 @@ class SearchResult:
     table: LatencyTable
     targets: tuple[Target, ...]
     config: SearchConfig
-    recipe: TrainConfig
+    optimizer: OptimizerConfig
     seed: int = RunConfig.seed
     scratch: object = None
 
@@ -136,7 +135,7 @@ class SearchResult:
         return Inheritance(
             self.folder,
             self.space,
-            normalisation=Normalisation(self.recipe.bn_momentum, self.recipe.bn_epsilon),
+            optimizer=self.optimizer,
             engine=self.config.engine,
         )
 
@@ -217,11 +216,9 @@ class SearchResult:
         found = self.supernet_weights.best_of(
             networks,
             self.dataset,
-            self.recipe,
+            config,
             batch_size=self.config.search_batch_size,
             seed=self.seed,
-            trained=config.derive_trained,
-            epochs=config.derive_train_epochs,
         )
         if progress:
             trained = [loss for loss in found.trained_losses if loss is not None]
@@ -292,7 +289,7 @@ def search_architecture(
     config: SearchConfig = SearchConfig(),
     *,
     folder: str | os.PathLike,
-    recipe: TrainConfig = TrainConfig(),
+    optimizer: OptimizerConfig = OptimizerConfig(),
     targets: Sequence[Target] | None = None,
     device: DeviceConfig = DeviceConfig(),
     options: DistributionConfig = DistributionConfig(),
@@ -308,7 +305,7 @@ def search_architecture(
         config: the search's options.
         folder: gets history.json, checkpoints/ and TensorBoard events/. A folder with a search of
             other settings must be emptied first.
-        recipe: momentum, decay, smoothing and batch normalisation of the weights.
+        optimizer: how the weights are trained.
         targets: what guides the search; default: those that `config` asks for.
         device: what is measured on, where `config` wants latencies measured in the loop
             (`rl_latency="device"`); otherwise unused.
@@ -333,13 +330,7 @@ def search_architecture(
     wanted = tuple(search_targets(space, table, config) if targets is None else targets)
     folder = Path(folder)
     tf.config.experimental.enable_op_determinism()
-    arithmetic = arithmetic_of(
-        options,
-        started,
-        weight_decay=recipe.weight_decay,
-        no_decay=recipe.no_decay,
-        normalisation=Normalisation(recipe.bn_momentum, recipe.bn_epsilon, options.sync_batch_norm),
-    )
+    arithmetic = arithmetic_of(options, started, optimizer)
     with _measured(space, table, config, device, folder) as measured, started.scope():
         supernet = Supernet(
             space,
@@ -357,12 +348,12 @@ def search_architecture(
             dataset,
             guidance(wanted, config, measured=measured),
             config=config,
-            recipe=recipe,
+            optimizer=optimizer,
             folder=folder,
             seed=seed,
             writes=started.is_chief,
         ).run()
-    return SearchResult(folder, space, dataset, table, wanted, config, recipe, seed)
+    return SearchResult(folder, space, dataset, table, wanted, config, optimizer, seed)
 
 
 def derivation_budget(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.config import SearchConfig, TrainConfig
+from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
@@ -64,8 +64,8 @@ class _Sums:
 class Search:
     """A search of `supernet` on `dataset`, kept in `folder`.
 
-    folder: holds checkpoints/, history.json and TensorBoard events. recipe: momentum, weight decay
-    and label smoothing of the weights. writes: False in all but one of the processes that search
+    folder: holds checkpoints/, history.json and TensorBoard events. optimizer: how the
+    weights are trained. writes: False in all but one of the processes that search
     together; they only read `folder`. Call `run`; then `probabilities`. `run` takes its steps by
     `train_weights` and `train_alpha`.
     """
@@ -77,22 +77,22 @@ class Search:
         guidance: Guidance,
         *,
         config: SearchConfig,
-        recipe: TrainConfig,
+        optimizer: OptimizerConfig,
         folder: FilePath,
         seed: int,
         writes: bool = True,
     ):
-        self.supernet, self.dataset, self.guidance, self.config, self.recipe = (
+        self.supernet, self.dataset, self.guidance, self.config, self.optimizer = (
             supernet,
             dataset,
             guidance,
             config,
-            recipe,
+            optimizer,
         )
         self.folder, self.seed, self.writes = folder, seed, writes
         self.replicas = supernet.arithmetic.replicas
         self.checkpoints = Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
-        self.momentum = Momentum(momentum=recipe.momentum, nesterov=recipe.nesterov)
+        self.momentum = Momentum(momentum=optimizer.momentum, nesterov=optimizer.nesterov)
         self.adam = AlphaAdam(
             [alpha.shape[0] for alpha in supernet.alphas],
             learning_rate=config.arch_learning_rate,
@@ -208,7 +208,7 @@ class Search:
             labels,
             optimizer=self.momentum,
             learning_rate=self._learning_rate(),
-            label_smoothing=self.recipe.label_smoothing,
+            label_smoothing=self.optimizer.label_smoothing,
         )
         self._require_finite(loss, "weight step")
         self.sums.add_weight(loss, accuracy)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from pnas_tf.config import SearchConfig, TrainConfig
+from pnas_tf.config import DeriveConfig, OptimizerConfig, SearchConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
@@ -89,19 +89,19 @@ def alpha_loss(supernet: Supernet, path: Path, dataset: Dataset, *, batch_size: 
     )
 
 
-def steps_of(dataset: Dataset, recipe: TrainConfig, *, epochs: float) -> int:
-    """Steps of `epochs` of the weights part, at least one. Raises UserError where that part has no
-    whole batch."""
-    per_epoch = dataset.batches("weights", batch_size=recipe.batch_size)
+def steps_of(dataset: Dataset, config: DeriveConfig) -> int:
+    """Steps that a network is trained on for, at least one. Raises UserError where the weights part
+    has no whole batch."""
+    per_epoch = dataset.batches("weights", batch_size=config.derive_batch_size)
     if not per_epoch:
         raise UserError(
             f"the weights part of dataset '{dataset.name}' is smaller than one batch",
-            expected=f"at least --batch_size={recipe.batch_size} images",
+            expected=f"at least --derive_batch_size={config.derive_batch_size} images",
             received="fewer",
-            fix="Lower --batch_size, give more images, or compare by searched weights alone: "
-            "--derive_trained=0.",
+            fix="Lower --derive_batch_size, give more images, or compare by searched weights "
+            "alone: --derive_trained=0.",
         )
-    return max(1, round(epochs * per_epoch))
+    return max(1, round(config.derive_train_epochs * per_epoch))
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ class Comparison:
 class Inheritance:
     """The supernet of a finished search, ready to hand its weights to derived networks.
 
-    folder: the search's folder. Raises UserError when it holds no whole checkpoint.
+    folder: the search's folder. optimizer: how its weights were trained, and those of networks that
+    are trained on are. Raises UserError when it holds no whole checkpoint.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Inheritance:
         folder: FilePath,
         space: SearchSpace,
         *,
-        normalisation: Normalisation,
+        optimizer: OptimizerConfig,
         engine: str = SearchConfig.engine,
     ):
         checkpoint = Checkpoints(folder / "checkpoints").latest()
@@ -137,10 +138,10 @@ class Inheritance:
                 received="none",
                 fix=f"Search first: {_MADE_BY}; or train from scratch: --init=scratch",
             )
-        self.normalisation = normalisation
+        self.optimizer, self.normalisation = optimizer, Normalisation.of(optimizer)
         self.supernet = Supernet(
             space,
-            arithmetic=Arithmetic(normalisation=normalisation),
+            arithmetic=Arithmetic(normalisation=self.normalisation),
             weights_init="he_fout",  # overwritten
             engine=engine,
         )
@@ -163,70 +164,54 @@ class Inheritance:
         return alpha_loss(self.supernet, path_of(architecture), dataset, batch_size=batch_size)
 
     def trained_loss(
-        self,
-        architecture: Architecture,
-        dataset: Dataset,
-        recipe: TrainConfig,
-        *,
-        epochs: float,
-        seed: int,
+        self, architecture: Architecture, dataset: Dataset, config: DeriveConfig, *, seed: int
     ) -> float:
-        """Cross-entropy on the alpha part after `epochs` more of the weights part, by statistics
-        re-estimated on it; infinite where it diverges.
+        """Cross-entropy on the alpha part after `config.derive_train_epochs` more of the weights
+        part, by statistics re-estimated on it; infinite where it diverges.
 
-        Batches, momentum, decay and smoothing are those of the training to come; the rate peaks at
-        half of its. Raises UserError where the weights part has no whole batch.
+        Raises UserError where the weights part has no whole batch.
         """
-        steps = steps_of(dataset, recipe, epochs=epochs)
+        steps, size = steps_of(dataset, config), config.derive_batch_size
         network = build_network(architecture, normalisation=self.normalisation)
         self.supernet.inherit(network, path_of(architecture))
-        step = TrainStep(
-            network,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-            label_smoothing=recipe.label_smoothing,
-            no_decay=recipe.no_decay,
-        )
+        step = TrainStep(network, self.optimizer)
         batches = itertools.chain.from_iterable(
-            dataset.weights(batch_size=recipe.batch_size, seed=seed, epoch=epoch)
-            for epoch in itertools.count()
+            dataset.weights(batch_size=size, seed=seed, epoch=epoch) for epoch in itertools.count()
         )
         for number, (images, labels) in enumerate(itertools.islice(batches, steps)):
             rate = cosine_with_warmup(
-                number, steps=steps, warmup_steps=steps // 10, peak=recipe.learning_rate / 2
+                number, steps=steps, warmup_steps=steps // 10, peak=config.derive_learning_rate
             )
             step(images, labels, learning_rate=rate, step=number)
         # A few steps leave much of the supernet's shared statistics in the moving ones.
-        reestimate_batch_norm(network, dataset.weights_plain(batch_size=recipe.batch_size))
-        loss = evaluate(network, dataset.alpha_once(batch_size=recipe.batch_size)).loss
+        reestimate_batch_norm(network, dataset.weights_plain(batch_size=size))
+        loss = evaluate(network, dataset.alpha_once(batch_size=size)).loss
         return loss if math.isfinite(loss) else math.inf
 
     def best_of(
         self,
         architectures: Sequence[Architecture],
         dataset: Dataset,
-        recipe: TrainConfig,
+        config: DeriveConfig,
         *,
         batch_size: int,
-        trained: int,
-        epochs: float,
         seed: int,
     ) -> Comparison:
-        """Compares by inherited weights (batch_size: images a batch), then the `trained` best of
-        them by `trained_loss`, if those are more than one; of equals the first."""
+        """Compares by inherited weights (batch_size: images a batch), then the
+        `config.derive_trained` best of them by `trained_loss`, if those are more than one; of
+        equals the first."""
         losses = []
         with Progress("compare networks", len(architectures)) as progress:
             for architecture in architectures:
                 losses.append(self.alpha_loss(architecture, dataset, batch_size=batch_size))
                 progress.update()
-        few = sorted(range(len(losses)), key=losses.__getitem__)[: max(1, trained)]
+        few = sorted(range(len(losses)), key=losses.__getitem__)[: max(1, config.derive_trained)]
         after: dict[int, float] = {}
         if len(few) > 1:
             with Progress("train the best on", len(few)) as progress:
                 for place in few:
                     after[place] = self.trained_loss(
-                        architectures[place], dataset, recipe, epochs=epochs, seed=seed
+                        architectures[place], dataset, config, seed=seed
                     )
                     progress.update()
         best = min(after, key=after.__getitem__) if after else few[0]

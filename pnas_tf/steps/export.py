@@ -16,18 +16,23 @@ import dataclasses
 import functools
 from typing import Any
 
-from pnas_tf.config import DataConfig, ExportConfig, RunConfig, TrainConfig
+from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, RunConfig, TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.folder import RunFolder
 
-CONFIGS = (RunConfig, DataConfig, TrainConfig, ExportConfig)
-BORROWED = (TrainConfig,)
+CONFIGS = (RunConfig, DataConfig, TrainConfig, OptimizerConfig, ExportConfig)
+BORROWED = (TrainConfig, OptimizerConfig)
 NETWORK = "train/model.keras"
 TABLES = ("latency_table_int8.json", "latency_table.json")  # the last one of a dtype counts
 
 
 def main(
-    folder: RunFolder, run: RunConfig, data: DataConfig, train: TrainConfig, config: ExportConfig
+    folder: RunFolder,
+    run: RunConfig,
+    data: DataConfig,
+    train: TrainConfig,
+    optimizer: OptimizerConfig,
+    config: ExportConfig,
 ) -> None:
     """The export step of a run."""
     from pnas_tf.data.dataset import load_dataset
@@ -62,7 +67,7 @@ def main(
     }
     names = [file_name(dtype) for dtype in config.formats]
     if config.debug_layers:
-        _export(folder, run, train, config, architecture, rewrites, dataset)
+        _export(folder, run, train, optimizer, config, architecture, rewrites, dataset)
     else:
         folder.step(
             "export",
@@ -74,11 +79,12 @@ def main(
                 "dataset": dataset.fingerprint,
                 "seed": run.seed,
                 "training": train,
+                "optimizer": optimizer,
                 "decides": "alpha",
             },
             outputs=[*names, PARITY_FILE],
             work=functools.partial(
-                _export, folder, run, train, config, architecture, rewrites, dataset
+                _export, folder, run, train, optimizer, config, architecture, rewrites, dataset
             ),
         )
     for name, report in load_reports(folder / PARITY_FILE).items():
@@ -95,6 +101,7 @@ def _export(
     folder: RunFolder,
     run: RunConfig,
     train: TrainConfig,
+    optimizer: OptimizerConfig,
     config: ExportConfig,
     architecture: Any,
     rewrites: dict[str, tuple[str, ...]],
@@ -106,13 +113,11 @@ def _export(
     from pnas_tf.tflite.metadata import Metadata
     from pnas_tf.training.result import restore_weights
 
-    model = build_network(
-        architecture, normalisation=Normalisation(train.bn_momentum, train.bn_epsilon)
-    )
+    model = build_network(architecture, normalisation=Normalisation.of(optimizer))
     restore_weights(model, folder / "train")
     aware = None
     if config.quantize == "qat" or config.prune or config.cluster:
-        model, aware = _compressed(model, run, train, config, dataset)
+        model, aware = _compressed(model, run, train, optimizer, config, dataset)
     normalization = dataset.normalization
     validation, validation_labels = dataset.alpha_arrays()
     test, test_labels = dataset.test_arrays()
@@ -143,7 +148,12 @@ def _export(
 
 
 def _compressed(
-    model: Any, run: RunConfig, train: TrainConfig, config: ExportConfig, dataset: Any
+    model: Any,
+    run: RunConfig,
+    train: TrainConfig,
+    optimizer: OptimizerConfig,
+    config: ExportConfig,
+    dataset: Any,
 ) -> tuple[Any, Any]:
     """(plain network, quantisation-aware network or None) after the training that compression
     takes."""
@@ -155,8 +165,8 @@ def _compressed(
         dataset.fit_batches(train),
         epochs=config.finetune_epochs,
         learning_rate=config.finetune_learning_rate,
-        momentum=train.momentum,
-        label_smoothing=train.label_smoothing,
+        momentum=optimizer.momentum,
+        label_smoothing=optimizer.label_smoothing,
     )
     made = compress(model, compression, tuning, progress=print)
     return (model, made) if compression.aware else (made, None)

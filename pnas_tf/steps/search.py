@@ -24,10 +24,10 @@ from pnas_tf.config import (
     DeriveConfig,
     DeviceConfig,
     DistributionConfig,
+    OptimizerConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
-    TrainConfig,
 )
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
@@ -44,13 +44,10 @@ CONFIGS = (
     SearchConfig,
     DeriveConfig,
     DeviceConfig,
-    TrainConfig,
+    OptimizerConfig,
     DistributionConfig,
 )
-BORROWED = (
-    TrainConfig,
-    DeviceConfig,
-)
+BORROWED = (DeviceConfig,)
 
 
 def main(
@@ -61,7 +58,7 @@ def main(
     config: SearchConfig,
     derive: DeriveConfig,
     device: DeviceConfig,
-    recipe: TrainConfig,
+    optimizer: OptimizerConfig,
     distribution: DistributionConfig,
 ) -> None:
     """The search step of a run, then the derivation."""
@@ -98,23 +95,11 @@ def main(
         for milliseconds in sweep_budgets(derive)
     ]
     dataset = load_dataset(data, resolution=space.resolution)
-    weights_recipe = {
-        name: getattr(recipe, name)
-        for name in (
-            "momentum",
-            "nesterov",
-            "weight_decay",
-            "no_decay",
-            "label_smoothing",
-            "bn_momentum",
-            "bn_epsilon",
-        )
-    }
     identity = {
         "space": space.to_json(),
         "dataset": dataset.fingerprint,
         "search": config,
-        "recipe": weights_recipe,
+        "optimizer": optimizer,
         "seed": run.seed,
         "distribution": distribution,
         "targets": [(target.quantity.name, target.value) for target in targets],
@@ -142,7 +127,7 @@ def main(
             table,
             config,
             folder=folder / "search",
-            recipe=recipe,
+            optimizer=optimizer,
             targets=targets,
             device=device,
             options=distribution,
@@ -156,17 +141,16 @@ def main(
         "history": folder / "search/history.json",
         "derive": derive,
         "seed": run.seed,
-        "training": [recipe.learning_rate, recipe.batch_size],
         "max_latency_ms": derive.max_latency_ms,
         "min_latency_fraction": derive.min_latency_fraction,
         "targets": identity["targets"],
         "tables": identity["tables"],
         "batch_size": config.search_batch_size,
-        "recipe": weights_recipe,
+        "optimizer": optimizer,
         "dataset": dataset.fingerprint,
     }
     found = SearchResult(
-        folder / "search", space, dataset, table, tuple(targets), config, recipe, run.seed
+        folder / "search", space, dataset, table, tuple(targets), config, optimizer, run.seed
     )
     folder.step(
         "derive",

@@ -14,10 +14,16 @@ import dataclasses
 import functools
 from typing import Any
 
-from pnas_tf.config import DataConfig, DistributionConfig, RunConfig, TrainConfig
+from pnas_tf.config import (
+    DataConfig,
+    DistributionConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainConfig,
+)
 from pnas_tf.run.folder import RunFolder
 
-CONFIGS = (RunConfig, DataConfig, TrainConfig, DistributionConfig)
+CONFIGS = (RunConfig, DataConfig, TrainConfig, OptimizerConfig, DistributionConfig)
 OUTPUTS = ["train/model.keras", "train/result.json", "train/history.json"]
 
 
@@ -26,6 +32,7 @@ def main(
     run: RunConfig,
     data: DataConfig,
     config: TrainConfig,
+    optimizer: OptimizerConfig,
     distribution: DistributionConfig,
 ) -> None:
     """The training step of a run."""
@@ -44,6 +51,7 @@ def main(
         "architecture": folder / "architecture.json",
         "dataset": dataset.fingerprint,
         "config": config,
+        "optimizer": optimizer,
         "distribution": distribution,
         "seed": run.seed,
     }
@@ -55,7 +63,7 @@ def main(
         outputs=OUTPUTS,
         partial=["train"],
         work=functools.partial(
-            _train, folder, run, config, architecture, dataset, distribution, started
+            _train, folder, run, config, optimizer, architecture, dataset, distribution, started
         ),
     )
 
@@ -64,6 +72,7 @@ def _train(
     folder: RunFolder,
     run: RunConfig,
     config: TrainConfig,
+    optimizer: OptimizerConfig,
     architecture: Any,
     dataset: Any,
     distribution: DistributionConfig,
@@ -71,7 +80,6 @@ def _train(
 ) -> None:
     import tensorflow as tf
 
-    from pnas_tf.networks.layers import Normalisation
     from pnas_tf.search.supernet_weights import Inheritance
     from pnas_tf.training.loop import train_network
     from pnas_tf.training.result import save_outcome
@@ -79,11 +87,7 @@ def _train(
     tf.config.experimental.enable_op_determinism()
     weights = None
     if config.init == "inherit":
-        inheritance = Inheritance(
-            folder / "search",
-            architecture.space,
-            normalisation=Normalisation(config.bn_momentum, config.bn_epsilon),
-        )
+        inheritance = Inheritance(folder / "search", architecture.space, optimizer=optimizer)
         weights = inheritance.network(
             architecture, dataset, batch_size=config.batch_size
         ).get_weights()
@@ -92,6 +96,7 @@ def _train(
         dataset,
         config,
         folder / "train",
+        optimizer=optimizer,
         seed=run.seed,
         initial_weights=weights,
         distribution=started,

@@ -16,7 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from pnas_tf import _tf_private
-from pnas_tf.config import DistributionConfig
+from pnas_tf.config import DistributionConfig, OptimizerConfig
 from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.run.cluster import WorkerLost, cluster_of
@@ -137,18 +137,13 @@ def _local_devices(replicas: int | None) -> list[str]:
 
 
 def arithmetic_of(
-    config: DistributionConfig,
-    distribution: Distribution,
-    *,
-    normalisation: Normalisation,
-    weight_decay: float,
-    no_decay: str,
+    config: DistributionConfig, distribution: Distribution, optimizer: OptimizerConfig
 ) -> Arithmetic:
     """The supernet's arithmetic under these options."""
     return Arithmetic(
-        normalisation,
-        weight_decay,
-        no_decay,
+        Normalisation.of(optimizer, synchronized=config.sync_batch_norm),
+        optimizer.weight_decay,
+        optimizer.no_decay,
         precision=PRECISIONS[config.mixed_precision],
         jit_compile=config.jit_compile,
         replicas=distribution.replicas,

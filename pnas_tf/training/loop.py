@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.config import DistributionConfig, TrainConfig
+from pnas_tf.config import DistributionConfig, OptimizerConfig, TrainConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
@@ -59,6 +59,7 @@ def train_network(
     config: TrainConfig,
     folder: str | os.PathLike,
     *,
+    optimizer: OptimizerConfig = OptimizerConfig(),
     seed: int,
     initial_weights: Sequence[np.ndarray] | None = None,
     distribution: Distribution = Distribution(),
@@ -66,24 +67,33 @@ def train_network(
 ) -> Trained:
     """Trains the network of `architecture`, or continues from the checkpoints in `folder`.
 
-    folder: holds checkpoints/, history.json and TensorBoard events/. initial_weights: as of
+    folder: holds checkpoints/, history.json and TensorBoard events/. optimizer: momentum, decay,
+    smoothing and batch normalisation. initial_weights: as of
     `Model.get_weights` of this network; None draws them from `seed`. Raises Stopped on SIGTERM or
     Ctrl-C, after a checkpoint; UserError when the loss is no longer finite, or when `folder` holds
     a training with other settings. distribution: as started from `options`; the trained model is a
     plain one in float32 whatever they say.
     """
-    plain = build_network(
-        architecture, normalisation=Normalisation(config.bn_momentum, config.bn_epsilon)
-    )
+    plain = build_network(architecture, normalisation=Normalisation.of(optimizer))
     plain.set_weights(
         initial_weights if initial_weights is not None else seeded_weights(plain, seed=seed)
     )
-    identity = _identity(architecture, dataset, config, options, seed, plain.get_weights())
+    identity = _identity(
+        architecture, dataset, config, optimizer, options, seed, plain.get_weights()
+    )
     check_batch(config.batch_size, distribution.replicas, flag="batch_size")
     with distribution.scope():
-        model = _trained_form(plain, architecture, config, distribution, options)
+        model = _trained_form(plain, architecture, optimizer, distribution, options)
         training = _Training(
-            model, dataset, config, Path(folder), seed, identity, distribution, options.jit_compile
+            model,
+            dataset,
+            config,
+            optimizer,
+            Path(folder),
+            seed,
+            identity,
+            distribution,
+            options.jit_compile,
         )
         training.run()
         if model is not plain:
@@ -94,7 +104,7 @@ def train_network(
 def _trained_form(
     plain: keras.Model,
     architecture: Architecture,
-    config: TrainConfig,
+    optimizer: OptimizerConfig,
     distribution: Distribution,
     options: DistributionConfig,
 ) -> keras.Model:
@@ -105,9 +115,7 @@ def _trained_form(
     with keras_precision(PRECISIONS[options.mixed_precision]):
         model = build_network(
             architecture,
-            normalisation=Normalisation(
-                config.bn_momentum, config.bn_epsilon, options.sync_batch_norm
-            ),
+            normalisation=Normalisation.of(optimizer, synchronized=options.sync_batch_norm),
         )
     model.set_weights(plain.get_weights())
     return model
@@ -138,6 +146,7 @@ class _Training:
     model: keras.Model
     dataset: Dataset
     config: TrainConfig
+    optimizer: OptimizerConfig
     folder: Path
     seed: int
     identity: str
@@ -153,11 +162,7 @@ class _Training:
         config = self.config
         self.train_step = TrainStep(
             self.model,
-            momentum=config.momentum,
-            nesterov=config.nesterov,
-            weight_decay=config.weight_decay,
-            label_smoothing=config.label_smoothing,
-            no_decay=config.no_decay,
+            self.optimizer,
             dropout=config.dropout,
             seed=self.seed,
             distribution=self.distribution,
@@ -359,6 +364,7 @@ def _identity(
     architecture: Architecture,
     dataset: Dataset,
     config: TrainConfig,
+    optimizer: OptimizerConfig,
     options: DistributionConfig,
     seed: int,
     weights: Sequence[np.ndarray],
@@ -372,6 +378,7 @@ def _identity(
         "architecture": architecture.to_json(),
         "dataset": dataset.fingerprint,
         "config": settings,
+        "optimizer": dataclasses.asdict(optimizer),
         "seed": seed,
         "arithmetic": [options.sync_batch_norm, options.mixed_precision],
     }

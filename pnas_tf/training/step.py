@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf.config import DistributionConfig, OptimizerConfig, RunConfig, TrainConfig
 from pnas_tf.networks.network import weight_decay_variables
 from pnas_tf.supernet.replicas import Replicas
 from pnas_tf.training.distribution import Distribution
@@ -58,16 +59,12 @@ class TrainStep:
     def __init__(
         self,
         model: keras.Model,
+        config: OptimizerConfig,
         *,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
-        label_smoothing: float,
-        no_decay: str = "bn_bias",
-        dropout: float = 0.0,
-        seed: int = 0,
+        dropout: float = TrainConfig.dropout,
+        seed: int = RunConfig.seed,
         distribution: Distribution = Distribution(),
-        jit_compile: bool = False,
+        jit_compile: bool = DistributionConfig.jit_compile,
     ):
         self.model = model
         self.slots = [
@@ -80,12 +77,11 @@ class TrainStep:
         self._replicas, self._strategy = distribution.replicas, distribution.strategy
         self._forward = _forward(model, dropout, seed, self._replicas.total)
         self._decay = (
-            {variable.ref() for variable in weight_decay_variables(model, no_decay=no_decay)}
-            if weight_decay
+            {variable.ref() for variable in weight_decay_variables(model, no_decay=config.no_decay)}
+            if config.weight_decay
             else set()
         )
-        self._momentum, self._nesterov = momentum, nesterov
-        self._weight_decay, self._label_smoothing = weight_decay, label_smoothing
+        self._config = config
         self._gradients = (
             tf.function(self._loss_and_gradients, jit_compile=True, autograph=False)
             if jit_compile
@@ -131,7 +127,7 @@ class TrainStep:
             gradients = tf.distribute.get_replica_context().all_reduce(
                 tf.distribute.ReduceOp.SUM, gradients
             )
-        momentum, finite = self._momentum, tf.constant(True)
+        momentum, finite = self._config.momentum, tf.constant(True)
         if self.loss_scale:
             finite = tf.reduce_all(
                 [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
@@ -144,7 +140,7 @@ class TrainStep:
             gradients = [gradient / scale for gradient in gradients]
         for variable, slot, gradient in zip(self.model.trainable_variables, self.slots, gradients):
             if variable.ref() in self._decay:
-                gradient += self._weight_decay * variable
+                gradient += self._config.weight_decay * variable
             if self.loss_scale:
                 gradient = tf.where(finite, gradient, 0.0)
             tf.raw_ops.ResourceApplyMomentum(
@@ -153,7 +149,7 @@ class TrainStep:
                 lr=learning_rate,
                 grad=gradient,
                 momentum=momentum,
-                use_nesterov=self._nesterov,
+                use_nesterov=self._config.nesterov,
             )
         return loss, accuracy, tf.cast(finite, tf.float32)
 
@@ -163,7 +159,7 @@ class TrainStep:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             logits = self._forward(images, step)
-            loss = smoothed_cross_entropy(logits, labels, smoothing=self._label_smoothing)
+            loss = smoothed_cross_entropy(logits, labels, smoothing=self._config.label_smoothing)
             minimised = (
                 loss * (scale / self._replicas.total)
                 if self.loss_scale or self._strategy is not None

@@ -13,7 +13,7 @@ from reference_path import logits
 
 from pnas_tf import config
 from pnas_tf.cli.flags import _config, _define
-from pnas_tf.config import PRESETS, DataConfig, SearchConfig, TrainConfig
+from pnas_tf.config import PRESETS, DataConfig, OptimizerConfig, SearchConfig, TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_network, weight_decay_variables
 from pnas_tf.search.loop import Search
@@ -245,7 +245,7 @@ def searched(folder, **options):
         Noise(),
         guidance([Target(quantity, quantity.of((0, 0)))], chosen),
         config=chosen,
-        recipe=TrainConfig(),
+        optimizer=OptimizerConfig(),
         folder=folder,
         seed=0,
     )
@@ -381,11 +381,13 @@ def test_the_last_training_decays_biases_where_asked():
         )
         step = TrainStep(
             network,
-            momentum=0.0,
-            nesterov=False,
-            weight_decay=0.1,
-            label_smoothing=0.0,
-            no_decay=no_decay,
+            OptimizerConfig(
+                momentum=0.0,
+                nesterov=False,
+                weight_decay=0.1,
+                label_smoothing=0.0,
+                no_decay=no_decay,
+            ),
         )
         step(tf.constant(Noise().images), tf.constant(Noise().labels), learning_rate=1.0, step=0)
         moved[no_decay] = network.get_weights()[-1]
@@ -412,6 +414,7 @@ def test_the_last_training_has_its_own_colour_distortion(tmp_path, monkeypatch):
                 config.RunConfig(),
                 DataConfig(),
                 TrainConfig(train_distort_color=own),
+                OptimizerConfig(),
                 config.DistributionConfig(),
             )
     assert seen == ["normal", "strong"]

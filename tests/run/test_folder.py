@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pnas_tf.config import SearchConfig, TrainConfig, option
+from pnas_tf.config import LatencyConfig, SearchConfig, option
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.folder import CONFIG, LOCK, STEPS, RunFolder, read_config
@@ -273,8 +273,7 @@ def test_what_a_killed_process_was_writing_is_swept(tmp_path):
 
 
 def test_a_program_settles_its_own_options_and_of_others_those_given(tmp_path):
-    """The search needs the training's momentum, and must not settle how long the network is trained
-    later."""
+    """The search needs the device, and must not settle how long it is measured later."""
 
     def once(*configs, borrowed=None):
         with RunFolder(tmp_path / "run") as folder:
@@ -283,16 +282,16 @@ def test_a_program_settles_its_own_options_and_of_others_those_given(tmp_path):
 
     once(
         SearchConfig(search_epochs=3),
-        TrainConfig(momentum=0.8),
-        borrowed={TrainConfig: {"momentum"}},
+        LatencyConfig(threads=2),
+        borrowed={LatencyConfig: {"threads"}},
     )
-    assert read_config(tmp_path / "run")["TrainConfig"] == {"momentum": 0.8}
-    once(TrainConfig(momentum=0.8, epochs=99))
-    with pytest.raises(UserError, match="--epochs"):
-        once(TrainConfig(momentum=0.8, epochs=7))
-    with pytest.raises(UserError, match="--momentum"):
+    assert read_config(tmp_path / "run")["LatencyConfig"] == {"threads": 2}
+    once(LatencyConfig(threads=2, min_invocations=99))
+    with pytest.raises(UserError, match="--min_invocations"):
+        once(LatencyConfig(threads=2, min_invocations=7))
+    with pytest.raises(UserError, match="--threads"):
         once(
             SearchConfig(search_epochs=3),
-            TrainConfig(momentum=0.7),
-            borrowed={TrainConfig: {"momentum"}},
+            LatencyConfig(threads=3),
+            borrowed={LatencyConfig: {"threads"}},
         )

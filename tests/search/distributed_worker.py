@@ -25,8 +25,7 @@ def work(folder: Path, options: dict) -> None:
 
 
 def main(folder: Path, options: dict) -> int:
-    from pnas_tf.config import DistributionConfig, SearchConfig, TrainConfig
-    from pnas_tf.networks.layers import Normalisation
+    from pnas_tf.config import DistributionConfig, OptimizerConfig, SearchConfig, TrainConfig
     from pnas_tf.run.cluster import WorkerLost
     from pnas_tf.training.distribution import arithmetic_of, start
 
@@ -62,7 +61,7 @@ def main(folder: Path, options: dict) -> int:
         candidates=(MBConv(1, 2), MBConv(3, 2)),
         stem_stride=1,
     )
-    recipe = TrainConfig(weight_decay=0.01)
+    optimizer = OptimizerConfig(weight_decay=0.01)
     # A smooth regulariser: at the kink of the default one, two orders of addition part for good.
     config = SearchConfig(
         algorithm=options["algorithm"],
@@ -77,13 +76,7 @@ def main(folder: Path, options: dict) -> int:
     )
     losses: list[float] = []
     seed = options.get("seed", 7)
-    arithmetic = arithmetic_of(
-        own,
-        started,
-        normalisation=Normalisation(synchronized=own.sync_batch_norm),
-        weight_decay=recipe.weight_decay,
-        no_decay=recipe.no_decay,
-    )
+    arithmetic = arithmetic_of(own, started, optimizer)
 
     class Watched(loop.Search):
         def train_weights(self, images, labels):
@@ -103,7 +96,7 @@ def main(folder: Path, options: dict) -> int:
                 MadeUp(),
                 guidance([Target(macs_quantity(space), 1e5)], config),
                 config=config,
-                recipe=recipe,
+                optimizer=optimizer,
                 folder=folder,
                 seed=seed,
                 writes=started.is_chief,

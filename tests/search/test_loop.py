@@ -18,7 +18,7 @@ import pytest
 from synthetic import SPACE as FAR_SPACE
 from synthetic import FarPixels
 
-from pnas_tf.config import DataConfig, SearchConfig, TrainConfig
+from pnas_tf.config import DataConfig, OptimizerConfig, SearchConfig
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.errors import UserError
 from pnas_tf.run.checkpoints import Checkpoints
@@ -74,7 +74,7 @@ def work(folder, algorithm, data_dir):
         dataset,
         guidance(targets, config),
         config=config,
-        recipe=TrainConfig(),
+        optimizer=OptimizerConfig(),
         folder=folder,
         seed=7,
     )
@@ -206,7 +206,7 @@ def small_search(folder, **options):
         FarPixels(64, 0),
         guidance([Target(macs_quantity(FAR_SPACE), 1e6)], config),
         config=config,
-        recipe=TrainConfig(),
+        optimizer=OptimizerConfig(),
         folder=folder,
         seed=0,
     )

@@ -1,6 +1,7 @@
 """What a search leaves to derived networks: losses are those of the plain Keras network, and
 weights know better than alpha alone."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,9 +9,8 @@ import pytest
 import tensorflow as tf
 from synthetic import SOLUTION, SPACE, FarPixels
 
-from pnas_tf.config import SearchConfig, TrainConfig
+from pnas_tf.config import DeriveConfig, OptimizerConfig, SearchConfig
 from pnas_tf.errors import UserError
-from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
 from pnas_tf.search.derive import architecture_of, path_of
 from pnas_tf.search.loop import Search
@@ -24,6 +24,8 @@ NETWORKS = [
     architecture_of(SPACE, [index]) for index in range(len(SPACE.choice_blocks[0].candidates))
 ]
 BATCH = 32
+
+OPTIMIZER = OptimizerConfig(label_smoothing=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +46,11 @@ def inheritance(data, tmp_path_factory):
         data,
         guidance([Target(macs_quantity(SPACE), 1e6)], config),
         config=config,
-        recipe=TrainConfig(label_smoothing=0.0),
+        optimizer=OPTIMIZER,
         folder=folder,
         seed=3,
     ).run()
-    return Inheritance(folder, SPACE, normalisation=Normalisation())
+    return Inheritance(folder, SPACE, optimizer=OPTIMIZER)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.ops[0].key)
@@ -71,7 +73,7 @@ def test_the_loss_is_that_of_the_plain_network_by_batch_statistics(inheritance, 
 def test_the_network_that_can_solve_the_task_is_taken_wherever_it_stands(inheritance, data):
     for networks in (NETWORKS, NETWORKS[::-1]):
         found = inheritance.best_of(
-            networks, data, TrainConfig(), batch_size=BATCH, trained=0, epochs=0.0, seed=0
+            networks, data, DeriveConfig(derive_trained=0), batch_size=BATCH, seed=0
         )
         assert path_of(found.best) == (SOLUTION,) and found.trained_losses == [None] * len(networks)
         assert sorted(found.losses)[0] < 0.5 * sorted(found.losses)[1]
@@ -80,45 +82,48 @@ def test_the_network_that_can_solve_the_task_is_taken_wherever_it_stands(inherit
 def test_the_best_few_are_trained_on_and_the_best_of_them_is_taken(inheritance, data, monkeypatch):
     trained = {}
 
-    def trained_loss(architecture, dataset, recipe, *, epochs, seed):
-        assert (dataset, recipe, epochs, seed) == (data, TrainConfig(), 0.5, 3)
+    def trained_loss(architecture, dataset, config, *, seed):
+        assert (dataset, config, seed) == (data, DeriveConfig(), 3)
         trained[architecture] = -inheritance.alpha_loss(
             architecture, data, batch_size=BATCH
         )  # turns their order round
         return trained[architecture]
 
     monkeypatch.setattr(inheritance, "trained_loss", trained_loss)
-    found = inheritance.best_of(
-        NETWORKS, data, TrainConfig(), batch_size=BATCH, trained=2, epochs=0.5, seed=3
-    )
+    found = inheritance.best_of(NETWORKS, data, DeriveConfig(), batch_size=BATCH, seed=3)
     first, second = sorted(range(len(NETWORKS)), key=found.losses.__getitem__)[:2]
     assert list(trained) == [NETWORKS[first], NETWORKS[second]] and found.best == NETWORKS[second]
     assert found.trained_losses == [trained.get(network) for network in NETWORKS]
 
 
 def test_training_on_lowers_the_loss_and_leaves_the_searched_weights_alone(inheritance, data):
-    network, recipe = NETWORKS[SOLUTION], TrainConfig(batch_size=BATCH, label_smoothing=0.0)
+    network, config = NETWORKS[SOLUTION], DeriveConfig(derive_batch_size=BATCH)
     before = inheritance.alpha_loss(network, data, batch_size=BATCH)
     short, again, longer = (
-        inheritance.trained_loss(network, data, recipe, epochs=epochs, seed=1)
+        inheritance.trained_loss(
+            network, data, dataclasses.replace(config, derive_train_epochs=epochs), seed=1
+        )
         for epochs in (0.25, 0.25, 6.0)
     )
     assert short == again and longer < min(before, short)
     assert inheritance.alpha_loss(network, data, batch_size=BATCH) == before
     assert (
         inheritance.trained_loss(
-            network, data, TrainConfig(batch_size=BATCH, learning_rate=1e30), epochs=1.0, seed=1
+            network, data, dataclasses.replace(config, derive_learning_rate=1e30), seed=1
         )
         == math.inf
     )
     with pytest.raises(UserError, match="smaller than one batch"):
-        inheritance.trained_loss(network, data, TrainConfig(batch_size=1000), epochs=1.0, seed=1)
+        inheritance.trained_loss(network, data, DeriveConfig(derive_batch_size=1000), seed=1)
 
 
 def test_finalists_are_judged_by_statistics_of_their_own(inheritance, data):
     """8 steps at momentum 0.9 leave 43 % of the supernet's moving statistics; what these were must
     not matter."""
-    recipe = TrainConfig(batch_size=BATCH, label_smoothing=0.0)
+    config = DeriveConfig(
+        derive_batch_size=BATCH,
+        derive_train_epochs=8 / data.batches("weights", batch_size=BATCH),
+    )
     losses, statistics = (
         [],
         [
@@ -133,15 +138,7 @@ def test_finalists_are_judged_by_statistics_of_their_own(inheritance, data):
         for factor, shift in ((1.0, 0.0), (3.0, 1.0)):
             for variable, value in zip(statistics, before):
                 variable.assign(factor * value + shift)
-            losses.append(
-                inheritance.trained_loss(
-                    NETWORKS[SOLUTION],
-                    data,
-                    recipe,
-                    epochs=8 / data.batches("weights", batch_size=BATCH),
-                    seed=1,
-                )
-            )
+            losses.append(inheritance.trained_loss(NETWORKS[SOLUTION], data, config, seed=1))
     finally:
         for variable, value in zip(statistics, before):
             variable.assign(value)

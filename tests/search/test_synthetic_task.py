@@ -16,7 +16,7 @@ import tensorflow as tf
 from reference_path import logits
 from synthetic import SOLUTION, SPACE, FarPixels
 
-from pnas_tf.config import SearchConfig, TrainConfig
+from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import Target, macs_quantity
 from pnas_tf.search.target_terms import guidance
@@ -51,7 +51,7 @@ def search(folder, seed, **options):
         FarPixels(512, seed),
         guidance(targets, config),
         config=config,
-        recipe=TrainConfig(),
+        optimizer=OptimizerConfig(),
         folder=folder,
         seed=seed,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pnas_tf.config import DataConfig, ExportConfig, RunConfig, TrainConfig
+from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, RunConfig, TrainConfig
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
@@ -49,6 +49,7 @@ def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, monkey
         build_network(Architecture(SPACE, (MBConv(3, 3),))),
         RunConfig(),
         TrainConfig(train_on_alpha=train_on_alpha, batch_size=64),
+        OptimizerConfig(),
         ExportConfig(finetune_epochs=1, **way),
         dataset,
     )
@@ -86,7 +87,14 @@ def test_the_files_are_decided_on_the_alpha_part(dataset, tmp_path, monkeypatch)
     monkeypatch.setattr(tflite_export, "export_models", recording)
     config = ExportConfig(formats=("int8",), representative_images=50, max_accuracy_drop=1.0)
     export._export(
-        Folder(tmp_path), RunConfig(), TrainConfig(), config, architecture, {"int8": ()}, dataset
+        Folder(tmp_path),
+        RunConfig(),
+        TrainConfig(),
+        OptimizerConfig(),
+        config,
+        architecture,
+        {"int8": ()},
+        dataset,
     )
     (images,) = given
     held_out = images_of(dataset.alpha_once(batch_size=64))

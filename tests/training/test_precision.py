@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from half_precision import TOLERANCES, batch
 
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
@@ -33,10 +34,7 @@ def trained(precision="float32", *, jit_compile=False, steps=1):
     model.set_weights(seeded_weights(build_network(ARCHITECTURE), seed=1))
     step = TrainStep(
         model,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=0.01,
-        label_smoothing=0.1,
+        OptimizerConfig(weight_decay=0.01),
         jit_compile=jit_compile,
     )
     return (

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.training.step import TrainStep, smoothed_cross_entropy
 
 
@@ -18,6 +19,9 @@ def linear(seed=0, *, bias=True):
         [generator.normal(size=weight.shape).astype(np.float32) for weight in model.get_weights()]
     )
     return model
+
+
+PLAIN = OptimizerConfig(momentum=0.0, nesterov=False, weight_decay=0.0, label_smoothing=0.0)
 
 
 def batch(seed=1, count=8):
@@ -52,7 +56,10 @@ def test_three_steps_by_hand(nesterov):
     on the kernel alone."""
     model, momentum, decay, smoothing = linear(), 0.9, 0.1, 0.2
     step = TrainStep(
-        model, momentum=momentum, nesterov=nesterov, weight_decay=decay, label_smoothing=smoothing
+        model,
+        OptimizerConfig(
+            momentum=momentum, nesterov=nesterov, weight_decay=decay, label_smoothing=smoothing
+        ),
     )
     kernel, bias = (weight.astype(np.float64) for weight in model.get_weights())
     accumulated = [np.zeros_like(kernel), np.zeros_like(bias)]
@@ -97,7 +104,7 @@ def test_fused_kernel_agrees_with_keras_sgd_at_a_constant_rate(nesterov):
         )
 
     ours, theirs = network(), network()
-    step = TrainStep(ours, momentum=0.9, nesterov=nesterov, weight_decay=0.0, label_smoothing=0.1)
+    step = TrainStep(ours, OptimizerConfig(nesterov=nesterov, weight_decay=0.0))
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=nesterov)
     for number in range(10):
         generator = np.random.default_rng(number)
@@ -120,10 +127,7 @@ def test_dropout_is_a_function_of_seed_and_step():
         model = linear()
         step = TrainStep(
             model,
-            momentum=0.0,
-            nesterov=False,
-            weight_decay=0.0,
-            label_smoothing=0.0,
+            PLAIN,
             dropout=0.5,
             seed=seed,
         )
@@ -137,10 +141,7 @@ def test_dropout_is_a_function_of_seed_and_step():
     inputs = images.numpy() * 0 + 1.0
     step = TrainStep(
         linear(bias=False),
-        momentum=0.0,
-        nesterov=False,
-        weight_decay=0.0,
-        label_smoothing=0.0,
+        PLAIN,
         dropout=0.5,
     )
     logits = [
