@@ -43,12 +43,12 @@ def main() -> None:
                     MeasurementSetup(runner, schedule, ConversionConfig(model_cache=folder)),
                 )
             entry = session.measurements["model"]
-            reference = reference or session.sentinel.median_ms
+            reference = reference or session.reference_ms
             plain.append(entry.median_ms)
             corrected.append(entry.corrected_ms(reference))
             print(
                 f"session {number}: {plain[-1]:.4f} ms, corrected {corrected[-1]:.4f} ms, "
-                f"sentinel {session.sentinel.median_ms:.4f} ms"
+                f"sentinel {session.reference_ms:.4f} ms"
                 + "".join(f"; {problem}" for problem in entry.problems)
             )
     for name, values in (("as measured", plain), ("drift corrected", corrected)):

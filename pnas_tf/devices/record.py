@@ -8,24 +8,19 @@ blocks or networks.
 
 from __future__ import annotations
 
-import os
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
+
+import numpy as np
 
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
-from pnas_tf.io.serialization import record_of, to_json
+from pnas_tf.io import Json
+from pnas_tf.io.serialization import to_json
 
-FORMAT, VERSION = "pnas_tf/measurements", 1
-STATISTICS = (
-    "invocation",
-    "median",
-    "mean",
-)  # what one sample is: one invocation's time, or a tool's aggregate over `count`
-
+# What one sample is: one invocation's time, or a tool's aggregate over `count`.
+STATISTICS = ("invocation", "median", "mean")
 MAX_TIME_NS = 1e15  # 11 days
 
 # Verdict bounds, from sessions on shared 2-core machines: quiet ones stay below half of each.
@@ -146,11 +141,11 @@ class Measurement:
 
     @property
     def p10_ms(self) -> float:
-        return quantile(self.samples_ms, 0.1)
+        return float(np.quantile(self.samples_ms, 0.1))
 
     @property
     def p90_ms(self) -> float:
-        return quantile(self.samples_ms, 0.9)
+        return float(np.quantile(self.samples_ms, 0.9))
 
     @property
     def spread(self) -> float:
@@ -220,18 +215,7 @@ class Measurement:
     def stable(self) -> bool:
         return not self.problems
 
-    def merged(self, other: Measurement) -> Measurement:
-        """Both records' visits as one. Raises UserError, naming field and values, when they are not
-        of one kind."""
-        for part in ("device", "settings", "model"):
-            check_same(
-                getattr(self, part),
-                getattr(other, part),
-                what=f"measurements to merge differ in {part}",
-            )
-        return replace(self, visits=self.visits + other.visits)
-
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """Raw values, and derived figures beside them for readers; those are recomputed on load."""
         return {
             "median_ms": self.median_ms,
@@ -260,94 +244,6 @@ def check_same(
             raise UserError(f"{what}: {entry.name}", expected=repr(a), received=repr(b), fix=fix)
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """Linear interpolation between order statistics, as numpy.quantile."""
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
-
-
-def from_json(kind: type[Record], document: Any, *, where: str) -> Record:
-    """The inverse of `to_json`. Raises UserError on unknown, missing or ill-typed fields, naming
-    the place in `where`."""
-    return record_of(kind, document, where=where, fix="Measure again.")
-
-
-def measurement_from_json(
-    document: Any, *, device: Device, settings: Settings, where: str
-) -> Measurement:
-    """One entry of a document; device and settings stand once at its top."""
-    if (
-        not isinstance(document, dict)
-        or not isinstance(document.get("visits"), list)
-        or not document["visits"]
-    ):
-        raise UserError(
-            f"measurement in {where}",
-            expected='an object with "model" and "visits"',
-            received=repr(document)[:200],
-            fix="Measure again.",
-        )
-    return Measurement(
-        device,
-        settings,
-        from_json(ModelFacts, document.get("model"), where=where),
-        tuple(from_json(Visit, visit, where=where) for visit in document["visits"]),
-    )
-
-
-def save_measurements(
-    path: str | os.PathLike, measurements: Mapping[str, Measurement], **facts: Any
-) -> Path:
-    """Writes measurements of one device and setting as one JSON document; facts: further entries of
-    the document.
-
-    Raises UserError when the measurements are of different devices or settings.
-    """
-    device, settings = same_origin(measurements.values())
-    return atomic.write_json(
-        path,
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "device": to_json(device),
-            "settings": to_json(settings),
-            **facts,
-            "measurements": {name: entry.to_json() for name, entry in measurements.items()},
-        },
-    )
-
-
-def load_measurements(path: str | os.PathLike) -> dict[str, Measurement]:
-    """Reads what `save_measurements` wrote. Raises UserError when the file is absent or not
-    ours."""
-    document = atomic.read_document(
-        path,
-        format=FORMAT,
-        version=VERSION,
-        what="latency measurement",
-        made_by="pnas benchmark --run_dir=...",
-    )
-    device = from_json(Device, document.get("device"), where=str(path))
-    settings = from_json(Settings, document.get("settings"), where=str(path))
-    entries = document.get("measurements")
-    if not isinstance(entries, dict):
-        raise UserError(
-            f"measurements in {path}",
-            expected="an object, one entry a model",
-            received=repr(entries)[:200],
-            fix="Measure again.",
-        )
-    return {
-        name: measurement_from_json(
-            entry, device=device, settings=settings, where=f"{path}, '{name}'"
-        )
-        for name, entry in entries.items()
-    }
-
-
 def same_origin(measurements: Iterable[Measurement]) -> tuple[Device, Settings]:
     """The one device and setting of all. Raises UserError when there are several or none."""
     entries = list(measurements)
@@ -358,11 +254,10 @@ def same_origin(measurements: Iterable[Measurement]) -> tuple[Device, Settings]:
             received="none",
             fix="See the errors of the single models.",
         )
+    first = entries[0]
     for entry in entries[1:]:
+        check_same(first.device, entry.device, what="measurements of one file differ in device")
         check_same(
-            entries[0].device, entry.device, what="measurements of one file differ in device"
+            first.settings, entry.settings, what="measurements of one file differ in settings"
         )
-        check_same(
-            entries[0].settings, entry.settings, what="measurements of one file differ in settings"
-        )
-    return entries[0].device, entries[0].settings
+    return first.device, first.settings

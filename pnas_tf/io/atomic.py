@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
 from pnas_tf.errors import UserError
 from pnas_tf.io.serialization import Json
@@ -329,9 +330,9 @@ def read_document(
 
 
 def user_cache_folder(name: str) -> Path:
-    """Where what can be made again is kept when the user names no place:
-    $XDG_CACHE_HOME/pnas_tf/NAME."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnas_tf" / name
+    """Where what can be made again is kept when the user names no place: pnas_tf/NAME in the
+    system's cache folder (Linux: $XDG_CACHE_HOME, else ~/.cache)."""
+    return platformdirs.user_cache_path("pnas_tf", appauthor=False) / name
 
 
 def sha256_of(path: str | os.PathLike) -> str:

@@ -17,12 +17,12 @@ from pathlib import Path
 from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.record import Measurement
 from pnas_tf.errors import UserError
-from pnas_tf.latency.calibration import calibration_architectures, fit
+from pnas_tf.latency.calibration import CalibrationNetwork, calibration_architectures, fit
 from pnas_tf.latency.measure_sources import CALL, MeasurementSetup, measure_sources
 from pnas_tf.latency.models import Source, convert_models
 from pnas_tf.latency.rewrite_selection import Trial, choose, describe
 from pnas_tf.latency.table import Identity, LatencyTable
-from pnas_tf.run.progress import unheard
+from pnas_tf.run.progress import silent
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
@@ -66,7 +66,7 @@ def build_latency_table(
     session, resume_log = measure_sources(
         {**blocks, **networks}, setup, dtype=dtype, rewrites=chosen, with_call=True
     )
-    sentinel_ms = session.sentinel.median_ms if session.sentinel else None
+    sentinel_ms = session.reference_ms
     call = session.measurements.get(CALL)
     table = LatencyTable(
         Identity(setup.runner.device, setup.runner.settings, dtype, chosen),
@@ -111,7 +111,7 @@ def convert_ahead(
     conversion: ConversionConfig,
     *,
     seed: int,
-    progress: Callable[[str], None] = unheard,
+    progress: Callable[[str], None] = silent,
 ) -> None:
     """Converts what `build_latency_table` will measure, before any device is opened.
 
@@ -168,13 +168,12 @@ def _try_rewrites(
     session, resume_log = measure_sources(
         models, replace(setup, schedule=half), dtype=dtype, rewrites=wanted
     )
-    sentinel_ms = session.sentinel.median_ms if session.sentinel else None
     return {
         key: Trial(
             rewrite,
             session.measurements.get(key + _PLAIN),
             session.measurements.get(key + _REWRITTEN),
-            sentinel_ms,
+            session.reference_ms,
             "; ".join(
                 session.failures[name]
                 for name in (key + _PLAIN, key + _REWRITTEN)
@@ -198,15 +197,10 @@ def calibrated(
     Raises UserError when fewer than three of them can be used.
     """
     rows = []
-    for name, architecture in networks.items():
+    for name, network in networks.items():
         if name in measurements and not any(
-            block.key in table.failures for block in architecture.blocks
+            block.key in table.failures for block in network.blocks
         ):
-            rows.append(
-                (
-                    name,
-                    table.sum_ms(architecture),
-                    measurements[name].corrected_ms(table.sentinel_ms),
-                )
-            )
+            measured_ms = measurements[name].corrected_ms(table.sentinel_ms)
+            rows.append(CalibrationNetwork(name, table.sum_ms(network), measured_ms))
     return replace(table, calibration=fit(rows, seed=seed))

@@ -9,49 +9,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from pnas_tf.devices.record import (
-    Device,
-    Measurement,
-    Settings,
-    check_same,
-    from_json,
-    measurement_from_json,
-    same_origin,
-    to_json,
-)
+from pnas_tf.devices.record import Device, Measurement, Settings, check_same
+from pnas_tf.devices.record_file import measurement_from_json
 from pnas_tf.errors import UserError, named
-from pnas_tf.io import atomic
-from pnas_tf.io.serialization import value_of
-from pnas_tf.latency.calibration import Calibration, calibration_from_json
+from pnas_tf.io import Json, atomic
+from pnas_tf.io.serialization import record_of, to_json
+from pnas_tf.latency.calibration import Calibration
 from pnas_tf.latency.rewrite_selection import Trial, describe, trials_from_json
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.tflite.rewrites.choice import rewrites_of_blocks, wanted_among
 
-FORMAT, VERSION, OLDER = (
-    "pnas_tf/latency_table",
-    3,
-    (1, 2),
-)  # 1: without trials of rewrites; 2: without the time of a call
+FORMAT, VERSION = "pnas_tf/latency_table", 3
+OLDER = (1, 2)  # 1: without trials of rewrites; 2: without the time of a call
 MAX_AGE_DAYS = 90  # a device's software rarely stays the same for longer
 MAX_KERNEL7_RATIO = 5.0  # 49 taps against 25 should cost about 2 times
 _DAY_S = 86_400.0
-_PLAIN_FIELDS: dict[str, Any] = {
-    "dtype": str,
-    "rewrites": tuple[str, ...],
-    "sentinel_ms": float | None,
-    "call_ms": float | None,
-    "created_unix_s": float,
-    "origin": str,
-    "failures": Mapping[str, str],
-}
 
 
 @dataclass(frozen=True)
@@ -162,10 +140,6 @@ class LatencyTable:
         )
         return tuple(sorted({*wanted_among(names, self.identity.rewrites), *untried}))
 
-    def fixed_ms(self, space: SearchSpace) -> float:
-        """What stem, first block and head add together."""
-        return sum(self.share_ms(block.key) for block in space.fixed_blocks())
-
     def check_covers(self, space: SearchSpace) -> None:
         """Raises UserError naming the blocks of `space` that the table lacks."""
         missing = [key for key in space.distinct_blocks() if key not in self.entries]
@@ -238,37 +212,6 @@ class LatencyTable:
                     )
         return found
 
-    def merged(self, other: LatencyTable) -> LatencyTable:
-        """Both tables' blocks, e.g. of two spaces. Blocks in both keep all visits of both.
-
-        The calibration goes, since it belongs to one session's sums. Raises UserError naming the
-        field and both values when the identities differ.
-        """
-        check_same(
-            self.identity.device,
-            other.identity.device,
-            what="latency tables to merge differ in device",
-        )
-        check_same(
-            self.identity.settings,
-            other.identity.settings,
-            what="latency tables to merge differ in settings",
-        )
-        check_same(self.identity, other.identity, what="latency tables to merge differ")
-        entries = dict(self.entries)
-        for key, entry in other.entries.items():
-            entries[key] = entries[key].merged(entry) if key in entries else entry
-        return LatencyTable(
-            self.identity,
-            entries,
-            self.sentinel_ms,
-            None,
-            min(self.created_unix_s, other.created_unix_s),
-            " + ".join(dict.fromkeys(part for part in (self.origin, other.origin) if part)),
-            trials={**other.trials, **self.trials},
-            call_ms=other.call_ms if self.call_ms is None else self.call_ms,
-        )
-
     def describe(self) -> str:
         """One line for every place where figures of the table appear."""
         state = "uncalibrated" if self.calibration is None else self.calibration.describe()
@@ -283,7 +226,7 @@ class LatencyTable:
             if part
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The versioned document with all raw values."""
         return {
             "format": FORMAT,
@@ -296,7 +239,7 @@ class LatencyTable:
             "origin": self.origin,
             "sentinel_ms": self.sentinel_ms,
             "call_ms": self.call_ms,
-            "calibration": None if self.calibration is None else self.calibration.to_json(),
+            "calibration": None if self.calibration is None else asdict(self.calibration),
             "failures": self.failures,
             "trials": {
                 key: trial.to_json(self.identity.rewrites) for key, trial in self.trials.items()
@@ -323,65 +266,34 @@ class LatencyTable:
             what="latency table",
             made_by="pnas latency-table --space=...",
         )
-        where, fix = str(path), "Build it again: pnas latency-table"
+        where, fix = f"latency table {path}", "Build it again: pnas latency-table"
         if document["version"] in OLDER:
             document = {"call_ms": None, **document}
-        absent = sorted(
-            {"device", "settings", "entries", "calibration", *_PLAIN_FIELDS} - set(document)
-        )
-        if absent:
-            raise UserError(
-                f"latency table {where} is incomplete",
-                expected="the fields of a latency table",
-                received=f"no {absent}",
-                fix=fix,
-            )
-        plain = {
-            name: value_of(hint, document[name], what=f"{name} of latency table {where}", fix=fix)
-            for name, hint in _PLAIN_FIELDS.items()
+        if document["version"] == 1:
+            document = {**document, "trials": {}}
+        known = {
+            entry.name: document[entry.name]
+            for entry in fields(_Document)
+            if entry.name in document
         }
-        for name in ("sentinel_ms", "call_ms"):
-            if plain[name] is not None and not plain[name] > 0:
-                raise UserError(
-                    f"{name} of latency table {where}",
-                    expected="a positive number",
-                    received=str(plain[name]),
-                    fix=fix,
-                )
-        if not isinstance(document["entries"], dict):
-            raise UserError(
-                f"entries of latency table {where}",
-                expected="an object, one entry a block",
-                received=repr(document["entries"])[:200],
-                fix=fix,
-            )
-        device = from_json(Device, document["device"], where=f"{where}, device")
-        settings = from_json(Settings, document["settings"], where=f"{where}, settings")
+        read = record_of(_Document, known, where=where, fix=fix)
         entries = {
             key: measurement_from_json(
-                entry, device=device, settings=settings, where=f"{where}, entry '{key}'"
+                entry, read.device, read.settings, where=f"{where}, entries['{key}']"
             )
-            for key, entry in document["entries"].items()
+            for key, entry in read.entries.items()
         }
-        calibration = calibration_from_json(document["calibration"], where=where)
-        trials = (
-            {}
-            if document["version"] == 1
-            else trials_from_json(
-                document.get("trials"), device=device, settings=settings, where=where
-            )
-        )
         with named(where):
             return cls(
-                Identity(device, settings, plain["dtype"], plain["rewrites"]),
+                Identity(read.device, read.settings, read.dtype, read.rewrites),
                 entries,
-                plain["sentinel_ms"],
-                calibration,
-                plain["created_unix_s"],
-                plain["origin"],
-                plain["failures"],
-                trials,
-                plain["call_ms"],
+                sentinel_ms=read.sentinel_ms,
+                calibration=read.calibration,
+                created_unix_s=read.created_unix_s,
+                origin=read.origin,
+                failures=read.failures,
+                trials=trials_from_json(read.trials, read.device, read.settings, where=where),
+                call_ms=read.call_ms,
             )
 
     @property
@@ -400,11 +312,25 @@ class LatencyTable:
         return f"; its measurement failed: {reason}" if reason else ""
 
 
-def table_of(measurements: dict[str, Measurement], **facts: Any) -> LatencyTable:
-    """A table of measurements of one origin. facts: further fields of LatencyTable. Raises
-    UserError when they mix."""
-    device, settings = same_origin(measurements.values())
-    model = next(iter(measurements.values())).model
-    return LatencyTable(
-        Identity(device, settings, model.dtype, model.rewrites), measurements, **facts
-    )
+@dataclass(frozen=True)
+class _Document:
+    """What a table's file holds besides its format and derived figures."""
+
+    device: Device
+    settings: Settings
+    dtype: str
+    rewrites: tuple[str, ...]
+    created_unix_s: float
+    origin: str
+    sentinel_ms: float | None
+    call_ms: float | None
+    calibration: Calibration | None
+    failures: dict[str, str]
+    trials: object
+    entries: dict[str, object]
+
+    def __post_init__(self) -> None:
+        for name in ("sentinel_ms", "call_ms"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} of {value}, not a positive number")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pnas_tf.devices.record import to_json
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder

@@ -86,7 +86,7 @@ def _measure(
     outputs: dict[str, str],
     op_profile: bool,
 ) -> None:
-    from pnas_tf.devices.record import save_measurements
+    from pnas_tf.devices.record_file import save_measurements
     from pnas_tf.devices.session import schedule_for
     from pnas_tf.latency.measure_files import measure_files
     from pnas_tf.latency.measure_sources import MeasurementSetup
@@ -99,7 +99,6 @@ def _measure(
             models,
             MeasurementSetup(runner, schedule, conversion, lambda line: print(f"{name}: {line}")),
         )
-        sentinel_ms = session.sentinel.median_ms if session.sentinel else None
         profiles = (
             _profiles(name, runner, {model: models[model] for model in session.measurements})
             if op_profile
@@ -108,7 +107,7 @@ def _measure(
         save_measurements(
             folder / outputs[name],
             session.measurements,
-            sentinel_ms=sentinel_ms,
+            sentinel_ms=session.reference_ms,
             failures=session.failures,
             op_profiles={model: [asdict(row) for row in rows] for model, rows in profiles.items()},
         )

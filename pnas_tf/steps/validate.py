@@ -67,11 +67,10 @@ def main(
     plot_validation(document, folder / "validation.png")
     _print(document)
     print(f"wrote {folder / 'validation.json'} and {folder / 'validation.png'}")
-    if config.max_mape is not None and document["mape_percent"] > config.max_mape:
-        print(
-            f"mean absolute error {document['mape_percent']:.2f} % is above "
-            f"--max_mape={config.max_mape:g}"
-        )
+    mape_percent = document["mape_percent"]
+    assert isinstance(mape_percent, float)
+    if config.max_mape is not None and mape_percent > config.max_mape:
+        print(f"mean absolute error {mape_percent:.2f} % is above --max_mape={config.max_mape:g}")
         return 1
     return 0
 

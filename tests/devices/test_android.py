@@ -14,7 +14,7 @@ import pytest
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import AdbConnection
 from pnas_tf.devices.android.runner import android_runner
-from pnas_tf.devices.benchmark_tool.runner import Patience
+from pnas_tf.devices.benchmark_tool.runner import Timeouts
 from pnas_tf.devices.failures import (
     DelegateNotUsed,
     DeviceLost,
@@ -29,17 +29,17 @@ from pnas_tf.devices.failures import (
     ToolFailed,
 )
 from pnas_tf.devices.registry import on_each_device, runner_for
-from pnas_tf.devices.session import Schedule, measure, model_facts
+from pnas_tf.devices.session import Schedule, measure, model_file
 from pnas_tf.io import atomic
 
 FLOAT32, INT8 = (Path(standin.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8"))
 MODELS = {"float32": FLOAT32, "int8": INT8}
-FACTS = {
-    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
+FILES = {
+    name: model_file(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
     for name, path in MODELS.items()
 }
 QUICK = Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0)
-BRIEF = Patience(run_s=20.0, return_s=1.0, cool_down_s=1.0, poll_s=0.1, attempts=3)
+BRIEF = Timeouts(run_s=20.0, return_s=1.0, cool_down_s=1.0, poll_s=0.1, attempts=3)
 
 reason = standin.missing()
 pytestmark = pytest.mark.skipif(bool(reason), reason=f"no stand-in phones: {reason}")
@@ -69,7 +69,7 @@ def phone(fleet):
 
 @pytest.fixture
 def runner(fleet, phone):
-    with android_runner(phone.serial, fleet.device, patience=BRIEF) as opened:
+    with android_runner(phone.serial, fleet.device, timeouts=BRIEF) as opened:
         yield opened
 
 
@@ -197,7 +197,7 @@ def test_names_are_names_and_never_commands(fleet, phone, tmp_path):
         phone.serial,
         fleet.device,
         remote_folder="/data/local/tmp/odd/$(touch pwned) 'x'",
-        patience=BRIEF,
+        timeouts=BRIEF,
     ) as runner:
         for name in (
             "-model.tflite",
@@ -237,7 +237,7 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
     phone.configure(runs=dict.fromkeys(always, "hang"))
     with (
         android_runner(
-            phone.serial, fleet.device, patience=Patience(run_s=1.0, attempts=1)
+            phone.serial, fleet.device, timeouts=Timeouts(run_s=1.0, attempts=1)
         ) as hasty,
         pytest.raises(RunTimedOut),
     ):
@@ -245,7 +245,7 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
     phone.configure()
     with (
         android_runner(
-            phone.serial, dataclasses.replace(fleet.device, delegate="gpu"), patience=BRIEF
+            phone.serial, dataclasses.replace(fleet.device, delegate="gpu"), timeouts=BRIEF
         ) as gpu,
         pytest.raises(DelegateNotUsed),
     ):
@@ -262,7 +262,7 @@ def test_binary_that_is_missing_or_of_another_instruction_set(fleet, phone, tmp_
     )  # aarch64, empty
     with (
         android_runner(
-            phone.serial, DeviceConfig(benchmark_binary=str(foreign)), patience=BRIEF
+            phone.serial, DeviceConfig(benchmark_binary=str(foreign)), timeouts=BRIEF
         ) as runner,
         pytest.raises(MissingBinary),
     ):
@@ -274,7 +274,7 @@ def test_a_full_storage_is_told_and_nothing_half_copied_stays(fleet, tmp_path):
     try:
         large = tmp_path / "large.tflite"
         large.write_bytes(FLOAT32.read_bytes() + bytes(2**20))
-        with android_runner(small.serial, fleet.device, patience=BRIEF) as runner:
+        with android_runner(small.serial, fleet.device, timeouts=BRIEF) as runner:
             with pytest.raises(StorageFull, match="No space left"):
                 runner.visit(large, warmups=1, invocations=2)
             assert not list(small.storage.rglob("*.partial"))
@@ -293,7 +293,7 @@ def test_a_hot_phone_is_waited_for_and_one_that_stays_hot_is_marked(runner, phon
 
     (phone.storage / "thermal.status").write_text("2")
     runner._sleep = cools_down
-    runner._last_heat = runner.heat()
+    runner._last_thermal = runner.thermal()
     assert runner.visit(FLOAT32, warmups=1, invocations=2).throttling == "" and len(waits) == 3
     runner._sleep = lambda _: None
     (phone.storage / "thermal.status").write_text("3")
@@ -326,9 +326,9 @@ def test_a_phone_pulled_out_in_the_middle_and_put_back_loses_nothing(fleet, phon
     phone.configure(pace_ms=40)
     hand = while_running(phone, 3, phone.pull_out, phone.plug_in)
     with android_runner(
-        phone.serial, fleet.device, patience=Patience(return_s=20.0, attempts=2)
+        phone.serial, fleet.device, timeouts=Timeouts(return_s=20.0, attempts=2)
     ) as runner:
-        session = measure(MODELS, runner, facts=FACTS, schedule=QUICK, journal=tmp_path / "journal")
+        session = measure(FILES, runner, QUICK, resume_log=tmp_path / "log")
     hand.join()
     assert not session.failures
     assert {name: entry.invocations for name, entry in session.measurements.items()} == {
@@ -342,19 +342,19 @@ def test_a_phone_pulled_out_in_the_middle_and_put_back_loses_nothing(fleet, phon
 
 def test_a_phone_that_stays_away_ends_the_session_and_the_next_goes_on(fleet, phone, tmp_path):
     phone.configure(pace_ms=40)
-    journal = tmp_path / "journal"
+    log = tmp_path / "log"
     hand = while_running(phone, 3, phone.pull_out)
     with (
-        android_runner(phone.serial, fleet.device, patience=Patience(return_s=3.0)) as runner,
+        android_runner(phone.serial, fleet.device, timeouts=Timeouts(return_s=3.0)) as runner,
         pytest.raises(DeviceUnplugged, match="in the middle"),
     ):
-        measure(MODELS, runner, facts=FACTS, schedule=QUICK, journal=journal)
+        measure(FILES, runner, QUICK, resume_log=log)
     hand.join()
-    assert len(journal.read_text().splitlines()) - 1 == 2
+    assert len(log.read_text().splitlines()) - 1 == 2
     phone.plug_in()
     phone.configure()
-    with android_runner(phone.serial, fleet.device, patience=BRIEF) as runner:
-        session = measure(MODELS, runner, facts=FACTS, schedule=QUICK, journal=journal)
+    with android_runner(phone.serial, fleet.device, timeouts=BRIEF) as runner:
+        session = measure(FILES, runner, QUICK, resume_log=log)
     assert len(phone.runs()) == 4
     assert {entry.invocations for entry in session.measurements.values()} == {12}
 
@@ -380,7 +380,7 @@ def test_three_phones_are_measured_at_the_same_time_and_a_lost_one_costs_only_it
 
     def impatient(device):
         runner = runner_for(device)
-        runner._patience = BRIEF
+        runner._timeouts = BRIEF
         return runner
 
     def work_with_a_loss(name, runner):

@@ -12,7 +12,7 @@ import phones
 import pytest
 
 from pnas_tf.config import DeviceConfig
-from pnas_tf.devices.benchmark_tool.runner import Patience
+from pnas_tf.devices.benchmark_tool.runner import Timeouts
 from pnas_tf.devices.failures import (
     DeviceUnplugged,
     LoginRefused,
@@ -21,15 +21,15 @@ from pnas_tf.devices.failures import (
     NoDevice,
 )
 from pnas_tf.devices.registry import runner_for
-from pnas_tf.devices.session import Schedule, measure, model_facts
+from pnas_tf.devices.session import Schedule, measure, model_file
 from pnas_tf.devices.ssh.board import ssh_runner
 from pnas_tf.devices.ssh.client import SshConnection
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 
 MODELS = {dtype: Path(phones.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
-FACTS = {
-    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
+FILES = {
+    name: model_file(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
     for name, path in MODELS.items()
 }
 
@@ -62,7 +62,7 @@ def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
             and runner.settings.runtime_version == atomic.sha256_of(board.tool)[:12]
         )
         sent = {path.name for path in (board.folder / ".cache" / "pnas_tf").iterdir()}
-        assert sent == {f"{FACTS['float32'].sha256}.tflite", atomic.sha256_of(board.tool)}
+        assert sent == {f"{FILES['float32'].facts.sha256}.tflite", atomic.sha256_of(board.tool)}
         runner._binary = "/nowhere/benchmark_model"
         with pytest.raises(MissingBinary):
             runner.visit(MODELS["float32"], warmups=1, invocations=1)
@@ -82,22 +82,21 @@ def test_a_board_that_goes_away_in_the_middle_loses_nothing(board, tmp_path):
 
     (board.folder / "standin.json").write_text('{"pace_ms": 40}')
     with runner_for(DeviceConfig(f"ssh:{board.target}", benchmark_binary=board.tool)) as runner:
-        runner._patience = Patience(return_s=20.0)
+        runner._timeouts = Timeouts(return_s=20.0)
         thread = threading.Thread(target=hand)
         thread.start()
         session = measure(
-            MODELS,
+            FILES,
             runner,
-            facts=FACTS,
-            journal=tmp_path / "journal",
-            schedule=Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0),
+            Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0),
+            resume_log=tmp_path / "log",
         )
         thread.join()
         assert {name: entry.invocations for name, entry in session.measurements.items()} == {
             "float32": 12,
             "int8": 12,
         }
-        runner._patience = Patience(return_s=0.5)
+        runner._timeouts = Timeouts(return_s=0.5)
         board.pull_out()
         with pytest.raises(DeviceUnplugged):
             runner.visit(MODELS["int8"], warmups=1, invocations=1)

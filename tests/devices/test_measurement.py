@@ -6,8 +6,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pnas_tf.devices import record as measurement
-from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
+from pnas_tf.devices import record_file
+from pnas_tf.devices.record import (
+    Device,
+    Measurement,
+    ModelFacts,
+    Settings,
+    Visit,
+    check_same,
+    same_origin,
+)
 from pnas_tf.errors import UserError
 
 DEVICE = Device("host", "machine", "processor", (1,), "system", "build", "serial")
@@ -76,7 +84,7 @@ def test_drift_that_the_sentinel_shares_is_taken_out():
 
 
 @pytest.mark.parametrize("part", ["device", "settings", "model"])
-def test_records_of_different_origin_do_not_merge_whatever_the_field(part):
+def test_records_of_different_origin_are_told_apart_whatever_the_field(part):
     mine = {"device": DEVICE, "settings": SETTINGS, "model": MODEL}[part]
     for field in dataclasses.fields(mine):
         value = getattr(mine, field.name)
@@ -87,17 +95,14 @@ def test_records_of_different_origin_do_not_merge_whatever_the_field(part):
             if isinstance(value, int)
             else value + "x"
         )
-        other = record(
-            Visit((1e6,)), **{part: dataclasses.replace(mine, **{field.name: other_value})}
-        )
+        other = dataclasses.replace(mine, **{field.name: other_value})
         with pytest.raises(UserError) as refusal:
-            steady(1.0).merged(other)
+            check_same(mine, other, what=part)
+        if part != "model":
+            with pytest.raises(UserError, match=field.name):
+                same_origin([steady(1.0), record(Visit((1e6,)), **{part: other})])
         assert field.name in refusal.value.what
         assert repr(value) in refusal.value.expected and repr(other_value) in refusal.value.received
-
-
-def test_records_of_one_origin_merge_to_all_visits():
-    assert steady(1.0, 2.0).merged(steady(3.0)).visits == steady(1.0, 2.0, 3.0).visits
 
 
 @pytest.mark.parametrize(
@@ -122,19 +127,19 @@ def test_files_keep_raw_values_and_refuse_mixtures(tmp_path):
         "a": steady(1.0, 2.0, sentinel_ns=3e5, temperature_c=41.5),
         "b": record(Visit((7.5e5,), statistic="mean", count=9)),
     }
-    path = measurement.save_measurements(tmp_path / "latency.json", entries)
-    assert measurement.load_measurements(path) == entries
+    path = record_file.save_measurements(tmp_path / "latency.json", entries)
+    assert record_file.load_measurements(path) == entries
     mixed = {
         **entries,
         "c": record(Visit((1e6,)), settings=dataclasses.replace(SETTINGS, threads=4)),
     }
     with pytest.raises(UserError, match="threads"):
-        measurement.save_measurements(tmp_path / "mixed.json", mixed)
+        record_file.save_measurements(tmp_path / "mixed.json", mixed)
     assert not (tmp_path / "mixed.json").exists()
 
 
 def test_damaged_files_are_refused(tmp_path):
-    path = measurement.save_measurements(tmp_path / "latency.json", {"a": steady(1.0)})
+    path = record_file.save_measurements(tmp_path / "latency.json", {"a": steady(1.0)})
     text = path.read_text()
     for broken in (
         text[:-20],
@@ -147,7 +152,7 @@ def test_damaged_files_are_refused(tmp_path):
         assert broken != text
         path.write_text(broken)
         with pytest.raises(UserError):
-            measurement.load_measurements(path)
+            record_file.load_measurements(path)
 
 
 @pytest.mark.parametrize("samples", [(), (0.0,), (-1.0,)])

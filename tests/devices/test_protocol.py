@@ -9,11 +9,13 @@ from fake_runner import DEVICE, SETTINGS, FakeRunner
 
 from pnas_tf.devices.failures import DeviceUnplugged, RunKilled
 from pnas_tf.devices.record import Device, ModelFacts
-from pnas_tf.devices.session import Schedule, measure
+from pnas_tf.devices.session import ModelFile, Schedule, measure
 from pnas_tf.errors import UserError
 
 NAMES = [f"model_{letter}" for letter in "abcdefgh"]
-FACTS = {name: ModelFacts(name, 1, "float32", (1, 8, 8, 3)) for name in NAMES}
+MODELS = {
+    name: ModelFile(Path(name), ModelFacts(name, 1, "float32", (1, 8, 8, 3))) for name in NAMES
+}
 
 
 @pytest.fixture(autouse=True)
@@ -24,26 +26,20 @@ def model_files(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def sentinel(tmp_path) -> Path:
+def reference(tmp_path) -> Path:
     path = tmp_path / "sentinel"
     path.write_bytes(b"model")
     return path
 
 
 def session(runner, **arguments):
-    models = {name: Path(name) for name in NAMES}
-    return measure(
-        models,
-        runner,
-        facts=FACTS,
-        schedule=arguments.pop("schedule", Schedule(min_visit_ms=0)),
-        **arguments,
-    )
+    schedule = arguments.pop("schedule", Schedule(min_visit_ms=0))
+    return measure(MODELS, runner, schedule, **arguments)
 
 
-def test_rounds_are_interleaved_shuffled_and_begin_with_the_sentinel(sentinel):
+def test_rounds_are_interleaved_shuffled_and_begin_with_the_sentinel(reference):
     runner = FakeRunner(lambda model, visits: 1.0)
-    session(runner, sentinel=sentinel)
+    session(runner, reference=reference)
     rounds = [
         [name for name, _, _ in runner.log[start : start + 9]]
         for start in range(0, len(runner.log), 9)
@@ -118,56 +114,49 @@ def test_a_lost_device_loses_no_visit(tmp_path):
 
         return latency_ms
 
-    journal = tmp_path / "journal.jsonl"
+    log = tmp_path / "log.jsonl"
     with pytest.raises(DeviceUnplugged):
-        session(FakeRunner(until(19)), journal=journal)
-    with open(journal, "ab") as stream:
+        session(FakeRunner(until(19)), resume_log=log)
+    with open(log, "ab") as stream:
         stream.write(b'{"model": "model_a", "sha')  # cut by a kill
     rest = FakeRunner(until(10**6))
-    found = session(rest, journal=journal).measurements
+    found = session(rest, resume_log=log).measurements
     assert len(rest.log) == 8 * len(NAMES) - 19
     assert {name: entry.median_ms for name, entry in found.items()} == {
         name: 1 + number for number, name in enumerate(NAMES)
     }
     assert all(len(entry.visits) == 8 for entry in found.values())
-    assert (
-        session(FakeRunner(until(0)), journal=journal).measurements == found
-    )  # nothing left to do
+    assert session(FakeRunner(until(0)), resume_log=log).measurements == found  # nothing left to do
 
 
-def test_a_journal_of_another_device_is_refused(tmp_path):
-    journal = tmp_path / "journal.jsonl"
-    session(FakeRunner(lambda model, visits: 1.0), journal=journal)
+def test_a_log_of_another_device_is_refused(tmp_path):
+    log = tmp_path / "log.jsonl"
+    session(FakeRunner(lambda model, visits: 1.0), resume_log=log)
     with pytest.raises(UserError, match="processor"):
         other = Device("host", "machine", "another", (1,), "system", "build")
-        session(FakeRunner(lambda model, visits: 1.0, device=other), journal=journal)
+        session(FakeRunner(lambda model, visits: 1.0, device=other), resume_log=log)
 
 
-def test_visits_to_changed_models_are_not_taken_from_a_journal(tmp_path):
-    journal = tmp_path / "journal.jsonl"
-    session(FakeRunner(lambda model, visits: 1.0), journal=journal)
-    changed = {**FACTS, "model_a": ModelFacts("new", 1, "float32", (1, 8, 8, 3))}
+def test_visits_to_changed_models_are_not_taken_from_a_log(tmp_path):
+    log = tmp_path / "log.jsonl"
+    session(FakeRunner(lambda model, visits: 1.0), resume_log=log)
+    other = ModelFile(Path("model_a"), ModelFacts("new", 1, "float32", (1, 8, 8, 3)))
     runner = FakeRunner(lambda model, visits: 7.0)
-    found = measure(
-        {name: Path(name) for name in NAMES},
-        runner,
-        facts=changed,
-        schedule=Schedule(min_visit_ms=0),
-        journal=journal,
-    )
+    schedule = Schedule(min_visit_ms=0)
+    found = measure({**MODELS, "model_a": other}, runner, schedule, resume_log=log)
     assert {name for name, _, _ in runner.log} == {"model_a"} and found.measurements[
         "model_a"
     ].median_ms == 7
 
 
-def test_drift_is_shared_out_by_interleaving_and_removed_by_the_sentinel(sentinel):
+def test_drift_is_shared_out_by_interleaving_and_removed_by_the_sentinel(reference):
     def drifting(model, visits):  # every visit the device gets 1 % slower
         return (2.0 if model.name == "sentinel" else 1.0 + NAMES.index(model.name)) * 1.01**visits
 
-    result = session(FakeRunner(drifting), sentinel=sentinel)
-    reference = result.sentinel.median_ms
+    result = session(FakeRunner(drifting), reference=reference)
+    reference_ms = result.reference_ms
     factors = [
-        result.measurements[name].corrected_ms(reference) / (1 + NAMES.index(name))
+        result.measurements[name].corrected_ms(reference_ms) / (1 + NAMES.index(name))
         for name in NAMES
     ]
     # The sentinel stands up to 8 visits before a model of its round: 8 % at most, where the whole
@@ -178,7 +167,7 @@ def test_drift_is_shared_out_by_interleaving_and_removed_by_the_sentinel(sentine
     ) == len(NAMES)
 
 
-def test_every_visit_carries_its_own_rounds_sentinel(sentinel):
+def test_every_visit_carries_its_own_rounds_sentinel(reference):
     seen: list[float] = []
 
     def latency_ms(model, visits):
@@ -187,7 +176,9 @@ def test_every_visit_carries_its_own_rounds_sentinel(sentinel):
         return seen[-1]
 
     found = session(
-        FakeRunner(latency_ms), sentinel=sentinel, schedule=Schedule(min_visit_ms=0, extra_rounds=0)
+        FakeRunner(latency_ms),
+        reference=reference,
+        schedule=Schedule(min_visit_ms=0, extra_rounds=0),
     )
     for entry in found.measurements.values():
         assert [visit.sentinel_ns for visit in entry.visits] == [value * 1e6 for value in seen]
@@ -211,7 +202,7 @@ def test_device_and_settings_stand_in_every_record():
 
 @pytest.mark.parametrize("which", ["model_d", "sentinel"])
 def test_a_file_that_vanishes_is_an_error_and_no_failed_measurement_and_the_session_goes_on(
-    tmp_path, sentinel, which
+    tmp_path, reference, which
 ):
     """As a failed measurement the table would be complete without the block, for good."""
 
@@ -224,10 +215,10 @@ def test_a_file_that_vanishes_is_an_error_and_no_failed_measurement_and_the_sess
 
     runner = FakeRunner(latency_ms)
     with pytest.raises(UserError, match=f"{which} is gone"):
-        session(runner, sentinel=sentinel, journal=tmp_path / "journal")
+        session(runner, reference=reference, resume_log=tmp_path / "log")
     (tmp_path / which).write_bytes(b"model")
     again = FakeRunner(lambda model, visits: 1.0)
-    found = session(again, sentinel=sentinel, journal=tmp_path / "journal")
+    found = session(again, reference=reference, resume_log=tmp_path / "log")
     assert not found.failures and all(
         len(entry.visits) == 8 for entry in found.measurements.values()
     )
@@ -242,9 +233,9 @@ def test_a_session_that_another_process_measures_is_refused_and_free_when_it_end
     def latency_ms(model, visits):
         if visits == 5:
             with pytest.raises(UserError, match="is being measured"):
-                session(FakeRunner(lambda model, visits: 1.0), journal=tmp_path / "journal")
+                session(FakeRunner(lambda model, visits: 1.0), resume_log=tmp_path / "log")
         return 1.0
 
-    assert not session(FakeRunner(latency_ms), journal=tmp_path / "journal").failures
-    (tmp_path / "journal").unlink()
-    assert not session(FakeRunner(lambda model, visits: 1.0), journal=tmp_path / "journal").failures
+    assert not session(FakeRunner(latency_ms), resume_log=tmp_path / "log").failures
+    (tmp_path / "log").unlink()
+    assert not session(FakeRunner(lambda model, visits: 1.0), resume_log=tmp_path / "log").failures

@@ -7,7 +7,7 @@ from pnas_tf.devices.host.runner import HostRunner
 from pnas_tf.devices.session import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency.build import build_latency_table
-from pnas_tf.latency.measure_files import facts_of, measure_files
+from pnas_tf.latency.measure_files import described, measure_files
 from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.latency.models import content_key, convert_models
 from pnas_tf.latency.table import LatencyTable
@@ -98,7 +98,7 @@ def test_facts_are_read_from_the_file(cache, dtype):
     path = convert_models({"stem": stem_block(SPACE)}, conversion(cache), dtype=dtype, rewrites=())[
         "stem"
     ]
-    facts = facts_of(path)
+    facts = described(path).facts
     assert (facts.dtype, facts.input_shape, facts.size_bytes) == (
         dtype,
         (1, 32, 32, 3),
@@ -143,6 +143,6 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     path = tmp_path / "noise.tflite"
     path.write_bytes(b"noise" * 100)
     with pytest.raises(UserError, match=r"noise\.tflite"):
-        facts_of(path)
+        described(path)
     with pytest.raises(UserError, match="absent"):
-        facts_of(tmp_path / "absent.tflite")
+        described(tmp_path / "absent.tflite")

@@ -14,6 +14,7 @@ from pnas_tf.devices.record import Measurement, Visit
 from pnas_tf.devices.session import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency import measure_sources, validate
+from pnas_tf.latency.agreement import agreement, noise_floor_percent
 from pnas_tf.latency.build import build_latency_table
 from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.latency.table import LatencyTable
@@ -96,7 +97,7 @@ def test_agreement_is_what_numpy_says():
     measured = generator.uniform(5, 15, 50)
     predicted = measured * generator.normal(1.02, 0.06, 50)
     errors = (predicted - measured) / measured * 100
-    found = validate.agreement(list(predicted), list(measured))
+    found = agreement(list(predicted), list(measured))
     assert found.networks == 50
     assert found.bias_percent == pytest.approx(errors.mean())
     assert found.mape_percent == pytest.approx(np.abs(errors).mean())
@@ -111,7 +112,7 @@ def test_agreement_is_what_numpy_says():
 
 
 def test_agreement_of_equal_values_has_no_ranks():
-    found = validate.agreement([2.0, 2.0], [1.0, 2.0])
+    found = agreement([2.0, 2.0], [1.0, 2.0])
     assert (found.spearman, found.kendall, found.bias_percent, found.mape_percent) == (
         None,
         None,
@@ -119,20 +120,16 @@ def test_agreement_of_equal_values_has_no_ranks():
         50.0,
     )
     with pytest.raises(UserError):
-        validate.agreement([1.0], [1.0])
+        agreement([1.0], [1.0])
 
 
 def test_noise_floor_is_the_difference_between_halves():
     origin = (runner().device, runner().settings, None)
     noisy = Measurement(*origin, tuple(Visit((ms * 1e6,)) for ms in (1.0, 1.1, 1.0, 1.1)))
     calm = Measurement(*origin, tuple(Visit((1e6,)) for _ in range(4)))
-    assert validate.noise_floor_percent([noisy], sentinel_ms=None) == pytest.approx(
-        100 * 0.1 / 1.05
-    )
-    assert validate.noise_floor_percent([noisy, calm], sentinel_ms=None) == pytest.approx(
-        50 * 0.1 / 1.05
-    )
-    assert validate.noise_floor_percent([], sentinel_ms=None) == 0.0
+    assert noise_floor_percent([noisy], reference_ms=None) == pytest.approx(100 * 0.1 / 1.05)
+    assert noise_floor_percent([noisy, calm], reference_ms=None) == pytest.approx(50 * 0.1 / 1.05)
+    assert noise_floor_percent([], reference_ms=None) == 0.0
 
 
 def test_an_affine_device_is_built_and_predicted_exactly(made_up):

@@ -16,8 +16,8 @@ from pnas_tf.devices.record import (
     ModelFacts,
     Settings,
     Visit,
-    save_measurements,
 )
+from pnas_tf.devices.record_file import save_measurements
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import Identity, LatencyTable

@@ -352,11 +352,12 @@ def _measurements():
 
 def document_loaders():
     """Loaders that need no TensorFlow."""
-    from pnas_tf.devices.record import FORMAT as MEASURED
-    from pnas_tf.devices.record import load_measurements, to_json
+    from pnas_tf.devices.record_file import FORMAT as MEASURED
+    from pnas_tf.devices.record_file import load_measurements
     from pnas_tf.interop.latency_yaml import load_original
     from pnas_tf.interop.net_config import OfficialNetwork, load_official, to_official
-    from pnas_tf.latency.calibration import Calibration
+    from pnas_tf.io.serialization import to_json
+    from pnas_tf.latency.calibration import Calibration, CalibrationNetwork
     from pnas_tf.latency.table import Identity, LatencyTable
     from pnas_tf.report.manifest import read_manifest
     from pnas_tf.report.run_files import read_run
@@ -370,9 +371,8 @@ def document_loaders():
     networks = [random_architecture(space, seed=1) for space in (small, tree)]
     device, settings, entry = _measurements()
     keys = list(small.distinct_blocks())[:2]
-    calibration = Calibration(
-        1.1, 0.1, 2.0, (("calibration_00", 1.0, 1.2), ("calibration_01", 2.0, 2.3))
-    )
+    anchors = [("calibration_00", 1.0, 1.2), ("calibration_01", 2.0, 2.3)]
+    calibration = Calibration(1.1, 0.1, 2.0, tuple(CalibrationNetwork(*row) for row in anchors))
     table = LatencyTable(
         Identity(device, settings, "float32", ()),
         dict.fromkeys(keys, entry),
@@ -415,10 +415,10 @@ def document_loaders():
         kinds = (config.RunConfig, config.DataConfig, config.SearchConfig, config.DeviceConfig)
         return [_config(kind, {}, {}, stored, where=str(path)) for kind in kinds]
 
-    def journal_of(folder, path):
-        from pnas_tf.devices.resume_log import Journal
+    def resume_log_of(folder, path):
+        from pnas_tf.devices.resume_log import ResumeLog
 
-        return Journal(path, device, settings)
+        return ResumeLog(path, device, settings)
 
     def blocks_of(folder, path):
         network = Architecture.load(path)
@@ -438,7 +438,7 @@ def document_loaders():
         "SearchConfig": {"algorithm": "two_path", "search_epochs": 3},
         "DeviceConfig": {"device": "host", "threads": 1},
     }
-    journal = b"".join(
+    resume_log = b"".join(
         _json(row) + b"\n"
         for row in (
             {
@@ -575,7 +575,7 @@ Logits-input:2x2x16-output:3:
             (("pixel.yaml", yaml),),
             lambda folder, path: load_original(path, space=small),
         ),
-        Loader("journal", (("visits.jsonl", journal),), journal_of),
+        Loader("resume_log", (("visits.jsonl", resume_log),), resume_log_of),
         Loader("tool_output", tuple(outputs), _tool_output, names_file=False),
     )
 
@@ -584,11 +584,11 @@ def _tool_output(folder, path):
     from pnas_tf.devices.benchmark_tool.op_profile import parse_profile
     from pnas_tf.devices.benchmark_tool.output import parse_report
     from pnas_tf.devices.cores import parse_cores, taskset_mask
-    from pnas_tf.devices.thermal import parse_heat
+    from pnas_tf.devices.thermal import parse_thermal
 
     text = path.read_bytes().decode("utf-8", "replace")
-    parse_heat(text).clock_mhz(())
-    parse_heat("pnas_tf-heat thermalservice\n" + text)
+    parse_thermal(text).clock_mhz(())
+    parse_thermal("pnas_tf-thermal thermalservice\n" + text)
     taskset_mask(parse_cores(text).big(4))
     try:
         parse_profile(text)
@@ -613,7 +613,7 @@ def binary_loaders():
 
 
 def _tflite():
-    from pnas_tf.latency.measure_files import facts_of
+    from pnas_tf.latency.measure_files import described
     from pnas_tf.tflite.inspect import describe, inspect_model
     from pnas_tf.tflite.metadata import Metadata, write_metadata
 
@@ -630,7 +630,7 @@ def _tflite():
     def look(folder, path):
         json.dumps(inspect_model(path).to_json(), allow_nan=False)
         describe(inspect_model(path))
-        return facts_of(path)
+        return described(path)
 
     return Loader("tflite", tuple(("model.tflite", seed) for seed in seeds), look)
 

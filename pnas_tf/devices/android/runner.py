@@ -13,8 +13,8 @@ import re
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import AdbConnection, choose_serial
-from pnas_tf.devices.benchmark_tool.runner import Patience, ToolRunner
-from pnas_tf.devices.connection import Connection
+from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
+from pnas_tf.devices.connection import Connection, read_facts
 from pnas_tf.devices.cores import read_cores
 from pnas_tf.devices.failures import DeviceError
 from pnas_tf.devices.record import Device
@@ -62,10 +62,10 @@ class AndroidRunner(ToolRunner):
         *,
         serial: str,
         remote_folder: str = FOLDER,
-        patience: Patience = Patience(),
+        timeouts: Timeouts = Timeouts(),
     ):
         cores = read_cores(connection).big(config.threads)
-        facts = read_facts(connection)
+        facts = read_facts(connection, _FACTS_SCRIPT)
         self._fixed_mode = set_fixed_performance_mode(connection, enabled=True)
         device = describe(facts, serial=serial, cores=cores, fixed_mode=self._fixed_mode)
         super().__init__(
@@ -73,7 +73,7 @@ class AndroidRunner(ToolRunner):
             dataclasses.replace(config, benchmark_binary=config.benchmark_binary or BINARY_THERE),
             device=device,
             remote_folder=remote_folder,
-            patience=patience,
+            timeouts=timeouts,
         )
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ def android_runner(
     config: DeviceConfig,
     *,
     remote_folder: str = FOLDER,
-    patience: Patience = Patience(),
+    timeouts: Timeouts = Timeouts(),
 ) -> AndroidRunner:
     """Opens the device with this serial; "" is the only one attached.
 
@@ -100,7 +100,7 @@ def android_runner(
         config: threads, delegate and benchmark_binary: a file on this computer, which is copied
             over, or an absolute path there; empty: /data/local/tmp/benchmark_model.
         remote_folder: absolute path there, for models and the binary.
-        patience: how long to wait for what.
+        timeouts: how long to wait for what.
 
     Raises:
         DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
@@ -113,14 +113,8 @@ def android_runner(
         config,
         serial=chosen,
         remote_folder=remote_folder,
-        patience=patience,
+        timeouts=timeouts,
     )
-
-
-def read_facts(connection: Connection) -> dict[str, str]:
-    """System properties and kernel facts, by name; what the device does not tell is absent."""
-    pairs = (line.partition("=") for line in connection.run(_FACTS_SCRIPT).output.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs if value.strip()}
 
 
 def describe(

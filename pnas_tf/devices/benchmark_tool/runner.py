@@ -33,8 +33,8 @@ from pnas_tf.devices.failures import (
     VisitFailed,
 )
 from pnas_tf.devices.record import Device, Settings, Visit
-from pnas_tf.devices.thermal import SCRIPT as HEAT_SCRIPT
-from pnas_tf.devices.thermal import Heat, parse_heat
+from pnas_tf.devices.thermal import SCRIPT as THERMAL_SCRIPT
+from pnas_tf.devices.thermal import ThermalState, parse_thermal
 from pnas_tf.io import atomic
 
 DELEGATE_FLAGS = {
@@ -52,7 +52,7 @@ _WRONG_BINARY = re.compile(
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long to wait for what, in seconds, and how often to try."""
 
     run_s: float = 400.0  # one run; the tool itself stops each of its two phases after 150 s
@@ -74,7 +74,7 @@ class ToolRunner:
             over, or an absolute path there.
         device: its record; processes are held to its `cores`, () for none.
         remote_folder: absolute path there, for models and the binary.
-        patience: how long to wait for what.
+        timeouts: how long to wait for what.
         sleep: waits for so many seconds.
     """
 
@@ -85,20 +85,20 @@ class ToolRunner:
         *,
         device: Device,
         remote_folder: str,
-        patience: Patience = Patience(),
+        timeouts: Timeouts = Timeouts(),
         sleep: Callable[[float], None] = time.sleep,
     ):
         self.device = device
         self._connection, self._store = connection, RemoteStore(connection, remote_folder)
         self._binary, self._delegate = config.benchmark_binary, config.delegate
         self._threads = config.threads
-        self._patience, self._sleep = patience, sleep
-        self._last_heat = Heat()
+        self._timeouts, self._sleep = timeouts, sleep
+        self._last_thermal = ThermalState()
         self._has_timeout = False
         self.settings = Settings(
             "benchmark_model", self._find_binary(), config.delegate, config.threads
         )
-        self._last_heat = self.heat()
+        self._last_thermal = self.thermal()
 
     def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
         """Warm-ups and timed invocations of one model.
@@ -107,8 +107,8 @@ class ToolRunner:
         killed, garbled or throttled. Raises VisitFailed when one model fails for good, DeviceLost
         when the device does not come back, DeviceRefused when nothing can run there.
         """
-        for attempt in range(1, self._patience.attempts + 1):
-            is_last = attempt == self._patience.attempts
+        for attempt in range(1, self._timeouts.attempts + 1):
+            is_last = attempt == self._timeouts.attempts
             try:
                 self._cool_down()
                 visit = self._visit_once(model, warmups=warmups, invocations=invocations)
@@ -117,7 +117,7 @@ class ToolRunner:
             except DeviceLost:
                 if is_last:
                     raise
-                self._connection.wait_until_back(timeout_s=self._patience.return_s)
+                self._connection.wait_until_back(timeout_s=self._timeouts.return_s)
                 self._store.forget()
             except (VisitFailed, MissingBinary):
                 if is_last:
@@ -141,9 +141,9 @@ class ToolRunner:
             )
         return operators
 
-    def heat(self) -> Heat:
+    def thermal(self) -> ThermalState:
         """Thermal status, temperature and clocks now."""
-        return parse_heat(self._connection.run(HEAT_SCRIPT).output)
+        return parse_thermal(self._connection.run(THERMAL_SCRIPT).output)
 
     def close(self) -> None:
         """Ends the connection; the files stay on the device for the next run. May be called
@@ -159,10 +159,10 @@ class ToolRunner:
     def _visit_once(self, model: Path, *, warmups: int, invocations: int) -> Visit:
         started = time.time()
         result = self._run(model, warmups=warmups, invocations=invocations, options=[])
-        output, _, heat_text = result.output.partition(_AFTER_LINE)
+        output, _, thermal_text = result.output.partition(_AFTER_LINE)
         report = self._report_of(CommandResult(result.exit_code, output))
-        self._last_heat = parse_heat(heat_text)
-        return _as_visit(report, started, self._last_heat, self.device.cores)
+        self._last_thermal = parse_thermal(thermal_text)
+        return _as_visit(report, started, self._last_thermal, self.device.cores)
 
     def _run(
         self, model: Path, *, warmups: int, invocations: int, options: list[str]
@@ -181,13 +181,12 @@ class ToolRunner:
             *options,
         ]
         if self._has_timeout:  # ours may be cut off with the line, this one ends the run there
-            words = ["timeout", str(int(self._patience.run_s)), *words]
+            words = ["timeout", str(int(self._timeouts.run_s)), *words]
         if self.device.cores:
             words = ["taskset", taskset_mask(self.device.cores), *words]
-        script = (
-            f"{shlex.join(words)}\nended=$?\necho\necho {_AFTER_LINE}\n{HEAT_SCRIPT}\nexit $ended"
-        )
-        return self._connection.run(script, timeout_s=self._patience.run_s + 30.0)
+        after = f"ended=$?\necho\necho {_AFTER_LINE}\n{THERMAL_SCRIPT}\nexit $ended"
+        script = f"{shlex.join(words)}\n{after}"
+        return self._connection.run(script, timeout_s=self._timeouts.run_s + 30.0)
 
     def _report_of(self, result: CommandResult) -> ToolReport:
         """Reads a finished run. Raises the VisitFailed or MissingBinary that its exit code or
@@ -226,10 +225,10 @@ class ToolRunner:
 
     def _cool_down(self) -> None:
         waited_s = 0.0
-        while self._last_heat.is_throttled and waited_s < self._patience.cool_down_s:
-            self._sleep(self._patience.poll_s)
-            waited_s += self._patience.poll_s
-            self._last_heat = self.heat()
+        while self._last_thermal.is_throttled and waited_s < self._timeouts.cool_down_s:
+            self._sleep(self._timeouts.poll_s)
+            waited_s += self._timeouts.poll_s
+            self._last_thermal = self.thermal()
 
     def _place_binary(self) -> str:
         local = Path(self._binary)
@@ -257,7 +256,7 @@ class ToolRunner:
 
 
 def _as_visit(
-    report: ToolReport, started_unix_s: float, heat: Heat, cores: tuple[int, ...]
+    report: ToolReport, started_unix_s: float, thermal: ThermalState, cores: tuple[int, ...]
 ) -> Visit:
     statistic, value_us = report.inference.best()
     if value_us <= 0:
@@ -265,28 +264,23 @@ def _as_visit(
             "the model is faster than benchmark_model can print",
             received=f"{statistic} 0 {report.unit_printed}",
         )
-    named = {
-        name: getattr(report.inference, f"{name}_us")
-        for name in ("first", "min", "max", "avg", "std", "p5", "median", "p95")
-    }
-    warmup = report.warmup.avg_us if report.warmup is not None else None
+    warmup_us = report.warmup.us.get("avg") if report.warmup is not None else None
     return Visit(
         samples_ns=(value_us * 1000.0,),
-        warmups_ns=(warmup * 1000.0,) if warmup else (),
+        warmups_ns=(warmup_us * 1000.0,) if warmup_us else (),
         statistic=statistic,
         count=report.inference.count,
-        aggregates_ns={name: us * 1000.0 for name, us in named.items() if us is not None},
+        aggregates_ns={name: us * 1000.0 for name, us in report.inference.us.items()},
         started_unix_s=started_unix_s,
-        temperature_c=heat.temperature_c,
-        frequency_mhz=heat.clock_mhz(cores),
-        throttling=heat.complaint,
+        temperature_c=thermal.temperature_c,
+        frequency_mhz=thermal.clock_mhz(cores),
+        throttling=thermal.complaint,
     )
 
 
 def _signal_name(exit_code: int) -> str:
     number = exit_code - _FIRST_SIGNAL
-    return (
-        signal.Signals(number).name
-        if number in {item.value for item in signal.Signals}
-        else f"signal {number}"
-    )
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

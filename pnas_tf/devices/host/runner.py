@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.failures import DeviceRefused, RunKilled, RunTimedOut, VisitFailed
 from pnas_tf.devices.record import Device, Settings, Visit
 from pnas_tf.errors import UserError
+from pnas_tf.io import Json
 from pnas_tf.io.json_child import JsonChild
+from pnas_tf.io.serialization import record_of
 
 RUNTIME = "ai-edge-litert"
 DELEGATES = ("xnnpack", "none")
@@ -78,7 +80,7 @@ class HostRunner:
                 fix="Choose e.g. 1.",
             )
         self._cores = list(_own_cores(threads) if cores is None else cores)
-        self._setup = {
+        self._setup: dict[str, Json] = {
             "threads": threads,
             "xnnpack": delegate == "xnnpack",
             "memory_limit_bytes": memory_limit_bytes,
@@ -114,14 +116,8 @@ class HostRunner:
             what=f"measurement of {model}",
         )
         if "error" in answer:
-            raise ModelRefused(f"measurement of {model}", received=answer["error"][:1000])
-        return Visit(
-            samples_ns=tuple(answer["samples_ns"]),
-            warmups_ns=tuple(answer["warmups_ns"]),
-            started_unix_s=answer["started_unix_s"],
-            frequency_mhz=answer["frequency_mhz"],
-            temperature_c=answer["temperature_c"],
-        )
+            raise ModelRefused(f"measurement of {model}", received=str(answer["error"])[:1000])
+        return record_of(Visit, answer, where="the measuring process", fix="Measure again.")
 
     def close(self) -> None:
         """Ends the child process."""
@@ -139,15 +135,15 @@ class HostRunner:
     def _start(self) -> JsonChild:
         child = JsonChild("pnas_tf.devices.host.worker")
         try:
-            self.pin_error = self._ask(
-                child, {"cores": self._cores, **self._setup}, what="LiteRT on this computer"
-            )["pin_error"]
+            command = {"cores": self._cores, **self._setup}
+            answer = self._ask(child, command, what="LiteRT on this computer")
+            self.pin_error = str(answer["pin_error"])
         except VisitFailed as error:
             raise RuntimeBroken("LiteRT on this computer", received=error.received) from error
         self._child = child
         return child
 
-    def _ask(self, child: JsonChild, command: dict[str, Any], *, what: str) -> dict[str, Any]:
+    def _ask(self, child: JsonChild, command: Mapping[str, Json], *, what: str) -> dict[str, Json]:
         try:
             return child.ask(command, timeout_s=self._timeout_s)
         except TimeoutError as error:
