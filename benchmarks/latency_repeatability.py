@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pnas_tf.config import ConversionConfig, DeviceConfig
 from pnas_tf.devices.host.runner import HostRunner
-from pnas_tf.devices.session import schedule_for
+from pnas_tf.devices.schedule import schedule_for
 from pnas_tf.latency.measure_files import measure_files
 from pnas_tf.latency.measure_sources import MeasurementSetup
 

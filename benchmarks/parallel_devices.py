@@ -24,7 +24,8 @@ import phones as standin  # noqa: E402
 
 from pnas_tf.config import DeviceConfig  # noqa: E402
 from pnas_tf.devices.registry import on_each_device  # noqa: E402
-from pnas_tf.devices.session import Schedule, measure, model_file  # noqa: E402
+from pnas_tf.devices.schedule import Schedule  # noqa: E402
+from pnas_tf.devices.session import measure, model_file  # noqa: E402
 
 MODELS = {dtype: STANDIN / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
 FILES = {

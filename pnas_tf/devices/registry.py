@@ -20,7 +20,7 @@ from pnas_tf.devices.record import Device, Settings, Visit
 from pnas_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from pnas_tf.devices.session import Runner
+    from pnas_tf.devices.schedule import Runner
 
 Result = TypeVar("Result")
 _EXPECTED = "host, android, android:SERIAL or ssh:USER@HOST, several with commas between"

@@ -51,10 +51,8 @@ def build_latency_table(
         UserError: a conversion fails; DeviceLost or DeviceRefused with what was measured kept: the
             same call goes on from there.
     """
-    check_count(config.calibration_networks)
-    dtype = config.latency_dtype
-    blocks = space.distinct_blocks()
-    networks = calibration_architectures(space, count=config.calibration_networks, seed=seed)
+    dtype, blocks = config.latency_dtype, space.distinct_blocks()
+    networks = _calibration_set(space, config, seed)
     trials: dict[str, Trial] = {}
     finished: list[Path] = []
     chosen = requested_rewrites(config.latency_rewrites)
@@ -85,15 +83,19 @@ def build_latency_table(
     return table
 
 
-def check_count(calibration_networks: int) -> None:
+def _calibration_set(
+    space: SearchSpace, config: LatencyConfig, seed: int
+) -> dict[str, Architecture]:
     """Raises UserError on a number of networks that no line can be fitted to."""
-    if calibration_networks in (1, 2) or calibration_networks < 0:
+    count = config.calibration_networks
+    if count in (1, 2) or count < 0:
         raise UserError(
             "calibration networks",
             expected="0 for none, or at least 3",
-            received=str(calibration_networks),
+            received=str(count),
             fix="Choose --calibration_networks=10.",
         )
+    return calibration_architectures(space, count=count, seed=seed)
 
 
 def requested_rewrites(rewrites: Sequence[str]) -> tuple[str, ...] | None:
@@ -120,7 +122,7 @@ def convert_ahead(
     """
     requested = requested_rewrites(config.latency_rewrites)
     blocks = space.distinct_blocks()
-    networks = calibration_architectures(space, count=config.calibration_networks, seed=seed)
+    networks = _calibration_set(space, config, seed)
     models: dict[str, Source] = {**blocks, **networks}
     wanted: dict[str, tuple[str, ...]] = {
         name: REWRITES if requested is None else requested for name in models

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pnas_tf.config import ConversionConfig
 from pnas_tf.devices.reference_model import CALL_SHAPE, call_model, reference_model
-from pnas_tf.devices.session import ModelFile, Runner, Schedule, Session, measure, model_file
+from pnas_tf.devices.schedule import Runner, Schedule
+from pnas_tf.devices.session import ModelFile, Session, measure, model_file
 from pnas_tf.latency.models import Rewrites, Source, cache_folder, convert_models, rewrites_for
 from pnas_tf.run.progress import silent
 from pnas_tf.space.architecture import Architecture

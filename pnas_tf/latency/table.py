@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 
-from pnas_tf.devices.record import Device, Measurement, Settings, check_same
+from pnas_tf.devices.record import Device, Measurement, Settings
 from pnas_tf.devices.record_file import measurement_from_json
 from pnas_tf.errors import UserError, named
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of, to_json
 from pnas_tf.latency.calibration import Calibration
+from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.rewrite_selection import Trial, describe, trials_from_json
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
@@ -30,18 +31,6 @@ OLDER = (1, 2)  # 1: without trials of rewrites; 2: without the time of a call
 MAX_AGE_DAYS = 90  # a device's software rarely stays the same for longer
 MAX_KERNEL7_RATIO = 5.0  # 49 taps against 25 should cost about 2 times
 _DAY_S = 86_400.0
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a table is true of. Tables of different identity never merge. rewrites: the export
-    rewrites that its blocks were measured with, those that paid on the device where they were
-    chosen by trial."""
-
-    device: Device
-    settings: Settings
-    dtype: str
-    rewrites: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -69,19 +58,7 @@ class LatencyTable:
 
     def __post_init__(self) -> None:
         for key, entry in self.entries.items():
-            what = f"table entry '{key}' is not of the table's"
-            check_same(self.identity.device, entry.device, what=f"{what} device")
-            check_same(self.identity.settings, entry.settings, what=f"{what} settings")
-            if (entry.model.dtype, entry.model.rewrites) != (
-                self.identity.dtype,
-                self.identity.rewrites,
-            ):
-                raise UserError(
-                    f"{what} dtype and rewrites",
-                    expected=str((self.identity.dtype, self.identity.rewrites)),
-                    received=str((entry.model.dtype, entry.model.rewrites)),
-                    fix="Build the table again.",
-                )
+            self.identity.check(entry, what=f"table entry '{key}'")
 
     def latency_ms(self, key: str) -> float:
         """What the block takes alone, in ms, drift taken out by the sentinel. Raises UserError when
@@ -90,7 +67,8 @@ class LatencyTable:
             raise UserError(
                 f"no latency for '{key}'",
                 expected="an entry of the table",
-                received=f"{len(self.entries)} others of {self._what}" + self._why_missing([key]),
+                received=f"{len(self.entries)} others of {self.identity.describe()}"
+                + self._why_missing([key]),
                 fix="Build the table for this space: pnas latency-table --space=... "
                 "--resolution=... --width=...",
             )
@@ -179,21 +157,6 @@ class LatencyTable:
         ]
         return found
 
-    def differences(self, device: Device, settings: Settings) -> list[str]:
-        """Warnings where a session that is compared with the table measures something else."""
-        found = []
-        for name, mine, other in (
-            ("device", self.identity.device, device),
-            ("settings", self.identity.settings, settings),
-        ):
-            try:
-                check_same(mine, other, what=name)
-            except UserError as error:
-                found.append(
-                    f"stale: built for {error.what} {error.expected}, now {error.received}"
-                )
-        return found
-
     def kernel7_warnings(self, space: SearchSpace) -> list[str]:
         """Kernel-7 blocks that take more than `MAX_KERNEL7_RATIO` times their kernel-5 twins: the
         runtime has no kernel for them."""
@@ -218,7 +181,7 @@ class LatencyTable:
         return ", ".join(
             part
             for part in (
-                self._what,
+                self.identity.describe(),
                 f"{len(self.entries)} blocks",
                 state,
                 describe(self.trials, self.identity.rewrites),
@@ -295,17 +258,6 @@ class LatencyTable:
                 trials=trials_from_json(read.trials, read.device, read.settings, where=where),
                 call_ms=read.call_ms,
             )
-
-    @property
-    def _what(self) -> str:
-        device, settings = self.identity.device, self.identity.settings
-        cores = f" cores {','.join(map(str, device.cores))}" if device.cores else ""
-        return (
-            f"{device.kind} {device.model}, {device.processor}{cores}, {settings.runtime} "
-            f"{settings.runtime_version} "
-            f"{settings.delegate}, {settings.threads} "
-            f"thread{'s' if settings.threads > 1 else ''}, {self.identity.dtype}"
-        )
 
     def _why_missing(self, keys: list[str]) -> str:
         reason = next((self.failures[key] for key in keys if key in self.failures), "")

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pnas_tf.devices.session import Runner, Session
+from pnas_tf.devices.schedule import Runner
+from pnas_tf.devices.session import Session
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json
@@ -180,7 +181,9 @@ class _Comparison:
 
     def warnings(self, runner: Runner) -> list[str]:
         """What a reader of the figures must be told."""
-        found = self.table.warnings() + self.table.differences(runner.device, runner.settings)
+        found = self.table.warnings() + self.table.identity.differences(
+            runner.device, runner.settings
+        )
         found += [
             f"unstable: {name}: {'; '.join(problems)}"
             for name, problems in self.session.unstable.items()

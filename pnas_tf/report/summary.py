@@ -111,7 +111,7 @@ def _latencies(run: RunFiles, path: Path, dtype: str) -> dict[str, Any]:
             "measured": measured.median_ms,
             "warnings": [f"exported for {shape}, the latency table is of batch 1 at {side} px"],
         }
-    differences = table.differences(measured.device, measured.settings) if measured else []
+    differences = table.identity.differences(measured.device, measured.settings) if measured else []
     return {
         "predicted": table.predict_ms(run.architecture),
         "measured": measured.median_ms if measured else None,

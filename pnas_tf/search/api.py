@@ -379,7 +379,7 @@ def _measured(
         yield None
         return
     from pnas_tf.devices.registry import runner_for
-    from pnas_tf.devices.session import Schedule
+    from pnas_tf.devices.schedule import Schedule
 
     runner = runner_for(device)
     schedule = Schedule(

@@ -87,7 +87,7 @@ def _measure(
     op_profile: bool,
 ) -> None:
     from pnas_tf.devices.record_file import save_measurements
-    from pnas_tf.devices.session import schedule_for
+    from pnas_tf.devices.schedule import schedule_for
     from pnas_tf.latency.measure_files import measure_files
     from pnas_tf.latency.measure_sources import MeasurementSetup
 

@@ -92,7 +92,7 @@ def _build(
     seed: int,
     outputs: dict[str, str],
 ) -> None:
-    from pnas_tf.devices.session import schedule_for
+    from pnas_tf.devices.schedule import schedule_for
     from pnas_tf.latency.build import build_latency_table, convert_ahead
     from pnas_tf.latency.measure_sources import MeasurementSetup
 

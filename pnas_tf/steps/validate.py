@@ -40,7 +40,7 @@ def main(
     """Validates the run's table; the exit status says whether the bound held."""
     from pnas_tf.data.run_space import space_of_run
     from pnas_tf.devices.registry import runner_for
-    from pnas_tf.devices.session import schedule_for
+    from pnas_tf.devices.schedule import schedule_for
     from pnas_tf.latency import validate
     from pnas_tf.latency.measure_sources import MeasurementSetup
     from pnas_tf.latency.table import LatencyTable

@@ -29,7 +29,8 @@ from pnas_tf.devices.failures import (
     ToolFailed,
 )
 from pnas_tf.devices.registry import on_each_device, runner_for
-from pnas_tf.devices.session import Schedule, measure, model_file
+from pnas_tf.devices.schedule import Schedule
+from pnas_tf.devices.session import measure, model_file
 from pnas_tf.io import atomic
 
 FLOAT32, INT8 = (Path(standin.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8"))

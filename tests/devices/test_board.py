@@ -21,7 +21,8 @@ from pnas_tf.devices.failures import (
     NoDevice,
 )
 from pnas_tf.devices.registry import runner_for
-from pnas_tf.devices.session import Schedule, measure, model_file
+from pnas_tf.devices.schedule import Schedule
+from pnas_tf.devices.session import measure, model_file
 from pnas_tf.devices.ssh.board import ssh_runner
 from pnas_tf.devices.ssh.client import SshConnection
 from pnas_tf.errors import UserError

@@ -9,7 +9,8 @@ from fake_runner import DEVICE, SETTINGS, FakeRunner
 
 from pnas_tf.devices.failures import DeviceUnplugged, RunKilled
 from pnas_tf.devices.record import Device, ModelFacts
-from pnas_tf.devices.session import ModelFile, Schedule, measure
+from pnas_tf.devices.schedule import Schedule
+from pnas_tf.devices.session import ModelFile, measure
 from pnas_tf.errors import UserError
 
 NAMES = [f"model_{letter}" for letter in "abcdefgh"]

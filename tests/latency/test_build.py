@@ -4,7 +4,7 @@ import pytest
 
 from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.host.runner import HostRunner
-from pnas_tf.devices.session import Schedule
+from pnas_tf.devices.schedule import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency.build import build_latency_table
 from pnas_tf.latency.measure_files import described, measure_files

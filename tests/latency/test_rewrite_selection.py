@@ -9,7 +9,7 @@ from fake_runner import FakeRunner
 
 from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.failures import RunKilled
-from pnas_tf.devices.session import Schedule
+from pnas_tf.devices.schedule import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency import measure_sources
 from pnas_tf.latency.build import build_latency_table, requested_rewrites

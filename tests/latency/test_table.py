@@ -149,10 +149,12 @@ def test_figures_of_uncalibrated_and_stale_tables_come_with_a_warning():
     assert "uncalibrated" in dataclasses.replace(table, calibration=None).describe()
     (old,) = table.warnings(now_unix_s=1.7e9 + 100 * 86400)
     assert "stale: built 100 days ago" in old
-    assert table.differences(DEVICE, SETTINGS) == []
-    (runtime,) = table.differences(DEVICE, dataclasses.replace(SETTINGS, runtime_version="9.9"))
+    assert table.identity.differences(DEVICE, SETTINGS) == []
+    (runtime,) = table.identity.differences(
+        DEVICE, dataclasses.replace(SETTINGS, runtime_version="9.9")
+    )
     assert "runtime_version" in runtime and "'9.9'" in runtime and "'1.0'" in runtime
-    (device,) = table.differences(Device("android", "phone", "soc"), SETTINGS)
+    (device,) = table.identity.differences(Device("android", "phone", "soc"), SETTINGS)
     assert device.startswith("stale: built for device")
 
 

@@ -11,7 +11,7 @@ from fake_runner import FakeRunner
 from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.failures import RunKilled
 from pnas_tf.devices.record import Measurement, Visit
-from pnas_tf.devices.session import Schedule
+from pnas_tf.devices.schedule import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency import measure_sources, validate
 from pnas_tf.latency.agreement import agreement, noise_floor_percent
