@@ -4,8 +4,8 @@ prints how its median varies.
   python benchmarks/latency_repeatability.py runs/demo/model_float32.tflite --sessions=10
 
 takes about 5 seconds a session, scheduled as in pnas benchmark. Every session has processes and
-a sentinel of its own; the correction scales each visit by the sentinel's time of its round to the
-first session's sentinel.
+a reference model of its own; the correction scales each run by that model's time of its round
+to the one of the first session.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
             corrected.append(entry.corrected_ms(reference))
             print(
                 f"session {number}: {plain[-1]:.4f} ms, corrected {corrected[-1]:.4f} ms, "
-                f"sentinel {session.reference_ms:.4f} ms"
+                f"reference model {session.reference_ms:.4f} ms"
                 + "".join(f"; {problem}" for problem in entry.problems)
             )
     for name, values in (("as measured", plain), ("drift corrected", corrected)):

@@ -25,8 +25,8 @@ MAX_TIME_NS = 1e15  # 11 days
 
 # Verdict bounds, from sessions on shared 2-core machines: quiet ones stay below half of each.
 MAX_SPREAD = 0.50  # (p90 - p10) / median of one model's samples
-MAX_DRIFT = 0.05  # median of the second half of the visits against the first half
-MAX_FREQUENCY_DROP = 0.10  # lowest clock seen during visits against the highest
+MAX_DRIFT = 0.05  # median of the second half of the runs against the first half
+MAX_FREQUENCY_DROP = 0.10  # lowest clock seen during runs against the highest
 
 Record = TypeVar("Record")
 
@@ -72,8 +72,8 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class Visit:
-    """One visit of a runner to a model: warm-ups, then timed invocations, with nothing else
+class ModelRun:
+    """One uninterrupted run of a model: warm-ups, then timed invocations, with nothing else
     between.
 
     warmups_ns and samples_ns: raw. statistic: what one sample is (`STATISTICS`); an aggregating
@@ -101,14 +101,14 @@ class Visit:
             or self.statistic not in STATISTICS
         ):
             raise ValueError(
-                f"a visit needs positive samples and a statistic of {STATISTICS}: {self}"
+                f"a run needs positive samples and a statistic of {STATISTICS}: {self}"
             )
         if self.count < 0:
-            raise ValueError(f"a visit of {self.count} invocations")
+            raise ValueError(f"a run of {self.count} invocations")
 
     @property
     def invocations(self) -> int:
-        """Timed invocations behind this visit."""
+        """Timed invocations behind this run."""
         return len(self.samples_ns) if self.statistic == "invocation" else self.count
 
     @property
@@ -118,21 +118,21 @@ class Visit:
 
 @dataclass(frozen=True)
 class Measurement:
-    """All visits to one model on one device under one setting."""
+    """All runs of one model on one device under one setting."""
 
     device: Device
     settings: Settings
     model: ModelFacts
-    visits: tuple[Visit, ...]
+    runs: tuple[ModelRun, ...]
 
     @property
     def samples_ms(self) -> list[float]:
         """Every timed sample in the order taken."""
-        return [sample / 1e6 for visit in self.visits for sample in visit.samples_ns]
+        return [sample / 1e6 for run in self.runs for sample in run.samples_ns]
 
     @property
     def invocations(self) -> int:
-        return sum(visit.invocations for visit in self.visits)
+        return sum(run.invocations for run in self.runs)
 
     @property
     def median_ms(self) -> float:
@@ -154,13 +154,13 @@ class Measurement:
 
     @property
     def relative_error(self) -> float:
-        """Standard error of the median over visits, as a fraction of it; infinite below three
-        visits.
+        """Standard error of the median over runs, as a fraction of it; infinite below three
+        runs.
 
         1.2533 is the median's standard error in units of the mean's, 1.4826 makes the median
         deviation a standard one.
         """
-        medians = [visit.median_ns for visit in self.visits]
+        medians = [run.median_ns for run in self.runs]
         if len(medians) < 3:
             return float("inf")
         middle = statistics.median(medians)
@@ -168,18 +168,18 @@ class Measurement:
         return 1.2533 * deviation / len(medians) ** 0.5 / middle
 
     def corrected_ms(self, sentinel_ms: float | None) -> float:
-        """Median with the device's drift taken out: each visit is scaled by sentinel_ms / its own
+        """Median with the device's drift taken out: each run is scaled by sentinel_ms / its own
         round's sentinel.
 
         sentinel_ms: what the sentinel takes in the session compared with; None where it had none,
-        which leaves the plain median. Visits without a sentinel stay as they are.
+        which leaves the plain median. Runs without a sentinel stay as they are.
         """
         if sentinel_ms is None:
             return self.median_ms
         return statistics.median(
-            sample / 1e6 * (sentinel_ms * 1e6 / visit.sentinel_ns if visit.sentinel_ns else 1.0)
-            for visit in self.visits
-            for sample in visit.samples_ns
+            sample / 1e6 * (sentinel_ms * 1e6 / run.sentinel_ns if run.sentinel_ns else 1.0)
+            for run in self.runs
+            for sample in run.samples_ns
         )
 
     @property
@@ -191,23 +191,23 @@ class Measurement:
                 f"spread: p10 {self.p10_ms:.3g} to p90 {self.p90_ms:.3g} ms is {self.spread:.0%} "
                 "of the median"
             )
-        if len(self.visits) >= 4:
-            half = len(self.visits) // 2
+        if len(self.runs) >= 4:
+            half = len(self.runs) // 2
             first, second = (
-                statistics.median(visit.median_ns for visit in part)
-                for part in (self.visits[:half], self.visits[-half:])
+                statistics.median(run.median_ns for run in part)
+                for part in (self.runs[:half], self.runs[-half:])
             )
             if abs(second / first - 1) > MAX_DRIFT:
                 found.append(
-                    f"drift: {second / first - 1:+.1%} from the first half of the visits to the "
+                    f"drift: {second / first - 1:+.1%} from the first half of the runs to the "
                     "second"
                 )
-        clocks = [visit.frequency_mhz for visit in self.visits if visit.frequency_mhz]
+        clocks = [run.frequency_mhz for run in self.runs if run.frequency_mhz]
         if clocks and min(clocks) < (1 - MAX_FREQUENCY_DROP) * max(clocks):
             found.append(f"clock: {max(clocks):.0f} MHz fell to {min(clocks):.0f} MHz")
         found += [
             f"throttling: {words}"
-            for words in sorted({visit.throttling for visit in self.visits if visit.throttling})
+            for words in sorted({run.throttling for run in self.runs if run.throttling})
         ]
         return tuple(found)
 
@@ -225,7 +225,7 @@ class Measurement:
             "invocations": self.invocations,
             "problems": list(self.problems),
             "model": to_json(self.model),
-            "visits": [to_json(visit) for visit in self.visits],
+            "visits": [to_json(run) for run in self.runs],
         }
 
 

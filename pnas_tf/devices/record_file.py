@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit, same_origin
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Settings, same_origin
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of, to_json, value_of
 
@@ -23,7 +23,7 @@ class _Raw:
     """What an entry holds besides derived figures."""
 
     model: ModelFacts
-    visits: tuple[Visit, ...]
+    visits: tuple[ModelRun, ...]
 
     def __post_init__(self) -> None:
         if not self.visits:

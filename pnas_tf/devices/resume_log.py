@@ -1,4 +1,4 @@
-"""A file of visits, one JSON line each, so that a killed or disconnected session loses nothing it
+"""A file of runs, one JSON line each, so that a killed or disconnected session loses nothing it
 has measured.
 
 The first line holds device and settings; a log of others is refused. Knows nothing of the
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Literal
 
-from pnas_tf.devices.record import Device, Settings, Visit, check_same
+from pnas_tf.devices.record import Device, ModelRun, Settings, check_same
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import record_of, to_json
@@ -38,11 +38,11 @@ class _Row:
 
     model: str
     sha256: str
-    visit: Visit
+    visit: ModelRun
 
 
 class ResumeLog:
-    """visits: (model name, sha256, visit) read from `path` when it was opened. path None: kept
+    """runs: (model name, sha256, run) read from `path` when it was opened. path None: kept
     nowhere.
 
     One process at a time has it, until `close`; another one gets a UserError.
@@ -50,7 +50,7 @@ class ResumeLog:
 
     def __init__(self, path: Path | None, device: Device, settings: Settings):
         self.path = path
-        self.visits: list[tuple[str, str, Visit]] = []
+        self.runs: list[tuple[str, str, ModelRun]] = []
         self._held: IO[bytes] | None = None
         if path is None:
             return
@@ -68,11 +68,11 @@ class ResumeLog:
             self._held.close()
             self._held = None
 
-    def append(self, name: str, sha256: str, visit: Visit) -> None:
-        """Writes one visit; the system has it when this returns, so killing the process loses
+    def append(self, name: str, sha256: str, run: ModelRun) -> None:
+        """Writes one run; the system has it when this returns, so killing the process loses
         nothing."""
         if self.path is not None:
-            self._write_line(_Row(name, sha256, visit), mode="a")
+            self._write_line(_Row(name, sha256, run), mode="a")
 
     def _read(self, lines: list[bytes], device: Device, settings: Settings) -> None:
         where = str(self.path)
@@ -90,7 +90,7 @@ class ResumeLog:
         check_same(head.settings, settings, what=f"{what}: settings", fix=fix)
         for number, document in enumerate(documents[1:], 2):
             row = record_of(_Row, document, where=f"{where}, line {number}", fix=again)
-            self.visits.append((row.model, row.sha256, row.visit))
+            self.runs.append((row.model, row.sha256, row.visit))
         # A line cut by a kill must not run into the next one.
         with open(where, "r+b") as stream:
             stream.truncate(sum(len(line) for line in lines))

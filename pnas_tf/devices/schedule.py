@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pnas_tf.config import DeviceConfig, RunConfig
-from pnas_tf.devices.record import Device, Measurement, Settings, Visit
+from pnas_tf.devices.record import Device, Measurement, ModelRun, Settings
 from pnas_tf.errors import UserError
 
 
@@ -26,11 +26,11 @@ class Runner(Protocol):
     def settings(self) -> Settings:
         """The same value for as long as the runner lives."""
 
-    def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
+    def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         """Runs `model` warmups + invocations times without a break.
 
         Raises:
-            VisitFailed: this model failed; the runner stays usable.
+            RunFailed: this model failed; the runner stays usable.
             DeviceLost, DeviceRefused: no model can be measured now.
         """
 
@@ -41,9 +41,9 @@ class Runner(Protocol):
 class Schedule:
     """How long and in which order.
 
-    Every model gets at least `min_invocations` over `rounds` visits; a visit is stretched to
-    `min_visit_ms` where a model is fast. Then models whose relative error is above the bound, or
-    that are unstable, are visited in up to `extra_rounds`.
+    Every model gets at least `min_invocations` over `rounds` runs; a run is stretched to
+    `min_run_ms` where a model is fast. Then models whose relative error is above the bound, or
+    that are unstable, are run in up to `extra_rounds`.
     """
 
     min_invocations: int = DeviceConfig.min_invocations
@@ -51,13 +51,13 @@ class Schedule:
     rounds: int = 8
     extra_rounds: int = 4
     max_relative_error: float = 0.01
-    min_visit_ms: float = 20.0
-    max_visit_invocations: int = 100
+    min_run_ms: float = 20.0
+    max_run_invocations: int = 100
     max_failures: int = 2
     seed: int = RunConfig.seed
 
     def __post_init__(self) -> None:
-        positive = ("min_invocations", "rounds", "max_visit_invocations", "max_failures")
+        positive = ("min_invocations", "rounds", "max_run_invocations", "max_failures")
         for name in (*positive, "warmups", "extra_rounds"):
             least = 1 if name in positive else 0
             if getattr(self, name) < least:
@@ -69,20 +69,20 @@ class Schedule:
                 )
 
     def invocations(self, known: Measurement | None) -> int:
-        """Timed invocations of the next visit to a model of which `known` is known."""
+        """Timed invocations of the next run of a model of which `known` is known."""
         share = -(-self.min_invocations // self.rounds)
         if known is None:
             return share
-        return max(share, min(self.max_visit_invocations, int(self.min_visit_ms / known.median_ms)))
+        return max(share, min(self.max_run_invocations, int(self.min_run_ms / known.median_ms)))
 
     def wants(self, known: Measurement | None) -> bool:
-        """Whether a model needs another visit: too few, or not yet certain, or unstable while
+        """Whether a model needs another run: too few, or not yet certain, or unstable while
         repeats are left."""
         if known is None or known.invocations < self.min_invocations:
             return True
-        if len(known.visits) < self.rounds:
+        if len(known.runs) < self.rounds:
             return True
-        if len(known.visits) >= self.rounds + self.extra_rounds:
+        if len(known.runs) >= self.rounds + self.extra_rounds:
             return False
         return known.relative_error > self.max_relative_error or not known.stable
 
@@ -90,7 +90,7 @@ class Schedule:
 def schedule_for(
     config: DeviceConfig, runner: Runner, *, seed: int, few_models: bool = False
 ) -> Schedule:
-    """The schedule of a device: fewer, longer visits where a visit starts a program on the far
+    """The schedule of a device: fewer, longer runs where a run starts a program on the far
     side.
 
     Args:

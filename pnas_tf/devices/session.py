@@ -1,5 +1,5 @@
 """One measuring session, alike for all devices: shuffled interleaved rounds, warm-ups in every
-visit, a reference model in every round.
+run, a reference model in every round.
 
 Interleaving spreads slow changes of the device over all models alike, the reference model shows and
 corrects them. Measured on a shared 2-core machine: run-to-run variation of a median 1.6 %, of a
@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pnas_tf.devices.failures import VisitFailed
-from pnas_tf.devices.record import Measurement, ModelFacts, Visit
+from pnas_tf.devices.failures import RunFailed
+from pnas_tf.devices.record import Measurement, ModelFacts, ModelRun
 from pnas_tf.devices.resume_log import ResumeLog
 from pnas_tf.devices.schedule import Runner, Schedule
 from pnas_tf.errors import UserError
@@ -84,22 +84,22 @@ def measure(
         models: name -> file.
         runner: the device.
         schedule: how long and in which order.
-        reference: a fixed model visited first in every round; its time is written into the round's
-            visits.
-        resume_log: file that keeps every visit, so that a killed or disconnected session goes on
+        reference: a fixed model run first in every round; its time is written into the round's
+            runs.
+        resume_log: file that keeps every run, so that a killed or disconnected session goes on
             where it was; it is the caller's to delete.
         progress: called with one line a round, and now and then with the time left.
 
     Raises:
-        UserError: a file vanished; DeviceLost and DeviceRefused of the runner. All visits so far
+        UserError: a file vanished; DeviceLost and DeviceRefused of the runner. All runs so far
             are in the resume log.
     """
     with contextlib.closing(ResumeLog(resume_log, runner.device, runner.settings)) as log:
         session = _Rounds(models, runner, schedule, reference, log)
-        generator = random.Random(schedule.seed * 1_000_003 + len(log.visits))
+        generator = random.Random(schedule.seed * 1_000_003 + len(log.runs))
         done = session.done()
         total = max(done, schedule.rounds * len(models))
-        pace = Progress("visits", total, done=done, say=progress)
+        pace = Progress("runs", total, done=done, say=progress)
         for number in range(schedule.rounds + schedule.extra_rounds):
             due = session.due()
             if not due:
@@ -132,14 +132,14 @@ class _Rounds:
             self._files[REFERENCE] = model_file(
                 reference, dtype="float32", input_shape=(), rewrites=()
             )
-        for name, sha256, visit in log.visits:
+        for name, sha256, run in log.runs:
             if name in self._files and self._files[name].facts.sha256 == sha256:
-                self._add(name, visit)
+                self._add(name, run)
 
     def done(self) -> int:
-        """Visits of the regular rounds that an earlier call has made."""
+        """Runs of the regular rounds that an earlier call has made."""
         return sum(
-            min(self.schedule.rounds, len(self.known[name].visits))
+            min(self.schedule.rounds, len(self.known[name].runs))
             for name in self.models
             if name in self.known
         )
@@ -154,20 +154,20 @@ class _Rounds:
         ]
 
     def one_round(self, due: list[str], pace: Progress) -> None:
-        """Visits the reference model, then each model that is due."""
+        """Runs the reference model, then each model that is due."""
         reference_ns = None
         if REFERENCE in self._files:
             require_file(self._files[REFERENCE].path)
-            reference_ns = self._visit(REFERENCE, None, at_least=8).median_ns
+            reference_ns = self._run(REFERENCE, None, at_least=8).median_ns
         for name in due:
             try:
-                self._visit(name, reference_ns)
-            except VisitFailed as error:
+                self._run(name, reference_ns)
+            except RunFailed as error:
                 require_file(self.models[name].path)
                 self.failures[name] = self.failures.get(name, 0) + 1
                 self.reasons[name] = str(error)
                 continue
-            if len(self.known[name].visits) <= self.schedule.rounds:  # repeats come on top
+            if len(self.known[name].runs) <= self.schedule.rounds:  # repeats come on top
                 pace.update()
 
     def result(self) -> Session:
@@ -184,26 +184,22 @@ class _Rounds:
         }
         return Session(measured, lost, self.known.get(REFERENCE))
 
-    def _visit(self, name: str, reference_ns: float | None, *, at_least: int = 1) -> Visit:
+    def _run(self, name: str, reference_ns: float | None, *, at_least: int = 1) -> ModelRun:
         model = self._files[name]
         invocations = max(at_least, self.schedule.invocations(self.known.get(name)))
-        visit = self.runner.visit(
-            model.path, warmups=self.schedule.warmups, invocations=invocations
-        )
-        visit = replace(visit, sentinel_ns=reference_ns)
-        self.log.append(name, model.facts.sha256, visit)
-        self._add(name, visit)
-        return visit
+        run = self.runner.run(model.path, warmups=self.schedule.warmups, invocations=invocations)
+        run = replace(run, sentinel_ns=reference_ns)
+        self.log.append(name, model.facts.sha256, run)
+        self._add(name, run)
+        return run
 
-    def _add(self, name: str, visit: Visit) -> None:
+    def _add(self, name: str, run: ModelRun) -> None:
         if name in self.known:
-            visits = (*self.known[name].visits, visit)
-            self.known[name] = replace(self.known[name], visits=visits)
+            runs = (*self.known[name].runs, run)
+            self.known[name] = replace(self.known[name], runs=runs)
         else:
             facts = self._files[name].facts
-            self.known[name] = Measurement(
-                self.runner.device, self.runner.settings, facts, (visit,)
-            )
+            self.known[name] = Measurement(self.runner.device, self.runner.settings, facts, (run,))
 
 
 def require_file(model: Path) -> None:

@@ -1,5 +1,5 @@
 """How hot and how fast a far device is: thermal status, temperatures, clocks. Read before and after
-every visit.
+every run.
 
 Android answers through `dumpsys thermalservice`, a Raspberry Pi through `vcgencmd`, any Linux
 through /sys. What cannot be read is None, never a guess. Source: the public layout of

@@ -64,16 +64,16 @@ def agreement(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> Ag
 def noise_floor_percent(
     measurements: Sequence[Measurement], *, reference_ms: float | None
 ) -> float:
-    """Mean difference in percent between each network's medians over its odd and its even visits.
+    """Mean difference in percent between each network's medians over its odd and its even runs.
 
     What no predictor can beat in one measuring session: halves of the same data differ by this
     much.
     """
     differences = []
     for entry in measurements:
-        if len(entry.visits) >= 2:
+        if len(entry.runs) >= 2:
             first, second = (
-                replace(entry, visits=entry.visits[start::2]).corrected_ms(reference_ms)
+                replace(entry, runs=entry.runs[start::2]).corrected_ms(reference_ms)
                 for start in (0, 1)
             )
             differences.append(abs(first - second) / ((first + second) / 2) * 100)

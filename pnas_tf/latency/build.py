@@ -154,7 +154,7 @@ def _trial_models(
 def _try_rewrites(
     blocks: Mapping[str, Block], setup: MeasurementSetup, dtype: str
 ) -> tuple[dict[str, Trial], list[Path]]:
-    """Latency key -> trial, and the finished session's file. Half the visits will do: what is not
+    """Latency key -> trial, and the finished session's file. Half the runs will do: what is not
     clear then stays as it is."""
     models, wanted, rewrite_of = _trial_models(blocks)
     if not models:

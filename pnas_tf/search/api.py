@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 HISTORY_FILE = "history.json"
 _DERIVATION: dict[str, Any] = {"format": "pnas_tf/derivation", "version": 1}
-_VISIT_ROUNDS = 2  # a sampled network's latency measured in the loop: of so many rounds
+_MODEL_ROUNDS = 2  # a sampled network's latency measured in the loop: of so many rounds
 
 
 @dataclass(frozen=True)
@@ -385,8 +385,8 @@ def _measured(
     schedule = Schedule(
         min_invocations=device.min_invocations,
         warmups=device.warmup_invocations,
-        rounds=_VISIT_ROUNDS,
-        extra_rounds=_VISIT_ROUNDS,
+        rounds=_MODEL_ROUNDS,
+        extra_rounds=_MODEL_ROUNDS,
     )
     try:
         yield MeasuredLatency(

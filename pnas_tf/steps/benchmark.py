@@ -127,7 +127,7 @@ def _measure(
 def _profiles(name: str, runner: Any, models: dict[str, Path]) -> dict[str, Any]:
     """Model -> its ops' times, printed with the slowest five. Where the runtime has no clock for
     them it says so."""
-    from pnas_tf.devices.failures import VisitFailed
+    from pnas_tf.devices.failures import RunFailed
 
     if not hasattr(runner, "profile"):
         print(f"{name}: no op profile: LiteRT's Python API times whole inferences only")
@@ -136,7 +136,7 @@ def _profiles(name: str, runner: Any, models: dict[str, Path]) -> dict[str, Any]
     for model, path in models.items():
         try:
             found[model] = runner.profile(path)
-        except VisitFailed as error:
+        except RunFailed as error:
             print(f"{name}: WARNING no op profile of {model}: {error}")
             continue
         for row in sorted(found[model], key=lambda row: -row.avg_ms)[:5]:

@@ -89,16 +89,16 @@ def while_running(phone, number, *actions):
     return thread
 
 
-def test_a_visit_reports_the_tools_median_of_the_invocations_asked_for(runner, phone):
-    visit = runner.visit(FLOAT32, warmups=3, invocations=9)
-    assert (visit.statistic, visit.count, visit.invocations, len(visit.samples_ns)) == (
+def test_a_run_reports_the_tools_median_of_the_invocations_asked_for(runner, phone):
+    run = runner.run(FLOAT32, warmups=3, invocations=9)
+    assert (run.statistic, run.count, run.invocations, len(run.samples_ns)) == (
         "median",
         9,
         9,
         1,
     )
-    assert visit.samples_ns[0] == visit.aggregates_ns["median"] >= visit.aggregates_ns["min"]
-    assert visit.temperature_c == 31.5 and visit.frequency_mhz == 2800.0 and visit.throttling == ""
+    assert run.samples_ns[0] == run.aggregates_ns["median"] >= run.aggregates_ns["min"]
+    assert run.temperature_c == 31.5 and run.frequency_mhz == 2800.0 and run.throttling == ""
     run = phone.runs()[-1]
     flags = {
         name: run["flags"][name]
@@ -119,13 +119,13 @@ def test_a_visit_reports_the_tools_median_of_the_invocations_asked_for(runner, p
 
 def test_a_classic_tool_gives_means_and_a_coarse_one_refuses_what_it_cannot_show(runner, phone):
     phone.configure(form="classic", pace_ms=2)
-    visit = runner.visit(FLOAT32, warmups=1, invocations=5)
-    assert visit.statistic == "mean" and visit.samples_ns[0] > 2e6
+    run = runner.run(FLOAT32, warmups=1, invocations=5)
+    assert run.statistic == "mean" and run.samples_ns[0] > 2e6
     phone.configure(form="milliseconds", pace_ms=2)
-    assert runner.visit(FLOAT32, warmups=1, invocations=5).samples_ns[0] > 2e6
+    assert runner.run(FLOAT32, warmups=1, invocations=5).samples_ns[0] > 2e6
     phone.configure(form="milliseconds", runs=dict.fromkeys("123", "fast"))
     with pytest.raises(TooCoarse):
-        runner.visit(FLOAT32, warmups=1, invocations=5)
+        runner.run(FLOAT32, warmups=1, invocations=5)
 
 
 def test_the_record_names_the_phone_and_its_performance_mode_is_given_back(fleet, phone):
@@ -156,7 +156,7 @@ def test_a_phone_that_tells_nothing_of_itself_works_and_says_so(fleet):
             (),
         )
         assert "fixed performance" not in runner.device.os
-        assert runner.visit(INT8, warmups=0, invocations=4).count == 4
+        assert runner.run(INT8, warmups=0, invocations=4).count == 4
 
 
 def test_models_and_binary_are_copied_once_under_names_of_their_content(fleet, phone, tmp_path):
@@ -164,7 +164,7 @@ def test_models_and_binary_are_copied_once_under_names_of_their_content(fleet, p
     odd.write_bytes(FLOAT32.read_bytes())
     with android_runner(phone.serial, fleet.device) as runner:
         for model in (FLOAT32, INT8, odd):
-            runner.visit(model, warmups=0, invocations=2)
+            runner.run(model, warmups=0, invocations=2)
     folder = phone.storage / "pnas_tf"
     names = {path.name: path.stat().st_ino for path in folder.iterdir()}
     assert set(names) == {
@@ -173,12 +173,12 @@ def test_models_and_binary_are_copied_once_under_names_of_their_content(fleet, p
         atomic.sha256_of(fleet.tool),
     }
     with android_runner(phone.serial, fleet.device) as runner:
-        runner.visit(FLOAT32, warmups=0, invocations=2)
+        runner.run(FLOAT32, warmups=0, invocations=2)
         (folder / f"{atomic.sha256_of(FLOAT32)}.tflite").write_bytes(
             b"damaged"
         )  # found out and copied anew
         runner._store.forget()
-        runner.visit(FLOAT32, warmups=0, invocations=2)
+        runner.run(FLOAT32, warmups=0, invocations=2)
     later = {path.name: path.stat().st_ino for path in folder.iterdir()}
     assert {name for name in names if later[name] == names[name]} == set(names) - {
         f"{atomic.sha256_of(FLOAT32)}.tflite"
@@ -210,7 +210,7 @@ def test_names_are_names_and_never_commands(fleet, phone, tmp_path):
             local.write_bytes(
                 FLOAT32.read_bytes() + name.encode()
             )  # another content, so that it is copied
-            assert runner.visit(local, warmups=0, invocations=2).count == 2
+            assert runner.run(local, warmups=0, invocations=2).count == 2
     assert (
         not list(phone.storage.rglob("pwned"))
         and not (phone.storage.parents[2] / "pwned").exists()
@@ -221,7 +221,7 @@ def test_names_are_names_and_never_commands(fleet, phone, tmp_path):
 @pytest.mark.parametrize("misbehaviour", ["kill", "cut", "contradict"])
 def test_a_bad_run_is_repeated(runner, phone, misbehaviour):
     phone.configure(runs={"1": misbehaviour, "2": misbehaviour})
-    assert runner.visit(FLOAT32, warmups=1, invocations=4).count == 4
+    assert runner.run(FLOAT32, warmups=1, invocations=4).count == 4
     assert len(phone.runs()) == 3
 
 
@@ -229,12 +229,12 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
     always = {str(number): "kill" for number in range(1, 9)}
     phone.configure(runs=always)
     with pytest.raises(RunKilled, match="SIGKILL"):
-        runner.visit(FLOAT32, warmups=1, invocations=2)
+        runner.run(FLOAT32, warmups=1, invocations=2)
     phone.configure()
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"no model")
     with pytest.raises(ToolFailed, match="Failed to load model"):
-        runner.visit(broken, warmups=1, invocations=2)
+        runner.run(broken, warmups=1, invocations=2)
     phone.configure(runs=dict.fromkeys(always, "hang"))
     with (
         android_runner(
@@ -242,7 +242,7 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
         ) as hasty,
         pytest.raises(RunTimedOut),
     ):
-        hasty.visit(FLOAT32, warmups=1, invocations=2)
+        hasty.run(FLOAT32, warmups=1, invocations=2)
     phone.configure()
     with (
         android_runner(
@@ -250,8 +250,8 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
         ) as gpu,
         pytest.raises(DelegateNotUsed),
     ):
-        gpu.visit(FLOAT32, warmups=1, invocations=2)
-    assert runner.visit(FLOAT32, warmups=1, invocations=2).count == 2  # and the phone still works
+        gpu.run(FLOAT32, warmups=1, invocations=2)
+    assert runner.run(FLOAT32, warmups=1, invocations=2).count == 2  # and the phone still works
 
 
 def test_binary_that_is_missing_or_of_another_instruction_set(fleet, phone, tmp_path):
@@ -267,7 +267,7 @@ def test_binary_that_is_missing_or_of_another_instruction_set(fleet, phone, tmp_
         ) as runner,
         pytest.raises(MissingBinary),
     ):
-        runner.visit(FLOAT32, warmups=1, invocations=2)
+        runner.run(FLOAT32, warmups=1, invocations=2)
 
 
 def test_a_full_storage_is_told_and_nothing_half_copied_stays(fleet, tmp_path):
@@ -277,9 +277,9 @@ def test_a_full_storage_is_told_and_nothing_half_copied_stays(fleet, tmp_path):
         large.write_bytes(FLOAT32.read_bytes() + bytes(2**20))
         with android_runner(small.serial, fleet.device, timeouts=BRIEF) as runner:
             with pytest.raises(StorageFull, match="No space left"):
-                runner.visit(large, warmups=1, invocations=2)
+                runner.run(large, warmups=1, invocations=2)
             assert not list(small.storage.rglob("*.partial"))
-            assert runner.visit(FLOAT32, warmups=1, invocations=2).count == 2
+            assert runner.run(FLOAT32, warmups=1, invocations=2).count == 2
     finally:
         small.pull_out()
 
@@ -295,10 +295,10 @@ def test_a_hot_phone_is_waited_for_and_one_that_stays_hot_is_marked(runner, phon
     (phone.storage / "thermal.status").write_text("2")
     runner._sleep = cools_down
     runner._last_thermal = runner.thermal()
-    assert runner.visit(FLOAT32, warmups=1, invocations=2).throttling == "" and len(waits) == 3
+    assert runner.run(FLOAT32, warmups=1, invocations=2).throttling == "" and len(waits) == 3
     runner._sleep = lambda _: None
     (phone.storage / "thermal.status").write_text("3")
-    assert runner.visit(FLOAT32, warmups=1, invocations=2).throttling == "thermal status 3 (severe)"
+    assert runner.run(FLOAT32, warmups=1, invocations=2).throttling == "thermal status 3 (severe)"
     assert len(phone.runs()) == 1 + BRIEF.attempts
 
 
@@ -338,7 +338,7 @@ def test_a_phone_pulled_out_in_the_middle_and_put_back_loses_nothing(fleet, phon
     }
     assert (
         len(phone.runs()) == 4
-    )  # of six visits: its storage is empty now, two were before, the third had to be repeated
+    )  # of six runs: its storage is empty now, two were before, the third had to be repeated
 
 
 def test_a_phone_that_stays_away_ends_the_session_and_the_next_goes_on(fleet, phone, tmp_path):
@@ -366,7 +366,7 @@ def test_three_phones_are_measured_at_the_same_time_and_a_lost_one_costs_only_it
 
     def work(_, runner):
         began = time.monotonic()
-        runner.visit(FLOAT32, warmups=1, invocations=30)
+        runner.run(FLOAT32, warmups=1, invocations=30)
         return began, time.monotonic()
 
     for phone in fleet.trio:
@@ -388,7 +388,7 @@ def test_three_phones_are_measured_at_the_same_time_and_a_lost_one_costs_only_it
         if name.endswith(fleet.trio[1].serial):
             fleet.trio[1].configure(pace_ms=50)
             while_running(fleet.trio[1], 1, fleet.trio[1].pull_out)
-        return runner.visit(FLOAT32, warmups=1, invocations=30).count
+        return runner.run(FLOAT32, warmups=1, invocations=30).count
 
     outcomes = on_each_device(trio, work_with_a_loss, open_runner=impatient)
     fleet.trio[1].plug_in()

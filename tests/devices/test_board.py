@@ -55,8 +55,8 @@ def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
     with runner_for(
         DeviceConfig(f"ssh:{board.target}", threads=2, benchmark_binary=board.tool)
     ) as runner:  # found here, so it is sent
-        visit = runner.visit(MODELS["float32"], warmups=2, invocations=6)
-        assert (visit.statistic, visit.count) == ("median", 6)
+        run = runner.run(MODELS["float32"], warmups=2, invocations=6)
+        assert (run.statistic, run.count) == ("median", 6)
         assert runner.device.kind == "ssh" and runner.device.serial == board.target
         assert (
             runner.settings.threads == 2
@@ -66,7 +66,7 @@ def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
         assert sent == {f"{FILES['float32'].facts.sha256}.tflite", atomic.sha256_of(board.tool)}
         runner._binary = "/nowhere/benchmark_model"
         with pytest.raises(MissingBinary):
-            runner.visit(MODELS["float32"], warmups=1, invocations=1)
+            runner.run(MODELS["float32"], warmups=1, invocations=1)
     with pytest.raises(MissingBinary, match="neither here nor on"):
         runner_for(DeviceConfig(f"ssh:{board.target}", benchmark_binary="/nowhere/benchmark_model"))
     with pytest.raises(MissingBinary, match="PATH"):
@@ -100,7 +100,7 @@ def test_a_board_that_goes_away_in_the_middle_loses_nothing(board, tmp_path):
         runner._timeouts = Timeouts(return_s=0.5)
         board.pull_out()
         with pytest.raises(DeviceUnplugged):
-            runner.visit(MODELS["int8"], warmups=1, invocations=1)
+            runner.run(MODELS["int8"], warmups=1, invocations=1)
     board.plug_in()
 
 
@@ -153,7 +153,7 @@ def test_far_names_are_names_and_never_commands(board):
             DeviceConfig(benchmark_binary=board.tool),
             remote_folder=str(board.folder / "odd" / name),
         ) as runner:
-            assert runner.visit(MODELS["int8"], warmups=0, invocations=2).count == 2
+            assert runner.run(MODELS["int8"], warmups=0, invocations=2).count == 2
     assert not list(board.folder.rglob("pwned"))
 
 

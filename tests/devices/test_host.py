@@ -31,13 +31,13 @@ def child_pid(runner: HostRunner) -> int:
     return runner._child.pid
 
 
-def test_a_visit_gives_warmups_and_invocations_apart(runner, reference):
+def test_a_run_gives_warmups_and_invocations_apart(runner, reference):
     begin = time.perf_counter_ns()
-    visit = runner.visit(reference, warmups=3, invocations=7)
+    run = runner.run(reference, warmups=3, invocations=7)
     took = time.perf_counter_ns() - begin
-    assert len(visit.warmups_ns) == 3 and len(visit.samples_ns) == 7
-    assert 0 < sum(visit.warmups_ns) + sum(visit.samples_ns) < took
-    assert abs(visit.started_unix_s - time.time()) < 60
+    assert len(run.warmups_ns) == 3 and len(run.samples_ns) == 7
+    assert 0 < sum(run.warmups_ns) + sum(run.samples_ns) < took
+    assert abs(run.started_unix_s - time.time()) < 60
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not pin")
@@ -54,7 +54,7 @@ def test_the_child_has_a_session_of_its_own_to_be_raised_in_priority(runner):
 def test_cores_that_cannot_be_had_are_said_and_not_claimed(reference):
     with HostRunner(cores=(100_000,)) as unpinned:
         assert unpinned.pin_error and unpinned.device.cores == ()
-        assert unpinned.visit(reference, warmups=0, invocations=1).invocations == 1
+        assert unpinned.run(reference, warmups=0, invocations=1).invocations == 1
 
 
 def test_systems_without_affinity_are_measured_unpinned(monkeypatch):
@@ -75,18 +75,18 @@ def test_bad_files_are_refused_and_the_runner_goes_on(runner, reference, tmp_pat
         path = tmp_path / f"{name}.tflite"
         path.write_bytes(content)
         with pytest.raises(ModelRefused, match=name):
-            runner.visit(path, warmups=1, invocations=1)
+            runner.run(path, warmups=1, invocations=1)
     with pytest.raises(ModelRefused, match="absent"):
-        runner.visit(tmp_path / "absent.tflite", warmups=1, invocations=1)
-    assert runner.visit(reference, warmups=0, invocations=1).invocations == 1
+        runner.run(tmp_path / "absent.tflite", warmups=1, invocations=1)
+    assert runner.run(reference, warmups=0, invocations=1).invocations == 1
 
 
-def test_a_second_visit_finds_the_model_in_a_new_process(runner, reference, tmp_path):
+def test_a_second_run_finds_the_model_in_a_new_process(runner, reference, tmp_path):
     other = tmp_path / "other.tflite"
     other.write_bytes(reference.read_bytes())
     pids = []
     for path in (reference, other, reference, other, other):
-        runner.visit(path, warmups=0, invocations=1)
+        runner.run(path, warmups=0, invocations=1)
         pids.append(child_pid(runner))
     assert pids[0] == pids[1] and pids[2] == pids[3] and len(set(pids)) == 3
 
@@ -94,8 +94,8 @@ def test_a_second_visit_finds_the_model_in_a_new_process(runner, reference, tmp_
 def test_a_crash_costs_one_measurement(runner, reference):
     threading.Timer(0.5, os.kill, (child_pid(runner), signal.SIGSEGV)).start()
     with pytest.raises(RunKilled, match="SIGSEGV"):
-        runner.visit(reference, warmups=0, invocations=100_000_000)
-    assert runner.visit(reference, warmups=0, invocations=2).invocations == 2
+        runner.run(reference, warmups=0, invocations=100_000_000)
+    assert runner.run(reference, warmups=0, invocations=2).invocations == 2
 
 
 def test_a_hang_costs_one_measurement(reference):
@@ -103,11 +103,11 @@ def test_a_hang_costs_one_measurement(reference):
         pid = child_pid(runner)
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(RunTimedOut, match="3 s"):
-            runner.visit(reference, warmups=0, invocations=1)
+            runner.run(reference, warmups=0, invocations=1)
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
         runner._timeout_s = 30
-        assert runner.visit(reference, warmups=0, invocations=2).invocations == 2
+        assert runner.run(reference, warmups=0, invocations=2).invocations == 2
 
 
 def test_closing_ends_the_child(reference):

@@ -18,7 +18,7 @@ from pnas_tf.tflite import flatbuffer
 from pnas_tf.tflite.rewrites.choice import REWRITES, rewrites_of_blocks, wanted_among
 
 SPACE = MBConvSpace("small", 32, 4, 8, 8, (Stage(16, 2, 2),), 32, (MBConv(3, 3), MBConv(7, 6)))
-SCHEDULE = Schedule(min_invocations=6, rounds=3, extra_rounds=0, warmups=1, min_visit_ms=1)
+SCHEDULE = Schedule(min_invocations=6, rounds=3, extra_rounds=0, warmups=1, min_run_ms=1)
 
 
 def conversion(cache):
@@ -42,7 +42,7 @@ def test_every_block_of_the_space_is_measured_with_its_raw_values(table):
     assert set(table.entries) == set(SPACE.distinct_blocks()) and not table.failures
     for entry in table.entries.values():
         assert entry.invocations >= 6 and all(
-            len(visit.warmups_ns) == 1 and visit.sentinel_ns for visit in entry.visits
+            len(run.warmups_ns) == 1 and run.sentinel_ns for run in entry.runs
         )
     assert table.identity.device.kind == "host"
     assert len(table.calibration.networks) == 3

@@ -9,7 +9,7 @@ import sys
 import pytest
 from fake_runner import DEVICE, SETTINGS
 
-from pnas_tf.devices.record import Device, Measurement, ModelFacts, Visit
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun
 from pnas_tf.errors import UserError
 from pnas_tf.latency.calibration import Calibration, CalibrationNetwork
 from pnas_tf.latency.table import Identity, LatencyTable
@@ -24,10 +24,10 @@ CALIBRATION = Calibration(1.25, 0.5, 1.0, tuple(CalibrationNetwork(*row) for row
 SPACE = tiny()
 
 
-def entry(latency_ms: float, *, identity: Identity = IDENTITY, **visit) -> Measurement:
+def entry(latency_ms: float, *, identity: Identity = IDENTITY, **run) -> Measurement:
     facts = ModelFacts("sha", 10, identity.dtype, (1, 8, 8, 8), identity.rewrites)
     return Measurement(
-        identity.device, identity.settings, facts, (Visit((latency_ms * 1e6,) * 3, **visit),)
+        identity.device, identity.settings, facts, (ModelRun((latency_ms * 1e6,) * 3, **run),)
     )
 
 
@@ -50,7 +50,7 @@ def test_prediction_is_the_calibrated_sum_of_blocks():
         total = 0.0
         for block in network.blocks:  # brute force over the raw values
             if block.op != Zero():
-                total += sorted(table.entries[block.key].visits[0].samples_ns)[1] / 1e6
+                total += sorted(table.entries[block.key].runs[0].samples_ns)[1] / 1e6
         assert table.sum_ms(network) == pytest.approx(total)
         assert table.predict_ms(network) == pytest.approx(1.25 * total + 0.5)
         assert sum(row[2] for row in table.breakdown(network)) == pytest.approx(total)

@@ -14,8 +14,8 @@ from pnas_tf.devices.record import (
     Device,
     Measurement,
     ModelFacts,
+    ModelRun,
     Settings,
-    Visit,
 )
 from pnas_tf.devices.record_file import save_measurements
 from pnas_tf.errors import UserError
@@ -66,7 +66,7 @@ def make_run(folder, architecture, *, name="a laptop", summary=SUMMARY, epochs=1
 
     def measured(ms):
         visits = tuple(
-            Visit(tuple(ms * 1e6 * generator.normal(1, 0.01, 8)), statistic="invocation")
+            ModelRun(tuple(ms * 1e6 * generator.normal(1, 0.01, 8)), statistic="invocation")
             for _ in range(4)
         )
         return Measurement(

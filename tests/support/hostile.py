@@ -336,18 +336,18 @@ def _spaces():
 
 
 def _measurements():
-    from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
+    from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Settings
 
     device, settings = (
         Device("host", "machine", "processor", (1,), "system", "build"),
         Settings("runtime", "1.0", "xnnpack", 1),
     )
     facts = ModelFacts("0" * 64, 100, "float32", (1, 8, 8, 3))
-    visits = (
-        Visit((1e6, 1.1e6), (2e6,), sentinel_ns=5e5),
-        Visit((1.2e6,), statistic="median", count=9, aggregates_ns={"p95": 1.3e6}),
+    runs = (
+        ModelRun((1e6, 1.1e6), (2e6,), sentinel_ns=5e5),
+        ModelRun((1.2e6,), statistic="median", count=9, aggregates_ns={"p95": 1.3e6}),
     )
-    return device, settings, Measurement(device, settings, facts, visits)
+    return device, settings, Measurement(device, settings, facts, runs)
 
 
 def document_loaders():
@@ -447,10 +447,7 @@ def document_loaders():
                 "device": to_json(device),
                 "settings": to_json(settings),
             },
-            *(
-                {"model": "a", "sha256": "0" * 64, "visit": to_json(visit)}
-                for visit in entry.visits
-            ),
+            *({"model": "a", "sha256": "0" * 64, "visit": to_json(run)} for run in entry.runs),
         )
     )
     run = (

@@ -22,7 +22,17 @@ from pnas_tf.devices.record import Device
 FOLDER = "/data/local/tmp/pnas_tf"
 BINARY_THERE = "/data/local/tmp/benchmark_model"  # where the tool's README puts it
 UNKNOWN = "unknown"
-_PROPERTIES = ["ro.product.manufacturer", "ro.product.model", "ro.soc.manufacturer", "ro.soc.model", "ro.board.platform", "ro.hardware", "ro.build.version.release", "ro.build.version.sdk", "ro.build.fingerprint"]
+_PROPERTIES = [
+    "ro.product.manufacturer",
+    "ro.product.model",
+    "ro.soc.manufacturer",
+    "ro.soc.model",
+    "ro.board.platform",
+    "ro.hardware",
+    "ro.build.version.release",
+    "ro.build.version.sdk",
+    "ro.build.fingerprint",
+]
 _FACTS_SCRIPT = "\n".join(
     [
         "command -v getprop >/dev/null 2>&1 && {",

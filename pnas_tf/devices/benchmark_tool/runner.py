@@ -1,8 +1,8 @@
-"""Visits to models on a far device with the stock `benchmark_model`: place, cool down, run, read,
+"""Runs of models on a far device with the stock `benchmark_model`: place, cool down, run, read,
 and try again where that helps.
 
 Shared by Android and ssh devices, which differ only in their connection and in what they tell of
-themselves. The schedule of visits is that of devices/session.py. Source: the tool's public README.
+themselves. The schedule is that of devices/session.py. Source: the tool's public README.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pnas_tf.devices.failures import (
     DeviceLost,
     GarbledOutput,
     MissingBinary,
+    RunFailed,
     RunKilled,
     RunTimedOut,
     TooCoarse,
     ToolFailed,
-    VisitFailed,
 )
-from pnas_tf.devices.record import Device, Settings, Visit
+from pnas_tf.devices.record import Device, ModelRun, Settings
 from pnas_tf.devices.thermal import SCRIPT as THERMAL_SCRIPT
 from pnas_tf.devices.thermal import ThermalState, parse_thermal
 from pnas_tf.io import atomic
@@ -59,13 +59,13 @@ class Timeouts:
     return_s: float = 120.0  # a device that was pulled out to come back
     cool_down_s: float = 300.0  # a throttled device to cool down
     poll_s: float = 5.0  # between two looks at a hot device
-    attempts: int = 3  # runs of one visit
+    attempts: int = 3  # tries of one run
 
 
 class ToolRunner:
     """A `Runner` (devices/session.py) for one far device.
 
-    One visit gives one sample: the median of its invocations where the tool prints one, else their
+    One run gives one sample: the median of its invocations where the tool prints one, else their
     mean, with the tool's other figures beside it.
 
     Args:
@@ -100,26 +100,26 @@ class ToolRunner:
         )
         self._last_thermal = self.thermal()
 
-    def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
+    def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         """Warm-ups and timed invocations of one model.
 
         Waits for a device that went away, cools down a throttled one, and repeats runs that were
-        killed, garbled or throttled. Raises VisitFailed when one model fails for good, DeviceLost
+        killed, garbled or throttled. Raises RunFailed when one model fails for good, DeviceLost
         when the device does not come back, DeviceRefused when nothing can run there.
         """
         for attempt in range(1, self._timeouts.attempts + 1):
             is_last = attempt == self._timeouts.attempts
             try:
                 self._cool_down()
-                visit = self._visit_once(model, warmups=warmups, invocations=invocations)
-                if not visit.throttling or is_last:
-                    return visit
+                run = self._run_once(model, warmups=warmups, invocations=invocations)
+                if not run.throttling or is_last:
+                    return run
             except DeviceLost:
                 if is_last:
                     raise
                 self._connection.wait_until_back(timeout_s=self._timeouts.return_s)
                 self._store.forget()
-            except (VisitFailed, MissingBinary):
+            except (RunFailed, MissingBinary):
                 if is_last:
                     raise
                 self._store.forget()  # somebody may have emptied the folder there
@@ -128,7 +128,7 @@ class ToolRunner:
     def profile(self, model: Path, *, invocations: int = 20) -> tuple[OperatorTime, ...]:
         """Mean time of each operator in ms, in the order in which they ran. Raises GarbledOutput
         where the tool prints none."""
-        result = self._run(
+        result = self._run_tool(
             model, warmups=2, invocations=invocations, options=["--enable_op_profiling=true"]
         )
         self._report_of(result)
@@ -156,15 +156,15 @@ class ToolRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _visit_once(self, model: Path, *, warmups: int, invocations: int) -> Visit:
+    def _run_once(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         started = time.time()
-        result = self._run(model, warmups=warmups, invocations=invocations, options=[])
+        result = self._run_tool(model, warmups=warmups, invocations=invocations, options=[])
         output, _, thermal_text = result.output.partition(_AFTER_LINE)
         report = self._report_of(CommandResult(result.exit_code, output))
         self._last_thermal = parse_thermal(thermal_text)
-        return _as_visit(report, started, self._last_thermal, self.device.cores)
+        return _as_run(report, started, self._last_thermal, self.device.cores)
 
-    def _run(
+    def _run_tool(
         self, model: Path, *, warmups: int, invocations: int, options: list[str]
     ) -> CommandResult:
         binary = self._place_binary()
@@ -189,7 +189,7 @@ class ToolRunner:
         return self._connection.run(script, timeout_s=self._timeouts.run_s + 30.0)
 
     def _report_of(self, result: CommandResult) -> ToolReport:
-        """Reads a finished run. Raises the VisitFailed or MissingBinary that its exit code or
+        """Reads a finished run. Raises the RunFailed or MissingBinary that its exit code or
         output tells of."""
         last_words = result.output.strip()[-300:]
         if result.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE) or _WRONG_BINARY.search(result.output):
@@ -255,9 +255,9 @@ class ToolRunner:
         return seen.output.split()[0][:12] if seen.output.split() else "unknown"
 
 
-def _as_visit(
+def _as_run(
     report: ToolReport, started_unix_s: float, thermal: ThermalState, cores: tuple[int, ...]
-) -> Visit:
+) -> ModelRun:
     statistic, value_us = report.inference.best()
     if value_us <= 0:
         raise TooCoarse(
@@ -265,7 +265,7 @@ def _as_visit(
             received=f"{statistic} 0 {report.unit_printed}",
         )
     warmup_us = report.warmup.us.get("avg") if report.warmup is not None else None
-    return Visit(
+    return ModelRun(
         samples_ns=(value_us * 1000.0,),
         warmups_ns=(warmup_us * 1000.0,) if warmup_us else (),
         statistic=statistic,

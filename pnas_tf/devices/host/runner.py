@@ -1,7 +1,7 @@
 """Runner of this computer: the LiteRT interpreter in a child process pinned to cores of its own.
 
 A model or delegate that crashes or hangs costs one measurement: the child is started anew. So it is
-before a second visit to a model, as on devices where every visit starts a program. Knows how to
+before a second run of a model, as on devices where every run starts a program. Knows how to
 reach the runtime, nothing of schedules or blocks.
 """
 
@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 
 from pnas_tf.config import DeviceConfig
-from pnas_tf.devices.failures import DeviceRefused, RunKilled, RunTimedOut, VisitFailed
-from pnas_tf.devices.record import Device, Settings, Visit
+from pnas_tf.devices.failures import DeviceRefused, RunFailed, RunKilled, RunTimedOut
+from pnas_tf.devices.record import Device, ModelRun, Settings
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json
 from pnas_tf.io.json_child import JsonChild
@@ -25,7 +25,7 @@ RUNTIME = "ai-edge-litert"
 DELEGATES = ("xnnpack", "none")
 
 
-class ModelRefused(VisitFailed):
+class ModelRefused(RunFailed):
     """The runtime says that the file is no model it can run."""
 
     expected_text = "a .tflite model that the LiteRT interpreter loads and runs"
@@ -48,7 +48,7 @@ class HostRunner:
         config: threads of the interpreter, and delegate: "xnnpack" or "none".
         cores: to be held to; None: the last `threads` of those this process may use (the first one
             takes most interrupts); empty: none.
-        timeout_s: for one visit.
+        timeout_s: for one run.
         memory_limit_bytes: loaded models kept in the child.
 
     Raises:
@@ -87,7 +87,7 @@ class HostRunner:
         }
         self._timeout_s = timeout_s
         self._child: JsonChild | None = None
-        self._visited: set[Path] = set()
+        self._seen: set[Path] = set()
         self.pin_error = ""
         self._start()
         self._device = host_device(() if self.pin_error else tuple(self._cores))
@@ -101,15 +101,15 @@ class HostRunner:
     def settings(self) -> Settings:
         return self._settings
 
-    def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
-        """One visit. Raises VisitFailed when the model is refused, crashes or does not end in
+    def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
+        """One run. Raises RunFailed when the model is refused, crashes or does not end in
         time."""
-        if model in self._visited:
+        if model in self._seen:
             # Where a model lies in memory moves its time by up to 4 % for as long as it lies there:
             # a new place a round.
             self.close()
         child = self._child or self._start()
-        self._visited.add(model)
+        self._seen.add(model)
         answer = self._ask(
             child,
             {"path": str(Path(model).absolute()), "warmups": warmups, "invocations": invocations},
@@ -117,14 +117,14 @@ class HostRunner:
         )
         if "error" in answer:
             raise ModelRefused(f"measurement of {model}", received=str(answer["error"])[:1000])
-        return record_of(Visit, answer, where="the measuring process", fix="Measure again.")
+        return record_of(ModelRun, answer, where="the measuring process", fix="Measure again.")
 
     def close(self) -> None:
         """Ends the child process."""
         if self._child is not None:
             self._child.stop()
             self._child = None
-        self._visited.clear()
+        self._seen.clear()
 
     def __enter__(self) -> HostRunner:
         return self
@@ -138,7 +138,7 @@ class HostRunner:
             command = {"cores": self._cores, **self._setup}
             answer = self._ask(child, command, what="LiteRT on this computer")
             self.pin_error = str(answer["pin_error"])
-        except VisitFailed as error:
+        except RunFailed as error:
             raise RuntimeBroken("LiteRT on this computer", received=error.received) from error
         self._child = child
         return child

@@ -74,7 +74,7 @@ class Models:
         return interpreter
 
 
-def visit(models: Models, *, path: str, warmups: int, invocations: int) -> dict[str, object]:
+def run(models: Models, *, path: str, warmups: int, invocations: int) -> dict[str, object]:
     """Times of `warmups`, then `invocations` runs, in ns, with clock and temperature behind them
     where readable."""
     interpreter = models.get(path)
@@ -154,7 +154,7 @@ def serve(commands: IO[str], replies: IO[str]) -> None:
                 models = Models(**command)
                 gc.disable()  # a collection inside a timed run would be measured
             else:
-                answer = visit(models, **command)
+                answer = run(models, **command)
         except (ValueError, RuntimeError, OSError) as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         replies.write(json.dumps(answer) + "\n")
