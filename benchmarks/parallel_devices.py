@@ -25,11 +25,11 @@ import phones as standin  # noqa: E402
 from pnas_tf.config import DeviceConfig  # noqa: E402
 from pnas_tf.devices.registry import on_each_device  # noqa: E402
 from pnas_tf.devices.schedule import Schedule  # noqa: E402
-from pnas_tf.devices.session import measure, model_file  # noqa: E402
+from pnas_tf.devices.session import ModelFile, measure  # noqa: E402
 
 MODELS = {dtype: STANDIN / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
 FILES = {
-    name: model_file(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
+    name: ModelFile.of(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
     for name, path in MODELS.items()
 }
 SCHEDULE = Schedule(min_invocations=90, warmups=2, rounds=3, extra_rounds=0)

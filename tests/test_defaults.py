@@ -25,6 +25,7 @@ CONFIGS = (
     OptimizerConfig,
     SearchConfig,
     TrainConfig,
+    OptimizerConfig,
     ExportConfig,
     DeviceConfig,
     ConversionConfig,

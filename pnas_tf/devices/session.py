@@ -32,21 +32,21 @@ class ModelFile:
     path: Path
     facts: ModelFacts
 
+    @classmethod
+    def of(
+        cls, path: Path, *, dtype: str, input_shape: tuple[int, ...], rewrites: tuple[str, ...]
+    ) -> ModelFile:
+        """The file with its facts; its size and hash are read.
 
-def model_file(
-    path: Path, *, dtype: str, input_shape: tuple[int, ...], rewrites: tuple[str, ...]
-) -> ModelFile:
-    """The file with its facts; its size and hash are read.
-
-    Args:
-        path: the .tflite file.
-        dtype: as export names number formats.
-        input_shape: [batch, height, width, channels].
-        rewrites: export rewrites in force.
-    """
-    digest = atomic.sha256_of(path)
-    facts = ModelFacts(digest, path.stat().st_size, dtype, tuple(input_shape), tuple(rewrites))
-    return ModelFile(path, facts)
+        Args:
+            path: the .tflite file.
+            dtype: as export names number formats.
+            input_shape: [batch, height, width, channels].
+            rewrites: export rewrites in force.
+        """
+        digest = atomic.sha256_of(path)
+        size_bytes = path.stat().st_size
+        return cls(path, ModelFacts(digest, size_bytes, dtype, input_shape, rewrites))
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class _Rounds:
         self._files = dict(models)
         if reference is not None:
             require_file(reference)
-            self._files[REFERENCE] = model_file(
+            self._files[REFERENCE] = ModelFile.of(
                 reference, dtype="float32", input_shape=(), rewrites=()
             )
         for name, sha256, run in log.runs:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pnas_tf.devices.reference_model import reference_model
-from pnas_tf.devices.session import ModelFile, Session, measure, model_file
+from pnas_tf.devices.session import ModelFile, Session, measure
 from pnas_tf.errors import UserError
 from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.tflite import flatbuffer
@@ -57,7 +57,7 @@ def described(path: Path) -> ModelFile:
             fix="Give another file.",
         )
     shape = tuple(flatbuffer.shape_of(graph.tensors[graph.inputs[0]]))
-    return model_file(Path(path), dtype=_dtype(model), input_shape=shape, rewrites=())
+    return ModelFile.of(Path(path), dtype=_dtype(model), input_shape=shape, rewrites=())
 
 
 def _dtype(model: ModelT) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pnas_tf.config import ConversionConfig
 from pnas_tf.devices.reference_model import CALL_SHAPE, call_model, reference_model
 from pnas_tf.devices.schedule import Runner, Schedule
-from pnas_tf.devices.session import ModelFile, Session, measure, model_file
+from pnas_tf.devices.session import ModelFile, Session, measure
 from pnas_tf.latency.models import Rewrites, Source, cache_folder, convert_models, rewrites_for
 from pnas_tf.run.progress import silent
 from pnas_tf.space.architecture import Architecture
@@ -69,7 +69,7 @@ def measure_sources(
         sources, setup.conversion, dtype=dtype, rewrites=rewrites, progress=setup.progress
     )
     models = {
-        name: model_file(
+        name: ModelFile.of(
             paths[name],
             dtype=dtype,
             input_shape=input_shape(source),
@@ -79,7 +79,7 @@ def measure_sources(
     }
     if with_call:
         path = call_model(setup.folder)
-        models[CALL] = model_file(path, dtype="float32", input_shape=CALL_SHAPE, rewrites=())
+        models[CALL] = ModelFile.of(path, dtype="float32", input_shape=CALL_SHAPE, rewrites=())
     resume_log = setup.folder / f"session_{_session_key(setup, models)}.jsonl"
     session = measure(
         models,

@@ -28,6 +28,7 @@ from pnas_tf.config import (
 )
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.run.layout import HISTORY, MEASURED, Artifact
 from pnas_tf.search.derive import log_probability, most_probable, most_probable_few, path_of
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.loop import Search
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
 
-HISTORY_FILE = "history.json"
 _DERIVATION: dict[str, Any] = {"format": "pnas_tf/derivation", "version": 1}
 _MODEL_ROUNDS = 2  # a sampled network's latency measured in the loop: of so many rounds
 
@@ -72,9 +72,9 @@ class Derivation:
     def save(self, folder: str | os.PathLike) -> list[Path]:
         """Writes architecture.json and derivation.json into `folder`; returns their paths."""
         return [
-            self.architecture.save(Path(folder) / "architecture.json"),
+            self.architecture.save(Path(folder) / Artifact.ARCHITECTURE),
             atomic.write_json(
-                Path(folder) / "derivation.json", {**_DERIVATION, "networks": list(self.compared)}
+                Path(folder) / Artifact.DERIVATION, {**_DERIVATION, "networks": list(self.compared)}
             ),
         ]
 
@@ -126,7 +126,7 @@ class SearchResult:
         Raises:
             UserError: history.json is absent, damaged or of another space.
         """
-        return probabilities_of(self.folder / HISTORY_FILE, self.space)
+        return probabilities_of(self.folder / HISTORY, self.space)
 
     @functools.cached_property
     def supernet_weights(self) -> Inheritance:
@@ -390,7 +390,7 @@ def _measured(
     )
     try:
         yield MeasuredLatency(
-            space, table, runner=runner, schedule=schedule, folder=folder / "measured"
+            space, table, runner=runner, schedule=schedule, folder=folder / MEASURED
         )
     finally:
         runner.close()

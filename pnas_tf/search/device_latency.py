@@ -17,6 +17,7 @@ from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.run.layout import MEASURED_PATHS
 from pnas_tf.search.derive import architecture_of
 from pnas_tf.space.base import SearchSpace
 
@@ -46,7 +47,7 @@ class MeasuredLatency:
             schedule,
             folder,
         )
-        self._file = folder / "measured_paths.json"
+        self._file = folder / MEASURED_PATHS
         self._known: dict[str, float] = {}
         if self._file.exists():
             document = atomic.read_document(

@@ -30,13 +30,13 @@ from pnas_tf.devices.failures import (
 )
 from pnas_tf.devices.registry import on_each_device, runner_for
 from pnas_tf.devices.schedule import Schedule
-from pnas_tf.devices.session import measure, model_file
+from pnas_tf.devices.session import ModelFile, measure
 from pnas_tf.io import atomic
 
 FLOAT32, INT8 = (Path(standin.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8"))
 MODELS = {"float32": FLOAT32, "int8": INT8}
 FILES = {
-    name: model_file(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
+    name: ModelFile.of(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
     for name, path in MODELS.items()
 }
 QUICK = Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0)

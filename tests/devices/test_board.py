@@ -22,7 +22,7 @@ from pnas_tf.devices.failures import (
 )
 from pnas_tf.devices.registry import runner_for
 from pnas_tf.devices.schedule import Schedule
-from pnas_tf.devices.session import measure, model_file
+from pnas_tf.devices.session import ModelFile, measure
 from pnas_tf.devices.ssh.board import ssh_runner
 from pnas_tf.devices.ssh.client import SshConnection
 from pnas_tf.errors import UserError
@@ -30,7 +30,7 @@ from pnas_tf.io import atomic
 
 MODELS = {dtype: Path(phones.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
 FILES = {
-    name: model_file(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
+    name: ModelFile.of(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
     for name, path in MODELS.items()
 }
 

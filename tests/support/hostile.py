@@ -362,6 +362,7 @@ def document_loaders():
     from pnas_tf.report.manifest import read_manifest
     from pnas_tf.report.run_files import read_run
     from pnas_tf.run import folder as run_folder
+    from pnas_tf.run import settings as run_settings
     from pnas_tf.space.architecture import Architecture, random_architecture
     from pnas_tf.space.ops import MBConv
     from pnas_tf.space.registry import load_space
@@ -409,11 +410,12 @@ def document_loaders():
 
     def settings_of(folder, path):
         from pnas_tf import config
-        from pnas_tf.cli.flags import _config
+        from pnas_tf.cli.flags import Given
 
-        stored = run_folder.read_config(folder)
+        stored = run_settings.read_config(folder)
         kinds = (config.RunConfig, config.DataConfig, config.SearchConfig, config.DeviceConfig)
-        return [_config(kind, {}, {}, stored, where=str(path)) for kind in kinds]
+        given = Given(stored=stored, place=str(path))
+        return [given.config(kind) for kind in kinds]
 
     def resume_log_of(folder, path):
         from pnas_tf.devices.resume_log import ResumeLog
@@ -426,7 +428,7 @@ def document_loaders():
 
     steps = {
         "format": "pnas_tf/steps",
-        "version": 1,
+        "version": 2,
         "steps": {
             "search": {"inputs": "0" * 64, "outputs": {"a.json": "1" * 64}, "duration_s": 1.5}
         },
