@@ -93,18 +93,11 @@ def runner_for(config: DeviceConfig) -> Runner:
             received=config.delegate,
             fix="Choose one.",
         )
-    if config.threads < 1:
-        raise UserError(
-            f"--threads={config.threads}",
-            expected="at least 1",
-            received=str(config.threads),
-            fix="Choose e.g. --threads=1.",
-        )
     kind, _, address = config.device.strip().partition(":")
     if kind == "android":
-        from pnas_tf.devices.android.runner import android_runner
+        from pnas_tf.devices.android.runner import AndroidRunner
 
-        return android_runner(address, config)
+        return AndroidRunner(address, config)
     if kind == "ssh":
         from pnas_tf.devices.ssh.board import ssh_runner
 

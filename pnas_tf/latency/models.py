@@ -155,23 +155,15 @@ def _live_and_end_with_parent() -> None:
 def content_key(source: Source, *, dtype: str, rewrites: tuple[str, ...]) -> str:
     """SHA-256 of all that decides the bytes of the converted model; the same for rewrites that
     change nothing in it."""
-    about = [_description(source), dtype, effective(source, rewrites), _toolchain()]
+    description = source.to_json() if isinstance(source, Architecture) else {"key": source.key}
+    versions = [f"{package} {metadata.version(package)}" for package in _PACKAGES]
+    toolchain = [f"conversion {CONVERSION_VERSION}", *versions]
+    about = [description, dtype, effective(source, rewrites), toolchain]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-
-
-def _description(source: Source) -> dict:
-    if isinstance(source, Architecture):
-        return source.to_json()
-    return {"key": source.key}
 
 
 def _layers(source: Source) -> int:
     return sum(len(block.layers) for block in _blocks(source))
-
-
-def _toolchain() -> list[str]:
-    versions = [f"{package} {metadata.version(package)}" for package in _PACKAGES]
-    return [f"conversion {CONVERSION_VERSION}", *versions]
 
 
 def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import AdbConnection
-from pnas_tf.devices.android.runner import android_runner
+from pnas_tf.devices.android.runner import AndroidRunner
 from pnas_tf.devices.benchmark_tool.runner import Timeouts
 from pnas_tf.devices.failures import (
     DelegateNotUsed,
@@ -70,7 +70,7 @@ def phone(fleet):
 
 @pytest.fixture
 def runner(fleet, phone):
-    with android_runner(phone.serial, fleet.device, timeouts=BRIEF) as opened:
+    with AndroidRunner(phone.serial, fleet.device, timeouts=BRIEF) as opened:
         yield opened
 
 
@@ -129,7 +129,7 @@ def test_a_classic_tool_gives_means_and_a_coarse_one_refuses_what_it_cannot_show
 
 
 def test_the_record_names_the_phone_and_its_performance_mode_is_given_back(fleet, phone):
-    with android_runner(phone.serial, fleet.device) as runner:
+    with AndroidRunner(phone.serial, fleet.device) as runner:
         device = runner.device
         assert (device.kind, device.model, device.processor, device.serial) == (
             "android",
@@ -149,7 +149,7 @@ def test_the_record_names_the_phone_and_its_performance_mode_is_given_back(fleet
 def test_a_phone_that_tells_nothing_of_itself_works_and_says_so(fleet):
     mute = fleet.trio[2]
     mute.configure()
-    with android_runner(mute.serial, fleet.device) as runner:
+    with AndroidRunner(mute.serial, fleet.device) as runner:
         assert (runner.device.model, runner.device.build, runner.device.cores) == (
             "unknown",
             "unknown",
@@ -162,7 +162,7 @@ def test_a_phone_that_tells_nothing_of_itself_works_and_says_so(fleet):
 def test_models_and_binary_are_copied_once_under_names_of_their_content(fleet, phone, tmp_path):
     odd = tmp_path / "odd name'; touch $HOME $(reboot).tflite"
     odd.write_bytes(FLOAT32.read_bytes())
-    with android_runner(phone.serial, fleet.device) as runner:
+    with AndroidRunner(phone.serial, fleet.device) as runner:
         for model in (FLOAT32, INT8, odd):
             runner.run(model, warmups=0, invocations=2)
     folder = phone.storage / "pnas_tf"
@@ -172,7 +172,7 @@ def test_models_and_binary_are_copied_once_under_names_of_their_content(fleet, p
         f"{atomic.sha256_of(INT8)}.tflite",
         atomic.sha256_of(fleet.tool),
     }
-    with android_runner(phone.serial, fleet.device) as runner:
+    with AndroidRunner(phone.serial, fleet.device) as runner:
         runner.run(FLOAT32, warmups=0, invocations=2)
         (folder / f"{atomic.sha256_of(FLOAT32)}.tflite").write_bytes(
             b"damaged"
@@ -194,7 +194,7 @@ def test_names_are_names_and_never_commands(fleet, phone, tmp_path):
         (phone.storage / path.removeprefix("/data/local/tmp/")).read_bytes() == FLOAT32.read_bytes()
         for path in placed.values()
     )
-    with android_runner(
+    with AndroidRunner(
         phone.serial,
         fleet.device,
         remote_folder="/data/local/tmp/odd/$(touch pwned) 'x'",
@@ -237,7 +237,7 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
         runner.run(broken, warmups=1, invocations=2)
     phone.configure(runs=dict.fromkeys(always, "hang"))
     with (
-        android_runner(
+        AndroidRunner(
             phone.serial, fleet.device, timeouts=Timeouts(run_s=1.0, attempts=1)
         ) as hasty,
         pytest.raises(RunTimedOut),
@@ -245,7 +245,7 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
         hasty.run(FLOAT32, warmups=1, invocations=2)
     phone.configure()
     with (
-        android_runner(
+        AndroidRunner(
             phone.serial, dataclasses.replace(fleet.device, delegate="gpu"), timeouts=BRIEF
         ) as gpu,
         pytest.raises(DelegateNotUsed),
@@ -256,13 +256,13 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
 
 def test_binary_that_is_missing_or_of_another_instruction_set(fleet, phone, tmp_path):
     with pytest.raises(MissingBinary, match="/data/local/tmp/benchmark_model"):
-        android_runner(phone.serial, DeviceConfig())
+        AndroidRunner(phone.serial, DeviceConfig())
     foreign = tmp_path / "benchmark_model"
     foreign.write_bytes(
         b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00" + bytes(100)
     )  # aarch64, empty
     with (
-        android_runner(
+        AndroidRunner(
             phone.serial, DeviceConfig(benchmark_binary=str(foreign)), timeouts=BRIEF
         ) as runner,
         pytest.raises(MissingBinary),
@@ -275,7 +275,7 @@ def test_a_full_storage_is_told_and_nothing_half_copied_stays(fleet, tmp_path):
     try:
         large = tmp_path / "large.tflite"
         large.write_bytes(FLOAT32.read_bytes() + bytes(2**20))
-        with android_runner(small.serial, fleet.device, timeouts=BRIEF) as runner:
+        with AndroidRunner(small.serial, fleet.device, timeouts=BRIEF) as runner:
             with pytest.raises(StorageFull, match="No space left"):
                 runner.run(large, warmups=1, invocations=2)
             assert not list(small.storage.rglob("*.partial"))
@@ -326,7 +326,7 @@ def test_the_only_device_is_chosen_and_a_choice_is_never_guessed(fleet, phone):
 def test_a_phone_pulled_out_in_the_middle_and_put_back_loses_nothing(fleet, phone, tmp_path):
     phone.configure(pace_ms=40)
     hand = while_running(phone, 3, phone.pull_out, phone.plug_in)
-    with android_runner(
+    with AndroidRunner(
         phone.serial, fleet.device, timeouts=Timeouts(return_s=20.0, attempts=2)
     ) as runner:
         session = measure(FILES, runner, QUICK, resume_log=tmp_path / "log")
@@ -346,7 +346,7 @@ def test_a_phone_that_stays_away_ends_the_session_and_the_next_goes_on(fleet, ph
     log = tmp_path / "log"
     hand = while_running(phone, 3, phone.pull_out)
     with (
-        android_runner(phone.serial, fleet.device, timeouts=Timeouts(return_s=3.0)) as runner,
+        AndroidRunner(phone.serial, fleet.device, timeouts=Timeouts(return_s=3.0)) as runner,
         pytest.raises(DeviceUnplugged, match="in the middle"),
     ):
         measure(FILES, runner, QUICK, resume_log=log)
@@ -354,7 +354,7 @@ def test_a_phone_that_stays_away_ends_the_session_and_the_next_goes_on(fleet, ph
     assert len(log.read_text().splitlines()) - 1 == 2
     phone.plug_in()
     phone.configure()
-    with android_runner(phone.serial, fleet.device, timeouts=BRIEF) as runner:
+    with AndroidRunner(phone.serial, fleet.device, timeouts=BRIEF) as runner:
         session = measure(FILES, runner, QUICK, resume_log=log)
     assert len(phone.runs()) == 4
     assert {entry.invocations for entry in session.measurements.values()} == {12}

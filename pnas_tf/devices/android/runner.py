@@ -52,25 +52,38 @@ _MODE_REFUSED = re.compile(
 
 
 class AndroidRunner(ToolRunner):
-    """A `Runner` for one Android device; `close` gives its performance mode back."""
+    """A `Runner` for one Android device; `close` gives its performance mode back.
+
+    Args:
+        serial: as `adb devices` prints it; "" is the only device attached.
+        config: threads, delegate and benchmark_binary: a file on this computer, which is copied
+            over, or an absolute path there; empty: /data/local/tmp/benchmark_model.
+        remote_folder: absolute path there, for models and the binary.
+        timeouts: how long to wait for what.
+
+    Raises:
+        DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
+            DeviceUnauthorised, MissingBinary.
+        DeviceOffline: it does not answer.
+    """
 
     def __init__(
         self,
-        connection: Connection,
+        serial: str,
         config: DeviceConfig,
         *,
-        serial: str,
         remote_folder: str = FOLDER,
         timeouts: Timeouts = Timeouts(),
     ):
+        chosen = choose_serial(serial)
+        connection = AdbConnection(chosen)
         cores = read_cores(connection).big(config.threads)
         facts = read_facts(connection, _FACTS_SCRIPT)
         self._fixed_mode = set_fixed_performance_mode(connection, enabled=True)
-        device = describe(facts, serial=serial, cores=cores, fixed_mode=self._fixed_mode)
         super().__init__(
             connection,
             dataclasses.replace(config, benchmark_binary=config.benchmark_binary or BINARY_THERE),
-            device=device,
+            device=describe(facts, serial=chosen, cores=cores, fixed_mode=self._fixed_mode),
             remote_folder=remote_folder,
             timeouts=timeouts,
         )
@@ -83,37 +96,6 @@ class AndroidRunner(ToolRunner):
             ):  # the device went away; its restart resets the mode
                 set_fixed_performance_mode(self._connection, enabled=False)
         super().close()
-
-
-def android_runner(
-    serial: str,
-    config: DeviceConfig,
-    *,
-    remote_folder: str = FOLDER,
-    timeouts: Timeouts = Timeouts(),
-) -> AndroidRunner:
-    """Opens the device with this serial; "" is the only one attached.
-
-    Args:
-        serial: as `adb devices` prints it.
-        config: threads, delegate and benchmark_binary: a file on this computer, which is copied
-            over, or an absolute path there; empty: /data/local/tmp/benchmark_model.
-        remote_folder: absolute path there, for models and the binary.
-        timeouts: how long to wait for what.
-
-    Raises:
-        DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
-            DeviceUnauthorised, MissingBinary.
-        DeviceOffline: it does not answer.
-    """
-    chosen = choose_serial(serial)
-    return AndroidRunner(
-        AdbConnection(chosen),
-        config,
-        serial=chosen,
-        remote_folder=remote_folder,
-        timeouts=timeouts,
-    )
 
 
 def describe(

@@ -90,16 +90,8 @@ class HostRunner:
         self._seen: set[Path] = set()
         self.pin_error = ""
         self._start()
-        self._device = host_device(() if self.pin_error else tuple(self._cores))
-        self._settings = Settings(RUNTIME, metadata.version(RUNTIME), delegate, threads)
-
-    @property
-    def device(self) -> Device:
-        return self._device
-
-    @property
-    def settings(self) -> Settings:
-        return self._settings
+        self.device = host_device(() if self.pin_error else tuple(self._cores))
+        self.settings = Settings(RUNTIME, metadata.version(RUNTIME), delegate, threads)
 
     def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         """One run. Raises RunFailed when the model is refused, crashes or does not end in
@@ -193,17 +185,14 @@ def _processor() -> str:
     facts = dict(
         line.replace("\t", "").split(": ", 1) for line in text.splitlines() if ": " in line
     )
-    if "model name" in facts:
-        family = ", ".join(
-            f"{name} {facts[name]}" for name in ("cpu family", "model") if name in facts
-        )
-        return (
-            f"{facts['model name'].strip()} ({family})" if family else facts["model name"].strip()
-        )
-    part = ", ".join(
-        f"{name} {facts[name]}" for name in ("CPU implementer", "CPU part") if name in facts
-    )
-    return part or platform.machine()
+
+    def told(*names: str) -> str:
+        return ", ".join(f"{name} {facts[name]}" for name in names if name in facts)
+
+    if "model name" not in facts:
+        return told("CPU implementer", "CPU part") or platform.machine()
+    family = told("cpu family", "model")
+    return facts["model name"].strip() + (f" ({family})" if family else "")
 
 
 def _operating_system() -> str:
