@@ -76,10 +76,17 @@ class ModelRun:
     """One uninterrupted run of a model: warm-ups, then timed invocations, with nothing else
     between.
 
-    warmups_ns and samples_ns: raw. statistic: what one sample is (`STATISTICS`); an aggregating
-    tool gives one sample that stands for `count` invocations and puts its other figures into
-    aggregates_ns ({"min": ..., "p95": ..., "std": ...}). sentinel_ns: the sentinel model's median
-    in the same round, added by the protocol. throttling: the device's own words.
+    Attributes:
+        samples_ns: raw times. An aggregating tool gives one, which stands for `count` invocations.
+        warmups_ns: raw times of the warm-ups.
+        statistic: what one sample is, of `STATISTICS`.
+        count: invocations behind an aggregate.
+        aggregates_ns: the tool's other figures: {"min": ..., "p95": ..., "std": ...}.
+        started_unix_s: when.
+        sentinel_ns: median of the reference model in the same round, added by the session.
+        temperature_c: of the hottest sensor, where the device tells.
+        frequency_mhz: of the slowest core that the process was held to, where the device tells.
+        throttling: the device's own words; "" when it does not throttle.
     """
 
     samples_ns: tuple[float, ...]
@@ -171,8 +178,9 @@ class Measurement:
         """Median with the device's drift taken out: each run is scaled by sentinel_ms / its own
         round's sentinel.
 
-        sentinel_ms: what the sentinel takes in the session compared with; None where it had none,
-        which leaves the plain median. Runs without a sentinel stay as they are.
+        Args:
+            sentinel_ms: what the reference model takes in the session compared with; None where it
+                had none, which leaves the plain median. Runs without one stay as they are.
         """
         if sentinel_ms is None:
             return self.median_ms

@@ -37,8 +37,12 @@ class CalibrationNetwork:
 class Calibration:
     """measured_ms ~ slope * sum_ms + intercept_ms, fitted on `networks`.
 
-    held_out_mape_percent: mean absolute error in percent of each network by the fit on the others.
-    seed: the networks are `calibration_architectures(space, count=..., seed=seed)`.
+    Attributes:
+        slope: without unit.
+        intercept_ms: what no block accounts for.
+        held_out_mape_percent: mean absolute error of each network by the fit on the others.
+        networks: what it was fitted on.
+        seed: the networks are `calibration_architectures(space, count=..., seed=seed)`.
     """
 
     slope: float

@@ -26,8 +26,11 @@ CALL = "call"  # the model that takes no longer than a call of the runtime
 class MeasurementSetup:
     """Where and how models are measured.
 
-    runner: the device. schedule: how long and in which order. conversion: where converted models
-    and unfinished sessions are kept. progress: called with lines for the user.
+    Attributes:
+        runner: the device.
+        schedule: how long and in which order.
+        conversion: where converted models and unfinished sessions are kept.
+        progress: called with lines for the user.
     """
 
     runner: Runner

@@ -21,9 +21,15 @@ MAX_MARGIN = 0.5  # what a rewrite must save where the noise of its trial is not
 
 @dataclass(frozen=True)
 class Trial:
-    """One block without (`plain`) and with `rewrite`, a name with its shape; None where that
-    variant could not be measured, with the reason in `failure`. sentinel_ms: of the trial's
-    session."""
+    """One block measured without and with an export rewrite.
+
+    Attributes:
+        rewrite: its name with the shape.
+        plain: without it; None where that variant could not be measured.
+        rewritten: with it; None likewise.
+        sentinel_ms: the reference model in the trial's session.
+        failure: why a variant is missing.
+    """
 
     rewrite: str
     plain: Measurement | None

@@ -35,15 +35,21 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """entries: latency key -> measurement of the block alone.
+    """Latencies of the blocks of a search space.
 
-    sentinel_ms: median of the fixed sentinel model in the building session; None where there was
-    none. call_ms: what a model that does next to nothing takes, which every block alone takes too
-    and a network once; None where it was not measured. calibration: the affine map from sums of
-    blocks to networks, None where none was fitted. created_unix_s: when. origin: where the figures
-    come from, in words. failures: latency key -> why it has no entry. trials: latency key -> the
-    block without and with the export rewrite that changes it, where rewrites were chosen by
-    measurement.
+    Attributes:
+        identity: what the figures are true of.
+        entries: latency key -> measurement of the block alone.
+        sentinel_ms: median of the reference model in the building session; None where there was
+            none.
+        calibration: the affine map from sums of blocks to networks; None where none was fitted.
+        created_unix_s: when it was built.
+        origin: where the figures come from, in words.
+        failures: latency key -> why it has no entry.
+        trials: latency key -> the block without and with the export rewrite that changes it, where
+            rewrites were chosen by measurement.
+        call_ms: what a model that does next to nothing takes, which every block alone takes too and
+            a network once; None where it was not measured.
     """
 
     identity: Identity
@@ -61,8 +67,11 @@ class LatencyTable:
             self.identity.check(entry, what=f"table entry '{key}'")
 
     def latency_ms(self, key: str) -> float:
-        """What the block takes alone, in ms, drift taken out by the sentinel. Raises UserError when
-        the table lacks it."""
+        """What the block takes alone, in ms, drift taken out by the reference model.
+
+        Raises:
+            UserError: the table lacks it; says why where its measurement failed.
+        """
         if key not in self.entries:
             raise UserError(
                 f"no latency for '{key}'",
@@ -119,7 +128,11 @@ class LatencyTable:
         return tuple(sorted({*wanted_among(names, self.identity.rewrites), *untried}))
 
     def check_covers(self, space: SearchSpace) -> None:
-        """Raises UserError naming the blocks of `space` that the table lacks."""
+        """Raises where a network of `space` could not be predicted.
+
+        Raises:
+            UserError: the table lacks blocks; names one, and why it failed.
+        """
         missing = [key for key in space.distinct_blocks() if key not in self.entries]
         if missing:
             raise UserError(
@@ -219,8 +232,11 @@ class LatencyTable:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> LatencyTable:
-        """Reads what `save` wrote. Raises UserError when the file is absent, truncated or no
-        latency table."""
+        """Reads what `save` wrote, in this version or an older one.
+
+        Raises:
+            UserError: the file is absent, truncated or no latency table; names file and field.
+        """
         document = atomic.read_document(
             path,
             format=FORMAT,

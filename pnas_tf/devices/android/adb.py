@@ -70,7 +70,10 @@ def attached_devices(adb: str = "adb") -> list[AttachedDevice]:
 def choose_serial(wanted: str = "", *, adb: str = "adb") -> str:
     """The serial to use: `wanted`, or the only one attached.
 
-    Raises NoDevice ("No device attached"), SeveralDevices, DeviceUnauthorised, DeviceOffline.
+    Raises:
+        DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
+            DeviceUnauthorised.
+        DeviceOffline: it does not answer.
     """
     attached = attached_devices(adb)
     if wanted:
