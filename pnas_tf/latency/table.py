@@ -175,32 +175,28 @@ class LatencyTable:
         runtime has no kernel for them."""
         found = []
         for key, block in space.distinct_blocks().items():
-            if isinstance(block.op, MBConv) and block.op.kernel == 7 and key in self.entries:
-                twin = replace(block, op=replace(block.op, kernel=5)).key
-                if twin in self.entries and self.latency_ms(
-                    key
-                ) > MAX_KERNEL7_RATIO * self.latency_ms(twin):
-                    found.append(
-                        f"'{key}' takes {self.latency_ms(key) / self.latency_ms(twin):.1f} times "
-                        "its kernel-5 twin: this runtime "
-                        "has no fast 7x7 depthwise convolution; export with the rewrite "
-                        "split_depthwise"
-                    )
+            if not isinstance(block.op, MBConv) or block.op.kernel != 7:
+                continue
+            twin = replace(block, op=replace(block.op, kernel=5)).key
+            if not {key, twin} <= set(self.entries):
+                continue
+            ratio = self.latency_ms(key) / self.latency_ms(twin)
+            if ratio > MAX_KERNEL7_RATIO:
+                found.append(
+                    f"'{key}' takes {ratio:.1f} times its kernel-5 twin: this runtime has no fast "
+                    "7x7 depthwise convolution; export with the rewrite split_depthwise"
+                )
         return found
 
     def describe(self) -> str:
         """One line for every place where figures of the table appear."""
-        state = "uncalibrated" if self.calibration is None else self.calibration.describe()
-        return ", ".join(
-            part
-            for part in (
-                self.identity.describe(),
-                f"{len(self.entries)} blocks",
-                state,
-                describe(self.trials, self.identity.rewrites),
-            )
-            if part
+        parts = (
+            self.identity.describe(),
+            f"{len(self.entries)} blocks",
+            "uncalibrated" if self.calibration is None else self.calibration.describe(),
+            describe(self.trials, self.identity.rewrites),
         )
+        return ", ".join(part for part in parts if part)
 
     def to_json(self) -> dict[str, Json]:
         """The versioned document with all raw values."""
