@@ -17,7 +17,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.config import OptimizerConfig, SearchConfig
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.registry import named_space
 from pnas_tf.supernet.numerics import Numerics
@@ -52,7 +52,7 @@ def main() -> None:
     labels = tf.constant(generator.integers(0, 1000, options.batch), tf.int32)
     forms = {
         name: (
-            Supernet(space, numerics=FORMS[name], weights_init=SearchConfig.weights_init),
+            Supernet(space, numerics=FORMS[name]),
             Momentum(OptimizerConfig()),
         )
         for name in options.forms.split(",")

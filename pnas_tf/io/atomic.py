@@ -224,11 +224,11 @@ def read_document(
 
 
 def user_cache_folder(name: str) -> Path:
-    """Where what can be made again is kept when the user names no place:
-    $XDG_CACHE_HOME/pnas_tf/NAME, or what stands for it on another system."""
+    """Where what can be made again is kept when the user names no place: pnas_tf/NAME in the
+    system's cache folder (Linux: $XDG_CACHE_HOME, else ~/.cache)."""
     import platformdirs
 
-    return platformdirs.user_cache_path("pnas_tf") / name
+    return platformdirs.user_cache_path("pnas_tf", appauthor=False) / name
 
 
 def sha256_of(path: str | os.PathLike) -> str:

@@ -212,7 +212,7 @@ def _measurements(run: RunFiles) -> Section | None:
                 cells.milliseconds(entry.p10_ms),
                 cells.milliseconds(entry.p90_ms),
                 str(entry.invocations),
-                str(len(entry.visits)),
+                str(len(entry.runs)),
                 str(entry.settings.threads),
             ),
         )

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pnas_tf.devices.record import to_json
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
+from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
@@ -116,7 +116,7 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
         predicted = tables[dtype].predict_ms(run.architecture)
         warnings = tables[dtype].warnings()
         if measured:
-            warnings += tables[dtype].differences(measured.device, measured.settings)
+            warnings += tables[dtype].identity.differences(measured.device, measured.settings)
     return {
         "predicted": predicted,
         "measured": measured.median_ms if measured else None,
