@@ -106,16 +106,16 @@ def main() -> int:
 
 def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Way to int8 -> its parity report, all from one network of this seed."""
-    from pnas_tf.config import DataConfig, OptimizerConfig, TrainConfig
+    from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, TrainConfig
     from pnas_tf.data.dataset import load_dataset
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.mbconv import tiny
     from pnas_tf.space.ops import MBConv
     from pnas_tf.tflite.convert import convert
     from pnas_tf.tflite.parity import compare
-    from pnas_tf.tflite.quantize import Compression, FineTuning, compress, plain_network, train_on
+    from pnas_tf.tflite.quantize import FineTuning, compress, train_on
     from pnas_tf.tflite.rewrites.choice import REWRITES
-    from pnas_tf.tflite.rewrites.rewrite import applicable
+    from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
     from pnas_tf.training.loop import train_network
 
     space = tiny(resolution=28, width=options.width)
@@ -141,13 +141,15 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     tuning = FineTuning(
         lambda epoch: dataset.fit(recipe, seed=seed + 1, epoch=epoch),
         dataset.fit_batches(recipe),
-        epochs=options.finetune_epochs,
-        learning_rate=options.learning_rate,
-        momentum=OptimizerConfig.momentum,
-        label_smoothing=OptimizerConfig.label_smoothing,
+        ExportConfig(
+            quantize="qat",
+            finetune_epochs=options.finetune_epochs,
+            finetune_learning_rate=options.learning_rate,
+        ),
+        OptimizerConfig(),
     )
-    further, aware = train_on(base, tuning), compress(base, Compression(aware=True), tuning)
-    shadow = plain_network(aware, base)
+    further, made = train_on(base, tuning), compress(base, tuning)
+    aware, shadow = made.aware, made.plain
     ways = {"ptq": (further, further, ()), "qat": (aware, shadow, ())}
     if applicable(base):
         ways |= {
@@ -158,7 +160,7 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     return {
         name: compare(
             reference,
-            convert(model, dtype="int8", representative=representative, rewrites=rewrites),
+            convert(apply_rewrites(model, rewrites), "int8", representative=representative),
             dataset.test(batch_size=500).as_numpy_iterator(),
             dtype="int8",
         ).to_json()

@@ -19,7 +19,7 @@ from pnas_tf.report.run_files import read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import MANIFEST, Artifact
 from pnas_tf.run.settings import read_config
-from pnas_tf.tflite.parity import load_reports
+from pnas_tf.tflite.parity_report import load_reports
 
 FORMAT: dict[str, Any] = {"format": "pnas_tf/manifest", "version": 1}
 MAX_BYTES = 1_000_000
