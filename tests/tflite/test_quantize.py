@@ -23,6 +23,8 @@ from pnas_tf.tflite.quantize import (
 )
 from pnas_tf.tflite.rewrites.rewrite import apply_rewrites
 
+pytestmark = pytest.mark.slow
+
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (64, 8, 8, 3)).astype(np.float32)
 TARGETS = IMAGES.mean((1, 2)).argmax(-1).astype(np.int32)  # the brightest colour
 
