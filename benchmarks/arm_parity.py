@@ -196,6 +196,7 @@ def published_network(
     from pnas_tf.space.published import published
     from pnas_tf.tflite.convert import convert
     from pnas_tf.tflite.rewrites.choice import REWRITES
+    from pnas_tf.tflite.rewrites.rewrite import apply_rewrites
 
     name, _, resolution = words.partition("@")
     architecture = published(name, resolution=int(resolution or 224))
@@ -205,7 +206,7 @@ def published_network(
     kind = "probabilities" if probabilities else "logits"
     path = atomic.write_bytes(
         folder / f"{name}_{architecture.space.resolution}_{kind}.tflite",
-        convert(ending(model), rewrites=REWRITES),
+        convert(apply_rewrites(ending(model), REWRITES), "float32"),
     )
     keras.backend.set_floatx("float64")
     exact = build_network(architecture)

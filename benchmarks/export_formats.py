@@ -120,9 +120,12 @@ def format_rows(
     labels: np.ndarray | None,
 ) -> list[str]:
     """One row a format, with all rewrites. labels None: no accuracy."""
-    from pnas_tf.tflite.convert import DTYPES, convert
-    from pnas_tf.tflite.parity import Classifier, report_of
+    from pnas_tf.tflite.classifier import Classifier
+    from pnas_tf.tflite.convert import convert
+    from pnas_tf.tflite.formats import DTYPES
+    from pnas_tf.tflite.parity import report_of
     from pnas_tf.tflite.rewrites.choice import REWRITES
+    from pnas_tf.tflite.rewrites.rewrite import apply_rewrites
 
     rows = []
     ours = np.concatenate(
@@ -132,7 +135,7 @@ def format_rows(
         ]
     )
     for dtype in DTYPES:
-        content = convert(model, dtype=dtype, representative=representative, rewrites=REWRITES)
+        content = convert(apply_rewrites(model, REWRITES), dtype, representative=representative)
         report = report_of(
             ours, Classifier(content).logits(images), labels, dtype=dtype, size_bytes=len(content)
         )

@@ -98,6 +98,7 @@ def exports(network: str, resolution: int) -> dict[str, bytes]:
     from pnas_tf.space.published import published
     from pnas_tf.tflite.convert import convert
     from pnas_tf.tflite.rewrites.choice import REWRITES
+    from pnas_tf.tflite.rewrites.rewrite import apply_rewrites
 
     model = build_network(published(network, resolution=resolution))
     images = (
@@ -105,9 +106,9 @@ def exports(network: str, resolution: int) -> dict[str, bytes]:
     )
     made = {}
     for dtype in ("float32", "int8"):
-        made[f"{network} {dtype} stock"] = convert(model, dtype=dtype, representative=images)
+        made[f"{network} {dtype} stock"] = convert(model, dtype, representative=images)
         made[f"{network} {dtype} ours"] = convert(
-            model, dtype=dtype, representative=images, rewrites=REWRITES
+            apply_rewrites(model, REWRITES), dtype, representative=images
         )
     made[f"{network} float32 ours twin"] = made[f"{network} float32 ours"]
     return made
@@ -123,7 +124,7 @@ def baseline(resolution: int) -> dict[str, bytes]:
     model = keras.applications.MobileNetV2(
         (resolution, resolution, 3), alpha=1.4, weights=None, classifier_activation=None
     )
-    return {f"{BASELINE} float32": convert(model)}
+    return {f"{BASELINE} float32": convert(model, "float32")}
 
 
 def measure(contents: dict[str, bytes], *, rounds: int, invocations: int) -> dict[str, list[float]]:

@@ -38,7 +38,7 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
-from pnas_tf.tflite import flatbuffer
+from pnas_tf.tflite.model import TfliteModel
 
 SPACE = MBConvSpace(
     "small",
@@ -197,7 +197,7 @@ def half_files(root: Path) -> Iterator[str]:
             if path.suffix == ".json":
                 json.loads(path.read_text())
             elif path.suffix == ".tflite":
-                flatbuffer.verify(path.read_bytes(), where=str(path))
+                TfliteModel.read(path)
             elif path.suffix in (".keras", ".npz") and zipfile.ZipFile(path).testzip() is not None:
                 yield f"{path} is damaged"
         except (ValueError, zipfile.BadZipFile) as error:

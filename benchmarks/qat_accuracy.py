@@ -107,16 +107,16 @@ def main() -> int:
 def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Way to int8 -> its parity report, all from one network of this seed."""
     from benchmarks.evidence.debian_archives import published_archives
-    from pnas_tf.config import DataConfig, OptimizerConfig, TrainConfig
+    from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, TrainConfig
     from pnas_tf.data.dataset import load_dataset
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.mbconv import tiny
     from pnas_tf.space.ops import MBConv
     from pnas_tf.tflite.convert import convert
     from pnas_tf.tflite.parity import compare
-    from pnas_tf.tflite.quantize import Compression, FineTuning, compress, plain_network, train_on
+    from pnas_tf.tflite.quantize import FineTuning, compress, train_on
     from pnas_tf.tflite.rewrites.choice import REWRITES
-    from pnas_tf.tflite.rewrites.rewrite import applicable
+    from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
     from pnas_tf.training.loop import TrainRecipe, train_network
 
     space = tiny(resolution=28, width=options.width)
@@ -144,13 +144,15 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     tuning = FineTuning(
         lambda epoch: dataset.fit_steps(recipe, seed=seed + 1, epoch=epoch),
         dataset.fit_steps(recipe),
-        epochs=options.finetune_epochs,
-        learning_rate=options.learning_rate,
-        momentum=OptimizerConfig.momentum,
-        label_smoothing=OptimizerConfig.label_smoothing,
+        ExportConfig(
+            quantize="qat",
+            finetune_epochs=options.finetune_epochs,
+            finetune_learning_rate=options.learning_rate,
+        ),
+        OptimizerConfig(),
     )
-    further, aware = train_on(base, tuning), compress(base, Compression(aware=True), tuning)
-    shadow = plain_network(aware, base)
+    further, made = train_on(base, tuning), compress(base, tuning)
+    aware, shadow = made.aware, made.plain
     ways = {"ptq": (further, further, ()), "qat": (aware, shadow, ())}
     if applicable(base):
         ways |= {
@@ -161,7 +163,7 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     return {
         name: compare(
             reference,
-            convert(model, dtype="int8", representative=representative, rewrites=rewrites),
+            convert(apply_rewrites(model, rewrites), "int8", representative=representative),
             dataset.test_batches(batch_size=500).as_numpy_iterator(),
             dtype="int8",
         ).to_json()

@@ -271,8 +271,8 @@ def _classes_in(path: Path) -> int:
 
 def _load(model: keras.Model, path: Path) -> None:
     if path.suffix in _PYTORCH_SUFFIXES:
-        from pnas_tf.interop.checkpoint import load_official_weights
+        from pnas_tf.interop.checkpoint import load_upstream_weights
 
-        load_official_weights(model, path)
+        load_upstream_weights(model, path)
         return
     load_keras_weights(model, path)

@@ -13,7 +13,8 @@ from pnas_tf.data.dataset import load_dataset
 from pnas_tf.io import atomic
 from pnas_tf.report.manifest import MAX_BYTES, read_manifest
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.tflite.parity import Classifier
+from pnas_tf.tflite.classifier import Classifier
+from pnas_tf.tflite.model import TfliteModel
 
 FOLDER = Path(__file__).parent.parent / "tflite_models"
 MODELS = read_manifest(FOLDER)
@@ -36,7 +37,7 @@ def test_file_is_the_one_named(name):
     assert atomic.sha256_of(FOLDER / name) == entry["sha256"]
     assert (FOLDER / name).stat().st_size == entry["size_bytes"] <= MAX_BYTES
     architecture = Architecture.from_json(entry["architecture"], where=name)
-    classifier = Classifier((FOLDER / name).read_bytes(), what=name)
+    classifier = Classifier(TfliteModel.read(FOLDER / name, run=True).content, what=name)
     assert classifier.image_shape == [
         architecture.space.resolution,
         architecture.space.resolution,
@@ -58,7 +59,7 @@ def test_accuracy_is_what_the_manifest_says(name, tmp_path):
     images, labels = load_dataset(
         config, resolution=entry["architecture"]["space"]["resolution"]
     ).test_arrays()
-    logits = Classifier((FOLDER / name).read_bytes(), what=name).logits(images)
+    logits = Classifier(TfliteModel.read(FOLDER / name, run=True).content, what=name).logits(images)
     assert (logits.argmax(axis=1) == labels).mean() == pytest.approx(
         entry["test_accuracy"], abs=0.001
     )

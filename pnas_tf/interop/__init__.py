@@ -1,1 +1,1 @@
-"""Files of the original project: net.config, checkpoints, latency tables in YAML."""
+"""Files of the upstream project: net.config, checkpoints, latency tables in YAML."""

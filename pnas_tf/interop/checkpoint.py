@@ -1,4 +1,4 @@
-"""Loads the original project's PyTorch checkpoints into our Keras networks (optional extra
+"""Loads the upstream project's PyTorch checkpoints into our Keras networks (optional extra
 `torch`).
 
 Nothing in a checkpoint is executed: `torch.load(weights_only=True)` reads both the zip and the
@@ -14,7 +14,8 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tf_keras as keras
@@ -22,20 +23,29 @@ import tf_keras as keras
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, isolated
 
+if TYPE_CHECKING:
+    import torch
+
 MAX_BYTES = 2 * 2**30
 _MADE_BY = (
-    "Give a state_dict of this architecture, as the original project's training program saves it."
+    "Give a state_dict of this architecture, as the upstream project's training program saves it."
 )
 _MODULES = {"expand": "inverted_bottleneck", "depthwise": "depth_conv", "project": "point_linear"}
 _COUNTER = "num_batches_tracked"  # PyTorch's own; without effect on inference
 
 
-def load_official_weights(model: keras.Model, path: str | os.PathLike) -> None:
+def load_upstream_weights(model: keras.Model, path: str | os.PathLike) -> None:
     """Sets every weight of `model` (of `build_network`, or a part of one) from a checkpoint.
 
-    path: a state_dict, or an object holding one under "state_dict", with or without DataParallel's
-    "module." prefix. A model without head takes a checkpoint with one. Raises UserError on a
-    missing or unexpected key or a wrong shape, with the model untouched.
+    A model without head takes a checkpoint with one.
+
+    Args:
+        model: its weights are set.
+        path: a state_dict, or an object holding one under "state_dict", with or without
+            DataParallel's "module." prefix.
+
+    Raises:
+        UserError: a missing or unexpected key or a wrong shape; the model is untouched.
     """
     assign(model, read_state_dict(path), where=str(path))
 
@@ -43,8 +53,9 @@ def load_official_weights(model: keras.Model, path: str | os.PathLike) -> None:
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint by their PyTorch names, without the "module." prefix.
 
-    Raises UserError when torch is not installed, or the file is absent, too large, damaged or holds
-    anything but tensors.
+    Raises:
+        UserError: torch is not installed, or the file is absent, too large, damaged or holds
+            anything but tensors.
     """
     path = Path(path)
     torch = _torch()
@@ -134,7 +145,7 @@ def _module(block: str, name: str, layer: keras.layers.Layer) -> str:
     )
     if number is None or name not in _MODULES:
         raise UserError(
-            f"layer '{layer.name}' has no counterpart in the original project",
+            f"layer '{layer.name}' has no counterpart in the upstream project",
             expected="a network of build_network",
             received=f"a layer of type {type(layer).__name__}",
             fix="Load the checkpoint before adding layers of your own.",
@@ -189,7 +200,7 @@ def _check_archive(stored: bytes, path: Path) -> None:
         )
 
 
-def _array(torch: Any, value: Any, what: str) -> np.ndarray:
+def _array(torch: ModuleType, value: torch.Tensor, what: str) -> np.ndarray:
     plain = (
         type(value) in (torch.Tensor, torch.nn.Parameter)
         and value.device.type == "cpu"
@@ -224,7 +235,7 @@ def _some(what: str, keys: list[str]) -> str:
     )
 
 
-def _torch() -> Any:
+def _torch() -> ModuleType:
     try:
         import torch
     except ImportError as error:

@@ -1,9 +1,9 @@
 """Files that C++ libraries read are read first in a child process, where a crash, a hang or a flood
 of memory harms nothing.
 
-The child is started once, kept for the life of this process and ends with it. It checks .tflite
-models (`tflite`), HDF5 weights (`hdf5`) and PyTorch checkpoints (`pytorch`); isolated_worker.py
-says what it does with them. Knows nothing of networks.
+The child is started once, kept for the life of this process and ends with it. It checks HDF5
+weights (`hdf5`) and PyTorch checkpoints (`pytorch`), see isolated_worker.py, and what a module
+named by the caller checks. Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ def inspect(
     """What the child found in `content`.
 
     Args:
-        kind: "tflite", "hdf5" or "pytorch".
-        content: of the file.
+        kind: "hdf5", "pytorch", or the dotted name of a module whose `check(content, **options)`
+            the child calls; it is imported before the content's time begins.
+        content: the file.
         where: its name in errors.
-        expected: what it should be.
+        expected: the expected side of the error.
         fix: what the user can do.
-        options: see isolated_worker.py.
+        options: what the check takes besides; run: it takes five times as long.
 
     Raises:
         UserError: the child refuses the content, dies of it or does not end.

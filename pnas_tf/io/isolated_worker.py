@@ -2,8 +2,8 @@
 parent will use.
 
 In: lengths of a JSON command and of a content, then both. Out: one JSON line, {"found": ...} or
-{"error": "..."}. Memory is limited. Started by `isolated`; imports no TensorFlow and nothing of
-this project.
+{"error": "..."}. Memory is limited. Started by `isolated`; imports no TensorFlow, and of this
+project only the module that a command names.
 """
 
 from __future__ import annotations
@@ -23,48 +23,12 @@ if TYPE_CHECKING:
 
 MAX_MEMORY_BYTES = 16 * 2**30  # of addresses; far above every model that a phone can hold
 MAX_WEIGHT_BYTES = 2 * 2**30
+MAX_ANSWER_BYTES = 16 * 2**20  # of what a file may become in the parent; large models have 2 MB
 MAX_OBJECTS = 100_000  # in an HDF5 file; a network of 648 blocks has 8,000
 
 
 class Refused(ValueError):
     """The content is not what it should be."""
-
-
-def tflite(
-    content: bytes, *, prepare: bool = False, run: bool = False, threads: int = 1
-) -> list[dict[str, object]] | None:
-    """Builds the interpreter, which verifies the bytes.
-
-    prepare: with the runtime's default CPU delegate, as clients do. run: once, with and without the
-    delegate. Returns the prepared ops (None where the runtime does not tell): index, name, inputs
-    and outputs.
-    """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    plain = {"experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
-    interpreter = Interpreter(model_content=content, **plain)
-    if run:
-        interpreter.allocate_tensors()
-        interpreter.invoke()
-    if not prepare and not run:
-        return None
-    interpreter = Interpreter(model_content=content, num_threads=threads)
-    interpreter.allocate_tensors()
-    if run:
-        interpreter.invoke()
-    if not hasattr(
-        interpreter, "_get_ops_details"
-    ):  # not a public name: a later runtime may drop it
-        return None
-    return [
-        {
-            "index": int(node["index"]),
-            "op_name": node["op_name"],
-            "inputs": [int(index) for index in node["inputs"]],
-            "outputs": [int(index) for index in node["outputs"]],
-        }
-        for node in interpreter._get_ops_details()
-    ]
 
 
 def hdf5(content: bytes) -> dict[str, list[int]]:
@@ -122,10 +86,8 @@ def pytorch(content: bytes) -> None:
         torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-CHECKS: dict[
-    str, tuple[str, Callable[..., object]]
-] = {  # with the library that is loaded before a file's time begins
-    "tflite": ("ai_edge_litert.interpreter", tflite),
+# With the library that is loaded before a file's time begins.
+CHECKS: dict[str, tuple[str, Callable[..., object]]] = {
     "hdf5": ("h5py", hdf5),
     "pytorch": ("torch", pytorch),
 }
@@ -136,19 +98,22 @@ def serve(commands: IO[bytes], replies: IO[str]) -> None:
     while line := commands.readline():
         command = json.loads(line)
         content = commands.read(command.pop("content_bytes"))
-        library, check = CHECKS[command.pop("kind")]
-        importlib.import_module(library)
+        kind = command.pop("kind")
+        if kind in CHECKS:
+            library, check = CHECKS[kind]
+            importlib.import_module(library)
+        else:
+            check = importlib.import_module(kind).check
         _limit_cpu(command.pop("cpu_s"))
         try:
-            answer = {"found": check(content, **command)}
+            answer = json.dumps({"found": check(content, **command)})
+            if len(answer) > MAX_ANSWER_BYTES:
+                raise Refused(f"more than {MAX_ANSWER_BYTES} bytes when read")
         except Exception as error:  # whatever a library makes of it, the parent must hear
             words = str(error).strip().partition("\n")[0][:1000]
-            answer = {
-                "error": f"{type(error).__name__}: {words}"
-                if not isinstance(error, Refused)
-                else words
-            }
-        replies.write(json.dumps(answer) + "\n")
+            kind = "" if isinstance(error, Refused) else f"{type(error).__name__}: "
+            answer = json.dumps({"error": kind + words})
+        replies.write(answer + "\n")
         replies.flush()
 
 

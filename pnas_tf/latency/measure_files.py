@@ -5,16 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pnas_tf.devices.reference_model import reference_model
 from pnas_tf.devices.session import ModelFile, Session, measure
 from pnas_tf.errors import UserError
 from pnas_tf.latency.measure_sources import MeasurementSetup
-from pnas_tf.tflite import flatbuffer
-
-if TYPE_CHECKING:
-    from ai_edge_litert.schema_py_generated import ModelT
+from pnas_tf.tflite.model import TfliteModel
 
 
 def measure_files(
@@ -46,36 +42,18 @@ def measure_files(
 
 
 def described(path: Path) -> ModelFile:
-    """The file with its hash, size, dtype and input shape. Raises UserError when it is no model."""
-    model = flatbuffer.parse(flatbuffer.read_bytes(path), where=str(path))
-    graph = model.subgraphs[0]
-    if not len(graph.inputs):
+    """A .tflite file of anybody with its hash, size, dtype and input shape.
+
+    Raises:
+        UserError: it is none, or has no input.
+    """
+    contents = TfliteModel.read(path).contents
+    if not contents.inputs:
         raise UserError(
             f"{path} has no input",
             expected="a model of images",
             received="no input tensor",
             fix="Give another file.",
         )
-    shape = tuple(flatbuffer.shape_of(graph.tensors[graph.inputs[0]]))
-    return ModelFile.of(Path(path), dtype=_dtype(model), input_shape=shape, rewrites=())
-
-
-def _dtype(model: ModelT) -> str:
-    """Export's name for the number format: by what the tensors that are computed hold, then by what
-    the constants hold."""
-    from ai_edge_litert.schema_py_generated import TensorType
-
-    graph = model.subgraphs[0]
-    constant, computed = set(), []
-    for tensor in graph.tensors:
-        data = model.buffers[tensor.buffer].data
-        if data is not None and len(data):
-            constant.add(tensor.type)
-        else:
-            computed.append(tensor.type)
-    quantised = sum(kind in (TensorType.INT8, TensorType.UINT8) for kind in computed)
-    if 2 * quantised > len(computed):
-        return "int8"
-    if TensorType.INT8 in constant:
-        return "dynamic_int8"
-    return "float16" if TensorType.FLOAT16 in constant else "float32"
+    shape = tuple(contents.inputs[0].shape)
+    return ModelFile.of(Path(path), dtype=contents.dtype, input_shape=shape, rewrites=())

@@ -36,7 +36,7 @@ Rewrites = Union[tuple[str, ...], Mapping[str, tuple[str, ...]]]
 _Job = tuple[Source, str, tuple[str, ...], Path]  # what `_convert` takes
 # Raised when the code that decides a converted model changes its meaning; a test holds it to the
 # code (tests/latency/test_conversion_version.py).
-CONVERSION_VERSION = 1
+CONVERSION_VERSION = 2
 # What else decides the bytes of a model: its graph, its conversion, its weights and samples.
 _PACKAGES = ("tensorflow", "tf_keras", "flatbuffers", "numpy")
 _REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move no latency
@@ -174,6 +174,7 @@ def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) 
 
     from pnas_tf.networks.network import build_block_model, build_network
     from pnas_tf.tflite.convert import convert
+    from pnas_tf.tflite.rewrites.rewrite import apply_rewrites
 
     keras.backend.clear_session()
     tf.random.set_seed(0)
@@ -183,9 +184,8 @@ def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) 
     )
     try:
         content = convert(
-            model,
-            dtype=dtype,
-            rewrites=rewrites,
+            apply_rewrites(model, rewrites),
+            dtype,
             representative=samples if dtype == "int8" else None,
         )
     except UserError as error:

@@ -19,14 +19,11 @@ import tf_keras as keras
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, isolated
-from pnas_tf.io.serialization import Json
 
 if TYPE_CHECKING:
     import h5py
 
 MAX_BYTES = 2 * 2**30
-PLAIN_ACTIVATIONS = frozenset(("linear", "relu", "relu6", "hard_sigmoid", "softmax", "sigmoid"))
-_MODULES = ("keras", "tf_keras", "tensorflow_model_optimization")
 _ENTRY = "model.weights.h5"
 _EXPECTED = "a .h5, .weights.h5 or .keras file of numbers alone"
 _FIX = "Give the weights of this architecture, as this project saves them."
@@ -116,33 +113,3 @@ def _entry(content: bytes, where: str) -> bytes:
             received=f"{type(error).__name__}: {str(error)[:200]}",
             fix=_FIX,
         ) from error
-
-
-def check_layers(config: Json, allowed: frozenset[str], *, where: str) -> None:
-    """Raises UserError unless every object that a Keras configuration names is one of `allowed`,
-    and of Keras or TFMOT.
-
-    For networks whose configuration must be read, such as quantisation-aware ones: before Keras
-    looks at it.
-    """
-    waiting = [config]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, list):
-            waiting += part
-        if isinstance(part, dict):
-            waiting += part.values()
-            name, module = part.get("class_name"), part.get("module")
-            own = module is None or (isinstance(module, str) and module.split(".")[0] in _MODULES)
-            activation = part.get("activation")
-            plain = not isinstance(activation, str) or activation in PLAIN_ACTIVATIONS
-            if (
-                "class_name" in part
-                and (not isinstance(name, str) or name not in allowed or not own)
-            ) or not plain:
-                raise UserError(
-                    f"network {where} holds more than plain layers",
-                    expected=f"among {', '.join(sorted(allowed))}",
-                    received=f"{module} {name} {activation}"[:200],
-                    fix="Load it yourself with Keras if you trust whom it is from.",
-                )

@@ -19,7 +19,7 @@ from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import MANIFEST, Artifact
 from pnas_tf.run.settings import read_config
-from pnas_tf.tflite.parity import ParityReport, load_reports
+from pnas_tf.tflite.parity_report import ParityReport, load_reports
 
 _NAME, _VERSION = "pnas_tf/manifest", 1
 FORMAT = {"format": _NAME, "version": _VERSION}

@@ -17,7 +17,7 @@ from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import TABLES, Artifact, model_name
 from pnas_tf.search.targets import Target
-from pnas_tf.tflite.parity import ParityReport, load_reports
+from pnas_tf.tflite.parity_report import ParityReport, load_reports
 
 
 def write_summary(

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     import tf_keras as keras
 
     from pnas_tf.space.architecture import Architecture
-    from pnas_tf.tflite.export import Images
+    from pnas_tf.tflite.export import ExportImages
     from pnas_tf.tflite.metadata import Metadata
+    from pnas_tf.tflite.quantize import AwareNetwork
 
 
 def _tables(job: Inputs) -> list[Path]:
@@ -35,7 +36,7 @@ def _tables(job: Inputs) -> list[Path]:
 
 
 def _check(job: Inputs) -> None:
-    from pnas_tf.tflite.export import check_config
+    from pnas_tf.tflite.options import check_config
 
     check_config(job.configs[ExportConfig])
 
@@ -56,7 +57,8 @@ def _run(job: Inputs) -> None:
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.networks.layers import Normalisation
     from pnas_tf.networks.network import build_network
-    from pnas_tf.tflite.export import export_models, rewrites_of, write_models
+    from pnas_tf.tflite.export import export_models, write_models
+    from pnas_tf.tflite.options import rewrites_of
     from pnas_tf.training.result import restore_weights
 
     config, architecture = job.configs[ExportConfig], job.architecture
@@ -65,9 +67,8 @@ def _run(job: Inputs) -> None:
         architecture, normalisation=Normalisation.of(job.configs[OptimizerConfig])
     )
     restore_weights(model, job.folder / Artifact.TRAINING)
-    aware = None
     if config.quantize == "qat" or config.prune or config.cluster:
-        model, aware = compressed(job, model)
+        model = compressed(job, model)
     exported = export_models(
         model,
         images_of(job),
@@ -76,41 +77,34 @@ def _run(job: Inputs) -> None:
         rewrites=rewrites_of(
             config, {table.identity.dtype: table.rewrites_of(architecture) for table in tables}
         ),
-        aware=aware,
         progress=print,
     )
     write_models(exported, job.folder.path)
 
 
-def compressed(job: Inputs, model: keras.Model) -> tuple[keras.Model, keras.Model | None]:
-    """(plain network, quantisation-aware network or None) after the training that compression
-    takes."""
-    from pnas_tf.tflite.quantize import Compression, FineTuning, compress
+def compressed(job: Inputs, model: keras.Model) -> keras.Model | AwareNetwork:
+    """The network after the training that compression takes."""
+    from pnas_tf.tflite.quantize import FineTuning, compress
 
-    config, train = job.configs[ExportConfig], job.configs[TrainConfig]
-    optimizer, dataset = job.configs[OptimizerConfig], job.network_dataset
-    compression = Compression(config.prune, config.cluster, config.quantize == "qat")
+    train, dataset = job.configs[TrainConfig], job.network_dataset
     tuning = FineTuning(
         lambda epoch: dataset.fit_batches(train, seed=job.seed, epoch=epoch),
         dataset.fit_steps(train),
-        epochs=config.finetune_epochs,
-        learning_rate=config.finetune_learning_rate,
-        momentum=optimizer.momentum,
-        label_smoothing=optimizer.label_smoothing,
+        job.configs[ExportConfig],
+        job.configs[OptimizerConfig],
     )
-    made = compress(model, compression, tuning, progress=print)
-    return (model, made) if compression.aware else (made, None)
+    return compress(model, tuning, progress=print)
 
 
-def images_of(job: Inputs) -> Images:
+def images_of(job: Inputs) -> ExportImages:
     """What conversion calibrates on, what decides (the validation split), what is reported
     (test)."""
-    from pnas_tf.tflite.export import Images
+    from pnas_tf.tflite.export import ExportImages
 
     dataset = job.network_dataset
     validation, validation_labels = dataset.validation_arrays()
     test, test_labels = dataset.test_arrays()
-    return Images(
+    return ExportImages(
         representative=dataset.representative_images(
             job.configs[ExportConfig].representative_images
         ),
@@ -118,8 +112,6 @@ def images_of(job: Inputs) -> Images:
         validation_labels=validation_labels,
         test=test,
         test_labels=test_labels,
-        mean=dataset.normalization.mean,
-        std=dataset.normalization.std,
     )
 
 
@@ -142,7 +134,7 @@ def _metadata(job: Inputs, architecture: Architecture) -> Metadata:
 
 
 def _report(job: Inputs) -> int:
-    from pnas_tf.tflite.parity import load_reports
+    from pnas_tf.tflite.parity_report import load_reports
 
     for name, report in load_reports(job.folder / Artifact.PARITY).items():
         print(

@@ -87,9 +87,11 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
 
 def _read(job: Inputs, config: LatencyConfig, path: Path) -> None:
     """A table of the original project as a table of ours."""
-    from pnas_tf.interop.latency_yaml import load_original
+    from pnas_tf.interop.latency_yaml import load_upstream_table
 
-    table = load_original(config.original_table, space=job.space, device=config.original_device)
+    table = load_upstream_table(
+        config.original_table, space=job.space, device=config.original_device
+    )
     table.save(path)
     for warning in table.warnings():
         print(f"WARNING {warning}")

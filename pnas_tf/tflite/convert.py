@@ -15,72 +15,50 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf import _tf_private
+from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
-from pnas_tf.tflite.rewrites.rewrite import apply_rewrites
+from pnas_tf.tflite.formats import DTYPES, INT8_TYPES
 
-DTYPES = ("float32", "float16", "dynamic_int8", "int8")
-INT8_TYPES = ("int8", "uint8", "float32")
 INPUT_NAME = "image"
 
 
 def convert(
     model: keras.Model,
+    dtype: str,
     *,
-    dtype: str = "float32",
     representative: np.ndarray | Iterable[np.ndarray] | None = None,
     input_type: str | None = None,
     output_type: str | None = None,
-    batch: int = 1,
-    rewrites: tuple[str, ...] = (),
+    batch: int = ExportConfig.export_batch,
 ) -> bytes:
-    """The .tflite file of `model` (one input, [batch, height, width, channels]).
+    """The .tflite file of a model.
 
-    dtype: float32; float16 (weights only, computed in float32); dynamic_int8 (int8 weights,
-    activations quantised while running); int8 (full-integer; needs `representative`, unless the
-    model was trained quantisation-aware and carries its ranges). representative: float32 images
-    [count, height, width, channels], or an iterable of images [height, width, channels] or of
-    batches, normalised as the model wants them. input_type, output_type: of int8 only: int8
-    (default), uint8 or float32. rewrites: names for `rewrite.apply_rewrites`. Raises UserError on
-    an unknown dtype or type, a missing representative set or one of the wrong shape, several
-    inputs, a batch below 1, and when the converter fails.
+    Args:
+        model: with one input, [batch, height, width, channels].
+        dtype: float32; float16 (weights only, computed in float32); dynamic_int8 (int8 weights,
+            activations quantised while running); int8 (full-integer; needs `representative`,
+            unless the model was trained quantisation-aware and carries its ranges).
+        representative: float32 images [count, height, width, channels], or an iterable of images
+            [height, width, channels] or of batches, normalised as the model wants them.
+        input_type: of int8 only: int8 (where None), uint8 or float32.
+        output_type: likewise.
+        batch: images a call.
+
+    Raises:
+        UserError: an unknown dtype or type, a missing representative set or one of the wrong shape,
+            several inputs, a batch below 1, or the converter fails.
     """
     _check_choices(dtype, input_type, output_type, batch)
-    if len(model.inputs) != 1:
-        raise UserError(
-            "model to export",
-            expected="one input",
-            received=f"{len(model.inputs)} inputs",
-            fix="Export a model of one image input.",
-        )
-    aware = is_quantization_aware(model)
-    shape = (batch, *model.inputs[0].shape[1:])
-    if aware and dtype != "int8":
-        raise UserError(
-            "export of a quantisation-aware model",
-            expected="dtype int8",
-            received=dtype,
-            fix="Export int8, or the float model it was made from.",
-        )
-    samples = None
-    if dtype == "int8" and not aware:
-        if representative is None:
-            raise UserError(
-                "int8 export",
-                expected="representative images that calibrate it",
-                received="none",
-                fix="Pass normalised images of the training part.",
-            )
-        samples = representative_batches(representative, shape)
-    model = apply_rewrites(model, rewrites)
+    _check_model(model, dtype)
+    samples = _samples(model, representative, batch) if dtype == "int8" else None
     with _quiet():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([freeze(model, batch=batch)])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(model, batch)])
         if dtype != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if dtype == "float16":
@@ -102,8 +80,24 @@ def convert(
             ) from error
 
 
-def freeze(model: keras.Model, *, batch: int = 1) -> Any:
-    """The model's inference at a fixed batch as a concrete function of constants (no variables)."""
+def _samples(
+    model: keras.Model, representative: np.ndarray | Iterable[np.ndarray] | None, batch: int
+) -> list[np.ndarray] | None:
+    """The batches that calibrate int8; None of a model that carries its ranges."""
+    if is_quantization_aware(model):
+        return None
+    if representative is None:
+        raise UserError(
+            "int8 export",
+            expected="representative images that calibrate it",
+            received="none",
+            fix="Pass normalised images of the training part.",
+        )
+    return representative_batches(representative, (batch, *model.inputs[0].shape[1:]))
+
+
+def _frozen(model: keras.Model, batch: int) -> tf.types.experimental.ConcreteFunction:
+    """The model's inference at a fixed batch as a function of constants (no variables)."""
     signature = tf.TensorSpec(
         (batch, *model.inputs[0].shape[1:]), model.inputs[0].dtype, name=INPUT_NAME
     )
@@ -111,6 +105,23 @@ def freeze(model: keras.Model, *, batch: int = 1) -> Any:
         signature
     )
     return _tf_private.with_constants(traced)
+
+
+def _check_model(model: keras.Model, dtype: str) -> None:
+    if len(model.inputs) != 1:
+        raise UserError(
+            "model to export",
+            expected="one input",
+            received=f"{len(model.inputs)} inputs",
+            fix="Export a model of one image input.",
+        )
+    if is_quantization_aware(model) and dtype != "int8":
+        raise UserError(
+            "export of a quantisation-aware model",
+            expected="dtype int8",
+            received=dtype,
+            fix="Export int8, or the float model it was made from.",
+        )
 
 
 def is_quantization_aware(model: keras.Model) -> bool:
@@ -124,8 +135,10 @@ def representative_batches(
     """The calibration images as float32 batches of exactly `shape` (batch, height, width,
     channels).
 
-    Images that do not fill the last batch are filled up with the first ones. Raises UserError when
-    there are none, when an image's shape differs or a value is not finite.
+    The last batch is filled up with the first images.
+
+    Raises:
+        UserError: there are none, an image's shape differs, or a value is not finite.
     """
     images: list[np.ndarray] = []
     for sample in representative:

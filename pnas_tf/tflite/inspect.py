@@ -8,16 +8,14 @@ and an estimate is no time.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from pnas_tf.tflite import flatbuffer
-from pnas_tf.tflite.metadata import ENTRY, Metadata, read_metadata
+from pnas_tf.tflite.metadata import Metadata, read_metadata
+from pnas_tf.tflite.model import TfliteModel
+from pnas_tf.tflite.schema_reader import Op, Tensor
 
 FORMAT, VERSION = "pnas_tf/inspection", 1
-DELEGATE = "DELEGATE"  # the runtime's name of the op that stands for a partition
 NO_OP_TIMES = (
     "Not shown: LiteRT's Python API times whole inferences only. On a phone, "
     "benchmark_model --enable_op_profiling=true gives them (docs/android.md)."
@@ -26,40 +24,6 @@ VIEWERS = (
     "Netron: pip install netron; netron {path}",
     "Model Explorer: pip install ai-edge-model-explorer; model-explorer {path}",
 )
-
-_DTYPE_RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
-_PADDINGS = {0: "same", 1: "valid"}
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """real_range: what the number type can hold, (low, high) in real units; None when not
-    quantised, over all channels when per channel."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    real_range: tuple[float, float] | None
-    scales: int
-
-
-@dataclass(frozen=True)
-class OpRow:
-    """One op. kernel: (height, width). macs: for one run of the file at its batch; 0 for ops that
-    multiply nothing.
-
-    partition: number of the delegate partition that computes it; None when the interpreter does.
-    """
-
-    index: int
-    name: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    kernel: tuple[int, int] | None
-    stride: tuple[int, int] | None
-    padding: str | None
-    macs: int
-    partition: int | None
 
 
 @dataclass(frozen=True)
@@ -70,9 +34,9 @@ class Inspection:
     path: str
     size_bytes: int
     sha256: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    ops: tuple[OpRow, ...]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    ops: list[Op]
     partitions: int | None
     metadata: Metadata | None
     softmax: bool = False
@@ -82,7 +46,7 @@ class Inspection:
         """Multiply-accumulates of one run."""
         return sum(op.macs for op in self.ops)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Everything shown, as a versioned document."""
         metadata = self.metadata and {
             **asdict(self.metadata),
@@ -99,33 +63,23 @@ class Inspection:
         }
 
 
-def inspect_model(path: str | os.PathLike, *, threads: int = 1) -> Inspection:
-    """Reads a .tflite file. Raises UserError when it is absent, corrupt, truncated or no TensorFlow
-    Lite model."""
-    content = flatbuffer.read_bytes(path)
-    partition_of, partitions = _partitions(content, threads, str(path))
-    model = flatbuffer.parse(content, where=str(path))
-    graph = model.subgraphs[0]
-    tensors = [_tensor(tensor) for tensor in graph.tensors]
-    ops = tuple(
-        _row(index, flatbuffer.op_name(model, operator), operator, tensors, partition_of.get(index))
-        for index, operator in enumerate(graph.operators)
-    )
-    metadata = (
-        None
-        if flatbuffer.buffer_entry(model, ENTRY) is None
-        else read_metadata(content, where=str(path))
-    )
+def inspect_model(path: str | os.PathLike) -> Inspection:
+    """Reads a .tflite file of anybody.
+
+    Raises:
+        UserError: the file is absent, corrupt, truncated or no TensorFlow Lite model.
+    """
+    model = TfliteModel.read(path, prepare=True)
     return Inspection(
         path=str(path),
-        size_bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        inputs=tuple(tensors[index] for index in graph.inputs),
-        outputs=tuple(tensors[index] for index in graph.outputs),
-        ops=ops,
-        partitions=partitions,
-        metadata=metadata,
-        softmax=flatbuffer.softmax_at_end(model) is not None,
+        size_bytes=len(model.content),
+        sha256=hashlib.sha256(model.content).hexdigest(),
+        inputs=model.contents.inputs,
+        outputs=model.contents.outputs,
+        ops=model.contents.ops,
+        partitions=model.contents.partitions,
+        metadata=None if model.metadata is None else read_metadata(model),
+        softmax=model.has_softmax,
     )
 
 
@@ -161,107 +115,15 @@ def describe(found: Inspection) -> str:
     )
 
 
-def _tensor(tensor: Any) -> Tensor:
-    dtype = flatbuffer.type_name(tensor)
-    scales, zero_points, _ = flatbuffer.quantization_of(tensor)
-    limits = _DTYPE_RANGES.get(dtype)
-    real_range = None
-    if scales and limits:
-        ends = [
-            (limit - point) * scale for scale, point in zip(scales, zero_points) for limit in limits
-        ]
-        real_range = (min(ends), max(ends))
-    return Tensor(
-        (tensor.name or b"").decode("utf-8", "replace"),
-        tuple(flatbuffer.shape_of(tensor)),
-        dtype,
-        real_range,
-        len(scales),
-    )
-
-
-def _row(
-    index: int, name: str, operator: Any, tensors: list[Tensor], partition: int | None
-) -> OpRow:
-    inputs = tuple(tensors[i] for i in operator.inputs if i >= 0)  # -1: an optional input left out
-    outputs = tuple(tensors[i] for i in operator.outputs)
-    options = operator.builtinOptions
-    stride = (int(options.strideH), int(options.strideW)) if hasattr(options, "strideH") else None
-    padding = _PADDINGS.get(options.padding) if hasattr(options, "padding") else None
-    kernel = None
-    if name in ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"):
-        kernel = (inputs[1].shape[1], inputs[1].shape[2])
-    elif hasattr(options, "filterHeight"):
-        kernel = (int(options.filterHeight), int(options.filterWidth))
-    return OpRow(
-        index,
-        name,
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        padding,
-        _macs(name, inputs, outputs),
-        partition,
-    )
-
-
-def _macs(name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> int:
-    """Multiply-accumulates by the shapes of the weights: [out, height, width, in], depthwise [1,
-    height, width, out], dense [out, in]."""
-    if name == "CONV_2D":
-        return math.prod(outputs[0].shape) * math.prod(inputs[1].shape[1:])
-    if name == "DEPTHWISE_CONV_2D":
-        return math.prod(outputs[0].shape) * math.prod(inputs[1].shape[1:3])
-    if name == "FULLY_CONNECTED":
-        return math.prod(outputs[0].shape) * inputs[1].shape[-1]
-    if (
-        name == "TRANSPOSE_CONV"
-        # inputs: output shape, weights, images; every input value meets every tap of every output
-        # channel
-    ):
-        return math.prod(inputs[2].shape) * math.prod(inputs[1].shape[:3])
-    if name == "BATCH_MATMUL":
-        return math.prod(outputs[0].shape) * inputs[0].shape[-1]
-    return 0
-
-
-def _partitions(content: bytes, threads: int, where: str) -> tuple[dict[int, int], int | None]:
-    """Op index -> partition, and how many partitions the runtime's default CPU delegate (XNNPACK)
-    makes of the file."""
-    nodes = flatbuffer.verify(content, where=where, prepare=True, threads=threads)
-    if nodes is None:
-        return {}, None
-    delegates = [node for node in nodes if node["op_name"] == DELEGATE]
-    makers = {
-        int(output): node
-        for node in nodes
-        if node["op_name"] != DELEGATE
-        for output in node["outputs"]
-    }
-    partition_of: dict[int, int] = {}
-    for number, delegate in enumerate(delegates):
-        # An op is inside when the partition's outputs need it and its result is not given to the
-        # partition from outside.
-        given = {int(index) for index in delegate["inputs"]}
-        wanted = [int(index) for index in delegate["outputs"]]
-        while wanted:
-            node = makers.get(wanted.pop())
-            if node is not None and node["index"] not in partition_of:
-                partition_of[node["index"]] = number
-                wanted += [int(index) for index in node["inputs"] if int(index) not in given]
-    return partition_of, len(delegates)
-
-
-def _cells(op: OpRow) -> tuple[str, ...]:
-    output = op.outputs[0] if op.outputs else Tensor("", (), "", None, 0)
+def _cells(op: Op) -> tuple[str, ...]:
+    output = op.outputs[0] if op.outputs else Tensor("", [], "", None, 0)
     return (
         str(op.index),
         op.name,
         _size(output.shape),
         output.dtype,
-        _size(op.kernel or ()),
-        _size(op.stride or ()),
+        _size(op.kernel or []),
+        _size(op.stride or []),
         f"{op.macs:,}" if op.macs else "",
         _range(output),
         "" if op.partition is None else str(op.partition),
@@ -301,7 +163,7 @@ def _describe_partitions(found: Inspection) -> str:
     )
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def _size(shape: list[int]) -> str:
     return "x".join(map(str, shape))
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pnas_tf.errors import UserError
-from pnas_tf.tflite import flatbuffer
-from pnas_tf.tflite.parity import Classifier, real
+from pnas_tf.tflite.classifier import Classifier
+from pnas_tf.tflite.schema_reader import op_name, parse
 
 # What quantisation adds or leaves out; the two files agree in all other ops.
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
@@ -36,15 +36,17 @@ class LayerError:
 def layer_errors(
     float_model: bytes, quantised_model: bytes, images: np.ndarray
 ) -> list[LayerError]:
-    """Every op's output in both files. images: float32 [count, height, width, channels],
-    normalised; a few dozen suffice.
+    """Every op's output in both files.
 
-    Raises UserError when the files do not hold the same ops in the same order.
+    Args:
+        float_model: a file of ours.
+        quantised_model: one of the same network with the same rewrites.
+        images: float32 [count, height, width, channels], normalised; a few dozen suffice.
+
+    Raises:
+        UserError: the files do not hold the same ops in the same order.
     """
-    ours, theirs = (
-        _outputs(float_model, "float model"),
-        _outputs(quantised_model, "quantised model"),
-    )
+    ours, theirs = _outputs(float_model), _outputs(quantised_model)
     names, others = [op for op, *_ in ours], [op for op, *_ in theirs]
     if names != others:
         raise UserError(
@@ -53,17 +55,15 @@ def layer_errors(
             received=str(others)[:300],
             fix="Compare two exports of one network with the same rewrites.",
         )
-    first, second = (
-        Classifier(float_model, every_tensor=True),
-        Classifier(quantised_model, every_tensor=True),
-    )
+    first = Classifier(float_model, every_tensor=True)
+    second = Classifier(quantised_model, every_tensor=True)
     squares = np.zeros((len(ours), 2))
     ranges = np.tile((np.inf, -np.inf, np.inf, -np.inf), (len(ours), 1))
     for image in images:
         first.logits(image[None])
         second.logits(image[None])
         for row, ((_, _, index), (_, _, other)) in enumerate(zip(ours, theirs)):
-            x, y = _value(first, index), _value(second, other)
+            x, y = first.tensor(index), second.tensor(other)
             squares[row] += (
                 np.square(x.astype(np.float64)).sum(),
                 np.square(y.astype(np.float64) - x).sum(),
@@ -107,26 +107,16 @@ def describe(rows: list[LayerError]) -> str:
     return "\n".join(lines)
 
 
-def _outputs(content: bytes, what: str) -> list[tuple[str, str, int]]:
+def _outputs(content: bytes) -> list[tuple[str, str, int]]:
     """(op, layer name, tensor) of every op that computes something, in order."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = flatbuffer.parse(content, where=what)
-    codes = {
-        value: name
-        for name, value in vars(schema.BuiltinOperator).items()
-        if not name.startswith("_")
-    }
+    model = parse(content)
     graph = model.subgraphs[0]
     rows = []
     for operator in graph.operators:
-        code = model.operatorCodes[operator.opcodeIndex]
-        op = codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        op, tensor = op_name(model, operator), int(operator.outputs[0])
         if op not in _CONVERSIONS:
-            tensor = int(operator.outputs[0])
-            rows.append(
-                (op, _layer_name(graph.tensors[tensor].name.decode("utf-8", "replace")), tensor)
-            )
+            name = graph.tensors[tensor].name.decode("utf-8", "replace")
+            rows.append((op, _layer_name(name), tensor))
     return rows
 
 
@@ -135,8 +125,3 @@ def _layer_name(tensor: str) -> str:
     network and op."""
     parts = tensor.split(";")[0].split("/")
     return "/".join(parts[1:-1]) or tensor
-
-
-def _value(classifier: Classifier, index: int) -> np.ndarray:
-    detail = classifier.tensors[index]
-    return real(classifier.interpreter.get_tensor(index), detail)

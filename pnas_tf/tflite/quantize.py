@@ -8,22 +8,18 @@ stripped; what comes out converts as it is. Knows no dataset: training images ar
 
 from __future__ import annotations
 
-import io
-import os
-import tempfile
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf import _tf_private
+from pnas_tf.config import ExportConfig, OptimizerConfig
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
-from pnas_tf.networks.weight_files import check_layers, read_weight_file
 from pnas_tf.run.progress import Progress, silent
 
 # What TFMOT's 8-bit scheme takes. Multiply and Rescaling, of squeeze-and-excitation and h-swish,
@@ -41,89 +37,45 @@ PLAIN_LAYERS = (
     keras.layers.GlobalAveragePooling2D,
     keras.layers.Dense,
 )
-COMPRESSED_LAYERS = (
-    keras.layers.Conv2D,
-    keras.layers.Dense,
-)  # depthwise kernels hold 3 % of the weights and the accuracy
-MAX_CLUSTERS = 256
-# Keras' and TFMOT's names of what a compressed network consists of, its initialisers among it.
-_LAYERS_IN_FILES = frozenset(
-    (
-        *(layer.__name__ for layer in PLAIN_LAYERS),
-        "Functional",
-        "Ones",
-        "Zeros",
-        "Constant",
-        "VarianceScaling",
-        "GlorotUniform",
-        "QuantizeLayer",
-        "QuantizeWrapperV2",
-        "QuantizeAwareActivation",
-        "NoOpActivation",
-        "AllValuesQuantizer",
-        "LastValueQuantizer",
-        "MovingAverageQuantizer",
-        "NoOpQuantizeConfig",
-        "Default8BitQuantizeConfig",
-        "Default8BitOutputQuantizeConfig",
-        "Default8BitConvQuantizeConfig",
-        "Default8BitConvWeightsQuantizer",
-        "Default8BitConvTransposeQuantizeConfig",
-    )
-)
-
-
-@dataclass(frozen=True)
-class Compression:
-    """What is done to a trained network before export. prune: final fraction of zeros in
-    convolutions and dense layers, 0 for none; cluster: number of distinct weights a layer, 0 for
-    none; aware: quantisation-aware training."""
-
-    prune: float = 0.0
-    cluster: int = 0
-    aware: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.prune < 1:
-            raise UserError(
-                "--prune",
-                expected="a fraction of the weights, at least 0 and below 1",
-                received=f"{self.prune}",
-                fix="Choose e.g. 0.5.",
-            )
-        if self.cluster and not 2 <= self.cluster <= MAX_CLUSTERS:
-            raise UserError(
-                "--cluster",
-                expected=f"2 to {MAX_CLUSTERS} weights a layer, or 0 for none",
-                received=f"{self.cluster}",
-                fix="Choose e.g. 32.",
-            )
-
-    @property
-    def steps(self) -> tuple[str, ...]:
-        """The steps in their order."""
-        return tuple(
-            name
-            for name, wanted in (
-                ("prune", self.prune),
-                ("cluster", self.cluster),
-                ("qat", self.aware),
-            )
-            if wanted
-        )
+# Depthwise kernels hold 3 % of the weights and the accuracy.
+COMPRESSED_LAYERS = (keras.layers.Conv2D, keras.layers.Dense)
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How each step trains: SGD with momentum and cosine decay. data: epoch -> tf.data of (images,
-    int labels), the last part of a batch dropped; batches: batches in one epoch."""
+    """What a network is made into, and how each step trains: SGD with momentum and cosine decay.
+
+    data: epoch -> tf.data of (images, int labels), the last part of a batch dropped. batches: in
+    one epoch. config: prune, the final fraction of zeros in convolutions and dense layers; cluster,
+    the number of distinct weights a layer; quantize, "qat" for quantisation-aware training; epochs
+    and learning rate of each step.
+    """
 
     data: Callable[[int], tf.data.Dataset]
     batches: int
-    epochs: int
-    learning_rate: float
-    momentum: float
-    label_smoothing: float
+    config: ExportConfig
+    optimizer: OptimizerConfig
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps that the config asks for, in their order."""
+        config = self.config
+        wanted = {"prune": config.prune, "cluster": config.cluster, "qat": config.quantize == "qat"}
+        return tuple(name for name, is_wanted in wanted.items() if is_wanted)
+
+    @property
+    def train_steps(self) -> int:
+        """Batches of one step of compression."""
+        return self.config.finetune_epochs * self.batches
+
+
+@dataclass(frozen=True)
+class AwareNetwork:
+    """A quantisation-aware network. aware: its layers carry ranges, by which it becomes int8.
+    plain: the same weights in plain layers, for every other format."""
+
+    aware: keras.Model
+    plain: keras.Model
 
 
 def train_on(
@@ -137,31 +89,35 @@ def train_on(
 
 
 def compress(
-    model: keras.Model,
-    compression: Compression,
-    tuning: FineTuning,
-    *,
-    progress: Callable[[str], None] | None = None,
-) -> keras.Model:
+    model: keras.Model, tuning: FineTuning, *, progress: Callable[[str], None] | None = None
+) -> keras.Model | AwareNetwork:
     """A compressed copy of `model`, which gives logits and stays as it is.
 
-    Returns a plain network, or, when `compression.aware`, one whose layers carry quantisation
-    ranges (convert it to int8; `plain_network` takes them off). progress: called with one line an
-    epoch. Raises UserError when the network has layers that TFMOT does not take, naming the first.
+    Args:
+        model: a network of plain layers.
+        tuning: what to do.
+        progress: called with one line an epoch.
+
+    Returns:
+        A plain network; of quantisation-aware training an `AwareNetwork`.
+
+    Raises:
+        UserError: the network has layers that TFMOT does not take; it names the first.
     """
-    check_plain(
-        model, "quantisation-aware training" if compression.aware else "pruning and clustering"
-    )
+    is_aware = "qat" in tuning.steps
+    check_plain(model, "quantisation-aware training" if is_aware else "pruning and clustering")
     work = _copy(model)
-    for step in compression.steps:
-        wrapped, callbacks = _WRAP[step](work, compression, tuning)
+    for step in tuning.steps:
+        wrapped, callbacks = _WRAP[step](work, tuning)
         _train(wrapped, tuning, callbacks, step, progress)
         stripped = _STRIP[step](wrapped)
-        if step == "qat" and compression.cluster:
+        if step == "qat" and tuning.config.cluster:
             restore_clusters(stripped, work)
         work = stripped
+    if is_aware:
+        return AwareNetwork(work, _plain(work, model))
     # Stripping reuses layer objects, which then stand in two graphs; a copy stands in one.
-    return work if compression.aware else _copy(work)
+    return _copy(work)
 
 
 def check_plain(model: keras.Model, purpose: str) -> None:
@@ -181,164 +137,57 @@ def check_plain(model: keras.Model, purpose: str) -> None:
             )
 
 
-def plain_network(aware: keras.Model, like: keras.Model) -> keras.Model:
+def _plain(aware: keras.Model, like: keras.Model) -> keras.Model:
     """The weights of a quantisation-aware network in a copy of the plain network `like` that it was
     made from."""
     twin = _copy(like)
+    wrappers = {found.name.removeprefix("quant_"): found for found in aware.layers}
     for layer in twin.layers:
-        wrapper = next(
-            (found for found in aware.layers if found.name in (f"quant_{layer.name}", layer.name)),
-            None,
-        )
-        if not layer.weights:
-            continue
-        if wrapper is None:
-            raise UserError(
-                "quantisation-aware network",
-                expected=f"a layer made from '{layer.name}'",
-                received="none",
-                fix="Give the network it was made from.",
-            )
-        # A wrapper holds the layer's variables beside the ranges.
-        values = {_last(variable.name): variable.numpy() for variable in wrapper.weights}
-        layer.set_weights([values[_last(variable.name)] for variable in layer.weights])
+        if layer.weights:
+            # A wrapper holds the layer's variables beside the ranges.
+            variables = wrappers[layer.name].weights
+            values = {_last(variable.name): variable.numpy() for variable in variables}
+            layer.set_weights([values[_last(variable.name)] for variable in layer.weights])
     return twin
 
 
-def save_model(model: keras.Model, path: str | os.PathLike) -> Path:
-    """Writes a network, quantisation-aware or not, as .h5 or (a path without suffix) SavedModel.
-
-    Raises UserError on .keras, from which TFMOT's wrappers do not come back.
-    """
-    path = Path(path)
-    if path.suffix not in (".h5", ""):
-        raise UserError(
-            f"compressed network {path}",
-            expected="a name ending in .h5, or a folder name for SavedModel",
-            received=path.suffix,
-            fix="Quantisation-aware networks do not reload from .keras; write .h5.",
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.tmp{path.suffix}")
-    model.save(partial, save_format="h5" if path.suffix else "tf")
-    if path.is_dir():
-        import shutil
-
-        shutil.rmtree(path)
-    os.replace(partial, path)
-    return path
+# A model as TFMOT trains it, and the callbacks that this takes.
+Wrapped = tuple[keras.Model, list[keras.callbacks.Callback]]
 
 
-def load_model(path: str | os.PathLike) -> keras.Model:
-    """Reads the .h5 file that `save_model` wrote. Raises UserError when it is absent, damaged, or
-    holds anything but plain layers and TFMOT's ranges. A SavedModel is a program and is not read:
-    who trusts it has keras.models.load_model."""
-    import h5py
-
-    fix = "Make it again: pnas export --run_dir=..."
-    if Path(path).suffix != ".h5":
-        raise UserError(
-            f"network {path} cannot be loaded",
-            expected="a Keras .h5 file",
-            received=f"'{Path(path).name}'",
-            fix="Save it as .h5.",
-        )
-    content, _ = read_weight_file(path)
-    with h5py.File(io.BytesIO(content), "r") as file:
-        config = file.attrs.get("model_config", b"{}")
-    if not isinstance(config, (str, bytes)):
-        raise UserError(
-            f"network {path} cannot be loaded",
-            expected="its layers as JSON",
-            received=type(config).__name__,
-            fix=fix,
-        )
-    document = atomic.parse_json(
-        config.encode("utf-8", "replace") if isinstance(config, str) else config,
-        what="layers of",
-        where=str(path),
-        made_by="pnas export --run_dir=...",
-    )
-    check_layers(document, _LAYERS_IN_FILES, where=str(path))
-    tfmot = _tfmot()
-    with tempfile.TemporaryDirectory() as folder:  # what was checked is what is read
-        checked = Path(folder) / "checked.h5"
-        checked.write_bytes(content)
-        try:
-            with tfmot.quantization.keras.quantize_scope():
-                return keras.models.load_model(checked, compile=False)
-        except (
-            Exception
-        ) as error:  # Keras raises a dozen unrelated kinds on damaged files, and documents none
-            raise UserError(
-                f"network {path} cannot be loaded",
-                expected="a Keras .h5 file of save_model",
-                fix=fix,
-                received=f"{type(error).__name__}: {str(error)[:300]}",
-            ) from error
-
-
-def sparsity(model: keras.Model) -> float:
-    """The fraction of zeros among the weights that pruning governs."""
-    kernels = _kernels(model)
-    return float(
-        sum((kernel == 0).sum() for kernel in kernels) / sum(kernel.size for kernel in kernels)
-    )
-
-
-def distinct_weights(model: keras.Model) -> int:
-    """The largest number of distinct weights in any layer that clustering governs."""
-    return max(len(np.unique(kernel)) for kernel in _kernels(model))
-
-
-def _kernels(model: keras.Model) -> list[np.ndarray]:
-    return [layer.kernel.numpy() for layer in model.layers if type(layer) in COMPRESSED_LAYERS]
-
-
-def _prune(
-    model: keras.Model, compression: Compression, tuning: FineTuning
-) -> tuple[keras.Model, list]:
+def _prune(model: keras.Model, tuning: FineTuning) -> Wrapped:
     sparsity_api = _tfmot().sparsity.keras
-    steps = tuning.epochs * tuning.batches
     # Zhu & Gupta 2017: sparsity rises with a cubic; the last quarter trains at full sparsity, so
     # the network can recover. TFMOT prunes at multiples of `frequency`, and must prune at least
     # once at the end.
-    end = max(steps * 3 // 4, 1)
+    end = max(tuning.train_steps * 3 // 4, 1)
     schedule = sparsity_api.PolynomialDecay(
-        0.0, compression.prune, begin_step=0, end_step=end, frequency=max(1, min(end // 4, 100))
+        0.0, tuning.config.prune, begin_step=0, end_step=end, frequency=max(1, min(end // 4, 100))
     )
-    wrap = _wrapping(
-        lambda layer: sparsity_api.prune_low_magnitude(layer, pruning_schedule=schedule)
-    )
-    return keras.models.clone_model(model, clone_function=wrap), [sparsity_api.UpdatePruningStep()]
+    wrap = functools.partial(sparsity_api.prune_low_magnitude, pruning_schedule=schedule)
+    return _wrapped(model, wrap), [sparsity_api.UpdatePruningStep()]
 
 
-def _cluster(
-    model: keras.Model, compression: Compression, tuning: FineTuning
-) -> tuple[keras.Model, list]:
+def _cluster(model: keras.Model, tuning: FineTuning) -> Wrapped:
     clustering = _tfmot().clustering.keras
-    wrap = _wrapping(
-        lambda layer: clustering.cluster_weights(
-            layer,
-            number_of_clusters=compression.cluster,
-            preserve_sparsity=bool(compression.prune),
-            cluster_centroids_init=clustering.CentroidInitialization.KMEANS_PLUS_PLUS,
-        )
+    wrap = functools.partial(
+        clustering.cluster_weights,
+        number_of_clusters=tuning.config.cluster,
+        preserve_sparsity=bool(tuning.config.prune),
+        cluster_centroids_init=clustering.CentroidInitialization.KMEANS_PLUS_PLUS,
     )
-    return keras.models.clone_model(model, clone_function=wrap), []
+    return _wrapped(model, wrap), []
 
 
-def _aware(
-    model: keras.Model, compression: Compression, tuning: FineTuning
-) -> tuple[keras.Model, list]:
+def _aware(model: keras.Model, tuning: FineTuning) -> Wrapped:
     tfmot = _tfmot()
     annotated = tfmot.quantization.keras.quantize_annotate_model(model)
     combine = tfmot.experimental.combine
-    if compression.cluster:
+    if tuning.config.cluster:
         scheme = combine.Default8BitClusterPreserveQuantizeScheme(
-            preserve_sparsity=bool(compression.prune)
+            preserve_sparsity=bool(tuning.config.prune)
         )
-    elif compression.prune:
+    elif tuning.config.prune:
         scheme = combine.Default8BitPrunePreserveQuantizeScheme()
     else:
         scheme = tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme()
@@ -372,7 +221,7 @@ def restore_clusters(aware: keras.Model, clustered: keras.Model) -> None:
             kernel.assign(means[member].reshape(kernel.shape))
 
 
-_WRAP: dict[str, Callable[[keras.Model, Compression, FineTuning], tuple[keras.Model, list]]] = {
+_WRAP: dict[str, Callable[[keras.Model, FineTuning], Wrapped]] = {
     "prune": _prune,
     "cluster": _cluster,
     "qat": _aware,
@@ -384,43 +233,42 @@ _STRIP: dict[str, Callable[[keras.Model], keras.Model]] = {
 }
 
 
-def _wrapping(wrap: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """For clone_model: wraps the layers that are compressed. The wrapper takes the trained layer,
-    so weights come along."""
-
-    def clone(layer: Any) -> Any:
-        return wrap(layer) if type(layer) in COMPRESSED_LAYERS else layer
-
-    return clone
+def _wrapped(
+    model: keras.Model, wrap: Callable[[keras.layers.Layer], keras.layers.Layer]
+) -> keras.Model:
+    """The model with wrappers around the layers that are compressed. A wrapper takes the trained
+    layer, so weights come along."""
+    return keras.models.clone_model(
+        model,
+        clone_function=lambda layer: wrap(layer) if type(layer) in COMPRESSED_LAYERS else layer,
+    )
 
 
 def _train(
     model: keras.Model,
     tuning: FineTuning,
-    callbacks: list,
+    callbacks: list[keras.callbacks.Callback],
     step: str,
     progress: Callable[[str], None] | None,
 ) -> None:
+    epochs, optimizer = tuning.config.finetune_epochs, tuning.optimizer
     rate = keras.optimizers.schedules.CosineDecay(
-        tuning.learning_rate, tuning.epochs * tuning.batches
+        tuning.config.finetune_learning_rate, tuning.train_steps
     )
-    smoothing = tuning.label_smoothing
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        classes = logits.shape[-1]
-        wanted = (
-            tf.one_hot(tf.cast(tf.reshape(labels, [-1]), tf.int32), classes) * (1 - smoothing)
-            + smoothing / classes
+        wanted = tf.one_hot(tf.cast(tf.reshape(labels, [-1]), tf.int32), logits.shape[-1])
+        return keras.losses.categorical_crossentropy(
+            wanted, logits, from_logits=True, label_smoothing=optimizer.label_smoothing
         )
-        return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
 
-    model.compile(keras.optimizers.SGD(rate, momentum=tuning.momentum, nesterov=True), loss)
-    pace = Progress(f"{step}, steps", tuning.epochs * tuning.batches, say=progress or silent)
+    model.compile(keras.optimizers.SGD(rate, momentum=optimizer.momentum, nesterov=True), loss)
+    pace = Progress(f"{step}, steps", tuning.train_steps, say=progress or silent)
     callbacks = [
         *callbacks,
         keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: pace.update()),
     ]
-    for epoch in range(tuning.epochs):
+    for epoch in range(epochs):
         history = model.fit(tuning.data(epoch), epochs=1, verbose=0, callbacks=callbacks)
         mean_loss = history.history["loss"][0]
         if not np.isfinite(mean_loss):
@@ -431,7 +279,7 @@ def _train(
                 fix="Lower the learning rate of the fine-tuning.",
             )
         if progress:
-            progress(f"{step}: epoch {epoch + 1} of {tuning.epochs}, loss {mean_loss:.4f}")
+            progress(f"{step}: epoch {epoch + 1} of {epochs}, loss {mean_loss:.4f}")
 
 
 def _copy(model: keras.Model) -> keras.Model:
@@ -444,7 +292,7 @@ def _last(name: str) -> str:
     return name.rsplit("/", 1)[-1]
 
 
-def _tfmot() -> Any:
+def _tfmot() -> ModuleType:
     import tensorflow_model_optimization
 
     return tensorflow_model_optimization

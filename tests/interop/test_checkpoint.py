@@ -9,8 +9,8 @@ import pytest
 import tf_keras as keras
 
 from pnas_tf.errors import UserError
-from pnas_tf.interop.checkpoint import load_official_weights, read_state_dict
-from pnas_tf.interop.net_config import OfficialNetwork, from_official, to_official
+from pnas_tf.interop.checkpoint import load_upstream_weights, read_state_dict
+from pnas_tf.interop.net_config import UpstreamNetwork, from_upstream, to_upstream
 from pnas_tf.io import isolated
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
@@ -109,7 +109,7 @@ class Twin(torch.nn.Module):
 @pytest.fixture(scope="module")
 def twin():
     torch.manual_seed(0)
-    network = Twin(to_official(OfficialNetwork(ARCHITECTURE, 0.9, 1e-3, 0.1)))
+    network = Twin(to_upstream(UpstreamNetwork(ARCHITECTURE, 0.9, 1e-3, 0.1)))
     generator = torch.Generator().manual_seed(1)
     for name, tensor in network.state_dict().items():
         if "bn" in name and tensor.is_floating_point():
@@ -152,7 +152,7 @@ def test_logits_equal_pytorchs(twin, model, images, tmp_path, legacy, wrapped):
     path = tmp_path / "twin.pth"
     torch.save(state, path, _use_new_zipfile_serialization=not legacy)
     before = model(images, training=False).numpy()
-    load_official_weights(model, path)
+    load_upstream_weights(model, path)
     after, expected = model(images, training=False).numpy(), logits_of_torch(twin, images)
     assert np.abs(after - expected).max() < 1e-4 < np.abs(before - expected).max()
     assert expected.std() > 0.1  # logits that all vanish would agree with anything
@@ -160,8 +160,8 @@ def test_logits_equal_pytorchs(twin, model, images, tmp_path, legacy, wrapped):
 
 def test_network_of_a_net_config_with_another_epsilon(twin, images, tmp_path):
     torch.save(twin.state_dict(), tmp_path / "twin.pth")
-    config = from_official(
-        to_official(OfficialNetwork(ARCHITECTURE, 0.9, 0.1, 0.1)),
+    config = from_upstream(
+        to_upstream(UpstreamNetwork(ARCHITECTURE, 0.9, 0.1, 0.1)),
         where="twin",
         name="twin",
         resolution=36,
@@ -171,8 +171,8 @@ def test_network_of_a_net_config_with_another_epsilon(twin, images, tmp_path):
         normalisation=Normalisation(config.bn_momentum, config.bn_epsilon),
         dropout=config.dropout,
     )
-    load_official_weights(network, tmp_path / "twin.pth")
-    other = Twin(to_official(OfficialNetwork(ARCHITECTURE, 0.9, 0.1, 0.1)))
+    load_upstream_weights(network, tmp_path / "twin.pth")
+    other = Twin(to_upstream(UpstreamNetwork(ARCHITECTURE, 0.9, 0.1, 0.1)))
     other.load_state_dict(twin.state_dict())
     for module in other.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -185,7 +185,7 @@ def test_network_of_a_net_config_with_another_epsilon(twin, images, tmp_path):
 def test_every_weight_is_set(twin, model, tmp_path):
     torch.save(twin.state_dict(), tmp_path / "twin.pth")
     model.set_weights([np.full(weight.shape, np.nan) for weight in model.get_weights()])
-    load_official_weights(model, tmp_path / "twin.pth")
+    load_upstream_weights(model, tmp_path / "twin.pth")
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert sum(weight.size for weight in model.get_weights()) == sum(
         tensor.numel() for tensor in twin.state_dict().values() if tensor.is_floating_point()
@@ -195,8 +195,8 @@ def test_every_weight_is_set(twin, model, tmp_path):
 def test_training_mode_normalises_alike(twin, model, images, tmp_path):
     # The batch's own statistics instead of the moving ones, and the same epsilon.
     torch.save(twin.state_dict(), tmp_path / "twin.pth")
-    load_official_weights(model, tmp_path / "twin.pth")
-    copy = Twin(to_official(OfficialNetwork(ARCHITECTURE, 0.9, 1e-3, 0.0)))
+    load_upstream_weights(model, tmp_path / "twin.pth")
+    copy = Twin(to_upstream(UpstreamNetwork(ARCHITECTURE, 0.9, 1e-3, 0.0)))
     copy.load_state_dict(twin.state_dict())
     expected = logits_of_torch(copy.train(), images)
     np.testing.assert_allclose(model(images, training=True).numpy(), expected, atol=2e-4)
@@ -247,7 +247,7 @@ def test_unsuitable_checkpoints_are_refused_and_leave_the_model_alone(
     torch.save(spoilt(twin.state_dict(), key, value), tmp_path / "twin.pth")
     before = model.get_weights()
     with pytest.raises(UserError) as caught:
-        load_official_weights(model, tmp_path / "twin.pth")
+        load_upstream_weights(model, tmp_path / "twin.pth")
     assert named in str(caught.value) and "twin.pth" in str(caught.value)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -322,7 +322,7 @@ def test_a_backbone_takes_a_whole_checkpoint(twin, model, images, tmp_path):
     backbone = keras.Model(
         model.input, model.get_layer("block_06/project_bn").output, name="backbone"
     )
-    load_official_weights(backbone, tmp_path / "twin.pth")
+    load_upstream_weights(backbone, tmp_path / "twin.pth")
     with torch.no_grad():
         x = twin.first_conv(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
         for block in twin.blocks:
@@ -336,4 +336,4 @@ def test_foreign_layers_are_refused(twin, model, tmp_path):
     torch.save(twin.state_dict(), tmp_path / "twin.pth")
     longer = keras.Model(model.input, keras.layers.Dense(3, name="mine")(model.output))
     with pytest.raises(UserError, match="'mine' has no counterpart"):
-        load_official_weights(longer, tmp_path / "twin.pth")
+        load_upstream_weights(longer, tmp_path / "twin.pth")

@@ -4,7 +4,7 @@ milliseconds."""
 import pytest
 
 from pnas_tf.errors import UserError
-from pnas_tf.interop.latency_yaml import load_original, original_keys
+from pnas_tf.interop.latency_yaml import load_upstream_table, upstream_keys
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.mbconv import proxyless
@@ -28,7 +28,7 @@ def path(tmp_path):
 
 
 def test_published_keys_give_our_blocks_their_value(path):
-    table = load_original(path, space=proxyless(), device="Pixel 1")
+    table = load_upstream_table(path, space=proxyless(), device="Pixel 1")
     assert table.latency_ms("mbconv_k3_e3 in=112x112x16 out=56x56x24 s2") == 5.26
     assert table.latency_ms("mbconv_k5_e6 in=56x56x24 out=56x56x24 s1 id") == 9.5
     assert table.latency_ms(proxyless().fixed_blocks()[0].key) == 6.0
@@ -42,44 +42,45 @@ def test_published_keys_give_our_blocks_their_value(path):
 
 
 def test_what_the_file_lacks_is_missing_and_not_invented(path):
-    table = load_original(path, space=proxyless())
+    table = load_upstream_table(path, space=proxyless(), device="x")
     with pytest.raises(UserError, match="no latency"):
         table.latency_ms("mbconv_k7_e6 in=56x56x24 out=56x56x24 s1 id")
     with pytest.raises(UserError):
         table.check_covers(proxyless())
     path.write_text("\n".join(line for line in PUBLISHED.splitlines() if "Logits" not in line))
-    assert proxyless().fixed_blocks()[-1].key not in load_original(path, space=proxyless()).entries
+    table = load_upstream_table(path, space=proxyless(), device="x")
+    assert proxyless().fixed_blocks()[-1].key not in table.entries
 
 
 def test_a_whole_table_predicts_the_sum_and_round_trips(tmp_path):
     space, path = proxyless(), tmp_path / "whole.yaml"
     keys = sorted(
-        {key for block in space.distinct_blocks().values() for key in original_keys(block)}
+        {key for block in space.distinct_blocks().values() for key in upstream_keys(block)}
     )
     path.write_text(
         "".join(f"{key}: {{count: 5, mean: {0.5 + number}}}\n" for number, key in enumerate(keys))
     )
-    table = load_original(path, space=space)
+    table = load_upstream_table(path, space=space, device="x")
     table.check_covers(space)
     network = random_architecture(space, seed=1)
     expected = sum(
         0.5 + keys.index(key)
         for block in network.blocks
         if block.layers
-        for key in original_keys(block)
+        for key in upstream_keys(block)
     )
     assert table.predict_ms(network) == pytest.approx(expected)
     assert type(table).load(table.save(tmp_path / "table.json")) == table
 
 
 def test_every_key_is_made_once():
-    keys = [key for block in proxyless().distinct_blocks().values() for key in original_keys(block)]
+    keys = [key for block in proxyless().distinct_blocks().values() for key in upstream_keys(block)]
     assert len(keys) == len(set(keys)) == 70
 
 
 def test_ops_that_the_original_lacks_have_no_latency():
     block = Block("b", MBConv(3, 3, squeeze_excite=True), 56, 56, 24, 24, 1, True, "same")
-    assert original_keys(block) == ("the original has no such op",)
+    assert upstream_keys(block) == ("upstream has no such op",)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +103,9 @@ def test_anything_else_is_refused(tmp_path, content):
     path = tmp_path / "table.yaml"
     path.write_text(content)
     with pytest.raises(UserError, match="table"):
-        load_original(path, space=proxyless())
+        load_upstream_table(path, space=proxyless(), device="x")
 
 
 def test_an_absent_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="no latency table"):
-        load_original(tmp_path / "none.yaml", space=proxyless())
+        load_upstream_table(tmp_path / "none.yaml", space=proxyless(), device="x")

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from pnas_tf.errors import UserError
 from pnas_tf.interop.net_config import (
-    OfficialNetwork,
-    from_official,
-    load_official,
-    save_official,
-    to_official,
+    UpstreamNetwork,
+    from_upstream,
+    load_upstream,
+    save_upstream,
+    to_upstream,
 )
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.mbconv import proxyless, tiny
@@ -28,16 +28,16 @@ FACTS = json.loads((Path(__file__).parents[1] / "space" / "published_facts.json"
 ]
 
 
-def network(name: str) -> OfficialNetwork:
-    return OfficialNetwork(
+def network(name: str) -> UpstreamNetwork:
+    return UpstreamNetwork(
         published(name), bn_momentum=0.9, bn_epsilon=1e-3, dropout=PUBLISHED[name].dropout
     )
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_published_networks_round_trip(name, tmp_path):
-    path = save_official(tmp_path / f"{name}.config", network(name))
-    assert load_official(path) == network(name)
+    path = save_upstream(tmp_path / f"{name}.config", network(name))
+    assert load_upstream(path, resolution=224) == network(name)
 
 
 @pytest.mark.parametrize("name", sorted(FACTS))
@@ -104,14 +104,14 @@ def test_document_written_from_the_facts_reads_as_the_published_network(name):
             "dropout_rate": 0,
         },
     }
-    read = from_official(document, where="facts", name=name)
+    read = from_upstream(document, where="facts", name=name, resolution=224)
     assert read.architecture == published(name)
     assert (read.architecture.parameters, read.architecture.macs) == (
         facts["parameters"],
         facts["macs"],
     )
     assert (read.bn_momentum, read.bn_epsilon) == (0.9, 1e-3)
-    ours = to_official(read)
+    ours = to_upstream(read)
     for theirs, mine in zip(blocks, ours["blocks"], strict=True):
         assert {
             key: mine["mobile_inverted_conv"][key] for key in theirs["mobile_inverted_conv"]
@@ -126,8 +126,8 @@ def test_random_networks_keep_their_blocks(seed):
     for space in (proxyless(width=0.5, resolution=96, classes=12), tiny()):
         symmetric = dataclasses.replace(space, padding="symmetric")
         architecture = random_architecture(symmetric, seed=seed)
-        read = from_official(
-            json.loads(json.dumps(to_official(OfficialNetwork(architecture, 0.9, 1e-3, 0.0)))),
+        read = from_upstream(
+            json.loads(json.dumps(to_upstream(UpstreamNetwork(architecture, 0.9, 1e-3, 0.0)))),
             where="x",
             name=space.name,
             resolution=space.resolution,
@@ -135,7 +135,7 @@ def test_random_networks_keep_their_blocks(seed):
         assert read.architecture.blocks == architecture.blocks
 
 
-DOCUMENT = to_official(network("proxyless_mobile"))
+DOCUMENT = to_upstream(network("proxyless_mobile"))
 FIRST_ZERO = 1 + next(
     index for index, op in enumerate(published("proxyless_mobile").ops) if isinstance(op, Zero)
 )
@@ -192,7 +192,7 @@ def changed(path: tuple, value) -> dict:
 )
 def test_refused_by_name(path, value, named):
     with pytest.raises(UserError) as caught:
-        from_official(changed(path, value), where="net.config", name="x")
+        from_upstream(changed(path, value), where="net.config", name="x", resolution=224)
     assert named in caught.value.what and "net.config" in caught.value.what
     assert caught.value.expected and caught.value.fix
 
@@ -200,11 +200,11 @@ def test_refused_by_name(path, value, named):
 def test_corrupt_and_absent_files_are_refused(tmp_path):
     path = tmp_path / "net.config"
     with pytest.raises(UserError, match=r"no net\.config"):
-        load_official(path)
+        load_upstream(path, resolution=224)
     for content in (b"", b"{", b"[]", b"3", b"\xff", json.dumps(DOCUMENT).encode()[:-30]):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"net\.config"):
-            load_official(path)
+            load_upstream(path, resolution=224)
 
 
 def leaves(part, path=()):
@@ -233,6 +233,6 @@ JUNK = st.recursive(
 @given(path=st.sampled_from(sorted(leaves(DOCUMENT), key=str)), value=JUNK)
 def test_any_change_loads_or_is_refused(path, value):
     try:
-        from_official(changed(path, value), where="net.config", name="x")
+        from_upstream(changed(path, value), where="net.config", name="x", resolution=224)
     except UserError as error:
         assert error.what and error.expected and error.received and error.fix

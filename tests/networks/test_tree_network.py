@@ -136,7 +136,7 @@ def test_tflite_of_a_small_tree_computes_the_same():
     network = build_network(architecture)
     images = np.random.default_rng(4).standard_normal((4, 8, 8, 3)).astype(np.float32)
     for dtype in ("float32", "int8"):
-        content = convert(network, dtype=dtype, representative=images if dtype == "int8" else None)
+        content = convert(network, dtype, representative=images if dtype == "int8" else None)
         report = compare(network, content, [(images, np.zeros(4, np.int32))], dtype=dtype)
         assert report.max_logit_difference < (
             1e-4 if dtype == "float32" else 0.3 * np.abs(network(images)).max()

@@ -9,7 +9,7 @@ import forked_program
 import pytest
 import yaml
 
-from pnas_tf.interop.latency_yaml import original_keys
+from pnas_tf.interop.latency_yaml import upstream_keys
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.mbconv import tiny
 
@@ -23,7 +23,7 @@ def test_a_table_of_the_original_project_is_read_and_says_what_it_is(tmp_path):
     rows = {
         name: {"count": 5, "mean": 2.0}
         for block in blocks.values()
-        for name in original_keys(block)
+        for name in upstream_keys(block)
     }
     (tmp_path / "pixel.yaml").write_text(yaml.safe_dump(rows))
     ended = forked_program.run(

@@ -354,8 +354,8 @@ def document_loaders():
     """Loaders that need no TensorFlow."""
     from pnas_tf.devices.record_file import FORMAT as MEASURED
     from pnas_tf.devices.record_file import load_measurements
-    from pnas_tf.interop.latency_yaml import load_original
-    from pnas_tf.interop.net_config import OfficialNetwork, load_official, to_official
+    from pnas_tf.interop.latency_yaml import load_upstream_table
+    from pnas_tf.interop.net_config import UpstreamNetwork, load_upstream, to_upstream
     from pnas_tf.io.serialization import to_json
     from pnas_tf.latency.calibration import Calibration, CalibrationNetwork
     from pnas_tf.latency.table import Identity, LatencyTable
@@ -391,7 +391,7 @@ def document_loaders():
         "accuracy": None,
         "probabilities": [[1 / len(block)] * len(block) for block in candidates],
     }
-    network = to_official(OfficialNetwork(random_architecture(plain, seed=2), 0.9, 1e-3, 0.1))
+    network = to_upstream(UpstreamNetwork(random_architecture(plain, seed=2), 0.9, 1e-3, 0.1))
 
     def table_of(folder, path):
         found = LatencyTable.load(path)
@@ -538,7 +538,7 @@ Logits-input:2x2x16-output:3:
         Loader(
             "net_config",
             (("net.config", _json(network)),),
-            lambda folder, path: load_official(path, resolution=8).architecture.blocks,
+            lambda folder, path: load_upstream(path, resolution=8).architecture.blocks,
         ),
         Loader("latency_table", (("latency_table.json", _json(table.to_json())),), table_of),
         Loader("measurements", (("latency.json", _json(measured)),), measurements_of),
@@ -572,7 +572,7 @@ Logits-input:2x2x16-output:3:
         Loader(
             "original_table",
             (("pixel.yaml", yaml),),
-            lambda folder, path: load_original(path, space=small),
+            lambda folder, path: load_upstream_table(path, space=small, device="x"),
         ),
         Loader("resume_log", (("visits.jsonl", resume_log),), resume_log_of),
         Loader("tool_output", tuple(outputs), _tool_output, names_file=False),
@@ -623,7 +623,10 @@ def _tflite():
         labels = tuple(f"label {number}" for number in range(classes))
         seeds += [
             content,
-            write_metadata(content, Metadata("tiny", labels, files={"architecture.json": b"{}"})),
+            write_metadata(
+                content,
+                Metadata("tiny", labels, (127.5,), (127.5,), files={"architecture.json": b"{}"}),
+            ),
         ]
 
     def look(folder, path):
@@ -635,16 +638,15 @@ def _tflite():
 
 
 def _classes(content):
-    from pnas_tf.tflite import flatbuffer
+    from pnas_tf.tflite.model import TfliteModel
 
-    model = flatbuffer.parse(content)
-    return flatbuffer.shape_of(model.subgraphs[0].tensors[model.subgraphs[0].outputs[0]])[-1]
+    return TfliteModel(content).contents.outputs[0].shape[-1]
 
 
 def _files_of_tflite():
     import zipfile
 
-    from pnas_tf.tflite.metadata import read_files
+    from pnas_tf.tflite.associated_files import read_files
 
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
@@ -759,7 +761,7 @@ def _images():
 
 
 def _parity():
-    from pnas_tf.tflite.parity import ParityReport, load_reports
+    from pnas_tf.tflite.parity_report import ParityReport, load_reports
 
     report = ParityReport("int8", 10, 0.1, 0.01, 3.0, 0.99, 0.9, 0.9, 1000).to_json()
     both = {"validation": report, "test": report}

@@ -12,9 +12,10 @@ from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
+from pnas_tf.tflite.classifier import Classifier
 from pnas_tf.tflite.convert import convert, representative_batches
-from pnas_tf.tflite.parity import Classifier
 from pnas_tf.tflite.rewrites.choice import REWRITES
+from pnas_tf.tflite.rewrites.rewrite import apply_rewrites
 
 RESOLUTION = 17
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (16, RESOLUTION, RESOLUTION, 3)).astype(np.float32)
@@ -66,7 +67,7 @@ def test_everything_fused_in_one_partition(network: keras.Model, dtype: str) -> 
     assert ops(convert(network, dtype=dtype, representative=IMAGES)) == layers
     # 7x7 becomes three, two more ADDs hold the sum and its ReLU6, and each piece sees its own part
     # of the padded input.
-    ours = ops(convert(network, dtype=dtype, representative=IMAGES, rewrites=REWRITES))
+    ours = ops(convert(apply_rewrites(network, REWRITES), dtype=dtype, representative=IMAGES))
     pieces = {name: ours.pop(name) for name in ("PAD", "STRIDED_SLICE")}
     assert ours == {**layers, "DEPTHWISE_CONV_2D": 5, "ADD": 4}
     assert max(pieces.values()) <= 3
@@ -78,7 +79,7 @@ def test_padding_is_exact_where_same_would_not_be() -> None:
     )
     model = build_network(Architecture(space, (MBConv(3, 3),)))
     images = IMAGES[:, :16, :16]
-    content = convert(model)
+    content = convert(model, "float32")
     assert (
         ops(content)["PAD"] == 2
     )  # SAME at even sizes pads only behind: not what PyTorch's networks do
@@ -101,7 +102,7 @@ def test_each_format_computes_the_network(
 ) -> None:
     expected = network(IMAGES).numpy()
     logits = Classifier(
-        convert(network, dtype=dtype, representative=IMAGES, rewrites=rewrites)
+        convert(apply_rewrites(network, rewrites), dtype=dtype, representative=IMAGES)
     ).logits(IMAGES)
     assert np.abs(logits - expected).max() <= relative * max(1, np.abs(expected).max())
 
@@ -134,9 +135,9 @@ def test_int8_takes_and_gives_the_asked_types(network: keras.Model, kind: str) -
 def test_batch_is_fixed_and_filled(network: keras.Model) -> None:
     content = convert(network, dtype="int8", representative=IMAGES[:3], batch=4)
     assert Classifier(content).batch == 4
-    single = Classifier(convert(network)).logits(IMAGES[:6])
+    single = Classifier(convert(network, "float32")).logits(IMAGES[:6])
     np.testing.assert_allclose(
-        Classifier(convert(network, batch=4)).logits(IMAGES[:6]), single, atol=1e-5
+        Classifier(convert(network, "float32", batch=4)).logits(IMAGES[:6]), single, atol=1e-5
     )
 
 
@@ -164,12 +165,11 @@ def test_representative_images_come_in_any_grouping() -> None:
         ({"dtype": "int8", "representative": IMAGES, "input_type": "int16"}, "input_type"),
         ({"dtype": "float32", "output_type": "uint8"}, "output_type of a float32 export"),
         ({"batch": 0}, "batch of the export"),
-        ({"rewrites": ("unroll",)}, "unknown export rewrite"),
     ],
 )
 def test_refuses(network: keras.Model, arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        convert(network, **arguments)
+        convert(network, **{"dtype": "float32", **arguments})
 
 
 def test_conversion_says_nothing(

@@ -18,7 +18,7 @@ from pnas_tf.steps import export
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.tflite import export as tflite_export
 from pnas_tf.tflite import quantize
-from pnas_tf.tflite.parity import load_reports
+from pnas_tf.tflite.parity_report import load_reports
 
 SPACE = MBConvSpace("micro", 8, 10, 8, 8, (Stage(8, 1, 2),), 16, (MBConv(3, 3),), stem_stride=1)
 
@@ -48,13 +48,13 @@ def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, tmp_pa
     seen: set[bytes] = set()
     genuine = quantize.compress
 
-    def recording(model, compression, tuning, **how):
+    def recording(model, tuning, **how):
         def data(epoch):
             batches = tuning.data(epoch)
             seen.update(images_of(batches))
             return batches
 
-        return genuine(model, compression, dataclasses.replace(tuning, data=data), **how)
+        return genuine(model, dataclasses.replace(tuning, data=data), **how)
 
     monkeypatch.setattr(quantize, "compress", recording)
     train = TrainConfig(train_on_alpha=train_on_alpha, batch_size=64)

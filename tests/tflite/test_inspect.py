@@ -21,7 +21,7 @@ from pnas_tf.space.published import PUBLISHED, published
 from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.inspect import describe, inspect_model
 from pnas_tf.tflite.metadata import Metadata, write_metadata
-from pnas_tf.tflite.rewrites.rewrite import applicable
+from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,21 +54,21 @@ def run(*arguments):
 
 
 def test_macs_of_a_published_file_are_the_published_ones(tmp_path):
-    found = inspected(convert(build_network(published("proxyless_gpu"))), tmp_path)
+    found = inspected(convert(build_network(published("proxyless_gpu")), "float32"), tmp_path)
     assert found.macs == PUBLISHED["proxyless_gpu"].macs
 
 
 def test_says_whether_scores_are_probabilities(architecture, tmp_path):
     network = build_network(architecture)
     for model, said in ((network, False), (with_probabilities(network), True)):
-        found = inspected(convert(model), tmp_path)
+        found = inspected(convert(model, "float32"), tmp_path)
         assert found.softmax == said == ("probabilities (softmax)" in describe(found))
         assert found.to_json()["softmax"] == said
 
 
 def test_macs_of_every_op_are_those_of_the_walk(architecture, int8, tmp_path):
     for content in (
-        convert(build_network(architecture)),
+        convert(build_network(architecture), "float32"),
         convert(build_network(architecture), dtype="float16"),
         int8,
     ):
@@ -85,7 +85,7 @@ def test_a_split_kernel_has_the_macs_of_the_whole(architecture, tmp_path):
     model = build_network(architecture)
     rewrites = applicable(model)
     assert rewrites, "an architecture with a large kernel is wanted here"
-    found = inspected(convert(model, rewrites=rewrites), tmp_path)
+    found = inspected(convert(apply_rewrites(model, rewrites), "float32"), tmp_path)
     taps = sum(math.prod(op.kernel) for op in found.ops if op.name == "DEPTHWISE_CONV_2D")
     assert taps == sum(
         layer.kernel**2
@@ -101,12 +101,15 @@ def test_macs_of_other_ops_by_counting(tmp_path):
     transposed = keras.Model(image, keras.layers.Conv2DTranspose(7, 3, strides=2)(image))
     # A transposed convolution adds every input value, times every tap, to one output value of every
     # channel.
-    assert inspected(convert(transposed, batch=2), tmp_path).macs == (2 * 5 * 4 * 3) * (3 * 3) * 7
+    assert (
+        inspected(convert(transposed, "float32", batch=2), tmp_path).macs
+        == (2 * 5 * 4 * 3) * (3 * 3) * 7
+    )
     rows = keras.Input((6, 8), batch_size=1)
     product = keras.Model(
         rows, keras.layers.Lambda(lambda x: tf.matmul(x, x, transpose_b=True))(rows)
     )
-    assert inspected(convert(product), tmp_path).macs == 6 * 6 * 8
+    assert inspected(convert(product, "float32"), tmp_path).macs == 6 * 6 * 8
 
 
 def test_quantisation_ranges_agree_with_the_interpreter(int8, tmp_path):
@@ -140,7 +143,7 @@ def test_partitions_and_what_stays_outside(tmp_path):
     x = keras.layers.Conv2D(4, 3)(image)
     x = keras.layers.Lambda(lambda t: tf.cumsum(t, axis=1))(x)
     model = keras.Model(image, keras.layers.Conv2D(4, 3)(x))
-    found = inspected(convert(model), tmp_path)
+    found = inspected(convert(model, "float32"), tmp_path)
     assert found.partitions == 2
     assert [op.name for op in found.ops if op.partition is None] == ["CUMSUM"]
     assert "2 delegate partitions" in describe(found) and "outside: CUMSUM" in describe(found)
@@ -150,7 +153,14 @@ def test_partitions_and_what_stays_outside(tmp_path):
 
 def test_the_document_and_the_text_hold_the_same(int8, tmp_path):
     content = write_metadata(
-        int8, Metadata("pictures", labels=tuple("abcdefghij"), files={"architecture.json": b"{}"})
+        int8,
+        Metadata(
+            "pictures",
+            labels=tuple("abcdefghij"),
+            mean=(127.5,),
+            std=(127.5,),
+            files={"architecture.json": b"{}"},
+        ),
     )
     found = inspected(content, tmp_path)
     document = json.loads(json.dumps(found.to_json()))
@@ -167,7 +177,13 @@ def test_the_document_and_the_text_hold_the_same(int8, tmp_path):
 def test_a_strangers_text_does_not_command_the_terminal(int8, tmp_path):
     content = write_metadata(
         int8,
-        Metadata("x", labels=("\x1b[31mred", *"bcdefghij"), author="\x1b]0;title\x07\nsecond line"),
+        Metadata(
+            "x",
+            labels=("\x1b[31mred", *"bcdefghij"),
+            mean=(127.5,),
+            std=(127.5,),
+            author="\x1b]0;title\x07\nsecond line",
+        ),
     )
     text = describe(inspected(content, tmp_path))
     assert "?[31mred" in text and "?]0;title??second line" in text

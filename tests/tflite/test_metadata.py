@@ -1,7 +1,6 @@
 """Metadata in the model: written and read back, refused when wrong, and read by a client of
 somebody else's (MediaPipe)."""
 
-import contextlib
 import io
 import json
 import os
@@ -20,22 +19,19 @@ from PIL import Image
 
 from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
+from pnas_tf.io import isolated
 from pnas_tf.networks.network import build_network, with_probabilities
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import tiny
 from pnas_tf.space.ops import MBConv, Zero
-from pnas_tf.tflite import flatbuffer, metadata_schema
+from pnas_tf.tflite import metadata_schema
+from pnas_tf.tflite.associated_files import MAX_FILE_BYTES, read_files
+from pnas_tf.tflite.classifier import Classifier
 from pnas_tf.tflite.convert import convert
-from pnas_tf.tflite.export import Images, export_models
-from pnas_tf.tflite.metadata import (
-    ENTRY,
-    MAX_FILE_BYTES,
-    Metadata,
-    read_files,
-    read_metadata,
-    write_metadata,
-)
-from pnas_tf.tflite.parity import Classifier
+from pnas_tf.tflite.export import ExportImages, export_models
+from pnas_tf.tflite.metadata import Metadata, read_metadata, write_metadata
+from pnas_tf.tflite.model import TfliteModel, pack, put_buffer
+from pnas_tf.tflite.schema_reader import METADATA, buffer_of, parse
 
 ROOT = Path(__file__).parent.parent.parent
 CLIENT_PYTHON = Path(
@@ -95,7 +91,7 @@ def classifier(digits, architecture):
 @pytest.fixture(scope="module")
 def plain(architecture):
     """A float32 file without metadata, of random weights."""
-    return convert(build_network(architecture))
+    return convert(build_network(architecture), "float32")
 
 
 @pytest.fixture
@@ -103,6 +99,8 @@ def about(architecture):
     return Metadata(
         name="digits",
         labels=LABELS,
+        mean=(127.5,),
+        std=(127.5,),
         description="Handwritten digits.",
         version="3",
         author="Ada",
@@ -114,15 +112,29 @@ def about(architecture):
     )
 
 
+def read_back(content):
+    """The metadata of bytes of ours."""
+    return read_metadata(TfliteModel(content))
+
+
+def read_theirs(content):
+    """The metadata of bytes of anybody."""
+    return read_metadata(TfliteModel.examined(content, where="the model"))
+
+
 def normalised(pixels):
     return (pixels.astype(np.float32) - 127.5) / 127.5
 
 
 def test_what_is_written_is_read(plain, about):
     written = write_metadata(plain, about)
-    assert read_metadata(written) == about
-    assert set(read_files(written)) == {"labels.txt", "architecture.json", "measurements.json"}
-    assert read_metadata(
+    assert read_back(written) == read_theirs(written) == about
+    assert set(read_files(written, where="x")) == {
+        "labels.txt",
+        "architecture.json",
+        "measurements.json",
+    }
+    assert read_back(
         write_metadata(plain, replace(about, mean=(1.5, 2.5, 3.5), std=(4.0, 5.0, 6.0), files={}))
     ).mean == (1.5, 2.5, 3.5)
 
@@ -170,13 +182,11 @@ def test_scores_are_named_for_what_they_are(architecture, about):
     model = build_network(architecture)
 
     def output(file):
-        document = metadata_schema.decode(
-            flatbuffer.buffer_entry(flatbuffer.parse(write_metadata(file, about)), ENTRY)
-        )
+        document = TfliteModel(write_metadata(file, about)).metadata
         return document["subgraph_metadata"][0]["output_tensor_metadata"][0]
 
-    assert output(convert(model))["name"] == "logit"
-    scores = output(convert(with_probabilities(model)))
+    assert output(convert(model, "float32"))["name"] == "logit"
+    scores = output(convert(with_probabilities(model), "float32"))
     assert scores["name"] == "probability" and scores["stats"] == {"max": [1.0], "min": [0.0]}
 
 
@@ -212,16 +222,17 @@ def test_files_that_are_no_classifier_are_refused(plain, about):
         (plain[:-1000], "corrupt, truncated"),
         (plain[:200], "corrupt, truncated"),
         (plain[:4] + b"TFL9" + plain[8:], "not a TensorFlow Lite model"),
-        (convert(encoder), "not an image classifier"),
     ]:
         with pytest.raises(UserError, match=said):
-            write_metadata(content, about)
+            read_theirs(content)
+    with pytest.raises(UserError, match="not an image classifier"):
+        write_metadata(convert(encoder, "float32"), about)
 
 
 def test_a_model_without_metadata_says_so(plain):
     with pytest.raises(UserError, match="no metadata"):
-        read_metadata(plain)
-    assert read_files(plain) == {}
+        read_back(plain)
+    assert read_files(plain, where="x") == {}
 
 
 def with_files(written, files):
@@ -254,7 +265,7 @@ def zip_start(written):
 )
 def test_hostile_files_behind_a_model_are_refused(plain, about, files, said):
     with pytest.raises(UserError, match=said):
-        read_metadata(with_files(write_metadata(plain, about), files))
+        read_theirs(with_files(write_metadata(plain, about), files))
 
 
 def test_a_zip_that_lies_about_a_size_is_refused(plain, about):
@@ -265,7 +276,7 @@ def test_a_zip_that_lies_about_a_size_is_refused(plain, about):
     )  # big.txt in the central directory, its uncompressed size at byte 24
     written[entry + 24 : entry + 28] = struct.pack("<I", 100)
     with pytest.raises(UserError):
-        read_metadata(bytes(written))
+        read_theirs(bytes(written))
 
 
 def test_mutated_files_are_read_or_refused_but_never_crash(plain, about):
@@ -282,24 +293,37 @@ def test_mutated_files_are_read_or_refused_but_never_crash(plain, about):
             mutated[place] = generator.randrange(256)
         cut = generator.randrange(len(mutated)) if generator.random() < 1 / 3 else len(mutated)
         try:
-            read_metadata(bytes(mutated[:cut]))
+            read_theirs(bytes(mutated[:cut]))
         except UserError:
             refused += 1
     assert 100 < refused < 300
 
 
+def with_document(model, document):
+    """The model with these bytes as its metadata."""
+    parsed = parse(model)
+    put_buffer(parsed, METADATA, document)
+    return pack(parsed)
+
+
 def test_mutated_documents_are_decoded_or_refused(plain, about):
-    content = flatbuffer.buffer_entry(flatbuffer.parse(write_metadata(plain, about)), ENTRY)
+    content = buffer_of(parse(write_metadata(plain, about)), METADATA)
     generator = random.Random(1)
-    for _ in range(3000):
+    refused = 0
+    for _ in range(300):
         mutated = bytearray(content)
         for _ in range(generator.choice([1, 3, 20])):
             mutated[generator.randrange(len(mutated))] = generator.randrange(256)
-        with contextlib.suppress(metadata_schema.BadFlatBuffer):
-            metadata_schema.decode(bytes(mutated))
+        model = with_document(plain, bytes(mutated))
+        try:
+            assert TfliteModel.examined(model, where="x").metadata is not None
+        except UserError as error:
+            assert error.what == "metadata of x is corrupt"
+            refused += 1
+    assert 30 < refused < 290
 
 
-def test_a_document_that_grows_when_read_is_refused():
+def test_a_document_that_grows_when_read_is_refused(plain, monkeypatch):
     """2,000 subgraphs that are one subgraph of 2,000 tensors that are one tensor: 30 KB that would
     read as four million tables."""
     import flatbuffers
@@ -321,8 +345,31 @@ def test_a_document_that_grows_when_read_is_refused():
     tensor = table(0, name)
     graph = table(2, repeated(tensor))
     builder.Finish(table(3, repeated(graph)), file_identifier=b"M001")
-    with pytest.raises(metadata_schema.BadFlatBuffer, match="when read"):
-        metadata_schema.decode(bytes(builder.Output()))
+    monkeypatch.setattr(isolated, "CPU_S", 1)
+    with pytest.raises(UserError, match="x is harmful"):
+        TfliteModel.examined(with_document(plain, bytes(builder.Output())), where="x")
+
+
+def test_an_answer_that_is_too_large_for_us_is_refused(plain):
+    """One long text that 300 files of the document share."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(0)
+    name = builder.CreateString("x" * 100_000)
+    entries = []
+    for _ in range(300):
+        builder.StartObject(5)
+        builder.PrependUOffsetTRelativeSlot(0, name, 0)
+        entries.append(builder.EndObject())
+    builder.StartVector(4, len(entries), 4)
+    for entry in entries:
+        builder.PrependUOffsetTRelative(entry)
+    files = builder.EndVector()
+    builder.StartObject(8)
+    builder.PrependUOffsetTRelativeSlot(6, files, 0)
+    builder.Finish(builder.EndObject(), file_identifier=b"M001")
+    with pytest.raises(UserError, match="16777216 bytes when read"):
+        TfliteModel.examined(with_document(plain, bytes(builder.Output())), where="x")
 
 
 def raw_scores(file, pixels):
@@ -380,6 +427,8 @@ def exported(classifier, digits, architecture, tmp_path_factory):
     about = Metadata(
         name="digits",
         labels=LABELS,
+        mean=(127.5,),
+        std=(127.5,),
         author="Ada",
         licence="Apache-2.0",
         description="Zwölf Boxkämpfer",
@@ -390,10 +439,10 @@ def exported(classifier, digits, architecture, tmp_path_factory):
         representative = {"representative": samples} if arguments.get("dtype") == "int8" else {}
         content = convert(with_probabilities(classifier), **arguments, **representative)
         (models / f"{name}.tflite").write_bytes(write_metadata(content, about))
-    (models / "logits.tflite").write_bytes(write_metadata(convert(classifier), about))
+    (models / "logits.tflite").write_bytes(write_metadata(convert(classifier, "float32"), about))
     proven = export_models(
         classifier,
-        Images(samples, samples, digits[1][:100], samples, digits[1][:100]),
+        ExportImages(samples, samples, digits[1][:100], samples, digits[1][:100]),
         about,
         ExportConfig(formats=("int8",)),
     )

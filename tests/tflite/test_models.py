@@ -13,21 +13,22 @@ from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.tflite import flatbuffer
+from pnas_tf.tflite.classifier import Classifier
 from pnas_tf.tflite.convert import convert
-from pnas_tf.tflite.export import Images, export_models, rewrites_of, write_models
+from pnas_tf.tflite.export import ExportImages, export_models, write_models
 from pnas_tf.tflite.layer_errors import describe, first_departure, layer_errors
 from pnas_tf.tflite.metadata import Metadata, read_metadata
-from pnas_tf.tflite.parity import Classifier
+from pnas_tf.tflite.model import TfliteModel
+from pnas_tf.tflite.options import check_config, rewrites_of
 from pnas_tf.tflite.rewrites.choice import REWRITES
-from pnas_tf.tflite.rewrites.rewrite import applicable
+from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
 
 SIZE = 12
 GENERATOR = np.random.default_rng(0)
 TEST = GENERATOR.uniform(-0.5, 0.5, (40, SIZE, SIZE, 3)).astype(
     np.float32
 )  # never the darkest or brightest pixel
-LABELS = Metadata("test", ("a", "b", "c", "d"))
+LABELS = Metadata("test", ("a", "b", "c", "d"), mean=(127.5,), std=(127.5,))
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +39,13 @@ def network() -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def images(network: keras.Model) -> Images:
+def images(network: keras.Model) -> ExportImages:
     labels = network(TEST).numpy().argmax(-1)
-    return Images(TEST[:16], TEST, labels, TEST, labels)
+    return ExportImages(TEST[:16], TEST, labels, TEST, labels)
 
 
 def test_writes_proven_and_labelled_files(
-    network: keras.Model, images: Images, tmp_path: Path
+    network: keras.Model, images: ExportImages, tmp_path: Path
 ) -> None:
     config = ExportConfig(
         formats=("float32", "float16", "dynamic_int8", "int8"),
@@ -75,13 +76,15 @@ def test_writes_proven_and_labelled_files(
     write_models(exported, tmp_path)
     for name, report in exported.reports.items():
         content = (tmp_path / name).read_bytes()
-        assert read_metadata(content).labels == LABELS.labels and report.size_bytes == len(content)
+        assert read_metadata(
+            TfliteModel(content)
+        ).labels == LABELS.labels and report.size_bytes == len(content)
     assert exported.reports["model_float32.tflite"].max_logit_difference <= 1e-4
     assert "no layer departs" in (exported.layers or "")
 
 
 def test_scores_are_probabilities_unless_logits_are_asked_for(
-    network: keras.Model, images: Images
+    network: keras.Model, images: ExportImages
 ) -> None:
     for probabilities in (True, False):
         exported = export_models(
@@ -100,7 +103,7 @@ def test_scores_are_probabilities_unless_logits_are_asked_for(
             )  # parity speaks of logits in both
 
 
-def test_calibration_spans_all_pixels(network: keras.Model, images: Images) -> None:
+def test_calibration_spans_all_pixels(network: keras.Model, images: ExportImages) -> None:
     """(pixel - 127.5) / 127.5 runs from -1 to 1 though no calibration image does: the int8 input
     must not clip it."""
     exported = export_models(
@@ -114,7 +117,7 @@ def test_calibration_spans_all_pixels(network: keras.Model, images: Images) -> N
 
 
 def test_a_broken_bound_leaves_no_file(
-    network: keras.Model, images: Images, tmp_path: Path
+    network: keras.Model, images: ExportImages, tmp_path: Path
 ) -> None:
     wrong = replace(images, validation_labels=(images.validation_labels + 1) % 4)
     for given, config, message in (
@@ -125,7 +128,8 @@ def test_a_broken_bound_leaves_no_file(
             write_models(export_models(network, given, LABELS, config), tmp_path)
     with pytest.raises(UserError, match="label"):
         write_models(
-            export_models(network, wrong, Metadata("test", ("a", "b")), ExportConfig()), tmp_path
+            export_models(network, wrong, replace(LABELS, labels=("a", "b")), ExportConfig()),
+            tmp_path,
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -139,11 +143,18 @@ def test_a_broken_bound_leaves_no_file(
         (ExportConfig(export_batch=0), "--export_batch"),
         (ExportConfig(formats=("int8",), debug_layers=True), "--debug_layers"),
         (ExportConfig(max_accuracy_drop=float("nan")), "--max_accuracy_drop"),
+        (ExportConfig(prune=1.0), "--prune"),
+        (ExportConfig(prune=-0.1), "--prune"),
+        (ExportConfig(prune=float("nan")), "--prune"),
+        (ExportConfig(cluster=1), "--cluster"),
+        (ExportConfig(cluster=1000), "--cluster"),
     ],
 )
 def test_refuses_settings_before_work(
-    network: keras.Model, images: Images, config: ExportConfig, message: str
+    network: keras.Model, images: ExportImages, config: ExportConfig, message: str
 ) -> None:
+    with pytest.raises(UserError, match=message):
+        check_config(config)
     with pytest.raises(UserError, match=message):
         export_models(network, images, LABELS, config)
 
@@ -183,16 +194,11 @@ def edge_of(network: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def depthwise_kernels(content: bytes) -> list[list[int]]:
-    parsed = flatbuffer.parse(content)
-    graph = parsed.subgraphs[0]
-    return [
-        list(graph.tensors[op.inputs[1]].shape[1:3])
-        for op in graph.operators
-        if flatbuffer.op_name(parsed, op) == "DEPTHWISE_CONV_2D"
-    ]
+    ops = TfliteModel(content).contents.ops
+    return [op.inputs[1].shape[1:3] for op in ops if op.name == "DEPTHWISE_CONV_2D"]
 
 
-def test_each_format_takes_its_own_rewrites(network: keras.Model, images: Images) -> None:
+def test_each_format_takes_its_own_rewrites(network: keras.Model, images: ExportImages) -> None:
     exported = export_models(
         network,
         images,
@@ -215,20 +221,17 @@ def test_each_format_takes_its_own_rewrites(network: keras.Model, images: Images
 
 
 def test_a_split_that_costs_int8_its_accuracy_stays_out(
-    network: keras.Model, images: Images, monkeypatch: pytest.MonkeyPatch
+    network: keras.Model, images: ExportImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoilt(model: keras.Model, **how: object) -> bytes:
-        if how["rewrites"]:  # as if the sum had been placed where its scale costs everything
-            model = keras.models.clone_model(model)
-            model.set_weights(
-                [
-                    -weight if weight.shape[:1] == (16,) else weight
-                    for weight in network.get_weights()
-                ]
-            )
-        return convert(model, **how)
+    def spoilt(model: keras.Model, rewrites: tuple[str, ...]) -> keras.Model:
+        rewritten = apply_rewrites(model, rewrites)
+        if rewrites:  # as if the sum had been placed where its scale costs everything
+            classifier = rewritten.get_layer("head/classifier")
+            kernel, bias = classifier.get_weights()
+            classifier.set_weights([-kernel, bias])
+        return rewritten
 
-    monkeypatch.setattr("pnas_tf.tflite.export.convert", spoilt)
+    monkeypatch.setattr("pnas_tf.tflite.export.apply_rewrites", spoilt)
     lines: list[str] = []
     exported = export_models(
         network,
@@ -246,7 +249,7 @@ def test_a_split_that_costs_int8_its_accuracy_stays_out(
 
 @pytest.mark.parametrize("spoilt_split", ["validation", "test"])
 def test_the_validation_split_decides_and_the_test_split_is_reported(
-    network: keras.Model, images: Images, spoilt_split: str
+    network: keras.Model, images: ExportImages, spoilt_split: str
 ) -> None:
     """Test labels under which int8 does far worse than Keras change no decision."""
     config = ExportConfig(formats=("int8",), max_accuracy_drop=0.0, probabilities=False)
@@ -261,7 +264,7 @@ def test_the_validation_split_decides_and_the_test_split_is_reported(
     agreed = {"images": pixels[kept], "labels": ours[kept]}
     apart = {"images": pixels[differ], "labels": ours[differ]}
     first, second = (agreed, apart) if spoilt_split == "test" else (apart, agreed)
-    given = Images(
+    given = ExportImages(
         images.representative,
         first["images"],
         first["labels"],
@@ -297,7 +300,9 @@ def test_names_the_first_layer_where_int8_departs(network: keras.Model) -> None:
 
     def rows(model: keras.Model) -> list:
         return layer_errors(
-            convert(model), convert(model, dtype="int8", representative=TEST[:16]), TEST[:8]
+            convert(model, "float32"),
+            convert(model, dtype="int8", representative=TEST[:16]),
+            TEST[:8],
         )
 
     assert first_departure(rows(network)) is None
@@ -306,7 +311,7 @@ def test_names_the_first_layer_where_int8_departs(network: keras.Model) -> None:
     assert "first departure: block_01/expand_relu6" in describe(rows(broken))
     with pytest.raises(UserError, match="per-layer comparison"):
         layer_errors(
-            convert(network),
-            convert(network, dtype="int8", representative=TEST[:16], rewrites=REWRITES),
+            convert(network, "float32"),
+            convert(apply_rewrites(network, REWRITES), dtype="int8", representative=TEST[:16]),
             TEST[:8],
         )

@@ -7,22 +7,15 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
+from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.networks.network import with_probabilities
+from pnas_tf.tflite.classifier import Classifier, quantized, real
 from pnas_tf.tflite.convert import convert
-from pnas_tf.tflite.flatbuffer import parse, softmax_at_end, without_softmax
-from pnas_tf.tflite.parity import (
-    Classifier,
-    ParityReport,
-    check_parity,
-    compare,
-    load_reports,
-    quantized,
-    real,
-    report_of,
-    save_reports,
-)
+from pnas_tf.tflite.model import TfliteModel, without_softmax
+from pnas_tf.tflite.parity import check_parity, compare, report_of
+from pnas_tf.tflite.parity_report import ParityReport, load_reports, save_reports
 
 SOUND = ParityReport("float32", 100, 1e-5, 1e-6, 9.0, 1.0, 0.9, 0.9, 1000)
 
@@ -57,7 +50,7 @@ def test_compares_through_the_interpreter_in_batches() -> None:
     model = tiny_model()
     images = np.random.default_rng(0).normal(size=(7, 4, 4, 3)).astype(np.float32)
     labels = model(images).numpy().argmax(-1)
-    content = convert(model)
+    content = convert(model, "float32")
     report = compare(
         model, content, [(images[:4], labels[:4]), (images[4:], labels[4:])], dtype="float32"
     )
@@ -79,7 +72,7 @@ def test_compares_through_the_interpreter_in_batches() -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        {},
+        {"dtype": "float32"},
         {"dtype": "int8"},
         {"dtype": "int8", "input_type": "uint8", "output_type": "uint8"},
         {"dtype": "int8", "output_type": "float32"},
@@ -98,23 +91,20 @@ def test_logits_are_compared_behind_a_softmax_too(how: dict) -> None:
         plain.max_logit_difference, rel=0.3, abs=1e-5
     )  # of logits, not of probabilities
     assert plain.max_probability_difference is None and 0 <= report.max_probability_difference < (
-        0.05 if how else 1e-6
+        1e-6 if how["dtype"] == "float32" else 0.05
     )
     scores = Classifier(content).logits(images)
     assert report.tflite_accuracy == np.mean(scores.argmax(-1) == labels)
-    assert without_softmax(convert(model)) == convert(model)
-    assert (
-        softmax_at_end(parse(content)) is not None
-        and softmax_at_end(parse(without_softmax(content))) is None
-    )
+    assert without_softmax(convert(model, "float32")) == convert(model, "float32")
+    assert TfliteModel(content).has_softmax
+    assert not TfliteModel(without_softmax(content)).has_softmax
 
 
 def test_bounds() -> None:
-    check_parity(SOUND, max_logit_difference=1e-4, max_accuracy_drop=0.02)
+    config = ExportConfig(max_logit_difference=1e-4, max_accuracy_drop=0.02)
+    check_parity(SOUND, config)
     quantised = replace(SOUND, dtype="int8", max_logit_difference=2.0, tflite_accuracy=0.885)
-    check_parity(
-        quantised, max_logit_difference=1e-4, max_accuracy_drop=0.02
-    )  # logits of int8 are not bounded, its accuracy is
+    check_parity(quantised, config)  # logits of int8 are not bounded, its accuracy is
     for report, message in (
         (replace(SOUND, max_logit_difference=2e-4), "departs"),
         (replace(SOUND, max_logit_difference=float("nan")), "departs"),
@@ -122,7 +112,7 @@ def test_bounds() -> None:
         (replace(quantised, tflite_accuracy=0.87), "loses accuracy"),
     ):
         with pytest.raises(UserError, match=message):
-            check_parity(report, max_logit_difference=1e-4, max_accuracy_drop=0.02)
+            check_parity(report, config)
 
 
 def test_reports_come_back_and_damage_is_named(tmp_path: Path) -> None:
@@ -168,7 +158,7 @@ def test_a_file_without_both_splits_is_refused(entry: object, tmp_path: Path) ->
 )
 def test_refuses_files_that_are_no_models(damage) -> None:
     with pytest.raises(UserError, match="the file"):
-        Classifier(damage(convert(tiny_model())), what="the file")
+        TfliteModel.examined(damage(convert(tiny_model(), "float32")), where="the file")
 
 
 def test_quantisation_round_trip_is_within_half_a_step_and_saturates() -> None:

@@ -128,18 +128,22 @@ def test_one_shape_alone_can_be_rewritten() -> None:
 
 def test_measured_latencies_choose() -> None:
     fast, slow = "split_depthwise[k7 s1 14x14x288]", "split_depthwise[k7 s2 56x56x144]"
-    assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 0.8}) == ("split_depthwise",)
-    assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.99}) == (fast,)  # within the noise
+    assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 0.8}, margins={}) == (
+        "split_depthwise",
+    )
+    assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.99}, margins={}) == (
+        fast,
+    )  # within the noise
     assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.8}, margins={slow: 0.1}) == (
         fast,
     )  # within this measurement's noise
     assert faster({fast: 1.5, slow: 3.0}, {fast: 0.3, slow: 2.8}, margins={slow: 0.05}) == (
         "split_depthwise",
     )
-    assert faster({fast: 1.0}, {fast: 2.0}) == ()
-    assert faster({}, {}) == ()
+    assert faster({fast: 1.0}, {fast: 2.0}, margins={}) == ()
+    assert faster({}, {}, margins={}) == ()
     with pytest.raises(KeyError):
-        faster({fast: 1.0}, {})
+        faster({fast: 1.0}, {}, margins={})
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,7 @@ def test_covers_every_tap_once_with_small_pieces(height: int, width: int) -> Non
     assert (covered == 1).all()
 
 
-@pytest.mark.parametrize(
-    "kernel, pieces", [(5, 1), (6, 2), (7, 3), (8, 3), (9, 4), (10, 4), (11, 5), (31, 39)]
-)
+@pytest.mark.parametrize("kernel, pieces", [(5, 1), (6, 2), (7, 3), (8, 3), (9, 4), (10, 4)])
 def test_fewest_pieces(kernel: int, pieces: int) -> None:
     # The area bound ceil(k^2 / 25), which is met, but at 7: two rectangles that tile 7x7 share a
     # whole side, so one has 28 taps.

@@ -81,7 +81,7 @@ def faster(
     plain_ms: Mapping[str, float],
     rewritten_ms: Mapping[str, float],
     *,
-    margins: Mapping[str, float] | None = None,
+    margins: Mapping[str, float],
 ) -> tuple[str, ...]:
     """The rewrites worth having on the device that was measured.
 
@@ -92,7 +92,7 @@ def faster(
     """
     chosen = set()
     for name in plain_ms.keys() | rewritten_ms.keys():
-        margin = max(MIN_MARGIN, (margins or {}).get(name, 0.0))
+        margin = max(MIN_MARGIN, margins.get(name, 0.0))
         if rewritten_ms[name] < plain_ms[name] * (1 - margin):
             chosen.add(name)
     names: list[str] = []

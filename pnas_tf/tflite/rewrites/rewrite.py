@@ -4,7 +4,7 @@ as it is.
 split_depthwise: a depthwise convolution of more than 25 taps, for which XNNPACK has no kernel,
 becomes an equal sum of smaller ones over cropped and padded inputs, with batch normalisation folded
 in (7x7 = 3x7 + 1x7 + 3x7; `tiling`). What a rewrite gains is a property of the device, so
-`rewrite_choice.faster` chooses by measured latencies, shape by shape. The result is a flat
+`choice.faster` chooses by measured latencies, shape by shape. The result is a flat
 Functional model of plain layers again. The converter itself folds batch normalisation, ReLU6, and
 zeros before a convolution where SAME padding is the same; a test counts the ops. Knows nothing of
 TensorFlow Lite.
@@ -13,7 +13,6 @@ TensorFlow Lite.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -28,10 +27,15 @@ def apply_rewrites(model: keras.Model, rewrites: Iterable[str]) -> keras.Model:
     """`model` with the named rewrites applied, weights copied; the same object when nothing
     changes.
 
-    rewrites: names in `rewrite_choice.REWRITES`, for every layer they fit, or with a shape as
-    `applicable` gives them, for that shape only: "split_depthwise[k7 s1 56x56x144]". The logits
-    stay the same but for the order of additions (1e-5 in float32). Raises UserError on an unknown
-    name, and when the model is not a flat graph of layers used once.
+    The logits stay the same but for the order of additions (1e-5 in float32).
+
+    Args:
+        model: a flat graph of layers used once each.
+        rewrites: names in `choice.REWRITES`, for every layer they fit, or with a shape as
+            `applicable` gives them, for that shape only: "split_depthwise[k7 s1 56x56x144]".
+
+    Raises:
+        UserError: an unknown name, or the model is no such graph.
     """
     wanted = check_names(rewrites)
     if not wanted:
@@ -50,7 +54,8 @@ def applicable(model: keras.Model) -> tuple[str, ...]:
     return tuple(sorted({rewrite for rewrite, _ in _changes(model).values()}))
 
 
-Change = Callable[[Any], Any]  # the new input of a layer -> its new output, in symbolic tensors
+# The new input of a layer -> its new output, in symbolic tensors.
+Change = Callable[[tf.Tensor], tf.Tensor]
 
 
 def _changes(model: keras.Model) -> dict[str, tuple[str, Change]]:
@@ -98,7 +103,7 @@ def _linear(layer: keras.layers.DepthwiseConv2D) -> bool:
     return layer.activation is keras.activations.linear
 
 
-def _name_of(layer: Any, pad: Any) -> str:
+def _name_of(layer: keras.layers.DepthwiseConv2D, pad: keras.layers.ZeroPadding2D | None) -> str:
     rows, columns, channels = (pad or layer).input.shape[1:]
     return split_name(
         kernel=layer.kernel_size,
@@ -110,7 +115,7 @@ def _name_of(layer: Any, pad: Any) -> str:
     )
 
 
-def _nothing(x: Any) -> Any:
+def _nothing(x: tf.Tensor) -> tf.Tensor:
     return x
 
 
@@ -120,23 +125,32 @@ def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def _zeros(
+    layer: keras.layers.DepthwiseConv2D,
+    pad: keras.layers.ZeroPadding2D | None,
+    axis: int,
+    size: int,
+) -> tuple[int, int]:
+    """Zeros that the layer sees before and after its input along an axis."""
+    if pad is not None:
+        return tuple(pad.padding[axis])
+    if layer.padding == "same":
+        return _same_padding(size, layer.kernel_size[axis], layer.strides[axis])
+    return 0, 0
+
+
 def _split(
-    layer: keras.layers.DepthwiseConv2D, pad: keras.layers.ZeroPadding2D | None, norm: Any
+    layer: keras.layers.DepthwiseConv2D,
+    pad: keras.layers.ZeroPadding2D | None,
+    norm: keras.layers.BatchNormalization | None,
 ) -> Change:
     """The layer, and the batch normalisation behind it, as a sum over the pieces of its kernel."""
-    kernel, bias = folded_depthwise(layer, norm)
+    kernel, bias = _folded(layer, norm)
     source = layer if pad is None else pad
     sizes, outputs = source.input.shape[1:3], layer.output.shape[1:3]
-    zeros = [
-        tuple(pad.padding[axis])
-        if pad is not None
-        else _same_padding(sizes[axis], layer.kernel_size[axis], layer.strides[axis])
-        if layer.padding == "same"
-        else (0, 0)
-        for axis in (0, 1)
-    ]
+    zeros = [_zeros(layer, pad, axis, sizes[axis]) for axis in (0, 1)]
 
-    def change(x: Any) -> Any:
+    def change(x: tf.Tensor) -> tf.Tensor:
         pieces = []
         for number, piece in enumerate(tile(*layer.kernel_size)):
             spans = ((piece.top, piece.bottom), (piece.left, piece.right))
@@ -172,9 +186,10 @@ def _split(
     return change
 
 
-def _window(
-    span: tuple[int, int], *, before: int, size: int, outputs: int, stride: int
-) -> tuple[tuple[int, int], tuple[int, int]]:
+Move = tuple[tuple[int, int], tuple[int, int]]  # crop and pad along one axis, (before, after) each
+
+
+def _window(span: tuple[int, int], *, before: int, size: int, outputs: int, stride: int) -> Move:
     """(crop, pad), each (before, after), that bring the input to just what the taps `span` of the
     kernel see along one axis."""
     start = span[0] - before
@@ -183,8 +198,14 @@ def _window(
 
 
 def _piece(
-    x: Any, piece: Rectangle, moves: list, *, layer: Any, kernel: np.ndarray, bias: np.ndarray
-) -> Any:
+    x: tf.Tensor,
+    piece: Rectangle,
+    moves: list[Move],
+    *,
+    layer: keras.layers.DepthwiseConv2D,
+    kernel: np.ndarray,
+    bias: np.ndarray,
+) -> tf.Tensor:
     name = f"{layer.name}_taps_{piece.top}_{piece.left}"
     crops, pads = zip(*moves)
     if any(sum(crop) >= size for crop, size in zip(crops, x.shape[1:3])):
@@ -216,8 +237,8 @@ def _piece(
     return y
 
 
-def folded_depthwise(
-    layer: keras.layers.DepthwiseConv2D, norm: Any
+def _folded(
+    layer: keras.layers.DepthwiseConv2D, norm: keras.layers.BatchNormalization | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kernel [height, width, channels, multiplier] and bias [channels * multiplier] of the layer
     with the batch normalisation `norm` (or None) behind it folded in: y = gamma (x - mean) /
@@ -238,7 +259,7 @@ def folded_depthwise(
 
 def _rebuild(model: keras.Model, changes: Mapping[str, Change]) -> keras.Model:
     """The same graph from clones of its layers, with `changes` in place of the layers they name."""
-    made: dict[int, Any] = {}  # id of an old symbolic tensor -> the new one
+    made: dict[int, tf.Tensor] = {}  # id of an old symbolic tensor -> the new one
     for tensor, layer_name in zip(model.inputs, model.input_names):
         made[id(tensor)] = keras.Input(
             batch_shape=tensor.shape, dtype=tensor.dtype, name=layer_name

@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 MAX_TAPS = 25
 KERNEL_TAPS = (9, 25)  # a piece is computed by the smallest of these that holds its taps
-# sides up to which the one arrangement without a through cut is tried: it saves a piece at 11
-LARGEST_PINWHEEL = 12
 
 
 class Rectangle(NamedTuple):
@@ -32,18 +30,17 @@ class Rectangle(NamedTuple):
 
 
 def tile(height: int, width: int) -> tuple[Rectangle, ...]:
-    """The fewest rectangles of at most MAX_TAPS taps that cover height x width taps once each,
-    least padded taps among them.
+    """Rectangles of at most MAX_TAPS taps that cover height x width taps once each.
 
-    The fewest of all for sides up to 12; above, the fewest that through cuts can make.
+    The fewest that cuts from side to side can make, least padded taps among them; these are the
+    fewest of all up to 10 x 10.
     """
     return tuple(Rectangle(*sides) for sides in _best(height, width)[2])
 
 
 Sides = tuple[int, int, int, int]
-Cover = tuple[
-    int, int, tuple[Sides, ...]
-]  # (pieces, taps with padding, rectangles); fewer is better, in this order
+# (pieces, taps with padding, rectangles); fewer is better, in this order
+Cover = tuple[int, int, tuple[Sides, ...]]
 
 
 @cache
@@ -54,9 +51,7 @@ def _best(height: int, width: int) -> Cover:
     # min takes the first of equals: cuts between rows, since cropping rows copies whole runs of
     # memory, and near the middle, which leaves the smallest piece there (7 = 3 + 1 + 3): the int8
     # sums of equal pieces then round less.
-    return min(
-        (*_through_cuts(height, width), *_pinwheels(height, width)), key=lambda cover: cover[:2]
-    )
+    return min(_through_cuts(height, width), key=lambda cover: cover[:2])
 
 
 def _through_cuts(height: int, width: int) -> Iterator[Cover]:
@@ -64,25 +59,6 @@ def _through_cuts(height: int, width: int) -> Iterator[Cover]:
         yield _joined(((0, 0, cut, width), (cut, 0, height - cut, width)))
     for cut in sorted(range(1, width), key=lambda cut: abs(2 * cut - width)):
         yield _joined(((0, 0, height, cut), (0, cut, height, width - cut)))
-
-
-def _pinwheels(height: int, width: int) -> Iterator[Cover]:
-    """Four rectangles around a fifth, none of whose sides runs through."""
-    if max(height, width) > LARGEST_PINWHEEL:
-        return
-    for upper in range(1, height - 1):  # rows of the top left rectangle
-        for lower in range(upper + 1, height):  # first row of the bottom right one
-            for left in range(1, width - 1):  # columns of the bottom left one
-                for right in range(left + 1, width):  # columns of the top left one
-                    yield _joined(
-                        (
-                            (0, 0, upper, right),
-                            (0, right, lower, width - right),
-                            (lower, left, height - lower, width - left),
-                            (upper, 0, height - upper, left),
-                            (upper, left, lower - upper, right - left),
-                        )
-                    )
 
 
 def _joined(parts: tuple[Sides, ...]) -> Cover:

@@ -1,0 +1,87 @@
+"""What an export is asked for: number formats, rewrites, compression and bounds, checked before any
+work.
+
+Knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pnas_tf.config import ExportConfig
+from pnas_tf.errors import UserError
+from pnas_tf.tflite.formats import DTYPES
+from pnas_tf.tflite.rewrites.choice import AUTO, NONE, REWRITES, check_names
+
+MAX_CLUSTERS = 256
+
+
+def check_config(config: ExportConfig) -> None:
+    """Raises UserError on values that no export can have; called before any work."""
+    unknown = [name for name in config.formats if name not in DTYPES]
+    int8_and_float = {"float32", "int8"} <= set(config.formats)
+    clusters = config.cluster
+    _require(
+        bool(config.formats) and not unknown,
+        "--formats",
+        expected=f"some of {', '.join(DTYPES)}",
+        received=", ".join(unknown) or "none",
+        fix="Choose among these, comma-separated.",
+    )
+    _require(
+        not config.debug_layers or int8_and_float,
+        "--debug_layers",
+        expected="float32 and int8 among --formats",
+        received=", ".join(config.formats),
+        fix="Export both; the comparison is of the two.",
+    )
+    for name, holds, expected, example in (
+        ("representative_images", config.representative_images >= 1, "at least 1", "200"),
+        ("export_batch", config.export_batch >= 1, "at least 1", "1"),
+        ("max_logit_difference", config.max_logit_difference >= 0, "0 or more", "1e-4"),
+        ("max_accuracy_drop", config.max_accuracy_drop >= 0, "0 or more", "0.02"),
+        (
+            "prune",
+            0 <= config.prune < 1,
+            "a fraction of the weights, at least 0 and below 1",
+            "0.5",
+        ),
+        (
+            "cluster",
+            clusters == 0 or 2 <= clusters <= MAX_CLUSTERS,
+            f"2 to {MAX_CLUSTERS} weights a layer, or 0 for none",
+            "32",
+        ),
+    ):
+        received = str(getattr(config, name))
+        _require(
+            holds, f"--{name}", expected=expected, received=received, fix=f"Choose e.g. {example}."
+        )
+
+
+def _require(holds: bool, what: str, *, expected: str, received: str, fix: str) -> None:
+    if not holds:
+        raise UserError(what, expected=expected, received=received, fix=fix)
+
+
+def rewrites_of(
+    config: ExportConfig, measured: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """The rewrites that a config asks for.
+
+    Args:
+        config: "auto" takes for each format those of the table of its kind (int8 or float), else
+            of the other, else all.
+        measured: dtype of a latency table of the device -> the table's rewrites.
+
+    Returns:
+        Format -> names of rewrites.
+    """
+    if config.rewrites != (AUTO,):
+        named = () if config.rewrites == (NONE,) else check_names(config.rewrites)
+        return dict.fromkeys(DTYPES, named)
+    tables = {kind: tuple(names) for kind, names in measured.items()}
+    any_table = next(iter(tables.values()), REWRITES)
+    return {
+        dtype: tables.get("int8" if dtype == "int8" else "float32", any_table) for dtype in DTYPES
+    }
