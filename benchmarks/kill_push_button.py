@@ -307,9 +307,9 @@ def _incomplete_tables(life: Life) -> Iterator[str]:
         ):
             yield f"{name} lacks blocks or its calibration"
         yield from (
-            f"{name}: {key} has {entry.invocations} invocations in {len(entry.visits)} visits"
+            f"{name}: {key} has {entry.invocations} invocations in {len(entry.runs)} runs"
             for key, entry in table.entries.items()
-            if entry.invocations < 24 or len(entry.visits) < 8
+            if entry.invocations < 24 or len(entry.runs) < 8
         )
     measured = json.loads((life.run / Artifact.BENCHMARK).read_text())
     if set(measured["measurements"]) != {"model_float32", "model_int8"}:

@@ -4,8 +4,8 @@ prints how its median varies.
   python benchmarks/latency_repeatability.py runs/demo/model_float32.tflite --sessions=10
 
 takes about 5 seconds a session, scheduled as in pnas benchmark. Every session has processes and
-a sentinel of its own; the correction scales each visit by the sentinel's time of its round to the
-first session's sentinel.
+a reference model of its own; the correction scales each run by that model's time of its round
+to the one of the first session.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pnas_tf.config import ConversionConfig, DeviceConfig
 from pnas_tf.devices.host.runner import HostRunner
-from pnas_tf.devices.session import schedule_for
+from pnas_tf.devices.schedule import schedule_for
 from pnas_tf.latency.measure_files import measure_files
 from pnas_tf.latency.measure_sources import MeasurementSetup
 
@@ -43,12 +43,12 @@ def main() -> None:
                     MeasurementSetup(runner, schedule, ConversionConfig(model_cache=folder)),
                 )
             entry = session.measurements["model"]
-            reference = reference or session.sentinel.median_ms
+            reference = reference or session.reference_ms
             plain.append(entry.median_ms)
             corrected.append(entry.corrected_ms(reference))
             print(
                 f"session {number}: {plain[-1]:.4f} ms, corrected {corrected[-1]:.4f} ms, "
-                f"sentinel {session.sentinel.median_ms:.4f} ms"
+                f"reference model {session.reference_ms:.4f} ms"
                 + "".join(f"; {problem}" for problem in entry.problems)
             )
     for name, values in (("as measured", plain), ("drift corrected", corrected)):

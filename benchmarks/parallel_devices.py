@@ -24,11 +24,12 @@ import phones as standin  # noqa: E402
 
 from pnas_tf.config import DeviceConfig  # noqa: E402
 from pnas_tf.devices.registry import on_each_device  # noqa: E402
-from pnas_tf.devices.session import Schedule, measure, model_facts  # noqa: E402
+from pnas_tf.devices.schedule import Schedule  # noqa: E402
+from pnas_tf.devices.session import ModelFile, measure  # noqa: E402
 
 MODELS = {dtype: STANDIN / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
-FACTS = {
-    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
+FILES = {
+    name: ModelFile.of(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
     for name, path in MODELS.items()
 }
 SCHEDULE = Schedule(min_invocations=90, warmups=2, rounds=3, extra_rounds=0)
@@ -40,7 +41,7 @@ def duration_s(devices: str, tool: str) -> float:
     began = time.monotonic()
     outcomes = on_each_device(
         DeviceConfig(device=devices, benchmark_binary=tool),
-        lambda _, runner: measure(MODELS, runner, facts=FACTS, schedule=SCHEDULE),
+        lambda _, runner: measure(FILES, runner, SCHEDULE),
     )
     for outcome in outcomes.values():
         if outcome.error is not None:

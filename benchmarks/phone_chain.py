@@ -8,7 +8,7 @@ stock adb client, a real adbd, a benchmark_model that executes what is pushed) a
 minute; without --small it is space tiny with both formats and takes about ten. In the middle of the
 latency table the phone is pulled out and the program killed; the same command goes on when it is
 back. In the middle of the validation the phone is pulled out and comes back by itself while the
-program waits. Prints what each step left, and exits 1 when a visit measured before was lost or a
+program waits. Prints what each step left, and exits 1 when a run measured before was lost or a
 figure is missing. A stand-in's times mean nothing for a phone, so no bound is set on the
 prediction's error. Needs root, adb and adbd.
 """
@@ -100,8 +100,8 @@ def finished(process: subprocess.Popen[str]) -> None:
         raise RuntimeError(f"exit status {process.returncode}")
 
 
-def journalled(cache: Path) -> list[tuple[str, float]]:
-    """(model, start of the visit) of every visit in the journals of unfinished sessions."""
+def logged(cache: Path) -> list[tuple[str, float]]:
+    """(model, start of the run) of every run in the logs of unfinished sessions."""
     rows = [
         json.loads(line)
         for path in cache.glob("session_*.jsonl")
@@ -118,10 +118,10 @@ def in_table(path: Path) -> set[tuple[str, float]]:
     for key, trial in document["trials"].items():
         entries |= {f"{key} without": trial["plain"], f"{key} with": trial["rewritten"]}
     return {
-        (name, visit["started_unix_s"])
+        (name, each["started_unix_s"])
         for name, entry in entries.items()
         if entry
-        for visit in entry["visits"]
+        for each in entry["visits"]
     }
 
 
@@ -145,10 +145,10 @@ def chain(phones: Any, run: Path, *, small: bool) -> list[str]:
     process.send_signal(signal.SIGKILL)
     phone.pull_out()
     process.wait()
-    before = journalled(cache)
+    before = logged(cache)
     print(
-        f"\n-- the phone is pulled out and the program killed: {len(before)} visits in the "
-        "journal; the same command goes on",
+        f"\n-- the phone is pulled out and the program killed: {len(before)} runs in the "
+        "log; the same command goes on",
         flush=True,
     )
     phone.plug_in()
@@ -174,13 +174,13 @@ def problems(run: Path, before: list[tuple[str, float]]) -> list[str]:
     names = (Artifact.LATENCY_TABLE, Artifact.VALIDATION, Artifact.BENCHMARK)
     table, validation, latency = (json.loads((run / name).read_text()) for name in names)
     kept = in_table(run / Artifact.LATENCY_TABLE)
-    lasting = [visit for visit in before if visit[0] in {name for name, _ in kept}]
-    lost = [visit for visit in lasting if visit not in kept]
+    lasting = [entry for entry in before if entry[0] in {name for name, _ in kept}]
+    lost = [entry for entry in lasting if entry not in kept]
     print(
-        f"\n{len(lasting) - len(lost)} of {len(lasting)} visits of blocks and trials before the "
+        f"\n{len(lasting) - len(lost)} of {len(lasting)} runs of blocks and trials before the "
         "kill stand in the table"
     )
-    found += [f"lost visit {visit}" for visit in lost] + (
+    found += [f"lost run {entry}" for entry in lost] + (
         [] if lasting else ["nothing had been measured before the kill"]
     )
     devices = {

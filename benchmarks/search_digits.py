@@ -25,7 +25,7 @@ from typing import Any
 
 from pnas_tf.config import DeviceConfig, RunConfig
 from pnas_tf.devices.registry import runner_for
-from pnas_tf.devices.session import schedule_for
+from pnas_tf.devices.schedule import schedule_for
 from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.checkpoints import Checkpoints

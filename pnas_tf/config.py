@@ -413,7 +413,7 @@ class DeviceConfig:
         "", "benchmark_model for far devices (docs/devices.md).", fixed=False
     )
     min_invocations: int = option(24, "Timed invocations a model, at least.", at_least=1)
-    warmup_invocations: int = option(5, "Untimed invocations before each visit.")
+    warmup_invocations: int = option(5, "Untimed invocations before each run of a model.")
 
 
 @dataclass(frozen=True)

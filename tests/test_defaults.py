@@ -24,6 +24,7 @@ LIBRARY = Path(pnas_tf.__file__).parent
 PREFIXES = ("arch_", "finetune_", "rl_", "search_", "bn_", "latency_", "convert_")
 CONFIGS = (
     DataConfig,
+    OptimizerConfig,
     SearchConfig,
     TrainConfig,
     OptimizerConfig,

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from pnas_tf.devices.failures import VisitFailed
+from pnas_tf.devices.failures import RunFailed
 from pnas_tf.errors import UserError
 
 ERROR = UserError("a table", expected="69 blocks", received="3 blocks", fix="Build it again.")
@@ -17,7 +17,7 @@ def test_message_has_four_parts():
     )
 
 
-@pytest.mark.parametrize("error", [ERROR, VisitFailed("a model", received="a crash")])
+@pytest.mark.parametrize("error", [ERROR, RunFailed("a model", received="a crash")])
 def test_crosses_processes(error):
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error) and str(again) == str(error)

@@ -138,7 +138,7 @@ def _table_config(job: Job) -> LatencyConfig:
 
 def _table(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.devices.registry import runner_for
-    from pnas_tf.devices.session import schedule_for
+    from pnas_tf.devices.schedule import schedule_for
     from pnas_tf.latency.build import build_latency_table
     from pnas_tf.latency.measure_sources import MeasurementSetup
 
@@ -358,7 +358,7 @@ def _measure(shop: Workshop, networks: Mapping[str, Architecture], form: str) ->
     """Measured ms of each network, interleaved, one thread; drift against the home table taken out
     by the sentinel."""
     from pnas_tf.devices.registry import runner_for
-    from pnas_tf.devices.session import schedule_for
+    from pnas_tf.devices.schedule import schedule_for
     from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 
     dtype, rewrites = TABLES[form]

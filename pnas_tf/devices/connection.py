@@ -11,6 +11,8 @@ import re
 import secrets
 import shlex
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +21,7 @@ from pnas_tf.devices.failures import FolderRefused, NoClient, RunTimedOut, Stora
 from pnas_tf.io import atomic
 
 _BEGIN, _END = "pnas_tf-begin", "pnas_tf-end"
+_POLL_S = 0.5
 _END_LINE = re.compile(rf"{_END} (\d{{1,3}})\s{{0,9}}\Z")
 
 
@@ -48,6 +51,27 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Gives back what the line holds on this computer."""
+
+
+def read_facts(connection: Connection, script: str) -> dict[str, str]:
+    """What a device tells of itself in lines "name=value"; what it does not tell is absent."""
+    pairs = (line.partition("=") for line in connection.run(script).output.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs if value.strip()}
+
+
+def retry(
+    attempt: Callable[[], None], *, timeout_s: float, on: tuple[type[Exception], ...]
+) -> None:
+    """Calls `attempt` until it raises none of `on`. Raises what it raised last when it has not
+    within timeout_s."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return attempt()
+        except on:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_POLL_S)
 
 
 def with_end_marker(script: str) -> str:

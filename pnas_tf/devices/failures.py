@@ -1,6 +1,6 @@
 """What can go wrong between this program and a device: one class each, with what to do about it.
 
-Three families tell the schedule how to go on: `VisitFailed` costs one measurement, `DeviceLost` may
+Three families tell the schedule how to go on: `RunFailed` costs one measurement, `DeviceLost` may
 pass when the device comes back, `DeviceRefused` ends the work on that device. All are `UserError`s
 in four parts.
 """
@@ -25,7 +25,7 @@ class DeviceError(UserError):
         )
 
 
-class VisitFailed(DeviceError):
+class RunFailed(DeviceError):
     """One run of one model failed; other models can still be measured."""
 
 
@@ -37,7 +37,7 @@ class DeviceRefused(DeviceError):
     """Nothing can be measured on this device until somebody mends it."""
 
 
-class ToolFailed(VisitFailed):
+class ToolFailed(RunFailed):
     """benchmark_model ran and reported failure: a broken model, or an operation or delegate the
     device lacks."""
 
@@ -48,7 +48,7 @@ class ToolFailed(VisitFailed):
     )
 
 
-class GarbledOutput(VisitFailed):
+class GarbledOutput(RunFailed):
     """The output is cut, mixed up or of an unknown format."""
 
     expected_text = "benchmark_model's result lines, whole and in agreement with each other"
@@ -58,7 +58,7 @@ class GarbledOutput(VisitFailed):
     )
 
 
-class RunKilled(VisitFailed):
+class RunKilled(RunFailed):
     """The run died from a signal: out of memory, a crash in a delegate, or someone's kill."""
 
     expected_text = "a run that ends by itself"
@@ -68,21 +68,21 @@ class RunKilled(VisitFailed):
     )
 
 
-class RunTimedOut(VisitFailed):
+class RunTimedOut(RunFailed):
     """No end within the time allowed."""
 
     expected_text = "a run that ends in time"
-    fix_text = "Measure fewer invocations a visit, or look whether the device sleeps or throttles."
+    fix_text = "Measure fewer invocations a run, or look whether the device sleeps or throttles."
 
 
-class DelegateNotUsed(VisitFailed):
+class DelegateNotUsed(RunFailed):
     """The requested delegate took no node, so the time would be another runtime's."""
 
     expected_text = "the requested delegate executing the model"
     fix_text = "Measure this model with another --delegate; this device's does not take it."
 
 
-class TooCoarse(VisitFailed):
+class TooCoarse(RunFailed):
     """The printed time is zero: below the tool's resolution."""
 
     expected_text = (

@@ -8,30 +8,25 @@ blocks or networks.
 
 from __future__ import annotations
 
-import os
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
+
+import numpy as np
 
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
-from pnas_tf.io.serialization import record_of
+from pnas_tf.io import Json
+from pnas_tf.io.serialization import to_json
 
-FORMAT, VERSION = "pnas_tf/measurements", 1
-STATISTICS = (
-    "invocation",
-    "median",
-    "mean",
-)  # what one sample is: one invocation's time, or a tool's aggregate over `count`
-
+# What one sample is: one invocation's time, or a tool's aggregate over `count`.
+STATISTICS = ("invocation", "median", "mean")
 MAX_TIME_NS = 1e15  # 11 days
 
 # Verdict bounds, from sessions on shared 2-core machines: quiet ones stay below half of each.
 MAX_SPREAD = 0.50  # (p90 - p10) / median of one model's samples
-MAX_DRIFT = 0.05  # median of the second half of the visits against the first half
-MAX_FREQUENCY_DROP = 0.10  # lowest clock seen during visits against the highest
+MAX_DRIFT = 0.05  # median of the second half of the runs against the first half
+MAX_FREQUENCY_DROP = 0.10  # lowest clock seen during runs against the highest
 
 Record = TypeVar("Record")
 
@@ -77,14 +72,21 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class Visit:
-    """One visit of a runner to a model: warm-ups, then timed invocations, with nothing else
+class ModelRun:
+    """One uninterrupted run of a model: warm-ups, then timed invocations, with nothing else
     between.
 
-    warmups_ns and samples_ns: raw. statistic: what one sample is (`STATISTICS`); an aggregating
-    tool gives one sample that stands for `count` invocations and puts its other figures into
-    aggregates_ns ({"min": ..., "p95": ..., "std": ...}). sentinel_ns: the sentinel model's median
-    in the same round, added by the protocol. throttling: the device's own words.
+    Attributes:
+        samples_ns: raw times. An aggregating tool gives one, which stands for `count` invocations.
+        warmups_ns: raw times of the warm-ups.
+        statistic: what one sample is, of `STATISTICS`.
+        count: invocations behind an aggregate.
+        aggregates_ns: the tool's other figures: {"min": ..., "p95": ..., "std": ...}.
+        started_unix_s: when.
+        sentinel_ns: median of the reference model in the same round, added by the session.
+        temperature_c: of the hottest sensor, where the device tells.
+        frequency_mhz: of the slowest core that the process was held to, where the device tells.
+        throttling: the device's own words; "" when it does not throttle.
     """
 
     samples_ns: tuple[float, ...]
@@ -106,14 +108,14 @@ class Visit:
             or self.statistic not in STATISTICS
         ):
             raise ValueError(
-                f"a visit needs positive samples and a statistic of {STATISTICS}: {self}"
+                f"a run needs positive samples and a statistic of {STATISTICS}: {self}"
             )
         if self.count < 0:
-            raise ValueError(f"a visit of {self.count} invocations")
+            raise ValueError(f"a run of {self.count} invocations")
 
     @property
     def invocations(self) -> int:
-        """Timed invocations behind this visit."""
+        """Timed invocations behind this run."""
         return len(self.samples_ns) if self.statistic == "invocation" else self.count
 
     @property
@@ -123,21 +125,21 @@ class Visit:
 
 @dataclass(frozen=True)
 class Measurement:
-    """All visits to one model on one device under one setting."""
+    """All runs of one model on one device under one setting."""
 
     device: Device
     settings: Settings
     model: ModelFacts
-    visits: tuple[Visit, ...]
+    runs: tuple[ModelRun, ...]
 
     @property
     def samples_ms(self) -> list[float]:
         """Every timed sample in the order taken."""
-        return [sample / 1e6 for visit in self.visits for sample in visit.samples_ns]
+        return [sample / 1e6 for run in self.runs for sample in run.samples_ns]
 
     @property
     def invocations(self) -> int:
-        return sum(visit.invocations for visit in self.visits)
+        return sum(run.invocations for run in self.runs)
 
     @property
     def median_ms(self) -> float:
@@ -146,11 +148,11 @@ class Measurement:
 
     @property
     def p10_ms(self) -> float:
-        return quantile(self.samples_ms, 0.1)
+        return float(np.quantile(self.samples_ms, 0.1))
 
     @property
     def p90_ms(self) -> float:
-        return quantile(self.samples_ms, 0.9)
+        return float(np.quantile(self.samples_ms, 0.9))
 
     @property
     def spread(self) -> float:
@@ -159,13 +161,13 @@ class Measurement:
 
     @property
     def relative_error(self) -> float:
-        """Standard error of the median over visits, as a fraction of it; infinite below three
-        visits.
+        """Standard error of the median over runs, as a fraction of it; infinite below three
+        runs.
 
         1.2533 is the median's standard error in units of the mean's, 1.4826 makes the median
         deviation a standard one.
         """
-        medians = [visit.median_ns for visit in self.visits]
+        medians = [run.median_ns for run in self.runs]
         if len(medians) < 3:
             return float("inf")
         middle = statistics.median(medians)
@@ -173,18 +175,19 @@ class Measurement:
         return 1.2533 * deviation / len(medians) ** 0.5 / middle
 
     def corrected_ms(self, sentinel_ms: float | None) -> float:
-        """Median with the device's drift taken out: each visit is scaled by sentinel_ms / its own
+        """Median with the device's drift taken out: each run is scaled by sentinel_ms / its own
         round's sentinel.
 
-        sentinel_ms: what the sentinel takes in the session compared with; None where it had none,
-        which leaves the plain median. Visits without a sentinel stay as they are.
+        Args:
+            sentinel_ms: what the reference model takes in the session compared with; None where it
+                had none, which leaves the plain median. Runs without one stay as they are.
         """
         if sentinel_ms is None:
             return self.median_ms
         return statistics.median(
-            sample / 1e6 * (sentinel_ms * 1e6 / visit.sentinel_ns if visit.sentinel_ns else 1.0)
-            for visit in self.visits
-            for sample in visit.samples_ns
+            sample / 1e6 * (sentinel_ms * 1e6 / run.sentinel_ns if run.sentinel_ns else 1.0)
+            for run in self.runs
+            for sample in run.samples_ns
         )
 
     @property
@@ -196,23 +199,23 @@ class Measurement:
                 f"spread: p10 {self.p10_ms:.3g} to p90 {self.p90_ms:.3g} ms is {self.spread:.0%} "
                 "of the median"
             )
-        if len(self.visits) >= 4:
-            half = len(self.visits) // 2
+        if len(self.runs) >= 4:
+            half = len(self.runs) // 2
             first, second = (
-                statistics.median(visit.median_ns for visit in part)
-                for part in (self.visits[:half], self.visits[-half:])
+                statistics.median(run.median_ns for run in part)
+                for part in (self.runs[:half], self.runs[-half:])
             )
             if abs(second / first - 1) > MAX_DRIFT:
                 found.append(
-                    f"drift: {second / first - 1:+.1%} from the first half of the visits to the "
+                    f"drift: {second / first - 1:+.1%} from the first half of the runs to the "
                     "second"
                 )
-        clocks = [visit.frequency_mhz for visit in self.visits if visit.frequency_mhz]
+        clocks = [run.frequency_mhz for run in self.runs if run.frequency_mhz]
         if clocks and min(clocks) < (1 - MAX_FREQUENCY_DROP) * max(clocks):
             found.append(f"clock: {max(clocks):.0f} MHz fell to {min(clocks):.0f} MHz")
         found += [
             f"throttling: {words}"
-            for words in sorted({visit.throttling for visit in self.visits if visit.throttling})
+            for words in sorted({run.throttling for run in self.runs if run.throttling})
         ]
         return tuple(found)
 
@@ -220,18 +223,7 @@ class Measurement:
     def stable(self) -> bool:
         return not self.problems
 
-    def merged(self, other: Measurement) -> Measurement:
-        """Both records' visits as one. Raises UserError, naming field and values, when they are not
-        of one kind."""
-        for part in ("device", "settings", "model"):
-            check_same(
-                getattr(self, part),
-                getattr(other, part),
-                what=f"measurements to merge differ in {part}",
-            )
-        return replace(self, visits=self.visits + other.visits)
-
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """Raw values, and derived figures beside them for readers; those are recomputed on load."""
         return {
             "median_ms": self.median_ms,
@@ -241,7 +233,7 @@ class Measurement:
             "invocations": self.invocations,
             "problems": list(self.problems),
             "model": to_json(self.model),
-            "visits": [to_json(visit) for visit in self.visits],
+            "visits": [to_json(run) for run in self.runs],
         }
 
 
@@ -260,104 +252,6 @@ def check_same(
             raise UserError(f"{what}: {entry.name}", expected=repr(a), received=repr(b), fix=fix)
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """Linear interpolation between order statistics, as numpy.quantile."""
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
-
-
-def to_json(record: Any) -> dict[str, Any]:
-    """A flat record as a JSON object without the fields that are at an empty default."""
-    return {
-        entry.name: list(value) if isinstance(value, tuple) else value
-        for entry in fields(record)
-        if (value := getattr(record, entry.name))
-        or (entry.default is MISSING and entry.default_factory is MISSING)
-    }
-
-
-def from_json(kind: type[Record], document: Any, *, where: str) -> Record:
-    """The inverse of `to_json`. Raises UserError on unknown, missing or ill-typed fields, naming
-    the place in `where`."""
-    return record_of(kind, document, where=where, fix="Measure again.")
-
-
-def measurement_from_json(
-    document: Any, *, device: Device, settings: Settings, where: str
-) -> Measurement:
-    """One entry of a document; device and settings stand once at its top."""
-    if (
-        not isinstance(document, dict)
-        or not isinstance(document.get("visits"), list)
-        or not document["visits"]
-    ):
-        raise UserError(
-            f"measurement in {where}",
-            expected='an object with "model" and "visits"',
-            received=repr(document)[:200],
-            fix="Measure again.",
-        )
-    return Measurement(
-        device,
-        settings,
-        from_json(ModelFacts, document.get("model"), where=where),
-        tuple(from_json(Visit, visit, where=where) for visit in document["visits"]),
-    )
-
-
-def save_measurements(
-    path: str | os.PathLike, measurements: Mapping[str, Measurement], **facts: Any
-) -> Path:
-    """Writes measurements of one device and setting as one JSON document; facts: further entries of
-    the document.
-
-    Raises UserError when the measurements are of different devices or settings.
-    """
-    device, settings = same_origin(measurements.values())
-    return atomic.write_json(
-        path,
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "device": to_json(device),
-            "settings": to_json(settings),
-            **facts,
-            "measurements": {name: entry.to_json() for name, entry in measurements.items()},
-        },
-    )
-
-
-def load_measurements(path: str | os.PathLike) -> dict[str, Measurement]:
-    """Reads what `save_measurements` wrote. Raises UserError when the file is absent or not
-    ours."""
-    document = atomic.read_document(
-        path,
-        format=FORMAT,
-        version=VERSION,
-        what="latency measurement",
-        made_by="pnas benchmark --run_dir=...",
-    )
-    device = from_json(Device, document.get("device"), where=str(path))
-    settings = from_json(Settings, document.get("settings"), where=str(path))
-    entries = document.get("measurements")
-    if not isinstance(entries, dict):
-        raise UserError(
-            f"measurements in {path}",
-            expected="an object, one entry a model",
-            received=repr(entries)[:200],
-            fix="Measure again.",
-        )
-    return {
-        name: measurement_from_json(
-            entry, device=device, settings=settings, where=f"{path}, '{name}'"
-        )
-        for name, entry in entries.items()
-    }
-
-
 def same_origin(measurements: Iterable[Measurement]) -> tuple[Device, Settings]:
     """The one device and setting of all. Raises UserError when there are several or none."""
     entries = list(measurements)
@@ -368,11 +262,10 @@ def same_origin(measurements: Iterable[Measurement]) -> tuple[Device, Settings]:
             received="none",
             fix="See the errors of the single models.",
         )
+    first = entries[0]
     for entry in entries[1:]:
+        check_same(first.device, entry.device, what="measurements of one file differ in device")
         check_same(
-            entries[0].device, entry.device, what="measurements of one file differ in device"
+            first.settings, entry.settings, what="measurements of one file differ in settings"
         )
-        check_same(
-            entries[0].settings, entry.settings, what="measurements of one file differ in settings"
-        )
-    return entries[0].device, entries[0].settings
+    return first.device, first.settings

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool.runner import DELEGATE_FLAGS
 from pnas_tf.devices.failures import DeviceError
-from pnas_tf.devices.record import Device, Settings, Visit
+from pnas_tf.devices.record import Device, ModelRun, Settings
 from pnas_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from pnas_tf.devices.session import Runner
+    from pnas_tf.devices.schedule import Runner
 
 Result = TypeVar("Result")
 _EXPECTED = "host, android, android:SERIAL or ssh:USER@HOST, several with commas between"
@@ -93,18 +93,11 @@ def runner_for(config: DeviceConfig) -> Runner:
             received=config.delegate,
             fix="Choose one.",
         )
-    if config.threads < 1:
-        raise UserError(
-            f"--threads={config.threads}",
-            expected="at least 1",
-            received=str(config.threads),
-            fix="Choose e.g. --threads=1.",
-        )
     kind, _, address = config.device.strip().partition(":")
     if kind == "android":
-        from pnas_tf.devices.android.runner import android_runner
+        from pnas_tf.devices.android.runner import AndroidRunner
 
-        return android_runner(address, config)
+        return AndroidRunner(address, config)
     if kind == "ssh":
         from pnas_tf.devices.ssh.board import ssh_runner
 
@@ -132,7 +125,7 @@ def on_each_device(
         Name -> outcome: a device that fails costs its own result and no other's.
 
     Raises:
-        KeyboardInterrupt: after the visits that are under way. Other exceptions of `work` come
+        KeyboardInterrupt: after the runs that are under way. Other exceptions of `work` come
             after all devices have ended.
     """
     names = split_devices(config.device)
@@ -150,7 +143,7 @@ def on_each_device(
         except DeviceError as error:
             return Outcome(error=error)
 
-    if len(names) == 1:  # in the main thread, which signals reach in the middle of a visit
+    if len(names) == 1:  # in the main thread, which signals reach in the middle of a run
         return {names[0]: one(names[0])}
     with ThreadPoolExecutor(max_workers=len(names)) as pool:
         try:
@@ -162,7 +155,7 @@ def on_each_device(
 
 @dataclass(frozen=True)
 class _Stoppable:
-    """A runner that begins no visit after `stop` is set, so that its thread ends."""
+    """A runner that begins no run after `stop` is set, so that its thread ends."""
 
     runner: Runner
     stop: threading.Event
@@ -175,10 +168,10 @@ class _Stoppable:
     def settings(self) -> Settings:
         return self.runner.settings
 
-    def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
+    def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         if self.stop.is_set():
             raise KeyboardInterrupt
-        return self.runner.visit(model, warmups=warmups, invocations=invocations)
+        return self.runner.run(model, warmups=warmups, invocations=invocations)
 
     def close(self) -> None:
         self.runner.close()

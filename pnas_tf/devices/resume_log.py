@@ -1,7 +1,7 @@
-"""A file of visits, one JSON line each, so that a killed or disconnected session loses nothing it
+"""A file of runs, one JSON line each, so that a killed or disconnected session loses nothing it
 has measured.
 
-The first line holds device and settings; a journal of others is refused. Knows nothing of the
+The first line holds device and settings; a log of others is refused. Knows nothing of the
 schedule.
 """
 
@@ -11,14 +11,25 @@ import fcntl
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Final, Literal
 
-from pnas_tf.devices.record import Device, Settings, Visit, check_same, from_json, to_json
+from pnas_tf.devices.record import Device, ModelRun, Settings, check_same
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.io.serialization import record_of
+from pnas_tf.io.serialization import record_of, to_json
 
-FORMAT, VERSION = "pnas_tf/visits", 1
+FORMAT: Final = "pnas_tf/visits"
+VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The first line."""
+
+    format: Literal["pnas_tf/visits"]
+    version: Literal[1]
+    device: Device
+    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -27,11 +38,11 @@ class _Row:
 
     model: str
     sha256: str
-    visit: Any
+    visit: ModelRun
 
 
-class Journal:
-    """visits: (model name, sha256, visit) read from `path` when it was opened. path None: kept
+class ResumeLog:
+    """runs: (model name, sha256, run) read from `path` when it was opened. path None: kept
     nowhere.
 
     One process at a time has it, until `close`; another one gets a UserError.
@@ -39,7 +50,7 @@ class Journal:
 
     def __init__(self, path: Path | None, device: Device, settings: Settings):
         self.path = path
-        self.visits: list[tuple[str, str, Visit]] = []
+        self.runs: list[tuple[str, str, ModelRun]] = []
         self._held: IO[bytes] | None = None
         if path is None:
             return
@@ -49,15 +60,7 @@ class Journal:
         if whole:
             self._read(whole, device, settings)
         else:
-            self._write_line(
-                {
-                    "format": FORMAT,
-                    "version": VERSION,
-                    "device": to_json(device),
-                    "settings": to_json(settings),
-                },
-                mode="w",
-            )
+            self._write_line(_Head(FORMAT, VERSION, device, settings), mode="w")
 
     def close(self) -> None:
         """Another process may go on from here."""
@@ -65,58 +68,37 @@ class Journal:
             self._held.close()
             self._held = None
 
-    def append(self, name: str, sha256: str, visit: Visit) -> None:
-        """Writes one visit; the system has it when this returns, so killing the process loses
+    def append(self, name: str, sha256: str, run: ModelRun) -> None:
+        """Writes one run; the system has it when this returns, so killing the process loses
         nothing."""
         if self.path is not None:
-            self._write_line({"model": name, "sha256": sha256, "visit": to_json(visit)}, mode="a")
+            self._write_line(_Row(name, sha256, run), mode="a")
 
     def _read(self, lines: list[bytes], device: Device, settings: Settings) -> None:
         where = str(self.path)
         fix = f"Go on with the same device and settings, or delete {where} to start anew."
         again = f"delete {where} to start anew"
-        head, *rows = [
-            atomic.parse_json(line, what="journal", where=f"{where}, line {number}", made_by=again)
+        documents = [
+            atomic.parse_json(
+                line, what="resume log", where=f"{where}, line {number}", made_by=again
+            )
             for number, line in enumerate(lines, 1)
         ]
-        if not isinstance(head, dict) or (head.get("format"), head.get("version")) != (
-            FORMAT,
-            VERSION,
-        ):
-            raise UserError(
-                f"{where} is no journal of visits",
-                expected=str((FORMAT, VERSION)),
-                received=repr(head)[:200],
-                fix=f"Delete {where}.",
-            )
-        check_same(
-            from_json(Device, head.get("device"), where=where),
-            device,
-            what=f"unfinished session in {where}: device",
-            fix=fix,
-        )
-        check_same(
-            from_json(Settings, head.get("settings"), where=where),
-            settings,
-            what=f"unfinished session in {where}: settings",
-            fix=fix,
-        )
-        entries = [
-            record_of(_Row, row, where=f"{where}, line {number}", fix=again)
-            for number, row in enumerate(rows, 2)
-        ]
-        self.visits = [
-            (row.model, row.sha256, from_json(Visit, row.visit, where=f"{where}, line {number}"))
-            for number, row in enumerate(entries, 2)
-        ]
+        head = record_of(_Head, documents[0], where=where, fix=fix)
+        what = f"unfinished session in {where}"
+        check_same(head.device, device, what=f"{what}: device", fix=fix)
+        check_same(head.settings, settings, what=f"{what}: settings", fix=fix)
+        for number, document in enumerate(documents[1:], 2):
+            row = record_of(_Row, document, where=f"{where}, line {number}", fix=again)
+            self.runs.append((row.model, row.sha256, row.visit))
         # A line cut by a kill must not run into the next one.
         with open(where, "r+b") as stream:
             stream.truncate(sum(len(line) for line in lines))
 
-    def _write_line(self, row: dict, *, mode: str) -> None:
+    def _write_line(self, row: _Head | _Row, *, mode: Literal["a", "w"]) -> None:
         assert self.path is not None
         with open(self.path, mode, encoding="utf-8") as stream:
-            stream.write(json.dumps(row, allow_nan=False) + "\n")
+            stream.write(json.dumps(to_json(row), allow_nan=False) + "\n")
 
 
 def _held(path: Path) -> IO[bytes]:
@@ -140,5 +122,5 @@ def _whole_lines(path: Path) -> list[bytes]:
     was killed."""
     if not path.exists():
         return []
-    content = atomic.read_bytes(path, what="journal", made_by=f"delete {path} to start anew")
+    content = atomic.read_bytes(path, what="resume log", made_by=f"delete {path} to start anew")
     return [line + b"\n" for line in content.split(b"\n")[:-1]]

@@ -1,5 +1,5 @@
 """How hot and how fast a far device is: thermal status, temperatures, clocks. Read before and after
-every visit.
+every run.
 
 Android answers through `dumpsys thermalservice`, a Raspberry Pi through `vcgencmd`, any Linux
 through /sys. What cannot be read is None, never a guess. Source: the public layout of
@@ -11,16 +11,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-STATUS_NAMES = (
-    "none",
-    "light",
-    "moderate",
-    "severe",
-    "critical",
-    "emergency",
-    "shutdown",
-)  # android.os.PowerManager
-_BEGIN = "pnas_tf-heat"
+# android.os.PowerManager
+STATUS_NAMES = ["none", "light", "moderate", "severe", "critical", "emergency", "shutdown"]
+_BEGIN = "pnas_tf-thermal"
 SCRIPT = f"""
 echo {_BEGIN} thermalservice
 command -v dumpsys >/dev/null 2>&1 && dumpsys thermalservice 2>/dev/null
@@ -53,11 +46,9 @@ _ABSENT_C = -30.0  # sensors that are not there report values such as -99.9
 
 
 @dataclass(frozen=True)
-class Heat:
-    """One reading. status: Android's 0 (none) to 6 (shutdown); complaint: the device's own words
-    when it throttles, else ""."""
+class ThermalState:
+    """One reading. complaint: the device's own words when it throttles, else ""."""
 
-    status: int | None = None
     complaint: str = ""
     temperature_c: float | None = None
     clocks_mhz: tuple[tuple[int, float], ...] = ()
@@ -72,13 +63,13 @@ class Heat:
         return min(clocks, default=None)
 
 
-def parse_heat(text: str) -> Heat:
+def parse_thermal(text: str) -> ThermalState:
     """Reads what `SCRIPT` printed."""
     parts = {}
     for part in text.split(_BEGIN + " ")[1:]:
         name, _, body = part.partition("\n")
         parts[name.strip()] = body
-    status, complaint, temperature = _read_thermalservice(parts.get("thermalservice", ""))
+    complaint, temperature = _read_thermalservice(parts.get("thermalservice", ""))
     complaint = complaint or _read_vcgencmd(parts.get("vcgencmd", ""))
     if temperature is None:
         temperature = _read_zones(parts.get("zones", ""))
@@ -88,12 +79,12 @@ def parse_heat(text: str) -> Heat:
             r"^(\d{1,4}) (\d{1,12})$", parts.get("clocks", ""), re.MULTILINE
         )
     )
-    return Heat(status, complaint, temperature, clocks)
+    return ThermalState(complaint, temperature, clocks)
 
 
-def _read_thermalservice(text: str) -> tuple[int | None, str, float | None]:
+def _read_thermalservice(text: str) -> tuple[str, float | None]:
     match = _STATUS.search(text)
-    status = int(match.group(1)) if match else None
+    status = int(match.group(1)) if match else 0
     current = (
         text.partition("Current temperatures from HAL:")[2].partition("cooling devices")[0] or text
     )  # cached ones may be stale
@@ -110,7 +101,7 @@ def _read_thermalservice(text: str) -> tuple[int | None, str, float | None]:
         or [value for _, _, value in sensors]
     )
     words = f"thermal status {status} ({STATUS_NAMES[min(status, 6)]})" if status else ""
-    return status, words, max(chosen, default=None)
+    return words, max(chosen, default=None)
 
 
 def _read_vcgencmd(text: str) -> str:

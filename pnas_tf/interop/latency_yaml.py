@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Settings
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import Identity, LatencyTable
@@ -44,14 +44,14 @@ def load_original(
     for key, block in space.distinct_blocks().items():
         found = [rows.get(name) for name in original_keys(block)]
         if all(row is not None for row in found):
-            visit = Visit(
+            run = ModelRun(
                 (sum(row["mean"] for row in found if row) * 1e6,),
                 statistic="mean",
                 count=min(int(row.get("count", 1)) for row in found if row),
             )
             shape = (1, block.in_size, block.in_size, block.in_channels)
             entries[key] = Measurement(
-                identity.device, identity.settings, ModelFacts("", 0, "float32", shape), (visit,)
+                identity.device, identity.settings, ModelFacts("", 0, "float32", shape), (run,)
             )
     if not entries:
         raise UserError(

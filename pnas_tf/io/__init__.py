@@ -1,4 +1,8 @@
 """Bytes and files from anywhere.
 
-Whole-or-absent writing, JSON records, and a child process that reads what others made.
+Whole-or-absent writing, locks, records from JSON, and a child process that reads what others made.
 """
+
+from pnas_tf.io.serialization import Json
+
+__all__ = ["Json"]

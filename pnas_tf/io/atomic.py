@@ -26,11 +26,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import platformdirs
 
 from pnas_tf.errors import UserError
+from pnas_tf.io.serialization import Json
 
 _TEMPORARY = ".tmp"
 MAX_DOCUMENT_BYTES = (
@@ -148,7 +149,7 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
     return write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: str | os.PathLike, document: Any) -> Path:
+def write_json(path: str | os.PathLike, document: Json) -> Path:
     """Writes a JSON document atomically; NaN and infinity are refused, since JSON has neither."""
     return write_text(
         path, json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
@@ -208,14 +209,14 @@ def read_text(
     )
 
 
-def read_json(path: str | os.PathLike, *, what: str, made_by: str) -> Any:
+def read_json(path: str | os.PathLike, *, what: str, made_by: str) -> Json:
     """Reads any JSON document. Raises UserError as `read_bytes` and `parse_json`."""
     return parse_json(
         read_bytes(path, what=what, made_by=made_by), what=what, where=str(path), made_by=made_by
     )
 
 
-def parse_json(content: bytes, *, what: str, where: str, made_by: str) -> Any:
+def parse_json(content: bytes, *, what: str, where: str, made_by: str) -> Json:
     """The document in `content`: finite numbers, integers of 64 bits, Unicode text, at most
     MAX_DOCUMENT_DEPTH deep.
 
@@ -305,7 +306,7 @@ def read_document(
     what: str,
     made_by: str,
     older: tuple[int, ...] = (),
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Reads a JSON object whose "format" and "version" are ours; older: earlier versions that the
     caller reads too.
 
@@ -313,25 +314,25 @@ def read_document(
     """
     document = read_json(path, what=what, made_by=made_by)
     head = (document.get("format"), document.get("version")) if isinstance(document, dict) else None
-    if head not in [(format, known) for known in (version, *older)]:
-        received = (
-            type(document).__name__
-            if head is None
-            else f'"format": {head[0]!r}, "version": {head[1]!r}'
-        )
-        raise UserError(
-            f"{path} is not a {what} that this program reads",
-            received=received[:200],
-            expected=f'an object with "format": {format!r}, "version": {version}',
-            fix=f"Make one: {made_by}",
-        )
-    return document
+    if isinstance(document, dict) and head in [(format, known) for known in (version, *older)]:
+        return document
+    received = (
+        type(document).__name__
+        if head is None
+        else f'"format": {head[0]!r}, "version": {head[1]!r}'
+    )
+    raise UserError(
+        f"{path} is not a {what} that this program reads",
+        received=received[:200],
+        expected=f'an object with "format": {format!r}, "version": {version}',
+        fix=f"Make one: {made_by}",
+    )
 
 
 def user_cache_folder(name: str) -> Path:
-    """Where what can be made again is kept when the user names no place:
-    $XDG_CACHE_HOME/pnas_tf/NAME."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnas_tf" / name
+    """Where what can be made again is kept when the user names no place: pnas_tf/NAME in the
+    system's cache folder (Linux: $XDG_CACHE_HOME, else ~/.cache)."""
+    return platformdirs.user_cache_path("pnas_tf", appauthor=False) / name
 
 
 def sha256_of(path: str | os.PathLike) -> str:
@@ -370,7 +371,7 @@ def _text(content: bytes, *, what: str, where: str, made_by: str) -> str:
         ) from error
 
 
-def _fault(value: Any, depth: int) -> tuple[tuple[str, ...], str] | None:
+def _fault(value: Json, depth: int) -> tuple[tuple[str, ...], str] | None:
     """(place, problem) of the first value that no document of ours can hold."""
     if isinstance(value, float):
         return None if math.isfinite(value) else ((), f"the number {value}")

@@ -17,12 +17,12 @@ from pathlib import Path
 from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.record import Measurement
 from pnas_tf.errors import UserError
-from pnas_tf.latency.calibration import calibration_architectures, fit
+from pnas_tf.latency.calibration import CalibrationNetwork, calibration_architectures, fit
 from pnas_tf.latency.measure_sources import CALL, MeasurementSetup, measure_sources
 from pnas_tf.latency.models import Source, convert_models
 from pnas_tf.latency.rewrite_selection import Trial, choose, describe
 from pnas_tf.latency.table import Identity, LatencyTable
-from pnas_tf.run.progress import unheard
+from pnas_tf.run.progress import silent
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
@@ -51,10 +51,8 @@ def build_latency_table(
         UserError: a conversion fails; DeviceLost or DeviceRefused with what was measured kept: the
             same call goes on from there.
     """
-    check_count(config.calibration_networks)
-    dtype = config.latency_dtype
-    blocks = space.distinct_blocks()
-    networks = calibration_architectures(space, count=config.calibration_networks, seed=seed)
+    dtype, blocks = config.latency_dtype, space.distinct_blocks()
+    networks = _calibration_set(space, config, seed)
     trials: dict[str, Trial] = {}
     finished: list[Path] = []
     chosen = requested_rewrites(config.latency_rewrites)
@@ -66,7 +64,7 @@ def build_latency_table(
     session, resume_log = measure_sources(
         {**blocks, **networks}, setup, dtype=dtype, rewrites=chosen, with_call=True
     )
-    sentinel_ms = session.sentinel.median_ms if session.sentinel else None
+    sentinel_ms = session.reference_ms
     call = session.measurements.get(CALL)
     table = LatencyTable(
         Identity(setup.runner.device, setup.runner.settings, dtype, chosen),
@@ -85,15 +83,19 @@ def build_latency_table(
     return table
 
 
-def check_count(calibration_networks: int) -> None:
+def _calibration_set(
+    space: SearchSpace, config: LatencyConfig, seed: int
+) -> dict[str, Architecture]:
     """Raises UserError on a number of networks that no line can be fitted to."""
-    if calibration_networks in (1, 2) or calibration_networks < 0:
+    count = config.calibration_networks
+    if count in (1, 2) or count < 0:
         raise UserError(
             "calibration networks",
             expected="0 for none, or at least 3",
-            received=str(calibration_networks),
+            received=str(count),
             fix="Choose --calibration_networks=10.",
         )
+    return calibration_architectures(space, count=count, seed=seed)
 
 
 def requested_rewrites(rewrites: Sequence[str]) -> tuple[str, ...] | None:
@@ -111,7 +113,7 @@ def convert_ahead(
     conversion: ConversionConfig,
     *,
     seed: int,
-    progress: Callable[[str], None] = unheard,
+    progress: Callable[[str], None] = silent,
 ) -> None:
     """Converts what `build_latency_table` will measure, before any device is opened.
 
@@ -120,7 +122,7 @@ def convert_ahead(
     """
     requested = requested_rewrites(config.latency_rewrites)
     blocks = space.distinct_blocks()
-    networks = calibration_architectures(space, count=config.calibration_networks, seed=seed)
+    networks = _calibration_set(space, config, seed)
     models: dict[str, Source] = {**blocks, **networks}
     wanted: dict[str, tuple[str, ...]] = {
         name: REWRITES if requested is None else requested for name in models
@@ -152,7 +154,7 @@ def _trial_models(
 def _try_rewrites(
     blocks: Mapping[str, Block], setup: MeasurementSetup, dtype: str
 ) -> tuple[dict[str, Trial], list[Path]]:
-    """Latency key -> trial, and the finished session's file. Half the visits will do: what is not
+    """Latency key -> trial, and the finished session's file. Half the runs will do: what is not
     clear then stays as it is."""
     models, wanted, rewrite_of = _trial_models(blocks)
     if not models:
@@ -168,13 +170,12 @@ def _try_rewrites(
     session, resume_log = measure_sources(
         models, replace(setup, schedule=half), dtype=dtype, rewrites=wanted
     )
-    sentinel_ms = session.sentinel.median_ms if session.sentinel else None
     return {
         key: Trial(
             rewrite,
             session.measurements.get(key + _PLAIN),
             session.measurements.get(key + _REWRITTEN),
-            sentinel_ms,
+            session.reference_ms,
             "; ".join(
                 session.failures[name]
                 for name in (key + _PLAIN, key + _REWRITTEN)
@@ -198,15 +199,10 @@ def calibrated(
     Raises UserError when fewer than three of them can be used.
     """
     rows = []
-    for name, architecture in networks.items():
+    for name, network in networks.items():
         if name in measurements and not any(
-            block.key in table.failures for block in architecture.blocks
+            block.key in table.failures for block in network.blocks
         ):
-            rows.append(
-                (
-                    name,
-                    table.sum_ms(architecture),
-                    measurements[name].corrected_ms(table.sentinel_ms),
-                )
-            )
+            measured_ms = measurements[name].corrected_ms(table.sentinel_ms)
+            rows.append(CalibrationNetwork(name, table.sum_ms(network), measured_ms))
     return replace(table, calibration=fit(rows, seed=seed))

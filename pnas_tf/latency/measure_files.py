@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pnas_tf.devices.record import ModelFacts
-from pnas_tf.devices.reference_model import sentinel_model
-from pnas_tf.devices.session import Session, measure, model_facts
+from pnas_tf.devices.reference_model import reference_model
+from pnas_tf.devices.session import ModelFile, Session, measure
 from pnas_tf.errors import UserError
 from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.tflite import flatbuffer
+
+if TYPE_CHECKING:
+    from ai_edge_litert.schema_py_generated import ModelT
 
 
 def measure_files(
@@ -25,13 +27,11 @@ def measure_files(
         UserError: a file is absent or no model, or none of them could be measured; DeviceLost and
             DeviceRefused of the runner.
     """
-    facts = {name: facts_of(path) for name, path in models.items()}
     session = measure(
-        models,
+        {name: described(path) for name, path in models.items()},
         setup.runner,
-        facts=facts,
-        sentinel=sentinel_model(setup.folder),
-        schedule=setup.schedule,
+        setup.schedule,
+        reference=reference_model(setup.folder),
         progress=setup.progress,
     )
     if not session.measurements:
@@ -45,8 +45,8 @@ def measure_files(
     return session
 
 
-def facts_of(path: Path) -> ModelFacts:
-    """Hash, size, dtype and input shape of a .tflite file. Raises UserError when it is none."""
+def described(path: Path) -> ModelFile:
+    """The file with its hash, size, dtype and input shape. Raises UserError when it is no model."""
     model = flatbuffer.parse(flatbuffer.read_bytes(path), where=str(path))
     graph = model.subgraphs[0]
     if not len(graph.inputs):
@@ -57,10 +57,10 @@ def facts_of(path: Path) -> ModelFacts:
             fix="Give another file.",
         )
     shape = tuple(flatbuffer.shape_of(graph.tensors[graph.inputs[0]]))
-    return model_facts(Path(path), dtype=_dtype(model), input_shape=shape, rewrites=())
+    return ModelFile.of(Path(path), dtype=_dtype(model), input_shape=shape, rewrites=())
 
 
-def _dtype(model: Any) -> str:
+def _dtype(model: ModelT) -> str:
     """Export's name for the number format: by what the tensors that are computed hold, then by what
     the constants hold."""
     from ai_edge_litert.schema_py_generated import TensorType

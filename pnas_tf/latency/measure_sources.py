@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pnas_tf.config import ConversionConfig
-from pnas_tf.devices.record import ModelFacts
-from pnas_tf.devices.reference_model import CALL_SHAPE, call_model, sentinel_model
-from pnas_tf.devices.session import Runner, Schedule, Session, measure, model_facts
+from pnas_tf.devices.reference_model import CALL_SHAPE, call_model, reference_model
+from pnas_tf.devices.schedule import Runner, Schedule
+from pnas_tf.devices.session import ModelFile, Session, measure
 from pnas_tf.latency.models import Rewrites, Source, cache_folder, convert_models, rewrites_for
-from pnas_tf.run.progress import unheard
+from pnas_tf.run.progress import silent
 from pnas_tf.space.architecture import Architecture
 
 CALL = "call"  # the model that takes no longer than a call of the runtime
@@ -26,14 +26,17 @@ CALL = "call"  # the model that takes no longer than a call of the runtime
 class MeasurementSetup:
     """Where and how models are measured.
 
-    runner: the device. schedule: how long and in which order. conversion: where converted models
-    and unfinished sessions are kept. progress: called with lines for the user.
+    Attributes:
+        runner: the device.
+        schedule: how long and in which order.
+        conversion: where converted models and unfinished sessions are kept.
+        progress: called with lines for the user.
     """
 
     runner: Runner
     schedule: Schedule
     conversion: ConversionConfig = ConversionConfig()
-    progress: Callable[[str], None] = unheard
+    progress: Callable[[str], None] = silent
 
     @property
     def folder(self) -> Path:
@@ -66,14 +69,10 @@ def measure_sources(
         UserError: a conversion fails; DeviceLost and DeviceRefused of the runner.
     """
     paths = convert_models(
-        sources,
-        setup.conversion,
-        dtype=dtype,
-        rewrites=rewrites,
-        progress=setup.progress,
+        sources, setup.conversion, dtype=dtype, rewrites=rewrites, progress=setup.progress
     )
-    facts = {
-        name: model_facts(
+    models = {
+        name: ModelFile.of(
             paths[name],
             dtype=dtype,
             input_shape=input_shape(source),
@@ -82,19 +81,18 @@ def measure_sources(
         for name, source in sources.items()
     }
     if with_call:
-        paths[CALL] = call_model(setup.folder)
-        facts[CALL] = model_facts(paths[CALL], dtype="float32", input_shape=CALL_SHAPE, rewrites=())
-    journal = setup.folder / f"session_{_session_key(setup, facts)}.jsonl"
+        path = call_model(setup.folder)
+        models[CALL] = ModelFile.of(path, dtype="float32", input_shape=CALL_SHAPE, rewrites=())
+    resume_log = setup.folder / f"session_{_session_key(setup, models)}.jsonl"
     session = measure(
-        paths,
+        models,
         setup.runner,
-        facts=facts,
-        sentinel=sentinel_model(setup.folder),
-        schedule=setup.schedule,
-        journal=journal,
+        setup.schedule,
+        reference=reference_model(setup.folder),
+        resume_log=resume_log,
         progress=setup.progress,
     )
-    return session, journal
+    return session, resume_log
 
 
 def input_shape(source: Source) -> tuple[int, ...]:
@@ -104,8 +102,8 @@ def input_shape(source: Source) -> tuple[int, ...]:
     return (1, source.in_size, source.in_size, source.in_channels)
 
 
-def _session_key(setup: MeasurementSetup, facts: Mapping[str, ModelFacts]) -> str:
+def _session_key(setup: MeasurementSetup, files: Mapping[str, ModelFile]) -> str:
     """Unfinished sessions of other devices, models or schedules are other sessions."""
-    models = sorted((name, entry.sha256) for name, entry in facts.items())
+    models = sorted((name, file.facts.sha256) for name, file in files.items())
     text = repr((setup.runner.device, setup.runner.settings, models, setup.schedule))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from importlib import metadata
@@ -25,15 +25,15 @@ from typing import Union
 from pnas_tf.config import ConversionConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.run.progress import Progress, unheard
+from pnas_tf.run.progress import Progress, silent
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.blocks import Block
 from pnas_tf.tflite.rewrites.choice import check_names, rewrites_of_blocks, wanted_among
 
 Source = Union[Block, Architecture]
-Rewrites = Union[
-    tuple[str, ...], Mapping[str, tuple[str, ...]]
-]  # for all sources, or name of the source -> its own
+# For all sources, or name of the source -> its own.
+Rewrites = Union[tuple[str, ...], Mapping[str, tuple[str, ...]]]
+_Job = tuple[Source, str, tuple[str, ...], Path]  # what `_convert` takes
 # Raised when the code that decides a converted model changes its meaning; a test holds it to the
 # code (tests/latency/test_conversion_version.py).
 CONVERSION_VERSION = 1
@@ -54,7 +54,7 @@ def convert_models(
     *,
     dtype: str,
     rewrites: Rewrites,
-    progress: Callable[[str], None] = unheard,
+    progress: Callable[[str], None] = silent,
 ) -> dict[str, Path]:
     """Converts every block or network that is not yet in the cache; batch 1, seeded weights.
 
@@ -81,39 +81,34 @@ def convert_models(
     }
     # Two names of one content are converted once; large ones first, so that no worker ends alone
     # with one.
-    missing = {
-        path: name
-        for name, path in sorted(paths.items(), key=lambda item: item[0])
-        if not path.exists()
-    }
-    jobs = sorted(missing.items(), key=lambda job: -_layers(sources[job[1]]))
+    missing = {path: name for name, path in sorted(paths.items()) if not path.exists()}
+    largest = sorted(missing.items(), key=lambda item: -_layers(sources[item[1]]))
+    jobs = [(sources[name], dtype, own[name], path) for path, name in largest]
     if jobs:
         progress(f"converting {len(jobs)} of {len(paths)} models to {dtype}")
     atomic.sweep(folder)
     pace = Progress("conversion", len(jobs), say=progress)
     if workers == 0 or len(jobs) < 4:
-        for path, name in jobs:
-            _convert(sources[name], dtype, own[name], path)
+        for job in jobs:
+            _convert(*job)
             pace.update()
-        return paths
+    else:
+        _convert_in_processes(jobs, min(workers, len(jobs)), pace)
+    return paths
+
+
+def _convert_in_processes(jobs: Sequence[_Job], workers: int, pace: Progress) -> None:
     spawn = multiprocessing.get_context("spawn")  # a forked TensorFlow hangs
     others = multiprocessing.active_children()
     try:
         with ProcessPoolExecutor(
-            min(workers, len(jobs)), mp_context=spawn, initializer=_live_and_end_with_parent
+            workers, mp_context=spawn, initializer=_live_and_end_with_parent
         ) as pool:
             try:
-                for future in as_completed(
-                    [
-                        pool.submit(_convert, sources[name], dtype, own[name], path)
-                        for path, name in jobs
-                    ]
-                ):
+                for future in as_completed([pool.submit(_convert, *job) for job in jobs]):
                     future.result()
                     pace.update()
-            except (
-                BaseException
-            ):  # a failed conversion, or a wish to stop, is not kept waiting for those that follow
+            except BaseException:  # a failure, or a wish to stop, does not wait for the others
                 pool.shutdown(wait=False, cancel_futures=True)
                 for child in multiprocessing.active_children():
                     if child not in others:
@@ -126,7 +121,6 @@ def convert_models(
             received=str(error),
             fix="Most likely memory ran out: convert in fewer processes with --convert_workers=1.",
         ) from error
-    return paths
 
 
 def rewrites_for(name: str, rewrites: Rewrites) -> tuple[str, ...]:
@@ -137,8 +131,11 @@ def rewrites_for(name: str, rewrites: Rewrites) -> tuple[str, ...]:
 def effective(source: Source, rewrites: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the rewrites, by shape, that change the exported source. Raises UserError on an
     unknown one."""
-    blocks = source.blocks if isinstance(source, Architecture) else (source,)
-    return wanted_among(rewrites_of_blocks(blocks), check_names(rewrites))
+    return wanted_among(rewrites_of_blocks(_blocks(source)), check_names(rewrites))
+
+
+def _blocks(source: Source) -> tuple[Block, ...]:
+    return source.blocks if isinstance(source, Architecture) else (source,)
 
 
 def _live_and_end_with_parent() -> None:
@@ -158,24 +155,15 @@ def _live_and_end_with_parent() -> None:
 def content_key(source: Source, *, dtype: str, rewrites: tuple[str, ...]) -> str:
     """SHA-256 of all that decides the bytes of the converted model; the same for rewrites that
     change nothing in it."""
-    about = [_description(source), dtype, effective(source, rewrites), _toolchain()]
+    description = source.to_json() if isinstance(source, Architecture) else {"key": source.key}
+    versions = [f"{package} {metadata.version(package)}" for package in _PACKAGES]
+    toolchain = [f"conversion {CONVERSION_VERSION}", *versions]
+    about = [description, dtype, effective(source, rewrites), toolchain]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-def _description(source: Source) -> dict:
-    if isinstance(source, Architecture):
-        return source.to_json()
-    return {"key": source.key}
-
-
 def _layers(source: Source) -> int:
-    blocks = source.blocks if isinstance(source, Architecture) else (source,)
-    return sum(len(block.layers) for block in blocks)
-
-
-def _toolchain() -> list[str]:
-    versions = [f"{package} {metadata.version(package)}" for package in _PACKAGES]
-    return [f"conversion {CONVERSION_VERSION}", *versions]
+    return sum(len(block.layers) for block in _blocks(source))
 
 
 def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) -> None:

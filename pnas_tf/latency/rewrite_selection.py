@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
-from pnas_tf.devices.record import Device, Measurement, Settings, measurement_from_json
-from pnas_tf.errors import UserError
-from pnas_tf.io.serialization import value_of
+from pnas_tf.devices.record import Device, Measurement, Settings
+from pnas_tf.devices.record_file import measurement_from_json
+from pnas_tf.io import Json
+from pnas_tf.io.serialization import record_of, value_of
 from pnas_tf.tflite.rewrites.choice import faster, wanted_among
 
 MAX_MARGIN = 0.5  # what a rewrite must save where the noise of its trial is not known
@@ -21,9 +21,15 @@ MAX_MARGIN = 0.5  # what a rewrite must save where the noise of its trial is not
 
 @dataclass(frozen=True)
 class Trial:
-    """One block without (`plain`) and with `rewrite`, a name with its shape; None where that
-    variant could not be measured, with the reason in `failure`. sentinel_ms: of the trial's
-    session."""
+    """One block measured without and with an export rewrite.
+
+    Attributes:
+        rewrite: its name with the shape.
+        plain: without it; None where that variant could not be measured.
+        rewritten: with it; None likewise.
+        sentinel_ms: the reference model in the trial's session.
+        failure: why a variant is missing.
+    """
 
     rewrite: str
     plain: Measurement | None
@@ -55,7 +61,7 @@ class Trial:
             return math.inf
         return entry.corrected_ms(self.sentinel_ms)
 
-    def to_json(self, rewrites: tuple[str, ...]) -> dict[str, Any]:
+    def to_json(self, rewrites: tuple[str, ...]) -> dict[str, Json]:
         """Raw values, and for readers whether `rewrites` has taken it."""
         return {
             "rewrite": self.rewrite,
@@ -112,45 +118,39 @@ def describe(trials: Mapping[str, Trial], rewrites: tuple[str, ...]) -> str:
     return text
 
 
+@dataclass(frozen=True)
+class _Row:
+    """What a trial's entry holds besides derived figures."""
+
+    rewrite: str
+    plain: object
+    rewritten: object
+    sentinel_ms: float | None
+    failure: str
+
+    def __post_init__(self) -> None:
+        if self.sentinel_ms is not None and not self.sentinel_ms > 0:
+            raise ValueError(f"sentinel_ms of {self.sentinel_ms}, not a positive number")
+
+
 def trials_from_json(
-    document: Any, *, device: Device, settings: Settings, where: str
+    document: Json, device: Device, settings: Settings, *, where: str
 ) -> dict[str, Trial]:
     """Latency key -> trial: the inverse of `Trial.to_json`. Raises UserError naming the place in
     `where`."""
-    fix = "Build the table again: pnas latency-table"
-    trials = {}
-    for key, row in value_of(
-        dict[str, Any], document, what=f"trials of rewrites in {where}", fix=fix
-    ).items():
-        place = f"{where}, trial of '{key}'"
-        if not isinstance(row, dict) or not {"plain", "rewritten"} <= set(row):
-            raise UserError(
-                f"trials of rewrites in {where}",
-                expected="rewrite, plain, rewritten, sentinel_ms and failure of each block",
-                received=repr(row)[:200],
-                fix=fix,
-            )
+    fix, trials = "Build the table again: pnas latency-table", {}
+    rows = value_of(
+        dict[str, dict[str, object]], document, what=f"trials of rewrites in {where}", fix=fix
+    )
+    for key, entry in rows.items():
+        place = f"trials of rewrites in {where}, '{key}'"
+        known = {field.name: entry[field.name] for field in fields(_Row) if field.name in entry}
+        row = record_of(_Row, known, where=place, fix=fix)
         plain, rewritten = (
             None
-            if row[name] is None
-            else measurement_from_json(row[name], device=device, settings=settings, where=place)
-            for name in ("plain", "rewritten")
+            if measured is None
+            else measurement_from_json(measured, device, settings, where=place)
+            for measured in (row.plain, row.rewritten)
         )
-        sentinel_ms = value_of(
-            float | None, row.get("sentinel_ms"), what=f"sentinel_ms of {place}", fix=fix
-        )
-        if sentinel_ms is not None and not sentinel_ms > 0:
-            raise UserError(
-                f"sentinel_ms of {place}",
-                expected="a positive number",
-                received=str(sentinel_ms),
-                fix=fix,
-            )
-        trials[key] = Trial(
-            value_of(str, row.get("rewrite"), what=f"rewrite of {place}", fix=fix),
-            plain,
-            rewritten,
-            sentinel_ms,
-            value_of(str, row.get("failure"), what=f"failure of {place}", fix=fix),
-        )
+        trials[key] = Trial(row.rewrite, plain, rewritten, row.sentinel_ms, row.failure)
     return trials

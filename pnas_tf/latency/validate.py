@@ -10,16 +10,22 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from pnas_tf.devices.record import Measurement, to_json
-from pnas_tf.devices.session import Runner, Session
+from pnas_tf.devices.schedule import Runner
+from pnas_tf.devices.session import Session
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
-from pnas_tf.latency.calibration import Calibration, calibration_architectures, fit
+from pnas_tf.io import Json, atomic
+from pnas_tf.io.serialization import to_json
+from pnas_tf.latency.agreement import agreement, noise_floor_percent
+from pnas_tf.latency.calibration import (
+    Calibration,
+    CalibrationNetwork,
+    calibration_architectures,
+    fit,
+)
 from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
@@ -28,26 +34,6 @@ from pnas_tf.space.base import SearchSpace
 FORMAT, VERSION = "pnas_tf/validation", 1
 WORST = 5
 _HELD_OUT_SEED = 1_000_003  # apart from every seed a calibration is likely to have
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How well predictions agree with measurements. Errors are (predicted - measured) / measured in
-    percent.
-
-    within_5_percent, within_10_percent: percent of the networks. spearman, kendall: None where all
-    values are equal.
-    """
-
-    networks: int
-    bias_percent: float
-    mape_percent: float
-    rmse_ms: float
-    within_5_percent: float
-    within_10_percent: float
-    max_error_percent: float
-    spearman: float | None
-    kendall: float | None
 
 
 @dataclass(frozen=True)
@@ -75,62 +61,27 @@ def held_out_architectures(space: SearchSpace, *, count: int, seed: int) -> dict
     }
 
 
-def agreement(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> Agreement:
-    """The figures of two equally long lists. Raises UserError below two networks."""
-    from scipy import stats
-
-    if len(predicted_ms) < 2 or len(predicted_ms) != len(measured_ms):
-        raise UserError(
-            "validation",
-            expected="at least two networks with a prediction and a measurement",
-            received=f"{len(predicted_ms)} and {len(measured_ms)}",
-            fix="Validate on more networks, e.g. --networks=40.",
-        )
-    errors = [(p / m - 1) * 100 for p, m in zip(predicted_ms, measured_ms)]
-    ranked = len(set(predicted_ms)) > 1 and len(set(measured_ms)) > 1
-    return Agreement(
-        networks=len(errors),
-        bias_percent=statistics.mean(errors),
-        mape_percent=statistics.mean(map(abs, errors)),
-        rmse_ms=statistics.mean((p - m) ** 2 for p, m in zip(predicted_ms, measured_ms)) ** 0.5,
-        within_5_percent=100 * sum(abs(error) <= 5 for error in errors) / len(errors),
-        within_10_percent=100 * sum(abs(error) <= 10 for error in errors) / len(errors),
-        max_error_percent=max(map(abs, errors)),
-        spearman=float(stats.spearmanr(predicted_ms, measured_ms).statistic) if ranked else None,
-        kendall=float(stats.kendalltau(predicted_ms, measured_ms).statistic) if ranked else None,
-    )
-
-
-def noise_floor_percent(measurements: Sequence[Measurement], *, sentinel_ms: float | None) -> float:
-    """Mean difference in percent between each network's medians over its odd and its even visits.
-
-    What no predictor can beat in one measuring session: halves of the same data differ by this
-    much.
-    """
-    differences = []
-    for entry in measurements:
-        if len(entry.visits) >= 2:
-            first, second = (
-                replace(entry, visits=entry.visits[start::2]).corrected_ms(sentinel_ms)
-                for start in (0, 1)
-            )
-            differences.append(abs(first - second) / ((first + second) / 2) * 100)
-    return statistics.mean(differences) if differences else 0.0
-
-
 def validate(
     table: LatencyTable,
     architectures: Mapping[str, Architecture],
     setup: MeasurementSetup,
-) -> dict[str, Any]:
-    """Exports and measures `architectures` (held-out networks of one space) and compares. Returns
-    the validation document.
+) -> dict[str, Json]:
+    """Exports and measures networks of one space and compares them with the table.
 
-    Its headline figures use the table's block sums with a calibration re-measured in the same
-    measuring session on the table's own calibration networks; "stored_calibration" holds the same
-    figures by the calibration as search used it, and "stored_drift_corrected" by that times the
-    sentinel's time now over its time then. Without a calibration all are plain sums. Raises
-    UserError when the table lacks a block, or when fewer than two networks could be measured.
+    Args:
+        table: what is validated.
+        architectures: name -> held-out network of one space.
+        setup: the device, the schedule and the folder of converted models.
+
+    Returns:
+        The validation document. Its headline figures use the table's block sums with a calibration
+        re-measured in the same measuring session on the table's own calibration networks;
+        "stored_calibration" holds the same figures by the calibration as search used it, and
+        "stored_drift_corrected" by that times the reference model's time now over its time then.
+        Without a calibration all are plain sums.
+
+    Raises:
+        UserError: the table lacks a block, or fewer than two networks could be measured.
     """
     for architecture in architectures.values():
         table.check_covers(architecture.space)
@@ -150,12 +101,13 @@ def validate(
         dtype=table.identity.dtype,
         rewrites=table.identity.rewrites,
     )
-    document = _document(table, architectures, calibration_set, session, setup.runner)
+    comparison = _Comparison(table, architectures, calibration_set, session)
+    document = _document(comparison, setup.runner)
     resume_log.unlink(missing_ok=True)
     return document
 
 
-def save(path: str | os.PathLike, document: Mapping[str, Any]) -> Path:
+def save(path: str | os.PathLike, document: Mapping[str, Json]) -> Path:
     """Writes the validation document atomically."""
     return atomic.write_json(path, document)
 
@@ -168,7 +120,7 @@ def _calibration_set(table: LatencyTable, space: SearchSpace) -> dict[str, Archi
     networks = calibration_architectures(
         space, count=len(table.calibration.networks), seed=table.calibration.seed
     )
-    stored = {name: sum_ms for name, sum_ms, _ in table.calibration.networks}
+    stored = {network.name: network.sum_ms for network in table.calibration.networks}
     same = all(
         name in stored and abs(table.sum_ms(network) / stored[name] - 1) < 1e-6
         for name, network in networks.items()
@@ -176,113 +128,136 @@ def _calibration_set(table: LatencyTable, space: SearchSpace) -> dict[str, Archi
     return networks if same else {}
 
 
-def _document(
-    table: LatencyTable,
-    architectures: Mapping[str, Architecture],
-    calibration_set: Mapping[str, Architecture],
-    session: Session,
-    runner: Runner,
-) -> dict[str, Any]:
-    sentinel_ms = session.sentinel.median_ms if session.sentinel else None
-    measured = {
-        name: entry.corrected_ms(sentinel_ms) for name, entry in session.measurements.items()
-    }
-    drift = sentinel_ms / table.sentinel_ms if sentinel_ms and table.sentinel_ms else 1.0
-    names = [name for name in architectures if name in measured]
-    anchors = [name for name in calibration_set if name in measured]
-    fitted = (
-        fit([(name, table.sum_ms(calibration_set[name]), measured[name]) for name in anchors])
-        if len(anchors) >= 3
-        else None
-    )
-    by_macs = _fit_macs(architectures, names, calibration_set, anchors, measured)
-    pairs = [
-        Pair(
-            name,
-            _predict(table, architectures[name], fitted),
-            measured[name],
-            by_macs.apply(architectures[name].macs),
-            architectures[name].macs,
+class _Comparison:
+    """Measured networks beside what a table predicts for them."""
+
+    def __init__(
+        self,
+        table: LatencyTable,
+        architectures: Mapping[str, Architecture],
+        calibration_set: Mapping[str, Architecture],
+        session: Session,
+    ):
+        self.table, self.session = table, session
+        self.measured_ms = {
+            name: entry.corrected_ms(session.reference_ms)
+            for name, entry in session.measurements.items()
+        }
+        self.networks = {
+            name: network for name, network in architectures.items() if name in self.measured_ms
+        }
+        self.anchors = {
+            name: network for name, network in calibration_set.items() if name in self.measured_ms
+        }
+        self.fitted = self._fit(lambda network: table.sum_ms(network))
+        by_macs = self._macs_only()
+        self.pairs = [
+            Pair(
+                name,
+                self._predict_ms(network),
+                self.measured_ms[name],
+                by_macs.apply(network.macs),
+                network.macs,
+            )
+            for name, network in self.networks.items()
+        ]
+
+    def figures(self) -> dict[str, Json]:
+        """Agreement by each way of predicting, the headline's own fields first."""
+        truth = [pair.measured_ms for pair in self.pairs]
+        now_ms, then_ms = self.session.reference_ms, self.table.sentinel_ms
+        drift = now_ms / then_ms if now_ms and then_ms else 1.0
+        stored = [self.table.predict_ms(network) for network in self.networks.values()]
+        measurements = [self.session.measurements[name] for name in self.networks]
+        return {
+            **asdict(agreement([pair.predicted_ms for pair in self.pairs], truth)),
+            "noise_floor_mape_percent": noise_floor_percent(
+                measurements, reference_ms=self.session.reference_ms
+            ),
+            "stored_calibration": asdict(agreement(stored, truth)),
+            "stored_drift_corrected": asdict(agreement([ms * drift for ms in stored], truth)),
+            "macs_only": asdict(agreement([pair.macs_predicted_ms for pair in self.pairs], truth)),
+        }
+
+    def warnings(self, runner: Runner) -> list[str]:
+        """What a reader of the figures must be told."""
+        found = self.table.warnings() + self.table.identity.differences(
+            runner.device, runner.settings
         )
-        for name in names
-    ]
-    truth = [pair.measured_ms for pair in pairs]
-    headline = agreement([pair.predicted_ms for pair in pairs], truth)
-    warnings = table.warnings() + table.differences(runner.device, runner.settings)
-    warnings += [
-        f"unstable: {name}: {'; '.join(problems)}" for name, problems in session.unstable.items()
-    ]
-    if table.calibration is not None and fitted is None:
-        warnings.append(
-            "the table's calibration networks are not of this space: figures use its stored "
-            "calibration"
-        )
-    worst = sorted(pairs, key=lambda pair: -abs(pair.error_percent))[:WORST]
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "measured_unix_s": time.time(),
-        "dtype": table.identity.dtype,
-        **asdict(headline),
-        "noise_floor_mape_percent": noise_floor_percent(
-            [session.measurements[name] for name in names], sentinel_ms=sentinel_ms
-        ),
-        "stored_calibration": asdict(
-            agreement([table.predict_ms(architectures[name]) for name in names], truth)
-        ),
-        "stored_drift_corrected": asdict(
-            agreement([table.predict_ms(architectures[name]) * drift for name in names], truth)
-        ),
-        "macs_only": asdict(agreement([pair.macs_predicted_ms for pair in pairs], truth)),
-        "session_calibration": None if fitted is None else fitted.to_json(),
-        "sentinel": {"table_ms": table.sentinel_ms, "session_ms": sentinel_ms},
-        "device": to_json(runner.device),
-        "settings": to_json(runner.settings),
-        "table": table.describe(),
-        "warnings": warnings,
-        "failures": session.failures,
-        "pairs": [{**asdict(pair), "error_percent": pair.error_percent} for pair in pairs],
-        "worst": [
+        found += [
+            f"unstable: {name}: {'; '.join(problems)}"
+            for name, problems in self.session.unstable.items()
+        ]
+        if self.table.calibration is not None and self.fitted is None:
+            found.append(
+                "the table's calibration networks are not of this space: figures use its stored "
+                "calibration"
+            )
+        return found
+
+    def worst(self) -> list[dict[str, Json]]:
+        """The networks with the largest errors, block by block."""
+        pairs = sorted(self.pairs, key=lambda pair: -abs(pair.error_percent))[:WORST]
+        return [
             {
                 "name": pair.name,
                 "error_percent": pair.error_percent,
                 "blocks": [
                     {"block": block, "key": key, "latency_ms": latency_ms}
-                    for block, key, latency_ms in table.breakdown(architectures[pair.name])
+                    for block, key, latency_ms in self.table.breakdown(self.networks[pair.name])
                 ],
             }
-            for pair in worst
+            for pair in pairs
+        ]
+
+    def _predict_ms(self, network: Architecture) -> float:
+        if self.fitted is None:
+            return self.table.predict_ms(network)
+        return self.fitted.apply(self.table.sum_ms(network))
+
+    def _fit(self, size: Callable[[Architecture], float]) -> Calibration | None:
+        """Latency as an affine function of `size`, fitted where the table is calibrated."""
+        if len(self.anchors) < 3:
+            return None
+        return fit(
+            [
+                CalibrationNetwork(name, size(network), self.measured_ms[name])
+                for name, network in self.anchors.items()
+            ]
+        )
+
+    def _macs_only(self) -> Calibration:
+        """Latency as an affine function of MACs; the baseline to beat.
+
+        Without calibration networks it is a line through 0 fitted on the held-out networks
+        themselves, which flatters it.
+        """
+        fitted = self._fit(lambda network: float(network.macs))
+        if fitted is not None:
+            return fitted
+        ratios = [self.measured_ms[name] / network.macs for name, network in self.networks.items()]
+        return Calibration(statistics.median(ratios) if ratios else 0.0, 0.0, 0.0, ())
+
+
+def _document(comparison: _Comparison, runner: Runner) -> dict[str, Json]:
+    table, session = comparison.table, comparison.session
+    fitted = comparison.fitted
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "measured_unix_s": time.time(),
+        "dtype": table.identity.dtype,
+        **comparison.figures(),
+        "session_calibration": None if fitted is None else asdict(fitted),
+        "sentinel": {"table_ms": table.sentinel_ms, "session_ms": session.reference_ms},
+        "device": to_json(runner.device),
+        "settings": to_json(runner.settings),
+        "table": table.describe(),
+        "warnings": comparison.warnings(runner),
+        "failures": session.failures,
+        "pairs": [
+            {**asdict(pair), "error_percent": pair.error_percent} for pair in comparison.pairs
         ],
+        "worst": comparison.worst(),
         "measurements": {name: entry.to_json() for name, entry in session.measurements.items()},
     }
-
-
-def _predict(table: LatencyTable, architecture: Architecture, fitted: Calibration | None) -> float:
-    return (
-        table.predict_ms(architecture)
-        if fitted is None
-        else fitted.apply(table.sum_ms(architecture))
-    )
-
-
-def _fit_macs(
-    architectures: Mapping[str, Architecture],
-    names: Sequence[str],
-    calibration_set: Mapping[str, Architecture],
-    anchors: Sequence[str],
-    measured: Mapping[str, float],
-) -> Calibration:
-    """Latency as an affine function of MACs, fitted where the table is calibrated; the baseline to
-    beat.
-
-    Without calibration networks it is a line through 0 fitted on the held-out networks themselves,
-    which flatters it.
-    """
-    if len(anchors) >= 3:
-        return fit([(name, calibration_set[name].macs, measured[name]) for name in anchors])
-    ms_per_mac = (
-        statistics.median(measured[name] / architectures[name].macs for name in names)
-        if names
-        else 0.0
-    )
-    return Calibration(ms_per_mac, 0.0, 0.0, ())

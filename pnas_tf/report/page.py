@@ -243,7 +243,7 @@ def _measurements(run: RunFiles) -> str:
                 closing.milliseconds(entry.p10_ms),
                 closing.milliseconds(entry.p90_ms),
                 str(entry.invocations),
-                str(len(entry.visits)),
+                str(len(entry.runs)),
                 str(entry.settings.threads),
             ),
         )

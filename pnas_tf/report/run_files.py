@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pnas_tf.devices.record import Measurement, load_measurements
+from pnas_tf.devices.record import Measurement
+from pnas_tf.devices.record_file import load_measurements
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pnas_tf.devices.record import to_json
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
@@ -110,7 +110,7 @@ def _latencies(run: RunFiles, path: Path, dtype: str) -> dict[str, Any]:
             "measured": measured.median_ms,
             "warnings": [f"exported for {shape}, the latency table is of batch 1 at {side} px"],
         }
-    differences = table.differences(measured.device, measured.settings) if measured else []
+    differences = table.identity.differences(measured.device, measured.settings) if measured else []
     return {
         "predicted": table.predict_ms(run.architecture),
         "measured": measured.median_ms if measured else None,

@@ -11,7 +11,7 @@ from pnas_tf.latency.validate import FORMAT, VERSION
 
 _ROWS = {
     "calibration stored in the table": "stored_calibration",
-    "the same, drift corrected by the sentinel": "stored_drift_corrected",
+    "the same, drift corrected by the reference model": "stored_drift_corrected",
     "MACs only": "macs_only",
 }
 

@@ -135,7 +135,7 @@ class Progress:
             self._drawn = False
 
 
-def unheard(line: str) -> None:
+def silent(line: str) -> None:
     """`say` of a piece of work that nobody watches."""
 
 

@@ -65,8 +65,10 @@ def read_config(folder: str | os.PathLike) -> Settings:
     document = atomic.read_document(
         path, format=_FORMAT, version=_VERSION, what="file of run settings", made_by=OLD_LAYOUT
     )
-    sections = {name: part for name, part in document.items() if name not in ("format", "version")}
-    for name, section in sections.items():
+    sections: Settings = {}
+    for name, section in document.items():
+        if name in ("format", "version"):
+            continue
         if not isinstance(section, dict):
             raise UserError(
                 f"{name} of run settings {path}",
@@ -74,6 +76,7 @@ def read_config(folder: str | os.PathLike) -> Settings:
                 received=repr(section)[:200],
                 fix="Choose another --run_dir, or delete the folder.",
             )
+        sections[name] = section
     return sections
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.space.base import SearchSpace
 
-_VISIT_ROUNDS = 2  # a sampled network's latency measured in the loop: of so many rounds
+_MODEL_ROUNDS = 2  # a sampled network's latency measured in the loop: of so many rounds
 
 
 def search_architecture(
@@ -98,14 +98,14 @@ def _measured(
         yield None
         return
     from pnas_tf.devices.registry import runner_for
-    from pnas_tf.devices.session import Schedule
+    from pnas_tf.devices.schedule import Schedule
 
     runner = runner_for(device)
     schedule = Schedule(
         min_invocations=device.min_invocations,
         warmups=device.warmup_invocations,
-        rounds=_VISIT_ROUNDS,
-        extra_rounds=_VISIT_ROUNDS,
+        rounds=_MODEL_ROUNDS,
+        extra_rounds=_MODEL_ROUNDS,
     )
     try:
         yield MeasuredLatency(

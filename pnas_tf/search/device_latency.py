@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pnas_tf.config import ConversionConfig
-from pnas_tf.devices.session import Runner, Schedule
+from pnas_tf.devices.schedule import Runner, Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of

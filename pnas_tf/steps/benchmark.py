@@ -26,7 +26,7 @@ from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
     from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime
-    from pnas_tf.devices.session import Runner
+    from pnas_tf.devices.schedule import Runner
 
 FEW_MODELS = 8  # more of them are measured in fewer rounds
 
@@ -56,7 +56,7 @@ def model_files(job: Inputs) -> dict[str, Path]:
 
 
 def _run(job: Inputs) -> None:
-    from pnas_tf.devices.record import save_measurements
+    from pnas_tf.devices.record_file import save_measurements
     from pnas_tf.latency.measure_files import measure_files
 
     models, outputs = model_files(job), outputs_of(job, Artifact.BENCHMARK)
@@ -71,7 +71,7 @@ def _run(job: Inputs) -> None:
         save_measurements(
             job.folder / outputs[name],
             session.measurements,
-            sentinel_ms=session.sentinel.median_ms if session.sentinel else None,
+            sentinel_ms=session.reference_ms,
             failures=session.failures,
             op_profiles={model: [asdict(row) for row in rows] for model, rows in profiles.items()},
         )
@@ -93,7 +93,7 @@ def _profiles(
 ) -> dict[str, tuple[OperatorTime, ...]]:
     """Model -> its ops' times, of which the slowest five are said. Where the runtime has no clock
     for them it says so."""
-    from pnas_tf.devices.failures import VisitFailed
+    from pnas_tf.devices.failures import RunFailed
 
     profile = getattr(runner, "profile", None)
     if profile is None:
@@ -103,7 +103,7 @@ def _profiles(
     for model, path in models.items():
         try:
             found[model] = profile(path)
-        except VisitFailed as error:
+        except RunFailed as error:
             say(f"WARNING no op profile of {model}: {error}")
             continue
         for row in sorted(found[model], key=lambda row: -row.avg_ms)[:5]:

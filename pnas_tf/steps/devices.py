@@ -12,7 +12,7 @@ from pnas_tf.run.layout import files_of_devices
 from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
-    from pnas_tf.devices.session import Runner
+    from pnas_tf.devices.schedule import Runner
     from pnas_tf.latency.measure_sources import MeasurementSetup
 
 _RUNTIME = "ai-edge-litert"
@@ -42,7 +42,7 @@ def setup_of(
     job: Inputs, runner: Runner, say: Callable[[str], None], *, few_models: bool = False
 ) -> MeasurementSetup:
     """How `runner` measures in this run."""
-    from pnas_tf.devices.session import schedule_for
+    from pnas_tf.devices.schedule import schedule_for
     from pnas_tf.latency.measure_sources import MeasurementSetup
 
     schedule = schedule_for(job.configs[DeviceConfig], runner, seed=job.seed, few_models=few_models)

@@ -32,7 +32,7 @@ from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_ver
 from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
-    from pnas_tf.devices.session import Runner
+    from pnas_tf.devices.schedule import Runner
 
 CONFIGS = (RunConfig, DataConfig, SpaceConfig, DeviceConfig, ConversionConfig, LatencyConfig)
 

@@ -21,7 +21,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.networks.network import with_probabilities
 from pnas_tf.run.layout import Artifact, model_file
-from pnas_tf.run.progress import Progress, unheard
+from pnas_tf.run.progress import Progress, silent
 from pnas_tf.tflite import layer_errors, parity
 from pnas_tf.tflite.convert import DTYPES, convert
 from pnas_tf.tflite.metadata import Metadata, write_metadata
@@ -236,7 +236,7 @@ class _Work:
         with Progress(
             f"proof of {dtype} on {split} images, batches",
             len(batches),
-            say=self.progress or unheard,
+            say=self.progress or silent,
         ) as pace:
             return parity.compare(self.plain, content, pace.over(batches), dtype=dtype)
 

@@ -24,7 +24,7 @@ from pnas_tf import _tf_private
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.networks.weight_files import check_layers, read_weight_file
-from pnas_tf.run.progress import Progress, unheard
+from pnas_tf.run.progress import Progress, silent
 
 # What TFMOT's 8-bit scheme takes. Multiply and Rescaling, of squeeze-and-excitation and h-swish,
 # are not among it.
@@ -415,7 +415,7 @@ def _train(
         return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
 
     model.compile(keras.optimizers.SGD(rate, momentum=tuning.momentum, nesterov=True), loss)
-    pace = Progress(f"{step}, steps", tuning.epochs * tuning.batches, say=progress or unheard)
+    pace = Progress(f"{step}, steps", tuning.epochs * tuning.batches, say=progress or silent)
     callbacks = [
         *callbacks,
         keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: pace.update()),

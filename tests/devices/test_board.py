@@ -12,7 +12,7 @@ import phones
 import pytest
 
 from pnas_tf.config import DeviceConfig
-from pnas_tf.devices.benchmark_tool.runner import Patience
+from pnas_tf.devices.benchmark_tool.runner import Timeouts
 from pnas_tf.devices.failures import (
     DeviceUnplugged,
     LoginRefused,
@@ -21,15 +21,16 @@ from pnas_tf.devices.failures import (
     NoDevice,
 )
 from pnas_tf.devices.registry import runner_for
-from pnas_tf.devices.session import Schedule, measure, model_facts
+from pnas_tf.devices.schedule import Schedule
+from pnas_tf.devices.session import ModelFile, measure
 from pnas_tf.devices.ssh.board import ssh_runner
 from pnas_tf.devices.ssh.client import SshConnection
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 
 MODELS = {dtype: Path(phones.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
-FACTS = {
-    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
+FILES = {
+    name: ModelFile.of(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
     for name, path in MODELS.items()
 }
 
@@ -54,18 +55,18 @@ def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
     with runner_for(
         DeviceConfig(f"ssh:{board.target}", threads=2, benchmark_binary=board.tool)
     ) as runner:  # found here, so it is sent
-        visit = runner.visit(MODELS["float32"], warmups=2, invocations=6)
-        assert (visit.statistic, visit.count) == ("median", 6)
+        run = runner.run(MODELS["float32"], warmups=2, invocations=6)
+        assert (run.statistic, run.count) == ("median", 6)
         assert runner.device.kind == "ssh" and runner.device.serial == board.target
         assert (
             runner.settings.threads == 2
             and runner.settings.runtime_version == atomic.sha256_of(board.tool)[:12]
         )
         sent = {path.name for path in (board.folder / ".cache" / "pnas_tf").iterdir()}
-        assert sent == {f"{FACTS['float32'].sha256}.tflite", atomic.sha256_of(board.tool)}
+        assert sent == {f"{FILES['float32'].facts.sha256}.tflite", atomic.sha256_of(board.tool)}
         runner._binary = "/nowhere/benchmark_model"
         with pytest.raises(MissingBinary):
-            runner.visit(MODELS["float32"], warmups=1, invocations=1)
+            runner.run(MODELS["float32"], warmups=1, invocations=1)
     with pytest.raises(MissingBinary, match="neither here nor on"):
         runner_for(DeviceConfig(f"ssh:{board.target}", benchmark_binary="/nowhere/benchmark_model"))
     with pytest.raises(MissingBinary, match="PATH"):
@@ -82,25 +83,24 @@ def test_a_board_that_goes_away_in_the_middle_loses_nothing(board, tmp_path):
 
     (board.folder / "standin.json").write_text('{"pace_ms": 40}')
     with runner_for(DeviceConfig(f"ssh:{board.target}", benchmark_binary=board.tool)) as runner:
-        runner._patience = Patience(return_s=20.0)
+        runner._timeouts = Timeouts(return_s=20.0)
         thread = threading.Thread(target=hand)
         thread.start()
         session = measure(
-            MODELS,
+            FILES,
             runner,
-            facts=FACTS,
-            journal=tmp_path / "journal",
-            schedule=Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0),
+            Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0),
+            resume_log=tmp_path / "log",
         )
         thread.join()
         assert {name: entry.invocations for name, entry in session.measurements.items()} == {
             "float32": 12,
             "int8": 12,
         }
-        runner._patience = Patience(return_s=0.5)
+        runner._timeouts = Timeouts(return_s=0.5)
         board.pull_out()
         with pytest.raises(DeviceUnplugged):
-            runner.visit(MODELS["int8"], warmups=1, invocations=1)
+            runner.run(MODELS["int8"], warmups=1, invocations=1)
     board.plug_in()
 
 
@@ -153,7 +153,7 @@ def test_far_names_are_names_and_never_commands(board):
             DeviceConfig(benchmark_binary=board.tool),
             remote_folder=str(board.folder / "odd" / name),
         ) as runner:
-            assert runner.visit(MODELS["int8"], warmups=0, invocations=2).count == 2
+            assert runner.run(MODELS["int8"], warmups=0, invocations=2).count == 2
     assert not list(board.folder.rglob("pwned"))
 
 

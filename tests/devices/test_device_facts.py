@@ -1,5 +1,5 @@
-"""What is read of far devices and of --device: cores, heat, adb's list, names; and that odd words
-never become options."""
+"""What is read of far devices and of --device: cores, thermal state, adb's list, names; and that
+odd words never become options."""
 
 import subprocess
 from pathlib import Path
@@ -25,7 +25,7 @@ from pnas_tf.devices.failures import (
     StorageFull,
 )
 from pnas_tf.devices.registry import runner_for, split_devices
-from pnas_tf.devices.thermal import parse_heat
+from pnas_tf.devices.thermal import parse_thermal
 from pnas_tf.errors import UserError
 
 PIXEL_8 = [1704000] * 4 + [2367000] * 4 + [2914000]  # 4 small, 4 middle, 1 prime
@@ -69,50 +69,49 @@ def test_offline_cores_are_not_chosen_and_nothing_is_chosen_where_nothing_is_kno
     assert parse_cores("sh: no such thing").cores == CoreMap((), False).cores
 
 
-def test_heat_of_android_is_the_current_reading_not_the_cached_one():
+def test_thermal_state_of_android_is_the_current_reading_not_the_cached_one():
     dump = (Path(__file__).parent / "tool_outputs" / "thermalservice.txt").read_text()
-    heat = parse_heat(
-        "pnas_tf-heat "
+    thermal = parse_thermal(
+        "pnas_tf-thermal "
         f"thermalservice\n{dump.replace('mValue=25.3, mType=4', 'mValue=99.0, mType=4', 1)}"
-        "pnas_tf-heat zones\npnas_tf-heat clocks\n4 1704000\n8 2914000\n"
+        "pnas_tf-thermal zones\npnas_tf-thermal clocks\n4 1704000\n8 2914000\n"
     )
-    assert (heat.status, heat.complaint, heat.is_throttled) == (0, "", False)
+    assert (thermal.complaint, thermal.is_throttled) == ("", False)
     assert (
-        heat.temperature_c == 25.3
+        thermal.temperature_c == 25.3
     )  # the hotter of processor and skin; neither battery nor the absent amplifier's -99.9
     assert (
-        heat.clock_mhz((8,)) == 2914.0
-        and heat.clock_mhz(()) == 1704.0
-        and heat.clock_mhz((0,)) is None
+        thermal.clock_mhz((8,)) == 2914.0
+        and thermal.clock_mhz(()) == 1704.0
+        and thermal.clock_mhz((0,)) is None
     )
-    without_skin = parse_heat(
-        "pnas_tf-heat thermalservice\nThermal Status: 0\nCurrent temperatures from HAL:\n"
+    without_skin = parse_thermal(
+        "pnas_tf-thermal thermalservice\nThermal Status: 0\nCurrent temperatures from HAL:\n"
         "\tTemperature{mValue=-99.9, mType=3, mName=SKIN, mStatus=0}\n"
         "\tTemperature{mValue=24.4, mType=2, mName=BAT, mStatus=0}\n"
     )
     assert without_skin.temperature_c == 24.4  # a sensor that is not there reports such a value
-    hot = parse_heat(
-        f"pnas_tf-heat thermalservice\n{dump.replace('Thermal Status: 0', 'Thermal Status: 3')}"
+    hot = parse_thermal(
+        f"pnas_tf-thermal thermalservice\n{dump.replace('Thermal Status: 0', 'Thermal Status: 3')}"
     )
     assert hot.is_throttled and hot.complaint == "thermal status 3 (severe)"
 
 
-def test_heat_of_a_board_and_of_a_device_that_tells_nothing():
-    board = parse_heat(
-        "pnas_tf-heat thermalservice\npnas_tf-heat vcgencmd\nthrottled=0x50005\npnas_tf-heat "
-        "zones\n"
-        "cpu-thermal 61324\nbattery 30000\npnas_tf-heat clocks\n"
+def test_thermal_state_of_a_board_and_of_a_device_that_tells_nothing():
+    board = parse_thermal(
+        "pnas_tf-thermal thermalservice\npnas_tf-thermal vcgencmd\nthrottled=0x50005\n"
+        "pnas_tf-thermal zones\n"
+        "cpu-thermal 61324\nbattery 30000\npnas_tf-thermal clocks\n"
     )
     assert (board.complaint, board.temperature_c) == (
         "under-voltage, throttled",
         pytest.approx(61.324),
     )
-    assert not parse_heat(
-        "pnas_tf-heat vcgencmd\nthrottled=0x50000\n"
+    assert not parse_thermal(
+        "pnas_tf-thermal vcgencmd\nthrottled=0x50000\n"
     ).is_throttled  # it was, earlier
-    silent = parse_heat("")
-    assert (silent.status, silent.temperature_c, silent.clock_mhz(()), silent.is_throttled) == (
-        None,
+    silent = parse_thermal("")
+    assert (silent.temperature_c, silent.clock_mhz(()), silent.is_throttled) == (
         None,
         None,
         False,

@@ -6,8 +6,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pnas_tf.devices import record as measurement
-from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
+from pnas_tf.devices import record_file
+from pnas_tf.devices.record import (
+    Device,
+    Measurement,
+    ModelFacts,
+    ModelRun,
+    Settings,
+    check_same,
+    same_origin,
+)
 from pnas_tf.errors import UserError
 
 DEVICE = Device("host", "machine", "processor", (1,), "system", "build", "serial")
@@ -15,23 +23,23 @@ SETTINGS = Settings("runtime", "1.0", "xnnpack", 1)
 MODEL = ModelFacts("ab" * 32, 1000, "float32", (1, 8, 8, 3), ("split_depthwise",))
 
 
-def record(*visits: Visit, **changed) -> Measurement:
+def record(*runs: ModelRun, **changed) -> Measurement:
     return Measurement(
         changed.get("device", DEVICE),
         changed.get("settings", SETTINGS),
         changed.get("model", MODEL),
-        visits,
+        runs,
     )
 
 
 def steady(*medians_ms: float, **facts) -> Measurement:
-    return record(*(Visit((ms * 1e6,) * 4, **facts) for ms in medians_ms))
+    return record(*(ModelRun((ms * 1e6,) * 4, **facts) for ms in medians_ms))
 
 
 def test_derived_figures_are_those_of_numpy():
     times = np.random.default_rng(3).uniform(1e6, 3e6, 37)
     entry = record(
-        Visit(tuple(times[:20]), (9e9,)), Visit(tuple(times[20:]), (9e9,))
+        ModelRun(tuple(times[:20]), (9e9,)), ModelRun(tuple(times[20:]), (9e9,))
     )  # warm-ups count nowhere
     assert entry.median_ms == pytest.approx(np.median(times) / 1e6)
     assert entry.p10_ms == pytest.approx(np.quantile(times, 0.1) / 1e6)
@@ -49,7 +57,7 @@ def test_relative_error_is_the_medians_standard_error():
 
 
 def test_relative_error_covers_the_true_median():
-    # 400 simulated sessions of 16 visits; 95 % intervals from a robust scale of 16 values cover 88
+    # 400 simulated sessions of 16 runs; 95 % intervals from a robust scale of 16 values cover 88
     # to 99 % of them (5 standard errors of the simulation around the long-run 93.4 %).
     generator = np.random.default_rng(0)
     covered = 0
@@ -60,23 +68,23 @@ def test_relative_error_covers_the_true_median():
 
 
 def test_an_aggregate_counts_the_invocations_behind_it():
-    entry = record(Visit((2e6,), statistic="median", count=50, aggregates_ns={"p95": 3e6}))
+    entry = record(ModelRun((2e6,), statistic="median", count=50, aggregates_ns={"p95": 3e6}))
     assert entry.invocations == 50 and entry.median_ms == 2
 
 
 def test_drift_that_the_sentinel_shares_is_taken_out():
     truth, slowdown = 5.0, (1.0, 1.1, 1.25, 0.9)
-    visits = [Visit((truth * factor * 1e6,) * 3, sentinel_ns=2e6 * factor) for factor in slowdown]
-    assert record(*visits).corrected_ms(2.0) == pytest.approx(truth)
-    assert record(*visits).corrected_ms(4.0) == pytest.approx(
+    runs = [ModelRun((truth * factor * 1e6,) * 3, sentinel_ns=2e6 * factor) for factor in slowdown]
+    assert record(*runs).corrected_ms(2.0) == pytest.approx(truth)
+    assert record(*runs).corrected_ms(4.0) == pytest.approx(
         2 * truth
     )  # in the terms of a session half as fast
     assert steady(5.0).corrected_ms(2.0) == 5.0
-    assert record(*visits).corrected_ms(None) == record(*visits).median_ms
+    assert record(*runs).corrected_ms(None) == record(*runs).median_ms
 
 
 @pytest.mark.parametrize("part", ["device", "settings", "model"])
-def test_records_of_different_origin_do_not_merge_whatever_the_field(part):
+def test_records_of_different_origin_are_told_apart_whatever_the_field(part):
     mine = {"device": DEVICE, "settings": SETTINGS, "model": MODEL}[part]
     for field in dataclasses.fields(mine):
         value = getattr(mine, field.name)
@@ -87,26 +95,26 @@ def test_records_of_different_origin_do_not_merge_whatever_the_field(part):
             if isinstance(value, int)
             else value + "x"
         )
-        other = record(
-            Visit((1e6,)), **{part: dataclasses.replace(mine, **{field.name: other_value})}
-        )
+        other = dataclasses.replace(mine, **{field.name: other_value})
         with pytest.raises(UserError) as refusal:
-            steady(1.0).merged(other)
+            check_same(mine, other, what=part)
+        if part != "model":
+            with pytest.raises(UserError, match=field.name):
+                same_origin([steady(1.0), record(ModelRun((1e6,)), **{part: other})])
         assert field.name in refusal.value.what
         assert repr(value) in refusal.value.expected and repr(other_value) in refusal.value.received
-
-
-def test_records_of_one_origin_merge_to_all_visits():
-    assert steady(1.0, 2.0).merged(steady(3.0)).visits == steady(1.0, 2.0, 3.0).visits
 
 
 @pytest.mark.parametrize(
     ("entry", "word"),
     [
-        (record(Visit((1e6,) * 8 + (9e6,) * 3)), "spread"),
+        (record(ModelRun((1e6,) * 8 + (9e6,) * 3)), "spread"),
         (steady(1.0, 1.0, 1.1, 1.1), "drift"),
-        (record(Visit((1e6,), frequency_mhz=2800.0), Visit((1e6,), frequency_mhz=1900.0)), "clock"),
-        (record(Visit((1e6,), throttling="status 3 (severe)")), "throttling: status 3"),
+        (
+            record(ModelRun((1e6,), frequency_mhz=2800.0), ModelRun((1e6,), frequency_mhz=1900.0)),
+            "clock",
+        ),
+        (record(ModelRun((1e6,), throttling="status 3 (severe)")), "throttling: status 3"),
     ],
 )
 def test_unstable_records_say_why(entry, word):
@@ -120,21 +128,21 @@ def test_steady_records_have_no_problems():
 def test_files_keep_raw_values_and_refuse_mixtures(tmp_path):
     entries = {
         "a": steady(1.0, 2.0, sentinel_ns=3e5, temperature_c=41.5),
-        "b": record(Visit((7.5e5,), statistic="mean", count=9)),
+        "b": record(ModelRun((7.5e5,), statistic="mean", count=9)),
     }
-    path = measurement.save_measurements(tmp_path / "latency.json", entries)
-    assert measurement.load_measurements(path) == entries
+    path = record_file.save_measurements(tmp_path / "latency.json", entries)
+    assert record_file.load_measurements(path) == entries
     mixed = {
         **entries,
-        "c": record(Visit((1e6,)), settings=dataclasses.replace(SETTINGS, threads=4)),
+        "c": record(ModelRun((1e6,)), settings=dataclasses.replace(SETTINGS, threads=4)),
     }
     with pytest.raises(UserError, match="threads"):
-        measurement.save_measurements(tmp_path / "mixed.json", mixed)
+        record_file.save_measurements(tmp_path / "mixed.json", mixed)
     assert not (tmp_path / "mixed.json").exists()
 
 
 def test_damaged_files_are_refused(tmp_path):
-    path = measurement.save_measurements(tmp_path / "latency.json", {"a": steady(1.0)})
+    path = record_file.save_measurements(tmp_path / "latency.json", {"a": steady(1.0)})
     text = path.read_text()
     for broken in (
         text[:-20],
@@ -147,10 +155,10 @@ def test_damaged_files_are_refused(tmp_path):
         assert broken != text
         path.write_text(broken)
         with pytest.raises(UserError):
-            measurement.load_measurements(path)
+            record_file.load_measurements(path)
 
 
 @pytest.mark.parametrize("samples", [(), (0.0,), (-1.0,)])
 def test_no_time_is_no_measurement(samples):
     with pytest.raises(ValueError):
-        Visit(samples)
+        ModelRun(samples)

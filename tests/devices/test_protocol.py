@@ -9,11 +9,14 @@ from fake_runner import DEVICE, SETTINGS, FakeRunner
 
 from pnas_tf.devices.failures import DeviceUnplugged, RunKilled
 from pnas_tf.devices.record import Device, ModelFacts
-from pnas_tf.devices.session import Schedule, measure
+from pnas_tf.devices.schedule import Schedule
+from pnas_tf.devices.session import ModelFile, measure
 from pnas_tf.errors import UserError
 
 NAMES = [f"model_{letter}" for letter in "abcdefgh"]
-FACTS = {name: ModelFacts(name, 1, "float32", (1, 8, 8, 3)) for name in NAMES}
+MODELS = {
+    name: ModelFile(Path(name), ModelFacts(name, 1, "float32", (1, 8, 8, 3))) for name in NAMES
+}
 
 
 @pytest.fixture(autouse=True)
@@ -24,26 +27,20 @@ def model_files(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def sentinel(tmp_path) -> Path:
+def reference(tmp_path) -> Path:
     path = tmp_path / "sentinel"
     path.write_bytes(b"model")
     return path
 
 
 def session(runner, **arguments):
-    models = {name: Path(name) for name in NAMES}
-    return measure(
-        models,
-        runner,
-        facts=FACTS,
-        schedule=arguments.pop("schedule", Schedule(min_visit_ms=0)),
-        **arguments,
-    )
+    schedule = arguments.pop("schedule", Schedule(min_run_ms=0))
+    return measure(MODELS, runner, schedule, **arguments)
 
 
-def test_rounds_are_interleaved_shuffled_and_begin_with_the_sentinel(sentinel):
-    runner = FakeRunner(lambda model, visits: 1.0)
-    session(runner, sentinel=sentinel)
+def test_rounds_are_interleaved_shuffled_and_begin_with_the_sentinel(reference):
+    runner = FakeRunner(lambda model, runs: 1.0)
+    session(runner, reference=reference)
     rounds = [
         [name for name, _, _ in runner.log[start : start + 9]]
         for start in range(0, len(runner.log), 9)
@@ -56,37 +53,35 @@ def test_rounds_are_interleaved_shuffled_and_begin_with_the_sentinel(sentinel):
     )  # one order twice: probability below 1e-3, and the seed is fixed
 
 
-def test_every_visit_is_warmed_up_and_every_model_gets_its_invocations():
-    runner = FakeRunner(lambda model, visits: 1.0)
+def test_every_run_is_warmed_up_and_every_model_gets_its_invocations():
+    runner = FakeRunner(lambda model, runs: 1.0)
     found = session(
-        runner, schedule=Schedule(min_invocations=25, warmups=3, rounds=4, min_visit_ms=0)
+        runner, schedule=Schedule(min_invocations=25, warmups=3, rounds=4, min_run_ms=0)
     ).measurements
     assert all(warmups == 3 for _, warmups, _ in runner.log)
     assert all(
-        entry.invocations == 28 and len(entry.visits) == 4 for entry in found.values()
-    )  # 25 in 4 visits: 7 each
-    assert all(visit.warmups_ns == (2e6,) * 3 for entry in found.values() for visit in entry.visits)
+        entry.invocations == 28 and len(entry.runs) == 4 for entry in found.values()
+    )  # 25 in 4 runs: 7 each
+    assert all(run.warmups_ns == (2e6,) * 3 for entry in found.values() for run in entry.runs)
 
 
-def test_fast_models_get_longer_visits():
+def test_fast_models_get_longer_runs():
     found = session(
-        FakeRunner(lambda model, visits: 0.5), schedule=Schedule(min_visit_ms=20)
+        FakeRunner(lambda model, runs: 0.5), schedule=Schedule(min_run_ms=20)
     ).measurements
-    assert [visit.invocations for visit in found["model_a"].visits] == [3] + [40] * 7
+    assert [run.invocations for run in found["model_a"].runs] == [3] + [40] * 7
 
 
 def test_uncertain_models_alone_are_repeated_up_to_the_limit():
     wobble = itertools.cycle([1.0, 1.2, 0.8])
-    runner = FakeRunner(lambda model, visits: next(wobble) if model.name == "model_c" else 1.0)
-    found = session(
-        runner, schedule=Schedule(rounds=6, extra_rounds=5, min_visit_ms=0)
-    ).measurements
-    assert len(found["model_c"].visits) == 11
-    assert all(len(found[name].visits) == 6 for name in NAMES if name != "model_c")
+    runner = FakeRunner(lambda model, runs: next(wobble) if model.name == "model_c" else 1.0)
+    found = session(runner, schedule=Schedule(rounds=6, extra_rounds=5, min_run_ms=0)).measurements
+    assert len(found["model_c"].runs) == 11
+    assert all(len(found[name].runs) == 6 for name in NAMES if name != "model_c")
 
 
 def test_a_failing_model_costs_only_itself():
-    def latency_ms(model, visits):
+    def latency_ms(model, runs):
         if model.name == "model_d":
             raise RunKilled("run of model_d", received="signal 11")
         return 1.0
@@ -99,7 +94,7 @@ def test_a_failing_model_costs_only_itself():
 def test_a_model_that_fails_once_is_measured_all_the_same():
     failed = []
 
-    def latency_ms(model, visits):
+    def latency_ms(model, runs):
         if model.name == "model_d" and not failed:
             failed.append(model)
             raise RunKilled("run of model_d", received="signal 9")
@@ -109,68 +104,61 @@ def test_a_model_that_fails_once_is_measured_all_the_same():
     assert result.measurements["model_d"].invocations >= 20 and not result.failures
 
 
-def test_a_lost_device_loses_no_visit(tmp_path):
+def test_a_lost_device_loses_no_run(tmp_path):
     def until(limit):
-        def latency_ms(model, visits):
-            if visits > limit:
+        def latency_ms(model, runs):
+            if runs > limit:
                 raise DeviceUnplugged("device", received="gone")
             return 1 + NAMES.index(model.name)
 
         return latency_ms
 
-    journal = tmp_path / "journal.jsonl"
+    log = tmp_path / "log.jsonl"
     with pytest.raises(DeviceUnplugged):
-        session(FakeRunner(until(19)), journal=journal)
-    with open(journal, "ab") as stream:
+        session(FakeRunner(until(19)), resume_log=log)
+    with open(log, "ab") as stream:
         stream.write(b'{"model": "model_a", "sha')  # cut by a kill
     rest = FakeRunner(until(10**6))
-    found = session(rest, journal=journal).measurements
+    found = session(rest, resume_log=log).measurements
     assert len(rest.log) == 8 * len(NAMES) - 19
     assert {name: entry.median_ms for name, entry in found.items()} == {
         name: 1 + number for number, name in enumerate(NAMES)
     }
-    assert all(len(entry.visits) == 8 for entry in found.values())
-    assert (
-        session(FakeRunner(until(0)), journal=journal).measurements == found
-    )  # nothing left to do
+    assert all(len(entry.runs) == 8 for entry in found.values())
+    assert session(FakeRunner(until(0)), resume_log=log).measurements == found  # nothing left to do
 
 
-def test_a_journal_of_another_device_is_refused(tmp_path):
-    journal = tmp_path / "journal.jsonl"
-    session(FakeRunner(lambda model, visits: 1.0), journal=journal)
+def test_a_log_of_another_device_is_refused(tmp_path):
+    log = tmp_path / "log.jsonl"
+    session(FakeRunner(lambda model, runs: 1.0), resume_log=log)
     with pytest.raises(UserError, match="processor"):
         other = Device("host", "machine", "another", (1,), "system", "build")
-        session(FakeRunner(lambda model, visits: 1.0, device=other), journal=journal)
+        session(FakeRunner(lambda model, runs: 1.0, device=other), resume_log=log)
 
 
-def test_visits_to_changed_models_are_not_taken_from_a_journal(tmp_path):
-    journal = tmp_path / "journal.jsonl"
-    session(FakeRunner(lambda model, visits: 1.0), journal=journal)
-    changed = {**FACTS, "model_a": ModelFacts("new", 1, "float32", (1, 8, 8, 3))}
-    runner = FakeRunner(lambda model, visits: 7.0)
-    found = measure(
-        {name: Path(name) for name in NAMES},
-        runner,
-        facts=changed,
-        schedule=Schedule(min_visit_ms=0),
-        journal=journal,
-    )
+def test_runs_of_changed_models_are_not_taken_from_a_log(tmp_path):
+    log = tmp_path / "log.jsonl"
+    session(FakeRunner(lambda model, runs: 1.0), resume_log=log)
+    other = ModelFile(Path("model_a"), ModelFacts("new", 1, "float32", (1, 8, 8, 3)))
+    runner = FakeRunner(lambda model, runs: 7.0)
+    schedule = Schedule(min_run_ms=0)
+    found = measure({**MODELS, "model_a": other}, runner, schedule, resume_log=log)
     assert {name for name, _, _ in runner.log} == {"model_a"} and found.measurements[
         "model_a"
     ].median_ms == 7
 
 
-def test_drift_is_shared_out_by_interleaving_and_removed_by_the_sentinel(sentinel):
-    def drifting(model, visits):  # every visit the device gets 1 % slower
-        return (2.0 if model.name == "sentinel" else 1.0 + NAMES.index(model.name)) * 1.01**visits
+def test_drift_is_shared_out_by_interleaving_and_removed_by_the_sentinel(reference):
+    def drifting(model, runs):  # every run the device gets 1 % slower
+        return (2.0 if model.name == "sentinel" else 1.0 + NAMES.index(model.name)) * 1.01**runs
 
-    result = session(FakeRunner(drifting), sentinel=sentinel)
-    reference = result.sentinel.median_ms
+    result = session(FakeRunner(drifting), reference=reference)
+    reference_ms = result.reference_ms
     factors = [
-        result.measurements[name].corrected_ms(reference) / (1 + NAMES.index(name))
+        result.measurements[name].corrected_ms(reference_ms) / (1 + NAMES.index(name))
         for name in NAMES
     ]
-    # The sentinel stands up to 8 visits before a model of its round: 8 % at most, where the whole
+    # The sentinel stands up to 8 runs before a model of its round: 8 % at most, where the whole
     # drift is 70 %.
     assert max(factors) / min(factors) < 1.05
     assert all("drift" in "".join(problems) for problems in result.unstable.values()) and len(
@@ -178,26 +166,28 @@ def test_drift_is_shared_out_by_interleaving_and_removed_by_the_sentinel(sentine
     ) == len(NAMES)
 
 
-def test_every_visit_carries_its_own_rounds_sentinel(sentinel):
+def test_every_run_carries_its_own_rounds_sentinel(reference):
     seen: list[float] = []
 
-    def latency_ms(model, visits):
+    def latency_ms(model, runs):
         if model.name == "sentinel":
             seen.append(float(len(seen) + 1))
         return seen[-1]
 
     found = session(
-        FakeRunner(latency_ms), sentinel=sentinel, schedule=Schedule(min_visit_ms=0, extra_rounds=0)
+        FakeRunner(latency_ms),
+        reference=reference,
+        schedule=Schedule(min_run_ms=0, extra_rounds=0),
     )
     for entry in found.measurements.values():
-        assert [visit.sentinel_ns for visit in entry.visits] == [value * 1e6 for value in seen]
+        assert [run.sentinel_ns for run in entry.runs] == [value * 1e6 for value in seen]
         assert entry.corrected_ms(3.0) == pytest.approx(
             3.0
-        )  # every visit took as long as its sentinel
+        )  # every run took as long as its sentinel
 
 
 @pytest.mark.parametrize(
-    "field", ["min_invocations", "rounds", "max_failures", "max_visit_invocations"]
+    "field", ["min_invocations", "rounds", "max_failures", "max_run_invocations"]
 )
 def test_schedules_without_sense_are_refused(field):
     with pytest.raises(UserError, match=field):
@@ -205,18 +195,18 @@ def test_schedules_without_sense_are_refused(field):
 
 
 def test_device_and_settings_stand_in_every_record():
-    found = session(FakeRunner(lambda model, visits: 1.0)).measurements
+    found = session(FakeRunner(lambda model, runs: 1.0)).measurements
     assert all((entry.device, entry.settings) == (DEVICE, SETTINGS) for entry in found.values())
 
 
 @pytest.mark.parametrize("which", ["model_d", "sentinel"])
 def test_a_file_that_vanishes_is_an_error_and_no_failed_measurement_and_the_session_goes_on(
-    tmp_path, sentinel, which
+    tmp_path, reference, which
 ):
     """As a failed measurement the table would be complete without the block, for good."""
 
-    def latency_ms(model, visits):
-        if visits == 20:
+    def latency_ms(model, runs):
+        if runs == 20:
             (tmp_path / which).unlink()
         if not model.exists():
             raise RunKilled("measurement", received="no such file")
@@ -224,27 +214,25 @@ def test_a_file_that_vanishes_is_an_error_and_no_failed_measurement_and_the_sess
 
     runner = FakeRunner(latency_ms)
     with pytest.raises(UserError, match=f"{which} is gone"):
-        session(runner, sentinel=sentinel, journal=tmp_path / "journal")
+        session(runner, reference=reference, resume_log=tmp_path / "log")
     (tmp_path / which).write_bytes(b"model")
-    again = FakeRunner(lambda model, visits: 1.0)
-    found = session(again, sentinel=sentinel, journal=tmp_path / "journal")
-    assert not found.failures and all(
-        len(entry.visits) == 8 for entry in found.measurements.values()
-    )
+    again = FakeRunner(lambda model, runs: 1.0)
+    found = session(again, reference=reference, resume_log=tmp_path / "log")
+    assert not found.failures and all(len(entry.runs) == 8 for entry in found.measurements.values())
     assert (
         len([name for name, _, _ in again.log if name == "model_a"]) < 8
     )  # what was measured is kept
 
 
 def test_a_session_that_another_process_measures_is_refused_and_free_when_it_ends(tmp_path):
-    """Two builds of one table with one cache: their visits would run into each other's."""
+    """Two builds of one table with one cache: their runs would run into each other's."""
 
-    def latency_ms(model, visits):
-        if visits == 5:
+    def latency_ms(model, runs):
+        if runs == 5:
             with pytest.raises(UserError, match="is being measured"):
-                session(FakeRunner(lambda model, visits: 1.0), journal=tmp_path / "journal")
+                session(FakeRunner(lambda model, runs: 1.0), resume_log=tmp_path / "log")
         return 1.0
 
-    assert not session(FakeRunner(latency_ms), journal=tmp_path / "journal").failures
-    (tmp_path / "journal").unlink()
-    assert not session(FakeRunner(lambda model, visits: 1.0), journal=tmp_path / "journal").failures
+    assert not session(FakeRunner(latency_ms), resume_log=tmp_path / "log").failures
+    (tmp_path / "log").unlink()
+    assert not session(FakeRunner(lambda model, runs: 1.0), resume_log=tmp_path / "log").failures

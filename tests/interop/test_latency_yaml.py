@@ -36,7 +36,7 @@ def test_published_keys_give_our_blocks_their_value(path):
         table.latency_ms(head_block(proxyless()).key) == 4.5
     )  # feature-mix convolution and the rest
     assert len(table.entries) == 4
-    (visit,) = table.entries["mbconv_k3_e3 in=112x112x16 out=56x56x24 s2"].visits
+    (visit,) = table.entries["mbconv_k3_e3 in=112x112x16 out=56x56x24 s2"].runs
     assert (visit.statistic, visit.count) == ("mean", 154)
     assert "Pixel 1" in table.describe() and "uncalibrated" in table.describe()
 

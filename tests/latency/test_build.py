@@ -4,10 +4,10 @@ import pytest
 
 from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.host.runner import HostRunner
-from pnas_tf.devices.session import Schedule
+from pnas_tf.devices.schedule import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency.build import build_latency_table
-from pnas_tf.latency.measure_files import facts_of, measure_files
+from pnas_tf.latency.measure_files import described, measure_files
 from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.latency.models import content_key, convert_models
 from pnas_tf.latency.table import LatencyTable
@@ -18,7 +18,7 @@ from pnas_tf.tflite import flatbuffer
 from pnas_tf.tflite.rewrites.choice import REWRITES, rewrites_of_blocks, wanted_among
 
 SPACE = MBConvSpace("small", 32, 4, 8, 8, (Stage(16, 2, 2),), 32, (MBConv(3, 3), MBConv(7, 6)))
-SCHEDULE = Schedule(min_invocations=6, rounds=3, extra_rounds=0, warmups=1, min_visit_ms=1)
+SCHEDULE = Schedule(min_invocations=6, rounds=3, extra_rounds=0, warmups=1, min_run_ms=1)
 
 
 def conversion(cache):
@@ -42,7 +42,7 @@ def test_every_block_of_the_space_is_measured_with_its_raw_values(table):
     assert set(table.entries) == set(SPACE.distinct_blocks()) and not table.failures
     for entry in table.entries.values():
         assert entry.invocations >= 6 and all(
-            len(visit.warmups_ns) == 1 and visit.sentinel_ns for visit in entry.visits
+            len(run.warmups_ns) == 1 and run.sentinel_ns for run in entry.runs
         )
     assert table.identity.device.kind == "host"
     assert len(table.calibration.networks) == 3
@@ -98,7 +98,7 @@ def test_facts_are_read_from_the_file(cache, dtype):
     path = convert_models({"stem": stem_block(SPACE)}, conversion(cache), dtype=dtype, rewrites=())[
         "stem"
     ]
-    facts = facts_of(path)
+    facts = described(path).facts
     assert (facts.dtype, facts.input_shape, facts.size_bytes) == (
         dtype,
         (1, 32, 32, 3),
@@ -143,6 +143,6 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     path = tmp_path / "noise.tflite"
     path.write_bytes(b"noise" * 100)
     with pytest.raises(UserError, match=r"noise\.tflite"):
-        facts_of(path)
+        described(path)
     with pytest.raises(UserError, match="absent"):
-        facts_of(tmp_path / "absent.tflite")
+        described(tmp_path / "absent.tflite")

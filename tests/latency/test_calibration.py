@@ -1,17 +1,27 @@
 """Calibration: exact on what is affine, its held-out error against a brute-force refit, and
 networks that span the space."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
 from pnas_tf.errors import UserError
-from pnas_tf.latency.calibration import calibration_architectures, calibration_from_json, fit
+from pnas_tf.io.serialization import record_of
+from pnas_tf.latency.calibration import (
+    Calibration,
+    CalibrationNetwork,
+    calibration_architectures,
+    fit,
+)
 from pnas_tf.space.mbconv import proxyless, tiny
 
 
 def rows(sums, measured):
     return [
-        (f"n{number}", total, value) for number, (total, value) in enumerate(zip(sums, measured))
+        CalibrationNetwork(f"n{number}", float(total), float(value))
+        for number, (total, value) in enumerate(zip(sums, measured))
     ]
 
 
@@ -63,10 +73,11 @@ def test_what_no_line_describes_is_refused():
 
 def test_calibration_survives_json():
     found = fit(rows([3.0, 4.0, 5.0], [3.3, 4.4, 5.4]), seed=7)
-    assert calibration_from_json(found.to_json(), where="here") == found
-    assert calibration_from_json(None, where="here") is None
-    with pytest.raises(UserError, match="here"):
-        calibration_from_json({"slope": 1.0}, where="here")
+    document = json.loads(json.dumps(dataclasses.asdict(found)))
+    assert record_of(Calibration, document, where="here", fix="Build it again.") == found
+    del document["networks"][1]["sum_ms"]
+    with pytest.raises(UserError, match=r"here at \$\.networks\[1\]"):
+        record_of(Calibration, document, where="here", fix="Build it again.")
 
 
 @pytest.mark.parametrize("space", [tiny(), proxyless()], ids=["tiny", "proxyless"])

@@ -9,7 +9,7 @@ from fake_runner import FakeRunner
 
 from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.failures import RunKilled
-from pnas_tf.devices.session import Schedule
+from pnas_tf.devices.schedule import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency import measure_sources
 from pnas_tf.latency.build import build_latency_table, requested_rewrites
@@ -24,7 +24,7 @@ from pnas_tf.space.mbconv import tiny
 from pnas_tf.tflite.rewrites.choice import rewrites_of_blocks
 
 SPACE = tiny()
-SCHEDULE = Schedule(rounds=3, extra_rounds=0, min_invocations=6, min_visit_ms=0)
+SCHEDULE = Schedule(rounds=3, extra_rounds=0, min_invocations=6, min_run_ms=0)
 BLOCKS = SPACE.distinct_blocks()
 REWRITE_OF = {
     key: rewrites_of_blocks([block])[0]
@@ -45,7 +45,7 @@ class Device:
     block a time by its MACs, a network their sum."""
 
     def __init__(self, folder, rewritten_ms):
-        self.folder, self.rewritten_ms, self.noise = folder, rewritten_ms, lambda visits: 1.0
+        self.folder, self.rewritten_ms, self.noise = folder, rewritten_ms, lambda runs: 1.0
 
     def convert(self, sources, config, *, rewrites, **_):
         paths = {}
@@ -70,13 +70,13 @@ class Device:
         return paths
 
     def runner(self, fail=lambda name: False):
-        def latency_ms(path, visits):
+        def latency_ms(path, runs):
             fixed = {"sentinel": 1.0, "call": CALL_MS}
             kind = path.stem.split("_")[0]
             name, known = (kind, fixed[kind]) if kind in fixed else json.loads(path.read_text())
             if fail(name):
                 raise RunKilled("run", received="signal 11")
-            return known * self.noise(visits)
+            return known * self.noise(runs)
 
         return FakeRunner(latency_ms)
 
@@ -140,7 +140,7 @@ def test_each_shape_is_chosen_by_itself_and_everything_takes_the_same_choice(dev
     )
     networks = held_out_architectures(SPACE, count=5, seed=0)
     monkeypatch.setattr(
-        "pnas_tf.latency.validate._fit_macs", lambda *_: Calibration(1.0, 0.0, 0.0, ())
+        "pnas_tf.latency.validate._Comparison._macs_only", lambda _: Calibration(1.0, 0.0, 0.0, ())
     )  # MACs say nothing here
     document = validate(table, networks, device.setup())
     assert document["mape_percent"] == pytest.approx(0, abs=1e-9)
@@ -162,9 +162,9 @@ def test_shapes_of_another_resolution_go_with_the_majority(device):
 def test_a_gain_within_the_noise_is_none(device):
     device.rewritten_ms = lambda block: PLAIN_MS * 0.9
     assert device.table().identity.rewrites == ("split_depthwise",)
-    device.noise = lambda visits: (
-        1 + 0.2 * (visits % 3)
-    )  # visits to one model differ by more than a tenth
+    device.noise = lambda runs: (
+        1 + 0.2 * (runs % 3)
+    )  # runs to one model differ by more than a tenth
     assert device.table().identity.rewrites != ("split_depthwise",)
 
 
@@ -224,21 +224,21 @@ def test_a_build_killed_behind_its_trials_does_not_repeat_them(device):
     class Killed(Exception):
         pass
 
-    trial_visits = 3 * (2 * len(REWRITE_OF) + 1)  # with the sentinel's
+    trial_runs = 3 * (2 * len(REWRITE_OF) + 1)  # with the sentinel's
 
     def until(limit):
-        def noise(visits):
-            if visits > limit:
+        def noise(runs):
+            if runs > limit:
                 raise Killed
             return 1.0
 
         return noise
 
-    device.noise = until(trial_visits + 50)
+    device.noise = until(trial_runs + 50)
     with pytest.raises(Killed):
         device.table()
     assert len(list(device.folder.glob("session_*"))) == 2
-    device.noise = lambda visits: 1.0
+    device.noise = lambda runs: 1.0
     rest = device.runner()
     table = device.table(rest)
     assert table.identity.rewrites == ("split_depthwise",) and set(table.trials) == set(REWRITE_OF)

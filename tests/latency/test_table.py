@@ -9,9 +9,9 @@ import sys
 import pytest
 from fake_runner import DEVICE, SETTINGS
 
-from pnas_tf.devices.record import Device, Measurement, ModelFacts, Visit
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun
 from pnas_tf.errors import UserError
-from pnas_tf.latency.calibration import Calibration
+from pnas_tf.latency.calibration import Calibration, CalibrationNetwork
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.base import SearchSpace
@@ -19,14 +19,15 @@ from pnas_tf.space.mbconv import MBConvSpace, Stage, proxyless, tiny
 from pnas_tf.space.ops import MBConv, Zero
 
 IDENTITY = Identity(DEVICE, SETTINGS, "float32", ("split_depthwise",))
-CALIBRATION = Calibration(1.25, 0.5, 1.0, (("a", 1.0, 1.75), ("b", 2.0, 3.0), ("c", 3.0, 4.25)))
+ANCHORS = (("a", 1.0, 1.75), ("b", 2.0, 3.0), ("c", 3.0, 4.25))
+CALIBRATION = Calibration(1.25, 0.5, 1.0, tuple(CalibrationNetwork(*row) for row in ANCHORS))
 SPACE = tiny()
 
 
-def entry(latency_ms: float, *, identity: Identity = IDENTITY, **visit) -> Measurement:
+def entry(latency_ms: float, *, identity: Identity = IDENTITY, **run) -> Measurement:
     facts = ModelFacts("sha", 10, identity.dtype, (1, 8, 8, 8), identity.rewrites)
     return Measurement(
-        identity.device, identity.settings, facts, (Visit((latency_ms * 1e6,) * 3, **visit),)
+        identity.device, identity.settings, facts, (ModelRun((latency_ms * 1e6,) * 3, **run),)
     )
 
 
@@ -49,7 +50,7 @@ def test_prediction_is_the_calibrated_sum_of_blocks():
         total = 0.0
         for block in network.blocks:  # brute force over the raw values
             if block.op != Zero():
-                total += sorted(table.entries[block.key].visits[0].samples_ns)[1] / 1e6
+                total += sorted(table.entries[block.key].runs[0].samples_ns)[1] / 1e6
         assert table.sum_ms(network) == pytest.approx(total)
         assert table.predict_ms(network) == pytest.approx(1.25 * total + 0.5)
         assert sum(row[2] for row in table.breakdown(network)) == pytest.approx(total)
@@ -66,7 +67,7 @@ def test_a_network_of_zeros_costs_the_fixed_blocks_and_the_blocks_that_cannot_be
     )
     needed = [block for block in skipping.blocks[2:-1] if block.op != Zero()]
     assert table.predict_ms(skipping) == pytest.approx(
-        table.fixed_ms(SPACE) + sum(table.latency_ms(block.key) for block in needed)
+        sum(table.share_ms(block.key) for block in (*SPACE.fixed_blocks(), *needed))
     )
     assert len(needed) == 3
 
@@ -92,43 +93,6 @@ def test_missing_keys_are_errors_that_say_why():
     with pytest.raises(UserError, match="64 px") as refusal:
         table.check_covers(tiny(resolution=64))
     assert "missing" in refusal.value.received
-
-
-@pytest.mark.parametrize("field", ["device", "settings", "dtype", "rewrites"])
-def test_tables_of_mixed_identity_do_not_merge(field):
-    changed = {
-        "device": dataclasses.replace(DEVICE, cores=(3,)),
-        "settings": dataclasses.replace(SETTINGS, runtime_version="2.0"),
-        "dtype": "int8",
-        "rewrites": (),
-    }[field]
-    named = {
-        "device": ("cores", "(1,)", "(3,)"),
-        "settings": ("runtime_version", "'1.0'", "'2.0'"),
-        "dtype": ("dtype", "'float32'", "'int8'"),
-        "rewrites": ("rewrites", "('split_depthwise',)", "()"),
-    }[field]
-    with pytest.raises(UserError) as refusal:
-        table_of(SPACE).merged(
-            table_of(
-                tiny(resolution=64), identity=dataclasses.replace(IDENTITY, **{field: changed})
-            )
-        )
-    assert (named[0] in refusal.value.what, refusal.value.expected, refusal.value.received) == (
-        True,
-        named[1],
-        named[2],
-    )
-
-
-def test_merging_two_spaces_covers_both_and_drops_the_calibration():
-    other = tiny(resolution=64)
-    merged = table_of(SPACE, calibration=CALIBRATION).merged(table_of(other))
-    merged.check_covers(SPACE)
-    merged.check_covers(other)
-    assert merged.calibration is None
-    twice = table_of(SPACE).merged(table_of(SPACE))
-    assert all(len(measured.visits) == 2 for measured in twice.entries.values())
 
 
 def test_an_entry_of_another_origin_is_refused():
@@ -185,10 +149,12 @@ def test_figures_of_uncalibrated_and_stale_tables_come_with_a_warning():
     assert "uncalibrated" in dataclasses.replace(table, calibration=None).describe()
     (old,) = table.warnings(now_unix_s=1.7e9 + 100 * 86400)
     assert "stale: built 100 days ago" in old
-    assert table.differences(DEVICE, SETTINGS) == []
-    (runtime,) = table.differences(DEVICE, dataclasses.replace(SETTINGS, runtime_version="9.9"))
+    assert table.identity.differences(DEVICE, SETTINGS) == []
+    (runtime,) = table.identity.differences(
+        DEVICE, dataclasses.replace(SETTINGS, runtime_version="9.9")
+    )
     assert "runtime_version" in runtime and "'9.9'" in runtime and "'1.0'" in runtime
-    (device,) = table.differences(Device("android", "phone", "soc"), SETTINGS)
+    (device,) = table.identity.differences(Device("android", "phone", "soc"), SETTINGS)
     assert device.startswith("stale: built for device")
 
 

@@ -10,10 +10,11 @@ from fake_runner import FakeRunner
 
 from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.failures import RunKilled
-from pnas_tf.devices.record import Measurement, Visit
-from pnas_tf.devices.session import Schedule
+from pnas_tf.devices.record import Measurement, ModelRun
+from pnas_tf.devices.schedule import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency import measure_sources, validate
+from pnas_tf.latency.agreement import agreement, noise_floor_percent
 from pnas_tf.latency.build import build_latency_table
 from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.latency.table import LatencyTable
@@ -23,7 +24,7 @@ from pnas_tf.space.mbconv import tiny
 from pnas_tf.tflite.rewrites.choice import REWRITES
 
 SPACE = tiny()
-SCHEDULE = Schedule(rounds=3, extra_rounds=0, min_invocations=6, min_visit_ms=0)
+SCHEDULE = Schedule(rounds=3, extra_rounds=0, min_invocations=6, min_run_ms=0)
 _random = random.Random(0)
 BLOCK_MS = {key: _random.uniform(0.5, 2) for key in SPACE.distinct_blocks()}
 CALL_MS = 0.25  # on top for every model of one block
@@ -53,9 +54,9 @@ class MadeUp:
         return paths
 
 
-def runner(factor=lambda visits: 1.0):
-    def latency_ms(path, visits):
-        return stored(path)[1] * factor(visits)
+def runner(factor=lambda runs: 1.0):
+    def latency_ms(path, runs):
+        return stored(path)[1] * factor(runs)
 
     return FakeRunner(latency_ms)
 
@@ -86,7 +87,7 @@ def held_out(count, space=SPACE):
     return validate.held_out_architectures(space, count=count, seed=0)
 
 
-def run(table, folder, *, factor=lambda visits: 1.0, count=12):
+def run(table, folder, *, factor=lambda runs: 1.0, count=12):
     networks = held_out(count)
     return validate.validate(table, networks, make_setup(folder, runner(factor)))
 
@@ -96,7 +97,7 @@ def test_agreement_is_what_numpy_says():
     measured = generator.uniform(5, 15, 50)
     predicted = measured * generator.normal(1.02, 0.06, 50)
     errors = (predicted - measured) / measured * 100
-    found = validate.agreement(list(predicted), list(measured))
+    found = agreement(list(predicted), list(measured))
     assert found.networks == 50
     assert found.bias_percent == pytest.approx(errors.mean())
     assert found.mape_percent == pytest.approx(np.abs(errors).mean())
@@ -111,7 +112,7 @@ def test_agreement_is_what_numpy_says():
 
 
 def test_agreement_of_equal_values_has_no_ranks():
-    found = validate.agreement([2.0, 2.0], [1.0, 2.0])
+    found = agreement([2.0, 2.0], [1.0, 2.0])
     assert (found.spearman, found.kendall, found.bias_percent, found.mape_percent) == (
         None,
         None,
@@ -119,20 +120,16 @@ def test_agreement_of_equal_values_has_no_ranks():
         50.0,
     )
     with pytest.raises(UserError):
-        validate.agreement([1.0], [1.0])
+        agreement([1.0], [1.0])
 
 
 def test_noise_floor_is_the_difference_between_halves():
     origin = (runner().device, runner().settings, None)
-    noisy = Measurement(*origin, tuple(Visit((ms * 1e6,)) for ms in (1.0, 1.1, 1.0, 1.1)))
-    calm = Measurement(*origin, tuple(Visit((1e6,)) for _ in range(4)))
-    assert validate.noise_floor_percent([noisy], sentinel_ms=None) == pytest.approx(
-        100 * 0.1 / 1.05
-    )
-    assert validate.noise_floor_percent([noisy, calm], sentinel_ms=None) == pytest.approx(
-        50 * 0.1 / 1.05
-    )
-    assert validate.noise_floor_percent([], sentinel_ms=None) == 0.0
+    noisy = Measurement(*origin, tuple(ModelRun((ms * 1e6,)) for ms in (1.0, 1.1, 1.0, 1.1)))
+    calm = Measurement(*origin, tuple(ModelRun((1e6,)) for _ in range(4)))
+    assert noise_floor_percent([noisy], reference_ms=None) == pytest.approx(100 * 0.1 / 1.05)
+    assert noise_floor_percent([noisy, calm], reference_ms=None) == pytest.approx(50 * 0.1 / 1.05)
+    assert noise_floor_percent([], reference_ms=None) == 0.0
 
 
 def test_an_affine_device_is_built_and_predicted_exactly(made_up):
@@ -167,7 +164,7 @@ def test_a_device_that_has_become_slower_shows_in_the_stored_calibration_only(ma
     """All models but the sentinel take 20 % longer than when the table was built."""
     table = make_table(made_up)
     slower = FakeRunner(
-        lambda path, visits: (
+        lambda path, runs: (
             1.0 if path.name.startswith("sentinel") else 1.2 * json.loads(path.read_text())[1]
         )
     )
@@ -182,7 +179,7 @@ def test_a_device_that_has_become_slower_shows_in_the_stored_calibration_only(ma
 
 def test_drift_that_the_sentinel_shares_is_corrected_in_stored_predictions(made_up):
     """Everything, the sentinel too, takes 20 % longer than when the table was built."""
-    document = run(make_table(made_up), made_up, factor=lambda visits: 1.2)
+    document = run(make_table(made_up), made_up, factor=lambda runs: 1.2)
     assert document["stored_calibration"]["bias_percent"] == pytest.approx((1 / 1.2 - 1) * 100)
     assert document["stored_drift_corrected"]["mape_percent"] == pytest.approx(0, abs=1e-9)
 
@@ -221,7 +218,7 @@ def test_too_few_networks_to_calibrate_are_refused_before_measuring(made_up, cou
 def test_a_model_that_fails_is_missing_with_its_reason_and_the_rest_stands(made_up):
     victim = next(key for key in BLOCK_MS if "k7_e6" in key)
 
-    def latency_ms(path, visits):
+    def latency_ms(path, runs):
         name, known = stored(path)
         if name == victim:
             raise RunKilled("run", received="signal 11")
@@ -249,8 +246,8 @@ def test_a_killed_build_goes_on_where_it_was(made_up):
         pass
 
     def until(limit):
-        def factor(visits):
-            if visits > limit:
+        def factor(runs):
+            if runs > limit:
                 raise Killed
             return 1.0
 
@@ -264,6 +261,6 @@ def test_a_killed_build_goes_on_where_it_was(made_up):
     assert (
         len([name for name, _, _ in rest.log if not name.startswith("sentinel")])
         == 3 * models - 60 + 2
-    )  # 60 held 2 sentinel visits
+    )  # 60 held 2 sentinel runs
     assert table.calibration.slope == pytest.approx(1.1)
     assert not list(made_up.glob("session_*"))  # a finished build leaves no journal

@@ -14,10 +14,10 @@ from pnas_tf.devices.record import (
     Device,
     Measurement,
     ModelFacts,
+    ModelRun,
     Settings,
-    Visit,
-    save_measurements,
 )
+from pnas_tf.devices.record_file import save_measurements
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import Identity, LatencyTable
@@ -66,7 +66,7 @@ def make_run(folder, architecture, *, name="a laptop", summary=SUMMARY, epochs=1
 
     def measured(ms):
         visits = tuple(
-            Visit(tuple(ms * 1e6 * generator.normal(1, 0.01, 8)), statistic="invocation")
+            ModelRun(tuple(ms * 1e6 * generator.normal(1, 0.01, 8)), statistic="invocation")
             for _ in range(4)
         )
         return Measurement(

@@ -19,7 +19,7 @@ import pytest
 from forked_program import assert_refused, contents, run, start
 from PIL import Image
 
-from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Settings
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import Identity, LatencyTable
@@ -75,7 +75,7 @@ def table_of(space):
             Device("host", "machine", "processor", (1,), "system", "build"),
             Settings("runtime", "1.0", "xnnpack", 1),
             ModelFacts("0" * 64, 1, "float32", (1, 8, 8, 3), ("split_depthwise",)),
-            (Visit((1000.0 * number,) * 24),),
+            (ModelRun((1000.0 * number,) * 24),),
         )
         for number, key in enumerate(space.distinct_blocks(), start=1)
     }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Settings
 from pnas_tf.errors import UserError
 from pnas_tf.latency.calibration import Calibration
 from pnas_tf.latency.table import Identity, LatencyTable
@@ -100,7 +100,7 @@ def test_a_real_table_predicts_what_the_objective_expects():
             device,
             settings,
             ModelFacts("0" * 64, 1, "float32", (1,)),
-            (Visit((generator.uniform(1e4, 1e6),)),),
+            (ModelRun((generator.uniform(1e4, 1e6),)),),
         )
         for key in tiny().distinct_blocks()
     }

@@ -8,7 +8,7 @@ from fake_runner import DEVICE, SETTINGS, FakeRunner
 
 from pnas_tf.config import SearchConfig
 from pnas_tf.devices.failures import ToolFailed
-from pnas_tf.devices.session import Schedule
+from pnas_tf.devices.schedule import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.search import reinforce, sampling

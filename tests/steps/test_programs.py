@@ -513,9 +513,7 @@ def test_a_table_whose_build_is_stopped_has_every_block_with_all_its_invocations
     table = LatencyTable.load(tmp_path / "run/latency_table.json")
     table.check_covers(SPACE)
     assert not table.failures and table.calibration is not None
-    assert all(
-        entry.invocations >= 24 and len(entry.visits) >= 8 for entry in table.entries.values()
-    )
+    assert all(entry.invocations >= 24 and len(entry.runs) >= 8 for entry in table.entries.values())
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith((".tmp", ".jsonl"))]
 
 

@@ -336,27 +336,28 @@ def _spaces():
 
 
 def _measurements():
-    from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
+    from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Settings
 
     device, settings = (
         Device("host", "machine", "processor", (1,), "system", "build"),
         Settings("runtime", "1.0", "xnnpack", 1),
     )
     facts = ModelFacts("0" * 64, 100, "float32", (1, 8, 8, 3))
-    visits = (
-        Visit((1e6, 1.1e6), (2e6,), sentinel_ns=5e5),
-        Visit((1.2e6,), statistic="median", count=9, aggregates_ns={"p95": 1.3e6}),
+    runs = (
+        ModelRun((1e6, 1.1e6), (2e6,), sentinel_ns=5e5),
+        ModelRun((1.2e6,), statistic="median", count=9, aggregates_ns={"p95": 1.3e6}),
     )
-    return device, settings, Measurement(device, settings, facts, visits)
+    return device, settings, Measurement(device, settings, facts, runs)
 
 
 def document_loaders():
     """Loaders that need no TensorFlow."""
-    from pnas_tf.devices.record import FORMAT as MEASURED
-    from pnas_tf.devices.record import load_measurements, to_json
+    from pnas_tf.devices.record_file import FORMAT as MEASURED
+    from pnas_tf.devices.record_file import load_measurements
     from pnas_tf.interop.latency_yaml import load_original
     from pnas_tf.interop.net_config import OfficialNetwork, load_official, to_official
-    from pnas_tf.latency.calibration import Calibration
+    from pnas_tf.io.serialization import to_json
+    from pnas_tf.latency.calibration import Calibration, CalibrationNetwork
     from pnas_tf.latency.table import Identity, LatencyTable
     from pnas_tf.report.manifest import read_manifest
     from pnas_tf.report.run_files import read_run
@@ -371,9 +372,8 @@ def document_loaders():
     networks = [random_architecture(space, seed=1) for space in (small, tree)]
     device, settings, entry = _measurements()
     keys = list(small.distinct_blocks())[:2]
-    calibration = Calibration(
-        1.1, 0.1, 2.0, (("calibration_00", 1.0, 1.2), ("calibration_01", 2.0, 2.3))
-    )
+    anchors = [("calibration_00", 1.0, 1.2), ("calibration_01", 2.0, 2.3)]
+    calibration = Calibration(1.1, 0.1, 2.0, tuple(CalibrationNetwork(*row) for row in anchors))
     table = LatencyTable(
         Identity(device, settings, "float32", ()),
         dict.fromkeys(keys, entry),
@@ -417,10 +417,10 @@ def document_loaders():
         given = Given(stored=stored, place=str(path))
         return [given.config(kind) for kind in kinds]
 
-    def journal_of(folder, path):
-        from pnas_tf.devices.resume_log import Journal
+    def resume_log_of(folder, path):
+        from pnas_tf.devices.resume_log import ResumeLog
 
-        return Journal(path, device, settings)
+        return ResumeLog(path, device, settings)
 
     def blocks_of(folder, path):
         network = Architecture.load(path)
@@ -440,7 +440,7 @@ def document_loaders():
         "SearchConfig": {"algorithm": "two_path", "search_epochs": 3},
         "DeviceConfig": {"device": "host", "threads": 1},
     }
-    journal = b"".join(
+    resume_log = b"".join(
         _json(row) + b"\n"
         for row in (
             {
@@ -449,10 +449,7 @@ def document_loaders():
                 "device": to_json(device),
                 "settings": to_json(settings),
             },
-            *(
-                {"model": "a", "sha256": "0" * 64, "visit": to_json(visit)}
-                for visit in entry.visits
-            ),
+            *({"model": "a", "sha256": "0" * 64, "visit": to_json(run)} for run in entry.runs),
         )
     )
     run = (
@@ -577,7 +574,7 @@ Logits-input:2x2x16-output:3:
             (("pixel.yaml", yaml),),
             lambda folder, path: load_original(path, space=small),
         ),
-        Loader("journal", (("visits.jsonl", journal),), journal_of),
+        Loader("resume_log", (("visits.jsonl", resume_log),), resume_log_of),
         Loader("tool_output", tuple(outputs), _tool_output, names_file=False),
     )
 
@@ -586,11 +583,11 @@ def _tool_output(folder, path):
     from pnas_tf.devices.benchmark_tool.op_profile import parse_profile
     from pnas_tf.devices.benchmark_tool.output import parse_report
     from pnas_tf.devices.cores import parse_cores, taskset_mask
-    from pnas_tf.devices.thermal import parse_heat
+    from pnas_tf.devices.thermal import parse_thermal
 
     text = path.read_bytes().decode("utf-8", "replace")
-    parse_heat(text).clock_mhz(())
-    parse_heat("pnas_tf-heat thermalservice\n" + text)
+    parse_thermal(text).clock_mhz(())
+    parse_thermal("pnas_tf-thermal thermalservice\n" + text)
     taskset_mask(parse_cores(text).big(4))
     try:
         parse_profile(text)
@@ -615,7 +612,7 @@ def binary_loaders():
 
 
 def _tflite():
-    from pnas_tf.latency.measure_files import facts_of
+    from pnas_tf.latency.measure_files import described
     from pnas_tf.tflite.inspect import describe, inspect_model
     from pnas_tf.tflite.metadata import Metadata, write_metadata
 
@@ -632,7 +629,7 @@ def _tflite():
     def look(folder, path):
         json.dumps(inspect_model(path).to_json(), allow_nan=False)
         describe(inspect_model(path))
-        return facts_of(path)
+        return described(path)
 
     return Loader("tflite", tuple(("model.tflite", seed) for seed in seeds), look)
 

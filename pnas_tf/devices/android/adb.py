@@ -8,7 +8,6 @@ or benchmarks. Source: `adb help` and the platform-tools' state names.
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pnas_tf.devices.connection import (
     CommandResult,
     call,
     raise_for_push,
+    retry,
     split_end_marker,
     with_end_marker,
 )
@@ -33,7 +33,6 @@ from pnas_tf.errors import UserError
 
 _SERIAL = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\-\[\]%() ]{0,127}")
 _NETWORK_SERIAL = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.\-]+):\d{1,5}")
-_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,10 @@ def attached_devices(adb: str = "adb") -> list[AttachedDevice]:
 def choose_serial(wanted: str = "", *, adb: str = "adb") -> str:
     """The serial to use: `wanted`, or the only one attached.
 
-    Raises NoDevice ("No device attached"), SeveralDevices, DeviceUnauthorised, DeviceOffline.
+    Raises:
+        DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
+            DeviceUnauthorised.
+        DeviceOffline: it does not answer.
     """
     attached = attached_devices(adb)
     if wanted:
@@ -151,29 +153,23 @@ class AdbConnection:
             raise self._loss(message)
 
     def wait_until_back(self, *, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            if _NETWORK_SERIAL.fullmatch(self.serial):
-                call(
-                    [self._adb, "connect", self.serial], timeout_s=30.0
-                )  # the server gives up on a network device in time
-            try:
-                raise_for_state(self.serial, attached_devices(self._adb), was_there=True)
-                self.run("true", timeout_s=10.0)
-                return
-            except RunTimedOut as error:
-                if time.monotonic() >= deadline:
-                    raise DeviceOffline(
-                        f"device {self.serial} is listed but does not answer",
-                        received=error.received,
-                    ) from error
-            except (DeviceLost, DeviceUnauthorised):  # "authorizing" passes by itself
-                if time.monotonic() >= deadline:
-                    raise
-            time.sleep(_POLL_S)
+        # "authorizing" passes by itself
+        retry(self._look, timeout_s=timeout_s, on=(DeviceLost, DeviceUnauthorised))
 
     def close(self) -> None:
         """Nothing to give back: the adb server belongs to the user."""
+
+    def _look(self) -> None:
+        """Returns when the device answers."""
+        try:
+            if _NETWORK_SERIAL.fullmatch(self.serial):  # the server gives up on these in time
+                call([self._adb, "connect", self.serial], timeout_s=30.0)
+            raise_for_state(self.serial, attached_devices(self._adb), was_there=True)
+            self.run("true", timeout_s=10.0)
+        except RunTimedOut as error:
+            raise DeviceOffline(
+                f"device {self.serial} is listed but does not answer", received=error.received
+            ) from error
 
     def _loss(self, message: str) -> DeviceError:
         """The error that explains a command which did not end; the list of devices tells more than

@@ -13,8 +13,8 @@ import re
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import AdbConnection, choose_serial
-from pnas_tf.devices.benchmark_tool.runner import Patience, ToolRunner
-from pnas_tf.devices.connection import Connection
+from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
+from pnas_tf.devices.connection import Connection, read_facts
 from pnas_tf.devices.cores import read_cores
 from pnas_tf.devices.failures import DeviceError
 from pnas_tf.devices.record import Device
@@ -22,7 +22,7 @@ from pnas_tf.devices.record import Device
 FOLDER = "/data/local/tmp/pnas_tf"
 BINARY_THERE = "/data/local/tmp/benchmark_model"  # where the tool's README puts it
 UNKNOWN = "unknown"
-_PROPERTIES = (
+_PROPERTIES = [
     "ro.product.manufacturer",
     "ro.product.model",
     "ro.soc.manufacturer",
@@ -32,8 +32,7 @@ _PROPERTIES = (
     "ro.build.version.release",
     "ro.build.version.sdk",
     "ro.build.fingerprint",
-    "ro.product.cpu.abi",
-)
+]
 _FACTS_SCRIPT = "\n".join(
     [
         "command -v getprop >/dev/null 2>&1 && {",
@@ -53,27 +52,40 @@ _MODE_REFUSED = re.compile(
 
 
 class AndroidRunner(ToolRunner):
-    """A `Runner` for one Android device; `close` gives its performance mode back."""
+    """A `Runner` for one Android device; `close` gives its performance mode back.
+
+    Args:
+        serial: as `adb devices` prints it; "" is the only device attached.
+        config: threads, delegate and benchmark_binary: a file on this computer, which is copied
+            over, or an absolute path there; empty: /data/local/tmp/benchmark_model.
+        remote_folder: absolute path there, for models and the binary.
+        timeouts: how long to wait for what.
+
+    Raises:
+        DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
+            DeviceUnauthorised, MissingBinary.
+        DeviceOffline: it does not answer.
+    """
 
     def __init__(
         self,
-        connection: Connection,
+        serial: str,
         config: DeviceConfig,
         *,
-        serial: str,
         remote_folder: str = FOLDER,
-        patience: Patience = Patience(),
+        timeouts: Timeouts = Timeouts(),
     ):
+        chosen = choose_serial(serial)
+        connection = AdbConnection(chosen)
         cores = read_cores(connection).big(config.threads)
-        facts = read_facts(connection)
+        facts = read_facts(connection, _FACTS_SCRIPT)
         self._fixed_mode = set_fixed_performance_mode(connection, enabled=True)
-        device = describe(facts, serial=serial, cores=cores, fixed_mode=self._fixed_mode)
         super().__init__(
             connection,
             dataclasses.replace(config, benchmark_binary=config.benchmark_binary or BINARY_THERE),
-            device=device,
+            device=describe(facts, serial=chosen, cores=cores, fixed_mode=self._fixed_mode),
             remote_folder=remote_folder,
-            patience=patience,
+            timeouts=timeouts,
         )
 
     def close(self) -> None:
@@ -84,43 +96,6 @@ class AndroidRunner(ToolRunner):
             ):  # the device went away; its restart resets the mode
                 set_fixed_performance_mode(self._connection, enabled=False)
         super().close()
-
-
-def android_runner(
-    serial: str,
-    config: DeviceConfig,
-    *,
-    remote_folder: str = FOLDER,
-    patience: Patience = Patience(),
-) -> AndroidRunner:
-    """Opens the device with this serial; "" is the only one attached.
-
-    Args:
-        serial: as `adb devices` prints it.
-        config: threads, delegate and benchmark_binary: a file on this computer, which is copied
-            over, or an absolute path there; empty: /data/local/tmp/benchmark_model.
-        remote_folder: absolute path there, for models and the binary.
-        patience: how long to wait for what.
-
-    Raises:
-        DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
-            DeviceUnauthorised, MissingBinary.
-        DeviceOffline: it does not answer.
-    """
-    chosen = choose_serial(serial)
-    return AndroidRunner(
-        AdbConnection(chosen),
-        config,
-        serial=chosen,
-        remote_folder=remote_folder,
-        patience=patience,
-    )
-
-
-def read_facts(connection: Connection) -> dict[str, str]:
-    """System properties and kernel facts, by name; what the device does not tell is absent."""
-    pairs = (line.partition("=") for line in connection.run(_FACTS_SCRIPT).output.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs if value.strip()}
 
 
 def describe(

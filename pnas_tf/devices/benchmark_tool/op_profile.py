@@ -17,15 +17,11 @@ from pnas_tf.devices.failures import GarbledOutput
 _SECTION = re.compile(r"^={1,100} ([^=]+) ={1,100}$")
 _COLUMNS = {
     "node type": "node_type",
-    "start": "start",
     "first": "first_ms",
     "avg ms": "avg_ms",
     "avg_ms": "avg_ms",
     "%": "percent",
-    "cdf%": "cumulative_percent",
-    "mem kb": "memory_kb",
     "times called": "times_called",
-    "name": "name",
 }
 
 

@@ -1,8 +1,8 @@
-"""Visits to models on a far device with the stock `benchmark_model`: place, cool down, run, read,
+"""Runs of models on a far device with the stock `benchmark_model`: place, cool down, run, read,
 and try again where that helps.
 
 Shared by Android and ssh devices, which differ only in their connection and in what they tell of
-themselves. The schedule of visits is that of devices/session.py. Source: the tool's public README.
+themselves. The schedule is that of devices/session.py. Source: the tool's public README.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from pnas_tf.devices.failures import (
     DeviceLost,
     GarbledOutput,
     MissingBinary,
+    RunFailed,
     RunKilled,
     RunTimedOut,
     TooCoarse,
     ToolFailed,
-    VisitFailed,
 )
-from pnas_tf.devices.record import Device, Settings, Visit
-from pnas_tf.devices.thermal import SCRIPT as HEAT_SCRIPT
-from pnas_tf.devices.thermal import Heat, parse_heat
+from pnas_tf.devices.record import Device, ModelRun, Settings
+from pnas_tf.devices.thermal import SCRIPT as THERMAL_SCRIPT
+from pnas_tf.devices.thermal import ThermalState, parse_thermal
 from pnas_tf.io import atomic
 
 DELEGATE_FLAGS = {
@@ -52,20 +52,20 @@ _WRONG_BINARY = re.compile(
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long to wait for what, in seconds, and how often to try."""
 
     run_s: float = 400.0  # one run; the tool itself stops each of its two phases after 150 s
     return_s: float = 120.0  # a device that was pulled out to come back
     cool_down_s: float = 300.0  # a throttled device to cool down
     poll_s: float = 5.0  # between two looks at a hot device
-    attempts: int = 3  # runs of one visit
+    attempts: int = 3  # tries of one run
 
 
 class ToolRunner:
     """A `Runner` (devices/session.py) for one far device.
 
-    One visit gives one sample: the median of its invocations where the tool prints one, else their
+    One run gives one sample: the median of its invocations where the tool prints one, else their
     mean, with the tool's other figures beside it.
 
     Args:
@@ -74,7 +74,7 @@ class ToolRunner:
             over, or an absolute path there.
         device: its record; processes are held to its `cores`, () for none.
         remote_folder: absolute path there, for models and the binary.
-        patience: how long to wait for what.
+        timeouts: how long to wait for what.
         sleep: waits for so many seconds.
     """
 
@@ -85,41 +85,41 @@ class ToolRunner:
         *,
         device: Device,
         remote_folder: str,
-        patience: Patience = Patience(),
+        timeouts: Timeouts = Timeouts(),
         sleep: Callable[[float], None] = time.sleep,
     ):
         self.device = device
         self._connection, self._store = connection, RemoteStore(connection, remote_folder)
         self._binary, self._delegate = config.benchmark_binary, config.delegate
         self._threads = config.threads
-        self._patience, self._sleep = patience, sleep
-        self._last_heat = Heat()
+        self._timeouts, self._sleep = timeouts, sleep
+        self._last_thermal = ThermalState()
         self._has_timeout = False
         self.settings = Settings(
             "benchmark_model", self._find_binary(), config.delegate, config.threads
         )
-        self._last_heat = self.heat()
+        self._last_thermal = self.thermal()
 
-    def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
+    def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         """Warm-ups and timed invocations of one model.
 
         Waits for a device that went away, cools down a throttled one, and repeats runs that were
-        killed, garbled or throttled. Raises VisitFailed when one model fails for good, DeviceLost
+        killed, garbled or throttled. Raises RunFailed when one model fails for good, DeviceLost
         when the device does not come back, DeviceRefused when nothing can run there.
         """
-        for attempt in range(1, self._patience.attempts + 1):
-            is_last = attempt == self._patience.attempts
+        for attempt in range(1, self._timeouts.attempts + 1):
+            is_last = attempt == self._timeouts.attempts
             try:
                 self._cool_down()
-                visit = self._visit_once(model, warmups=warmups, invocations=invocations)
-                if not visit.throttling or is_last:
-                    return visit
+                run = self._run_once(model, warmups=warmups, invocations=invocations)
+                if not run.throttling or is_last:
+                    return run
             except DeviceLost:
                 if is_last:
                     raise
-                self._connection.wait_until_back(timeout_s=self._patience.return_s)
+                self._connection.wait_until_back(timeout_s=self._timeouts.return_s)
                 self._store.forget()
-            except (VisitFailed, MissingBinary):
+            except (RunFailed, MissingBinary):
                 if is_last:
                     raise
                 self._store.forget()  # somebody may have emptied the folder there
@@ -128,7 +128,7 @@ class ToolRunner:
     def profile(self, model: Path, *, invocations: int = 20) -> tuple[OperatorTime, ...]:
         """Mean time of each operator in ms, in the order in which they ran. Raises GarbledOutput
         where the tool prints none."""
-        result = self._run(
+        result = self._run_tool(
             model, warmups=2, invocations=invocations, options=["--enable_op_profiling=true"]
         )
         self._report_of(result)
@@ -141,9 +141,9 @@ class ToolRunner:
             )
         return operators
 
-    def heat(self) -> Heat:
+    def thermal(self) -> ThermalState:
         """Thermal status, temperature and clocks now."""
-        return parse_heat(self._connection.run(HEAT_SCRIPT).output)
+        return parse_thermal(self._connection.run(THERMAL_SCRIPT).output)
 
     def close(self) -> None:
         """Ends the connection; the files stay on the device for the next run. May be called
@@ -156,15 +156,15 @@ class ToolRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _visit_once(self, model: Path, *, warmups: int, invocations: int) -> Visit:
+    def _run_once(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         started = time.time()
-        result = self._run(model, warmups=warmups, invocations=invocations, options=[])
-        output, _, heat_text = result.output.partition(_AFTER_LINE)
+        result = self._run_tool(model, warmups=warmups, invocations=invocations, options=[])
+        output, _, thermal_text = result.output.partition(_AFTER_LINE)
         report = self._report_of(CommandResult(result.exit_code, output))
-        self._last_heat = parse_heat(heat_text)
-        return _as_visit(report, started, self._last_heat, self.device.cores)
+        self._last_thermal = parse_thermal(thermal_text)
+        return _as_run(report, started, self._last_thermal, self.device.cores)
 
-    def _run(
+    def _run_tool(
         self, model: Path, *, warmups: int, invocations: int, options: list[str]
     ) -> CommandResult:
         binary = self._place_binary()
@@ -181,16 +181,15 @@ class ToolRunner:
             *options,
         ]
         if self._has_timeout:  # ours may be cut off with the line, this one ends the run there
-            words = ["timeout", str(int(self._patience.run_s)), *words]
+            words = ["timeout", str(int(self._timeouts.run_s)), *words]
         if self.device.cores:
             words = ["taskset", taskset_mask(self.device.cores), *words]
-        script = (
-            f"{shlex.join(words)}\nended=$?\necho\necho {_AFTER_LINE}\n{HEAT_SCRIPT}\nexit $ended"
-        )
-        return self._connection.run(script, timeout_s=self._patience.run_s + 30.0)
+        after = f"ended=$?\necho\necho {_AFTER_LINE}\n{THERMAL_SCRIPT}\nexit $ended"
+        script = f"{shlex.join(words)}\n{after}"
+        return self._connection.run(script, timeout_s=self._timeouts.run_s + 30.0)
 
     def _report_of(self, result: CommandResult) -> ToolReport:
-        """Reads a finished run. Raises the VisitFailed or MissingBinary that its exit code or
+        """Reads a finished run. Raises the RunFailed or MissingBinary that its exit code or
         output tells of."""
         last_words = result.output.strip()[-300:]
         if result.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE) or _WRONG_BINARY.search(result.output):
@@ -226,10 +225,10 @@ class ToolRunner:
 
     def _cool_down(self) -> None:
         waited_s = 0.0
-        while self._last_heat.is_throttled and waited_s < self._patience.cool_down_s:
-            self._sleep(self._patience.poll_s)
-            waited_s += self._patience.poll_s
-            self._last_heat = self.heat()
+        while self._last_thermal.is_throttled and waited_s < self._timeouts.cool_down_s:
+            self._sleep(self._timeouts.poll_s)
+            waited_s += self._timeouts.poll_s
+            self._last_thermal = self.thermal()
 
     def _place_binary(self) -> str:
         local = Path(self._binary)
@@ -256,37 +255,32 @@ class ToolRunner:
         return seen.output.split()[0][:12] if seen.output.split() else "unknown"
 
 
-def _as_visit(
-    report: ToolReport, started_unix_s: float, heat: Heat, cores: tuple[int, ...]
-) -> Visit:
+def _as_run(
+    report: ToolReport, started_unix_s: float, thermal: ThermalState, cores: tuple[int, ...]
+) -> ModelRun:
     statistic, value_us = report.inference.best()
     if value_us <= 0:
         raise TooCoarse(
             "the model is faster than benchmark_model can print",
             received=f"{statistic} 0 {report.unit_printed}",
         )
-    named = {
-        name: getattr(report.inference, f"{name}_us")
-        for name in ("first", "min", "max", "avg", "std", "p5", "median", "p95")
-    }
-    warmup = report.warmup.avg_us if report.warmup is not None else None
-    return Visit(
+    warmup_us = report.warmup.us.get("avg") if report.warmup is not None else None
+    return ModelRun(
         samples_ns=(value_us * 1000.0,),
-        warmups_ns=(warmup * 1000.0,) if warmup else (),
+        warmups_ns=(warmup_us * 1000.0,) if warmup_us else (),
         statistic=statistic,
         count=report.inference.count,
-        aggregates_ns={name: us * 1000.0 for name, us in named.items() if us is not None},
+        aggregates_ns={name: us * 1000.0 for name, us in report.inference.us.items()},
         started_unix_s=started_unix_s,
-        temperature_c=heat.temperature_c,
-        frequency_mhz=heat.clock_mhz(cores),
-        throttling=heat.complaint,
+        temperature_c=thermal.temperature_c,
+        frequency_mhz=thermal.clock_mhz(cores),
+        throttling=thermal.complaint,
     )
 
 
 def _signal_name(exit_code: int) -> str:
     number = exit_code - _FIRST_SIGNAL
-    return (
-        signal.Signals(number).name
-        if number in {item.value for item in signal.Signals}
-        else f"signal {number}"
-    )
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

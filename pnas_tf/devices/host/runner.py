@@ -1,7 +1,7 @@
 """Runner of this computer: the LiteRT interpreter in a child process pinned to cores of its own.
 
 A model or delegate that crashes or hangs costs one measurement: the child is started anew. So it is
-before a second visit to a model, as on devices where every visit starts a program. Knows how to
+before a second run of a model, as on devices where every run starts a program. Knows how to
 reach the runtime, nothing of schedules or blocks.
 """
 
@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from pnas_tf.config import DeviceConfig
-from pnas_tf.devices.failures import DeviceRefused, RunKilled, RunTimedOut, VisitFailed
-from pnas_tf.devices.record import Device, Settings, Visit
+from pnas_tf.devices.failures import DeviceRefused, RunFailed, RunKilled, RunTimedOut
+from pnas_tf.devices.record import Device, ModelRun, Settings
 from pnas_tf.errors import UserError
+from pnas_tf.io import Json
 from pnas_tf.io.json_child import JsonChild
+from pnas_tf.io.serialization import record_of
 
 RUNTIME = "ai-edge-litert"
 DELEGATES = ("xnnpack", "none")
 
 
-class ModelRefused(VisitFailed):
+class ModelRefused(RunFailed):
     """The runtime says that the file is no model it can run."""
 
     expected_text = "a .tflite model that the LiteRT interpreter loads and runs"
@@ -46,7 +48,7 @@ class HostRunner:
         config: threads of the interpreter, and delegate: "xnnpack" or "none".
         cores: to be held to; None: the last `threads` of those this process may use (the first one
             takes most interrupts); empty: none.
-        timeout_s: for one visit.
+        timeout_s: for one run.
         memory_limit_bytes: loaded models kept in the child.
 
     Raises:
@@ -78,57 +80,43 @@ class HostRunner:
                 fix="Choose e.g. 1.",
             )
         self._cores = list(_own_cores(threads) if cores is None else cores)
-        self._setup = {
+        self._setup: dict[str, Json] = {
             "threads": threads,
             "xnnpack": delegate == "xnnpack",
             "memory_limit_bytes": memory_limit_bytes,
         }
         self._timeout_s = timeout_s
         self._child: JsonChild | None = None
-        self._visited: set[Path] = set()
+        self._seen: set[Path] = set()
         self.pin_error = ""
         self._start()
-        self._device = host_device(() if self.pin_error else tuple(self._cores))
-        self._settings = Settings(RUNTIME, metadata.version(RUNTIME), delegate, threads)
+        self.device = host_device(() if self.pin_error else tuple(self._cores))
+        self.settings = Settings(RUNTIME, metadata.version(RUNTIME), delegate, threads)
 
-    @property
-    def device(self) -> Device:
-        return self._device
-
-    @property
-    def settings(self) -> Settings:
-        return self._settings
-
-    def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
-        """One visit. Raises VisitFailed when the model is refused, crashes or does not end in
+    def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
+        """One run. Raises RunFailed when the model is refused, crashes or does not end in
         time."""
-        if model in self._visited:
+        if model in self._seen:
             # Where a model lies in memory moves its time by up to 4 % for as long as it lies there:
             # a new place a round.
             self.close()
         child = self._child or self._start()
-        self._visited.add(model)
+        self._seen.add(model)
         answer = self._ask(
             child,
             {"path": str(Path(model).absolute()), "warmups": warmups, "invocations": invocations},
             what=f"measurement of {model}",
         )
         if "error" in answer:
-            raise ModelRefused(f"measurement of {model}", received=answer["error"][:1000])
-        return Visit(
-            samples_ns=tuple(answer["samples_ns"]),
-            warmups_ns=tuple(answer["warmups_ns"]),
-            started_unix_s=answer["started_unix_s"],
-            frequency_mhz=answer["frequency_mhz"],
-            temperature_c=answer["temperature_c"],
-        )
+            raise ModelRefused(f"measurement of {model}", received=str(answer["error"])[:1000])
+        return record_of(ModelRun, answer, where="the measuring process", fix="Measure again.")
 
     def close(self) -> None:
         """Ends the child process."""
         if self._child is not None:
             self._child.stop()
             self._child = None
-        self._visited.clear()
+        self._seen.clear()
 
     def __enter__(self) -> HostRunner:
         return self
@@ -139,15 +127,15 @@ class HostRunner:
     def _start(self) -> JsonChild:
         child = JsonChild("pnas_tf.devices.host.worker")
         try:
-            self.pin_error = self._ask(
-                child, {"cores": self._cores, **self._setup}, what="LiteRT on this computer"
-            )["pin_error"]
-        except VisitFailed as error:
+            command = {"cores": self._cores, **self._setup}
+            answer = self._ask(child, command, what="LiteRT on this computer")
+            self.pin_error = str(answer["pin_error"])
+        except RunFailed as error:
             raise RuntimeBroken("LiteRT on this computer", received=error.received) from error
         self._child = child
         return child
 
-    def _ask(self, child: JsonChild, command: dict[str, Any], *, what: str) -> dict[str, Any]:
+    def _ask(self, child: JsonChild, command: Mapping[str, Json], *, what: str) -> dict[str, Json]:
         try:
             return child.ask(command, timeout_s=self._timeout_s)
         except TimeoutError as error:
@@ -197,17 +185,14 @@ def _processor() -> str:
     facts = dict(
         line.replace("\t", "").split(": ", 1) for line in text.splitlines() if ": " in line
     )
-    if "model name" in facts:
-        family = ", ".join(
-            f"{name} {facts[name]}" for name in ("cpu family", "model") if name in facts
-        )
-        return (
-            f"{facts['model name'].strip()} ({family})" if family else facts["model name"].strip()
-        )
-    part = ", ".join(
-        f"{name} {facts[name]}" for name in ("CPU implementer", "CPU part") if name in facts
-    )
-    return part or platform.machine()
+
+    def told(*names: str) -> str:
+        return ", ".join(f"{name} {facts[name]}" for name in names if name in facts)
+
+    if "model name" not in facts:
+        return told("CPU implementer", "CPU part") or platform.machine()
+    family = told("cpu family", "model")
+    return facts["model name"].strip() + (f" ({family})" if family else "")
 
 
 def _operating_system() -> str:

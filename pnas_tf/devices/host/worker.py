@@ -14,7 +14,12 @@ import os
 import sys
 import time
 from collections import OrderedDict
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
 
 
 class Models:
@@ -23,9 +28,9 @@ class Models:
 
     def __init__(self, *, threads: int, xnnpack: bool, memory_limit_bytes: int):
         self.threads, self.xnnpack, self.memory_limit_bytes = threads, xnnpack, memory_limit_bytes
-        self.loaded: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self.loaded: OrderedDict[str, tuple[Interpreter, int]] = OrderedDict()
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str) -> Interpreter:
         """The interpreter of `path`, its inputs filled. Raises ValueError or RuntimeError when it
         is no usable model."""
         if path in self.loaded:
@@ -43,7 +48,7 @@ class Models:
             self.loaded.popitem(last=False)
         return interpreter
 
-    def _load(self, path: str) -> Any:
+    def _load(self, path: str) -> Interpreter:
         import numpy as np
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -69,7 +74,7 @@ class Models:
         return interpreter
 
 
-def visit(models: Models, *, path: str, warmups: int, invocations: int) -> dict[str, Any]:
+def run(models: Models, *, path: str, warmups: int, invocations: int) -> dict[str, object]:
     """Times of `warmups`, then `invocations` runs, in ns, with clock and temperature behind them
     where readable."""
     interpreter = models.get(path)
@@ -120,42 +125,21 @@ def raise_priority() -> None:
 
 
 def _resident_bytes() -> int:
-    try:
-        with open("/proc/self/statm", encoding="ascii") as stream:
-            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # not Linux: file sizes alone count
-        return 0
+    return psutil.Process().memory_info().rss
 
 
 def _frequency_mhz() -> float | None:
-    """The current core's clock; virtual machines and other systems do not tell."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-    value = _read_number(f"/sys/devices/system/cpu/cpu{cores[0]}/cpufreq/scaling_cur_freq")
-    return None if value is None else value / 1000
+    """The clock of this process's first core; None where the system does not tell."""
+    clocks = psutil.cpu_freq(percpu=True) if hasattr(psutil, "cpu_freq") else []
+    core = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    return clocks[core].current if core < len(clocks) else None
 
 
 def _temperature_c() -> float | None:
-    """The hottest thermal zone."""
-    try:
-        zones = [
-            name for name in os.listdir("/sys/class/thermal") if name.startswith("thermal_zone")
-        ]
-    except OSError:
-        return None
-    values = [
-        value
-        for zone in zones
-        if (value := _read_number(f"/sys/class/thermal/{zone}/temp")) is not None
-    ]
-    return max(values) / 1000 if values else None
-
-
-def _read_number(path: str) -> float | None:
-    try:
-        with open(path, encoding="ascii") as stream:
-            return float(stream.read())
-    except (OSError, ValueError):
-        return None
+    """The hottest sensor; None where the system has none to read."""
+    sensors = psutil.sensors_temperatures() if hasattr(psutil, "sensors_temperatures") else {}
+    values = [entry.current for entries in sensors.values() for entry in entries]
+    return max(values, default=None)
 
 
 def serve(commands: IO[str], replies: IO[str]) -> None:
@@ -165,12 +149,12 @@ def serve(commands: IO[str], replies: IO[str]) -> None:
         command = json.loads(line)
         try:
             if models is None:
-                answer: dict[str, Any] = {"pin_error": pin(command.pop("cores"))}
+                answer: dict[str, object] = {"pin_error": pin(command.pop("cores"))}
                 raise_priority()
                 models = Models(**command)
                 gc.disable()  # a collection inside a timed run would be measured
             else:
-                answer = visit(models, **command)
+                answer = run(models, **command)
         except (ValueError, RuntimeError, OSError) as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         replies.write(json.dumps(answer) + "\n")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 
 from pnas_tf.config import DeviceConfig
-from pnas_tf.devices.benchmark_tool.runner import Patience, ToolRunner
-from pnas_tf.devices.connection import Connection
+from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
+from pnas_tf.devices.connection import read_facts
 from pnas_tf.devices.cores import read_cores
 from pnas_tf.devices.failures import MissingBinary
 from pnas_tf.devices.record import Device
@@ -34,7 +34,7 @@ def ssh_runner(
     config: DeviceConfig,
     *,
     remote_folder: str = "",
-    patience: Patience = Patience(),
+    timeouts: Timeouts = Timeouts(),
 ) -> ToolRunner:
     """Opens a board.
 
@@ -43,14 +43,14 @@ def ssh_runner(
         config: threads, delegate and benchmark_binary: a file on this computer, which is copied
             over, or an absolute path there; empty: the one on the far PATH.
         remote_folder: empty is ~/.cache/pnas_tf there.
-        patience: how long to wait for what.
+        timeouts: how long to wait for what.
 
     Raises:
         DeviceRefused: NoClient, LoginRefused, NoDevice, MissingBinary.
     """
     connection = SshConnection(target)
     try:
-        facts = read_facts(connection)
+        facts = read_facts(connection, _FACTS_SCRIPT)
         cores = read_cores(connection).big(config.threads)
         found = config.benchmark_binary or facts.get("binary", "")
         if not found:
@@ -64,17 +64,11 @@ def ssh_runner(
             dataclasses.replace(config, benchmark_binary=found),
             device=describe(facts, target=target, cores=cores),
             remote_folder=folder,
-            patience=patience,
+            timeouts=timeouts,
         )
     except BaseException:
         connection.close()
         raise
-
-
-def read_facts(connection: Connection) -> dict[str, str]:
-    """What the board tells of itself, by name; what it does not tell is absent."""
-    pairs = (line.partition("=") for line in connection.run(_FACTS_SCRIPT).output.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs if value.strip()}
 
 
 def describe(facts: dict[str, str], *, target: str, cores: tuple[int, ...]) -> Device:

@@ -19,6 +19,7 @@ from pnas_tf.devices.connection import (
     CommandResult,
     call,
     raise_for_push,
+    retry,
     split_end_marker,
     with_end_marker,
 )
@@ -38,7 +39,6 @@ _TARGET = re.compile(
     r"(?:(?P<user>[A-Za-z_][A-Za-z0-9_.\-]{0,63})@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.\-]{0,252}|\[[0-9A-Fa-f:]+\])"
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
-_POLL_S = 0.5
 _LOGIN_S = 15.0
 
 
@@ -65,20 +65,14 @@ class SshConnection:
         self._was_there = False
         self._master: subprocess.Popen[bytes] | None = None
         options = [
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "ConnectTimeout=10",
-            "-o",
-            "ServerAliveInterval=5",
-            "-o",
-            "ServerAliveCountMax=3",
-            "-o",
-            f"ControlPath={self._folder}/line",
+            "-oBatchMode=yes",
+            "-oConnectTimeout=10",
+            "-oServerAliveInterval=5",
+            "-oServerAliveCountMax=3",
         ]
         port = ["-p", match["port"]] if match["port"] else []
         user = ["-l", match["user"]] if match["user"] else []
-        self._ssh = [ssh, *options, *port, *user]
+        self._ssh = [ssh, *options, f"-oControlPath={self._folder}/line", *port, *user]
         self._host = match["host"].strip("[]")
 
     def run(self, script: str, *, timeout_s: float = 30.0) -> CommandResult:
@@ -95,26 +89,20 @@ class SshConnection:
             )
 
     def wait_until_back(self, *, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            self._drop_master()
-            try:
-                self.run("true", timeout_s=15.0)
-                return
-            except RunTimedOut as error:
-                if time.monotonic() >= deadline:
-                    raise DeviceOffline(
-                        f"{self.name} does not answer", received=error.received
-                    ) from error
-            except DeviceLost:
-                if time.monotonic() >= deadline:
-                    raise
-            time.sleep(_POLL_S)
+        retry(self._look, timeout_s=timeout_s, on=(DeviceLost,))
 
     def close(self) -> None:
         """Ends the master connection and removes its socket."""
         self._drop_master()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _look(self) -> None:
+        """Returns when the board answers."""
+        self._drop_master()
+        try:
+            self.run("true", timeout_s=15.0)
+        except RunTimedOut as error:
+            raise DeviceOffline(f"{self.name} does not answer", received=error.received) from error
 
     def _call(
         self, script: str, *, timeout_s: float, stdin: Path | None = None

@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pnas_tf.devices.record import Device, Settings, Visit
+from pnas_tf.devices.record import Device, ModelRun, Settings
 
 DEVICE = Device("host", "machine", "processor", (1,), "system", "build")
 SETTINGS = Settings("runtime", "1.0", "xnnpack", 1)
 
 
 class FakeRunner:
-    """latency_ms: of a model, from its path and the number of visits so far. log: (model, warmups,
-    invocations) of every visit."""
+    """latency_ms: of a model, from its path and the number of runs so far. log: (model, warmups,
+    invocations) of every run."""
 
     def __init__(
         self,
@@ -26,10 +26,10 @@ class FakeRunner:
         self.latency_ms, self.device, self.settings = latency_ms, device, settings
         self.log: list[tuple[str, int, int]] = []
 
-    def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:
+    def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         self.log.append((model.name, warmups, invocations))
         time_ns = self.latency_ms(model, len(self.log)) * 1e6
-        return Visit((time_ns,) * invocations, (2 * time_ns,) * warmups)
+        return ModelRun((time_ns,) * invocations, (2 * time_ns,) * warmups)
 
     def close(self) -> None:
         return

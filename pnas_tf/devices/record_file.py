@@ -1,0 +1,96 @@
+"""Measurements as JSON: one document of one device and setting, with all raw values.
+
+Derived figures stand beside them for readers, and are computed anew on load.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Settings, same_origin
+from pnas_tf.io import Json, atomic
+from pnas_tf.io.serialization import record_of, to_json, value_of
+
+FORMAT, VERSION = "pnas_tf/measurements", 1
+_FIX = "Measure again."
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """What an entry holds besides derived figures."""
+
+    model: ModelFacts
+    visits: tuple[ModelRun, ...]
+
+    def __post_init__(self) -> None:
+        if not self.visits:
+            raise ValueError("no visits")
+
+
+@dataclass(frozen=True)
+class _Document:
+    device: Device
+    settings: Settings
+    measurements: dict[str, object]
+
+
+def measurement_from_json(
+    document: Json, device: Device, settings: Settings, *, where: str
+) -> Measurement:
+    """The inverse of `Measurement.to_json`; device and settings stand once in a document.
+
+    Raises:
+        UserError: an absent or ill-typed field; names the place in `where`.
+    """
+    entry = value_of(dict[str, object], document, what=f"measurement in {where}", fix=_FIX)
+    known = {name: entry[name] for name in ("model", "visits") if name in entry}
+    raw = record_of(_Raw, known, where=where, fix=_FIX)
+    return Measurement(device, settings, raw.model, raw.visits)
+
+
+def save_measurements(
+    path: str | os.PathLike, measurements: Mapping[str, Measurement], **facts: Json
+) -> Path:
+    """Writes measurements of one device and setting as one JSON document; facts: further entries of
+    the document.
+
+    Raises:
+        UserError: the measurements are of different devices or settings.
+    """
+    device, settings = same_origin(measurements.values())
+    return atomic.write_json(
+        path,
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "device": to_json(device),
+            "settings": to_json(settings),
+            **facts,
+            "measurements": {name: entry.to_json() for name, entry in measurements.items()},
+        },
+    )
+
+
+def load_measurements(path: str | os.PathLike) -> dict[str, Measurement]:
+    """Reads what `save_measurements` wrote. Raises UserError when the file is absent or not
+    ours."""
+    document = atomic.read_document(
+        path,
+        format=FORMAT,
+        version=VERSION,
+        what="latency measurement",
+        made_by="pnas benchmark --run_dir=...",
+    )
+    known = {
+        name: document[name] for name in ("device", "settings", "measurements") if name in document
+    }
+    read = record_of(_Document, known, where=str(path), fix=_FIX)
+    return {
+        name: measurement_from_json(
+            entry, read.device, read.settings, where=f"{path}, measurements['{name}']"
+        )
+        for name, entry in read.measurements.items()
+    }
