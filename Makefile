@@ -1,10 +1,11 @@
-# make demo: the main job on real images. make test: lint, types and tests. Each does all its own set-up.
+# make demo: the main job on real images. make test: lint, types and tests. make quick: the tests that take no more than a
+# moment, for between two edits. Each does all its own set-up.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.10 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENT := .venv-mediapipe
 
-.PHONY: demo test bench lint install clean
+.PHONY: demo test quick bench lint install clean
 
 install: $(VENV)/installed
 
@@ -37,6 +38,10 @@ lint: $(VENV)/installed-dev
 test: lint
 	-$(MAKE) --no-print-directory $(CLIENT)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Without those that train, search or run programs (slow), need a stand-in phone or board (device), or root.
+quick: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not device and not root"
 
 # What a search costs, into benchmarks/results.json and docs/benchmarks.md. Leave the machine alone meanwhile.
 bench: $(VENV)/installed-dev

@@ -58,8 +58,8 @@ def test_random_contenders_are_uniform_over_the_networks_in_the_window():
         )
     ]
     assert set(drawn) == set(inside)
-    # 20 expected in each cell, a fixed seed: p below 1e-3 would be one seed in a thousand.
-    assert stats.chisquare([drawn.count(path) for path in inside]).pvalue > 1e-3
+    # 20 expected in each cell; of uniform draws p is below 1e-5 for one seed in 100,000.
+    assert stats.chisquare([drawn.count(path) for path in inside]).pvalue > 1e-5
 
 
 def test_uniform_contenders_are_mobilenet_blocks_in_the_window_the_evenest_first():
@@ -125,9 +125,11 @@ def test_additive_effects_of_candidates_are_found():
         batches=2,
         seed=0,
     )
+    # A deviation of 1000 numbers is off by 2.2 %, and here by less than 4.5 of that: 7e-6.
     assert error == pytest.approx(0.1 / np.sqrt(1000 / 3), rel=0.1)
+    # One of five effects is more than 5 standard errors off for one seed in 350,000.
     assert (
-        max(np.abs(effect - expected).max() for effect, expected in zip(effects, true)) < 4 * error
+        max(np.abs(effect - expected).max() for effect, expected in zip(effects, true)) < 5 * error
     )
 
 

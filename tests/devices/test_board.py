@@ -1,6 +1,7 @@
 """The ssh runner against a real sshd: stock OpenSSH client, a far side that really runs the copied
 models."""
 
+import json
 import os
 import threading
 import time
@@ -51,6 +52,7 @@ def board():
 
 
 @needs_sshd
+@pytest.mark.device
 def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
     with runner_for(
         DeviceConfig(f"ssh:{board.target}", threads=2, benchmark_binary=board.tool)
@@ -74,16 +76,23 @@ def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
 
 
 @needs_sshd
+@pytest.mark.device
 def test_a_board_that_goes_away_in_the_middle_loses_nothing(board, tmp_path):
+    """The third run hangs until the board is pulled out."""
+    runs = board.folder / "standin.runs"
+    third = (int(runs.read_text()) if runs.exists() else 0) + 3
+
     def hand():
-        time.sleep(1.0)
+        while not runs.exists() or (runs.read_text() or "0") != str(third):
+            time.sleep(0.02)
         board.pull_out()
-        time.sleep(0.5)
         board.plug_in()
 
-    (board.folder / "standin.json").write_text('{"pace_ms": 40}')
+    (board.folder / "standin.json").write_text(
+        json.dumps({"pace_ms": 40, "runs": {str(third): "hang"}})
+    )
     with runner_for(DeviceConfig(f"ssh:{board.target}", benchmark_binary=board.tool)) as runner:
-        runner._timeouts = Timeouts(return_s=20.0)
+        runner._timeouts = Timeouts(return_s=120.0)
         thread = threading.Thread(target=hand)
         thread.start()
         session = measure(
@@ -105,6 +114,7 @@ def test_a_board_that_goes_away_in_the_middle_loses_nothing(board, tmp_path):
 
 
 @needs_sshd
+@pytest.mark.device
 def test_no_login_no_host_and_no_client_are_told_apart(board):
     board.log_in_as("stranger")
     try:
@@ -119,6 +129,7 @@ def test_no_login_no_host_and_no_client_are_told_apart(board):
 
 
 @needs_sshd
+@pytest.mark.device
 def test_exit_codes_quotes_and_large_outputs_come_through(board):
     connection = SshConnection(board.target)
     try:
@@ -133,6 +144,7 @@ def test_exit_codes_quotes_and_large_outputs_come_through(board):
 
 
 @needs_sshd
+@pytest.mark.device
 def test_far_names_are_names_and_never_commands(board):
     """Twice quoted: for the login shell, which gets one string from ssh, and for the sh in it."""
     connection = SshConnection(board.target)

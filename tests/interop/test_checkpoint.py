@@ -2,7 +2,6 @@
 by logit."""
 
 import re
-import time
 from collections import OrderedDict
 
 import numpy as np
@@ -284,10 +283,9 @@ def test_a_file_that_takes_torch_minutes_to_refuse_is_refused_in_time(tmp_path, 
     monkeypatch.setattr(isolated, "CPU_S", 1)
     path = tmp_path / "slow.pth"
     path.write_bytes(b"\x80\x02c" + b"x" * 200_000 + b"\nname\n.")
-    began = time.monotonic()
-    with pytest.raises(UserError, match=r"slow\.pth is harmful"):
+    with pytest.raises(UserError, match=r"slow\.pth is harmful") as error:
         read_state_dict(path)
-    assert time.monotonic() - began < 60.0
+    assert "SIGXCPU" in error.value.received  # by the processor's time, whatever else runs
     path.write_bytes(b"\x80\x02")
     with pytest.raises(UserError, match=r"slow\.pth is corrupt"):  # the next file finds a reader
         read_state_dict(path)

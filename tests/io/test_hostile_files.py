@@ -13,6 +13,8 @@ import hostile
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+pytestmark = pytest.mark.slow
+
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 DOCUMENTS = {loader.name: loader for loader in hostile.document_loaders()}
 BINARIES = (

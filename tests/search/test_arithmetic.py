@@ -1,9 +1,10 @@
 """Steps of a search in half precision and under XLA, against the plain ones."""
 
+import kinks
 import numpy as np
 import pytest
 import tensorflow as tf
-from half_precision import TOLERANCES, batch
+from half_precision import TOLERANCES, batch, need
 
 from pnas_tf.config import OptimizerConfig
 from pnas_tf.search.gate_gradient import architecture_gradient, sample_gates
@@ -30,13 +31,21 @@ PATH = (0, 1, 1)
 CROSS_ENTROPY = RegularisedObjective((), "none", 0.2, 0.3, 0.1, "sum")
 
 
-def searched(*, precision="float32", jit_compile=False, steps=1):
+@pytest.fixture(scope="module", autouse=True)
+def smooth_activations():
+    with kinks.smoothed():
+        yield
+
+
+def searched(*, precision="float32", jit_compile=False, steps=1, seed=3):
     """(losses of weight steps, supernet, optimizer, gate gradients on the first batch before any
     step)."""
     supernet = Supernet(
         SPACE,
-        arithmetic=Arithmetic(weight_decay=0.01, precision=precision, jit_compile=jit_compile),
-        seed=3,
+        arithmetic=Arithmetic(  # of this file alone, as `kinks.smoothed` needs it
+            weight_decay=0.011, precision=precision, jit_compile=jit_compile
+        ),
+        seed=seed,
         weights_init="he_fout",
     )
     optimizer = Momentum(OptimizerConfig())
@@ -53,11 +62,11 @@ def searched(*, precision="float32", jit_compile=False, steps=1):
         weight_step(
             supernet,
             PATH,
-            *batch(step),
+            *batch(),
             optimizer=optimizer,
             learning_rate=0.05,
         )[0]
-        for step in range(steps)
+        for _ in range(steps)
     ]
     return losses, supernet, optimizer, gradient
 
@@ -67,13 +76,16 @@ def plain():
     return searched()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"precision": "float16"}, {"precision": "bfloat16"}, {"jit_compile": True}], ids=str
 )
 def test_a_step_is_close_to_a_plain_one(plain, options):
     """Later steps are not compared: training doubles a difference every few steps, in float32
     too."""
-    of_loss, of_gradients = TOLERANCES[options.get("precision", "float32")]
+    precision = options.get("precision", "float32")
+    need(precision)
+    of_loss, of_gradients = TOLERANCES[precision]
     losses, supernet, optimizer, gradient = searched(**options)
     np.testing.assert_allclose(losses, plain[0], rtol=of_loss)
     assert all(variable.dtype == tf.float32 for variable in supernet.named_variables().values())
@@ -81,9 +93,9 @@ def test_a_step_is_close_to_a_plain_one(plain, options):
         np.concatenate([slots[name].numpy().ravel() for name in sorted(slots)])
         for slots in (optimizer.slots, plain[2].slots)
     )
-    assert (
-        0 < np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)
-    )  # another arithmetic, but no other gradient
+    assert np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)
+    # Another arithmetic: thousands of numbers of half the digits are not all the same by chance.
+    assert precision == "float32" or not np.array_equal(ours, theirs)
     gates, expected = np.concatenate(gradient.gate), np.concatenate(plain[3].gate)
     assert np.linalg.norm(gates - expected) < of_gradients * np.linalg.norm(expected)
     loss, accuracy = path_result(supernet, PATH, *batch())
@@ -93,8 +105,11 @@ def test_a_step_is_close_to_a_plain_one(plain, options):
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_half_precision_learns(precision):
+    """12 steps on 16 images. Of ten seeds 0.18 to 0.34 of the first loss was left, in both halves,
+    with AVX-512 and (beside a ReLU6) with SSE4.1."""
+    need(precision)
     losses = searched(precision=precision, steps=12)[0]
-    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+    assert np.mean(losses[-3:]) < 0.6 * losses[0]
 
 
 def test_an_overflow_moves_nothing_and_halves_the_scale():

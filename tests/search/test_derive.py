@@ -117,6 +117,7 @@ def test_budget_that_must_be_used_equals_brute_force(seed):
     assert 7 <= refused < 28
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_the_most_probable_few_equal_brute_force(seed):
     """In order, each network once, and all that there are where more are wanted."""

@@ -1,6 +1,9 @@
 """Search on several replicas against one process with the same global batch: two devices, two
 processes, a worker killed.
 
+Activations are smooth (tests/support/kinks.py): at the kink of a ReLU6 the two orders of addition
+have different gradients, and of 40 steps some activation lies there.
+
 Every case runs in processes of its own, since a process chooses its devices once.
 """
 
@@ -16,6 +19,8 @@ import numpy as np
 import pytest
 
 from pnas_tf.run.checkpoints import Checkpoints
+
+pytestmark = pytest.mark.slow
 
 STEPS = 20
 SERVER = multiprocessing.get_context("forkserver")
@@ -68,7 +73,9 @@ def result(folder, index=0):
     return arrays.pop("losses"), arrays
 
 
-def assert_close(ours, theirs, tolerance=5e-6):
+def assert_close(ours, theirs, tolerance=5e-5):
+    """Two orders of addition, over 40 steps and 10 of training: of 18 searches (six seeds, oneDNN
+    with SSE4.1 and with AVX-512) at most 1.2e-5 apart."""
     np.testing.assert_allclose(ours[0], theirs[0], atol=tolerance, rtol=0)
     assert ours[1].keys() == theirs[1].keys()
     for name, value in theirs[1].items():
@@ -79,12 +86,12 @@ def assert_close(ours, theirs, tolerance=5e-6):
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
-    """(algorithm, seed) -> the folder of a search in one process; each is run once."""
+    """algorithm -> the folder of a search in one process; each is run once."""
 
     @functools.cache
-    def run(algorithm, seed):
+    def run(algorithm):
         folder = tmp_path_factory.mktemp(algorithm)
-        ended([start(folder, strategy="none", algorithm=algorithm, seed=seed)], folder)
+        ended([start(folder, strategy="none", algorithm=algorithm)], folder)
         return folder
 
     return run
@@ -97,17 +104,13 @@ def pair(tmp_path_factory):
     return folder
 
 
-# Of other seeds one activation in some step lies on the kink of a ReLU6, where two orders of
-# addition have different gradients.
-@pytest.mark.parametrize("algorithm, seed", [("two_path", 7), ("full", 9), ("reinforce", 9)])
-def test_two_devices_are_one_process_with_their_batches_together(single, tmp_path, algorithm, seed):
-    ended(
-        [start(tmp_path, strategy="mirrored", replicas=2, algorithm=algorithm, seed=seed)], tmp_path
-    )
+@pytest.mark.parametrize("algorithm", ["two_path", "full", "reinforce"])
+def test_two_devices_are_one_process_with_their_batches_together(single, tmp_path, algorithm):
+    ended([start(tmp_path, strategy="mirrored", replicas=2, algorithm=algorithm)], tmp_path)
     losses, arrays = result(tmp_path)
     assert len(losses) == 2 * STEPS  # a weight step and an architecture step each
     firsts = {name: value for name, value in arrays.items() if not name.startswith("second/")}
-    assert_close((losses, firsts), result(single(algorithm, seed)))
+    assert_close((losses, firsts), result(single(algorithm)))
     copies = [name for name in arrays if name.startswith("second/")]
     assert copies
     for name in copies:
@@ -118,7 +121,7 @@ def test_two_devices_are_one_process_with_their_batches_together(single, tmp_pat
 
 def test_two_processes_are_one_process_with_their_batches_together(single, pair):
     chief, other = result(pair, 0), result(pair, 1)
-    assert_close(chief, result(single("two_path", 7)))
+    assert_close(chief, result(single("two_path")))
     for name, value in chief[1].items():
         np.testing.assert_array_equal(other[1][name], value, err_msg=name)
     assert not (pair / "checkpoints-1").exists()

@@ -4,10 +4,11 @@ relaxed objective."""
 import dataclasses
 import itertools
 
+import kinks
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference_path import block_output, expected, first_choice_input, softmaxes
+from reference_path import block_output, expected, first_choice_input, logits, softmaxes
 
 from pnas_tf.search import sampling
 from pnas_tf.search.gate_gradient import GateSample, architecture_gradient, sample_gates
@@ -26,6 +27,7 @@ SPACE = MBConvSpace(
     candidates=(MBConv(3, 2), MBConv(5, 1)),
 )
 BATCH = 6
+EPS = float(np.finfo(np.float32).eps)
 
 
 class QuadraticObjective:
@@ -61,11 +63,19 @@ def supernet():
 
 
 @pytest.fixture(scope="module")
-def batch():
-    generator = np.random.default_rng(1)
-    return tf.constant(generator.standard_normal((BATCH, 8, 8, 3)), tf.float32), tf.constant(
-        generator.integers(0, 3, BATCH)
-    )
+def batch(supernet):
+    """Images of which no path brings an activation near a kink."""
+    paths = list(itertools.product(*(range(len(op.candidates)) for op in supernet.mixed_ops)))
+
+    def images_of(seed):
+        images = np.random.default_rng(seed).standard_normal((BATCH, 8, 8, 3))
+        images = tf.constant(images, tf.float32)
+        for path in paths:
+            logits(supernet, images, path=path)
+        return images
+
+    seed, images = kinks.first_away(images_of)
+    return images, tf.constant(np.random.default_rng([seed, 1]).integers(0, 3, BATCH))
 
 
 OBJECTIVE = QuadraticObjective(
@@ -153,6 +163,9 @@ def test_equals_brute_force_for_every_sample(supernet, batch, mode):
 
 
 def test_recompute_equals_full(supernet, batch):
+    """A sum of n products, in whatever order, is off by less than n / 2 float32 eps of their
+    absolute values' sum: n is 6 images of 8 x 8 x 6 numbers, gate gradients are of the order of
+    1, and eps alone is what is seen."""
     for sample in every_sample(supernet, "full"):
         full, again = (
             architecture_gradient(
@@ -161,14 +174,16 @@ def test_recompute_equals_full(supernet, batch):
             for mode in ("full", "full_recompute")
         )
         for left, right in zip(full.gate, again.gate):
-            np.testing.assert_array_equal(left, right)
+            scale = max(1.0, np.abs(right).max())
+            np.testing.assert_allclose(left, right, rtol=0, atol=64 * EPS * scale)
 
 
 def test_two_path_points_the_same_way_as_full_on_average(supernet, batch):
     """Mean cosine similarity over the full expectation, not a sample: every pair and active path
     with its probability.
 
-    Nothing is drawn, so the test cannot fail by chance (false-failure rate 0).
+    Nothing is drawn, so the test cannot fail by chance (false-failure rate 0). Of ten initial
+    supernets (alpha_scale 1) the cosine is 0.976 to 0.997; rounding moves it by 1e-6.
     """
     expectations = []
     for mode in ("two_path", "full"):
@@ -189,7 +204,7 @@ def test_two_path_points_the_same_way_as_full_on_average(supernet, batch):
         expectations.append(np.concatenate(total))
     two_path, full = expectations
     cosine = two_path @ full / np.linalg.norm(two_path) / np.linalg.norm(full)
-    assert cosine > 0.8
+    assert cosine > 0.9
 
 
 def test_weights_and_statistics_are_untouched(supernet, batch):

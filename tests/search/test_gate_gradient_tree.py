@@ -1,6 +1,7 @@
 """Gate gradients on a graph of tree cells against a brute-force oracle: explicit gates, autodiff of
 the relaxed objective."""
 
+import kinks
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -49,11 +50,19 @@ def supernet():
 
 
 @pytest.fixture(scope="module")
-def batch():
-    generator = np.random.default_rng(1)
-    return tf.constant(generator.standard_normal((4, 8, 8, 3)), tf.float32), tf.constant(
-        generator.integers(0, 3, 4)
-    )
+def batch(supernet):
+    """Images of which no sample brings an activation near a kink."""
+
+    def drawn(seed):
+        generator = np.random.default_rng([1, seed])
+        images = tf.constant(generator.standard_normal((4, 8, 8, 3)), tf.float32)
+        labels = tf.constant(generator.integers(0, 3, 4))
+        for mode in ("two_path", "full"):
+            for sample in samples(supernet, mode):
+                oracle(supernet, sample, images, labels)
+        return images, labels
+
+    return kinks.first_away(drawn, least=kinks.LEAST / 4)[1]
 
 
 OBJECTIVE = LinearObjective(

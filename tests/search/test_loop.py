@@ -130,6 +130,7 @@ def straight(request, data_dir, tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_what_a_checkpoint_holds(straight):
     algorithm, folder = straight
     last = Checkpoints(folder / "checkpoints").latest()
@@ -152,6 +153,7 @@ def test_what_a_checkpoint_holds(straight):
     )
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_gives_the_same_bits(straight, data_dir, tmp_path):
     """SIGKILL, SIGTERM, SIGKILL, Ctrl-C: each when a random step is reached and a random moment
     later."""
@@ -179,6 +181,7 @@ def test_killed_at_random_moments_gives_the_same_bits(straight, data_dir, tmp_pa
     assert not [path for path in tmp_path.rglob(".*.tmp")]
 
 
+@pytest.mark.slow
 def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(straight, data_dir, tmp_path):
     algorithm, uninterrupted = straight
     folder = tmp_path / "search"

@@ -11,6 +11,7 @@ higher with the others: 0.8 is 1.39, more than three standard deviations below.
 
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from reference_path import logits
@@ -25,6 +26,8 @@ from pnas_tf.search.targets import Target
 from pnas_tf.search.weight_step import top1
 from pnas_tf.supernet.functional import Arithmetic
 from pnas_tf.supernet.supernet import Supernet
+
+pytestmark = pytest.mark.slow
 
 SEEDS = range(6)
 ARITHMETIC = Arithmetic()  # one for all searches, which then share its compiled functions
@@ -83,16 +86,23 @@ def test_finds_the_only_op_that_solves_the_task(algorithm, warmed_up, tmp_path):
     assert sum(p[SOLUTION] >= 0.8 for p in found) >= len(SEEDS) - 1, found
 
 
-def test_an_op_that_cannot_solve_the_task_does_not(tmp_path):
-    """The premise: a network that holds another op stays at chance, the solution does not. Held-out
-    images."""
-    found = search(tmp_path, 0, search_epochs=0, warmup_epochs=8)
-    found.run()
+def test_an_op_that_cannot_solve_the_task_does_not(warmed_up, tmp_path):
+    """The premise: networks that hold another op stay at chance, those with the solution need not.
+    Held-out images.
+
+    512 images: a standard deviation of guessing is 0.0221. That one of 6 x 3 guessing networks is 5
+    of them above one half happens once in 190,000 runs. The solution has to be learnt from one seed
+    of the six; of 40 longer searches (ten seeds, 8 and 12 epochs, oneDNN with SSE4.1 and with
+    AVX-512) 35 gave 1.00, and the least was 0.63.
+    """
     images, labels = (tf.constant(part) for part in FarPixels(512, seed=77).parts["weights"])
-    accuracy = [
-        float(top1(logits(found.supernet, images, path=(index,)), labels))
-        for index in range(len(SPACE.choice_blocks[0].candidates))
-    ]
-    others = [value for index, value in enumerate(accuracy) if index != SOLUTION]
-    # 512 images: three standard deviations of guessing are 0.066.
-    assert accuracy[SOLUTION] > 0.75 and max(others) < 0.5 + 0.066, accuracy
+    accuracy = np.empty((len(SEEDS), len(SPACE.choice_blocks[0].candidates)))
+    for seed in SEEDS:
+        shutil.copytree(warmed_up[seed], tmp_path / str(seed))
+        found = search(tmp_path / str(seed), seed, search_epochs=0)
+        found.restore()
+        for index in range(accuracy.shape[1]):
+            accuracy[seed, index] = top1(logits(found.supernet, images, path=(index,)), labels)
+    others = np.delete(accuracy, SOLUTION, axis=1)
+    assert others.shape[1] == 3 and others.max() < 0.5 + 5 * 0.0221, accuracy
+    assert accuracy[:, SOLUTION].max() > 0.9, accuracy

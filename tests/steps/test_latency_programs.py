@@ -6,11 +6,14 @@ import shutil
 from pathlib import Path
 
 import forked_program
+import pytest
 import yaml
 
 from pnas_tf.interop.latency_yaml import original_keys
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.mbconv import tiny
+
+pytestmark = pytest.mark.slow
 
 STANDIN = Path(__file__).parents[1] / "support" / "standin"
 

