@@ -15,9 +15,11 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from pnas_tf.config import ConversionConfig, DeviceConfig
 from pnas_tf.devices.host.runner import HostRunner
 from pnas_tf.devices.session import schedule_for
 from pnas_tf.latency.measure_files import measure_files
+from pnas_tf.latency.measure_sources import MeasurementSetup
 
 
 def main() -> None:
@@ -30,17 +32,15 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    device = DeviceConfig(threads=options.threads)
     plain, corrected, reference = [], [], None
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.sessions):
-            with HostRunner(threads=options.threads) as runner:
+            with HostRunner(device) as runner:
+                schedule = schedule_for(device, runner, seed=number, few_models=True)
                 session = measure_files(
                     {"model": options.model},
-                    runner=runner,
-                    cache_dir=Path(folder),
-                    schedule=schedule_for(
-                        "host", min_invocations=24, warmups=5, seed=number, few_models=True
-                    ),
+                    MeasurementSetup(runner, schedule, ConversionConfig(model_cache=folder)),
                 )
             entry = session.measurements["model"]
             reference = reference or session.sentinel.median_ms

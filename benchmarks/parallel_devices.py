@@ -22,12 +22,14 @@ sys.path.insert(0, str(STANDIN))
 
 import phones as standin  # noqa: E402
 
-from pnas_tf.devices.registry import on_each_device, runner_for  # noqa: E402
+from pnas_tf.config import DeviceConfig  # noqa: E402
+from pnas_tf.devices.registry import on_each_device  # noqa: E402
 from pnas_tf.devices.session import Schedule, measure, model_facts  # noqa: E402
 
 MODELS = {dtype: STANDIN / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
 FACTS = {
-    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3)) for name, path in MODELS.items()
+    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
+    for name, path in MODELS.items()
 }
 SCHEDULE = Schedule(min_invocations=90, warmups=2, rounds=3, extra_rounds=0)
 MAX_RATIO = 1.2
@@ -37,9 +39,8 @@ def duration_s(devices: str, tool: str) -> float:
     """Seconds for a whole session on these devices at once, opening them included."""
     began = time.monotonic()
     outcomes = on_each_device(
-        devices,
+        DeviceConfig(device=devices, benchmark_binary=tool),
         lambda _, runner: measure(MODELS, runner, facts=FACTS, schedule=SCHEDULE),
-        open_runner=lambda name: runner_for(name, binary=tool),
     )
     for outcome in outcomes.values():
         if outcome.error is not None:

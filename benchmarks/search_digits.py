@@ -23,10 +23,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pnas_tf.config import DeviceConfig, RunConfig
 from pnas_tf.devices.registry import runner_for
 from pnas_tf.devices.session import schedule_for
-from pnas_tf.latency.build import measure_sources
-from pnas_tf.latency.models import default_cache_dir
+from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.space.architecture import Architecture
@@ -152,22 +152,19 @@ def _measure(
     """Adds measured_ms, drift taken out, and the errors against the target to the rows."""
     table = LatencyTable.load(output / "table" / TABLE)
     identity = table.identity
-    runner, schedule = (
-        runner_for("host", threads=identity.settings.threads),
-        schedule_for("host", min_invocations=48, warmups=5),
-    )
+    device = DeviceConfig(threads=identity.settings.threads, min_invocations=48)
+    runner = runner_for(device)
     try:
-        session, journal = measure_sources(
+        schedule = schedule_for(device, runner, seed=RunConfig.seed)
+        session, resume_log = measure_sources(
             dict(architectures),
-            runner=runner,
+            MeasurementSetup(runner, schedule),
             dtype=identity.dtype,
             rewrites=identity.rewrites,
-            cache_dir=default_cache_dir(),
-            schedule=schedule,
         )
     finally:
         runner.close()
-    journal.unlink(missing_ok=True)
+    resume_log.unlink(missing_ok=True)
     for row in rows:
         entry = session.measurements[row["variant"]]
         row["measured_ms"] = entry.corrected_ms(table.sentinel_ms)

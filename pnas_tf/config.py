@@ -1,23 +1,48 @@
 """Every option of every program, with its default, once.
 
 pnas_tf/cli/flags.py makes one absl flag of each field (same name). A default of the original
-program (Cai et al.'s code) is the default of `--preset=published`; see docs/options.md.
+program (Cai et al.'s code) is the default of `--preset=published`; see docs/original_options.md.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 
 def option(
-    default: Any, help: str, *, choices: tuple[str, ...] | None = None, fixed: bool = True
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    fixed: bool = True,
+    remakes: bool = False,
+    at_least: float = 0,
+    below: float = math.inf,
 ) -> Any:
     """A config field with the text that `--help` prints.
 
-    fixed: a run folder keeps the value it was made with; others may change from call to call.
+    Args:
+        default: without the flag.
+        help: one sentence or two.
+        choices: the words that it may be.
+        fixed: a run folder keeps the value it was made with; others may change from call to call.
+        remakes: another value makes the steps that take it run again.
+        at_least: of a number; all of ours count or scale.
+        below: of a number, itself excluded.
     """
-    return field(default=default, metadata={"help": help, "choices": choices, "fixed": fixed})
+    return field(
+        default=default,
+        metadata={
+            "help": help,
+            "choices": choices,
+            "fixed": fixed,
+            "remakes": remakes,
+            "at_least": at_least,
+            "below": below,
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -37,18 +62,26 @@ class DataConfig:
     dataset: str = option(
         "digits", "digits, any tensorflow_datasets name, or folder:PATH with one folder a class."
     )
-    data_dir: str = option("", "TFDS data folder; empty is TFDS's own default.")
+    data_dir: str = option("", "TFDS data folder; empty is TFDS's own default.", fixed=False)
     alpha_fraction: float = option(
-        0.2, "Part of the training images that trains alpha, class-balanced; see alpha_size."
+        0.2,
+        "Part of the training images that trains alpha, class-balanced; see alpha_size.",
+        below=1,
     )
     alpha_size: int | None = option(
-        None, "Number of images that train alpha, instead of alpha_fraction (published: 50000)."
+        None,
+        "Number of images that train alpha, instead of alpha_fraction (published: 50000).",
+        at_least=1,
     )
     train_images: int | None = option(
-        None, "Use so many of the training images, class-balanced; default: all of them."
+        None,
+        "Use so many of the training images, class-balanced; default: all of them.",
+        at_least=1,
     )
     test_fraction: float = option(
-        0.2, "Part held out for testing where the dataset has no test split of its own."
+        0.2,
+        "Part held out for testing where the dataset has no test split of its own.",
+        below=1,
     )
     augmentation: str = option(
         "auto", "Training augmentation.", choices=("auto", "none", "shift", "flip", "imagenet")
@@ -81,7 +114,9 @@ class SpaceConfig:
         "auto",
         "proxyless, tiny, FILE.json (a space of your own), or auto: by the dataset's image size.",
     )
-    resolution: int | None = option(None, "Input size in pixels; default: the space's own.")
+    resolution: int | None = option(
+        None, "Input size in pixels; default: the space's own.", at_least=1
+    )
     width: float = option(1.0, "Width multiplier.")
 
 
@@ -89,7 +124,7 @@ class SpaceConfig:
 class OptimizerConfig:
     """How weights are trained, in the search and in the last training alike."""
 
-    momentum: float = option(0.9, "SGD momentum.")
+    momentum: float = option(0.9, "SGD momentum.", below=1)
     nesterov: bool = option(True, "Nesterov momentum.")
     weight_decay: float = option(4e-5, "L2 on weights; see no_decay.")
     no_decay: str = option(
@@ -98,8 +133,8 @@ class OptimizerConfig:
         "none.",
         choices=("bn_bias", "bn", "none"),
     )
-    label_smoothing: float = option(0.1, "Label smoothing of the training loss.")
-    bn_momentum: float = option(0.9, "Batch-normalisation momentum (PyTorch's 0.1).")
+    label_smoothing: float = option(0.1, "Label smoothing of the training loss.", below=1)
+    bn_momentum: float = option(0.9, "Batch-normalisation momentum (PyTorch's 0.1).", below=1)
     bn_epsilon: float = option(1e-3, "Batch-normalisation epsilon.")
 
 
@@ -107,8 +142,8 @@ class OptimizerConfig:
 class TrainConfig:
     """Training of one plain network (the derived one)."""
 
-    epochs: int = option(30, "Epochs of training (published: 300).")
-    batch_size: int = option(64, "Images a step (published: 256).")
+    epochs: int = option(30, "Epochs of training (published: 300).", at_least=1)
+    batch_size: int = option(64, "Images a step (published: 256).", at_least=1)
     learning_rate: float = option(0.05, "Initial learning rate; cosine to zero over all steps.")
     learning_rate_warmup_epochs: float = option(
         1.0, "Epochs of linear warm-up of the learning rate (published: 0)."
@@ -117,6 +152,7 @@ class TrainConfig:
         0.0,
         "Dropout before the classifier (published: 0.1 for Mobile, 0.2 for CPU, 0.3 for GPU and "
         "Mobile-14).",
+        below=1,
     )
     train_distort_color: str | None = option(
         None,
@@ -155,6 +191,7 @@ class DistributionConfig:
         None,
         "Devices of --strategy=mirrored; default: every GPU. Without GPUs: parts of the CPU.",
         fixed=False,
+        at_least=1,
     )
     sync_batch_norm: bool = option(
         False, "Batch normalisation by the global batch; else each replica's own share."
@@ -190,10 +227,12 @@ class SearchConfig:
         15, "Warm-up phase: epochs in which only weights are trained (published: 40)."
     )
     search_epochs: int = option(
-        25, "Joint phase: epochs in which weights and alpha are trained in turn (published: 120)."
+        25,
+        "Joint phase: epochs in which weights and alpha are trained in turn (published: 120).",
+        at_least=1,
     )
     search_batch_size: int = option(
-        64, "Images a step, for weights and for alpha (published: 256)."
+        64, "Images a step, for weights and for alpha (published: 256).", at_least=1
     )
     warmup_learning_rate: float = option(
         0.2, "Weights' initial rate in the warm-up phase; cosine to zero (published: 0.05)."
@@ -214,19 +253,23 @@ class SearchConfig:
     init_div_groups: bool = option(
         True, "Fan of a depthwise kernel is that of one channel, not of all (published: all)."
     )
-    arch_interval: int = option(2, "Weight steps between architecture steps (published: 5).")
-    arch_steps: int = option(1, "Architecture steps each time.")
+    arch_interval: int = option(
+        2, "Weight steps between architecture steps (published: 5).", at_least=1
+    )
+    arch_steps: int = option(1, "Architecture steps each time.", at_least=1)
     arch_start_epoch: int = option(1, "Joint epochs before the first architecture step.")
     arch_batch_size: int | None = option(
-        None, "Images an architecture step by gradient; default: search_batch_size."
+        None,
+        "Images an architecture step by gradient; default: search_batch_size.",
+        at_least=1,
     )
     arch_learning_rate: float = option(
         0.05, "Adam's rate on alpha (published: 1e-3, for a search of 120 epochs of ImageNet)."
     )
     arch_beta_1: float = option(
-        0.0, "Adam's beta_1 on alpha; above 0 an unsampled alpha would drift."
+        0.0, "Adam's beta_1 on alpha; above 0 an unsampled alpha would drift.", below=1
     )
-    arch_beta_2: float = option(0.999, "Adam's beta_2 on alpha.")
+    arch_beta_2: float = option(0.999, "Adam's beta_2 on alpha.", below=1)
     arch_epsilon: float = option(1e-8, "Adam's epsilon on alpha.")
     arch_weight_decay: float = option(0.0, "Weight decay on alpha.")
     alpha_init: str = option(
@@ -255,16 +298,18 @@ class SearchConfig:
         "Several devices: every one in full, or the worst at a time.",
         choices=("sum", "worst"),
     )
-    rl_networks: int = option(10, "REINFORCE: networks sampled a step.")
+    rl_networks: int = option(10, "REINFORCE: networks sampled a step.", at_least=1)
     rl_images: int | None = option(
         None,
         "REINFORCE: images that sampled networks are judged by; default: search_batch_size "
         "(published: 1000).",
+        at_least=1,
     )
     rl_steps_per_epoch: int | None = option(
         None,
         "REINFORCE: architecture steps spread over an epoch, in place of arch_interval and "
         "arch_steps (published: 300).",
+        at_least=1,
     )
     rl_reward: str = option(
         "absolute",
@@ -274,7 +319,7 @@ class SearchConfig:
     )
     rl_exponent: float = option(0.1, "REINFORCE: w of accuracy * (target / latency)^w.")
     rl_baseline_decay: float = option(
-        0.99, "REINFORCE: weight of the old baseline in its moving average."
+        0.99, "REINFORCE: weight of the old baseline in its moving average.", below=1
     )
     rl_latency: str = option(
         "table",
@@ -295,9 +340,12 @@ class SearchConfig:
         fixed=False,
     )
     checkpoint_steps: int = option(
-        200, "Weight steps between checkpoints; one more is written after each epoch.", fixed=False
+        200,
+        "Weight steps between checkpoints; one more is written after each epoch.",
+        fixed=False,
+        at_least=1,
     )
-    keep_checkpoints: int = option(3, "Checkpoints kept.", fixed=False)
+    keep_checkpoints: int = option(3, "Checkpoints kept.", fixed=False, at_least=1)
 
 
 @dataclass(frozen=True)
@@ -315,6 +363,7 @@ class DeriveConfig:
         "So many of the most probable networks within the budget are compared with inherited "
         "weights on "
         "the alpha split; 1 takes the most probable one.",
+        at_least=1,
     )
     derive_trained: int = option(
         2,
@@ -325,33 +374,43 @@ class DeriveConfig:
     derive_train_epochs: float = option(
         0.5, "Epochs of the search's train split that each of them is trained on."
     )
-    derive_batch_size: int = option(64, "Images a step of that training.")
+    derive_batch_size: int = option(64, "Images a step of that training.", at_least=1)
     derive_learning_rate: float = option(
         0.025, "Largest learning rate of that training; cosine to zero."
     )
     max_latency_ms: float | None = option(
-        None, "Budget in ms; default: the target latency.", fixed=False
+        None, "Budget in ms; default: the target latency.", fixed=False, remakes=True
     )
     min_latency_fraction: float = option(
-        0.95, "Least part of the budget that the architecture uses; 0 for none.", fixed=False
-    )
-    sweep: tuple[str, ...] = option(
-        (),
-        "Budgets in ms, comma-separated: one architecture each, with inherited weights.",
+        0.95,
+        "Least part of the budget that the architecture uses; 0 for none.",
         fixed=False,
+        remakes=True,
     )
 
 
 @dataclass(frozen=True)
-class LatencyConfig:
-    """What is measured, where and how long."""
+class SweepConfig:
+    """One more architecture for each of several budgets."""
+
+    sweep: tuple[str, ...] = option(
+        (),
+        "Budgets in ms, comma-separated: one architecture each, with inherited weights.",
+        fixed=False,
+        remakes=True,
+    )
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """What models are measured on, and how long each."""
 
     device: str = option(
         "host",
         "host, android[:SERIAL] or ssh:USER@HOST[:PORT]; where a step measures several: with "
         "commas.",
     )
-    threads: int = option(1, "Threads of the interpreter.")
+    threads: int = option(1, "Threads of the interpreter.", at_least=1)
     delegate: str = option(
         "xnnpack",
         "Who executes the model; gpu and nnapi on Android only.",
@@ -360,25 +419,15 @@ class LatencyConfig:
     benchmark_binary: str = option(
         "", "benchmark_model for far devices (docs/devices.md).", fixed=False
     )
-    latency_dtype: str = option(
-        "float32", "Models that the table and the target speak of.", choices=("float32", "int8")
-    )
-    latency_rewrites: tuple[str, ...] = option(
-        ("auto",),
-        "Export rewrites of the measured models: auto, those that pay on the device, by "
-        "measuring every block both ways; split_depthwise; none.",
-    )
-    min_invocations: int = option(24, "Timed invocations a model, at least.")
+    min_invocations: int = option(24, "Timed invocations a model, at least.", at_least=1)
     warmup_invocations: int = option(5, "Untimed invocations before each visit.")
-    calibration_networks: int = option(
-        10, "Random networks timed with the blocks; 0 leaves the table uncalibrated."
-    )
-    original_table: str = option(
-        "", "A latency table of the original project (YAML) to read instead of measuring."
-    )
-    original_device: str = option(
-        "unknown", "What original_table was measured on; the file does not say."
-    )
+
+
+@dataclass(frozen=True)
+class ConversionConfig:
+    """How blocks and networks become the files that are measured. None is fixed: the files are the
+    same."""
+
     convert_workers: int = option(2, "Processes that convert block models.", fixed=False)
     model_cache: str = option(
         "",
@@ -388,12 +437,35 @@ class LatencyConfig:
 
 
 @dataclass(frozen=True)
+class LatencyConfig:
+    """What a latency table holds."""
+
+    latency_dtype: str = option(
+        "float32", "Models that the table and the target speak of.", choices=("float32", "int8")
+    )
+    latency_rewrites: tuple[str, ...] = option(
+        ("auto",),
+        "Export rewrites of the measured models: auto, those that pay on the device, by "
+        "measuring every block both ways; split_depthwise; none.",
+    )
+    calibration_networks: int = option(
+        10, "Random networks timed with the blocks; 0 leaves the table uncalibrated."
+    )
+    original_table: str = option(
+        "", "A latency table of the original project (YAML) to read instead of measuring."
+    )
+    original_device: str = option(
+        "unknown", "What original_table was measured on; the file does not say."
+    )
+
+
+@dataclass(frozen=True)
 class ValidateConfig:
     """Predicted against measured latency."""
 
-    networks: int = option(40, "Random held-out networks.", fixed=False)
+    networks: int = option(40, "Random held-out networks.", fixed=False, at_least=1, remakes=True)
     architectures: tuple[str, ...] = option(
-        (), "architecture.json files to validate on instead, comma-separated.", fixed=False
+        (), "Files of architectures to validate on instead, comma-separated.", fixed=False
     )
     max_mape: float | None = option(
         None,
@@ -408,7 +480,7 @@ class BenchmarkConfig:
 
     models: tuple[str, ...] = option(
         (),
-        ".tflite files, comma-separated; default: model_*.tflite of the run folder.",
+        ".tflite files, comma-separated; default: the exported models of the run folder.",
         fixed=False,
     )
     op_profile: bool = option(
@@ -416,6 +488,7 @@ class BenchmarkConfig:
         "Also the time of every op, on devices behind benchmark_model; the host's runtime has no "
         "such clock.",
         fixed=False,
+        remakes=True,
     )
 
 
@@ -425,31 +498,48 @@ class ExportConfig:
     one stays."""
 
     formats: tuple[str, ...] = option(
-        ("float32", "int8"), "Files to make: float32, float16, dynamic_int8, int8.", fixed=False
+        ("float32", "int8"),
+        "Files to make: float32, float16, dynamic_int8, int8.",
+        fixed=False,
+        remakes=True,
     )
     rewrites: tuple[str, ...] = option(
         ("auto",),
         "split_depthwise (or with a shape); none; auto: those that the latency table was "
         "measured with, else all.",
         fixed=False,
+        remakes=True,
     )
     representative_images: int = option(
-        200, "Images of the weights split that calibrate full-integer int8.", fixed=False
+        200,
+        "Images of the weights split that calibrate full-integer int8.",
+        fixed=False,
+        at_least=1,
+        remakes=True,
     )
     int8_input: str = option(
         "uint8",
         "Input of the int8 file; uint8 takes an image's own bytes.",
         choices=("int8", "uint8", "float32"),
         fixed=False,
+        remakes=True,
     )
     int8_output: str = option(
-        "uint8", "Output of the int8 file.", choices=("int8", "uint8", "float32"), fixed=False
+        "uint8",
+        "Output of the int8 file.",
+        choices=("int8", "uint8", "float32"),
+        fixed=False,
+        remakes=True,
     )
-    export_batch: int = option(1, "Images a call of the exported files.", fixed=False)
+    export_batch: int = option(
+        1, "Images a call of the exported files.", fixed=False, at_least=1, remakes=True
+    )
     export_resolution: int | None = option(
         None,
         "Input size of the exported files; default: the one the network was trained at.",
         fixed=False,
+        at_least=1,
+        remakes=True,
     )
     probabilities: bool = option(
         True,
@@ -457,39 +547,54 @@ class ExportConfig:
         "--noprobabilities: "
         "logits.",
         fixed=False,
+        remakes=True,
     )
     quantize: str = option(
         "ptq",
         "int8 by post-training quantisation or by quantisation-aware training.",
         choices=("ptq", "qat"),
         fixed=False,
+        remakes=True,
     )
     prune: float = option(
-        0.0, "Final fraction of zero weights; polynomial schedule, trained further.", fixed=False
+        0.0,
+        "Final fraction of zero weights; polynomial schedule, trained further.",
+        fixed=False,
+        below=1,
+        remakes=True,
     )
     cluster: int = option(
-        0, "Distinct weights a layer, trained further; 0 for no clustering.", fixed=False
+        0,
+        "Distinct weights a layer, trained further; 0 for no clustering.",
+        fixed=False,
+        remakes=True,
     )
     finetune_epochs: int = option(
-        2, "Epochs of each of pruning, clustering and quantisation-aware training.", fixed=False
+        2,
+        "Epochs of each of pruning, clustering and quantisation-aware training.",
+        fixed=False,
+        remakes=True,
     )
     finetune_learning_rate: float = option(
-        0.02, "Their initial learning rate; cosine to zero.", fixed=False
+        0.02, "Their initial learning rate; cosine to zero.", fixed=False, remakes=True
     )
     max_logit_difference: float = option(
-        1e-4, "A float32 export whose logits differ by more is refused.", fixed=False
+        1e-4, "A float32 export whose logits differ by more is refused.", fixed=False, remakes=True
     )
     max_accuracy_drop: float = option(
         0.02,
         "An export that loses more accuracy (a fraction) than this on the alpha part is refused; "
         "the test part is only reported.",
         fixed=False,
+        remakes=True,
     )
     debug_layers: bool = option(
         False, "Print how far int8 departs from float layer by layer.", fixed=False
     )
-    author: str = option("", "Author, in the files' metadata.", fixed=False)
-    licence: str = option("", "Licence of the models, in the files' metadata.", fixed=False)
+    author: str = option("", "Author, in the files' metadata.", fixed=False, remakes=True)
+    licence: str = option(
+        "", "Licence of the models, in the files' metadata.", fixed=False, remakes=True
+    )
 
 
 @dataclass(frozen=True)

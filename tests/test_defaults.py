@@ -1,5 +1,4 @@
-"""A default exists once: where an option has one, the search's library takes it from there or has
-none."""
+"""A default exists once: where an option has one, the library takes it from there or has none."""
 
 import ast
 import dataclasses
@@ -8,12 +7,33 @@ from pathlib import Path
 import pytest
 
 import pnas_tf
-from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, SearchConfig, TrainConfig
+from pnas_tf.config import (
+    ConversionConfig,
+    DataConfig,
+    DeviceConfig,
+    ExportConfig,
+    LatencyConfig,
+    OptimizerConfig,
+    SearchConfig,
+    TrainConfig,
+)
 
 LIBRARY = Path(pnas_tf.__file__).parent
-PREFIXES = ("arch_", "finetune_", "rl_", "search_", "bn_")
+PREFIXES = ("arch_", "finetune_", "rl_", "search_", "bn_", "latency_", "convert_")
+CONFIGS = (
+    DataConfig,
+    SearchConfig,
+    TrainConfig,
+    OptimizerConfig,
+    ExportConfig,
+    DeviceConfig,
+    ConversionConfig,
+    LatencyConfig,
+)
 FILES = [
     *sorted((LIBRARY / "search").glob("*.py")),
+    *sorted({*(LIBRARY / "devices").rglob("*.py")} - {LIBRARY / "devices/record.py"}),  # what was
+    *sorted((LIBRARY / "latency").glob("*.py")),
     LIBRARY / "data/augmentation.py",
     LIBRARY / "supernet/supernet.py",
     LIBRARY / "supernet/initializers.py",
@@ -21,11 +41,7 @@ FILES = [
 
 
 def option_names():
-    names = {
-        field.name
-        for config in (DataConfig, SearchConfig, TrainConfig, OptimizerConfig, ExportConfig)
-        for field in dataclasses.fields(config)
-    }
+    names = {field.name for config in CONFIGS for field in dataclasses.fields(config)}
     return names | {name.removeprefix(prefix) for name in names for prefix in PREFIXES}
 
 
@@ -64,7 +80,7 @@ def second_truths(source):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(LIBRARY)))
-def test_no_option_of_the_search_has_a_second_default(path):
+def test_no_option_has_a_second_default(path):
     assert second_truths(path.read_text()) == []
 
 

@@ -17,7 +17,13 @@ import numpy as np
 
 from benchmarks.evidence import contenders
 from benchmarks.evidence.plan import HOME, TABLES, Job, Study, jobs
-from pnas_tf.config import LatencyConfig, OptimizerConfig
+from pnas_tf.config import (
+    ConversionConfig,
+    DeviceConfig,
+    LatencyConfig,
+    OptimizerConfig,
+    RunConfig,
+)
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.search.objective import Quantity, Target, latency_quantity
@@ -113,37 +119,37 @@ class Workshop:
 def _convert(shop: Workshop, job: Job) -> dict[str, Any]:
     """Makes the models of a table beforehand, so that measuring them holds up nobody for long."""
     from pnas_tf.latency.build import convert_ahead
-    from pnas_tf.latency.models import default_cache_dir
 
-    dtype, rewrites = TABLES[job.fact("table")]
     convert_ahead(
         shop.study.space,
-        dtype=dtype,
-        rewrites=rewrites,
-        calibration_networks=LatencyConfig().calibration_networks,
-        seed=0,
-        cache_dir=default_cache_dir(),
-        workers=1,
+        _table_config(job),
+        ConversionConfig(convert_workers=1),
+        seed=RunConfig.seed,
         progress=print,
     )
     return {}
+
+
+def _table_config(job: Job) -> LatencyConfig:
+    dtype, rewrites = TABLES[job.fact("table")]
+    return LatencyConfig(latency_dtype=dtype, latency_rewrites=rewrites)
 
 
 def _table(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.session import schedule_for
     from pnas_tf.latency.build import build_latency_table
+    from pnas_tf.latency.measure_sources import MeasurementSetup
 
-    dtype, rewrites = TABLES[job.fact("table")]
-    runner = runner_for("host", threads=1)
+    device = DeviceConfig()
+    runner = runner_for(device)
     try:
+        schedule = schedule_for(device, runner, seed=RunConfig.seed)
         table = build_latency_table(
             shop.study.space,
-            runner=runner,
-            dtype=dtype,
-            rewrites=rewrites,
-            progress=print,
-            schedule=schedule_for("host", min_invocations=24, warmups=5),
+            MeasurementSetup(runner, schedule, progress=print),
+            _table_config(job),
+            seed=RunConfig.seed,
         )
     finally:
         runner.close()
@@ -350,24 +356,22 @@ def _measure(shop: Workshop, networks: Mapping[str, Architecture], form: str) ->
     by the sentinel."""
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.session import schedule_for
-    from pnas_tf.latency.build import measure_sources
-    from pnas_tf.latency.models import default_cache_dir
+    from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 
     dtype, rewrites = TABLES[form]
-    runner = runner_for("host", threads=1)
+    device = DeviceConfig(min_invocations=_INVOCATIONS)
+    runner = runner_for(device)
     try:
-        session, journal = measure_sources(
+        schedule = schedule_for(device, runner, seed=RunConfig.seed)
+        session, resume_log = measure_sources(
             dict(networks),
-            runner=runner,
+            MeasurementSetup(runner, schedule, progress=print),
             dtype=dtype,
             rewrites=rewrites,
-            cache_dir=default_cache_dir(),
-            schedule=schedule_for("host", min_invocations=_INVOCATIONS, warmups=5),
-            progress=print,
         )
     finally:
         runner.close()
-    journal.unlink(missing_ok=True)
+    resume_log.unlink(missing_ok=True)
     sentinel_ms = shop.table().sentinel_ms
     return {name: entry.corrected_ms(sentinel_ms) for name, entry in session.measurements.items()}
 

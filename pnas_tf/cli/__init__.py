@@ -1,1 +1,1 @@
-"""Flags made of config dataclasses, and the programs `pnas NAME` and tools/NAME.py."""
+"""The programs of `pnas_tf.steps` as command lines: flags, help, set-up and exit statuses."""

@@ -1,36 +1,23 @@
-"""The programs: `pnas NAME`, and tools/NAME.py of a checkout. Knows their names and nothing else.
+"""`pnas NAME`, and tools/NAME.py of a checkout.
 
-Until a program is chosen nothing of it is imported, so that `pnas --help` answers at once. The
-standard library's `inspect` is not asked for either: `python tools/NAME.py` puts tools/ first on
-the module path, where our inspect.py would be found in its place.
+The standard library's `inspect` is not asked for before `run_tool` has mended the module path:
+`python tools/NAME.py` puts tools/ first on it, where our inspect.py would be found in its place.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
 import sys
 
 EXIT_REFUSED = 2
-# Command, module of pnas_tf.steps, what it is for.
-PROGRAMS = (
-    ("run", "push_button", "the whole way: dataset and latency in, a measured .tflite out"),
-    ("latency-table", "build_latency_table", "measures the blocks of a space on a device"),
-    ("search", "search", "learns an architecture, and derives it"),
-    ("train", "train", "trains the derived network"),
-    ("export", "export", "writes .tflite files, proven equal to the network"),
-    ("benchmark", "benchmark", "measures .tflite files on a device"),
-    ("validate", "validate", "compares predicted with measured latency on random networks"),
-    ("inspect", "inspect", "shows what stands in a .tflite file"),
-    ("publish", "publish", "copies a finished run's models, with their manifest"),
-)
 
 
 def main() -> None:
     """The console script `pnas`: `pnas NAME --flag=value ...`; exits with the program's status."""
+    from pnas_tf.cli.help import overview
+    from pnas_tf.steps.programs import PROGRAMS
+
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    steps = {command: step for command, step, _ in PROGRAMS}
     if name in ("-h", "-help", "--help", "help"):
         print(overview())
         sys.exit(0)
@@ -39,47 +26,41 @@ def main() -> None:
 
         print(f"pnas_tf {pnas_tf.__version__}")
         sys.exit(0)
-    if name not in steps:
-        close = difflib.get_close_matches(name, [*steps, *steps.values()], n=1)
-        command = next((c for c, s in steps.items() if close and close[0] in (c, s)), None)
-        hint = f"Did you mean `pnas {command}`?" if command else "`pnas --help` lists them."
-        print(
-            f"pnas: unknown program: expected: one of {', '.join(steps)}; received: {name!r}; "
-            f"what to do: {hint}",
-            file=sys.stderr,
-        )
-        sys.exit(EXIT_REFUSED)
+    if name not in [program.command for program in PROGRAMS]:
+        sys.exit(_refused(name))
     sys.argv = [f"pnas {name}", *sys.argv[2:]]
-    run_step(steps[name])
+    run(name)
 
 
 def run_tool(file: str) -> None:
-    """Runs the step that a file of tools/ is named after."""
+    """Runs the program that a file of tools/ is named after."""
     folder, name = os.path.split(os.path.abspath(file))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != folder]
-    run_step(name.removesuffix(".py"))
+    run(name.removesuffix(".py"))
 
 
-def run_step(name: str) -> None:
-    """Runs a step of pnas_tf.steps as a program, by the arguments in sys.argv, and exits."""
-    step = importlib.import_module(f"pnas_tf.steps.{name}")
-    if not hasattr(step, "CONFIGS"):  # takes a file, and no flags of ours
-        sys.exit(step.main())
-    from pnas_tf.cli.flags import program
+def run(name: str) -> None:
+    """Runs a program by the arguments in sys.argv, and exits. name: its command, or its tool's."""
+    from pnas_tf.cli.program import run_program
+    from pnas_tf.steps.programs import program_of
 
-    program(step.main, *step.CONFIGS, doc=step.__doc__, borrowed=getattr(step, "BORROWED", ()))
+    run_program(program_of(name))
 
 
-def overview() -> str:
-    """What `pnas --help` prints."""
-    width = max(len(command) for command, _, _ in PROGRAMS)
-    lines = [f"  pnas {command:<{width}}  {purpose}" for command, _, purpose in PROGRAMS]
-    return "\n".join(
-        [
-            "Networks learned directly on your data and for your device (ProxylessNAS).",
-            "",
-            *lines,
-            "",
-            "`pnas NAME --help` explains each. All work on one run folder, --run_dir.",
-        ]
+def _refused(name: str) -> int:
+    """Says that there is no such program, and which one was meant. Returns the exit status."""
+    import difflib
+
+    from pnas_tf.steps.programs import PROGRAMS, program_of
+
+    names = [name for program in PROGRAMS for name in (program.command, program.tool)]
+    close = difflib.get_close_matches(name, names, n=1)
+    command = program_of(close[0]).command if close else None
+    hint = f"Did you mean `pnas {command}`?" if command else "`pnas --help` lists them."
+    commands = ", ".join(program.command for program in PROGRAMS)
+    print(
+        f"pnas: unknown program: expected: one of {commands}; received: {name!r}; what to do: "
+        f"{hint}",
+        file=sys.stderr,
     )
+    return EXIT_REFUSED

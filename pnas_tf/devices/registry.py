@@ -5,6 +5,7 @@ Runners are imported when asked for. Knows nothing of schedules or tables.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool.runner import DELEGATE_FLAGS
 from pnas_tf.devices.failures import DeviceError
 from pnas_tf.devices.record import Device, Settings, Visit
@@ -62,69 +64,83 @@ def split_devices(devices: str) -> tuple[str, ...]:
     return names
 
 
-def runner_for(
-    device: str, *, threads: int = 1, delegate: str = "xnnpack", binary: str = ""
-) -> Runner:
-    """The runner of one device.
+def runner_for(config: DeviceConfig) -> Runner:
+    """Opens one device.
 
-    device: "host", "android" (the only one attached), "android:SERIAL", "ssh:USER@HOST" or
-    "ssh:USER@HOST:PORT". binary: benchmark_model for far devices (docs/devices.md). Raises
-    UserError, among them every DeviceRefused.
+    Args:
+        config: its `device` is "host", "android" (the only one attached), "android:SERIAL",
+            "ssh:USER@HOST" or "ssh:USER@HOST:PORT".
+
+    Returns:
+        The runner; `close` it.
+
+    Raises:
+        UserError: the options name no device or several; among them every DeviceRefused.
     """
-    names = split_devices(device)
+    names = split_devices(config.device)
     if len(names) != 1:
         raise UserError(
-            f"--device={device}",
+            f"--device={config.device}",
             expected="one device for this step",
             received=f"{len(names)} devices",
             fix="Call it once for each device, or use a step that measures several at once "
             "(pnas benchmark).",
         )
-    if delegate not in DELEGATE_FLAGS:
+    if config.delegate not in DELEGATE_FLAGS:
         raise UserError(
-            f"--delegate={delegate}",
+            f"--delegate={config.delegate}",
             expected=f"one of {', '.join(DELEGATE_FLAGS)}",
-            received=delegate,
+            received=config.delegate,
             fix="Choose one.",
         )
-    if threads < 1:
+    if config.threads < 1:
         raise UserError(
-            f"--threads={threads}",
+            f"--threads={config.threads}",
             expected="at least 1",
-            received=str(threads),
+            received=str(config.threads),
             fix="Choose e.g. --threads=1.",
         )
-    kind, _, address = device.strip().partition(":")
+    kind, _, address = config.device.strip().partition(":")
     if kind == "android":
         from pnas_tf.devices.android.runner import android_runner
 
-        return android_runner(address, binary=binary, threads=threads, delegate=delegate)
+        return android_runner(address, config)
     if kind == "ssh":
         from pnas_tf.devices.ssh.board import ssh_runner
 
-        return ssh_runner(address, binary=binary, threads=threads, delegate=delegate)
+        return ssh_runner(address, config)
     from pnas_tf.devices.host.runner import HostRunner
 
-    return HostRunner(threads=threads, delegate=delegate)
+    return HostRunner(config)
 
 
 def on_each_device(
-    devices: str, work: Callable[[str, Runner], Result], *, open_runner: Callable[[str], Runner]
+    config: DeviceConfig,
+    work: Callable[[str, Runner], Result],
+    *,
+    open_runner: Callable[[DeviceConfig], Runner] = runner_for,
 ) -> Mapping[str, Outcome[Result]]:
-    """Does `work(name, runner)` on every device at the same time, one thread each; devices do not
-    share a processor.
+    """Does work on every device at the same time, one thread each; devices do not share a
+    processor.
 
-    devices: a --device value. open_runner: makes the runner of one name, e.g. a partial
-    `runner_for`. Returns {name: Outcome}: a device that fails costs its own result and no other's.
-    Other exceptions are raised after all devices have ended. A KeyboardInterrupt is raised after
-    the visits that are under way.
+    Args:
+        config: its `device` names the devices, with commas between.
+        work: called with the name and the runner of each.
+        open_runner: makes the runner of one device.
+
+    Returns:
+        Name -> outcome: a device that fails costs its own result and no other's.
+
+    Raises:
+        KeyboardInterrupt: after the visits that are under way. Other exceptions of `work` come
+            after all devices have ended.
     """
-    names = split_devices(devices)
+    names = split_devices(config.device)
     stop = threading.Event()
 
     def one(name: str) -> Outcome[Result]:
         try:
-            runner = open_runner(name)
+            runner = open_runner(dataclasses.replace(config, device=name))
             try:
                 return Outcome(
                     result=work(name, runner if len(names) == 1 else _Stoppable(runner, stop))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from pnas_tf.config import DeviceConfig, RunConfig
 from pnas_tf.devices.failures import VisitFailed
 from pnas_tf.devices.record import Device, Measurement, ModelFacts, Settings, Visit
 from pnas_tf.devices.resume_log import Journal
@@ -56,15 +57,15 @@ class Schedule:
     that are unstable, are visited in up to `extra_rounds`.
     """
 
-    min_invocations: int = 24
-    warmups: int = 5
+    min_invocations: int = DeviceConfig.min_invocations
+    warmups: int = DeviceConfig.warmup_invocations
     rounds: int = 8
     extra_rounds: int = 4
     max_relative_error: float = 0.01
     min_visit_ms: float = 20.0
     max_visit_invocations: int = 100
     max_failures: int = 2
-    seed: int = 0
+    seed: int = RunConfig.seed
 
     def __post_init__(self) -> None:
         for name in ("min_invocations", "rounds", "max_visit_invocations", "max_failures"):
@@ -92,22 +93,25 @@ class Schedule:
 
 
 def schedule_for(
-    device: str, *, min_invocations: int, warmups: int, seed: int = 0, few_models: bool = False
+    config: DeviceConfig, runner: Runner, *, seed: int, few_models: bool = False
 ) -> Schedule:
-    """The schedule of a --device value: fewer, longer visits where a visit starts a program on the
-    far side.
+    """The schedule of a device: fewer, longer visits where a visit starts a program on the far
+    side.
 
-    few_models: for a handful of models, whose rounds are over in a moment. Three times as many near
-    ones then: every round is another process, and where a model lies in memory is drawn anew.
+    Args:
+        config: how often each model is invoked.
+        runner: of the device.
+        seed: of the order in every round.
+        few_models: for a handful of models, whose rounds are over in a moment. Three times as many
+            near ones then: every round is another process, and where a model lies in memory is
+            drawn anew.
     """
-    if device != "host":
-        return Schedule(
-            min_invocations=min_invocations, warmups=warmups, rounds=4, extra_rounds=2, seed=seed
-        )
     rounds, extra_rounds = (24, 24) if few_models else (8, 4)
+    if runner.device.kind != "host":
+        rounds, extra_rounds = 4, 2
     return Schedule(
-        min_invocations=min_invocations,
-        warmups=warmups,
+        min_invocations=config.min_invocations,
+        warmups=config.warmup_invocations,
         rounds=rounds,
         extra_rounds=extra_rounds,
         seed=seed,
@@ -129,7 +133,7 @@ class Session:
 
 
 def model_facts(
-    path: Path, *, dtype: str, input_shape: tuple[int, ...], rewrites: tuple[str, ...] = ()
+    path: Path, *, dtype: str, input_shape: tuple[int, ...], rewrites: tuple[str, ...]
 ) -> ModelFacts:
     """The facts of a .tflite file for its measurement."""
     return ModelFacts(

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io.serialization import record_of
 from pnas_tf.space.architecture import Architecture
@@ -33,7 +34,7 @@ class Calibration:
     intercept_ms: float
     held_out_mape_percent: float
     networks: tuple[tuple[str, float, float], ...]
-    seed: int = 0
+    seed: int = RunConfig.seed
 
     def apply(self, sum_ms: float) -> float:
         """Predicted latency of a network in ms."""
@@ -82,7 +83,7 @@ def calibration_architectures(
     return networks
 
 
-def fit(networks: Sequence[tuple[str, float, float]], *, seed: int = 0) -> Calibration:
+def fit(networks: Sequence[tuple[str, float, float]], *, seed: int = RunConfig.seed) -> Calibration:
     """Fits the affine map and its leave-one-out error.
 
     networks: (name, sum of blocks in ms, measured ms). Raises UserError below three networks, and

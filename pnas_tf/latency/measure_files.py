@@ -3,39 +3,36 @@ how they were made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pnas_tf.devices.record import ModelFacts
 from pnas_tf.devices.reference_model import sentinel_model
-from pnas_tf.devices.session import Runner, Schedule, Session, measure, model_facts
+from pnas_tf.devices.session import Session, measure, model_facts
 from pnas_tf.errors import UserError
-from pnas_tf.latency.models import default_cache_dir
+from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.tflite import flatbuffer
 
 
 def measure_files(
     models: Mapping[str, Path],
-    *,
-    runner: Runner,
-    schedule: Schedule = Schedule(),
-    cache_dir: Path | None = None,
-    progress: Callable[[str], None] | None = None,
+    setup: MeasurementSetup,
 ) -> Session:
     """Measures .tflite files (name -> path) in one interleaved session.
 
-    Raises UserError when a file is absent or no model, and when none of them could be measured;
-    DeviceLost and DeviceRefused from the runner.
+    Raises:
+        UserError: a file is absent or no model, or none of them could be measured; DeviceLost and
+            DeviceRefused of the runner.
     """
     facts = {name: facts_of(path) for name, path in models.items()}
     session = measure(
         models,
-        runner,
+        setup.runner,
         facts=facts,
-        sentinel=sentinel_model(Path(cache_dir or default_cache_dir())),
-        schedule=schedule,
-        progress=progress,
+        sentinel=sentinel_model(setup.folder),
+        schedule=setup.schedule,
+        progress=setup.progress,
     )
     if not session.measurements:
         raise UserError(
@@ -60,7 +57,7 @@ def facts_of(path: Path) -> ModelFacts:
             fix="Give another file.",
         )
     shape = tuple(flatbuffer.shape_of(graph.tensors[graph.inputs[0]]))
-    return model_facts(Path(path), dtype=_dtype(model), input_shape=shape)
+    return model_facts(Path(path), dtype=_dtype(model), input_shape=shape, rewrites=())
 
 
 def _dtype(model: Any) -> str:

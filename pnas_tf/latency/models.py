@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Union
 
+from pnas_tf.config import ConversionConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.progress import Progress, unheard
@@ -41,31 +42,41 @@ _PACKAGES = ("tensorflow", "tf_keras", "flatbuffers", "numpy")
 _REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move no latency
 
 
-def default_cache_dir() -> Path:
-    """Where converted models are kept when the user names no place:
-    $XDG_CACHE_HOME/pnas_tf/models."""
-    return atomic.user_cache_folder("models")
+def cache_folder(config: ConversionConfig) -> Path:
+    """Where converted models are kept: $XDG_CACHE_HOME/pnas_tf/models when the user names no
+    place."""
+    return Path(config.model_cache or atomic.user_cache_folder("models"))
 
 
 def convert_models(
     sources: Mapping[str, Source],
+    config: ConversionConfig,
     *,
     dtype: str,
     rewrites: Rewrites,
-    cache_dir: Path,
-    workers: int = 2,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = unheard,
 ) -> dict[str, Path]:
-    """Name -> .tflite file in `cache_dir` for every block or network, batch 1, seeded weights.
+    """Converts every block or network that is not yet in the cache; batch 1, seeded weights.
 
-    dtype: as export's. workers: child processes; 0 converts in this one. Raises UserError naming
-    the source whose conversion fails, and on an unknown rewrite.
+    Args:
+        sources: name -> block or network.
+        config: the cache folder and the number of child processes; 0 converts in this one.
+        dtype: as export's.
+        rewrites: export rewrites, of all sources or of each by name.
+        progress: called with lines for the user.
+
+    Returns:
+        Name -> .tflite file.
+
+    Raises:
+        UserError: a conversion fails (it names the source), or a rewrite is unknown.
     """
+    folder, workers = cache_folder(config), config.convert_workers
     own = {
         name: effective(source, rewrites_for(name, rewrites)) for name, source in sources.items()
     }
     paths = {
-        name: Path(cache_dir) / f"{content_key(source, dtype=dtype, rewrites=own[name])}.tflite"
+        name: folder / f"{content_key(source, dtype=dtype, rewrites=own[name])}.tflite"
         for name, source in sources.items()
     }
     # Two names of one content are converted once; large ones first, so that no worker ends alone
@@ -76,10 +87,10 @@ def convert_models(
         if not path.exists()
     }
     jobs = sorted(missing.items(), key=lambda job: -_layers(sources[job[1]]))
-    if progress and jobs:
+    if jobs:
         progress(f"converting {len(jobs)} of {len(paths)} models to {dtype}")
-    atomic.sweep(cache_dir)
-    pace = Progress("conversion", len(jobs), say=progress or unheard)
+    atomic.sweep(folder)
+    pace = Progress("conversion", len(jobs), say=progress)
     if workers == 0 or len(jobs) < 4:
         for path, name in jobs:
             _convert(sources[name], dtype, own[name], path)

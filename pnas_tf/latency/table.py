@@ -179,17 +179,9 @@ class LatencyTable:
                 f"--resolution={space.resolution}",
             )
 
-    def warnings(
-        self,
-        *,
-        device: Device | None = None,
-        settings: Settings | None = None,
-        now_unix_s: float | None = None,
-    ) -> list[str]:
-        """What a reader of this table's figures must be told: uncalibrated, stale, of another
-        device, suspicious blocks.
+    def warnings(self, *, now_unix_s: float | None = None) -> list[str]:
+        """What a reader of this table's figures must be told: uncalibrated, old, unstable blocks.
 
-        device, settings: of the session that compares with the table, where there is one.
         now_unix_s: default: now.
         """
         found = []
@@ -201,17 +193,6 @@ class LatencyTable:
             found.append(
                 f"badly calibrated: held-out error {self.calibration.held_out_mape_percent:.1f} %"
             )
-        for name, mine, other in (
-            ("device", self.identity.device, device),
-            ("settings", self.identity.settings, settings),
-        ):
-            if other is not None:
-                try:
-                    check_same(mine, other, what=name)
-                except UserError as error:
-                    found.append(
-                        f"stale: built for {error.what} {error.expected}, now {error.received}"
-                    )
         age_days = (
             (time.time() if now_unix_s is None else now_unix_s) - self.created_unix_s
         ) / _DAY_S
@@ -222,6 +203,21 @@ class LatencyTable:
             for key, entry in self.entries.items()
             if entry.problems
         ]
+        return found
+
+    def differences(self, device: Device, settings: Settings) -> list[str]:
+        """Warnings where a session that is compared with the table measures something else."""
+        found = []
+        for name, mine, other in (
+            ("device", self.identity.device, device),
+            ("settings", self.identity.settings, settings),
+        ):
+            try:
+                check_same(mine, other, what=name)
+            except UserError as error:
+                found.append(
+                    f"stale: built for {error.what} {error.expected}, now {error.received}"
+                )
         return found
 
     def kernel7_warnings(self, space: SearchSpace) -> list[str]:

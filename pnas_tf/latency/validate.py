@@ -10,18 +10,17 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pnas_tf.devices.record import Measurement, to_json
-from pnas_tf.devices.session import Runner, Schedule, Session
+from pnas_tf.devices.session import Runner, Session
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.latency.build import measure_sources
 from pnas_tf.latency.calibration import Calibration, calibration_architectures, fit
-from pnas_tf.latency.models import default_cache_dir
+from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.base import SearchSpace
@@ -66,9 +65,7 @@ class Pair:
         return (self.predicted_ms / self.measured_ms - 1) * 100
 
 
-def held_out_architectures(
-    space: SearchSpace, *, count: int, seed: int = 0
-) -> dict[str, Architecture]:
+def held_out_architectures(space: SearchSpace, *, count: int, seed: int) -> dict[str, Architecture]:
     """Name -> architecture drawn uniformly from `space`, the same for the same seed."""
     return {
         f"network_{number:02d}": random_architecture(
@@ -124,12 +121,7 @@ def noise_floor_percent(measurements: Sequence[Measurement], *, sentinel_ms: flo
 def validate(
     table: LatencyTable,
     architectures: Mapping[str, Architecture],
-    *,
-    runner: Runner,
-    cache_dir: Path | None = None,
-    schedule: Schedule = Schedule(),
-    workers: int = 2,
-    progress: Callable[[str], None] | None = None,
+    setup: MeasurementSetup,
 ) -> dict[str, Any]:
     """Exports and measures `architectures` (held-out networks of one space) and compares. Returns
     the validation document.
@@ -152,19 +144,14 @@ def validate(
             received=str(sorted(clash)),
             fix="Rename them.",
         )
-    cache_dir = Path(cache_dir or default_cache_dir())
-    session, journal = measure_sources(
+    session, resume_log = measure_sources(
         {**architectures, **calibration_set},
-        runner=runner,
+        setup,
         dtype=table.identity.dtype,
         rewrites=table.identity.rewrites,
-        cache_dir=cache_dir,
-        schedule=schedule,
-        workers=workers,
-        progress=progress,
     )
-    document = _document(table, architectures, calibration_set, session, runner)
-    journal.unlink(missing_ok=True)
+    document = _document(table, architectures, calibration_set, session, setup.runner)
+    resume_log.unlink(missing_ok=True)
     return document
 
 
@@ -221,7 +208,7 @@ def _document(
     ]
     truth = [pair.measured_ms for pair in pairs]
     headline = agreement([pair.predicted_ms for pair in pairs], truth)
-    warnings = table.warnings(device=runner.device, settings=runner.settings)
+    warnings = table.warnings() + table.differences(runner.device, runner.settings)
     warnings += [
         f"unstable: {name}: {'; '.join(problems)}" for name, problems in session.unstable.items()
     ]

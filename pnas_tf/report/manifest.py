@@ -16,7 +16,9 @@ from pnas_tf import config as options
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.report.run_files import read_run
-from pnas_tf.run.folder import RunFolder, read_config
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.layout import MANIFEST, Artifact
+from pnas_tf.run.settings import read_config
 from pnas_tf.tflite.parity import load_reports
 
 FORMAT: dict[str, Any] = {"format": "pnas_tf/manifest", "version": 1}
@@ -44,7 +46,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
             fix="Write e.g. --model_name=digits",
         )
     summary = atomic.read_json(
-        folder / "summary.json",
+        folder / Artifact.SUMMARY,
         what="summary of a finished run",
         made_by="pnas run --run_dir=...",
     )
@@ -57,7 +59,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
         )
     run, manifest = read_run(folder.path), read_manifest(models_dir)
     written = []
-    for source, report in load_reports(folder / "parity.json").items():
+    for source, report in load_reports(folder / Artifact.PARITY).items():
         content = atomic.read_bytes(
             folder / source,
             what="model to publish",
@@ -72,7 +74,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
         ):
             raise UserError(
                 f"run {folder.path} is not finished",
-                expected=f"a measurement of {source}, dataset and device in summary.json",
+                expected=f"a measurement of {source}, dataset and device in {Artifact.SUMMARY}",
                 received="none",
                 fix="Finish it: pnas run --run_dir=...",
             )
@@ -97,7 +99,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
         written.append(target)
     written.append(
         atomic.write_json(
-            models_dir / "manifest.json", {**FORMAT, "models": dict(sorted(manifest.items()))}
+            models_dir / MANIFEST, {**FORMAT, "models": dict(sorted(manifest.items()))}
         )
     )
     return written
@@ -105,7 +107,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
 
 def read_manifest(models_dir: Path) -> dict[str, Any]:
     """File name -> entry; empty where there is no manifest yet."""
-    path = models_dir / "manifest.json"
+    path = models_dir / MANIFEST
     if not path.exists():
         return {}
     models = atomic.read_document(

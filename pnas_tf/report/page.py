@@ -14,6 +14,7 @@ from pnas_tf.report import plots
 from pnas_tf.report import summary_table as closing
 from pnas_tf.report.drawing import draw_architecture
 from pnas_tf.report.run_files import RunFiles, read_run
+from pnas_tf.run.layout import Artifact
 
 _VALIDATION = (
     ("networks", "networks", ""),
@@ -73,7 +74,7 @@ def write_report(run_dir: str | os.PathLike) -> Path:
     Raises UserError when the folder holds no architecture, or a file in it is damaged.
     """
     run = read_run(run_dir)
-    return atomic.write_text(run.path / "report.html", page(run))
+    return atomic.write_text(run.path / Artifact.REPORT, page(run))
 
 
 def page(run: RunFiles) -> str:

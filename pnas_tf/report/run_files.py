@@ -16,6 +16,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.run.layout import Artifact
 from pnas_tf.space.architecture import Architecture
 
 _MADE_BY = "pnas run --run_dir=..."
@@ -51,18 +52,18 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
     """Reads a run folder. Raises UserError when it holds no architecture, or a file in it is
     damaged."""
     path = Path(run_dir)
-    architecture = Architecture.load(path / "architecture.json")
-    table, latency = path / "latency_table.json", path / "latency.json"
+    architecture = Architecture.load(path / Artifact.ARCHITECTURE)
+    table, latency = path / Artifact.LATENCY_TABLE, path / Artifact.BENCHMARK
     return RunFiles(
         path,
         architecture,
-        _object(path / "summary.json"),
-        _search(path / "search" / "history.json", architecture),
-        tuple(_rows(path / "train" / "history.json")),
+        _object(path / Artifact.SUMMARY),
+        _search(path / Artifact.SEARCH_HISTORY, architecture),
+        tuple(_rows(path / Artifact.TRAINING_HISTORY)),
         LatencyTable.load(table) if table.exists() else None,
         load_measurements(latency) if latency.exists() else {},
-        _object(path / "validation.json"),
-        tuple(_rows(path / "sweep.json", key="networks")),
+        _object(path / Artifact.VALIDATION),
+        tuple(_rows(path / Artifact.SWEEP, key="networks")),
     )
 
 

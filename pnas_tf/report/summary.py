@@ -15,10 +15,9 @@ from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.layout import TABLES, Artifact, model_name
 from pnas_tf.search.objective import Target
 from pnas_tf.tflite.parity import load_reports
-
-TABLES = {"float32": "latency_table.json", "int8": "latency_table_int8.json"}
 
 
 def summarise(folder: RunFolder, *, dataset: str, objective: str, target: Target) -> dict[str, Any]:
@@ -30,17 +29,17 @@ def summarise(folder: RunFolder, *, dataset: str, objective: str, target: Target
     if not run.measurements:
         raise UserError(
             f"no measured latencies in {folder.path}",
-            expected="latency.json with the exported models",
+            expected=f"{Artifact.BENCHMARK} with the exported models",
             received="none",
             fix=f"Measure first: pnas benchmark --run_dir={folder.path}",
         )
-    reports = {report.dtype: report for report in load_reports(folder / "parity.json").values()}
+    reports = {report.dtype: report for report in load_reports(folder / Artifact.PARITY).values()}
     steps = folder.steps()
     for name in ("search", "train"):
-        if not isinstance(steps.get(name, {}).get("duration_s"), (int, float)) or not reports:
+        if name not in steps or steps[name].duration_s is None or not reports:
             raise UserError(
                 f"run {folder.path} is not finished",
-                expected=f"step {name} done in steps.json, and exported models",
+                expected=f"step {name} done in {Artifact.STEPS}, and exported models",
                 received="none",
                 fix=f"Finish it: pnas run --run_dir={folder.path}",
             )
@@ -54,11 +53,11 @@ def summarise(folder: RunFolder, *, dataset: str, objective: str, target: Target
         "target": target.value,
         "unit": target.quantity.unit,
         **({"target_latency_ms": target.value} if target.quantity.unit == "ms" else {}),
-        "architecture": "architecture.json",
+        "architecture": str(Artifact.ARCHITECTURE),
         "macs": run.architecture.macs,
         "parameters": run.architecture.parameters,
-        "search_s": steps["search"]["duration_s"],
-        "train_s": steps["train"]["duration_s"],
+        "search_s": steps["search"].duration_s,
+        "train_s": steps["train"].duration_s,
         "test_accuracy": {
             "keras": keras_accuracy,
             **{dtype: report.tflite_accuracy for dtype, report in reports.items()},
@@ -77,7 +76,7 @@ def write_summary(
 ) -> dict[str, Any]:
     """Writes and returns the summary."""
     summary = summarise(folder, dataset=dataset, objective=objective, target=target)
-    atomic.write_json(folder / "summary.json", summary)
+    atomic.write_json(folder / Artifact.SUMMARY, summary)
     return summary
 
 
@@ -86,7 +85,7 @@ def _latencies(run: RunFiles, path: Path, dtype: str) -> dict[str, Any]:
 
     warnings: what a reader of that figure must be told.
     """
-    measured = run.measurements.get(f"model_{dtype}")
+    measured = run.measurements.get(model_name(dtype))
     table = next(
         (
             table
@@ -111,9 +110,9 @@ def _latencies(run: RunFiles, path: Path, dtype: str) -> dict[str, Any]:
             "measured": measured.median_ms,
             "warnings": [f"exported for {shape}, the latency table is of batch 1 at {side} px"],
         }
-    device, settings = (measured.device, measured.settings) if measured else (None, None)
+    differences = table.differences(measured.device, measured.settings) if measured else []
     return {
         "predicted": table.predict_ms(run.architecture),
         "measured": measured.median_ms if measured else None,
-        "warnings": table.warnings(device=device, settings=settings),
+        "warnings": table.warnings() + differences,
     }

@@ -11,19 +11,68 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
-import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.io.serialization import record_of
+from pnas_tf.run.layout import Artifact
+from pnas_tf.run.settings import OLD_LAYOUT, Settings, with_settings, write_config
+from pnas_tf.run.step import digest_of
 
-CONFIG, STEPS, LOCK = "config.json", "steps.json", ".lock"
+_FORMAT, _VERSION = "pnas_tf/steps", 2  # 1: inputs listed by hand
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What steps.json says of a step.
+
+    inputs: digest of its inputs. outputs: of a finished one, file -> SHA-256. duration_s: of a
+    finished one, runs that were stopped included. spent_s: of another, what such runs took; what a
+    killed one took is not known.
+    """
+
+    inputs: str
+    outputs: Mapping[str, str] | None = None
+    duration_s: float | None = None
+    spent_s: float | None = None
+
+    def is_complete(self, digest: str, outputs: Sequence[str], folder: Path) -> bool:
+        """Whether it finished with these inputs, and its outputs are what it wrote."""
+        if self.inputs != digest or self.outputs is None:
+            return False
+        return all(_holds(folder / name, self.outputs.get(name)) for name in outputs)
+
+
+def read_steps(folder: Path) -> dict[str, StepRecord]:
+    """Steps by name; empty for a new folder.
+
+    Raises:
+        UserError: the file is damaged, or of an earlier version.
+    """
+    path = folder / Artifact.STEPS
+    if not path.exists():
+        return {}
+    document = atomic.read_document(
+        path, format=_FORMAT, version=_VERSION, what="list of steps", made_by=OLD_LAYOUT
+    )
+    steps, fix = document.get("steps"), "Delete it; every step then runs again."
+    if not isinstance(steps, dict):
+        raise UserError(
+            f"list of steps {path} is corrupt",
+            expected="an object for each step",
+            received=repr(steps)[:200],
+            fix=fix,
+        )
+    return {
+        name: record_of(StepRecord, entry, where=f"{path}, {name}", fix=fix)
+        for name, entry in steps.items()
+    }
 
 
 class RunFolder:
@@ -33,13 +82,11 @@ class RunFolder:
     written.
     """
 
-    follows = False  # another process writes it; see `run_follower`
-
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self._lock: int | None = None
         self._made: list[Path] = []
-        self._settings: dict[str, Any] = {}
+        self._settings: Settings = {}
 
     def __enter__(self) -> RunFolder:
         # Innermost first, as they go again when nothing came of the call.
@@ -47,9 +94,9 @@ class RunFolder:
         try:
             self._made = missing
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.path / LOCK)
+            self._lock = _lock(self.path / Artifact.LOCK)
             # Only ours is swept: --run_dir may be any folder of the user's.
-            if (self.path / CONFIG).exists():
+            if (self.path / Artifact.CONFIG).exists():
                 atomic.sweep(self.path, deep=True)
         except OSError as error:
             self.__exit__()
@@ -65,11 +112,11 @@ class RunFolder:
         if self._lock is not None:
             # A disk that has become read-only meanwhile must not hide what the call came to.
             with contextlib.suppress(OSError):
-                if not (self.path / STEPS).exists():  # refused before any work
-                    (self.path / LOCK).unlink()
+                if not (self.path / Artifact.STEPS).exists():  # refused before any work
+                    (self.path / Artifact.LOCK).unlink()
             os.close(self._lock)
             self._lock = None
-        if not (self.path / STEPS).exists():
+        if not (self.path / Artifact.STEPS).exists():
             self._leave_no_trace()
 
     def _leave_no_trace(self) -> None:
@@ -84,177 +131,94 @@ class RunFolder:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def settle(
-        self, configs: Sequence[Any], *, borrowed: Mapping[type, Collection[str]] | None = None
-    ) -> None:
-        """Takes the settings for the steps to come. Raises UserError when the folder was made with
-        others.
+    def settle(self, configs: Iterable[object]) -> None:
+        """Takes the settings for the steps to come. They are written when the first step starts, so
+        that input refused before any work leaves no trace.
 
-        configs: config dataclasses. borrowed: of these classes only the named options count, those
-        that the user gave: a program that needs another step's options does not settle them for
-        that step. Options marked `fixed=False` may change from call to call; `run_dir` is where the
-        folder happens to be and is not recorded. config.json is written when the first step starts,
-        so that input refused before any work leaves no trace.
+        Raises:
+            UserError: the folder was made with others, or by an earlier version.
         """
-        stored = read_config(self.path)
-        for config in configs:
-            section = stored.setdefault(type(config).__name__, {})
-            for field in dataclasses.fields(config):
-                value = _plain(getattr(config, field.name))
-                counts = (
-                    borrowed is None
-                    or type(config) not in borrowed
-                    or field.name in borrowed[type(config)]
-                )
-                if field.name == "run_dir" or not counts:
-                    continue
-                if (
-                    field.metadata.get("fixed", True)
-                    and field.name in section
-                    and section[field.name] != value
-                ):
-                    raise UserError(
-                        f"run folder {self.path} was made with another --{field.name}",
-                        expected=repr(section[field.name]),
-                        received=repr(value),
-                        fix="Choose another --run_dir, or leave the flag out to keep the folder's "
-                        "value.",
-                    )
-                section[field.name] = value
-        self._settings = stored
+        self._settings = with_settings(self.path, configs)
+        self.steps()
 
     def step(
         self,
         name: str,
         *,
-        inputs: Mapping[str, Any],
+        inputs: Mapping[str, object],
         outputs: Sequence[str],
-        work: Callable[[], Any],
+        work: Callable[[], object],
         partial: Sequence[str] = (),
+        always: bool = False,
     ) -> bool:
-        """Runs `work` unless the step is complete. Returns whether it ran.
+        """Does `work` unless the step is complete.
 
-        inputs: JSON values, Paths (files count by content) and config dataclasses (their fixed
-        options count). outputs: names in the folder that `work` leaves behind. partial: files and
-        folders that `work` continues from when it was stopped; they go when the inputs have
-        changed.
+        Args:
+            name: in steps.json.
+            inputs: JSON values and Paths, whose files count by content.
+            outputs: names in the folder that `work` leaves behind.
+            work: called without arguments.
+            partial: files and folders that `work` continues from when it was stopped; they go when
+                the inputs have changed.
+            always: does it even if it is complete.
+
+        Returns:
+            Whether it was done.
         """
-        digest = digest_of(inputs)
-        done = self.steps().get(name, {})
-        if self.is_complete(name, digest, outputs):
+        digest, done = digest_of(inputs), self.steps().get(name)
+        if done and not always and done.is_complete(digest, outputs, self.path):
             print(f"{name}: complete, skipped")
             return False
-        if done.get("inputs") != digest:
-            for leftover in partial:
-                shutil.rmtree(self.path / leftover) if (self.path / leftover).is_dir() else (
-                    self.path / leftover
-                ).unlink(missing_ok=True)
-        if read_config(self.path) != self._settings:
-            atomic.write_json(
-                self.path / CONFIG, {"format": "pnas_tf/config", "version": 1, **self._settings}
-            )
-        spent = (
-            done.get("spent_s", 0.0)
-            if done.get("inputs") == digest and "outputs" not in done
-            else 0.0
-        )
-        started = time.monotonic()
-        self._record(name, {"inputs": digest, "spent_s": spent})
+        if done is None or done.inputs != digest:
+            self._clear(partial)
+            done = StepRecord(digest)
+        write_config(self.path, self._settings)
+        spent_s, started = done.spent_s or 0.0, time.monotonic()
+        self._record(name, StepRecord(digest, spent_s=spent_s))
         try:
             work()
         except BaseException:
-            with contextlib.suppress(
-                OSError
-            ):  # what stopped the work may be a full disk, and is what the caller must hear
-                self._record(
-                    name,
-                    {"inputs": digest, "spent_s": round(spent + time.monotonic() - started, 3)},
-                )
+            # What stopped the work may be a full disk, and is what the caller must hear.
+            with contextlib.suppress(OSError):
+                self._record(name, StepRecord(digest, spent_s=_since(started, spent_s)))
             raise
-        missing = [output for output in outputs if not (self.path / output).exists()]
+        missing = [output for output in outputs if not (self / output).exists()]
         if missing:
             raise RuntimeError(f"step {name} left out {missing}")
-        record = {
-            "inputs": digest,
-            "outputs": {output: atomic.sha256_of(self.path / output) for output in outputs},
-            "duration_s": round(spent + time.monotonic() - started, 3),
-        }
-        self._record(name, record)
+        made = {str(output): atomic.sha256_of(self / output) for output in outputs}
+        self._record(name, StepRecord(digest, made, duration_s=_since(started, spent_s)))
+        for output in outputs:
+            print(f"wrote {self / output}")
         return True
 
-    def is_complete(self, name: str, digest: str, outputs: Sequence[str]) -> bool:
-        """Whether a step with these inputs has finished and its outputs are what it wrote."""
-        done = self.steps().get(name, {})
-        return (
-            done.get("inputs") == digest
-            and "outputs" in done
-            and all(self._unchanged(output, done["outputs"].get(output)) for output in outputs)
-        )
+    def steps(self) -> dict[str, StepRecord]:
+        """As `read_steps`."""
+        return read_steps(self.path)
 
-    def steps(self) -> dict[str, Any]:
-        """Steps by name: digest of the inputs; of finished ones also of the outputs, and
-        duration_s, that of runs which were stopped included; of others spent_s, what such runs
-        took. What a killed run took is not known."""
-        if not (self.path / STEPS).exists():
-            return {}
-        document = atomic.read_document(
-            self.path / STEPS,
-            format="pnas_tf/steps",
-            version=1,
-            what="list of steps",
-            made_by="delete it; every step then runs again",
-        )
-        steps = document.get("steps")
-        if not isinstance(steps, dict) or not all(
-            isinstance(entry, dict)
-            and isinstance(entry.get("outputs", {}), dict)
-            and isinstance(entry.get("spent_s", 0.0), (int, float))
-            for entry in steps.values()
-        ):
-            raise UserError(
-                f"list of steps {self.path / STEPS} is corrupt",
-                expected="an object for each step",
-                received=repr(steps)[:200],
-                fix="Delete it; every step then runs again.",
-            )
-        return steps
+    def _clear(self, names: Sequence[str]) -> None:
+        for name in names:
+            if (self / name).is_dir():
+                shutil.rmtree(self / name)
+            else:
+                (self / name).unlink(missing_ok=True)
 
-    def _record(self, name: str, record: dict[str, Any]) -> None:
+    def _record(self, name: str, record: StepRecord) -> None:
+        steps = {
+            step: {key: part for key, part in dataclasses.asdict(entry).items() if part is not None}
+            for step, entry in {**self.steps(), name: record}.items()
+        }
         atomic.write_json(
-            self.path / STEPS,
-            {"format": "pnas_tf/steps", "version": 1, "steps": {**self.steps(), name: record}},
+            self.path / Artifact.STEPS, {"format": _FORMAT, "version": _VERSION, "steps": steps}
         )
 
-    def _unchanged(self, output: str, sha256: str | None) -> bool:
-        path = self.path / output
-        return sha256 is not None and path.is_file() and atomic.sha256_of(path) == sha256
+
+def _since(started: float, before_s: float) -> float:
+    """Seconds since a moment of the monotonic clock, and `before_s` more."""
+    return round(before_s + time.monotonic() - started, 3)
 
 
-def read_config(path: str | os.PathLike) -> dict[str, Any]:
-    """The settings recorded in a run folder, {config class name: {field: value}}; empty for a new
-    folder."""
-    path = Path(path) / CONFIG
-    if not path.exists():
-        return {}
-    document = atomic.read_document(
-        path,
-        format="pnas_tf/config",
-        version=1,
-        what="run settings",
-        made_by="choose another --run_dir, or delete the folder",
-    )
-    sections = {
-        name: section for name, section in document.items() if name not in ("format", "version")
-    }
-    for name, section in sections.items():
-        if not isinstance(section, dict):
-            raise UserError(
-                f"{name} of run settings {path}",
-                expected="an object, the options of this group",
-                received=repr(section)[:200],
-                fix="Choose another --run_dir, or delete the folder.",
-            )
-    return sections
+def _holds(path: Path, sha256: str | None) -> bool:
+    return sha256 is not None and path.is_file() and atomic.sha256_of(path) == sha256
 
 
 def _lock(path: Path) -> int:
@@ -317,36 +281,3 @@ def _lives(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def digest_of(inputs: Mapping[str, Any]) -> str:
-    """64 hex digits that stand for the inputs of a step."""
-
-    def canonical(value: Any) -> Any:
-        if isinstance(value, Path):
-            if (
-                not value.is_file()
-            ):  # read a moment ago: without it the record would speak of a file that nobody knows
-                raise UserError(
-                    f"{value} is gone",
-                    expected="the file that this step works from",
-                    received="no such file",
-                    fix="Bring it back, or give the same command again: the step that makes it "
-                    "then runs again.",
-                )
-            return {"sha256": atomic.sha256_of(value)}
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {
-                field.name: canonical(getattr(value, field.name))
-                for field in dataclasses.fields(value)
-                if field.name != "run_dir" and field.metadata.get("fixed", True)
-            }
-        if isinstance(value, Mapping):
-            return {str(key): canonical(item) for key, item in value.items()}
-        return [canonical(item) for item in value] if isinstance(value, list | tuple) else value
-
-    return hashlib.sha256(json.dumps(canonical(inputs), sort_keys=True).encode()).hexdigest()

@@ -7,25 +7,26 @@ steps do.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from pnas_tf.errors import UserError
-from pnas_tf.run.folder import RunFolder, digest_of
+from pnas_tf.run.folder import read_steps
+from pnas_tf.run.settings import with_settings
+from pnas_tf.run.step import digest_of
 
 WAIT_S, POLL_S = 600.0, 0.2
 STEP_S = 6 * 3600.0  # that the chief may take for a step of its own
 
 
-class RunFollower(RunFolder):
+class RunFollower:
     """Takes no lock and writes nothing; its steps begin when the chief's have begun. Raises
     UserError after `wait_s` without that."""
 
-    follows = True
-
-    def __init__(self, path: Any, *, wait_s: float = WAIT_S):
-        super().__init__(path)
+    def __init__(self, path: str | os.PathLike, *, wait_s: float = WAIT_S):
+        self.path = Path(path)
         self._wait_s = wait_s
 
     def __enter__(self) -> RunFollower:
@@ -34,37 +35,48 @@ class RunFollower(RunFolder):
     def __exit__(self, *_: object) -> None:
         pass
 
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def settle(self, configs: Iterable[object]) -> None:
+        """Raises UserError when the folder was made with other settings."""
+        with_settings(self.path, configs)
+
     def step(
         self,
         name: str,
         *,
-        inputs: Mapping[str, Any],
+        inputs: Mapping[str, object],
         outputs: Sequence[str],
-        work: Callable[[], Any],
+        work: Callable[[], object],
         partial: Sequence[str] = (),
+        always: bool = False,
     ) -> bool:
-        """Runs `work` beside the chief's, unless the step is complete. The chief has cleared away
+        """Does `work` beside the chief's, unless the step is complete. The chief has cleared away
         what is stale by then."""
         del partial
         digest = digest_of(inputs)
-        self._wait(
-            lambda: self.steps().get(name, {}).get("inputs") == digest,
-            f"step {name} of the chief with the same settings",
-            self._wait_s,
-        )
-        if self.is_complete(name, digest, outputs):
+
+        def begun() -> bool:
+            record = read_steps(self.path).get(name)
+            return record is not None and record.inputs == digest
+
+        self._wait(begun, f"step {name} of the chief with the same settings", self._wait_s)
+        if not always and read_steps(self.path)[name].is_complete(digest, outputs, self.path):
             print(f"{name}: complete, skipped")
             return False
         work()
         return True
 
-    def wait_for(self, name: str, output: str) -> None:
-        """Returns when the chief has finished step `name` and left `output`."""
-        self._wait(
-            lambda: "outputs" in self.steps().get(name, {}) and (self.path / output).exists(),
-            f"{output} of the chief's step {name}",
-            STEP_S,
-        )
+    def wait_for(self, name: str, outputs: Sequence[str]) -> None:
+        """Returns when the chief has finished step `name` and left `outputs`."""
+
+        def finished() -> bool:
+            record = read_steps(self.path).get(name)
+            left = all((self / output).exists() for output in outputs)
+            return record is not None and record.outputs is not None and left
+
+        self._wait(finished, f"{', '.join(outputs)} of the chief's step {name}", STEP_S)
 
     def _wait(self, arrived: Callable[[], bool], what: str, wait_s: float) -> None:
         end = time.monotonic() + wait_s

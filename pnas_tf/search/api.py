@@ -20,14 +20,15 @@ import tensorflow as tf
 
 from pnas_tf.config import (
     DeriveConfig,
+    DeviceConfig,
     DistributionConfig,
-    LatencyConfig,
     OptimizerConfig,
     RunConfig,
     SearchConfig,
 )
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.run.layout import HISTORY, MEASURED, Artifact
 from pnas_tf.search.derive import log_probability, most_probable, most_probable_few, path_of
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.loop import Search
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
 
-HISTORY_FILE = "history.json"
 _DERIVATION: dict[str, Any] = {"format": "pnas_tf/derivation", "version": 1}
 _VISIT_ROUNDS = 2  # a sampled network's latency measured in the loop: of so many rounds
 
@@ -72,9 +72,9 @@ class Derivation:
     def save(self, folder: str | os.PathLike) -> list[Path]:
         """Writes architecture.json and derivation.json into `folder`; returns their paths."""
         return [
-            self.architecture.save(Path(folder) / "architecture.json"),
+            self.architecture.save(Path(folder) / Artifact.ARCHITECTURE),
             atomic.write_json(
-                Path(folder) / "derivation.json", {**_DERIVATION, "networks": list(self.compared)}
+                Path(folder) / Artifact.DERIVATION, {**_DERIVATION, "networks": list(self.compared)}
             ),
         ]
 
@@ -126,7 +126,7 @@ class SearchResult:
         Raises:
             UserError: history.json is absent, damaged or of another space.
         """
-        return probabilities_of(self.folder / HISTORY_FILE, self.space)
+        return probabilities_of(self.folder / HISTORY, self.space)
 
     @functools.cached_property
     def supernet_weights(self) -> Inheritance:
@@ -291,7 +291,7 @@ def search_architecture(
     folder: str | os.PathLike,
     optimizer: OptimizerConfig = OptimizerConfig(),
     targets: Sequence[Target] | None = None,
-    latency: LatencyConfig = LatencyConfig(),
+    device: DeviceConfig = DeviceConfig(),
     options: DistributionConfig = DistributionConfig(),
     distribution: Distribution | None = None,
     seed: int = RunConfig.seed,
@@ -307,7 +307,7 @@ def search_architecture(
             other settings must be emptied first.
         optimizer: how the weights are trained.
         targets: what guides the search; default: those that `config` asks for.
-        latency: the device, where `config` wants latencies measured in the loop
+        device: what is measured on, where `config` wants latencies measured in the loop
             (`rl_latency="device"`); otherwise unused.
         options: precision, batch normalisation and compilation of the steps.
         distribution: as started from `options`; default: starts it.
@@ -331,7 +331,7 @@ def search_architecture(
     folder = Path(folder)
     tf.config.experimental.enable_op_determinism()
     arithmetic = arithmetic_of(options, started, optimizer)
-    with _measured(space, table, config, latency, folder) as measured, started.scope():
+    with _measured(space, table, config, device, folder) as measured, started.scope():
         supernet = Supernet(
             space,
             arithmetic=arithmetic,
@@ -371,7 +371,7 @@ def _measured(
     space: SearchSpace,
     table: LatencyTable,
     config: SearchConfig,
-    latency: LatencyConfig,
+    device: DeviceConfig,
     folder: Path,
 ) -> Iterator[MeasuredLatency | None]:
     """Latency of sampled networks measured on the device, where the search asks for it."""
@@ -381,21 +381,16 @@ def _measured(
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.session import Schedule
 
-    runner = runner_for(
-        latency.device,
-        threads=latency.threads,
-        delegate=latency.delegate,
-        binary=latency.benchmark_binary,
-    )
+    runner = runner_for(device)
     schedule = Schedule(
-        min_invocations=latency.min_invocations,
-        warmups=latency.warmup_invocations,
+        min_invocations=device.min_invocations,
+        warmups=device.warmup_invocations,
         rounds=_VISIT_ROUNDS,
         extra_rounds=_VISIT_ROUNDS,
     )
     try:
         yield MeasuredLatency(
-            space, table, runner=runner, schedule=schedule, folder=folder / "measured"
+            space, table, runner=runner, schedule=schedule, folder=folder / MEASURED
         )
     finally:
         runner.close()

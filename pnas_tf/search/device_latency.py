@@ -10,12 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pnas_tf.config import ConversionConfig
 from pnas_tf.devices.session import Runner, Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of
-from pnas_tf.latency.build import measure_sources
+from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.run.layout import MEASURED_PATHS
 from pnas_tf.search.derive import architecture_of
 from pnas_tf.space.base import SearchSpace
 
@@ -45,7 +47,7 @@ class MeasuredLatency:
             schedule,
             folder,
         )
-        self._file = folder / "measured_paths.json"
+        self._file = folder / MEASURED_PATHS
         self._known: dict[str, float] = {}
         if self._file.exists():
             document = atomic.read_document(
@@ -67,16 +69,14 @@ class MeasuredLatency:
 
     def _measure(self, path: tuple[int, ...]) -> float:
         identity = self.table.identity
-        session, journal = measure_sources(
+        conversion = ConversionConfig(convert_workers=0, model_cache=str(self.folder / "models"))
+        session, resume_log = measure_sources(
             {"network": architecture_of(self.space, path)},
-            runner=self.runner,
+            MeasurementSetup(self.runner, self.schedule, conversion),
             dtype=identity.dtype,
             rewrites=identity.rewrites,
-            cache_dir=self.folder / "models",
-            schedule=self.schedule,
-            workers=0,
         )
-        journal.unlink(missing_ok=True)
+        resume_log.unlink(missing_ok=True)
         if "network" not in session.measurements:
             raise UserError(
                 "a sampled network could not be measured",

@@ -21,6 +21,7 @@ from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.run import layout
 from pnas_tf.run.checkpoints import Checkpoint, Checkpoints
 from pnas_tf.run.memory import Garbage
 from pnas_tf.run.progress import Progress
@@ -91,7 +92,7 @@ class Search:
         )
         self.folder, self.seed, self.writes = folder, seed, writes
         self.replicas = supernet.arithmetic.replicas
-        self.checkpoints = Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
+        self.checkpoints = Checkpoints(folder / layout.CHECKPOINTS, keep=config.keep_checkpoints)
         self.momentum = Momentum(momentum=optimizer.momentum, nesterov=optimizer.nesterov)
         self.adam = AlphaAdam(
             [alpha.shape[0] for alpha in supernet.alphas],
@@ -141,7 +142,7 @@ class Search:
         self._require_same_step()
         stop = StopRequest()
         writer = (
-            tf.summary.create_file_writer(str(self.folder / "events"))
+            tf.summary.create_file_writer(str(self.folder / layout.EVENTS))
             if self.writes
             else tf.summary.create_noop_writer()
         )
@@ -488,7 +489,7 @@ class Search:
             [op.key for op in choice.candidates] for choice in self.supernet.space.choice_blocks
         ]
         atomic.write_json(
-            self.folder / "history.json", {**HISTORY, "candidates": blocks, "epochs": self.history}
+            self.folder / layout.HISTORY, {**HISTORY, "candidates": blocks, "epochs": self.history}
         )
 
 

@@ -25,6 +25,7 @@ from pnas_tf.io.serialization import value_of
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
 from pnas_tf.run.checkpoints import Checkpoints
+from pnas_tf.run.layout import CHECKPOINTS
 from pnas_tf.run.progress import Progress
 from pnas_tf.search.derive import path_of
 from pnas_tf.search.loop import HISTORY, restore_variables
@@ -130,7 +131,7 @@ class Inheritance:
         optimizer: OptimizerConfig,
         engine: str = SearchConfig.engine,
     ):
-        checkpoint = Checkpoints(folder / "checkpoints").latest()
+        checkpoint = Checkpoints(folder / CHECKPOINTS).latest()
         if checkpoint is None:
             raise UserError(
                 f"no searched weights in {folder}",
@@ -146,7 +147,7 @@ class Inheritance:
             engine=engine,
         )
         restore_variables(
-            self.supernet, checkpoint, where=f"the newest checkpoint in {folder / 'checkpoints'}"
+            self.supernet, checkpoint, where=f"the newest checkpoint in {folder / CHECKPOINTS}"
         )
 
     def network(

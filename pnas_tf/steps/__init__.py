@@ -1,4 +1,4 @@
-"""One file a step of a run.
+"""The steps of a run, one file each: what it takes, reads and writes, and the library it calls.
 
-What it takes, reads and writes. Each calls the library and writes one result.
+`pipeline` has their order, `programs` what a user calls.
 """

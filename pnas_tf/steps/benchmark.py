@@ -12,59 +12,37 @@ latency_DEVICE.json.
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pnas_tf.config import BenchmarkConfig, LatencyConfig, RunConfig
+from pnas_tf.config import BenchmarkConfig, ConversionConfig, DeviceConfig, RunConfig
 from pnas_tf.errors import UserError
-from pnas_tf.run.folder import RunFolder
-from pnas_tf.steps.on_devices import on_devices, outputs_of
+from pnas_tf.run.layout import MODELS_PATTERN, Artifact
+from pnas_tf.run.step import Step
+from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version, setup_of
+from pnas_tf.steps.inputs import Inputs
 
-CONFIGS = (RunConfig, LatencyConfig, BenchmarkConfig)
-BORROWED = (LatencyConfig,)
+if TYPE_CHECKING:
+    from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime
+    from pnas_tf.devices.session import Runner
+
 FEW_MODELS = 8  # more of them are measured in fewer rounds
 
 
-def main(
-    folder: RunFolder, run: RunConfig, latency: LatencyConfig, config: BenchmarkConfig
-) -> None:
-    """The benchmark step of a run."""
-    models = model_files(folder.path, config.models)
-    outputs = outputs_of(latency.device, "latency.json")
-    inputs = {
-        "models": models,
-        "latency": {
-            field: getattr(latency, field)
-            for field in ("device", "threads", "delegate", "min_invocations", "warmup_invocations")
-        },
-        "seed": run.seed,
-        "op_profile": config.op_profile,
-    }
-    folder.step(
-        "benchmark",
-        inputs=inputs,
-        outputs=list(outputs.values()),
-        work=functools.partial(
-            _measure, folder, models, latency, run.seed, outputs, config.op_profile
-        ),
-    )
-    for output in outputs.values():
-        print(f"wrote {folder / output}")
-
-
-def model_files(run_dir: Path, given: tuple[str, ...]) -> dict[str, Path]:
+def model_files(job: Inputs) -> dict[str, Path]:
     """Name -> file: those given, or the run folder's. Raises UserError when there are none or two
     of one name."""
-    paths = [Path(name) for name in given] or sorted(run_dir.glob("model_*.tflite"))
+    given = [Path(name) for name in job.configs[BenchmarkConfig].models]
+    paths = given or sorted(job.folder.path.glob(MODELS_PATTERN))
     models = {path.stem: path for path in paths}
     if not models or len(models) < len(paths):
         raise UserError(
             "models to measure",
-            expected="model_*.tflite in the run folder, or --models with distinct file names",
-            received=", ".join(map(str, paths)) or f"none in {run_dir}",
-            fix=f"Export first: pnas export --run_dir={run_dir}",
+            expected=f"{MODELS_PATTERN} in the run folder, or --models with distinct file names",
+            received=", ".join(map(str, paths)) or f"none in {job.folder.path}",
+            fix=f"Export first: pnas export --run_dir={job.folder.path}",
         )
     absent = [str(path) for path in models.values() if not path.is_file()]
     if absent:
@@ -77,76 +55,67 @@ def model_files(run_dir: Path, given: tuple[str, ...]) -> dict[str, Path]:
     return models
 
 
-def _measure(
-    folder: RunFolder,
-    models: dict[str, Path],
-    latency: LatencyConfig,
-    seed: int,
-    outputs: dict[str, str],
-    op_profile: bool,
-) -> None:
+def _run(job: Inputs) -> None:
     from pnas_tf.devices.record import save_measurements
-    from pnas_tf.devices.session import schedule_for
     from pnas_tf.latency.measure_files import measure_files
 
-    def measure(name: str, runner: Any) -> None:
-        session = measure_files(
-            models,
-            runner=runner,
-            cache_dir=Path(latency.model_cache) if latency.model_cache else None,
-            schedule=schedule_for(
-                name,
-                min_invocations=latency.min_invocations,
-                warmups=latency.warmup_invocations,
-                seed=seed,
-                few_models=len(models) <= FEW_MODELS,
-            ),
-            progress=lambda line: print(f"{name}: {line}"),
-        )
-        sentinel_ms = session.sentinel.median_ms if session.sentinel else None
-        profiles = (
-            _profiles(name, runner, {model: models[model] for model in session.measurements})
-            if op_profile
-            else {}
-        )
+    models, outputs = model_files(job), outputs_of(job, Artifact.BENCHMARK)
+
+    def measure(name: str, runner: Runner, say: Callable[[str], None]) -> None:
+        few = len(models) <= FEW_MODELS
+        session = measure_files(models, setup_of(job, runner, say, few_models=few))
+        profiles: dict[str, tuple[OperatorTime, ...]] = {}
+        if job.configs[BenchmarkConfig].op_profile:
+            measured = {model: models[model] for model in session.measurements}
+            profiles = _profiles(runner, measured, say)
         save_measurements(
-            folder / outputs[name],
+            job.folder / outputs[name],
             session.measurements,
-            sentinel_ms=sentinel_ms,
+            sentinel_ms=session.sentinel.median_ms if session.sentinel else None,
             failures=session.failures,
             op_profiles={model: [asdict(row) for row in rows] for model, rows in profiles.items()},
         )
         for model, entry in session.measurements.items():
-            print(
-                f"{name}: {model}: {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 "
-                f"{entry.p90_ms:.4g}, "
-                f"{entry.invocations} invocations)"
-                + "".join(f"\n{name}: WARNING {problem}" for problem in entry.problems)
+            say(
+                f"{model}: {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 "
+                f"{entry.p90_ms:.4g}, {entry.invocations} invocations)"
             )
+            for problem in entry.problems:
+                say(f"WARNING {problem}")
         for model, reason in session.failures.items():
-            print(f"{name}: WARNING {model} was not measured: {reason}")
+            say(f"WARNING {model} was not measured: {reason}")
 
-    on_devices(latency, measure)
+    on_devices(job, measure)
 
 
-def _profiles(name: str, runner: Any, models: dict[str, Path]) -> dict[str, Any]:
-    """Model -> its ops' times, printed with the slowest five. Where the runtime has no clock for
-    them it says so."""
+def _profiles(
+    runner: Runner, models: Mapping[str, Path], say: Callable[[str], None]
+) -> dict[str, tuple[OperatorTime, ...]]:
+    """Model -> its ops' times, of which the slowest five are said. Where the runtime has no clock
+    for them it says so."""
     from pnas_tf.devices.failures import VisitFailed
 
-    if not hasattr(runner, "profile"):
-        print(f"{name}: no op profile: LiteRT's Python API times whole inferences only")
+    profile = getattr(runner, "profile", None)
+    if profile is None:
+        say("no op profile: LiteRT's Python API times whole inferences only")
         return {}
     found = {}
     for model, path in models.items():
         try:
-            found[model] = runner.profile(path)
+            found[model] = profile(path)
         except VisitFailed as error:
-            print(f"{name}: WARNING no op profile of {model}: {error}")
+            say(f"WARNING no op profile of {model}: {error}")
             continue
         for row in sorted(found[model], key=lambda row: -row.avg_ms)[:5]:
-            print(
-                f"{name}: {model}: {row.node_type} {row.name}: {row.avg_ms:.4g} ms, "
-                f"{row.percent:.1f} %"
-            )
+            say(f"{model}: {row.node_type} {row.name}: {row.avg_ms:.4g} ms, {row.percent:.1f} %")
     return found
+
+
+BENCHMARK: Step[Inputs] = Step(
+    "benchmark",
+    (RunConfig, DeviceConfig, ConversionConfig, BenchmarkConfig),
+    _run,
+    writes=lambda job: tuple(outputs_of(job, Artifact.BENCHMARK).values()),
+    reads=lambda job: (*model_files(job).values(), *binary_of(job)),
+    identity=lambda _: runtime_version(),
+)

@@ -12,156 +12,86 @@ refused and none is written; the test part is only reported.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, RunConfig, TrainConfig
 from pnas_tf.errors import UserError
-from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.layout import TABLES, Artifact, model_file
+from pnas_tf.run.step import Step
+from pnas_tf.steps.inputs import Inputs
 
-CONFIGS = (RunConfig, DataConfig, TrainConfig, OptimizerConfig, ExportConfig)
-BORROWED = (TrainConfig, OptimizerConfig)
-NETWORK = "train/model.keras"
-TABLES = ("latency_table_int8.json", "latency_table.json")  # the last one of a dtype counts
+if TYPE_CHECKING:
+    import tf_keras as keras
 
-
-def main(
-    folder: RunFolder,
-    run: RunConfig,
-    data: DataConfig,
-    train: TrainConfig,
-    optimizer: OptimizerConfig,
-    config: ExportConfig,
-) -> None:
-    """The export step of a run."""
-    from pnas_tf.data.dataset import load_dataset
-    from pnas_tf.latency.table import LatencyTable
     from pnas_tf.space.architecture import Architecture
-    from pnas_tf.tflite.export import PARITY_FILE, check_config, file_name, rewrites_of
-    from pnas_tf.tflite.parity import load_reports
-    from pnas_tf.training.result import check_classes
+    from pnas_tf.tflite.export import Images
+    from pnas_tf.tflite.metadata import Metadata
 
-    check_config(config)
-    architecture = Architecture.load(folder / "architecture.json")
-    if not (folder / NETWORK).is_file():
+
+def _tables(job: Inputs) -> list[Path]:
+    """Of the device, where they say which rewrites pay."""
+    return [job.folder / name for name in TABLES.values() if job.has(name)]
+
+
+def _check(job: Inputs) -> None:
+    from pnas_tf.tflite.export import check_config
+
+    check_config(job.configs[ExportConfig])
+
+
+def _begin(job: Inputs) -> None:
+    _ = job.architecture
+    if not job.has(Artifact.NETWORK):
         raise UserError(
-            f"no trained network at {folder / NETWORK}",
+            f"no trained network at {job.folder / Artifact.NETWORK}",
             expected="what training leaves behind",
             received="no such file",
-            fix=f"Train first: pnas train --run_dir={folder.path}",
+            fix=f"Train first: pnas train --run_dir={job.folder.path}",
         )
-    if config.export_resolution is not None:
-        space = dataclasses.replace(architecture.space, resolution=config.export_resolution)
-        architecture = dataclasses.replace(architecture, space=space)
-    tables = [LatencyTable.load(folder / name) for name in TABLES if (folder / name).exists()]
-    rewrites = rewrites_of(
-        config, {table.identity.dtype: table.rewrites_of(architecture) for table in tables}
-    )
-    dataset = load_dataset(data, resolution=architecture.space.resolution)
-    check_classes(architecture.space.classes, dataset)
-    settings = {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if field.name != "debug_layers"
-    }
-    names = [file_name(dtype) for dtype in config.formats]
-    if config.debug_layers:
-        _export(folder, run, train, optimizer, config, architecture, rewrites, dataset)
-    else:
-        folder.step(
-            "export",
-            inputs={
-                "architecture": folder / "architecture.json",
-                "network": folder / NETWORK,
-                "export": settings,
-                "rewrites": rewrites,
-                "dataset": dataset.fingerprint,
-                "seed": run.seed,
-                "training": train,
-                "optimizer": optimizer,
-                "decides": "alpha",
-            },
-            outputs=[*names, PARITY_FILE],
-            work=functools.partial(
-                _export, folder, run, train, optimizer, config, architecture, rewrites, dataset
-            ),
-        )
-    for name, report in load_reports(folder / PARITY_FILE).items():
-        print(
-            f"{folder / name}: {report.size_bytes / 1000:.0f} kB, largest logit difference "
-            f"{report.max_logit_difference:.2g}, "
-            f"top-1 agreement {report.top1_agreement:.2%}, test accuracy "
-            f"{report.tflite_accuracy or 0:.2%} "
-            f"(Keras {report.keras_accuracy or 0:.2%})"
-        )
+    _ = job.network_dataset
 
 
-def _export(
-    folder: RunFolder,
-    run: RunConfig,
-    train: TrainConfig,
-    optimizer: OptimizerConfig,
-    config: ExportConfig,
-    architecture: Any,
-    rewrites: dict[str, tuple[str, ...]],
-    dataset: Any,
-) -> None:
+def _run(job: Inputs) -> None:
+    from pnas_tf.latency.table import LatencyTable
     from pnas_tf.networks.layers import Normalisation
     from pnas_tf.networks.network import build_network
-    from pnas_tf.tflite.export import Images, export_models, write_models
-    from pnas_tf.tflite.metadata import Metadata
+    from pnas_tf.tflite.export import export_models, rewrites_of, write_models
     from pnas_tf.training.result import restore_weights
 
-    model = build_network(architecture, normalisation=Normalisation.of(optimizer))
-    restore_weights(model, folder / "train")
+    config, architecture = job.configs[ExportConfig], job.architecture
+    tables = [LatencyTable.load(path) for path in _tables(job)]
+    model = build_network(
+        architecture, normalisation=Normalisation.of(job.configs[OptimizerConfig])
+    )
+    restore_weights(model, job.folder / Artifact.TRAINING)
     aware = None
     if config.quantize == "qat" or config.prune or config.cluster:
-        model, aware = _compressed(model, run, train, optimizer, config, dataset)
-    normalization = dataset.normalization
-    validation, validation_labels = dataset.alpha_arrays()
-    test, test_labels = dataset.test_arrays()
-    images = Images(
-        representative=dataset.representative_images(config.representative_images),
-        validation=validation,
-        validation_labels=validation_labels,
-        test=test,
-        test_labels=test_labels,
-        mean=normalization.mean,
-        std=normalization.std,
-    )
-    metadata = Metadata(
-        name=f"{architecture.space.name} for {dataset.name}",
-        labels=dataset.class_names,
-        author=config.author,
-        licence=config.licence,
-        description=f"Found by ProxylessNAS; {architecture.macs} MACs, {architecture.parameters} "
-        "parameters.",
-        mean=(normalization.mean,),
-        std=(normalization.std,),
-        files={"architecture.json": (folder / "architecture.json").read_bytes()},
-    )
+        model, aware = compressed(job, model)
     exported = export_models(
-        model, images, metadata, config, rewrites=rewrites, aware=aware, progress=print
+        model,
+        images_of(job),
+        _metadata(job, architecture),
+        config,
+        rewrites=rewrites_of(
+            config, {table.identity.dtype: table.rewrites_of(architecture) for table in tables}
+        ),
+        aware=aware,
+        progress=print,
     )
-    write_models(exported, folder.path)
+    write_models(exported, job.folder.path)
 
 
-def _compressed(
-    model: Any,
-    run: RunConfig,
-    train: TrainConfig,
-    optimizer: OptimizerConfig,
-    config: ExportConfig,
-    dataset: Any,
-) -> tuple[Any, Any]:
+def compressed(job: Inputs, model: keras.Model) -> tuple[keras.Model, keras.Model | None]:
     """(plain network, quantisation-aware network or None) after the training that compression
     takes."""
     from pnas_tf.tflite.quantize import Compression, FineTuning, compress
 
+    config, train = job.configs[ExportConfig], job.configs[TrainConfig]
+    optimizer, dataset = job.configs[OptimizerConfig], job.network_dataset
     compression = Compression(config.prune, config.cluster, config.quantize == "qat")
     tuning = FineTuning(
-        lambda epoch: dataset.fit(train, seed=run.seed, epoch=epoch),
+        lambda epoch: dataset.fit(train, seed=job.seed, epoch=epoch),
         dataset.fit_batches(train),
         epochs=config.finetune_epochs,
         learning_rate=config.finetune_learning_rate,
@@ -170,3 +100,72 @@ def _compressed(
     )
     made = compress(model, compression, tuning, progress=print)
     return (model, made) if compression.aware else (made, None)
+
+
+def images_of(job: Inputs) -> Images:
+    """What conversion calibrates on, what decides (the alpha part), what is reported (test)."""
+    from pnas_tf.tflite.export import Images
+
+    dataset = job.network_dataset
+    validation, validation_labels = dataset.alpha_arrays()
+    test, test_labels = dataset.test_arrays()
+    return Images(
+        representative=dataset.representative_images(
+            job.configs[ExportConfig].representative_images
+        ),
+        validation=validation,
+        validation_labels=validation_labels,
+        test=test,
+        test_labels=test_labels,
+        mean=dataset.normalization.mean,
+        std=dataset.normalization.std,
+    )
+
+
+def _metadata(job: Inputs, architecture: Architecture) -> Metadata:
+    from pnas_tf.tflite.metadata import Metadata
+
+    config, dataset = job.configs[ExportConfig], job.network_dataset
+    name = Artifact.ARCHITECTURE
+    return Metadata(
+        name=f"{architecture.space.name} for {dataset.name}",
+        labels=dataset.class_names,
+        author=config.author,
+        licence=config.licence,
+        description=f"Found by ProxylessNAS; {architecture.macs} MACs, {architecture.parameters} "
+        "parameters.",
+        mean=(dataset.normalization.mean,),
+        std=(dataset.normalization.std,),
+        files={str(name): (job.folder / name).read_bytes()},
+    )
+
+
+def _report(job: Inputs) -> int:
+    from pnas_tf.tflite.parity import load_reports
+
+    for name, report in load_reports(job.folder / Artifact.PARITY).items():
+        print(
+            f"{job.folder / name}: {report.size_bytes / 1000:.0f} kB, largest logit difference "
+            f"{report.max_logit_difference:.2g}, top-1 agreement {report.top1_agreement:.2%}, "
+            f"test accuracy {report.tflite_accuracy or 0:.2%} "
+            f"(Keras {report.keras_accuracy or 0:.2%})"
+        )
+    return 0
+
+
+EXPORT: Step[Inputs] = Step(
+    "export",
+    (RunConfig, DataConfig, TrainConfig, OptimizerConfig, ExportConfig),
+    _run,
+    writes=lambda job: (*map(model_file, job.configs[ExportConfig].formats), Artifact.PARITY),
+    reads=lambda job: (
+        job.folder / Artifact.ARCHITECTURE,
+        job.folder / Artifact.NETWORK,
+        *_tables(job),
+    ),
+    identity=lambda job: job.network_dataset.fingerprint,
+    check=_check,
+    begin=_begin,
+    report=_report,
+    always=lambda job: job.configs[ExportConfig].debug_layers,
+)

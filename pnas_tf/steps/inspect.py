@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the inspection; returns the exit status: 0, or 2 when the file is refused."""
-    from pnas_tf.errors import UserError
+    """Prints the inspection. Raises UserError when the file is no model. Returns the exit
+    status."""
     from pnas_tf.tflite.inspect import describe, inspect_model
 
     parser = argparse.ArgumentParser(
@@ -25,10 +24,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("model", help="a .tflite file")
     parser.add_argument("--json", action="store_true", help="print a JSON document")
     options = parser.parse_args(arguments)
-    try:
-        found = inspect_model(options.model)
-    except UserError as error:
-        print(f"pnas inspect: {error}", file=sys.stderr)
-        return 2
+    found = inspect_model(options.model)
     print(json.dumps(found.to_json(), indent=1) if options.json else describe(found))
     return 0

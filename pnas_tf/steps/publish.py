@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pnas_tf.config import PublishConfig, RunConfig
+from pnas_tf.config import PublishConfig
 from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.settings import Configs
 
-CONFIGS = (RunConfig, PublishConfig)
 
-
-def main(folder: RunFolder, run: RunConfig, config: PublishConfig) -> None:
-    """Publishes the run's float32 and int8 models."""
+def publish_run(folder: RunFolder, configs: Configs) -> None:
+    """Publishes the run's models."""
     from pnas_tf.report.manifest import publish
 
-    del run
+    config = configs[PublishConfig]
     for path in publish(folder, Path(config.models_dir), name=config.model_name):
         print(f"wrote {path}")

@@ -10,9 +10,7 @@ training goes on from its last checkpoint.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from typing import Any
+from pathlib import Path
 
 from pnas_tf.config import (
     DataConfig,
@@ -21,63 +19,25 @@ from pnas_tf.config import (
     RunConfig,
     TrainConfig,
 )
-from pnas_tf.run.folder import RunFolder
-
-CONFIGS = (RunConfig, DataConfig, TrainConfig, OptimizerConfig, DistributionConfig)
-OUTPUTS = ["train/model.keras", "train/result.json", "train/history.json"]
-
-
-def main(
-    folder: RunFolder,
-    run: RunConfig,
-    data: DataConfig,
-    config: TrainConfig,
-    optimizer: OptimizerConfig,
-    distribution: DistributionConfig,
-) -> None:
-    """The training step of a run."""
-    from pnas_tf.data.dataset import load_dataset
-    from pnas_tf.space.architecture import Architecture
-    from pnas_tf.training.distribution import start
-    from pnas_tf.training.result import check_classes
-
-    started = start(distribution)
-    architecture = Architecture.load(folder / "architecture.json")
-    if config.train_distort_color is not None:
-        data = dataclasses.replace(data, distort_color=config.train_distort_color)
-    dataset = load_dataset(data, resolution=architecture.space.resolution)
-    check_classes(architecture.space.classes, dataset)
-    inputs: dict[str, Any] = {
-        "architecture": folder / "architecture.json",
-        "dataset": dataset.fingerprint,
-        "config": config,
-        "optimizer": optimizer,
-        "distribution": distribution,
-        "seed": run.seed,
-    }
-    if config.init == "inherit":
-        inputs["search"] = folder / "search/history.json"
-    folder.step(
-        "train",
-        inputs=inputs,
-        outputs=OUTPUTS,
-        partial=["train"],
-        work=functools.partial(
-            _train, folder, run, config, optimizer, architecture, dataset, distribution, started
-        ),
-    )
+from pnas_tf.run.layout import Artifact
+from pnas_tf.run.step import Step
+from pnas_tf.steps.inputs import Inputs
 
 
-def _train(
-    folder: RunFolder,
-    run: RunConfig,
-    config: TrainConfig,
-    optimizer: OptimizerConfig,
-    architecture: Any,
-    dataset: Any,
-    distribution: DistributionConfig,
-    started: Any,
-) -> None:
+def _inherits(job: Inputs) -> bool:
+    return job.configs[TrainConfig].init == "inherit"
+
+
+def _reads(job: Inputs) -> tuple[Path, ...]:
+    searched = (job.folder / Artifact.SEARCH_HISTORY,) if _inherits(job) else ()
+    return (job.folder / Artifact.ARCHITECTURE, *searched)
+
+
+def _begin(job: Inputs) -> None:
+    _ = job.distribution, job.network_dataset
+
+
+def _run(job: Inputs) -> None:
     import tensorflow as tf
 
     from pnas_tf.search.supernet_weights import Inheritance
@@ -85,27 +45,42 @@ def _train(
     from pnas_tf.training.result import save_outcome
 
     tf.config.experimental.enable_op_determinism()
+    config, optimizer = job.configs[TrainConfig], job.configs[OptimizerConfig]
+    architecture, dataset = job.architecture, job.network_dataset
+    folder = job.folder / Artifact.TRAINING
     weights = None
-    if config.init == "inherit":
-        inheritance = Inheritance(folder / "search", architecture.space, optimizer=optimizer)
-        weights = inheritance.network(
-            architecture, dataset, batch_size=config.batch_size
-        ).get_weights()
+    if _inherits(job):
+        supernet = Inheritance(
+            job.folder / Artifact.SEARCH, architecture.space, optimizer=optimizer
+        )
+        network = supernet.network(architecture, dataset, batch_size=config.batch_size)
+        weights = network.get_weights()
     trained = train_network(
         architecture,
         dataset,
         config,
-        folder / "train",
+        folder,
         optimizer=optimizer,
-        seed=run.seed,
+        seed=job.seed,
         initial_weights=weights,
-        distribution=started,
-        options=distribution,
+        distribution=job.distribution,
+        options=job.configs[DistributionConfig],
     )
-    if folder.follows:
-        return
-    result = save_outcome(
-        trained.model, dataset, folder / "train", batch_size=config.batch_size, seed=run.seed
-    )
-    print(f"test accuracy {result['test_accuracy']:.2%} of {result['test_images']} images")
-    print(f"wrote {folder / 'train/model.keras'}")
+    if job.distribution.is_chief:
+        result = save_outcome(
+            trained.model, dataset, folder, batch_size=config.batch_size, seed=job.seed
+        )
+        print(f"test accuracy {result['test_accuracy']:.2%} of {result['test_images']} images")
+
+
+TRAIN: Step[Inputs] = Step(
+    "train",
+    (RunConfig, DataConfig, TrainConfig, OptimizerConfig, DistributionConfig),
+    _run,
+    writes=lambda _: (Artifact.NETWORK, Artifact.TRAINING_RESULT, Artifact.TRAINING_HISTORY),
+    reads=_reads,
+    identity=lambda job: job.network_dataset.fingerprint,
+    begin=_begin,
+    partial=(Artifact.TRAINING,),
+    together=True,
+)

@@ -12,103 +12,71 @@ absolute error in percent is above --max_mape.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pnas_tf.config import DataConfig, LatencyConfig, RunConfig, SpaceConfig, ValidateConfig
-from pnas_tf.run.folder import RunFolder
+from pnas_tf.config import (
+    ConversionConfig,
+    DataConfig,
+    DeviceConfig,
+    RunConfig,
+    SpaceConfig,
+    ValidateConfig,
+)
+from pnas_tf.run.layout import Artifact
+from pnas_tf.run.step import Step
+from pnas_tf.steps.devices import binary_of, runtime_version, setup_of
+from pnas_tf.steps.inputs import Inputs
 
-CONFIGS = (RunConfig, DataConfig, SpaceConfig, LatencyConfig, ValidateConfig)
-BORROWED = (LatencyConfig,)
+
+def _reads(job: Inputs) -> tuple[Path, ...]:
+    networks = map(Path, job.configs[ValidateConfig].architectures)
+    return (job.folder / Artifact.LATENCY_TABLE, *networks, *binary_of(job))
 
 
-def main(
-    folder: RunFolder,
-    run: RunConfig,
-    data: DataConfig,
-    space_config: SpaceConfig,
-    latency: LatencyConfig,
-    config: ValidateConfig,
-) -> int:
-    """Validates the run's table; the exit status says whether the bound held."""
-    from pnas_tf.data.run_space import space_of_run
+def _begin(job: Inputs) -> None:
+    _ = job.table
+
+
+def _run(job: Inputs) -> None:
     from pnas_tf.devices.registry import runner_for
-    from pnas_tf.devices.session import schedule_for
     from pnas_tf.latency import validate
-    from pnas_tf.latency.table import LatencyTable
     from pnas_tf.report.validation_plot import plot_validation
     from pnas_tf.space.architecture import Architecture
 
-    table = LatencyTable.load(folder / "latency_table.json")
+    config = job.configs[ValidateConfig]
     if config.architectures:
         networks = {Path(name).stem: Architecture.load(name) for name in config.architectures}
     else:
-        networks = validate.held_out_architectures(
-            space_of_run(data, space_config), count=config.networks, seed=run.seed
-        )
-    schedule = schedule_for(
-        latency.device,
-        min_invocations=latency.min_invocations,
-        warmups=latency.warmup_invocations,
-        seed=run.seed,
-    )
-    runner = runner_for(
-        latency.device,
-        threads=latency.threads,
-        delegate=latency.delegate,
-        binary=latency.benchmark_binary,
-    )
+        networks = validate.held_out_architectures(job.space, count=config.networks, seed=job.seed)
+    runner = runner_for(job.configs[DeviceConfig])
     try:
-        document = validate.validate(
-            table,
-            networks,
-            runner=runner,
-            schedule=schedule,
-            workers=latency.convert_workers,
-            progress=print,
-            cache_dir=Path(latency.model_cache) if latency.model_cache else None,
-        )
+        document = validate.validate(job.table, networks, setup_of(job, runner, print))
     finally:
         runner.close()
     document["max_mape_percent"] = config.max_mape
-    validate.save(folder / "validation.json", document)
-    plot_validation(document, folder / "validation.png")
-    _print(document)
-    print(f"wrote {folder / 'validation.json'} and {folder / 'validation.png'}")
-    if config.max_mape is not None and document["mape_percent"] > config.max_mape:
-        print(
-            f"mean absolute error {document['mape_percent']:.2f} % is above "
-            f"--max_mape={config.max_mape:g}"
-        )
-        return 1
-    return 0
+    validate.save(job.folder / Artifact.VALIDATION, document)
+    plot_validation(document, job.folder / Artifact.VALIDATION_PLOT)
 
 
-def _print(document: dict[str, Any]) -> None:
-    print(document["table"])
-    for warning in document["warnings"]:
-        print(f"WARNING {warning}")
-    rows = (
-        ("table and calibration of the measuring session", document),
-        ("calibration stored in the table", document["stored_calibration"]),
-        ("the same, drift corrected by the sentinel", document["stored_drift_corrected"]),
-        ("MACs only", document["macs_only"]),
-    )
-    for name, row in rows:
-        print(
-            f"{name}: {row['networks']} networks, bias {row['bias_percent']:+.2f} %, MAPE "
-            f"{row['mape_percent']:.2f} %, "
-            f"RMSE {row['rmse_ms']:.4g} ms, within 5 % {row['within_5_percent']:.0f} %, within 10 "
-            f"% {row['within_10_percent']:.0f} %, "
-            f"Spearman {_rank(row['spearman'])}, Kendall {_rank(row['kendall'])}"
-        )
-    print(f"noise floor of the measuring session: {document['noise_floor_mape_percent']:.2f} %")
-    for entry in document["worst"]:
-        slowest = sorted(entry["blocks"], key=lambda block: -block["latency_ms"])[:3]
-        print(
-            f"{entry['name']}: {entry['error_percent']:+.1f} %, slowest blocks: "
-            + ", ".join(f"{block['block']} {block['latency_ms']:.3g} ms" for block in slowest)
-        )
+def _report(job: Inputs) -> int:
+    """Prints the figures; 1 when the bound is not held."""
+    from pnas_tf.report.validation_text import read_validation, validation_lines
+
+    document = read_validation(job.folder / Artifact.VALIDATION)
+    print("\n".join(validation_lines(document)))
+    error, bound = document["mape_percent"], job.configs[ValidateConfig].max_mape
+    if bound is None or error <= bound:
+        return 0
+    print(f"mean absolute error {error:.2f} % is above --max_mape={bound:g}")
+    return 1
 
 
-def _rank(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+VALIDATE: Step[Inputs] = Step(
+    "validate",
+    (RunConfig, DataConfig, SpaceConfig, DeviceConfig, ConversionConfig, ValidateConfig),
+    _run,
+    writes=lambda _: (Artifact.VALIDATION, Artifact.VALIDATION_PLOT),
+    reads=_reads,
+    identity=lambda job: {"space": job.space.to_json(), "runtime": runtime_version()},
+    begin=_begin,
+    report=_report,
+)

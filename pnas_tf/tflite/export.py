@@ -20,6 +20,7 @@ from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.networks.network import with_probabilities
+from pnas_tf.run.layout import Artifact, model_file
 from pnas_tf.run.progress import Progress, unheard
 from pnas_tf.tflite import layer_errors, parity
 from pnas_tf.tflite.convert import DTYPES, convert
@@ -28,7 +29,6 @@ from pnas_tf.tflite.quantize import plain_network
 from pnas_tf.tflite.rewrites.choice import AUTO, NONE, REWRITES, check_names, wanted_among
 from pnas_tf.tflite.rewrites.rewrite import applicable
 
-PARITY_FILE = "parity.json"
 COMPARED_IMAGES = 1000  # validation images on which int8 with and without a rewrite are compared
 
 
@@ -58,11 +58,6 @@ class Images:
     test_labels: np.ndarray
     mean: float = 127.5
     std: float = 127.5
-
-
-def file_name(dtype: str) -> str:
-    """model_float32.tflite and so on."""
-    return f"model_{dtype}.tflite"
 
 
 def check_config(config: ExportConfig) -> None:
@@ -178,14 +173,14 @@ def export_models(
             progress(layers)
     contents, validation, reports = {}, {}, {}
     for dtype in config.formats:
-        name = file_name(dtype)
+        name = model_file(dtype)
         contents[name], validation[name] = work.proven(
             dtype, made[dtype], wanted_among(names, wanted[dtype])
         )
         if progress:
             progress(f"{name}: {len(contents[name]) / 1000:.0f} kB")
     for dtype in config.formats:  # after every decision
-        name = file_name(dtype)
+        name = model_file(dtype)
         reports[name] = dataclasses.replace(
             work.compare(dtype, contents[name], split="test"), rewrites=validation[name].rewrites
         )
@@ -298,12 +293,12 @@ def write_models(exported: Exported, folder: str | os.PathLike) -> list[Path]:
         for name, content in exported.contents.items()
     ]
     for dtype in DTYPES:
-        if file_name(dtype) not in exported.contents:
-            (Path(folder) / file_name(dtype)).unlink(missing_ok=True)
+        if model_file(dtype) not in exported.contents:
+            (Path(folder) / model_file(dtype)).unlink(missing_ok=True)
     return [
         *written,
         parity.save_reports(
-            Path(folder) / PARITY_FILE, validation=exported.validation, test=exported.reports
+            Path(folder) / Artifact.PARITY, validation=exported.validation, test=exported.reports
         ),
     ]
 

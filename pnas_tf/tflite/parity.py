@@ -21,6 +21,7 @@ import tf_keras as keras
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import record_of
+from pnas_tf.run.layout import is_model_file
 from pnas_tf.tflite import flatbuffer
 
 FORMAT, VERSION = "pnas_tf/parity", 2
@@ -317,9 +318,7 @@ def load_reports(path: str | os.PathLike, *, split: str = "test") -> dict[str, P
             fix=f"Make it again: {made_by}",
         )
     for name in models:
-        if (
-            re.fullmatch(r"model_[a-z0-9_]{1,40}\.tflite", name) is None
-        ):  # it is opened and copied by this name
+        if not is_model_file(name):  # it is opened and copied by this name
             raise UserError(
                 f"file name in parity report {path}",
                 expected="model_DTYPE.tflite",

@@ -27,6 +27,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
+from pnas_tf.run import layout
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.memory import Garbage
 from pnas_tf.run.progress import Progress
@@ -171,7 +172,7 @@ class _Training:
         self.evaluator = Evaluator(self.model, self.distribution)
         self.steps_per_epoch = self.dataset.fit_batches(config)
         self.checkpoints = Checkpoints(
-            self.folder / "checkpoints",
+            self.folder / layout.CHECKPOINTS,
             keep=KEEP_CHECKPOINTS,
             passing=lambda step: step % self.steps_per_epoch != 0,
         )
@@ -192,7 +193,7 @@ class _Training:
             return
         is_chief = self.distribution.is_chief
         writer = (
-            tf.summary.create_file_writer(str(self.folder / "events"))
+            tf.summary.create_file_writer(str(self.folder / layout.EVENTS))
             if is_chief
             else tf.summary.create_noop_writer()
         )
@@ -357,7 +358,7 @@ class _Training:
             self._write_history()
 
     def _write_history(self) -> None:
-        atomic.write_json(self.folder / "history.json", {**HISTORY, "epochs": self.history})
+        atomic.write_json(self.folder / layout.HISTORY, {**HISTORY, "epochs": self.history})
 
 
 def _identity(

@@ -13,10 +13,10 @@ from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.networks.weight_files import load_keras_weights
+from pnas_tf.run import layout
 from pnas_tf.training.evaluate import evaluate
 
 RESULT: dict[str, Any] = {"format": "pnas_tf/train_result", "version": 1}
-MODEL_NAME, RESULT_NAME = "model.keras", "result.json"
 _MADE_BY = "pnas train --run_dir=..."
 
 
@@ -32,8 +32,8 @@ def save_outcome(
     with atomic.scratch_folder(
         folder
     ) as scratch:  # Keras writes only to names that end in .keras, and not atomically
-        model.save(scratch / MODEL_NAME, save_format="keras")
-        atomic.write_bytes(folder / MODEL_NAME, (scratch / MODEL_NAME).read_bytes())
+        model.save(scratch / layout.MODEL, save_format="keras")
+        atomic.write_bytes(folder / layout.MODEL, (scratch / layout.MODEL).read_bytes())
     result = evaluate(model, dataset.test(batch_size=batch_size))
     document = {
         **RESULT,
@@ -45,7 +45,7 @@ def save_outcome(
         "seed": seed,
         "normalization": {"mean": dataset.normalization.mean, "std": dataset.normalization.std},
     }
-    atomic.write_json(folder / RESULT_NAME, document)
+    atomic.write_json(folder / layout.RESULT, document)
     return document
 
 
@@ -57,7 +57,7 @@ def restore_weights(model: keras.Model, folder: str | os.PathLike) -> None:
     network.
     """
     try:
-        load_keras_weights(model, Path(folder) / MODEL_NAME)
+        load_keras_weights(model, Path(folder) / layout.MODEL)
     except UserError as error:
         raise UserError(
             f"trained network: {error.what}",

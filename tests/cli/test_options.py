@@ -1,4 +1,4 @@
-"""The original's options beside ours: docs/options.md held to the code, and what the less used
+"""The original's options beside ours: docs/original_options.md held to the code, and what the less used
 options do."""
 
 import dataclasses
@@ -8,25 +8,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 from reference_path import logits
 
 from pnas_tf import config
-from pnas_tf.cli.flags import _config, _define
+from pnas_tf.cli.flags import Given, define_flags
 from pnas_tf.config import PRESETS, DataConfig, OptimizerConfig, SearchConfig, TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_network, weight_decay_variables
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.layout import Artifact
+from pnas_tf.run.settings import Configs
 from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import Target, macs_quantity
 from pnas_tf.search.target_terms import guidance
 from pnas_tf.search.weight_step import Momentum, top1
 from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv
+from pnas_tf.steps.inputs import Inputs
 from pnas_tf.supernet.functional import Arithmetic
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.step import TrainStep
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "options.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "original_options.md"
 SECTIONS = ("Search program", "Training program, where it differs", "Set by the presets besides")
 
 # The original's programs, option by option; what stands in brackets was no option but a constant of
@@ -169,20 +172,17 @@ def test_the_presets_hold_nothing_that_the_document_lacks():
 
 
 def test_flags_are_one_for_each_field_and_the_preset_lies_below_them():
-    values = flags.FlagValues()
-    for kind in {kind for kind, _ in FIELDS.values()}:
-        _define(kind, values)  # absl refuses a name that two classes share
+    # absl refuses a name that two classes share
+    values = define_flags(sorted({kind for kind, _ in FIELDS.values()}, key=str))
     assert all(flag_of(row) in values for row in WITH_FLAG)
     for name in re.findall(r"`--([a-z0-9_]+)", DOCUMENT.read_text()):
         assert name in values or name.removeprefix("no") in values or name in ("preset", "help"), (
             name
         )
-    chosen = _config(
-        SearchConfig,
-        {"search_epochs": 3},
-        PRESETS["published"],
-        {"SearchConfig": {"warmup_epochs": 7}},
+    given = Given(
+        {"search_epochs": 3}, PRESETS["published"], {"SearchConfig": {"warmup_epochs": 7}}
     )
+    chosen = given.config(SearchConfig)
     assert (chosen.search_epochs, chosen.warmup_epochs, chosen.arch_interval) == (3, 7, 5)
 
 
@@ -395,8 +395,6 @@ def test_the_last_training_decays_biases_where_asked():
 
 
 def test_the_last_training_has_its_own_colour_distortion(tmp_path, monkeypatch):
-    from pnas_tf.steps import train
-
     seen = []
 
     def load_dataset(data, *, resolution):
@@ -405,16 +403,10 @@ def test_the_last_training_has_its_own_colour_distortion(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pnas_tf.data.dataset.load_dataset", load_dataset)
     Supernet(SPACE, weights_init="he_fout").architecture_of((0, 1)).save(
-        tmp_path / "architecture.json"
+        tmp_path / Artifact.ARCHITECTURE
     )
     for own in (None, "strong"):
+        configs = Configs([DataConfig(), TrainConfig(train_distort_color=own)])
         with pytest.raises(InterruptedError):
-            train.main(
-                tmp_path,
-                config.RunConfig(),
-                DataConfig(),
-                TrainConfig(train_distort_color=own),
-                OptimizerConfig(),
-                config.DistributionConfig(),
-            )
+            Inputs(RunFolder(tmp_path), configs).network_dataset  # noqa: B018
     assert seen == ["normal", "strong"]

@@ -1,6 +1,7 @@
 """The Android runner against the real protocol: stock adb client, real adbd, a far side that really
 runs the pushed models."""
 
+import dataclasses
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ import odd_names
 import phones as standin
 import pytest
 
+from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import AdbConnection
 from pnas_tf.devices.android.runner import android_runner
 from pnas_tf.devices.benchmark_tool.runner import Patience
@@ -33,7 +35,8 @@ from pnas_tf.io import atomic
 FLOAT32, INT8 = (Path(standin.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8"))
 MODELS = {"float32": FLOAT32, "int8": INT8}
 FACTS = {
-    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3)) for name, path in MODELS.items()
+    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
+    for name, path in MODELS.items()
 }
 QUICK = Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0)
 BRIEF = Patience(run_s=20.0, return_s=1.0, cool_down_s=1.0, poll_s=0.1, attempts=3)
@@ -46,6 +49,7 @@ pytestmark = pytest.mark.skipif(bool(reason), reason=f"no stand-in phones: {reas
 def fleet():
     with standin.Phones() as phones:
         phones.tool = str(standin.executable_tool(phones.folder))
+        phones.device = DeviceConfig(benchmark_binary=phones.tool)
         previous = os.environ["PATH"]
         os.environ["PATH"] = (
             f"{phones.path}:{previous}"  # the program finds adb where users have it
@@ -65,7 +69,7 @@ def phone(fleet):
 
 @pytest.fixture
 def runner(fleet, phone):
-    with android_runner(phone.serial, binary=fleet.tool, patience=BRIEF) as opened:
+    with android_runner(phone.serial, fleet.device, patience=BRIEF) as opened:
         yield opened
 
 
@@ -124,7 +128,7 @@ def test_a_classic_tool_gives_means_and_a_coarse_one_refuses_what_it_cannot_show
 
 
 def test_the_record_names_the_phone_and_its_performance_mode_is_given_back(fleet, phone):
-    with android_runner(phone.serial, binary=fleet.tool) as runner:
+    with android_runner(phone.serial, fleet.device) as runner:
         device = runner.device
         assert (device.kind, device.model, device.processor, device.serial) == (
             "android",
@@ -144,7 +148,7 @@ def test_the_record_names_the_phone_and_its_performance_mode_is_given_back(fleet
 def test_a_phone_that_tells_nothing_of_itself_works_and_says_so(fleet):
     mute = fleet.trio[2]
     mute.configure()
-    with android_runner(mute.serial, binary=fleet.tool) as runner:
+    with android_runner(mute.serial, fleet.device) as runner:
         assert (runner.device.model, runner.device.build, runner.device.cores) == (
             "unknown",
             "unknown",
@@ -157,7 +161,7 @@ def test_a_phone_that_tells_nothing_of_itself_works_and_says_so(fleet):
 def test_models_and_binary_are_copied_once_under_names_of_their_content(fleet, phone, tmp_path):
     odd = tmp_path / "odd name'; touch $HOME $(reboot).tflite"
     odd.write_bytes(FLOAT32.read_bytes())
-    with android_runner(phone.serial, binary=fleet.tool) as runner:
+    with android_runner(phone.serial, fleet.device) as runner:
         for model in (FLOAT32, INT8, odd):
             runner.visit(model, warmups=0, invocations=2)
     folder = phone.storage / "pnas_tf"
@@ -167,7 +171,7 @@ def test_models_and_binary_are_copied_once_under_names_of_their_content(fleet, p
         f"{atomic.sha256_of(INT8)}.tflite",
         atomic.sha256_of(fleet.tool),
     }
-    with android_runner(phone.serial, binary=fleet.tool) as runner:
+    with android_runner(phone.serial, fleet.device) as runner:
         runner.visit(FLOAT32, warmups=0, invocations=2)
         (folder / f"{atomic.sha256_of(FLOAT32)}.tflite").write_bytes(
             b"damaged"
@@ -191,7 +195,7 @@ def test_names_are_names_and_never_commands(fleet, phone, tmp_path):
     )
     with android_runner(
         phone.serial,
-        binary=fleet.tool,
+        fleet.device,
         remote_folder="/data/local/tmp/odd/$(touch pwned) 'x'",
         patience=BRIEF,
     ) as runner:
@@ -233,14 +237,16 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
     phone.configure(runs=dict.fromkeys(always, "hang"))
     with (
         android_runner(
-            phone.serial, binary=fleet.tool, patience=Patience(run_s=1.0, attempts=1)
+            phone.serial, fleet.device, patience=Patience(run_s=1.0, attempts=1)
         ) as hasty,
         pytest.raises(RunTimedOut),
     ):
         hasty.visit(FLOAT32, warmups=1, invocations=2)
     phone.configure()
     with (
-        android_runner(phone.serial, binary=fleet.tool, delegate="gpu", patience=BRIEF) as gpu,
+        android_runner(
+            phone.serial, dataclasses.replace(fleet.device, delegate="gpu"), patience=BRIEF
+        ) as gpu,
         pytest.raises(DelegateNotUsed),
     ):
         gpu.visit(FLOAT32, warmups=1, invocations=2)
@@ -249,13 +255,15 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
 
 def test_binary_that_is_missing_or_of_another_instruction_set(fleet, phone, tmp_path):
     with pytest.raises(MissingBinary, match="/data/local/tmp/benchmark_model"):
-        android_runner(phone.serial)
+        android_runner(phone.serial, DeviceConfig())
     foreign = tmp_path / "benchmark_model"
     foreign.write_bytes(
         b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00" + bytes(100)
     )  # aarch64, empty
     with (
-        android_runner(phone.serial, binary=str(foreign), patience=BRIEF) as runner,
+        android_runner(
+            phone.serial, DeviceConfig(benchmark_binary=str(foreign)), patience=BRIEF
+        ) as runner,
         pytest.raises(MissingBinary),
     ):
         runner.visit(FLOAT32, warmups=1, invocations=2)
@@ -266,7 +274,7 @@ def test_a_full_storage_is_told_and_nothing_half_copied_stays(fleet, tmp_path):
     try:
         large = tmp_path / "large.tflite"
         large.write_bytes(FLOAT32.read_bytes() + bytes(2**20))
-        with android_runner(small.serial, binary=fleet.tool, patience=BRIEF) as runner:
+        with android_runner(small.serial, fleet.device, patience=BRIEF) as runner:
             with pytest.raises(StorageFull, match="No space left"):
                 runner.visit(large, warmups=1, invocations=2)
             assert not list(small.storage.rglob("*.partial"))
@@ -300,16 +308,16 @@ def test_profile_of_the_operators(runner):
 
 def test_the_only_device_is_chosen_and_a_choice_is_never_guessed(fleet, phone):
     with pytest.raises(SeveralDevices, match=phone.serial):
-        runner_for("android", binary=fleet.tool)
+        runner_for(dataclasses.replace(fleet.device, device="android"))
     with pytest.raises(NoDevice, match="emulator-5554 is not attached"):
-        runner_for("android:emulator-5554", binary=fleet.tool)
+        runner_for(dataclasses.replace(fleet.device, device="android:emulator-5554"))
     for other in fleet.trio[1:]:
         fleet.adb("disconnect", other.serial)
-    with runner_for("android", binary=fleet.tool) as runner:
+    with runner_for(dataclasses.replace(fleet.device, device="android")) as runner:
         assert runner.device.serial == phone.serial
     fleet.adb("disconnect", phone.serial)
     with pytest.raises(NoDevice, match="No device attached"):
-        runner_for("android", binary=fleet.tool)
+        runner_for(dataclasses.replace(fleet.device, device="android"))
     for each in fleet.trio:
         fleet.adb("connect", each.serial)
 
@@ -318,7 +326,7 @@ def test_a_phone_pulled_out_in_the_middle_and_put_back_loses_nothing(fleet, phon
     phone.configure(pace_ms=40)
     hand = while_running(phone, 3, phone.pull_out, phone.plug_in)
     with android_runner(
-        phone.serial, binary=fleet.tool, patience=Patience(return_s=20.0, attempts=2)
+        phone.serial, fleet.device, patience=Patience(return_s=20.0, attempts=2)
     ) as runner:
         session = measure(MODELS, runner, facts=FACTS, schedule=QUICK, journal=tmp_path / "journal")
     hand.join()
@@ -337,7 +345,7 @@ def test_a_phone_that_stays_away_ends_the_session_and_the_next_goes_on(fleet, ph
     journal = tmp_path / "journal"
     hand = while_running(phone, 3, phone.pull_out)
     with (
-        android_runner(phone.serial, binary=fleet.tool, patience=Patience(return_s=3.0)) as runner,
+        android_runner(phone.serial, fleet.device, patience=Patience(return_s=3.0)) as runner,
         pytest.raises(DeviceUnplugged, match="in the middle"),
     ):
         measure(MODELS, runner, facts=FACTS, schedule=QUICK, journal=journal)
@@ -345,7 +353,7 @@ def test_a_phone_that_stays_away_ends_the_session_and_the_next_goes_on(fleet, ph
     assert len(journal.read_text().splitlines()) - 1 == 2
     phone.plug_in()
     phone.configure()
-    with android_runner(phone.serial, binary=fleet.tool, patience=BRIEF) as runner:
+    with android_runner(phone.serial, fleet.device, patience=BRIEF) as runner:
         session = measure(MODELS, runner, facts=FACTS, schedule=QUICK, journal=journal)
     assert len(phone.runs()) == 4
     assert {entry.invocations for entry in session.measurements.values()} == {12}
@@ -365,14 +373,13 @@ def test_three_phones_are_measured_at_the_same_time_and_a_lost_one_costs_only_it
             pace_ms=50
         )  # slept, not computed: phones do not share this computer's processor
     names = ",".join(f"android:{phone.serial}" for phone in fleet.trio)
-    outcomes = on_each_device(
-        names, work, open_runner=lambda name: runner_for(name, binary=fleet.tool)
-    )
+    trio = dataclasses.replace(fleet.device, device=names)
+    outcomes = on_each_device(trio, work)
     starts, ends = zip(*(outcome.result for outcome in outcomes.values()))
     assert max(starts) < min(ends) and list(outcomes) == names.split(",")
 
-    def impatient(name):
-        runner = runner_for(name, binary=fleet.tool)
+    def impatient(device):
+        runner = runner_for(device)
         runner._patience = BRIEF
         return runner
 
@@ -382,7 +389,7 @@ def test_three_phones_are_measured_at_the_same_time_and_a_lost_one_costs_only_it
             while_running(fleet.trio[1], 1, fleet.trio[1].pull_out)
         return runner.visit(FLOAT32, warmups=1, invocations=30).count
 
-    outcomes = on_each_device(names, work_with_a_loss, open_runner=impatient)
+    outcomes = on_each_device(trio, work_with_a_loss, open_runner=impatient)
     fleet.trio[1].plug_in()
     assert [outcome.result for outcome in outcomes.values()] == [30, None, 30]
     assert isinstance(outcomes[f"android:{fleet.trio[1].serial}"].error, DeviceLost)

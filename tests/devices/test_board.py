@@ -11,6 +11,7 @@ import odd_names
 import phones
 import pytest
 
+from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool.runner import Patience
 from pnas_tf.devices.failures import (
     DeviceUnplugged,
@@ -28,7 +29,8 @@ from pnas_tf.io import atomic
 
 MODELS = {dtype: Path(phones.HERE) / f"tiny_{dtype}.tflite" for dtype in ("float32", "int8")}
 FACTS = {
-    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3)) for name, path in MODELS.items()
+    name: model_facts(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
+    for name, path in MODELS.items()
 }
 
 reason = standin.missing()
@@ -50,7 +52,7 @@ def board():
 @needs_sshd
 def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
     with runner_for(
-        f"ssh:{board.target}", binary=board.tool, threads=2
+        DeviceConfig(f"ssh:{board.target}", threads=2, benchmark_binary=board.tool)
     ) as runner:  # found here, so it is sent
         visit = runner.visit(MODELS["float32"], warmups=2, invocations=6)
         assert (visit.statistic, visit.count) == ("median", 6)
@@ -65,9 +67,9 @@ def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
         with pytest.raises(MissingBinary):
             runner.visit(MODELS["float32"], warmups=1, invocations=1)
     with pytest.raises(MissingBinary, match="neither here nor on"):
-        runner_for(f"ssh:{board.target}", binary="/nowhere/benchmark_model")
+        runner_for(DeviceConfig(f"ssh:{board.target}", benchmark_binary="/nowhere/benchmark_model"))
     with pytest.raises(MissingBinary, match="PATH"):
-        runner_for(f"ssh:{board.target}")
+        runner_for(DeviceConfig(f"ssh:{board.target}"))
 
 
 @needs_sshd
@@ -79,7 +81,7 @@ def test_a_board_that_goes_away_in_the_middle_loses_nothing(board, tmp_path):
         board.plug_in()
 
     (board.folder / "standin.json").write_text('{"pace_ms": 40}')
-    with runner_for(f"ssh:{board.target}", binary=board.tool) as runner:
+    with runner_for(DeviceConfig(f"ssh:{board.target}", benchmark_binary=board.tool)) as runner:
         runner._patience = Patience(return_s=20.0)
         thread = threading.Thread(target=hand)
         thread.start()
@@ -107,11 +109,11 @@ def test_no_login_no_host_and_no_client_are_told_apart(board):
     board.log_in_as("stranger")
     try:
         with pytest.raises(LoginRefused, match="Permission denied"):
-            runner_for(f"ssh:{board.target}", binary=board.tool)
+            runner_for(DeviceConfig(f"ssh:{board.target}", benchmark_binary=board.tool))
     finally:
         board.log_in_as("user")
     with pytest.raises(NoDevice, match="cannot be reached"):
-        runner_for(f"ssh:root@127.0.0.1:{standin.free_port()}", binary=board.tool)
+        runner_for(DeviceConfig(f"ssh:root@127.0.0.1:{standin.free_port()}"))
     with pytest.raises(NoClient):
         SshConnection(board.target, ssh="/nowhere/ssh").run("true")
 
@@ -147,7 +149,9 @@ def test_far_names_are_names_and_never_commands(board):
     )
     for name in ("$(touch pwned) 'x'", "-rf"):
         with ssh_runner(
-            board.target, binary=board.tool, remote_folder=str(board.folder / "odd" / name)
+            board.target,
+            DeviceConfig(benchmark_binary=board.tool),
+            remote_folder=str(board.folder / "odd" / name),
         ) as runner:
             assert runner.visit(MODELS["int8"], warmups=0, invocations=2).count == 2
     assert not list(board.folder.rglob("pwned"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import (
     AdbConnection,
     AttachedDevice,
@@ -204,9 +205,9 @@ def test_device_names():
         "ssh:pi@board:2222",
     )
     with pytest.raises(UserError, match="one device"):
-        runner_for("android:A,android:B")
+        runner_for(DeviceConfig("android:A,android:B"))
     with pytest.raises(UserError, match="delegate"):
-        runner_for("android:A", delegate="warp")
+        runner_for(DeviceConfig("android:A", delegate="warp"))
 
 
 def test_only_a_script_that_ended_has_a_result():

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.failures import RunKilled, RunTimedOut
 from pnas_tf.devices.host import runner as host
 from pnas_tf.devices.host.runner import HostRunner, ModelRefused
@@ -128,14 +129,14 @@ def test_the_delegate_is_what_the_record_says(sentinel):
         )
         counts[xnnpack] = [op["op_name"] for op in interpreter._get_ops_details()]
     assert "DELEGATE" in counts[True] and "DELEGATE" not in counts[False]
-    with HostRunner(delegate="none") as runner:
+    with HostRunner(DeviceConfig(delegate="none")) as runner:
         assert runner.settings.delegate == "none"
 
 
 @pytest.mark.parametrize("arguments", [{"delegate": "gpu"}, {"threads": 0}])
 def test_settings_that_the_host_lacks_are_refused(arguments):
     with pytest.raises(UserError):
-        HostRunner(**arguments)
+        HostRunner(DeviceConfig(**arguments))
 
 
 def test_loaded_models_stay_below_the_memory_limit(sentinel, tmp_path):

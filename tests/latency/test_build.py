@@ -2,11 +2,13 @@
 
 import pytest
 
+from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.host.runner import HostRunner
 from pnas_tf.devices.session import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency.build import build_latency_table
 from pnas_tf.latency.measure_files import facts_of, measure_files
+from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.latency.models import content_key, convert_models
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
@@ -19,6 +21,10 @@ SPACE = MBConvSpace("small", 32, 4, 8, 8, (Stage(16, 2, 2),), 32, (MBConv(3, 3),
 SCHEDULE = Schedule(min_invocations=6, rounds=3, extra_rounds=0, warmups=1, min_visit_ms=1)
 
 
+def conversion(cache):
+    return ConversionConfig(convert_workers=0, model_cache=str(cache))
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
@@ -27,14 +33,8 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def table(cache) -> LatencyTable:
     with HostRunner() as runner:
-        return build_latency_table(
-            SPACE,
-            runner=runner,
-            cache_dir=cache,
-            schedule=SCHEDULE,
-            calibration_networks=3,
-            workers=0,
-        )
+        setup = MeasurementSetup(runner, SCHEDULE, conversion(cache))
+        return build_latency_table(SPACE, setup, LatencyConfig(calibration_networks=3), seed=0)
 
 
 def test_every_block_of_the_space_is_measured_with_its_raw_values(table):
@@ -70,11 +70,11 @@ def test_prediction_is_of_the_order_of_what_is_measured(table, cache):
     measured error."""
     network = random_architecture(SPACE, seed=99)
     path = convert_models(
-        {"network": network}, dtype="float32", rewrites=REWRITES, cache_dir=cache, workers=0
+        {"network": network}, conversion(cache), dtype="float32", rewrites=REWRITES
     )["network"]
     with HostRunner() as runner:
         session = measure_files(
-            {"network": path}, runner=runner, schedule=SCHEDULE, cache_dir=cache
+            {"network": path}, MeasurementSetup(runner, SCHEDULE, conversion(cache))
         )
     assert 1 / 3 < table.sum_ms(network) / session.measurements["network"].median_ms < 3
 
@@ -82,15 +82,11 @@ def test_prediction_is_of_the_order_of_what_is_measured(table, cache):
 def test_the_table_measures_what_is_shipped(cache):
     """No 7x7 depthwise convolution is left in a block's file: export's rewrite has split it."""
     key, block = next((key, block) for key, block in SPACE.distinct_blocks().items() if "k7" in key)
-    path = convert_models(
-        {key: block}, dtype="float32", rewrites=REWRITES, cache_dir=cache, workers=0
-    )[key]
+    path = convert_models({key: block}, conversion(cache), dtype="float32", rewrites=REWRITES)[key]
     model = flatbuffer.parse(path.read_bytes())
     shapes = [list(tensor.shape) for tensor in model.subgraphs[0].tensors]
     assert not any(shape[1:3] == [7, 7] and shape[0] == 1 and shape[3] == 48 for shape in shapes)
-    plain = convert_models({key: block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)[
-        key
-    ]
+    plain = convert_models({key: block}, conversion(cache), dtype="float32", rewrites=())[key]
     assert any(
         list(tensor.shape) == [1, 7, 7, 48]
         for tensor in flatbuffer.parse(plain.read_bytes()).subgraphs[0].tensors
@@ -99,9 +95,9 @@ def test_the_table_measures_what_is_shipped(cache):
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_facts_are_read_from_the_file(cache, dtype):
-    path = convert_models(
-        {"stem": stem_block(SPACE)}, dtype=dtype, rewrites=(), cache_dir=cache, workers=0
-    )["stem"]
+    path = convert_models({"stem": stem_block(SPACE)}, conversion(cache), dtype=dtype, rewrites=())[
+        "stem"
+    ]
     facts = facts_of(path)
     assert (facts.dtype, facts.input_shape, facts.size_bytes) == (
         dtype,
@@ -112,13 +108,10 @@ def test_facts_are_read_from_the_file(cache, dtype):
 
 def test_models_are_kept_by_content(cache, monkeypatch):
     block = stem_block(SPACE)
-    first = convert_models({"a": block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)[
-        "a"
-    ]
+    first = convert_models({"a": block}, conversion(cache), dtype="float32", rewrites=())["a"]
     written = first.stat().st_mtime_ns
     assert (
-        convert_models({"b": block}, dtype="float32", rewrites=(), cache_dir=cache, workers=0)["b"]
-        == first
+        convert_models({"b": block}, conversion(cache), dtype="float32", rewrites=())["b"] == first
     )
     assert first.stat().st_mtime_ns == written
     large = next(
@@ -143,9 +136,7 @@ def test_models_are_kept_by_content(cache, monkeypatch):
 
 def test_a_conversion_that_fails_names_the_block(cache):
     with pytest.raises(UserError, match="stem_k3"):
-        convert_models(
-            {"stem": stem_block(SPACE)}, dtype="float4", rewrites=(), cache_dir=cache, workers=0
-        )
+        convert_models({"stem": stem_block(SPACE)}, conversion(cache), dtype="float4", rewrites=())
 
 
 def test_files_that_are_no_models_are_refused(tmp_path):

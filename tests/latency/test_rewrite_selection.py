@@ -7,12 +7,14 @@ import json
 import pytest
 from fake_runner import FakeRunner
 
+from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.failures import RunKilled
 from pnas_tf.devices.session import Schedule
 from pnas_tf.errors import UserError
-from pnas_tf.latency import build
+from pnas_tf.latency import measure_sources
 from pnas_tf.latency.build import build_latency_table, requested_rewrites
 from pnas_tf.latency.calibration import Calibration
+from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.latency.models import effective
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.latency.validate import held_out_architectures, validate
@@ -45,7 +47,7 @@ class Device:
     def __init__(self, folder, rewritten_ms):
         self.folder, self.rewritten_ms, self.noise = folder, rewritten_ms, lambda visits: 1.0
 
-    def convert(self, sources, *, rewrites, **_):
+    def convert(self, sources, config, *, rewrites, **_):
         paths = {}
         for name, source in sources.items():
             wanted = rewrites if isinstance(rewrites, tuple) else rewrites[name]
@@ -79,16 +81,18 @@ class Device:
         return FakeRunner(latency_ms)
 
     def table(self, runner=None, **how):
-        return build_latency_table(
-            SPACE, runner=runner or self.runner(), cache_dir=self.folder, schedule=SCHEDULE, **how
-        )
+        return build_latency_table(SPACE, self.setup(runner), LatencyConfig(**how), seed=0)
+
+    def setup(self, runner=None):
+        conversion = ConversionConfig(model_cache=str(self.folder))
+        return MeasurementSetup(runner or self.runner(), SCHEDULE, conversion)
 
 
 @pytest.fixture
 def device(tmp_path, monkeypatch):
     made = Device(tmp_path, lambda block: 1.0)
     monkeypatch.setattr(
-        build, "convert_models", lambda sources, **how: made.convert(sources, **how)
+        measure_sources, "convert_models", lambda *what, **how: made.convert(*what, **how)
     )
     return made
 
@@ -116,7 +120,7 @@ def test_where_it_pays_nowhere_the_kernels_stay_whole(device):
     assert (
         f"not for {len(REWRITE_OF)}, where it would be 0.8 to 0.8 times as fast" in table.describe()
     )
-    network = held_out_architectures(SPACE, count=1)["network_00"]
+    network = held_out_architectures(SPACE, count=1, seed=0)["network_00"]
     assert table.rewrites_of(network) == ()
 
 
@@ -134,20 +138,18 @@ def test_each_shape_is_chosen_by_itself_and_everything_takes_the_same_choice(dev
         pytest.approx(1),
         pytest.approx(0, abs=1e-9),
     )
-    networks = held_out_architectures(SPACE, count=5)
+    networks = held_out_architectures(SPACE, count=5, seed=0)
     monkeypatch.setattr(
         "pnas_tf.latency.validate._fit_macs", lambda *_: Calibration(1.0, 0.0, 0.0, ())
     )  # MACs say nothing here
-    document = validate(
-        table, networks, runner=device.runner(), cache_dir=device.folder, schedule=SCHEDULE
-    )
+    document = validate(table, networks, device.setup())
     assert document["mape_percent"] == pytest.approx(0, abs=1e-9)
     for network in networks.values():  # and so does an export
         assert set(table.rewrites_of(network)) == pays & set(rewrites_of_blocks(network.blocks))
 
 
 def test_shapes_of_another_resolution_go_with_the_majority(device):
-    large = held_out_architectures(tiny(resolution=64), count=9).values()
+    large = held_out_architectures(tiny(resolution=64), count=9, seed=0).values()
     network = next(network for network in large if rewrites_of_blocks(network.blocks))
     for share, expected in ((len(SHAPES) - 1, rewrites_of_blocks(network.blocks)), (1, ())):
         pays = set(SHAPES[:share])
@@ -186,13 +188,13 @@ def test_named_rewrites_and_none_are_taken_as_they_are(device):
         ((), ()),
         ((SHAPES[0],), (SHAPES[0],)),
     ):
-        table = device.table(rewrites=words)
+        table = device.table(latency_rewrites=words)
         assert (table.identity.rewrites, table.trials) == (expected, {})
     assert requested_rewrites(("auto",)) is None
     with pytest.raises(UserError, match="unknown export rewrite"):
         requested_rewrites(("auto", "split_depthwise"))
     with pytest.raises(UserError, match="unknown export rewrite"):
-        device.table(rewrites=("unroll",))
+        device.table(latency_rewrites=("unroll",))
 
 
 def test_trials_survive_the_file_and_tables_without_them_still_load(device):

@@ -179,17 +179,16 @@ def test_damaged_files_are_refused(tmp_path):
 
 def test_figures_of_uncalibrated_and_stale_tables_come_with_a_warning():
     table = table_of(SPACE, calibration=CALIBRATION, created_unix_s=1.7e9)
-    fresh = {"device": DEVICE, "settings": SETTINGS, "now_unix_s": 1.7e9 + 3600}
+    fresh = {"now_unix_s": 1.7e9 + 3600}
     assert table.warnings(**fresh) == []
     assert "uncalibrated" in dataclasses.replace(table, calibration=None).warnings(**fresh)[0]
     assert "uncalibrated" in dataclasses.replace(table, calibration=None).describe()
-    (old,) = table.warnings(**{**fresh, "now_unix_s": 1.7e9 + 100 * 86400})
+    (old,) = table.warnings(now_unix_s=1.7e9 + 100 * 86400)
     assert "stale: built 100 days ago" in old
-    (runtime,) = table.warnings(
-        **{**fresh, "settings": dataclasses.replace(SETTINGS, runtime_version="9.9")}
-    )
+    assert table.differences(DEVICE, SETTINGS) == []
+    (runtime,) = table.differences(DEVICE, dataclasses.replace(SETTINGS, runtime_version="9.9"))
     assert "runtime_version" in runtime and "'9.9'" in runtime and "'1.0'" in runtime
-    (device,) = table.warnings(**{**fresh, "device": Device("android", "phone", "soc")})
+    (device,) = table.differences(Device("android", "phone", "soc"), SETTINGS)
     assert device.startswith("stale: built for device")
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from fake_runner import FakeRunner
 
+from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.failures import RunKilled
 from pnas_tf.devices.record import Measurement, Visit
 from pnas_tf.devices.session import Schedule
 from pnas_tf.errors import UserError
-from pnas_tf.latency import build, validate
+from pnas_tf.latency import measure_sources, validate
 from pnas_tf.latency.build import build_latency_table
+from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.validation_plot import plot_validation
 from pnas_tf.space.architecture import Architecture
@@ -38,7 +40,7 @@ class MadeUp:
     def __init__(self, folder):
         self.folder = folder
 
-    def __call__(self, sources, **_):
+    def __call__(self, sources, config, **_):
         paths = {}
         for name, source in sources.items():
             paths[name] = self.folder / f"{name.replace(' ', '_').replace('=', '')}.tflite"
@@ -68,19 +70,25 @@ def stored(path):
 @pytest.fixture
 def made_up(tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
-    monkeypatch.setattr(build, "convert_models", MadeUp(tmp_path / "models"))
+    monkeypatch.setattr(measure_sources, "convert_models", MadeUp(tmp_path / "models"))
     return tmp_path
 
 
-def make_table(folder) -> LatencyTable:
-    return build_latency_table(SPACE, runner=runner(), cache_dir=folder, schedule=SCHEDULE)
+def make_setup(folder, device=None) -> MeasurementSetup:
+    return MeasurementSetup(device or runner(), SCHEDULE, ConversionConfig(model_cache=str(folder)))
+
+
+def make_table(folder, *, device=None, **options) -> LatencyTable:
+    return build_latency_table(SPACE, make_setup(folder, device), LatencyConfig(**options), seed=0)
+
+
+def held_out(count, space=SPACE):
+    return validate.held_out_architectures(space, count=count, seed=0)
 
 
 def run(table, folder, *, factor=lambda visits: 1.0, count=12):
-    networks = validate.held_out_architectures(SPACE, count=count)
-    return validate.validate(
-        table, networks, runner=runner(factor), cache_dir=folder, schedule=SCHEDULE
-    )
+    networks = held_out(count)
+    return validate.validate(table, networks, make_setup(folder, runner(factor)))
 
 
 def test_agreement_is_what_numpy_says():
@@ -147,7 +155,7 @@ def test_an_affine_device_is_built_and_predicted_exactly(made_up):
     assert document["within_5_percent"] == document["within_10_percent"] == 100
     assert document["macs_only"]["mape_percent"] > 3  # random block times follow MACs badly
     assert len(document["pairs"]) == 12 and len(document["worst"]) == 5
-    networks = validate.held_out_architectures(SPACE, count=12)
+    networks = held_out(12)
     for row in document["worst"]:
         assert sum(block["latency_ms"] for block in row["blocks"]) == pytest.approx(
             table.sum_ms(networks[row["name"]])
@@ -165,10 +173,8 @@ def test_a_device_that_has_become_slower_shows_in_the_stored_calibration_only(ma
     )
     document = validate.validate(
         table,
-        validate.held_out_architectures(SPACE, count=12),
-        runner=slower,
-        cache_dir=made_up,
-        schedule=SCHEDULE,
+        held_out(12),
+        make_setup(made_up, slower),
     )
     assert document["mape_percent"] == pytest.approx(0, abs=1e-9)
     assert document["stored_calibration"]["bias_percent"] == pytest.approx((1 / 1.2 - 1) * 100)
@@ -183,14 +189,12 @@ def test_drift_that_the_sentinel_shares_is_corrected_in_stored_predictions(made_
 
 def test_held_out_networks_are_none_of_the_calibration(made_up):
     table = make_table(made_up)
-    drawn = set(validate.held_out_architectures(SPACE, count=40).values())
+    drawn = set(held_out(40).values())
     assert len(drawn) == 40 and not drawn & set(validate._calibration_set(table, SPACE).values())
 
 
 def test_uncalibrated_tables_predict_sums_and_say_so(made_up):
-    table = build_latency_table(
-        SPACE, runner=runner(), cache_dir=made_up, schedule=SCHEDULE, calibration_networks=0
-    )
+    table = make_table(made_up, calibration_networks=0)
     document = run(table, made_up)
     assert any("uncalibrated" in warning for warning in document["warnings"])
     assert document["session_calibration"] is None and document["bias_percent"] < -9
@@ -201,10 +205,8 @@ def test_tables_of_another_space_are_refused(made_up):
     with pytest.raises(UserError, match="does not cover"):
         validate.validate(
             table,
-            validate.held_out_architectures(tiny(resolution=64), count=2),
-            runner=runner(),
-            cache_dir=made_up,
-            schedule=SCHEDULE,
+            held_out(2, tiny(resolution=64)),
+            make_setup(made_up),
         )
 
 
@@ -212,9 +214,7 @@ def test_tables_of_another_space_are_refused(made_up):
 def test_too_few_networks_to_calibrate_are_refused_before_measuring(made_up, count):
     device = runner()
     with pytest.raises(UserError, match="calibration"):
-        build_latency_table(
-            SPACE, runner=device, cache_dir=made_up, schedule=SCHEDULE, calibration_networks=count
-        )
+        make_table(made_up, device=device, calibration_networks=count)
     assert device.log == []
 
 
@@ -227,9 +227,7 @@ def test_a_model_that_fails_is_missing_with_its_reason_and_the_rest_stands(made_
             raise RunKilled("run", received="signal 11")
         return known
 
-    table = build_latency_table(
-        SPACE, runner=FakeRunner(latency_ms), cache_dir=made_up, schedule=SCHEDULE
-    )
+    table = make_table(made_up, device=FakeRunner(latency_ms))
     assert set(table.failures) == {victim} and len(table.entries) == len(BLOCK_MS) - 1
     with pytest.raises(UserError, match="signal 11"):
         table.latency_ms(victim)
@@ -259,13 +257,9 @@ def test_a_killed_build_goes_on_where_it_was(made_up):
         return runner(factor)
 
     with pytest.raises(Killed):
-        build_latency_table(
-            SPACE, runner=until(60), cache_dir=made_up, schedule=SCHEDULE, rewrites=REWRITES
-        )
+        make_table(made_up, device=until(60), latency_rewrites=REWRITES)
     rest = runner()
-    table = build_latency_table(
-        SPACE, runner=rest, cache_dir=made_up, schedule=SCHEDULE, rewrites=REWRITES
-    )
+    table = make_table(made_up, device=rest, latency_rewrites=REWRITES)
     models = len(BLOCK_MS) + 10 + 1  # and that of a call
     assert (
         len([name for name, _, _ in rest.log if not name.startswith("sentinel")])

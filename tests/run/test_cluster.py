@@ -64,7 +64,7 @@ def test_a_follower_begins_when_the_chief_has_begun_and_writes_nothing(tmp_path)
                 partial=["stale"],
                 work=lambda: begun.append((path / "stale").exists()),
             )
-            folder.wait_for("search", "made")
+            folder.wait_for("search", ["made"])
             done.set()
 
     def chief(folder):

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pnas_tf.config import LatencyConfig, SearchConfig, option
+from pnas_tf.config import option
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.run.folder import CONFIG, LOCK, STEPS, RunFolder, read_config
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.layout import Artifact
+from pnas_tf.run.settings import identity_of, read_config
 
+CONFIG, STEPS, LOCK = Artifact.CONFIG, Artifact.STEPS, Artifact.LOCK
 HOLDER = """
 import sys, time
 from pnas_tf.run.folder import RunFolder
@@ -29,6 +32,7 @@ with RunFolder(sys.argv[1]) as folder:
 @dataclass(frozen=True)
 class Options:
     kept: int = option(1, "A number.")
+    remade: int = option(1, "May change, and remakes.", fixed=False, remakes=True)
     names: tuple[str, ...] = option((), "A list.")
     free: int = option(1, "May change.", fixed=False)
 
@@ -90,8 +94,10 @@ def test_the_duration_of_a_step_includes_runs_that_were_stopped(tmp_path, monkey
                         "one", inputs=inputs, outputs=["a.txt"], work=working(seconds, ends)
                     )
                 except KeyboardInterrupt:
-                    assert folder.steps()["one"].keys() == {"inputs", "spent_s"}
-            return folder.steps()["one"]["duration_s"]
+                    record = folder.steps()["one"]
+                    assert record.outputs is None and record.duration_s is None
+                    assert record.spent_s > 0
+            return folder.steps()["one"].duration_s
 
     assert duration(inputs={"x": 1}) == 15.0
     assert duration(inputs={"x": 2}) == 15.0  # what was spent on other inputs does not count
@@ -121,9 +127,10 @@ def test_whatever_changes_makes_the_step_run_again(tmp_path, change):
 def test_free_options_are_no_inputs(tmp_path):
     with RunFolder(tmp_path) as folder:
         work = Work(folder)
-        assert work.step({"config": Options()})
-        assert not work.step({"config": Options(free=2)})
-        assert work.step({"config": Options(kept=2)})
+        assert work.step(identity_of(Options()))
+        assert not work.step(identity_of(Options(free=2)))
+        assert work.step(identity_of(Options(kept=2)))
+        assert work.step(identity_of(Options(kept=2, remade=2)))
 
 
 def test_partial_work_is_continued_and_goes_when_the_inputs_change(tmp_path):
@@ -164,7 +171,7 @@ def test_work_that_fails_is_not_complete(tmp_path):
             folder.step("one", inputs={}, outputs=["a.txt"], work=fail)
         with pytest.raises(RuntimeError, match=r"left out \['b.txt'\]"):
             folder.step("two", inputs={}, outputs=["b.txt"], work=lambda: None)
-        assert "outputs" not in folder.steps()["one"] and "outputs" not in folder.steps()["two"]
+        assert {record.outputs for record in folder.steps().values()} == {None}
         assert Work(folder).step({})
 
 
@@ -173,7 +180,9 @@ def test_settings_are_kept_and_others_refused_naming_both(tmp_path):
         folder.settle([Options(kept=3, names=("a", "b"))])
         assert not (folder / CONFIG).exists()
         Work(folder).step({})
-    assert read_config(tmp_path) == {"Options": {"kept": 3, "names": ["a", "b"], "free": 1}}
+    assert read_config(tmp_path) == {
+        "Options": {"kept": 3, "remade": 1, "names": ["a", "b"], "free": 1}
+    }
     before = contents(tmp_path)
     with RunFolder(tmp_path) as folder, pytest.raises(UserError) as error:
         folder.settle([Options(kept=4, names=("a", "b"))])
@@ -198,8 +207,8 @@ def test_settings_are_kept_and_others_refused_naming_both(tmp_path):
         "{}",
         '{"format": "pnas_tf/other", "version": 1}',
         "\x00\xff",
-        '{"format": "pnas_tf/%s", "version": 1, "steps": [], "Options": 3}',
-        '{"format": "pnas_tf/%s", "version": 1, "steps": {"one": {"outputs": 3}}, "Options": []}',
+        '{"format": "pnas_tf/%s", "version": 2, "steps": [], "Options": 3}',
+        '{"format": "pnas_tf/%s", "version": 2, "steps": {"one": {"outputs": 3}}, "Options": []}',
     ],
 )
 def test_corrupt_records_are_refused_and_stay(tmp_path, name, text):
@@ -272,26 +281,16 @@ def test_what_a_killed_process_was_writing_is_swept(tmp_path):
     assert json.loads((tmp_path / STEPS).read_text())["steps"]["one"]["outputs"]
 
 
-def test_a_program_settles_its_own_options_and_of_others_those_given(tmp_path):
-    """The search needs the device, and must not settle how long it is measured later."""
-
-    def once(*configs, borrowed=None):
-        with RunFolder(tmp_path / "run") as folder:
-            folder.settle(configs, borrowed=borrowed)
-            folder.step(f"step{configs}", inputs={}, outputs=[], work=lambda: None)
-
-    once(
-        SearchConfig(search_epochs=3),
-        LatencyConfig(threads=2),
-        borrowed={LatencyConfig: {"threads"}},
-    )
-    assert read_config(tmp_path / "run")["LatencyConfig"] == {"threads": 2}
-    once(LatencyConfig(threads=2, min_invocations=99))
-    with pytest.raises(UserError, match="--min_invocations"):
-        once(LatencyConfig(threads=2, min_invocations=7))
-    with pytest.raises(UserError, match="--threads"):
-        once(
-            SearchConfig(search_epochs=3),
-            LatencyConfig(threads=3),
-            borrowed={LatencyConfig: {"threads"}},
-        )
+@pytest.mark.parametrize("name", [CONFIG, STEPS])
+def test_a_folder_of_an_earlier_version_is_refused_with_what_to_do(tmp_path, name):
+    with RunFolder(tmp_path) as folder:
+        folder.settle([Options()])
+        Work(folder).step({})
+    document = json.loads((tmp_path / name).read_text())
+    (tmp_path / name).write_text(json.dumps({**document, "version": 1}))
+    before = contents(tmp_path)
+    with RunFolder(tmp_path) as folder, pytest.raises(UserError) as error:
+        folder.settle([Options()])
+    assert name in error.value.what and '"version": 2' in error.value.expected
+    assert '"version": 1' in error.value.received and "another --run_dir" in error.value.fix
+    assert contents(tmp_path) == before

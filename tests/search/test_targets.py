@@ -4,8 +4,11 @@ import pytest
 
 from pnas_tf.config import SearchConfig
 from pnas_tf.errors import UserError
-from pnas_tf.run.folder import digest_of
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.settings import Configs
+from pnas_tf.run.step import digest_of
 from pnas_tf.search.targets import check_request
+from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.search import tables_read
 
 
@@ -33,8 +36,9 @@ def test_a_search_is_known_by_the_content_of_every_table_it_reads(tmp_path):
     own.write_text("own")
     pixel.write_text("before")
     config = SearchConfig(also=(f"{pixel}=40",))
-    assert tables_read(tmp_path, config) == [own, pixel]
-    before = digest_of({"tables": tables_read(tmp_path, config)})
-    assert digest_of({"tables": tables_read(tmp_path, config)}) == before
+    job = Inputs(RunFolder(tmp_path), Configs([config]))
+    assert tables_read(job) == (own, pixel)
+    before = digest_of(tables_read(job))
+    assert digest_of(tables_read(job)) == before
     pixel.write_text("after")
-    assert digest_of({"tables": tables_read(tmp_path, config)}) != before
+    assert digest_of(tables_read(job)) != before

@@ -2,7 +2,6 @@
 behind. And every --help."""
 
 import dataclasses
-import importlib
 import json
 import subprocess
 import sys
@@ -13,30 +12,22 @@ import pytest
 from forked_program import assert_refused, run
 from PIL import Image
 
-from pnas_tf.cli import main
+from pnas_tf.cli.help import overview
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
+from pnas_tf.steps.programs import PROGRAMS, program_of
 
 ROOT = Path(__file__).resolve().parents[2]
 # The step `name` as a user types it: of the console script, or a file of the checkout.
 COMMANDS = {
     "script": lambda name: [
         str(Path(sys.executable).with_name("pnas")),
-        next(command for command, step, _ in main.PROGRAMS if step == name),
+        program_of(name).command,
     ],
     "file": lambda name: [sys.executable, str(ROOT / "tools" / f"{name}.py")],
 }
-PROGRAMS = [
-    "build_latency_table",
-    "search",
-    "train",
-    "export",
-    "benchmark",
-    "validate",
-    "publish",
-    "push_button",
-]
+TOOLS = [program.tool for program in PROGRAMS if program.takes_file is None]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +62,7 @@ def refuse(tmp_path, program, *arguments, words):
         ("push_button", "--arch_interval=0", ["--arch_interval"]),
         ("push_button", "--learning_rate=nan", ["--learning_rate", "nan"]),
         ("push_button", "--weight_decay=-1", ["--weight_decay", "-1"]),
-        ("push_button", "--alpha_fraction=1.5", ["--alpha_fraction", "1.5"]),
+        ("push_button", "--alpha_fraction=1.5", ["--alpha_fraction", "1.5", "below 1"]),
         ("push_button", "--algorithm=magic", ["algorithm", "magic", "two_path"]),
         ("push_button", "--nesterov=perhaps", ["nesterov", "perhaps"]),
         ("push_button", "--preset=best", ["preset", "best", "published"]),
@@ -143,7 +134,7 @@ def test_a_space_that_is_none(tmp_path, change):
 def test_values_of_an_edited_config_are_judged_as_flags_are(tmp_path):
     (tmp_path / "runs/new").mkdir(parents=True)
     (tmp_path / "runs/new/config.json").write_text(
-        json.dumps({"format": "pnas_tf/config", "version": 1, "TrainConfig": {"epochs": "many"}})
+        json.dumps({"format": "pnas_tf/config", "version": 2, "TrainConfig": {"epochs": "many"}})
     )
     refuse(tmp_path, "train", words=["--epochs", "type int", "'many'"])
 
@@ -156,7 +147,7 @@ def test_a_run_folder_that_cannot_be_made(tmp_path, where):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", TOOLS)
 @pytest.mark.parametrize("way", ["script", "file"])
 def test_help_names_every_flag_with_its_default(tmp_path, name, way):
     """From another working directory, in a fresh interpreter: what the user types."""
@@ -168,9 +159,9 @@ def test_help_names_every_flag_with_its_default(tmp_path, name, way):
         timeout=120,
     )
     assert told.returncode == 0, told.stderr
-    module = importlib.import_module(f"pnas_tf.steps.{name}")
-    assert module.__doc__.strip() in told.stdout
-    for config_class in module.CONFIGS:
+    program = program_of(name)
+    assert program.doc.strip() in told.stdout
+    for config_class in program.configs:
         for field in dataclasses.fields(config_class):
             assert (
                 f"  --{field.name}={field.default} " in told.stdout
@@ -197,7 +188,7 @@ def test_every_program_is_tried():
         for path in (ROOT / "tools").glob("*.py")
         if '__name__ == "__main__"' in path.read_text()
     }
-    assert found == {*PROGRAMS, "inspect"}
+    assert found == {program.tool for program in PROGRAMS}
 
 
 def pnas(*arguments, cwd=None):
@@ -207,14 +198,19 @@ def pnas(*arguments, cwd=None):
 
 def test_the_overview_names_every_program_without_tensorflow():
     told = pnas("--help")
-    assert told.returncode == 0
-    for command, _, purpose in main.PROGRAMS:
-        assert f"pnas {command}" in told.stdout and purpose in told.stdout
-    program = (
-        "import sys; from pnas_tf.cli import main; main.overview(); print(sorted(sys.modules))"
-    )
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "'tensorflow'" not in loaded.stdout and "'inspect'" not in loaded.stdout
+    assert told.returncode == 0 and told.stdout.strip() == overview()
+    for program in PROGRAMS:
+        assert f"pnas {program.command}" in told.stdout and program.purpose in told.stdout
+    asked = "import sys; from pnas_tf.cli.help import overview; overview(); print(set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+    assert "'pnas_tf.steps.programs'" in loaded.stdout
+    assert "'tensorflow'" not in loaded.stdout and "'numpy'" not in loaded.stdout
+
+
+def test_a_tool_mends_the_module_path_before_anything_asks_for_inspect():
+    asked = "import sys; from pnas_tf.cli import main; print(set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+    assert "'pnas_tf.cli.main'" in loaded.stdout and "'inspect'" not in loaded.stdout
 
 
 def test_a_program_that_is_none_is_refused_with_the_nearest():

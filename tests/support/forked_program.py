@@ -5,7 +5,6 @@ The process is as real as one that the shell starts: own arguments, streams, sig
 status. Only the 5 s of imports are shared.
 """
 
-import importlib
 import multiprocessing
 import os
 import sys
@@ -21,8 +20,7 @@ SERVER.set_forkserver_preload(
         "pnas_tf.data.dataset",
         "pnas_tf.report.page",
         "tensorflow_datasets",
-        "pnas_tf.steps.push_button",
-        "pnas_tf.steps.validate",
+        "pnas_tf.steps.programs",
     ]
 )
 
@@ -58,15 +56,9 @@ def _work(name, arguments, log, cwd):
     sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))  # noqa: SIM115 (the process's own)
     os.chdir(cwd)
     sys.argv = [f"tools/{name}.py", *arguments]
-    from pnas_tf.cli.flags import program
+    from pnas_tf.cli.main import run
 
-    module = importlib.import_module(f"pnas_tf.steps.{name}")
-    program(
-        module.main,
-        *module.CONFIGS,
-        doc=module.__doc__,
-        borrowed=getattr(module, "BORROWED", ()),
-    )
+    run(name)
 
 
 def contents(folder):

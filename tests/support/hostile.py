@@ -361,6 +361,7 @@ def document_loaders():
     from pnas_tf.report.manifest import read_manifest
     from pnas_tf.report.run_files import read_run
     from pnas_tf.run import folder as run_folder
+    from pnas_tf.run import settings as run_settings
     from pnas_tf.space.architecture import Architecture, random_architecture
     from pnas_tf.space.ops import MBConv
     from pnas_tf.space.registry import load_space
@@ -409,11 +410,12 @@ def document_loaders():
 
     def settings_of(folder, path):
         from pnas_tf import config
-        from pnas_tf.cli.flags import _config
+        from pnas_tf.cli.flags import Given
 
-        stored = run_folder.read_config(folder)
-        kinds = (config.RunConfig, config.DataConfig, config.SearchConfig, config.LatencyConfig)
-        return [_config(kind, {}, {}, stored, where=str(path)) for kind in kinds]
+        stored = run_settings.read_config(folder)
+        kinds = (config.RunConfig, config.DataConfig, config.SearchConfig, config.DeviceConfig)
+        given = Given(stored=stored, place=str(path))
+        return [given.config(kind) for kind in kinds]
 
     def journal_of(folder, path):
         from pnas_tf.devices.resume_log import Journal
@@ -426,17 +428,17 @@ def document_loaders():
 
     steps = {
         "format": "pnas_tf/steps",
-        "version": 1,
+        "version": 2,
         "steps": {
             "search": {"inputs": "0" * 64, "outputs": {"a.json": "1" * 64}, "duration_s": 1.5}
         },
     }
     stored = {
         "format": "pnas_tf/config",
-        "version": 1,
+        "version": 2,
         "DataConfig": {"dataset": "digits", "alpha_fraction": 0.2, "alpha_size": None},
         "SearchConfig": {"algorithm": "two_path", "search_epochs": 3},
-        "LatencyConfig": {"device": "host", "threads": 1},
+        "DeviceConfig": {"device": "host", "threads": 1},
     }
     journal = b"".join(
         _json(row) + b"\n"

@@ -1,7 +1,6 @@
 """The export step on a dataset: which of its images fine-tuning sees."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +8,14 @@ import pytest
 from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, RunConfig, TrainConfig
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.networks.network import build_network
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.layout import Artifact
+from pnas_tf.run.settings import Configs
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.steps import export
+from pnas_tf.steps.inputs import Inputs
 from pnas_tf.tflite import export as tflite_export
 from pnas_tf.tflite import quantize
 from pnas_tf.tflite.parity import load_reports
@@ -30,9 +33,17 @@ def images_of(batches) -> set[bytes]:
     return {image.tobytes() for images, _ in batches.as_numpy_iterator() for image in images}
 
 
+def job_of(folder, dataset, train, config):
+    """The export of a run in `folder`, of a dataset that is loaded."""
+    Architecture(SPACE, (MBConv(3, 3),)).save(folder / Artifact.ARCHITECTURE)
+    job = Inputs(RunFolder(folder), Configs([RunConfig(), train, OptimizerConfig(), config]))
+    vars(job)["network_dataset"] = dataset
+    return job
+
+
 @pytest.mark.parametrize("way", [{"prune": 0.5}, {"cluster": 4}, {"quantize": "qat"}])
 @pytest.mark.parametrize("train_on_alpha", [True, False])
-def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, monkeypatch):
+def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, tmp_path, monkeypatch):
     seen: set[bytes] = set()
     genuine = quantize.compress
 
@@ -45,14 +56,9 @@ def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, monkey
         return genuine(model, compression, dataclasses.replace(tuning, data=data), **how)
 
     monkeypatch.setattr(quantize, "compress", recording)
-    export._compressed(
-        build_network(Architecture(SPACE, (MBConv(3, 3),))),
-        RunConfig(),
-        TrainConfig(train_on_alpha=train_on_alpha, batch_size=64),
-        OptimizerConfig(),
-        ExportConfig(finetune_epochs=1, **way),
-        dataset,
-    )
+    train = TrainConfig(train_on_alpha=train_on_alpha, batch_size=64)
+    job = job_of(tmp_path, dataset, train, ExportConfig(finetune_epochs=1, **way))
+    export.compressed(job, build_network(Architecture(SPACE, (MBConv(3, 3),))))
     held_out = images_of(dataset.alpha_once(batch_size=64))
     weights = images_of(dataset.weights_plain(batch_size=1))
     assert seen and not seen & images_of(dataset.test(batch_size=64)) - held_out - weights
@@ -64,18 +70,8 @@ def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, monkey
         assert len(seen) > dataset.weights_size - 64 - 10
 
 
-class Folder(type(Path())):
-    """A run folder as far as the export of one network needs it."""
-
-    @property
-    def path(self):
-        return self
-
-
 def test_the_files_are_decided_on_the_alpha_part(dataset, tmp_path, monkeypatch):
     """Which images the export of a run calibrates, decides and reports on, and what it writes."""
-    architecture = Architecture(SPACE, (MBConv(3, 3),))
-    architecture.save(tmp_path / "architecture.json")
     monkeypatch.setattr("pnas_tf.training.result.restore_weights", lambda model, folder: None)
     given = []
     genuine = tflite_export.export_models
@@ -86,16 +82,7 @@ def test_the_files_are_decided_on_the_alpha_part(dataset, tmp_path, monkeypatch)
 
     monkeypatch.setattr(tflite_export, "export_models", recording)
     config = ExportConfig(formats=("int8",), representative_images=50, max_accuracy_drop=1.0)
-    export._export(
-        Folder(tmp_path),
-        RunConfig(),
-        TrainConfig(),
-        OptimizerConfig(),
-        config,
-        architecture,
-        {"int8": ()},
-        dataset,
-    )
+    export.EXPORT.run(job_of(tmp_path, dataset, TrainConfig(), config))
     (images,) = given
     held_out = images_of(dataset.alpha_once(batch_size=64))
     assert {image.tobytes() for image in images.validation} == held_out

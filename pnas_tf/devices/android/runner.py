@@ -8,8 +8,10 @@ of schedules or tables. Source: Android's system properties and the `cmd power` 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 
+from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import AdbConnection, choose_serial
 from pnas_tf.devices.benchmark_tool.runner import Patience, ToolRunner
 from pnas_tf.devices.connection import Connection
@@ -56,25 +58,21 @@ class AndroidRunner(ToolRunner):
     def __init__(
         self,
         connection: Connection,
+        config: DeviceConfig,
         *,
         serial: str,
-        binary: str = "",
         remote_folder: str = FOLDER,
-        threads: int = 1,
-        delegate: str = "xnnpack",
-        patience: Patience | None = None,
+        patience: Patience = Patience(),
     ):
-        cores = read_cores(connection).big(threads)
+        cores = read_cores(connection).big(config.threads)
         facts = read_facts(connection)
         self._fixed_mode = set_fixed_performance_mode(connection, enabled=True)
         device = describe(facts, serial=serial, cores=cores, fixed_mode=self._fixed_mode)
         super().__init__(
             connection,
+            dataclasses.replace(config, benchmark_binary=config.benchmark_binary or BINARY_THERE),
             device=device,
-            binary=binary or BINARY_THERE,
             remote_folder=remote_folder,
-            threads=threads,
-            delegate=delegate,
             patience=patience,
         )
 
@@ -89,28 +87,32 @@ class AndroidRunner(ToolRunner):
 
 
 def android_runner(
-    serial: str = "",
+    serial: str,
+    config: DeviceConfig,
     *,
-    adb: str = "adb",
-    binary: str = "",
     remote_folder: str = FOLDER,
-    threads: int = 1,
-    delegate: str = "xnnpack",
-    patience: Patience | None = None,
+    patience: Patience = Patience(),
 ) -> AndroidRunner:
-    """The runner of the device with this serial, or of the only one attached.
+    """Opens the device with this serial; "" is the only one attached.
 
-    Raises NoClient, NoDevice ("No device attached"), SeveralDevices, DeviceUnauthorised,
-    DeviceOffline, MissingBinary.
+    Args:
+        serial: as `adb devices` prints it.
+        config: threads, delegate and benchmark_binary: a file on this computer, which is copied
+            over, or an absolute path there; empty: /data/local/tmp/benchmark_model.
+        remote_folder: absolute path there, for models and the binary.
+        patience: how long to wait for what.
+
+    Raises:
+        DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
+            DeviceUnauthorised, MissingBinary.
+        DeviceOffline: it does not answer.
     """
-    chosen = choose_serial(serial, adb=adb)
+    chosen = choose_serial(serial)
     return AndroidRunner(
-        AdbConnection(chosen, adb=adb),
+        AdbConnection(chosen),
+        config,
         serial=chosen,
-        binary=binary,
         remote_folder=remote_folder,
-        threads=threads,
-        delegate=delegate,
         patience=patience,
     )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime, parse_profile
 from pnas_tf.devices.benchmark_tool.output import ToolReport, parse_report
 from pnas_tf.devices.connection import CommandResult, Connection, RemoteStore
@@ -64,31 +65,39 @@ class Patience:
 class ToolRunner:
     """A `Runner` (devices/session.py) for one far device.
 
-    binary: benchmark_model on this computer, which is copied over, or its absolute path there.
-    cores: what processes are held to, () for none. sleep: replaced in tests. One visit gives one
-    sample: the median of its invocations where the tool prints one, else their mean, with the
-    tool's other figures beside it.
+    One visit gives one sample: the median of its invocations where the tool prints one, else their
+    mean, with the tool's other figures beside it.
+
+    Args:
+        connection: the line to the device.
+        config: threads, delegate and benchmark_binary: a file on this computer, which is copied
+            over, or an absolute path there.
+        device: its record; processes are held to its `cores`, () for none.
+        remote_folder: absolute path there, for models and the binary.
+        patience: how long to wait for what.
+        sleep: waits for so many seconds.
     """
 
     def __init__(
         self,
         connection: Connection,
+        config: DeviceConfig,
         *,
         device: Device,
-        binary: str,
         remote_folder: str,
-        threads: int,
-        delegate: str,
-        patience: Patience | None = None,
+        patience: Patience = Patience(),
         sleep: Callable[[float], None] = time.sleep,
     ):
         self.device = device
         self._connection, self._store = connection, RemoteStore(connection, remote_folder)
-        self._binary, self._delegate, self._threads = binary, delegate, threads
-        self._patience, self._sleep = patience or Patience(), sleep
+        self._binary, self._delegate = config.benchmark_binary, config.delegate
+        self._threads = config.threads
+        self._patience, self._sleep = patience, sleep
         self._last_heat = Heat()
         self._has_timeout = False
-        self.settings = Settings("benchmark_model", self._find_binary(), delegate, threads)
+        self.settings = Settings(
+            "benchmark_model", self._find_binary(), config.delegate, config.threads
+        )
         self._last_heat = self.heat()
 
     def visit(self, model: Path, *, warmups: int, invocations: int) -> Visit:

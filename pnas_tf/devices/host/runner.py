@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.failures import DeviceRefused, RunKilled, RunTimedOut, VisitFailed
 from pnas_tf.devices.record import Device, Settings, Visit
 from pnas_tf.errors import UserError
@@ -39,22 +40,29 @@ class RuntimeBroken(DeviceRefused):
 class HostRunner:
     """Runs models on this computer.
 
-    threads: of the interpreter. delegate: "xnnpack" or "none". cores: to be held to; None: the last
-    `threads` of those this process may use (the first one takes most interrupts); empty: none.
-    Where the system allows no pinning, `device.cores` is empty and `pin_error` says why. timeout_s:
-    for one visit. memory_limit_bytes: loaded models kept in the child. Raises UserError on an
-    unknown delegate or thread count, DeviceRefused when the runtime cannot be started.
+    Where the system allows no pinning, `device.cores` is empty and `pin_error` says why.
+
+    Args:
+        config: threads of the interpreter, and delegate: "xnnpack" or "none".
+        cores: to be held to; None: the last `threads` of those this process may use (the first one
+            takes most interrupts); empty: none.
+        timeout_s: for one visit.
+        memory_limit_bytes: loaded models kept in the child.
+
+    Raises:
+        UserError: an unknown delegate or thread count.
+        DeviceRefused: the runtime cannot be started.
     """
 
     def __init__(
         self,
+        config: DeviceConfig = DeviceConfig(),
         *,
-        threads: int = 1,
-        delegate: str = "xnnpack",
         cores: tuple[int, ...] | None = None,
         timeout_s: float = 120.0,
         memory_limit_bytes: int = 2 * 2**30,
     ):
+        threads, delegate = config.threads, config.delegate
         if delegate not in DELEGATES:
             raise UserError(
                 "delegate of the host",

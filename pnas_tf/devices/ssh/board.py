@@ -6,6 +6,9 @@ Knows nothing of schedules or tables. Source: /proc, os-release(5), the device t
 
 from __future__ import annotations
 
+import dataclasses
+
+from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool.runner import Patience, ToolRunner
 from pnas_tf.devices.connection import Connection
 from pnas_tf.devices.cores import read_cores
@@ -28,25 +31,28 @@ echo "home=$HOME"
 
 def ssh_runner(
     target: str,
+    config: DeviceConfig,
     *,
-    ssh: str = "ssh",
-    binary: str = "",
     remote_folder: str = "",
-    threads: int = 1,
-    delegate: str = "xnnpack",
-    patience: Patience | None = None,
+    patience: Patience = Patience(),
 ) -> ToolRunner:
-    """The runner of USER@HOST or USER@HOST:PORT.
+    """Opens a board.
 
-    binary: benchmark_model on this computer, or its absolute path there; empty: the one on the far
-    PATH. remote_folder: empty is ~/.cache/pnas_tf there. Raises NoClient, LoginRefused, NoDevice,
-    MissingBinary.
+    Args:
+        target: USER@HOST or USER@HOST:PORT.
+        config: threads, delegate and benchmark_binary: a file on this computer, which is copied
+            over, or an absolute path there; empty: the one on the far PATH.
+        remote_folder: empty is ~/.cache/pnas_tf there.
+        patience: how long to wait for what.
+
+    Raises:
+        DeviceRefused: NoClient, LoginRefused, NoDevice, MissingBinary.
     """
-    connection = SshConnection(target, ssh=ssh)
+    connection = SshConnection(target)
     try:
         facts = read_facts(connection)
-        cores = read_cores(connection).big(threads)
-        found = binary or facts.get("binary", "")
+        cores = read_cores(connection).big(config.threads)
+        found = config.benchmark_binary or facts.get("binary", "")
         if not found:
             raise MissingBinary(
                 f"no benchmark_model on the PATH of {connection.name}",
@@ -55,11 +61,9 @@ def ssh_runner(
         folder = remote_folder or f"{facts.get('home', '/tmp')}/.cache/pnas_tf"
         return ToolRunner(
             connection,
+            dataclasses.replace(config, benchmark_binary=found),
             device=describe(facts, target=target, cores=cores),
-            binary=found,
             remote_folder=folder,
-            threads=threads,
-            delegate=delegate,
             patience=patience,
         )
     except BaseException:

@@ -1,0 +1,88 @@
+"""Every file name of a run. Knows nothing of what stands in the files.
+
+Names are relative to the run folder, with "/" between; `tests/run/test_layout.py` refuses them as
+literals anywhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum
+
+# In the folder of a search or of a training, wherever it lies.
+HISTORY = "history.json"
+CHECKPOINTS = "checkpoints"
+EVENTS = "events"  # TensorBoard's
+MODEL = "model.keras"
+RESULT = "result.json"
+MEASURED = "measured"  # networks that a search had timed on the device
+MEASURED_PATHS = "measured_paths.json"
+MANIFEST = "manifest.json"  # of published models, in their own folder
+
+
+class Artifact(str, Enum):
+    """A file or folder of a run; usable as a str."""
+
+    CONFIG = "config.json"
+    STEPS = "steps.json"
+    LOCK = ".lock"
+    LATENCY_TABLE = "latency_table.json"
+    LATENCY_TABLE_INT8 = "latency_table_int8.json"
+    SEARCH = "search"
+    SEARCH_HISTORY = "search/history.json"
+    ARCHITECTURE = "architecture.json"
+    DERIVATION = "derivation.json"
+    SWEEP = "sweep.json"
+    SWEEP_PLOT = "sweep.png"
+    TRAINING = "train"
+    NETWORK = "train/model.keras"
+    TRAINING_RESULT = "train/result.json"
+    TRAINING_HISTORY = "train/history.json"
+    FLOAT32_MODEL = "model_float32.tflite"
+    INT8_MODEL = "model_int8.tflite"
+    PARITY = "parity.json"
+    BENCHMARK = "latency.json"
+    VALIDATION = "validation.json"
+    VALIDATION_PLOT = "validation.png"
+    SUMMARY = "summary.json"
+    REPORT = "report.html"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+# The table of each number format that has one of its own, the one that decides last.
+TABLES = {"int8": Artifact.LATENCY_TABLE_INT8, "float32": Artifact.LATENCY_TABLE}
+MODELS_PATTERN = "model_*.tflite"
+
+
+def model_name(dtype: str) -> str:
+    """Under which an exported model is measured."""
+    return f"model_{dtype}"
+
+
+def model_file(dtype: str) -> str:
+    """The exported model of a number format: float32, float16, dynamic_int8 or int8."""
+    return f"{model_name(dtype)}.tflite"
+
+
+def is_model_file(name: str) -> bool:
+    """Whether `name` is one that `model_file` gives."""
+    return re.fullmatch(r"model_[a-z0-9_]{1,40}\.tflite", name) is not None
+
+
+def sweep_architecture(budget_ms: float) -> str:
+    """The architecture that --sweep derived for a budget in ms."""
+    return f"sweep/architecture_{budget_ms:g}ms.json"
+
+
+def files_of_devices(name: str, devices: Sequence[str]) -> dict[str, str]:
+    """Device -> its file: `name` itself for a single device, NAME_DEVICE.json for each of
+    several."""
+    if len(devices) == 1:
+        return {devices[0]: str(name)}
+    stem, _, suffix = name.rpartition(".")
+    return {
+        device: f"{stem}_{re.sub('[^A-Za-z0-9.-]+', '_', device)}.{suffix}" for device in devices
+    }

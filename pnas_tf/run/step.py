@@ -1,0 +1,173 @@
+"""A step of a run as data: what it takes, reads, writes and calls. Knows no step.
+
+From these follow its identity, under which it is skipped when it is complete (`Step.inputs`), the
+flags of its program, its place in the pipeline and its row in docs/running.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.run.settings import Configs, identity_of
+
+
+class Folder(Protocol):
+    """A run folder: one that this process holds, or that of a chief whom it follows."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def __truediv__(self, name: str) -> Path: ...
+
+    def step(
+        self,
+        name: str,
+        *,
+        inputs: Mapping[str, object],
+        outputs: Sequence[str],
+        work: Callable[[], object],
+        partial: Sequence[str] = (),
+        always: bool = False,
+    ) -> bool:
+        """Does `work` unless it was done with these inputs. Returns whether it was done now."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step in one folder. configs: of the classes that the step lists, and no others."""
+
+    folder: Folder
+    configs: Configs
+
+    def has(self, name: str) -> bool:
+        """Whether this file is there already."""
+        return (self.folder / name).exists()
+
+
+JobT = TypeVar("JobT", bound=Job)
+
+
+def _nothing(job: Job) -> None:
+    del job
+
+
+def _none(job: Job) -> tuple[()]:
+    del job
+    return ()
+
+
+def _yes(job: Job) -> bool:
+    del job
+    return True
+
+
+def _no(job: Job) -> bool:
+    del job
+    return False
+
+
+def _well(job: Job) -> int:
+    del job
+    return 0
+
+
+@dataclass(frozen=True)
+class Step(Generic[JobT]):
+    """Something that a run does once for the same inputs.
+
+    Attributes:
+        name: in steps.json.
+        configs: classes of options that it takes; the fixed and remaking ones of them are part of
+            its identity.
+        run: the work.
+        writes: names that `run` leaves in the folder.
+        reads: files that it works from; they count by content.
+        identity: JSON of what no option and no file says: the pixels of a dataset, a space.
+        check: refuses what cannot be done, as far as that is known now. It is called before the
+            steps that come before it too, when their files are not there yet.
+        begin: looks at the inputs and says what the user should know of them, also when the step is
+            skipped.
+        report: says what the step left, also when it was skipped. Returns the exit status.
+        wanted: whether these options ask for it.
+        unused: classes of `configs` that make no difference with these options.
+        always: whether it runs even if it is complete.
+        partial: files and folders that stopped work continues from.
+        together: whether all workers of a cluster do it; else the chief alone does.
+    """
+
+    name: str
+    configs: tuple[type, ...]
+    run: Callable[[JobT], None]
+    writes: Callable[[JobT], Sequence[str]]
+    reads: Callable[[JobT], Sequence[Path]] = _none
+    identity: Callable[[JobT], object] = _nothing
+    check: Callable[[JobT], object] = _nothing
+    begin: Callable[[JobT], None] = _nothing
+    report: Callable[[JobT], int] = _well
+    wanted: Callable[[JobT], bool] = _yes
+    unused: Callable[[JobT], Sequence[type]] = _none
+    always: Callable[[JobT], bool] = _no
+    partial: tuple[str, ...] = ()
+    together: bool = False
+
+    def settings(self, job: JobT) -> list[object]:
+        """The config objects that matter with these options."""
+        unused = self.unused(job)
+        return [job.configs[kind] for kind in self.configs if kind not in unused]
+
+    def inputs(self, job: JobT) -> dict[str, object]:
+        """What the step's result depends on, for `digest_of`."""
+        return {
+            "options": {
+                type(config).__name__: identity_of(config) for config in self.settings(job)
+            },
+            "files": [(_label(path, job.folder.path), path) for path in self.reads(job)],
+            "identity": self.identity(job),
+        }
+
+    def perform(self, job: JobT) -> int:
+        """Does the step, unless it is complete. Returns the exit status."""
+        self.begin(job)
+        job.folder.step(
+            self.name,
+            inputs=self.inputs(job),
+            outputs=self.writes(job),
+            work=lambda: self.run(job),
+            partial=self.partial,
+            always=self.always(job),
+        )
+        return self.report(job)
+
+
+def digest_of(inputs: object) -> str:
+    """64 hex digits that stand for the inputs of a step: JSON values, and Paths, whose files count
+    by content. Raises UserError when such a file is gone."""
+    return hashlib.sha256(json.dumps(_canonical(inputs), sort_keys=True).encode()).hexdigest()
+
+
+def _canonical(value: object) -> object:
+    if isinstance(value, Path):
+        if not value.is_file():  # without it the record would speak of a file that nobody knows
+            raise UserError(
+                f"{value} is gone",
+                expected="the file that this step works from",
+                received="no such file",
+                fix="Bring it back, or give the same command again: the step that makes it then "
+                "runs again.",
+            )
+        return {"sha256": atomic.sha256_of(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    return [_canonical(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _label(path: Path, folder: Path) -> str:
+    """Files of the run by their place in it, others by their name: both may be moved."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

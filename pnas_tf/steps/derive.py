@@ -1,0 +1,141 @@
+"""Takes an architecture from a finished search, within a budget, and with --sweep one for each of
+several."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pnas_tf.config import (
+    DataConfig,
+    DeriveConfig,
+    OptimizerConfig,
+    RunConfig,
+    SearchConfig,
+    SpaceConfig,
+    SweepConfig,
+)
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.run.layout import Artifact, sweep_architecture
+from pnas_tf.run.step import Step
+from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.search import tables_read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pnas_tf.search.api import SearchResult
+    from pnas_tf.search.objective import Target
+
+CONFIGS = (RunConfig, DataConfig, SpaceConfig, SearchConfig, OptimizerConfig, DeriveConfig)
+
+
+def _result(job: Inputs) -> SearchResult:
+    from pnas_tf.search.api import SearchResult
+
+    return SearchResult(
+        job.folder / Artifact.SEARCH,
+        job.space,
+        job.dataset,
+        job.table,
+        tuple(job.targets),
+        job.configs[SearchConfig],
+        job.configs[OptimizerConfig],
+        job.seed,
+    )
+
+
+def _budget(job: Inputs) -> Target:
+    from pnas_tf.search.api import derivation_budget
+
+    return derivation_budget(job.space, job.table, job.targets, job.configs[DeriveConfig])
+
+
+def _budgets(job: Inputs) -> list[Target]:
+    """Of --sweep. Raises UserError on what no network can keep to."""
+    from pnas_tf.search.targets import latency_budget
+
+    return [
+        latency_budget(job.space, job.table, milliseconds, flag="--sweep")
+        for milliseconds in _milliseconds(job)
+    ]
+
+
+def _milliseconds(job: Inputs) -> list[float]:
+    texts = job.configs[SweepConfig].sweep
+    try:
+        return [float(text) for text in texts]
+    except ValueError as error:
+        raise UserError(
+            "--sweep",
+            expected="budgets in ms, comma-separated",
+            received=repr(",".join(texts)),
+            fix="Write e.g. --sweep=40,60,80",
+        ) from error
+
+
+def _reads(job: Inputs) -> tuple[Path, ...]:
+    return (job.folder / Artifact.SEARCH_HISTORY, *tables_read(job))
+
+
+def _identity(job: Inputs) -> dict[str, object]:
+    return {"space": job.space.to_json(), "dataset": job.dataset.fingerprint}
+
+
+def _derive(job: Inputs) -> None:
+    found = _result(job).derivation(job.configs[DeriveConfig], budget=_budget(job), progress=print)
+    found.save(job.folder.path)
+
+
+def _sweep(job: Inputs) -> None:
+    """An architecture for each budget, with its accuracy by supernet weights."""
+    from pnas_tf.report.pareto_plot import plot_front
+
+    rows = []
+    for point in _result(job).sweep(_budgets(job), job.configs[DeriveConfig], progress=print):
+        name = sweep_architecture(point.budget_ms)
+        point.architecture.save(job.folder / name)
+        rows.append(
+            {
+                "budget_ms": point.budget_ms,
+                "architecture": name,
+                "predicted_ms": point.predicted_ms,
+                "alpha_accuracy": point.alpha_accuracy,
+                "macs": point.architecture.macs,
+                "parameters": point.architecture.parameters,
+            }
+        )
+        print(
+            f"budget {point.budget_ms:g} ms: predicted {point.predicted_ms:.4g} ms, "
+            f"{point.architecture.macs} MACs, top-1 on the alpha split {point.alpha_accuracy:.2%}"
+        )
+    plot_front(rows, job.folder / Artifact.SWEEP_PLOT)
+    atomic.write_json(
+        job.folder / Artifact.SWEEP, {"format": "pnas_tf/sweep", "version": 1, "networks": rows}
+    )
+
+
+DERIVE: Step[Inputs] = Step(
+    "derive",
+    CONFIGS,
+    _derive,
+    writes=lambda _: (Artifact.ARCHITECTURE, Artifact.DERIVATION),
+    reads=_reads,
+    identity=_identity,
+    check=lambda job: _budget(job) if job.has(Artifact.LATENCY_TABLE) else None,
+)
+
+SWEEP: Step[Inputs] = Step(
+    "sweep",
+    (*CONFIGS, SweepConfig),
+    _sweep,
+    writes=lambda job: (
+        Artifact.SWEEP,
+        Artifact.SWEEP_PLOT,
+        *map(sweep_architecture, _milliseconds(job)),
+    ),
+    reads=_reads,
+    identity=_identity,
+    check=lambda job: _budgets(job) if job.has(Artifact.LATENCY_TABLE) else _milliseconds(job),
+    wanted=lambda job: bool(job.configs[SweepConfig].sweep),
+)

@@ -1,0 +1,76 @@
+"""Work on the devices of --device, one result file each: what the measuring steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pnas_tf.config import ConversionConfig, DeviceConfig
+from pnas_tf.errors import UserError
+from pnas_tf.run.layout import files_of_devices
+from pnas_tf.steps.inputs import Inputs
+
+if TYPE_CHECKING:
+    from pnas_tf.devices.session import Runner
+    from pnas_tf.latency.measure_sources import MeasurementSetup
+
+_RUNTIME = "ai-edge-litert"
+
+
+def outputs_of(job: Inputs, name: str) -> dict[str, str]:
+    """Device -> its file in the run folder."""
+    from pnas_tf.devices.registry import split_devices
+
+    return files_of_devices(name, split_devices(job.configs[DeviceConfig].device))
+
+
+def runtime_version() -> str:
+    """Of the runtime that measures on the host; figures of another one do not carry over."""
+    return f"{_RUNTIME} {metadata.version(_RUNTIME)}"
+
+
+def binary_of(job: Inputs) -> tuple[Path, ...]:
+    """The user's own benchmark_model, which counts by content."""
+    binary = job.configs[DeviceConfig].benchmark_binary
+    return (Path(binary),) if binary else ()
+
+
+def setup_of(
+    job: Inputs, runner: Runner, say: Callable[[str], None], *, few_models: bool = False
+) -> MeasurementSetup:
+    """How `runner` measures in this run."""
+    from pnas_tf.devices.session import schedule_for
+    from pnas_tf.latency.measure_sources import MeasurementSetup
+
+    schedule = schedule_for(job.configs[DeviceConfig], runner, seed=job.seed, few_models=few_models)
+    return MeasurementSetup(runner, schedule, job.configs[ConversionConfig], say)
+
+
+def on_devices(job: Inputs, work: Callable[[str, Runner, Callable[[str], None]], None]) -> None:
+    """`work(device, runner, say)` on all devices at the same time; `say` prints a line of that
+    device.
+
+    Raises:
+        DeviceError: the one that failed.
+        UserError: several failed.
+    """
+    from pnas_tf.devices.registry import on_each_device
+
+    def one(name: str, runner: Runner) -> None:
+        work(name, runner, lambda line: print(f"{name}: {line}"))
+
+    results = on_each_device(job.configs[DeviceConfig], one)
+    errors = {name: outcome.error for name, outcome in results.items() if outcome.error is not None}
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    for name, error in errors.items():
+        print(f"{name}: {error}")
+    if errors:
+        raise UserError(
+            "several devices failed",
+            expected="a result of each",
+            received=", ".join(errors),
+            fix="See the reasons above; the same command keeps what was measured and goes on.",
+        )

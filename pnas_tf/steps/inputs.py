@@ -1,0 +1,100 @@
+"""What the steps of a run work from, loaded when first asked for. Knows files and options, and
+nothing of what is made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pnas_tf.config import (
+    DataConfig,
+    DistributionConfig,
+    ExportConfig,
+    RunConfig,
+    SearchConfig,
+    SpaceConfig,
+    TrainConfig,
+)
+from pnas_tf.run.layout import Artifact
+from pnas_tf.run.step import Job
+
+if TYPE_CHECKING:
+    from pnas_tf.data.dataset import Dataset
+    from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.search.objective import Target
+    from pnas_tf.space.architecture import Architecture
+    from pnas_tf.space.base import SearchSpace
+    from pnas_tf.training.distribution import Distribution
+
+
+@dataclass(frozen=True)
+class Inputs(Job):
+    """The inputs of one step. Each raises UserError where its file or its options are wrong."""
+
+    @property
+    def seed(self) -> int:
+        """Of everything random in the run."""
+        return self.configs[RunConfig].seed
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space, with the dataset's classes."""
+        from pnas_tf.data.run_space import space_of_run
+
+        return space_of_run(self.configs[DataConfig], self.configs[SpaceConfig])
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """At the space's resolution."""
+        from pnas_tf.data.dataset import load_dataset
+
+        return load_dataset(self.configs[DataConfig], resolution=self.space.resolution)
+
+    @cached_property
+    def table(self) -> LatencyTable:
+        """The run's own latency table."""
+        from pnas_tf.latency.table import LatencyTable
+
+        return LatencyTable.load(self.folder / Artifact.LATENCY_TABLE)
+
+    @cached_property
+    def targets(self) -> list[Target]:
+        """What guides the search, the one it is named for first."""
+        from pnas_tf.search.targets import search_targets
+
+        return search_targets(self.space, self.table, self.configs[SearchConfig])
+
+    @cached_property
+    def distribution(self) -> Distribution:
+        """The devices and processes, started."""
+        from pnas_tf.training.distribution import start
+
+        return start(self.configs[DistributionConfig])
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The derived network, at the resolution of --export_resolution where a step has that."""
+        from pnas_tf.space.architecture import Architecture
+
+        architecture = Architecture.load(self.folder / Artifact.ARCHITECTURE)
+        if ExportConfig not in self.configs:
+            return architecture
+        resolution = self.configs[ExportConfig].export_resolution or architecture.space.resolution
+        space = dataclasses.replace(architecture.space, resolution=resolution)
+        return dataclasses.replace(architecture, space=space)
+
+    @cached_property
+    def network_dataset(self) -> Dataset:
+        """At the derived network's resolution; in the training with the colours of that."""
+        from pnas_tf.data.dataset import load_dataset
+        from pnas_tf.training.result import check_classes
+
+        space, data = self.architecture.space, self.configs[DataConfig]
+        distort_color = self.configs[TrainConfig].train_distort_color
+        if distort_color is not None and ExportConfig not in self.configs:
+            data = dataclasses.replace(data, distort_color=distort_color)
+        dataset = load_dataset(data, resolution=space.resolution)
+        check_classes(space.classes, dataset)
+        return dataset

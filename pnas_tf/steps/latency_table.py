@@ -1,0 +1,113 @@
+"""Measures the blocks of a search space on a device and writes latency_table.json of the run
+folder.
+
+  pnas latency-table --run_dir=runs/phone --space=proxyless --device=host
+
+takes 1 to 3 minutes on 2 cores (proxyless, float32), most of it conversion, which is kept: a second
+device costs only the measuring. A killed build goes on where it was. Prints warnings and the
+table's one-line description. With several devices (--device=host,android:SERIAL) they are measured
+at the same time and each writes latency_table_DEVICE.json.
+--original_table=mobile.yaml reads a table of the original project instead of measuring.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pnas_tf.config import (
+    ConversionConfig,
+    DataConfig,
+    DeviceConfig,
+    ExportConfig,
+    LatencyConfig,
+    RunConfig,
+    SpaceConfig,
+)
+from pnas_tf.run.layout import TABLES, Artifact
+from pnas_tf.run.step import Step
+from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version, setup_of
+from pnas_tf.steps.inputs import Inputs
+
+if TYPE_CHECKING:
+    from pnas_tf.devices.session import Runner
+
+CONFIGS = (RunConfig, DataConfig, SpaceConfig, DeviceConfig, ConversionConfig, LatencyConfig)
+
+
+def table_step(dtype: str | None = None) -> Step[Inputs]:
+    """The step of the table of a number format; None: of --latency_dtype, the search's own."""
+    name = Artifact.LATENCY_TABLE if dtype is None else TABLES[dtype]
+
+    def options(job: Inputs) -> LatencyConfig:
+        config = job.configs[LatencyConfig]
+        return config if dtype is None else dataclasses.replace(config, latency_dtype=dtype)
+
+    def is_read(job: Inputs) -> bool:
+        return bool(job.configs[LatencyConfig].original_table)
+
+    def outputs(job: Inputs) -> dict[str, str]:
+        return {"original": str(name)} if is_read(job) else outputs_of(job, name)
+
+    def reads(job: Inputs) -> tuple[Path, ...]:
+        return (Path(options(job).original_table),) if is_read(job) else binary_of(job)
+
+    def run(job: Inputs) -> None:
+        if is_read(job):
+            _read(job, options(job), job.folder / name)
+        else:
+            _build(job, options(job), outputs(job))
+
+    def identity(job: Inputs) -> dict[str, object]:
+        runtime = None if is_read(job) else runtime_version()
+        return {"space": job.space.to_json(), "runtime": runtime, "dtype": dtype}
+
+    def wanted(job: Inputs) -> bool:
+        if dtype is None:
+            return True
+        is_exported = dtype in job.configs[ExportConfig].formats
+        return is_exported and job.configs[LatencyConfig].latency_dtype != dtype
+
+    return Step(
+        name.removesuffix(".json"),
+        CONFIGS if dtype is None else (*CONFIGS, ExportConfig),
+        run,
+        writes=lambda job: tuple(outputs(job).values()),
+        reads=reads,
+        identity=identity,
+        wanted=wanted,
+        unused=lambda job: (
+            ExportConfig,  # only asked whether the table is wanted
+            *((DeviceConfig,) if is_read(job) else ()),
+        ),
+    )
+
+
+def _read(job: Inputs, config: LatencyConfig, path: Path) -> None:
+    """A table of the original project as a table of ours."""
+    from pnas_tf.interop.latency_yaml import load_original
+
+    table = load_original(config.original_table, space=job.space, device=config.original_device)
+    table.save(path)
+    for warning in table.warnings():
+        print(f"WARNING {warning}")
+    print(table.describe())
+
+
+def _build(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> None:
+    from pnas_tf.latency.build import build_latency_table, convert_ahead
+
+    space, conversion = job.space, job.configs[ConversionConfig]
+    convert_ahead(space, config, conversion, seed=job.seed, progress=print)
+
+    def build(name: str, runner: Runner, say: Callable[[str], None]) -> None:
+        table = build_latency_table(space, setup_of(job, runner, say), config, seed=job.seed)
+        table.save(job.folder / outputs[name])
+        failed = [f"failed: {key}: {why}" for key, why in table.failures.items()]
+        for warning in [*table.warnings(), *table.kernel7_warnings(space), *failed]:
+            say(f"WARNING {warning}")
+        say(table.describe())
+
+    on_devices(job, build)

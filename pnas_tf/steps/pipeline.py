@@ -1,0 +1,120 @@
+"""The whole way: dataset and latency in, a measured .tflite out.
+
+  pnas run --dataset=digits --target_latency_ms=auto --run_dir=runs/demo
+
+takes about 5 minutes on 2 cores and leaves model_float32.tflite, model_int8.tflite, summary.json
+and report.html in the run folder. Each step (latency table, search, train, export, benchmark) is
+also a program of its own on the same folder; a step that is complete and whose inputs have not
+changed is skipped, so a run that was stopped goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from pnas_tf.config import DataConfig, DeviceConfig, SearchConfig
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.follower import RunFollower
+from pnas_tf.run.layout import Artifact
+from pnas_tf.run.settings import Configs
+from pnas_tf.run.step import Step
+from pnas_tf.steps.benchmark import BENCHMARK
+from pnas_tf.steps.derive import DERIVE, SWEEP
+from pnas_tf.steps.export import EXPORT
+from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.latency_table import table_step
+from pnas_tf.steps.search import SEARCH
+from pnas_tf.steps.train import TRAIN
+
+PIPELINE: tuple[Step[Inputs], ...] = (
+    table_step(),
+    SEARCH,
+    DERIVE,
+    SWEEP,
+    TRAIN,
+    table_step("int8"),  # before the export, which takes the rewrites that pay in int8
+    EXPORT,
+    BENCHMARK,
+)
+
+
+def steps_to_do(
+    steps: Sequence[Step[Inputs]], folder: RunFolder | RunFollower, configs: Configs
+) -> list[Step[Inputs]]:
+    """Those that `configs` ask for, with whose settings the run folder agrees.
+
+    Of a worker that follows a chief, up to the last that all do together.
+
+    Raises:
+        UserError: the folder was made with other settings.
+    """
+    todo = [step for step in steps if step.wanted(_job(step, folder, configs))]
+    settings = {
+        type(config): config
+        for step in todo
+        for config in step.settings(_job(step, folder, configs))
+    }
+    folder.settle(settings.values())
+    if isinstance(folder, RunFollower):
+        while todo and not todo[-1].together:
+            todo.pop()
+    return todo
+
+
+def run_steps(
+    todo: Sequence[Step[Inputs]], folder: RunFolder | RunFollower, configs: Configs
+) -> int:
+    """Does the steps, one after the other, unless they are complete. A worker that follows waits
+    for those that are the chief's alone.
+
+    Returns:
+        The highest exit status of a step.
+
+    Raises:
+        UserError: what a step cannot use, before the first one starts where that is known then.
+    """
+    status = 0
+    for number, step in enumerate(todo):
+        if isinstance(folder, RunFollower) and not step.together:
+            folder.wait_for(step.name, step.writes(_job(step, folder, configs)))
+            continue
+        for later in todo[number:]:
+            later.check(_job(later, folder, configs))
+        print(f"\n== {step.name}", flush=True)
+        started = time.monotonic()
+        status = max(status, step.perform(_job(step, folder, configs)))
+        print(f"   {time.monotonic() - started:.0f} s", flush=True)
+    return status
+
+
+def _job(step: Step[Inputs], folder: RunFolder | RunFollower, configs: Configs) -> Inputs:
+    return Inputs(folder, configs.only(step.configs))
+
+
+def check_run(folder: RunFolder, configs: Configs) -> None:
+    """Refuses, before any work starts, a device or a dataset that is not there."""
+    from pnas_tf.devices.registry import runner_for
+
+    runner_for(configs[DeviceConfig]).close()
+    dataset = Inputs(folder, configs).dataset
+    print(
+        f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.weights_size} images for "
+        f"weights, {dataset.alpha_size} for alpha, {dataset.test_size} for testing"
+    )
+
+
+def close_run(folder: RunFolder, configs: Configs) -> None:
+    """Writes the summary and the report of a finished run, anew each time."""
+    from pnas_tf.report.page import write_report
+    from pnas_tf.report.summary import write_summary
+    from pnas_tf.report.summary_table import text_table
+
+    summary = write_summary(
+        folder,
+        dataset=configs[DataConfig].dataset,
+        objective=configs[SearchConfig].objective,
+        target=Inputs(folder, configs).targets[0],
+    )
+    print("\n" + text_table(summary))
+    print(f"\nwrote {folder / Artifact.SUMMARY} and {write_report(folder.path)}")

@@ -1,0 +1,143 @@
+"""What a user calls: `pnas COMMAND`, and tools/TOOL.py of a checkout. Each does steps of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pnas_tf.config import DistributionConfig, PublishConfig, RunConfig
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.follower import RunFollower
+from pnas_tf.run.settings import Configs
+from pnas_tf.run.step import Step
+from pnas_tf.steps import (
+    benchmark,
+    derive,
+    export,
+    inspect,
+    latency_table,
+    pipeline,
+    publish,
+    search,
+    train,
+    validate,
+)
+from pnas_tf.steps.inputs import Inputs
+
+
+def _nothing(folder: RunFolder, configs: Configs) -> None:
+    del folder, configs
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command line.
+
+    Attributes:
+        command: of the console script.
+        tool: file name in tools/, without .py.
+        purpose: half a line.
+        doc: what --help says before the options.
+        steps: that it does.
+        more: classes of options besides those of the steps.
+        begin: called before the steps, where this process holds the run folder.
+        close: called after them, likewise.
+        takes_file: does it all instead, for a program that has a file and no run folder.
+    """
+
+    command: str
+    tool: str
+    purpose: str
+    doc: str | None
+    steps: tuple[Step[Inputs], ...] = ()
+    more: tuple[type, ...] = ()
+    begin: Callable[[RunFolder, Configs], None] = _nothing
+    close: Callable[[RunFolder, Configs], None] = _nothing
+    takes_file: Callable[[], int] | None = None
+
+    @property
+    def configs(self) -> tuple[type, ...]:
+        """Classes of all its options, each once."""
+        of_steps = (kind for step in self.steps for kind in step.configs)
+        return tuple(dict.fromkeys((RunConfig, *of_steps, *self.more)))
+
+    def run(self, folder: RunFolder | RunFollower, configs: Configs) -> int:
+        """Does it in a run folder. Returns the exit status."""
+        if DistributionConfig in configs:  # before anything of TensorFlow runs
+            _ = Inputs(folder, configs).distribution
+        todo = pipeline.steps_to_do(self.steps, folder, configs)
+        if isinstance(folder, RunFollower):
+            return pipeline.run_steps(todo, folder, configs)
+        self.begin(folder, configs)
+        status = pipeline.run_steps(todo, folder, configs)
+        self.close(folder, configs)
+        return status
+
+
+PROGRAMS = (
+    Program(
+        "run",
+        "push_button",
+        "the whole way: dataset and latency in, a measured .tflite out",
+        pipeline.__doc__,
+        pipeline.PIPELINE,
+        begin=pipeline.check_run,
+        close=pipeline.close_run,
+    ),
+    Program(
+        "latency-table",
+        "build_latency_table",
+        "measures the blocks of a space on a device",
+        latency_table.__doc__,
+        (latency_table.table_step(),),
+    ),
+    Program(
+        "search",
+        "search",
+        "learns an architecture, and derives it",
+        search.__doc__,
+        (search.SEARCH, derive.DERIVE, derive.SWEEP),
+    ),
+    Program("train", "train", "trains the derived network", train.__doc__, (train.TRAIN,)),
+    Program(
+        "export",
+        "export",
+        "writes .tflite files, proven equal to the network",
+        export.__doc__,
+        (export.EXPORT,),
+    ),
+    Program(
+        "benchmark",
+        "benchmark",
+        "measures .tflite files on a device",
+        benchmark.__doc__,
+        (benchmark.BENCHMARK,),
+    ),
+    Program(
+        "validate",
+        "validate",
+        "compares predicted with measured latency on random networks",
+        validate.__doc__,
+        (validate.VALIDATE,),
+    ),
+    Program(
+        "inspect",
+        "inspect",
+        "shows what stands in a .tflite file",
+        inspect.__doc__,
+        takes_file=inspect.main,
+    ),
+    Program(
+        "publish",
+        "publish",
+        "copies a finished run's models, with their manifest",
+        publish.__doc__,
+        more=(PublishConfig,),
+        close=publish.publish_run,
+    ),
+)
+
+
+def program_of(name: str) -> Program:
+    """By its command, or by the name of its tool."""
+    return next(program for program in PROGRAMS if name in (program.command, program.tool))
