@@ -33,6 +33,7 @@ from typing import Any
 
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.checkpoints import Checkpoints
+from pnas_tf.run.layout import CHECKPOINTS, Artifact
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
@@ -81,17 +82,17 @@ STAGES = {
     "int8 measuring": ("host: round ", -1, 2.0),
     "export": ("== export", 1, 2.5),
     "benchmark": ("== benchmark", 1, 2.0),
-    "summary and report": ("wrote {run}/latency.json", 1, 0.8),
+    "summary and report": ("wrote {run}/" + Artifact.BENCHMARK, 1, 0.8),
 }
-TABLES = ("latency_table.json", "latency_table_int8.json")
+TABLES = (Artifact.LATENCY_TABLE, Artifact.LATENCY_TABLE_INT8)
 TIMES = {"search_s", "train_s", "latency_ms"}
 EQUAL = (
-    "search/history.json",
-    "architecture.json",
-    "train/history.json",
-    "train/result.json",
-    "parity.json",
-    "config.json",
+    Artifact.SEARCH_HISTORY,
+    Artifact.ARCHITECTURE,
+    Artifact.TRAINING_HISTORY,
+    Artifact.TRAINING_RESULT,
+    Artifact.PARITY,
+    Artifact.CONFIG,
 )
 
 
@@ -110,13 +111,13 @@ class Life:
     def start(self, log: Path) -> subprocess.Popen:
         """push_button with dataset, models and temporary files under `root`."""
         (self.root / "tmp").mkdir(parents=True, exist_ok=True)
-        save_space(SPACE, self.root / "space.json")
+        save_space(SPACE, self.root.parent / "space.json")  # a table belongs to its flags
         command = [
             sys.executable,
             "-m",
             "tools.push_button",
             f"--run_dir={self.run}",
-            f"--space={self.root / 'space.json'}",
+            f"--space={self.root.parent / 'space.json'}",
             f"--data_dir={self.root / 'data'}",
             f"--model_cache={self.root / 'models'}",
             *FLAGS,
@@ -180,7 +181,7 @@ class Life:
 
 
 def _begun(printed: str, line: str, table: int) -> bool:
-    parts = printed.split("== build_latency_table")
+    parts = printed.split("== latency_table")
     return (
         line in (printed if table != -1 else parts[2] if len(parts) > 2 else "\n") if line else True
     )
@@ -228,11 +229,11 @@ def undisturbed(life: Life, root: Path) -> Life:
     """A run that is never killed, given the tables of `life`."""
     twin = Life(root)
     twin.run.mkdir(parents=True)
-    steps = json.loads((life.run / "steps.json").read_text())
+    steps = json.loads((life.run / Artifact.STEPS).read_text())
     steps["steps"] = {
         name: entry for name, entry in steps["steps"].items() if name.startswith("latency_table")
     }
-    (twin.run / "steps.json").write_text(json.dumps(steps))
+    (twin.run / Artifact.STEPS).write_text(json.dumps(steps))
     for name in TABLES:
         shutil.copy(life.run / name, twin.run / name)
     twin.to_the_end()
@@ -253,9 +254,7 @@ def differences(life: Life, twin: Life) -> list[str]:
         if (life.run / name).read_bytes() != (twin.run / name).read_bytes()
     ]
     for kind in ("search", "train"):
-        ours, theirs = (
-            Checkpoints(one.run / kind / "checkpoints").latest() for one in (life, twin)
-        )
+        ours, theirs = (Checkpoints(one.run / kind / CHECKPOINTS).latest() for one in (life, twin))
         if (
             ours is None
             or theirs is None
@@ -265,12 +264,12 @@ def differences(life: Life, twin: Life) -> list[str]:
             )
         ):
             found.append(f"weights of {kind} differ")
-    for name in ("model_float32.tflite", "model_int8.tflite"):
+    for name in (Artifact.FLOAT32_MODEL, Artifact.INT8_MODEL):
         if (life.run / name).read_bytes() != (twin.run / name).read_bytes():
             found.append(f"{name} differs")
-    ours, theirs = (json.loads((one.run / "summary.json").read_text()) for one in (life, twin))
+    ours, theirs = (json.loads((one.run / Artifact.SUMMARY).read_text()) for one in (life, twin))
     found += [
-        f"summary.json: {key} is {ours.get(key)!r}, not {theirs.get(key)!r}"
+        f"{Artifact.SUMMARY}: {key} is {ours.get(key)!r}, not {theirs.get(key)!r}"
         for key in {*ours, *theirs} - TIMES
         if ours.get(key) != theirs.get(key)
     ]
@@ -298,7 +297,7 @@ def _names(life: Life) -> set[str]:
 
 
 def _incomplete_tables(life: Life) -> Iterator[str]:
-    architecture = Architecture.load(life.run / "architecture.json")
+    architecture = Architecture.load(life.run / Artifact.ARCHITECTURE)
     for name in TABLES:
         table = LatencyTable.load(life.run / name)
         if (
@@ -312,9 +311,9 @@ def _incomplete_tables(life: Life) -> Iterator[str]:
             for key, entry in table.entries.items()
             if entry.invocations < 24 or len(entry.visits) < 8
         )
-    measured = json.loads((life.run / "latency.json").read_text())
+    measured = json.loads((life.run / Artifact.BENCHMARK).read_text())
     if set(measured["measurements"]) != {"model_float32", "model_int8"}:
-        yield "latency.json lacks a model"
+        yield f"{Artifact.BENCHMARK} lacks a model"
 
 
 def kill_and_compare(kills: int, *, seed: int, root: Path) -> list[Life]:

@@ -31,6 +31,7 @@ sys.path[:0] = [str(ROOT / "tests" / "support" / "standin"), str(ROOT)]
 
 import phones as standin  # noqa: E402
 
+from pnas_tf.run.layout import Artifact  # noqa: E402
 from pnas_tf.space.mbconv import MBConvSpace, Stage  # noqa: E402
 from pnas_tf.space.ops import MBConv  # noqa: E402
 from pnas_tf.space.registry import save_space  # noqa: E402
@@ -61,14 +62,14 @@ LARGE = (
     *MEASURING,
 )
 LEFT_BEHIND = (
-    "latency_table.json",
-    "architecture.json",
-    "model_float32.tflite",
-    "parity.json",
-    "latency.json",
-    "validation.json",
-    "summary.json",
-    "report.html",
+    Artifact.LATENCY_TABLE,
+    Artifact.ARCHITECTURE,
+    Artifact.FLOAT32_MODEL,
+    Artifact.PARITY,
+    Artifact.BENCHMARK,
+    Artifact.VALIDATION,
+    Artifact.SUMMARY,
+    Artifact.REPORT,
 )
 
 
@@ -170,9 +171,9 @@ def problems(run: Path, before: list[tuple[str, float]]) -> list[str]:
     found = [f"no {name}" for name in LEFT_BEHIND if not (run / name).is_file()]
     if found:
         return found
-    names = ("latency_table.json", "validation.json", "latency.json")
+    names = (Artifact.LATENCY_TABLE, Artifact.VALIDATION, Artifact.BENCHMARK)
     table, validation, latency = (json.loads((run / name).read_text()) for name in names)
-    kept = in_table(run / "latency_table.json")
+    kept = in_table(run / Artifact.LATENCY_TABLE)
     lasting = [visit for visit in before if visit[0] in {name for name, _ in kept}]
     lost = [visit for visit in lasting if visit not in kept]
     print(

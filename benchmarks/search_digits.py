@@ -29,9 +29,9 @@ from pnas_tf.devices.session import schedule_for
 from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.checkpoints import Checkpoints
+from pnas_tf.run.layout import CHECKPOINTS, Artifact
 from pnas_tf.space.architecture import Architecture
 
-TABLE = "latency_table.json"
 VARIANTS = {
     "two_path": ["--algorithm=two_path"],
     "full": ["--algorithm=full"],
@@ -80,7 +80,7 @@ def main() -> int:
     for name in options.variants.split(","):
         folder = output / name
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(output / "table" / TABLE, folder / TABLE)
+        shutil.copyfile(output / "table" / Artifact.LATENCY_TABLE, folder / Artifact.LATENCY_TABLE)
         began = time.monotonic()
         printed = _call("search", folder, [*VARIANTS[name], *options.flags])
         rows.append(
@@ -93,7 +93,7 @@ def main() -> int:
         )
     _measure(
         {
-            row["variant"]: Architecture.load(output / row["variant"] / "architecture.json")
+            row["variant"]: Architecture.load(output / row["variant"] / Artifact.ARCHITECTURE)
             for row in rows
         },
         rows,
@@ -101,7 +101,7 @@ def main() -> int:
     )
     worst = max(abs(row["error_percent"]) for row in rows)
     if options.json:
-        table = LatencyTable.load(output / "table" / TABLE).describe()
+        table = LatencyTable.load(output / "table" / Artifact.LATENCY_TABLE).describe()
         print(json.dumps({"table": table, "max_error_percent": worst, "searches": rows}, indent=1))
     else:
         for row in rows:
@@ -133,12 +133,12 @@ def _target(printed: str) -> float:
 
 
 def _derived(folder: Path) -> dict[str, Any]:
-    history = json.loads((folder / "search/history.json").read_text())["epochs"]
-    checkpoint = Checkpoints(folder / "search/checkpoints").latest()
+    history = json.loads((folder / Artifact.SEARCH_HISTORY).read_text())["epochs"]
+    checkpoint = Checkpoints(folder / Artifact.SEARCH / CHECKPOINTS).latest()
     assert checkpoint is not None
-    architecture = Architecture.load(folder / "architecture.json")
+    architecture = Architecture.load(folder / Artifact.ARCHITECTURE)
     return {
-        "predicted_ms": LatencyTable.load(folder / TABLE).predict_ms(architecture),
+        "predicted_ms": LatencyTable.load(folder / Artifact.LATENCY_TABLE).predict_ms(architecture),
         "macs": architecture.macs,
         "expected_ms_at_end": history[-1]["expected"],
         "entropy_at_end": history[-1]["entropy"],
@@ -150,7 +150,7 @@ def _measure(
     architectures: dict[str, Architecture], rows: list[dict[str, Any]], output: Path
 ) -> None:
     """Adds measured_ms, drift taken out, and the errors against the target to the rows."""
-    table = LatencyTable.load(output / "table" / TABLE)
+    table = LatencyTable.load(output / "table" / Artifact.LATENCY_TABLE)
     identity = table.identity
     device = DeviceConfig(threads=identity.settings.threads, min_invocations=48)
     runner = runner_for(device)

@@ -24,6 +24,7 @@ from typing import Any
 
 import pnas_tf  # noqa: F401  sets the Keras switch before TensorFlow is imported
 from pnas_tf.config import DataConfig, OptimizerConfig, SearchConfig
+from pnas_tf.run.layout import EVENTS, HISTORY
 
 
 def resident_mb() -> float:
@@ -69,10 +70,8 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
             seed=0,
         ).run()
         written = {
-            "history_bytes": (Path(folder) / "history.json").stat().st_size,
-            "events_bytes": sum(
-                path.stat().st_size for path in (Path(folder) / "events").iterdir()
-            ),
+            "history_bytes": (Path(folder) / HISTORY).stat().st_size,
+            "events_bytes": sum(path.stat().st_size for path in (Path(folder) / EVENTS).iterdir()),
         }
     quarter = len(memory_mb) // 4
     early, late = (
@@ -119,7 +118,7 @@ def main() -> int:
             "{space} at {resolution} px, batch {batch_size}, {steps} weight steps: median "
             "resident memory {second_quarter_mb} MB in the "
             "second quarter, {last_quarter_mb} MB in the last ({growth_percent:+.2f} %); "
-            "history.json {history_bytes} bytes, "
+            "history {history_bytes} bytes, "
             "events {events_bytes} bytes".format(**found)
         )
     return 1 if found["growth_percent"] > options.max_growth_percent else 0

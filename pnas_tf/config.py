@@ -28,7 +28,7 @@ def option(
         help: one sentence or two.
         choices: the words that it may be.
         fixed: a run folder keeps the value it was made with; others may change from call to call.
-        remakes: another value makes the steps that take it run again.
+        remakes: it may change, and the steps that take it then run again.
         at_least: of a number; all of ours count or scale.
         below: of a number, itself excluded.
     """
@@ -37,7 +37,7 @@ def option(
         metadata={
             "help": help,
             "choices": choices,
-            "fixed": fixed,
+            "fixed": fixed and not remakes,
             "remakes": remakes,
             "at_least": at_least,
             "below": below,
@@ -50,7 +50,9 @@ class RunConfig:
     """Where a run lives and what makes it repeatable."""
 
     run_dir: str = option(
-        "runs/run", "Folder that holds everything one run makes; a started one is continued."
+        "runs/run",
+        "Folder that holds everything one run makes; a started one is continued.",
+        fixed=False,
     )
     seed: int = option(0, "Seed of initial weights, data order, augmentation and sampling.")
 
@@ -79,9 +81,7 @@ class DataConfig:
         at_least=1,
     )
     test_fraction: float = option(
-        0.2,
-        "Part held out for testing where the dataset has no test split of its own.",
-        below=1,
+        0.2, "Part held out for testing where the dataset has no test split of its own.", below=1
     )
     augmentation: str = option(
         "auto", "Training augmentation.", choices=("auto", "none", "shift", "flip", "imagenet")
@@ -259,9 +259,7 @@ class SearchConfig:
     arch_steps: int = option(1, "Architecture steps each time.", at_least=1)
     arch_start_epoch: int = option(1, "Joint epochs before the first architecture step.")
     arch_batch_size: int | None = option(
-        None,
-        "Images an architecture step by gradient; default: search_batch_size.",
-        at_least=1,
+        None, "Images an architecture step by gradient; default: search_batch_size.", at_least=1
     )
     arch_learning_rate: float = option(
         0.05, "Adam's rate on alpha (published: 1e-3, for a search of 120 epochs of ImageNet)."
@@ -379,13 +377,10 @@ class DeriveConfig:
         0.025, "Largest learning rate of that training; cosine to zero."
     )
     max_latency_ms: float | None = option(
-        None, "Budget in ms; default: the target latency.", fixed=False, remakes=True
+        None, "Budget in ms; default: the target latency.", remakes=True
     )
     min_latency_fraction: float = option(
-        0.95,
-        "Least part of the budget that the architecture uses; 0 for none.",
-        fixed=False,
-        remakes=True,
+        0.95, "Least part of the budget that the architecture uses; 0 for none.", remakes=True
     )
 
 
@@ -396,7 +391,6 @@ class SweepConfig:
     sweep: tuple[str, ...] = option(
         (),
         "Budgets in ms, comma-separated: one architecture each, with inherited weights.",
-        fixed=False,
         remakes=True,
     )
 
@@ -487,7 +481,6 @@ class BenchmarkConfig:
         False,
         "Also the time of every op, on devices behind benchmark_model; the host's runtime has no "
         "such clock.",
-        fixed=False,
         remakes=True,
     )
 
@@ -498,16 +491,12 @@ class ExportConfig:
     one stays."""
 
     formats: tuple[str, ...] = option(
-        ("float32", "int8"),
-        "Files to make: float32, float16, dynamic_int8, int8.",
-        fixed=False,
-        remakes=True,
+        ("float32", "int8"), "Files to make: float32, float16, dynamic_int8, int8.", remakes=True
     )
     rewrites: tuple[str, ...] = option(
         ("auto",),
         "split_depthwise (or with a shape); none; auto: those that the latency table was "
         "measured with, else all.",
-        fixed=False,
         remakes=True,
     )
     representative_images: int = option(
@@ -521,15 +510,10 @@ class ExportConfig:
         "uint8",
         "Input of the int8 file; uint8 takes an image's own bytes.",
         choices=("int8", "uint8", "float32"),
-        fixed=False,
         remakes=True,
     )
     int8_output: str = option(
-        "uint8",
-        "Output of the int8 file.",
-        choices=("int8", "uint8", "float32"),
-        fixed=False,
-        remakes=True,
+        "uint8", "Output of the int8 file.", choices=("int8", "uint8", "float32"), remakes=True
     )
     export_batch: int = option(
         1, "Images a call of the exported files.", fixed=False, at_least=1, remakes=True
@@ -546,14 +530,12 @@ class ExportConfig:
         "A softmax behind the logits, so that clients show scores that sum to 1; "
         "--noprobabilities: "
         "logits.",
-        fixed=False,
         remakes=True,
     )
     quantize: str = option(
         "ptq",
         "int8 by post-training quantisation or by quantisation-aware training.",
         choices=("ptq", "qat"),
-        fixed=False,
         remakes=True,
     )
     prune: float = option(
@@ -564,37 +546,28 @@ class ExportConfig:
         remakes=True,
     )
     cluster: int = option(
-        0,
-        "Distinct weights a layer, trained further; 0 for no clustering.",
-        fixed=False,
-        remakes=True,
+        0, "Distinct weights a layer, trained further; 0 for no clustering.", remakes=True
     )
     finetune_epochs: int = option(
-        2,
-        "Epochs of each of pruning, clustering and quantisation-aware training.",
-        fixed=False,
-        remakes=True,
+        2, "Epochs of each of pruning, clustering and quantisation-aware training.", remakes=True
     )
     finetune_learning_rate: float = option(
-        0.02, "Their initial learning rate; cosine to zero.", fixed=False, remakes=True
+        0.02, "Their initial learning rate; cosine to zero.", remakes=True
     )
     max_logit_difference: float = option(
-        1e-4, "A float32 export whose logits differ by more is refused.", fixed=False, remakes=True
+        1e-4, "A float32 export whose logits differ by more is refused.", remakes=True
     )
     max_accuracy_drop: float = option(
         0.02,
         "An export that loses more accuracy (a fraction) than this on the alpha part is refused; "
         "the test part is only reported.",
-        fixed=False,
         remakes=True,
     )
     debug_layers: bool = option(
         False, "Print how far int8 departs from float layer by layer.", fixed=False
     )
-    author: str = option("", "Author, in the files' metadata.", fixed=False, remakes=True)
-    licence: str = option(
-        "", "Licence of the models, in the files' metadata.", fixed=False, remakes=True
-    )
+    author: str = option("", "Author, in the files' metadata.", remakes=True)
+    licence: str = option("", "Licence of the models, in the files' metadata.", remakes=True)
 
 
 @dataclass(frozen=True)
@@ -605,12 +578,12 @@ class PublishConfig:
         "model", "Name of the published files: NAME_float32.tflite and so on.", fixed=False
     )
     models_dir: str = option(
-        "tflite_models", "Folder of published models and their manifest.json.", fixed=False
+        "tflite_models", "Folder of published models and their manifest.", fixed=False
     )
 
 
 # Defaults taken together by --preset: {preset: {config class: {field: value}}}.
-PRESETS: dict[str, dict[type, dict[str, Any]]] = {
+PRESETS: dict[str, dict[type, dict[str, object]]] = {
     "published": {
         SearchConfig: {
             "warmup_epochs": 40,

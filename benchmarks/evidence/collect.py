@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.evidence.plan import HOME, TABLES, Job, jobs
 from benchmarks.evidence.work import Workshop
 from pnas_tf.io import atomic
+from pnas_tf.run.layout import Artifact
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv
 
@@ -141,7 +142,7 @@ def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
         "compared", []
     )  # rows of ops, loss and, of derivations that train some on, loss after
     history = atomic.read_json(
-        shop.place(job.name) / "search" / "history.json",
+        shop.place(job.name) / Artifact.SEARCH_HISTORY,
         what="search history",
         made_by="the search",
     )
@@ -156,7 +157,7 @@ def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
         "expected",
         *(("probabilities",) if first else ()),
     )
-    network = Architecture.load(shop.place(job.name) / "architecture.json")
+    network = Architecture.load(shop.place(job.name) / Artifact.ARCHITECTURE)
     return {
         **{
             key: result.get(key)

@@ -26,6 +26,7 @@ from pnas_tf.config import (
 )
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.run.layout import Artifact
 from pnas_tf.search.objective import Quantity, Target, latency_quantity
 from pnas_tf.space.architecture import Architecture
 
@@ -95,7 +96,7 @@ class Workshop:
         return load_dataset(self.study.data, resolution=self.study.space.resolution)
 
     def table(self, name: str = HOME) -> LatencyTable:
-        return LatencyTable.load(self.place(f"table_{name}") / "latency_table.json")
+        return LatencyTable.load(self.place(f"table_{name}") / Artifact.LATENCY_TABLE)
 
     def quantity(self, name: str = HOME) -> Quantity:
         return latency_quantity(self.study.space, self.table(name))
@@ -113,7 +114,7 @@ class Workshop:
         name = job.fact("network")
         if job.fact("source") == "networks":
             return Architecture.load(self.place("networks") / f"{name}.json")
-        return Architecture.load(self.place(name) / "architecture.json")
+        return Architecture.load(self.place(name) / Artifact.ARCHITECTURE)
 
 
 def _convert(shop: Workshop, job: Job) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def _table(shop: Workshop, job: Job) -> dict[str, Any]:
         )
     finally:
         runner.close()
-    table.save(shop.place(job.name) / "latency_table.json")
+    table.save(shop.place(job.name) / Artifact.LATENCY_TABLE)
     print(table.describe())
     return {
         "description": table.describe(),
@@ -291,7 +292,7 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     seconds = (
         {} if resumed else {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
     )
-    architecture.save(folder / "architecture.json")
+    architecture.save(folder / Artifact.ARCHITECTURE)
     return {
         "target_ms": target,
         "predicted_ms": quantity.of(path_of(architecture)),
@@ -320,7 +321,7 @@ def _ranking(shop: Workshop, job: Job) -> dict[str, Any]:
     }
     searches = shop.searches(job)
     networks |= {
-        name: Architecture.load(shop.place(name) / "architecture.json") for name in searches
+        name: Architecture.load(shop.place(name) / Artifact.ARCHITECTURE) for name in searches
     }
     how: dict[str, Any] = {"dataset": shop.dataset, "batch_size": study.search.search_batch_size}
     return {
@@ -343,7 +344,7 @@ def _latency(shop: Workshop, job: Job) -> dict[str, Any]:
     }
     searches = shop.searches(job)
     networks |= {
-        name: Architecture.load(shop.place(name) / "architecture.json") for name in searches
+        name: Architecture.load(shop.place(name) / Artifact.ARCHITECTURE) for name in searches
     }
     return {
         "covers": ["networks", *searches],

@@ -52,7 +52,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
     )
     if not isinstance(summary, dict):
         raise UserError(
-            f"summary {folder / 'summary.json'}",
+            f"summary {folder / Artifact.SUMMARY}",
             expected="an object",
             received=repr(summary)[:200],
             fix="Make it again: pnas run --run_dir=...",

@@ -19,7 +19,7 @@ from pnas_tf.run.layout import Artifact
 Config = TypeVar("Config")
 Settings = dict[str, dict[str, object]]  # config class name -> {option: JSON value}
 _FORMAT, _VERSION = "pnas_tf/config", 2  # 1: momentum in TrainConfig, devices in LatencyConfig
-_PLACE = "run_dir"  # where the folder happens to be
+_PLACE = "run_dir"  # where the folder happens to be, which is not recorded
 OLD_LAYOUT = (
     "choose another --run_dir. One of an earlier version is finished by that version; its latency "
     "tables can be copied into a new folder"
@@ -52,7 +52,7 @@ def identity_of(config: object) -> dict[str, object]:
     return {
         field.name: _plain(getattr(config, field.name))
         for field in dataclasses.fields(config)  # type: ignore[arg-type]
-        if field.name != _PLACE and (field.metadata["fixed"] or field.metadata["remakes"])
+        if field.metadata["fixed"] or field.metadata["remakes"]
     }
 
 

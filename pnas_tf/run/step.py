@@ -54,30 +54,6 @@ class Job:
 JobT = TypeVar("JobT", bound=Job)
 
 
-def _nothing(job: Job) -> None:
-    del job
-
-
-def _none(job: Job) -> tuple[()]:
-    del job
-    return ()
-
-
-def _yes(job: Job) -> bool:
-    del job
-    return True
-
-
-def _no(job: Job) -> bool:
-    del job
-    return False
-
-
-def _well(job: Job) -> int:
-    del job
-    return 0
-
-
 @dataclass(frozen=True)
 class Step(Generic[JobT]):
     """Something that a run does once for the same inputs.
@@ -106,14 +82,14 @@ class Step(Generic[JobT]):
     configs: tuple[type, ...]
     run: Callable[[JobT], None]
     writes: Callable[[JobT], Sequence[str]]
-    reads: Callable[[JobT], Sequence[Path]] = _none
-    identity: Callable[[JobT], object] = _nothing
-    check: Callable[[JobT], object] = _nothing
-    begin: Callable[[JobT], None] = _nothing
-    report: Callable[[JobT], int] = _well
-    wanted: Callable[[JobT], bool] = _yes
-    unused: Callable[[JobT], Sequence[type]] = _none
-    always: Callable[[JobT], bool] = _no
+    reads: Callable[[JobT], Sequence[Path]] = lambda _: ()
+    identity: Callable[[JobT], object] = lambda _: None
+    check: Callable[[JobT], object] = lambda _: None
+    begin: Callable[[JobT], None] = lambda _: None
+    report: Callable[[JobT], int] = lambda _: 0
+    wanted: Callable[[JobT], bool] = lambda _: True
+    unused: Callable[[JobT], Sequence[type]] = lambda _: ()
+    always: Callable[[JobT], bool] = lambda _: False
     partial: tuple[str, ...] = ()
     together: bool = False
 

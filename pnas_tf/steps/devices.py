@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,8 @@ def outputs_of(job: Inputs, name: str) -> dict[str, str]:
 
 def runtime_version() -> str:
     """Of the runtime that measures on the host; figures of another one do not carry over."""
+    from importlib import metadata
+
     return f"{_RUNTIME} {metadata.version(_RUNTIME)}"
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 CONFIGS = (RunConfig, DataConfig, SpaceConfig, DeviceConfig, ConversionConfig, LatencyConfig)
 
 
-def table_step(dtype: str | None = None) -> Step[Inputs]:
+def _table_step(dtype: str | None = None) -> Step[Inputs]:
     """The step of the table of a number format; None: of --latency_dtype, the search's own."""
     name = Artifact.LATENCY_TABLE if dtype is None else TABLES[dtype]
 
@@ -111,3 +111,7 @@ def _build(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> None:
         say(table.describe())
 
     on_devices(job, build)
+
+
+LATENCY_TABLE = _table_step()
+LATENCY_TABLE_INT8 = _table_step("int8")

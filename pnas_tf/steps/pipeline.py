@@ -23,17 +23,17 @@ from pnas_tf.steps.benchmark import BENCHMARK
 from pnas_tf.steps.derive import DERIVE, SWEEP
 from pnas_tf.steps.export import EXPORT
 from pnas_tf.steps.inputs import Inputs
-from pnas_tf.steps.latency_table import table_step
+from pnas_tf.steps.latency_table import LATENCY_TABLE, LATENCY_TABLE_INT8
 from pnas_tf.steps.search import SEARCH
 from pnas_tf.steps.train import TRAIN
 
 PIPELINE: tuple[Step[Inputs], ...] = (
-    table_step(),
+    LATENCY_TABLE,
     SEARCH,
     DERIVE,
     SWEEP,
     TRAIN,
-    table_step("int8"),  # before the export, which takes the rewrites that pay in int8
+    LATENCY_TABLE_INT8,  # before the export, which takes the rewrites that pay in int8
     EXPORT,
     BENCHMARK,
 )

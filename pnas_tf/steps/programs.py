@@ -58,6 +58,8 @@ class Program:
     @property
     def configs(self) -> tuple[type, ...]:
         """Classes of all its options, each once."""
+        if self.takes_file is not None:
+            return ()
         of_steps = (kind for step in self.steps for kind in step.configs)
         return tuple(dict.fromkeys((RunConfig, *of_steps, *self.more)))
 
@@ -89,7 +91,7 @@ PROGRAMS = (
         "build_latency_table",
         "measures the blocks of a space on a device",
         latency_table.__doc__,
-        (latency_table.table_step(),),
+        (latency_table.LATENCY_TABLE,),
     ),
     Program(
         "search",

@@ -42,7 +42,7 @@ SPACE = MBConvSpace(
     candidates=(MBConv(3, 1), MBConv(3, 6)),
     stem_stride=1,
 )
-SMALL = ["--warmup_epochs=1", "--search_epochs=2", "--arch_start_epoch=0", "--epochs=2"]
+SMALL = ["--warmup_epochs=1", "--search_epochs=2", "--arch_start_epoch=0"]
 
 
 def mount(folder, *options):
@@ -102,7 +102,7 @@ def straight(place, tmp_path_factory):
     table, data, space = place
     folder = tmp_path_factory.mktemp("straight") / "run"
     shutil.copytree(table, folder)
-    for name, flags in (("search", [*SMALL, *data, *space]), ("train", data)):
+    for name, flags in (("search", [*SMALL, *data, *space]), ("train", ["--epochs=2", *data])):
         ended = run(name, f"--run_dir={folder}", *flags, cwd=folder.parent)
         assert ended.status == 0, ended.output
     return folder
@@ -135,7 +135,7 @@ def test_a_full_disk_stops_search_and_training_which_then_go_on_to_the_same_end(
     used_kb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 1024
     remount(f"size={used_kb + 60}k")
     assert_refused(
-        run("train", f"--run_dir={folder / 'run'}", *data, cwd=tmp_path),
+        run("train", f"--run_dir={folder / 'run'}", "--epochs=2", *data, cwd=tmp_path),
         "no room to write",
         "Free space",
     )

@@ -1,0 +1,102 @@
+"""Steps in their order, by a process alone and by workers of which one is the chief."""
+
+import dataclasses
+import threading
+
+import pytest
+
+from pnas_tf.config import RunConfig
+from pnas_tf.errors import UserError
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.follower import RunFollower
+from pnas_tf.run.settings import Configs
+from pnas_tf.run.step import Step
+from pnas_tf.steps.pipeline import run_steps, steps_to_do
+
+CONFIGS = Configs([RunConfig()])
+
+
+def chain(names, log):
+    """A step for each letter, that reads what the one before wrote; capitals are of all
+    workers together."""
+    steps = []
+    for number, name in enumerate(names):
+
+        def run(job, name=name):
+            log.append((type(job.folder).__name__, name))
+            if isinstance(job.folder, RunFolder):
+                (job.folder / name).write_text(name)
+
+        def reads(job, before=names[:number][-1:]):
+            return [job.folder / before] if before else []
+
+        steps.append(
+            Step(
+                name,
+                (RunConfig,),
+                run,
+                writes=lambda _, name=name: (name,),
+                reads=reads,
+                together=name.isupper(),
+            )
+        )
+    return steps
+
+
+def do(steps, folder):
+    with folder:
+        return run_steps(steps_to_do(steps, folder, CONFIGS), folder, CONFIGS)
+
+
+def test_each_step_once_in_their_order(tmp_path):
+    log = []
+    steps = chain("abc", log)
+    assert do(steps, RunFolder(tmp_path)) == do(steps, RunFolder(tmp_path)) == 0
+    assert log == [("RunFolder", name) for name in "abc"]
+    (tmp_path / "a").write_text("edited")  # made again as it was: what reads it stays
+    do(steps, RunFolder(tmp_path))
+    assert log[3:] == [("RunFolder", "a")]
+
+
+def test_a_step_that_is_not_wanted_is_left_out_and_the_worst_status_counts(tmp_path):
+    log = []
+    a, b, c = chain("abc", log)
+    steps = [
+        dataclasses.replace(a, report=lambda _: 3),
+        dataclasses.replace(b, wanted=lambda _: False),
+        dataclasses.replace(c, reads=lambda _: []),
+    ]
+    assert do(steps, RunFolder(tmp_path)) == 3 and [name for _, name in log] == ["a", "c"]
+
+
+def test_a_later_step_refuses_before_the_first_one_runs(tmp_path):
+    def refuse(job):
+        raise UserError("refused", expected="", received="", fix="")
+
+    log = []
+    first, last = chain("ab", log)
+    with pytest.raises(UserError, match="refused"):
+        do([first, dataclasses.replace(last, check=refuse)], RunFolder(tmp_path / "run"))
+    assert log == [] and not (tmp_path / "run").exists()
+
+
+def test_always_runs_a_complete_step_again(tmp_path):
+    log = []
+    (step,) = chain("a", log)
+    for _ in range(2):
+        do([dataclasses.replace(step, always=lambda _: True)], RunFolder(tmp_path))
+    do([step], RunFolder(tmp_path))
+    assert len(log) == 2
+
+
+def test_a_follower_does_what_is_done_together_and_waits_for_the_rest(tmp_path):
+    theirs, ours = [], []
+    follower = RunFollower(tmp_path, wait_s=20)
+    thread = threading.Thread(target=lambda: do(chain("aBcDe", theirs), follower))
+    thread.start()
+    do(chain("aBcDe", ours), RunFolder(tmp_path))
+    thread.join(20)
+    assert not thread.is_alive() and ours == [("RunFolder", name) for name in "aBcDe"]
+    # What the chief had finished when the follower looked is complete for it too.
+    assert {name for _, name in theirs} <= {"B", "D"}
+    assert {kind for kind, _ in theirs} <= {"RunFollower"}
