@@ -1,12 +1,16 @@
 """ProxylessNAS for TensorFlow Lite (Cai, Zhu, Han, ICLR 2019).
 
+`pnas_tf.fit` does the whole way, from labelled images to a measured .tflite; `space`, `device`,
+`measure_latency`, `search`, `train`, `export` and `benchmark` are its steps, `data` is where images
+come from, `applications` the published networks in the manner of keras.applications.
+
 Importing the package costs nothing: TensorFlow is loaded by the rooms that need it, when they need
 it.
 """
 
 import importlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 # tensorflow-model-optimization takes no Keras 3 model, so everything here runs on tf_keras. The
 # switch must be set before anything imports TensorFlow, and this file is the first of ours that any
@@ -16,9 +20,42 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from pnas_tf import applications, data
+    from pnas_tf.api import (
+        benchmark,
+        device,
+        export,
+        fit,
+        measure_latency,
+        search,
+        space,
+        train,
+    )
 
-def __getattr__(name: str) -> Any:
-    """`pnas_tf.applications` after `import pnas_tf` alone, loaded when first asked for."""
-    if name == "applications":
-        return importlib.import_module("pnas_tf.applications")
+__all__ = [
+    "applications",
+    "benchmark",
+    "data",
+    "device",
+    "export",
+    "fit",
+    "measure_latency",
+    "search",
+    "space",
+    "train",
+]
+_PACKAGES = ("applications", "data", "search", "space")  # the last two also are their functions
+
+
+def __getattr__(name: str) -> object:
+    """What `__all__` names, loaded when first asked for."""
+    if name in _PACKAGES:
+        return importlib.import_module(f"pnas_tf.{name}")
+    if name in __all__:
+        return getattr(importlib.import_module("pnas_tf.api"), name)
     raise AttributeError(f"module 'pnas_tf' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

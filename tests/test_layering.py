@@ -16,7 +16,7 @@ MODULES = {
 
 # Rooms of a line stand above those of all lines before it, and know nothing of each other.
 ORDER = (
-    ("errors",),
+    ("errors", "_callable_room"),
     ("config",),
     ("io",),
     ("_tf_private",),
@@ -29,6 +29,7 @@ ORDER = (
     ("interop", "report"),
     ("applications",),
     ("steps",),
+    ("api",),
     ("cli",),
     ("tools",),
 )

@@ -32,6 +32,7 @@ from pnas_tf.run.process import (
     stop_when_asked,
 )
 from pnas_tf.run.settings import Configs, read_config
+from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.programs import Program
 
 EXIT_REFUSED = 2
@@ -74,7 +75,7 @@ def _run(program: Program, given: Given) -> int:
     with _folder(run_dir, given, program) as folder:
         place = str(folder / Artifact.CONFIG)
         given = dataclasses.replace(given, stored=read_config(folder.path), place=place)
-        return program.run(folder, Configs(given.config(kind) for kind in program.configs))
+        return program.run(Inputs(folder, Configs(given.config(kind) for kind in program.configs)))
 
 
 def _folder(run_dir: str, given: Given, program: Program) -> RunFolder | RunFollower:

@@ -4,6 +4,7 @@ nothing of what is made of them."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,11 +18,13 @@ from pnas_tf.config import (
     SpaceConfig,
     TrainConfig,
 )
+from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Job
 
 if TYPE_CHECKING:
+    from pnas_tf.data import ImageData
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.search.targets import Target
@@ -32,7 +35,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs(Job):
-    """The inputs of one step. Each raises UserError where its file or its options are wrong."""
+    """The inputs of one step. Each raises UserError where its file or its options are wrong.
+
+    Attributes:
+        given: images that are no dataset by name; None: those of --dataset.
+    """
+
+    folder: RunFolder | RunFollower
+    given: ImageData | None = None
+
+    def only(self, kinds: Iterable[type]) -> Inputs:
+        """Those of a step that takes these classes of options."""
+        return Inputs(self.folder, self.configs.only(kinds), self.given)
 
     @property
     def seed(self) -> int:
@@ -40,18 +54,24 @@ class Inputs(Job):
         return self.configs[RunConfig].seed
 
     @cached_property
+    def data(self) -> ImageData:
+        """The run's images, split and augmented as its options say."""
+        from pnas_tf.data import ImageData
+
+        arrays = self.given.arrays if self.given else None
+        return ImageData(self.configs[DataConfig], arrays)
+
+    @cached_property
     def space(self) -> SearchSpace:
         """The search space, with the dataset's classes."""
-        from pnas_tf.data.run_space import space_of_run
+        from pnas_tf.data.run_space import space_for
 
-        return space_of_run(self.configs[DataConfig], self.configs[SpaceConfig])
+        return space_for(self.data.facts, self.configs[SpaceConfig])
 
     @cached_property
     def dataset(self) -> Dataset:
         """At the space's resolution."""
-        from pnas_tf.data.dataset import load_dataset
-
-        dataset = load_dataset(self.configs[DataConfig], resolution=self.space.resolution)
+        dataset = self.data.at(self.space.resolution)
         self._tell_files(dataset)
         return dataset
 
@@ -91,14 +111,14 @@ class Inputs(Job):
     @cached_property
     def network_dataset(self) -> Dataset:
         """At the derived network's resolution; in the training with the colours of that."""
-        from pnas_tf.data.dataset import load_dataset
         from pnas_tf.training.result import check_classes
 
-        space, data = self.architecture.space, self.configs[DataConfig]
+        space, data = self.architecture.space, self.data
         distort_color = self.configs[TrainConfig].train_distort_color
         if distort_color is not None and ExportConfig not in self.configs:
-            data = dataclasses.replace(data, distort_color=distort_color)
-        dataset = load_dataset(data, resolution=space.resolution)
+            config = dataclasses.replace(data.config, distort_color=distort_color)
+            data = dataclasses.replace(data, config=config)
+        dataset = data.at(space.resolution)
         check_classes(space.classes, dataset)
         self._tell_files(dataset)
         return dataset

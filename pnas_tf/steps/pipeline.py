@@ -17,7 +17,6 @@ from pnas_tf.config import DataConfig, DeviceConfig, SearchConfig
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
-from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step
 from pnas_tf.steps.benchmark import BENCHMARK
 from pnas_tf.steps.derive import DERIVE, SWEEP
@@ -39,34 +38,28 @@ PIPELINE: tuple[Step[Inputs], ...] = (
 )
 
 
-def steps_to_do(
-    steps: Sequence[Step[Inputs]], folder: RunFolder | RunFollower, configs: Configs
-) -> list[Step[Inputs]]:
-    """Those that `configs` ask for, with whose settings the run folder agrees.
+def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs]]:
+    """Those that the options of `call` ask for, with whose settings the run folder agrees.
 
     Of a worker that follows a chief, up to the last that all do together.
 
     Raises:
         UserError: the folder was made with other settings, or a step cannot do what they ask.
     """
-    todo = [step for step in steps if step.wanted(_job(step, folder, configs))]
+    todo = [step for step in steps if step.wanted(call.only(step.configs))]
     settings = {
-        type(config): config
-        for step in todo
-        for config in step.settings(_job(step, folder, configs))
+        type(config): config for step in todo for config in step.settings(call.only(step.configs))
     }
-    folder.settle(settings.values())
-    if isinstance(folder, RunFollower):
+    call.folder.settle(settings.values())
+    if isinstance(call.folder, RunFollower):
         while todo and not todo[-1].together:
             todo.pop()
     for step in todo:
-        step.check(_job(step, folder, configs))
+        step.check(call.only(step.configs))
     return todo
 
 
-def run_steps(
-    todo: Sequence[Step[Inputs]], folder: RunFolder | RunFollower, configs: Configs
-) -> int:
+def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:
     """Does the steps, one after the other, unless they are complete. A worker that follows waits
     for those that are the chief's alone.
 
@@ -78,45 +71,42 @@ def run_steps(
     """
     status = 0
     for number, step in enumerate(todo):
-        if isinstance(folder, RunFollower) and not step.together:
-            folder.wait_for(step.name, step.writes(_job(step, folder, configs)))
+        if isinstance(call.folder, RunFollower) and not step.together:
+            call.folder.wait_for(step.name, step.writes(call.only(step.configs)))
             continue
         for later in todo[number:]:
-            later.check(_job(later, folder, configs))
+            later.check(call.only(later.configs))
         print(f"\n== {step.name}", flush=True)
         started = time.monotonic()
-        status = max(status, step.perform(_job(step, folder, configs)))
+        status = max(status, step.perform(call.only(step.configs)))
         print(f"   {time.monotonic() - started:.0f} s", flush=True)
     return status
 
 
-def _job(step: Step[Inputs], folder: RunFolder | RunFollower, configs: Configs) -> Inputs:
-    return Inputs(folder, configs.only(step.configs))
-
-
-def check_run(folder: RunFolder, configs: Configs) -> None:
+def check_run(call: Inputs) -> None:
     """Refuses, before any work starts, a device or a dataset that is not there."""
     from pnas_tf.devices.registry import runner_for
 
-    runner_for(configs[DeviceConfig]).close()
-    dataset = Inputs(folder, configs).dataset
+    runner_for(call.configs[DeviceConfig]).close()
+    dataset = call.dataset
     print(
         f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.train_size} train, "
         f"{dataset.validation_size} validation, {dataset.test_size} test images"
     )
 
 
-def close_run(folder: RunFolder, configs: Configs) -> None:
+def close_run(call: Inputs) -> None:
     """Writes the summary and the report of a finished run, anew each time."""
     from pnas_tf.report.page import write_report
     from pnas_tf.report.summary import write_summary
     from pnas_tf.report.summary_table import text_table
 
+    assert isinstance(call.folder, RunFolder)
     summary = write_summary(
-        folder,
-        dataset=configs[DataConfig].dataset,
-        objective=configs[SearchConfig].objective,
-        target=Inputs(folder, configs).targets[0],
+        call.folder,
+        dataset=call.configs[DataConfig].dataset,
+        objective=call.configs[SearchConfig].objective,
+        target=call.targets[0],
     )
     print("\n" + text_table(summary))
-    print(f"\nwrote {folder / Artifact.SUMMARY} and {write_report(folder.path)}")
+    print(f"\nwrote {call.folder / Artifact.SUMMARY} and {write_report(call.folder.path)}")

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pnas_tf.config import DistributionConfig, PublishConfig, RunConfig
-from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
-from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step
 from pnas_tf.steps import (
     benchmark,
@@ -25,8 +23,8 @@ from pnas_tf.steps import (
 from pnas_tf.steps.inputs import Inputs
 
 
-def _nothing(folder: RunFolder, configs: Configs) -> None:
-    del folder, configs
+def _nothing(call: Inputs) -> None:
+    del call
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,8 @@ class Program:
     doc: str | None
     steps: tuple[Step[Inputs], ...] = ()
     more: tuple[type, ...] = ()
-    begin: Callable[[RunFolder, Configs], None] = _nothing
-    close: Callable[[RunFolder, Configs], None] = _nothing
+    begin: Callable[[Inputs], None] = _nothing
+    close: Callable[[Inputs], None] = _nothing
     takes_file: Callable[[], int] | None = None
 
     @property
@@ -63,16 +61,16 @@ class Program:
         of_steps = (kind for step in self.steps for kind in step.configs)
         return tuple(dict.fromkeys((RunConfig, *of_steps, *self.more)))
 
-    def run(self, folder: RunFolder | RunFollower, configs: Configs) -> int:
-        """Does it in a run folder. Returns the exit status."""
-        if DistributionConfig in configs:  # before anything of TensorFlow runs
-            _ = Inputs(folder, configs).distribution
-        todo = pipeline.steps_to_do(self.steps, folder, configs)
-        if isinstance(folder, RunFollower):
-            return pipeline.run_steps(todo, folder, configs)
-        self.begin(folder, configs)
-        status = pipeline.run_steps(todo, folder, configs)
-        self.close(folder, configs)
+    def run(self, call: Inputs) -> int:
+        """Does it in the run folder of `call`. Returns the exit status."""
+        if DistributionConfig in call.configs:  # before anything of TensorFlow runs
+            _ = call.distribution
+        todo = pipeline.steps_to_do(self.steps, call)
+        if isinstance(call.folder, RunFollower):
+            return pipeline.run_steps(todo, call)
+        self.begin(call)
+        status = pipeline.run_steps(todo, call)
+        self.close(call)
         return status
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from pnas_tf.config import PublishConfig
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.run.settings import Configs
+from pnas_tf.steps.inputs import Inputs
 
 
-def publish_run(folder: RunFolder, configs: Configs) -> None:
+def publish_run(call: Inputs) -> None:
     """Publishes the run's models."""
     from pnas_tf.report.manifest import publish
 
-    config = configs[PublishConfig]
-    for path in publish(folder, Path(config.models_dir), name=config.model_name):
+    assert isinstance(call.folder, RunFolder)
+    config = call.configs[PublishConfig]
+    for path in publish(call.folder, Path(config.models_dir), name=config.model_name):
         print(f"wrote {path}")

@@ -398,7 +398,7 @@ def test_the_last_training_decays_biases_where_asked():
 def test_the_last_training_has_its_own_colour_distortion(tmp_path, monkeypatch):
     seen = []
 
-    def load_dataset(data, *, resolution):
+    def load_dataset(data, *, resolution, arrays):
         seen.append(data.distort_color)
         raise InterruptedError
 

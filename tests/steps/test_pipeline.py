@@ -11,6 +11,7 @@ from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step
+from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.pipeline import run_steps, steps_to_do
 from pnas_tf.steps.programs import Program
 
@@ -46,7 +47,7 @@ def chain(names, log):
 
 def do(steps, folder):
     with folder:
-        return run_steps(steps_to_do(steps, folder, CONFIGS), folder, CONFIGS)
+        return run_steps(steps_to_do(steps, Inputs(folder, CONFIGS)), Inputs(folder, CONFIGS))
 
 
 def test_each_step_once_in_their_order(tmp_path):
