@@ -59,6 +59,12 @@ class RunConfig:
         "Folder that holds everything one run makes; a started one is continued.",
         fixed=False,
     )
+    restart: bool = option(
+        False,
+        "Where options or data are others than what a result was made from, move it to RUN/old-N "
+        "and make it anew; without this the call is refused.",
+        fixed=False,
+    )
     seed: int = option(0, "Seed of initial weights, data order, augmentation and sampling.")
 
 
@@ -68,7 +74,9 @@ class DataConfig:
 
     dataset: str = option(
         "digits",
-        "digits, any tensorflow_datasets name, folder:PATH with one folder a class, or csv:TABLE.",
+        "digits, any tensorflow_datasets name, folder:PATH with one folder a class, or csv:TABLE. "
+        "A run knows it by its images, wherever they lie.",
+        fixed=False,
     )
     data_dir: str = option("", "TFDS data folder; empty is TFDS's own default.", fixed=False)
     alpha_fraction: float = option(
@@ -469,7 +477,7 @@ class ValidateConfig:
 
     networks: int = option(40, "Random held-out networks.", fixed=False, at_least=1, remakes=True)
     architectures: tuple[str, ...] = option(
-        (), "Files of architectures to validate on instead, comma-separated.", fixed=False
+        (), "Files of architectures to validate on instead, comma-separated.", remakes=True
     )
     max_mape: float | None = option(
         None,
@@ -485,7 +493,7 @@ class BenchmarkConfig:
     models: tuple[str, ...] = option(
         (),
         ".tflite files, comma-separated; default: the exported models of the run folder.",
-        fixed=False,
+        remakes=True,
     )
     op_profile: bool = option(
         False,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,23 +86,46 @@ class Dataset:
         return len(self.test_split.positions)
 
     @functools.cached_property
+    def identity(self) -> dict[str, object]:
+        """What the dataset is, by part: JSON in which a change can be named. Images count by class,
+        splits by their members."""
+        splits = {
+            "train": self.train_split,
+            "validation": self.validation_split,
+            "test": self.test_split,
+        }
+        return {
+            "classes": list(self.class_names),
+            "resolution": self.resolution,
+            "views": repr((self.augmentation, self.centre_fraction, self.normalization)),
+            "images": {
+                name: self._images_of(number, tuple(splits.values()))
+                for number, name in enumerate(self.class_names)
+            },
+            "splits": {
+                name: {
+                    "number": len(split.positions),
+                    "content": hashlib.sha256(split.positions.tobytes()).hexdigest(),
+                }
+                for name, split in splits.items()
+            },
+        }
+
+    def _images_of(self, label: int, splits: tuple[Subset, ...]) -> dict[str, object]:
+        """The images of a class, of all splits."""
+        digest, count = hashlib.sha256(), 0
+        for source in {id(split.source): split.source for split in splits}.values():
+            used = [split.positions for split in splits if split.source is source]
+            positions = np.sort(np.concatenate(used))
+            members = positions[source.labels[positions] == label]
+            digest.update(source.identity(members))
+            count += len(members)
+        return {"number": count, "content": digest.hexdigest()}
+
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256, 64 hex digits."""
-        digest = hashlib.sha256(
-            repr(
-                (
-                    self.class_names,
-                    self.resolution,
-                    self.augmentation,
-                    self.centre_fraction,
-                    self.normalization,
-                )
-            ).encode()
-        )
-        for split in (self.train_split, self.validation_split, self.test_split):
-            digest.update(split.positions.tobytes() + b"|" + split.labels.tobytes() + b"|")
-            digest.update(split.source.identity(split.positions))
-        return digest.hexdigest()
+        """SHA-256 of `identity`, 64 hex digits."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     def train_batches(
         self, *, batch_size: int, seed: int, epoch: int, start_batch: int = 0

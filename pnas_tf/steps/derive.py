@@ -72,7 +72,7 @@ def _reads(job: Inputs) -> tuple[Path, ...]:
 
 
 def _identity(job: Inputs) -> dict[str, object]:
-    return {"space": job.space.to_json(), "dataset": job.dataset.fingerprint}
+    return {"space": job.space.to_json(), "dataset": job.dataset.identity}
 
 
 def _derive(job: Inputs) -> None:

@@ -116,7 +116,7 @@ EXPORT: Step[Inputs] = Step(
         job.folder / Artifact.NETWORK,
         *_tables(job),
     ),
-    identity=lambda job: job.network_dataset.fingerprint,
+    identity=lambda job: {"dataset": job.network_dataset.identity},
     check=_check,
     begin=_begin,
     report=_report,

@@ -130,7 +130,9 @@ class Inputs(Job):
         files = dataset.files
         if files is None or isinstance(self.folder, RunFollower):
             return
+        if not files.left_out:
+            return
         path = self.folder / LEFT_OUT_FILE
         before = path.read_bytes() if path.is_file() else b""
-        if files.left_out and files.write_csv(path).read_bytes() != before:
+        if self.folder.note(LEFT_OUT_FILE, files.write_csv).read_bytes() != before:
             print(f"{files.summary()}\nall names: {path}", flush=True)

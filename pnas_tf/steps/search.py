@@ -111,7 +111,7 @@ SEARCH: Step[Inputs] = Step(
     _run,
     writes=lambda _: (Artifact.SEARCH_HISTORY,),
     reads=lambda job: (*tables_read(job), *(binary_of(job) if _on_device(job) else ())),
-    identity=lambda job: {"space": job.space.to_json(), "dataset": job.dataset.fingerprint},
+    identity=lambda job: {"space": job.space.to_json(), "dataset": job.dataset.identity},
     check=_check,
     begin=_begin,
     unused=lambda job: () if _on_device(job) else (DeviceConfig,),

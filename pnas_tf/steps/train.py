@@ -76,7 +76,7 @@ TRAIN: Step[Inputs] = Step(
     _run,
     writes=lambda _: (Artifact.NETWORK, Artifact.TRAINING_RESULT, Artifact.TRAINING_HISTORY),
     reads=_reads,
-    identity=lambda job: job.network_dataset.fingerprint,
+    identity=lambda job: {"dataset": job.network_dataset.identity},
     begin=_begin,
     partial=(Artifact.TRAINING,),
     together=True,
