@@ -23,9 +23,11 @@ from pnas_tf.data import augmentation as views
 from pnas_tf.data.arrays import ImageArrays
 from pnas_tf.data.augmentation import Augmentation
 from pnas_tf.data.file_tree import FileTree
+from pnas_tf.data.fitted_options import batch_size as fitted_batch_size
+from pnas_tf.data.fitted_options import fit_split
 from pnas_tf.data.opening import check_options, open_dataset
 from pnas_tf.data.sources import DECODE_CHUNK, Batching, Order, Source
-from pnas_tf.data.split import split_positions
+from pnas_tf.data.split import SplitSizes, split_positions
 from pnas_tf.errors import UserError
 
 
@@ -84,6 +86,11 @@ class Dataset:
     def test_size(self) -> int:
         """Images kept for testing."""
         return len(self.test_split.positions)
+
+    @property
+    def sizes(self) -> SplitSizes:
+        """Images of the three splits."""
+        return SplitSizes(self.train_size, self.validation_size, self.test_size)
 
     @functools.cached_property
     def identity(self) -> dict[str, object]:
@@ -166,14 +173,17 @@ class Dataset:
         it further: `combined_batches`, or `train_batches` where config.train_on_alpha holds alpha
         out."""
         batches = self.combined_batches if config.train_on_alpha else self.train_batches
-        return batches(
-            batch_size=config.batch_size, seed=seed, epoch=epoch, start_batch=start_batch
-        )
+        size = self.fit_batch_size(config)
+        return batches(batch_size=size, seed=seed, epoch=epoch, start_batch=start_batch)
+
+    def fit_batch_size(self, config: TrainConfig) -> int:
+        """Of `fit_batches`: config.batch_size, or what fits the number of images."""
+        return fitted_batch_size(config.batch_size, self.sizes.of(fit_split(config)))
 
     def fit_steps(self, config: TrainConfig) -> int:
         """Full batches in one epoch of `fit_batches`."""
-        split = "combined" if config.train_on_alpha else "train"
-        return self.steps_per_epoch(split, batch_size=config.batch_size)
+        size = self.fit_batch_size(config)
+        return self.steps_per_epoch(fit_split(config), batch_size=size)
 
     def test_batches(self, *, batch_size: int) -> tf.data.Dataset:
         """The test split in a fixed order, not augmented; the last batch may be smaller."""
@@ -192,12 +202,7 @@ class Dataset:
 
     def steps_per_epoch(self, split: str, *, batch_size: int) -> int:
         """Full batches in one epoch of "train", "validation" or both: "combined"."""
-        sizes = {
-            "train": self.train_size,
-            "validation": self.validation_size,
-            "combined": self.train_size + self.validation_size,
-        }
-        return sizes[split] // batch_size
+        return self.sizes.of(split) // batch_size
 
     def representative_images(self, count: int) -> np.ndarray:
         """Up to `count` images of the train split, spread over it, not augmented: calibrates int8.

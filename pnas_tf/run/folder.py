@@ -63,7 +63,9 @@ class RunFolder:
             ) from error
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        if kind is None and self._settings and (self.path / Artifact.STEPS).exists():
+            write_config(self.path, self._settings)  # also where every step was complete
         if self._lock is not None:
             # A disk that has become read-only meanwhile must not hide what the call came to.
             with contextlib.suppress(OSError):
@@ -97,8 +99,8 @@ class RunFolder:
         return self.path / name
 
     def settle(self, configs: Iterable[object]) -> None:
-        """Takes the settings for the steps to come. They are written when the first step is
-        reached, so that input refused before any work leaves no trace.
+        """Takes the settings for the steps to come. They are written when the first step starts, or
+        a call ends in which none had to, so that refused input leaves no trace.
 
         Raises:
             UserError: something was made with others and --restart is not given, or by an earlier
@@ -147,12 +149,12 @@ class RunFolder:
         elif done.inputs != digest:
             self._give_way(name, made_from)
             done = None
-        write_config(self.path, self._settings)
         if done and not always and done.is_complete(digest, outputs, self.path):
             if done.superseded:  # what it was made from came out the same
                 self._record(name, dataclasses.replace(done, superseded=False))
             print(f"{name}: complete, skipped")
             return False
+        write_config(self.path, self._settings)
         spent_s, started = (done.spent_s if done else None) or 0.0, time.monotonic()
         begun = StepRecord(digest, made_from, spent_s=spent_s, partial=tuple(map(str, partial)))
         self._record(name, dataclasses.replace(begun, running=True))

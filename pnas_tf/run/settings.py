@@ -41,6 +41,10 @@ class Configs:
     def __contains__(self, kind: type) -> bool:
         return kind in self._by_class
 
+    def replaced(self, configs: Iterable[object]) -> Configs:
+        """With these in the place of those of their classes."""
+        return Configs([*self._by_class.values(), *configs])
+
     def only(self, kinds: Iterable[type]) -> Configs:
         """Those of the classes named, and no others."""
         return Configs(self._by_class[kind] for kind in kinds)
@@ -61,6 +65,15 @@ def _marked(config: object, mark: str) -> dict[str, object]:
         field.name: _plain(getattr(config, field.name))
         for field in dataclasses.fields(config)  # type: ignore[arg-type]
         if field.metadata[mark]
+    }
+
+
+def chosen_options(given: object, fitted: object) -> dict[str, object]:
+    """The options of `fitted` that were not given."""
+    return {
+        field.name: getattr(fitted, field.name)
+        for field in dataclasses.fields(given)  # type: ignore[arg-type]
+        if getattr(given, field.name) is None and getattr(fitted, field.name) is not None
     }
 
 

@@ -54,11 +54,12 @@ class Job:
 @dataclass(frozen=True)
 class Demand:
     """One whole batch. split: "train", "validation" or both, "combined". flag: of the option that
-    sets its `images`."""
+    sets its `images`; None: as many as
+    fit."""
 
     split: str
     flag: str
-    images: int
+    images: int | None
 
 
 JobT = TypeVar("JobT", bound=Job)

@@ -67,8 +67,9 @@ class Program:
             _ = call.distribution
         todo = pipeline.steps_to_do(self.steps, call)
         if isinstance(call.folder, RunFollower):
-            return pipeline.run_steps(todo, call)
+            return pipeline.run_steps(todo, pipeline.fit_options(todo, call))
         self.begin(call)
+        call = pipeline.fit_options(todo, call)
         status = pipeline.run_steps(todo, call)
         self.close(call)
         return status

@@ -502,3 +502,19 @@ def test_a_file_of_a_refused_call_goes_with_it(tmp_path):
         folder.note("mine.csv", write)
         Work(folder).step({})
     assert (tmp_path / "mine.csv").exists()
+
+
+def test_settings_of_a_call_without_work_are_kept_and_those_of_a_refused_one_are_not(tmp_path):
+    def call(*, refused=False, **options):
+        with RunFolder(tmp_path) as folder:
+            folder.settle([Options(**options)])
+            Work(folder).step({})
+            if refused:
+                raise UserError("refused", expected="", received="", fix="")
+
+    call(free=1)
+    with pytest.raises(UserError, match="refused"):
+        call(free=2, refused=True)
+    assert read_config(tmp_path)["Options"]["free"] == 1
+    call(free=3)
+    assert read_config(tmp_path)["Options"]["free"] == 3
