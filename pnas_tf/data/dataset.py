@@ -26,8 +26,9 @@ from pnas_tf.data.file_tree import FileTree
 from pnas_tf.data.fitted_options import batch_size as fitted_batch_size
 from pnas_tf.data.fitted_options import fit_split
 from pnas_tf.data.opening import check_options, open_dataset
-from pnas_tf.data.sources import DECODE_CHUNK, Batching, Order, Source
+from pnas_tf.data.sources import DECODE_CHUNK, Batching, Order
 from pnas_tf.data.split import SplitSizes, split_positions
+from pnas_tf.data.subset import Subset, images_by_class
 from pnas_tf.errors import UserError
 
 
@@ -37,19 +38,6 @@ class Normalization:
 
     mean: float = 127.5
     std: float = 127.5
-
-
-@dataclass(frozen=True)
-class Subset:
-    """Positions in a source; sorted, no repeats."""
-
-    source: Source
-    positions: np.ndarray
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int32 [examples], in the order of `positions`."""
-        return self.source.labels[self.positions]
 
 
 @dataclass(frozen=True)
@@ -105,29 +93,9 @@ class Dataset:
             "classes": list(self.class_names),
             "resolution": self.resolution,
             "views": repr((self.augmentation, self.centre_fraction, self.normalization)),
-            "images": {
-                name: self._images_of(number, tuple(splits.values()))
-                for number, name in enumerate(self.class_names)
-            },
-            "splits": {
-                name: {
-                    "number": len(split.positions),
-                    "content": hashlib.sha256(split.positions.tobytes()).hexdigest(),
-                }
-                for name, split in splits.items()
-            },
+            "images": images_by_class(self.class_names, tuple(splits.values())),
+            "splits": {name: split.members for name, split in splits.items()},
         }
-
-    def _images_of(self, label: int, splits: tuple[Subset, ...]) -> dict[str, object]:
-        """The images of a class, of all splits."""
-        digest, count = hashlib.sha256(), 0
-        for source in {id(split.source): split.source for split in splits}.values():
-            used = [split.positions for split in splits if split.source is source]
-            positions = np.sort(np.concatenate(used))
-            members = positions[source.labels[positions] == label]
-            digest.update(source.identity(members))
-            count += len(members)
-        return {"number": count, "content": digest.hexdigest()}
 
     @functools.cached_property
     def fingerprint(self) -> str:

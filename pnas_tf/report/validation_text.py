@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pnas_tf.io import atomic
+from pnas_tf.latency.drift import NOISE_PERCENT
 from pnas_tf.latency.validate import FORMAT, VERSION
 
 _ROWS = {
@@ -32,7 +33,10 @@ def validation_lines(document: dict[str, Any]) -> Iterator[str]:
     yield _figures("table and calibration of the measuring session", document)
     for name, key in _ROWS.items():
         yield _figures(name, document[key])
-    yield f"noise floor of the measuring session: {document['noise_floor_mape_percent']:.2f} %"
+    noise = document["noise_floor_mape_percent"]
+    yield f"noise floor of the measuring session: {noise:.2f} %"
+    if noise >= NOISE_PERCENT:
+        yield "WARNING errors below the noise floor mean nothing; measure on a quiet device"
     for entry in document["worst"]:
         slowest = sorted(entry["blocks"], key=lambda block: -block["latency_ms"])[:3]
         blocks = (f"{block['block']} {block['latency_ms']:.3g} ms" for block in slowest)
