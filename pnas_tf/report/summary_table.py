@@ -219,8 +219,8 @@ def _pace(form: str, latency: Mapping[str, Json]) -> list[str]:
     if drift is not None and abs(drift - 1) * 100 >= DRIFT_PERCENT:
         slower = "slower" if drift > 1 else "faster"
         notes.append(
-            f"{form}: the reference model was {100 * abs(drift - 1):.1f} % {slower} than when the latency "
-            "table was measured; compare the drift-corrected figure"
+            f"{form}: the reference model was {100 * abs(drift - 1):.1f} % {slower} than when the "
+            "latency table was measured; compare the drift-corrected figure"
         )
     if noise is not None and noise >= NOISE_PERCENT:
         notes.append(
