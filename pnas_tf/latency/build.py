@@ -64,6 +64,8 @@ def build_latency_table(
     session, resume_log = measure_sources(
         {**blocks, **networks}, setup, dtype=dtype, rewrites=chosen, with_call=True
     )
+    for name in networks.keys() & session.partly.keys():  # blocks' are among the table's warnings
+        setup.progress(f"WARNING calibration network {name} is {session.partly[name]}")
     sentinel_ms = session.reference_ms
     call = session.measurements.get(CALL)
     table = LatencyTable(

@@ -145,7 +145,7 @@ class LatencyTable:
             )
 
     def warnings(self, *, now_unix_s: float | None = None) -> list[str]:
-        """What a reader of this table's figures must be told: uncalibrated, old, unstable blocks.
+        """What a reader of its figures must be told: uncalibrated, old, partly run, unstable.
 
         now_unix_s: default: now.
         """
@@ -158,16 +158,15 @@ class LatencyTable:
             found.append(
                 f"badly calibrated: held-out error {self.calibration.held_out_mape_percent:.1f} %"
             )
-        age_days = (
-            (time.time() if now_unix_s is None else now_unix_s) - self.created_unix_s
-        ) / _DAY_S
+        now_s = time.time() if now_unix_s is None else now_unix_s
+        age_days = (now_s - self.created_unix_s) / _DAY_S
         if self.created_unix_s and age_days > MAX_AGE_DAYS:
             found.append(f"stale: built {age_days:.0f} days ago")
-        found += [
-            f"unstable: '{key}': {'; '.join(entry.problems)}"
-            for key, entry in self.entries.items()
-            if entry.problems
-        ]
+        for key, entry in self.entries.items():
+            if entry.partly:
+                found.append(f"'{key}' is {entry.partly}")
+            if entry.problems:
+                found.append(f"unstable: '{key}': {'; '.join(entry.problems)}")
         return found
 
     def kernel7_warnings(self, space: SearchSpace) -> list[str]:

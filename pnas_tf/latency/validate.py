@@ -184,6 +184,7 @@ class _Comparison:
         found = self.table.warnings() + self.table.identity.differences(
             runner.device, runner.settings
         )
+        found += [f"{name} is {words}" for name, words in self.session.partly.items()]
         found += [
             f"unstable: {name}: {'; '.join(problems)}"
             for name, problems in self.session.unstable.items()
