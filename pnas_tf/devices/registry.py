@@ -106,7 +106,7 @@ def runner_for(config: DeviceConfig, *, say: Callable[[str], None] = silent) -> 
         return ssh_runner(address, config, say=say)
     from pnas_tf.devices.host.runner import HostRunner
 
-    return HostRunner(config)
+    return HostRunner(config, say=lambda line: say(f"host: {line}"))
 
 
 def on_each_device(
