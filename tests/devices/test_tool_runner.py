@@ -106,6 +106,33 @@ def test_several_unknown_flags_are_all_quoted_and_those_of_others_do_not_matter(
     assert measured(shell, "Unconsumed cmdline flags: --theirs=1 --num_runs_of=3").count == 4
 
 
+@pytest.mark.parametrize("executes", [True, False])
+def test_litert_tools_are_told_of_the_cpu_in_their_own_words(shell, executes):
+    """Theirs have no --use_xnnpack, and --use_cpu, whose XNNPACK must have run."""
+    said = shell.commands.parent / "litert.txt"
+    said.write_text((f"{replacing(9, 9, XNN, 1)}\n" if executes else "") + RESULT)
+    shell.add_command(
+        "benchmark_model",
+        'case "$*" in *--use_xnnpack=*) echo Unconsumed cmdline flags: --use_xnnpack=true;; esac\n'
+        f"cat {said}",
+    )
+    with runner_on(shell) as runner:
+        if not executes:
+            with pytest.raises(UnknownFlag, match="--use_xnnpack=true"):
+                runner.run(MODEL, warmups=1, invocations=4)
+            return
+        for _ in range(2):
+            run = runner.run(MODEL, warmups=1, invocations=4)
+            assert run.delegation == Delegation(9, 9, 1)
+    calls = [script for script in shell.log if "--graph=" in script]
+    assert ["--use_cpu=true" in script for script in calls] == [False, True, True]
+    with runner_on(shell, delegate="none") as runner, pytest.raises(UnknownFlag, match="=false"):
+        shell.add_command(
+            "benchmark_model", f"echo Unconsumed cmdline flags: --use_xnnpack=false\ncat {said}"
+        )
+        runner.run(MODEL, warmups=1, invocations=4)
+
+
 def test_a_tool_without_profiles_costs_the_profile_alone(shell):
     tool_that_says(shell, f"Unconsumed cmdline flags: --enable_op_profiling=true\n{RESULT}")
     with runner_on(shell) as runner, pytest.raises(GarbledOutput, match="no per-operator profile"):

@@ -168,11 +168,23 @@ def test_a_table_of_a_mixture_of_accelerator_and_cpu_says_so_wherever_it_appears
     again = LatencyTable.load(table.save(tmp_path / "table.json"))
     assert again == table
     assert again.warnings(now_unix_s=1.7e9) == [
-        f"'{key}' is partly on the CPU: gpu executed 30 of 66 ops, 7 partitions"
+        f"'{key}': partly on the CPU: gpu executed 30 of 66 ops, 7 partitions"
     ]
     assert "gpu (in part, where it takes no more)" in again.describe()
     pure = dataclasses.replace(settings, partial_delegation=False)
     assert "partial_delegation" in again.identity.differences(DEVICE, pure)[0]
+
+
+def test_a_state_that_is_true_of_all_blocks_is_told_in_one_line():
+    table = table_of(SPACE, calibration=CALIBRATION, created_unix_s=1.7e9)
+    _, second, *others = table.entries
+    for key in others:
+        table.entries[key] = entry(1.0, throttling="under-voltage")
+    table.entries[second] = entry(1.0, throttling="throttled")
+    assert table.warnings(now_unix_s=1.7e9) == [
+        f"unstable: '{second}': throttling: throttled",
+        f"unstable: '{others[0]}' and {len(others) - 1} more: throttling: under-voltage",
+    ]
 
 
 def test_kernel_7_is_compared_with_its_kernel_5_twin():

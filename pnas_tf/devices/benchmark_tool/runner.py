@@ -7,6 +7,7 @@ themselves. The schedule is that of devices/session.py. Source: the tool's publi
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import TypeVar
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool.delegate_log import proven
 from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime, parse_profile
-from pnas_tf.devices.benchmark_tool.output import ToolReport
+from pnas_tf.devices.benchmark_tool.output import ToolReport, unconsumed_flags
 from pnas_tf.devices.benchmark_tool.verdict import FinishedRun, report_of
 from pnas_tf.devices.connection import Connection, RemoteStore
 from pnas_tf.devices.cooling import Cooling
@@ -44,6 +45,9 @@ DELEGATE_FLAGS = {
     "gpu": "--use_gpu=true",
     "nnapi": "--use_nnapi=true",
 }
+# LiteRT's own tool names the processor instead, which its XNNPACK then executes for.
+_LITERT_CPU = "--use_cpu=true"
+_XNNPACK_RAN = re.compile(r"node\(s\) with delegate \(TfLiteXNNPackDelegate\)")
 Self = TypeVar("Self", bound="ToolRunner")
 _AFTER_LINE = "pnas_tf-after"
 _PROFILING = "--enable_op_profiling=true"
@@ -98,6 +102,7 @@ class ToolRunner:
         self.device = device
         self._connection, self._store = connection, RemoteStore(connection, remote_folder)
         self._config, self._timeouts = config, timeouts
+        self._delegate_flag = DELEGATE_FLAGS[config.delegate]
         self._say = say
         self.cooling = Cooling(
             self.thermal, most_s=timeouts.cool_down_s, poll_s=timeouts.poll_s, say=say
@@ -177,7 +182,7 @@ class ToolRunner:
 
     def _run_once(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         started = time.time()
-        finished = self._run_tool(model, warmups=warmups, invocations=invocations, options=[])
+        finished = self._run_known(model, warmups=warmups, invocations=invocations)
         output, _, thermal_text = finished.output.partition(_AFTER_LINE)
         report = report_of(replace(finished, output=output), self._connection.name)
         partial = self.settings.partial_delegation
@@ -189,6 +194,21 @@ class ToolRunner:
             frequency_mhz=thermal.clock_mhz(self.device.cores),
             throttling=thermal.complaint,
         )
+
+    def _run_known(self, model: Path, *, warmups: int, invocations: int) -> FinishedRun:
+        """A run with the delegate's flag in the tool's own words: where the first is not known and
+        LiteRT's is, that from now on."""
+        counts = {"warmups": warmups, "invocations": invocations}
+        finished = self._run_tool(model, **counts, options=[])
+        flag = self._delegate_flag
+        if flag != DELEGATE_FLAGS["xnnpack"] or flag not in unconsumed_flags(finished.output):
+            return finished
+        self._delegate_flag = _LITERT_CPU
+        other = self._run_tool(model, **counts, options=[])
+        if _XNNPACK_RAN.search(other.output) and not unconsumed_flags(other.output):
+            return other
+        self._delegate_flag = flag
+        return finished
 
     def _run_tool(
         self, model: Path, *, warmups: int, invocations: int, options: list[str]
@@ -202,7 +222,7 @@ class ToolRunner:
             "--warmup_min_secs=0",
             f"--num_runs={invocations}",
             "--min_secs=0",
-            DELEGATE_FLAGS[self._config.delegate],
+            self._delegate_flag,
             *options,
         ]
         words = [binary, *flags]
