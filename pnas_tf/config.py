@@ -420,6 +420,12 @@ class DeviceConfig:
         "Who executes the model; gpu and nnapi on Android only.",
         choices=("xnnpack", "none", "gpu", "nnapi"),
     )
+    partial_delegation: bool = option(
+        False,
+        "Keep, each with a warning, times of models that the gpu or nnapi executes in part and the "
+        "CPU in part; else they are refused.",
+        remakes=True,
+    )
     benchmark_binary: str = option(
         "", "benchmark_model for far devices (docs/devices.md).", fixed=False
     )
