@@ -14,6 +14,7 @@ EXIT_REFUSED = 2
 
 def main() -> None:
     """The console script `pnas`: `pnas NAME --flag=value ...`; exits with the program's status."""
+    _refuse_windows()
     from pnas_tf.cli.help import overview
     from pnas_tf.steps.programs import PROGRAMS
 
@@ -34,9 +35,19 @@ def main() -> None:
 
 def run_tool(file: str) -> None:
     """Runs the program that a file of tools/ is named after."""
+    _refuse_windows()
     folder, name = os.path.split(os.path.abspath(file))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != folder]
     run(name.removesuffix(".py"))
+
+
+def _refuse_windows() -> None:
+    """Before anything that Windows has not, such as `fcntl`, is imported."""
+    if os.name == "nt":
+        from pnas_tf.errors import WINDOWS
+
+        print(f"pnas: {WINDOWS}", file=sys.stderr)
+        sys.exit(EXIT_REFUSED)
 
 
 def run(name: str) -> None:

@@ -61,7 +61,9 @@ class Images:
                 if labels.dtype == np.int32 and labels.shape == (count,):
                     return labels
             except (ValueError, EOFError) as error:
-                logging.warning("%s is damaged and is made again: %s", cache, error)
+                logging.getLogger(__name__).warning(
+                    "%s is damaged and is made again: %s", cache, error
+                )
         labels = np.full(count, -1, np.int32)
         for values, positions in (
             encoded_records(self.builder, split, keys=(self.label_key,))
@@ -151,8 +153,8 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, offline_files: str) -
     """
     root = Path(builder.data_dir_root)
     place = Path(builder.data_dir)
+    _make(root)
     try:
-        root.mkdir(parents=True, exist_ok=True)
         with locks.wait_for_lock(root / f".{builder.name}.lock"):
             if (place / "dataset_info.json").is_file():  # another process was first
                 builder.info.read_from_directory(builder.data_dir)
@@ -181,6 +183,25 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, offline_files: str) -
             fix="Connect to the network, free disk space, or give the archives with "
             "--offline_files=FOLDER.",
         ) from error
+
+
+def _make(root: Path) -> None:
+    """Makes the TFDS folder. Raises UserError where there is no place for it."""
+    reason = "there is no home folder"
+    if not str(root).startswith("~"):  # which stands for none
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            if os.access(root, os.W_OK | os.X_OK):
+                return
+            reason = "no permission to write"
+        except OSError as error:
+            reason = error.strerror or str(error)
+    raise UserError(
+        f"datasets cannot be kept in {root}",
+        expected="a folder that can be made and written",
+        received=reason,
+        fix="Name one with --data_dir=FOLDER.",
+    )
 
 
 def _download_and_prepare(
@@ -216,7 +237,9 @@ def _keep(cache: Path, labels: np.ndarray) -> None:
     try:
         atomic.write_bytes(cache, npy.bytes_of(labels))
     except OSError as error:
-        logging.warning("labels are not kept, and are read again next time: %s", error)
+        logging.getLogger(__name__).warning(
+            "labels are not kept, and are read again next time: %s", error
+        )
 
 
 def _last_line(error: BaseException) -> str:

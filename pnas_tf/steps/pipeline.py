@@ -108,5 +108,6 @@ def close_run(call: Inputs) -> None:
         objective=call.configs[SearchConfig].objective,
         target=call.targets[0],
     )
+    report = write_report(call.folder.path)  # before anything that a terminal could refuse
     print("\n" + text_table(summary))
-    print(f"\nwrote {call.folder / Artifact.SUMMARY} and {write_report(call.folder.path)}")
+    print(f"\nwrote {call.folder / Artifact.SUMMARY} and {report}")
