@@ -115,9 +115,13 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
 
 def write_json(path: str | os.PathLike, document: Json) -> Path:
     """Writes a JSON document atomically; NaN and infinity are refused, since JSON has neither."""
-    return write_text(
-        path, json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    )
+    return write_bytes(path, json_bytes(document))
+
+
+def json_bytes(document: Json) -> bytes:
+    """What `write_json` writes."""
+    text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
+    return f"{text}\n".encode()
 
 
 def read_bytes(

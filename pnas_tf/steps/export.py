@@ -24,9 +24,6 @@ from pnas_tf.steps.inputs import Inputs
 if TYPE_CHECKING:
     import tf_keras as keras
 
-    from pnas_tf.space.architecture import Architecture
-    from pnas_tf.tflite.export import ExportImages
-    from pnas_tf.tflite.metadata import Metadata
     from pnas_tf.tflite.quantize import AwareNetwork
 
 
@@ -57,7 +54,7 @@ def _run(job: Inputs) -> None:
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.networks.layers import Normalisation
     from pnas_tf.networks.network import build_network
-    from pnas_tf.tflite.export import export_models, write_models
+    from pnas_tf.tflite.export import export_network, write_models
     from pnas_tf.tflite.options import rewrites_of
     from pnas_tf.training.result import restore_weights
 
@@ -69,11 +66,11 @@ def _run(job: Inputs) -> None:
     restore_weights(model, job.folder / Artifact.TRAINING)
     if config.quantize == "qat" or config.prune or config.cluster:
         model = compressed(job, model)
-    exported = export_models(
+    exported = export_network(
         model,
-        images_of(job),
-        _metadata(job, architecture),
+        job.network_dataset,
         config,
+        architecture=architecture,
         rewrites=rewrites_of(
             config, {table.identity.dtype: table.rewrites_of(architecture) for table in tables}
         ),
@@ -94,43 +91,6 @@ def compressed(job: Inputs, model: keras.Model) -> keras.Model | AwareNetwork:
         job.configs[OptimizerConfig],
     )
     return compress(model, tuning, progress=print)
-
-
-def images_of(job: Inputs) -> ExportImages:
-    """What conversion calibrates on, what decides (the validation split), what is reported
-    (test)."""
-    from pnas_tf.tflite.export import ExportImages
-
-    dataset = job.network_dataset
-    validation, validation_labels = dataset.validation_arrays()
-    test, test_labels = dataset.test_arrays()
-    return ExportImages(
-        representative=dataset.representative_images(
-            job.configs[ExportConfig].representative_images
-        ),
-        validation=validation,
-        validation_labels=validation_labels,
-        test=test,
-        test_labels=test_labels,
-    )
-
-
-def _metadata(job: Inputs, architecture: Architecture) -> Metadata:
-    from pnas_tf.tflite.metadata import Metadata
-
-    config, dataset = job.configs[ExportConfig], job.network_dataset
-    name = Artifact.ARCHITECTURE
-    return Metadata(
-        name=f"{architecture.space.name} for {dataset.name}",
-        labels=dataset.class_names,
-        author=config.author,
-        licence=config.licence,
-        description=f"Found by ProxylessNAS; {architecture.macs} MACs, {architecture.parameters} "
-        "parameters.",
-        mean=(dataset.normalization.mean,),
-        std=(dataset.normalization.std,),
-        files={str(name): (job.folder / name).read_bytes()},
-    )
 
 
 def _report(job: Inputs) -> int:

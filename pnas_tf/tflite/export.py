@@ -1,8 +1,8 @@
 """All exported files of one trained network, each converted, labelled, run beside Keras and refused
 if it is not equal.
 
-Nothing is written before everything has passed. Knows the formats and their bounds, and no dataset:
-images are passed in.
+Nothing is written before everything has passed. `export_network` takes a network and the dataset it
+was trained on; `export_models` images and metadata from anywhere.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tf_keras as keras
@@ -26,11 +27,15 @@ from pnas_tf.tflite import layer_errors, parity, parity_report
 from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.formats import DTYPES
 from pnas_tf.tflite.metadata import Metadata, write_metadata
-from pnas_tf.tflite.options import check_config
+from pnas_tf.tflite.options import check_config, rewrites_of
 from pnas_tf.tflite.parity_report import ParityReport
 from pnas_tf.tflite.quantize import AwareNetwork
 from pnas_tf.tflite.rewrites.choice import REWRITES, wanted_among
 from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
+
+if TYPE_CHECKING:
+    from pnas_tf.data.dataset import Dataset
+    from pnas_tf.space.architecture import Architecture
 
 COMPARED_IMAGES = 1000  # validation images on which int8 with and without a rewrite are compared
 BATCH = 256  # images a call of the Keras network
@@ -62,6 +67,80 @@ class ExportImages:
     validation_labels: np.ndarray
     test: np.ndarray
     test_labels: np.ndarray
+
+
+def export_network(
+    model: keras.Model | AwareNetwork,
+    dataset: Dataset,
+    config: ExportConfig,
+    *,
+    architecture: Architecture,
+    rewrites: Mapping[str, tuple[str, ...]] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Exported:
+    """Converts a trained network to every format of the config, labels the files with its classes,
+    normalisation and architecture, and proves each on the dataset.
+
+    Args:
+        model: see `export_models`.
+        dataset: what it was trained on, at its resolution. The train split calibrates int8, the
+            validation split decides, the test split is reported.
+        config: see `export_models`; author and licence go into the files.
+        architecture: of the network.
+        rewrites: format -> its export rewrites; those of the config where None.
+        progress: called with a line now and then.
+
+    Raises:
+        UserError: dataset and architecture are of other sizes, or a bound is broken.
+    """
+    check_config(config)
+    _check_sizes(architecture, dataset)
+    return export_models(
+        model,
+        _images_of(dataset, config),
+        _metadata_of(dataset, config, architecture),
+        config,
+        rewrites=rewrites_of(config, {}) if rewrites is None else rewrites,
+        progress=progress,
+    )
+
+
+def _check_sizes(architecture: Architecture, dataset: Dataset) -> None:
+    space = architecture.space
+    given = (len(dataset.class_names), dataset.resolution)
+    if given != (space.classes, space.resolution):
+        raise UserError(
+            f"dataset '{dataset.name}' is not what the network was made for",
+            expected=f"{space.classes} classes, {space.resolution} pixels",
+            received=f"{given[0]} classes, {given[1]} pixels",
+            fix="Give the dataset it was trained on, opened at the network's resolution.",
+        )
+
+
+def _images_of(dataset: Dataset, config: ExportConfig) -> ExportImages:
+    validation, validation_labels = dataset.validation_arrays()
+    test, test_labels = dataset.test_arrays()
+    return ExportImages(
+        representative=dataset.representative_images(config.representative_images),
+        validation=validation,
+        validation_labels=validation_labels,
+        test=test,
+        test_labels=test_labels,
+    )
+
+
+def _metadata_of(dataset: Dataset, config: ExportConfig, architecture: Architecture) -> Metadata:
+    return Metadata(
+        name=f"{architecture.space.name} for {dataset.name}",
+        labels=dataset.class_names,
+        author=config.author,
+        licence=config.licence,
+        description=f"Found by ProxylessNAS; {architecture.macs} MACs, {architecture.parameters} "
+        "parameters.",
+        mean=(dataset.normalization.mean,),
+        std=(dataset.normalization.std,),
+        files={str(Artifact.ARCHITECTURE): atomic.json_bytes(architecture.to_json())},
+    )
 
 
 def export_models(

@@ -1,12 +1,14 @@
 """The export step on a dataset: which of its images fine-tuning sees."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, RunConfig, TrainConfig
 from pnas_tf.data.dataset import load_dataset
+from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_network
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import Artifact
@@ -18,6 +20,8 @@ from pnas_tf.steps import export
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.tflite import export as tflite_export
 from pnas_tf.tflite import quantize
+from pnas_tf.tflite.metadata import read_metadata
+from pnas_tf.tflite.model import TfliteModel
 from pnas_tf.tflite.parity_report import load_reports
 
 SPACE = MBConvSpace("micro", 8, 10, 8, 8, (Stage(8, 1, 2),), 16, (MBConv(3, 3),), stem_stride=1)
@@ -95,6 +99,25 @@ def test_the_files_are_decided_on_the_alpha_part(dataset, tmp_path, monkeypatch)
     for split, size in (("validation", dataset.validation_size), ("test", dataset.test_size)):
         (report,) = load_reports(tmp_path / "parity.json", split=split).values()
         assert report.images == size
+
+
+def test_a_network_and_its_dataset_are_enough(dataset):
+    """What a notebook calls: no run folder, no step."""
+    architecture = Architecture(SPACE, (MBConv(3, 3),))
+    config = ExportConfig(formats=("float32",), author="someone")
+    exported = tflite_export.export_network(
+        build_network(architecture), dataset, config, architecture=architecture
+    )
+    (content,) = exported.contents.values()
+    metadata = read_metadata(TfliteModel(content))
+    assert metadata.labels == dataset.class_names and metadata.author == "someone"
+    found = json.loads(metadata.files["architecture.json"])
+    assert Architecture.from_json(found, where="metadata") == architecture
+    (report,) = exported.reports.values()
+    assert report.images == dataset.test_size
+    larger = Architecture(dataclasses.replace(SPACE, resolution=16), (MBConv(3, 3),))
+    with pytest.raises(UserError, match="10 classes, 8 pixels"):
+        tflite_export.export_network(build_network(larger), dataset, config, architecture=larger)
 
 
 def test_one_rule_says_what_is_fitted_on(dataset):
