@@ -19,6 +19,8 @@ def main() -> None:
     from pnas_tf.steps.programs import PROGRAMS
 
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name == "help" and len(sys.argv) > 2:  # `pnas help search` is `pnas search --help`
+        name, sys.argv[1:] = sys.argv[2], [sys.argv[2], "--help"]
     if name in ("-h", "-help", "--help", "help"):
         print(overview())
         sys.exit(0)
@@ -68,6 +70,8 @@ def _refused(name: str) -> int:
     close = difflib.get_close_matches(name, names, n=1)
     command = program_of(close[0]).command if close else None
     hint = f"Did you mean `pnas {command}`?" if command else "`pnas --help` lists them."
+    if name.startswith("-"):
+        hint = f"Name the program first: `pnas run {' '.join(sys.argv[1:])}`"
     commands = ", ".join(program.command for program in PROGRAMS)
     print(
         f"pnas: unknown program: expected: one of {commands}; received: {name!r}; what to do: "

@@ -3,7 +3,6 @@ the three splits."""
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import shutil
@@ -16,7 +15,9 @@ import tensorflow_datasets as tfds
 
 import pnas_tf.data.digits  # noqa: F401 (defining the builder registers it)
 from pnas_tf import _tf_private
+from pnas_tf.data.dataset_name import unknown_dataset
 from pnas_tf.data.offline import place_archives
+from pnas_tf.data.reachable import why_unreachable
 from pnas_tf.data.records import encoded_records
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, locks, npy
@@ -92,15 +93,7 @@ def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
     try:
         builder = tfds.builder(name, data_dir=directory, try_gcs=False)
     except tfds.core.DatasetNotFoundError as error:
-        known = sorted({"digits", *tfds.list_builders(with_community_datasets=False)})
-        close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
-        raise UserError(
-            "unknown dataset",
-            expected="digits, folder:PATH or a tensorflow_datasets name"
-            + (f"; close ones: {', '.join(close)}" if close else ""),
-            received=repr(name),
-            fix="Correct --dataset.",
-        ) from error
+        raise unknown_dataset(name) from error
     except (
         ValueError,
         AssertionError,
@@ -215,6 +208,16 @@ def _download_and_prepare(
     )
     if offline_files and not by_hand:
         place_archives(builder, offline_files, download_dir=downloads)
+    elif not (downloads / builder.name).is_dir():  # where earlier downloads are, they may suffice
+        reason = why_unreachable(builder.url_infos or ())
+        if reason:
+            raise UserError(
+                f"dataset '{builder.name}' cannot be downloaded",
+                expected="a network that reaches its publishers",
+                received=reason,
+                fix="Connect to the network (behind a proxy: export https_proxy=...), or give the "
+                "archives with --offline_files=FOLDER; `--dataset=digits` needs no network.",
+            )
     if not can_redraw():
         tfds.disable_progress_bar()
     print(f"preparing dataset {builder.name}", flush=True)

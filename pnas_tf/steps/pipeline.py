@@ -44,7 +44,7 @@ def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs
     Of a worker that follows a chief, up to the last that all do together.
 
     Raises:
-        UserError: the folder was made with other settings, or a step cannot do what they ask.
+        UserError: the folder was made with other settings.
     """
     todo = [step for step in steps if step.wanted(call.only(step.configs))]
     settings = {
@@ -54,9 +54,13 @@ def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs
     if isinstance(call.folder, RunFollower):
         while todo and not todo[-1].together:
             todo.pop()
+    return todo
+
+
+def check_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> None:
+    """Raises UserError where a step cannot do what the options ask for."""
     for step in todo:
         step.check(call.only(step.configs))
-    return todo
 
 
 def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:
@@ -74,8 +78,7 @@ def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:
         if isinstance(call.folder, RunFollower) and not step.together:
             call.folder.wait_for(step.name, step.writes(call.only(step.configs)))
             continue
-        for later in todo[number:]:
-            later.check(call.only(later.configs))
+        check_steps(todo[number:], call)
         print(f"\n== {step.name}", flush=True)
         started = time.monotonic()
         status = max(status, step.perform(call.only(step.configs)))

@@ -21,6 +21,7 @@ from pnas_tf.steps import (
     validate,
 )
 from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.requests import check_requests
 
 
 def _nothing(call: Inputs) -> None:
@@ -63,9 +64,12 @@ class Program:
 
     def run(self, call: Inputs) -> int:
         """Does it in the run folder of `call`. Returns the exit status."""
+        if call.given is None:
+            check_requests(call.configs)
+        todo = pipeline.steps_to_do(self.steps, call)
         if DistributionConfig in call.configs:  # before anything of TensorFlow runs
             _ = call.distribution
-        todo = pipeline.steps_to_do(self.steps, call)
+        pipeline.check_steps(todo, call)
         if isinstance(call.folder, RunFollower):
             return pipeline.run_steps(todo, call)
         self.begin(call)
