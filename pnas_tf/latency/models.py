@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Union
 
+from pnas_tf import _tf_private
 from pnas_tf.config import ConversionConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
@@ -143,6 +144,7 @@ def _live_and_end_with_parent() -> None:
     no process behind."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(WITHOUT_GPU)  # before TensorFlow looks for one
+    _tf_private.load_quietly()
     parent = multiprocessing.parent_process()
     assert parent is not None
 
