@@ -17,6 +17,7 @@ from pnas_tf.config import DataConfig, DeviceConfig, SearchConfig
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
+from pnas_tf.run.refusal import unless_refused
 from pnas_tf.run.step import Step
 from pnas_tf.steps.benchmark import BENCHMARK
 from pnas_tf.steps.derive import DERIVE, SWEEP
@@ -81,9 +82,16 @@ def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:
         check_steps(todo[number:], call)
         print(f"\n== {step.name}", flush=True)
         started = time.monotonic()
-        status = max(status, step.perform(call.only(step.configs)))
+        status = max(status, _perform(step, call.only(step.configs)))
         print(f"   {time.monotonic() - started:.0f} s", flush=True)
     return status
+
+
+def _perform(step: Step[Inputs], job: Inputs) -> int:
+    if isinstance(job.folder, RunFollower):
+        return step.perform(job)
+    with unless_refused(job.folder.path, (*step.writes(job), *step.partial)):
+        return step.perform(job)
 
 
 def check_run(call: Inputs) -> None:
