@@ -1,8 +1,9 @@
 """One way to start and to fail, for all programs.
 
 Exit status: 0 done, 2 refused, 75 another worker was lost (--strategy=multi_worker), 130 stopped by
-Ctrl-C or SIGTERM (a search and a training after a checkpoint), 141 nobody reads the output, 1 what
-a program's own docstring says.
+Ctrl-C or SIGTERM (a search and a training after a checkpoint), 137 likewise but in the middle of a
+call that did not end within `process.GRACE_S`, 141 nobody reads the output, 1 what a program's own
+docstring says.
 """
 
 from __future__ import annotations
