@@ -142,7 +142,7 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         base = train_network(architecture, dataset, TrainRecipe(recipe, seed=seed), folder).model
     tuning = FineTuning(
-        lambda epoch: dataset.fit_steps(recipe, seed=seed + 1, epoch=epoch),
+        lambda epoch: dataset.fit_batches(recipe, seed=seed + 1, epoch=epoch),
         dataset.fit_steps(recipe),
         ExportConfig(
             quantize="qat",

@@ -42,7 +42,7 @@ TRAINING_IMAGES, TEST_IMAGES = 1400, 60
 
 # format of the file -> arguments of `convert`
 FORMATS = {
-    "float32": {},
+    "float32": {"dtype": "float32"},
     "float16": {"dtype": "float16"},
     "dynamic_int8": {"dtype": "dynamic_int8"},
     "int8_uint8_input": {"dtype": "int8", "input_type": "uint8", "output_type": "float32"},
@@ -436,13 +436,13 @@ def exported(classifier, digits, architecture, tmp_path_factory):
     )
     samples = normalised(digits[0][:100])
     for name, arguments in FORMATS.items():
-        representative = {"representative": samples} if arguments.get("dtype") == "int8" else {}
+        representative = {"representative": samples} if arguments["dtype"] == "int8" else {}
         content = convert(with_probabilities(classifier), **arguments, **representative)
         (models / f"{name}.tflite").write_bytes(write_metadata(content, about))
     (models / "logits.tflite").write_bytes(write_metadata(convert(classifier, "float32"), about))
     proven = export_models(
         classifier,
-        ExportImages(samples, samples, digits[1][:100], samples, digits[1][:100]),
+        ExportImages(samples, *[[(samples, digits[1][:100])]] * 3),
         about,
         ExportConfig(formats=("int8",)),
     )
