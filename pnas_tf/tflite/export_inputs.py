@@ -83,6 +83,17 @@ def images_of(dataset: Dataset, config: ExportConfig) -> ExportImages:
     )
 
 
+def pictures_of(dataset: Dataset) -> str:
+    """What was done to every picture before the network saw it, and so what an app must do."""
+    part = dataset.centre_fraction
+    square = "its central square" if part == 1 else f"its central square of {part:g} of the side"
+    return (
+        "Give it an upright picture (turned by its EXIF orientation) in sRGB, over white where it "
+        f"is transparent, and of that {square}, at {dataset.resolution} x {dataset.resolution} "
+        "pixels."
+    )
+
+
 def metadata_of(dataset: Dataset, config: ExportConfig, architecture: Architecture) -> Metadata:
     """What the files of a network say about themselves."""
     return Metadata(
@@ -91,7 +102,7 @@ def metadata_of(dataset: Dataset, config: ExportConfig, architecture: Architectu
         author=config.author,
         licence=config.licence,
         description=f"Found by ProxylessNAS; {architecture.macs} MACs, {architecture.parameters} "
-        "parameters.",
+        f"parameters. {pictures_of(dataset)}",
         mean=(dataset.normalization.mean,),
         std=(dataset.normalization.std,),
         files={str(Artifact.ARCHITECTURE): atomic.json_bytes(architecture.to_json())},
