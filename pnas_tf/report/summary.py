@@ -120,6 +120,8 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
         if measured:
             warnings += tables[dtype].identity.differences(measured.device, measured.settings)
             compared = at_table(measured, tables[dtype])
+    if measured and measured.partly:
+        warnings.append(f"the measured model is {measured.partly}")
     return {
         "predicted": predicted,
         "measured": measured.median_ms if measured else None,
