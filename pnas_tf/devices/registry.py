@@ -51,7 +51,7 @@ def split_devices(devices: str) -> tuple[str, ...]:
                 f"--device={devices}",
                 expected=_EXPECTED,
                 received=repr(name),
-                fix="See docs/devices.md.",
+                fix=_meant(name),
             )
     if len(set(names)) < len(names) or (
         "android" in names and any(name.startswith("android:") for name in names)
@@ -63,6 +63,14 @@ def split_devices(devices: str) -> tuple[str, ...]:
             fix="Name each device once.",
         )
     return names
+
+
+def _meant(name: str) -> str:
+    if name.lower() in ("host", "android"):
+        return f"Write --device={name.lower()}"
+    if "@" in name and ":" not in name:
+        return f"Write --device=ssh:{name}"
+    return "Leave it out to measure on this computer, or see docs/devices.md."
 
 
 def runner_for(config: DeviceConfig, *, say: Callable[[str], None] = silent) -> Runner:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -182,14 +183,16 @@ def _machine() -> str:
             continue
         if text:
             return f"{text} ({platform.machine()})"
-    return platform.machine()
+    model = _sysctl("hw.model")  # "Mac14,2"
+    return f"{model} ({platform.machine()})" if model else platform.machine()
 
 
 def _processor() -> str:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return platform.processor() or platform.machine()
+        named = _sysctl("machdep.cpu.brand_string")  # "Apple M2"
+        return named or platform.processor() or platform.machine()
     facts = dict(
         line.replace("\t", "").split(": ", 1) for line in text.splitlines() if ": " in line
     )
@@ -203,7 +206,20 @@ def _processor() -> str:
     return facts["model name"].strip() + (f" ({family})" if family else "")
 
 
+def _sysctl(name: str) -> str:
+    """What a Mac says of itself; "" on other systems."""
+    if platform.system() != "Darwin":
+        return ""
+    try:
+        told = subprocess.run(["sysctl", "-n", name], capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return told.stdout.decode("utf-8", "replace").strip()[:200]
+
+
 def _operating_system() -> str:
+    if platform.system() == "Darwin":
+        return f"macOS {platform.mac_ver()[0]}"
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
