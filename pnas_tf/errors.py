@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 _MAX_SHOWN = 4000  # characters of one part
+WINDOWS = (
+    "pnas_tf runs on Linux and macOS; on Windows use WSL, the Windows Subsystem for Linux: "
+    "`wsl --install`, then install and call it in there"
+)
 
 
 class UserError(ValueError):
