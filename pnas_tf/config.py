@@ -445,6 +445,12 @@ class DeviceConfig:
         "Who executes the model; gpu and nnapi on Android only.",
         choices=("xnnpack", "none", "gpu", "nnapi"),
     )
+    partial_delegation: bool = option(
+        False,
+        "Keep, each with a warning, times of models that the gpu or nnapi executes in part and the "
+        "CPU in part; else they are refused.",
+        remakes=True,
+    )
     benchmark_binary: str = option(
         "", "benchmark_model for far devices (docs/devices.md).", fixed=False
     )
@@ -548,7 +554,11 @@ class ExportConfig:
         remakes=True,
     )
     int8_output: str = option(
-        "uint8", "Output of the int8 file.", choices=("int8", "uint8", "float32"), remakes=True
+        "float32",
+        "Output of the int8 file; int8 and uint8 have too few values for probabilities, so that "
+        "the file ends in logits.",
+        choices=("int8", "uint8", "float32"),
+        remakes=True,
     )
     export_batch: int = option(
         1, "Images a call of the exported files.", fixed=False, at_least=1, remakes=True
@@ -591,7 +601,16 @@ class ExportConfig:
         0.02, "Their initial learning rate; cosine to zero.", remakes=True
     )
     max_logit_difference: float = option(
-        1e-4, "A float32 export whose logits differ by more is refused.", remakes=True
+        1e-4,
+        "A float32 export whose logits differ by more is refused; in units of the largest logit "
+        "where that is above 1.",
+        remakes=True,
+    )
+    min_agreement: float = option(
+        0.6,
+        "An export that gives Keras' answer for a smaller fraction of the validation split is "
+        "refused.",
+        remakes=True,
     )
     max_accuracy_drop: float = option(
         0.02,

@@ -18,6 +18,7 @@ from pnas_tf.devices.benchmark_tool.runner import DELEGATE_FLAGS
 from pnas_tf.devices.failures import DeviceError
 from pnas_tf.devices.record import Device, ModelRun, Settings
 from pnas_tf.errors import UserError
+from pnas_tf.run.progress import silent
 
 if TYPE_CHECKING:
     from pnas_tf.devices.schedule import Runner
@@ -72,12 +73,13 @@ def _meant(name: str) -> str:
     return "Leave it out to measure on this computer, or see docs/devices.md."
 
 
-def runner_for(config: DeviceConfig) -> Runner:
+def runner_for(config: DeviceConfig, *, say: Callable[[str], None] = silent) -> Runner:
     """Opens one device.
 
     Args:
         config: its `device` is "host", "android" (the only one attached), "android:SERIAL",
             "ssh:USER@HOST" or "ssh:USER@HOST:PORT".
+        say: takes lines of the device for the user, with its name before each.
 
     Returns:
         The runner; `close` it.
@@ -105,14 +107,14 @@ def runner_for(config: DeviceConfig) -> Runner:
     if kind == "android":
         from pnas_tf.devices.android.runner import AndroidRunner
 
-        return AndroidRunner(address, config)
+        return AndroidRunner(address, config, say=say)
     if kind == "ssh":
         from pnas_tf.devices.ssh.board import ssh_runner
 
-        return ssh_runner(address, config)
+        return ssh_runner(address, config, say=say)
     from pnas_tf.devices.host.runner import HostRunner
 
-    return HostRunner(config)
+    return HostRunner(config, say=lambda line: say(f"host: {line}"))
 
 
 def on_each_device(
