@@ -19,12 +19,9 @@ from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step
 from pnas_tf.steps.inputs import Inputs
-from pnas_tf.steps.pipeline import PIPELINE
-from pnas_tf.steps.programs import PROGRAMS
-from pnas_tf.steps.validate import VALIDATE
+from pnas_tf.steps.programs import PROGRAMS, STEPS
 
 DOCS = Path(__file__).parent
-STEPS = (*PIPELINE, VALIDATE)
 KINDS = [kind for kind in vars(options).values() if dataclasses.is_dataclass(kind)]
 BEGIN, END = "<!-- steps: python docs/generate.py -->", "<!-- end of steps -->"
 HEAD = """# Options

@@ -31,8 +31,6 @@ from pnas_tf.supernet.engine import ArchitectureBackward, Values
 from pnas_tf.supernet.mixed_op import BlockWeights
 from pnas_tf.supernet.supernet import Supernet
 
-GATE_MODES = ("two_path", "full", "full_recompute")
-
 
 class Objective(Protocol):
     """What an architecture step minimises: a function of the cross-entropy and the path
@@ -54,7 +52,7 @@ class GateSample:
         active: the candidate that runs, as an index of the supernet.
         all_probabilities: p = softmax(alpha) of each block, of whose expected latency the objective
             is told.
-        mode: one of GATE_MODES.
+        mode: "two_path", "full" or "full_recompute", as of `--algorithm`.
     """
 
     considered: tuple[tuple[int, ...], ...]

@@ -63,25 +63,35 @@ def _changes(model: keras.Model) -> dict[str, tuple[str, Change]]:
     changes."""
     changes: dict[str, tuple[str, Change]] = {}
     for layer in model.layers:
-        if (
-            type(layer) is not keras.layers.DepthwiseConv2D
-            or np.prod(layer.kernel_size) <= MAX_TAPS
-            or layer.data_format != "channels_last"
-            or tuple(layer.dilation_rate) != (1, 1)
-            or None in layer.input.shape[1:]
-        ):
-            continue
-        before, after = _only_neighbour(layer, "input"), _only_neighbour(layer, "output")
-        pad = (
-            before
-            if type(before) is keras.layers.ZeroPadding2D and layer.padding == "valid"
-            else None
-        )
-        norm = after if type(after) is keras.layers.BatchNormalization and _linear(layer) else None
-        rewrite = _name_of(layer, pad)
-        changes[layer.name] = rewrite, _split(layer, pad, norm)
-        changes |= {other.name: (rewrite, _nothing) for other in (pad, norm) if other is not None}
+        for changes_at in _AT_LAYERS.values():
+            changes |= changes_at(layer)
     return changes
+
+
+def _split_at(layer: keras.layers.Layer) -> dict[str, tuple[str, Change]]:
+    """What `split_depthwise` changes where it begins at `layer`."""
+    if (
+        type(layer) is not keras.layers.DepthwiseConv2D
+        or np.prod(layer.kernel_size) <= MAX_TAPS
+        or layer.data_format != "channels_last"
+        or tuple(layer.dilation_rate) != (1, 1)
+        or None in layer.input.shape[1:]
+    ):
+        return {}
+    before, after = _only_neighbour(layer, "input"), _only_neighbour(layer, "output")
+    pad = (
+        before if type(before) is keras.layers.ZeroPadding2D and layer.padding == "valid" else None
+    )
+    norm = after if type(after) is keras.layers.BatchNormalization and _linear(layer) else None
+    rewrite = _name_of(layer, pad)
+    absorbed = {other.name: (rewrite, _nothing) for other in (pad, norm) if other is not None}
+    return {layer.name: (rewrite, _split(layer, pad, norm)), **absorbed}
+
+
+# Short name, as in `choice.REWRITES` -> layer name -> (name with shape, what stands in its place).
+_AT_LAYERS: dict[str, Callable[[keras.layers.Layer], dict[str, tuple[str, Change]]]] = {
+    "split_depthwise": _split_at
+}
 
 
 def _only_neighbour(layer: keras.layers.Layer, side: str) -> keras.layers.Layer | None:
