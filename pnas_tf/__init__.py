@@ -22,16 +22,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pnas_tf import applications, data
-    from pnas_tf.api import (
-        benchmark,
-        device,
-        export,
-        fit,
-        measure_latency,
-        search,
-        space,
-        train,
-    )
+    from pnas_tf.api import benchmark, device, export, measure_latency, search, space, train
+    from pnas_tf.fitting import fit
 
 __all__ = [
     "applications",
@@ -53,7 +45,8 @@ def __getattr__(name: str) -> object:
     if name in _PACKAGES:
         return importlib.import_module(f"pnas_tf.{name}")
     if name in __all__:
-        return getattr(importlib.import_module("pnas_tf.api"), name)
+        module = "pnas_tf.fitting" if name == "fit" else "pnas_tf.api"
+        return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'pnas_tf' has no attribute {name!r}")
 
 

@@ -29,7 +29,7 @@ ORDER = (
     ("interop", "report"),
     ("applications",),
     ("steps",),
-    ("api",),
+    ("api", "fitting"),
     ("cli",),
     ("tools",),
 )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from pnas_tf.config import SpaceConfig
 from pnas_tf.data.opening import DatasetFacts
 from pnas_tf.space.base import SearchSpace
-from pnas_tf.space.registry import load_space, named_space
+from pnas_tf.space.registry import open_space
 
 AUTO = "auto"
 LARGEST_TINY_IMAGE = 48  # pixels
@@ -23,14 +21,8 @@ def space_for(facts: DatasetFacts, space: SpaceConfig) -> SearchSpace:
         UserError: the space is unknown.
     """
     name = space.space
-    if name.endswith(".json"):
-        own = load_space(name)
-        sized = dataclasses.replace(
-            own, classes=len(facts.class_names), resolution=space.resolution or own.resolution
-        )
-        return sized.with_width(space.width)
     if name == AUTO:
         name = "tiny" if facts.short_side <= LARGEST_TINY_IMAGE else "proxyless"
-    return named_space(
+    return open_space(
         name, classes=len(facts.class_names), resolution=space.resolution, width=space.width
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,25 @@ def named_space(
         )
     sized = {} if resolution is None else {"resolution": resolution}
     return NAMED_SPACES[name](classes=classes, width=width, **sized)
+
+
+def open_space(name: str, *, classes: int, resolution: int | None, width: float) -> SearchSpace:
+    """A space by its name or from FILE.json, whose class count is replaced.
+
+    Args:
+        name: of `NAMED_SPACES`, or a path that ends in .json.
+        classes: how many.
+        resolution: input size in pixels; None is the space's own.
+        width: multiplier of all channel counts.
+
+    Raises:
+        UserError: there is no such space, or the file holds none.
+    """
+    if not name.endswith(".json"):
+        return named_space(name, classes=classes, resolution=resolution, width=width)
+    own = load_space(name)
+    sized = dataclasses.replace(own, classes=classes, resolution=resolution or own.resolution)
+    return sized.with_width(width)
 
 
 def load_space(path: str | os.PathLike) -> SearchSpace:

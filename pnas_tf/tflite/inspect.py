@@ -69,9 +69,13 @@ def inspect_model(path: str | os.PathLike) -> Inspection:
     Raises:
         UserError: the file is absent, corrupt, truncated or no TensorFlow Lite model.
     """
-    model = TfliteModel.read(path, prepare=True)
+    return inspection_of(TfliteModel.read(path, prepare=True))
+
+
+def inspection_of(model: TfliteModel) -> Inspection:
+    """What stands in a file that has been examined."""
     return Inspection(
-        path=str(path),
+        path=model.where,
         size_bytes=len(model.content),
         sha256=hashlib.sha256(model.content).hexdigest(),
         inputs=model.contents.inputs,

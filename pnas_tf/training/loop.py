@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.config import OptimizerConfig, RunConfig, TrainConfig
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation
@@ -31,26 +31,12 @@ from pnas_tf.training.distribution import PRECISIONS, Distribution, check_batch
 from pnas_tf.training.evaluate import Evaluator
 from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.loss_scale import LossScale
+from pnas_tf.training.recipe import TrainRecipe
 from pnas_tf.training.schedules import cosine_with_warmup
 from pnas_tf.training.step import TrainStep, keras_precision
 
 KEEP_CHECKPOINTS = 2
 HISTORY = {"format": "pnas_tf/train_history", "version": 1}
-
-
-@dataclass(frozen=True)
-class TrainRecipe:
-    """How a network is trained.
-
-    Attributes:
-        config: epochs, batch, rate and what it is trained and evaluated on.
-        optimizer: momentum, decay, smoothing and batch normalisation.
-        seed: of initial weights, data order, augmentation and dropout.
-    """
-
-    config: TrainConfig = TrainConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    seed: int = RunConfig.seed
 
 
 @dataclass(frozen=True)

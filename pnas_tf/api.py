@@ -1,0 +1,334 @@
+"""The public API: from labelled images to a measured .tflite, one function a step.
+
+  import pnas_tf as pnas
+
+  data = pnas.data.from_folder("photos")
+  space = pnas.space("proxyless", resolution=96, classes=data.class_names)
+  table = pnas.measure_latency(space, pnas.device("host"))
+  found = pnas.search(space, data, table, target_latency_ms=8.0)
+  model = pnas.train(found.derive(), data)
+  files = pnas.export(model, data, formats=("float32", "int8"))
+  times = pnas.benchmark(files, pnas.device("host"))
+
+`fitting.fit` does all of it. Programs call the same library functions. Every option is a field of a
+class in `pnas_tf.config`, which has its default. Nothing is kept unless a folder is given or
+something is saved. Importing this loads no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pnas_tf.config import (
+    ConversionConfig,
+    DeviceConfig,
+    ExportConfig,
+    LatencyConfig,
+    RunConfig,
+    SpaceConfig,
+)
+from pnas_tf.errors import UserError
+from pnas_tf.run.progress import silent
+
+if TYPE_CHECKING:
+    import tf_keras as keras
+
+    from pnas_tf.data import ImageData
+    from pnas_tf.devices.record import Measurement
+    from pnas_tf.latency.measure_sources import MeasurementSetup
+    from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.search.recipe import SearchRecipe
+    from pnas_tf.search.result import SearchResult
+    from pnas_tf.space.architecture import Architecture
+    from pnas_tf.space.base import SearchSpace
+    from pnas_tf.tflite.exported_model import ExportedModels
+    from pnas_tf.training.recipe import TrainRecipe
+
+Progress = Callable[[str], None]
+
+
+def space(
+    name: str | os.PathLike,
+    *,
+    classes: int | Sequence[str],
+    resolution: int | None = SpaceConfig.resolution,
+    width: float = SpaceConfig.width,
+) -> SearchSpace:
+    """A search space for a number of classes.
+
+    Args:
+        name: "proxyless", "tiny", "pyramid_tree", or FILE.json with a space of your own.
+        classes: how many, or their names (`data.class_names`).
+        resolution: input size in pixels; None is the space's own.
+        width: multiplier of all channel counts.
+
+    Returns:
+        The space: frozen data, no weights.
+
+    Raises:
+        UserError: there is no such space, or its file is no space.
+    """
+    from pnas_tf.space.registry import open_space
+
+    count = classes if isinstance(classes, int) else len(classes)
+    return open_space(os.fspath(name), classes=count, resolution=resolution, width=width)
+
+
+def device(
+    name: str = DeviceConfig.device,
+    *,
+    threads: int = DeviceConfig.threads,
+    delegate: str = DeviceConfig.delegate,
+    benchmark_binary: str = DeviceConfig.benchmark_binary,
+) -> DeviceConfig:
+    """What models are measured on. It is opened when something is measured.
+
+    Args:
+        name: "host", "android" (the only one attached), "android:SERIAL" or
+            "ssh:USER@HOST[:PORT]".
+        threads: of the interpreter.
+        delegate: "xnnpack", "none"; on Android also "gpu" and "nnapi".
+        benchmark_binary: path of benchmark_model for far devices (docs/devices.md).
+
+    Raises:
+        UserError: there is no such kind of device.
+    """
+    from pnas_tf.devices.registry import split_devices
+
+    split_devices(name)
+    return DeviceConfig(
+        device=name, threads=threads, delegate=delegate, benchmark_binary=benchmark_binary
+    )
+
+
+def measure_latency(
+    space: SearchSpace,
+    device: DeviceConfig = DeviceConfig(),
+    *,
+    config: LatencyConfig = LatencyConfig(),
+    conversion: ConversionConfig = ConversionConfig(),
+    seed: int = RunConfig.seed,
+    progress: Progress = silent,
+) -> LatencyTable:
+    """Measures every block of a space on a device (Cai et al. 2019, section 3.3).
+
+    Args:
+        space: what will be searched.
+        device: one device.
+        config: number format, export rewrites and calibration networks.
+        conversion: processes that convert, and the folder of converted models.
+        seed: of the calibration networks and of the order of measurements.
+        progress: called with lines for the user.
+
+    Returns:
+        The lookup table, in ms; `save` and `load` keep it.
+
+    Raises:
+        UserError: a conversion fails, or the device is absent, refuses or is lost. What was
+            measured is kept, and the same call goes on.
+    """
+    from pnas_tf.latency.build import build_latency_table, convert_ahead
+
+    convert_ahead(space, config, conversion, seed=seed, progress=progress)
+    with _measuring(device, conversion, seed=seed, progress=progress) as setup:
+        return build_latency_table(space, setup, config, seed=seed)
+
+
+def search(
+    space: SearchSpace,
+    data: ImageData,
+    table: LatencyTable,
+    *,
+    target_latency_ms: float | None = None,
+    recipe: SearchRecipe | None = None,
+    folder: str | os.PathLike | None = None,
+) -> SearchResult:
+    """Learns which candidate op each block takes (section 3.2), guided by a table (section 3.3).
+
+    Args:
+        space: what can be searched.
+        data: labelled images with the space's number of classes.
+        table: latencies of the blocks of `space`, of `measure_latency`.
+        target_latency_ms: what the network shall take; None: as the recipe says.
+        recipe: options and seed; None: the defaults.
+        folder: keeps checkpoints, history and TensorBoard events; a stopped search in it goes on.
+            None takes a temporary one, which lives as long as the result.
+
+    Returns:
+        Path probabilities, and architectures by `derive`.
+
+    Raises:
+        UserError: the target is out of reach, the table lacks blocks, the classes differ, or a
+            split is smaller than a batch; before any work.
+    """
+    from pnas_tf.search.api import search_architecture
+    from pnas_tf.search.recipe import SearchRecipe
+    from pnas_tf.training.result import check_classes
+
+    recipe = recipe or SearchRecipe()
+    if target_latency_ms is not None:
+        config = dataclasses.replace(recipe.config, target_latency_ms=repr(target_latency_ms))
+        recipe = dataclasses.replace(recipe, config=config)
+    dataset = data.at(space.resolution)
+    check_classes(space.classes, dataset)
+    if folder is not None:
+        return search_architecture(space, dataset, table, recipe, folder=folder)
+    scratch = tempfile.TemporaryDirectory(prefix="pnas_")
+    found = search_architecture(space, dataset, table, recipe, folder=scratch.name)
+    weakref.finalize(found, scratch.cleanup)
+    return found
+
+
+def train(
+    architecture: Architecture,
+    data: ImageData,
+    *,
+    recipe: TrainRecipe | None = None,
+    searched: SearchResult | None = None,
+    folder: str | os.PathLike | None = None,
+) -> keras.Model:
+    """Trains the plain network of an architecture (section 4.2).
+
+    Args:
+        architecture: of `SearchResult.derive`, or of a file.
+        data: labelled images with its number of classes.
+        recipe: options and seed; None: the defaults.
+        searched: the search whose supernet weights the network starts from; None starts from
+            random ones.
+        folder: keeps checkpoints and history; stopped training in it goes on.
+
+    Returns:
+        A tf_keras model: normalised images float32 [batch, height, width, 3] to logits
+        [batch, classes].
+
+    Raises:
+        UserError: the classes differ, there is less than one batch, or the loss is not finite.
+    """
+    import tensorflow as tf
+
+    from pnas_tf.training.loop import train_network
+    from pnas_tf.training.recipe import TrainRecipe
+    from pnas_tf.training.result import check_classes
+
+    tf.config.experimental.enable_op_determinism()
+    recipe, dataset = recipe or TrainRecipe(), data.at(architecture.space.resolution)
+    check_classes(architecture.space.classes, dataset)
+    weights = None
+    if searched is not None:
+        size = recipe.config.batch_size
+        start = searched.supernet_weights.network(architecture, dataset, batch_size=size)
+        weights = start.get_weights()
+    with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:
+        place = scratch if folder is None else folder
+        model = train_network(architecture, dataset, recipe, place, initial_weights=weights).model
+    model.architecture = architecture  # what `export` writes into the files
+    return model
+
+
+def export(
+    model: keras.Model,
+    data: ImageData,
+    *,
+    formats: Sequence[str] = ExportConfig.formats,
+    config: ExportConfig = ExportConfig(),
+    architecture: Architecture | None = None,
+    table: LatencyTable | None = None,
+) -> ExportedModels:
+    """Converts a trained network to TensorFlow Lite, and proves each file equal to it.
+
+    Args:
+        model: logits of normalised images, as `train` gives.
+        data: what it was trained on: int8 ranges, proof and labels come from it.
+        formats: some of "float32", "float16", "dynamic_int8", "int8".
+        config: input and output types and bounds; its `formats` are replaced.
+        architecture: of the model; None: the one that `train` gave it.
+        table: of the device: export rewrites that pay there are taken; None takes all that fit.
+
+    Returns:
+        Format -> file.
+
+    Raises:
+        UserError: a file departs from the network by more than the bounds allow, or the
+            architecture is not known.
+    """
+    from pnas_tf.tflite.export import export_network
+    from pnas_tf.tflite.exported_model import ExportedModels
+    from pnas_tf.tflite.options import rewrites_of
+
+    config = dataclasses.replace(config, formats=tuple(formats))
+    network = architecture or getattr(model, "architecture", None)
+    if network is None:
+        raise UserError(
+            "export of a network of unknown architecture",
+            expected="one that pnas_tf.train made, or its architecture",
+            received=f"a {type(model).__name__} without one",
+            fix="Give architecture=..., of SearchResult.derive or Architecture.load.",
+        )
+    measured = {} if table is None else {table.identity.dtype: table.rewrites_of(network)}
+    dataset = data.at(network.space.resolution)
+    exported = export_network(
+        model, dataset, config, architecture=network, rewrites=rewrites_of(config, measured)
+    )
+    return ExportedModels.of(exported, dataset.normalization.mean, dataset.normalization.std)
+
+
+def benchmark(
+    files: Mapping[str, str | os.PathLike] | ExportedModels,
+    device: DeviceConfig = DeviceConfig(),
+    *,
+    conversion: ConversionConfig = ConversionConfig(),
+    seed: int = RunConfig.seed,
+    progress: Progress = silent,
+) -> Mapping[str, Measurement]:
+    """Measures .tflite files on a device, interleaved.
+
+    Args:
+        files: of `export`, or name -> path.
+        device: one device.
+        conversion: the folder where the reference model is kept.
+        seed: of the order of measurements.
+        progress: called with lines for the user.
+
+    Returns:
+        Name -> measurement, with `median_ms`, `p90_ms` and the raw samples.
+
+    Raises:
+        UserError: a file is no model, none could be measured, or the device is absent or lost.
+    """
+    from pnas_tf.latency.measure_files import measure_files
+    from pnas_tf.tflite.exported_model import ExportedModels
+
+    with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:
+        paths = files.save(scratch) if isinstance(files, ExportedModels) else files
+        with _measuring(device, conversion, seed=seed, progress=progress, few=True) as setup:
+            return measure_files(
+                {name: Path(path) for name, path in paths.items()}, setup
+            ).measurements
+
+
+@contextlib.contextmanager
+def _measuring(
+    device: DeviceConfig,
+    conversion: ConversionConfig,
+    *,
+    seed: int,
+    progress: Progress,
+    few: bool = False,
+) -> Iterator[MeasurementSetup]:
+    from pnas_tf.devices.registry import runner_for
+    from pnas_tf.devices.schedule import schedule_for
+    from pnas_tf.latency.measure_sources import MeasurementSetup
+
+    runner = runner_for(device)
+    try:
+        schedule = schedule_for(device, runner, seed=seed, few_models=few)
+        yield MeasurementSetup(runner, schedule, conversion, progress)
+    finally:
+        runner.close()

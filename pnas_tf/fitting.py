@@ -1,0 +1,163 @@
+"""The whole way by one call: `pnas_tf.fit`, the library's `pnas run`.
+
+Does the same steps in the same kind of folder, so that either goes on where the other stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from pnas_tf.config import DataConfig, DeviceConfig, OptimizerConfig, RunConfig, SearchConfig
+from pnas_tf.errors import UserError
+from pnas_tf.io import Json, atomic
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.layout import Artifact, model_file
+from pnas_tf.run.settings import Configs
+from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.latency_table import LATENCY_TABLE
+from pnas_tf.steps.pipeline import run_steps, steps_to_do
+from pnas_tf.steps.programs import program_of
+
+if TYPE_CHECKING:
+    import tf_keras as keras
+
+    from pnas_tf.data import ImageData
+    from pnas_tf.space.architecture import Architecture
+
+_RUN = program_of("run")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A finished run.
+
+    Attributes:
+        run_dir: holds everything that the run made.
+        optimizer: how its network was trained.
+    """
+
+    run_dir: Path
+    optimizer: OptimizerConfig
+
+    @functools.cached_property
+    def summary(self) -> Mapping[str, Json]:
+        """The figures of summary.json: accuracies as fractions, latencies in ms, sizes in bytes."""
+        path = self.run_dir / Artifact.SUMMARY
+        document = atomic.read_json(path, what="summary", made_by="pnas_tf.fit")
+        return cast(Mapping[str, Json], document)
+
+    @functools.cached_property
+    def architecture(self) -> Architecture:
+        """What was found."""
+        from pnas_tf.space.architecture import Architecture
+
+        return Architecture.load(self.run_dir / Artifact.ARCHITECTURE)
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """The trained network: normalised images to logits."""
+        from pnas_tf.networks.layers import Normalisation
+        from pnas_tf.networks.network import build_network
+        from pnas_tf.training.result import restore_weights
+
+        model = build_network(self.architecture, normalisation=Normalisation.of(self.optimizer))
+        restore_weights(model, self.run_dir / Artifact.TRAINING)
+        return model
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Format -> exported .tflite."""
+        formats = cast(Mapping[str, Json], self.summary["size_bytes"])
+        return {dtype: self.run_dir / model_file(dtype) for dtype in formats}
+
+    def report(self) -> Path:
+        """The page for people, report.html; open it in a browser."""
+        return self.run_dir / Artifact.REPORT
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Copies the run folder; returns the copy, which `pnas run` and the other programs take."""
+        left_out = shutil.ignore_patterns(str(Artifact.LOCK))
+        shutil.copytree(self.run_dir, folder, dirs_exist_ok=True, ignore=left_out)
+        return Path(folder)
+
+
+def fit(
+    data: ImageData,
+    *,
+    device: DeviceConfig = DeviceConfig(),
+    max_latency_ms: float | None = None,
+    run_dir: str | os.PathLike | None = None,
+    options: Sequence[object] = (),
+    seed: int = RunConfig.seed,
+) -> FitResult:
+    """Labelled images and a device in, a network measured there out.
+
+    Args:
+        data: of `pnas_tf.data.from_folder`, `from_tfds` or `from_arrays`.
+        device: of `pnas_tf.device`.
+        max_latency_ms: what the network may take there; None: the middle of what the space can do.
+        run_dir: keeps everything, and a stopped run in it goes on. None takes a temporary folder,
+            which lives as long as the result.
+        options: objects of the classes of `pnas_tf.config`, in place of their defaults, e.g.
+            `TrainConfig(epochs=60)`.
+        seed: of everything random.
+
+    Returns:
+        The network, its files and its figures.
+
+    Raises:
+        UserError: something cannot be used, or no network of the space is so fast.
+    """
+    scratch = None if run_dir is not None else tempfile.TemporaryDirectory(prefix="pnas_")
+    path = Path(scratch.name if scratch is not None else cast(str, run_dir))
+    configs = _configs(options) | {
+        RunConfig: RunConfig(run_dir=os.fspath(path), seed=seed),
+        DataConfig: data.config,
+        DeviceConfig: device,
+    }
+    with RunFolder(path) as folder:
+        if max_latency_ms is not None:
+            call = Inputs(folder, Configs(configs.values()), data)
+            configs[SearchConfig] = _within(max_latency_ms, call)
+        _RUN.run(Inputs(folder, Configs(configs.values()), data))
+    result = FitResult(path, cast(OptimizerConfig, configs[OptimizerConfig]))
+    if scratch is not None:
+        weakref.finalize(result, scratch.cleanup)
+    return result
+
+
+def _configs(options: Sequence[object]) -> dict[type, object]:
+    configs: dict[type, object] = {kind: kind() for kind in _RUN.configs}
+    for config in options:
+        if type(config) not in configs or isinstance(config, RunConfig | DataConfig | DeviceConfig):
+            taken = sorted(kind.__name__ for kind in configs)
+            raise UserError(
+                "an option of fit",
+                expected=f"objects of {', '.join(taken)}; run, data and device have arguments of "
+                "their own",
+                received=repr(config)[:200],
+                fix="Give e.g. options=[TrainConfig(epochs=60)].",
+            )
+        configs[type(config)] = config
+    return configs
+
+
+def _within(max_latency_ms: float, call: Inputs) -> SearchConfig:
+    """The search's options with that budget as its target; that of the slowest network of the space
+    where the budget is above it."""
+    from pnas_tf.search.quantities import latency_quantity
+
+    run_steps(steps_to_do((LATENCY_TABLE,), call), call)
+    _, most = latency_quantity(call.space, call.table).range
+    return dataclasses.replace(
+        call.configs[SearchConfig], target_latency_ms=repr(min(float(max_latency_ms), most))
+    )

@@ -1,0 +1,100 @@
+"""Files that an export has made, as values: to save, run and look into. Knows no dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pnas_tf.io import atomic
+from pnas_tf.run.layout import model_file
+from pnas_tf.tflite.classifier import Classifier
+from pnas_tf.tflite.inspect import Inspection, inspection_of
+from pnas_tf.tflite.model import TfliteModel
+
+if TYPE_CHECKING:
+    from pnas_tf.tflite.export import Exported
+    from pnas_tf.tflite.parity_report import ParityReport
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """One .tflite file.
+
+    Attributes:
+        name: its file name.
+        content: its bytes.
+        parity: how it compares with the Keras network on the test split.
+        mean, std: the normalisation, (pixel - mean) / std.
+    """
+
+    name: str
+    content: bytes
+    parity: ParityReport
+    mean: float
+    std: float
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes the file whole or not at all, into a folder or under a name of its own."""
+        place = Path(path)
+        return atomic.write_bytes(place / self.name if place.is_dir() else place, self.content)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Runs the model in this process.
+
+        Args:
+            images: pixels from 0 to 255, [count, height, width, 3] at the network's resolution.
+
+        Returns:
+            float32 [count, classes]: probabilities where the export gives them, else logits.
+
+        Raises:
+            UserError: the images have another shape.
+        """
+        normalised = (np.asarray(images, np.float32) - self.mean) / self.std
+        return Classifier(self.content, what=self.name).logits(normalised)
+
+    def inspect(self) -> Inspection:
+        """Its tensors, ops and metadata."""
+        model = TfliteModel.examined(self.content, where=self.name, prepare=True)
+        return inspection_of(model)
+
+
+@dataclass(frozen=True)
+class ExportedModels(Mapping[str, ExportedModel]):
+    """Format ("float32", "int8", ...) -> file."""
+
+    by_format: Mapping[str, ExportedModel]
+
+    @classmethod
+    def of(cls, exported: Exported, mean: float, std: float) -> ExportedModels:
+        """mean, std: the normalisation that the network was trained with."""
+        files = {
+            report.dtype: ExportedModel(name, exported.contents[name], report, mean, std)
+            for name, report in exported.reports.items()
+        }
+        return cls(files)
+
+    def __getitem__(self, dtype: str) -> ExportedModel:
+        return self.by_format[dtype]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.by_format)
+
+    def __len__(self) -> int:
+        return len(self.by_format)
+
+    def save(self, folder: str | os.PathLike) -> dict[str, Path]:
+        """Writes every file into a folder, which is made if need be.
+
+        Returns:
+            Format -> path.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return {
+            dtype: model.save(Path(folder) / model_file(dtype)) for dtype, model in self.items()
+        }

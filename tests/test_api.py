@@ -1,0 +1,240 @@
+"""The public API as a caller uses it: every step on arrays, the whole way, what importing costs."""
+
+import ast
+import dataclasses
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pnas_tf as pnas
+from pnas_tf import api, fitting
+from pnas_tf.config import (
+    DataConfig,
+    DeriveConfig,
+    DeviceConfig,
+    ExportConfig,
+    LatencyConfig,
+    RunConfig,
+    SearchConfig,
+    SpaceConfig,
+    TrainConfig,
+)
+from pnas_tf.errors import UserError
+from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.space.mbconv import MBConvSpace, Stage
+from pnas_tf.space.ops import MBConv
+from pnas_tf.space.registry import save_space
+from pnas_tf.training.recipe import TrainRecipe
+
+SPACE = MBConvSpace(
+    "two",
+    16,
+    3,
+    stem_width=8,
+    first_width=8,
+    stages=(Stage(8, 2, 1),),
+    head_width=16,
+    candidates=(MBConv(3, 3), MBConv(5, 6)),
+)
+SEARCH = SearchConfig(warmup_epochs=1, search_epochs=1, search_batch_size=16, arch_start_epoch=0)
+TRAIN = TrainConfig(epochs=2, batch_size=16, learning_rate_warmup_epochs=0.0)
+DERIVE = DeriveConfig(derive_networks=2, derive_trained=0)
+LATENCY = LatencyConfig(calibration_networks=0, latency_rewrites=("none",))
+HOST = dataclasses.replace(pnas.device("host"), min_invocations=5, warmup_invocations=1)
+# The bounds are another test's: two epochs make no accuracy that int8 could keep.
+EXPORT = ExportConfig(representative_images=16, max_accuracy_drop=1.0)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """240 pictures 16x16 of a bright third: left, middle or right."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(240) % 3
+    images = generator.integers(0, 80, (240, 16, 16, 3))
+    for image, label in zip(images, labels):
+        image[:, 5 * label : 5 * label + 5] += 150
+    return pnas.data.from_arrays(images.astype(np.uint8), labels, ["left", "middle", "right"])
+
+
+@pytest.fixture(scope="module")
+def table():
+    return pnas.measure_latency(SPACE, HOST, config=LATENCY)
+
+
+@pytest.fixture(scope="module")
+def found(data, table):
+    return pnas.search(SPACE, data, table, recipe=SearchRecipe(SEARCH))
+
+
+@pytest.fixture(scope="module")
+def model(data, found):
+    return pnas.train(found.derive(DERIVE), data, recipe=TrainRecipe(TRAIN))
+
+
+def test_a_space_by_name_and_by_file(tmp_path):
+    space = pnas.space("proxyless", resolution=96, classes=["a", "b"])
+    assert (space.classes, space.resolution) == (2, 96)
+    own = pnas.space(save_space(SPACE, tmp_path / "own.json"), classes=5, width=2.0)
+    assert own.classes == 5 and own.head.width == SPACE.with_width(2.0).head.width
+    with pytest.raises(UserError, match="unknown search space"):
+        pnas.space("mobilenet", classes=2)
+
+
+def test_a_device_is_options():
+    assert pnas.device() == DeviceConfig()
+    assert pnas.device("ssh:pi@board", threads=4).threads == 4
+    with pytest.raises(UserError, match="--device=phone"):
+        pnas.device("phone")
+
+
+def test_every_block_is_measured(table, tmp_path):
+    assert set(table.entries) == set(SPACE.distinct_blocks())
+    again = type(table).load(table.save(tmp_path / "table.json"))
+    assert again.entries == table.entries
+
+
+def test_a_search_without_a_folder_lives_as_long_as_its_result(data, table):
+    found = pnas.search(SPACE, data, table, recipe=SearchRecipe(SEARCH))
+    folder = Path(found.folder)
+    np.testing.assert_allclose([p.sum() for p in found.probabilities], 1.0, atol=1e-12)
+    assert folder.is_dir()
+    del found
+    assert not folder.exists()
+
+
+def test_a_search_in_a_folder_is_the_one_without(data, table, found, tmp_path):
+    kept = pnas.search(SPACE, data, table, recipe=SearchRecipe(SEARCH), folder=tmp_path)
+    for ours, theirs in zip(kept.probabilities, found.probabilities, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_target_is_the_recipes_or_the_arguments(data, table):
+    with pytest.raises(UserError, match="target_latency_ms is out of reach"):
+        pnas.search(SPACE, data, table, target_latency_ms=1e6)
+    impossible = SearchRecipe(dataclasses.replace(SEARCH, target_latency_ms="1e6"))
+    with pytest.raises(UserError, match="target_latency_ms is out of reach"):
+        pnas.search(SPACE, data, table, recipe=impossible)
+
+
+def test_classes_must_agree(data, table, found):
+    other = dataclasses.replace(SPACE, classes=4)
+    with pytest.raises(UserError, match="another number of classes"):
+        pnas.search(other, data, table)
+    with pytest.raises(UserError, match="another number of classes"):
+        pnas.train(dataclasses.replace(found.derive(DERIVE), space=other), data)
+
+
+def test_training_may_start_from_the_searched_weights(data, found):
+    """Without a step of training the two networks are what they started from."""
+    still = TrainRecipe(dataclasses.replace(TRAIN, epochs=1, learning_rate=0.0))
+    architecture = found.derive(DERIVE)
+    ours = pnas.train(architecture, data, recipe=still, searched=found)
+    theirs = found.supernet_weights.network(architecture, data.at(16), batch_size=16)
+    for one, other in zip(ours.trainable_weights, theirs.trainable_weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_files_give_what_the_network_gives(data, model, tmp_path):
+    files = pnas.export(model, data, config=EXPORT)
+    assert set(files) == {"float32", "int8"} and files["int8"].parity.dtype == "int8"
+    pixels = data.arrays.images[:8]
+    normalised = (pixels.astype(np.float32) - files["int8"].mean) / files["int8"].std
+    logits = model(normalised).numpy()
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    expected = odds / odds.sum(1, keepdims=True)
+    np.testing.assert_allclose(files["float32"].predict(pixels), expected, atol=1e-4)
+    saved = files.save(tmp_path / "out")
+    assert saved["int8"].read_bytes() == files["int8"].content
+    inspection = files["float32"].inspect()
+    assert inspection.metadata.labels == ("left", "middle", "right")
+    assert json.loads(inspection.metadata.files["architecture.json"])
+    times = pnas.benchmark(files, HOST)
+    assert set(times) == set(files) and all(entry.median_ms > 0 for entry in times.values())
+    assert set(pnas.benchmark({"mine": saved["float32"]}, HOST)) == {"mine"}
+
+
+def test_a_network_of_nobody_needs_its_architecture(data):
+    import tf_keras as keras
+
+    inputs = keras.Input((16, 16, 3))
+    plain = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    with pytest.raises(UserError, match="architecture="):
+        pnas.export(plain, data)
+
+
+def test_the_whole_way(data, tmp_path):
+    space = SpaceConfig(space=str(save_space(SPACE, tmp_path / "space.json")))
+    options = [space, SEARCH, TRAIN, DERIVE, LATENCY, EXPORT]
+    result = pnas.fit(
+        data, device=HOST, max_latency_ms=1e6, run_dir=tmp_path / "run", options=options
+    )
+    assert result.architecture.space.classes == 3
+    assert set(result.files) == {"float32", "int8"} and all(
+        path.is_file() for path in result.files.values()
+    )
+    assert result.report().read_text().lower().startswith("<!doctype html>")
+    assert 0 <= result.summary["test_accuracy"]["keras"] <= 1
+    np.testing.assert_array_equal(result.model.predict(np.zeros((1, 16, 16, 3))).shape, (1, 3))
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    slowest = config["SearchConfig"]["target_latency_ms"]
+    assert 0 < float(slowest) < 1e6, "a budget that every network meets is the slowest network's"
+    before = (tmp_path / "run/steps.json").read_bytes()
+    pnas.fit(data, device=HOST, max_latency_ms=1e6, run_dir=tmp_path / "run", options=options)
+    assert (tmp_path / "run/steps.json").read_bytes() == before, "complete, skipped"
+    assert (result.save(tmp_path / "copy") / "report.html").is_file()
+
+
+def test_options_that_have_an_argument_of_their_own_are_refused(data):
+    for wrong in (DataConfig(), RunConfig(), DeviceConfig(), "epochs=3"):
+        with pytest.raises(UserError, match="an option of fit"):
+            pnas.fit(data, options=[wrong])
+
+
+def test_importing_costs_nothing_and_rooms_stay_rooms():
+    program = """
+import sys, time
+started = time.perf_counter()
+import pnas_tf as pnas
+functions = [pnas.device, pnas.measure_latency, pnas.train, pnas.export, pnas.benchmark]
+assert all(map(callable, [*functions, pnas.space, pnas.search, pnas.fit]))
+assert "tensorflow" not in sys.modules, "loaded"
+from pnas_tf.space.ops import MBConv
+import pnas_tf.search.sampling
+assert pnas.space.ops.MBConv is MBConv and pnas.search.sampling
+assert pnas.space("tiny", classes=3).classes == 3
+assert "tensorflow" not in sys.modules, "loaded by a space"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_what_can_be_called_says_how():
+    assert inspect.signature(pnas.space) == inspect.signature(api.space)
+    assert inspect.signature(pnas.search) == inspect.signature(api.search)
+    for name in pnas.__all__:
+        public = getattr(pnas, name)
+        if name not in ("data", "applications"):
+            function = {"fit": fitting.fit}.get(name) or getattr(api, name)
+            assert "Args:" in function.__doc__ and "Raises:" in function.__doc__, name
+            hints = inspect.signature(public).parameters.values()
+            assert all(hint.annotation is not inspect.Parameter.empty for hint in hints), name
+
+
+def test_the_readmes_examples_are_calls_that_there_are():
+    """Every `pnas.` call of the README binds to its function's signature."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    calls = [
+        node
+        for block in readme.split("```python\n")[1:]
+        for node in ast.walk(ast.parse(block.split("```")[0]))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("pnas.")
+    ]
+    assert len(calls) >= 9
+    for call in calls:
+        function = eval(ast.unparse(call.func), {"pnas": pnas})
+        named = {keyword.arg: None for keyword in call.keywords}
+        inspect.signature(function).bind(*call.args, **named)
