@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
+import textwrap
 from pathlib import Path
 
 import pnas_tf.config as options
@@ -44,7 +45,7 @@ def options_page() -> str:
     parts = [HEAD]
     for kind in KINDS:
         programs = [f"`{program.command}`" for program in PROGRAMS if kind in program.configs]
-        parts.append(f"## {kind.__name__}\n\n{' '.join((kind.__doc__ or '').split())}")
+        parts.append(f"## {kind.__name__}\n\n{textwrap.fill(_words(kind.__doc__), 100)}")
         parts.append(f"Taken by {', '.join(programs)}.")
         rows = [
             "| option | default | published | values | in a run | |",
@@ -87,6 +88,10 @@ def running_page(page: str) -> str:
     """docs/running.md with the table of today."""
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n{steps_table()}\n{END}{rest.partition(END)[2]}"
+
+
+def _words(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def _program(step: Step[Inputs]) -> str:
