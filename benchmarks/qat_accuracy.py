@@ -142,7 +142,7 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         base = train_network(architecture, dataset, TrainRecipe(recipe, seed=seed), folder).model
     tuning = FineTuning(
-        lambda epoch: dataset.fit_steps(recipe, seed=seed + 1, epoch=epoch),
+        lambda epoch: dataset.fit_batches(recipe, seed=seed + 1, epoch=epoch),
         dataset.fit_steps(recipe),
         ExportConfig(
             quantize="qat",
@@ -153,7 +153,10 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     )
     further, made = train_on(base, tuning), compress(base, tuning)
     aware, shadow = made.aware, made.plain
-    ways = {"ptq": (further, further, ()), "qat": (aware, shadow, ())}
+    ways: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
+        "ptq": (further, further, ()),
+        "qat": (aware, shadow, ()),
+    }
     if applicable(base):
         ways |= {
             "ptq, split": (further, further, REWRITES),

@@ -57,8 +57,8 @@ def measure(space_name: str, *, resolution: int | None, steps: int, batch_size: 
     memory_mb: list[float] = []
 
     class Watched(Search):
-        def train_weights(self, images: Any, labels: Any) -> None:
-            super().train_weights(images, labels)
+        def train_weights(self, step: int, images: Any, labels: Any) -> None:
+            super().train_weights(step, images, labels)
             memory_mb.append(resident_mb())
 
     with tempfile.TemporaryDirectory() as folder:

@@ -43,7 +43,10 @@ def run() -> dict[str, Any]:
 def _peaks(resolution: int, batch: int, **environment: str) -> dict[str, Any]:
     size = (f"--resolution={resolution}", f"--batch={batch}")
     cases = {
-        kind: [child("benchmarks.one_process", kind, *size, **environment) for _ in range(REPEATS)]
+        kind: [
+            child("benchmarks.one_process", kind, *size, environment=environment)
+            for _ in range(REPEATS)
+        ]
         for kind in ("plain", "search")
     }
     peaks = {

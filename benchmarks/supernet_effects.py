@@ -88,7 +88,8 @@ def train(supernet: Any, dataset: Any, *, steps: int, seed: int) -> float:
     from pnas_tf.search import sampling
     from pnas_tf.search.weight_step import Momentum, weight_step
 
-    momentum, accuracies = Momentum(OptimizerConfig()), []
+    momentum = Momentum(OptimizerConfig())
+    accuracies: list[float] = []
     sizes = [len(mixed_op.candidates) for mixed_op in supernet.mixed_ops]
     while len(accuracies) < steps:
         epoch = len(accuracies) // dataset.steps_per_epoch("train", batch_size=BATCH)

@@ -64,16 +64,19 @@ def bar(what: str, value: float, limit: float) -> dict[str, Any]:
 
 
 def child(
-    module: str, *arguments: str, timeout_s: float = 300, **environment_changes: str
+    module: str,
+    *arguments: str,
+    timeout_s: float = 300,
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The JSON that `python -m module arguments` prints on its last line, in a process of its
     own."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment_changes}
+    changed = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(environment or {})}
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         capture_output=True,
         text=True,
-        env=environment,
+        env=changed,
         timeout=timeout_s,
         check=False,
     )

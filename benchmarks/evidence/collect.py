@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,7 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 def home_searches(
-    document: dict[str, Any], algorithm: str, budget: str
+    document: Mapping[str, Any], algorithm: str, budget: str
 ) -> dict[str, dict[str, Any]]:
     """Name -> search of `algorithm` at `budget` for the home target, variants left out."""
     return {

@@ -14,6 +14,7 @@ from pnas_tf.search.derive import architecture_of, path_of
 from pnas_tf.search.quantities import Quantity
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.mbconv import MBConvSpace
 from pnas_tf.space.ops import MBConv, Zero
 
 _DRAWS = 100_000
@@ -45,7 +46,7 @@ def random_within(
         sums = sum(choice[paths[:, block]] for block, choice in enumerate(quantity.choices))
         predicted = quantity.slope * (quantity.fixed + sums) + quantity.intercept
         for row in paths[(predicted >= least) & (predicted <= most)]:
-            found.append(architecture_of(space, [int(index) for index in row]))
+            found.append(architecture_of(space, tuple(int(index) for index in row)))
             if len(found) == count:
                 return found
     raise ValueError(
@@ -54,7 +55,7 @@ def random_within(
     )
 
 
-def uniform_within(space: SearchSpace, quantity: Quantity, target_ms: float) -> list[Architecture]:
+def uniform_within(space: MBConvSpace, quantity: Quantity, target_ms: float) -> list[Architecture]:
     """MobileNetV2's block (kernel 3, expansion 6) everywhere, scaled in depth: the profiles in the
     window, evenest first.
 
@@ -70,7 +71,7 @@ def uniform_within(space: SearchSpace, quantity: Quantity, target_ms: float) -> 
     return [row[-1] for row in sorted(rows, key=lambda row: row[:3])]
 
 
-def uniform_network(space: SearchSpace, depths: tuple[int, ...]) -> Architecture:
+def uniform_network(space: MBConvSpace, depths: tuple[int, ...]) -> Architecture:
     """The network with `depths[s]` blocks of MobileNetV2 in stage s."""
     ops, seen = [], [0] * len(space.stages)
     for choice in space.choice_blocks:

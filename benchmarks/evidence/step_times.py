@@ -51,7 +51,8 @@ def _training_steps(study: Study, dataset: Any, networks: Path) -> dict[str, Cal
     from pnas_tf.networks.network import build_network
     from pnas_tf.training.step import TrainStep
 
-    recipe, found = study.training, {}
+    recipe = study.training
+    found: dict[str, Callable[[int], Any]] = {}
     images, labels = _batch(dataset, recipe.batch_size)
     for number in range(min(4, study.random_networks)):
         network = Architecture.load(networks / f"random_{study.middle.name}_{number}.json")
@@ -75,7 +76,8 @@ def _search_steps(study: Study, dataset: Any, target: Target) -> dict[str, Calla
     from pnas_tf.supernet.numerics import Numerics
     from pnas_tf.supernet.supernet import Supernet
 
-    optimizer, found = OptimizerConfig(), {}
+    optimizer = OptimizerConfig()
+    found: dict[str, Callable[[int], Any]] = {}
     for algorithm in (
         "two_path",
         *(("reinforce",) if any(row[0] == "reinforce" for row in study.searches) else ()),

@@ -16,8 +16,11 @@ import numpy as np
 
 from pnas_tf.config import DataConfig
 from pnas_tf.data.arrays import ImageArrays, image_arrays
+from pnas_tf.errors import UserError
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.data.opening import DatasetFacts
 
@@ -96,3 +99,58 @@ def from_arrays(
     arrays = image_arrays(images, labels, tuple(str(word) for word in class_names))
     named = dataclasses.replace(data_config, dataset=f"{name}:{arrays.digest}")
     return ImageData(named, arrays)
+
+
+def from_tf_data(
+    dataset: tf.data.Dataset,
+    class_names: Sequence[object],
+    *,
+    name: str = "arrays",
+    data_config: DataConfig = DataConfig(),
+) -> ImageData:
+    """Images of a pipeline that ends; they are read once and kept in memory.
+
+    Args:
+        dataset: (image, label) one at a time or in batches: images uint8 [height, width, 3] or
+            [height, width, 1], all of one size, pixels 0..255; labels integers from 0.
+        class_names: in the order of the labels' numbers.
+        name: of the dataset in reports.
+        data_config: split and augmentation; its `dataset` is replaced.
+
+    Raises:
+        UserError: other elements, images of several sizes, or none.
+    """
+    spec = dataset.element_spec
+    ranks = [getattr(part, "shape", None) for part in spec] if isinstance(spec, tuple) else []
+    ranks = [None if shape is None else shape.rank for shape in ranks]
+    if ranks not in ([3, 0], [4, 1]):
+        raise UserError(
+            "elements of the pipeline",
+            expected="(image [height, width, channels], label), or batches of these",
+            received=repr(spec)[:200],
+            fix="Map it to pairs of an image and the number of its class.",
+        )
+    pairs = dataset if ranks == [3, 0] else dataset.unbatch()
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    for image, label in pairs.as_numpy_iterator():
+        if images and image.shape != images[0].shape:
+            raise UserError(
+                f"image {len(images)} of the pipeline",
+                expected=f"the size of the others, {list(images[0].shape)}",
+                received=str(list(image.shape)),
+                fix="Resize them first: dataset.map(lambda image, label: (tf.cast(tf.image.resize("
+                "image, (96, 96)), tf.uint8), label)).",
+            )
+        images.append(image)
+        labels.append(label)
+    if not images:
+        raise UserError(
+            "the pipeline",
+            expected="at least one image",
+            received="none",
+            fix="Give a pipeline that has not been used up.",
+        )
+    return from_arrays(
+        np.stack(images), np.asarray(labels), class_names, name=name, data_config=data_config
+    )

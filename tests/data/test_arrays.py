@@ -3,11 +3,13 @@ and every refusal."""
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_digits
 
 import pnas_tf.data
 from pnas_tf.config import DataConfig
+from pnas_tf.data import from_arrays, from_tf_data
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.errors import UserError
 
@@ -80,3 +82,32 @@ def test_what_is_no_dataset_is_refused(images, labels, names, words):
     with pytest.raises(UserError, match="from arrays") as error:
         pnas_tf.data.from_arrays(images, labels, names)
     assert words.replace("\\", "") in error.value.received
+
+
+@pytest.mark.parametrize("batch", [0, 4])
+def test_a_pipeline_is_the_arrays_that_it_gives(batch):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (10, 6, 5, 3)).astype(np.uint8)
+    labels = np.arange(10) % 2
+    pipeline = tf.data.Dataset.from_tensor_slices((images, labels))
+    given = from_tf_data(pipeline.batch(batch) if batch else pipeline, ["a", "b"])
+    assert given.arrays.digest == from_arrays(images, labels, ["a", "b"]).arrays.digest
+
+
+def test_what_no_pipeline_may_give_is_refused():
+    image = np.zeros((6, 5, 3), np.uint8)
+
+    def pairs():
+        yield image, 0
+        yield image[:4], 1
+
+    spec = (tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.int64))
+    several = tf.data.Dataset.from_generator(pairs, output_signature=spec)
+    with pytest.raises(UserError, match="image 1 of the pipeline"):
+        from_tf_data(several, ["a", "b"])
+    with pytest.raises(UserError, match="at least one image"):
+        from_tf_data(several.take(0), ["a", "b"])
+    with pytest.raises(UserError, match="elements of the pipeline"):
+        from_tf_data(tf.data.Dataset.from_tensors(image), ["a"])
+    with pytest.raises(UserError, match="uint8"):
+        from_tf_data(several.take(1).map(lambda x, y: (tf.cast(x, tf.float32), y)), ["a"])

@@ -100,7 +100,7 @@ def test_an_op_that_cannot_solve_the_task_does_not(warmed_up, tmp_path):
     for seed in SEEDS:
         shutil.copytree(warmed_up[seed], tmp_path / str(seed))
         found = search(tmp_path / str(seed), seed, search_epochs=0)
-        found.restore()
+        found.loop.restore()
         for index in range(accuracy.shape[1]):
             accuracy[seed, index] = top1(logits(found.supernet, images, path=(index,)), labels)
     others = np.delete(accuracy, SOLUTION, axis=1)

@@ -86,13 +86,13 @@ def test_a_request_that_a_step_refuses_is_refused_before_devices_and_data_are_lo
     def refuse(job):
         raise UserError("refused", expected="", received="", fix="")
 
-    def begin(folder, configs):
+    def begin(call):
         pytest.fail("looked at")
 
     step = dataclasses.replace(chain("a", [])[0], check=refuse)
     program = Program("one", "one", "", None, (step,), begin=begin)
     with pytest.raises(UserError, match="refused"), RunFolder(tmp_path / "run") as folder:
-        program.run(folder, CONFIGS)
+        program.run(Inputs(folder, CONFIGS))
 
 
 def test_always_runs_a_complete_step_again(tmp_path):
