@@ -21,12 +21,16 @@ SUFFIXES = {"csv", "html", "json", "keras", "md", "png", "py", "tflite", "yaml"}
 every_page = pytest.mark.parametrize("page", PAGES)
 
 
-@pytest.fixture(scope="module")
-def generate():
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+def program(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def generate():
+    return program("generate")
 
 
 def test_the_page_of_options_is_made_of_the_options(generate):
@@ -112,6 +116,28 @@ def test_what_a_page_names_is_there(page):
     assert [link for link in links(text) if not (folder / link).exists()] == []
     assert [name for name in files(text) if not exists(name)] == []
     assert [name for name in names(text) if not is_defined(name)] == []
+
+
+def test_pages_are_wrapped():
+    wrap = program("wrap")
+    long = [
+        str(path) for path in wrap.pages() if path.read_text() != wrap.wrapped(path.read_text())
+    ]
+    assert long == [], "python docs/wrap.py"
+
+
+def test_wrapping_changes_nothing_but_where_lines_end():
+    wrap = program("wrap")
+    words = "of a network - and 3. `pnas run --run_dir=runs/demo` (see [here](there.md)) " * 5
+    page = (
+        f"# {words}\n\n{words}\n\n- {words}\n  {words}\n1. short\n\n    {words}\n\n| {words} |\n"
+        f"```\n{words}\n```\n"
+    )
+    found = wrap.wrapped(page)
+    assert found.split() == page.split() and wrap.wrapped(found) == found
+    prose = [line for line in found.split("\n") if not line.startswith(("#", "|", "    ", "of"))]
+    assert all(len(line) <= 100 for line in prose[:-4]) and found.count(words) == 4
+    assert not [line for line in prose if line.lstrip().startswith(("- and", "3."))]
 
 
 def test_links_of_the_changelog_are_there():
