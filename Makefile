@@ -1,6 +1,6 @@
 # make demo: the main job on real images. make test: lint, types and tests. make quick: the tests that take no more than a
 # moment, for between two edits. Each does all its own set-up.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.10 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3.10 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENT := .venv-mediapipe

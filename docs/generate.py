@@ -9,7 +9,6 @@ docs/running.md.
 from __future__ import annotations
 
 import dataclasses
-import math
 import tempfile
 import textwrap
 from pathlib import Path
@@ -110,9 +109,7 @@ def _values(option: dataclasses.Field, value_type: type) -> str:
     names = {bool: "true, false", tuple: "words", str: "text", int: "integer", float: "number"}
     if value_type not in (int, float):
         return names[value_type]
-    below = option.metadata["below"]
-    upper = "" if below == math.inf else f", below {below}"
-    return f"{names[value_type]}, at least {option.metadata['at_least']}{upper}"
+    return f"{names[value_type]}, {options.bounds_of(option.metadata)}"
 
 
 def _text(value: object) -> str:

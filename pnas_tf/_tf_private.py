@@ -8,6 +8,9 @@ breaks one function. Knows nothing of networks, data or runs.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,32 @@ if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras as keras
     from tensorflow.core.framework.function_pb2 import FunctionDef
+
+
+def load_quietly() -> str:
+    """Imports TensorFlow and looks for its devices, so that nothing of that is on the terminal.
+
+    Buys: without a GPU every program begins with seven lines of C++, an error of cuInit among them,
+    which TF_CPP_MIN_LOG_LEVEL does not hold back. Without it: those lines.
+
+    Returns:
+        What was written to descriptor 2 meanwhile. Python's own standard error stays where it is.
+    """
+    kept = os.dup(2)
+    with (
+        tempfile.TemporaryFile() as words,
+        open(kept, "w", buffering=1, errors="backslashreplace") as shown,
+        contextlib.redirect_stderr(shown),
+    ):
+        os.dup2(words.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        finally:
+            os.dup2(kept, 2)
+        words.seek(0)
+        return words.read().decode("utf-8", "replace")
 
 
 def add_function(definition: FunctionDef) -> None:

@@ -326,7 +326,7 @@ def _measuring(
     from pnas_tf.devices.schedule import schedule_for
     from pnas_tf.latency.measure_sources import MeasurementSetup
 
-    runner = runner_for(device)
+    runner = runner_for(device, say=progress)
     try:
         schedule = schedule_for(device, runner, seed=seed, few_models=few)
         yield MeasurementSetup(runner, schedule, conversion, progress)

@@ -7,6 +7,7 @@ program (Cai et al.'s code) is the default of `--preset=published`; see docs/ori
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -24,6 +25,8 @@ def option(
     fixed: bool = True,
     remakes: bool = False,
     at_least: float = 0,
+    above: float = -math.inf,
+    at_most: float = math.inf,
     below: float = math.inf,
 ) -> Value:
     """A config field with the text that `--help` prints.
@@ -34,8 +37,8 @@ def option(
         choices: the words that it may be.
         fixed: a run folder keeps the value it was made with; others may change from call to call.
         remakes: it may change, and the steps that take it then run again.
-        at_least: of a number; all of ours count or scale.
-        below: of a number, itself excluded.
+        at_least, at_most: of a number; all of ours count or scale.
+        above, below: of a number, itself excluded.
     """
     return field(
         default=default,
@@ -45,9 +48,24 @@ def option(
             "fixed": fixed and not remakes,
             "remakes": remakes,
             "at_least": at_least,
+            "above": above,
+            "at_most": at_most,
             "below": below,
         },
     )
+
+
+def bounds_of(metadata: Mapping[str, float]) -> str:
+    """The bounds of a number, in words. metadata: of an option."""
+    bounds = [
+        f"above {metadata['above']:g}"
+        if metadata["above"] >= metadata["at_least"]
+        else f"at least {metadata['at_least']:g}"
+    ]
+    for word, key in (("at most", "at_most"), ("below", "below")):
+        if metadata[key] < math.inf:
+            bounds.append(f"{word} {metadata[key]:g}")
+    return ", ".join(bounds)
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,7 @@ class DataConfig:
     alpha_fraction: float = option(
         0.2,
         "Part of the training images that trains alpha, class-balanced; see alpha_size.",
+        above=0,
         below=1,
     )
     alpha_size: int | None = option(
@@ -87,7 +106,10 @@ class DataConfig:
         at_least=1,
     )
     test_fraction: float = option(
-        0.2, "Part held out for testing where the dataset has no test split of its own.", below=1
+        0.2,
+        "Part held out for testing where the dataset has no test split of its own.",
+        above=0,
+        below=1,
     )
     augmentation: str = option(
         "auto", "Training augmentation.", choices=("auto", "none", "shift", "flip", "imagenet")
@@ -97,6 +119,8 @@ class DataConfig:
         None,
         f"Smallest area of a random crop; default: {CROP_SCALE}, with auto {AUTO_CROP_SCALE} "
         f"(published: {CROP_SCALE}).",
+        above=0,
+        at_most=1,
     )
     distort_color: str = option(
         "normal",
@@ -126,9 +150,9 @@ class SpaceConfig:
         "proxyless, tiny, FILE.json (a space of your own), or auto: by the dataset's image size.",
     )
     resolution: int | None = option(
-        None, "Input size in pixels; default: the space's own.", at_least=1
+        None, "Input size in pixels; default: the space's own.", at_least=8, at_most=4096
     )
-    width: float = option(1.0, "Width multiplier.")
+    width: float = option(1.0, "Width multiplier.", above=0)
 
 
 @dataclass(frozen=True)
@@ -219,6 +243,7 @@ class DistributionConfig:
         300,
         "Seconds without a sign of life after which a worker of multi_worker is lost.",
         fixed=False,
+        at_least=1,
     )
 
 
@@ -414,11 +439,17 @@ class DeviceConfig:
         "host, android[:SERIAL] or ssh:USER@HOST[:PORT]; where a step measures several: with "
         "commas.",
     )
-    threads: int = option(1, "Threads of the interpreter.", at_least=1)
+    threads: int = option(1, "Threads of the interpreter.", at_least=1, at_most=1024)
     delegate: str = option(
         "xnnpack",
         "Who executes the model; gpu and nnapi on Android only.",
         choices=("xnnpack", "none", "gpu", "nnapi"),
+    )
+    partial_delegation: bool = option(
+        False,
+        "Keep, each with a warning, times of models that the gpu or nnapi executes in part and the "
+        "CPU in part; else they are refused.",
+        remakes=True,
     )
     benchmark_binary: str = option(
         "", "benchmark_model for far devices (docs/devices.md).", fixed=False
@@ -523,7 +554,11 @@ class ExportConfig:
         remakes=True,
     )
     int8_output: str = option(
-        "uint8", "Output of the int8 file.", choices=("int8", "uint8", "float32"), remakes=True
+        "float32",
+        "Output of the int8 file; int8 and uint8 have too few values for probabilities, so that "
+        "the file ends in logits.",
+        choices=("int8", "uint8", "float32"),
+        remakes=True,
     )
     export_batch: int = option(
         1, "Images a call of the exported files.", fixed=False, at_least=1, remakes=True
@@ -532,7 +567,8 @@ class ExportConfig:
         None,
         "Input size of the exported files; default: the one the network was trained at.",
         fixed=False,
-        at_least=1,
+        at_least=8,
+        at_most=4096,
         remakes=True,
     )
     probabilities: bool = option(
@@ -565,7 +601,16 @@ class ExportConfig:
         0.02, "Their initial learning rate; cosine to zero.", remakes=True
     )
     max_logit_difference: float = option(
-        1e-4, "A float32 export whose logits differ by more is refused.", remakes=True
+        1e-4,
+        "A float32 export whose logits differ by more is refused; in units of the largest logit "
+        "where that is above 1.",
+        remakes=True,
+    )
+    min_agreement: float = option(
+        0.6,
+        "An export that gives Keras' answer for a smaller fraction of the validation split is "
+        "refused.",
+        remakes=True,
     )
     max_accuracy_drop: float = option(
         0.02,

@@ -7,6 +7,10 @@ import contextlib
 from collections.abc import Iterator
 
 _MAX_SHOWN = 4000  # characters of one part
+WINDOWS = (
+    "pnas_tf runs on Linux and macOS; on Windows use WSL, the Windows Subsystem for Linux: "
+    "`wsl --install`, then install and call it in there"
+)
 
 
 class UserError(ValueError):

@@ -31,7 +31,7 @@ ORDER = (
     ("steps",),
     ("api", "fitting"),
     ("cli",),
-    ("tools",),
+    ("__main__", "tools"),
 )
 BELOW = {
     room: {lower for before in ORDER[:level] for lower in before}

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import os
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -17,11 +19,13 @@ from typing import TypeVar
 
 from absl import flags
 
-from pnas_tf.config import PRESETS
+from pnas_tf.config import PRESETS, bounds_of
 from pnas_tf.errors import UserError, named
+from pnas_tf.steps.programs import PROGRAMS
 
 Config = TypeVar("Config")
 Values = Mapping[str, object]
+_KINDS = {"int": "an integer", "float": "a number", "bool": "true or false"}  # absl's words
 
 
 @dataclass(frozen=True)
@@ -102,30 +106,75 @@ def parse(arguments: Sequence[str], values: flags.FlagValues) -> Given:
     try:
         rest = values(values.read_flags_from_files(list(arguments), force_gnu=True))
     except flags.UnrecognizedFlagError as error:
-        close = difflib.get_close_matches(error.flagname, [str(name) for name in values], n=1)
-        raise UserError(
-            "unknown flag",
-            expected=f"a flag that --help lists{f', e.g. --{close[0]}' if close else ''}",
-            received=f"--{error.flagname}",
-            fix="Correct or remove it.",
-        ) from error
+        raise _unknown(error.flagname, values) from error
     except (flags.Error, OSError) as error:
-        raise UserError(
-            "a flag has no usable value",
-            expected="what --help says",
-            received=str(error),
-            fix="Correct it.",
-        ) from error
+        raise _unusable(str(error), values) from error
     if rest[1:]:
-        raise UserError(
-            "stray argument",
-            expected="flags only, each --name=value",
-            received=" ".join(rest[1:]),
-            fix="Write it as --name=value, or remove it.",
-        )
-    given = {name: values[name].value for name in values if values[name].present}
+        raise _stray(rest[1:], values)
+    given = {name: _at_home(values[name].value) for name in values if values[name].present}
     given.pop("flagfile", None)
-    return Given(preset=PRESETS[given.pop("preset", "quick")], flags=given)
+    return Given(preset=PRESETS[str(given.pop("preset", "quick"))], flags=given)
+
+
+def _unknown(name: str, values: flags.FlagValues) -> UserError:
+    known = [str(flag) for flag in values]
+    spelt = name.lower().replace("-", "_")
+    close = [spelt] if spelt in known else difflib.get_close_matches(spelt, known, n=1)
+    others = [program.command for program in PROGRAMS if name in _options_of_all(program.configs)]
+    fix = f"Write --{close[0]}." if close else "Correct or remove it."
+    if others:
+        fix = f"It is an option of pnas {', '.join(others)}; leave it out here."
+    return UserError(
+        "unknown flag",
+        expected=f"a flag that --help lists{f', e.g. --{close[0]}' if close else ''}",
+        received=f"--{name}",
+        fix=fix,
+    )
+
+
+def _options_of_all(kinds: Sequence[type]) -> set[str]:
+    return {option.name for kind in kinds for option in dataclasses.fields(kind)}
+
+
+def _unusable(told: str, values: flags.FlagValues) -> UserError:
+    """Of absl's own words: "flag --epochs=many: invalid literal ...", "Missing value for flag"."""
+    named = re.match(r"(?:flag|Missing value for flag) --(\w+)", told)
+    flag = values[named[1]] if named and named[1] in values else None
+    if flag is None:
+        return UserError(
+            "flags cannot be read", expected="what --help says", received=told, fix="Correct them."
+        )
+    choices = getattr(flag.parser, "enum_values", None)
+    kind = _KINDS.get(flag.flag_type(), "a value")
+    return UserError(
+        f"--{flag.name} has no usable value",
+        expected=f"one of {', '.join(choices)}" if choices else kind,
+        received=told,
+        fix=flag.help,
+    )
+
+
+def _stray(words: Sequence[str], values: flags.FlagValues) -> UserError:
+    name, separator, value = words[0].lstrip("-\u2010\u2011\u2012\u2013\u2014\u2212").partition("=")
+    if separator and name in values:
+        fix = f"Write --{name}={value}"
+    elif os.path.isdir(words[0]):
+        fix = f"Write what it is: --dataset=folder:{words[0]} or --run_dir={words[0]}"
+    else:
+        fix = "Write it as --name=value, or remove it."
+    return UserError(
+        "stray argument",
+        expected="flags only, each --name=value; in quotes where a value has spaces",
+        received=" ".join(words),
+        fix=fix,
+    )
+
+
+def _at_home(value: object) -> object:
+    """Paths with the home folder for "~", which no shell puts in behind "--name="."""
+    if isinstance(value, list):
+        return [_at_home(item) for item in value]
+    return os.path.expanduser(value) if isinstance(value, str) and value[:2] == "~/" else value
 
 
 def _check(option: dataclasses.Field, value_type: type, value: object) -> None:
@@ -144,8 +193,8 @@ def _check(option: dataclasses.Field, value_type: type, value: object) -> None:
 
 def _expected(option: dataclasses.Field, value_type: type, value: object) -> str | None:
     """What the value should be, None when it is."""
-    choices, below = option.metadata["choices"], option.metadata["below"]
-    least = option.metadata["at_least"]
+    metadata = option.metadata
+    choices = metadata["choices"]
     texts = value if isinstance(value, tuple) else (value,)
     if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
         return "a list of words"
@@ -153,10 +202,21 @@ def _expected(option: dataclasses.Field, value_type: type, value: object) -> str
         return f"a value of type {value_type.__name__}"
     if not all(text.isprintable() for text in texts if isinstance(text, str)):
         return "printable characters"
+    if _is_blank(value, allowed=not option.default):
+        return "a value that is not empty"
     if choices and value not in choices:
         return f"one of {', '.join(choices)}"
-    if isinstance(value, (int, float)) and not least <= value < below:
-        return f"a number of at least {least}" + (
-            f", below {below}" if below < float("inf") else ""
-        )
+    if isinstance(value, (int, float)) and not (
+        metadata["at_least"] <= value <= metadata["at_most"]
+        and metadata["above"] < value < metadata["below"]
+    ):
+        return f"a number {bounds_of(metadata)}"
     return None
+
+
+def _is_blank(value: object, *, allowed: bool) -> bool:
+    """Whether it says nothing, as of a shell variable that is not set. allowed: as the default is
+    empty too."""
+    if isinstance(value, tuple):
+        return not (value or allowed) or any(not item.strip() for item in value)
+    return isinstance(value, str) and not value.strip() and not (allowed and value == "")

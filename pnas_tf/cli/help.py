@@ -27,6 +27,8 @@ def overview() -> str:
 def is_asked(arguments: Sequence[str]) -> bool:
     """Whether these arguments ask for help, in any of absl's ways."""
     words = ("help", "helpfull", "helpshort", "h", "?")
+    if list(arguments) == ["help"]:
+        return True
     return any(text.startswith("-") and text.lstrip("-") in words for text in arguments)
 
 

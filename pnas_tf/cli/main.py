@@ -14,10 +14,13 @@ EXIT_REFUSED = 2
 
 def main() -> None:
     """The console script `pnas`: `pnas NAME --flag=value ...`; exits with the program's status."""
+    _refuse_windows()
     from pnas_tf.cli.help import overview
     from pnas_tf.steps.programs import PROGRAMS
 
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name == "help" and len(sys.argv) > 2:  # `pnas help search` is `pnas search --help`
+        name, sys.argv[1:] = sys.argv[2], [sys.argv[2], "--help"]
     if name in ("-h", "-help", "--help", "help"):
         print(overview())
         sys.exit(0)
@@ -34,9 +37,19 @@ def main() -> None:
 
 def run_tool(file: str) -> None:
     """Runs the program that a file of tools/ is named after."""
+    _refuse_windows()
     folder, name = os.path.split(os.path.abspath(file))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != folder]
     run(name.removesuffix(".py"))
+
+
+def _refuse_windows() -> None:
+    """Before anything that Windows has not, such as `fcntl`, is imported."""
+    if os.name == "nt":
+        from pnas_tf.errors import WINDOWS
+
+        print(f"pnas: {WINDOWS}", file=sys.stderr)
+        sys.exit(EXIT_REFUSED)
 
 
 def run(name: str) -> None:
@@ -57,6 +70,8 @@ def _refused(name: str) -> int:
     close = difflib.get_close_matches(name, names, n=1)
     command = program_of(close[0]).command if close else None
     hint = f"Did you mean `pnas {command}`?" if command else "`pnas --help` lists them."
+    if name.startswith("-"):
+        hint = f"Name the program first: `pnas run {' '.join(sys.argv[1:])}`"
     commands = ", ".join(program.command for program in PROGRAMS)
     print(
         f"pnas: unknown program: expected: one of {commands}; received: {name!r}; what to do: "

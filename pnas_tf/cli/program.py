@@ -1,8 +1,9 @@
 """One way to start and to fail, for all programs.
 
 Exit status: 0 done, 2 refused, 75 another worker was lost (--strategy=multi_worker), 130 stopped by
-Ctrl-C or SIGTERM (a search and a training after a checkpoint), 141 nobody reads the output, 1 what
-a program's own docstring says.
+Ctrl-C or SIGTERM (a search and a training after a checkpoint), 137 likewise but in the middle of a
+call that did not end within `process.GRACE_S`, 141 nobody reads the output, 1 what a program's own
+docstring says.
 """
 
 from __future__ import annotations
@@ -59,15 +60,26 @@ def run_program(program: Program) -> None:
 
     def start(_: list[str]) -> None:
         stop_when_asked()
+        _tell_own_warnings()
         status = exit_status(lambda: keep_temporary_files_together())
         if status:
             sys.exit(status)
-        # Libraries speak through these logs; what the user must know is printed.
-        logging.set_verbosity(logging.ERROR)
-        standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
         sys.exit(exit_status(lambda: _run(program, given[0])))
 
     app.run(start, flags_parser=parse_arguments)
+
+
+def _tell_own_warnings() -> None:
+    """Our warnings are lines of standard error; libraries speak through the same logs, of errors
+    alone."""
+    logging.set_verbosity(logging.ERROR)
+    standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
+    handler = standard_logging.StreamHandler()
+    handler.setFormatter(standard_logging.Formatter("WARNING %(message)s"))
+    own = standard_logging.getLogger("pnas_tf")
+    own.setLevel(standard_logging.WARNING)
+    own.addHandler(handler)
+    own.propagate = False
 
 
 def _run(program: Program, given: Given) -> int:

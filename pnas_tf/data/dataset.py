@@ -175,28 +175,25 @@ class Dataset:
         }
         return sizes[split] // batch_size
 
-    def representative_images(self, count: int) -> np.ndarray:
+    def representative_batches(self, count: int, *, batch_size: int) -> tf.data.Dataset:
         """Up to `count` images of the train split, spread over it, not augmented: calibrates int8.
-        Trained on in every setting, so no held-out image decides a range. float32 [n, ...]."""
-        positions = Order(0, 1).permutation(self.train_split.positions)[:count]
-        chosen = Subset(self.train_split.source, np.sort(positions))
-        return np.concatenate(
-            [images for images, _ in self._plain(chosen, DECODE_CHUNK).as_numpy_iterator()]
-        )
+        Trained on in every setting, so no held-out image decides a range."""
+        return self._plain(_some(self.train_split, count, Order(0, 1)), batch_size)
+
+    def representative_images(self, count: int) -> np.ndarray:
+        """Those of `representative_batches` as an array, float32 [n, ...]."""
+        batches = self.representative_batches(count, batch_size=DECODE_CHUNK)
+        return np.concatenate([images for images, _ in batches.as_numpy_iterator()])
+
+    def validation_sample(self, count: int, *, batch_size: int) -> tf.data.Dataset:
+        """Up to `count` images of the validation split, spread over it and so over all classes."""
+        return self._plain(_some(self.validation_split, count, Order(0, 2)), batch_size)
 
     def test_arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """All test images and labels: float32 [test_size, resolution, resolution, 3] and int32
-        [test_size]."""
-        return self._arrays(self.test_split)
-
-    def validation_arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """All images and labels of the validation split, as `test_arrays`, in a fixed shuffled
-        order, so that the first ones are of all classes."""
-        positions = Order(0, 2).permutation(self.validation_split.positions)
-        return self._arrays(Subset(self.validation_split.source, positions))
-
-    def _arrays(self, subset: Subset) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = zip(*self._plain(subset, DECODE_CHUNK).as_numpy_iterator())
+        """All test images and labels at once, where memory is enough: float32 [test_size,
+        resolution, resolution, 3] and int32 [test_size]."""
+        batches = self.test_batches(batch_size=DECODE_CHUNK).as_numpy_iterator()
+        images, labels = zip(*batches)
         return np.concatenate(images), np.concatenate(labels)
 
     def _both(self) -> Subset:
@@ -209,7 +206,9 @@ class Dataset:
         batches = subset.source.batches(
             subset.positions, view=self._central, batching=Batching(batch_size)
         )
-        return self._finish(batches, None)
+        count = -(-len(subset.positions) // batch_size)
+        known = tf.data.experimental.assert_cardinality(count)  # records are filtered: uncounted
+        return self._finish(batches, None).apply(known)
 
     def _shuffled(
         self, subset: Subset, name: str, batching: Batching, *, augmented: bool
@@ -256,6 +255,10 @@ class Dataset:
             return (images - mean) / std, labels
 
         return batches.map(finish, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def _some(subset: Subset, count: int, order: Order) -> Subset:
+    return Subset(subset.source, order.permutation(subset.positions)[:count])
 
 
 def load_dataset(

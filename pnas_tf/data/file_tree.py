@@ -8,6 +8,7 @@ nothing of what the files hold.
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -120,7 +121,7 @@ def scan_tree(path: str | os.PathLike) -> FileTree:
         UserError: no folder, fewer than two classes, a class without images or with a name that is
             refused, a test split with other classes, two training parts.
     """
-    root = _folder(path)
+    root = existing_folder(path)
     top = folder_scan.scan(root)
     layout = find_layout(top, root)
     _check_classes(layout, top, root)
@@ -145,8 +146,9 @@ def scan_tree(path: str | os.PathLike) -> FileTree:
     )
 
 
-def _folder(path: str | os.PathLike) -> str:
-    root = Path(path).expanduser()
+def existing_folder(path: str | os.PathLike) -> str:
+    """The folder's path without "~". Raises UserError where it is none, with close names."""
+    root = Path(os.path.expanduser(path))
     if not os.fspath(path) or not root.is_dir():
         raise UserError(
             f"image folder {root}" if os.fspath(path) else "image folder without a name",
@@ -156,9 +158,24 @@ def _folder(path: str | os.PathLike) -> str:
             else "a file"
             if root.exists()
             else "no such path",
-            fix="Correct the PATH of --dataset=folder:PATH.",
+            fix=f"Correct the PATH of --dataset=folder:PATH{hint(close_folders(root))}.",
         )
     return str(root)
+
+
+def hint(names: Sequence[str]) -> str:
+    """The close ones, for the end of a sentence."""
+    return f"; close ones: {', '.join(names)}" if names else ""
+
+
+def close_folders(place: Path) -> list[str]:
+    """Folders beside it with a close name."""
+    try:
+        names = [entry.name for entry in os.scandir(place.parent) if entry.is_dir()]
+    except OSError:
+        return []
+    close = difflib.get_close_matches(place.name, names, n=3)
+    return [str(place.with_name(name)) for name in close]
 
 
 def _listing(

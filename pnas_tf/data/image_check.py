@@ -74,7 +74,7 @@ def check_images(
     has done. No file raises: what cannot be opened is unreadable.
     """
     cache = _cache_file(root)
-    kept = {} if cache is None else _read(cache)
+    kept = _read(cache)
     now_ns = time.time_ns()
     keys = [_digest(os.fsencode(os.path.relpath(path, root))) for path in paths]
     with ThreadPoolExecutor(THREADS) as pool:
@@ -99,7 +99,7 @@ def check_images(
                 progress.update()
     finally:
         pool.shutdown(cancel_futures=True)
-        if fresh and cache is not None:
+        if fresh:
             _keep(cache, {**kept, **fresh})
     return _result(rows, unreadable)
 
@@ -131,12 +131,14 @@ def _over(
 
 def _list_all(rows: list[tuple[str, str]], root: str) -> Path | None:
     cache = _cache_file(root)
-    if cache is None:
+    if not atomic.is_kept(cache.parent):
         return None
     try:
         return write_names(cache.with_name(f"{cache.stem}_unreadable.csv"), rows)
     except OSError as error:
-        logging.warning("the names of all unreadable images are not kept: %s", error)
+        logging.getLogger(__name__).warning(
+            "the names of all unreadable images are not kept: %s", error
+        )
         return None
 
 
@@ -191,14 +193,9 @@ def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_KEY_BYTES).digest()
 
 
-def _cache_file(root: str) -> Path | None:
-    """None where there is no home for a cache."""
+def _cache_file(root: str) -> Path:
     name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
-    try:
-        return atomic.user_cache_folder("images") / f"{name}.npy"
-    except RuntimeError as error:  # no home folder
-        logging.warning("images are checked again each time: %s", error)
-        return None
+    return atomic.user_cache_folder("images") / f"{name}.npy"
 
 
 def _read(cache: Path) -> dict[bytes, bytes]:
@@ -213,7 +210,7 @@ def _read(cache: Path) -> dict[bytes, bytes]:
         if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != _ROW_BYTES:
             raise ValueError(f"an array {rows.shape} of {rows.dtype}")
     except (UserError, ValueError, EOFError, OSError) as error:
-        logging.warning("%s is damaged and is made again: %s", cache, error)
+        logging.getLogger(__name__).warning("%s is damaged and is made again: %s", cache, error)
         return {}
     return {row[:_KEY_BYTES].tobytes(): row[_KEY_BYTES:].tobytes() for row in rows}
 
@@ -223,4 +220,6 @@ def _keep(cache: Path, kept: Mapping[bytes, bytes]) -> None:
     try:
         atomic.write_bytes(cache, npy.bytes_of(rows.reshape(len(kept), -1)))
     except OSError as error:
-        logging.warning("image checks are not kept, and are made again next time: %s", error)
+        logging.getLogger(__name__).warning(
+            "image checks are not kept, and are made again next time: %s", error
+        )

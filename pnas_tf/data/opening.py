@@ -29,6 +29,7 @@ from pnas_tf.data.sources import (
     FileSource,
     Source,
     WholeArraySource,
+    rows_of,
 )
 from pnas_tf.errors import UserError
 
@@ -138,8 +139,14 @@ def _read_split(images: tfds.Images, split: str, resolution: int) -> ArraySource
     records = images.builder.as_dataset(split=split, shuffle_files=False).map(
         small, tf.data.AUTOTUNE, deterministic=True
     )
-    chunks, label_chunks = zip(*records.batch(DECODE_CHUNK).as_numpy_iterator())
-    pixels, labels = np.concatenate(chunks), np.concatenate(label_chunks)
+    count = images.builder.info.splits[split].num_examples
+    pixels = np.empty((count, resolution, resolution, images.channels), np.uint8)
+    labels = np.empty(count, np.int32)
+    done = 0
+    for chunk, chunk_labels in records.batch(DECODE_CHUNK).as_numpy_iterator():
+        part = slice(done, done + len(chunk))
+        pixels[part], labels[part] = chunk, chunk_labels
+        done += len(chunk)
     return ArraySource(pixels, labels, origin=_records(images, split, labels))
 
 
@@ -154,10 +161,14 @@ def _open_arrays(arrays: ImageArrays, config: DataConfig, resolution: int, whole
 def _resized(images: np.ndarray, resolution: int) -> np.ndarray:
     """The central square of each image at `resolution` pixels. uint8 [images, height, width,
     channels] in, [images, resolution, resolution, channels] out."""
-    rows = tf.data.Dataset.from_tensor_slices(images).map(
-        lambda image: _small(image, resolution), tf.data.AUTOTUNE, deterministic=True
+    small = np.empty((len(images), resolution, resolution, images.shape[-1]), np.uint8)
+    positions = tf.data.Dataset.range(len(images))
+    rows = positions.map(
+        lambda position: (position, _small(rows_of(images, position), resolution)), tf.data.AUTOTUNE
     )
-    return np.concatenate(list(rows.batch(DECODE_CHUNK).as_numpy_iterator()))
+    for chunk, pixels in rows.batch(DECODE_CHUNK).as_numpy_iterator():
+        small[chunk] = pixels
+    return small
 
 
 def _open_folder(config: DataConfig, resolution: int, whole: bool) -> Opened:
@@ -183,18 +194,22 @@ def _open_folder(config: DataConfig, resolution: int, whole: bool) -> Opened:
 def _read_files(paths: tuple[str, ...], root: str, resolution: int) -> np.ndarray:
     """Every image, resized. Raises UserError naming those that cannot be read."""
 
-    def read(path: str) -> np.ndarray | str:
+    pixels: np.ndarray = np.empty((len(paths), resolution, resolution, 3), np.uint8)
+
+    def read(position: int) -> str | None:
         try:
-            return _small(tf.constant(decode(Path(path).read_bytes()).pixels), resolution).numpy()
+            image = tf.constant(decode(Path(paths[position]).read_bytes()).pixels)
         except (UnreadableImage, OSError) as error:
             return str(error)
+        pixels[position] = _small(image, resolution)
+        return None
 
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(read, paths))
-    failures = {path: found for path, found in zip(paths, results) if isinstance(found, str)}
+        reasons = dict(zip(paths, pool.map(read, range(len(paths)))))
+    failures = {path: reason for path, reason in reasons.items() if reason is not None}
     if failures:
         raise refuse_unreadable(failures, root=root, total=len(paths))
-    return np.stack([result for result in results if not isinstance(result, str)])
+    return pixels
 
 
 def _small(image: tf.Tensor, resolution: int) -> tf.Tensor:

@@ -118,10 +118,10 @@ class ArraySource:
 
     def batches(self, members: np.ndarray, *, view: View, batching: Batching) -> tf.data.Dataset:
         del view
-        images, labels = tf.constant(self.images), tf.constant(self.labels)
+        labels = tf.constant(self.labels)
 
         def gather(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            batch = tf.cast(tf.gather(images, positions), tf.float32)
+            batch = tf.cast(rows_of(self.images, positions), tf.float32)
             return (
                 (batch if batch.shape[-1] == 3 else tf.repeat(batch, 3, axis=-1)),
                 tf.gather(labels, positions),
@@ -146,10 +146,10 @@ class WholeArraySource:
         return _pixels(self.images, members)
 
     def batches(self, members: np.ndarray, *, view: View, batching: Batching) -> tf.data.Dataset:
-        images, labels = tf.constant(self.images), tf.constant(self.labels)
+        labels = tf.constant(self.labels)
 
         def show(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            image = tf.gather(images, position)
+            image = rows_of(self.images, position)
             image = image if image.shape[-1] == 3 else tf.image.grayscale_to_rgb(image)
             return view(image, position), tf.gather(labels, position), position
 
@@ -190,6 +190,12 @@ class FileSource:
 
         examples = tf.data.Dataset.from_tensor_slices((paths, self.labels[positions], positions))
         return batching.of(examples.map(load, tf.data.AUTOTUNE, deterministic=True))
+
+
+def rows_of(images: np.ndarray, positions: tf.Tensor) -> tf.Tensor:
+    """The images at `positions`, by numpy: a tensor of all of them would be a copy of all."""
+    rows = tf.numpy_function(lambda chosen: images[chosen], [positions], tf.uint8, stateful=False)
+    return tf.ensure_shape(rows, (*positions.shape, *images.shape[1:]))
 
 
 def _read(path: bytes) -> np.ndarray:

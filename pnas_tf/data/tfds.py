@@ -3,7 +3,6 @@ the three splits."""
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import shutil
@@ -16,7 +15,9 @@ import tensorflow_datasets as tfds
 
 import pnas_tf.data.digits  # noqa: F401 (defining the builder registers it)
 from pnas_tf import _tf_private
+from pnas_tf.data.dataset_name import unknown_dataset
 from pnas_tf.data.offline import place_archives
+from pnas_tf.data.reachable import why_unreachable
 from pnas_tf.data.records import encoded_records
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, locks, npy
@@ -61,7 +62,9 @@ class Images:
                 if labels.dtype == np.int32 and labels.shape == (count,):
                     return labels
             except (ValueError, EOFError) as error:
-                logging.warning("%s is damaged and is made again: %s", cache, error)
+                logging.getLogger(__name__).warning(
+                    "%s is damaged and is made again: %s", cache, error
+                )
         labels = np.full(count, -1, np.int32)
         for values, positions in (
             encoded_records(self.builder, split, keys=(self.label_key,))
@@ -90,15 +93,7 @@ def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
     try:
         builder = tfds.builder(name, data_dir=directory, try_gcs=False)
     except tfds.core.DatasetNotFoundError as error:
-        known = sorted({"digits", *tfds.list_builders(with_community_datasets=False)})
-        close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
-        raise UserError(
-            "unknown dataset",
-            expected="digits, folder:PATH or a tensorflow_datasets name"
-            + (f"; close ones: {', '.join(close)}" if close else ""),
-            received=repr(name),
-            fix="Correct --dataset.",
-        ) from error
+        raise unknown_dataset(name) from error
     except (
         ValueError,
         AssertionError,
@@ -151,8 +146,8 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, offline_files: str) -
     """
     root = Path(builder.data_dir_root)
     place = Path(builder.data_dir)
+    _make(root)
     try:
-        root.mkdir(parents=True, exist_ok=True)
         with locks.wait_for_lock(root / f".{builder.name}.lock"):
             if (place / "dataset_info.json").is_file():  # another process was first
                 builder.info.read_from_directory(builder.data_dir)
@@ -183,6 +178,25 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, offline_files: str) -
         ) from error
 
 
+def _make(root: Path) -> None:
+    """Makes the TFDS folder. Raises UserError where there is no place for it."""
+    reason = "there is no home folder"
+    if not str(root).startswith("~"):  # which stands for none
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            if os.access(root, os.W_OK | os.X_OK):
+                return
+            reason = "no permission to write"
+        except OSError as error:
+            reason = error.strerror or str(error)
+    raise UserError(
+        f"datasets cannot be kept in {root}",
+        expected="a folder that can be made and written",
+        received=reason,
+        fix="Name one with --data_dir=FOLDER.",
+    )
+
+
 def _download_and_prepare(
     builder: tfds.core.DatasetBuilder, offline_files: str, *, downloads: Path
 ) -> None:
@@ -194,6 +208,16 @@ def _download_and_prepare(
     )
     if offline_files and not by_hand:
         place_archives(builder, offline_files, download_dir=downloads)
+    elif not (downloads / builder.name).is_dir():  # where earlier downloads are, they may suffice
+        reason = why_unreachable(builder.url_infos or ())
+        if reason:
+            raise UserError(
+                f"dataset '{builder.name}' cannot be downloaded",
+                expected="a network that reaches its publishers",
+                received=reason,
+                fix="Connect to the network (behind a proxy: export https_proxy=...), or give the "
+                "archives with --offline_files=FOLDER; `--dataset=digits` needs no network.",
+            )
     if not can_redraw():
         tfds.disable_progress_bar()
     print(f"preparing dataset {builder.name}", flush=True)
@@ -216,7 +240,9 @@ def _keep(cache: Path, labels: np.ndarray) -> None:
     try:
         atomic.write_bytes(cache, npy.bytes_of(labels))
     except OSError as error:
-        logging.warning("labels are not kept, and are read again next time: %s", error)
+        logging.getLogger(__name__).warning(
+            "labels are not kept, and are read again next time: %s", error
+        )
 
 
 def _last_line(error: BaseException) -> str:

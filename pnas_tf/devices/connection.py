@@ -59,6 +59,11 @@ def read_facts(connection: Connection, script: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs if value.strip()}
 
 
+def named_lines(connection: Connection, say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say` with the device's name before each line, since several may be measured at once."""
+    return lambda line: say(f"{connection.name}: {line}")
+
+
 def retry(
     attempt: Callable[[], None], *, timeout_s: float, on: tuple[type[Exception], ...]
 ) -> None:

@@ -8,12 +8,14 @@ cpufreq documentation.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pnas_tf.devices.connection import Connection
 
 MAX_CORES = 4096
 _NUMBER = re.compile("[0-9]{1,12}")
+_ALLOWED = re.compile(r"^Cpus_allowed_list:[ \t]*([0-9,-]{1,4000})", re.MULTILINE)
 _SCRIPT = """
 for core in /sys/devices/system/cpu/cpu[0-9]*; do
   top=$(cat "$core/cpufreq/cpuinfo_max_freq" 2>/dev/null) || top=-
@@ -56,6 +58,49 @@ class CoreMap:
             if len(chosen) >= threads:
                 break
         return tuple(sorted(chosen))
+
+
+def held_cores(
+    connection: Connection, threads: int, *, say: Callable[[str], None]
+) -> tuple[int, ...]:
+    """The cores that processes there will be held to, tried once; () where they cannot be, which is
+    said.
+
+    Raises as `Connection.run` does.
+    """
+    known = read_cores(connection)
+    wanted = known.big(threads)
+    if not wanted:
+        lacks = "its cpufreq tells no clocks" if known.has_taskset else "it has no taskset"
+        say(f"processes are not held to cores: {lacks}")
+        return ()
+    tried = connection.run(f"taskset {taskset_mask(wanted)} cat /proc/self/status")
+    allowed = _ALLOWED.search(tried.output)
+    if tried.exit_code != 0:
+        reason = tried.output.strip()[-200:] or f"taskset ended with exit code {tried.exit_code}"
+        given: tuple[int, ...] = ()
+    else:  # a cpuset may give fewer than asked for, without an error
+        given = wanted if allowed is None else cores_of_list(allowed.group(1))
+        reason = f"it gives cores {_text(given)}"
+    if len(given) < min(threads, len(wanted)) or not set(given) <= set(wanted):
+        say(f"processes are not held to cores {_text(wanted)}: {reason}")
+        return ()
+    return given
+
+
+def cores_of_list(text: str) -> tuple[int, ...]:
+    """ "0-3,8" as the kernel prints sets of cores: (0, 1, 2, 3, 8). What is no number is passed
+    over."""
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = (word.strip() for word in part.partition("-"))
+        if _NUMBER.fullmatch(first) and (not last or _NUMBER.fullmatch(last)):
+            found |= set(range(int(first), min(int(last or first) + 1, MAX_CORES)))
+    return tuple(sorted(found))
+
+
+def _text(cores: tuple[int, ...]) -> str:
+    return ",".join(map(str, cores)) or "none"
 
 
 def read_cores(connection: Connection) -> CoreMap:

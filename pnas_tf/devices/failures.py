@@ -75,11 +75,48 @@ class RunTimedOut(RunFailed):
     fix_text = "Measure fewer invocations a run, or look whether the device sleeps or throttles."
 
 
-class DelegateNotUsed(RunFailed):
+class WrongDelegate(RunFailed):
+    """The model was executed by something else than asked for: another run would tell the same."""
+
+
+class DelegateNotUsed(WrongDelegate):
     """The requested delegate took no node, so the time would be another runtime's."""
 
-    expected_text = "the requested delegate executing the model"
-    fix_text = "Measure this model with another --delegate; this device's does not take it."
+    expected_text = "the requested delegate executing the model, and a log that says so"
+    fix_text = (
+        "Measure with another --delegate, or with a benchmark_model that was built with this one "
+        "(docs/devices.md)."
+    )
+
+
+class PartlyDelegated(WrongDelegate):
+    """The requested delegate left a part of the model to the CPU: a mixture of two devices."""
+
+    expected_text = "the requested delegate executing the whole model"
+    fix_text = (
+        "Measure with another --delegate, or keep the times of such models, each with a warning: "
+        "--partial_delegation."
+    )
+
+
+class OtherDelegate(WrongDelegate):
+    """A delegate that was not asked for executed the model, or some of it."""
+
+    expected_text = "the asked delegate alone"
+    fix_text = (
+        "Name the one that executes it by --delegate, or use a benchmark_model that does not apply "
+        "it by itself (docs/devices.md)."
+    )
+
+
+class LauncherFailed(RunFailed):
+    """taskset or timeout, by which the tool is started, failed; the tool did not run."""
+
+    expected_text = "taskset and timeout as they worked when the device was opened"
+    fix_text = (
+        "See that the device's cores stay online and free to use, and give the same command again: "
+        "what cannot be used is then left out."
+    )
 
 
 class TooCoarse(RunFailed):
@@ -133,7 +170,8 @@ class SeveralDevices(DeviceRefused):
 
     expected_text = "one device, or a choice"
     fix_text = (
-        "Name it: --device=android:SERIAL, or several: --device=android:SERIAL,android:SERIAL"
+        "Name it: --device=android:SERIAL, or several: --device=android:SERIAL,android:SERIAL; "
+        "ANDROID_SERIAL in the environment counts too."
     )
 
 
@@ -164,6 +202,16 @@ class MissingBinary(DeviceRefused):
     fix_text = (
         "Give the one built for the device's instruction set: --benchmark_binary=PATH "
         "(docs/devices.md says where to get it)."
+    )
+
+
+class UnknownFlag(DeviceRefused):
+    """benchmark_model warns that it does not know a flag, and goes on without it."""
+
+    expected_text = "a benchmark_model that knows every flag it is given"
+    fix_text = (
+        "Use a benchmark_model that was built with what the flag asks for (docs/devices.md says "
+        "where to get one), or, where the flag is a delegate's, another --delegate."
     )
 
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from pnas_tf.devices.delegation import ACCELERATORS, Delegation
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json
 from pnas_tf.io.serialization import to_json
@@ -47,12 +48,14 @@ class Device:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model was run. delegate: "xnnpack", "none", "gpu", "nnapi"."""
+    """How a model was run. delegate: "xnnpack", "none", "gpu", "nnapi". partial_delegation: whether
+    times of models that an accelerator executed in part were kept."""
 
     runtime: str
     runtime_version: str
     delegate: str
     threads: int
+    partial_delegation: bool = False
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -87,6 +90,7 @@ class ModelRun:
         temperature_c: of the hottest sensor, where the device tells.
         frequency_mhz: of the slowest core that the process was held to, where the device tells.
         throttling: the device's own words; "" when it does not throttle.
+        delegation: how much of the model the delegate executed, where the tool tells.
     """
 
     samples_ns: tuple[float, ...]
@@ -99,6 +103,7 @@ class ModelRun:
     temperature_c: float | None = None
     frequency_mhz: float | None = None
     throttling: str = ""
+    delegation: Delegation | None = None
 
     def __post_init__(self) -> None:
         times = [*self.samples_ns, 1.0 if self.sentinel_ns is None else self.sentinel_ns]
@@ -218,6 +223,23 @@ class Measurement:
             for words in sorted({run.throttling for run in self.runs if run.throttling})
         ]
         return tuple(found)
+
+    @property
+    def partly(self) -> str:
+        """Which part of the model the accelerator executed, in words; "" where it did all of it, or
+        none was asked for. Such a time is a mixture with the CPU's."""
+        if self.settings.delegate not in ACCELERATORS:
+            return ""
+        parts = [run.delegation for run in self.runs if run.delegation is not None]
+        words = {part.describe() for part in parts if not part.is_full}
+        if not words:
+            return ""
+        return f"partly on the CPU: {self.settings.delegate} executed {'; '.join(sorted(words))}"
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a reader of the figure must be told: `partly` and the problems."""
+        return ((self.partly,) if self.partly else ()) + self.problems
 
     @property
     def stable(self) -> bool:

@@ -18,11 +18,13 @@ from pnas_tf.devices.benchmark_tool.runner import DELEGATE_FLAGS
 from pnas_tf.devices.failures import DeviceError
 from pnas_tf.devices.record import Device, ModelRun, Settings
 from pnas_tf.errors import UserError
+from pnas_tf.run.progress import silent
 
 if TYPE_CHECKING:
     from pnas_tf.devices.schedule import Runner
 
 Result = TypeVar("Result")
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def split_devices(devices: str) -> tuple[str, ...]:
                 expected=", ".join(form for kind in _KINDS.values() for form in kind.forms)
                 + "; several with commas between",
                 received=repr(name),
-                fix="See docs/devices.md.",
+                fix=_meant(name),
             )
     if len(set(names)) < len(names) or (
         "android" in names and any(name.startswith("android:") for name in names)
@@ -59,12 +61,21 @@ def split_devices(devices: str) -> tuple[str, ...]:
     return names
 
 
-def runner_for(config: DeviceConfig) -> Runner:
+def _meant(name: str) -> str:
+    if name.lower() in ("host", "android"):
+        return f"Write --device={name.lower()}"
+    if "@" in name and ":" not in name:
+        return f"Write --device=ssh:{name}"
+    return "Leave it out to measure on this computer, or see docs/devices.md."
+
+
+def runner_for(config: DeviceConfig, *, say: Say = silent) -> Runner:
     """Opens one device.
 
     Args:
         config: its `device` is "host", "android" (the only one attached), "android:SERIAL",
             "ssh:USER@HOST" or "ssh:USER@HOST:PORT".
+        say: takes lines of the device for the user, with its name before each.
 
     Returns:
         The runner; `close` it.
@@ -89,33 +100,34 @@ def runner_for(config: DeviceConfig) -> Runner:
             fix="Choose one.",
         )
     kind, _, address = config.device.strip().partition(":")
-    return _KINDS[kind].open(address, config)
+    return _KINDS[kind].open(address, config, say)
 
 
-def _host(_: str, config: DeviceConfig) -> Runner:
+def _host(_: str, config: DeviceConfig, say: Say) -> Runner:
     from pnas_tf.devices.host.runner import HostRunner
 
-    return HostRunner(config)
+    return HostRunner(config, say=lambda line: say(f"host: {line}"))
 
 
-def _android(serial: str, config: DeviceConfig) -> Runner:
+def _android(serial: str, config: DeviceConfig, say: Say) -> Runner:
     from pnas_tf.devices.android.runner import AndroidRunner
 
-    return AndroidRunner(serial, config)
+    return AndroidRunner(serial, config, say=say)
 
 
-def _ssh(address: str, config: DeviceConfig) -> Runner:
+def _ssh(address: str, config: DeviceConfig, say: Say) -> Runner:
     from pnas_tf.devices.ssh.board import ssh_runner
 
-    return ssh_runner(address, config)
+    return ssh_runner(address, config, say=say)
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of device. open: called with the address, "" where none is given. forms: how --device
+    """A kind of device. open: called with the address, "" where none is given, and what
+    takes lines for the user. forms: how --device
     may name it."""
 
-    open: Callable[[str, DeviceConfig], Runner]
+    open: Callable[[str, DeviceConfig, Say], Runner]
     forms: tuple[str, ...]
 
     def is_named_by(self, name: str) -> bool:

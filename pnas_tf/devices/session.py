@@ -64,6 +64,11 @@ class Session:
         return None if self.reference is None else self.reference.median_ms
 
     @property
+    def partly(self) -> dict[str, str]:
+        """Model name -> which part of it the accelerator executed, where that is not all of it."""
+        return {name: entry.partly for name, entry in self.measurements.items() if entry.partly}
+
+    @property
     def unstable(self) -> dict[str, tuple[str, ...]]:
         """Model name -> what is wrong with its measurement, after all repeats."""
         return {name: entry.problems for name, entry in self.measurements.items() if entry.problems}

@@ -35,27 +35,42 @@ _TEMPERATURE = re.compile(
 )
 _STATUS = re.compile(r"^Thermal Status: (\d{1,6})\b", re.MULTILINE)
 _THROTTLED = re.compile(r"throttled=0x([0-9a-fA-F]{1,16})\b")
+_WEAK_SUPPLY = "under-voltage"
 _PI_NOW = {
-    0x1: "under-voltage",
+    0x1: _WEAK_SUPPLY,
     0x2: "clock capped",
     0x4: "throttled",
     0x8: "soft temperature limit",
 }
+_OF_WEAK_SUPPLY = {_WEAK_SUPPLY, "clock capped", "throttled"}
 _SKIN, _CPU = 3, 0  # android.os.Temperature: TYPE_CPU 0, TYPE_GPU 1, TYPE_BATTERY 2, TYPE_SKIN 3
 _ABSENT_C = -30.0  # sensors that are not there report values such as -99.9
 
 
 @dataclass(frozen=True)
 class ThermalState:
-    """One reading. complaint: the device's own words when it throttles, else ""."""
+    """One reading. complaints: the device's own words when it throttles."""
 
-    complaint: str = ""
+    complaints: tuple[str, ...] = ()
     temperature_c: float | None = None
     clocks_mhz: tuple[tuple[int, float], ...] = ()
 
     @property
+    def complaint(self) -> str:
+        """All complaints in one text, "" for none."""
+        return ", ".join(self.complaints)
+
+    @property
     def is_throttled(self) -> bool:
-        return bool(self.complaint)
+        return bool(self.complaints)
+
+    @property
+    def passing(self) -> tuple[str, ...]:
+        """The complaints that may pass when the device cools down: not a weak power supply, nor the
+        clock that it costs."""
+        if _WEAK_SUPPLY not in self.complaints:
+            return self.complaints
+        return tuple(words for words in self.complaints if words not in _OF_WEAK_SUPPLY)
 
     def clock_mhz(self, cores: tuple[int, ...]) -> float | None:
         """The lowest clock among `cores` (all when empty); None where it cannot be read."""
@@ -69,8 +84,8 @@ def parse_thermal(text: str) -> ThermalState:
     for part in text.split(_BEGIN + " ")[1:]:
         name, _, body = part.partition("\n")
         parts[name.strip()] = body
-    complaint, temperature = _read_thermalservice(parts.get("thermalservice", ""))
-    complaint = complaint or _read_vcgencmd(parts.get("vcgencmd", ""))
+    complaints, temperature = _read_thermalservice(parts.get("thermalservice", ""))
+    complaints = complaints or _read_vcgencmd(parts.get("vcgencmd", ""))
     if temperature is None:
         temperature = _read_zones(parts.get("zones", ""))
     clocks = tuple(
@@ -79,10 +94,10 @@ def parse_thermal(text: str) -> ThermalState:
             r"^(\d{1,4}) (\d{1,12})$", parts.get("clocks", ""), re.MULTILINE
         )
     )
-    return ThermalState(complaint, temperature, clocks)
+    return ThermalState(complaints, temperature, clocks)
 
 
-def _read_thermalservice(text: str) -> tuple[str, float | None]:
+def _read_thermalservice(text: str) -> tuple[tuple[str, ...], float | None]:
     match = _STATUS.search(text)
     status = int(match.group(1)) if match else 0
     current = (
@@ -100,14 +115,14 @@ def _read_thermalservice(text: str) -> tuple[str, float | None]:
         or [value for _, kind, value in sensors if kind in (_CPU, _SKIN)]
         or [value for _, _, value in sensors]
     )
-    words = f"thermal status {status} ({STATUS_NAMES[min(status, 6)]})" if status else ""
+    words = (f"thermal status {status} ({STATUS_NAMES[min(status, 6)]})",) if status else ()
     return words, max(chosen, default=None)
 
 
-def _read_vcgencmd(text: str) -> str:
+def _read_vcgencmd(text: str) -> tuple[str, ...]:
     match = _THROTTLED.search(text)
     bits = int(match.group(1), 16) if match else 0
-    return ", ".join(words for bit, words in _PI_NOW.items() if bits & bit)
+    return tuple(words for bit, words in _PI_NOW.items() if bits & bit)
 
 
 def _read_zones(text: str) -> float | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -28,6 +29,7 @@ from pnas_tf.io.json_text import decode_text, parse_json
 from pnas_tf.io.serialization import Json
 
 _TEMPORARY = ".tmp"
+_said: set[Path] = set()  # places that were taken instead of the user's cache folder
 # A latency table with all raw values is about 1 MB, the history of a 648-block search 20 MB.
 MAX_DOCUMENT_BYTES = 64 * 2**20
 # What zipfile raises on damaged archives; it documents the first alone.
@@ -229,10 +231,37 @@ def read_document(
 
 def user_cache_folder(name: str) -> Path:
     """Where what can be made again is kept when the user names no place: pnas_tf/NAME in the
-    system's cache folder (Linux: $XDG_CACHE_HOME, else ~/.cache)."""
+    system's cache folder (Linux: $XDG_CACHE_HOME, else ~/.cache).
+
+    Where there is no home folder, or none that can be written, one among the temporary files, which
+    goes with this process. That is said once.
+    """
     import platformdirs
 
-    return platformdirs.user_cache_path("pnas_tf", appauthor=False) / name
+    try:
+        folder = platformdirs.user_cache_path("pnas_tf", appauthor=False) / name
+        if not folder.is_absolute():  # "~", which earlier platformdirs gives where there is no home
+            raise RuntimeError("there is no home folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+        raise PermissionError(f"no permission to write {folder}")
+    except (OSError, RuntimeError) as error:
+        place = Path(tempfile.gettempdir()) / "pnas_tf-cache"
+        if place not in _said:
+            _said.add(place)
+            logging.getLogger(__name__).warning(
+                "there is no cache folder to write (%s): converted models, unfinished measurements "
+                "and checks of images are lost when this process ends. Name a folder with "
+                "XDG_CACHE_HOME",
+                error,
+            )
+        return place / name
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether a folder of `user_cache_folder` outlives this process."""
+    return folder.parent not in _said
 
 
 def sha256_of(path: str | os.PathLike) -> str:

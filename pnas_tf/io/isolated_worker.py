@@ -12,6 +12,7 @@ import importlib
 import io
 import json
 import os
+import platform
 import resource
 import sys
 import warnings
@@ -120,10 +121,23 @@ def serve(commands: IO[bytes], replies: IO[str]) -> None:
 def _limit_cpu(seconds: int) -> None:
     """From now on; the system ends the process that needs more (SIGXCPU)."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    resource.setrlimit(
-        resource.RLIMIT_CPU,
-        (int(usage.ru_utime + usage.ru_stime) + 1 + seconds, resource.RLIM_INFINITY),
-    )
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]  # raised by root alone
+    soft = int(usage.ru_utime + usage.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (_lower(soft, hard), hard))
+
+
+def _limit(kind: int, amount: int) -> None:
+    """At most `amount`, and no more than the limit that is there. macOS refuses one on memory."""
+    lowest = _lower(amount, resource.getrlimit(kind)[1])
+    try:
+        resource.setrlimit(kind, (lowest, lowest))
+    except (OSError, ValueError):
+        if platform.system() == "Linux":
+            raise
+
+
+def _lower(amount: int, hard: int) -> int:
+    return amount if hard == resource.RLIM_INFINITY else min(amount, hard)
 
 
 def _main() -> None:
@@ -131,8 +145,8 @@ def _main() -> None:
     # error.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_AS, MAX_MEMORY_BYTES)
+    _limit(resource.RLIMIT_CORE, 0)
     serve(sys.stdin.buffer, replies)
 
 

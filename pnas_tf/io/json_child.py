@@ -22,6 +22,8 @@ from typing import IO
 from pnas_tf.io.serialization import Json
 
 _ROOT = Path(__file__).resolve().parents[2]  # holds the package: a checkout, or site-packages
+# Our children compute on the CPU: a card that this process holds would have no memory for them.
+WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1"}
 # Without the working folder on its path, where a user's own inspect.py would hide the library's.
 _START = "import sys; del sys.path[0]; import runpy; runpy.run_module({module!r}, None, '__main__')"
 
@@ -44,7 +46,7 @@ class JsonChild:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **found, **(environment or {})},
+            env={**os.environ, **WITHOUT_GPU, **found, **(environment or {})},
             start_new_session=True,
         )
         self._replies: queue.Queue[bytes] = queue.Queue()

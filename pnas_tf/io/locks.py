@@ -8,13 +8,20 @@ locked.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import time
 from types import TracebackType
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+from pnas_tf.errors import WINDOWS
+
+try:
+    import fcntl
+except ImportError as error:
+    raise ImportError(WINDOWS) from error
+
+# ENOTSUP: macOS. EBADF: NFS, which locks only what is open for writing, and no folder is.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF)
 _said: set[int] = set()  # devices of file systems without locks that were told of
 
 
@@ -101,7 +108,7 @@ def _locked(path: str | os.PathLike, create: bool, operation: int) -> Lock | Non
     while True:
         descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
         try:
-            exclusive = _flock(descriptor, operation)
+            exclusive = _flock(descriptor, operation, path)
             if not create or _is_at(descriptor, path):
                 return Lock(descriptor, exclusive=exclusive)
         except BlockingIOError:
@@ -113,7 +120,7 @@ def _locked(path: str | os.PathLike, create: bool, operation: int) -> Lock | Non
         os.close(descriptor)  # removed by its holder between our opening and locking it
 
 
-def _flock(descriptor: int, operation: int) -> bool:
+def _flock(descriptor: int, operation: int, path: str | os.PathLike) -> bool:
     """Whether the file system has locks. Raises BlockingIOError where another process has it."""
     try:
         fcntl.flock(descriptor, operation)
@@ -123,8 +130,11 @@ def _flock(descriptor: int, operation: int) -> bool:
         device = os.fstat(descriptor).st_dev
         if device not in _said:
             _said.add(device)
-            logging.warning(
-                "this file system has no locks: start no second process on it (%s)", error.strerror
+            logging.getLogger(__name__).warning(
+                "%s is on a file system without locks (%s): two processes would not notice each "
+                "other there, so start one at a time",
+                os.fspath(path),
+                error.strerror,
             )
         return False
     return True

@@ -64,6 +64,9 @@ def build_latency_table(
     session, resume_log = measure_sources(
         {**blocks, **networks}, setup, dtype=dtype, rewrites=chosen, with_call=True
     )
+    mixed = {name: words for name, words in session.partly.items() if name in networks}
+    for name, words in mixed.items():  # those of blocks are among the table's warnings
+        setup.progress(f"WARNING calibration network {name}: {words}")
     sentinel_ms = session.reference_ms
     call = session.measurements.get(CALL)
     table = LatencyTable(

@@ -46,7 +46,8 @@ class Identity:
         device, settings = self.device, self.settings
         cores = f" cores {','.join(map(str, device.cores))}" if device.cores else ""
         threads = f"{settings.threads} thread{'s' if settings.threads > 1 else ''}"
+        partial = " (in part, where it takes no more)" if settings.partial_delegation else ""
         return (
             f"{device.kind} {device.model}, {device.processor}{cores}, {settings.runtime} "
-            f"{settings.runtime_version} {settings.delegate}, {threads}, {self.dtype}"
+            f"{settings.runtime_version} {settings.delegate}{partial}, {threads}, {self.dtype}"
         )

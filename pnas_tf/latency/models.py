@@ -22,9 +22,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Union
 
+from pnas_tf import _tf_private
 from pnas_tf.config import ConversionConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.io.json_child import WITHOUT_GPU
 from pnas_tf.run.progress import Progress, silent
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.blocks import Block
@@ -43,8 +45,7 @@ _REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move n
 
 
 def cache_folder(config: ConversionConfig) -> Path:
-    """Where converted models are kept: $XDG_CACHE_HOME/pnas_tf/models when the user names no
-    place."""
+    """Where converted models are kept: `atomic.user_cache_folder` when the user names no place."""
     return Path(config.model_cache or atomic.user_cache_folder("models"))
 
 
@@ -142,6 +143,8 @@ def _live_and_end_with_parent() -> None:
     """In a converting process: Ctrl-C is the parent's to answer, and a parent that is killed leaves
     no process behind."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(WITHOUT_GPU)  # before TensorFlow looks for one
+    _tf_private.load_quietly()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -19,6 +19,7 @@ from pnas_tf.errors import UserError, named
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of, to_json
 from pnas_tf.latency.calibration import Calibration
+from pnas_tf.latency.doubts import doubts_of
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.rewrite_selection import Trial, describe, trials_from_json
 from pnas_tf.space.architecture import Architecture
@@ -145,7 +146,7 @@ class LatencyTable:
             )
 
     def warnings(self, *, now_unix_s: float | None = None) -> list[str]:
-        """What a reader of this table's figures must be told: uncalibrated, old, unstable blocks.
+        """What a reader of its figures must be told: uncalibrated, old, partly run, unstable.
 
         now_unix_s: default: now.
         """
@@ -158,17 +159,11 @@ class LatencyTable:
             found.append(
                 f"badly calibrated: held-out error {self.calibration.held_out_mape_percent:.1f} %"
             )
-        age_days = (
-            (time.time() if now_unix_s is None else now_unix_s) - self.created_unix_s
-        ) / _DAY_S
+        now_s = time.time() if now_unix_s is None else now_unix_s
+        age_days = (now_s - self.created_unix_s) / _DAY_S
         if self.created_unix_s and age_days > MAX_AGE_DAYS:
             found.append(f"stale: built {age_days:.0f} days ago")
-        found += [
-            f"unstable: '{key}': {'; '.join(entry.problems)}"
-            for key, entry in self.entries.items()
-            if entry.problems
-        ]
-        return found
+        return found + doubts_of(self.entries)
 
     def kernel7_warnings(self, space: SearchSpace) -> list[str]:
         """Kernel-7 blocks that take more than `MAX_KERNEL7_RATIO` times their kernel-5 twins: the

@@ -26,6 +26,7 @@ from pnas_tf.latency.calibration import (
     calibration_architectures,
     fit,
 )
+from pnas_tf.latency.doubts import doubts_of
 from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
@@ -184,10 +185,7 @@ class _Comparison:
         found = self.table.warnings() + self.table.identity.differences(
             runner.device, runner.settings
         )
-        found += [
-            f"unstable: {name}: {'; '.join(problems)}"
-            for name, problems in self.session.unstable.items()
-        ]
+        found += doubts_of(self.session.measurements)
         if self.table.calibration is not None and self.fitted is None:
             found.append(
                 "the table's calibration networks are not of this space: figures use its stored "

@@ -32,6 +32,17 @@ _ELSEWHERE = (
 )  # where things lie on one machine is no part of the recipe
 
 
+def check_name(name: str) -> None:
+    """Raises UserError where no published file could be called so."""
+    if not re.fullmatch(r"[a-z0-9_]{1,40}", name):
+        raise UserError(
+            "--model_name",
+            expected="lower-case letters, digits and _",
+            received=repr(name),
+            fix="Write e.g. --model_name=digits",
+        )
+
+
 def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
     """Copies the run's models to `models_dir` as NAME_float32.tflite and so on, with a manifest.
 
@@ -42,13 +53,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
         UserError: the run is not finished, the name is no plain word, or a model is larger than
             `MAX_BYTES`.
     """
-    if not re.fullmatch(r"[a-z0-9_]{1,40}", name):
-        raise UserError(
-            "--model_name",
-            expected="lower-case letters, digits and _",
-            received=repr(name),
-            fix="Write e.g. --model_name=digits",
-        )
+    check_name(name)
     run, manifest = read_run(folder.path), read_manifest(models_dir)
     written = []
     for source, report in load_reports(folder / Artifact.PARITY).items():

@@ -233,9 +233,7 @@ def _measurements(run: RunFiles) -> Section | None:
         "Latency as measured",
         table=Table(("model", "median", "p10", "p90", "invocations", "rounds", "threads"), rows),
         warnings=tuple(
-            f"{name}: {problem}"
-            for name, entry in run.measurements.items()
-            for problem in entry.problems
+            f"{name}: {doubt}" for name, entry in run.measurements.items() for doubt in entry.doubts
         ),
         caption=", ".join(word for word in words if word),
     )

@@ -117,6 +117,8 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
         warnings = tables[dtype].warnings()
         if measured:
             warnings += tables[dtype].identity.differences(measured.device, measured.settings)
+    if measured and measured.partly:
+        warnings.append(f"the measured model is {measured.partly}")
     return {
         "predicted": predicted,
         "measured": measured.median_ms if measured else None,

@@ -138,7 +138,7 @@ class Checkpoints:
             try:
                 return read_checkpoint(path, step=step)
             except UserError as error:
-                logging.warning("passed over: %s", error)
+                logging.getLogger(__name__).warning("passed over: %s", error)
         return None
 
     def _newest_first(self) -> list[tuple[int, Path]]:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pnas_tf.config import DistributionConfig
 from pnas_tf.errors import UserError
 
 VARIABLE = "TF_CONFIG"
@@ -68,6 +69,34 @@ def cluster_of(environment: Mapping[str, str] | None = None) -> Cluster:
         index,
         {group: len(groups[group]) for group in ("chief", "worker") if groups.get(group)},
     )
+
+
+def check_distribution(config: DistributionConfig) -> None:
+    """Raises UserError on options that do not go together."""
+    if config.jit_compile and config.sync_batch_norm:
+        raise UserError(
+            "--jit_compile with --sync_batch_norm",
+            expected="one of them",
+            received="both",
+            fix="XLA does not compile sums over replicas in the middle of a network: leave one "
+            "out.",
+        )
+    if config.replicas is not None and config.strategy != "mirrored":
+        raise UserError(
+            "--replicas",
+            expected="--strategy=mirrored",
+            received=f"--strategy={config.strategy}",
+            fix="Leave --replicas out; a worker of multi_worker uses all its GPUs.",
+        )
+    if config.worker_timeout_s < 1:
+        raise UserError(
+            "--worker_timeout_s",
+            expected="at least 1",
+            received=str(config.worker_timeout_s),
+            fix="Choose e.g. the default.",
+        )
+    if config.strategy == "multi_worker":
+        cluster_of()
 
 
 def _refused(text: str, received: str) -> UserError:

@@ -20,7 +20,10 @@ AGAIN = "then give the same command again: it goes on where it stopped."
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 _GONE = (errno.ENOENT, errno.ENOTDIR)
-_FAILED = (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.EREMOTEIO)
+_FAILED = (
+    *(errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ENOTCONN),
+    *((errno.EREMOTEIO,) if hasattr(errno, "EREMOTEIO") else ()),  # Linux alone has it
+)
 _WORDS = {
     "No space left on device": errno.ENOSPC,
     "Disk quota exceeded": errno.EDQUOT,

@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from types import FrameType
 
+from pnas_tf.errors import UserError
 from pnas_tf.io import locks
 from pnas_tf.run.signals import SIGNALS, Stopped
 
@@ -109,7 +110,15 @@ def keep_temporary_files_together() -> None:
     which a killed one does not. Called before anything imports TensorFlow: what is registered first
     is done last at exit.
     """
-    parent = Path(tempfile.gettempdir())
+    try:
+        parent = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise UserError(
+            "there is no folder for temporary files",
+            expected="one that can be written, with space left",
+            received=str(error),
+            fix="Name one: export TMPDIR=FOLDER",
+        ) from error
     for other in parent.glob(f"{_TEMPORARY}*"):
         with contextlib.suppress(OSError):  # another user's
             lock = locks.try_lock(other, create=False)
@@ -143,4 +152,6 @@ def open_standard_streams() -> None:
         if stream is None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 (the process's own)
         elif number and hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True)
+            # A sign that the terminal has not, or a file name that is no text, ends no program.
+            errors = "replace" if name == "stdout" else "backslashreplace"
+            stream.reconfigure(line_buffering=True, errors=errors)

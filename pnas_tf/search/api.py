@@ -90,7 +90,7 @@ def _measured(
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.schedule import Schedule
 
-    runner = runner_for(device)
+    runner = runner_for(device, say=print)
     schedule = Schedule(
         min_invocations=device.min_invocations,
         warmups=device.warmup_invocations,

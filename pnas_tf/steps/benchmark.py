@@ -3,7 +3,7 @@
   pnas benchmark --run_dir=runs/demo --device=host
 
 takes a few seconds and prints one line a model: median, p10, p90, and what is wrong with unstable
-measurements.
+measurements and of those that ran partly on the CPU.
 --models=a.tflite,b.tflite measures given files; --op_profile adds the time of every op where the
 device's tool gives it;
 --device=android:A,android:B measures on several devices at the same time, each with its
@@ -80,8 +80,8 @@ def _run(job: Inputs) -> None:
                 f"{model}: {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 "
                 f"{entry.p90_ms:.4g}, {entry.invocations} invocations)"
             )
-            for problem in entry.problems:
-                say(f"WARNING {problem}")
+            for doubt in entry.doubts:
+                say(f"WARNING {doubt}")
         for model, reason in session.failures.items():
             say(f"WARNING {model} was not measured: {reason}")
 

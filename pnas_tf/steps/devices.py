@@ -57,12 +57,14 @@ def on_devices(job: Inputs, work: Callable[[str, Runner, Callable[[str], None]],
         DeviceError: the one that failed.
         UserError: several failed.
     """
-    from pnas_tf.devices.registry import on_each_device
+    from pnas_tf.devices.registry import on_each_device, runner_for
 
     def one(name: str, runner: Runner) -> None:
         work(name, runner, lambda line: print(f"{name}: {line}"))
 
-    results = on_each_device(job.configs[DeviceConfig], one)
+    results = on_each_device(
+        job.configs[DeviceConfig], one, open_runner=lambda config: runner_for(config, say=print)
+    )
     errors = {name: outcome.error for name, outcome in results.items() if outcome.error is not None}
     if len(errors) == 1:
         raise next(iter(errors.values()))

@@ -17,6 +17,7 @@ from pnas_tf.config import DataConfig, DeviceConfig, SearchConfig
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
+from pnas_tf.run.refusal import unless_refused
 from pnas_tf.run.step import Step
 from pnas_tf.steps.benchmark import BENCHMARK
 from pnas_tf.steps.derive import DERIVE, SWEEP
@@ -44,7 +45,7 @@ def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs
     Of a worker that follows a chief, up to the last that all do together.
 
     Raises:
-        UserError: the folder was made with other settings, or a step cannot do what they ask.
+        UserError: the folder was made with other settings.
     """
     todo = [step for step in steps if step.wanted(call.only(step.configs))]
     settings = {
@@ -54,9 +55,13 @@ def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs
     if isinstance(call.folder, RunFollower):
         while todo and not todo[-1].together:
             todo.pop()
+    return todo
+
+
+def check_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> None:
+    """Raises UserError where a step cannot do what the options ask for."""
     for step in todo:
         step.check(call.only(step.configs))
-    return todo
 
 
 def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:
@@ -74,13 +79,19 @@ def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:
         if isinstance(call.folder, RunFollower) and not step.together:
             call.folder.wait_for(step.name, step.writes(call.only(step.configs)))
             continue
-        for later in todo[number:]:
-            later.check(call.only(later.configs))
+        check_steps(todo[number:], call)
         print(f"\n== {step.name}", flush=True)
         started = time.monotonic()
-        status = max(status, step.perform(call.only(step.configs)))
+        status = max(status, _perform(step, call.only(step.configs)))
         print(f"   {time.monotonic() - started:.0f} s", flush=True)
     return status
+
+
+def _perform(step: Step[Inputs], job: Inputs) -> int:
+    if isinstance(job.folder, RunFollower):
+        return step.perform(job)
+    with unless_refused(job.folder.path, (*step.writes(job), *step.partial)):
+        return step.perform(job)
 
 
 def check_run(call: Inputs) -> None:
@@ -108,5 +119,6 @@ def close_run(call: Inputs) -> None:
         objective=call.configs[SearchConfig].objective,
         target=call.targets[0],
     )
+    report = write_report(call.folder.path)  # before anything that a terminal could refuse
     print("\n" + text_table(summary))
-    print(f"\nwrote {call.folder / Artifact.SUMMARY} and {write_report(call.folder.path)}")
+    print(f"\nwrote {call.folder / Artifact.SUMMARY} and {report}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pnas_tf.config import DistributionConfig, PublishConfig, RunConfig
+from pnas_tf import _tf_private
+from pnas_tf.config import DataConfig, DistributionConfig, PublishConfig, RunConfig
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.step import Step
 from pnas_tf.steps import (
@@ -21,6 +22,7 @@ from pnas_tf.steps import (
     validate,
 )
 from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.requests import check_requests
 
 
 def _nothing(call: Inputs) -> None:
@@ -63,9 +65,15 @@ class Program:
 
     def run(self, call: Inputs) -> int:
         """Does it in the run folder of `call`. Returns the exit status."""
-        if DistributionConfig in call.configs:  # before anything of TensorFlow runs
-            _ = call.distribution
+        if call.given is None:
+            check_requests(call.configs)
         todo = pipeline.steps_to_do(self.steps, call)
+        words = _tf_private.load_quietly() if DataConfig in call.configs else ""
+        if DistributionConfig in call.configs:  # before anything of TensorFlow runs
+            from pnas_tf.training.devices_used import device_lines
+
+            print("\n".join(device_lines(call.distribution, words)), flush=True)
+        pipeline.check_steps(todo, call)
         if isinstance(call.folder, RunFollower):
             return pipeline.run_steps(todo, call)
         self.begin(call)

@@ -47,7 +47,7 @@ def _run(job: Inputs) -> None:
         networks = {Path(name).stem: Architecture.load(name) for name in config.architectures}
     else:
         networks = validate.held_out_architectures(job.space, count=config.networks, seed=job.seed)
-    runner = runner_for(job.configs[DeviceConfig])
+    runner = runner_for(job.configs[DeviceConfig], say=print)
     try:
         document = validate.validate(job.table, networks, setup_of(job, runner, print))
     finally:

@@ -9,6 +9,7 @@ take this same path. Knows nothing of files, accuracy or labels.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import sys
@@ -67,7 +68,7 @@ def convert(
             converter.inference_input_type = tf.dtypes.as_dtype(input_type or "int8")
             converter.inference_output_type = tf.dtypes.as_dtype(output_type or "int8")
         if samples is not None:
-            converter.representative_dataset = lambda: ([sample] for sample in samples)
+            converter.representative_dataset = lambda: ([sample] for sample in samples)  # once
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         try:
             return converter.convert()
@@ -82,7 +83,7 @@ def convert(
 
 def _samples(
     model: keras.Model, representative: np.ndarray | Iterable[np.ndarray] | None, batch: int
-) -> list[np.ndarray] | None:
+) -> Iterator[np.ndarray] | None:
     """The batches that calibrate int8; None of a model that carries its ranges."""
     if is_quantization_aware(model):
         return None
@@ -131,16 +132,18 @@ def is_quantization_aware(model: keras.Model) -> bool:
 
 def representative_batches(
     representative: np.ndarray | Iterable[np.ndarray], shape: tuple[int, ...]
-) -> list[np.ndarray]:
+) -> Iterator[np.ndarray]:
     """The calibration images as float32 batches of exactly `shape` (batch, height, width,
-    channels).
+    channels), read as they are asked for.
 
     The last batch is filled up with the first images.
 
     Raises:
         UserError: there are none, an image's shape differs, or a value is not finite.
     """
-    images: list[np.ndarray] = []
+    first: list[np.ndarray] = []
+    waiting: list[np.ndarray] = []
+    count = 0
     for sample in representative:
         array = np.asarray(sample, dtype=np.float32)
         found = array if array.ndim == len(shape) else array[None]
@@ -155,19 +158,27 @@ def representative_batches(
             raise UserError(
                 "representative images",
                 expected="finite numbers",
-                received=f"NaN or infinity in image {len(images)}",
+                received=f"NaN or infinity in image {count}",
                 fix="Remove the image, or repair its normalisation.",
             )
-        images.extend(found)
-    if not images:
+        for image in found:
+            count += 1
+            waiting.append(image)
+            if len(waiting) == shape[0]:
+                batch = np.stack(waiting)
+                first, waiting = first or list(batch), []
+                yield batch
+    if not count:
         raise UserError(
             "representative images",
             expected="at least one image",
             received="none",
             fix="Pass some images of the training part.",
         )
-    images.extend(images[index % len(images)] for index in range(-len(images) % shape[0]))
-    return [np.stack(images[start : start + shape[0]]) for start in range(0, len(images), shape[0])]
+    if waiting:
+        filling = itertools.cycle(first or list(waiting))
+        waiting.extend(itertools.islice(filling, shape[0] - len(waiting)))
+        yield np.stack(waiting)
 
 
 def _check_choices(dtype: str, input_type: str | None, output_type: str | None, batch: int) -> None:

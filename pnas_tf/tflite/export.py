@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +25,16 @@ from pnas_tf.run.layout import Artifact, model_file
 from pnas_tf.run.progress import Progress, silent
 from pnas_tf.tflite import layer_errors, parity, parity_report
 from pnas_tf.tflite.convert import convert
+from pnas_tf.tflite.export_inputs import (
+    Batches,
+    ExportImages,
+    check_sizes,
+    images_of,
+    metadata_of,
+)
 from pnas_tf.tflite.formats import DTYPES
 from pnas_tf.tflite.metadata import Metadata, write_metadata
+from pnas_tf.tflite.model import with_softmax
 from pnas_tf.tflite.options import check_config, rewrites_of
 from pnas_tf.tflite.parity_report import ParityReport
 from pnas_tf.tflite.quantize import AwareNetwork
@@ -36,9 +44,6 @@ from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
 if TYPE_CHECKING:
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.space.architecture import Architecture
-
-COMPARED_IMAGES = 1000  # validation images on which int8 with and without a rewrite are compared
-BATCH = 256  # images a call of the Keras network
 
 
 @dataclass(frozen=True)
@@ -51,22 +56,6 @@ class Exported:
     validation: Mapping[str, ParityReport]
     reports: Mapping[str, ParityReport]
     layers: str | None = None
-
-
-@dataclass(frozen=True)
-class ExportImages:
-    """What conversion and parity look at, normalised float32 [count, resolution, resolution, 3].
-
-    representative: of the train split, for the ranges of int8. validation, validation_labels: the
-    validation split, which decides what is shipped; test, test_labels: the test split, which is
-    only reported.
-    """
-
-    representative: np.ndarray
-    validation: np.ndarray
-    validation_labels: np.ndarray
-    test: np.ndarray
-    test_labels: np.ndarray
 
 
 def export_network(
@@ -94,52 +83,14 @@ def export_network(
         UserError: dataset and architecture are of other sizes, or a bound is broken.
     """
     check_config(config)
-    _check_sizes(architecture, dataset)
+    check_sizes(architecture, dataset)
     return export_models(
         model,
-        _images_of(dataset, config),
-        _metadata_of(dataset, config, architecture),
+        images_of(dataset, config),
+        metadata_of(dataset, config, architecture),
         config,
         rewrites=rewrites_of(config, {}) if rewrites is None else rewrites,
         progress=progress,
-    )
-
-
-def _check_sizes(architecture: Architecture, dataset: Dataset) -> None:
-    space = architecture.space
-    given = (len(dataset.class_names), dataset.resolution)
-    if given != (space.classes, space.resolution):
-        raise UserError(
-            f"dataset '{dataset.name}' is not what the network was made for",
-            expected=f"{space.classes} classes, {space.resolution} pixels",
-            received=f"{given[0]} classes, {given[1]} pixels",
-            fix="Give the dataset it was trained on, opened at the network's resolution.",
-        )
-
-
-def _images_of(dataset: Dataset, config: ExportConfig) -> ExportImages:
-    validation, validation_labels = dataset.validation_arrays()
-    test, test_labels = dataset.test_arrays()
-    return ExportImages(
-        representative=dataset.representative_images(config.representative_images),
-        validation=validation,
-        validation_labels=validation_labels,
-        test=test,
-        test_labels=test_labels,
-    )
-
-
-def _metadata_of(dataset: Dataset, config: ExportConfig, architecture: Architecture) -> Metadata:
-    return Metadata(
-        name=f"{architecture.space.name} for {dataset.name}",
-        labels=dataset.class_names,
-        author=config.author,
-        licence=config.licence,
-        description=f"Found by ProxylessNAS; {architecture.macs} MACs, {architecture.parameters} "
-        "parameters.",
-        mean=(dataset.normalization.mean,),
-        std=(dataset.normalization.std,),
-        files={str(Artifact.ARCHITECTURE): atomic.json_bytes(architecture.to_json())},
     )
 
 
@@ -172,6 +123,11 @@ def export_models(
     check_config(config)
     plain, aware = (model.plain, model.aware) if isinstance(model, AwareNetwork) else (model, None)
     work = _Work(plain, aware, images, metadata, config, progress or silent)
+    if "int8" in config.formats and config.probabilities and config.int8_output != "float32":
+        work.progress(
+            f"{model_file('int8')} ends in logits: {config.int8_output} has too few values for "
+            "probabilities, which --int8_output=float32 gives"
+        )
     wanted = rewrites or dict.fromkeys(DTYPES, REWRITES)
     names = applicable(plain)
     chosen = {dtype: wanted_among(names, wanted[dtype]) for dtype in config.formats}
@@ -185,7 +141,8 @@ def export_models(
     for dtype in config.formats:  # after every decision
         name = model_file(dtype)
         reports[name] = dataclasses.replace(
-            work.compare(dtype, contents[name], split="test"), rewrites=validation[name].rewrites
+            work.compare(dtype, contents[name], images.test, split="test"),
+            rewrites=validation[name].rewrites,
         )
     return Exported(contents, validation, reports, layers)
 
@@ -203,19 +160,28 @@ class _Work:
 
     def convert(self, dtype: str, rewrites: tuple[str, ...]) -> bytes:
         """The labelled file of one format. rewrites: by shape, those that change the network."""
-        is_int8 = dtype == "int8"
-        source = self.plain if self.aware is None or not is_int8 or rewrites else self.aware
-        if self.config.probabilities:
-            source = with_probabilities(source)
-        content = convert(
-            apply_rewrites(source, rewrites),
-            dtype,
-            batch=self.config.export_batch,
-            representative=self._with_extremes() if is_int8 else None,
-            input_type=self.config.int8_input if is_int8 else None,
-            output_type=self.config.int8_output if is_int8 else None,
-        )
+        source = apply_rewrites(self._source(dtype, rewrites), rewrites)
+        batch, probabilities = self.config.export_batch, self.config.probabilities
+        if dtype == "int8":
+            content = convert(
+                source,
+                dtype,
+                batch=batch,
+                representative=self._with_extremes(),
+                input_type=self.config.int8_input,
+                output_type=self.config.int8_output,
+            )
+            # A probability of 8 bits has steps of 1/256: the best of many classes would tie.
+            if probabilities and self.config.int8_output == "float32":
+                content = with_softmax(content)
+        else:
+            source = with_probabilities(source) if probabilities else source
+            content = convert(source, dtype, batch=batch)
         return write_metadata(content, self.metadata)
+
+    def _source(self, dtype: str, rewrites: tuple[str, ...]) -> keras.Model:
+        """The network that becomes a format."""
+        return self.plain if self.aware is None or dtype != "int8" or rewrites else self.aware
 
     def layers(self, rewrites: tuple[str, ...]) -> str:
         """The table of where int8 departs from float32, layer by layer."""
@@ -226,28 +192,21 @@ class _Work:
             convert(source, dtype, representative=self._with_extremes())
             for dtype in ("float32", "int8")
         )
-        rows = layer_errors.layer_errors(float_model, quantised_model, self.images.validation[:32])
+        images, _ = next(iter(self.images.sample))
+        rows = layer_errors.layer_errors(float_model, quantised_model, np.asarray(images)[:32])
         table = layer_errors.describe(rows)
         self.progress(table)
         return table
 
-    def compare(
-        self, dtype: str, content: bytes, *, split: str = "validation", count: int | None = None
-    ) -> ParityReport:
-        """The file beside Keras on a split, or on its first `count` images."""
-        images, labels = (
-            (self.images.test, self.images.test_labels)
-            if split == "test"
-            else (self.images.validation, self.images.validation_labels)
-        )
-        images, labels = images[:count], labels[:count]
-        batches = [
-            (images[start : start + BATCH], labels[start : start + BATCH])
-            for start in range(0, len(images), BATCH)
-        ]
+    def compare(self, dtype: str, content: bytes, batches: Batches, *, split: str) -> ParityReport:
+        """The file beside Keras on images of a split, whose name is for the user."""
         what = f"proof of {dtype} on {split} images, batches"
         with Progress(what, len(batches), say=self.progress) as pace:
             return parity.compare(self.plain, content, pace.over(batches), dtype=dtype)
+
+    def decided(self, dtype: str, content: bytes) -> ParityReport:
+        """The file beside Keras on the validation split."""
+        return self.compare(dtype, content, self.images.validation, split="validation")
 
     def proven(
         self, dtype: str, content: bytes, rewrites: tuple[str, ...]
@@ -255,7 +214,7 @@ class _Work:
         """The file and its validation report. A rewritten int8 file is compared with its twin,
         and gives way to it when it breaks a bound that the twin holds: a partial sum in int8 is
         rounded once more."""
-        report = dataclasses.replace(self.compare(dtype, content), rewrites=rewrites)
+        report = dataclasses.replace(self.decided(dtype, content), rewrites=rewrites)
         if dtype != "int8" or not rewrites:
             parity.check_parity(report, self.config)
             return content, report
@@ -265,7 +224,7 @@ class _Work:
         try:
             parity.check_parity(report, self.config)
         except UserError as error:
-            plain = dataclasses.replace(self.compare(dtype, twin), beside_plain=beside)
+            plain = dataclasses.replace(self.decided(dtype, twin), beside_plain=beside)
             parity.check_parity(plain, self.config)
             self.progress(
                 f"int8 without {', '.join(rewrites)}, which costs accuracy: expected "
@@ -277,17 +236,24 @@ class _Work:
     def _beside_plain(self, rewritten: bytes, plain: bytes) -> dict[str, object]:
         """See `ParityReport.beside_plain`."""
         first, second = (
-            self.compare("int8", file, count=COMPARED_IMAGES) for file in (rewritten, plain)
+            self.compare("int8", file, self.images.sample, split="validation")
+            for file in (rewritten, plain)
         )
         return {"images": first.images, "rewritten": _figures(first), "plain": _figures(second)}
 
-    def _with_extremes(self) -> np.ndarray:
+    def _with_extremes(self) -> Iterator[np.ndarray]:
         """The representative images and one more that holds the darkest and the brightest pixel
         there can be, so that no pixel is clipped and the int8 input's step is that of a pixel."""
         mean, std = np.array(self.metadata.mean), np.array(self.metadata.std)
-        extremes = self.images.representative[:1].copy()
-        extremes[0, 0, 0], extremes[0, -1, -1] = -mean / std, (255 - mean) / std
-        return np.concatenate([self.images.representative, extremes])
+        extremes = None
+        for images in self.images.representative:
+            images = np.asarray(images, np.float32)
+            if extremes is None:
+                extremes = images.reshape(-1, *images.shape[-3:])[:1].copy()
+            yield images
+        if extremes is not None:
+            extremes[0, 0, 0], extremes[0, -1, -1] = -mean / std, (255 - mean) / std
+            yield extremes
 
 
 def write_models(exported: Exported, folder: str | os.PathLike) -> list[Path]:

@@ -7,6 +7,7 @@ again. Knows nothing of metadata, labels or networks.
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 
@@ -139,11 +140,45 @@ def without_softmax(content: bytes) -> bytes:
         return content
     logits = int(graph.operators[places[0]].inputs[0])
     graph.operators = graph.operators[: places[0]]
-    graph.outputs = [logits]
+    _end_at(model, logits)
+    return pack(model)
+
+
+def with_softmax(content: bytes) -> bytes:
+    """A file of ours that gives float32 logits, with a softmax in float32 behind them: whatever the
+    number types before it, no two logits become one probability."""
+    model = parse(content)
+    graph = model.subgraphs[0]
+    logits = int(graph.outputs[0])
+    scores = copy.deepcopy(graph.tensors[logits])
+    scores.name = b"probability"
+    graph.tensors.append(scores)
+    softmax = schema.OperatorT()
+    softmax.opcodeIndex = _operator_code(model, schema.BuiltinOperator.SOFTMAX)
+    softmax.inputs, softmax.outputs = [logits], [len(graph.tensors) - 1]
+    softmax.builtinOptionsType = schema.BuiltinOptions.SoftmaxOptions
+    softmax.builtinOptions = schema.SoftmaxOptionsT()
+    softmax.builtinOptions.beta = 1.0
+    graph.operators.append(softmax)
+    _end_at(model, len(graph.tensors) - 1)
+    return pack(model)
+
+
+def _operator_code(model: schema.ModelT, number: int) -> int:
+    """The place of a new entry for a builtin op, in its first version."""
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = number
+    code.version = 1
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def _end_at(model: schema.ModelT, tensor: int) -> None:
+    """Makes `tensor` the only output."""
+    model.subgraphs[0].outputs = [tensor]
     for signature in model.signatureDefs or []:
         for output in signature.outputs:
-            output.tensorIndex = logits
-    return pack(model)
+            output.tensorIndex = tensor
 
 
 def put_buffer(model: schema.ModelT, name: str, content: bytes) -> None:

@@ -39,6 +39,7 @@ def check_config(config: ExportConfig) -> None:
         ("representative_images", config.representative_images >= 1, "at least 1", "200"),
         ("export_batch", config.export_batch >= 1, "at least 1", "1"),
         ("max_logit_difference", config.max_logit_difference >= 0, "0 or more", "1e-4"),
+        ("min_agreement", 0 <= config.min_agreement <= 1, "a fraction, 0 to 1", "0.6"),
         ("max_accuracy_drop", config.max_accuracy_drop >= 0, "0 or more", "0.02"),
         (
             "prune",

@@ -19,7 +19,7 @@ from pnas_tf import _tf_private
 from pnas_tf.config import DistributionConfig, OptimizerConfig
 from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation
-from pnas_tf.run.cluster import WorkerLost, cluster_of
+from pnas_tf.run.cluster import WorkerLost, check_distribution, cluster_of
 from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.replicas import Replicas
 
@@ -70,28 +70,7 @@ def start(config: DistributionConfig) -> Distribution:
     Call it before anything else of TensorFlow runs. Raises UserError on what does not go together
     or is not there.
     """
-    if config.jit_compile and config.sync_batch_norm:
-        raise UserError(
-            "--jit_compile with --sync_batch_norm",
-            expected="one of them",
-            received="both",
-            fix="XLA does not compile sums over replicas in the middle of a network: leave one "
-            "out.",
-        )
-    if config.replicas is not None and config.strategy != "mirrored":
-        raise UserError(
-            "--replicas",
-            expected="--strategy=mirrored",
-            received=f"--strategy={config.strategy}",
-            fix="Leave --replicas out; a worker of multi_worker uses all its GPUs.",
-        )
-    if config.worker_timeout_s < 1:
-        raise UserError(
-            "--worker_timeout_s",
-            expected="at least 1",
-            received=str(config.worker_timeout_s),
-            fix="Choose e.g. the default.",
-        )
+    check_distribution(config)
     started = _started(config.strategy, config.replicas, config.worker_timeout_s)
     return dataclasses.replace(started, options=config)
 

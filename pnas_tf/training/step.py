@@ -40,7 +40,9 @@ def keras_precision(precision: str) -> Iterator[None]:
     try:
         yield
     finally:
-        keras.mixed_precision.set_global_policy(before)
+        # None is Keras's own default, which goes on to follow `floatx`.
+        is_default = before.name == keras.backend.floatx()
+        keras.mixed_precision.set_global_policy(None if is_default else before)
 
 
 class TrainStep:

@@ -21,12 +21,14 @@ from pnas_tf.devices.failures import (
     DeviceUnplugged,
     MissingBinary,
     NoDevice,
+    PartlyDelegated,
     RunKilled,
     RunTimedOut,
     SeveralDevices,
     StorageFull,
     TooCoarse,
     ToolFailed,
+    UnknownFlag,
 )
 from pnas_tf.devices.registry import on_each_device, runner_for
 from pnas_tf.devices.schedule import Schedule
@@ -289,8 +291,8 @@ def test_a_full_storage_is_told_and_nothing_half_copied_stays(fleet, tmp_path):
         small.pull_out()
 
 
-def test_a_hot_phone_is_waited_for_and_one_that_stays_hot_is_marked(runner, phone):
-    waits = []
+def test_a_hot_phone_is_waited_for_and_one_that_stays_hot_is_marked(fleet, phone):
+    waits, lines = [], []
 
     def cools_down(_):
         waits.append(1)
@@ -298,13 +300,86 @@ def test_a_hot_phone_is_waited_for_and_one_that_stays_hot_is_marked(runner, phon
             (phone.storage / "thermal.status").write_text("0")
 
     (phone.storage / "thermal.status").write_text("2")
-    runner._sleep = cools_down
-    runner._last_thermal = runner.thermal()
-    assert runner.run(FLOAT32, warmups=1, invocations=2).throttling == "" and len(waits) == 3
-    runner._sleep = lambda _: None
-    (phone.storage / "thermal.status").write_text("3")
-    assert runner.run(FLOAT32, warmups=1, invocations=2).throttling == "thermal status 3 (severe)"
-    assert len(phone.runs()) == 1 + BRIEF.attempts
+    with AndroidRunner(phone.serial, fleet.device, timeouts=BRIEF, say=lines.append) as runner:
+        runner.cooling.sleep = cools_down
+        assert runner.run(FLOAT32, warmups=1, invocations=2).throttling == "" and len(waits) == 3
+        (phone.storage / "thermal.status").write_text("3")
+        for _ in range(4):
+            run = runner.run(FLOAT32, warmups=1, invocations=2)
+            assert run.throttling == "thermal status 3 (severe)"
+    most = BRIEF.cool_down_s / BRIEF.poll_s
+    assert 3 < len(waits) <= 3 + most  # the state that stays: once
+    assert len(phone.runs()) == 1 + 1 + 4  # the first hot run was repeated after the wait
+    told = [line for line in lines if "thermal status" in line]
+    assert [line.split(": ")[2].split(" (")[0] for line in told] == [
+        "waiting up to 1 s for it to pass"
+    ] * 2 + ["this does not pass by waiting. It is measured so, and its runs are marked"]
+
+
+def test_cores_that_the_shell_may_not_use_leave_the_phone_free_and_are_told_once(fleet, phone):
+    """As on phones whose shell is in a cpuset of the slow cores."""
+    lines = []
+    refusal = "taskset: failed to set pid 1's affinity: Invalid argument"
+    phone.add_command("taskset", f'echo "{refusal}" >&2; exit 1')
+    try:
+        with AndroidRunner(phone.serial, fleet.device, timeouts=BRIEF, say=lines.append) as runner:
+            assert runner.run(FLOAT32, warmups=1, invocations=2).count == 2
+            assert runner.device.cores == ()
+    finally:
+        phone.remove_command("taskset")
+    assert lines == [f"android:{phone.serial}: processes are not held to cores 1: {refusal}"]
+
+
+@pytest.mark.parametrize("delegate", ["gpu", "nnapi"])
+def test_an_accelerator_is_measured_with_proof_alone(fleet, phone, delegate):
+    config = dataclasses.replace(fleet.device, delegate=delegate)
+
+    def measured(config):
+        with AndroidRunner(phone.serial, config, timeouts=BRIEF) as runner:
+            return runner.run(FLOAT32, warmups=1, invocations=2)
+
+    for what, words in (("absent", "unsupported on this platform"), ("none", "executed nothing")):
+        phone.configure(**{delegate: what})
+        with pytest.raises(DelegateNotUsed, match=words):
+            measured(config)
+        assert len(phone.runs()) == 1  # another run would tell the same
+    phone.configure(unknown=[f"use_{delegate}"])
+    with pytest.raises(UnknownFlag, match=f"--use_{delegate}=true"):
+        measured(config)
+    phone.configure(**{delegate: "full"})
+    assert measured(config).delegation.is_full
+    phone.configure(**{delegate: "partial"})
+    with pytest.raises(PartlyDelegated, match=r"of \d ops, 3 partitions"):
+        measured(config)
+    kept = measured(dataclasses.replace(config, partial_delegation=True)).delegation
+    assert 0 < kept.ops < kept.total_ops and kept.partitions == 3
+
+
+def test_android_serial_chooses_as_for_the_stock_client_and_a_named_device_goes_before_it(
+    fleet, phone, monkeypatch
+):
+    lines = []
+    other = fleet.trio[2]
+    other.configure()
+    monkeypatch.setenv("ANDROID_SERIAL", other.serial)
+    device = dataclasses.replace(fleet.device, device="android")
+    with runner_for(device, say=lines.append) as runner:
+        assert runner.device.serial == other.serial
+    assert lines[0] == (
+        f"android: device {other.serial}, which ANDROID_SERIAL in the environment names; "
+        "--device=android:SERIAL goes before it"
+    )
+    lines.clear()
+    named = dataclasses.replace(fleet.device, device=f"android:{phone.serial}")
+    with runner_for(named, say=lines.append) as runner:
+        assert runner.device.serial == phone.serial and lines == []
+        assert runner.run(FLOAT32, warmups=1, invocations=2).count == 2 and phone.runs()
+    monkeypatch.setenv("ANDROID_SERIAL", "emulator-5554")
+    with pytest.raises(NoDevice, match="emulator-5554, which ANDROID_SERIAL names, is not att"):
+        runner_for(device)
+    monkeypatch.setenv("ANDROID_SERIAL", "")
+    with pytest.raises(SeveralDevices):
+        runner_for(device)
 
 
 def test_profile_of_the_operators(runner):

@@ -59,11 +59,13 @@ def test_cores_that_cannot_be_had_are_said_and_not_claimed(reference):
 
 def test_systems_without_affinity_are_measured_unpinned(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert host._own_cores(2) == []
+    assert host.own_cores(2).cores == ()
 
 
-def test_more_threads_than_cores_take_all_cores():
-    assert host._own_cores(1000) == sorted(os.sched_getaffinity(0))
+def test_what_cannot_be_pinned_is_said_in_one_line():
+    lines: list[str] = []
+    with HostRunner(cores=(100_000,), say=lines.append):
+        assert len(lines) == 1 and "not held to cores (100000,)" in lines[0]
 
 
 def test_bad_files_are_refused_and_the_runner_goes_on(runner, reference, tmp_path):

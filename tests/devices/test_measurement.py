@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pnas_tf.devices import record_file
+from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.record import (
     Device,
     Measurement,
@@ -140,6 +141,38 @@ def test_files_keep_raw_values_and_refuse_mixtures(tmp_path):
     with pytest.raises(UserError, match="threads"):
         record_file.save_measurements(tmp_path / "mixed.json", mixed)
     assert not (tmp_path / "mixed.json").exists()
+
+
+GPU = dataclasses.replace(SETTINGS, delegate="gpu", partial_delegation=True)
+
+
+def test_a_time_that_is_partly_the_cpus_says_so_and_is_not_unstable_for_it(tmp_path):
+    runs = [
+        ModelRun((1e6,), delegation=part)
+        for part in (Delegation(30, 66, 7), Delegation(30, 66, 7), Delegation(66, 66, 1), None)
+    ]
+    mixed = record(*runs, settings=GPU)
+    assert mixed.partly == "partly on the CPU: gpu executed 30 of 66 ops, 7 partitions"
+    assert mixed.doubts == (mixed.partly,) and mixed.stable
+    assert record(*runs[2:], settings=GPU).doubts == ()
+    on_cpu = record(*runs)  # what XNNPACK leaves runs on the CPU as well
+    assert on_cpu.doubts == ()
+    path = record_file.save_measurements(tmp_path / "latency.json", {"a": mixed})
+    assert record_file.load_measurements(path) == {"a": mixed}
+    with pytest.raises(UserError, match="partial_delegation"):  # never merged with pure ones
+        pure = dataclasses.replace(GPU, partial_delegation=False)
+        same_origin([mixed, record(*runs, settings=pure)])
+
+
+def test_files_without_delegation_are_read_and_impossible_counts_are_not(tmp_path):
+    plain = record_file.save_measurements(tmp_path / "plain.json", {"a": steady(1.0)})
+    assert "deleg" not in plain.read_text().replace('"delegate": "xnnpack"', "")
+    told = record(ModelRun((1e6,), delegation=Delegation(30, 66, 7)), settings=GPU)
+    path = record_file.save_measurements(tmp_path / "latency.json", {"a": told})
+    for other in ("-30", "67", '"30"', "30.5"):
+        (tmp_path / "odd.json").write_text(path.read_text().replace('"ops": 30', f'"ops": {other}'))
+        with pytest.raises(UserError):
+            record_file.load_measurements(tmp_path / "odd.json")
 
 
 def test_damaged_files_are_refused(tmp_path):

@@ -88,8 +88,85 @@ def test_a_single_run_and_equal_runs_have_no_spread():
 
 
 def test_a_delegate_that_took_nothing_is_named():
-    assert parse_report(recorded("logcat.txt")).delegates_not_used == ()
-    assert parse_report(recorded("gpu_and_nnapi.txt")).delegates_not_used == ("NNAPI",)
+    assert parse_report(recorded("logcat.txt")).delegates.unused == ()
+    assert parse_report(recorded("gpu_and_nnapi.txt")).delegates.unused == ("nnapi",)
+
+
+# What loggers that were met or are documented put before and behind each line.
+LOGGERS = {
+    "brief": ("I/tflite  (22838): ", ""),
+    "brief_uid": ("I/tflite  (10123:22838): ", ""),
+    "process": ("I(22838) ", "  (tflite)"),
+    "thread": ("I(22838:22839) ", ""),
+    "tag": ("I/tflite  : ", ""),
+    "time": ("07-14 13:14:52.099 I/tflite  (22838): ", ""),
+    "year": ("2024-07-14 13:14:52.099 22838 22838 I tflite  : ", ""),
+    "usec": ("07-14 13:14:52.099123 22838 22838 I tflite  : ", ""),
+    "zone": ("2024-07-14 13:14:52.099123 +0200 22838 22838 I tflite  : ", ""),
+    "epoch": ("      1720955692.099 22838 22838 I tflite  : ", ""),
+    "uid": ("07-14 13:14:52.099 10123 22838 22838 I tflite  : ", ""),
+    "uid_name": ("07-14 13:14:52.099 u0_a816 22838 22838 I tflite  : ", ""),
+    "hyphen": ("07-14 13:14:52.099 22838 22838 I tflite-benchmark: ", ""),
+    "spaces": ("07-14 13:14:52.099 22838 22838 I TFLite Benchmark : ", ""),
+    "studio_old": (
+        "2020-07-14 13:14:52.099 22838-22839/org.tensorflow.lite.benchmark I/tflite: ",
+        "",
+    ),
+    "studio": (
+        "2024-07-14 13:14:52.099 22838-22838 tflite      org.tensorflow.lite.benchmark      I  ",
+        "",
+    ),
+    "colour": ("\x1b[38;5;40m07-14 13:14:52.099 22838 22838 I tflite  : ", "\x1b[0m"),
+    "colour_plain": ("\x1b[0;32m", "\x1b[0m\x1b[K"),
+    "glog": ("I0714 13:14:52.099123 22838 benchmark_model.cc:123] ", ""),
+    "glog_year": ("I20240714 13:14:52.099123 22838 benchmark_model.cc:123] ", ""),
+    "absl_early": ("I0000 00:00:1720955692.099123   22838 benchmark_model.cc:123] ", ""),
+    "tensorflow": ("2024-07-14 13:14:52.099123: I tensorflow/lite/tools/logging.cc:61] ", ""),
+    "warn": ("WARN: ", ""),
+    "both": ("07-14 13:14:52.099 22838 22838 I tflite  : INFO: [./litert/tools/x-y.h:88] ", ""),
+}
+
+
+@pytest.mark.parametrize("logger", LOGGERS)
+@pytest.mark.parametrize("name", ["info_percentiles.txt", "litert_docs.txt", "gpu_and_nnapi.txt"])
+def test_what_a_logger_puts_around_a_line_changes_nothing(logger, name):
+    before, behind = LOGGERS[logger]
+    lines = [line.removeprefix("INFO: ") for line in recorded(name).splitlines()]
+    logged = "\n".join(f"{before}{line}{behind}" for line in lines)
+    assert parse_report(logged) == parse_report(recorded(name))
+
+
+def test_a_failure_behind_a_loggers_prefix_is_told_too():
+    lines = recorded("nnapi_failed.txt").splitlines()
+    with pytest.raises(ToolFailed) as failure:
+        parse_report("\n".join(f"E/tflite-x (12): \x1b[31m{line}\x1b[0m" for line in lines))
+    assert "ANEURALNETWORKS_BAD_DATA" in failure.value.received
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("us", 1e-3), ("µs", 1e-3), ("ns", 1e-6), ("s", 1e3), ("ms", 1.0)]
+)
+def test_the_litert_tools_say_the_unit_of_their_figures(unit, factor):
+    text = recorded("litert_python.txt").replace(" ms", f" {unit}")
+    report, plain = parse_report(text), parse_report(recorded("litert_python.txt"))
+    for found, known in ((report.inference, plain.inference), (report.warmup, plain.warmup)):
+        assert found.count == known.count
+        assert found.us == pytest.approx({name: us * factor for name, us in known.us.items()})
+    assert report.unit_printed == unit
+
+
+def test_a_unit_is_that_of_its_line_and_the_summary_must_agree_with_the_finer_line():
+    mixed = (
+        "Inference (avg): 0.85 s (50 runs)\nInference (median): 845.00 ms\nInference (std): 3.21"
+    )
+    printed = parse_report(mixed).inference.us
+    assert printed == {"avg": 850e3, "median": 845e3, "std": 3210.0}
+    with pytest.raises(GarbledOutput, match="contradict"):
+        parse_report(
+            recorded("litert_sme2.txt").replace(
+                "Inference (avg):      0.46 ms", "Inference (avg):      0.46 s"
+            )
+        )
 
 
 @pytest.mark.parametrize(

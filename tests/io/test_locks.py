@@ -88,4 +88,4 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, caplog)
         for _ in range(2):
             with locks.try_lock(tmp_path / "lock") as lock:
                 assert not lock.exclusive
-    assert len(caplog.records) == 1 and "no locks" in caplog.text
+    assert len(caplog.records) == 1 and "without locks" in caplog.text

@@ -9,6 +9,7 @@ import sys
 import pytest
 from fake_runner import DEVICE, SETTINGS
 
+from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun
 from pnas_tf.errors import UserError
 from pnas_tf.latency.calibration import Calibration, CalibrationNetwork
@@ -156,6 +157,34 @@ def test_figures_of_uncalibrated_and_stale_tables_come_with_a_warning():
     assert "runtime_version" in runtime and "'9.9'" in runtime and "'1.0'" in runtime
     (device,) = table.identity.differences(Device("android", "phone", "soc"), SETTINGS)
     assert device.startswith("stale: built for device")
+
+
+def test_a_table_of_a_mixture_of_accelerator_and_cpu_says_so_wherever_it_appears(tmp_path):
+    settings = dataclasses.replace(SETTINGS, delegate="gpu", partial_delegation=True)
+    identity = dataclasses.replace(IDENTITY, settings=settings)
+    table = table_of(SPACE, identity=identity, calibration=CALIBRATION, created_unix_s=1.7e9)
+    key = next(iter(table.entries))
+    table.entries[key] = entry(1.0, identity=identity, delegation=Delegation(30, 66, 7))
+    again = LatencyTable.load(table.save(tmp_path / "table.json"))
+    assert again == table
+    assert again.warnings(now_unix_s=1.7e9) == [
+        f"'{key}': partly on the CPU: gpu executed 30 of 66 ops, 7 partitions"
+    ]
+    assert "gpu (in part, where it takes no more)" in again.describe()
+    pure = dataclasses.replace(settings, partial_delegation=False)
+    assert "partial_delegation" in again.identity.differences(DEVICE, pure)[0]
+
+
+def test_a_state_that_is_true_of_all_blocks_is_told_in_one_line():
+    table = table_of(SPACE, calibration=CALIBRATION, created_unix_s=1.7e9)
+    _, second, *others = table.entries
+    for key in others:
+        table.entries[key] = entry(1.0, throttling="under-voltage")
+    table.entries[second] = entry(1.0, throttling="throttled")
+    assert table.warnings(now_unix_s=1.7e9) == [
+        f"unstable: '{second}': throttling: throttled",
+        f"unstable: '{others[0]}' and {len(others) - 1} more: throttling: under-voltage",
+    ]
 
 
 def test_kernel_7_is_compared_with_its_kernel_5_twin():

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.record import (
     Device,
     Measurement,
@@ -18,7 +19,7 @@ from pnas_tf.devices.record import (
     ModelRun,
     Settings,
 )
-from pnas_tf.devices.record_file import save_measurements
+from pnas_tf.devices.record_file import load_measurements, save_measurements
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import Identity, LatencyTable
@@ -214,6 +215,24 @@ def test_every_part_is_there(report):
         "2.00 M",
     ):
         assert words in report, words
+
+
+def test_a_measured_model_that_ran_partly_on_the_cpu_says_so(tmp_path):
+    make_run(tmp_path, random_architecture(tiny(), seed=3))
+    words = "partly on the CPU: gpu executed 30 of 66 ops, 7 partitions"
+    assert words not in write_report(tmp_path).read_text()
+    mixed = {
+        name: dataclasses.replace(
+            entry,
+            settings=dataclasses.replace(entry.settings, delegate="gpu", partial_delegation=True),
+            runs=tuple(
+                dataclasses.replace(run, delegation=Delegation(30, 66, 7)) for run in entry.runs
+            ),
+        )
+        for name, entry in load_measurements(tmp_path / "latency.json").items()
+    }
+    save_measurements(tmp_path / "latency.json", mixed)
+    assert f"float32: {words}" in write_report(tmp_path).read_text()
 
 
 def test_nothing_is_fetched_from_outside(report):

@@ -143,13 +143,15 @@ def test_batch_is_fixed_and_filled(network: keras.Model) -> None:
 
 def test_representative_images_come_in_any_grouping() -> None:
     shape = (4, RESOLUTION, RESOLUTION, 3)
-    as_array = representative_batches(IMAGES[:6], shape)
+    as_array = list(representative_batches(IMAGES[:6], shape))
     assert [batch.shape for batch in as_array] == [shape, shape]
     np.testing.assert_array_equal(
         as_array[1][2:], IMAGES[:2]
     )  # the last batch is filled with the first images
     for grouping in (list(IMAGES[:6]), (IMAGES[:4], IMAGES[4:6])):
-        np.testing.assert_array_equal(representative_batches(grouping, shape), as_array)
+        np.testing.assert_array_equal(list(representative_batches(grouping, shape)), as_array)
+    (one,) = representative_batches(IMAGES[:3], (7, *shape[1:]))  # fewer than one batch
+    np.testing.assert_array_equal(one, IMAGES[[0, 1, 2, 0, 1, 2, 0]])
 
 
 @pytest.mark.parametrize(

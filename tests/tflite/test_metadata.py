@@ -3,14 +3,11 @@ somebody else's (MediaPipe)."""
 
 import io
 import json
-import os
 import random
 import re
 import struct
-import subprocess
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,17 +29,14 @@ from pnas_tf.tflite.export import ExportImages, export_models
 from pnas_tf.tflite.metadata import Metadata, read_metadata, write_metadata
 from pnas_tf.tflite.model import TfliteModel, pack, put_buffer
 from pnas_tf.tflite.schema_reader import METADATA, buffer_of, parse
+from tests.support import mediapipe
 
-ROOT = Path(__file__).parent.parent.parent
-CLIENT_PYTHON = Path(
-    os.environ.get("PNAS_TF_MEDIAPIPE_PYTHON", ROOT / ".venv-mediapipe" / "bin" / "python")
-)
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TRAINING_IMAGES, TEST_IMAGES = 1400, 60
 
 # format of the file -> arguments of `convert`
 FORMATS = {
-    "float32": {},
+    "float32": {"dtype": "float32"},
     "float16": {"dtype": "float16"},
     "dynamic_int8": {"dtype": "dynamic_int8"},
     "int8_uint8_input": {"dtype": "int8", "input_type": "uint8", "output_type": "float32"},
@@ -436,13 +430,13 @@ def exported(classifier, digits, architecture, tmp_path_factory):
     )
     samples = normalised(digits[0][:100])
     for name, arguments in FORMATS.items():
-        representative = {"representative": samples} if arguments.get("dtype") == "int8" else {}
+        representative = {"representative": samples} if arguments["dtype"] == "int8" else {}
         content = convert(with_probabilities(classifier), **arguments, **representative)
         (models / f"{name}.tflite").write_bytes(write_metadata(content, about))
     (models / "logits.tflite").write_bytes(write_metadata(convert(classifier, "float32"), about))
     proven = export_models(
         classifier,
-        ExportImages(samples, samples, digits[1][:100], samples, digits[1][:100]),
+        ExportImages(samples, *[[(samples, digits[1][:100])]] * 3),
         about,
         ExportConfig(formats=("int8",)),
     )
@@ -457,26 +451,10 @@ def exported(classifier, digits, architecture, tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(request):
     """What MediaPipe makes of the exported models."""
-    if not CLIENT_PYTHON.exists():
-        pytest.skip(
-            f"no MediaPipe at {CLIENT_PYTHON}; make test installs it (make "
-            ".venv-mediapipe/installed)"
-        )
-    folders = request.getfixturevalue("exported")  # only now: training takes seconds
-    done = subprocess.run(
-        [
-            str(CLIENT_PYTHON),
-            str(Path(__file__).parent / "mediapipe_client.py"),
-            *map(str, folders),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    if done.returncode == 3:
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    mediapipe.skip_where_absent()
+    return mediapipe.answers(
+        *request.getfixturevalue("exported")
+    )  # only now: training takes seconds
 
 
 # By which two runtimes' kernels may differ in one score: two steps of an int8 probability.

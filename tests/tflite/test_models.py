@@ -18,7 +18,7 @@ from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.export import ExportImages, export_models, write_models
 from pnas_tf.tflite.layer_errors import describe, first_departure, layer_errors
 from pnas_tf.tflite.metadata import Metadata, read_metadata
-from pnas_tf.tflite.model import TfliteModel
+from pnas_tf.tflite.model import TfliteModel, without_softmax
 from pnas_tf.tflite.options import check_config, rewrites_of
 from pnas_tf.tflite.rewrites.choice import REWRITES
 from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
@@ -41,7 +41,8 @@ def network() -> keras.Model:
 @pytest.fixture(scope="module")
 def images(network: keras.Model) -> ExportImages:
     labels = network(TEST).numpy().argmax(-1)
-    return ExportImages(TEST[:16], TEST, labels, TEST, labels)
+    batches = [(TEST[:30], labels[:30]), (TEST[30:], labels[30:])]
+    return ExportImages(TEST[:16], batches, batches, batches)
 
 
 def test_writes_proven_and_labelled_files(
@@ -93,7 +94,7 @@ def test_scores_are_probabilities_unless_logits_are_asked_for(
             LABELS,
             ExportConfig(max_accuracy_drop=0.3, probabilities=probabilities),
         )
-        for name, tolerance in (("model_float32.tflite", 1e-6), ("model_int8.tflite", 4 / 512)):
+        for name, tolerance in (("model_float32.tflite", 1e-6), ("model_int8.tflite", 1e-6)):
             scores = Classifier(exported.contents[name]).logits(TEST)
             assert (np.abs(scores.sum(-1) - 1).max() <= tolerance) == probabilities
             report = exported.reports[name]
@@ -101,6 +102,78 @@ def test_scores_are_probabilities_unless_logits_are_asked_for(
             assert report.max_logit == pytest.approx(
                 np.abs(network(TEST)).max()
             )  # parity speaks of logits in both
+
+
+@pytest.mark.parametrize(
+    "classes, output",
+    [(2, "float32"), (200, "float32"), (1000, "float32"), (1000, "uint8"), (2, "int8")],
+)
+def test_int8_answers_are_those_of_its_own_logits(classes: int, output: str) -> None:
+    """With 1,000 classes a probability of 8 bits is one of a few values, and the best ones tie."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(32, 3, strides=2, activation="relu")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(classes)(x))
+    answers = model(TEST).numpy().argmax(-1)
+    labels = replace(LABELS, labels=tuple(f"class {number}" for number in range(classes)))
+    batches = [(TEST, answers)]
+    given = ExportImages([TEST[:16]], batches, batches, batches)
+    config = ExportConfig(
+        formats=("int8",), int8_output=output, max_accuracy_drop=1.0, min_agreement=0.0
+    )
+    lines: list[str] = []
+    made = {
+        probabilities: export_models(
+            model,
+            given,
+            labels,
+            replace(config, probabilities=probabilities),
+            progress=lines.append,
+        )
+        for probabilities in (True, False)
+    }
+    scores, logits = (
+        Classifier(made[wanted].contents["model_int8.tflite"]).logits(TEST)
+        for wanted in (True, False)
+    )
+    np.testing.assert_array_equal(scores.argmax(-1), logits.argmax(-1))
+    first, second = (made[wanted].reports["model_int8.tflite"] for wanted in (True, False))
+    assert first.top1_agreement == second.top1_agreement
+    found = TfliteModel.examined(
+        made[True].contents["model_int8.tflite"], where="made", prepare=True
+    )
+    assert found.has_softmax == (output == "float32")
+    assert any("ends in logits" in line for line in lines) == (output != "float32")
+    if output == "float32":
+        raised = np.exp(logits - logits.max(-1, keepdims=True))
+        np.testing.assert_allclose(scores, raised / raised.sum(-1, keepdims=True), atol=1e-5)
+        assert without_softmax(made[True].contents["model_int8.tflite"]) != found.content
+        last = found.contents.ops[-1]
+        # The CPU's delegate takes all from the first convolution to the probabilities.
+        assert (last.name, last.partition, found.contents.partitions) == ("SOFTMAX", 0, 1)
+        assert [op.partition for op in found.contents.ops] == [
+            None,
+            *[0] * (len(found.contents.ops) - 1),
+        ]
+
+
+def test_agreement_has_a_bound_of_its_own(network: keras.Model, images: ExportImages) -> None:
+    """Labels that nobody gives: both are always wrong, so accuracy drops by nothing."""
+    wrong = [(TEST, np.full(len(TEST), 7))]
+    given = replace(images, validation=wrong, sample=wrong, test=wrong)
+    config = ExportConfig(formats=("int8",), rewrites=("none",), min_agreement=1.0)
+    exported = export_models(network, given, LABELS, replace(config, min_agreement=0.0))
+    report = exported.validation["model_int8.tflite"]
+    assert report.accuracy_drop == 0
+    if report.top1_agreement < 1:
+        with pytest.raises(UserError, match="other answers than Keras"):
+            export_models(network, given, LABELS, config)
+    edge = edge_of(network, TEST)  # int8 cannot tell the two apart
+    apart = replace(given, validation=[(edge, np.full(2, 7))])
+    with pytest.raises(UserError, match="other answers than Keras") as error:
+        export_models(network, apart, LABELS, config)
+    assert "50.00 % of 2 validation images" in error.value.received
 
 
 def test_calibration_spans_all_pixels(network: keras.Model, images: ExportImages) -> None:
@@ -119,7 +192,6 @@ def test_calibration_spans_all_pixels(network: keras.Model, images: ExportImages
 def test_a_broken_bound_leaves_no_file(
     network: keras.Model, images: ExportImages, tmp_path: Path
 ) -> None:
-    wrong = replace(images, validation_labels=(images.validation_labels + 1) % 4)
     for given, config, message in (
         (images, ExportConfig(max_logit_difference=0.0), "departs"),
         (replace(images, representative=TEST[:, :8]), ExportConfig(), "representative images"),
@@ -128,7 +200,7 @@ def test_a_broken_bound_leaves_no_file(
             write_models(export_models(network, given, LABELS, config), tmp_path)
     with pytest.raises(UserError, match="label"):
         write_models(
-            export_models(network, wrong, replace(LABELS, labels=("a", "b")), ExportConfig()),
+            export_models(network, images, replace(LABELS, labels=("a", "b")), ExportConfig()),
             tmp_path,
         )
     assert list(tmp_path.iterdir()) == []
@@ -143,6 +215,8 @@ def test_a_broken_bound_leaves_no_file(
         (ExportConfig(export_batch=0), "--export_batch"),
         (ExportConfig(formats=("int8",), debug_layers=True), "--debug_layers"),
         (ExportConfig(max_accuracy_drop=float("nan")), "--max_accuracy_drop"),
+        (ExportConfig(min_agreement=1.5), "--min_agreement"),
+        (ExportConfig(min_agreement=float("nan")), "--min_agreement"),
         (ExportConfig(prune=1.0), "--prune"),
         (ExportConfig(prune=-0.1), "--prune"),
         (ExportConfig(prune=float("nan")), "--prune"),
@@ -261,16 +335,9 @@ def test_the_validation_split_decides_and_the_test_split_is_reported(
     differ = ours != theirs
     assert theirs[-1] == theirs[-2] and differ[-2:].sum() == 1
     kept = np.where(ours == theirs)[0]
-    agreed = {"images": pixels[kept], "labels": ours[kept]}
-    apart = {"images": pixels[differ], "labels": ours[differ]}
+    agreed, apart = [(pixels[kept], ours[kept])], [(pixels[differ], ours[differ])]
     first, second = (agreed, apart) if spoilt_split == "test" else (apart, agreed)
-    given = ExportImages(
-        images.representative,
-        first["images"],
-        first["labels"],
-        second["images"],
-        second["labels"],
-    )
+    given = ExportImages(images.representative, first, first, second)
     if spoilt_split == "validation":
         with pytest.raises(UserError, match="validation images"):
             export_models(network, given, LABELS, config)

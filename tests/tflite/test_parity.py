@@ -1,5 +1,6 @@
 """The report's figures in closed form, the refusals, and files that are no models."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pnas_tf.networks.network import with_probabilities
 from pnas_tf.tflite.classifier import Classifier, quantized, real
 from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.model import TfliteModel, without_softmax
-from pnas_tf.tflite.parity import check_parity, compare, report_of
+from pnas_tf.tflite.parity import Tally, check_parity, compare, report_of
 from pnas_tf.tflite.parity_report import ParityReport, load_reports, save_reports
 
 SOUND = ParityReport("float32", 100, 1e-5, 1e-6, 9.0, 1.0, 0.9, 0.9, 1000)
@@ -106,13 +107,75 @@ def test_bounds() -> None:
     quantised = replace(SOUND, dtype="int8", max_logit_difference=2.0, tflite_accuracy=0.885)
     check_parity(quantised, config)  # logits of int8 are not bounded, its accuracy is
     for report, message in (
-        (replace(SOUND, max_logit_difference=2e-4), "departs"),
+        (replace(SOUND, max_logit_difference=1e-3), "departs"),  # more than 1e-4 of 9
+        (replace(SOUND, max_logit=0.5, max_logit_difference=2e-4), "departs"),  # absolute below 1
         (replace(SOUND, max_logit_difference=float("nan")), "departs"),
         (replace(SOUND, max_probability_difference=2e-4), "departs"),
+        (replace(SOUND, max_logit_difference=math.inf, max_logit=math.inf), "departs"),
+        (replace(SOUND, max_logit_difference=math.nan, max_logit=math.nan), "departs"),
         (replace(quantised, tflite_accuracy=0.87), "loses accuracy"),
+        (replace(quantised, top1_agreement=0.59), "other answers"),
+        (replace(SOUND, top1_agreement=math.nan), "other answers"),
     ):
         with pytest.raises(UserError, match=message):
             check_parity(report, config)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1000.0])
+def test_the_bound_follows_the_scale_of_the_logits(scale: float) -> None:
+    """float32 rounds by a part of a number: what is sound at 1 is sound at 1,000. One weight that
+    is wrong by a twentieth is refused at every scale."""
+    model = wide_model(16, classes=10, scale=scale)
+    images = np.random.default_rng(0).normal(size=(64, 4, 4, 3)).astype(np.float32)
+    config = ExportConfig()
+    for ending in (lambda network: network, with_probabilities):
+        content = convert(ending(model), "float32")
+        report = compare(model, content, [(images, np.zeros(64, int))], dtype="float32")
+        assert report.max_logit == pytest.approx(scale, rel=1e-3)
+        check_parity(report, config)
+        # As float32 rounds: the largest logit by a hundredth of a thousandth.
+        rounded = replace(report, max_logit_difference=1.1e-5 * scale)
+        check_parity(rounded, config)
+        changed = keras.models.clone_model(model)
+        weights = model.get_weights()
+        place = np.unravel_index(np.abs(weights[0]).argmax(), weights[0].shape)
+        weights[0][place] *= 1.05
+        changed.set_weights(weights)
+        report = compare(changed, content, [(images, np.zeros(64, int))], dtype="float32")
+        with pytest.raises(UserError, match="departs"):
+            check_parity(report, config)
+
+
+def wide_model(features: int, *, classes: int, scale: float = 1.0) -> keras.Model:
+    """Its largest logit on the images of the tests is `scale`."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((4, 4, 3))
+    x = keras.layers.Conv2D(features, 3, activation="relu")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(classes)(x))
+    images = np.random.default_rng(0).normal(size=(64, 4, 4, 3)).astype(np.float32)
+    largest = np.abs(model(images)).max()
+    model.layers[-1].set_weights([w * scale / largest for w in model.layers[-1].get_weights()])
+    return model
+
+
+def test_figures_are_the_same_in_one_batch_and_in_many() -> None:
+    generator = np.random.default_rng(0)
+    ours, theirs = generator.normal(size=(2, 50, 7))
+    labels = generator.integers(0, 7, 50)
+    shares = np.exp(theirs) / np.exp(theirs).sum(-1, keepdims=True)
+    whole = report_of(ours, theirs, labels, dtype="x", size_bytes=1, probabilities=shares)
+    tally = Tally()
+    for part in (slice(0, 3), slice(3, 40), slice(40, 50)):
+        tally.add(ours[part], theirs[part], labels[part], probabilities=shares[part])
+    parts = tally.report(dtype="x", size_bytes=1)
+    assert parts.mean_logit_difference == pytest.approx(whole.mean_logit_difference, rel=1e-12)
+    assert replace(parts, mean_logit_difference=0) == replace(whole, mean_logit_difference=0)
+    assert whole.max_logit_difference == np.abs(ours - theirs).max()
+    assert whole.keras_accuracy == (ours.argmax(-1) == labels).mean()
+    tally.add(ours[:1] * np.nan, theirs[:1], labels[:1], probabilities=shares[:1])
+    tally.add(ours[:1], theirs[:1], labels[:1], probabilities=shares[:1])
+    assert np.isnan(tally.report(dtype="x", size_bytes=1).max_logit_difference)
 
 
 def test_reports_come_back_and_damage_is_named(tmp_path: Path) -> None:

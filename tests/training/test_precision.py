@@ -4,6 +4,7 @@ import kinks
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 from half_precision import TOLERANCES, batch, need
 
 from pnas_tf.config import DistributionConfig, OptimizerConfig
@@ -99,3 +100,22 @@ def test_precision_is_what_it_was_afterwards():
     with keras_precision("bfloat16"):
         assert keras.mixed_precision.global_policy().name == "mixed_bfloat16"
     assert keras.mixed_precision.global_policy().name == "float32"
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+def test_kerass_own_precision_is_as_it_was(precision):
+    """The default still follows `floatx`; a policy that somebody chose is theirs again."""
+    with keras_precision(precision):
+        pass
+    keras.backend.set_floatx("float64")
+    try:
+        assert keras.mixed_precision.global_policy().name == "float64"
+        with keras_precision(precision):
+            pass
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
+        with keras_precision(precision):
+            pass
+        assert keras.mixed_precision.global_policy().name == "mixed_bfloat16"
+    finally:
+        keras.mixed_precision.set_global_policy(None)
+        keras.backend.set_floatx("float32")

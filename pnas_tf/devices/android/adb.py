@@ -7,7 +7,9 @@ or benchmarks. Source: `adb help` and the platform-tools' state names.
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +32,9 @@ from pnas_tf.devices.failures import (
     SeveralDevices,
 )
 from pnas_tf.errors import UserError
+from pnas_tf.run.progress import silent
 
+_VARIABLE = "ANDROID_SERIAL"
 _SERIAL = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\-\[\]%() ]{0,127}")
 _NETWORK_SERIAL = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.\-]+):\d{1,5}")
 
@@ -67,8 +71,11 @@ def attached_devices(adb: str = "adb") -> list[AttachedDevice]:
     return found
 
 
-def choose_serial(wanted: str = "", *, adb: str = "adb") -> str:
-    """The serial to use: `wanted`, or the only one attached.
+def choose_serial(
+    wanted: str = "", *, adb: str = "adb", say: Callable[[str], None] = silent
+) -> str:
+    """The serial to use: `wanted`, else that of ANDROID_SERIAL, as for the stock client, else the
+    only one attached.
 
     Raises:
         DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
@@ -79,6 +86,13 @@ def choose_serial(wanted: str = "", *, adb: str = "adb") -> str:
     if wanted:
         raise_for_state(check_serial(wanted), attached)
         return wanted
+    if meant := os.environ.get(_VARIABLE, ""):
+        say(
+            f"android: device {meant}, which {_VARIABLE} in the environment names; "
+            "--device=android:SERIAL goes before it"
+        )
+        raise_for_state(check_serial(meant), attached, named_by=f", which {_VARIABLE} names,")
+        return meant
     if not attached:
         raise NoDevice("No device attached", received="an empty list from `adb devices`")
     usable = [device for device in attached if device.state == "device"]
@@ -92,11 +106,12 @@ def choose_serial(wanted: str = "", *, adb: str = "adb") -> str:
 
 
 def raise_for_state(
-    serial: str, attached: list[AttachedDevice], *, was_there: bool = False
+    serial: str, attached: list[AttachedDevice], *, was_there: bool = False, named_by: str = ""
 ) -> None:
     """Raises the error for a device that is not in state "device"; returns when it is.
 
-    was_there: this run has used it before, so its absence means that it was pulled out.
+    was_there: this run has used it before, so its absence means that it was pulled out. named_by:
+    words behind the serial that say where it comes from.
     """
     state = next((device.state for device in attached if device.serial == serial), None)
     listed = (
@@ -109,7 +124,9 @@ def raise_for_state(
             f"device {serial} was unplugged in the middle", received=f"attached now: {listed}"
         )
     if state is None:
-        what = f"device {serial} is not attached" if attached else "No device attached"
+        what = f"device {serial}{named_by} is not attached"
+        if not attached and not named_by:
+            what = "No device attached"
         raise NoDevice(what, received=f"`adb devices` lists {listed}")
     if state in ("unauthorized", "authorizing"):
         raise DeviceUnauthorised(

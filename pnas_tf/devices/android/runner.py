@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+from collections.abc import Callable
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import AdbConnection, choose_serial
 from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
-from pnas_tf.devices.connection import Connection, read_facts
-from pnas_tf.devices.cores import read_cores
+from pnas_tf.devices.connection import Connection, named_lines, read_facts
+from pnas_tf.devices.cores import held_cores
 from pnas_tf.devices.failures import DeviceError
 from pnas_tf.devices.record import Device
+from pnas_tf.run.progress import silent
 
 FOLDER = "/data/local/tmp/pnas_tf"
 BINARY_THERE = "/data/local/tmp/benchmark_model"  # where the tool's README puts it
@@ -55,11 +57,13 @@ class AndroidRunner(ToolRunner):
     """A `Runner` for one Android device; `close` gives its performance mode back.
 
     Args:
-        serial: as `adb devices` prints it; "" is the only device attached.
+        serial: as `adb devices` prints it; "" is that of ANDROID_SERIAL, else the only device
+            attached.
         config: threads, delegate and benchmark_binary: a file on this computer, which is copied
             over, or an absolute path there; empty: /data/local/tmp/benchmark_model.
         remote_folder: absolute path there, for models and the binary.
         timeouts: how long to wait for what.
+        say: takes lines for the user.
 
     Raises:
         DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
@@ -74,10 +78,12 @@ class AndroidRunner(ToolRunner):
         *,
         remote_folder: str = FOLDER,
         timeouts: Timeouts = Timeouts(),
+        say: Callable[[str], None] = silent,
     ):
-        chosen = choose_serial(serial)
+        chosen = choose_serial(serial, say=say)
         connection = AdbConnection(chosen)
-        cores = read_cores(connection).big(config.threads)
+        named = named_lines(connection, say)
+        cores = held_cores(connection, config.threads, say=named)
         facts = read_facts(connection, _FACTS_SCRIPT)
         self._fixed_mode = set_fixed_performance_mode(connection, enabled=True)
         super().__init__(
@@ -86,6 +92,7 @@ class AndroidRunner(ToolRunner):
             device=describe(facts, serial=chosen, cores=cores, fixed_mode=self._fixed_mode),
             remote_folder=remote_folder,
             timeouts=timeouts,
+            say=named,
         )
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from pnas_tf.devices.benchmark_tool.output import lines_of, strip_prefix
+from pnas_tf.devices.benchmark_tool.log_lines import lines_of, strip_prefix
 from pnas_tf.devices.failures import GarbledOutput
 
 _SECTION = re.compile(r"^={1,100} ([^=]+) ={1,100}$")

@@ -3,8 +3,8 @@ tools. Pure text in, numbers out.
 
 The tool prints aggregates only: count, first, min, max, mean, deviation, and since 2022 the 5th,
 50th and 95th percentile. Microseconds are the unit of its classic lines; the newer LiteRT tools
-print milliseconds with two decimals, which are read only where no finer line stands. Knows nothing
-of devices. Source: the tool's public README, its issue threads, and the layout of
+print a unit beside two decimals, which are read only where no finer line stands. Knows nothing of
+devices. Source: the tool's public README, its issue threads, and the layout of
 tensorflow/core/util/stats_calculator.h.
 """
 
@@ -15,18 +15,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pnas_tf.devices.benchmark_tool.delegate_log import DelegateLog, read_delegates
+from pnas_tf.devices.benchmark_tool.log_lines import lines_of, strip_prefix
 from pnas_tf.devices.failures import GarbledOutput, ToolFailed
 
-MAX_OUTPUT = 4 * 2**20  # characters; a profile of 2,000 ops has 1 MB
-_MAX_LINE = 2000  # real ones have 200; patterns take quadratic time on endless ones
 _NUMBER = r"[-+]?(?:\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})(?:[eE][-+]?\d{1,3})?"
-_LOGCAT = re.compile(
-    r"^(?:\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+\d+\s+\d+\s+)?[VDIWEF][ /][\w.]+\s*(?:\(\s*\d+\))?\s*:\s?"
-)
-_SEVERITY = re.compile(r"^(INFO|VERBOSE|WARNING|ERROR|FATAL):\s?")
-_SOURCE_LINE = re.compile(
-    r"^\[[\w./-]+:\d+\]\s?"
-)  # LiteRT: [./litert/tools/benchmark_litert_model.h:88]
 
 _COUNT = re.compile(rf"^count=(\d{{1,12}})((?:\s+\w+={_NUMBER}|\s*\(all same\))*)\s*$")
 _PAIR = re.compile(rf"(\w+)=({_NUMBER})")
@@ -38,13 +31,12 @@ _SUMMARY_2019 = re.compile(
     rf"^Average inference timings in us: (?:Warmup: {_NUMBER}, )?(?:Init: {_NUMBER}, )?"
     rf"(?:First inference: {_NUMBER}, )?no stats: ({_NUMBER})"
 )
-_MILLISECONDS = re.compile(
-    rf"^(Warmup|Inference)\s*\((\w+)\):\s+({_NUMBER})(?: ms)?"
+_US_OF_UNIT = {"ns": 1e-3, "us": 1.0, "\u00b5s": 1.0, "\u03bcs": 1.0, "ms": 1e3, "s": 1e6}
+_WITH_UNIT = re.compile(
+    rf"^(Warmup|Inference)\s*\((\w+)\):\s+({_NUMBER})(?:\s?({'|'.join(_US_OF_UNIT)})\b)?"
     rf"(?: \((\d{{1,12}}) runs?\))?\s*(?:#.*)?$"
 )
-_NOT_EXECUTED = re.compile(
-    r"Though (\S+) delegate is explicitly applied, the model graph will not be executed"
-)
+_UNCONSUMED = re.compile(r"\bUnconsumed cmdline flags: {0,9}(\S.*)$")
 _FAILED = re.compile(r"^Benchmarking failed\.?$|^Error: benchmark failed", re.IGNORECASE)
 # the tool prints six digits, LiteRT two decimals; a larger gap between two of its lines is a
 # mixed-up output
@@ -74,11 +66,11 @@ class RunStatistics:
 
 @dataclass(frozen=True)
 class ToolReport:
-    """What one run of the tool tells. unit_printed: of its finest line, "us" or "ms"."""
+    """What one run of the tool tells. unit_printed: of its finest line."""
 
     inference: RunStatistics
     warmup: RunStatistics | None
-    delegates_not_used: tuple[str, ...]
+    delegates: DelegateLog
     unit_printed: str
 
 
@@ -100,39 +92,25 @@ def parse_report(output: str) -> ToolReport:
         raise GarbledOutput(
             "the output of benchmark_model has no result line", received=_tail(lines)
         )
-    unit = "us" if phases else "ms"
+    unit = "us"
     if not phases:
-        phases = [coarse[name] for name in ("Warmup", "Inference") if name in coarse]
+        phases = [coarse[name].figures for name in ("Warmup", "Inference") if name in coarse]
+        unit = coarse["Inference"].unit if "Inference" in coarse else unit
     if not phases:
         raise GarbledOutput(
             "the output of benchmark_model has a summary but no count= line", received=_tail(lines)
         )
     inference = phases[-1]
     _check(inference, stated_us, coarse.get("Inference"), lines)
-    unused = tuple(
-        match.group(1) for _, text in lines if (match := _NOT_EXECUTED.search(text)) is not None
-    )
-    return ToolReport(inference, phases[-2] if len(phases) > 1 else None, unused, unit)
+    delegates = read_delegates([text for _, text in lines])
+    return ToolReport(inference, phases[-2] if len(phases) > 1 else None, delegates, unit)
 
 
-def lines_of(output: str) -> list[str]:
-    """The lines, long ones cut. Raises GarbledOutput where a device talks without end."""
-    if len(output) > MAX_OUTPUT:
-        raise GarbledOutput(
-            "the output of benchmark_model is too long",
-            received=f"{len(output)} characters, beginning {output[:100]!r}",
-        )
-    return [line[:_MAX_LINE] for line in output.splitlines()]
-
-
-def strip_prefix(line: str) -> tuple[str, str]:
-    """(severity or "", text) of a printed line without logcat, severity and source-file
-    prefixes."""
-    text = _LOGCAT.sub("", line.rstrip("\r\n"), count=1)
-    severity = ""
-    if match := _SEVERITY.match(text):
-        severity, text = match.group(1), text[match.end() :]
-    return severity, _SOURCE_LINE.sub("", text, count=1)
+def unconsumed_flags(output: str) -> list[str]:
+    """The flags that the tool says it does not know: it warns and goes on without them."""
+    texts = (strip_prefix(line)[1] for line in lines_of(output))
+    found = [match.group(1).split() for text in texts if (match := _UNCONSUMED.search(text))]
+    return [word for words in found for word in words]
 
 
 def _read_phase(text: str) -> RunStatistics | None:
@@ -156,20 +134,35 @@ def _summary_us(lines: list[tuple[str, str]]) -> float | None:
     return found
 
 
-def _coarse_phases(lines: list[tuple[str, str]]) -> dict[str, RunStatistics]:
-    """ "Warmup" and "Inference" of the LiteRT tools' summary in milliseconds, where it gives an
-    average."""
+@dataclass(frozen=True)
+class _Coarse:
+    """One phase of the LiteRT tools' summary, and the unit that it was printed in."""
+
+    figures: RunStatistics
+    unit: str
+
+
+def _coarse_phases(lines: list[tuple[str, str]]) -> dict[str, _Coarse]:
+    """ "Warmup" and "Inference" of the LiteRT tools' summary, where it gives an average.
+
+    It prints milliseconds as a rule; a line without a unit, as that of the deviation, has that of
+    the line before it.
+    """
     values: dict[str, dict[str, float]] = {}
     runs: dict[str, int] = {}
+    units: dict[str, str] = {}
+    unit = "ms"
     for _, text in lines:
-        if match := _MILLISECONDS.match(text):
-            phase, statistic, value, count = match.groups()
-            values.setdefault(phase, {})[statistic] = float(value) * 1000.0
+        if match := _WITH_UNIT.match(text):
+            phase, statistic, value, unit_printed, count = match.groups()
+            unit = unit_printed or unit
+            values.setdefault(phase, {})[statistic] = float(value) * _US_OF_UNIT[unit]
             if statistic == "avg":
-                runs[phase] = int(count or 0)
+                runs[phase], units[phase] = int(count or 0), unit
     return {
-        phase: RunStatistics(
-            runs[phase], {name: found[name] for name in STATISTICS if name in found}
+        phase: _Coarse(
+            RunStatistics(runs[phase], {name: found[name] for name in STATISTICS if name in found}),
+            units[phase],
         )
         for phase, found in values.items()
         if phase in runs
@@ -179,7 +172,7 @@ def _coarse_phases(lines: list[tuple[str, str]]) -> dict[str, RunStatistics]:
 def _check(
     inference: RunStatistics,
     stated_us: float | None,
-    coarse: RunStatistics | None,
+    coarse: _Coarse | None,
     lines: list[tuple[str, str]],
 ) -> None:
     """Raises GarbledOutput where the timed phase is empty, not finite, or another than its summary
@@ -191,7 +184,8 @@ def _check(
     slack_us = 1.0
     if stated_us is None:
         assert coarse is not None
-        stated_us, slack_us = coarse.us["avg"], 10.0
+        stated_us = coarse.figures.us["avg"]
+        slack_us = max(1.0, 0.01 * _US_OF_UNIT[coarse.unit])  # it prints two decimals
     average = inference.us.get("avg")
     if average is None or abs(average - stated_us) > _PRECISION * stated_us + slack_us:
         raise GarbledOutput(

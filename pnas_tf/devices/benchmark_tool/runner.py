@@ -9,33 +9,35 @@ from __future__ import annotations
 
 import re
 import shlex
-import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from pnas_tf.config import DeviceConfig
+from pnas_tf.devices.benchmark_tool.delegate_log import proven
 from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime, parse_profile
-from pnas_tf.devices.benchmark_tool.output import ToolReport, parse_report
-from pnas_tf.devices.connection import CommandResult, Connection, RemoteStore
+from pnas_tf.devices.benchmark_tool.output import ToolReport, unconsumed_flags
+from pnas_tf.devices.benchmark_tool.verdict import FinishedRun, report_of
+from pnas_tf.devices.connection import Connection, RemoteStore
+from pnas_tf.devices.cooling import Cooling
 from pnas_tf.devices.cores import taskset_mask
+from pnas_tf.devices.delegation import ACCELERATORS, Delegation
 from pnas_tf.devices.failures import (
-    DelegateNotUsed,
     DeviceLost,
     GarbledOutput,
     MissingBinary,
     RunFailed,
-    RunKilled,
-    RunTimedOut,
     TooCoarse,
-    ToolFailed,
+    UnknownFlag,
+    WrongDelegate,
 )
 from pnas_tf.devices.record import Device, ModelRun, Settings
 from pnas_tf.devices.thermal import SCRIPT as THERMAL_SCRIPT
 from pnas_tf.devices.thermal import ThermalState, parse_thermal
 from pnas_tf.io import atomic
+from pnas_tf.run.progress import silent
 
 DELEGATE_FLAGS = {
     "xnnpack": "--use_xnnpack=true",
@@ -43,11 +45,20 @@ DELEGATE_FLAGS = {
     "gpu": "--use_gpu=true",
     "nnapi": "--use_nnapi=true",
 }
+# LiteRT's own tool names the processor instead, which its XNNPACK then executes for.
+_LITERT_CPU = "--use_cpu=true"
+_XNNPACK_RAN = re.compile(r"node\(s\) with delegate \(TfLiteXNNPackDelegate\)")
 Self = TypeVar("Self", bound="ToolRunner")
 _AFTER_LINE = "pnas_tf-after"
-_NOT_FOUND, _NOT_EXECUTABLE, _TIMED_OUT, _FIRST_SIGNAL = 127, 126, 124, 128
-_WRONG_BINARY = re.compile(
-    r"not executable: \S+ ELF|CANNOT LINK EXECUTABLE|Exec format error|cannot execute binary"
+_PROFILING = "--enable_op_profiling=true"
+# The second is BusyBox's before 1.30, which takes 400 in `timeout 400 ...` for a program.
+_TIMEOUT_FORMS = ("timeout", "timeout -t")
+_TRY_TIMEOUT = (
+    "command -v timeout >/dev/null 2>&1 || exit 0\necho there\n"
+    + "\n".join(
+        f"{form} 20 true >/dev/null 2>&1 && {{ echo {form}; exit 0; }}" for form in _TIMEOUT_FORMS
+    )
+    + "\ntrue"
 )
 
 
@@ -57,7 +68,7 @@ class Timeouts:
 
     run_s: float = 400.0  # one run; the tool itself stops each of its two phases after 150 s
     return_s: float = 120.0  # a device that was pulled out to come back
-    cool_down_s: float = 300.0  # a throttled device to cool down
+    cool_down_s: float = 300.0  # a throttled device to cool down, once
     poll_s: float = 5.0  # between two looks at a hot device
     attempts: int = 3  # tries of one run
 
@@ -75,7 +86,7 @@ class ToolRunner:
         device: its record; processes are held to its `cores`, () for none.
         remote_folder: absolute path there, for models and the binary.
         timeouts: how long to wait for what.
-        sleep: waits for so many seconds.
+        say: takes lines for the user.
     """
 
     def __init__(
@@ -86,34 +97,40 @@ class ToolRunner:
         device: Device,
         remote_folder: str,
         timeouts: Timeouts = Timeouts(),
-        sleep: Callable[[float], None] = time.sleep,
+        say: Callable[[str], None] = silent,
     ):
         self.device = device
         self._connection, self._store = connection, RemoteStore(connection, remote_folder)
-        self._binary, self._delegate = config.benchmark_binary, config.delegate
-        self._threads = config.threads
-        self._timeouts, self._sleep = timeouts, sleep
-        self._last_thermal = ThermalState()
-        self._has_timeout = False
-        self.settings = Settings(
-            "benchmark_model", self._find_binary(), config.delegate, config.threads
+        self._config, self._timeouts = config, timeouts
+        self._delegate_flag = DELEGATE_FLAGS[config.delegate]
+        self._say = say
+        self.cooling = Cooling(
+            self.thermal, most_s=timeouts.cool_down_s, poll_s=timeouts.poll_s, say=say
         )
-        self._last_thermal = self.thermal()
+        version = self._find_binary()
+        partial = config.partial_delegation and config.delegate in ACCELERATORS
+        self.settings = Settings(
+            "benchmark_model", version, config.delegate, config.threads, partial
+        )
+        self._timeout = self._usable_timeout()
+        self.cooling.state = self.thermal()
 
     def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         """Warm-ups and timed invocations of one model.
 
         Waits for a device that went away, cools down a throttled one, and repeats runs that were
-        killed, garbled or throttled. Raises RunFailed when one model fails for good, DeviceLost
-        when the device does not come back, DeviceRefused when nothing can run there.
+        killed, garbled or throttled for a while. Raises RunFailed when one model fails for good,
+        DeviceLost when the device does not come back, DeviceRefused when nothing can run there.
         """
         for attempt in range(1, self._timeouts.attempts + 1):
             is_last = attempt == self._timeouts.attempts
             try:
-                self._cool_down()
+                self.cooling.wait()
                 run = self._run_once(model, warmups=warmups, invocations=invocations)
-                if not run.throttling or is_last:
+                if is_last or not self.cooling.may_pass:
                     return run
+            except WrongDelegate:
+                raise
             except DeviceLost:
                 if is_last:
                     raise
@@ -128,15 +145,22 @@ class ToolRunner:
     def profile(self, model: Path, *, invocations: int = 20) -> tuple[OperatorTime, ...]:
         """Mean time of each operator in ms, in the order in which they ran. Raises GarbledOutput
         where the tool prints none."""
-        result = self._run_tool(
-            model, warmups=2, invocations=invocations, options=["--enable_op_profiling=true"]
-        )
-        self._report_of(result)
-        operators = parse_profile(result.output)
+        try:
+            finished = self._run_tool(
+                model, warmups=2, invocations=invocations, options=[_PROFILING]
+            )
+            report_of(finished, self._connection.name)
+        except UnknownFlag as error:
+            raise GarbledOutput(
+                "this benchmark_model knows no per-operator profile",
+                received=error.received,
+                fix="Use a build with profiling (the stock nightly builds have it).",
+            ) from error
+        operators = parse_profile(finished.output)
         if not operators:
             raise GarbledOutput(
                 "this benchmark_model prints no per-operator profile",
-                received=result.output.strip()[-200:],
+                received=finished.output.strip()[-200:],
                 fix="Use a build with profiling (the stock nightly builds have it).",
             )
         return operators
@@ -158,106 +182,97 @@ class ToolRunner:
 
     def _run_once(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         started = time.time()
-        result = self._run_tool(model, warmups=warmups, invocations=invocations, options=[])
-        output, _, thermal_text = result.output.partition(_AFTER_LINE)
-        report = self._report_of(CommandResult(result.exit_code, output))
-        self._last_thermal = parse_thermal(thermal_text)
-        return _as_run(report, started, self._last_thermal, self.device.cores)
+        finished = self._run_known(model, warmups=warmups, invocations=invocations)
+        output, _, thermal_text = finished.output.partition(_AFTER_LINE)
+        report = report_of(replace(finished, output=output), self._connection.name)
+        partial = self.settings.partial_delegation
+        delegation = proven(report.delegates, self._config.delegate, partial=partial)
+        self.cooling.state = thermal = parse_thermal(thermal_text)
+        return replace(
+            _as_run(report, delegation, started),
+            temperature_c=thermal.temperature_c,
+            frequency_mhz=thermal.clock_mhz(self.device.cores),
+            throttling=thermal.complaint,
+        )
+
+    def _run_known(self, model: Path, *, warmups: int, invocations: int) -> FinishedRun:
+        """A run with the delegate's flag in the tool's own words: where the first is not known and
+        LiteRT's is, that from now on."""
+        counts = {"warmups": warmups, "invocations": invocations}
+        finished = self._run_tool(model, **counts, options=[])
+        flag = self._delegate_flag
+        if flag != DELEGATE_FLAGS["xnnpack"] or flag not in unconsumed_flags(finished.output):
+            return finished
+        self._delegate_flag = _LITERT_CPU
+        other = self._run_tool(model, **counts, options=[])
+        if _XNNPACK_RAN.search(other.output) and not unconsumed_flags(other.output):
+            return other
+        self._delegate_flag = flag
+        return finished
 
     def _run_tool(
         self, model: Path, *, warmups: int, invocations: int, options: list[str]
-    ) -> CommandResult:
+    ) -> FinishedRun:
         binary = self._place_binary()
         graph = self._store.place(model)
-        words = [
-            binary,
+        flags = [
             f"--graph={graph}",
-            f"--num_threads={self._threads}",
+            f"--num_threads={self._config.threads}",
             f"--warmup_runs={warmups}",
             "--warmup_min_secs=0",
             f"--num_runs={invocations}",
             "--min_secs=0",
-            DELEGATE_FLAGS[self._delegate],
+            self._delegate_flag,
             *options,
         ]
-        if self._has_timeout:  # ours may be cut off with the line, this one ends the run there
-            words = ["timeout", str(int(self._timeouts.run_s)), *words]
+        words = [binary, *flags]
+        if self._timeout:  # ours may be cut off with the line, this one ends the run there
+            words = [*self._timeout, str(int(self._timeouts.run_s)), *words]
         if self.device.cores:
             words = ["taskset", taskset_mask(self.device.cores), *words]
         after = f"ended=$?\necho\necho {_AFTER_LINE}\n{THERMAL_SCRIPT}\nexit $ended"
         script = f"{shlex.join(words)}\n{after}"
-        return self._connection.run(script, timeout_s=self._timeouts.run_s + 30.0)
-
-    def _report_of(self, result: CommandResult) -> ToolReport:
-        """Reads a finished run. Raises the RunFailed or MissingBinary that its exit code or
-        output tells of."""
-        last_words = result.output.strip()[-300:]
-        if result.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE) or _WRONG_BINARY.search(result.output):
-            raise MissingBinary(
-                f"benchmark_model does not run on {self._connection.name}", received=last_words
-            )
-        if result.exit_code == _TIMED_OUT:
-            raise RunTimedOut(f"a run on {self._connection.name} did not end", received=last_words)
-        if result.exit_code > _FIRST_SIGNAL:
-            raise RunKilled(
-                f"a run on {self._connection.name} was killed by {_signal_name(result.exit_code)}",
-                received=last_words,
-            )
-        try:
-            report = parse_report(
-                result.output
-            )  # its own words for a failure are better than an exit code
-        except GarbledOutput:
-            if result.exit_code == 0:
-                raise
-        if result.exit_code != 0:
-            raise ToolFailed(
-                f"benchmark_model ended with exit code {result.exit_code}", received=last_words
-            )
-        if any(
-            name.lower().replace("_", "") == self._delegate for name in report.delegates_not_used
-        ):
-            raise DelegateNotUsed(
-                f"delegate {self._delegate} took no node of the model",
-                received="the tool ran it without",
-            )
-        return report
-
-    def _cool_down(self) -> None:
-        waited_s = 0.0
-        while self._last_thermal.is_throttled and waited_s < self._timeouts.cool_down_s:
-            self._sleep(self._timeouts.poll_s)
-            waited_s += self._timeouts.poll_s
-            self._last_thermal = self.thermal()
+        result = self._connection.run(script, timeout_s=self._timeouts.run_s + 30.0)
+        return FinishedRun(result.exit_code, result.output, tuple(flags), self._timeout)
 
     def _place_binary(self) -> str:
-        local = Path(self._binary)
-        return self._store.place(local, executable=True) if local.is_file() else self._binary
+        binary = self._config.benchmark_binary
+        local = Path(binary)
+        return self._store.place(local, executable=True) if local.is_file() else binary
+
+    def _usable_timeout(self) -> tuple[str, ...]:
+        """The words before the seconds of the device's own `timeout`; () where it cannot be
+        used."""
+        told = self._connection.run(_TRY_TIMEOUT).output.split("\n")
+        for form in _TIMEOUT_FORMS:
+            if form in told:
+                return tuple(form.split())
+        if "there" in told:
+            self._say("its timeout command cannot be used: runs without end are ended from here")
+        return ()
 
     def _find_binary(self) -> str:
         """Sees that there is a binary; returns its identity: the first 12 digits of its SHA-256, or
         "unknown"."""
-        self._has_timeout = self._connection.run("command -v timeout").exit_code == 0
-        local = Path(self._binary)
-        if self._binary and local.is_file():
+        binary = self._config.benchmark_binary
+        local = Path(binary)
+        if binary and local.is_file():
             return atomic.sha256_of(local)[:12]
-        if not self._binary.startswith("/"):
+        if not binary.startswith("/"):
             raise MissingBinary(
-                "no benchmark_model to run", received=f"--benchmark_binary={self._binary}"
+                "no benchmark_model to run", received=f"--benchmark_binary={binary}"
             )
-        path = shlex.quote(self._binary)
+        path = shlex.quote(binary)
         seen = self._connection.run(f"[ -x {path} ] || exit 3\nsha256sum < {path} 2>/dev/null")
         if seen.exit_code == 3:
             raise MissingBinary(
-                f"no executable {self._binary}, neither here nor on {self._connection.name}",
+                f"no executable {binary}, neither here nor on {self._connection.name}",
                 received="no such file",
             )
         return seen.output.split()[0][:12] if seen.output.split() else "unknown"
 
 
-def _as_run(
-    report: ToolReport, started_unix_s: float, thermal: ThermalState, cores: tuple[int, ...]
-) -> ModelRun:
+def _as_run(report: ToolReport, delegation: Delegation | None, started_unix_s: float) -> ModelRun:
     statistic, value_us = report.inference.best()
     if value_us <= 0:
         raise TooCoarse(
@@ -272,15 +287,5 @@ def _as_run(
         count=report.inference.count,
         aggregates_ns={name: us * 1000.0 for name, us in report.inference.us.items()},
         started_unix_s=started_unix_s,
-        temperature_c=thermal.temperature_c,
-        frequency_mhz=thermal.clock_mhz(cores),
-        throttling=thermal.complaint,
+        delegation=delegation,
     )
-
-
-def _signal_name(exit_code: int) -> str:
-    number = exit_code - _FIRST_SIGNAL
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

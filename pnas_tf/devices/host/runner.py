@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.failures import DeviceRefused, RunFailed, RunKilled, RunTimedOut
+from pnas_tf.devices.host.cores import CoreChoice, choose_cores, read_host_cores
 from pnas_tf.devices.record import Device, ModelRun, Settings
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json
 from pnas_tf.io.json_child import JsonChild
 from pnas_tf.io.serialization import record_of
+from pnas_tf.run.progress import silent
 
 RUNTIME = "ai-edge-litert"
 DELEGATES = ("xnnpack", "none")
@@ -46,10 +49,11 @@ class HostRunner:
 
     Args:
         config: threads of the interpreter, and delegate: "xnnpack" or "none".
-        cores: to be held to; None: the last `threads` of those this process may use (the first one
-            takes most interrupts); empty: none.
+        cores: to be held to; None: `host.cores` chooses among those this process may use; empty:
+            none.
         timeout_s: for one run.
         memory_limit_bytes: loaded models kept in the child.
+        say: takes lines for the user.
 
     Raises:
         UserError: an unknown delegate or thread count.
@@ -63,6 +67,7 @@ class HostRunner:
         cores: tuple[int, ...] | None = None,
         timeout_s: float = 120.0,
         memory_limit_bytes: int = 2 * 2**30,
+        say: Callable[[str], None] = silent,
     ):
         threads, delegate = config.threads, config.delegate
         if delegate not in DELEGATES:
@@ -79,7 +84,8 @@ class HostRunner:
                 received=str(threads),
                 fix="Choose e.g. 1.",
             )
-        self._cores = list(_own_cores(threads) if cores is None else cores)
+        choice = own_cores(threads) if cores is None else CoreChoice(cores)
+        self._cores = list(choice.cores)
         self._setup: dict[str, Json] = {
             "threads": threads,
             "xnnpack": delegate == "xnnpack",
@@ -90,6 +96,10 @@ class HostRunner:
         self._seen: set[Path] = set()
         self.pin_error = ""
         self._start()
+        if choice.note:
+            say(choice.note)
+        if self.pin_error:
+            say(f"processes are not held to cores {choice.cores}: {self.pin_error}")
         self.device = host_device(() if self.pin_error else tuple(self._cores))
         self.settings = Settings(RUNTIME, metadata.version(RUNTIME), delegate, threads)
 
@@ -146,12 +156,11 @@ class HostRunner:
             raise RunKilled(what, received=str(error)) from error
 
 
-def _own_cores(threads: int) -> list[int]:
-    """The last `threads` cores that this process may use; none where the system cannot tell or has
-    no more than asked."""
+def own_cores(threads: int) -> CoreChoice:
+    """Of those that this process may use; none where the system cannot tell."""
     if not hasattr(os, "sched_getaffinity"):
-        return []
-    return sorted(os.sched_getaffinity(0))[-threads:]
+        return CoreChoice(())
+    return choose_cores(threads, read_host_cores(os.sched_getaffinity(0)))
 
 
 def host_device(cores: tuple[int, ...]) -> Device:
@@ -174,14 +183,16 @@ def _machine() -> str:
             continue
         if text:
             return f"{text} ({platform.machine()})"
-    return platform.machine()
+    model = _sysctl("hw.model")  # "Mac14,2"
+    return f"{model} ({platform.machine()})" if model else platform.machine()
 
 
 def _processor() -> str:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return platform.processor() or platform.machine()
+        named = _sysctl("machdep.cpu.brand_string")  # "Apple M2"
+        return named or platform.processor() or platform.machine()
     facts = dict(
         line.replace("\t", "").split(": ", 1) for line in text.splitlines() if ": " in line
     )
@@ -195,7 +206,20 @@ def _processor() -> str:
     return facts["model name"].strip() + (f" ({family})" if family else "")
 
 
+def _sysctl(name: str) -> str:
+    """What a Mac says of itself; "" on other systems."""
+    if platform.system() != "Darwin":
+        return ""
+    try:
+        told = subprocess.run(["sysctl", "-n", name], capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return told.stdout.decode("utf-8", "replace").strip()[:200]
+
+
 def _operating_system() -> str:
+    if platform.system() == "Darwin":
+        return f"macOS {platform.mac_ver()[0]}"
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):

@@ -130,14 +130,20 @@ def _resident_bytes() -> int:
 
 def _frequency_mhz() -> float | None:
     """The clock of this process's first core; None where the system does not tell."""
-    clocks = psutil.cpu_freq(percpu=True) if hasattr(psutil, "cpu_freq") else []
+    try:
+        clocks = psutil.cpu_freq(percpu=True) or []
+    except (AttributeError, OSError, RuntimeError):  # some containers; Macs with psutil 5
+        return None
     core = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     return clocks[core].current if core < len(clocks) else None
 
 
 def _temperature_c() -> float | None:
     """The hottest sensor; None where the system has none to read."""
-    sensors = psutil.sensors_temperatures() if hasattr(psutil, "sensors_temperatures") else {}
+    try:
+        sensors = psutil.sensors_temperatures()
+    except (AttributeError, OSError, RuntimeError):  # macOS has no such function
+        return None
     values = [entry.current for entries in sensors.values() for entry in entries]
     return max(values, default=None)
 

@@ -7,14 +7,16 @@ Knows nothing of schedules or tables. Source: /proc, os-release(5), the device t
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
-from pnas_tf.devices.connection import read_facts
-from pnas_tf.devices.cores import read_cores
+from pnas_tf.devices.connection import named_lines, read_facts
+from pnas_tf.devices.cores import held_cores
 from pnas_tf.devices.failures import MissingBinary
 from pnas_tf.devices.record import Device
 from pnas_tf.devices.ssh.client import SshConnection
+from pnas_tf.run.progress import silent
 
 UNKNOWN = "unknown"
 _FACTS_SCRIPT = r"""
@@ -35,6 +37,7 @@ def ssh_runner(
     *,
     remote_folder: str = "",
     timeouts: Timeouts = Timeouts(),
+    say: Callable[[str], None] = silent,
 ) -> ToolRunner:
     """Opens a board.
 
@@ -44,6 +47,7 @@ def ssh_runner(
             over, or an absolute path there; empty: the one on the far PATH.
         remote_folder: empty is ~/.cache/pnas_tf there.
         timeouts: how long to wait for what.
+        say: takes lines for the user.
 
     Raises:
         DeviceRefused: NoClient, LoginRefused, NoDevice, MissingBinary.
@@ -51,13 +55,14 @@ def ssh_runner(
     connection = SshConnection(target)
     try:
         facts = read_facts(connection, _FACTS_SCRIPT)
-        cores = read_cores(connection).big(config.threads)
         found = config.benchmark_binary or facts.get("binary", "")
         if not found:
             raise MissingBinary(
                 f"no benchmark_model on the PATH of {connection.name}",
                 received="no --benchmark_binary either",
             )
+        named = named_lines(connection, say)
+        cores = held_cores(connection, config.threads, say=named)
         folder = remote_folder or f"{facts.get('home', '/tmp')}/.cache/pnas_tf"
         return ToolRunner(
             connection,
@@ -65,6 +70,7 @@ def ssh_runner(
             device=describe(facts, target=target, cores=cores),
             remote_folder=folder,
             timeouts=timeouts,
+            say=named,
         )
     except BaseException:
         connection.close()

@@ -1,10 +1,14 @@
 """The far side's stand-in for benchmark_model: runs the given .tflite with LiteRT and prints the
 tool's documented formats.
 
+As the real tool it warns of flags that it does not know, and goes on; and it runs a model on the
+CPU when a delegate takes nothing of it.
 Never imported by the program under test; it is pushed to a stand-in device and executed there. The
 file standin.json in the device's /data/local/tmp (or in $STANDIN_HOME) sets its form ("classic",
 "percentiles", "milliseconds"), its pace (sleep added to every invocation, so that it costs no
-processor time) and misbehaviour by number of run ({"2": "kill"}).
+processor time), misbehaviour by number of run ({"2": "kill"}), the names of flags that this build
+does not know ("unknown": ["use_gpu"]) and what it has of each accelerator ("gpu", "nnapi"):
+"absent" (not built in), "none" (takes no node, the default), "partial" or "full".
 """
 
 import json
@@ -20,7 +24,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 HOME = Path(os.environ.get("STANDIN_HOME", "/data/local/tmp"))
 
 
-def read_flags(arguments):
+def read_flags(arguments, unknown):
+    """The flags, and those that this build does not know: as in the real tool no reason to stop."""
+    unconsumed = []
     flags = {
         "graph": "",
         "num_threads": "-1",
@@ -36,10 +42,11 @@ def read_flags(arguments):
     }
     for argument in arguments:
         name, _, value = argument.removeprefix("--").partition("=")
-        if name not in flags:
-            sys.exit(f"Unconsumed cmdline flags: {argument}")
-        flags[name] = value
-    return flags
+        if name not in flags or name in unknown:
+            unconsumed.append(argument)
+        else:
+            flags[name] = value
+    return flags, unconsumed
 
 
 def timed_runs(interpreter, at_least, min_seconds, pace_s):
@@ -103,6 +110,32 @@ def profile_table(interpreter, times):
     )
 
 
+def apply_delegate(name, kernel, nodes, what, say):
+    """Says what the real tool says of an accelerator, returns how many nodes it would take; the CPU
+    does the work in any case."""
+    if what == "absent":
+        say(f"{name} acceleration is unsupported on this platform.")
+        return 0
+    say(f"{name} delegate created.")
+    taken = {"full": nodes, "partial": nodes // 2, "none": 0}[what]
+    if taken:
+        print(
+            f"VERBOSE: Replacing {taken} out of {nodes} node(s) with delegate ({kernel}) node, "
+            f"yielding {1 if taken == nodes else 3} partitions for subgraph 0.",
+            flush=True,
+        )
+    words = {
+        "full": f"Explicitly applied {name} delegate, and the model graph will be completely "
+        "executed by the delegate.",
+        "partial": f"Explicitly applied {name} delegate, and the model graph will be partially "
+        "executed by the delegate w/ 2 delegate kernels.",
+        "none": f"Though {name} delegate is explicitly applied, the model graph will not be "
+        "executed by the delegate.",
+    }
+    say(words[what])
+    return taken
+
+
 def next_run_number():
     counter = HOME / "standin.runs"
     number = int(counter.read_text()) + 1 if counter.exists() else 1
@@ -116,7 +149,7 @@ def main():
     form, pace_s = settings.get("form", "percentiles"), settings.get("pace_ms", 0) / 1000.0
     misbehaviour = settings.get("runs", {}).get(str(next_run_number()), "")
     prefix = "" if form == "classic" else "INFO: "
-    flags = read_flags(sys.argv[1:])
+    flags, unconsumed = read_flags(sys.argv[1:], settings.get("unknown", []))
     with open(HOME / "standin.log", "a") as log:  # what a test may want to know of a run
         log.write(
             json.dumps(
@@ -129,6 +162,8 @@ def main():
         print(prefix + text, flush=True)
 
     say("STARTING!")
+    if unconsumed:
+        print(f"WARN: Unconsumed cmdline flags: {' '.join(unconsumed)}", flush=True)
     say(f"Num threads: [{flags['num_threads']}]")
     say(f"Graph: [{flags['graph']}]")
     resolver = (
@@ -159,21 +194,19 @@ def main():
             (values * 127 if detail["dtype"] != np.float32 else values).astype(detail["dtype"]),
         )
     say(f"Loaded model {flags['graph']}")
-    for name in ("gpu", "nnapi"):
+    nodes = sum(1 for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE")
+    left = nodes
+    for name, kernel in (("gpu", "TfLiteGpuDelegateV2"), ("nnapi", "TfLiteNnapiDelegate")):
         if flags[f"use_{name}"] == "true":
-            say(f"{name.upper()} delegate created.")
-            say(
-                f"Though {name.upper()} delegate is explicitly applied, the model graph will not "
-                "be executed by the delegate."
+            left -= apply_delegate(name.upper(), kernel, nodes, settings.get(name, "none"), say)
+    if flags["use_xnnpack"] == "true":  # the real tool's default, so it takes what others leave
+        print("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.", flush=True)
+        if left:
+            print(
+                f"VERBOSE: Replacing {left} out of {left + (left < nodes)} node(s) with delegate "
+                "(TfLiteXNNPackDelegate) node, yielding 1 partitions for subgraph 0.",
+                flush=True,
             )
-    nodes = len(interpreter._get_ops_details())
-    if flags["use_xnnpack"] == "true":
-        print(
-            f"VERBOSE: Replacing {nodes} out of {nodes} node(s) with delegate "
-            "(TfLiteXNNPackDelegate) node, "
-            "yielding 1 partitions for subgraph 0.",
-            flush=True,
-        )
     say(f"The input model file size (MB): {six_digits(os.path.getsize(flags['graph']) / 1e6)}")
     say(f"Initialized session in {init_us / 1000:g}ms.")
     say(

@@ -84,9 +84,18 @@ class Phone:
                 ("dumpsys", _DUMPSYS),
                 ("cmd", _CMD),
             ):
-                (self._folder / "commands" / name).write_text(text)
-                (self._folder / "commands" / name).chmod(0o755)
+                self.add_command(name, text)
         self._daemon = None
+
+    def add_command(self, name, text):
+        """A shell script that goes before the phone's own command of this name."""
+        path = self._folder / "commands" / name
+        path.write_text(text if text.startswith("#!") else f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def remove_command(self, name):
+        """The phone's own command again."""
+        (self._folder / "commands" / name).unlink()
 
     @property
     def storage(self):

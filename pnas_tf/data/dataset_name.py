@@ -1,0 +1,123 @@
+"""What --dataset may say, checked before any image is looked at, within a second and without
+TensorFlow: its form, the path in it, the name that TFDS knows. Knows nothing of images."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from pnas_tf.data.file_tree import close_folders, existing_folder, hint
+from pnas_tf.errors import UserError
+
+PREFIXES = ("folder", "csv")
+_OWN = "digits"
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+
+
+def check_dataset(dataset: str, *, data_dir: str) -> None:
+    """Raises UserError on what names no dataset, with what was most likely meant.
+
+    Args:
+        dataset: as --dataset has it.
+        data_dir: TFDS folder, empty for its default; what it holds is a dataset too.
+    """
+    prefix, separator, rest = dataset.partition(":")
+    if separator and prefix.strip().lower() in PREFIXES:
+        form = prefix.strip().lower()
+        if prefix != form:
+            raise _meant(dataset, f"{form}:{rest.strip()}")
+        _check_path(form, rest)
+    elif dataset != _OWN and not _is_tfds(dataset, data_dir):
+        raise unknown_dataset(dataset)
+
+
+def unknown_dataset(dataset: str) -> UserError:
+    """The error of a name that TFDS does not know: a folder or a table of that name is what was
+    meant, else a close name."""
+    place = _place(dataset)
+    if place is not None:
+        form = "csv" if place.is_file() and place.suffix.lower() == ".csv" else "folder"
+        if place.exists() or _is_path(dataset):
+            return _meant(dataset, f"{form}:{dataset}", place)
+    known = [_OWN, *_tfds_names()]
+    close = difflib.get_close_matches(dataset.lower(), known, n=4, cutoff=0.6)
+    folders = [f"folder:{name}" for name in close_folders(Path(dataset))]
+    return UserError(
+        "unknown dataset",
+        expected="digits, folder:PATH, csv:TABLE or a tensorflow_datasets name"
+        + hint([*folders, *close]),
+        received=repr(dataset),
+        fix="Correct --dataset; images of your own are --dataset=folder:PATH, with one folder a "
+        "class.",
+    )
+
+
+def _meant(dataset: str, meant: str, place: Path | None = None) -> UserError:
+    if place is not None and not place.exists():
+        there = "no such path" + hint(close_folders(place))
+    else:
+        there = "the path alone" if place is not None else repr(dataset)
+    return UserError(
+        f"--dataset={dataset}",
+        expected="digits, folder:PATH, csv:TABLE or a tensorflow_datasets name",
+        received=there,
+        fix=f"Write --dataset={meant}",
+    )
+
+
+def _check_path(form: str, path: str) -> None:
+    place = _place(path)
+    if place is not None and place.is_file():
+        kind = place.suffix.lower()
+        if form == "folder" and kind == ".csv":
+            raise _meant(f"folder:{path}", f"csv:{path}")
+        if kind in _ARCHIVES:
+            raise UserError(
+                f"--dataset={form}:{path}",
+                expected="a folder with one folder a class",
+                received="an archive",
+                fix="Unpack it, and name the folder that comes of it.",
+            )
+    if form == "folder":
+        existing_folder(path)
+    elif place is None or not place.is_file():
+        folder = place is not None and place.is_dir()
+        raise UserError(
+            f"table of images {path}" if path else "table of images without a name",
+            expected="a CSV file with the columns path and label",
+            received="a folder" if folder else "no such file" if path else "an empty PATH",
+            fix=f"Write --dataset=folder:{path}" if folder else "Correct --dataset=csv:TABLE.",
+        )
+
+
+def _is_path(dataset: str) -> bool:
+    """Whether it is written as TFDS writes no name."""
+    return dataset.startswith((".", "/", "~")) or dataset.endswith("/") or "\\" in dataset
+
+
+def _place(path: str) -> Path | None:
+    """The path without "~"; None where it stands for no home, or for nothing."""
+    try:
+        return Path(path).expanduser() if path.strip() else None
+    except RuntimeError:
+        return None
+
+
+def _is_tfds(dataset: str, data_dir: str) -> bool:
+    """Whether TFDS is to be asked: it knows the name, or has it prepared, or finds it by a
+    namespace."""
+    if _is_path(dataset):
+        return False
+    base = dataset.split("/")[0].split(":")[0]
+    home = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    if ":" in dataset or (Path(os.path.expanduser(home)) / base).is_dir():
+        return True
+    spelt = {name.replace("_", "") for name in _tfds_names()}  # CIFAR10 and Cifar10 are cifar10
+    return base.lower().replace("_", "") in spelt
+
+
+def _tfds_names() -> list[str]:
+    import tensorflow_datasets as tfds
+
+    return sorted(tfds.list_builders(with_community_datasets=False))

@@ -1,0 +1,103 @@
+"""What a finished run of benchmark_model is worth: its report, or the error that its exit code and
+words tell of.
+
+Knows nothing of how it was run, nor whether its delegate did the work (`delegate_log`). Source: the
+shell's, GNU's, BusyBox's and toybox's exit codes.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+
+from pnas_tf.devices.benchmark_tool.output import ToolReport, parse_report, unconsumed_flags
+from pnas_tf.devices.failures import (
+    GarbledOutput,
+    LauncherFailed,
+    MissingBinary,
+    RunKilled,
+    RunTimedOut,
+    ToolFailed,
+    UnknownFlag,
+)
+
+_NOT_FOUND, _NOT_EXECUTABLE, _LAUNCHER, _TIMED_OUT, _FIRST_SIGNAL = 127, 126, 125, 124, 128
+_WRONG_BINARY = re.compile(
+    r"not executable: \S+ ELF|CANNOT LINK EXECUTABLE|Exec format error|cannot execute binary"
+)
+_LAUNCHER_WORDS = re.compile(r"^(?:\S{0,100}/)?(?:taskset|timeout): .{0,300}", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """flags: those the tool was given. timeout: the words of the device's own `timeout` that stood
+    before it, () for none."""
+
+    exit_code: int
+    output: str
+    flags: tuple[str, ...]
+    timeout: tuple[str, ...]
+
+
+def report_of(run: FinishedRun, device: str) -> ToolReport:
+    """Reads a finished run.
+
+    Args:
+        run: what it printed.
+        device: its name, for errors.
+
+    Raises:
+        UnknownFlag: the tool went on without a flag, so the figures are of something else.
+        RunFailed, MissingBinary: as its exit code or output tells.
+    """
+    last_words = run.output.strip()[-300:]
+    if run.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE) or _WRONG_BINARY.search(run.output):
+        raise MissingBinary(f"benchmark_model does not run on {device}", received=last_words)
+    _refuse_unknown_flags(run, device)
+    # BusyBox's older timeout ends with the signal that it sends
+    ended_by_timeout = len(run.timeout) > 1 and run.exit_code == _FIRST_SIGNAL + signal.SIGTERM
+    if run.exit_code == _TIMED_OUT or ended_by_timeout:
+        raise RunTimedOut(f"a run on {device} did not end", received=last_words)
+    if run.exit_code > _FIRST_SIGNAL:
+        raise RunKilled(
+            f"a run on {device} was killed by {_signal_name(run.exit_code)}", received=last_words
+        )
+    try:
+        report = parse_report(run.output)  # its own words for a failure are better than a code
+    except GarbledOutput:
+        if run.exit_code == 0:
+            raise
+    if run.exit_code != 0:
+        _refuse_launcher(run, device)
+        raise ToolFailed(
+            f"benchmark_model ended with exit code {run.exit_code}", received=last_words
+        )
+    return report
+
+
+def _refuse_unknown_flags(run: FinishedRun, device: str) -> None:
+    names = {flag.partition("=")[0] for flag in run.flags}
+    unknown = [word for word in unconsumed_flags(run.output) if word.partition("=")[0] in names]
+    if unknown:
+        raise UnknownFlag(
+            f"the benchmark_model on {device} does not know {', '.join(unknown)}",
+            received=f"Unconsumed cmdline flags: {' '.join(unknown)}",
+        )
+
+
+def _refuse_launcher(run: FinishedRun, device: str) -> None:
+    words = _LAUNCHER_WORDS.search(run.output)
+    if words is not None or run.exit_code == _LAUNCHER:
+        raise LauncherFailed(
+            f"benchmark_model was not started on {device}",
+            received=words.group() if words else f"exit code {run.exit_code} of timeout",
+        )
+
+
+def _signal_name(exit_code: int) -> str:
+    number = exit_code - _FIRST_SIGNAL
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,46 @@
+"""How much of a model a delegate executed, as a fact of one run. Knows nothing of how it was found
+out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ACCELERATORS = ("gpu", "nnapi")  # delegates beside the CPU, which executes what they leave
+
+
+@dataclass(frozen=True)
+class Delegation:
+    """How much of a model a delegate executed, as the tool told; 0 where it told no number.
+
+    Attributes:
+        ops: operations of the model that the delegate took.
+        total_ops: of the model.
+        partitions: pieces that the model was cut into, those of the CPU included; 1 for a whole.
+        kernels: pieces among them that are the delegate's.
+    """
+
+    ops: int = 0
+    total_ops: int = 0
+    partitions: int = 0
+    kernels: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (self.ops, self.total_ops, self.partitions, self.kernels)
+        if min(counts) < 0 or (self.total_ops and self.ops > self.total_ops):
+            raise ValueError(f"{self.ops} of {self.total_ops} ops in {self.partitions} partitions")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is proven that nothing was left to the CPU."""
+        if self.total_ops:
+            return 0 < self.ops == self.total_ops
+        return self.partitions == 1 and self.ops > 0
+
+    def describe(self) -> str:
+        """ "30 of 66 ops, 7 partitions"."""
+        counts = (
+            (f"{self.ops} of {self.total_ops or 'unknown'} ops" if self.ops else ""),
+            (f"{self.partitions} partitions" if self.partitions else ""),
+            (f"{self.kernels} delegate kernels" if self.kernels and not self.partitions else ""),
+        )
+        return ", ".join(words for words in counts if words) or "an unknown part"

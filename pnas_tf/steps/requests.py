@@ -1,0 +1,132 @@
+"""What the options of a call ask for, looked at before TensorFlow is loaded and before anything is
+made: names, files and values that no step could use. Knows nothing of the order of steps.
+
+`Step.check` refuses the rest, which takes a table or a dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pnas_tf.config import (
+    BenchmarkConfig,
+    DataConfig,
+    DeviceConfig,
+    DistributionConfig,
+    ExportConfig,
+    LatencyConfig,
+    PublishConfig,
+    SearchConfig,
+    SpaceConfig,
+    ValidateConfig,
+)
+from pnas_tf.errors import UserError
+from pnas_tf.run.cluster import check_distribution
+from pnas_tf.run.settings import Configs
+
+Config = TypeVar("Config")
+
+
+def check_requests(configs: Configs) -> None:
+    """Raises UserError on options that no step can use."""
+    for kind, check in _CHECKS.items():
+        if kind in configs:
+            check(configs[kind])
+
+
+def _data(config: DataConfig) -> None:
+    from pnas_tf.data.dataset_name import check_dataset
+
+    check_dataset(config.dataset, data_dir=config.data_dir)
+    if config.offline_files and not Path(config.offline_files).is_dir():
+        raise _absent("offline_files", [config.offline_files], "a folder with archives")
+
+
+def _space(config: SpaceConfig) -> None:
+    from pnas_tf.space.registry import load_space, named_space
+
+    if config.space.endswith(".json"):
+        load_space(config.space)
+    elif config.space != SpaceConfig().space:  # auto
+        named_space(config.space, classes=2, resolution=config.resolution, width=config.width)
+
+
+def _search(config: SearchConfig) -> None:
+    from pnas_tf.search.targets import check_request
+
+    check_request(config)
+
+
+def _device(config: DeviceConfig) -> None:
+    from pnas_tf.devices.host.runner import DELEGATES
+    from pnas_tf.devices.registry import split_devices
+
+    if "host" in split_devices(config.device) and config.delegate not in DELEGATES:
+        raise UserError(
+            f"--delegate={config.delegate} with --device={config.device}",
+            expected=f"on this computer one of {', '.join(DELEGATES)}",
+            received=config.delegate,
+            fix="Leave it out, or measure on a phone: --device=android",
+        )
+    _require_files("benchmark_binary", [config.benchmark_binary])
+
+
+def _latency(config: LatencyConfig) -> None:
+    _rewrites(config.latency_rewrites)
+    _require_files("original_table", [config.original_table])
+
+
+def _export(config: ExportConfig) -> None:
+    from pnas_tf.tflite.options import check_config
+
+    check_config(config)
+    _rewrites(config.rewrites)
+
+
+def _rewrites(names: tuple[str, ...]) -> None:
+    from pnas_tf.tflite.rewrites.choice import AUTO, NONE, check_names
+
+    if names not in ((AUTO,), (NONE,)):
+        check_names(names)
+
+
+def _publish(config: PublishConfig) -> None:
+    from pnas_tf.report.manifest import check_name
+
+    check_name(config.model_name)
+
+
+def _require_files(flag: str, paths: Sequence[str]) -> None:
+    """Of those that are named: "" is none."""
+    absent = [path for path in paths if path and not Path(path).is_file()]
+    if absent:
+        raise _absent(flag, absent, "files that exist")
+
+
+def _absent(flag: str, paths: Sequence[str], expected: str) -> UserError:
+    return UserError(
+        f"--{flag}={','.join(paths)}",
+        expected=expected,
+        received="; ".join(f"{path} is {_kind(Path(path))}" for path in paths),
+        fix=f"Correct --{flag}.",
+    )
+
+
+def _kind(path: Path) -> str:
+    return "a folder" if path.is_dir() else "a file" if path.exists() else "not there"
+
+
+_CHECKS: dict[type, Callable[..., None]] = {
+    DataConfig: _data,
+    SpaceConfig: _space,
+    SearchConfig: _search,
+    DistributionConfig: check_distribution,
+    DeviceConfig: _device,
+    LatencyConfig: _latency,
+    ExportConfig: _export,
+    BenchmarkConfig: lambda config: _require_files("models", config.models),
+    ValidateConfig: lambda config: _require_files("architectures", config.architectures),
+    PublishConfig: _publish,
+}

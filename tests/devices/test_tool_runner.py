@@ -1,0 +1,456 @@
+"""What the runner of benchmark_model makes of the tool's words, of taskset and timeout, and of a
+device that throttles: on a shell of this computer, with a tool that prints what a test says."""
+
+import dataclasses
+from pathlib import Path
+
+import phones
+import pytest
+from local_shell import LocalShell
+
+from pnas_tf.config import DeviceConfig
+from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
+from pnas_tf.devices.connection import CommandResult
+from pnas_tf.devices.cores import held_cores
+from pnas_tf.devices.delegation import Delegation
+from pnas_tf.devices.failures import (
+    DelegateNotUsed,
+    GarbledOutput,
+    LauncherFailed,
+    MissingBinary,
+    OtherDelegate,
+    PartlyDelegated,
+    RunTimedOut,
+    UnknownFlag,
+)
+from pnas_tf.devices.record import Device
+from pnas_tf.devices.thermal import parse_thermal
+
+MODEL = Path(phones.HERE) / "tiny_float32.tflite"
+RESULT = """INFO: count=1 curr=900
+INFO: count=4 first=905 curr=900 min=890 max=910 avg=900.5 std=5 p5=890 median=901 p95=910
+INFO: Inference timings in us: Init: 1, First inference: 9, Warmup (avg): 9, Inference (avg): 900.5
+"""
+GPU = (
+    "Explicitly applied GPU delegate, and the model graph will be completely executed by the "
+    "delegate."
+)
+NNAPI = GPU.replace("GPU", "NNAPI")
+NOT_EXECUTED = (
+    "Though GPU delegate is explicitly applied, the model graph will not be executed by the "
+    "delegate."
+)
+XNNPACK = "Created TensorFlow Lite XNNPACK delegate for CPU."
+
+
+@pytest.fixture
+def shell(tmp_path):
+    return LocalShell(tmp_path)
+
+
+def runner_on(shell, *, cores=(), say=lambda line: None, **options):
+    (shell.commands.parent / "counter").write_text("")
+    return ToolRunner(
+        shell,
+        DeviceConfig(benchmark_binary=str(shell.commands / "benchmark_model"), **options),
+        device=Device("ssh", "board", "processor", cores),
+        remote_folder=str(shell.commands.parent / "far"),
+        timeouts=Timeouts(run_s=20.0, return_s=1.0, cool_down_s=30.0, poll_s=5.0, attempts=3),
+        say=say,
+    )
+
+
+def tool_that_says(shell, text, *, ends="exit 0"):
+    said = shell.commands.parent / "said.txt"
+    said.write_text(text)
+    count = shell.commands.parent / "counter"
+    return shell.add_command("benchmark_model", f"echo >> {count}\ncat {said}\n{ends}")
+
+
+def measured(shell, lines, **options):
+    tool_that_says(shell, f"{lines}\n{RESULT}")
+    with runner_on(shell, **options) as runner:
+        return runner.run(MODEL, warmups=1, invocations=4)
+
+
+def runs(shell):
+    return len((shell.commands.parent / "counter").read_text())
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--use_gpu=true",
+        "--min_secs=0",
+        "--warmup_min_secs=0",
+        "--num_runs=4",
+        "--warmup_runs=1",
+        "--num_threads=1",
+        "--use_gpu",
+    ],
+)
+@pytest.mark.parametrize(
+    "prefix", ["", "WARN: ", "WARNING: ", "07-14 13:14:52.099 1 1 W tflite  : "]
+)
+def test_a_flag_of_ours_that_the_tool_does_not_know_is_quoted(shell, flag, prefix):
+    """The tool only warns, and would measure something else than asked for."""
+    with pytest.raises(UnknownFlag, match=flag) as refused:
+        measured(shell, f"{prefix}Unconsumed cmdline flags: {flag}\n{GPU}", delegate="gpu")
+    assert refused.value.received == f"Unconsumed cmdline flags: {flag}" and runs(shell) == 1
+
+
+def test_several_unknown_flags_are_all_quoted_and_those_of_others_do_not_matter(shell):
+    line = "Unconsumed cmdline flags: --theirs=1 --use_xnnpack=true --graph_of=x --min_secs=0"
+    with pytest.raises(UnknownFlag, match="know --use_xnnpack=true, --min_secs=0"):
+        measured(shell, line)
+    assert measured(shell, "Unconsumed cmdline flags: --theirs=1 --num_runs_of=3").count == 4
+
+
+@pytest.mark.parametrize("executes", [True, False])
+def test_litert_tools_are_told_of_the_cpu_in_their_own_words(shell, executes):
+    """Theirs have no --use_xnnpack, and --use_cpu, whose XNNPACK must have run."""
+    said = shell.commands.parent / "litert.txt"
+    said.write_text((f"{replacing(9, 9, XNN, 1)}\n" if executes else "") + RESULT)
+    shell.add_command(
+        "benchmark_model",
+        'case "$*" in *--use_xnnpack=*) echo Unconsumed cmdline flags: --use_xnnpack=true;; esac\n'
+        f"cat {said}",
+    )
+    with runner_on(shell) as runner:
+        if not executes:
+            with pytest.raises(UnknownFlag, match="--use_xnnpack=true"):
+                runner.run(MODEL, warmups=1, invocations=4)
+            return
+        for _ in range(2):
+            run = runner.run(MODEL, warmups=1, invocations=4)
+            assert run.delegation == Delegation(9, 9, 1)
+    calls = [script for script in shell.log if "--graph=" in script]
+    assert ["--use_cpu=true" in script for script in calls] == [False, True, True]
+    with runner_on(shell, delegate="none") as runner, pytest.raises(UnknownFlag, match="=false"):
+        shell.add_command(
+            "benchmark_model", f"echo Unconsumed cmdline flags: --use_xnnpack=false\ncat {said}"
+        )
+        runner.run(MODEL, warmups=1, invocations=4)
+
+
+def test_a_tool_without_profiles_costs_the_profile_alone(shell):
+    tool_that_says(shell, f"Unconsumed cmdline flags: --enable_op_profiling=true\n{RESULT}")
+    with runner_on(shell) as runner, pytest.raises(GarbledOutput, match="no per-operator profile"):
+        runner.profile(MODEL)
+
+
+def replacing(ops, total, name, partitions, graph=" for subgraph 0"):
+    return (
+        f"VERBOSE: Replacing {ops} out of {total} node(s) with delegate ({name}) node, yielding "
+        f"{partitions} partitions{graph}."
+    )
+
+
+GPU_V2, XNN = "TfLiteGpuDelegateV2", "TfLiteXNNPackDelegate"
+PROVEN = {
+    "words": ("gpu", GPU, None),
+    "words_with_xnnpack_made": ("gpu", f"{XNNPACK}\n{GPU}", None),
+    "counts": ("gpu", replacing(66, 66, GPU_V2, 1), Delegation(66, 66, 1)),
+    "whole_graph": ("gpu", replacing(9, 9, GPU_V2, 1, " for the whole graph"), Delegation(9, 9, 1)),
+    "litert": (
+        "gpu",
+        replacing(66, 66, "LITERT_CL", 1, " for subgraph 0 (main)"),
+        Delegation(66, 66, 1),
+    ),
+    "old": (
+        "gpu",
+        f"Replacing 66 node(s) with delegate ({GPU_V2}) node, yielding 1 partitions.",
+        Delegation(66, 0, 1),
+    ),
+    "two_graphs": (
+        "gpu",
+        replacing(6, 6, GPU_V2, 1) + "\n" + replacing(4, 4, GPU_V2, 1, " for subgraph 1"),
+        Delegation(10, 10, 2),
+    ),
+    "nnapi": ("nnapi", NNAPI, None),
+    "nnapi_own": (
+        "nnapi",
+        "TfLiteNnapiDelegate delegate: 31 nodes delegated out of 31 nodes with 1 partitions.\n"
+        + replacing(31, 31, "TfLiteNnapiDelegate", 1),
+        Delegation(31, 31, 1),
+    ),
+    "nnapi_named": (
+        "nnapi",
+        f"NNAPI accelerators available: [google-edgetpu,nnapi-reference]\n{NNAPI}",
+        None,
+    ),
+    "xnnpack": ("xnnpack", f"{XNNPACK}\n{replacing(539, 548, XNN, 19)}", Delegation(539, 548, 19)),
+    "xnnpack_silent": ("xnnpack", "", None),
+    "none": ("none", "", None),
+    "none_made_but_unused": (
+        "none",
+        f"{XNNPACK}\n{NOT_EXECUTED.replace('GPU', 'XNNPACK')}",
+        None,
+    ),
+    "select_ops": ("none", replacing(2, 66, "TfLiteFlexDelegate", 3), None),
+}
+
+
+@pytest.mark.parametrize("case", PROVEN)
+def test_what_the_log_proves_is_measured_and_recorded(shell, case):
+    delegate, lines, delegation = PROVEN[case]
+    assert measured(shell, lines, delegate=delegate).delegation == delegation
+
+
+UNPROVEN = {
+    "nothing": ("gpu", "", DelegateNotUsed),
+    "nothing_nnapi": ("nnapi", "NNAPI delegate created.", DelegateNotUsed),
+    "not_built_in": (
+        "gpu",
+        "WARN: GPU acceleration is unsupported on this platform.",
+        DelegateNotUsed,
+    ),
+    "xnnpack_instead": (
+        "gpu",
+        f"GPU acceleration is unsupported on this platform.\n{GPU.replace('GPU', 'XNNPACK')}",
+        DelegateNotUsed,
+    ),
+    "xnnpack_counts": ("gpu", replacing(66, 66, XNN, 1), DelegateNotUsed),
+    "the_other_accelerator": ("nnapi", GPU, DelegateNotUsed),
+    "the_other_one": ("gpu", NNAPI, DelegateNotUsed),
+    "said_not_to": (
+        "gpu",
+        NOT_EXECUTED,
+        DelegateNotUsed,
+    ),
+    "reference_driver": (
+        "nnapi",
+        f"NNAPI accelerators available: [nnapi-reference]\n{NNAPI}",
+        DelegateNotUsed,
+    ),
+    "made_alone": (
+        "gpu",
+        "INFO: Created TensorFlow Lite delegate for GPU.\nGPU delegate created.",
+        DelegateNotUsed,
+    ),
+    "xnnpack_though_none": ("none", XNNPACK, OtherDelegate),
+    "xnnpack_counts_though_none": ("none", replacing(66, 66, XNN, 1), OtherDelegate),
+    "xnnpack_words_though_none": ("none", GPU.replace("GPU", "XNNPACK"), OtherDelegate),
+    "gpu_though_none": ("none", GPU, OtherDelegate),
+    "gpu_though_xnnpack": ("xnnpack", replacing(66, 66, GPU_V2, 1), OtherDelegate),
+    "xnnpack_said_not_to": (
+        "xnnpack",
+        NOT_EXECUTED.replace("GPU", "XNNPACK"),
+        DelegateNotUsed,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNPROVEN)
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_time_without_proof_is_none(shell, case, partial):
+    delegate, lines, error = UNPROVEN[case]
+    with pytest.raises(error):
+        measured(shell, lines, delegate=delegate, partial_delegation=partial)
+    assert runs(shell) == 1  # another run would tell the same
+
+
+PARTLY = GPU.replace("completely", "partially").replace(".", " w/ 3 delegate kernels.")
+MIXED = {
+    "counts": (replacing(30, 66, GPU_V2, 7), "30 of 66 ops, 7 partitions"),
+    "words": (PARTLY, "3 delegate kernels"),
+    "both": (f"{replacing(30, 66, GPU_V2, 7)}\n{PARTLY}", "30 of 66 ops, 7 partitions"),
+    "rest_by_xnnpack": (
+        f"{replacing(54, 559, GPU_V2, 3)}\n{replacing(456, 506, XNN, 13)}",
+        "54 of 559 ops, 3 partitions",
+    ),
+    "old": (
+        f"Replacing 63 node(s) with delegate ({GPU_V2}) node, yielding 2 partitions.",
+        "63 of unknown ops, 2 partitions",
+    ),
+    "second_graph": (
+        replacing(6, 6, GPU_V2, 1) + "\n" + replacing(4, 9, GPU_V2, 3, " for subgraph 1"),
+        "10 of 15 ops, 4 partitions",
+    ),
+    "own_line": (
+        "TfLiteGpuDelegateV2 delegate: 64 nodes delegated out of 66 nodes with 2 partitions.",
+        "64 of 66 ops, 2 partitions",
+    ),
+    "contradicted": (f"{GPU}\n{replacing(30, 66, GPU_V2, 7)}", "30 of 66 ops, 7 partitions"),
+}
+
+
+@pytest.mark.parametrize("case", MIXED)
+def test_a_mixture_with_the_cpu_is_refused_and_kept_on_request(shell, case):
+    lines, words = MIXED[case]
+    with pytest.raises(PartlyDelegated, match=words) as refused:
+        measured(shell, lines, delegate="gpu")
+    assert "--partial_delegation" in str(refused.value) and runs(shell) == 1
+    kept = measured(shell, lines, delegate="gpu", partial_delegation=True)
+    assert kept.delegation.describe() == words and not kept.delegation.is_full
+
+
+def test_counts_that_cannot_be_are_garbled(shell):
+    with pytest.raises(GarbledOutput, match="more ops than there are"):
+        measured(shell, replacing(67, 66, GPU_V2, 1), delegate="gpu")
+
+
+def test_only_tables_of_mixtures_say_that_they_may_be(shell):
+    tool_that_says(shell, RESULT)
+    for delegate, partial, known in (
+        ("gpu", True, True),
+        ("gpu", False, False),
+        ("none", True, False),
+    ):
+        with runner_on(shell, delegate=delegate, partial_delegation=partial) as runner:
+            assert runner.settings.partial_delegation == known
+
+
+# taskset and timeout
+
+
+def test_an_older_busybox_has_its_own_form_of_timeout(shell):
+    shell.add_command(
+        "timeout",
+        'if [ "$1" = -t ]; then shift 2; exec "$@"; fi\n'
+        "echo \"timeout: can't execute '$1': No such file or directory\" >&2; exit 127",
+    )
+    assert measured(shell, "").count == 4
+    assert any("timeout -t 20 " in script for script in shell.log)
+    tool_that_says(shell, "", ends="exit 143")  # it ends what takes too long by a signal
+    with runner_on(shell) as runner, pytest.raises(RunTimedOut):
+        runner.run(MODEL, warmups=1, invocations=4)
+
+
+@pytest.mark.parametrize("code", [125, 126, 127, 1])
+def test_a_timeout_that_cannot_be_used_is_left_out_and_told(shell, code):
+    lines: list[str] = []
+    shell.add_command("timeout", f"echo 'timeout: not here' >&2; exit {code}")
+    assert measured(shell, "", say=lines.append).count == 4
+    assert [line for line in lines if "timeout" in line] == [
+        "its timeout command cannot be used: runs without end are ended from here"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("taskset: failed to set pid 0's affinity: Invalid argument", 1), ("", 125)],
+)
+def test_a_launcher_that_fails_later_is_told_as_what_it_is(shell, words, code):
+    tool_that_says(shell, words, ends=f"exit {code}")
+    with runner_on(shell) as runner, pytest.raises(LauncherFailed, match=words or "exit code 125"):
+        runner.run(MODEL, warmups=1, invocations=4)
+
+
+def test_a_tool_that_is_not_there_is_not_told_as_its_launchers_fault(shell):
+    tool_that_says(
+        shell, "taskset: failed to execute /x/benchmark_model: No such file", ends="exit 127"
+    )
+    with runner_on(shell) as runner, pytest.raises(MissingBinary):
+        runner.run(MODEL, warmups=1, invocations=4)
+
+
+class Cores:
+    """A device of 4 slow and 4 fast cores, whose taskset answers as a test says."""
+
+    name = "ssh:user@cores"
+
+    def __init__(self, exit_code, output):
+        self.answer, self.asked = CommandResult(exit_code, output), []
+
+    def run(self, script, *, timeout_s=30.0):
+        if "cpufreq" in script:
+            lines = [f"core {index} {1800000 if index < 4 else 2400000} 1" for index in range(8)]
+            return CommandResult(0, "\n".join([*lines, "taskset"]))
+        self.asked.append(script)
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "cores", "told"),
+    [
+        (0, "Name:\tcat\nCpus_allowed_list:\t4-7\n", (4, 5, 6, 7), ""),
+        (0, "nothing to read", (4, 5, 6, 7), ""),
+        (0, "Cpus_allowed_list:\t6,7\n", (6, 7), ""),  # a cpuset cuts without a word
+        (0, "Cpus_allowed_list:\t7\n", (), "it gives cores 7"),
+        (0, "Cpus_allowed_list:\t0-3\n", (), "it gives cores 0,1,2,3"),
+        (1, "taskset: sched_setaffinity: Invalid argument", (), "Invalid argument"),
+        (1, "", (), "exit code 1"),
+        (127, "sh: taskset: inaccessible or not found", (), "not found"),
+    ],
+)
+def test_a_device_is_held_to_the_cores_that_it_really_gives(code, output, cores, told):
+    device, lines = Cores(code, output), []
+    assert held_cores(device, 2, say=lines.append) == cores
+    assert device.asked == ["taskset f0 cat /proc/self/status"]
+    assert len(lines) == bool(told) and all(told in line for line in lines)
+
+
+def test_a_device_whose_cores_tell_nothing_is_not_held_and_says_so(shell):
+    lines: list[str] = []
+
+    class Mute(Cores):
+        def run(self, script, *, timeout_s=30.0):
+            return CommandResult(0, "core 0 - 1\ntaskset\n")
+
+    assert held_cores(Mute(0, ""), 1, say=lines.append) == () and len(lines) == 1
+
+
+# a device that throttles
+
+
+def throttling(shell, states, *, number):
+    """So many runs on a board whose vcgencmd shows these states, one after the other and the last
+    one for ever: (throttling of each run, seconds slept before it, lines)."""
+    tool_that_says(shell, RESULT)
+    slept, lines = [0.0], []
+    with runner_on(shell, say=lines.append) as runner:
+        seen = iter(states)
+        last = [0]
+
+        def read(text=None):
+            last[0] = next(seen, last[0])
+            return parse_thermal(f"pnas_tf-thermal vcgencmd\nthrottled=0x{last[0]:x}\n")
+
+        runner.cooling._read = read
+        runner.cooling.sleep = lambda seconds: slept.__setitem__(-1, slept[-1] + seconds)
+        found = []
+        for _ in range(number):
+            runner.cooling.state = read()
+            found.append(_run_with(runner, read))
+            slept.append(0.0)
+    return found, slept[:-1], lines
+
+
+def _run_with(runner, read):
+    once = runner._run_once
+
+    def run_once(model, **options):
+        run = once(model, **options)
+        runner.cooling.state = read()
+        return dataclasses.replace(run, throttling=runner.cooling.state.complaint)
+
+    runner._run_once = run_once
+    try:
+        return runner.run(MODEL, warmups=1, invocations=4).throttling
+    finally:
+        runner._run_once = once
+
+
+@pytest.mark.parametrize("state", [0x50005, 0x1, 0x3, 0x7])
+def test_a_weak_supply_is_told_once_and_never_waited_for(shell, state):
+    found, slept, lines = throttling(shell, [state], number=4)
+    assert slept == [0.0] * 4 and len(lines) == 1 and "under-voltage" in lines[0]
+    assert all(words.startswith("under-voltage") for words in found)
+    assert runs(shell) == 4  # and no run is repeated for it
+
+
+@pytest.mark.parametrize("state", [0x2, 0x4, 0x8, 0x9])
+def test_a_state_that_stays_is_waited_for_once_with_a_line_before(shell, state):
+    found, slept, lines = throttling(shell, [state], number=4)
+    assert slept == [30.0, 0.0, 0.0, 0.0] and all(found) and runs(shell) == 4
+    assert len(lines) == 2 and "waiting up to 30 s" in lines[0] and "does not pass" in lines[1]
+
+
+def test_a_state_that_has_cleared_is_waited_for_again_and_a_worse_one_at_once(shell):
+    stays = [0x4] * 9  # read, then six looks, and after the run
+    _, slept, _ = throttling(shell, [*stays, 0x0, 0x0, *[0x4] * 20], number=4)
+    assert slept[0] == 30.0 and sum(slept[1:]) == 30.0
+    (shell.commands.parent / "counter").write_text("")
+    _, slept, _ = throttling(shell, [*[0x8] * 10, *[0xC] * 20], number=4)
+    assert slept[0] == 30.0 and sum(slept[1:]) == 30.0

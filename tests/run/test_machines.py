@@ -1,0 +1,184 @@
+"""Machines as people have them: Macs, Windows, file systems without locks, terminals of any
+encoding, no home folder. Linux is made to look like each (`tests/support/macos`)."""
+
+import errno
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pnas_tf.data.tfds import prepare_images
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.steps import pipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = ROOT / "tests/support/standin/tiny_float32.tflite"
+MAC = ROOT / "tests/support/macos"
+PNAS = [sys.executable, "-c", "from pnas_tf.cli.main import main; main()"]
+
+
+def called(command, *, cwd, text=True, without=(), **environment):
+    """The ended process of a fresh interpreter, as a shell starts it."""
+    kept = {name: value for name, value in os.environ.items() if name not in without}
+    paths = [environment.pop("PYTHONPATH", ""), str(ROOT)]
+    return subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env={**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
+        capture_output=True,
+        text=text,
+        timeout=300,
+    )
+
+
+def benchmark(cwd, **environment):
+    few = ["--min_invocations=1", "--warmup_invocations=0"]
+    command = [*PNAS, "benchmark", f"--models={MODEL}", "--run_dir=run", *few]
+    return called(command, cwd=cwd, **environment)
+
+
+@pytest.mark.slow
+def test_every_module_can_be_imported_on_a_mac(tmp_path):
+    program = (
+        "import importlib, os, pkgutil, pnas_tf; assert not hasattr(os, 'sched_getaffinity');"
+        "names = [m.name for m in pkgutil.walk_packages(pnas_tf.__path__, 'pnas_tf.')];"
+        "[importlib.import_module(name) for name in names]; print('imported', len(names))"
+    )
+    ended = called([sys.executable, "-c", program], cwd=tmp_path, PYTHONPATH=str(MAC))
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout.split("imported")[1]) > 200
+
+
+def test_a_mac_measures_models_without_affinity_and_knows_itself(tmp_path):
+    ended = benchmark(tmp_path, PYTHONPATH=str(MAC))
+    assert ended.returncode == 0, ended.stderr
+    told = (tmp_path / "run/latency.json").read_text()
+    assert "Apple M2" in told and "Mac14,2" in told and "macOS 14.5" in told
+    assert '"cores"' not in told
+
+
+def test_a_mac_reads_files_of_others_without_a_limit_on_memory(tmp_path):
+    ended = called([*PNAS, "inspect", MODEL], cwd=tmp_path, PYTHONPATH=str(MAC))
+    assert ended.returncode == 0 and "CONV_2D" in ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from pnas_tf.cli.main import main; main()",
+        "from pnas_tf.cli.main import run_tool; run_tool('tools/search.py')",
+    ],
+)
+def test_windows_is_told_of_wsl_in_one_sentence(tmp_path, start):
+    program = (
+        f"import os, sys; import posixpath; sys.modules['fcntl'] = None; os.name = 'nt'; {start}"
+    )
+    ended = called([sys.executable, "-c", program], cwd=tmp_path)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and "WSL" in ended.stderr
+
+
+def test_the_library_on_windows_says_so_too(tmp_path):
+    program = "import sys; sys.modules['fcntl'] = None; import pnas_tf.io.locks"
+    ended = called([sys.executable, "-c", program], cwd=tmp_path)
+    assert ended.stderr.strip().splitlines()[-1].startswith("ImportError: pnas_tf runs on Linux")
+
+
+@pytest.mark.parametrize("number", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EBADF"])
+def test_a_file_system_without_locks_is_told_and_used(tmp_path, number):
+    where = {"TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    ended = benchmark(tmp_path, PYTHONPATH=str(MAC), PNAS_STANDIN_FLOCK=number, **where)
+    assert ended.returncode == 0 and (tmp_path / "run/latency.json").exists(), ended.stderr
+    assert ended.stderr.count("WARNING") == 1 and "two processes would not notice" in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_dataset_is_prepared_on_a_file_system_without_locks(tmp_path, monkeypatch):
+    import fcntl
+
+    def none(descriptor, operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    images = prepare_images("digits", data_dir=str(tmp_path), offline_files="")
+    assert len(images.class_names) == 10
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-8", "gb18030", "koi8-r"])
+def test_what_a_terminal_cannot_show_is_replaced(tmp_path, encoding):
+    program = (
+        "import sys; from pnas_tf.run.process import open_standard_streams as o; o();"
+        "[print('a\\u2013\\u4e2d\\udcff\\U0001f600z', file=s) for s in (sys.stdout, sys.stderr)]"
+    )
+    ended = called(
+        [sys.executable, "-c", program], cwd=tmp_path, text=False, PYTHONIOENCODING=encoding
+    )
+    assert ended.returncode == 0, ended.stderr
+    for told in (ended.stdout, ended.stderr):
+        assert told.startswith(b"a") and told.endswith(b"z\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["search", "--épochs=3"], ["sérch"]]
+)
+def test_programs_in_a_terminal_that_knows_ascii_alone(tmp_path, words):
+    ended = called(
+        [*PNAS, *words], cwd=tmp_path, text=False, PYTHONIOENCODING="ascii", PYTHONUTF8="0"
+    )
+    assert ended.returncode == (0 if "--help" in words else 2), ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
+def test_the_report_is_written_before_the_table_is_printed(tmp_path, monkeypatch):
+    from pnas_tf.report import page, summary, summary_table
+
+    done = []
+    monkeypatch.setattr(summary, "write_summary", lambda *_, **__: done.append("summary"))
+    monkeypatch.setattr(page, "write_report", lambda _: done.append("report"))
+    monkeypatch.setattr(summary_table, "text_table", lambda _: done.append("table") or "–")
+    call = type("Call", (), {"folder": pipeline.RunFolder(tmp_path), "targets": [None]})()
+    call.configs = {pipeline.DataConfig: pipeline.DataConfig()}
+    call.configs[pipeline.SearchConfig] = pipeline.SearchConfig()
+    pipeline.close_run(call)
+    assert done == ["summary", "report", "table"]
+
+
+# None of these can be made, not even by root.
+@pytest.mark.parametrize("home", ["/proc/nobody", "/dev/null"])
+def test_a_home_that_cannot_be_written(tmp_path, home):
+    ended = benchmark(tmp_path, HOME=home, without=("XDG_CACHE_HOME",))
+    assert ended.returncode == 0 and (tmp_path / "run/latency.json").exists(), ended.stderr
+
+
+@pytest.mark.parametrize("way", ["no home", "unwritable", "no user"])
+def test_without_a_home_what_is_kept_lasts_as_long_as_the_process(
+    tmp_path, monkeypatch, way, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(atomic, "_said", set())
+    monkeypatch.setenv("HOME", "/proc/nobody")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if way == "unwritable":
+        monkeypatch.setenv("XDG_CACHE_HOME", "/proc/cache")
+    if way == "no user":
+
+        def unknown(_):
+            raise KeyError("uid not found")
+
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for _ in range(2):
+        folder = atomic.user_cache_folder("models")
+    assert folder.is_relative_to(Path(os.environ.get("TMPDIR", "/tmp")).resolve().parents[-1])
+    assert "pnas_tf-cache" in str(folder) and not atomic.is_kept(folder)
+    assert caplog.text.count("XDG_CACHE_HOME") == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_dataset_folder_that_cannot_be_made_names_the_option():
+    for place in ("/proc/nobody", "~nobody-of-that-name/data"):
+        with pytest.raises(UserError, match="cannot be kept") as refused:
+            prepare_images("digits", data_dir=place, offline_files="")
+        assert "--data_dir" in refused.value.fix and "network" not in str(refused.value)
