@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -42,22 +43,21 @@ def main() -> None:
         row for name in NETWORKS for row in published_rows(name, options.resolution, options.images)
     ]
     rows += digits_rows(options.epochs)
+    about = (
+        "Every format of the four published networks (random weights, "
+        f"{options.resolution} pixels, {options.images} noise images) and of a network trained on "
+        f"digits ({options.epochs} epochs, the whole test split), against Keras, through the "
+        "LiteRT interpreter. The files give logits. The softmax that `pnas export` puts behind "
+        "them changes neither logits nor answers. Made by `python benchmarks/export_formats.py "
+        f"--resolution={options.resolution} --images={options.images} --epochs={options.epochs}`."
+    )
     atomic.write_text(
         options.output,
         "\n".join(
             [
                 "# Export formats: sizes and parity",
                 "",
-                "Every format of the four published networks (random weights, "
-                f"{options.resolution} pixels, {options.images} noise images) and of a network "
-                "trained on digits "
-                f"({options.epochs} epochs, the whole test split), against Keras, through the "
-                "LiteRT interpreter.",
-                "The files give logits. The softmax that `pnas export` puts behind them "
-                "changes neither logits nor answers.",
-                f"Made by `python benchmarks/export_formats.py --resolution={options.resolution} "
-                f"--images={options.images} "
-                f"--epochs={options.epochs}`.",
+                textwrap.fill(about, 100, break_on_hyphens=False),
                 "",
                 COLUMNS,
                 *rows,

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from docs.wrap import wrapped
 from pnas_tf.io import atomic
 
 _HEAD = """# What a search costs
@@ -39,7 +40,7 @@ def write_page(results: dict[str, Any], path: Path, *, flame: Path) -> Path:
                 f"{write(results[name])}\n`python -m benchmarks.{name}` "
                 f"({results[name]['took_s']} s)\n"
             )
-    return atomic.write_text(path, "\n".join(parts))
+    return atomic.write_text(path, wrapped("\n".join(parts)))
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import textwrap
 from pathlib import Path
 
 import pnas_tf.config as options
@@ -18,12 +19,9 @@ from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step
 from pnas_tf.steps.inputs import Inputs
-from pnas_tf.steps.pipeline import PIPELINE
-from pnas_tf.steps.programs import PROGRAMS
-from pnas_tf.steps.validate import VALIDATE
+from pnas_tf.steps.programs import PROGRAMS, STEPS
 
 DOCS = Path(__file__).parent
-STEPS = (*PIPELINE, VALIDATE)
 KINDS = [kind for kind in vars(options).values() if dataclasses.is_dataclass(kind)]
 BEGIN, END = "<!-- steps: python docs/generate.py -->", "<!-- end of steps -->"
 HEAD = """# Options
@@ -47,7 +45,7 @@ def options_page() -> str:
     parts = [HEAD]
     for kind in KINDS:
         programs = [f"`{program.command}`" for program in PROGRAMS if kind in program.configs]
-        parts.append(f"## {kind.__name__}\n\n{' '.join((kind.__doc__ or '').split())}")
+        parts.append(f"## {kind.__name__}\n\n{textwrap.fill(_words(kind.__doc__), 100)}")
         parts.append(f"Taken by {', '.join(programs)}.")
         rows = [
             "| option | default | published | values | in a run | |",
@@ -90,6 +88,10 @@ def running_page(page: str) -> str:
     """docs/running.md with the table of today."""
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n{steps_table()}\n{END}{rest.partition(END)[2]}"
+
+
+def _words(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def _program(step: Step[Inputs]) -> str:

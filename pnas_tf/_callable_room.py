@@ -10,7 +10,6 @@ import importlib
 import inspect
 import sys
 import types
-from typing import Any
 
 
 def make_callable(package: str) -> None:
@@ -25,7 +24,7 @@ def make_callable(package: str) -> None:
 class _CallableRoom(types.ModuleType):
     """A package whose call is that of its function in `pnas_tf.api`."""
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: object, **options: object) -> object:
         return self._function(*args, **options)
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 _MAX_SHOWN = 4000  # characters of one part
 WINDOWS = (
@@ -25,7 +24,7 @@ class UserError(ValueError):
         super().__init__(what, expected, received, fix)
         self.what, self.expected, self.received, self.fix = what, expected, received, fix
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         # Exceptions pickle as kind(*args), which keyword-only parts would not survive; child
         # processes raise these too.
         return _restored, (type(self), self.what, self.expected, self.received, self.fix)

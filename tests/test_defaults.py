@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import pnas_tf
+from pnas_tf import config
 from pnas_tf.config import (
     ConversionConfig,
     DataConfig,
@@ -123,3 +124,24 @@ class A:
 def h(batch=ExportConfig.export_batch, rewrites=None, *, config=ExportConfig()): ...
 """
     assert [name for _, name, _ in second_truths(source)] == ["momentum", "learning_rate", "epochs"]
+
+
+def unread(options, sources):
+    """Those of `options` that no program names, be it as an attribute or as a word."""
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    words = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    return sorted(set(options) - attributes - words)
+
+
+def test_no_option_does_nothing():
+    kinds = [kind for kind in vars(config).values() if dataclasses.is_dataclass(kind)]
+    options = [field.name for kind in kinds for field in dataclasses.fields(kind)]
+    assert len(set(options)) == len(options), "an option of two classes"
+    files = [path for path in LIBRARY.rglob("*.py") if path != Path(config.__file__)]
+    assert unread(options, [path.read_text() for path in files]) == []
+
+
+def test_an_option_that_does_nothing_is_seen():
+    program = "def f(config):\n    'of lost'\n    return config.seen, getattr(config, 'named')"
+    assert unread(["seen", "named", "lost"], [program]) == ["lost"]

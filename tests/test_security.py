@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
-from pnas_tf.data.folders import scan_folder
+from pnas_tf.data.folders import open_images
 from pnas_tf.errors import UserError
 from pnas_tf.interop.latency_yaml import load_upstream_table
 from pnas_tf.io import atomic, isolated
@@ -135,5 +135,5 @@ def test_class_names_are_one_printable_line(name, tmp_path):
     for folder in ("dog", name):
         (tmp_path / folder).mkdir()
     with pytest.raises(UserError, match="class folder") as refused:
-        scan_folder(tmp_path)
+        open_images(f"folder:{tmp_path}", skip_unreadable=False)
     assert "\x1b" not in str(refused.value)

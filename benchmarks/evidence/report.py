@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.evidence import plots, tables
 from benchmarks.evidence.collect import collect, write_results
 from benchmarks.evidence.work import Workshop
+from docs.wrap import wrapped
 from pnas_tf.io import atomic
 
 REMARKS = Path(__file__).with_name("remarks.md")
@@ -50,7 +51,7 @@ def write_document(results: Path, docs: Path) -> None:
             _plots(document, docs / "evidence")
     for name, part in parts.items():
         text = text.replace(_MARK.format(name=name), part)
-    atomic.write_text(docs / "evidence.md", text)
+    atomic.write_text(docs / "evidence.md", wrapped(text))
     print(f"wrote {docs / 'evidence.md'}")
 
 

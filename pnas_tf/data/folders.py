@@ -3,7 +3,6 @@ nothing of tensors."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -70,11 +69,6 @@ def open_images(dataset: str, *, skip_unreadable: bool) -> ImageFolder:
     """
     prefix = next(prefix for prefix in _READERS if dataset.startswith(prefix))
     return _checked(_READERS[prefix](dataset[len(prefix) :]), skip_unreadable)
-
-
-def scan_folder(path: str | os.PathLike) -> ImageFolder:
-    """`open_images` of a folder, of which every image must be readable."""
-    return _checked(scan_tree(path), skip_unreadable=False)
 
 
 def _checked(files: FileTree, skip_unreadable: bool) -> ImageFolder:

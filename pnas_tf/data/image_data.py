@@ -130,17 +130,8 @@ def from_tf_data(
     Raises:
         UserError: other elements, images of several sizes, or none.
     """
-    spec = dataset.element_spec
-    ranks = [getattr(part, "shape", None) for part in spec] if isinstance(spec, tuple) else []
-    ranks = [None if shape is None else shape.rank for shape in ranks]
-    if ranks not in ([3, 0], [4, 1]):
-        raise UserError(
-            "elements of the pipeline",
-            expected="(image [height, width, channels], label), or batches of these",
-            received=repr(spec)[:200],
-            fix="Map it to pairs of an image and the number of its class.",
-        )
-    pairs = dataset if ranks == [3, 0] else dataset.unbatch()
+    single = _is_single(dataset)
+    pairs = dataset if single else dataset.unbatch()
     images: list[np.ndarray] = []
     labels: list[int] = []
     for image, label in pairs.as_numpy_iterator():
@@ -164,3 +155,19 @@ def from_tf_data(
     return from_arrays(
         np.stack(images), np.asarray(labels), class_names, name=name, data_config=data_config
     )
+
+
+def _is_single(dataset: tf.data.Dataset) -> bool:
+    """Whether the pipeline gives images one at a time. Raises UserError where its elements are
+    neither those nor batches of them."""
+    spec = dataset.element_spec
+    ranks = [getattr(part, "shape", None) for part in spec] if isinstance(spec, tuple) else []
+    ranks = [None if shape is None else shape.rank for shape in ranks]
+    if ranks not in ([3, 0], [4, 1]):
+        raise UserError(
+            "elements of the pipeline",
+            expected="(image [height, width, channels], label), or batches of these",
+            received=repr(spec)[:200],
+            fix="Map it to pairs of an image and the number of its class.",
+        )
+    return ranks == [3, 0]

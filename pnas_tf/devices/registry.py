@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pnas_tf.devices.schedule import Runner
 
 Result = TypeVar("Result")
-_EXPECTED = "host, android, android:SERIAL or ssh:USER@HOST, several with commas between"
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,12 @@ def split_devices(devices: str) -> tuple[str, ...]:
     one named twice."""
     names = tuple(name.strip() for name in devices.split(","))
     for name in names:
-        kind, _, address = name.partition(":")
-        known = (
-            (name == "host")
-            or (kind == "android" and (name == "android" or address))
-            or (kind == "ssh" and address)
-        )
-        if not known:
+        kind = name.partition(":")[0]
+        if kind not in _KINDS or not _KINDS[kind].is_named_by(name):
             raise UserError(
                 f"--device={devices}",
-                expected=_EXPECTED,
+                expected=", ".join(form for kind in _KINDS.values() for form in kind.forms)
+                + "; several with commas between",
                 received=repr(name),
                 fix=_meant(name),
             )
@@ -73,7 +69,7 @@ def _meant(name: str) -> str:
     return "Leave it out to measure on this computer, or see docs/devices.md."
 
 
-def runner_for(config: DeviceConfig, *, say: Callable[[str], None] = silent) -> Runner:
+def runner_for(config: DeviceConfig, *, say: Say = silent) -> Runner:
     """Opens one device.
 
     Args:
@@ -104,17 +100,50 @@ def runner_for(config: DeviceConfig, *, say: Callable[[str], None] = silent) -> 
             fix="Choose one.",
         )
     kind, _, address = config.device.strip().partition(":")
-    if kind == "android":
-        from pnas_tf.devices.android.runner import AndroidRunner
+    return _KINDS[kind].open(address, config, say)
 
-        return AndroidRunner(address, config, say=say)
-    if kind == "ssh":
-        from pnas_tf.devices.ssh.board import ssh_runner
 
-        return ssh_runner(address, config, say=say)
+def _host(_: str, config: DeviceConfig, say: Say) -> Runner:
     from pnas_tf.devices.host.runner import HostRunner
 
     return HostRunner(config, say=lambda line: say(f"host: {line}"))
+
+
+def _android(serial: str, config: DeviceConfig, say: Say) -> Runner:
+    from pnas_tf.devices.android.runner import AndroidRunner
+
+    return AndroidRunner(serial, config, say=say)
+
+
+def _ssh(address: str, config: DeviceConfig, say: Say) -> Runner:
+    from pnas_tf.devices.ssh.board import ssh_runner
+
+    return ssh_runner(address, config, say=say)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of device. open: called with the address, "" where none is given, and what
+    takes lines for the user. forms: how --device
+    may name it."""
+
+    open: Callable[[str, DeviceConfig, Say], Runner]
+    forms: tuple[str, ...]
+
+    def is_named_by(self, name: str) -> bool:
+        """Whether `name` has an address where some form has one, and none where none does."""
+        colon, address = name.partition(":")[1:]
+        return colon in {form.partition(":")[1] for form in self.forms} and bool(colon) == bool(
+            address
+        )
+
+
+# The one list of them; see docs/howto/extend.md.
+_KINDS = {
+    "host": _Kind(_host, ("host",)),
+    "android": _Kind(_android, ("android", "android:SERIAL")),
+    "ssh": _Kind(_ssh, ("ssh:USER@HOST[:PORT]",)),
+}
 
 
 def on_each_device(

@@ -84,7 +84,9 @@ class Schedule:
             return True
         if len(known.runs) >= self.rounds + self.extra_rounds:
             return False
-        return known.relative_error > self.max_relative_error or not known.stable
+        stands = all(run.throttling for run in known.runs)  # a state that no repeat would end
+        unstable = not known.stable and not stands
+        return known.relative_error > self.max_relative_error or unstable
 
 
 def schedule_for(

@@ -8,6 +8,7 @@ Knows nothing of what the documents say.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import json
@@ -29,7 +30,7 @@ from pnas_tf.io.json_text import decode_text, parse_json
 from pnas_tf.io.serialization import Json
 
 _TEMPORARY = ".tmp"
-_said: set[Path] = set()  # places that were taken instead of the user's cache folder
+_substitute: list[Path] = []  # of the user's cache folder, where there is none
 # A latency table with all raw values is about 1 MB, the history of a 648-block search 20 MB.
 MAX_DOCUMENT_BYTES = 64 * 2**20
 # What zipfile raises on damaged archives; it documents the first alone.
@@ -247,21 +248,21 @@ def user_cache_folder(name: str) -> Path:
             return folder
         raise PermissionError(f"no permission to write {folder}")
     except (OSError, RuntimeError) as error:
-        place = Path(tempfile.gettempdir()) / "pnas_tf-cache"
-        if place not in _said:
-            _said.add(place)
+        if not _substitute:
+            _substitute.append(Path(tempfile.mkdtemp(prefix="pnas-cache-")))
+            atexit.register(shutil.rmtree, _substitute[0], ignore_errors=True)
             logging.getLogger(__name__).warning(
                 "there is no cache folder to write (%s): converted models, unfinished measurements "
                 "and checks of images are lost when this process ends. Name a folder with "
                 "XDG_CACHE_HOME",
                 error,
             )
-        return place / name
+        return _substitute[0] / name
 
 
 def is_kept(folder: Path) -> bool:
     """Whether a folder of `user_cache_folder` outlives this process."""
-    return folder.parent not in _said
+    return folder.parent not in _substitute
 
 
 def sha256_of(path: str | os.PathLike) -> str:

@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Any, Literal, TypeAlias, TypeVar, overload
+from typing import Literal, TypeAlias, TypeVar, overload
 
 from pnas_tf.errors import UserError, named
 
@@ -47,7 +47,7 @@ def record_of(kind: type[Record], document: Json, *, where: str, fix: str) -> Re
 @overload
 def value_of(hint: type[Record], value: Json, *, what: str, fix: str) -> Record: ...
 @overload
-def value_of(hint: object, value: Json, *, what: str, fix: str) -> Any: ...  # of a union
+def value_of(hint: object, value: Json, *, what: str, fix: str) -> object: ...
 
 
 def value_of(hint: object, value: Json, *, what: str, fix: str) -> object:
@@ -169,7 +169,7 @@ def _may_be(kind: object, value: Json) -> bool:
         return isinstance(value, list)
     if origin in (dict, Mapping):
         return isinstance(value, dict)
-    return kind in (Any, object) or type(value) is kind or (kind is float and type(value) is int)
+    return kind is object or type(value) is kind or (kind is float and type(value) is int)
 
 
 @functools.cache

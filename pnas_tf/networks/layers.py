@@ -18,7 +18,7 @@ from pnas_tf.config import OptimizerConfig
 from pnas_tf.networks.synchronised import synchronised_batch_norm
 from pnas_tf.space.blocks import Block, Layer
 from pnas_tf.space.graph import Add, Concat, MergeOp, Slice
-from pnas_tf.space.ops import Head, Identity, MBConv, Pool, Zero
+from pnas_tf.space.ops import Head, Identity, Pool, Zero
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def apply_block(
             y = _squeeze_excite(y, block, normalisation)
         elif layer.name != "excite":
             y = apply_layer(y, block, layer, normalisation)
-    if block.shortcut and isinstance(block.op, MBConv):
+    if block.shortcut:
         y = keras.layers.Add(name=f"{block.name}/add")([x, y])
     return y
 

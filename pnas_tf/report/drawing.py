@@ -137,7 +137,9 @@ def op_words(block: Block) -> str:
         return f"{op.kernel}×{op.kernel} · e{op.expansion}{extras}"
     if isinstance(op, Stem):
         return f"conv {op.kernel}×{op.kernel}"
-    return f"1×1 → {op.width}, pool, dense" if isinstance(op, Head) else "skipped"
+    if isinstance(op, Head):
+        return f"1×1 → {op.width}, pool, dense"
+    return "skipped" if isinstance(op, Zero) else op.key
 
 
 def _groups(architecture: Architecture) -> list[tuple[str, list[Block]]]:

@@ -3,54 +3,86 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 
-from pnas_tf.io import atomic
+from pnas_tf.io import Json, atomic
+from pnas_tf.io.serialization import record_of
+from pnas_tf.latency.agreement import Agreement
 from pnas_tf.latency.drift import NOISE_PERCENT
 from pnas_tf.latency.validate import FORMAT, VERSION
 
-_ROWS = {
-    "calibration stored in the table": "stored_calibration",
-    "the same, drift corrected by the reference model": "stored_drift_corrected",
-    "MACs only": "macs_only",
-}
+_MADE_BY = "delete it, then pnas validate --run_dir=..."
 
 
-def read_validation(path: str | os.PathLike) -> dict[str, Any]:
-    """The document that `latency.validate` wrote. Raises UserError where it is damaged."""
-    made_by = "delete it, then pnas validate --run_dir=..."
-    return atomic.read_document(
-        path, format=FORMAT, version=VERSION, what="validation of a table", made_by=made_by
+@dataclass(frozen=True)
+class _Block:
+    block: str
+    key: str
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class _Worst:
+    name: str
+    error_percent: float
+    blocks: tuple[_Block, ...]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is told of a validation. headline: the document's own figures, by the calibration of the
+    measuring session."""
+
+    table: str
+    warnings: tuple[str, ...]
+    headline: Agreement
+    stored_calibration: Agreement
+    stored_drift_corrected: Agreement
+    macs_only: Agreement
+    noise_floor_mape_percent: float
+    worst: tuple[_Worst, ...]
+
+
+def read_validation(path: str | os.PathLike) -> Validation:
+    """What `latency.validate` wrote. Raises UserError where it is damaged."""
+    document = atomic.read_document(
+        path, format=FORMAT, version=VERSION, what="validation of a table", made_by=_MADE_BY
     )
+    told = {**document, "headline": _known(Agreement, document)}
+    return record_of(Validation, _known(Validation, told), where=str(path), fix=_MADE_BY)
 
 
-def validation_lines(document: dict[str, Any]) -> Iterator[str]:
+def validation_lines(found: Validation) -> Iterator[str]:
     """Table, warnings, figures, noise floor, and the networks that were predicted worst."""
-    yield document["table"]
-    for warning in document["warnings"]:
+    yield found.table
+    for warning in found.warnings:
         yield f"WARNING {warning}"
-    yield _figures("table and calibration of the measuring session", document)
-    for name, key in _ROWS.items():
-        yield _figures(name, document[key])
-    noise = document["noise_floor_mape_percent"]
-    yield f"noise floor of the measuring session: {noise:.2f} %"
-    if noise >= NOISE_PERCENT:
+    yield _figures("table and calibration of the measuring session", found.headline)
+    yield _figures("calibration stored in the table", found.stored_calibration)
+    corrected = "the same, drift corrected by the reference model"
+    yield _figures(corrected, found.stored_drift_corrected)
+    yield _figures("MACs only", found.macs_only)
+    yield f"noise floor of the measuring session: {found.noise_floor_mape_percent:.2f} %"
+    if found.noise_floor_mape_percent >= NOISE_PERCENT:
         yield "WARNING errors below the noise floor mean nothing; measure on a quiet device"
-    for entry in document["worst"]:
-        slowest = sorted(entry["blocks"], key=lambda block: -block["latency_ms"])[:3]
-        blocks = (f"{block['block']} {block['latency_ms']:.3g} ms" for block in slowest)
-        yield f"{entry['name']}: {entry['error_percent']:+.1f} %, slowest blocks: " + ", ".join(
-            blocks
-        )
+    for entry in found.worst:
+        slowest = sorted(entry.blocks, key=lambda block: -block.latency_ms)[:3]
+        blocks = ", ".join(f"{block.block} {block.latency_ms:.3g} ms" for block in slowest)
+        yield f"{entry.name}: {entry.error_percent:+.1f} %, slowest blocks: {blocks}"
 
 
-def _figures(name: str, row: dict[str, Any]) -> str:
+def _known(kind: type, document: Mapping[str, Json]) -> dict[str, Json]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in document.items() if name in names}
+
+
+def _figures(name: str, row: Agreement) -> str:
     return (
-        f"{name}: {row['networks']} networks, bias {row['bias_percent']:+.2f} %, MAPE "
-        f"{row['mape_percent']:.2f} %, RMSE {row['rmse_ms']:.4g} ms, within 5 % "
-        f"{row['within_5_percent']:.0f} %, within 10 % {row['within_10_percent']:.0f} %, "
-        f"Spearman {_rank(row['spearman'])}, Kendall {_rank(row['kendall'])}"
+        f"{name}: {row.networks} networks, bias {row.bias_percent:+.2f} %, MAPE "
+        f"{row.mape_percent:.2f} %, RMSE {row.rmse_ms:.4g} ms, within 5 % "
+        f"{row.within_5_percent:.0f} %, within 10 % {row.within_10_percent:.0f} %, "
+        f"Spearman {_rank(row.spearman)}, Kendall {_rank(row.kendall)}"
     )
 
 

@@ -28,10 +28,9 @@ from pnas_tf.space.architecture import ChoiceIndices
 from pnas_tf.space.graph import nodes_after_choices
 from pnas_tf.space.ops import Zero
 from pnas_tf.supernet.engine import ArchitectureBackward, Values
+from pnas_tf.supernet.functional import inner_product
 from pnas_tf.supernet.mixed_op import BlockWeights
 from pnas_tf.supernet.supernet import Supernet
-
-GATE_MODES = ("two_path", "full", "full_recompute")
 
 
 class Objective(Protocol):
@@ -54,7 +53,7 @@ class GateSample:
         active: the candidate that runs, as an index of the supernet.
         all_probabilities: p = softmax(alpha) of each block, of whose expected latency the objective
             is told.
-        mode: one of GATE_MODES.
+        mode: "two_path", "full" or "full_recompute", as of `--algorithm`.
     """
 
     considered: tuple[tuple[int, ...], ...]
@@ -255,6 +254,4 @@ def _combine(
     return ArchitectureGradient(value, loss, accuracy, alpha_gradients, gate)
 
 
-@tf.function(reduce_retracing=True)
-def _inner_product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(left, tf.float32) * tf.cast(right, tf.float32))
+_inner_product = tf.function(inner_product, reduce_retracing=True)

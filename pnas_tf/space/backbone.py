@@ -51,10 +51,10 @@ def strided(size: int, stride: int) -> int:
     return -(-size // stride)
 
 
-def make_divisible(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of `divisor`, at least `divisor`, never less than 0.9 of `channels`."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+def make_divisible(channels: float) -> int:
+    """The nearest multiple of 8, at least 8, never less than 0.9 of `channels`."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def check_count(what: str, value: object, *, least: int = 1) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pnas_tf.space.backbone import make_divisible
-from pnas_tf.space.ops import Conv, Head, MBConv, Op, SepConv, Stem
+from pnas_tf.space.ops import Conv, Head, Identity, MBConv, Op, Pool, SepConv, Stem, Zero
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class Block:
             activation = "relu6" if isinstance(op, Stem) else op.activation
             conv = _pointwise("conv", self.in_size, self.in_channels, self.out_channels, activation)
             return (replace(conv, kernel=op.kernel, stride=self.stride, out_size=self.out_size),)
-        return ()
+        if isinstance(op, (Zero, Identity, Pool)):
+            return ()
+        raise TypeError(f"{type(op).__name__} has no layers: add them to Block.layers")
 
     def _mbconv_layers(self, op: MBConv) -> tuple[Layer, ...]:
         """Expansion, depthwise, squeeze and excitation, linear projection (Sandler et al. 2018,
@@ -79,14 +81,7 @@ class Block:
             rows.append(_pointwise("expand", self.in_size, self.in_channels, middle, op.activation))
         rows.append(self._depthwise(op.kernel, middle, op.activation))
         if op.squeeze_excite:
-            squeezed = make_divisible(middle / 4)
-            rows += [
-                replace(layer, norm=False, bias=True)
-                for layer in (
-                    _pointwise("squeeze", 1, middle, squeezed, "relu"),
-                    _pointwise("excite", 1, squeezed, middle, "hsigmoid"),
-                )
-            ]
+            rows += _squeeze_excite(middle)
         return (*rows, self._last_pointwise("project", middle, None))
 
     def _depthwise(self, kernel: int, channels: int, activation: str | None) -> Layer:
@@ -139,6 +134,13 @@ class Layer:
             self.in_channels,
             1 if self.kind == "depthwise" else self.out_channels,
         )
+
+
+def _squeeze_excite(channels: int) -> list[Layer]:
+    squeezed = make_divisible(channels / 4)
+    squeeze = _pointwise("squeeze", 1, channels, squeezed, "relu")
+    excite = _pointwise("excite", 1, squeezed, channels, "hsigmoid")
+    return [replace(layer, norm=False, bias=True) for layer in (squeeze, excite)]
 
 
 def _pointwise(

@@ -146,7 +146,7 @@ class Conv:
 
 
 CandidateOp = Union[MBConv, Zero, Identity, SepConv, Pool]
-Op = Union[MBConv, Zero, Identity, SepConv, Pool, Stem, Head, Conv]
+Op = Union[CandidateOp, Stem, Head, Conv]
 
 
 def op_to_json(op: CandidateOp) -> dict[str, Json]:

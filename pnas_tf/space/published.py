@@ -16,6 +16,8 @@ from pnas_tf.space.ops import CandidateOp, MBConv, Zero
 
 _STAGE_SHAPES = ((4, 2), (4, 2), (4, 2), (4, 1), (4, 2), (1, 1))  # (blocks, stride) of each stage
 
+IMAGENET_CLASSES = 1000
+
 
 @dataclass(frozen=True)
 class Published:
@@ -32,16 +34,14 @@ class Published:
     macs: int
     top1_percent: float
 
-    def architecture(
-        self, name: str, *, resolution: int = 224, classes: int = 1000
-    ) -> Architecture:
-        """The network as an architecture, at any resolution and class count."""
+    def architecture(self, name: str, *, resolution: int) -> Architecture:
+        """The network as an architecture, at any resolution, with the classes of ImageNet."""
         shapes = zip(self.stage_widths, _STAGE_SHAPES, strict=True)
         stages = tuple(Stage(width, blocks, stride) for width, (blocks, stride) in shapes)
         space = MBConvSpace(
             name,
             resolution,
-            classes,
+            IMAGENET_CLASSES,
             self.stem_width,
             self.first_width,
             stages,
@@ -100,8 +100,8 @@ PUBLISHED = {
 }
 
 
-def published(name: str, *, resolution: int = 224, classes: int = 1000) -> Architecture:
-    """A published network by name. Raises UserError on an unknown name."""
+def published(name: str, *, resolution: int = 224) -> Architecture:
+    """A published network by name, with 1,000 classes. Raises UserError on an unknown name."""
     if name not in PUBLISHED:
         raise UserError(
             "unknown published network",
@@ -109,7 +109,7 @@ def published(name: str, *, resolution: int = 224, classes: int = 1000) -> Archi
             received=repr(name),
             fix="Choose one of these.",
         )
-    return PUBLISHED[name].architecture(name, resolution=resolution, classes=classes)
+    return PUBLISHED[name].architecture(name, resolution=resolution)
 
 
 def _op(symbol: str) -> CandidateOp:

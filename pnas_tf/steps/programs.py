@@ -146,6 +146,9 @@ PROGRAMS = (
     ),
 )
 
+# Of all programs, each once: those of the pipeline in its order, then what has its own program.
+STEPS = tuple(dict.fromkeys(step for program in PROGRAMS for step in program.steps))
+
 
 def program_of(name: str) -> Program:
     """By its command, or by the name of its tool."""

@@ -61,9 +61,9 @@ def _report(job: Inputs) -> int:
     """Prints the figures; 1 when the bound is not held."""
     from pnas_tf.report.validation_text import read_validation, validation_lines
 
-    document = read_validation(job.folder / Artifact.VALIDATION)
-    print("\n".join(validation_lines(document)))
-    error, bound = document["mape_percent"], job.configs[ValidateConfig].max_mape
+    found = read_validation(job.folder / Artifact.VALIDATION)
+    print("\n".join(validation_lines(found)))
+    error, bound = found.headline.mape_percent, job.configs[ValidateConfig].max_mape
     if bound is None or error <= bound:
         return 0
     print(f"mean absolute error {error:.2f} % is above --max_mape={bound:g}")

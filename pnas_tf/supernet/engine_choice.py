@@ -7,6 +7,7 @@ where it does not, e.g. because a new TensorFlow has moved what it stands on.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.replicas import handles_of, variable_of
 from pnas_tf.supernet.tape import TapeEngine, unsupported
 
+ENGINES: dict[str, Callable[[], Engine]] = {"tape": TapeEngine, "compiled": CompiledEngine}
 KEPT_ENGINES = 4  # a few dozen compiled functions of 0.4 MB each
 _CHECKED = Block("block", MBConv(3, 2), 4, 4, 4, 4, 1, True, "same")
 _TOLERANCE = 1e-4  # of values of order 1, in float32
@@ -61,11 +63,11 @@ def engine_of(name: str, numerics: Numerics) -> Engine:
         UserError: the tape is asked for by name and cannot compute so.
     """
     check_engine(name, numerics)
-    if name == "tape":
-        return TapeEngine()
+    if name != "auto":
+        return ENGINES[name]()
     engine = CompiledEngine()
     # Where the tape cannot stand in, there is nothing to choose.
-    if name == "compiled" or unsupported(numerics) is not None:
+    if unsupported(numerics) is not None:
         return engine
     fault = fault_of(engine, replace(numerics, precision="float32"))
     if not fault:

@@ -84,9 +84,10 @@ def layer_errors(
     ]
 
 
-def first_departure(rows: list[LayerError], *, limit: float = DEPARTURE) -> LayerError | None:
-    """The first op whose relative error is above `limit`; None when the files agree throughout."""
-    return next((row for row in rows if not row.relative_error <= limit), None)
+def first_departure(rows: list[LayerError]) -> LayerError | None:
+    """The first op whose relative error is above `DEPARTURE`; None when the files agree
+    throughout."""
+    return next((row for row in rows if not row.relative_error <= DEPARTURE), None)
 
 
 def describe(rows: list[LayerError]) -> str:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
@@ -46,7 +45,7 @@ class ParityReport:
     tflite_accuracy: float | None
     size_bytes: int
     rewrites: tuple[str, ...] = ()
-    beside_plain: Mapping[str, Any] | None = None
+    beside_plain: Mapping[str, object] | None = None
     max_probability_difference: float | None = None
 
     def __post_init__(self) -> None:

@@ -1,19 +1,36 @@
-"""What docs take from the code is what the code says."""
+"""What docs take from the code is what the code says, and what they name is there."""
 
+import ast
+import functools
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+from pnas_tf.run.layout import Artifact
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (*sorted(DOCS.rglob("*.md")), ROOT / "README.md")
+}
+ROOMS = {path.stem for path in (ROOT / "pnas_tf").iterdir() if not path.name.startswith("__")}
+SUFFIXES = {"csv", "html", "json", "keras", "md", "png", "py", "tflite", "yaml"}
+every_page = pytest.mark.parametrize("page", PAGES)
+
+
+def program(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def generate():
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return program("generate")
 
 
 def test_the_page_of_options_is_made_of_the_options(generate):
@@ -25,3 +42,115 @@ def test_the_table_of_steps_is_made_of_the_steps(generate):
     page = (DOCS / "running.md").read_text(encoding="utf-8")
     assert generate.BEGIN in page and generate.END in page
     assert page == generate.running_page(page), "python docs/generate.py"
+
+
+def links(text):
+    """What a page links to in this checkout."""
+    found = re.findall(r"\]\(([^)#\s]+)", text)
+    return [target for target in found if "://" not in target]
+
+
+def files(text):
+    """Files of Python and folders that a page names; NAME and the like stand for any."""
+    named = re.findall(r"(?<![\w./*{<-])((?:[\w-]+/)*[\w-]+\.py)\b", text)
+    named += re.findall(r"`((?:[a-z_]+/)+)`", text)
+    return [name for name in named if not re.search("[A-Z]{3}", name)]
+
+
+def names(text):
+    """Modules of ours and what stands in them: in backticks, in imports, behind `python -m`."""
+    found = re.findall(r"`([a-z_]+(?:\.\w+)+)(?:\([^`]*\))?`", text)
+    found = [
+        name
+        for name in found
+        if name.split(".")[0] in {"pnas_tf", "benchmarks", *ROOMS}
+        and name.split(".")[-1] not in SUFFIXES
+    ]
+    found += re.findall(r"python -m ((?:pnas_tf|benchmarks)[\w.]*\w)", text)
+    for module, imported in re.findall(r"from (pnas_tf[\w.]*) import ([\w, ]+)", text):
+        found += [f"{module}.{name.split()[0]}" for name in imported.split(",")]
+    return found
+
+
+def exists(name):
+    """Whether it is there: from the root, in the package, or in a run folder (train/)."""
+    return name.rstrip("/") in set(Artifact) or any(
+        (ROOT / place / name).exists() for place in ("", "pnas_tf", "docs")
+    )
+
+
+@functools.cache
+def defined(path):
+    """The names of a module: of functions, classes, constants, imports, and of a class's parts."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        parts = [node, *(node.body if isinstance(node, ast.ClassDef) else [])]
+        for part in parts:
+            inside = f"{node.name}." if part is not node else ""
+            if isinstance(part, ast.FunctionDef | ast.ClassDef):
+                found.add(inside + part.name)
+            elif isinstance(part, ast.Assign | ast.AnnAssign):
+                targets = part.targets if isinstance(part, ast.Assign) else [part.target]
+                found |= {inside + ast.unparse(target) for target in targets}
+            elif isinstance(part, ast.ImportFrom | ast.Import):
+                found |= {alias.asname or alias.name for alias in part.names}
+    return found
+
+
+def is_defined(name):
+    """Whether `a.b.C.d` is a module, or stands in one; below the root or below pnas_tf."""
+    parts = name.split(".")
+    for place in (ROOT, ROOT / "pnas_tf"):
+        for length in range(len(parts), 0, -1):
+            path, rest = place.joinpath(*parts[:length]), ".".join(parts[length:])
+            for module in (path.with_suffix(".py"), path / "__init__.py"):
+                if module.is_file() and (not rest or rest in defined(module)):
+                    return True
+    return parts[0] == "pnas_tf" and len(parts) == 2 and is_defined(f"api.{parts[1]}")
+
+
+@every_page
+def test_what_a_page_names_is_there(page):
+    text = PAGES[page]
+    folder = (ROOT / page).parent
+    assert [link for link in links(text) if not (folder / link).exists()] == []
+    assert [name for name in files(text) if not exists(name)] == []
+    assert [name for name in names(text) if not is_defined(name)] == []
+
+
+def test_pages_are_wrapped():
+    wrap = program("wrap")
+    long = [
+        str(path) for path in wrap.pages() if path.read_text() != wrap.wrapped(path.read_text())
+    ]
+    assert long == [], "python docs/wrap.py"
+
+
+def test_wrapping_changes_nothing_but_where_lines_end():
+    wrap = program("wrap")
+    words = "of a network - and 3. `pnas run --run_dir=runs/demo` (see [here](there.md)) " * 5
+    page = (
+        f"# {words}\n\n{words}\n\n- {words}\n  {words}\n1. short\n\n    {words}\n\n| {words} |\n"
+        f"```\n{words}\n```\n"
+    )
+    found = wrap.wrapped(page)
+    assert found.split() == page.split() and wrap.wrapped(found) == found
+    prose = [line for line in found.split("\n") if not line.startswith(("#", "|", "    ", "of"))]
+    assert all(len(line) <= 100 for line in prose[:-4]) and found.count(words) == 4
+    assert not [line for line in prose if line.lstrip().startswith(("- and", "3."))]
+
+
+def test_links_of_the_changelog_are_there():
+    assert [link for link in links((ROOT / "CHANGELOG.md").read_text()) if not exists(link)] == []
+
+
+def test_what_is_not_there_is_seen():
+    assert links("[a](gone.md#b) [c](https://d.e)") == ["gone.md"]
+    assert files("`gone/here.py`, tools/NAME.py, x.gone.py, `supernet/`") == [
+        "gone/here.py",
+        "supernet/",
+    ]
+    text = "`search.gate_gradient.gone(x)` `--a=b.c` `loop.py` from pnas_tf.space import gone"
+    assert names(text) == ["search.gate_gradient.gone", "pnas_tf.space.gone"]
+    assert not any(map(is_defined, names(text))) and not exists("gone/here.py")
+    assert is_defined("search.gate_gradient") and is_defined("space.ops.MBConv.key")

@@ -10,11 +10,15 @@ from PIL import Image
 from pnas_tf.config import DataConfig
 from pnas_tf.data import augmentation as views
 from pnas_tf.data.dataset import load_dataset
-from pnas_tf.data.folders import open_images, scan_folder
+from pnas_tf.data.folders import open_images
 from pnas_tf.data.image_reader import read_image
 from pnas_tf.errors import UserError
 
 CORPUS = Path(__file__).parent / "images" / "files"
+
+
+def scan_folder(path):
+    return open_images(f"folder:{path}", skip_unreadable=False)
 
 
 def save(path, *, size=(12, 10), mode="RGB", **options):

@@ -264,6 +264,7 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
 def test_binary_that_is_missing_or_of_another_instruction_set(fleet, phone, tmp_path):
     with pytest.raises(MissingBinary, match="/data/local/tmp/benchmark_model"):
         AndroidRunner(phone.serial, DeviceConfig())
+    assert (phone.storage / "fixed_mode.log").read_text().split() == ["true", "false"]
     foreign = tmp_path / "benchmark_model"
     foreign.write_bytes(
         b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00" + bytes(100)

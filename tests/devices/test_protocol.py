@@ -1,6 +1,7 @@
 """The schedule on a device made of arithmetic: order, counts, repeats, failures, resuming,
 drift."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -77,6 +78,22 @@ def test_uncertain_models_alone_are_repeated_up_to_the_limit():
     found = session(runner, schedule=Schedule(rounds=6, extra_rounds=5, min_run_ms=0)).measurements
     assert len(found["model_c"].runs) == 11
     assert all(len(found[name].runs) == 6 for name in NAMES if name != "model_c")
+
+
+def test_a_state_that_stands_in_all_runs_is_no_reason_to_repeat_and_a_passing_one_is():
+    class Throttled(FakeRunner):
+        def run(self, model, **options):
+            run = super().run(model, **options)
+            stands = model.name == "model_c"
+            now = model.name == "model_d" and len(self.log) < 2 * len(NAMES)
+            return dataclasses.replace(run, throttling="light" if stands or now else "")
+
+    runner = Throttled(lambda model, runs: 1.0)
+    found = session(runner, schedule=Schedule(rounds=6, extra_rounds=5, min_run_ms=0)).measurements
+    assert {name: len(entry.runs) for name, entry in found.items()} == {
+        name: 11 if name == "model_d" else 6 for name in NAMES
+    }
+    assert found["model_c"].problems == ("throttling: light",)  # and it is told
 
 
 def test_a_failing_model_costs_only_itself():

@@ -21,10 +21,8 @@ from pnas_tf.run.step import digest_of
 from pnas_tf.space.mbconv import tiny
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.pipeline import PIPELINE
-from pnas_tf.steps.programs import PROGRAMS
-from pnas_tf.steps.validate import VALIDATE
+from pnas_tf.steps.programs import PROGRAMS, STEPS
 
-STEPS = (*PIPELINE, VALIDATE)
 KINDS = [kind for kind in vars(options).values() if dataclasses.is_dataclass(kind)]
 # Settings under which every class of options matters to the steps that list it, but the formats to
 # the int8 table, which only asks whether it is wanted.

@@ -4,6 +4,7 @@ momenta and moving statistics, for every op a block can hold.
 Inputs are such that the tape engine, which computes eagerly, sees no activation near a kink.
 """
 
+import dataclasses
 import types
 
 import kinks
@@ -15,7 +16,7 @@ from conforming import CONFORMING
 from pnas_tf import _tf_private
 from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.errors import UserError
-from pnas_tf.search.gate_gradient import GATE_MODES, GateSample, architecture_gradient
+from pnas_tf.search.gate_gradient import GateSample, architecture_gradient
 from pnas_tf.search.objective import RegularisedObjective
 from pnas_tf.search.sampling import softmax
 from pnas_tf.search.weight_step import Momentum, path_result, weight_step
@@ -34,7 +35,10 @@ from pnas_tf.supernet.tape import TapeEngine
 
 NUMERICS = Numerics(weight_decay=0.01, no_decay="none")
 HALF = Numerics(weight_decay=0.01, no_decay="none", precision="float16")
-ENGINES = (CompiledEngine(), TapeEngine())
+GATE_MODES = ("two_path", "full", "full_recompute")
+TAPE = TapeEngine()
+NAMES = [name for name in engine_choice.ENGINES if name != "tape"]  # those that are held to it
+OTHERS = [engine_choice.ENGINES[name]() for name in NAMES]
 # Zero owns nothing that an engine computes; the steps of whole networks below have it.
 BLOCKS = [block for block in CONFORMING if not isinstance(block.op, Zero)]
 every_block = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.key)
@@ -102,18 +106,18 @@ def weight_steps(engine, block, numerics=NUMERICS, *, seed, nesterov=True, input
 
 
 def check_weight_steps(block, numerics=NUMERICS, *, tolerance=2e-5, **options):
-    compiled, tape = ENGINES
     # In half precision the tolerance has room for the kinks that its rounding crosses.
     seed, theirs = kinks.first_away(
-        lambda seed: weight_steps(tape, block, numerics, seed=seed, **options),
+        lambda seed: weight_steps(TAPE, block, numerics, seed=seed, **options),
         least=0.0 if numerics is HALF else kinks.LEAST,
     )
-    results = [weight_steps(compiled, block, numerics, seed=seed, **options), theirs]
     names = ("outputs", "gradients", "variables", "momenta")
-    for what, ours, theirs in zip(names, *results, strict=True):
-        same(ours, theirs, tolerance=tolerance, what=what)
+    for engine in OTHERS:
+        ours = weight_steps(engine, block, numerics, seed=seed, **options)
+        for what, left, right in zip(names, ours, theirs, strict=True):
+            same(left, right, tolerance=tolerance, what=f"{what} of {engine.name}")
     before = made(block, numerics).ordered
-    for variable, old in zip(results[1][2], before, strict=True):
+    for variable, old in zip(theirs[2], before, strict=True):
         assert not np.array_equal(variable, old), "a variable that no step moves"
 
 
@@ -135,7 +139,7 @@ def test_weight_steps_are_the_same_in_half_precision(block):
 
 
 @some_blocks
-@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+@pytest.mark.parametrize("engine", [TAPE, *OTHERS], ids=lambda engine: engine.name)
 def test_a_gradient_that_is_not_finite_moves_no_weight_and_no_momentum(engine, block):
     weights, optimizer = made(block, HALF), Momentum(OptimizerConfig())
     x, upstream = inputs(block, tf.float16)
@@ -178,11 +182,11 @@ def architecture_steps(engine, block, seed):
 
 @every_block
 def test_architecture_steps_are_the_same(block):
-    compiled, tape = ENGINES
-    seed, (theirs, gates) = kinks.first_away(lambda seed: architecture_steps(tape, block, seed))
-    ours, own_gates = architecture_steps(compiled, block, seed)
-    same(ours, theirs)
-    same(own_gates, gates, tolerance=1e-4)
+    seed, (theirs, gates) = kinks.first_away(lambda seed: architecture_steps(TAPE, block, seed))
+    for engine in OTHERS:
+        ours, own_gates = architecture_steps(engine, block, seed)
+        same(ours, theirs, what=engine.name)
+        same(own_gates, gates, tolerance=1e-4, what=engine.name)
     same(gates[:1], gates[1:])
     y, _, with_shortcut, without = theirs
     same([y], [with_shortcut])
@@ -248,10 +252,11 @@ def trained(engine, numerics=NUMERICS, *, seed=0):
     return [*figures, *path_result(supernet, PATH, *batch(seed))], supernet, optimizer
 
 
-def test_weight_steps_of_a_network_are_the_same():
+@pytest.mark.parametrize("engine", NAMES)
+def test_weight_steps_of_a_network_are_the_same(engine):
     seed, theirs = kinks.first_away(lambda seed: trained("tape", seed=seed))
-    ours = trained("compiled", seed=seed)
-    assert [ours[1].engine.name, theirs[1].engine.name] == ["compiled", "tape"]
+    ours = trained(engine, seed=seed)
+    assert [ours[1].engine.name, theirs[1].engine.name] == [engine, "tape"]
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-4)
     for left, right in (
         (ours[1].named_variables(), theirs[1].named_variables()),
@@ -291,14 +296,21 @@ def gate_step(engine, gate_mode, active, seed):
 
 @pytest.mark.parametrize("gate_mode", GATE_MODES)
 @pytest.mark.parametrize("active", [PATH, (0, 1, 2)], ids=str)
-def test_architecture_steps_of_a_network_are_the_same(gate_mode, active):
+@pytest.mark.parametrize("engine", NAMES)
+def test_architecture_steps_of_a_network_are_the_same(engine, gate_mode, active):
     seed, theirs = kinks.first_away(lambda seed: gate_step("tape", gate_mode, active, seed))
-    ours = gate_step("compiled", gate_mode, active, seed)
+    ours = gate_step(engine, gate_mode, active, seed)
     np.testing.assert_allclose(ours.cross_entropy, theirs.cross_entropy, rtol=1e-5)
     assert ours.accuracy == theirs.accuracy
     same(ours.gate, theirs.gate, tolerance=1e-4)
     same(ours.alpha, theirs.alpha, tolerance=1e-4)
     assert max(np.abs(gradient).max() for gradient in theirs.alpha) > 1e-3
+
+
+def test_every_engine_of_the_option_is_held_to_the_tape():
+    [option] = [one for one in dataclasses.fields(SearchConfig) if one.name == "engine"]
+    assert set(option.metadata["choices"]) == {"auto", "tape", *NAMES}
+    assert [engine.name for engine in OTHERS] == NAMES
 
 
 def test_auto_is_the_compiled_engine_where_it_is_right(capsys):

@@ -739,7 +739,7 @@ def _pytorch():
 def _images():
     from PIL import Image
 
-    from pnas_tf.data.folders import scan_folder
+    from pnas_tf.data.folders import open_images
     from pnas_tf.data.opening import _read_files
 
     seeds = []
@@ -751,7 +751,7 @@ def _images():
 
     def look(folder, path):
         root = path.parent.parent
-        found = scan_folder(root)
+        found = open_images(f"folder:{root}", skip_unreadable=False)
         return _read_files(found.train, str(root), 4)
 
     others = tuple(

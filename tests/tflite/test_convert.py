@@ -89,7 +89,7 @@ def test_padding_is_exact_where_same_would_not_be() -> None:
 @pytest.mark.parametrize(
     "dtype, relative, rewrites",
     [
-        ("float32", 3e-6, ()),  # 25 eps; of 12 random networks at most 4e-7 was seen
+        ("float32", 3e-6, ()),  # 25 eps; of 12 random networks at most 5.4e-7 was seen
         ("float32", 1e-5, REWRITES),
         ("float16", 5e-3, REWRITES),
         ("dynamic_int8", 0.1, ()),

@@ -14,9 +14,11 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.mbconv import MBConvSpace, Stage, proxyless, tiny
 from pnas_tf.space.ops import MBConv
+from pnas_tf.tflite.rewrites import rewrite
 from pnas_tf.tflite.rewrites.choice import REWRITES, faster, rewrites_of_blocks
 from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
 
+SPLIT = ("split_depthwise",)
 GRID = list(itertools.product(range(5, 12), (1, 2), (3, 6, 8, 13), ("same", "symmetric")))
 
 
@@ -58,7 +60,7 @@ def test_sum_of_pieces_is_the_convolution_everywhere(kernel: int) -> None:
     generator = np.random.default_rng(1)
     for _, stride, size, padding in (row for row in GRID if row[0] == kernel):
         model = depthwise_model(kernel, stride, size, padding)
-        rewritten = apply_rewrites(model, REWRITES)
+        rewritten = apply_rewrites(model, SPLIT)
         images = generator.normal(size=(2, size, size, 3)).astype(np.float32)
         expected, received = model(images).numpy(), rewritten(images).numpy()
         assert received.shape == expected.shape
@@ -157,8 +159,12 @@ def test_measured_latencies_choose() -> None:
 )
 def test_a_blocks_rewrites_are_known_without_its_model(space: SearchSpace) -> None:
     for block in space.distinct_blocks().values():
-        if "k7" in block.key or block.op in (space.stem, space.head):
+        if "k7" in block.key or block.op in (space.stem, space.head) or space == tiny():
             assert rewrites_of_blocks([block]) == applicable(build_block_model(block)), block.key
+
+
+def test_a_rewrite_stands_beside_blocks_and_beside_layers() -> None:
+    assert set(rewrite._AT_LAYERS) == set(REWRITES)
 
 
 def test_refuses_what_it_cannot_rewrite() -> None:

@@ -86,14 +86,20 @@ class AndroidRunner(ToolRunner):
         cores = held_cores(connection, config.threads, say=named)
         facts = read_facts(connection, _FACTS_SCRIPT)
         self._fixed_mode = set_fixed_performance_mode(connection, enabled=True)
-        super().__init__(
-            connection,
-            dataclasses.replace(config, benchmark_binary=config.benchmark_binary or BINARY_THERE),
-            device=describe(facts, serial=chosen, cores=cores, fixed_mode=self._fixed_mode),
-            remote_folder=remote_folder,
-            timeouts=timeouts,
-            say=named,
-        )
+        try:
+            super().__init__(
+                connection,
+                dataclasses.replace(
+                    config, benchmark_binary=config.benchmark_binary or BINARY_THERE
+                ),
+                device=describe(facts, serial=chosen, cores=cores, fixed_mode=self._fixed_mode),
+                remote_folder=remote_folder,
+                timeouts=timeouts,
+                say=named,
+            )
+        except BaseException:
+            self.close()  # the phone as it was
+            raise
 
     def close(self) -> None:
         if self._fixed_mode:

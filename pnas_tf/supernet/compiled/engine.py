@@ -1,7 +1,7 @@
 """The fast engine: every block through compiled graphs that it shares with its like.
 
 Buys, against `tape`: about a millisecond a block and pass, and an update that runs beside the
-backward pass of the blocks before; docs/DESIGN.md has the figures. Knows nothing of alpha, paths or
+backward pass of the blocks before; docs/engine.md has the figures. Knows nothing of alpha, paths or
 latency.
 """
 

@@ -8,13 +8,12 @@ A rewrite goes by its short name ("split_depthwise": wherever it fits) or with o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pnas_tf.errors import UserError
-from pnas_tf.space.blocks import Block
+from pnas_tf.space.blocks import Block, Layer
 from pnas_tf.tflite.rewrites.tiling import MAX_TAPS
 
-REWRITES = ("split_depthwise",)
 AUTO, NONE = "auto", "none"
 MIN_MARGIN = 0.02  # the noise of a good measurement
 
@@ -39,22 +38,31 @@ def split_name(
 def rewrites_of_blocks(blocks: Iterable[Block]) -> tuple[str, ...]:
     """The names, with their shapes, of all rewrites that would change the exported blocks: what
     `rewrite.applicable` says of their Keras models."""
-    names = set()
-    for block in blocks:
-        for layer in block.layers:
-            if layer.kind == "depthwise" and layer.kernel**2 > MAX_TAPS and layer.dilation == 1:
-                padding = "padded" if block.padding == "symmetric" and layer.stride > 1 else ""
-                names.add(
-                    split_name(
-                        kernel=(layer.kernel, layer.kernel),
-                        stride=layer.stride,
-                        rows=layer.in_size,
-                        columns=layer.in_size,
-                        channels=layer.in_channels,
-                        padding=padding,
-                    )
-                )
-    return tuple(sorted(names))
+    found = (
+        name_in(block, layer)
+        for block in blocks
+        for layer in block.layers
+        for name_in in _IN_BLOCKS.values()
+    )
+    return tuple(sorted({name for name in found if name is not None}))
+
+
+def _split_in(block: Block, layer: Layer) -> str | None:
+    if layer.kind != "depthwise" or layer.kernel**2 <= MAX_TAPS or layer.dilation != 1:
+        return None
+    return split_name(
+        kernel=(layer.kernel, layer.kernel),
+        stride=layer.stride,
+        rows=layer.in_size,
+        columns=layer.in_size,
+        channels=layer.in_channels,
+        padding="padded" if block.padding == "symmetric" and layer.stride > 1 else "",
+    )
+
+
+# Short name -> the name with its shape of what it would change, None where that is nothing.
+_IN_BLOCKS: dict[str, Callable[[Block, Layer], str | None]] = {"split_depthwise": _split_in}
+REWRITES = tuple(_IN_BLOCKS)
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ TensorFlow Lite.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -56,32 +57,38 @@ def applicable(model: keras.Model) -> tuple[str, ...]:
 
 # The new input of a layer -> its new output, in symbolic tensors.
 Change = Callable[[tf.Tensor], tf.Tensor]
+Changes = dict[str, tuple[str, Change]]  # layer name -> (rewrite, what stands in its place)
 
 
-def _changes(model: keras.Model) -> dict[str, tuple[str, Change]]:
-    """Layer name -> (rewrite, what stands in its place), for every layer that some rewrite
-    changes."""
-    changes: dict[str, tuple[str, Change]] = {}
-    for layer in model.layers:
-        if (
-            type(layer) is not keras.layers.DepthwiseConv2D
-            or np.prod(layer.kernel_size) <= MAX_TAPS
-            or layer.data_format != "channels_last"
-            or tuple(layer.dilation_rate) != (1, 1)
-            or None in layer.input.shape[1:]
-        ):
-            continue
-        before, after = _only_neighbour(layer, "input"), _only_neighbour(layer, "output")
-        pad = (
-            before
-            if type(before) is keras.layers.ZeroPadding2D and layer.padding == "valid"
-            else None
-        )
-        norm = after if type(after) is keras.layers.BatchNormalization and _linear(layer) else None
-        rewrite = _name_of(layer, pad)
-        changes[layer.name] = rewrite, _split(layer, pad, norm)
-        changes |= {other.name: (rewrite, _nothing) for other in (pad, norm) if other is not None}
+def _changes(model: keras.Model) -> Changes:
+    """For every layer that some rewrite changes."""
+    changes: Changes = {}
+    for layer, changes_at in itertools.product(model.layers, _AT_LAYERS.values()):
+        changes |= changes_at(layer)
     return changes
+
+
+def _split_at(layer: keras.layers.Layer) -> Changes:
+    """What `split_depthwise` changes where it begins at `layer`."""
+    if (
+        type(layer) is not keras.layers.DepthwiseConv2D
+        or np.prod(layer.kernel_size) <= MAX_TAPS
+        or layer.data_format != "channels_last"
+        or tuple(layer.dilation_rate) != (1, 1)
+        or None in layer.input.shape[1:]
+    ):
+        return {}
+    before, after = _only_neighbour(layer, "input"), _only_neighbour(layer, "output")
+    is_padded = type(before) is keras.layers.ZeroPadding2D and layer.padding == "valid"
+    pad = before if is_padded else None
+    norm = after if type(after) is keras.layers.BatchNormalization and _linear(layer) else None
+    rewrite = _name_of(layer, pad)
+    absorbed = {other.name: (rewrite, _nothing) for other in (pad, norm) if other is not None}
+    return {layer.name: (rewrite, _split(layer, pad, norm)), **absorbed}
+
+
+# By short name, as in `choice.REWRITES`: the changes that begin at a layer.
+_AT_LAYERS: dict[str, Callable[[keras.layers.Layer], Changes]] = {"split_depthwise": _split_at}
 
 
 def _only_neighbour(layer: keras.layers.Layer, side: str) -> keras.layers.Layer | None:
