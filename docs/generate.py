@@ -33,7 +33,8 @@ A flag is an option's name: `--search_epochs=40`, `--nonesterov`. A value comes 
 line, else from the run folder's config.json, else from `--preset`, else from the default. In a run
 folder
 
-- a **fixed** option keeps its value: another one is refused;
+- a **fixed** option keeps its value once something that depends on it is made: another one is then
+  refused, or asked for with `--restart`;
 - one that **remakes** may change, and the steps that take it run again;
 - a **free** one may change, and nothing that was made depends on it.
 """

@@ -222,7 +222,7 @@ def train(
     check_classes(architecture.space.classes, dataset)
     weights = None
     if searched is not None:
-        size = recipe.config.batch_size
+        size = dataset.fit_batch_size(recipe.config)
         start = searched.supernet_weights.network(architecture, dataset, batch_size=size)
         weights = start.get_weights()
     with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:

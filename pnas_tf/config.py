@@ -15,6 +15,8 @@ Value = TypeVar("Value")
 # Smallest area of a random crop: the published one is for 1.28 million images and hundreds of
 # epochs, the other what --augmentation=auto takes.
 CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
+# Where there are images enough; else `data.fitted_options` chooses others.
+BATCH_SIZE, WARMUP_EPOCHS, SEARCH_EPOCHS, EPOCHS = 64, 15, 25, 30
 
 
 def option(
@@ -77,6 +79,12 @@ class RunConfig:
         "Folder that holds everything one run makes; a started one is continued.",
         fixed=False,
     )
+    restart: bool = option(
+        False,
+        "Where options or data are others than what a result was made from, move it to RUN/old-N "
+        "and make it anew; without this the call is refused.",
+        fixed=False,
+    )
     seed: int = option(0, "Seed of initial weights, data order, augmentation and sampling.")
 
 
@@ -86,12 +94,15 @@ class DataConfig:
 
     dataset: str = option(
         "digits",
-        "digits, any tensorflow_datasets name, folder:PATH with one folder a class, or csv:TABLE.",
+        "digits, any tensorflow_datasets name, folder:PATH with one folder a class, or csv:TABLE. "
+        "A run knows it by its images, wherever they lie.",
+        fixed=False,
     )
     data_dir: str = option("", "TFDS data folder; empty is TFDS's own default.", fixed=False)
     alpha_fraction: float = option(
         0.2,
-        "Part of the training images that trains alpha, class-balanced; see alpha_size.",
+        "Part of the training images that trains alpha, class-balanced, at least one of each "
+        "class; see alpha_size.",
         above=0,
         below=1,
     )
@@ -107,7 +118,8 @@ class DataConfig:
     )
     test_fraction: float = option(
         0.2,
-        "Part held out for testing where the dataset has no test split of its own.",
+        "Part held out for testing where the dataset has no test split of its own, at least one of "
+        "each class.",
         above=0,
         below=1,
     )
@@ -177,8 +189,16 @@ class OptimizerConfig:
 class TrainConfig:
     """Training of one plain network (the derived one)."""
 
-    epochs: int = option(30, "Epochs of training (published: 300).", at_least=1)
-    batch_size: int = option(64, "Images a step (published: 256).", at_least=1)
+    epochs: int | None = option(
+        None,
+        f"Epochs of training; default: {EPOCHS}, more of few images (published: 300).",
+        at_least=1,
+    )
+    batch_size: int | None = option(
+        None,
+        f"Images a step; default: {BATCH_SIZE}, fewer of few images (published: 256).",
+        at_least=1,
+    )
     learning_rate: float = option(0.05, "Initial learning rate; cosine to zero over all steps.")
     learning_rate_warmup_epochs: float = option(
         1.0, "Epochs of linear warm-up of the learning rate (published: 0)."
@@ -259,16 +279,22 @@ class SearchConfig:
         "How alpha is trained.",
         choices=("two_path", "full", "full_recompute", "reinforce"),
     )
-    warmup_epochs: int = option(
-        15, "Warm-up phase: epochs in which only weights are trained (published: 40)."
+    warmup_epochs: int | None = option(
+        None,
+        f"Warm-up phase: epochs in which only weights are trained; default: {WARMUP_EPOCHS}, more "
+        "of few images (published: 40).",
     )
-    search_epochs: int = option(
-        25,
-        "Joint phase: epochs in which weights and alpha are trained in turn (published: 120).",
+    search_epochs: int | None = option(
+        None,
+        "Joint phase: epochs in which weights and alpha are trained in turn; default: "
+        f"{SEARCH_EPOCHS}, more of few images (published: 120).",
         at_least=1,
     )
-    search_batch_size: int = option(
-        64, "Images a step, for weights and for alpha (published: 256).", at_least=1
+    search_batch_size: int | None = option(
+        None,
+        f"Images a step, for weights and for alpha; default: {BATCH_SIZE}, fewer of few images "
+        "(published: 256).",
+        at_least=1,
     )
     warmup_learning_rate: float = option(
         0.2, "Weights' initial rate in the warm-up phase; cosine to zero (published: 0.05)."
@@ -295,7 +321,10 @@ class SearchConfig:
     arch_steps: int = option(1, "Architecture steps each time.", at_least=1)
     arch_start_epoch: int = option(1, "Joint epochs before the first architecture step.")
     arch_batch_size: int | None = option(
-        None, "Images an architecture step by gradient; default: search_batch_size.", at_least=1
+        None,
+        "Images an architecture step by gradient; default: search_batch_size, fewer where the "
+        "validation split has fewer.",
+        at_least=1,
     )
     arch_learning_rate: float = option(
         0.05, "Adam's rate on alpha (published: 1e-3, for a search of 120 epochs of ImageNet)."
@@ -335,8 +364,8 @@ class SearchConfig:
     rl_networks: int = option(10, "REINFORCE: networks sampled a step.", at_least=1)
     rl_images: int | None = option(
         None,
-        "REINFORCE: images that sampled networks are judged by; default: search_batch_size "
-        "(published: 1000).",
+        "REINFORCE: images that sampled networks are judged by; default: search_batch_size, fewer "
+        "where the validation split has fewer (published: 1000).",
         at_least=1,
     )
     rl_steps_per_epoch: int | None = option(
@@ -407,7 +436,11 @@ class DeriveConfig:
     derive_train_epochs: float = option(
         0.5, "Epochs of the search's train split that each of them is trained on."
     )
-    derive_batch_size: int = option(64, "Images a step of that training.", at_least=1)
+    derive_batch_size: int | None = option(
+        None,
+        f"Images a step of that training; default: {BATCH_SIZE}, fewer of few images.",
+        at_least=1,
+    )
     derive_learning_rate: float = option(
         0.025, "Largest learning rate of that training; cosine to zero."
     )
@@ -500,7 +533,7 @@ class ValidateConfig:
 
     networks: int = option(40, "Random held-out networks.", fixed=False, at_least=1, remakes=True)
     architectures: tuple[str, ...] = option(
-        (), "Files of architectures to validate on instead, comma-separated.", fixed=False
+        (), "Files of architectures to validate on instead, comma-separated.", remakes=True
     )
     max_mape: float | None = option(
         None,
@@ -516,7 +549,7 @@ class BenchmarkConfig:
     models: tuple[str, ...] = option(
         (),
         ".tflite files, comma-separated; default: the exported models of the run folder.",
-        fixed=False,
+        remakes=True,
     )
     op_profile: bool = option(
         False,

@@ -53,6 +53,7 @@ TWO_STAGES = MBConvSpace(
 
 RECIPE = TrainConfig(
     epochs=3,
+    batch_size=64,
     learning_rate=0.1,
     learning_rate_warmup_epochs=0.5,
     train_on_alpha=False,

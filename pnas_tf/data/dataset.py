@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,9 +23,12 @@ from pnas_tf.data import augmentation as views
 from pnas_tf.data.arrays import ImageArrays
 from pnas_tf.data.augmentation import Augmentation
 from pnas_tf.data.file_tree import FileTree
+from pnas_tf.data.fitted_options import batch_size as fitted_batch_size
+from pnas_tf.data.fitted_options import fit_split
 from pnas_tf.data.opening import check_options, open_dataset
-from pnas_tf.data.sources import DECODE_CHUNK, Batching, Order, Source
-from pnas_tf.data.split import split_positions
+from pnas_tf.data.sources import DECODE_CHUNK, Batching, Order
+from pnas_tf.data.split import SplitSizes, split_positions
+from pnas_tf.data.subset import Subset, images_by_class
 from pnas_tf.errors import UserError
 
 
@@ -34,19 +38,6 @@ class Normalization:
 
     mean: float = 127.5
     std: float = 127.5
-
-
-@dataclass(frozen=True)
-class Subset:
-    """Positions in a source; sorted, no repeats."""
-
-    source: Source
-    positions: np.ndarray
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int32 [examples], in the order of `positions`."""
-        return self.source.labels[self.positions]
 
 
 @dataclass(frozen=True)
@@ -84,24 +75,32 @@ class Dataset:
         """Images kept for testing."""
         return len(self.test_split.positions)
 
+    @property
+    def sizes(self) -> SplitSizes:
+        """Images of the three splits."""
+        return SplitSizes(self.train_size, self.validation_size, self.test_size)
+
+    @functools.cached_property
+    def identity(self) -> dict[str, object]:
+        """What the dataset is, by part: JSON in which a change can be named. Images count by class,
+        splits by their members."""
+        splits = {
+            "train": self.train_split,
+            "validation": self.validation_split,
+            "test": self.test_split,
+        }
+        return {
+            "classes": list(self.class_names),
+            "resolution": self.resolution,
+            "views": repr((self.augmentation, self.centre_fraction, self.normalization)),
+            "images": images_by_class(self.class_names, tuple(splits.values())),
+            "splits": {name: split.members for name, split in splits.items()},
+        }
+
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256, 64 hex digits."""
-        digest = hashlib.sha256(
-            repr(
-                (
-                    self.class_names,
-                    self.resolution,
-                    self.augmentation,
-                    self.centre_fraction,
-                    self.normalization,
-                )
-            ).encode()
-        )
-        for split in (self.train_split, self.validation_split, self.test_split):
-            digest.update(split.positions.tobytes() + b"|" + split.labels.tobytes() + b"|")
-            digest.update(split.source.identity(split.positions))
-        return digest.hexdigest()
+        """SHA-256 of `identity`, 64 hex digits."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     def train_batches(
         self, *, batch_size: int, seed: int, epoch: int, start_batch: int = 0
@@ -142,14 +141,17 @@ class Dataset:
         it further: `combined_batches`, or `train_batches` where config.train_on_alpha holds alpha
         out."""
         batches = self.combined_batches if config.train_on_alpha else self.train_batches
-        return batches(
-            batch_size=config.batch_size, seed=seed, epoch=epoch, start_batch=start_batch
-        )
+        size = self.fit_batch_size(config)
+        return batches(batch_size=size, seed=seed, epoch=epoch, start_batch=start_batch)
+
+    def fit_batch_size(self, config: TrainConfig) -> int:
+        """Of `fit_batches`: config.batch_size, or what fits the number of images."""
+        return fitted_batch_size(config.batch_size, self.sizes.of(fit_split(config)))
 
     def fit_steps(self, config: TrainConfig) -> int:
         """Full batches in one epoch of `fit_batches`."""
-        split = "combined" if config.train_on_alpha else "train"
-        return self.steps_per_epoch(split, batch_size=config.batch_size)
+        size = self.fit_batch_size(config)
+        return self.steps_per_epoch(fit_split(config), batch_size=size)
 
     def test_batches(self, *, batch_size: int) -> tf.data.Dataset:
         """The test split in a fixed order, not augmented; the last batch may be smaller."""
@@ -168,12 +170,7 @@ class Dataset:
 
     def steps_per_epoch(self, split: str, *, batch_size: int) -> int:
         """Full batches in one epoch of "train", "validation" or both: "combined"."""
-        sizes = {
-            "train": self.train_size,
-            "validation": self.validation_size,
-            "combined": self.train_size + self.validation_size,
-        }
-        return sizes[split] // batch_size
+        return self.sizes.of(split) // batch_size
 
     def representative_batches(self, count: int, *, batch_size: int) -> tf.data.Dataset:
         """Up to `count` images of the train split, spread over it, not augmented: calibrates int8.

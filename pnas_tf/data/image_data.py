@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.data.opening import DatasetFacts
+    from pnas_tf.data.split import SplitSizes
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class ImageData:
     def class_names(self) -> tuple[str, ...]:
         """In the order of the labels' numbers."""
         return self.facts.class_names
+
+    @property
+    def sizes(self) -> SplitSizes:
+        """Images of the three splits."""
+        from pnas_tf.data.split import split_sizes
+
+        facts, classes = self.facts, len(self.class_names)
+        tests = facts.test_examples
+        return split_sizes(facts.training_examples, self.config, classes=classes, test_images=tests)
 
     def at(self, resolution: int) -> Dataset:
         """The three splits at `resolution` pixels. Raises UserError as `load_dataset`."""

@@ -37,11 +37,12 @@ from pnas_tf.errors import UserError
 @dataclass(frozen=True)
 class DatasetFacts:
     """What is known of a dataset before its pixels are read. short_side: pixels, the median over
-    images that differ."""
+    images that differ. test_examples: None where it has no test split of its own."""
 
     class_names: tuple[str, ...]
     short_side: int
     training_examples: int
+    test_examples: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,17 @@ def dataset_facts(config: DataConfig, *, arrays: ImageArrays | None = None) -> D
         return DatasetFacts(arrays.class_names, arrays.short_side, len(arrays.labels))
     if folders.is_of_files(config.dataset):
         folder = folders.open_images(config.dataset, skip_unreadable=config.skip_unreadable)
-        return DatasetFacts(folder.class_names, folder.short_side, len(folder.train))
+        tests = len(folder.test) or None
+        return DatasetFacts(folder.class_names, folder.short_side, len(folder.train), tests)
     images = tfds.prepare_images(
         config.dataset, data_dir=config.data_dir, offline_files=config.offline_files
     )
+    splits = images.builder.info.splits
     return DatasetFacts(
-        images.class_names, images.short_side(), images.builder.info.splits["train"].num_examples
+        images.class_names,
+        images.short_side(),
+        splits["train"].num_examples,
+        splits[images.test_split].num_examples if images.test_split else None,
     )
 
 

@@ -5,12 +5,68 @@ without an example on one side, and would move every split that was made before.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pnas_tf.config import DataConfig
 from pnas_tf.errors import UserError
 
 _STREAMS = {"test": 0, "validation": 1, "training": 2}  # each choice has random numbers of its own
+
+
+@dataclass(frozen=True)
+class SplitSizes:
+    """Images of the three splits."""
+
+    train: int
+    validation: int
+    test: int
+
+    def of(self, split: str) -> int:
+        """Of "train", "validation", or both: "combined"."""
+        return {
+            "train": self.train,
+            "validation": self.validation,
+            "combined": self.train + self.validation,
+        }[split]
+
+    def words(self, split: str) -> str:
+        """A split's name in a message."""
+        return "the training set" if split == "combined" else f"the search's {split} split"
+
+
+def split_sizes(
+    images: int, config: DataConfig, *, classes: int, test_images: int | None
+) -> SplitSizes:
+    """How many images each split gets, without a look at their labels. A fraction gives each class
+    at least one where there are enough.
+
+    Args:
+        images: of all that are not the dataset's own test split.
+        config: sizes.
+        classes: how many there are.
+        test_images: of that split; None where there is none.
+
+    Raises:
+        UserError: a class would be left without an image on either side of the search.
+    """
+
+    def share(fraction: float, number: int) -> int:
+        return min(max(round(number * fraction), classes), max(number - classes, 0))
+
+    test, left = test_images or 0, images
+    if test_images is None:
+        test = share(config.test_fraction, images)
+        left = images - test
+    if config.train_images is not None:
+        left = min(left, config.train_images)
+    validation = config.alpha_size
+    if validation is None:
+        validation = share(config.alpha_fraction, left)
+    if not classes <= validation <= left - classes:
+        raise _too_few("validation", f"{validation} of {left} images", classes)
+    return SplitSizes(left - validation, validation, test)
 
 
 def split_positions(
@@ -28,8 +84,12 @@ def split_positions(
         Sorted positions in `labels` of train, validation and test, int64.
 
     Raises:
-        UserError: as `stratified_choice`.
+        UserError: as `stratified_choice`, and on a class that has not an image for each split.
     """
+    _check_classes(labels, class_names, splits=2 if has_test else 3)
+    sizes = split_sizes(
+        len(labels), config, classes=len(class_names), test_images=0 if has_test else None
+    )
 
     def choose(positions: np.ndarray, count: int, split: str) -> np.ndarray:
         return stratified_choice(
@@ -44,15 +104,26 @@ def split_positions(
     positions: np.ndarray = np.arange(len(labels), dtype=np.int64)
     test = positions[:0]
     if not has_test:
-        chosen = choose(positions, round(len(positions) * config.test_fraction), "test")
+        chosen = choose(positions, sizes.test, "test")
         test, positions = positions[chosen], np.delete(positions, chosen)
     if config.train_images is not None and config.train_images != len(positions):
         positions = positions[choose(positions, config.train_images, "training")]
-    count = config.alpha_size
-    if count is None:
-        count = round(len(positions) * config.alpha_fraction)
-    chosen = choose(positions, count, "validation")
+    chosen = choose(positions, sizes.validation, "validation")
     return np.delete(positions, chosen), positions[chosen], test
+
+
+def _check_classes(labels: np.ndarray, class_names: tuple[str, ...], *, splits: int) -> None:
+    counts = np.bincount(labels, minlength=len(class_names))
+    scarce = [f"'{class_names[k]}': {counts[k]}" for k in np.flatnonzero(counts < splits)]
+    if scarce:
+        raise UserError(
+            f"too few images in {len(scarce)} of the {len(class_names)} classes",
+            expected=f"at least {splits} images of each class, one for each split: train, "
+            f"validation{', test' if splits == 3 else ''}",
+            received="; ".join(scarce[:8])
+            + (f"; and {len(scarce) - 8} more" if scarce[8:] else ""),
+            fix="Give more images of these classes, or leave the classes out.",
+        )
 
 
 def stratified_choice(
@@ -84,13 +155,10 @@ def stratified_choice(
     sizes = np.bincount(labels, minlength=classes)
     scarce = int(np.argmin(sizes))
     if sizes[scarce] < 2 or not classes <= count <= len(labels) - classes:
-        raise UserError(
-            f"too few images for the {split} split",
-            expected=f"at least 1 of each of the {classes} classes in this split and 1 outside it",
-            received=f"{count} of {len(labels)} images; class '{class_names[scarce]}' has "
-            f"{sizes[scarce]}",
-            fix="Give more images, or change --alpha_fraction, --alpha_size, --test_fraction or "
-            "--train_images.",
+        raise _too_few(
+            split,
+            f"{count} of {len(labels)} images; class '{class_names[scarce]}' has {sizes[scarce]}",
+            classes,
         )
     shares = _shares(sizes, count, np.random.default_rng(np.random.SeedSequence([*seed, 0])))
     generator = np.random.default_rng(np.random.SeedSequence([*seed, 1]))
@@ -99,6 +167,16 @@ def stratified_choice(
         for number, share in enumerate(shares)
     ]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def _too_few(split: str, received: str, classes: int) -> UserError:
+    return UserError(
+        f"too few images for the {split} split",
+        expected=f"at least 1 of each of the {classes} classes in this split and 1 outside it",
+        received=received,
+        fix="Give more images, or change --alpha_fraction, --alpha_size, --test_fraction or "
+        "--train_images.",
+    )
 
 
 def _shares(sizes: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

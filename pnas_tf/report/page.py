@@ -34,6 +34,11 @@ _VALIDATION = (
     ("kendall", "Kendall", ""),
     ("noise_floor_mape_percent", "noise floor of the session", " %"),
 )
+# The table as search used it, and with the device's drift since then taken out.
+_STORED = (
+    ("stored_calibration", "bias by the stored calibration"),
+    ("stored_drift_corrected", "the same, drift corrected"),
+)
 
 
 @dataclass(frozen=True)
@@ -244,6 +249,11 @@ def _validation(run: RunFiles) -> Section | None:
         (label, _words(run.validation[key]) + unit)
         for key, label, unit in _VALIDATION
         if key in run.validation
+    )
+    facts += tuple(
+        (label, f"{_words(row['bias_percent'])} %")
+        for key, label in _STORED
+        if isinstance(row := run.validation.get(key), dict) and "bias_percent" in row
     )
     if not facts:
         return None

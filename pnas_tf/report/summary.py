@@ -12,6 +12,7 @@ from pathlib import Path
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json
+from pnas_tf.latency.drift import at_table
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
@@ -98,7 +99,8 @@ def _of_files(reports: Mapping[str, ParityReport]) -> dict[str, Json]:
 def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
     """predicted: by the table of this dtype, None without one and for a file of another shape.
 
-    warnings: what a reader of that figure must be told.
+    measured_drift_corrected, drift, noise_floor_percent: of `latency.drift.AtTable`. warnings: what
+    a reader of that figure must be told.
     """
     measured = run.measurements.get(model_name(dtype))
     paths = [run.path / name for name in TABLES.values()]
@@ -106,7 +108,7 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
         table.identity.dtype: table for table in map(LatencyTable.load, filter(Path.exists, paths))
     }
     side = run.architecture.space.resolution
-    predicted = None
+    predicted, compared = None, None
     if dtype not in tables:
         warnings = [f"no latency table for {dtype}"]
     elif measured and measured.model.input_shape[:3] != (1, side, side):
@@ -117,10 +119,14 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
         warnings = tables[dtype].warnings()
         if measured:
             warnings += tables[dtype].identity.differences(measured.device, measured.settings)
+            compared = at_table(measured, tables[dtype])
     if measured and measured.partly:
         warnings.append(f"the measured model is {measured.partly}")
     return {
         "predicted": predicted,
         "measured": measured.median_ms if measured else None,
+        "measured_drift_corrected": compared.corrected_ms if compared else None,
+        "drift": compared.drift if compared else None,
+        "noise_floor_percent": compared.noise_floor_percent if compared else None,
         "warnings": warnings,
     }

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pnas_tf.io import Json
+from pnas_tf.latency.drift import DRIFT_PERCENT, NOISE_PERCENT
 from pnas_tf.run.progress import duration
 
 ABSENT = "–"
@@ -62,6 +63,18 @@ def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
             [_difference(predicted[key], measured[key]) for key, _ in forms],
         ),
     ]
+    corrected = {
+        key: number(_mapping(latency, key).get("measured_drift_corrected")) for key, _ in forms
+    }
+    if any(value is not None for value in corrected.values()):
+        rows[-1:] = [
+            ("the same, drift corrected", [milliseconds(corrected[key]) for key, _ in forms]),
+            (
+                "predicted against drift corrected",
+                [_difference(predicted[key], corrected[key]) for key, _ in forms],
+            ),
+            rows[-1],
+        ]
     facts = [
         ("MACs", count(number(summary.get("macs")))),
         ("parameters", count(number(summary.get("parameters")))),
@@ -79,6 +92,7 @@ def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
         for key, name in forms
         for note in _notes(f"latency, predicted, {name}", _mapping(latency, key).get("warnings"))
     ]
+    notes += [note for key, name in forms for note in _pace(name, _mapping(latency, key))]
     return SummaryTable(
         tuple(name for _, name in forms),
         tuple((what, tuple(cells)) for what, cells in rows),
@@ -196,6 +210,25 @@ def _notes(what: str, warnings: Json) -> list[str]:
         [f"{len(texts) - _MAX_NOTES} more warnings"] if len(texts) > _MAX_NOTES else []
     )
     return [f"{what}: {text}" for text in shown]
+
+
+def _pace(form: str, latency: Mapping[str, Json]) -> list[str]:
+    """What the device's drift and noise mean for the comparison."""
+    drift, noise = number(latency.get("drift")), number(latency.get("noise_floor_percent"))
+    notes = []
+    if drift is not None and abs(drift - 1) * 100 >= DRIFT_PERCENT:
+        slower = "slower" if drift > 1 else "faster"
+        notes.append(
+            f"{form}: the reference model was {100 * abs(drift - 1):.1f} % {slower} than when the "
+            "latency table was measured; compare the drift-corrected figure"
+        )
+    if noise is not None and noise >= NOISE_PERCENT:
+        notes.append(
+            f"{form}: noise floor {noise:.1f} % (halves of the measurement differ by so much): "
+            "smaller differences between predicted and measured mean nothing; measure on a quiet "
+            "device"
+        )
+    return notes
 
 
 def _one_line(text: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of
 from pnas_tf.latency.agreement import Agreement
+from pnas_tf.latency.drift import NOISE_PERCENT
 from pnas_tf.latency.validate import FORMAT, VERSION
 
 _MADE_BY = "delete it, then pnas validate --run_dir=..."
@@ -62,7 +63,10 @@ def validation_lines(found: Validation) -> Iterator[str]:
     corrected = "the same, drift corrected by the reference model"
     yield _figures(corrected, found.stored_drift_corrected)
     yield _figures("MACs only", found.macs_only)
-    yield f"noise floor of the measuring session: {found.noise_floor_mape_percent:.2f} %"
+    noise = found.noise_floor_mape_percent
+    yield f"noise floor of the measuring session: {noise:.2f} %"
+    if noise >= NOISE_PERCENT:
+        yield "WARNING errors below the noise floor mean nothing; measure on a quiet device"
     for entry in found.worst:
         slowest = sorted(entry.blocks, key=lambda block: -block.latency_ms)[:3]
         blocks = ", ".join(f"{block.block} {block.latency_ms:.3g} ms" for block in slowest)

@@ -2,8 +2,9 @@
 do.
 
 A step is skipped when it finished before with the same inputs and its outputs are still what it
-wrote. Settings that a folder was made with do not change under it: another value is refused, naming
-both.
+wrote. What took more than a minute to make is never deleted: other inputs, and other values of
+options that something depends on, are refused by name, or asked for with --restart; the old result
+then moves to a folder old-N within this one.
 """
 
 from __future__ import annotations
@@ -14,64 +15,17 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, locks
-from pnas_tf.io.serialization import record_of
-from pnas_tf.run.layout import Artifact
-from pnas_tf.run.settings import OLD_LAYOUT, Settings, with_settings, write_config
-from pnas_tf.run.step import digest_of
-
-_FORMAT, _VERSION = "pnas_tf/steps", 2  # 1: inputs listed by hand
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What steps.json says of a step.
-
-    inputs: digest of its inputs. outputs: of a finished one, file -> SHA-256. duration_s: of a
-    finished one, runs that were stopped included. spent_s: of another, what such runs took; what a
-    killed one took is not known.
-    """
-
-    inputs: str
-    outputs: Mapping[str, str] | None = None
-    duration_s: float | None = None
-    spent_s: float | None = None
-
-    def is_complete(self, digest: str, outputs: Sequence[str], folder: Path) -> bool:
-        """Whether it finished with these inputs, and its outputs are what it wrote."""
-        if self.inputs != digest or self.outputs is None:
-            return False
-        return all(_holds(folder / name, self.outputs.get(name)) for name in outputs)
-
-
-def read_steps(folder: Path) -> dict[str, StepRecord]:
-    """Steps by name; empty for a new folder.
-
-    Raises:
-        UserError: the file is damaged, or of an earlier version.
-    """
-    path = folder / Artifact.STEPS
-    if not path.exists():
-        return {}
-    document = atomic.read_document(
-        path, format=_FORMAT, version=_VERSION, what="list of steps", made_by=OLD_LAYOUT
-    )
-    steps, fix = document.get("steps"), "Delete it; every step then runs again."
-    if not isinstance(steps, dict):
-        raise UserError(
-            f"list of steps {path} is corrupt",
-            expected="an object for each step",
-            received=repr(steps)[:200],
-            fix=fix,
-        )
-    return {
-        name: record_of(StepRecord, entry, where=f"{path}, {name}", fix=fix)
-        for name, entry in steps.items()
-    }
+from pnas_tf.run.changes import changed_inputs, differences, only_remaking
+from pnas_tf.run.layout import Artifact, old_folder
+from pnas_tf.run.progress import duration
+from pnas_tf.run.records import StepRecord, dependents, held_options, read_steps, write_steps
+from pnas_tf.run.settings import Settings, read_config, with_settings, write_config
+from pnas_tf.run.step import canonical, digest_of
 
 
 class RunFolder:
@@ -86,6 +40,8 @@ class RunFolder:
         self._lock: locks.Lock | None = None
         self._made: list[Path] = []
         self._settings: Settings = {}
+        self._restart = False
+        self._old: Path | None = None  # where results of this call's changes went
 
     def __enter__(self) -> RunFolder:
         # Innermost first, as they go again when nothing came of the call.
@@ -107,7 +63,9 @@ class RunFolder:
             ) from error
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        if kind is None and self._settings and (self.path / Artifact.STEPS).exists():
+            write_config(self.path, self._settings)  # also where every step was complete
         if self._lock is not None:
             # A disk that has become read-only meanwhile must not hide what the call came to.
             with contextlib.suppress(OSError):
@@ -119,26 +77,43 @@ class RunFolder:
             self._leave_no_trace()
 
     def _leave_no_trace(self) -> None:
-        """Removes the folders that this call made, as far as they are empty."""
-        for folder in self._made:
-            if folder.is_dir():
-                if any(folder.iterdir()):
+        """Removes what this call made: its files, and the folders as far as they are empty."""
+        for path in self._made:
+            if path.is_dir():
+                if any(path.iterdir()):
                     break
-                folder.rmdir()
+                path.rmdir()
+            elif path.is_file():
+                path.unlink()
         self._made = []
+
+    def note(self, name: str, write: Callable[[Path], object]) -> Path:
+        """Writes a file by `write` before any step has begun; it goes again when none does."""
+        path = self / name
+        if not path.exists():
+            self._made.insert(0, path)
+        write(path)
+        return path
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
     def settle(self, configs: Iterable[object]) -> None:
-        """Takes the settings for the steps to come. They are written when the first step starts, so
-        that input refused before any work leaves no trace.
+        """Takes the settings for the steps to come. They are written when the first step starts, or
+        a call ends in which none had to, so that refused input leaves no trace.
 
         Raises:
-            UserError: the folder was made with others, or by an earlier version.
+            UserError: something was made with others and --restart is not given, or by an earlier
+                version.
         """
-        self._settings = with_settings(self.path, configs)
-        self.steps()
+        configs = list(configs)
+        self._restart = any(each.restart for each in configs if isinstance(each, RunConfig))
+        self._settings = with_settings(self.path, configs, self.held)
+
+    @property
+    def held(self) -> Settings:
+        """Options with values that something which was made depends on; none with --restart."""
+        return {} if self._restart else held_options(self.path)
 
     def step(
         self,
@@ -157,35 +132,47 @@ class RunFolder:
             inputs: JSON values and Paths, whose files count by content.
             outputs: names in the folder that `work` leaves behind.
             work: called without arguments.
-            partial: files and folders that `work` continues from when it was stopped; they go when
-                the inputs have changed.
+            partial: files and folders that `work` continues from when it was stopped.
             always: does it even if it is complete.
 
         Returns:
             Whether it was done.
+
+        Raises:
+            UserError: the inputs are others than those of a result that took long, and nobody
+                asked for that.
         """
-        digest, done = digest_of(inputs), self.steps().get(name)
+        made_from, done = canonical(inputs), self.steps().get(name)
+        digest = digest_of(inputs)
+        if done is None:  # nobody knows of what the files are that a step of this name left
+            self._move_aside(name, StepRecord(digest, partial=(*map(str, outputs), *partial)))
+        elif done.inputs != digest:
+            self._give_way(name, made_from)
+            done = None
         if done and not always and done.is_complete(digest, outputs, self.path):
+            if done.superseded:  # what it was made from came out the same
+                self._record(name, dataclasses.replace(done, superseded=False))
             print(f"{name}: complete, skipped")
             return False
-        if done is None or done.inputs != digest:
-            self._clear(partial)
-            done = StepRecord(digest)
         write_config(self.path, self._settings)
-        spent_s, started = done.spent_s or 0.0, time.monotonic()
-        self._record(name, StepRecord(digest, spent_s=spent_s))
+        spent_s, started = (done.spent_s if done else None) or 0.0, time.monotonic()
+        begun = StepRecord(digest, made_from, spent_s=spent_s, partial=tuple(map(str, partial)))
+        self._record(name, dataclasses.replace(begun, running=True))
         try:
             work()
         except BaseException:
             # What stopped the work may be a full disk, and is what the caller must hear.
             with contextlib.suppress(OSError):
-                self._record(name, StepRecord(digest, spent_s=_since(started, spent_s)))
+                self._record(name, dataclasses.replace(begun, spent_s=_since(started, spent_s)))
             raise
         missing = [output for output in outputs if not (self / output).exists()]
         if missing:
             raise RuntimeError(f"step {name} left out {missing}")
         made = {str(output): atomic.sha256_of(self / output) for output in outputs}
-        self._record(name, StepRecord(digest, made, duration_s=_since(started, spent_s)))
+        took_s = _since(started, spent_s)
+        self._record(
+            name, dataclasses.replace(begun, outputs=made, spent_s=None, duration_s=took_s)
+        )
         for output in outputs:
             print(f"wrote {self / output}")
         return True
@@ -193,6 +180,47 @@ class RunFolder:
     def steps(self) -> dict[str, StepRecord]:
         """As `read_steps`."""
         return read_steps(self.path)
+
+    def _give_way(self, name: str, made_from: Mapping[str, object]) -> None:
+        """Makes room for a step with other inputs: moves its result aside where it, or what was
+        made from it, took long. Raises UserError where that was not asked for."""
+        steps = self.steps()
+        record, later = steps[name], dependents(name, steps)
+        asked = self._restart or record.superseded or only_remaking(record.made_from, made_from)
+        costly = [each for each in (name, *later) if steps[each].is_costly(self.path)]
+        if costly and not asked:
+            took = ", ".join(f"{each}: {duration(steps[each].took_s)}" for each in costly)
+            raise changed_inputs(
+                name,
+                str(self.path),
+                made=f"took {took}",
+                changes=differences(record.made_from, made_from),
+                old=str(self._old or old_folder(self.path)),
+            )
+        if costly:
+            self._move_aside(name, record)
+            steps = self.steps()
+        else:
+            self._clear(record.partial)
+        if asked:
+            superseded = {each: dataclasses.replace(steps[each], superseded=True) for each in later}
+            write_steps(self.path, {**steps, **superseded})
+
+    def _move_aside(self, name: str, record: StepRecord) -> None:
+        """Into old-N, with the settings and the record that it was made with."""
+        left = record.left(self.path)
+        if not left:
+            return
+        if self._old is None or any((self._old / each).exists() for each in left):
+            self._old = old_folder(self.path)
+            write_config(self._old, read_config(self.path))
+        for each in left:
+            if (self / each).exists():  # it may have gone with the folder that it is in
+                (self._old / each).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(self / each, self._old / each)
+        write_steps(self._old, {**read_steps(self._old), name: record})
+        write_steps(self.path, {each: one for each, one in self.steps().items() if each != name})
+        print(f"{name}: the old result is in {self._old}", flush=True)
 
     def _clear(self, names: Sequence[str]) -> None:
         for name in names:
@@ -202,22 +230,12 @@ class RunFolder:
                 (self / name).unlink(missing_ok=True)
 
     def _record(self, name: str, record: StepRecord) -> None:
-        steps = {
-            step: {key: part for key, part in dataclasses.asdict(entry).items() if part is not None}
-            for step, entry in {**self.steps(), name: record}.items()
-        }
-        atomic.write_json(
-            self.path / Artifact.STEPS, {"format": _FORMAT, "version": _VERSION, "steps": steps}
-        )
+        write_steps(self.path, {**self.steps(), name: record})
 
 
 def _since(started: float, before_s: float) -> float:
     """Seconds since a moment of the monotonic clock, and `before_s` more."""
     return round(before_s + time.monotonic() - started, 3)
-
-
-def _holds(path: Path, sha256: str | None) -> bool:
-    return sha256 is not None and path.is_file() and atomic.sha256_of(path) == sha256
 
 
 def _lock(path: Path) -> locks.Lock:

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
-from pnas_tf.run.folder import read_steps
-from pnas_tf.run.settings import with_settings
+from pnas_tf.run.records import held_options, read_steps
+from pnas_tf.run.settings import Settings, with_settings
 from pnas_tf.run.step import digest_of
 
 WAIT_S, POLL_S = 600.0, 0.2
@@ -27,7 +28,7 @@ class RunFollower:
 
     def __init__(self, path: str | os.PathLike, *, wait_s: float = WAIT_S):
         self.path = Path(path)
-        self._wait_s = wait_s
+        self._wait_s, self._restart = wait_s, False
 
     def __enter__(self) -> RunFollower:
         return self
@@ -39,8 +40,15 @@ class RunFollower:
         return self.path / name
 
     def settle(self, configs: Iterable[object]) -> None:
-        """Raises UserError when the folder was made with other settings."""
-        with_settings(self.path, configs)
+        """Raises UserError when something in the folder was made with other settings."""
+        configs = list(configs)
+        self._restart = any(each.restart for each in configs if isinstance(each, RunConfig))
+        with_settings(self.path, configs, self.held)
+
+    @property
+    def held(self) -> Settings:
+        """As the chief's."""
+        return {} if self._restart else held_options(self.path)
 
     def step(
         self,

@@ -6,9 +6,11 @@ literals anywhere else.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from enum import Enum
+from pathlib import Path
 
 # In the folder of a search or of a training, wherever it lies.
 HISTORY = "history.json"
@@ -70,6 +72,12 @@ def model_file(dtype: str) -> str:
 def is_model_file(name: str) -> bool:
     """Whether `name` is one that `model_file` gives."""
     return re.fullmatch(r"model_[a-z0-9_]{1,40}\.tflite", name) is not None
+
+
+def old_folder(folder: Path) -> Path:
+    """The next one for results that --restart moves aside: RUN/old-1, RUN/old-2 and so on."""
+    names = (folder / f"old-{number}" for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def sweep_architecture(budget_ms: float) -> str:

@@ -1,7 +1,8 @@
 """The options of a call and those that a run folder was made with (config.json).
 
 What an option means for a run stands beside it in `pnas_tf.config`: another value of a fixed one is
-refused, of one that remakes runs the steps again, of any other changes nothing that was made.
+refused while something that was made depends on it, of one that remakes runs the steps again, of
+any other changes nothing that was made.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pnas_tf.run.layout import Artifact
 Config = TypeVar("Config")
 Settings = dict[str, dict[str, object]]  # config class name -> {option: JSON value}
 _FORMAT, _VERSION = "pnas_tf/config", 2  # 1: momentum in TrainConfig, devices in LatencyConfig
-_PLACE = "run_dir"  # where the folder happens to be, which is not recorded
+_NOT_KEPT = ("run_dir", "restart")  # where the folder happens to be; a wish of one call
 OLD_LAYOUT = (
     "choose another --run_dir. One of an earlier version is finished by that version; its latency "
     "tables can be copied into a new folder"
@@ -40,17 +41,39 @@ class Configs:
     def __contains__(self, kind: type) -> bool:
         return kind in self._by_class
 
+    def replaced(self, configs: Iterable[object]) -> Configs:
+        """With these in the place of those of their classes."""
+        return Configs([*self._by_class.values(), *configs])
+
     def only(self, kinds: Iterable[type]) -> Configs:
         """Those of the classes named, and no others."""
         return Configs(self._by_class[kind] for kind in kinds)
 
 
-def identity_of(config: object) -> dict[str, object]:
-    """The options of a config object that decide what a step makes, as JSON values."""
+def fixed_of(config: object) -> dict[str, object]:
+    """The fixed options of a config object, which decide what a step makes, as JSON values."""
+    return _marked(config, "fixed")
+
+
+def remaking_of(config: object) -> dict[str, object]:
+    """Its options that decide that too, and of which another value asks for another result."""
+    return _marked(config, "remakes")
+
+
+def _marked(config: object, mark: str) -> dict[str, object]:
     return {
         field.name: _plain(getattr(config, field.name))
         for field in dataclasses.fields(config)  # type: ignore[arg-type]
-        if field.metadata["fixed"] or field.metadata["remakes"]
+        if field.metadata[mark]
+    }
+
+
+def chosen_options(given: object, fitted: object) -> dict[str, object]:
+    """The options of `fitted` that were not given."""
+    return {
+        field.name: getattr(fitted, field.name)
+        for field in dataclasses.fields(given)  # type: ignore[arg-type]
+        if getattr(given, field.name) is None and getattr(fitted, field.name) is not None
     }
 
 
@@ -83,26 +106,31 @@ def write_config(folder: Path, settings: Settings) -> None:
         )
 
 
-def with_settings(folder: Path, configs: Iterable[object]) -> Settings:
+def with_settings(folder: Path, configs: Iterable[object], held: Settings) -> Settings:
     """What `read_config` gives, with the options of `configs` in it.
 
+    held: values that something in the folder depends on.
+
     Raises:
-        UserError: the folder was made with another value of a fixed option.
+        UserError: a fixed option has another one. None, for which a value is chosen by the images,
+            is not judged here.
     """
     stored = read_config(folder)
     for config in configs:
         section = stored.setdefault(type(config).__name__, {})
         for field in dataclasses.fields(config):  # type: ignore[arg-type]
             value = _plain(getattr(config, field.name))
-            if field.name == _PLACE:
+            if field.name in _NOT_KEPT:
                 continue
-            if field.metadata["fixed"] and section.get(field.name, value) != value:
+            made_with = held.get(type(config).__name__, {}).get(field.name, value)
+            if field.metadata["fixed"] and value is not None and made_with != value:
                 raise UserError(
                     f"run folder {folder} was made with another --{field.name}",
-                    expected=repr(section[field.name]),
+                    expected=repr(made_with),
                     received=repr(value),
-                    fix="Choose another --run_dir, or leave the flag out to keep the folder's "
-                    "value.",
+                    fix="Leave the flag out to keep the folder's value, choose another --run_dir, "
+                    "or add --restart: what depends on it moves to a folder old-N within this "
+                    "one, and is made anew.",
                 )
             section[field.name] = value
     return stored

@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.run.settings import Configs, identity_of
+from pnas_tf.run.settings import Configs, fixed_of, remaking_of
 
 
 class Folder(Protocol):
@@ -51,6 +51,17 @@ class Job:
         return (self.folder / name).exists()
 
 
+@dataclass(frozen=True)
+class Demand:
+    """One whole batch. split: "train", "validation" or both, "combined". flag: of the option that
+    sets its `images`; None: as many as
+    fit."""
+
+    split: str
+    flag: str
+    images: int | None
+
+
 JobT = TypeVar("JobT", bound=Job)
 
 
@@ -73,6 +84,10 @@ class Step(Generic[JobT]):
         report: says what the step left, also when it was skipped. Returns the exit status.
         wanted: whether these options ask for it.
         unused: classes of `configs` that make no difference with these options.
+        indirect: classes of `configs` that count by what `identity` says alone: any values that
+            give the same identity are the same.
+        demands: the batches that the images must suffice for; they are looked at before the first
+            step.
         always: whether it runs even if it is complete.
         partial: files and folders that stopped work continues from.
         together: whether all workers of a cluster do it; else the chief alone does.
@@ -89,6 +104,8 @@ class Step(Generic[JobT]):
     report: Callable[[JobT], int] = lambda _: 0
     wanted: Callable[[JobT], bool] = lambda _: True
     unused: Callable[[JobT], Sequence[type]] = lambda _: ()
+    indirect: tuple[type, ...] = ()
+    demands: Callable[[JobT], Sequence[Demand]] = lambda _: ()
     always: Callable[[JobT], bool] = lambda _: False
     partial: tuple[str, ...] = ()
     together: bool = False
@@ -100,9 +117,13 @@ class Step(Generic[JobT]):
 
     def inputs(self, job: JobT) -> dict[str, object]:
         """What the step's result depends on, for `digest_of`."""
+        settings = [each for each in self.settings(job) if type(each) not in self.indirect]
         return {
-            "options": {
-                type(config).__name__: identity_of(config) for config in self.settings(job)
+            "options": {type(config).__name__: fixed_of(config) for config in settings},
+            "remakes": {
+                type(config).__name__: options
+                for config in settings
+                if (options := remaking_of(config))
             },
             "files": [(_label(path, job.folder.path), path) for path in self.reads(job)],
             "identity": self.identity(job),
@@ -123,9 +144,14 @@ class Step(Generic[JobT]):
 
 
 def digest_of(inputs: object) -> str:
-    """64 hex digits that stand for the inputs of a step: JSON values, and Paths, whose files count
-    by content. Raises UserError when such a file is gone."""
+    """64 hex digits that stand for `canonical` inputs. Raises UserError as that does."""
     return hashlib.sha256(json.dumps(_canonical(inputs), sort_keys=True).encode()).hexdigest()
+
+
+def canonical(inputs: Mapping[str, object]) -> dict[str, object]:
+    """The inputs of a step as JSON holds them: Paths are there by their content. Raises UserError
+    when such a file is gone."""
+    return {str(key): _canonical(item) for key, item in inputs.items()}
 
 
 def _canonical(value: object) -> object:
@@ -140,7 +166,7 @@ def _canonical(value: object) -> object:
             )
         return {"sha256": atomic.sha256_of(value)}
     if isinstance(value, Mapping):
-        return {str(key): _canonical(item) for key, item in value.items()}
+        return canonical(value)
     return [_canonical(item) for item in value] if isinstance(value, list | tuple) else value
 
 

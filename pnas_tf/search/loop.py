@@ -15,9 +15,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.config import SearchConfig
 from pnas_tf.data.dataset import Dataset
-from pnas_tf.errors import UserError
+from pnas_tf.data.fitted_options import (
+    check_demands,
+    demands_of,
+    images_of,
+    search_sizes,
+)
 from pnas_tf.run.checkpoints import Checkpoint
 from pnas_tf.run.loop import Row, RunningMeans, StepLoop, require_finite
 from pnas_tf.search import sampling
@@ -73,12 +77,16 @@ class Search:
         self.momentum = Momentum(recipe.optimizer)
         self.architecture = ArchitectureSteps(supernet, targets, recipe)
         self.means = RunningMeans.of(_FIGURES)  # of the epoch's weight steps
-        self.epochs = config.warmup_epochs + config.search_epochs
-        flag, self.alpha_batch_size = _alpha_batch(config)
-        self.steps_per_epoch = self._batches_of(
-            "train", "search_batch_size", config.search_batch_size
+        images = images_of(dataset)
+        self.sizes = search_sizes(config, images, replicas=supernet.numerics.replicas.total)
+        for demand, size in zip(demands_of(config, self.sizes), self.sizes.batches):
+            check_batch(size, supernet.numerics.replicas, flag=demand.flag)
+            check_demands([demand], images, dataset=dataset.name)
+        self.steps_per_epoch, self.alpha_batches = (
+            dataset.steps_per_epoch(split, batch_size=size)
+            for split, size in zip(("train", "validation"), self.sizes.batches)
         )
-        self.alpha_batches = self._batches_of("validation", flag, self.alpha_batch_size)
+        self.epochs = self.sizes.warmup_epochs + self.sizes.search_epochs
         self._for_alpha = self._batches_for_alpha()
         self.loop = StepLoop(
             self,
@@ -87,19 +95,6 @@ class Search:
             keep=config.keep_checkpoints,
             checkpoint_steps=config.checkpoint_steps,
         )
-
-    def _batches_of(self, split: str, flag: str, size: int) -> int:
-        check_batch(size, self.supernet.numerics.replicas, flag=flag)
-        batches = self.dataset.steps_per_epoch(split, batch_size=size)
-        if not batches:
-            raise UserError(
-                f"the search's {split} split of dataset '{self.dataset.name}' is smaller than one "
-                "batch",
-                expected=f"at least --{flag}={size} images",
-                received="fewer",
-                fix=f"Lower --{flag} or give more images.",
-            )
-        return batches
 
     @property
     def probabilities(self) -> list[np.ndarray]:
@@ -119,11 +114,11 @@ class Search:
         return {"format": HISTORY_FORMAT, "version": HISTORY_VERSION, "candidates": keys}
 
     def phase(self, epoch: int) -> str:
-        return "warmup" if epoch < self.config.warmup_epochs else "joint"
+        return "warmup" if epoch < self.sizes.warmup_epochs else "joint"
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         self._for_alpha = self._batches_for_alpha()
-        size = self.config.search_batch_size
+        size = self.sizes.batch_size
         return self.dataset.train_batches(
             batch_size=size, seed=self.seed, epoch=epoch, start_batch=start
         )
@@ -156,7 +151,7 @@ class Search:
     def architecture_steps_after(self, step: int) -> int:
         """How many architecture steps follow weight step number `step`."""
         config, (epoch, before) = self.config, divmod(step, self.steps_per_epoch)
-        if epoch - config.warmup_epochs < config.arch_start_epoch:
+        if epoch - self.sizes.warmup_epochs < config.arch_start_epoch:
             return 0
         spread = config.rl_steps_per_epoch
         if config.algorithm == "reinforce" and spread is not None:
@@ -166,12 +161,12 @@ class Search:
 
     def learning_rate(self, step: int) -> float:
         """Of weight step number `step`: cosine to zero within each phase (section 4.2)."""
-        warmup_steps = self.config.warmup_epochs * self.steps_per_epoch
+        warmup_steps = self.sizes.warmup_epochs * self.steps_per_epoch
         if step < warmup_steps:
             peak, done, steps = self.config.warmup_learning_rate, step, warmup_steps
         else:
             peak, done = self.config.search_learning_rate, step - warmup_steps
-            steps = self.config.search_epochs * self.steps_per_epoch
+            steps = self.sizes.search_epochs * self.steps_per_epoch
         return cosine_with_warmup(done, steps=steps, warmup_steps=0, peak=peak)
 
     def _batches_for_alpha(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
@@ -180,7 +175,10 @@ class Search:
         epoch, start = divmod(self.architecture.step, self.alpha_batches)
         while True:
             yield from self.dataset.validation_batches(
-                batch_size=self.alpha_batch_size, seed=self.seed, epoch=epoch, start_batch=start
+                batch_size=self.sizes.architecture_batch_size,
+                seed=self.seed,
+                epoch=epoch,
+                start_batch=start,
             )
             epoch, start = epoch + 1, 0
 
@@ -220,7 +218,9 @@ class Search:
         if not self.config.validate_epochs or (epoch + 1) % self.config.validate_epochs:
             return None
         path = tuple(int(np.argmax(alpha)) for alpha in self.architecture.alphas)
-        batches = self.dataset.validation_batches(batch_size=self.alpha_batch_size, seed=0, epoch=0)
+        batches = self.dataset.validation_batches(
+            batch_size=self.sizes.architecture_batch_size, seed=0, epoch=0
+        )
         return float(np.mean([path_result(self.supernet, path, *batch)[1] for batch in batches]))
 
     @property
@@ -253,13 +253,6 @@ class Search:
             self.momentum.loss_scale = LossScale(
                 *checkpoint.value("loss_scale", tuple[float, int], where=where)
             )
-
-
-def _alpha_batch(config: SearchConfig) -> tuple[str, int]:
-    """(name, value) of the option that sets the images of an architecture step."""
-    name = "rl_images" if config.algorithm == "reinforce" else "arch_batch_size"
-    value = getattr(config, name)
-    return ("search_batch_size", config.search_batch_size) if value is None else (name, value)
 
 
 def restore_variables(supernet: Supernet, checkpoint: Checkpoint, *, where: str) -> None:

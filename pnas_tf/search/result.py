@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from pnas_tf.config import DeriveConfig
+from pnas_tf.data.fitted_options import images_of, search_sizes
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import HISTORY, Artifact
@@ -96,7 +97,7 @@ class SearchResult:
         dataset: what it was searched on; derivation compares networks on the search's validation
             split.
         table: the device's latencies, in ms.
-        recipe: its options; `config.search_batch_size` images a batch when networks are compared.
+        recipe: its options; networks are compared on batches as large as the search's.
     """
 
     folder: Path
@@ -104,6 +105,11 @@ class SearchResult:
     dataset: Dataset
     table: LatencyTable
     recipe: SearchRecipe = SearchRecipe()
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a weight step."""
+        return search_sizes(self.recipe.config, images_of(self.dataset)).batch_size
 
     @functools.cached_property
     def targets(self) -> tuple[Target, ...]:
@@ -185,7 +191,7 @@ class SearchResult:
                 architecture,
                 budget.quantity.of(path_of(architecture)),
                 self.supernet_weights.validation_accuracy(
-                    architecture, self.dataset, batch_size=self.recipe.config.search_batch_size
+                    architecture, self.dataset, batch_size=self.batch_size
                 ),
             )
 
@@ -208,7 +214,7 @@ class SearchResult:
             networks,
             self.dataset,
             config,
-            batch_size=self.recipe.config.search_batch_size,
+            batch_size=min(self.batch_size, images_of(self.dataset).validation),
             seed=self.recipe.seed,
         )
         if progress:

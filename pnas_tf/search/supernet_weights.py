@@ -18,6 +18,8 @@ import tf_keras as keras
 
 from pnas_tf.config import DeriveConfig, OptimizerConfig, SearchConfig
 from pnas_tf.data.dataset import Dataset
+from pnas_tf.data.fitted_options import batch_size as fitted_batch_size
+from pnas_tf.data.fitted_options import check_demands, images_of
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of
@@ -27,6 +29,7 @@ from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.layout import CHECKPOINTS
 from pnas_tf.run.loop import Row
 from pnas_tf.run.progress import Progress
+from pnas_tf.run.step import Demand
 from pnas_tf.search.derive import path_of
 from pnas_tf.search.loop import HISTORY_FORMAT, HISTORY_VERSION, restore_variables
 from pnas_tf.search.weight_step import path_result
@@ -98,19 +101,14 @@ def validation_loss(
     )
 
 
-def steps_of(dataset: Dataset, config: DeriveConfig) -> int:
-    """Steps that a network is trained on for, at least one. Raises UserError where the search's
-    train split has no whole batch."""
-    per_epoch = dataset.steps_per_epoch("train", batch_size=config.derive_batch_size)
-    if not per_epoch:
-        raise UserError(
-            f"the search's train split of dataset '{dataset.name}' is smaller than one batch",
-            expected=f"at least --derive_batch_size={config.derive_batch_size} images",
-            received="fewer",
-            fix="Lower --derive_batch_size, give more images, or compare by searched weights "
-            "alone: --derive_trained=0.",
-        )
-    return max(1, round(config.derive_train_epochs * per_epoch))
+def steps_of(dataset: Dataset, config: DeriveConfig) -> tuple[int, int]:
+    """(images a step, steps) that a network is trained on for, at least one. Raises UserError where
+    the search's train split has no whole batch."""
+    images = images_of(dataset)
+    size = fitted_batch_size(config.derive_batch_size, images.train)
+    check_demands([Demand("train", "derive_batch_size", size)], images, dataset=dataset.name)
+    per_epoch = dataset.steps_per_epoch("train", batch_size=size)
+    return size, max(1, round(config.derive_train_epochs * per_epoch))
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ class SupernetWeights:
 
         Raises UserError where the train split has no whole batch.
         """
-        steps, size = steps_of(dataset, config), config.derive_batch_size
+        size, steps = steps_of(dataset, config)
         network = build_network(architecture, normalisation=self.normalisation)
         self.supernet.inherit(network, path_of(architecture))
         step = TrainStep(network, self.optimizer)

@@ -17,7 +17,7 @@ from pnas_tf.config import (
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact, sweep_architecture
-from pnas_tf.run.step import Step
+from pnas_tf.run.step import Demand, Step
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.search import tables_read
 
@@ -72,7 +72,15 @@ def _reads(job: Inputs) -> tuple[Path, ...]:
 
 
 def _identity(job: Inputs) -> dict[str, object]:
-    return {"space": job.space.to_json(), "dataset": job.dataset.fingerprint}
+    return {"space": job.space.to_json(), "dataset": job.dataset.identity}
+
+
+def _demands(job: Inputs) -> tuple[Demand, ...]:
+    """A batch of the train split for the networks that are trained on."""
+    config = job.configs[DeriveConfig]
+    if config.derive != "budget" or min(config.derive_networks, config.derive_trained) < 2:
+        return ()
+    return (Demand("train", "derive_batch_size", config.derive_batch_size),)
 
 
 def _derive(job: Inputs) -> None:
@@ -116,6 +124,7 @@ DERIVE: Step[Inputs] = Step(
     writes=lambda _: (Artifact.ARCHITECTURE, Artifact.DERIVATION),
     reads=_reads,
     identity=_identity,
+    demands=_demands,
     check=lambda job: _budget(job) if job.has(Artifact.LATENCY_TABLE) else None,
 )
 
@@ -130,6 +139,7 @@ SWEEP: Step[Inputs] = Step(
     ),
     reads=_reads,
     identity=_identity,
+    demands=_demands,
     check=lambda job: _budgets(job) if job.has(Artifact.LATENCY_TABLE) else _milliseconds(job),
     wanted=lambda job: bool(job.configs[SweepConfig].sweep),
 )

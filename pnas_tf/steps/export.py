@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, RunConfig, TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.layout import TABLES, Artifact, model_file
-from pnas_tf.run.step import Step
+from pnas_tf.run.step import Demand, Step
 from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.train import demands_of
 
 if TYPE_CHECKING:
     import tf_keras as keras
@@ -36,6 +37,15 @@ def _check(job: Inputs) -> None:
     from pnas_tf.tflite.options import check_config
 
     check_config(job.configs[ExportConfig])
+
+
+def _is_tuned(config: ExportConfig) -> bool:
+    return config.quantize == "qat" or bool(config.prune or config.cluster)
+
+
+def _demands(job: Inputs) -> tuple[Demand, ...]:
+    """A batch, where the network is trained further."""
+    return demands_of(job.configs[TrainConfig]) if _is_tuned(job.configs[ExportConfig]) else ()
 
 
 def _begin(job: Inputs) -> None:
@@ -64,7 +74,7 @@ def _run(job: Inputs) -> None:
         architecture, normalisation=Normalisation.of(job.configs[OptimizerConfig])
     )
     restore_weights(model, job.folder / Artifact.TRAINING)
-    if config.quantize == "qat" or config.prune or config.cluster:
+    if _is_tuned(config):
         model = compressed(job, model)
     exported = export_network(
         model,
@@ -116,9 +126,10 @@ EXPORT: Step[Inputs] = Step(
         job.folder / Artifact.NETWORK,
         *_tables(job),
     ),
-    identity=lambda job: job.network_dataset.fingerprint,
+    identity=lambda job: {"dataset": job.network_dataset.identity},
     check=_check,
     begin=_begin,
+    demands=_demands,
     report=_report,
     always=lambda job: job.configs[ExportConfig].debug_layers,
 )

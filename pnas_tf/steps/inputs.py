@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
     DataConfig,
+    DeriveConfig,
     DistributionConfig,
     ExportConfig,
     RunConfig,
@@ -21,6 +22,7 @@ from pnas_tf.config import (
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
+from pnas_tf.run.settings import Configs, Settings
 from pnas_tf.run.step import Job
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
     from pnas_tf.training.distribution import Distribution
+
+# Classes of options of which some are chosen by the number of images.
+_FITTED: tuple[type, ...] = (SearchConfig, DeriveConfig, TrainConfig)
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Inputs(Job):
 
     def only(self, kinds: Iterable[type]) -> Inputs:
         """Those of a step that takes these classes of options."""
-        return Inputs(self.folder, self.configs.only(kinds), self.given)
+        return self._with(self.configs.only(kinds))
 
     @property
     def seed(self) -> int:
@@ -60,6 +65,30 @@ class Inputs(Job):
 
         arrays = self.given.arrays if self.given else None
         return ImageData(self.configs[DataConfig], arrays)
+
+    def fitted(self) -> Inputs:
+        """These, with a value in place of each option that the number of images chooses: the one
+        that something was made with, else what fits."""
+        from pnas_tf.data.fitted_options import fitted_options
+
+        kinds = [kind for kind in _FITTED if kind in self.configs]
+        if DataConfig not in self.configs or not kinds:
+            return self
+        held, replicas = self.folder.held, 1
+        if DistributionConfig in self.configs:
+            replicas = self.distribution.replicas.total
+        fitted = [
+            fitted_options(_with_held(self.configs[kind], held), self.data.sizes, replicas=replicas)
+            for kind in kinds
+        ]
+        return self._with(self.configs.replaced(fitted))
+
+    def _with(self, configs: Configs) -> Inputs:
+        """With other options, and the images that were found."""
+        found = Inputs(self.folder, configs, self.given)
+        if "data" in vars(self) and DataConfig in configs:
+            vars(found)["data"] = self.data
+        return found
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -130,7 +159,17 @@ class Inputs(Job):
         files = dataset.files
         if files is None or isinstance(self.folder, RunFollower):
             return
+        if not files.left_out:
+            return
         path = self.folder / LEFT_OUT_FILE
         before = path.read_bytes() if path.is_file() else b""
-        if files.left_out and files.write_csv(path).read_bytes() != before:
+        if self.folder.note(LEFT_OUT_FILE, files.write_csv).read_bytes() != before:
             print(f"{files.summary()}\nall names: {path}", flush=True)
+
+
+def _with_held(config: object, held: Settings) -> object:
+    """The config with the folder's value of each option that is not given."""
+    known = held.get(type(config).__name__, {})
+    names = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    taken = {name: known[name] for name in names & set(known) if getattr(config, name) is None}
+    return dataclasses.replace(config, **taken)  # type: ignore[type-var]

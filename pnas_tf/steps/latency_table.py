@@ -78,6 +78,7 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
         reads=reads,
         identity=identity,
         wanted=wanted,
+        indirect=(DataConfig,),  # it gives the space its classes
         unused=lambda job: (
             ExportConfig,  # only asked whether the table is wanted
             *((DeviceConfig,) if is_read(job) else ()),

@@ -18,6 +18,7 @@ from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.refusal import unless_refused
+from pnas_tf.run.settings import chosen_options
 from pnas_tf.run.step import Step
 from pnas_tf.steps.benchmark import BENCHMARK
 from pnas_tf.steps.derive import DERIVE, SWEEP
@@ -62,6 +63,33 @@ def check_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> None:
     """Raises UserError where a step cannot do what the options ask for."""
     for step in todo:
         step.check(call.only(step.configs))
+
+
+def fit_options(todo: Sequence[Step[Inputs]], call: Inputs) -> Inputs:
+    """The call with a value for each option that the number of images chooses; says which.
+
+    Raises:
+        UserError: the images do not suffice for a batch of one of the steps.
+    """
+    from pnas_tf.data.fitted_options import check_demands
+
+    fitted = call.fitted()
+    if fitted is call:
+        return call
+    sizes, dataset = fitted.data.sizes, fitted.data.config.dataset
+    for step in todo:
+        job = fitted.only(step.configs)
+        check_demands(step.demands(job), sizes, dataset=dataset)
+    chosen = {
+        name: value
+        for step in todo
+        for kind in step.configs
+        for name, value in chosen_options(call.configs[kind], fitted.configs[kind]).items()
+    }
+    if chosen and isinstance(call.folder, RunFolder):
+        words = " ".join(f"--{name}={value}" for name, value in chosen.items())
+        print(f"for {sizes.train} train and {sizes.validation} validation images: {words}")
+    return fitted
 
 
 def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:

@@ -75,8 +75,9 @@ class Program:
             print("\n".join(device_lines(call.distribution, words)), flush=True)
         pipeline.check_steps(todo, call)
         if isinstance(call.folder, RunFollower):
-            return pipeline.run_steps(todo, call)
+            return pipeline.run_steps(todo, pipeline.fit_options(todo, call))
         self.begin(call)
+        call = pipeline.fit_options(todo, call)
         status = pipeline.run_steps(todo, call)
         self.close(call)
         return status

@@ -14,6 +14,7 @@ split, and writes sweep.json and sweep.png.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pnas_tf.config import (
@@ -27,7 +28,7 @@ from pnas_tf.config import (
 )
 from pnas_tf.errors import UserError
 from pnas_tf.run.layout import Artifact
-from pnas_tf.run.step import Step
+from pnas_tf.run.step import Demand, Step
 from pnas_tf.steps.devices import binary_of
 from pnas_tf.steps.inputs import Inputs
 
@@ -57,6 +58,13 @@ def _check(job: Inputs) -> None:
             received="a device of one of them",
             fix="Use --rl_latency=table.",
         )
+
+
+def _demands(job: Inputs) -> Sequence[Demand]:
+    from pnas_tf.data.fitted_options import demands_of, search_sizes
+
+    config = job.configs[SearchConfig]
+    return demands_of(config, search_sizes(config, job.data.sizes))
 
 
 def _begin(job: Inputs) -> None:
@@ -111,9 +119,10 @@ SEARCH: Step[Inputs] = Step(
     _run,
     writes=lambda _: (Artifact.SEARCH_HISTORY,),
     reads=lambda job: (*tables_read(job), *(binary_of(job) if _on_device(job) else ())),
-    identity=lambda job: {"space": job.space.to_json(), "dataset": job.dataset.fingerprint},
+    identity=lambda job: {"space": job.space.to_json(), "dataset": job.dataset.identity},
     check=_check,
     begin=_begin,
+    demands=_demands,
     unused=lambda job: () if _on_device(job) else (DeviceConfig,),
     partial=(Artifact.SEARCH,),
     together=True,

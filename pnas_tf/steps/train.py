@@ -20,7 +20,7 @@ from pnas_tf.config import (
     TrainConfig,
 )
 from pnas_tf.run.layout import Artifact
-from pnas_tf.run.step import Step
+from pnas_tf.run.step import Demand, Step
 from pnas_tf.steps.inputs import Inputs
 
 
@@ -31,6 +31,14 @@ def _inherits(job: Inputs) -> bool:
 def _reads(job: Inputs) -> tuple[Path, ...]:
     searched = (job.folder / Artifact.SEARCH_HISTORY,) if _inherits(job) else ()
     return (job.folder / Artifact.ARCHITECTURE, *searched)
+
+
+def demands_of(config: TrainConfig) -> tuple[Demand, ...]:
+    """A batch of the training; inherited weights re-estimate statistics on the train split."""
+    from pnas_tf.data.fitted_options import fit_split
+
+    splits = (fit_split(config), *(("train",) if config.init == "inherit" else ()))
+    return tuple(Demand(split, "batch_size", config.batch_size) for split in splits)
 
 
 def _begin(job: Inputs) -> None:
@@ -47,13 +55,14 @@ def _run(job: Inputs) -> None:
     tf.config.experimental.enable_op_determinism()
     config, optimizer = job.configs[TrainConfig], job.configs[OptimizerConfig]
     architecture, dataset = job.architecture, job.network_dataset
+    size = dataset.fit_batch_size(config)
     folder = job.folder / Artifact.TRAINING
     weights = None
     if _inherits(job):
         supernet = SupernetWeights(
             job.folder / Artifact.SEARCH, architecture.space, optimizer=optimizer
         )
-        network = supernet.network(architecture, dataset, batch_size=config.batch_size)
+        network = supernet.network(architecture, dataset, batch_size=size)
         weights = network.get_weights()
     trained = train_network(
         architecture,
@@ -64,9 +73,7 @@ def _run(job: Inputs) -> None:
         distribution=job.distribution,
     )
     if job.distribution.is_chief:
-        result = save_result(
-            trained.model, dataset, folder, batch_size=config.batch_size, seed=job.seed
-        )
+        result = save_result(trained.model, dataset, folder, batch_size=size, seed=job.seed)
         print(f"test accuracy {result['test_accuracy']:.2%} of {result['test_images']} images")
 
 
@@ -76,8 +83,9 @@ TRAIN: Step[Inputs] = Step(
     _run,
     writes=lambda _: (Artifact.NETWORK, Artifact.TRAINING_RESULT, Artifact.TRAINING_HISTORY),
     reads=_reads,
-    identity=lambda job: job.network_dataset.fingerprint,
+    identity=lambda job: {"dataset": job.network_dataset.identity},
     begin=_begin,
+    demands=lambda job: demands_of(job.configs[TrainConfig]),
     partial=(Artifact.TRAINING,),
     together=True,
 )

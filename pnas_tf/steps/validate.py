@@ -78,5 +78,6 @@ VALIDATE: Step[Inputs] = Step(
     reads=_reads,
     identity=lambda job: {"space": job.space.to_json(), "runtime": runtime_version()},
     begin=_begin,
+    indirect=(DataConfig,),  # it gives the space its classes
     report=_report,
 )

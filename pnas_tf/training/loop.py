@@ -21,11 +21,19 @@ import tf_keras as keras
 
 from pnas_tf.config import OptimizerConfig
 from pnas_tf.data.dataset import Dataset
+from pnas_tf.data.fitted_options import (
+    check_demands,
+    fit_split,
+    fitted_training,
+    images_of,
+    training_sizes,
+)
 from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
 from pnas_tf.run.checkpoints import Checkpoint
 from pnas_tf.run.loop import Row, RunningMeans, StepLoop, require_finite
+from pnas_tf.run.step import Demand
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.training.distribution import PRECISIONS, Distribution, check_batch
 from pnas_tf.training.evaluate import Evaluator
@@ -81,12 +89,12 @@ def train_network(
         Stopped: on SIGTERM or Ctrl-C, after a checkpoint.
         UserError: the loss is no longer finite, or `folder` holds a training with other settings.
     """
+    recipe = _fitted(recipe, dataset, distribution)
     plain = build_network(architecture, normalisation=Normalisation.of(recipe.optimizer))
     plain.set_weights(
         initial_weights if initial_weights is not None else seeded_weights(plain, seed=recipe.seed)
     )
     identity = _identity(architecture, dataset, recipe, distribution, plain.get_weights())
-    check_batch(recipe.config.batch_size, distribution.replicas, flag="batch_size")
     with distribution.scope():
         model = _trained_form(plain, architecture, recipe.optimizer, distribution)
         training = _Training(model, dataset, recipe, identity=identity, distribution=distribution)
@@ -101,6 +109,18 @@ def train_network(
         if model is not plain:
             plain.set_weights(model.get_weights())
     return Trained(plain, loop.history)
+
+
+def _fitted(recipe: TrainRecipe, dataset: Dataset, distribution: Distribution) -> TrainRecipe:
+    """With the batch and the epochs that fit the dataset, where none are given. Raises UserError
+    where it has no whole batch, or a batch no equal part for every replica."""
+    split, replicas = fit_split(recipe.config), distribution.replicas
+    sizes = images_of(dataset)
+    config = fitted_training(recipe.config, sizes.of(split), replicas=replicas.total)
+    size, _ = training_sizes(config, sizes.of(split))
+    check_demands([Demand(split, "batch_size", size)], sizes, dataset=dataset.name)
+    check_batch(size, replicas, flag="batch_size")
+    return dataclasses.replace(recipe, config=config)
 
 
 def _trained_form(
@@ -152,15 +172,9 @@ class _Training:
         )
         self.evaluator = Evaluator(model, distribution)
         self.means = RunningMeans.of(2)  # loss, accuracy
-        self.epochs, self.steps_per_epoch = self.config.epochs, dataset.fit_steps(self.config)
-        if self.epochs < 1 or not self.steps_per_epoch:
-            raise UserError(
-                "training has no steps",
-                expected="at least one epoch of at least one batch",
-                received=f"--epochs={self.epochs}, --batch_size={self.config.batch_size}, "
-                f"--train_on_alpha={self.config.train_on_alpha}",
-                fix="Raise --epochs or lower --batch_size.",
-            )
+        images = images_of(dataset).of(fit_split(self.config))
+        self.batch_size, self.epochs = training_sizes(self.config, images)
+        self.steps_per_epoch = dataset.fit_steps(self.config)
 
     @property
     def causes(self) -> str:
@@ -204,7 +218,7 @@ class _Training:
             split, batches = "test", self.dataset.test_batches
         else:
             split, batches = "alpha", self.dataset.validation_once
-        result = self.evaluator(batches(batch_size=self.config.batch_size))
+        result = self.evaluator(batches(batch_size=self.batch_size))
         return {f"{split}_loss": result.loss, f"{split}_accuracy": result.accuracy}
 
     def _learning_rate(self, step: int) -> float:

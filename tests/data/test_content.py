@@ -15,6 +15,7 @@ from pnas_tf.data.augmentation import Augmentation
 from pnas_tf.data.dataset import Dataset, Subset, load_dataset
 from pnas_tf.data.digits import Digits
 from pnas_tf.data.sources import ArraySource
+from pnas_tf.run.changes import differences
 
 KINDS = {"files": {"in_memory_mb": 0}, "memory": {}}
 
@@ -144,3 +145,54 @@ def test_a_tfds_dataset_counts_by_what_tfds_knows(tmp_path, monkeypatch):
     known = fingerprint("here", one="a", two="b")
     assert known == fingerprint("here", elsewhere="a", two="b") != plain
     assert fingerprint("here", one="a", two="c") != known
+
+
+# What a run folder says of a dataset, and what its changes are called.
+
+
+def identity(folder, **options):
+    return load_dataset(DataConfig(dataset=f"folder:{folder}", **options), resolution=8).identity
+
+
+def told_changes(before, now):
+    return differences({"identity": {"dataset": before}}, {"identity": {"dataset": now}})
+
+
+def test_an_added_photograph_is_named_by_its_class(images):
+    before = identity(images)
+    save(images / "dark/zz.bmp", np.random.default_rng(3))
+    changes = told_changes(before, identity(images))
+    assert "dataset, images, dark, number: 20 before, 21 now" in changes
+    assert not any("bright" in change for change in changes)
+
+
+def test_a_replaced_photograph_is_named_by_its_class(images):
+    before = identity(images)
+    save(images / "dark/07.bmp", np.random.default_rng(1))
+    assert told_changes(before, identity(images)) == ["dataset, images, dark: other content"]
+
+
+def test_a_relabelled_photograph_changes_two_classes(images):
+    before = identity(images)
+    (images / "dark/07.bmp").rename(images / "bright/zz.bmp")
+    changes = told_changes(before, identity(images))
+    assert "dataset, images, dark, number: 20 before, 19 now" in changes
+    assert "dataset, images, bright, number: 20 before, 21 now" in changes
+
+
+def test_another_class_another_split_and_another_size_are_named(images):
+    before = identity(images)
+    split = told_changes(before, identity(images, split_seed=1))
+    assert {change.split(":")[0] for change in split} <= {
+        f"dataset, splits, {name}" for name in ("train", "validation", "test")
+    }
+    shutil.copytree(images / "dark", images / "dusk")
+    changes = told_changes(before, identity(images))
+    assert "dataset, classes: ['bright', 'dark'] before, ['bright', 'dark', 'dusk'] now" in changes
+    assert "dataset, images, dusk: not there before" in changes
+
+
+@pytest.mark.parametrize("spelling", ["{}/", "{}/../images", "{}/.", "{}_link"])
+def test_the_spelling_of_a_folder_is_no_identity(images, tmp_path, spelling):
+    (tmp_path / "images_link").symlink_to(images)
+    assert identity(spelling.format(images)) == identity(images)

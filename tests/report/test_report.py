@@ -444,6 +444,23 @@ def test_doubtful_predictions_say_so_beside_the_figure():
     assert "! latency, predicted, .tflite float32: uncalibrated: sums" in text_table(summary)
 
 
+def test_drift_corrected_figures_stand_beside_the_plain_ones_and_noise_is_said():
+    moved = {"drift": 1.2, "measured_drift_corrected": 0.21, "noise_floor_percent": 1.0}
+    noisy = {"drift": 0.99, "measured_drift_corrected": 0.11, "noise_floor_percent": 14.0}
+    latency = {
+        "float32": {"predicted": 0.209, "measured": 0.252, **moved},
+        "int8": {"predicted": 0.1, "measured": 0.109, **noisy},
+    }
+    table = summary_table({**SUMMARY, "latency_ms": latency})
+    rows = dict(table.rows)
+    assert rows["predicted against measured"] == ("–", "-17.1 %", "-8.3 %")
+    assert rows["the same, drift corrected"] == ("–", "0.210 ms", "0.110 ms")
+    assert rows["predicted against drift corrected"] == ("–", "-0.5 %", "-9.1 %")
+    drift, noise = table.notes
+    assert drift.startswith(".tflite float32") and "20.0 % slower" in drift
+    assert noise.startswith(".tflite int8") and "14.0 %" in noise
+
+
 def test_summary_table_in_a_terminal_lines_up():
     lines = text_table(SUMMARY).splitlines()
     assert len({len(line) for line in lines[:7]}) == 1  # every row ends where the last column does

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pnas_tf.config import option
+from pnas_tf.config import RunConfig, option
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import Artifact
-from pnas_tf.run.settings import identity_of, read_config
+from pnas_tf.run.records import read_steps
+from pnas_tf.run.settings import fixed_of, read_config, remaking_of
 
 CONFIG, STEPS, LOCK = Artifact.CONFIG, Artifact.STEPS, Artifact.LOCK
 HOLDER = """
@@ -35,6 +36,16 @@ class Options:
     remade: int = option(1, "May change, and remakes.", fixed=False, remakes=True)
     names: tuple[str, ...] = option((), "A list.")
     free: int = option(1, "May change.", fixed=False)
+
+
+def inputs_of(options=Options(), **files):
+    """As `Step.inputs` gives them."""
+    return {
+        "options": {"Options": fixed_of(options)},
+        "remakes": {"Options": remaking_of(options)},
+        "files": [(name, path) for name, path in files.items()],
+        "identity": None,
+    }
 
 
 class Work:
@@ -127,10 +138,10 @@ def test_whatever_changes_makes_the_step_run_again(tmp_path, change):
 def test_free_options_are_no_inputs(tmp_path):
     with RunFolder(tmp_path) as folder:
         work = Work(folder)
-        assert work.step(identity_of(Options()))
-        assert not work.step(identity_of(Options(free=2)))
-        assert work.step(identity_of(Options(kept=2)))
-        assert work.step(identity_of(Options(kept=2, remade=2)))
+        assert work.step(inputs_of(Options()))
+        assert not work.step(inputs_of(Options(free=2)))
+        assert work.step(inputs_of(Options(kept=2)))
+        assert work.step(inputs_of(Options(kept=2, remade=2)))
 
 
 def test_partial_work_is_continued_and_goes_when_the_inputs_change(tmp_path):
@@ -179,7 +190,7 @@ def test_settings_are_kept_and_others_refused_naming_both(tmp_path):
     with RunFolder(tmp_path) as folder:
         folder.settle([Options(kept=3, names=("a", "b"))])
         assert not (folder / CONFIG).exists()
-        Work(folder).step({})
+        Work(folder).step(inputs_of(Options(kept=3, names=("a", "b"))))
     assert read_config(tmp_path) == {
         "Options": {"kept": 3, "remade": 1, "names": ["a", "b"], "free": 1}
     }
@@ -291,6 +302,219 @@ def test_a_folder_of_an_earlier_version_is_refused_with_what_to_do(tmp_path, nam
     before = contents(tmp_path)
     with RunFolder(tmp_path) as folder, pytest.raises(UserError) as error:
         folder.settle([Options()])
-    assert name in error.value.what and '"version": 2' in error.value.expected
+    version = f'"version": {document["version"]}'
+    assert name in error.value.what and version in error.value.expected
     assert '"version": 1' in error.value.received and "another --run_dir" in error.value.fix
     assert contents(tmp_path) == before
+
+
+class Clock:
+    """Time that passes when a step works."""
+
+    def __init__(self, monkeypatch):
+        self.now_s = 100.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now_s)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def chain(
+    folder, clock, source, *, restart=False, options=Options(), took_s=(3600, 7200), texts="ab"
+):
+    """Steps "first", of a file and the options, and "second", of what the first one left: which of
+    them were done."""
+    done = []
+
+    def work(name, text, seconds):
+        def do():
+            clock.now_s += seconds
+            done.append(name)
+            (folder / f"{name}_part").mkdir(exist_ok=True)
+            (folder / f"{name}_part" / "checkpoint").write_text(text)
+            (folder / f"{name}.txt").write_text(text)
+
+        return do
+
+    folder.settle([RunConfig(restart=restart), options])
+    for name, text, seconds, inputs in (
+        ("first", texts[0], took_s[0], inputs_of(options, source=source)),
+        ("second", texts[1], took_s[1], {"files": [("first.txt", folder / "first.txt")]}),
+    ):
+        folder.step(
+            name,
+            inputs=inputs,
+            outputs=[f"{name}.txt"],
+            partial=[f"{name}_part"],
+            work=work(name, text, seconds),
+        )
+    return done
+
+
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "source").write_text("before")
+    return tmp_path / "source"
+
+
+def test_other_inputs_of_what_took_long_are_refused_by_name_and_nothing_is_touched(
+    tmp_path, clock, source
+):
+    with RunFolder(tmp_path / "run") as folder:
+        assert chain(folder, clock, source) == ["first", "second"]
+        source.write_text("after")
+        before = contents(folder.path)
+        with pytest.raises(UserError) as error:
+            chain(folder, clock, source)
+        assert "source: other content" in error.value.received
+        assert "1 h 0 min" in error.value.expected and "2 h 0 min" in error.value.expected
+        assert "--restart" in error.value.fix and "old-1" in error.value.fix
+        assert contents(folder.path) == before
+        source.write_text("before")  # the other way out
+        assert chain(folder, clock, source) == []
+
+
+@pytest.mark.parametrize("took_s", [(30, 7200), (7200, 30)])
+def test_a_step_is_as_dear_as_what_was_made_from_it(tmp_path, clock, source, took_s):
+    with RunFolder(tmp_path / "run") as folder:
+        chain(folder, clock, source, took_s=took_s)
+        source.write_text("after")
+        with pytest.raises(UserError, match="made from something else"):
+            chain(folder, clock, source)
+
+
+def test_restart_moves_the_old_result_aside_with_its_record_and_is_no_setting(
+    tmp_path, clock, source
+):
+    with RunFolder(tmp_path / "run") as folder:
+        chain(folder, clock, source)
+        before = contents(folder.path)
+        source.write_text("after")
+        assert chain(folder, clock, source, restart=True, texts="cd") == ["first", "second"]
+        old = contents(folder.path / "old-1")
+        for name in ("first.txt", "second.txt", "first_part/checkpoint", "second_part/checkpoint"):
+            assert old[name] == before[name] != contents(folder.path)[name]
+        assert set(read_steps(folder.path / "old-1")) == {"first", "second"}
+        assert old[str(CONFIG)] == before[str(CONFIG)]
+    with RunFolder(tmp_path / "run") as folder:  # the same command goes on, the next asks again
+        assert chain(folder, clock, source, restart=True, texts="ef") == []
+        source.write_text("third")
+        with pytest.raises(UserError, match="old-2"):
+            chain(folder, clock, source)
+
+
+def test_an_option_that_remakes_asks_for_all_that_follows(tmp_path, clock, source):
+    with RunFolder(tmp_path / "run") as folder:
+        chain(folder, clock, source)
+    with RunFolder(tmp_path / "run") as folder:  # the same result: what reads it stays
+        assert chain(folder, clock, source, options=Options(remade=2)) == ["first"]
+        assert not read_steps(folder.path)["second"].superseded
+    with RunFolder(tmp_path / "run") as folder:
+        done = chain(folder, clock, source, options=Options(remade=3), texts="cd")
+        assert done == ["first", "second"]
+        assert (folder / "old-1/first.txt").read_text() == "a"
+        assert (folder / "old-2/second.txt").read_text() == "b"
+
+
+def test_what_took_a_moment_goes_without_a_question(tmp_path, clock, source):
+    with RunFolder(tmp_path / "run") as folder:
+        chain(folder, clock, source, took_s=(5, 5))
+        source.write_text("after")
+        assert chain(folder, clock, source, texts="cd") == ["first", "second"]
+        assert not (folder / "old-1").exists()
+
+
+@pytest.mark.parametrize("ends", ["killed", "stopped late", "stopped soon"])
+def test_what_stopped_work_left_is_kept_unless_it_took_a_moment(tmp_path, clock, source, ends):
+    def work():
+        (tmp_path / "run/part").write_text("hours")
+        clock.now_s += 30 if ends == "stopped soon" else 3600
+        raise KeyboardInterrupt
+
+    def step(text, work=work):
+        source.write_text(text)
+        inputs = inputs_of(source=source)
+        folder.step("one", inputs=inputs, outputs=["out"], partial=["part"], work=work)
+
+    with RunFolder(tmp_path / "run") as folder:
+        with pytest.raises(KeyboardInterrupt):
+            step("before")
+        if ends == "killed":
+            document = json.loads((folder / STEPS).read_text())
+            document["steps"]["one"] |= {"running": True, "spent_s": 0.0}
+            (folder / STEPS).write_text(json.dumps(document))
+        end = KeyboardInterrupt if ends == "stopped soon" else UserError
+        with pytest.raises(end):
+            step("after")
+        assert (folder / "part").read_text() == "hours"
+
+
+def test_files_of_a_step_that_nobody_knows_are_moved_aside(tmp_path, clock, source):
+    """As when a damaged steps.json was deleted, or a file was put there by hand."""
+    with RunFolder(tmp_path / "run") as folder:
+        chain(folder, clock, source)
+        (folder / STEPS).unlink()
+        assert chain(folder, clock, source, texts="cd") == ["first", "second"]
+        assert (folder / "old-1/second_part/checkpoint").read_text() == "b"
+        assert (folder / "old-1/first.txt").read_text() == "a"
+
+
+def test_an_option_may_change_until_something_depends_on_it(tmp_path):
+    def settle(folder, **options):
+        folder.settle([Options(**options)])
+
+    with RunFolder(tmp_path) as folder:
+        settle(folder, kept=3)
+        Work(folder, output="other.txt").step({"options": {}})  # takes none of them
+    with RunFolder(tmp_path) as folder:
+        settle(folder, kept=4)
+
+        def fail():
+            raise UserError("no such device", expected="", received="", fix="")
+
+        inputs = inputs_of(Options(kept=4))
+        with pytest.raises(UserError, match="no such device"):
+            folder.step("two", inputs=inputs, outputs=["b.txt"], work=fail)
+        settle(folder, kept=5)
+        work = Work(folder)
+        folder.step("two", inputs=inputs_of(Options(kept=5)), outputs=["a.txt"], work=work)
+        with pytest.raises(UserError, match="another --kept"):
+            settle(folder, kept=6)
+        assert read_config(tmp_path)["Options"]["kept"] == 5
+        folder.settle([Options(kept=6), RunConfig(restart=True)])
+
+
+def test_a_file_of_a_refused_call_goes_with_it(tmp_path):
+    def write(path):
+        return path.write_text("names")
+
+    with pytest.raises(UserError, match="refused"), RunFolder(tmp_path / "runs/new") as folder:
+        assert folder.note("left_out.csv", write).read_text() == "names"
+        raise UserError("refused", expected="", received="", fix="")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "left_out.csv").write_text("the user's")
+    with RunFolder(tmp_path) as folder:
+        folder.note("left_out.csv", write)
+    assert (tmp_path / "left_out.csv").exists()
+    with RunFolder(tmp_path) as folder:
+        folder.note("mine.csv", write)
+        Work(folder).step({})
+    assert (tmp_path / "mine.csv").exists()
+
+
+def test_settings_of_a_call_without_work_are_kept_and_those_of_a_refused_one_are_not(tmp_path):
+    def call(*, refused=False, **options):
+        with RunFolder(tmp_path) as folder:
+            folder.settle([Options(**options)])
+            Work(folder).step({})
+            if refused:
+                raise UserError("refused", expected="", received="", fix="")
+
+    call(free=1)
+    with pytest.raises(UserError, match="refused"):
+        call(free=2, refused=True)
+    assert read_config(tmp_path)["Options"]["free"] == 1
+    call(free=3)
+    assert read_config(tmp_path)["Options"]["free"] == 3

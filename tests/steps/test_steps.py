@@ -45,7 +45,7 @@ def configs_of(*changed):
 
 def job_of(step, folder, configs):
     job = Inputs(RunFolder(folder), configs.only(step.configs))
-    dataset = SimpleNamespace(fingerprint="images")
+    dataset = SimpleNamespace(identity="images")
     vars(job).update(space=tiny(), dataset=dataset, network_dataset=dataset)
     return job
 
@@ -123,7 +123,8 @@ def test_an_option_is_part_of_the_identity_of_the_steps_that_take_it(folder, kin
     counts = {
         step.name
         for step in STEPS
-        if kind in step.configs and kind not in step.unused(job_of(step, folder, configs_of()))
+        if kind in step.configs
+        and kind not in (*step.indirect, *step.unused(job_of(step, folder, configs_of())))
     }
     named_files = {"also", "benchmark_binary", "architectures", "models", "original_table"}
     if field.name in named_files:
@@ -207,7 +208,7 @@ def test_another_dataset_is_another_search(folder):
         job = job_of(step, folder, configs_of())
         before = digest_of(step.inputs(job))
         vars(job).update(
-            {name: SimpleNamespace(fingerprint="others") for name in ("dataset", "network_dataset")}
+            {name: SimpleNamespace(identity="others") for name in ("dataset", "network_dataset")}
         )
         changed = digest_of(step.inputs(job)) != before
         assert changed == (step.name in ("search", "derive", "sweep", "train", "export"))

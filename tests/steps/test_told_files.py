@@ -23,11 +23,19 @@ def photographs(tmp_path):
     return tmp_path / "photographs"
 
 
-def told(photographs, folder, capsys):
+def told(photographs, folder, capsys, *, refused=False):
     data = DataConfig(dataset=f"folder:{photographs}", skip_unreadable=True)
     with RunFolder(folder) as run:
         assert Inputs(run, Configs([data, SpaceConfig(resolution=32)])).dataset.files is not None
-    return capsys.readouterr().out
+        if not refused:
+            run.step("one", inputs={}, outputs=(), work=lambda: None, always=True)
+    lines = capsys.readouterr().out.splitlines(keepends=True)
+    return "".join(line for line in lines if "complete" not in line)
+
+
+def test_a_call_refused_once_its_images_were_opened_leaves_no_folder(photographs, tmp_path, capsys):
+    assert "1 file not used" in told(photographs, tmp_path / "runs/run", capsys, refused=True)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_files_that_are_not_used_are_told_once(photographs, tmp_path, capsys):

@@ -428,7 +428,7 @@ def document_loaders():
 
     steps = {
         "format": "pnas_tf/steps",
-        "version": 2,
+        "version": 3,
         "steps": {
             "search": {"inputs": "0" * 64, "outputs": {"a.json": "1" * 64}, "duration_s": 1.5}
         },

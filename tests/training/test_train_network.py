@@ -252,7 +252,7 @@ def test_holding_alpha_out(dataset, tmp_path):
         and len(trained.history) == 1
         and "test_accuracy" not in trained.history[0]
     )
-    with pytest.raises(UserError, match="no steps"):
+    with pytest.raises(UserError, match="smaller than one batch"):
         train_network(
             ARCHITECTURE,
             dataset,

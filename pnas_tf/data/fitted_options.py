@@ -1,0 +1,170 @@
+"""Options that depend on the number of images, chosen where they are not given, and the batches
+that the images must suffice for. Arithmetic alone; opens no dataset.
+
+A few dozen photographs get smaller batches and more epochs: about the steps that a dataset of 1,100
+images gets by the usual values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pnas_tf.config import (
+    BATCH_SIZE,
+    EPOCHS,
+    SEARCH_EPOCHS,
+    WARMUP_EPOCHS,
+    DeriveConfig,
+    SearchConfig,
+    TrainConfig,
+)
+from pnas_tf.data.split import SplitSizes
+from pnas_tf.errors import UserError
+from pnas_tf.run.step import Demand
+
+LEAST_BATCH_SIZE = 8  # fewer images make poor batch statistics
+LEAST_STEPS = 8  # in an epoch, where that leaves LEAST_BATCH_SIZE images
+USUAL_STEPS = 17  # in an epoch; with fewer there are more epochs
+
+
+@dataclass(frozen=True)
+class SearchSizes:
+    """batch_size: of a weight step. architecture_batch_size: of an architecture step."""
+
+    batch_size: int
+    architecture_batch_size: int
+    warmup_epochs: int
+    search_epochs: int
+
+    @property
+    def batches(self) -> tuple[int, int]:
+        """Images of a weight step and of an architecture step."""
+        return self.batch_size, self.architecture_batch_size
+
+
+def batch_size(given: int | None, images: int, *, replicas: int = 1) -> int:
+    """`given`, else the usual batch, smaller where an epoch would have few steps: a power of two,
+    less what replicas could not share equally. images: of the split it is taken from."""
+    if given is not None:
+        return given
+    size = min(BATCH_SIZE, max(LEAST_BATCH_SIZE, images // LEAST_STEPS), images)
+    return _rounded(size, replicas)
+
+
+def epochs(given: int | None, usual: int, *, steps: int) -> int:
+    """`given`, else the usual number, more where an epoch has few steps."""
+    if given is not None:
+        return given
+    return max(usual, math.ceil(usual * USUAL_STEPS / max(1, steps)))
+
+
+def search_sizes(config: SearchConfig, sizes: SplitSizes, *, replicas: int = 1) -> SearchSizes:
+    """Of a search of `sizes.train` and `sizes.validation` images."""
+    size = batch_size(config.search_batch_size, sizes.train, replicas=replicas)
+    steps = sizes.train // size
+    judged = getattr(config, architecture_flag(config))
+    if judged is None:
+        enough = sizes.validation >= size
+        judged = size if enough else _rounded(sizes.validation, replicas)
+    return SearchSizes(
+        size,
+        judged,
+        epochs(config.warmup_epochs, WARMUP_EPOCHS, steps=steps),
+        epochs(config.search_epochs, SEARCH_EPOCHS, steps=steps),
+    )
+
+
+def demands_of(config: SearchConfig, sizes: SearchSizes) -> tuple[Demand, Demand]:
+    """The batches of weight steps and of architecture steps."""
+    return (
+        Demand("train", "search_batch_size", sizes.batch_size),
+        Demand("validation", architecture_flag(config), sizes.architecture_batch_size),
+    )
+
+
+def architecture_flag(config: SearchConfig) -> str:
+    """The option that sets the images of an architecture step."""
+    return "rl_images" if config.algorithm == "reinforce" else "arch_batch_size"
+
+
+def fitted_options(config: object, sizes: SplitSizes, *, replicas: int = 1) -> object:
+    """A config of search, derivation or training with values in place of None."""
+    match config:
+        case SearchConfig():
+            return fitted_search(config, sizes, replicas=replicas)
+        case DeriveConfig():
+            size = batch_size(config.derive_batch_size, sizes.train)
+            return dataclasses.replace(config, derive_batch_size=size)
+        case TrainConfig():
+            return fitted_training(config, sizes.of(fit_split(config)), replicas=replicas)
+    raise TypeError(f"no option of {type(config).__name__} depends on the number of images")
+
+
+def fit_split(config: TrainConfig) -> str:
+    """What the derived network may learn from: "combined", or "train"."""
+    return "combined" if config.train_on_alpha else "train"
+
+
+def fitted_search(config: SearchConfig, sizes: SplitSizes, *, replicas: int = 1) -> SearchConfig:
+    """The config with `search_sizes` in it."""
+    fitted = search_sizes(config, sizes, replicas=replicas)
+    judged = fitted.architecture_batch_size
+    by_images = architecture_flag(config) == "rl_images"
+    return dataclasses.replace(
+        config,
+        search_batch_size=fitted.batch_size,
+        warmup_epochs=fitted.warmup_epochs,
+        search_epochs=fitted.search_epochs,
+        rl_images=judged if by_images else config.rl_images,
+        arch_batch_size=config.arch_batch_size if by_images else judged,
+    )
+
+
+def fitted_training(config: TrainConfig, images: int, *, replicas: int = 1) -> TrainConfig:
+    """The config with `training_sizes` in it."""
+    size, many = training_sizes(config, images, replicas=replicas)
+    return dataclasses.replace(config, batch_size=size, epochs=many)
+
+
+def training_sizes(config: TrainConfig, images: int, *, replicas: int = 1) -> tuple[int, int]:
+    """(batch size, epochs) of a training on `images`."""
+    size = batch_size(config.batch_size, images, replicas=replicas)
+    return size, epochs(config.epochs, EPOCHS, steps=images // size)
+
+
+class Counted(Protocol):
+    """A dataset, as far as its images are counted."""
+
+    def steps_per_epoch(self, split: str, *, batch_size: int) -> int: ...
+
+
+def images_of(dataset: Counted) -> SplitSizes:
+    """Images of the splits of a search; the test split is not looked at."""
+    train, validation = (
+        dataset.steps_per_epoch(split, batch_size=1) for split in ("train", "validation")
+    )
+    return SplitSizes(train, validation, test=0)
+
+
+def check_demands(demands: Iterable[Demand], sizes: SplitSizes, *, dataset: str) -> None:
+    """Raises UserError on the first batch that is larger than its split."""
+    for demand in demands:
+        there = sizes.of(demand.split)
+        if demand.images is None or demand.images <= there:
+            continue
+        raise UserError(
+            f"{sizes.words(demand.split)} of dataset '{dataset}' is smaller than one batch",
+            expected=f"at least --{demand.flag}={demand.images} images",
+            received=f"{there} ({sizes.train} train, {sizes.validation} validation)",
+            fix=f"Set --{demand.flag}={batch_size(None, there)}, or give more images.",
+        )
+
+
+def _rounded(size: int, replicas: int) -> int:
+    """A power of two, less what replicas could not share equally; at least an image for each."""
+    power = 2 ** int(math.log2(max(1, size)))
+    return max(replicas, power - power % replicas)

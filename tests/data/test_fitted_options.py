@@ -1,0 +1,117 @@
+"""Options that the number of images chooses: the usual ones where there are enough, whole batches
+and as much training where there are few."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pnas_tf.config import (
+    PRESETS,
+    DataConfig,
+    DeriveConfig,
+    SearchConfig,
+    TrainConfig,
+)
+from pnas_tf.data.fitted_options import (
+    batch_size,
+    check_demands,
+    demands_of,
+    fitted_options,
+    search_sizes,
+)
+from pnas_tf.data.split import SplitSizes, split_positions, split_sizes
+from pnas_tf.errors import UserError
+from pnas_tf.run.step import Demand
+
+KINDS = (SearchConfig, DeriveConfig, TrainConfig)
+DIGITS = SplitSizes(train=1150, validation=287, test=360)
+
+
+def fitted(kind, sizes, **options):
+    return fitted_options(kind(**options), sizes)
+
+
+def test_the_usual_values_where_there_are_images_enough():
+    search, derive, train = (fitted(kind, DIGITS) for kind in KINDS)
+    assert (search.search_batch_size, search.arch_batch_size) == (64, 64)
+    assert (search.warmup_epochs, search.search_epochs) == (15, 25)
+    assert derive.derive_batch_size == 64 and (train.batch_size, train.epochs) == (64, 30)
+
+
+def test_200_photographs_in_5_classes():
+    sizes = split_sizes(200, DataConfig(), classes=5, test_images=None)
+    assert (sizes.train, sizes.validation, sizes.test) == (128, 32, 40)
+    search, _, train = (fitted(kind, sizes) for kind in KINDS)
+    assert (search.search_batch_size, search.arch_batch_size) == (16, 16)
+    assert (search.warmup_epochs, search.search_epochs) == (32, 54)
+    assert (train.batch_size, train.epochs) == (16, 51)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_given_stays(kind):
+    preset = PRESETS["published"][kind]
+    config = kind(**preset)
+    again = dataclasses.asdict(fitted_options(config, SplitSizes(20, 9, 9)))
+    assert {name: again[name] for name in preset} == preset
+    assert fitted_options(fitted(kind, DIGITS), SplitSizes(20, 9, 9)) == fitted(kind, DIGITS)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(40, 4000), st.integers(2, 12), st.booleans(), st.sampled_from([1, 2, 3, 4]))
+def test_every_batch_is_whole_and_short_epochs_are_more(images, classes, has_test, replicas):
+    config = DataConfig()
+    sizes = split_sizes(images, config, classes=classes, test_images=50 if has_test else None)
+    labels = np.arange(images) % classes
+    names = tuple(map(str, range(classes)))
+    train, validation, test = split_positions(labels, names, config, has_test=has_test)
+    assert (len(train), len(validation)) == (sizes.train, sizes.validation)
+    assert has_test or len(test) == sizes.test
+    for split in (train, validation, *(() if has_test else (test,))):
+        assert len(set(labels[split])) == classes
+    for algorithm in ("two_path", "reinforce"):
+        search = SearchConfig(algorithm=algorithm)
+        found = search_sizes(search, sizes, replicas=replicas)
+        check_demands(demands_of(search, found), sizes, dataset="any")
+        assert all(size % replicas == 0 for size in found.batches)
+        steps = sizes.train // found.batch_size
+        assert steps * found.warmup_epochs >= min(15 * 17, 15 * steps)
+        assert steps * found.search_epochs >= min(25 * 17, 25 * steps)
+    assert batch_size(None, sizes.train) <= sizes.train
+
+
+@pytest.mark.parametrize("split, there", [("train", 128), ("validation", 32), ("combined", 160)])
+def test_a_batch_that_is_larger_than_its_split_is_refused_with_numbers(split, there):
+    sizes = SplitSizes(128, 32, 40)
+    check_demands([Demand(split, "some_batch", there)], sizes, dataset="photos")
+    check_demands([Demand(split, "some_batch", None)], sizes, dataset="photos")
+    with pytest.raises(UserError, match="smaller than one batch") as error:
+        check_demands([Demand(split, "some_batch", there + 1)], sizes, dataset="photos")
+    assert f"--some_batch={there + 1}" in error.value.expected
+    assert str(there) in error.value.received and "128 train, 32 validation" in error.value.received
+    advised = int(error.value.fix.split("--some_batch=")[1].split(",")[0])
+    check_demands([Demand(split, "some_batch", advised)], sizes, dataset="photos")
+
+
+@pytest.mark.parametrize("has_test, needed", [(False, 3), (True, 2)])
+def test_a_class_needs_an_image_for_each_split(has_test, needed):
+    names = ("common", "rare", "scarce")
+
+    def split(rare):
+        labels = np.repeat([0, 1, 2], [60, rare, rare])
+        return split_positions(labels, names, DataConfig(), has_test=has_test)
+
+    for part in split(needed)[: 2 if has_test else 3]:
+        assert len(part) >= 3
+    with pytest.raises(UserError, match="too few images in 2 of the 3 classes") as error:
+        split(needed - 1)
+    assert f"'rare': {needed - 1}" in error.value.received
+    assert f"at least {needed} images of each class" in error.value.expected
+
+
+def test_a_validation_split_that_is_not_there_is_refused_by_count():
+    with pytest.raises(UserError, match="validation split") as error:
+        split_sizes(200, DataConfig(alpha_size=50_000), classes=5, test_images=None)
+    assert "50000 of 160" in error.value.received and "--alpha_size" in error.value.fix
