@@ -63,8 +63,9 @@ def validation_lines(found: Validation) -> Iterator[str]:
     corrected = "the same, drift corrected by the reference model"
     yield _figures(corrected, found.stored_drift_corrected)
     yield _figures("MACs only", found.macs_only)
-    yield f"noise floor of the measuring session: {found.noise_floor_mape_percent:.2f} %"
-    if found.noise_floor_mape_percent >= NOISE_PERCENT:
+    noise = found.noise_floor_mape_percent
+    yield f"noise floor of the measuring session: {noise:.2f} %"
+    if noise >= NOISE_PERCENT:
         yield "WARNING errors below the noise floor mean nothing; measure on a quiet device"
     for entry in found.worst:
         slowest = sorted(entry.blocks, key=lambda block: -block.latency_ms)[:3]
