@@ -211,13 +211,10 @@ def train(
     Raises:
         UserError: the classes differ, there is less than one batch, or the loss is not finite.
     """
-    import tensorflow as tf
-
     from pnas_tf.training.loop import train_network
     from pnas_tf.training.recipe import TrainRecipe
     from pnas_tf.training.result import check_classes
 
-    tf.config.experimental.enable_op_determinism()
     recipe, dataset = recipe or TrainRecipe(), data.at(architecture.space.resolution)
     check_classes(architecture.space.classes, dataset)
     weights = None

@@ -46,13 +46,10 @@ def _begin(job: Inputs) -> None:
 
 
 def _run(job: Inputs) -> None:
-    import tensorflow as tf
-
     from pnas_tf.search.supernet_weights import SupernetWeights
     from pnas_tf.training.loop import TrainRecipe, train_network
     from pnas_tf.training.result import save_result
 
-    tf.config.experimental.enable_op_determinism()
     config, optimizer = job.configs[TrainConfig], job.configs[OptimizerConfig]
     architecture, dataset = job.architecture, job.network_dataset
     size = dataset.fit_batch_size(config)

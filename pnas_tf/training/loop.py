@@ -90,6 +90,7 @@ def train_network(
         UserError: the loss is no longer finite, or `folder` holds a training with other settings.
     """
     recipe = _fitted(recipe, dataset, distribution)
+    tf.config.experimental.enable_op_determinism()  # or a continued run would be another one
     plain = build_network(architecture, normalisation=Normalisation.of(recipe.optimizer))
     plain.set_weights(
         initial_weights if initial_weights is not None else seeded_weights(plain, seed=recipe.seed)

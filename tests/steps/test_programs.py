@@ -331,7 +331,7 @@ def test_other_settings_are_refused_naming_flag_and_both_values(copy):
         "received: 9\n",
     )
     unchanged(
-        copy, refused(copy, "search", "--dataset=cifar10"), "--dataset", "'digits'", "'cifar10'"
+        copy, refused(copy, "search", "--alpha_fraction=0.3"), "--alpha_fraction", "0.2", "0.3"
     )
 
 

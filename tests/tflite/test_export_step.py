@@ -152,7 +152,8 @@ def export_peak_mb(test_images: int) -> float:
 
 
 def test_one_rule_says_what_is_fitted_on(dataset):
-    both, held = TrainConfig(train_on_alpha=True), TrainConfig(train_on_alpha=False)
+    both = TrainConfig(train_on_alpha=True, batch_size=64)
+    held = TrainConfig(train_on_alpha=False, batch_size=64)
     assert dataset.fit_steps(held) == dataset.train_size // held.batch_size
     assert dataset.fit_steps(both) == (
         (dataset.train_size + dataset.validation_size) // both.batch_size
