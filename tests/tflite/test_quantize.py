@@ -123,8 +123,8 @@ def test_plain_and_fused_convolutions_and_universal_bottlenecks_are_taken() -> N
     classifier = Classifier(convert(made.aware, dtype="int8"))
     scale, _ = classifier.output["quantization"]
     expected = made.aware(IMAGES, training=False)
-    # A step of rounding in one layer goes through up to ten more, so not every answer is near.
-    assert np.abs(classifier.logits(IMAGES) - expected).mean() <= scale
+    # Half a step of rounding in each of 14 layers, in random directions, is about two steps.
+    assert np.abs(classifier.logits(IMAGES) - expected).mean() <= 2 * scale
 
 
 def test_squeeze_and_excitation_is_refused_by_name() -> None:
