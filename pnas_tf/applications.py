@@ -21,7 +21,8 @@ from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_network
 from pnas_tf.networks.weight_files import load_keras_weights, read_weight_file, shapes_in
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.blocks import Block
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.blocks import Block, Layer
 from pnas_tf.space.ops import Zero
 from pnas_tf.space.published import PUBLISHED, published
 
@@ -34,7 +35,6 @@ OFFICIAL_MEAN = (123.675, 116.28, 103.53)
 OFFICIAL_STD = (58.395, 57.12, 57.375)
 
 _PYTORCH_SUFFIXES = (".pth", ".pt", ".tar")
-_MIX_OUTPUT = "head/mix_relu6"
 
 
 def from_architecture(
@@ -78,7 +78,7 @@ def from_architecture(
     space = replace(architecture.space, classes=built)
     full = build_network(Architecture(space, architecture.ops), dropout=dropout, input_shape=shape)
     # The same layers, so that what loads into one is in both.
-    model = full if include_top else _without_top(full, pooling)
+    model = full if include_top else _without_top(full, space, pooling)
     if path is not None:
         _load(model if path.suffix in _PYTORCH_SUFFIXES else full, path)
     return model
@@ -122,6 +122,8 @@ ProxylessMobile = _PublishedNetwork("ProxylessMobile", "proxyless_mobile")
 ProxylessCPU = _PublishedNetwork("ProxylessCPU", "proxyless_cpu")
 ProxylessGPU = _PublishedNetwork("ProxylessGPU", "proxyless_gpu")
 ProxylessMobile14 = _PublishedNetwork("ProxylessMobile14", "proxyless_mobile_14")
+MobileNetV4ConvSmall = _PublishedNetwork("MobileNetV4ConvSmall", "mobilenet_v4_conv_small")
+MobileNetV4ConvMedium = _PublishedNetwork("MobileNetV4ConvMedium", "mobilenet_v4_conv_medium")
 
 
 def endpoints(model: keras.Model, architecture: Architecture | None = None) -> dict[str, tf.Tensor]:
@@ -148,7 +150,8 @@ def endpoints(model: keras.Model, architecture: Architecture | None = None) -> d
                 fix="Pass the architecture that the model was made from.",
             )
         architecture = published(model.name)
-    _, first, *choices, _ = architecture.blocks
+    before = len(architecture.blocks) - 1 - len(architecture.ops)
+    first, *choices = architecture.blocks[before - 1 : -1]
     last_of_stage: dict[int, Block] = {}
     for choice, block in zip(architecture.space.choice_blocks, choices, strict=True):
         if not isinstance(
@@ -158,7 +161,7 @@ def endpoints(model: keras.Model, architecture: Architecture | None = None) -> d
     layers = {
         "first": _output_layer(first),
         **{f"stage_{stage}": _output_layer(block) for stage, block in last_of_stage.items()},
-        "mix": _MIX_OUTPUT,
+        "mix": _mix_output(architecture.space),
     }
     try:
         return {name: model.get_layer(layer).output for name, layer in layers.items()}
@@ -227,11 +230,21 @@ def _input_shape(architecture: Architecture, shape: Shape | None) -> Shape:
 
 
 def _output_layer(block: Block) -> str:
-    return f"{block.name}/add" if block.shortcut else f"{block.name}/project_bn"
+    return f"{block.name}/add" if block.shortcut else _end_of(block, block.layers[-1])
 
 
-def _without_top(model: keras.Model, pooling: str | None) -> keras.Model:
-    features = model.get_layer(_MIX_OUTPUT).output
+def _mix_output(space: SearchSpace) -> str:
+    head = space.fixed_blocks()[-1]
+    return _end_of(head, head.layers[0])
+
+
+def _end_of(block: Block, layer: Layer) -> str:
+    """The Keras layer that ends one of ours: its activation, else its normalisation."""
+    return f"{block.name}/{layer.name}_{layer.activation or 'bn'}"
+
+
+def _without_top(model: keras.Model, space: SearchSpace, pooling: str | None) -> keras.Model:
+    features = model.get_layer(_mix_output(space)).output
     if pooling == "avg":
         features = keras.layers.GlobalAveragePooling2D(name="head/pool")(features)
     elif pooling == "max":

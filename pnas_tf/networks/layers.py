@@ -68,14 +68,7 @@ def apply_block(
         )
         return pool(block.op.kernel, block.stride, "same", name=f"{block.name}/pool")(x)
     if isinstance(block.op, Head):
-        mix, classifier = block.layers
-        x = apply_layer(x, block, mix, normalisation)
-        x = keras.layers.GlobalAveragePooling2D(
-            dtype=_whole_precision(), name=f"{block.name}/pool"
-        )(x)
-        if dropout:
-            x = keras.layers.Dropout(dropout, name=f"{block.name}/dropout")(x)
-        return apply_layer(x, block, classifier, normalisation)
+        return _head(x, block, normalisation, dropout)
     y = x
     for layer in block.layers:
         if layer.name == "squeeze":
@@ -85,6 +78,21 @@ def apply_block(
     if block.shortcut:
         y = keras.layers.Add(name=f"{block.name}/add")([x, y])
     return y
+
+
+def _head(x: tf.Tensor, block: Block, normalisation: Normalisation, dropout: float) -> tf.Tensor:
+    mix, *hidden, classifier = block.layers
+    x = apply_layer(x, block, mix, normalisation)
+    x = keras.layers.GlobalAveragePooling2D(
+        keepdims=bool(hidden), dtype=_whole_precision(), name=f"{block.name}/pool"
+    )(x)
+    for layer in hidden:
+        x = apply_layer(x, block, layer, normalisation)
+    if hidden:
+        x = keras.layers.Flatten(name=f"{block.name}/flatten")(x)
+    if dropout:
+        x = keras.layers.Dropout(dropout, name=f"{block.name}/dropout")(x)
+    return apply_layer(x, block, classifier, normalisation)
 
 
 def apply_merge(place: int, merge: MergeOp, inputs: Sequence[tf.Tensor]) -> tf.Tensor:

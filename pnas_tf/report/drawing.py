@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from pnas_tf.report.cell_drawing import draw_choices
-from pnas_tf.report.op_style import ZERO_COLOR, kernel_color
+from pnas_tf.report.op_style import ZERO_COLOR, kernel_and_expansion, kernel_color
+from pnas_tf.report.op_style import op_words as words_of
 from pnas_tf.report.summary_table import count, milliseconds
 from pnas_tf.space import complexity
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.mbconv import MBConvSpace
-from pnas_tf.space.ops import Head, MBConv, Stem, Zero
+from pnas_tf.space.ops import Head, Stem, Zero
 
 FIXED_COLOR, INK, FAINT = "#dfe4e8", "#22303c", "#6b7a86"
 
@@ -130,27 +131,30 @@ def _panel(words: str, blocks: list[Block], y: float) -> list[str]:
 def op_words(block: Block) -> str:
     """What stands in a box: "5×5 · e6"."""
     op = block.op
-    if isinstance(op, MBConv):
-        extras = (" · SE" if op.squeeze_excite else "") + (
-            "" if op.activation == "relu6" else f" · {op.activation}"
-        )
-        return f"{op.kernel}×{op.kernel} · e{op.expansion}{extras}"
     if isinstance(op, Stem):
         return f"conv {op.kernel}×{op.kernel}"
     if isinstance(op, Head):
-        return f"1×1 → {op.width}, pool, dense"
-    return "skipped" if isinstance(op, Zero) else op.key
+        hidden = f", 1×1 → {op.hidden}" if op.hidden else ""
+        return f"1×1 → {op.width}, pool{hidden}, dense"
+    return "skipped" if isinstance(op, Zero) else " · ".join(words_of(op))
 
 
 def _groups(architecture: Architecture) -> list[tuple[str, list[Block]]]:
-    stem, first, *choices, head = architecture.blocks
+    start, choices, head = _parts(architecture)
     stages = groupby(
         zip(architecture.space.choice_blocks, choices, strict=True), key=lambda pair: pair[0].stage
     )
-    groups = [("stem", [stem, first])]
+    groups = [("stem", start)]
     for number, pairs in stages:
         groups.append((f"stage {number + 1}", [block for _, block in pairs]))
     return [*groups, ("head", [head])]
+
+
+def _parts(architecture: Architecture) -> tuple[list[Block], list[Block], Block]:
+    """What stands before the choice blocks, those, and the head."""
+    *rest, head = architecture.blocks
+    choices = len(architecture.ops)
+    return rest[:-choices], rest[-choices:], head
 
 
 def _block(block: Block, architecture: Architecture, y: float) -> list[str]:
@@ -164,7 +168,8 @@ def _block(block: Block, architecture: Architecture, y: float) -> list[str]:
             "</g>",
         ]
     width = _box_width(block, architecture)
-    fill = kernel_color(block.op.kernel) if isinstance(block.op, MBConv) else FIXED_COLOR
+    shape_of_op = kernel_and_expansion(block.op)
+    fill = FIXED_COLOR if shape_of_op is None else kernel_color(shape_of_op[0])
     parts = ["<g>", title]
     if block.shortcut:
         out = width / 2 + 10
@@ -199,31 +204,32 @@ def _block(block: Block, architecture: Architecture, y: float) -> list[str]:
 
 
 def _box_width(block: Block, architecture: Architecture) -> float:
-    if not isinstance(block.op, MBConv):
+    shape = kernel_and_expansion(block.op)
+    if shape is None:
         return 0.6 * _MAX_BOX
-    return max(
-        _MIN_BOX, _MAX_BOX * block.op.expansion / max(op.expansion for op in _mbconvs(architecture))
-    )
+    largest = max(expansion for _, expansion in _shapes(architecture))
+    return max(_MIN_BOX, _MAX_BOX * shape[1] / largest)
 
 
-def _mbconvs(architecture: Architecture) -> list[MBConv]:
-    """Every MBConv that the drawing may have to explain."""
-    space = architecture.space
-    assert isinstance(space, MBConvSpace)  # others are drawn by cell_drawing
-    return [op for op in (space.first_op, *space.candidates) if isinstance(op, MBConv)]
+def _shapes(architecture: Architecture) -> set[tuple[int, int]]:
+    """(kernel, expansion) of every op that the drawing may have to explain."""
+    candidates = (op for choice in architecture.space.choice_blocks for op in choice.candidates)
+    fixed = (block.op for block in architecture.space.fixed_blocks())
+    shapes = map(kernel_and_expansion, (*fixed, *candidates))
+    return {shape for shape in shapes if shape is not None}
 
 
 def _legend(architecture: Architecture) -> str:
-    ops = _mbconvs(architecture)
+    shapes = _shapes(architecture)
     parts, x = [_text(_STAGE_X + 12, 26, "kernel", style=_FAINT_WORDS)], _STAGE_X + 64
-    for kernel in sorted({op.kernel for op in ops}):
+    for kernel in sorted({kernel for kernel, _ in shapes}):
         parts.append(
             f'<rect x="{x}" y="13" width="18" height="18" rx="3" fill="{kernel_color(kernel)}" '
             f'stroke="{INK}" '
             f'stroke-opacity="0.35"/>{_text(x + 24, 26, f"{kernel}×{kernel}", style=_WORDS)}'
         )
         x += 70
-    expansions = ", ".join(str(expansion) for expansion in sorted({op.expansion for op in ops}))
+    expansions = ", ".join(map(str, sorted({expansion for _, expansion in shapes})))
     parts.append(
         _text(
             x + 12,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import Field, asdict, fields, is_dataclass
-from typing import ClassVar, Protocol, get_args
+from dataclasses import Field, field, fields, is_dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, get_args
 
 from pnas_tf.io.serialization import Json
 from pnas_tf.space.backbone import ChoiceBlock
@@ -18,6 +18,11 @@ from pnas_tf.space.blocks import Block
 from pnas_tf.space.graph import Fixed, Topology
 from pnas_tf.space.layout import Layout
 from pnas_tf.space.ops import CandidateOp, Op, Zero, op_to_json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Value = TypeVar("Value")
 
 
 class SearchSpace(Protocol):
@@ -63,7 +68,7 @@ class SearchSpace(Protocol):
 
     def to_json(self) -> dict[str, Json]:
         """Everything needed to build any network of the space."""
-        return {entry.name: _plain(getattr(self, entry.name)) for entry in fields(self)}
+        return _fields_of(self)
 
     @property
     def architectures(self) -> int:
@@ -102,9 +107,27 @@ class SearchSpace(Protocol):
         return blocks
 
 
+def since(default: Value) -> Value:
+    """A field that files had no need of before it was there: written only where it is set, so that
+    what was made with the space without it stays of the same space."""
+    return field(default=default, metadata={"left_out_at": default})
+
+
+def _fields_of(record: DataclassInstance) -> dict[str, Json]:
+    values = {entry.name: getattr(record, entry.name) for entry in fields(record)}
+    left_out = {
+        entry.name
+        for entry in fields(record)
+        if "left_out_at" in entry.metadata and values[entry.name] == entry.metadata["left_out_at"]
+    }
+    return {name: _plain(value) for name, value in values.items() if name not in left_out}
+
+
 def _plain(value: object) -> Json:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if isinstance(value, get_args(CandidateOp)):
         return op_to_json(value)
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    if is_dataclass(value) and not isinstance(value, type):
+        return _fields_of(value)
+    return value

@@ -9,7 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pnas_tf.space.backbone import make_divisible
-from pnas_tf.space.ops import Conv, Head, Identity, MBConv, Op, Pool, SepConv, Stem, Zero
+from pnas_tf.space.ops import (
+    UIB,
+    BasicBlock,
+    Conv,
+    FusedMBConv,
+    Head,
+    Identity,
+    MBConv,
+    Op,
+    Pool,
+    SepConv,
+    Stem,
+    Zero,
+)
 
 
 @dataclass(frozen=True)
@@ -56,18 +69,23 @@ class Block:
         op = self.op
         if isinstance(op, MBConv):
             return self._mbconv_layers(op)
+        if isinstance(op, FusedMBConv):
+            return self._fused_layers(op)
+        if isinstance(op, BasicBlock):
+            first = self._conv("conv", op.kernel, self.out_channels, op.activation)
+            return first, replace(
+                self._last_pointwise("project", self.out_channels, None), kernel=op.kernel
+            )
+        if isinstance(op, UIB):
+            return self._uib_layers(op)
         if isinstance(op, SepConv):
             depthwise = self._depthwise(op.kernel, self.in_channels, None)
             depthwise = replace(depthwise, norm=False, dilation=op.dilation)
             return depthwise, self._last_pointwise("pointwise", self.in_channels, "relu6")
         if isinstance(op, Head):
-            mix = _pointwise("mix", self.in_size, self.in_channels, op.width, "relu6")
-            classifier = _pointwise("classifier", 1, op.width, self.out_channels, None)
-            return mix, replace(classifier, kind="dense", norm=False, bias=True)
+            return self._head_layers(op)
         if isinstance(op, (Stem, Conv)):
-            activation = "relu6" if isinstance(op, Stem) else op.activation
-            conv = _pointwise("conv", self.in_size, self.in_channels, self.out_channels, activation)
-            return (replace(conv, kernel=op.kernel, stride=self.stride, out_size=self.out_size),)
+            return (self._conv("conv", op.kernel, self.out_channels, op.activation),)
         if isinstance(op, (Zero, Identity, Pool)):
             return ()
         raise TypeError(f"{type(op).__name__} has no layers: add them to Block.layers")
@@ -83,6 +101,46 @@ class Block:
         if op.squeeze_excite:
             rows += _squeeze_excite(middle)
         return (*rows, self._last_pointwise("project", middle, None))
+
+    def _fused_layers(self, op: FusedMBConv) -> tuple[Layer, ...]:
+        """Expansion, squeeze and excitation, linear projection; one layer for expansion 1 (Tan and
+        Le 2021, figure 2 and table 4)."""
+        if op.expansion == 1:
+            gate = _squeeze_excite(self.in_channels) if op.squeeze_excite else []
+            return (*gate, self._conv("project", op.kernel, self.out_channels, op.activation))
+        middle = self.in_channels * op.expansion
+        rows = [self._conv("expand", op.kernel, middle, op.activation)]
+        if op.squeeze_excite:
+            rows += _squeeze_excite(middle)
+        return (*rows, self._last_pointwise("project", middle, None))
+
+    def _uib_layers(self, op: UIB) -> tuple[Layer, ...]:
+        """Depthwise, expansion, depthwise, linear projection, as far as they are there (Qin et al.
+        2024, figure 4)."""
+        middle, rows, size = self.in_channels * op.expansion, [], self.in_size
+        if op.start_kernel:
+            start = self._depthwise(op.start_kernel, self.in_channels, None)
+            if op.middle_kernel:  # which then has the stride
+                start = replace(start, stride=1, out_size=self.in_size)
+            rows.append(replace(start, name="start"))
+            size = start.out_size
+        rows.append(_pointwise("expand", size, self.in_channels, middle, op.activation))
+        if op.middle_kernel:
+            rows.append(self._depthwise(op.middle_kernel, middle, op.activation))
+        return (*rows, self._last_pointwise("project", middle, None))
+
+    def _head_layers(self, op: Head) -> tuple[Layer, ...]:
+        """Feature-mix convolution; behind the pooling the hidden one, if any, and the
+        classifier."""
+        rows = [_pointwise("mix", self.in_size, self.in_channels, op.width, op.activation)]
+        if op.hidden:
+            rows.append(_pointwise("hidden", 1, op.width, op.hidden, op.activation))
+        classifier = _pointwise("classifier", 1, rows[-1].out_channels, self.out_channels, None)
+        return (*rows, replace(classifier, kind="dense", norm=False, bias=True))
+
+    def _conv(self, name: str, kernel: int, channels: int, activation: str | None) -> Layer:
+        layer = _pointwise(name, self.in_size, self.in_channels, channels, activation)
+        return replace(layer, kernel=kernel, stride=self.stride, out_size=self.out_size)
 
     def _depthwise(self, kernel: int, channels: int, activation: str | None) -> Layer:
         layer = _pointwise("depthwise", self.in_size, channels, channels, activation)

@@ -19,18 +19,39 @@ from pnas_tf.space.backbone import (
     check_width_multiplier,
     make_divisible,
 )
-from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.base import SearchSpace, since
 from pnas_tf.space.layout import Layout, PlacedValue
-from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero
+from pnas_tf.space.ops import (
+    ACTIVATIONS,
+    UIB,
+    BasicBlock,
+    CandidateOp,
+    Conv,
+    FusedMBConv,
+    Head,
+    MBConv,
+    Stem,
+    Zero,
+)
+
+# What a chain of blocks may hold; Zero is governed by `skips`.
+CHAIN_OPS = (MBConv, FusedMBConv, BasicBlock, UIB, Conv)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`blocks` choice blocks of `width` output channels, the first of them with `stride`."""
+    """`blocks` choice blocks of `width` output channels, the first of them with `stride`.
+
+    Attributes:
+        candidates: of its blocks; none: those of the space. One alone is a fixed block.
+        shortcuts: identity shortcuts where stride is 1 and widths agree.
+    """
 
     width: int
     blocks: int
     stride: int
+    candidates: tuple[CandidateOp, ...] = since(())
+    shortcuts: bool = since(True)
 
 
 @dataclass(frozen=True)
@@ -40,12 +61,14 @@ class MBConvSpace(SearchSpace):
 
     Attributes:
         stem_width: output channels of the first convolution.
-        first_width: output channels of the fixed MBConv k3 e1 behind the stem.
-        head_width: channels that the classifier reads.
-        candidates: the ops of every choice block.
+        first_width: output channels of the fixed MBConv k3 e1 behind the stem; 0: there is none.
+        head_width: channels of the feature-mix convolution.
+        candidates: the ops of every choice block whose stage names none of its own.
         skips: Zero is a candidate too where stride is 1 and widths agree.
         padding: "same" is TensorFlow's; "symmetric" pads k // 2 on both sides, as PyTorch and the
             published networks do (they differ where stride is 2 and the size is even).
+        head_hidden: channels of one more convolution behind the pooling; 0: there is none.
+        activation: of stem and head.
     """
 
     name: str
@@ -60,47 +83,53 @@ class MBConvSpace(SearchSpace):
     channels: int = 3
     skips: bool = True
     padding: str = "same"
+    head_hidden: int = since(0)
+    activation: str = since("relu6")
 
     def __post_init__(self) -> None:
-        for name in (
-            "resolution",
-            "classes",
-            "stem_width",
-            "first_width",
-            "head_width",
-            "stem_stride",
-            "channels",
-        ):
-            check_count(f"{name} of space '{self.name}'", getattr(self, name))
+        for name, least in _LEAST.items():
+            check_count(f"{name} of space '{self.name}'", getattr(self, name), least=least)
         for number, stage in enumerate(self.stages):
             for name in ("width", "blocks", "stride"):
                 check_count(
                     f"{name} of stage {number} of space '{self.name}'", getattr(stage, name)
                 )
+        lists = [stage.candidates or self.candidates for stage in self.stages]
         check_size(
             self.name,
             choice_blocks=sum(stage.blocks for stage in self.stages),
-            candidates=len(self.candidates),
+            candidates=max(map(len, lists), default=0),
         )
         check_padding(self.name, self.padding)
-        if (
-            not self.stages
-            or not self.candidates
-            or len(set(self.candidates)) != len(self.candidates)
-            or any(not isinstance(op, MBConv) for op in self.candidates)
-        ):
+        if self.activation not in ACTIVATIONS:
             raise UserError(
-                f"space '{self.name}' cannot be searched",
-                expected="at least one stage and distinct MBConv candidates",
-                received=f"{len(self.stages)} stages, candidates "
-                f"{[op.key for op in self.candidates]}",
-                fix="Add stages or candidates; Zero is governed by `skips`.",
+                f"activation of space '{self.name}'",
+                expected=f"one of {ACTIVATIONS}",
+                received=repr(self.activation)[:200],
+                fix="Correct the value.",
             )
+        if not lists:
+            self._refuse("at least one stage", "none", "Add stages.")
+        for number, (stage, ops) in enumerate(zip(self.stages, lists)):
+            self._check_candidates(f"stage {number}", ops, strided=stage.stride > 1)
+
+    def _check_candidates(self, where: str, ops: tuple[CandidateOp, ...], *, strided: bool) -> None:
+        keys = str([op.key for op in ops])
+        if not ops or len(set(ops)) != len(ops) or not all(isinstance(op, CHAIN_OPS) for op in ops):
+            names = ", ".join(kind.__name__ for kind in CHAIN_OPS)
+            expected = f"distinct candidates of {where}, each of {names}"
+            self._refuse(expected, keys, "Correct the candidates; Zero is governed by `skips`.")
+        if strided and not any(map(_takes_stride, ops)):
+            self._refuse(f"a candidate of {where} that takes its stride", keys, "Add a kernel.")
+
+    def _refuse(self, expected: str, received: str, fix: str) -> None:
+        what = f"space '{self.name}' cannot be searched"
+        raise UserError(what, expected=expected, received=received, fix=fix)
 
     @property
     def stem(self) -> Stem:
         """The first convolution."""
-        return Stem()
+        return Stem(activation=self.activation)
 
     @property
     def first_op(self) -> MBConv:
@@ -110,7 +139,7 @@ class MBConvSpace(SearchSpace):
     @property
     def head(self) -> Head:
         """What gives the logits."""
-        return Head(width=self.head_width)
+        return Head(self.head_width, self.head_hidden, self.activation)
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -118,13 +147,18 @@ class MBConvSpace(SearchSpace):
         layout = Layout(self.padding)
         images = PlacedValue(0, self.resolution, self.channels)
         x = layout.fixed("stem", self.stem, images, self.stem_width, stride=self.stem_stride)
-        same_width = self.stem_width == self.first_width
-        x = layout.fixed("first", self.first_op, x, self.first_width, shortcut=same_width)
+        if self.first_width:
+            same_width = self.stem_width == self.first_width
+            x = layout.fixed("first", self.first_op, x, self.first_width, shortcut=same_width)
         for number, stage in enumerate(self.stages):
             for position in range(stage.blocks):
                 stride = stage.stride if position == 0 else 1
-                shortcut = stride == 1 and x.channels == stage.width
-                candidates = self.candidates + ((Zero(),) if shortcut and self.skips else ())
+                shortcut = stage.shortcuts and stride == 1 and x.channels == stage.width
+                candidates = stage.candidates or self.candidates
+                if stride > 1:
+                    candidates = tuple(filter(_takes_stride, candidates))
+                if shortcut and self.skips and len(stage.candidates) != 1:
+                    candidates += (Zero(),)
                 x = layout.choice(
                     x, stage.width, candidates, stage=number, stride=stride, shortcut=shortcut
                 )
@@ -140,7 +174,7 @@ class MBConvSpace(SearchSpace):
         return replace(
             self,
             stem_width=make_divisible(self.stem_width * multiplier),
-            first_width=make_divisible(self.first_width * multiplier),
+            first_width=self.first_width and make_divisible(self.first_width * multiplier),
             stages=tuple(
                 replace(stage, width=make_divisible(stage.width * multiplier))
                 for stage in self.stages
@@ -149,6 +183,19 @@ class MBConvSpace(SearchSpace):
             if multiplier > 1
             else self.head_width,
         )
+
+
+# The fields that count something, and the least that each may be.
+_LEAST = {
+    **dict.fromkeys(("resolution", "classes", "stem_width", "head_width"), 1),
+    **dict.fromkeys(("stem_stride", "channels"), 1),
+    **dict.fromkeys(("first_width", "head_hidden"), 0),
+}
+
+
+def _takes_stride(op: CandidateOp) -> bool:
+    """Whether a layer of the op has taps to leave out."""
+    return not isinstance(op, UIB) or bool(op.start_kernel or op.middle_kernel)
 
 
 MBCONV_3_5_7 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6))

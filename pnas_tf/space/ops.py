@@ -12,7 +12,7 @@ from typing import ClassVar, Union
 from pnas_tf.errors import UserError
 from pnas_tf.io.serialization import Json
 
-ACTIVATIONS = ("relu6", "hswish")
+ACTIVATIONS = ("relu6", "hswish", "relu")
 POOLS = ("average", "max")
 
 
@@ -41,8 +41,84 @@ class MBConv:
     def key(self) -> str:
         """ "mbconv_k5_e6"."""
         squeeze = "_se" if self.squeeze_excite else ""
-        activation = "" if self.activation == "relu6" else f"_{self.activation}"
+        activation = _activation_mark(self.activation)
         return f"mbconv_k{self.kernel}_e{self.expansion}{squeeze}{activation}"
+
+
+@dataclass(frozen=True)
+class FusedMBConv:
+    """k x k expansion convolution, then 1x1 linear projection (Gupta and Akin 2020, section 3.1;
+    Tan and Le 2021, figure 2).
+
+    expansion 1 is one k x k convolution with its activation, as in EfficientNetV2.
+    """
+
+    json_tag: ClassVar[tuple[str, str]] = ("op", "fused_mbconv")
+    kernel: int
+    expansion: int
+    squeeze_excite: bool = False
+    activation: str = "relu6"
+
+    def __post_init__(self) -> None:
+        _check_kernel("FusedMBConv", self.kernel)
+        _check_range("FusedMBConv expansion", self.expansion, most=16)
+        _check_choice("FusedMBConv squeeze_excite", self.squeeze_excite, (False, True))
+        _check_choice("FusedMBConv activation", self.activation, ACTIVATIONS)
+
+    @property
+    def key(self) -> str:
+        """ "fused_k3_e4"."""
+        squeeze = "_se" if self.squeeze_excite else ""
+        return f"fused_k{self.kernel}_e{self.expansion}{squeeze}{_activation_mark(self.activation)}"
+
+
+@dataclass(frozen=True)
+class BasicBlock:
+    """Two k x k convolutions, the second without activation (He et al. 2016, figure 2; as in the
+    other blocks, nothing follows the sum)."""
+
+    json_tag: ClassVar[tuple[str, str]] = ("op", "basic_block")
+    kernel: int
+    activation: str = "relu6"
+
+    def __post_init__(self) -> None:
+        _check_kernel("BasicBlock", self.kernel)
+        _check_choice("BasicBlock activation", self.activation, ACTIVATIONS)
+
+    @property
+    def key(self) -> str:
+        """ "basic_k3"."""
+        return f"basic_k{self.kernel}{_activation_mark(self.activation)}"
+
+
+@dataclass(frozen=True)
+class UIB:
+    """Universal inverted bottleneck (Qin et al. 2024, section 3 and figure 4): a depthwise
+    convolution before the expansion, one behind it, both or none.
+
+    A kernel of 0 stands for none. Both: extra depthwise. The middle one: inverted bottleneck. The
+    first one: ConvNext-like. None: feed-forward network, which cannot have a stride. The depthwise
+    convolution before the expansion has no activation; the last one of the block has the stride.
+    """
+
+    json_tag: ClassVar[tuple[str, str]] = ("op", "uib")
+    start_kernel: int
+    middle_kernel: int
+    expansion: int
+    activation: str = "relu6"
+
+    def __post_init__(self) -> None:
+        for name, kernel in (("start", self.start_kernel), ("middle", self.middle_kernel)):
+            if kernel != 0:
+                _check_kernel(f"UIB {name}", kernel)
+        _check_range("UIB expansion", self.expansion, most=16)
+        _check_choice("UIB activation", self.activation, ACTIVATIONS)
+
+    @property
+    def key(self) -> str:
+        """ "uib_k5_k3_e4"; k0 where there is none."""
+        kernels = f"k{self.start_kernel}_k{self.middle_kernel}"
+        return f"uib_{kernels}_e{self.expansion}{_activation_mark(self.activation)}"
 
 
 @dataclass(frozen=True)
@@ -59,27 +135,35 @@ class Zero:
 
 @dataclass(frozen=True)
 class Stem:
-    """The first k x k convolution, with batch normalisation and ReLU6. Never searched."""
+    """The first k x k convolution, with batch normalisation and an activation. Never searched."""
 
     kernel: int = 3
+    activation: str = "relu6"
 
     @property
     def key(self) -> str:
         """ "stem_k3"."""
-        return f"stem_k{self.kernel}"
+        return f"stem_k{self.kernel}{_activation_mark(self.activation)}"
 
 
 @dataclass(frozen=True)
 class Head:
     """Feature-mix 1x1 convolution to `width`, global average pooling and the classifier. Never
-    searched."""
+    searched.
+
+    hidden: channels of one more 1x1 convolution between pooling and classifier, as in MobileNetV3
+    and MobileNetV4 (Howard et al. 2019, section 5.1); 0 for none.
+    """
 
     width: int
+    hidden: int = 0
+    activation: str = "relu6"
 
     @property
     def key(self) -> str:
         """ "head_w1280"."""
-        return f"head_w{self.width}"
+        hidden = f"_h{self.hidden}" if self.hidden else ""
+        return f"head_w{self.width}{hidden}{_activation_mark(self.activation)}"
 
 
 @dataclass(frozen=True)
@@ -134,10 +218,15 @@ class Pool:
 
 @dataclass(frozen=True)
 class Conv:
-    """k x k convolution with batch normalisation and an activation, or none. Never searched."""
+    """k x k convolution with batch normalisation and an activation, or none."""
 
+    json_tag: ClassVar[tuple[str, str]] = ("op", "conv")
     kernel: int
     activation: str | None
+
+    def __post_init__(self) -> None:
+        _check_kernel("Conv", self.kernel)
+        _check_choice("Conv activation", self.activation, (*ACTIVATIONS, None))
 
     @property
     def key(self) -> str:
@@ -145,8 +234,8 @@ class Conv:
         return f"conv_k{self.kernel}_{self.activation or 'linear'}"
 
 
-CandidateOp = Union[MBConv, Zero, Identity, SepConv, Pool]
-Op = Union[CandidateOp, Stem, Head, Conv]
+CandidateOp = Union[MBConv, FusedMBConv, BasicBlock, UIB, Conv, Zero, Identity, SepConv, Pool]
+Op = Union[CandidateOp, Stem, Head]
 
 
 def op_to_json(op: CandidateOp) -> dict[str, Json]:
@@ -155,6 +244,10 @@ def op_to_json(op: CandidateOp) -> dict[str, Json]:
     defaults = {field.name: field.default for field in fields(op)}
     values = {name: value for name, value in asdict(op).items() if value != defaults[name]}
     return {op.json_tag[0]: op.json_tag[1], **values}
+
+
+def _activation_mark(activation: str) -> str:
+    return "" if activation == "relu6" else f"_{activation}"
 
 
 def _check_kernel(what: str, kernel: int) -> None:
@@ -167,7 +260,9 @@ def _check_range(what: str, value: int, *, most: int) -> None:
         raise _refused(what, f"an integer from 1 to {most}", value)
 
 
-def _check_choice(what: str, value: str | bool, choices: tuple[str | bool, ...]) -> None:
+def _check_choice(
+    what: str, value: str | bool | None, choices: tuple[str | bool | None, ...]
+) -> None:
     if value not in choices:
         raise _refused(what, f"one of {choices}", value)
 

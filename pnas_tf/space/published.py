@@ -7,11 +7,13 @@ padding is PyTorch's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pnas_tf.errors import UserError
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBCONV_3_5_7, MBConvSpace, Stage
+from pnas_tf.space.mobilenet_v4 import CONV_MEDIUM_OPS, CONV_SMALL_OPS, conv_medium, conv_small
 from pnas_tf.space.ops import CandidateOp, MBConv, Zero
 
 _STAGE_SHAPES = ((4, 2), (4, 2), (4, 2), (4, 1), (4, 2), (1, 1))  # (blocks, stride) of each stage
@@ -52,7 +54,25 @@ class Published:
         return Architecture(space, tuple(_op(symbol) for symbol in self.ops.split()))
 
 
-PUBLISHED = {
+@dataclass(frozen=True)
+class PublishedV4:
+    """A published network of MobileNetV4 (Qin et al. 2024, tables 5, 11 and 12): a space that holds
+    it, and its ops. macs: at 224 px."""
+
+    space: Callable[..., MBConvSpace]
+    ops: tuple[CandidateOp, ...]
+    dropout: float
+    parameters: int
+    macs: int
+    top1_percent: float
+
+    def architecture(self, name: str, *, resolution: int) -> Architecture:
+        """The network as an architecture, at any resolution, with the classes of ImageNet."""
+        space = self.space(name, resolution=resolution, classes=IMAGENET_CLASSES)
+        return Architecture(space, self.ops)
+
+
+PUBLISHED: dict[str, Published | PublishedV4] = {
     "proxyless_mobile": Published(
         32,
         16,
@@ -96,6 +116,22 @@ PUBLISHED = {
         parameters=6_857_568,
         macs=580_883_408,
         top1_percent=76.7,
+    ),
+    "mobilenet_v4_conv_small": PublishedV4(
+        conv_small,
+        CONV_SMALL_OPS,
+        dropout=0.3,
+        parameters=3_774_024,
+        macs=186_005_568,
+        top1_percent=73.8,
+    ),
+    "mobilenet_v4_conv_medium": PublishedV4(
+        conv_medium,
+        CONV_MEDIUM_OPS,
+        dropout=0.2,
+        parameters=9_715_512,
+        macs=827_649_984,
+        top1_percent=79.9,
     ),
 }
 

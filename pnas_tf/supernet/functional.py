@@ -64,9 +64,12 @@ def forward(
         return pool(x, block.op.kernel, block.stride, "SAME")
     run = _LayerPass(iter(variables), block.padding, mode, numerics, reducer)
     if isinstance(block.op, Head):
-        mix, classifier = block.layers
+        mix, *hidden, classifier = block.layers
         features = tf.cast(run(x, mix), tf.float32)  # so that logits and loss are
-        return run(tf.reduce_mean(features, axis=(1, 2)), classifier)
+        features = tf.reduce_mean(features, axis=(1, 2), keepdims=True)
+        for layer in hidden:
+            features = run(features, layer)
+        return run(tf.squeeze(features, axis=(1, 2)), classifier)
     gate = None
     for layer in block.layers:
         if layer.name == "squeeze":

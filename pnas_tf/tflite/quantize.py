@@ -35,6 +35,7 @@ PLAIN_LAYERS = (
     keras.layers.Add,
     keras.layers.Dropout,
     keras.layers.GlobalAveragePooling2D,
+    keras.layers.Flatten,
     keras.layers.Dense,
 )
 # Depthwise kernels hold 3 % of the weights and the accuracy.

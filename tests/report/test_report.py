@@ -25,7 +25,7 @@ from pnas_tf.io import atomic
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.report.alpha_plot import alpha_history
 from pnas_tf.report.drawing import FIXED_COLOR, draw_architecture
-from pnas_tf.report.op_style import kernel_color, op_color
+from pnas_tf.report.op_style import kernel_and_expansion, kernel_color, op_color
 from pnas_tf.report.page import write_report
 from pnas_tf.report.plots import training_curves
 from pnas_tf.report.run_files import SearchHistory
@@ -34,6 +34,7 @@ from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED, published
+from pnas_tf.space.small_images import cifar
 from pnas_tf.space.tree_cells import pyramid_tree
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -346,7 +347,23 @@ def boxes(architecture):
     )
 
 
-@pytest.mark.parametrize("name", sorted(PUBLISHED))
+@pytest.mark.parametrize("name", ["mobilenet_v4_conv_small", "mobilenet_v4_conv_medium"])
+def test_boxes_of_other_blocks(name):
+    architecture = published(name)
+    drawn, skipped, words = boxes(architecture)
+    shapes = [kernel_and_expansion(op) for op in architecture.ops]
+    fills = [FIXED_COLOR, *(kernel_color(kernel) for kernel, _ in shapes), FIXED_COLOR]
+    assert skipped == 0 and [fill for fill, _ in drawn] == fills
+    wide = {expansion: width for (_, expansion), (_, width) in zip(shapes, drawn[1:-1])}
+    assert wide[6] == pytest.approx(1.5 * wide[4]) == pytest.approx(3 * wide[2])
+    expected = {
+        "small": {"conv 3×3 · relu", "5×5+5×5 · e3 · relu", "ConvNext 3×3 · e4 · relu"},
+        "medium": {"fused 3×3 · e4 · relu", "3×3+5×5 · e4 · relu", "FFN · e2 · relu"},
+    }[name.rsplit("_", 1)[-1]]
+    assert {*expected, "1×1 → 960, pool, 1×1 → 1280, dense"} <= set(words)
+
+
+@pytest.mark.parametrize("name", sorted(n for n in PUBLISHED if n.startswith("proxyless")))
 def test_boxes_are_the_blocks(name):
     architecture = published(name)
     drawn, skipped, words = boxes(architecture)
@@ -376,7 +393,7 @@ def test_other_kernels_and_mobilenet_v3_blocks_are_drawn():
 
 
 def test_op_colors_are_distinct():
-    ops = [*tiny().candidates, Zero()]
+    ops = [*tiny().candidates, *cifar().candidates[4:], Zero()]
     assert len({op_color(op) for op in ops}) == len(ops)
 
 

@@ -8,9 +8,11 @@ import pytest
 from pnas_tf.errors import UserError
 from pnas_tf.space.backbone import strided
 from pnas_tf.space.mbconv import MBConvSpace, Stage, make_divisible, proxyless, tiny
-from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.space.mobilenet_v4 import mnv4
+from pnas_tf.space.ops import UIB, BasicBlock, FusedMBConv, MBConv, SepConv, Zero
 from pnas_tf.space.published import PUBLISHED
 from pnas_tf.space.registry import named_space, space_from_json
+from pnas_tf.space.small_images import cifar
 
 
 def test_proxyless_space_has_the_published_size():
@@ -194,3 +196,78 @@ def test_spaces_are_frozen_values():
     assert hash(tiny()) == hash(tiny()) and tiny() != tiny(classes=11)
     custom = MBConvSpace("mine", 24, 5, 8, 8, (Stage(8, 2, 1),), 32, (MBConv(3, 2),), skips=False)
     assert custom.architectures == 1
+
+
+def chain(*stages, candidates=(MBConv(3, 2),), **fields):
+    return MBConvSpace("chain", 16, 4, 8, 8, stages, 16, candidates, **fields)
+
+
+def test_a_stage_names_its_own_candidates():
+    own = (FusedMBConv(3, 2), BasicBlock(3))
+    space = chain(Stage(8, 2, 1), Stage(16, 2, 2, own), Stage(16, 1, 1, own[:1]))
+    found = [choice.candidates for choice in space.choice_blocks]
+    plain = (MBConv(3, 2), Zero())
+    assert found == [plain, plain, own, (*own, Zero()), own[:1]]
+
+
+def test_what_has_no_taps_to_leave_out_takes_no_stride():
+    ffn, convnext = UIB(0, 0, 2), UIB(3, 0, 2)
+    space = chain(Stage(16, 2, 2), candidates=(ffn, convnext))
+    assert [choice.candidates for choice in space.choice_blocks] == [
+        (convnext,),
+        (ffn, convnext, Zero()),
+    ]
+    with pytest.raises(UserError, match=r"candidate of stage 0 that takes its stride"):
+        chain(Stage(16, 2, 2), candidates=(ffn,))
+
+
+def test_without_first_block_and_with_a_hidden_layer_in_the_head():
+    space = dataclasses.replace(tiny(), first_width=0, head_hidden=24, activation="relu")
+    stem, head = space.fixed_blocks()
+    assert space.choice_blocks[0].in_channels == stem.out_channels == 16
+    assert [layer.name for layer in head.layers] == ["mix", "hidden", "classifier"]
+    assert {layer.activation for layer in (*stem.layers, *head.layers)} == {"relu", None}
+    assert head.layers[2].in_channels == 24 and space.with_width(0.5).first_width == 0
+
+
+@pytest.mark.parametrize("space", [cifar(), mnv4(), chain(Stage(8, 2, 1, (BasicBlock(3),)))])
+def test_spaces_of_other_ops_come_back_from_their_files(space):
+    document = json.loads(json.dumps(space.to_json()))
+    assert space_from_json(document, where="mine.json") == space
+
+
+def test_files_of_spaces_without_other_ops_are_as_they_were():
+    """So that runs that were made with them stay of the same space."""
+    document = tiny().to_json()
+    assert not {"head_hidden", "activation"} & set(document)
+    assert document["stages"][0] == {"width": 16, "blocks": 3, "stride": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"activation": "tanh"}, "activation of space"),
+        ({"first_width": -1}, "first_width"),
+        ({"stages": (Stage(8, 1, 1, (SepConv(3),)),)}, "distinct candidates of stage 0"),
+        ({"stages": (Stage(8, 1, 1, (MBConv(3, 2),) * 2),)}, "distinct candidates of stage 0"),
+        ({"candidates": ()}, "distinct candidates of stage 0"),
+    ],
+)
+def test_wrong_spaces_of_other_ops_are_refused(fields, words):
+    with pytest.raises(UserError, match=words):
+        dataclasses.replace(tiny(), **fields)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: FusedMBConv(4, 2), "FusedMBConv kernel"),
+        (lambda: FusedMBConv(3, 0), "FusedMBConv expansion"),
+        (lambda: BasicBlock(2), "BasicBlock kernel"),
+        (lambda: UIB(2, 3, 2), "UIB start kernel"),
+        (lambda: UIB(0, 3, 17), "UIB expansion"),
+    ],
+)
+def test_wrong_ops_are_refused(make, words):
+    with pytest.raises(UserError, match=words):
+        make()

@@ -115,7 +115,10 @@ def check_weight_steps(block, numerics=NUMERICS, *, tolerance=2e-5, **options):
     for engine in OTHERS:
         ours = weight_steps(engine, block, numerics, seed=seed, **options)
         for what, left, right in zip(names, ours, theirs, strict=True):
-            same(left, right, tolerance=tolerance, what=f"{what} of {engine.name}")
+            # A gradient that a later normalisation takes away is the rounding of large sums.
+            largest = max([1.0, *(np.abs(value).max() for value in right if value is not None)])
+            allowed = tolerance * (largest if what == "momenta" else 1.0)
+            same(left, right, tolerance=allowed, what=f"{what} of {engine.name}")
     before = made(block, numerics).ordered
     for variable, old in zip(theirs[2], before, strict=True):
         assert not np.array_equal(variable, old), "a variable that no step moves"

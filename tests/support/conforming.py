@@ -1,7 +1,21 @@
 """Every op a block can hold, once each: the list that conformance tests run through."""
 
 from pnas_tf.space.blocks import Block
-from pnas_tf.space.ops import CandidateOp, Conv, Head, Identity, MBConv, Pool, SepConv, Stem, Zero
+from pnas_tf.space.mobilenet_v4 import mnv4
+from pnas_tf.space.ops import (
+    UIB,
+    BasicBlock,
+    CandidateOp,
+    Conv,
+    FusedMBConv,
+    Head,
+    Identity,
+    MBConv,
+    Pool,
+    SepConv,
+    Stem,
+    Zero,
+)
 
 
 def choice(op: CandidateOp, *, stride: int = 1, padding: str = "same") -> Block:
@@ -26,6 +40,30 @@ CONFORMING = [
     choice(MBConv(3, 3, squeeze_excite=True)),
     choice(MBConv(5, 3, activation="hswish"), stride=2),
     choice(MBConv(3, 3, squeeze_excite=True, activation="hswish")),
+    choice(FusedMBConv(3, 1)),
+    choice(FusedMBConv(3, 2)),
+    choice(FusedMBConv(3, 4), stride=2),
+    choice(FusedMBConv(3, 1), stride=2, padding="symmetric"),
+    choice(FusedMBConv(5, 2, squeeze_excite=True, activation="hswish")),
+    choice(BasicBlock(3)),
+    choice(BasicBlock(3), stride=2),
+    choice(BasicBlock(5, "relu"), stride=2, padding="symmetric"),
+    *(
+        choice(UIB(start, middle, expansion), stride=stride)
+        for start, middle, expansion, stride in (
+            (3, 3, 4, 1),
+            (5, 3, 3, 2),
+            (3, 0, 4, 1),
+            (3, 0, 4, 2),
+            (0, 5, 2, 2),
+            (0, 0, 2, 1),
+        )
+    ),
+    choice(UIB(5, 3, 3), stride=2, padding="symmetric"),
+    # One of a kind is enough: the others differ in kernels and expansion alone.
+    *(choice(op) for op in mnv4().choice_blocks[5].candidates if not isinstance(op, Zero)),
+    choice(Conv(3, "relu"), stride=2),
+    Block("block_01", Conv(1, "relu"), 8, 8, 8, 6, 1, False, "same"),
     choice(Zero()),
     *(
         Block("block_00", op, 8, 8, 6, 6, 1, False, "same")
@@ -45,5 +83,7 @@ CONFORMING = [
     Block("group", Conv(3, "relu6"), 8, 4, 4, 4, 2, False, "symmetric"),
     Block("stem", Stem(), 9, 5, 3, 8, 2, False, "same"),
     Block("stem", Stem(), 8, 4, 3, 8, 2, False, "symmetric"),
+    Block("stem", Stem(activation="relu"), 9, 5, 3, 8, 2, False, "same"),
     Block("head", Head(32), 4, 1, 8, 5, 1, False, "same"),
+    Block("head", Head(16, 24, "relu"), 4, 1, 8, 5, 1, False, "same"),
 ]

@@ -11,7 +11,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_block_model, build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
-from pnas_tf.space.ops import MBConv
+from pnas_tf.space.ops import UIB, BasicBlock, FusedMBConv, MBConv
 from pnas_tf.tflite.classifier import Classifier
 from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.quantize import (
@@ -111,6 +111,20 @@ def test_pruned_network_is_plain_and_converts(network: keras.Model) -> None:
         pruned(IMAGES),
         atol=1e-4,
     )
+
+
+def test_plain_and_fused_convolutions_and_universal_bottlenecks_are_taken() -> None:
+    ops = (FusedMBConv(3, 2), BasicBlock(3), UIB(3, 5, 2), UIB(3, 0, 2), UIB(0, 0, 2))
+    stages = tuple(Stage(8, 1, 1, (op,)) for op in ops)
+    space = MBConvSpace(
+        "others", 8, 3, 8, 0, stages, 16, (), stem_stride=1, head_hidden=16, activation="relu"
+    )
+    made = compress(build_network(Architecture(space, ops)), tuning(quantize="qat"))
+    classifier = Classifier(convert(made.aware, dtype="int8"))
+    scale, _ = classifier.output["quantization"]
+    expected = made.aware(IMAGES, training=False)
+    # Half a step of rounding in each of 14 layers, in random directions, is about two steps.
+    assert np.abs(classifier.logits(IMAGES) - expected).mean() <= 2 * scale
 
 
 def test_squeeze_and_excitation_is_refused_by_name() -> None:

@@ -7,32 +7,36 @@ of one kind share their graphs. Knows nothing of gradients.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import tensorflow as tf
 
 from pnas_tf.space.blocks import Block
-from pnas_tf.space.ops import MBConv
+from pnas_tf.space.ops import UIB, BasicBlock, FusedMBConv, MBConv
 from pnas_tf.supernet.functional import Mode, forward
 from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.replicas import CrossReplicaReducer, on, reducers
 from pnas_tf.supernet.variables import variables_of
 
 HANDLE = tf.TensorSpec([], tf.resource)
+# Kernels of 3 and more are computed alike; 1 is a product of matrices, 0 no layer.
+_LIKE_3 = {"kernel": 3, "start_kernel": 3, "middle_kernel": 3}
 
 
 def shared_block(block: Block, numerics: Numerics) -> Block:
     """The block whose graphs compute this one too.
 
-    It has no name, which says where a block stands, and, of an MBConv, no sizes, which values and
-    variables bring with them. Sums over replicas are messages of known lengths, so there every size
-    has graphs of its own.
+    It has no name, which says where a block stands, and, of the searched blocks of a chain, no
+    sizes, which values and variables bring with them. Sums over replicas are messages of known
+    lengths, so there every size has graphs of its own.
     """
     block, op = replace(block, name="block"), block.op
-    if not isinstance(op, MBConv) or numerics.replicas.total > 1:
+    if not isinstance(op, (MBConv, FusedMBConv, BasicBlock, UIB)) or numerics.replicas.total > 1:
         return block
     padded_by_kernel = block.padding != "same" and block.stride > 1
-    op = replace(op, kernel=op.kernel if padded_by_kernel else 3, expansion=min(op.expansion, 2))
+    most = {"expansion": 2, **({} if padded_by_kernel else _LIKE_3)}
+    sizes = {f.name: min(getattr(op, f.name), most[f.name]) for f in fields(op) if f.name in most}
+    op = replace(op, **sizes)
     return replace(block, op=op, in_size=0, out_size=0, in_channels=0, out_channels=0)
 
 
