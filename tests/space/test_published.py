@@ -22,7 +22,8 @@ def test_totals_are_the_four_of_the_paper():
         "proxyless_gpu": 7_119_848,
         "proxyless_mobile_14": 6_857_568,
     }
-    assert set(PUBLISHED) == set(FACTS)
+    others = {name for name in PUBLISHED if name.startswith("efficientnet_lite")}
+    assert set(PUBLISHED) == set(FACTS) | others  # those are held to their checkpoints
 
 
 @pytest.mark.parametrize("name", sorted(FACTS))
