@@ -193,6 +193,7 @@ def train(
     *,
     recipe: TrainRecipe | None = None,
     searched: SearchResult | None = None,
+    pretrained: str | os.PathLike | None = None,
     folder: str | os.PathLike | None = None,
 ) -> keras.Model:
     """Trains the plain network of an architecture (section 4.2).
@@ -203,6 +204,10 @@ def train(
         recipe: options and seed; None: the defaults.
         searched: the search whose supernet weights the network starts from; None starts from
             random ones.
+        pretrained: weights of other images that it is fine-tuned from: "imagenet",
+            "efficientnet_lite0" and the like, a run folder, a .keras, .h5 or .pth file
+            (docs/howto/pretrained.md). Options that the recipe leaves open are then those of
+            fine-tuning. With `searched` its weights are taken, and these say how they began.
         folder: keeps checkpoints and history; stopped training in it goes on.
 
     Returns:
@@ -210,8 +215,11 @@ def train(
         [batch, classes].
 
     Raises:
-        UserError: the classes differ, there is less than one batch, or the loss is not finite.
+        UserError: the classes differ, there is less than one batch, the pretrained weights cannot
+            be read or are of another network, or the loss is not finite.
     """
+    from pnas_tf.interop.pretrained import open_pretrained
+    from pnas_tf.training.fine_tuning import start_from
     from pnas_tf.training.loop import train_network
     from pnas_tf.training.recipe import TrainRecipe
     from pnas_tf.training.result import check_classes
@@ -219,9 +227,16 @@ def train(
     recipe, dataset = recipe or TrainRecipe(), data.at(architecture.space.resolution)
     check_classes(architecture.space.classes, dataset)
     weights = None
+    if pretrained is not None:
+        config = dataclasses.replace(recipe.config, init="pretrained")
+        recipe = dataclasses.replace(recipe, config=config)
     if searched is not None:
         size = dataset.fit_batch_size(recipe.config)
         start = searched.supernet_weights.network(architecture, dataset, batch_size=size)
+        weights = start.get_weights()
+    elif pretrained is not None:
+        known = open_pretrained(os.fspath(pretrained))
+        start, _ = start_from(known, architecture, dataset, recipe.optimizer)
         weights = start.get_weights()
     with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:
         place = scratch if folder is None else folder

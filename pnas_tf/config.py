@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 Value = TypeVar("Value")
 # Smallest area of a random crop: the published one is for 1.28 million images and hundreds of
@@ -17,6 +17,22 @@ Value = TypeVar("Value")
 CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
 # Where there are images enough; else `data.fitted_options` chooses others.
 BATCH_SIZE, WARMUP_EPOCHS, SEARCH_EPOCHS, EPOCHS = 64, 15, 25, 30
+
+
+class Tuning(NamedTuple):
+    """Options of TrainConfig that have one value for a network that starts from random or supernet
+    weights, and another for fine-tuning."""
+
+    epochs: int
+    learning_rate: float
+    head_epochs: int
+    layer_rate_decay: float
+    train_batch_norm: str
+
+
+FROM_SCRATCH = Tuning(EPOCHS, 0.05, 0, 1.0, "moving")
+# For 500 to 5,000 photographs, chosen on validation images (docs/howto/pretrained.md).
+FINE_TUNING = Tuning(12, 0.02, 2, 1.0, "moving")
 
 
 def option(
@@ -169,6 +185,37 @@ class SpaceConfig:
 
 
 @dataclass(frozen=True)
+class PretrainedConfig:
+    """What is known before anything is trained."""
+
+    pretrained: str = option(
+        "",
+        "Weights to start from: imagenet, efficientnet_lite0 (the same), efficientnet_lite1 or _2, "
+        "a run folder, a .keras or .h5 file of one, or an original checkpoint (.pth); empty: none.",
+    )
+
+
+@dataclass(frozen=True)
+class ArchitectureConfig:
+    """A network that is trained without a search."""
+
+    architecture: str = option(
+        "",
+        "Network to train in the place of a searched one: proxyless_mobile, proxyless_cpu, "
+        "proxyless_gpu, proxyless_mobile_14, efficientnet_lite0, _1 or _2, or FILE.json; its class "
+        "count is replaced.",
+        remakes=True,
+    )
+    train_resolution: int | None = option(
+        None,
+        "Its input size in pixels; default: its own (224 and more).",
+        at_least=8,
+        at_most=4096,
+        remakes=True,
+    )
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """How weights are trained, in the search and in the last training alike."""
 
@@ -192,7 +239,8 @@ class TrainConfig:
 
     epochs: int | None = option(
         None,
-        f"Epochs of training; default: {EPOCHS}, more of few images (published: 300).",
+        f"Epochs of training; default: {EPOCHS}, of fine-tuning {FINE_TUNING.epochs}, more of "
+        "few images (published: 300).",
         at_least=1,
     )
     batch_size: int | None = option(
@@ -200,7 +248,13 @@ class TrainConfig:
         f"Images a step; default: {BATCH_SIZE}, fewer of few images (published: 256).",
         at_least=1,
     )
-    learning_rate: float = option(0.05, "Initial learning rate; cosine to zero over all steps.")
+    learning_rate: float | None = option(
+        None,
+        "Initial learning rate, cosine to zero; default: "
+        f"{FROM_SCRATCH.learning_rate}, of fine-tuning {FINE_TUNING.learning_rate} "
+        "(published: 0.05).",
+        above=0,
+    )
     learning_rate_warmup_epochs: float = option(
         1.0, "Epochs of linear warm-up of the learning rate (published: 0)."
     )
@@ -215,10 +269,31 @@ class TrainConfig:
         "Colour distortion in this training; default: distort_color (published: strong).",
         choices=("none", "normal", "strong"),
     )
-    init: str = option(
-        "scratch",
-        "Initial weights: scratch, or inherit from the supernet.",
-        choices=("scratch", "inherit"),
+    init: str | None = option(
+        None,
+        "Initial weights: scratch; inherit from the supernet; pretrained (default where "
+        "--pretrained is given): fine-tuning, from the supernet where one was searched.",
+        choices=("scratch", "inherit", "pretrained"),
+    )
+    head_epochs: int | None = option(
+        None,
+        "First epochs, of all, in which the classifier alone is trained (Kumar et al. 2022, "
+        f"section 4); default: 0, of fine-tuning {FINE_TUNING.head_epochs}.",
+    )
+    layer_rate_decay: float | None = option(
+        None,
+        "Each block learns at so many times the rate of the one behind it (Howard and Ruder 2018, "
+        "section 3.2); 1 is one rate. Default: "
+        f"{FROM_SCRATCH.layer_rate_decay}, of fine-tuning {FINE_TUNING.layer_rate_decay}.",
+        above=0,
+        at_most=1,
+    )
+    train_batch_norm: str | None = option(
+        None,
+        "Batch-normalisation statistics: moving (by batches, as usual), reestimated (before each "
+        "evaluation, on the training images), or frozen (those it starts with). Default: "
+        f"{FROM_SCRATCH.train_batch_norm}, of fine-tuning {FINE_TUNING.train_batch_norm}.",
+        choices=("moving", "reestimated", "frozen"),
     )
     train_on_alpha: bool = option(
         True,

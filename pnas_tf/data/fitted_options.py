@@ -15,7 +15,8 @@ from typing import Protocol
 
 from pnas_tf.config import (
     BATCH_SIZE,
-    EPOCHS,
+    FINE_TUNING,
+    FROM_SCRATCH,
     SEARCH_EPOCHS,
     WARMUP_EPOCHS,
     DeriveConfig,
@@ -133,7 +134,8 @@ def fitted_training(config: TrainConfig, images: int, *, replicas: int = 1) -> T
 def training_sizes(config: TrainConfig, images: int, *, replicas: int = 1) -> tuple[int, int]:
     """(batch size, epochs) of a training on `images`."""
     size = batch_size(config.batch_size, images, replicas=replicas)
-    return size, epochs(config.epochs, EPOCHS, steps=images // size)
+    usual = FINE_TUNING if config.init == "pretrained" else FROM_SCRATCH
+    return size, epochs(config.epochs, usual.epochs, steps=images // size)
 
 
 class Counted(Protocol):

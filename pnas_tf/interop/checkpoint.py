@@ -12,7 +12,7 @@ import io
 import os
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -82,14 +82,30 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     }
 
 
-def assign(model: keras.Model, tensors: Mapping[str, np.ndarray], *, where: str) -> None:
-    """Sets every weight of `model` from tensors by their PyTorch names. Raises UserError, with the
-    model untouched."""
+def assign(
+    model: keras.Model,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    where: str,
+    keys_of: Callable[[keras.layers.Layer], list[str]] | None = None,
+) -> None:
+    """Sets every weight of `model` from tensors by their PyTorch names.
+
+    Args:
+        model: of `build_network`, or a part of one.
+        tensors: of `read_state_dict`.
+        where: the file's name in errors.
+        keys_of: the names of a layer's weights, in the order of `layer.weights`; None: those that
+            the upstream project gives them.
+
+    Raises:
+        UserError: a missing or unexpected key or a wrong shape; the model is untouched.
+    """
     wanted: dict[str, tuple[keras.layers.Layer, int]] = {}
     values: dict[keras.layers.Layer, list[np.ndarray]] = {}
     for layer in model.layers:
         if layer.weights:
-            keys = _keys(layer)
+            keys = (keys_of or _keys)(layer)
             wanted |= {key: (layer, index) for index, key in enumerate(keys)}
     missing = sorted(set(wanted) - set(tensors))
     unexpected = sorted(

@@ -1,14 +1,15 @@
-"""The published networks (Cai et al. 2019, tables 2 and 4 and the official configurations), as
-architectures.
+"""Published networks as architectures: those of Cai et al. 2019 (tables 2 and 4 and the official
+configurations), and EfficientNet-Lite (the tensorflow/tpu project, 2020), for which there are
+weights to start from.
 
-Their widths are not those of the `proxyless` space, so each comes with a backbone of its own;
-padding is PyTorch's.
+Their widths are not those of the `proxyless` space, so each comes with a backbone of its own.
+Padding is PyTorch's, in EfficientNet-Lite TensorFlow's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pnas_tf.errors import UserError
 from pnas_tf.space.architecture import Architecture
@@ -16,15 +17,23 @@ from pnas_tf.space.mbconv import MBCONV_3_5_7, MBConvSpace, Stage
 from pnas_tf.space.mobilenet_v4 import CONV_MEDIUM_OPS, CONV_SMALL_OPS, conv_medium, conv_small
 from pnas_tf.space.ops import CandidateOp, MBConv, Zero
 
-_STAGE_SHAPES = ((4, 2), (4, 2), (4, 2), (4, 1), (4, 2), (1, 1))  # (blocks, stride) of each stage
+_STRIDES = (2, 2, 2, 1, 2, 1)  # of each stage of all of them
+_PROXYLESS_BLOCKS = (4, 4, 4, 4, 4, 1)
 
 IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published network. ops: one "kernel x expansion" per choice block, "-" for a skipped one.
-    top1_percent: ImageNet."""
+    """A published network.
+
+    Attributes:
+        ops: one "kernel x expansion" per choice block, "-" for a skipped one.
+        macs: at its own resolution.
+        top1_percent: ImageNet.
+        blocks: of each stage.
+        resolution: that it was published for.
+    """
 
     stem_width: int
     first_width: int
@@ -35,21 +44,24 @@ class Published:
     parameters: int
     macs: int
     top1_percent: float
+    blocks: tuple[int, ...] = _PROXYLESS_BLOCKS
+    resolution: int = 224
+    padding: str = "symmetric"
 
-    def architecture(self, name: str, *, resolution: int) -> Architecture:
+    def architecture(self, name: str, *, resolution: int | None = None) -> Architecture:
         """The network as an architecture, at any resolution, with the classes of ImageNet."""
-        shapes = zip(self.stage_widths, _STAGE_SHAPES, strict=True)
-        stages = tuple(Stage(width, blocks, stride) for width, (blocks, stride) in shapes)
+        shapes = zip(self.stage_widths, self.blocks, _STRIDES, strict=True)
+        stages = tuple(Stage(*shape) for shape in shapes)
         space = MBConvSpace(
             name,
-            resolution,
+            resolution or self.resolution,
             IMAGENET_CLASSES,
             self.stem_width,
             self.first_width,
             stages,
             self.head_width,
             MBCONV_3_5_7,
-            padding="symmetric",
+            padding=self.padding,
         )
         return Architecture(space, tuple(_op(symbol) for symbol in self.ops.split()))
 
@@ -57,7 +69,7 @@ class Published:
 @dataclass(frozen=True)
 class PublishedV4:
     """A published network of MobileNetV4 (Qin et al. 2024, tables 5, 11 and 12): a space that holds
-    it, and its ops. macs: at 224 px."""
+    it, and its ops. macs: at `resolution`, which it was published for."""
 
     space: Callable[..., MBConvSpace]
     ops: tuple[CandidateOp, ...]
@@ -65,10 +77,12 @@ class PublishedV4:
     parameters: int
     macs: int
     top1_percent: float
+    resolution: int = 224
 
-    def architecture(self, name: str, *, resolution: int) -> Architecture:
+    def architecture(self, name: str, *, resolution: int | None = None) -> Architecture:
         """The network as an architecture, at any resolution, with the classes of ImageNet."""
-        space = self.space(name, resolution=resolution, classes=IMAGENET_CLASSES)
+        own = resolution or self.resolution
+        space = self.space(name, resolution=own, classes=IMAGENET_CLASSES)
         return Architecture(space, self.ops)
 
 
@@ -130,14 +144,64 @@ PUBLISHED: dict[str, Published | PublishedV4] = {
         CONV_MEDIUM_OPS,
         dropout=0.2,
         parameters=9_715_512,
-        macs=827_649_984,
+        macs=1_080_244_224,
         top1_percent=79.9,
+        resolution=256,
+    ),
+    "efficientnet_lite0": Published(
+        32,
+        16,
+        (24, 40, 80, 112, 192, 320),
+        1280,
+        "3x6 3x6 5x6 5x6 3x6 3x6 3x6 5x6 5x6 5x6 5x6 5x6 5x6 5x6 3x6",
+        dropout=0.2,
+        parameters=4_652_008,
+        macs=385_187_552,
+        top1_percent=75.1,
+        blocks=(2, 2, 3, 3, 4, 1),
+        padding="same",
+    ),
+    "efficientnet_lite1": Published(
+        32,
+        16,
+        (24, 40, 80, 112, 192, 320),
+        1280,
+        "3x6 3x6 3x6 5x6 5x6 5x6 3x6 3x6 3x6 3x6 5x6 5x6 5x6 5x6 5x6 5x6 5x6 5x6 5x6 3x6",
+        dropout=0.2,
+        parameters=5_416_680,
+        macs=600_185_232,
+        top1_percent=76.7,
+        blocks=(3, 3, 4, 4, 5, 1),
+        resolution=240,
+        padding="same",
+    ),
+    "efficientnet_lite2": Published(
+        32,
+        16,
+        (24, 48, 88, 120, 208, 352),
+        1280,
+        "3x6 3x6 3x6 5x6 5x6 5x6 3x6 3x6 3x6 3x6 5x6 5x6 5x6 5x6 5x6 5x6 5x6 5x6 5x6 3x6",
+        dropout=0.3,
+        parameters=6_092_072,
+        macs=859_736_272,
+        top1_percent=77.6,
+        blocks=(3, 3, 4, 4, 5, 1),
+        resolution=260,
+        padding="same",
     ),
 }
 
 
-def published(name: str, *, resolution: int = 224) -> Architecture:
-    """A published network by name, with 1,000 classes. Raises UserError on an unknown name."""
+def published(name: str, *, resolution: int | None = None) -> Architecture:
+    """A published network by name, with 1,000 classes.
+
+    Args:
+        name: of `PUBLISHED`.
+        resolution: in pixels; None for its own.
+
+    Raises:
+        UserError: an unknown name.
+    """
     if name not in PUBLISHED:
         raise UserError(
             "unknown published network",
@@ -146,6 +210,24 @@ def published(name: str, *, resolution: int = 224) -> Architecture:
             fix="Choose one of these.",
         )
     return PUBLISHED[name].architecture(name, resolution=resolution)
+
+
+def open_architecture(name: str, *, resolution: int | None = None) -> Architecture:
+    """A published network, or the architecture of FILE.json.
+
+    Args:
+        name: of `PUBLISHED`, or a path that ends in .json.
+        resolution: in pixels; None for its own.
+
+    Raises:
+        UserError: there is no such network, or the file holds none.
+    """
+    if not name.endswith(".json"):
+        return published(name, resolution=resolution)
+    own = Architecture.load(name)
+    if resolution is None:
+        return own
+    return replace(own, space=replace(own.space, resolution=resolution))
 
 
 def _op(symbol: str) -> CandidateOp:

@@ -14,6 +14,7 @@ from pnas_tf.config import (
     DeriveConfig,
     DistributionConfig,
     ExportConfig,
+    PretrainedConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pnas_tf.data import ImageData
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.networks.pretrained import PretrainedWeights
     from pnas_tf.search.targets import Target
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
@@ -78,17 +80,41 @@ class Inputs(Job):
         if DistributionConfig in self.configs:
             replicas = self.distribution.replicas.total
         fitted = [
-            fitted_options(_with_held(self.configs[kind], held), self.data.sizes, replicas=replicas)
+            fitted_options(
+                self._started(_with_held(self.configs[kind], held)),
+                self.data.sizes,
+                replicas=replicas,
+            )
             for kind in kinds
         ]
         return self._with(self.configs.replaced(fitted))
 
+    def _started(self, config: object) -> object:
+        """A training that has weights to start from starts from them, unless told otherwise."""
+        if isinstance(config, TrainConfig) and config.init is None and self.source:
+            return dataclasses.replace(config, init="pretrained")
+        return config
+
+    @property
+    def source(self) -> str:
+        """Of weights to start from; "" for none."""
+        known = PretrainedConfig in self.configs
+        return self.configs[PretrainedConfig].pretrained if known else ""
+
     def _with(self, configs: Configs) -> Inputs:
-        """With other options, and the images that were found."""
+        """With other options, and the images and weights that were found."""
         found = Inputs(self.folder, configs, self.given)
-        if "data" in vars(self) and DataConfig in configs:
-            vars(found)["data"] = self.data
+        for name, kind in (("data", DataConfig), ("pretrained", PretrainedConfig)):
+            if name in vars(self) and kind in configs:
+                vars(found)[name] = vars(self)[name]
         return found
+
+    @cached_property
+    def pretrained(self) -> PretrainedWeights:
+        """Weights to start from, by `source`."""
+        from pnas_tf.interop.pretrained import open_pretrained
+
+        return open_pretrained(self.source)
 
     @cached_property
     def space(self) -> SearchSpace:

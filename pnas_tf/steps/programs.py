@@ -10,6 +10,7 @@ from pnas_tf.config import DataConfig, DistributionConfig, PublishConfig, RunCon
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.step import Step
 from pnas_tf.steps import (
+    architecture,
     benchmark,
     derive,
     export,
@@ -107,7 +108,13 @@ PROGRAMS = (
         search.__doc__,
         (search.SEARCH, derive.DERIVE, derive.SWEEP),
     ),
-    Program("train", "train", "trains the derived network", train.__doc__, (train.TRAIN,)),
+    Program(
+        "train",
+        "train",
+        "trains the derived network, or fine-tunes another",
+        train.__doc__,
+        (architecture.ARCHITECTURE, train.TRAIN),
+    ),
     Program(
         "export",
         "export",

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from pnas_tf.config import (
+    ArchitectureConfig,
     BenchmarkConfig,
     DataConfig,
     DeviceConfig,
     DistributionConfig,
     ExportConfig,
     LatencyConfig,
+    PretrainedConfig,
     PublishConfig,
     SearchConfig,
     SpaceConfig,
@@ -51,6 +53,20 @@ def _space(config: SpaceConfig) -> None:
         load_space(config.space)
     elif config.space != SpaceConfig().space:  # auto
         named_space(config.space, classes=2, resolution=config.resolution, width=config.width)
+
+
+def _pretrained(config: PretrainedConfig) -> None:
+    from pnas_tf.interop.pretrained_files import find_pretrained
+
+    if config.pretrained:
+        find_pretrained(config.pretrained)
+
+
+def _architecture(config: ArchitectureConfig) -> None:
+    from pnas_tf.space.published import open_architecture
+
+    if config.architecture:
+        open_architecture(config.architecture)
 
 
 def _search(config: SearchConfig) -> None:
@@ -121,6 +137,8 @@ def _kind(path: Path) -> str:
 _CHECKS: dict[type, Callable[..., None]] = {
     DataConfig: _data,
     SpaceConfig: _space,
+    PretrainedConfig: _pretrained,
+    ArchitectureConfig: _architecture,
     SearchConfig: _search,
     DistributionConfig: check_distribution,
     DeviceConfig: _device,

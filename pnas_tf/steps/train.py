@@ -1,36 +1,60 @@
-"""Trains the network of architecture.json on the run's dataset, from scratch or from the searched
-weights.
+"""Trains the network of architecture.json on the run's dataset: from scratch, from the searched
+weights, or from weights that were learnt on other images.
 
   pnas train --run_dir=runs/demo --dataset=digits
 
 takes about a minute on 2 cores (digits, space tiny, 30 epochs), prints one line an epoch and the
 test accuracy, and writes train/model.keras, train/result.json and train/history.json. A stopped
-training goes on from its last checkpoint.
+training goes on from its last checkpoint. A network that was not searched is trained by
+
+  pnas train --run_dir=runs/flowers --dataset=folder:flowers --architecture=efficientnet_lite0
+    --train_resolution=96 --pretrained=imagenet
+
+which fine-tunes a thousand photographs in about 4 minutes; docs/howto/pretrained.md.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
     DataConfig,
     DistributionConfig,
     OptimizerConfig,
+    PretrainedConfig,
     RunConfig,
     TrainConfig,
 )
+from pnas_tf.errors import UserError
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Demand, Step
 from pnas_tf.steps.inputs import Inputs
 
+if TYPE_CHECKING:
+    import tf_keras as keras
+
+    from pnas_tf.networks.takeover import Takeover
+
 
 def _inherits(job: Inputs) -> bool:
-    return job.configs[TrainConfig].init == "inherit"
+    """Whether the network starts from the weights of the run's own supernet."""
+    init = job.configs[TrainConfig].init
+    return init == "inherit" or (init == "pretrained" and job.has(Artifact.SEARCH_HISTORY))
+
+
+def _takes_over(job: Inputs) -> bool:
+    """Whether it starts from those of --pretrained itself."""
+    return job.configs[TrainConfig].init == "pretrained" and not _inherits(job)
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:
+    from pnas_tf.interop.pretrained_files import find_pretrained
+
     searched = (job.folder / Artifact.SEARCH_HISTORY,) if _inherits(job) else ()
-    return (job.folder / Artifact.ARCHITECTURE, *searched)
+    others = find_pretrained(job.source).files if _takes_over(job) else ()
+    return (job.folder / Artifact.ARCHITECTURE, *searched, *others)
 
 
 def demands_of(config: TrainConfig) -> tuple[Demand, ...]:
@@ -41,46 +65,90 @@ def demands_of(config: TrainConfig) -> tuple[Demand, ...]:
     return tuple(Demand(split, "batch_size", config.batch_size) for split in splits)
 
 
+def _check(job: Inputs) -> None:
+    """Refuses weights that cannot be read, or are not the network's."""
+    from pnas_tf.training.recipe import tuning_of
+
+    config = job.configs[TrainConfig]
+    tuning_of(config)
+    if config.init == "pretrained" and not job.source:
+        raise UserError(
+            "--init=pretrained",
+            expected="weights to start from",
+            received="no --pretrained",
+            fix="Add e.g. --pretrained=imagenet.",
+        )
+    if _takes_over(job) and job.has(Artifact.ARCHITECTURE):
+        _started(job)
+
+
+def _started(job: Inputs) -> tuple[keras.Model, Takeover]:
+    """The network with the weights of --pretrained."""
+    from pnas_tf.training.fine_tuning import start_from
+
+    optimizer = job.configs[OptimizerConfig]
+    return start_from(job.pretrained, job.architecture, job.network_dataset, optimizer)
+
+
 def _begin(job: Inputs) -> None:
     _ = job.distribution, job.network_dataset
 
 
-def _run(job: Inputs) -> None:
+def _initial(job: Inputs) -> tuple[keras.Model | None, Takeover | None]:
+    """The network to start from, and what it took over; None: drawn from the seed."""
     from pnas_tf.search.supernet_weights import SupernetWeights
+
+    if _takes_over(job):
+        return _started(job)
+    if not _inherits(job):
+        return None, None
+    architecture, dataset = job.architecture, job.network_dataset
+    supernet = SupernetWeights(
+        job.folder / Artifact.SEARCH,
+        architecture.space,
+        optimizer=job.configs[OptimizerConfig],
+    )
+    size = dataset.fit_batch_size(job.configs[TrainConfig])
+    return supernet.network(architecture, dataset, batch_size=size), None
+
+
+def _run(job: Inputs) -> None:
     from pnas_tf.training.loop import TrainRecipe, train_network
     from pnas_tf.training.result import save_result
 
-    config, optimizer = job.configs[TrainConfig], job.configs[OptimizerConfig]
-    architecture, dataset = job.architecture, job.network_dataset
-    size = dataset.fit_batch_size(config)
+    config, dataset = job.configs[TrainConfig], job.network_dataset
     folder = job.folder / Artifact.TRAINING
-    weights = None
-    if _inherits(job):
-        supernet = SupernetWeights(
-            job.folder / Artifact.SEARCH, architecture.space, optimizer=optimizer
-        )
-        network = supernet.network(architecture, dataset, batch_size=size)
-        weights = network.get_weights()
+    network, takeover = _initial(job)
+    for line in takeover.lines() if takeover else ():
+        print(line, flush=True)
     trained = train_network(
-        architecture,
+        job.architecture,
         dataset,
-        TrainRecipe(config, optimizer, job.seed),
+        TrainRecipe(config, job.configs[OptimizerConfig], job.seed),
         folder,
-        initial_weights=weights,
+        initial_weights=None if network is None else network.get_weights(),
         distribution=job.distribution,
     )
     if job.distribution.is_chief:
-        result = save_result(trained.model, dataset, folder, batch_size=size, seed=job.seed)
+        result = save_result(
+            trained.model,
+            dataset,
+            folder,
+            batch_size=dataset.fit_batch_size(config),
+            seed=job.seed,
+            pretrained=None if takeover is None else asdict(takeover),
+        )
         print(f"test accuracy {result['test_accuracy']:.2%} of {result['test_images']} images")
 
 
 TRAIN: Step[Inputs] = Step(
     "train",
-    (RunConfig, DataConfig, TrainConfig, OptimizerConfig, DistributionConfig),
+    (RunConfig, DataConfig, PretrainedConfig, TrainConfig, OptimizerConfig, DistributionConfig),
     _run,
     writes=lambda _: (Artifact.NETWORK, Artifact.TRAINING_RESULT, Artifact.TRAINING_HISTORY),
     reads=_reads,
     identity=lambda job: {"dataset": job.network_dataset.identity},
+    check=_check,
     begin=_begin,
     demands=lambda job: demands_of(job.configs[TrainConfig]),
     partial=(Artifact.TRAINING,),

@@ -8,6 +8,7 @@ nothing of where the architecture came from.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -36,12 +37,13 @@ from pnas_tf.run.loop import Row, RunningMeans, StepLoop, require_finite
 from pnas_tf.run.step import Demand
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.training.distribution import PRECISIONS, Distribution, check_batch
-from pnas_tf.training.evaluate import Evaluator
+from pnas_tf.training.evaluate import Evaluator, reestimate_batch_norm
+from pnas_tf.training.fine_tuning import block_rates, head_rates
 from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.loss_scale import LossScale
-from pnas_tf.training.recipe import TrainRecipe
+from pnas_tf.training.recipe import TrainRecipe, tuning_of
 from pnas_tf.training.schedules import cosine_with_warmup
-from pnas_tf.training.step import TrainStep, keras_precision
+from pnas_tf.training.step import Moved, TrainStep, keras_precision
 
 KEEP_CHECKPOINTS = 2
 HISTORY = {"format": "pnas_tf/train_history", "version": 1}
@@ -164,37 +166,45 @@ class _Training:
             recipe.seed,
         )
         self.identity, self.distribution = identity, distribution
-        self.train_step = TrainStep(
+        self.tuning = tuning_of(recipe.config)
+        step = functools.partial(
+            TrainStep,
             model,
             recipe.optimizer,
             dropout=recipe.config.dropout,
             seed=recipe.seed,
             distribution=distribution,
         )
+        rates = block_rates(model, self.tuning.layer_rate_decay)
+        statistics = self.tuning.train_batch_norm != "frozen"
+        self.train_step = step(moved=Moved(rates, statistics))
+        # Alone it learns nothing of statistics, and the network's are those that it will see.
+        self.head_step = step(moved=Moved(head_rates(model), statistics=False))
         self.evaluator = Evaluator(model, distribution)
         self.means = RunningMeans.of(2)  # loss, accuracy
         images = images_of(dataset).of(fit_split(self.config))
         self.batch_size, self.epochs = training_sizes(self.config, images)
         self.steps_per_epoch = dataset.fit_steps(self.config)
+        self.head_steps = self.tuning.head_epochs * self.steps_per_epoch
 
     @property
     def causes(self) -> str:
         return (
-            f"--learning_rate={self.config.learning_rate} too high, too short a "
+            f"--learning_rate={self.tuning.learning_rate} too high, too short a "
             "--learning_rate_warmup_epochs, inherited weights that are not finite, or images that "
             "are not"
         )
 
     def phase(self, epoch: int) -> str:
-        del epoch
-        return "train"
+        return "head" if epoch < self.tuning.head_epochs else "train"
 
     def batches(self, epoch: int, start: int) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:
         return self.dataset.fit_batches(self.config, seed=self.seed, epoch=epoch, start_batch=start)
 
     def take_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
         rate = self._learning_rate(step)
-        loss, accuracy = self.train_step(images, labels, learning_rate=rate, step=step)
+        take = self.head_step if step < self.head_steps else self.train_step
+        loss, accuracy = take(images, labels, learning_rate=rate, step=step)
         require_finite(loss, "training step")
         self.means.add(loss, accuracy)
 
@@ -215,6 +225,9 @@ class _Training:
     def _evaluation(self) -> Row:
         """Loss and top-1 on the split that is held out."""
         self._agree_on_statistics()
+        if self.tuning.train_batch_norm == "reestimated":
+            images = self.dataset.train_unaugmented(batch_size=self.batch_size)
+            reestimate_batch_norm(self.model, images)
         if self.config.train_on_alpha:
             split, batches = "test", self.dataset.test_batches
         else:
@@ -223,10 +236,13 @@ class _Training:
         return {f"{split}_loss": result.loss, f"{split}_accuracy": result.accuracy}
 
     def _learning_rate(self, step: int) -> float:
+        """The classifier alone learns at a constant rate; then the whole network's begins."""
+        if step < self.head_steps:
+            return self.tuning.learning_rate
         return cosine_with_warmup(
-            step,
-            steps=self.epochs * self.steps_per_epoch,
-            peak=self.config.learning_rate,
+            step - self.head_steps,
+            steps=self.epochs * self.steps_per_epoch - self.head_steps,
+            peak=self.tuning.learning_rate,
             warmup_steps=round(self.config.learning_rate_warmup_epochs * self.steps_per_epoch),
         )
 
@@ -244,6 +260,8 @@ class _Training:
             for number, variable in enumerate(self.model.weights)
         }
         slots = {f"momentum/{number}": slot for number, slot in enumerate(self.train_step.slots)}
+        if self.head_steps:
+            slots |= {f"head/{number}": slot for number, slot in enumerate(self.head_step.slots)}
         return {**named, **slots}
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, object]]:
@@ -287,6 +305,7 @@ def _identity(
         "architecture": architecture.to_json(),
         "dataset": dataset.fingerprint,
         "config": settings,
+        "tuning": tuning_of(recipe.config),
         "optimizer": dataclasses.asdict(recipe.optimizer),
         "seed": recipe.seed,
         "arithmetic": [options.sync_batch_norm, options.mixed_precision],

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pnas_tf.config import OptimizerConfig, RunConfig, TrainConfig
+from pnas_tf.config import (
+    FINE_TUNING,
+    FROM_SCRATCH,
+    OptimizerConfig,
+    RunConfig,
+    TrainConfig,
+    Tuning,
+)
+from pnas_tf.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -20,3 +28,21 @@ class TrainRecipe:
     config: TrainConfig = TrainConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     seed: int = RunConfig.seed
+
+
+def tuning_of(config: TrainConfig) -> Tuning:
+    """The values of `config`, or the usual ones of its kind of training where it has none. Raises
+    UserError where the classifier's own epochs are more than all."""
+    usual = FINE_TUNING if config.init == "pretrained" else FROM_SCRATCH
+    given = {name: getattr(config, name) for name in Tuning._fields}
+    found = usual._replace(**{name: value for name, value in given.items() if value is not None})
+    if config.head_epochs is None:  # of few epochs most are for the whole network
+        found = found._replace(head_epochs=min(usual.head_epochs, found.epochs // 2))
+    if found.head_epochs > found.epochs:
+        raise UserError(
+            "--head_epochs",
+            expected=f"at most {found.epochs}, the epochs of the training",
+            received=str(found.head_epochs),
+            fix="Choose fewer, or more --epochs.",
+        )
+    return found

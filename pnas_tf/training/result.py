@@ -4,28 +4,58 @@ nothing."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import tf_keras as keras
 
-from pnas_tf.data.dataset import Dataset
+from pnas_tf.data.dataset import Dataset, Normalization
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.io.serialization import value_of
 from pnas_tf.networks.weight_files import load_keras_weights
 from pnas_tf.run import layout
 from pnas_tf.training.evaluate import evaluate
 
-RESULT = {"format": "pnas_tf/train_result", "version": 1}
+FORMAT, VERSION = "pnas_tf/train_result", 1
 _MADE_BY = "pnas train --run_dir=..."
 
 
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a trained network takes and gives.
+
+    Attributes:
+        class_names: of its logits.
+        normalization: of the images that it was trained on.
+    """
+
+    class_names: tuple[str, ...]
+    normalization: Normalization
+
+
 def save_result(
-    model: keras.Model, dataset: Dataset, folder: str | os.PathLike, *, batch_size: int, seed: int
+    model: keras.Model,
+    dataset: Dataset,
+    folder: str | os.PathLike,
+    *,
+    batch_size: int,
+    seed: int,
+    pretrained: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """Writes model.keras and result.json into `folder`, each atomically; returns the result.
 
     Test accuracy is a fraction; the model takes normalised images (`normalization`) and gives
     logits.
+
+    Args:
+        model: as trained.
+        dataset: that it was trained on.
+        folder: of the training.
+        batch_size: images at a time.
+        seed: that it was trained with.
+        pretrained: what it took over from weights of other images (`networks.takeover.Takeover`).
     """
     folder = Path(folder)
     with atomic.scratch_folder(
@@ -35,17 +65,30 @@ def save_result(
         atomic.write_bytes(folder / layout.MODEL, (scratch / layout.MODEL).read_bytes())
     result = evaluate(model, dataset.test_batches(batch_size=batch_size))
     document = {
-        **RESULT,
+        "format": FORMAT,
+        "version": VERSION,
         "dataset": dataset.name,
         "class_names": list(dataset.class_names),
         "test_images": result.examples,
         "test_accuracy": result.accuracy,
         "test_loss": result.loss,
         "seed": seed,
+        "pretrained": pretrained,
         "normalization": {"mean": dataset.normalization.mean, "std": dataset.normalization.std},
     }
     atomic.write_json(folder / layout.RESULT, document)
     return document
+
+
+def read_result(path: str | os.PathLike) -> TrainedOn:
+    """What `save_result` says of a network. Raises UserError when the file is absent or damaged."""
+    document = atomic.read_document(
+        path, format=FORMAT, version=VERSION, what="training result", made_by=_MADE_BY
+    )
+    fields = {name: document.get(name) for name in ("class_names", "normalization")}
+    return value_of(
+        TrainedOn, fields, what=f"training result {path}", fix=f"Train again: {_MADE_BY}"
+    )
 
 
 def restore_weights(model: keras.Model, folder: str | os.PathLike) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import tensorflow as tf
 import tf_keras as keras
@@ -45,8 +46,23 @@ def keras_precision(precision: str) -> Iterator[None]:
         keras.mixed_precision.set_global_policy(None if is_default else before)
 
 
+@dataclass(frozen=True)
+class Moved:
+    """What a step moves.
+
+    Attributes:
+        rates: for each trainable variable what the learning rate is multiplied by; at 0 it stands
+            still. None: 1 for all.
+        statistics: batch normalisation is by the batch, and its moving statistics follow; else it
+            is by these, which stay.
+    """
+
+    rates: tuple[float, ...] | None = None
+    statistics: bool = True
+
+
 class TrainStep:
-    """SGD on all trainable variables of `model`, momentum slots included.
+    """SGD on the trainable variables of `model`, momentum slots included.
 
     accum = momentum * accum + g; w -= learning_rate * (g + momentum * accum) with Nesterov,
     learning_rate * accum without: PyTorch's form, which is Keras' while the rate stays the same. g
@@ -64,17 +80,20 @@ class TrainStep:
         dropout: float = TrainConfig.dropout,
         seed: int = RunConfig.seed,
         distribution: Distribution = Distribution(),
+        moved: Moved = Moved(),
     ):
         self.model = model
+        every = model.trainable_variables
+        rates = moved.rates or (1.0,) * len(every)
+        self._moved = [pair for pair in zip(every, rates, strict=True) if pair[1]]
         self.slots = [
-            tf.Variable(tf.zeros_like(variable), trainable=False)
-            for variable in model.trainable_variables
+            tf.Variable(tf.zeros_like(variable), trainable=False) for variable, _ in self._moved
         ]
         self.loss_scale = (
             LossScale() if any(layer.compute_dtype == "float16" for layer in model.layers) else None
         )
         self._distribution, self._replicas = distribution, distribution.replicas
-        self._forward = _forward(model, dropout, seed, self._replicas.total)
+        self._forward = _forward(model, dropout, seed, self._replicas.total, moved.statistics)
         self._decay = (
             {variable.ref() for variable in weight_decay_variables(model, no_decay=config.no_decay)}
             if config.weight_decay
@@ -132,7 +151,7 @@ class TrainStep:
                 tf.where(finite, momentum, 1.0),
             )
             gradients = [gradient / scale for gradient in gradients]
-        for variable, slot, gradient in zip(self.model.trainable_variables, self.slots, gradients):
+        for (variable, rate), slot, gradient in zip(self._moved, self.slots, gradients):
             if variable.ref() in self._decay:
                 gradient += self._config.weight_decay * variable
             if self.loss_scale:
@@ -140,7 +159,7 @@ class TrainStep:
             tf.raw_ops.ResourceApplyMomentum(
                 var=variable.handle,
                 accum=slot.handle,
-                lr=learning_rate,
+                lr=learning_rate if rate == 1.0 else learning_rate * rate,
                 grad=gradient,
                 momentum=momentum,
                 use_nesterov=self._config.nesterov,
@@ -150,7 +169,7 @@ class TrainStep:
     def _loss_and_gradients(
         self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, scale: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        variables = self.model.trainable_variables
+        variables = [variable for variable, _ in self._moved]
         with tf.GradientTape() as tape:
             logits = self._forward(images, step)
             loss = smoothed_cross_entropy(logits, labels, smoothing=self._config.label_smoothing)
@@ -164,15 +183,16 @@ class TrainStep:
 
 
 def _forward(
-    model: keras.Model, dropout: float, seed: int, replicas: int
+    model: keras.Model, dropout: float, seed: int, replicas: int, statistics: bool
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """statistics: of batch normalisation by the batch."""
     if not dropout:
-        return lambda images, step: model(images, training=True)
+        return lambda images, step: model(images, training=statistics)
     classifier = model.layers[-1]
     features = keras.Model(model.inputs, classifier.input)
 
     def forward(images: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        x = features(images, training=True)
+        x = features(images, training=statistics)
         stamp = tf.stack([tf.constant(seed % 2**31), step])
         if replicas == 1:
             return classifier(tf.nn.experimental.stateless_dropout(x, dropout, seed=stamp))

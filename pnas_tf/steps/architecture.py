@@ -1,0 +1,54 @@
+"""Takes a network that was not searched: a published one, or that of a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from pnas_tf.config import ArchitectureConfig, DataConfig, RunConfig
+from pnas_tf.errors import UserError
+from pnas_tf.run.layout import Artifact
+from pnas_tf.run.step import Step
+from pnas_tf.steps.inputs import Inputs
+
+
+def _check(job: Inputs) -> None:
+    if job.has(Artifact.DERIVATION):
+        raise UserError(
+            f"--architecture={job.configs[ArchitectureConfig].architecture}",
+            expected="a run folder without a search",
+            received=f"{Artifact.DERIVATION} in {job.folder.path}",
+            fix="Choose another --run_dir, or leave --architecture out to train what was found.",
+        )
+
+
+def _run(job: Inputs) -> None:
+    from pnas_tf.space.published import open_architecture
+
+    config = job.configs[ArchitectureConfig]
+    found = open_architecture(config.architecture, resolution=config.train_resolution)
+    space = dataclasses.replace(found.space, classes=len(job.data.class_names))
+    architecture = dataclasses.replace(found, space=space)
+    architecture.save(job.folder / Artifact.ARCHITECTURE)
+    size = space.resolution
+    print(
+        f"{space.name}: {architecture.parameters / 1e6:.2f} M parameters, "
+        f"{architecture.macs / 1e6:.0f} M MACs at {size} px, {space.classes} classes"
+    )
+
+
+def _reads(job: Inputs) -> tuple[Path, ...]:
+    name = job.configs[ArchitectureConfig].architecture
+    return (Path(name),) if name.endswith(".json") else ()
+
+
+ARCHITECTURE: Step[Inputs] = Step(
+    "architecture",
+    (RunConfig, DataConfig, ArchitectureConfig),
+    _run,
+    writes=lambda _: (Artifact.ARCHITECTURE,),
+    reads=_reads,
+    identity=lambda job: {"classes": list(job.data.class_names)},
+    check=_check,
+    wanted=lambda job: bool(job.configs[ArchitectureConfig].architecture),
+)
