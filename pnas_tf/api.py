@@ -64,8 +64,8 @@ def space(
     """A search space for a number of classes.
 
     Args:
-        name: "proxyless", "tiny", "cifar", "mnv4", "pyramid_tree", or FILE.json with a space of
-            your own.
+        name: "proxyless", "lite", "tiny", "cifar", "mnv4", "pyramid_tree", or FILE.json with a
+            space of your own.
         classes: how many, or their names (`data.class_names`).
         resolution: input size in pixels; None is the space's own.
         width: multiplier of all channel counts.
@@ -148,6 +148,7 @@ def search(
     table: LatencyTable,
     *,
     target_latency_ms: float | None = None,
+    pretrained: str | os.PathLike | None = None,
     recipe: SearchRecipe | None = None,
     folder: str | os.PathLike | None = None,
 ) -> SearchResult:
@@ -158,6 +159,9 @@ def search(
         data: labelled images with the space's number of classes.
         table: latencies of the blocks of `space`, of `measure_latency`.
         target_latency_ms: what the network shall take; None: as the recipe says.
+        pretrained: weights of other images that every candidate starts from: as of `train`, and of
+            the search of a run folder all candidates. Options that the recipe leaves open are then
+            those of such a start.
         recipe: options and seed; None: the defaults.
         folder: keeps checkpoints, history and TensorBoard events; a stopped search in it goes on.
             None takes a temporary one, which lives as long as the result.
@@ -166,9 +170,11 @@ def search(
         Path probabilities, and architectures by `derive`.
 
     Raises:
-        UserError: the target is out of reach, the table lacks blocks, the classes differ, or a
-            split is smaller than a batch; before any work.
+        UserError: the target is out of reach, the table lacks blocks, the classes differ, a split
+            is smaller than a batch, or the pretrained weights cannot be read or do not suit the
+            space; before any work.
     """
+    from pnas_tf.interop.pretrained import open_pretrained
     from pnas_tf.search.api import search_architecture
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.training.result import check_classes
@@ -177,6 +183,8 @@ def search(
     if target_latency_ms is not None:
         config = dataclasses.replace(recipe.config, target_latency_ms=repr(target_latency_ms))
         recipe = dataclasses.replace(recipe, config=config)
+    if pretrained is not None:
+        recipe = dataclasses.replace(recipe, pretrained=open_pretrained(os.fspath(pretrained)))
     dataset = data.at(space.resolution)
     check_classes(space.classes, dataset)
     if folder is not None:

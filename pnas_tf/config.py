@@ -16,7 +16,23 @@ Value = TypeVar("Value")
 # epochs, the other what --augmentation=auto takes.
 CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
 # Where there are images enough; else `data.fitted_options` chooses others.
-BATCH_SIZE, WARMUP_EPOCHS, SEARCH_EPOCHS, EPOCHS = 64, 15, 25, 30
+BATCH_SIZE, EPOCHS = 64, 30
+
+
+class SearchTuning(NamedTuple):
+    """Options of SearchConfig that have one value for a supernet of random weights, and another for
+    one that starts from pretrained ones."""
+
+    warmup_epochs: int
+    search_epochs: int
+    warmup_learning_rate: float
+    search_learning_rate: float
+    arch_start_epoch: int
+
+
+SEARCH_FROM_SCRATCH = SearchTuning(15, 25, 0.2, 0.1, 1)
+# Chosen on validation photographs (docs/transfer.md).
+SEARCH_FROM_PRETRAINED = SearchTuning(3, 8, 0.05, 0.05, 0)
 
 
 class Tuning(NamedTuple):
@@ -175,8 +191,8 @@ class SpaceConfig:
 
     space: str = option(
         "auto",
-        "proxyless, tiny, cifar, mnv4, pyramid_tree, FILE.json (a space of your own), or auto: by "
-        "the dataset's image size.",
+        "proxyless, lite, tiny, cifar, mnv4, pyramid_tree, FILE.json (a space of your own), or "
+        "auto: by the dataset's image size, lite for large ones with --pretrained.",
     )
     resolution: int | None = option(
         None, "Input size in pixels; default: the space's own.", at_least=8, at_most=4096
@@ -357,13 +373,15 @@ class SearchConfig:
     )
     warmup_epochs: int | None = option(
         None,
-        f"Warm-up phase: epochs in which only weights are trained; default: {WARMUP_EPOCHS}, more "
-        "of few images (published: 40).",
+        "Warm-up phase: epochs in which only weights are trained; default: "
+        f"{SEARCH_FROM_SCRATCH.warmup_epochs}, of pretrained weights "
+        f"{SEARCH_FROM_PRETRAINED.warmup_epochs}, more of few images (published: 40).",
     )
     search_epochs: int | None = option(
         None,
         "Joint phase: epochs in which weights and alpha are trained in turn; default: "
-        f"{SEARCH_EPOCHS}, more of few images (published: 120).",
+        f"{SEARCH_FROM_SCRATCH.search_epochs}, of pretrained weights "
+        f"{SEARCH_FROM_PRETRAINED.search_epochs}, more of few images (published: 120).",
         at_least=1,
     )
     search_batch_size: int | None = option(
@@ -372,21 +390,29 @@ class SearchConfig:
         "(published: 256).",
         at_least=1,
     )
-    warmup_learning_rate: float = option(
-        0.2, "Weights' initial rate in the warm-up phase; cosine to zero (published: 0.05)."
+    warmup_learning_rate: float | None = option(
+        None,
+        "Weights' initial rate in the warm-up phase, cosine to zero; default: "
+        f"{SEARCH_FROM_SCRATCH.warmup_learning_rate}, of pretrained weights "
+        f"{SEARCH_FROM_PRETRAINED.warmup_learning_rate} (published: 0.05).",
     )
-    search_learning_rate: float = option(
-        0.1, "Weights' initial rate in the joint phase; cosine to zero (published: 0.025)."
+    search_learning_rate: float | None = option(
+        None,
+        "Weights' initial rate in the joint phase, cosine to zero; default: "
+        f"{SEARCH_FROM_SCRATCH.search_learning_rate}, of pretrained weights "
+        f"{SEARCH_FROM_PRETRAINED.search_learning_rate} (published: 0.025).",
     )
-    weights_init: str = option(
-        "aligned",
-        "Initial weights: he_fout (published), he_fin, or aligned: a block's candidates start as "
-        "one "
-        "function.",
-        choices=("aligned", "he_fout", "he_fin"),
+    weights_init: str | None = option(
+        None,
+        "Initial weights: aligned (default): a block's candidates start as one function; he_fout "
+        "(published); he_fin; pretrained (default where --pretrained is given): every candidate "
+        "starts from these.",
+        choices=("aligned", "he_fout", "he_fin", "pretrained"),
     )
     shortcut_gamma: float = option(
-        0.3, "aligned: initial gamma of blocks with a shortcut; at 0 they start as the identity."
+        0.3,
+        "aligned: initial gamma of blocks with a shortcut; at 0 they start as the identity. "
+        "pretrained: the same for blocks that the weights do not know.",
     )
     init_div_groups: bool = option(
         True, "Fan of a depthwise kernel is that of one channel, not of all (published: all)."
@@ -395,7 +421,12 @@ class SearchConfig:
         2, "Weight steps between architecture steps (published: 5).", at_least=1
     )
     arch_steps: int = option(1, "Architecture steps each time.", at_least=1)
-    arch_start_epoch: int = option(1, "Joint epochs before the first architecture step.")
+    arch_start_epoch: int | None = option(
+        None,
+        "Joint epochs before the first architecture step; default: "
+        f"{SEARCH_FROM_SCRATCH.arch_start_epoch}, of pretrained weights "
+        f"{SEARCH_FROM_PRETRAINED.arch_start_epoch}.",
+    )
     arch_batch_size: int | None = option(
         None,
         "Images an architecture step by gradient; default: search_batch_size, fewer where the "

@@ -108,7 +108,7 @@ def fit(
         run_dir: keeps everything, and a stopped run in it goes on. None takes a temporary folder,
             which lives as long as the result.
         options: objects of the classes of `pnas_tf.config`, in place of their defaults, e.g.
-            `TrainConfig(epochs=60)`.
+            `TrainConfig(epochs=60)`, `PretrainedConfig("imagenet")`.
         seed: of everything random.
 
     Returns:

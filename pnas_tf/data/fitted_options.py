@@ -17,16 +17,18 @@ from pnas_tf.config import (
     BATCH_SIZE,
     FINE_TUNING,
     FROM_SCRATCH,
-    SEARCH_EPOCHS,
-    WARMUP_EPOCHS,
+    SEARCH_FROM_PRETRAINED,
+    SEARCH_FROM_SCRATCH,
     DeriveConfig,
     SearchConfig,
+    SearchTuning,
     TrainConfig,
 )
 from pnas_tf.data.split import SplitSizes
 from pnas_tf.errors import UserError
 from pnas_tf.run.step import Demand
 
+PRETRAINED = "pretrained"  # of --weights_init and --init
 LEAST_BATCH_SIZE = 8  # fewer images make poor batch statistics
 LEAST_STEPS = 8  # in an epoch, where that leaves LEAST_BATCH_SIZE images
 USUAL_STEPS = 17  # in an epoch; with fewer there are more epochs
@@ -67,6 +69,7 @@ def search_sizes(config: SearchConfig, sizes: SplitSizes, *, replicas: int = 1) 
     """Of a search of `sizes.train` and `sizes.validation` images."""
     size = batch_size(config.search_batch_size, sizes.train, replicas=replicas)
     steps = sizes.train // size
+    usual = usual_search(config)
     judged = getattr(config, architecture_flag(config))
     if judged is None:
         enough = sizes.validation >= size
@@ -74,9 +77,14 @@ def search_sizes(config: SearchConfig, sizes: SplitSizes, *, replicas: int = 1) 
     return SearchSizes(
         size,
         judged,
-        epochs(config.warmup_epochs, WARMUP_EPOCHS, steps=steps),
-        epochs(config.search_epochs, SEARCH_EPOCHS, steps=steps),
+        epochs(config.warmup_epochs, usual.warmup_epochs, steps=steps),
+        epochs(config.search_epochs, usual.search_epochs, steps=steps),
     )
+
+
+def usual_search(config: SearchConfig) -> SearchTuning:
+    """What is usual where `config` starts the supernet from."""
+    return SEARCH_FROM_PRETRAINED if config.weights_init == PRETRAINED else SEARCH_FROM_SCRATCH
 
 
 def demands_of(config: SearchConfig, sizes: SearchSizes) -> tuple[Demand, Demand]:
@@ -134,7 +142,7 @@ def fitted_training(config: TrainConfig, images: int, *, replicas: int = 1) -> T
 def training_sizes(config: TrainConfig, images: int, *, replicas: int = 1) -> tuple[int, int]:
     """(batch size, epochs) of a training on `images`."""
     size = batch_size(config.batch_size, images, replicas=replicas)
-    usual = FINE_TUNING if config.init == "pretrained" else FROM_SCRATCH
+    usual = FINE_TUNING if config.init == PRETRAINED else FROM_SCRATCH
     return size, epochs(config.epochs, usual.epochs, steps=images // size)
 
 

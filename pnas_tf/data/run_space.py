@@ -11,10 +11,11 @@ AUTO = "auto"
 LARGEST_TINY_IMAGE = 48  # pixels
 
 
-def space_for(facts: DatasetFacts, space: SpaceConfig) -> SearchSpace:
+def space_for(facts: DatasetFacts, space: SpaceConfig, *, pretrained: bool = False) -> SearchSpace:
     """The space of `space` for the classes of a dataset, whose pixels are not read.
 
-    "auto" is `tiny` for images up to 48 pixels and `proxyless` above; a name that ends in .json is
+    "auto" is `tiny` for images up to 48 pixels and `proxyless` above, `lite` where there are
+    pretrained weights to start from; a name that ends in .json is
     a file with a space of the user's own, whose class count is replaced.
 
     Raises:
@@ -22,7 +23,8 @@ def space_for(facts: DatasetFacts, space: SpaceConfig) -> SearchSpace:
     """
     name = space.space
     if name == AUTO:
-        name = "tiny" if facts.short_side <= LARGEST_TINY_IMAGE else "proxyless"
+        large = "lite" if pretrained else "proxyless"
+        name = "tiny" if facts.short_side <= LARGEST_TINY_IMAGE else large
     return open_space(
         name, classes=len(facts.class_names), resolution=space.resolution, width=space.width
     )

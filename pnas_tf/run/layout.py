@@ -18,6 +18,7 @@ CHECKPOINTS = "checkpoints"
 EVENTS = "events"  # TensorBoard's
 MODEL = "model.keras"
 RESULT = "result.json"
+START = "pretrained.json"  # what each candidate of a search starts from
 MEASURED = "measured"  # networks that a search had timed on the device
 MEASURED_PATHS = "measured_paths.json"
 MANIFEST = "manifest.json"  # of published models, in their own folder

@@ -18,6 +18,7 @@ from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.search.result import SearchResult
+from pnas_tf.search.start import save_start, start_of
 from pnas_tf.search.targets import check_request, search_targets
 from pnas_tf.supernet.engine_choice import check_engine
 from pnas_tf.supernet.supernet import Supernet
@@ -62,14 +63,18 @@ def search_architecture(
             batch; before any work.
         Stopped: on SIGTERM or Ctrl-C, after a checkpoint.
     """
-    config, folder = recipe.config, Path(folder)
+    recipe, folder = recipe.started(), Path(folder)
+    config = recipe.config
     check_request(config)
     numerics = numerics_of(distribution, recipe.optimizer)
     check_engine(config.engine, numerics)
     targets = tuple(search_targets(space, table, config))
+    start = start_of(space, dataset, recipe)
+    if start is not None:
+        save_start(start, folder)
     tf.config.experimental.enable_op_determinism()
     with _measured(space, table, recipe, folder) as measured, distribution.scope():
-        supernet = Supernet(space, config, numerics=numerics, seed=recipe.seed)
+        supernet = Supernet(space, config, numerics=numerics, seed=recipe.seed, start=start)
         wanted = SearchTargets(targets, config, measured)
         Search(supernet, dataset, wanted, recipe, folder=folder).run()
     return SearchResult(folder, space, dataset, table, recipe)

@@ -27,7 +27,7 @@ from pnas_tf.run.loop import Row, RunningMeans, StepLoop, require_finite
 from pnas_tf.search import sampling
 from pnas_tf.search.architecture_step import ArchitectureSteps
 from pnas_tf.search.objective import SearchTargets
-from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.recipe import SearchRecipe, search_tuning_of
 from pnas_tf.search.weight_step import Momentum, path_result, weight_step
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.distribution import check_batch
@@ -73,7 +73,7 @@ class Search:
     ):
         config = recipe.config
         self.supernet, self.dataset, self.targets = supernet, dataset, targets
-        self.config, self.seed = config, recipe.seed
+        self.config, self.tuning, self.seed = config, search_tuning_of(config), recipe.seed
         self.momentum = Momentum(recipe.optimizer)
         self.architecture = ArchitectureSteps(supernet, targets, recipe)
         self.means = RunningMeans.of(_FIGURES)  # of the epoch's weight steps
@@ -151,7 +151,7 @@ class Search:
     def architecture_steps_after(self, step: int) -> int:
         """How many architecture steps follow weight step number `step`."""
         config, (epoch, before) = self.config, divmod(step, self.steps_per_epoch)
-        if epoch - self.sizes.warmup_epochs < config.arch_start_epoch:
+        if epoch - self.sizes.warmup_epochs < self.tuning.arch_start_epoch:
             return 0
         spread = config.rl_steps_per_epoch
         if config.algorithm == "reinforce" and spread is not None:
@@ -163,9 +163,9 @@ class Search:
         """Of weight step number `step`: cosine to zero within each phase (section 4.2)."""
         warmup_steps = self.sizes.warmup_epochs * self.steps_per_epoch
         if step < warmup_steps:
-            peak, done, steps = self.config.warmup_learning_rate, step, warmup_steps
+            peak, done, steps = self.tuning.warmup_learning_rate, step, warmup_steps
         else:
-            peak, done = self.config.search_learning_rate, step - warmup_steps
+            peak, done = self.tuning.search_learning_rate, step - warmup_steps
             steps = self.sizes.search_epochs * self.steps_per_epoch
         return cosine_with_warmup(done, steps=steps, warmup_steps=0, peak=peak)
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pnas_tf.config import DeviceConfig, OptimizerConfig, RunConfig, SearchConfig
+from pnas_tf.config import (
+    DeviceConfig,
+    OptimizerConfig,
+    RunConfig,
+    SearchConfig,
+    SearchTuning,
+)
+from pnas_tf.data.fitted_options import PRETRAINED, usual_search
+from pnas_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from pnas_tf.networks.pretrained import PretrainedWeights
 
 
 @dataclass(frozen=True)
@@ -16,9 +29,47 @@ class SearchRecipe:
         optimizer: momentum, decay, smoothing and batch normalisation of the weights.
         device: what sampled networks are measured on, where `config.rl_latency` asks for it.
         seed: of initial weights, data order and sampling.
+        pretrained: what the supernet starts from, unless `config.weights_init` says otherwise.
     """
 
     config: SearchConfig = SearchConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     device: DeviceConfig = DeviceConfig()
     seed: int = RunConfig.seed
+    pretrained: PretrainedWeights | None = None
+
+    def started(self) -> SearchRecipe:
+        """With `config.weights_init` as the presence of pretrained weights decides it.
+
+        Raises:
+            UserError: it asks for such, and there are none.
+        """
+        wanted = self.config.weights_init
+        if wanted is None and self.pretrained is not None:
+            config = dataclasses.replace(self.config, weights_init=PRETRAINED)
+            return dataclasses.replace(self, config=config)
+        check_start(self.config, known=self.pretrained is not None)
+        return self
+
+
+def check_start(config: SearchConfig, *, known: bool) -> None:
+    """Raises UserError where the supernet shall start from pretrained weights and none are
+    `known`."""
+    if config.weights_init == PRETRAINED and not known:
+        raise UserError(
+            f"--weights_init={PRETRAINED}",
+            expected="weights to start from",
+            received="none",
+            fix="Add e.g. --pretrained=imagenet (in Python: pretrained=...).",
+        )
+
+
+def search_tuning_of(config: SearchConfig) -> SearchTuning:
+    """The values of `config`, or the usual ones of its kind of start where it has none."""
+    return usual_search(config)._replace(
+        **{
+            name: value
+            for name in SearchTuning._fields
+            if (value := getattr(config, name)) is not None
+        }
+    )

@@ -1,9 +1,10 @@
 """Search spaces: a backbone of stages, and the candidate ops of each choice block (section 3.1 and
 4.2).
 
-`proxyless` is the ImageNet space of the paper, `tiny` one for images of 28 to 32 pixels. Both are
-data: a space of the user's own is another value of the same class. Knows nothing of layers, latency
-or TensorFlow.
+`proxyless` is the ImageNet space of the paper, `lite` has the stages of EfficientNet-Lite0,
+for which there are ImageNet weights, `tiny` is for images of 28 to 32 pixels. All are data: a
+space of the user's own is another value of the same class. Knows nothing of layers, latency or
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -213,6 +214,28 @@ def proxyless(*, resolution: int = 224, classes: int = 1000, width: float = 1.0)
     )
     return MBConvSpace(
         "proxyless",
+        resolution,
+        classes,
+        stem_width=32,
+        first_width=16,
+        stages=stages,
+        head_width=1280,
+        candidates=MBCONV_3_5_7,
+    ).with_width(width)
+
+
+def lite(*, resolution: int = 224, classes: int = 1000, width: float = 1.0) -> MBConvSpace:
+    """The stages of EfficientNet-Lite0: 15 choice blocks, 9 of them with Zero."""
+    stages = (
+        Stage(24, 2, 2),
+        Stage(40, 2, 2),
+        Stage(80, 3, 2),
+        Stage(112, 3, 1),
+        Stage(192, 4, 2),
+        Stage(320, 1, 1),
+    )
+    return MBConvSpace(
+        "lite",
         resolution,
         classes,
         stem_width=32,

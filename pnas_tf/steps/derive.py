@@ -9,6 +9,7 @@ from pnas_tf.config import (
     DataConfig,
     DeriveConfig,
     OptimizerConfig,
+    PretrainedConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
@@ -27,7 +28,15 @@ if TYPE_CHECKING:
     from pnas_tf.search.result import SearchResult
     from pnas_tf.search.targets import Target
 
-CONFIGS = (RunConfig, DataConfig, SpaceConfig, SearchConfig, OptimizerConfig, DeriveConfig)
+CONFIGS = (
+    RunConfig,
+    DataConfig,
+    SpaceConfig,
+    PretrainedConfig,
+    SearchConfig,
+    OptimizerConfig,
+    DeriveConfig,
+)
 
 
 def _result(job: Inputs) -> SearchResult:
@@ -125,6 +134,7 @@ DERIVE: Step[Inputs] = Step(
     reads=_reads,
     identity=_identity,
     demands=_demands,
+    indirect=(PretrainedConfig,),  # it chooses the space, and what was searched counts
     check=lambda job: _budget(job) if job.has(Artifact.LATENCY_TABLE) else None,
 )
 
@@ -140,6 +150,7 @@ SWEEP: Step[Inputs] = Step(
     reads=_reads,
     identity=_identity,
     demands=_demands,
+    indirect=(PretrainedConfig,),  # it chooses the space, and what was searched counts
     check=lambda job: _budgets(job) if job.has(Artifact.LATENCY_TABLE) else _milliseconds(job),
     wanted=lambda job: bool(job.configs[SweepConfig].sweep),
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
@@ -20,6 +20,7 @@ from pnas_tf.config import (
     SpaceConfig,
     TrainConfig,
 )
+from pnas_tf.data.fitted_options import PRETRAINED
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
@@ -27,6 +28,8 @@ from pnas_tf.run.settings import Configs, Settings
 from pnas_tf.run.step import Job
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pnas_tf.data import ImageData
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
@@ -90,9 +93,13 @@ class Inputs(Job):
         return self._with(self.configs.replaced(fitted))
 
     def _started(self, config: object) -> object:
-        """A training that has weights to start from starts from them, unless told otherwise."""
-        if isinstance(config, TrainConfig) and config.init is None and self.source:
-            return dataclasses.replace(config, init="pretrained")
+        """A search or a training that has weights to start from starts from them, unless told
+        otherwise."""
+        match config:
+            case SearchConfig(weights_init=None) if self.source:
+                return dataclasses.replace(config, weights_init=PRETRAINED)
+            case TrainConfig(init=None) if self.source:
+                return dataclasses.replace(config, init=PRETRAINED)
         return config
 
     @property
@@ -112,16 +119,18 @@ class Inputs(Job):
     @cached_property
     def pretrained(self) -> PretrainedWeights:
         """Weights to start from, by `source`."""
-        from pnas_tf.interop.pretrained import open_pretrained
+        from pnas_tf.interop.pretrained_files import find_pretrained
 
-        return open_pretrained(self.source)
+        files = find_pretrained(self.source).files
+        return _opened(self.source, tuple((path, path.stat().st_mtime_ns) for path in files))
 
     @cached_property
     def space(self) -> SearchSpace:
         """The search space, with the dataset's classes."""
         from pnas_tf.data.run_space import space_for
 
-        return space_for(self.data.facts, self.configs[SpaceConfig])
+        config = self.configs[SpaceConfig]
+        return space_for(self.data.facts, config, pretrained=bool(self.source))
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -191,6 +200,15 @@ class Inputs(Job):
         before = path.read_bytes() if path.is_file() else b""
         if self.folder.note(LEFT_OUT_FILE, files.write_csv).read_bytes() != before:
             print(f"{files.summary()}\nall names: {path}", flush=True)
+
+
+@lru_cache(maxsize=1)
+def _opened(source: str, files: tuple[tuple[Path, int], ...]) -> PretrainedWeights:
+    """Kept, for every step looks at them before the first one starts. files: with their times."""
+    from pnas_tf.interop.pretrained import open_pretrained
+
+    del files
+    return open_pretrained(source)
 
 
 def _with_held(config: object, held: Settings) -> object:

@@ -23,6 +23,7 @@ from pnas_tf.config import (
     DeviceConfig,
     ExportConfig,
     LatencyConfig,
+    PretrainedConfig,
     RunConfig,
     SpaceConfig,
 )
@@ -34,7 +35,15 @@ from pnas_tf.steps.inputs import Inputs
 if TYPE_CHECKING:
     from pnas_tf.devices.schedule import Runner
 
-CONFIGS = (RunConfig, DataConfig, SpaceConfig, DeviceConfig, ConversionConfig, LatencyConfig)
+CONFIGS = (
+    RunConfig,
+    DataConfig,
+    SpaceConfig,
+    PretrainedConfig,
+    DeviceConfig,
+    ConversionConfig,
+    LatencyConfig,
+)
 
 
 def _table_step(dtype: str | None = None) -> Step[Inputs]:
@@ -78,7 +87,7 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
         reads=reads,
         identity=identity,
         wanted=wanted,
-        indirect=(DataConfig,),  # it gives the space its classes
+        indirect=(DataConfig, PretrainedConfig),  # classes of the space, and which it is
         unused=lambda job: (
             ExportConfig,  # only asked whether the table is wanted
             *((DeviceConfig,) if is_read(job) else ()),

@@ -22,6 +22,7 @@ from pnas_tf.config import (
     DeviceConfig,
     DistributionConfig,
     OptimizerConfig,
+    PretrainedConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
@@ -47,10 +48,30 @@ def tables_read(job: Inputs) -> tuple[Path, ...]:
     return (job.folder / Artifact.LATENCY_TABLE, *map(Path, others))
 
 
+def _starts(job: Inputs) -> bool:
+    """Whether the supernet starts from the weights of --pretrained."""
+    from pnas_tf.data.fitted_options import PRETRAINED
+
+    return bool(job.source) and job.configs[SearchConfig].weights_init in (None, PRETRAINED)
+
+
+def _reads(job: Inputs) -> tuple[Path, ...]:
+    from pnas_tf.interop.pretrained_files import find_pretrained
+
+    binary = binary_of(job) if _on_device(job) else ()
+    known = find_pretrained(job.source).files if _starts(job) else ()
+    return (*tables_read(job), *binary, *known)
+
+
 def _check(job: Inputs) -> None:
+    from pnas_tf.networks.remapped_space import check_remappable
+    from pnas_tf.search.recipe import check_start
     from pnas_tf.search.targets import check_request
 
     check_request(job.configs[SearchConfig])
+    check_start(job.configs[SearchConfig], known=bool(job.source))
+    if _starts(job):
+        check_remappable(job.pretrained.space, job.space, where=job.pretrained.source)
     if _on_device(job) and job.configs[DistributionConfig].strategy == "multi_worker":
         raise UserError(
             "--rl_latency=device with --strategy=multi_worker",
@@ -89,17 +110,23 @@ def _begin(job: Inputs) -> None:
 def _run(job: Inputs) -> None:
     from pnas_tf.search.api import search_architecture
     from pnas_tf.search.recipe import SearchRecipe
+    from pnas_tf.search.start import start_lines, start_of
 
+    recipe = SearchRecipe(
+        job.configs[SearchConfig],
+        job.configs[OptimizerConfig],
+        job.configs[DeviceConfig],
+        job.seed,
+        job.pretrained if _starts(job) else None,
+    )
+    start = start_of(job.space, job.dataset, recipe)
+    for line in start_lines(start) if start else ():
+        print(line, flush=True)
     search_architecture(
         job.space,
         job.dataset,
         job.table,
-        SearchRecipe(
-            job.configs[SearchConfig],
-            job.configs[OptimizerConfig],
-            job.configs[DeviceConfig],
-            job.seed,
-        ),
+        recipe,
         folder=job.folder / Artifact.SEARCH,
         distribution=job.distribution,
     )
@@ -111,6 +138,7 @@ SEARCH: Step[Inputs] = Step(
         RunConfig,
         DataConfig,
         SpaceConfig,
+        PretrainedConfig,
         SearchConfig,
         OptimizerConfig,
         DeviceConfig,
@@ -118,7 +146,7 @@ SEARCH: Step[Inputs] = Step(
     ),
     _run,
     writes=lambda _: (Artifact.SEARCH_HISTORY,),
-    reads=lambda job: (*tables_read(job), *(binary_of(job) if _on_device(job) else ())),
+    reads=_reads,
     identity=lambda job: {"space": job.space.to_json(), "dataset": job.dataset.identity},
     check=_check,
     begin=_begin,

@@ -17,6 +17,7 @@ from pnas_tf.config import (
     ConversionConfig,
     DataConfig,
     DeviceConfig,
+    PretrainedConfig,
     RunConfig,
     SpaceConfig,
     ValidateConfig,
@@ -72,12 +73,20 @@ def _report(job: Inputs) -> int:
 
 VALIDATE: Step[Inputs] = Step(
     "validate",
-    (RunConfig, DataConfig, SpaceConfig, DeviceConfig, ConversionConfig, ValidateConfig),
+    (
+        RunConfig,
+        DataConfig,
+        SpaceConfig,
+        PretrainedConfig,
+        DeviceConfig,
+        ConversionConfig,
+        ValidateConfig,
+    ),
     _run,
     writes=lambda _: (Artifact.VALIDATION, Artifact.VALIDATION_PLOT),
     reads=_reads,
     identity=lambda job: {"space": job.space.to_json(), "runtime": runtime_version()},
     begin=_begin,
-    indirect=(DataConfig,),  # it gives the space its classes
+    indirect=(DataConfig, PretrainedConfig),  # classes of the space, and which it is
     report=_report,
 )

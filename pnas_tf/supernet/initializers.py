@@ -1,5 +1,5 @@
-"""The values that the supernet's variables start from: the original's, or aligned over the
-candidates of a block.
+"""The values that the supernet's variables start from: the original's, aligned over the candidates
+of a block, or learnt before.
 
 A supernet draws another path in every step. With independent initial weights each path is another
 random function, and what a later block learns from one is noise to the others, for thousands of
@@ -9,15 +9,18 @@ they learn. Knows nothing of training.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from dataclasses import replace
 
 import numpy as np
 
 from pnas_tf.config import SearchConfig
+from pnas_tf.networks.remapped_space import Remapping
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block, Layer
 from pnas_tf.space.ops import MBConv
+from pnas_tf.supernet.variables import VariableSpec
 
 
 class HeInitializer:
@@ -35,6 +38,15 @@ class HeInitializer:
             div_groups: a depthwise kernel's fan is that of one channel, its taps alone.
         """
         self.seed, self.fan, self.div_groups = seed, fan, div_groups
+
+    def value(self, block: Block, spec: VariableSpec) -> np.ndarray:
+        """float32: what the variable `spec` of `block` starts from."""
+        if spec.kind == "kernel":
+            return self.kernel(block, spec.layer)
+        if spec.name.endswith("_bn/gamma"):
+            return self.gamma(block, spec.layer)
+        ones = spec.name.endswith("_bn/moving_variance")
+        return np.full(spec.shape, 1.0 if ones else 0.0, np.float32)
 
     def kernel(self, block: Block, layer: Layer) -> np.ndarray:
         """float32, in TensorFlow's layout of a dense, depthwise or ordinary convolution kernel."""
@@ -124,9 +136,53 @@ class AlignedInitializer(HeInitializer):
         )
 
 
-def initializer_of(space: SearchSpace, config: SearchConfig, *, seed: int) -> HeInitializer:
-    """What `config.weights_init` names: "aligned", "he_fout" (published) or "he_fin"."""
-    if config.weights_init == "aligned":
+class PretrainedInitializer(AlignedInitializer):
+    """Weights that were learnt before, as far as they are known; the rest is drawn.
+
+    A new classifier starts at 0: what is known would otherwise be changed first by what random
+    weights ask for.
+    """
+
+    def __init__(
+        self,
+        start: Remapping,
+        seed: int,
+        *,
+        div_groups: bool,
+        shortcut_gamma: float,
+    ) -> None:
+        """
+        Args:
+            start: what is known of each block.
+            seed: of what is drawn.
+            div_groups: as of `HeInitializer`.
+            shortcut_gamma: as of `AlignedInitializer`.
+        """
+        super().__init__(start.space, seed, div_groups=div_groups, shortcut_gamma=shortcut_gamma)
+        self._arrays_of = functools.lru_cache(maxsize=1)(start.arrays_of)
+
+    def value(self, block: Block, spec: VariableSpec) -> np.ndarray:
+        """As of `HeInitializer`."""
+        known = self._arrays_of(block).get(spec.name)
+        return super().value(block, spec) if known is None else known
+
+    def kernel(self, block: Block, layer: Layer) -> np.ndarray:
+        """As of `HeInitializer`."""
+        if layer.kind == "dense":
+            return np.zeros(layer.kernel_shape, np.float32)
+        return super().kernel(block, layer)
+
+
+def initializer_of(
+    space: SearchSpace, config: SearchConfig, *, seed: int, start: Remapping | None = None
+) -> HeInitializer:
+    """What `start` knows, else what `config.weights_init` names: "aligned" (default), "he_fout"
+    (published) or "he_fin"."""
+    if start is not None:
+        return PretrainedInitializer(
+            start, seed, div_groups=config.init_div_groups, shortcut_gamma=config.shortcut_gamma
+        )
+    if config.weights_init in (None, "aligned", "pretrained"):
         return AlignedInitializer(
             space, seed, div_groups=config.init_div_groups, shortcut_gamma=config.shortcut_gamma
         )

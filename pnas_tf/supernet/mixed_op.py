@@ -16,7 +16,7 @@ from pnas_tf.space.blocks import Block
 from pnas_tf.supernet.initializers import HeInitializer
 from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.replicas import handles_of, variable_of
-from pnas_tf.supernet.variables import VariableSpec, variables_of
+from pnas_tf.supernet.variables import variables_of
 
 
 class BlockWeights(keras.layers.Layer):
@@ -40,7 +40,7 @@ class BlockWeights(keras.layers.Layer):
         self.by_layer: dict[str, list[tf.Variable]] = {layer.name: [] for layer in block.layers}
         self.named: dict[str, tf.Variable] = {}
         for spec in variables_of(block):
-            value = _initial_value(spec, block, initializer)
+            value = initializer.value(block, spec)
             variable = variable_of(value, numerics.replicas, trainable=spec.trainable)
             self.by_layer[spec.layer.name].append(variable)
             self.named[f"{name}/{spec.name}"] = variable
@@ -78,12 +78,3 @@ class MixedOp(keras.layers.Layer):
         ]
         self.alpha = tf.Variable(tf.constant(initial_alpha, tf.float32))
         self.built = True
-
-
-def _initial_value(spec: VariableSpec, block: Block, initializer: HeInitializer) -> np.ndarray:
-    if spec.kind == "kernel":
-        return initializer.kernel(block, spec.layer)
-    if spec.name.endswith("_bn/gamma"):
-        return initializer.gamma(block, spec.layer)
-    ones = spec.name.endswith("_bn/moving_variance")
-    return np.full(spec.shape, 1.0 if ones else 0.0, np.float32)

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.config import RunConfig, SearchConfig
+from pnas_tf.networks.remapped_space import Remapping
 from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.graph import Choice, Fixed, GraphGradients, MergeOp, run_backward, run_graph
@@ -45,6 +46,7 @@ class Supernet(keras.Model):
         *,
         numerics: Numerics = Numerics(),
         seed: int = RunConfig.seed,
+        start: Remapping | None = None,
     ) -> None:
         """
         Args:
@@ -53,12 +55,13 @@ class Supernet(keras.Model):
                 alpha_init, alpha_scale), and which engine computes; its other options are unused.
             numerics: normalisation, decay, precision, replicas.
             seed: of initial weights and alpha.
+            start: weights that are known, in place of `config.weights_init`.
         """
         super().__init__(name=f"supernet_{space.name}")
         self.space, self.numerics, self.topology = space, numerics, space.topology
         self._engine_name = config.engine
         choices = space.choice_blocks
-        initializer = initializer_of(space, config, seed=seed)
+        initializer = initializer_of(space, config, seed=seed, start=start)
         self.fixed = {
             block.name: BlockWeights(
                 block, numerics=numerics, initializer=initializer, name=block.name

@@ -1,0 +1,254 @@
+"""Weights for every candidate of a search space, from a network or a supernet of another one.
+
+The stages of the two correspond, and in a stage the blocks by their order; a block beyond the
+source's depth starts near the identity, as a copy of the stage's last one (Fang et al. 2020, "Fast
+Neural Network Adaptation", section 3.1, depth level). What blocks pass on to each other, a stream,
+keeps the same channels in all of them, chosen by what all of them say. `remapping` does the
+arithmetic of a block. Knows nothing of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pnas_tf.errors import UserError
+from pnas_tf.networks.pretrained import PretrainedBlock, PretrainedWeights
+from pnas_tf.networks.remapping import (
+    Channels,
+    activation_deviation,
+    remapped_conv,
+    remapped_mbconv,
+)
+from pnas_tf.networks.streams import (
+    IMAGES,
+    importance_by_stream,
+    inputs_by_block,
+    places_of,
+    stream_of,
+    widths_of,
+)
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.blocks import Block
+from pnas_tf.space.mbconv import MBConvSpace
+from pnas_tf.space.ops import Head, MBConv, Stem, Zero
+
+# What a block computes at the start: the source's function, as far as it has inputs; the part of it
+# that matters most; nearly the identity; something random.
+KEPT, APPROXIMATED, ADDED, NEW = "kept", "approximated", "added", "new"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a block starts from.
+
+    Attributes:
+        block: of the target space, with the op of one candidate.
+        source: whose weights it takes; None: it is drawn.
+        function: KEPT, APPROXIMATED, ADDED or NEW.
+    """
+
+    block: Block
+    source: PretrainedBlock | None
+    function: str
+
+    def row(self) -> dict[str, str | None]:
+        """For a file: which candidate starts from which block."""
+        source = None
+        if self.source is not None:
+            source = f"{self.source.block.name} {self.source.block.op.key}"
+        return {
+            "block": self.block.name,
+            "op": self.block.op.key,
+            "from": source,
+            "function": self.function,
+        }
+
+
+def check_remappable(source: SearchSpace, target: SearchSpace, *, where: str) -> None:
+    """Raises UserError where no weights of `source` can become weights of `target`.
+
+    where: what the weights are called in the message.
+    """
+    for space in (source, target):
+        if not isinstance(space, MBConvSpace):
+            raise UserError(
+                f"weights of {where} for space '{target.name}'",
+                expected="two spaces of MBConvs",
+                received=f"'{space.name}', a space of another kind ({type(space).__name__})",
+                fix="Search a space of MBConvs, such as --space=lite, from weights of such a one, "
+                "or leave --pretrained out.",
+            )
+    assert isinstance(source, MBConvSpace)
+    assert isinstance(target, MBConvSpace)
+    theirs = (len(source.stages), source.channels)
+    ours = (len(target.stages), target.channels)
+    if theirs != ours:
+        raise UserError(
+            f"weights of {where} do not suit space '{target.name}'",
+            expected=f"{theirs[0]} stages and images of {theirs[1]} channels; widths, depths, "
+            "kernels, expansions, classes and the resolution may differ",
+            received=f"{ours[0]} stages and images of {ours[1]} channels",
+            fix=f"Search the space of the weights, '{source.name}', or a file with {theirs[0]} "
+            "stages (docs/spaces.md): ImageNet's weights suit --space=lite and --space=proxyless.",
+        )
+
+
+class Remapping:
+    """The weights of every block that a network of `space` can hold, as far as a source knows them.
+
+    Args:
+        source: for the target's input normalisation and batch-normalisation epsilon
+            (`PretrainedWeights.adapted`).
+        space: the target.
+        keep_classifier: take the classifier too, where the class counts agree.
+        added_gamma: what gamma and beta behind the projection of an added block are multiplied by.
+
+    Raises:
+        UserError: as of `check_remappable`.
+    """
+
+    def __init__(
+        self,
+        source: PretrainedWeights,
+        space: SearchSpace,
+        *,
+        keep_classifier: bool,
+        added_gamma: float,
+    ) -> None:
+        check_remappable(source.space, space, where=source.source)
+        self.source, self.space = source, space
+        self.keep_classifier = keep_classifier and space.classes == source.space.classes
+        self.added_gamma = np.float32(added_gamma)
+        self._known = _known_by_stage(source)
+        self._places = places_of(space)
+        importance, widths = importance_by_stream(source), widths_of(space)
+        self._streams = {
+            stream: Channels.ranked(importance[stream], width) for stream, width in widths.items()
+        }
+        self._source_widths = widths_of(source.space)
+        self._inputs = dict(inputs_by_block(space))
+
+    def origins(self) -> Iterator[Origin]:
+        """Of the fixed blocks and of every candidate but Zero."""
+        for block in self.space.fixed_blocks():
+            yield self.origin_of(block)
+        for choice in self.space.choice_blocks:
+            for op in choice.candidates:
+                if not isinstance(op, Zero):
+                    yield self.origin_of(self.space.candidate_block(choice, op))
+
+    def origin_of(self, block: Block) -> Origin:
+        """Where `block` starts from."""
+        if block.name in self.source.fixed:
+            source = self.source.fixed[block.name]
+            return Origin(block, source, self._function(block, source.block))
+        if not isinstance(block.op, MBConv):
+            return Origin(block, None, NEW)
+        stage, position = self._places[block.name]
+        there = self._known[stage]
+        own = there[position] if position < len(there) else ()
+        added = not own
+        if added:
+            own = next((known for known in reversed(there) if _repeats(known)), ())
+        fitting = [each for each in own if _expands(each.block) == _expands(block)]
+        if not fitting:
+            return Origin(block, None, NEW)
+        source = min(fitting, key=lambda each: _distance(each.block.op, block.op))
+        function = ADDED if added else self._function(block, source.block)
+        return Origin(block, source, function)
+
+    def arrays_of(self, block: Block) -> Mapping[str, np.ndarray]:
+        """The arrays that `block` starts from, by the names of its variables; what is not among
+        them is drawn."""
+        origin = self.origin_of(block)
+        if origin.source is None:
+            return {}
+        arrays, inputs = origin.source.arrays, self._streams.get(self._inputs[block.name])
+        if isinstance(block.op, Stem):
+            images = Channels.all_of(block.in_channels)
+            return remapped_conv(arrays, "conv", images, self._streams["stem"])
+        assert inputs is not None
+        if isinstance(block.op, Head):
+            return self._head(arrays, block, inputs)
+        found = remapped_mbconv(
+            origin.source, block, inputs, self._streams[stream_of(self._places, block.name)]
+        )
+        if origin.function == ADDED:
+            for name in ("project_bn/gamma", "project_bn/beta"):
+                found[name] = found[name] * self.added_gamma
+        return found
+
+    def _head(
+        self, arrays: Mapping[str, np.ndarray], block: Block, inputs: Channels
+    ) -> dict[str, np.ndarray]:
+        """Features by what the source's classifier reads of them, and the classifier itself."""
+        deviation = activation_deviation(arrays["mix_bn/beta"], arrays["mix_bn/gamma"])
+        read = np.linalg.norm(arrays["classifier/kernel"], axis=1)
+        features = Channels.ranked(read * deviation, block.layers[0].out_channels)
+        found = remapped_conv(arrays, "mix", inputs, features)
+        if self.keep_classifier:
+            found["classifier/kernel"] = features.read(arrays["classifier/kernel"])
+            found["classifier/bias"] = arrays["classifier/bias"]
+        return found
+
+    def _function(self, block: Block, source: Block) -> str:
+        """KEPT or APPROXIMATED."""
+        streams = [self._inputs[block.name]]
+        if not isinstance(block.op, Head):
+            streams.append(stream_of(self._places, block.name))
+        narrower = any(
+            len(self._streams[stream].source) < self._source_widths[stream]
+            for stream in streams
+            if stream != IMAGES
+        )
+        theirs = {layer.name: layer for layer in source.layers}
+        ours = {layer.name: layer for layer in block.layers}
+        lost = set(theirs) - set(ours)
+        smaller = any(
+            ours[name].kernel < layer.kernel
+            or (name != "classifier" and ours[name].out_channels < layer.out_channels)
+            or ours[name].activation != layer.activation
+            for name, layer in theirs.items()
+            if name in ours
+        )
+        joined = (block.stride, block.shortcut) != (source.stride, source.shortcut)
+        padded = block.padding != source.padding and block.stride > 1
+        return APPROXIMATED if narrower or lost or smaller or joined or padded else KEPT
+
+
+def _known_by_stage(
+    source: PretrainedWeights,
+) -> dict[int, list[tuple[PretrainedBlock, ...]]]:
+    """Stage -> for each of its blocks the MBConvs whose weights are known; none where the source
+    skips the block."""
+    known: dict[int, list[tuple[PretrainedBlock, ...]]] = {}
+    for choice, candidates in zip(source.space.choice_blocks, source.choices, strict=True):
+        mbconvs = tuple(each for each in candidates if isinstance(each.block.op, MBConv))
+        known.setdefault(choice.stage, []).append(mbconvs)
+    return known
+
+
+def _repeats(known: Iterable[PretrainedBlock]) -> bool:
+    """Whether a block may stand behind itself."""
+    return any(each.block.shortcut for each in known)
+
+
+def _expands(block: Block) -> bool:
+    return isinstance(block.op, MBConv) and block.op.expansion > 1
+
+
+def _distance(source: object, target: object) -> tuple[float, ...]:
+    """How far an op is from another: first of all it should hold what the other one needs."""
+    assert isinstance(source, MBConv)
+    assert isinstance(target, MBConv)
+    return (
+        source.activation != target.activation,
+        source.squeeze_excite != target.squeeze_excite,
+        source.expansion < target.expansion,
+        source.kernel < target.kernel,
+        abs(source.expansion - target.expansion),
+        abs(source.kernel - target.kernel),
+    )

@@ -1,0 +1,70 @@
+"""What a supernet starts from when something was learnt before: the remapping of a recipe's
+pretrained weights, and its account for the user. Trains nothing."""
+
+from __future__ import annotations
+
+import collections
+import os
+from pathlib import Path
+
+from pnas_tf.data.dataset import Dataset
+from pnas_tf.data.fitted_options import PRETRAINED
+from pnas_tf.io import atomic
+from pnas_tf.networks.pretrained import InputNormalisation
+from pnas_tf.networks.remapped_space import ADDED, APPROXIMATED, KEPT, NEW, Remapping
+from pnas_tf.run.layout import START
+from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.space.base import SearchSpace
+
+_DOCUMENT = {"format": "pnas_tf/search_start", "version": 1}
+_WORDS = {
+    KEPT: "compute what it computes",
+    APPROXIMATED: "the part of it that matters most",
+    ADDED: "stand beyond its depth and start near the identity",
+    NEW: "are new",
+}
+
+
+def start_of(space: SearchSpace, dataset: Dataset, recipe: SearchRecipe) -> Remapping | None:
+    """The weights that a supernet of `space` starts from; None: those that its initializer draws.
+
+    The classifier is taken over where the class names are the same. Raises UserError where the
+    weights do not suit the space.
+    """
+    weights = recipe.pretrained
+    if weights is None or recipe.config.weights_init != PRETRAINED:
+        return None
+    normalization = dataset.normalization
+    seen = InputNormalisation.of(normalization.mean, normalization.std, space.channels)
+    return Remapping(
+        weights.adapted(seen, bn_epsilon=recipe.optimizer.bn_epsilon),
+        space,
+        keep_classifier=weights.class_names == tuple(dataset.class_names),
+        added_gamma=recipe.config.shortcut_gamma,
+    )
+
+
+def start_lines(start: Remapping) -> list[str]:
+    """What was taken over and what not, for the terminal."""
+    fixed = {block.name for block in start.space.fixed_blocks()}
+    candidates = [each for each in start.origins() if each.block.name not in fixed]
+    counts = collections.Counter(each.function for each in candidates)
+    parts = [f"{counts[each]} {words}" for each, words in _WORDS.items() if counts[each]]
+    told = f"starts from {start.source.source}: of {len(candidates)} candidates {', '.join(parts)}"
+    if start.keep_classifier:
+        return [told]
+    before = start.source.space.classes
+    new = f"classifier of {start.space.classes} classes, in the place of {before} others"
+    return [told, f"  new: {new}"]
+
+
+def save_start(start: Remapping, folder: str | os.PathLike) -> Path:
+    """Writes which block every candidate starts from into a search's folder."""
+    document = {
+        **_DOCUMENT,
+        "source": start.source.source,
+        "space": start.source.space.to_json(),
+        "keep_classifier": start.keep_classifier,
+        "blocks": [origin.row() for origin in start.origins()],
+    }
+    return atomic.write_json(Path(folder) / START, document)
