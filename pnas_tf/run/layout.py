@@ -18,6 +18,7 @@ CHECKPOINTS = "checkpoints"
 EVENTS = "events"  # TensorBoard's
 MODEL = "model.keras"
 RESULT = "result.json"
+ANSWERS = "answers.json"  # for the test split, by class
 MEASURED = "measured"  # networks that a search had timed on the device
 MEASURED_PATHS = "measured_paths.json"
 MANIFEST = "manifest.json"  # of published models, in their own folder
@@ -40,6 +41,7 @@ class Artifact(str, Enum):
     TRAINING = "train"
     NETWORK = "train/model.keras"
     TRAINING_RESULT = "train/result.json"
+    TRAINING_ANSWERS = "train/answers.json"
     TRAINING_HISTORY = "train/history.json"
     FLOAT32_MODEL = "model_float32.tflite"
     INT8_MODEL = "model_int8.tflite"

@@ -4,8 +4,8 @@ weights.
   pnas train --run_dir=runs/demo --dataset=digits
 
 takes about a minute on 2 cores (digits, space tiny, 30 epochs), prints one line an epoch and the
-test accuracy, and writes train/model.keras, train/result.json and train/history.json. A stopped
-training goes on from its last checkpoint.
+test accuracy, and writes train/model.keras, train/result.json, train/answers.json (right and wrong
+by class) and train/history.json. A stopped training goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def _begin(job: Inputs) -> None:
 
 
 def _run(job: Inputs) -> None:
+    from pnas_tf.data.accuracy import accuracy_words
     from pnas_tf.search.supernet_weights import SupernetWeights
     from pnas_tf.training.loop import TrainRecipe, train_network
     from pnas_tf.training.result import save_result
@@ -71,14 +72,21 @@ def _run(job: Inputs) -> None:
     )
     if job.distribution.is_chief:
         result = save_result(trained.model, dataset, folder, batch_size=size, seed=job.seed)
-        print(f"test accuracy {result['test_accuracy']:.2%} of {result['test_images']} images")
+        accuracy, images = result["test_accuracy"], result["test_images"]
+        assert isinstance(accuracy, float) and isinstance(images, int)
+        print(f"test accuracy {accuracy_words(accuracy, images)}")
 
 
 TRAIN: Step[Inputs] = Step(
     "train",
     (RunConfig, DataConfig, TrainConfig, OptimizerConfig, DistributionConfig),
     _run,
-    writes=lambda _: (Artifact.NETWORK, Artifact.TRAINING_RESULT, Artifact.TRAINING_HISTORY),
+    writes=lambda _: (
+        Artifact.NETWORK,
+        Artifact.TRAINING_RESULT,
+        Artifact.TRAINING_ANSWERS,
+        Artifact.TRAINING_HISTORY,
+    ),
     reads=_reads,
     identity=lambda job: {"dataset": job.network_dataset.identity},
     begin=_begin,

@@ -94,6 +94,7 @@ class Tally:
         self.agreed = self.keras_right = self.file_right = 0
         self.sum = self.largest = self.largest_logit = 0.0
         self.largest_probability: float | None = None
+        self.right_by_class: np.ndarray | None = None
 
     def add(
         self,
@@ -117,6 +118,10 @@ class Tally:
             self.labelled += len(labels)
             self.keras_right += int((best == labels).sum())
             self.file_right += int((found == labels).sum())
+            right = np.bincount(labels[found == labels], minlength=scores.shape[-1])
+            self.right_by_class = right + (
+                0 if self.right_by_class is None else self.right_by_class
+            )
         if probabilities is not None:
             apart = np.abs(_softmax(ours) - probabilities)
             self.largest_probability = _larger(self.largest_probability or 0.0, apart)
@@ -134,6 +139,9 @@ class Tally:
             tflite_accuracy=self.file_right / self.labelled if self.labelled else None,
             size_bytes=size_bytes,
             max_probability_difference=self.largest_probability,
+            right_by_class=None
+            if self.right_by_class is None
+            else tuple(map(int, self.right_by_class)),
         )
 
 
