@@ -19,7 +19,7 @@ import tf_keras as keras
 from pnas_tf.config import DeriveConfig, OptimizerConfig, SearchConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import batch_size as fitted_batch_size
-from pnas_tf.data.fitted_options import check_demands, images_of
+from pnas_tf.data.fitted_options import check_demands, derive_epochs, images_of
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
@@ -120,7 +120,7 @@ def steps_of(dataset: Dataset, config: DeriveConfig) -> tuple[int, int]:
     size = fitted_batch_size(config.derive_batch_size, images.train)
     check_demands([Demand("train", "derive_batch_size", size)], images, dataset=dataset.name)
     per_epoch = dataset.steps_per_epoch("train", batch_size=size)
-    return size, max(1, round(config.derive_train_epochs * per_epoch))
+    return size, max(1, round(derive_epochs(config, steps=per_epoch) * per_epoch))
 
 
 @dataclass(frozen=True)
