@@ -91,6 +91,7 @@ EQUAL = (
     Artifact.ARCHITECTURE,
     Artifact.TRAINING_HISTORY,
     Artifact.TRAINING_RESULT,
+    Artifact.TRAINING_ANSWERS,
     Artifact.PARITY,
     Artifact.CONFIG,
 )

@@ -17,6 +17,7 @@ Value = TypeVar("Value")
 CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
 # Where there are images enough; else `data.fitted_options` chooses others.
 BATCH_SIZE, EPOCHS = 64, 30
+DERIVE_TRAIN_EPOCHS, FINETUNE_EPOCHS = 0.5, 2
 
 
 class SearchTuning(NamedTuple):
@@ -540,8 +541,10 @@ class DeriveConfig:
         "them is "
         "taken; 0 or 1: the supernet's weights decide.",
     )
-    derive_train_epochs: float = option(
-        0.5, "Epochs of the search's train split that each of them is trained on."
+    derive_train_epochs: float | None = option(
+        None,
+        "Epochs of the search's train split that each of them is trained on; default: "
+        f"{DERIVE_TRAIN_EPOCHS}, more of few images.",
     )
     derive_batch_size: int | None = option(
         None,
@@ -734,8 +737,11 @@ class ExportConfig:
     cluster: int = option(
         0, "Distinct weights a layer, trained further; 0 for no clustering.", remakes=True
     )
-    finetune_epochs: int = option(
-        2, "Epochs of each of pruning, clustering and quantisation-aware training.", remakes=True
+    finetune_epochs: int | None = option(
+        None,
+        "Epochs of each of pruning, clustering and quantisation-aware training; default: "
+        f"{FINETUNE_EPOCHS}, more of few images.",
+        remakes=True,
     )
     finetune_learning_rate: float = option(
         0.02, "Their initial learning rate; cosine to zero.", remakes=True

@@ -15,11 +15,14 @@ from typing import Protocol
 
 from pnas_tf.config import (
     BATCH_SIZE,
+    DERIVE_TRAIN_EPOCHS,
     FINE_TUNING,
+    FINETUNE_EPOCHS,
     FROM_SCRATCH,
     SEARCH_FROM_PRETRAINED,
     SEARCH_FROM_SCRATCH,
     DeriveConfig,
+    ExportConfig,
     SearchConfig,
     SearchTuning,
     TrainConfig,
@@ -60,9 +63,14 @@ def batch_size(given: int | None, images: int, *, replicas: int = 1) -> int:
 
 def epochs(given: int | None, usual: int, *, steps: int) -> int:
     """`given`, else the usual number, more where an epoch has few steps."""
+    return math.ceil(parts_of_epochs(given, usual, steps=steps))
+
+
+def parts_of_epochs(given: float | None, usual: float, *, steps: int) -> float:
+    """As `epochs`, of a training that may end within one."""
     if given is not None:
         return given
-    return max(usual, math.ceil(usual * USUAL_STEPS / max(1, steps)))
+    return max(usual, usual * USUAL_STEPS / max(1, steps))
 
 
 def search_sizes(config: SearchConfig, sizes: SplitSizes, *, replicas: int = 1) -> SearchSizes:
@@ -107,7 +115,8 @@ def fitted_options(config: object, sizes: SplitSizes, *, replicas: int = 1) -> o
             return fitted_search(config, sizes, replicas=replicas)
         case DeriveConfig():
             size = batch_size(config.derive_batch_size, sizes.train)
-            return dataclasses.replace(config, derive_batch_size=size)
+            many = derive_epochs(config, steps=sizes.train // size)
+            return dataclasses.replace(config, derive_batch_size=size, derive_train_epochs=many)
         case TrainConfig():
             return fitted_training(config, sizes.of(fit_split(config)), replicas=replicas)
     raise TypeError(f"no option of {type(config).__name__} depends on the number of images")
@@ -131,6 +140,26 @@ def fitted_search(config: SearchConfig, sizes: SplitSizes, *, replicas: int = 1)
         rl_images=judged if by_images else config.rl_images,
         arch_batch_size=config.arch_batch_size if by_images else judged,
     )
+
+
+def derive_epochs(config: DeriveConfig, *, steps: int) -> float:
+    """Epochs that the best networks of a derivation are trained on for. steps: of an epoch."""
+    return parts_of_epochs(config.derive_train_epochs, DERIVE_TRAIN_EPOCHS, steps=steps)
+
+
+def finetune_epochs(config: ExportConfig, *, steps: int) -> int:
+    """Epochs of each step of compression. steps: of an epoch."""
+    return epochs(config.finetune_epochs, FINETUNE_EPOCHS, steps=steps)
+
+
+def fitted_export(config: ExportConfig, train: TrainConfig, sizes: SplitSizes) -> ExportConfig:
+    """The config with `finetune_epochs` in it, where it asks for compression. train: with the batch
+    size of that."""
+    if config.quantize != "qat" and not (config.prune or config.cluster):
+        return config
+    images = sizes.of(fit_split(train))
+    steps = images // batch_size(train.batch_size, images)
+    return dataclasses.replace(config, finetune_epochs=finetune_epochs(config, steps=steps))
 
 
 def fitted_training(config: TrainConfig, images: int, *, replicas: int = 1) -> TrainConfig:

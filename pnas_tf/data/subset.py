@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pnas_tf.data.sources import Source
+from pnas_tf.data.sources import ArraySource, FileSource, Source
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class Subset:
     def labels(self) -> np.ndarray:
         """int32 [examples], in the order of `positions`."""
         return self.source.labels[self.positions]
+
+    def file_of(self, number: int) -> str | None:
+        """Path of the example at `positions[number]`; None where examples are no files."""
+        source = self.source.origin if isinstance(self.source, ArraySource) else self.source
+        return source.paths[self.positions[number]] if isinstance(source, FileSource) else None
 
     @property
     def members(self) -> dict[str, object]:

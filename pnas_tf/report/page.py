@@ -7,18 +7,23 @@ page.html, whose fields are escaped by jinja2; drawings alone are put in as they
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
+from pnas_tf.data.accuracy import accuracy_interval
 from pnas_tf.io import Json, atomic
 from pnas_tf.report import plots
 from pnas_tf.report import summary_table as cells
 from pnas_tf.report.alpha_plot import alpha_history
+from pnas_tf.report.answers import answers_section
 from pnas_tf.report.drawing import draw_architecture
 from pnas_tf.report.pareto_plot import pareto_svg
 from pnas_tf.report.run_files import RunFiles, read_run
+from pnas_tf.report.section import Section, Table
 from pnas_tf.report.validation_plot import validation_svg
+from pnas_tf.report.words import device_words
 from pnas_tf.run.layout import Artifact
+from pnas_tf.search.judgement import DRAW, is_draw, notes_on
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -39,39 +44,6 @@ _STORED = (
     ("stored_calibration", "bias by the stored calibration"),
     ("stored_drift_corrected", "the same, drift corrected"),
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """header: of each column, the rows' names included. rows: (name, its cells)."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page; what is empty is left out.
-
-    Attributes:
-        title: its heading.
-        words: a paragraph.
-        svg: a drawing over the whole width.
-        table: figures.
-        facts: (what, value).
-        narrow_svg: a drawing of a plot's usual width.
-        warnings: what a reader must be told; the first eight are shown.
-        caption: what is seen.
-    """
-
-    title: str
-    words: str = ""
-    svg: str = ""
-    table: Table | None = None
-    facts: tuple[tuple[str, str], ...] = ()
-    narrow_svg: str = ""
-    warnings: tuple[str, ...] = ()
-    caption: str = ""
 
 
 def write_report(run_dir: str | os.PathLike) -> Path:
@@ -98,6 +70,7 @@ def page(run: RunFiles) -> str:
     sections = (
         _architecture(run),
         _summary(run),
+        answers_section(run.answers, run.right_by_class),
         _search(run),
         _alpha(run),
         _sweep(run),
@@ -108,7 +81,8 @@ def page(run: RunFiles) -> str:
     )
     return template.render(
         title=f"{_words(run.summary.get('dataset'))} on {space.name} at {space.resolution} px",
-        device=cells.device_words(run.summary.get("device")),
+        device=device_words(run.summary.get("device")),
+        notices=notes_on(run.judgements),
         figures=_headline(run),
         sections=[section for section in sections if section is not None],
     )
@@ -117,9 +91,11 @@ def page(run: RunFiles) -> str:
 def _headline(run: RunFiles) -> list[tuple[str, str]]:
     table = dict(cells.summary_table(run.summary).rows)
     accuracy, latency = table["test accuracy"], table["latency, measured"]
+    interval = table.get(cells.INTERVAL, ("", "", ""))
+    float32, int8 = (f" ({words})" if words else "" for words in interval[1:3])
     return [
-        (accuracy[1], "test accuracy, float32"),
-        (accuracy[2], "test accuracy, int8"),
+        (accuracy[1], f"test accuracy, float32{float32}"),
+        (accuracy[2], f"test accuracy, int8{int8}"),
         (latency[1], "measured latency, float32"),
         (latency[2], "measured latency, int8"),
         (cells.count(run.architecture.macs), "MACs"),
@@ -133,8 +109,9 @@ def _architecture(run: RunFiles) -> Section:
     if table is not None and blocks <= set(table.entries):
         latencies = {name: latency for name, _, latency in table.breakdown(run.architecture)}
         bars = table.describe()
+    drawn = is_draw(run.judgements)
     return Section(
-        "The derived architecture",
+        f"The architecture: {run.origin or DRAW}" if drawn else "The derived architecture",
         svg=draw_architecture(run.architecture, latencies_ms=latencies),
         caption="One box a block, from the image at the top to the classes at the bottom. "
         f"Bars: {bars}.",
@@ -158,6 +135,7 @@ def _search(run: RunFiles) -> Section | None:
     return Section(
         "The search",
         svg=plots.search_curves(run.search, target=target, unit=unit),
+        words="\n".join(f"{each.words[0].upper()}{each.words[1:]}." for each in run.judgements),
         caption="Shaded: the warm-up phase, which trains weights alone; then weights and path "
         "probabilities are trained in turn.",
     )
@@ -183,7 +161,7 @@ def _sweep(run: RunFiles) -> Section | None:
             cells.milliseconds(cells.number(row.get("budget_ms"))),
             (
                 cells.milliseconds(cells.number(row.get("predicted_ms"))),
-                cells.percent(cells.number(row.get("alpha_accuracy"))),
+                _validation_accuracy(row),
                 cells.count(cells.number(row.get("macs"))),
                 cells.count(cells.number(row.get("parameters"))),
             ),
@@ -198,6 +176,15 @@ def _sweep(run: RunFiles) -> Section | None:
         caption="Inherited weights, batch-normalisation statistics estimated again; not trained "
         "further.",
     )
+
+
+def _validation_accuracy(row: Mapping[str, Json]) -> str:
+    """With its interval, where the row says of how many images it is."""
+    accuracy, images = (cells.number(row.get(key)) for key in ("alpha_accuracy", "images"))
+    if accuracy is None or images is None or images < 1:
+        return cells.percent(accuracy)
+    bounds = cells.interval(accuracy_interval(accuracy, int(images)))
+    return f"{cells.percent(accuracy)} ({bounds})"
 
 
 def _training(run: RunFiles) -> Section | None:

@@ -19,7 +19,10 @@ from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.layout import Artifact
+from pnas_tf.search.judgement import Judgement, judgements_in
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.tflite.parity_report import load_reports
+from pnas_tf.training.answers import Answers, load_answers
 
 _MADE_BY = "pnas run --run_dir=..."
 _FIX = f"Make it again: {_MADE_BY}"
@@ -53,6 +56,10 @@ class RunFiles:
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     validation: Mapping[str, Json] = field(default_factory=dict)
     sweep: tuple[Mapping[str, Json], ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    origin: str | None = None  # of the architecture, see `search.derivation`
+    answers: Answers | None = None
+    right_by_class: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by format
 
 
 def read_run(run_dir: str | os.PathLike) -> RunFiles:
@@ -61,6 +68,8 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
     path = Path(run_dir)
     architecture = Architecture.load(path / Artifact.ARCHITECTURE)
     table, latency = path / Artifact.LATENCY_TABLE, path / Artifact.BENCHMARK
+    answers, parity = path / Artifact.TRAINING_ANSWERS, path / Artifact.PARITY
+    reports = load_reports(parity) if parity.exists() else {}
     return RunFiles(
         path,
         architecture,
@@ -71,7 +80,20 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         load_measurements(latency) if latency.exists() else {},
         _object(path / Artifact.VALIDATION),
         tuple(_rows(path / Artifact.SWEEP, key="networks")),
+        _judgements(path / Artifact.SEARCH_HISTORY),
+        _origin(path / Artifact.DERIVATION),
+        load_answers(answers) if answers.exists() else None,
+        {each.dtype: each.right_by_class for each in reports.values() if each.right_by_class},
     )
+
+
+def _judgements(path: Path) -> tuple[Judgement, ...]:
+    return judgements_in(_object(path), where=str(path), fix=_FIX)
+
+
+def _origin(path: Path) -> str | None:
+    origin = _object(path).get("origin")
+    return value_of(str | None, origin, what=f"origin of {path}", fix=_FIX)  # type: ignore[return-value]
 
 
 def _search(path: Path, architecture: Architecture) -> SearchHistory | None:

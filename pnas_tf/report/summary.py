@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from pnas_tf.data.accuracy import accuracy_interval
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json
@@ -17,6 +18,7 @@ from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import TABLES, Artifact, model_name
+from pnas_tf.search.judgement import notes_on
 from pnas_tf.search.targets import Target
 from pnas_tf.tflite.parity_report import ParityReport, load_reports
 
@@ -55,6 +57,9 @@ def write_summary(
         "unit": target.quantity.unit,
         **({"target_latency_ms": target.value} if target.quantity.unit == "ms" else {}),
         "architecture": str(Artifact.ARCHITECTURE),
+        "architecture_origin": run.origin,
+        "judgements": [to_json(judgement) for judgement in run.judgements],
+        "search_notes": list(notes_on(run.judgements)),
         "macs": architecture.macs,
         "parameters": architecture.parameters,
         "search_s": durations["search"],
@@ -86,11 +91,17 @@ def _require_finished(
 
 
 def _of_files(reports: Mapping[str, ParityReport]) -> dict[str, Json]:
-    keras_accuracy = next(iter(reports.values())).keras_accuracy
+    first = next(iter(reports.values()))
     accuracies = {dtype: report.tflite_accuracy for dtype, report in reports.items()}
+    accuracies = {"keras": first.keras_accuracy, **accuracies}
     plain = reports.get("float32")
     return {
-        "test_accuracy": {"keras": keras_accuracy, **accuracies},
+        "test_accuracy": accuracies,
+        "test_images": first.images,
+        "test_accuracy_interval": {
+            form: None if accuracy is None else list(accuracy_interval(accuracy, first.images))
+            for form, accuracy in accuracies.items()
+        },
         "size_bytes": {dtype: report.size_bytes for dtype, report in reports.items()},
         "max_logit_difference": None if plain is None else plain.max_logit_difference,
     }

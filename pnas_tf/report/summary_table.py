@@ -12,21 +12,16 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pnas_tf.data.accuracy import CONFIDENCE
 from pnas_tf.io import Json
 from pnas_tf.latency.drift import DRIFT_PERCENT, NOISE_PERCENT
+from pnas_tf.report.words import ABSENT, device_words, one_line
 from pnas_tf.run.progress import duration
+from pnas_tf.search.judgement import DRAW
 
-ABSENT = "–"
 UNITS = ("ms", "MACs", "parameters")  # of a target
-_NAMED = (
-    "cores",
-    "threads",
-    "serial",
-    "build",
-    "device",
-    "settings",
-)  # fields whose values say nothing alone
 _MAX_NOTES = 3
+INTERVAL = f"{CONFIDENCE:.0%} interval".replace("%", " %")  # of an accuracy (Wilson)
 FORMS = (("keras", "Keras"), ("float32", ".tflite float32"), ("int8", ".tflite int8"))
 
 
@@ -63,6 +58,11 @@ def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
             [_difference(predicted[key], measured[key]) for key, _ in forms],
         ),
     ]
+    intervals = [
+        _interval(_mapping(summary, "test_accuracy_interval").get(key)) for key, _ in forms
+    ]
+    if any(intervals):
+        rows.insert(1, (INTERVAL, [words or ABSENT for words in intervals]))
     corrected = {
         key: number(_mapping(latency, key).get("measured_drift_corrected")) for key, _ in forms
     }
@@ -76,6 +76,7 @@ def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
             rows[-1],
         ]
     facts = [
+        *_origin(summary),
         ("MACs", count(number(summary.get("macs")))),
         ("parameters", count(number(summary.get("parameters")))),
         _target_fact(summary),
@@ -87,7 +88,8 @@ def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
         ("training", _duration(number(summary.get("train_s")))),
         ("device", device_words(summary.get("device"))),
     ]
-    notes = [
+    notes = _texts(summary.get("search_notes"))
+    notes += [
         note
         for key, name in forms
         for note in _notes(f"latency, predicted, {name}", _mapping(latency, key).get("warnings"))
@@ -125,6 +127,25 @@ def target_of(summary: Mapping[str, Json]) -> tuple[float | None, str]:
     if unit in UNITS:
         return number(summary.get("target")), unit
     return number(summary.get("target_latency_ms")), "ms"
+
+
+def _origin(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """What the architecture is, where it is no result of a search."""
+    origin = summary.get("architecture_origin")
+    drawn = isinstance(origin, str) and origin.startswith(DRAW)
+    return [("architecture", f"{one_line(str(origin))}, not learnt")] if drawn else []
+
+
+def _interval(bounds: Json) -> str:
+    """ "92.0 to 97.2 %"; "" for anything but two fractions."""
+    found = [number(bound) for bound in bounds] if isinstance(bounds, list | tuple) else []
+    low, high = found if len(found) == 2 else (None, None)
+    return "" if low is None or high is None else interval((low, high))
+
+
+def interval(bounds: tuple[float, float]) -> str:
+    """ "92.0 to 97.2 %", of two fractions."""
+    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"
 
 
 def _target_fact(summary: Mapping[str, Json]) -> tuple[str, str]:
@@ -171,45 +192,16 @@ def _duration(seconds: float | None) -> str:
     return ABSENT if seconds is None else duration(seconds)
 
 
-def device_words(device: Json) -> str:
-    """A device as summary.json has it, in words: "host, a laptop, a CPU, cores 0; LiteRT, 2.3.0,
-    xnnpack, threads 1".
-
-    A string stays as it is; of an object the filled fields are named where their values alone would
-    say nothing.
-    """
-    if isinstance(device, Mapping):
-        plain = {key: value for key, value in device.items() if not isinstance(value, Mapping)}
-        parts = [
-            ", ".join(
-                f"{key} {_words(value)}" if key in _NAMED else _words(value)
-                for key, value in plain.items()
-                if value not in (None, "", [], {})
-            )
-        ]
-        parts += [device_words(value) for value in device.values() if isinstance(value, Mapping)]
-        return "; ".join(part for part in parts if part and part != ABSENT) or ABSENT
-    return _one_line(str(device)) if device else ABSENT
-
-
-def _words(value: Json) -> str:
-    return _one_line(
-        " ".join(map(str, value))
-        if isinstance(value, Sequence) and not isinstance(value, str)
-        else str(value)
-    )
-
-
 def _notes(what: str, warnings: Json) -> list[str]:
-    texts = (
-        [_one_line(str(warning)) for warning in warnings]
-        if isinstance(warnings, Sequence) and not isinstance(warnings, str)
-        else []
-    )
+    texts = _texts(warnings)
     shown = texts[:_MAX_NOTES] + (
         [f"{len(texts) - _MAX_NOTES} more warnings"] if len(texts) > _MAX_NOTES else []
     )
     return [f"{what}: {text}" for text in shown]
+
+
+def _texts(lines: Json) -> list[str]:
+    return [one_line(str(line)) for line in lines] if isinstance(lines, list | tuple) else []
 
 
 def _pace(form: str, latency: Mapping[str, Json]) -> list[str]:
@@ -229,12 +221,6 @@ def _pace(form: str, latency: Mapping[str, Json]) -> list[str]:
             "device"
         )
     return notes
-
-
-def _one_line(text: str) -> str:
-    """Without control characters: names come from devices and folders, and a terminal obeys what it
-    is sent."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _difference(predicted: float | None, measured: float | None) -> str:

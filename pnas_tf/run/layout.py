@@ -19,6 +19,7 @@ EVENTS = "events"  # TensorBoard's
 MODEL = "model.keras"
 RESULT = "result.json"
 START = "pretrained.json"  # what each candidate of a search starts from
+ANSWERS = "answers.json"  # for the test split, by class
 MEASURED = "measured"  # networks that a search had timed on the device
 MEASURED_PATHS = "measured_paths.json"
 MANIFEST = "manifest.json"  # of published models, in their own folder
@@ -41,6 +42,7 @@ class Artifact(str, Enum):
     TRAINING = "train"
     NETWORK = "train/model.keras"
     TRAINING_RESULT = "train/result.json"
+    TRAINING_ANSWERS = "train/answers.json"
     TRAINING_HISTORY = "train/history.json"
     FLOAT32_MODEL = "model_float32.tflite"
     INT8_MODEL = "model_int8.tflite"

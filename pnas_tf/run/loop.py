@@ -16,7 +16,7 @@ import contextlib
 import gc
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -160,6 +160,7 @@ class StepLoop:
         )
         self._checkpoint_steps = checkpoint_steps
         self._collected_s = time.monotonic()
+        self.say: Callable[[str], None] = print  # a line of `work` for the user, at once
 
     @property
     def writes(self) -> bool:
@@ -179,18 +180,16 @@ class StepLoop:
         self._require_same_step()
         if self.step == self.total:
             return
-        events = str(self.folder / layout.EVENTS)
-        writer = (
-            tf.summary.create_file_writer(events)
-            if self.writes
-            else tf.summary.create_noop_writer()
-        )
+        writer = tf.summary.create_noop_writer()
+        if self.writes:
+            writer = tf.summary.create_file_writer(str(self.folder / layout.EVENTS))
         with (
             contextlib.closing(writer),
             writer.as_default(),
             StopRequest() as stop,
             Progress(self.work.name, self.total, done=self.step) as progress,
         ):
+            self.say = progress.print
             while self.step < self.total:
                 self._epoch(stop, progress)
                 self._free_memory()

@@ -22,13 +22,16 @@ from pnas_tf.data.fitted_options import (
     images_of,
     search_sizes,
 )
+from pnas_tf.io.serialization import to_json
 from pnas_tf.run.checkpoints import Checkpoint
 from pnas_tf.run.loop import Row, RunningMeans, StepLoop, require_finite
 from pnas_tf.search import sampling
 from pnas_tf.search.architecture_step import ArchitectureSteps
+from pnas_tf.search.judgement import AT_THE_END, BEFORE_ALPHA, Judgement, judgements_in, told
 from pnas_tf.search.objective import SearchTargets
+from pnas_tf.search.path_validation import judge, validate_paths
 from pnas_tf.search.recipe import SearchRecipe, search_tuning_of
-from pnas_tf.search.weight_step import Momentum, path_result, weight_step
+from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.distribution import check_batch
 from pnas_tf.training.loss_scale import LossScale
@@ -36,6 +39,7 @@ from pnas_tf.training.schedules import cosine_with_warmup
 
 HISTORY_FORMAT, HISTORY_VERSION = "pnas_tf/search_history", 1
 _FIGURES = 2  # loss, top-1
+_JUDGING_PATHS = 4
 
 
 class Search:
@@ -77,6 +81,7 @@ class Search:
         self.momentum = Momentum(recipe.optimizer)
         self.architecture = ArchitectureSteps(supernet, targets, recipe)
         self.means = RunningMeans.of(_FIGURES)  # of the epoch's weight steps
+        self.judgements: tuple[Judgement, ...] = ()
         images = images_of(dataset)
         self.sizes = search_sizes(config, images, replicas=supernet.numerics.replicas.total)
         for demand, size in zip(demands_of(config, self.sizes), self.sizes.batches):
@@ -110,8 +115,12 @@ class Search:
     @property
     def header(self) -> Mapping[str, object]:
         choices = self.supernet.space.choice_blocks
-        keys = [[op.key for op in choice.candidates] for choice in choices]
-        return {"format": HISTORY_FORMAT, "version": HISTORY_VERSION, "candidates": keys}
+        return {
+            "format": HISTORY_FORMAT,
+            "version": HISTORY_VERSION,
+            "candidates": [[op.key for op in choice.candidates] for choice in choices],
+            "judgements": [to_json(each) for each in self.judgements],
+        }
 
     def phase(self, epoch: int) -> str:
         return "warmup" if epoch < self.sizes.warmup_epochs else "joint"
@@ -126,6 +135,8 @@ class Search:
     def take_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
         self.train_weights(step, images, labels)
         for _ in range(self.architecture_steps_after(step)):
+            if self.architecture.step == 0:
+                self._judge(BEFORE_ALPHA, weight_steps=step + 1)
             self.train_alpha(*next(self._for_alpha))
 
     def train_weights(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
@@ -198,6 +209,9 @@ class Search:
         alpha_loss, alpha_accuracy, objective = self.architecture.means.means
         self.means = RunningMeans.of(_FIGURES)
         self.architecture.new_epoch()
+        if epoch + 1 == self.epochs:
+            steps = self.epochs * self.steps_per_epoch
+            self._judge(AT_THE_END, weight_steps=steps)
         return {
             "epoch": epoch,
             "phase": self.phase(epoch),
@@ -218,10 +232,24 @@ class Search:
         if not self.config.validate_epochs or (epoch + 1) % self.config.validate_epochs:
             return None
         path = tuple(int(np.argmax(alpha)) for alpha in self.architecture.alphas)
-        batches = self.dataset.validation_batches(
-            batch_size=self.sizes.architecture_batch_size, seed=0, epoch=0
+        size = self.sizes.architecture_batch_size
+        found = validate_paths(self.supernet, [path], self.dataset, batch_size=size)
+        return float(found.accuracies[0])
+
+    def _judge(self, when: str, *, weight_steps: int) -> None:
+        """Judges the supernet as it is, and tells the user."""
+        generator = sampling.generator_at(self.seed, "judge", weight_steps)
+        judged = judge(
+            self.supernet,
+            self.dataset,
+            [sampling.sample_path(self.probabilities, generator) for _ in range(_JUDGING_PATHS)],
+            batch_size=self.sizes.architecture_batch_size,
+            when=when,
+            weight_steps=weight_steps,
         )
-        return float(np.mean([path_result(self.supernet, path, *batch)[1] for batch in batches]))
+        self.judgements += (judged,)
+        for line in told(judged):
+            self.loop.say(line)
 
     @property
     def _loss_scale(self) -> LossScale | None:
@@ -234,7 +262,8 @@ class Search:
         arrays = {f"variable/{name}": variable.numpy() for name, variable in named.items()}
         arrays |= {f"momentum/{name}": slot.numpy() for name, slot in self.momentum.slots.items()}
         validation_arrays, alpha_state = self.architecture.state()
-        state = {"weight_sums": self.means.sums, **alpha_state}
+        judgements = [to_json(each) for each in self.judgements]
+        state = {"weight_sums": self.means.sums, "judgements": judgements, **alpha_state}
         if (scale := self._loss_scale) is not None:
             state["loss_scale"] = [scale.value, scale.good_steps]
         return {**arrays, **validation_arrays}, state
@@ -248,6 +277,8 @@ class Search:
                 slot = self.momentum.slot(name, named[name], replicas)
                 slot.assign(checkpoint.array(key, shape=tuple(slot.shape), where=where))
         self.architecture.restore(checkpoint, where)
+        fix = "Delete that checkpoint; the one before it is used."
+        self.judgements = judgements_in(checkpoint.state, where=where, fix=fix)
         self.means = RunningMeans(checkpoint.value("weight_sums", tuple[float, ...], where=where))
         if self._loss_scale is not None:
             self.momentum.loss_scale = LossScale(

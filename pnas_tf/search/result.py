@@ -19,12 +19,18 @@ import tensorflow as tf
 from pnas_tf.config import DeriveConfig
 from pnas_tf.data.fitted_options import images_of, search_sizes
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
-from pnas_tf.run.layout import HISTORY, Artifact
+from pnas_tf.run.layout import HISTORY
 from pnas_tf.run.loop import Row
+from pnas_tf.search.derivation import Derivation
 from pnas_tf.search.derive import log_probability, most_probable, most_probable_few, path_of
+from pnas_tf.search.judgement import DRAW, DRAW_WITHIN_BUDGET, SEARCHED, Judgement, is_draw
 from pnas_tf.search.recipe import SearchRecipe
-from pnas_tf.search.supernet_weights import Comparison, SupernetWeights, probabilities_of
+from pnas_tf.search.supernet_weights import (
+    Comparison,
+    SupernetWeights,
+    judgements_of,
+    probabilities_of,
+)
 from pnas_tf.search.targets import latency_budget, search_targets
 
 if TYPE_CHECKING:
@@ -38,32 +44,6 @@ if TYPE_CHECKING:
     from pnas_tf.search.targets import Target
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
-
-_DERIVATION = {"format": "pnas_tf/derivation", "version": 1}
-
-
-@dataclass(frozen=True)
-class Derivation:
-    """What one derivation gave.
-
-    Attributes:
-        architecture: the network taken.
-        compared: a row for each network compared, the most probable one first: "ops" (keys),
-            "log_probability" (None where it is -inf), "predicted" in "unit", "alpha_loss" and
-            "trained_loss" (cross-entropies on the validation split, None where not computed).
-    """
-
-    architecture: Architecture
-    compared: tuple[Row, ...]
-
-    def save(self, folder: str | os.PathLike) -> list[Path]:
-        """Writes architecture.json and derivation.json into `folder`; returns their paths."""
-        return [
-            self.architecture.save(Path(folder) / Artifact.ARCHITECTURE),
-            atomic.write_json(
-                Path(folder) / Artifact.DERIVATION, {**_DERIVATION, "networks": list(self.compared)}
-            ),
-        ]
 
 
 @dataclass(frozen=True)
@@ -126,6 +106,12 @@ class SearchResult:
         return probabilities_of(self.folder / HISTORY, self.space)
 
     @functools.cached_property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """Whether the supernet had learnt when alpha started and at the end. Raises UserError as
+        `probabilities`."""
+        return judgements_of(self.folder / HISTORY)
+
+    @functools.cached_property
     def supernet_weights(self) -> SupernetWeights:
         """The supernet's weights, for any path. Raises UserError where no checkpoint is whole."""
         tf.config.experimental.enable_op_determinism()
@@ -172,8 +158,13 @@ class SearchResult:
             budget = derivation_budget(self.space, self.table, self.targets, config)
         if config.derive == "most_probable":
             architecture = most_probable(self.space, self.probabilities)
-            return Derivation(architecture, (self._row(architecture, budget.quantity),))
-        return self._within(budget, config, progress)
+            row = self._row(architecture, budget.quantity)
+            found = Derivation(architecture, self._origin(config), (row,))
+        else:
+            found = self._within(budget, config, progress)
+        if progress and found.origin != SEARCHED:
+            progress(f"the derived architecture is {found.origin}: see the warnings of the search")
+        return found
 
     def sweep(
         self,
@@ -209,7 +200,8 @@ class SearchResult:
         networks, least = self._candidates(budget, config, progress)
         quantity = budget.quantity
         if len(networks) == 1:  # without a look at data or weights
-            return Derivation(networks[0], (self._row(networks[0], quantity),))
+            row = self._row(networks[0], quantity)
+            return Derivation(networks[0], self._origin(config), (row,))
         found = self.supernet_weights.best_of(
             networks,
             self.dataset,
@@ -224,7 +216,13 @@ class SearchResult:
             self._row(network, quantity, *losses)
             for network, *losses in zip(networks, found.losses, found.trained_losses, strict=True)
         ]
-        return Derivation(found.best, tuple(rows))
+        return Derivation(found.best, self._origin(config), tuple(rows))
+
+    def _origin(self, config: DeriveConfig) -> str:
+        """Of what is derived so."""
+        if not is_draw(self.judgements):
+            return SEARCHED
+        return DRAW if config.derive == "most_probable" else DRAW_WITHIN_BUDGET
 
     def _candidates(
         self, budget: Target, config: DeriveConfig, progress: Callable[[str], None] | None

@@ -19,9 +19,9 @@ import tf_keras as keras
 from pnas_tf.config import DeriveConfig, OptimizerConfig, SearchConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import batch_size as fitted_batch_size
-from pnas_tf.data.fitted_options import check_demands, images_of
+from pnas_tf.data.fitted_options import check_demands, derive_epochs, images_of
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
@@ -31,8 +31,9 @@ from pnas_tf.run.loop import Row
 from pnas_tf.run.progress import Progress
 from pnas_tf.run.step import Demand
 from pnas_tf.search.derive import path_of
+from pnas_tf.search.judgement import Judgement, judgements_in
 from pnas_tf.search.loop import HISTORY_FORMAT, HISTORY_VERSION, restore_variables
-from pnas_tf.search.weight_step import path_result
+from pnas_tf.search.path_validation import validate_paths
 from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.supernet.numerics import Numerics
@@ -50,13 +51,7 @@ def probabilities_of(history: Path, space: SearchSpace) -> list[np.ndarray]:
 
     Raises UserError when the file is not whole or belongs to another space.
     """
-    document = atomic.read_document(
-        history,
-        format=HISTORY_FORMAT,
-        version=HISTORY_VERSION,
-        what="search history",
-        made_by=_MADE_BY,
-    )
+    document = _read_history(history)
     expected = [[op.key for op in choice.candidates] for choice in space.choice_blocks]
     fix = f"Search again: {_MADE_BY}"
     epochs = value_of(
@@ -90,15 +85,32 @@ def probabilities_of(history: Path, space: SearchSpace) -> list[np.ndarray]:
     return [np.array(block, np.float64) for block in probabilities]
 
 
+def judgements_of(history: Path) -> tuple[Judgement, ...]:
+    """What was found of the supernet in the search whose history.json this is. Raises UserError as
+    `probabilities_of`."""
+    return judgements_in(
+        _read_history(history),
+        where=f"search history {history}",
+        fix=f"Search again: {_MADE_BY}",
+    )
+
+
+def _read_history(path: Path) -> dict[str, Json]:
+    return atomic.read_document(
+        path,
+        format=HISTORY_FORMAT,
+        version=HISTORY_VERSION,
+        what="search history",
+        made_by=_MADE_BY,
+    )
+
+
 def validation_loss(
     supernet: Supernet, path: ChoiceIndices, dataset: Dataset, *, batch_size: int
 ) -> float:
     """Cross-entropy of a path on the validation split, by batch statistics: nothing has to be
     re-estimated first (docs/evidence.md compares its order with that of trained networks)."""
-    batches = dataset.validation_batches(batch_size=batch_size, seed=0, epoch=0)
-    return float(
-        np.mean([path_result(supernet, path, images, labels)[0] for images, labels in batches])
-    )
+    return float(validate_paths(supernet, [path], dataset, batch_size=batch_size).losses[0])
 
 
 def steps_of(dataset: Dataset, config: DeriveConfig) -> tuple[int, int]:
@@ -108,7 +120,7 @@ def steps_of(dataset: Dataset, config: DeriveConfig) -> tuple[int, int]:
     size = fitted_batch_size(config.derive_batch_size, images.train)
     check_demands([Demand("train", "derive_batch_size", size)], images, dataset=dataset.name)
     per_epoch = dataset.steps_per_epoch("train", batch_size=size)
-    return size, max(1, round(config.derive_train_epochs * per_epoch))
+    return size, max(1, round(derive_epochs(config, steps=per_epoch) * per_epoch))
 
 
 @dataclass(frozen=True)

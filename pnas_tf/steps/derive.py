@@ -99,9 +99,10 @@ def _derive(job: Inputs) -> None:
 
 def _sweep(job: Inputs) -> None:
     """An architecture for each budget, with its accuracy by supernet weights."""
+    from pnas_tf.data.accuracy import accuracy_words
     from pnas_tf.report.pareto_plot import plot_pareto_front
 
-    rows = []
+    rows, images = [], job.dataset.validation_size
     for point in _result(job).sweep(_budgets(job), job.configs[DeriveConfig], progress=print):
         name = sweep_architecture(point.budget_ms)
         point.architecture.save(job.folder / name)
@@ -111,6 +112,7 @@ def _sweep(job: Inputs) -> None:
                 "architecture": name,
                 "predicted_ms": point.predicted_ms,
                 "alpha_accuracy": point.validation_accuracy,
+                "images": images,
                 "macs": point.architecture.macs,
                 "parameters": point.architecture.parameters,
             }
@@ -118,7 +120,7 @@ def _sweep(job: Inputs) -> None:
         print(
             f"budget {point.budget_ms:g} ms: predicted {point.predicted_ms:.4g} ms, "
             f"{point.architecture.macs} MACs, top-1 on the search's validation split "
-            f"{point.validation_accuracy:.2%}"
+            f"{accuracy_words(point.validation_accuracy, images)}"
         )
     plot_pareto_front(rows, job.folder / Artifact.SWEEP_PLOT)
     atomic.write_json(

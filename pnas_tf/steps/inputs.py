@@ -74,7 +74,7 @@ class Inputs(Job):
     def fitted(self) -> Inputs:
         """These, with a value in place of each option that the number of images chooses: the one
         that something was made with, else what fits."""
-        from pnas_tf.data.fitted_options import fitted_options
+        from pnas_tf.data.fitted_options import fitted_export, fitted_options
 
         kinds = [kind for kind in _FITTED if kind in self.configs]
         if DataConfig not in self.configs or not kinds:
@@ -90,7 +90,11 @@ class Inputs(Job):
             )
             for kind in kinds
         ]
-        return self._with(self.configs.replaced(fitted))
+        configs = self.configs.replaced(fitted)
+        if ExportConfig in configs and TrainConfig in configs:
+            export = fitted_export(configs[ExportConfig], configs[TrainConfig], self.data.sizes)
+            configs = configs.replaced([export])
+        return self._with(configs)
 
     def _started(self, config: object) -> object:
         """A search or a training that has weights to start from starts from them, unless told

@@ -4,8 +4,9 @@ weights, or from weights that were learnt on other images.
   pnas train --run_dir=runs/demo --dataset=digits
 
 takes about a minute on 2 cores (digits, space tiny, 30 epochs), prints one line an epoch and the
-test accuracy, and writes train/model.keras, train/result.json and train/history.json. A stopped
-training goes on from its last checkpoint. A network that was not searched is trained by
+test accuracy, and writes train/model.keras, train/result.json, train/answers.json (right and wrong
+by class) and train/history.json. A stopped training goes on from its last checkpoint. A network
+that was not searched is trained by
 
   pnas train --run_dir=runs/flowers --dataset=folder:flowers --architecture=efficientnet_lite0
     --train_resolution=96 --pretrained=imagenet
@@ -113,6 +114,7 @@ def _initial(job: Inputs) -> tuple[keras.Model | None, Takeover | None]:
 
 
 def _run(job: Inputs) -> None:
+    from pnas_tf.data.accuracy import accuracy_words
     from pnas_tf.training.loop import TrainRecipe, train_network
     from pnas_tf.training.result import save_result
 
@@ -138,14 +140,21 @@ def _run(job: Inputs) -> None:
             seed=job.seed,
             pretrained=None if takeover is None else asdict(takeover),
         )
-        print(f"test accuracy {result['test_accuracy']:.2%} of {result['test_images']} images")
+        accuracy, images = result["test_accuracy"], result["test_images"]
+        assert isinstance(accuracy, float) and isinstance(images, int)
+        print(f"test accuracy {accuracy_words(accuracy, images)}")
 
 
 TRAIN: Step[Inputs] = Step(
     "train",
     (RunConfig, DataConfig, PretrainedConfig, TrainConfig, OptimizerConfig, DistributionConfig),
     _run,
-    writes=lambda _: (Artifact.NETWORK, Artifact.TRAINING_RESULT, Artifact.TRAINING_HISTORY),
+    writes=lambda _: (
+        Artifact.NETWORK,
+        Artifact.TRAINING_RESULT,
+        Artifact.TRAINING_ANSWERS,
+        Artifact.TRAINING_HISTORY,
+    ),
     reads=_reads,
     identity=lambda job: {"dataset": job.network_dataset.identity},
     check=_check,

@@ -32,7 +32,8 @@ class ParityReport:
     of the file's own output, are fractions; accuracies are None without labels. rewrites: the
     export rewrites, by shape, that changed the file. beside_plain: int8 with them beside int8
     without, each on the same `images`: {"images", "rewritten": {"mean_logit_difference",
-    "top1_agreement", "accuracy"}, "plain": {...}}.
+    "top1_agreement", "accuracy"}, "plain": {...}}. right_by_class: rightly answered images of each
+    class, of the file; None without labels.
     """
 
     dtype: str
@@ -47,6 +48,7 @@ class ParityReport:
     rewrites: tuple[str, ...] = ()
     beside_plain: Mapping[str, object] | None = None
     max_probability_difference: float | None = None
+    right_by_class: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if re.fullmatch("[a-z0-9_]{1,40}", self.dtype) is None:  # it becomes part of file names

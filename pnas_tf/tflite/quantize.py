@@ -19,6 +19,7 @@ import tf_keras as keras
 
 from pnas_tf import _tf_private
 from pnas_tf.config import ExportConfig, OptimizerConfig
+from pnas_tf.data.fitted_options import finetune_epochs
 from pnas_tf.errors import UserError
 from pnas_tf.run.progress import Progress, silent
 
@@ -67,7 +68,12 @@ class FineTuning:
     @property
     def train_steps(self) -> int:
         """Batches of one step of compression."""
-        return self.config.finetune_epochs * self.batches
+        return self.epochs * self.batches
+
+    @property
+    def epochs(self) -> int:
+        """Of one step of compression."""
+        return finetune_epochs(self.config, steps=self.batches)
 
 
 @dataclass(frozen=True)
@@ -252,10 +258,9 @@ def _train(
     step: str,
     progress: Callable[[str], None] | None,
 ) -> None:
-    epochs, optimizer = tuning.config.finetune_epochs, tuning.optimizer
-    rate = keras.optimizers.schedules.CosineDecay(
-        tuning.config.finetune_learning_rate, tuning.train_steps
-    )
+    config, epochs, optimizer = tuning.config, tuning.epochs, tuning.optimizer
+    schedules = keras.optimizers.schedules
+    rate = schedules.CosineDecay(config.finetune_learning_rate, tuning.train_steps)
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         wanted = tf.one_hot(tf.cast(tf.reshape(labels, [-1]), tf.int32), logits.shape[-1])
@@ -265,13 +270,10 @@ def _train(
 
     model.compile(keras.optimizers.SGD(rate, momentum=optimizer.momentum, nesterov=True), loss)
     pace = Progress(f"{step}, steps", tuning.train_steps, say=progress or silent)
-    callbacks = [
-        *callbacks,
-        keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: pace.update()),
-    ]
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: pace.update())
     for epoch in range(epochs):
-        history = model.fit(tuning.data(epoch), epochs=1, verbose=0, callbacks=callbacks)
-        mean_loss = history.history["loss"][0]
+        trained = model.fit(tuning.data(epoch), epochs=1, verbose=0, callbacks=[*callbacks, count])
+        mean_loss = trained.history["loss"][0]
         if not np.isfinite(mean_loss):
             raise UserError(
                 f"training of step '{step}'",

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.data.dataset import Dataset, Normalization
@@ -16,7 +18,7 @@ from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.networks.weight_files import load_keras_weights
 from pnas_tf.run import layout
-from pnas_tf.training.evaluate import evaluate
+from pnas_tf.training.answers import AnswerCount, save_answers
 
 FORMAT, VERSION = "pnas_tf/train_result", 1
 _MADE_BY = "pnas train --run_dir=..."
@@ -44,7 +46,8 @@ def save_result(
     seed: int,
     pretrained: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """Writes model.keras and result.json into `folder`, each atomically; returns the result.
+    """Writes model.keras, answers.json and result.json into `folder`, each atomically; returns the
+    result.
 
     Test accuracy is a fraction; the model takes normalised images (`normalization`) and gives
     logits.
@@ -63,15 +66,16 @@ def save_result(
     ) as scratch:  # Keras writes only to names that end in .keras, and not atomically
         model.save(scratch / layout.MODEL, save_format="keras")
         atomic.write_bytes(folder / layout.MODEL, (scratch / layout.MODEL).read_bytes())
-    result = evaluate(model, dataset.test_batches(batch_size=batch_size))
+    count = _test_answers(model, dataset, batch_size=batch_size)
+    save_answers(folder / layout.ANSWERS, count.answers)
     document = {
         "format": FORMAT,
         "version": VERSION,
         "dataset": dataset.name,
         "class_names": list(dataset.class_names),
-        "test_images": result.examples,
-        "test_accuracy": result.accuracy,
-        "test_loss": result.loss,
+        "test_images": count.images,
+        "test_accuracy": count.right / count.images,
+        "test_loss": count.loss,
         "seed": seed,
         "pretrained": pretrained,
         "normalization": {"mean": dataset.normalization.mean, "std": dataset.normalization.std},
@@ -89,6 +93,27 @@ def read_result(path: str | os.PathLike) -> TrainedOn:
     return value_of(
         TrainedOn, fields, what=f"training result {path}", fix=f"Train again: {_MADE_BY}"
     )
+
+
+def _test_answers(model: keras.Model, dataset: Dataset, *, batch_size: int) -> AnswerCount:
+    normalization, root = dataset.normalization, dataset.files and dataset.files.root
+
+    def pixels_of(image: np.ndarray) -> np.ndarray:
+        pixels = image * normalization.std + normalization.mean
+        return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
+
+    def file_of(number: int) -> str | None:
+        path = dataset.test_split.file_of(number)
+        if path is None:
+            return None
+        shown = os.path.relpath(path, root) if root else os.path.basename(path)
+        return os.fsencode(shown).decode("utf-8", "replace")  # names need not be UTF-8
+
+    logits_of = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+    count = AnswerCount(dataset.class_names, pixels_of=pixels_of, file_of=file_of)
+    for images, labels in dataset.test_batches(batch_size=batch_size):
+        count.add(images.numpy(), logits_of(images).numpy(), labels.numpy())
+    return count
 
 
 def restore_weights(model: keras.Model, folder: str | os.PathLike) -> None:

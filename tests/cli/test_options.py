@@ -3,6 +3,7 @@ options do."""
 
 import dataclasses
 import re
+import types
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,7 @@ class Noise:
         generator = np.random.default_rng(0)
         self.images = generator.standard_normal((32, 8, 8, 3)).astype(np.float32)
         self.labels = generator.integers(0, 3, 32).astype(np.int32)
+        self.validation_split = types.SimpleNamespace(labels=self.labels)
         self.alpha_sizes = []
 
     def steps_per_epoch(self, split, *, batch_size):

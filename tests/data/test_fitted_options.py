@@ -12,6 +12,7 @@ from pnas_tf.config import (
     PRESETS,
     DataConfig,
     DeriveConfig,
+    ExportConfig,
     SearchConfig,
     TrainConfig,
 )
@@ -19,6 +20,7 @@ from pnas_tf.data.fitted_options import (
     batch_size,
     check_demands,
     demands_of,
+    fitted_export,
     fitted_options,
     search_sizes,
 )
@@ -38,16 +40,32 @@ def test_the_usual_values_where_there_are_images_enough():
     search, derive, train = (fitted(kind, DIGITS) for kind in KINDS)
     assert (search.search_batch_size, search.arch_batch_size) == (64, 64)
     assert (search.warmup_epochs, search.search_epochs) == (15, 25)
-    assert derive.derive_batch_size == 64 and (train.batch_size, train.epochs) == (64, 30)
+    assert (derive.derive_batch_size, derive.derive_train_epochs) == (64, 0.5)
+    assert (train.batch_size, train.epochs) == (64, 30)
 
 
 def test_200_photographs_in_5_classes():
     sizes = split_sizes(200, DataConfig(), classes=5, test_images=None)
     assert (sizes.train, sizes.validation, sizes.test) == (128, 32, 40)
-    search, _, train = (fitted(kind, sizes) for kind in KINDS)
+    search, derive, train = (fitted(kind, sizes) for kind in KINDS)
+    assert (derive.derive_batch_size, derive.derive_train_epochs) == (16, 0.5 * 17 / 8)
     assert (search.search_batch_size, search.arch_batch_size) == (16, 16)
     assert (search.warmup_epochs, search.search_epochs) == (32, 54)
     assert (train.batch_size, train.epochs) == (16, 51)
+
+
+@pytest.mark.parametrize("images, epochs", [(1437, 2), (1088, 2), (160, 4), (32, 9)])
+def test_compression_trains_for_as_many_steps_of_few_images(images, epochs):
+    """At least the 34 steps that 2 epochs of 17 have. Without compression nothing is chosen."""
+    sizes = SplitSizes(images - images // 5, images // 5, 0)
+    train = fitted(TrainConfig, sizes)
+    for way in ({"quantize": "qat"}, {"prune": 0.5}, {"cluster": 16}):
+        found = fitted_export(ExportConfig(**way), train, sizes)
+        assert found.finetune_epochs == epochs
+        assert epochs * (images // train.batch_size) >= 34
+        given = ExportConfig(finetune_epochs=1, **way)
+        assert fitted_export(given, train, sizes) == given
+    assert fitted_export(ExportConfig(), train, sizes) == ExportConfig()
 
 
 @pytest.mark.parametrize("kind", KINDS)

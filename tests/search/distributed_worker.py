@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,7 @@ class MadeUp:
     """10 batches of 16 images an epoch, of 10 classes."""
 
     name = fingerprint = "made up"
+    validation_split = types.SimpleNamespace(labels=np.arange(160) % 10)
 
     def steps_per_epoch(self, split, *, batch_size):
         return 160 // batch_size

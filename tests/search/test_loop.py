@@ -142,7 +142,9 @@ def test_what_a_checkpoint_holds(straight):
         if name.startswith("adam/second")
     )
     assert (last.state["baseline"] is not None) == (algorithm == "reinforce")
-    history = json.loads((folder / "history.json").read_text())["epochs"]
+    document = json.loads((folder / "history.json").read_text())
+    assert document["judgements"] == last.state["judgements"] and len(document["judgements"]) == 2
+    history = document["epochs"]
     assert [row["phase"] for row in history] == [
         "warmup",
         "joint",

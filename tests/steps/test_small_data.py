@@ -92,7 +92,8 @@ def test_the_defaults_go_to_the_end_and_the_folder_may_move(place, tmp_path):
     )
     assert made.status == 0, made.output
     assert "latency_table: complete, skipped" in made.output
-    chosen = "--arch_batch_size=16 --derive_batch_size=16 --batch_size=16"
+    chosen = "--arch_batch_size=16 --derive_batch_size=16 --derive_train_epochs=1.0625 "
+    chosen += "--batch_size=16"
     assert f"for 128 train and 32 validation images: {chosen}" in made.output
     steps = json.loads((place / "run/steps.json").read_text())["steps"]
     assert steps["search"]["made_from"]["options"]["SearchConfig"]["search_batch_size"] == 16

@@ -7,6 +7,8 @@ from the borders. Until the global pooling a network sees 3 (stem) + 2 (first bl
 every local pattern is as likely in both classes.
 """
 
+import types
+
 import numpy as np
 import tensorflow as tf
 
@@ -52,6 +54,7 @@ class FarPixels:
             "train": images_and_labels(count, seed),
             "validation": images_and_labels(count, seed + 1),
         }
+        self.validation_split = types.SimpleNamespace(labels=self.parts["validation"][1])
 
     def steps_per_epoch(self, split, *, batch_size):
         return len(self.parts[split][1]) // batch_size

@@ -121,6 +121,36 @@ def test_bounds() -> None:
             check_parity(report, config)
 
 
+@pytest.mark.parametrize("images", [7, 50, 1000])
+def test_a_drop_is_refused_where_the_images_prove_it(images: int) -> None:
+    """Files that answer a tenth of the images otherwise, right as often as wrong, lose nothing: by
+    the normal approximation 2.3 % of them would be refused without a bound of 2 points, so that 60
+    and more of 1000 come once in 10^9 runs. Files that lose a third of the images always are
+    refused."""
+    config, generator = ExportConfig(), np.random.default_rng(images)
+    refused = 0
+    for _ in range(1000):
+        moved = generator.random(images) < 0.1
+        drop = np.where(moved, generator.choice([-1, 1], images), 0).mean()
+        report = replace(
+            SOUND,
+            dtype="int8",
+            images=images,
+            top1_agreement=1 - moved.mean(),
+            keras_accuracy=0.8,
+            tflite_accuracy=0.8 - drop,
+        )
+        try:
+            check_parity(report, config)
+        except UserError:
+            refused += 1
+    assert refused < 60
+    lost = max(5, images // 3)
+    broken = replace(report, top1_agreement=1 - lost / images, tflite_accuracy=0.8 - lost / images)
+    with pytest.raises(UserError, match="loses accuracy"):
+        check_parity(broken, replace(config, min_agreement=0.0))
+
+
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1000.0])
 def test_the_bound_follows_the_scale_of_the_logits(scale: float) -> None:
     """float32 rounds by a part of a number: what is sound at 1 is sound at 1,000. One weight that
@@ -171,6 +201,8 @@ def test_figures_are_the_same_in_one_batch_and_in_many() -> None:
     parts = tally.report(dtype="x", size_bytes=1)
     assert parts.mean_logit_difference == pytest.approx(whole.mean_logit_difference, rel=1e-12)
     assert replace(parts, mean_logit_difference=0) == replace(whole, mean_logit_difference=0)
+    right = labels[shares.argmax(-1) == labels]
+    assert whole.right_by_class == tuple(np.bincount(right, minlength=7))
     assert whole.max_logit_difference == np.abs(ours - theirs).max()
     assert whole.keras_accuracy == (ours.argmax(-1) == labels).mean()
     tally.add(ours[:1] * np.nan, theirs[:1], labels[:1], probabilities=shares[:1])

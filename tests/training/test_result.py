@@ -1,6 +1,8 @@
 """What training leaves behind is read back to the bit; tools/train.py end to end on a folder of
 JPEGs."""
 
+import base64
+import io
 import json
 import os
 import subprocess
@@ -18,6 +20,7 @@ from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
+from pnas_tf.training.answers import load_answers
 from pnas_tf.training.evaluate import evaluate
 from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.result import check_classes, restore_weights, save_result
@@ -67,9 +70,36 @@ def test_model_comes_back_to_the_bit(jpegs, tmp_path):
         np.array_equal(a, b) for a, b in zip(model.get_weights(), again.get_weights(), strict=True)
     )
     assert sorted(path.name for path in (tmp_path / "train").iterdir()) == [
+        "answers.json",
         "model.keras",
         "result.json",
     ]
+
+
+def test_the_answers_are_those_of_the_test_files(jpegs, tmp_path):
+    """A network that answers "bright" always: the pictures are the dark files of the test split, as
+    bright as those are."""
+    dataset = load_dataset(DataConfig(dataset=f"folder:{jpegs}"), resolution=8)
+    model = build_network(ARCHITECTURE)
+    *weights, bias = (np.zeros_like(weight) for weight in model.get_weights())
+    model.set_weights([*weights, bias + np.array([2.0, 0.0])])
+    document = save_result(model, dataset, tmp_path, batch_size=8, seed=0)
+    answers = load_answers(tmp_path / "answers.json")
+    dark = [
+        os.path.relpath(dataset.test_split.file_of(place), jpegs)
+        for place, label in enumerate(dataset.test_split.labels)
+        if label == 1
+    ]
+    assert [mistake.file for mistake in answers.mistakes] == dark and dark
+    sure = 1 / (1 + np.exp(-2))
+    assert np.allclose([mistake.score for mistake in answers.mistakes], sure, atol=1e-6)
+    for mistake in answers.mistakes:
+        seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(mistake.picture))))
+        assert abs(seen.mean() - np.asarray(Image.open(jpegs / mistake.file)).mean()) < 8
+    assert answers.accuracy == document["test_accuracy"] == 1 - len(dark) / dataset.test_size
+    assert document["test_loss"] == pytest.approx(
+        evaluate(model, dataset.test_batches(batch_size=8)).loss, rel=1e-5
+    )
 
 
 def test_absent_and_damaged_models_are_refused(tmp_path):
