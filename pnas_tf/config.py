@@ -17,6 +17,8 @@ Value = TypeVar("Value")
 CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
 # Where there are images enough; else `data.fitted_options` chooses others.
 BATCH_SIZE, WARMUP_EPOCHS, SEARCH_EPOCHS, EPOCHS = 64, 15, 25, 30
+# A few broken files among many are every folder's lot; more are a copy that went wrong.
+UNREADABLE_PERCENT = 1
 
 
 def option(
@@ -145,7 +147,9 @@ class DataConfig:
         fixed=False,
     )
     skip_unreadable: bool = option(
-        False, "Leave out images that cannot be read, and say how many; else they are refused."
+        False,
+        "Leave out all images that cannot be read; else they are refused where they are more than "
+        f"{UNREADABLE_PERCENT} % of the images, and left out where they are fewer. Each is named.",
     )
     in_memory_mb: int = option(
         1024,

@@ -55,7 +55,7 @@ class Section:
 
     Attributes:
         title: its heading.
-        words: a paragraph.
+        words: lines of a paragraph.
         svg: a drawing over the whole width.
         table: figures.
         facts: (what, value).
@@ -98,6 +98,7 @@ def page(run: RunFiles) -> str:
     sections = (
         _architecture(run),
         _summary(run),
+        _images(run),
         _search(run),
         _alpha(run),
         _sweep(run),
@@ -149,6 +150,13 @@ def _summary(run: RunFiles) -> Section:
         facts=table.facts,
         warnings=table.notes,
     )
+
+
+def _images(run: RunFiles) -> Section | None:
+    lines = run.summary.get("images")
+    if not isinstance(lines, list) or not lines:
+        return None
+    return Section("The images", words="\n".join(map(str, lines)))
 
 
 def _search(run: RunFiles) -> Section | None:
