@@ -18,6 +18,8 @@ CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
 # Where there are images enough; else `data.fitted_options` chooses others.
 BATCH_SIZE, EPOCHS = 64, 30
 DERIVE_TRAIN_EPOCHS, FINETUNE_EPOCHS = 0.5, 2
+# A few broken files among many are every folder's lot; more are a copy that went wrong.
+UNREADABLE_PERCENT = 1
 
 
 class SearchTuning(NamedTuple):
@@ -178,7 +180,9 @@ class DataConfig:
         fixed=False,
     )
     skip_unreadable: bool = option(
-        False, "Leave out images that cannot be read, and say how many; else they are refused."
+        False,
+        "Leave out all images that cannot be read; else they are refused where they are more than "
+        f"{UNREADABLE_PERCENT} % of the images, and left out where they are fewer. Each is named.",
     )
     in_memory_mb: int = option(
         1024,

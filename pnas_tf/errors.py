@@ -4,6 +4,7 @@ nothing else."""
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 _MAX_SHOWN = 4000  # characters of one part
@@ -54,6 +55,20 @@ def named(where: str) -> Iterator[None]:
             received=error.received,
             fix=error.fix,
         ) from error
+
+
+def told_in(text: str) -> UserError | None:
+    """The UserError that another's text quotes, as TensorFlow's errors quote what was raised in a
+    data pipeline; None where there is none."""
+    found = re.search(
+        r"UserError: (.+?)\n  expected: (.+?)\n  received: (.+?)\n  what to do: ([^\n]+)",
+        text,
+        re.DOTALL,
+    )
+    if found is None:
+        return None
+    what, expected, received, fix = found.groups()
+    return UserError(what, expected=expected, received=received, fix=fix)
 
 
 def _restored(

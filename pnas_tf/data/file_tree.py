@@ -8,6 +8,7 @@ nothing of what the files hold.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import difflib
 import io
 import os
@@ -27,6 +28,8 @@ from pnas_tf.io import atomic
 LEFT_OUT_FILE = "images_left_out.csv"
 BESIDE = "beside the class folders"
 NAMED = 5
+_UNREADABLE = "unreadable: "
+_NAMED_IN_SUMMARY = 2
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class FileTree:
         train_labels: int32 [len(train)]. test_labels: int32 [len(test)].
         left_out: all files that are not used, by path. notes: what the owner may not expect, one
             sentence each.
+        contents: what kinds of images are used, in words; "" before they were looked into.
     """
 
     root: str
@@ -51,22 +55,43 @@ class FileTree:
     test_labels: np.ndarray
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]
+    contents: str = ""
 
     @property
     def used(self) -> tuple[str, ...]:
         """The images of both parts."""
         return self.train + self.test
 
-    def summary(self) -> str:
-        """At most five lines: what is used, what is not by kind, and the notes."""
+    def summary(self, listed_in: str = "") -> str:
+        """At most five lines: what is used, what is not by kind, and the notes. listed_in: where
+        all names of files that are not used stand."""
         parts = f": {len(self.train)} to train, {len(self.test)} to test" if self.test else ""
         lines = [f"{len(self.used)} images of {len(self.class_names)} classes{parts}"]
+        if self.contents:
+            lines.append(self.contents)
         if self.left_out:
             number = len(self.left_out)
             files = "1 file" if number == 1 else f"{number} files"
-            lines.append(f"{files} not used: {counted(self.left_out)}")
-        notes = list(self.notes)
-        return "\n".join([*lines, *notes[:2], *([" ".join(notes[2:])] if notes[2:] else [])])
+            where = f" (all names: {listed_in})" if listed_in else ""
+            lines.append(f"{files} not used{where}: {counted(self.left_out)}{self._broken()}")
+        notes, room = list(self.notes), 4 - len(lines)
+        return "\n".join(
+            [*lines, *notes[:room], *([" ".join(notes[room:])] if notes[room:] else [])]
+        )
+
+    def _broken(self) -> str:
+        """The first unreadable images with the reasons, for the end of a sentence."""
+        broken = [file for file in self.left_out if file.kind.startswith(_UNREADABLE)]
+        named = [
+            f"{file.path} ({file.kind.removeprefix(_UNREADABLE)})"
+            for file in broken[:_NAMED_IN_SUMMARY]
+        ]
+        more = len(broken) - len(named)
+        return (
+            "; cannot be read: " + "; ".join(named) + f" and {more} more" * (more > 0)
+            if named
+            else ""
+        )
 
     def without(self, unreadable: Mapping[str, str]) -> FileTree:
         """The same without the images of `unreadable` (path to reason), which are left out.
@@ -84,19 +109,16 @@ class FileTree:
                     fix="Repair its images.",
                 )
         broken = [
-            LeftOut(os.path.relpath(path, self.root), f"unreadable: {reason}")
+            LeftOut(os.path.relpath(path, self.root), f"{_UNREADABLE}{reason}")
             for path, reason in unreadable.items()
         ]
-        left_out = tuple(sorted((*self.left_out, *broken), key=lambda file: file.path))
-        return FileTree(
-            self.root,
-            self.class_names,
-            train,
-            train_labels,
-            test,
-            test_labels,
-            left_out,
-            self.notes,
+        return dataclasses.replace(
+            self,
+            train=train,
+            train_labels=train_labels,
+            test=test,
+            test_labels=test_labels,
+            left_out=tuple(sorted((*self.left_out, *broken), key=lambda file: file.path)),
         )
 
     def write_csv(self, path: str | os.PathLike) -> Path:

@@ -3,11 +3,13 @@ nothing of tensors."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from pnas_tf.config import UNREADABLE_PERCENT
 from pnas_tf.data.file_tree import FileTree, scan_tree
 from pnas_tf.data.image_check import check_images, refuse_unreadable
 from pnas_tf.data.manifest import read_manifest
@@ -64,8 +66,9 @@ def is_of_files(dataset: str) -> bool:
 def open_images(dataset: str, *, skip_unreadable: bool) -> ImageFolder:
     """Finds the files of `dataset` and decodes each once (`check_images`).
 
-    skip_unreadable: leaves images out that cannot be read. Raises UserError as `scan_tree` and
-    `read_manifest`, and on images that cannot be read.
+    Images that cannot be read are left out where they are at most UNREADABLE_PERCENT of all, or
+    with `skip_unreadable`. Raises UserError as `scan_tree` and `read_manifest`, and on more of
+    them.
     """
     prefix = next(prefix for prefix in _READERS if dataset.startswith(prefix))
     return _checked(_READERS[prefix](dataset[len(prefix) :]), skip_unreadable)
@@ -73,12 +76,12 @@ def open_images(dataset: str, *, skip_unreadable: bool) -> ImageFolder:
 
 def _checked(files: FileTree, skip_unreadable: bool) -> ImageFolder:
     checked = check_images(files.used, root=files.root)
-    if checked.unreadable:
-        if not skip_unreadable:
-            raise refuse_unreadable(checked.unreadable, root=files.root, total=len(files.used))
-        readable = np.array([path not in checked.unreadable for path in files.used], bool)
-        files, hashes = files.without(checked.unreadable), checked.hashes[readable]
-    else:
-        hashes = checked.hashes
+    broken, hashes = checked.unreadable, checked.hashes
+    if broken:
+        if not skip_unreadable and 100 * len(broken) > UNREADABLE_PERCENT * len(files.used):
+            raise refuse_unreadable(broken, root=files.root, total=len(files.used))
+        hashes = hashes[np.array([path not in broken for path in files.used], bool)]
+        files = files.without(broken)
+    files = dataclasses.replace(files, contents=checked.words())
     count = len(files.train)
     return ImageFolder(files, hashes[:count], hashes[count:], checked.short_side)

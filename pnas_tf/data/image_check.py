@@ -22,7 +22,7 @@ import numpy as np
 
 from pnas_tf.data import image_reader
 from pnas_tf.data.file_tree import NAMED, write_names
-from pnas_tf.data.image_format import UnreadableImage
+from pnas_tf.data.image_format import KINDS, UnreadableImage
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, npy
 from pnas_tf.run.progress import Progress
@@ -32,7 +32,8 @@ HASH_BYTES = 32
 THREADS = 8  # decoders leave Python's lock; more threads would hold more large images at once
 _CHUNK = 4096  # files that are asked for at once: a million promises would fill the memory
 _KEY_BYTES = 16
-_FACT_BYTES = 12  # height, width, orientation as int32
+_FACTS = 4  # height, width, orientation, place in KINDS counted from 1: each an int32
+_FACT_BYTES = 4 * _FACTS
 _ROW_BYTES = 2 * _KEY_BYTES + HASH_BYTES + _FACT_BYTES
 _MAX_CACHE_BYTES = 2**31
 # A file may change twice within one tick of its file system's clock (2 s on the coarsest, FAT), and
@@ -48,12 +49,14 @@ class CheckedImages:
         hashes: uint8 [images, 32], SHA-256 of the files.
         sizes: int32 [images, 2], height and width in pixels, upright; 0 where unreadable.
         orientations: int32 [images], the EXIF tag that was applied, 1 to 8; 0 where unreadable.
+        kinds: int32 [images], places in `KINDS`, counted from 1; 0 where unreadable.
         unreadable: path to reason.
     """
 
     hashes: np.ndarray
     sizes: np.ndarray
     orientations: np.ndarray
+    kinds: np.ndarray
     unreadable: Mapping[str, str]
 
     @property
@@ -61,6 +64,14 @@ class CheckedImages:
         """The median over the images that can be read, in pixels."""
         sides = self.sizes.min(axis=1)
         return int(np.median(sides[sides > 0])) if sides.any() else 0
+
+    def words(self) -> str:
+        """ "150 JPEG, 9 WebP; 60 of them turned upright", of the images that can be read."""
+        counts = np.bincount(self.kinds, minlength=len(KINDS) + 1)[1:]
+        order = np.argsort(-counts, kind="stable")
+        kinds = ", ".join(f"{counts[place]} {KINDS[place]}" for place in order if counts[place])
+        turned = int((self.orientations > 1).sum())
+        return kinds + (f"; {turned} of them turned upright" if turned else "")
 
 
 def check_images(
@@ -143,7 +154,7 @@ def _list_all(rows: list[tuple[str, str]], root: str) -> Path | None:
 
 
 def _checked(path: str) -> bytes | str:
-    """The file's hash, height, width and orientation as bytes, or why it cannot be used."""
+    """The file's hash and facts as bytes, or why it cannot be used."""
     try:
         content = Path(path).read_bytes()
         picture = image_reader.decode(content)
@@ -152,7 +163,8 @@ def _checked(path: str) -> bytes | str:
     except OSError as error:
         return error.strerror or str(error)
     height, width = picture.pixels.shape[:2]
-    facts = np.array([height, width, picture.orientation], "<i4")
+    kind = KINDS.index(picture.kind) + 1
+    facts = np.array([height, width, picture.orientation, kind], "<i4")
     return hashlib.sha256(content).digest() + facts.tobytes()
 
 
@@ -161,8 +173,8 @@ def _result(rows: list[bytes | None], unreadable: Mapping[str, str]) -> CheckedI
     table = np.frombuffer(b"".join(row or blank for row in rows), np.uint8)
     table = table.reshape(len(rows), HASH_BYTES + _FACT_BYTES)
     facts = np.ascontiguousarray(table[:, HASH_BYTES:]).view("<i4").astype(np.int32)
-    facts = facts.reshape(len(rows), 3)
-    return CheckedImages(table[:, :HASH_BYTES], facts[:, :2], facts[:, 2], unreadable)
+    facts = facts.reshape(len(rows), _FACTS)
+    return CheckedImages(table[:, :HASH_BYTES], facts[:, :2], facts[:, 2], facts[:, 3], unreadable)
 
 
 def _stat(path: str) -> os.stat_result | None:
@@ -207,8 +219,10 @@ def _read(cache: Path) -> dict[bytes, bytes]:
             cache, what="image checks", made_by="delete them", limit=_MAX_CACHE_BYTES
         )
         rows = npy.array_of(content)
-        if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != _ROW_BYTES:
+        if rows.dtype != np.uint8 or rows.ndim != 2:
             raise ValueError(f"an array {rows.shape} of {rows.dtype}")
+        if rows.shape[1] != _ROW_BYTES:  # an earlier version kept fewer facts
+            return {}
     except (UserError, ValueError, EOFError, OSError) as error:
         logging.getLogger(__name__).warning("%s is damaged and is made again: %s", cache, error)
         return {}

@@ -22,6 +22,9 @@ from PIL import (
 from pnas_tf.data.png_file import SIGNATURE
 
 FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
+TWO_PICTURES = "JPEG with a second picture inside"
+KINDS = ("JPEG", TWO_PICTURES, "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIC")
+_SPELT = {"WEBP": "WebP", "HEIF": "HEIC", "DIB": "BMP"}
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -58,6 +61,13 @@ def reader_of(content: bytes) -> type[ImageFile.ImageFile]:
     if content[4:8] == b"ftyp":
         return _box_reader(content)
     raise UnreadableImage(_no_image(content))
+
+
+def kind_of(image: ImageFile.ImageFile) -> str:
+    """One of `KINDS`, of an image that a reader of `reader_of` opened."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        return TWO_PICTURES if "mp" in image.info else "JPEG"  # its index of pictures (CIPA DC-007)
+    return _SPELT.get(image.format or "", image.format or "")
 
 
 def _box_reader(content: bytes) -> type[ImageFile.ImageFile]:

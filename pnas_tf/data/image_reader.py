@@ -25,7 +25,7 @@ import simplejpeg
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
 
 from pnas_tf.data import png_file
-from pnas_tf.data.image_format import FORMATS, UnreadableImage, reader_of
+from pnas_tf.data.image_format import FORMATS, UnreadableImage, kind_of, reader_of
 from pnas_tf.data.png_file import PngFacts
 from pnas_tf.errors import UserError
 
@@ -56,10 +56,11 @@ _PROFILE_SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
 @dataclass(frozen=True)
 class Picture:
     """pixels: uint8 [height, width, 3], upright sRGB. orientation: the EXIF tag, 1 to 8, that was
-    applied."""
+    applied. kind: of `image_format.KINDS`."""
 
     pixels: np.ndarray
     orientation: int
+    kind: str
 
 
 def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
@@ -99,7 +100,7 @@ def decode(content: bytes) -> Picture:
                 colour = Image.composite(colour, Image.new("RGB", colour.size, BACKGROUND), alpha)
             if orientation in _UPRIGHT:
                 colour = colour.transpose(_UPRIGHT[orientation])
-            return Picture(np.asarray(colour), orientation)
+            return Picture(np.asarray(colour), orientation, kind_of(image))
     except (UnreadableImage, MemoryError):
         raise
     # Pillow's readers raise a dozen unrelated kinds on damaged files, and document none

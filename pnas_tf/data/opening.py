@@ -19,7 +19,7 @@ from pnas_tf.data import augmentation as views
 from pnas_tf.data import folders, tfds
 from pnas_tf.data.arrays import ImageArrays
 from pnas_tf.data.file_tree import FileTree
-from pnas_tf.data.image_check import refuse_unreadable
+from pnas_tf.data.image_check import THREADS, refuse_unreadable
 from pnas_tf.data.image_format import UnreadableImage
 from pnas_tf.data.image_reader import decode
 from pnas_tf.data.records import RecordSource
@@ -37,12 +37,14 @@ from pnas_tf.errors import UserError
 @dataclass(frozen=True)
 class DatasetFacts:
     """What is known of a dataset before its pixels are read. short_side: pixels, the median over
-    images that differ. test_examples: None where it has no test split of its own."""
+    images that differ. test_examples: None where it has no test split of its own. files: where they
+    are image files, all of them."""
 
     class_names: tuple[str, ...]
     short_side: int
     training_examples: int
     test_examples: int | None = None
+    files: FileTree | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def dataset_facts(config: DataConfig, *, arrays: ImageArrays | None = None) -> D
     if folders.is_of_files(config.dataset):
         folder = folders.open_images(config.dataset, skip_unreadable=config.skip_unreadable)
         tests = len(folder.test) or None
-        return DatasetFacts(folder.class_names, folder.short_side, len(folder.train), tests)
+        return DatasetFacts(
+            folder.class_names, folder.short_side, len(folder.train), tests, folder.files
+        )
     images = tfds.prepare_images(
         config.dataset, data_dir=config.data_dir, offline_files=config.offline_files
     )
@@ -210,7 +214,7 @@ def _read_files(paths: tuple[str, ...], root: str, resolution: int) -> np.ndarra
         pixels[position] = _small(image, resolution)
         return None
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         reasons = dict(zip(paths, pool.map(read, range(len(paths)))))
     failures = {path: reason for path, reason in reasons.items() if reason is not None}
     if failures:

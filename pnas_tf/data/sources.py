@@ -13,12 +13,15 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from pnas_tf.data import image_reader
+from pnas_tf.data.image_format import UnreadableImage
+from pnas_tf.data.image_reader import decode
+from pnas_tf.errors import UserError
 
 DECODE_CHUNK = 256
 
@@ -199,8 +202,16 @@ def rows_of(images: np.ndarray, positions: tf.Tensor) -> tf.Tensor:
 
 
 def _read(path: bytes) -> np.ndarray:
-    """uint8 [height, width, 3]. Raises UserError naming a file that has changed since its check."""
-    return image_reader.read_image(os.fsdecode(path))
+    """uint8 [height, width, 3]. Raises UserError naming a file that has broken since its check."""
+    try:
+        return decode(Path(os.fsdecode(path)).read_bytes()).pixels
+    except (UnreadableImage, OSError) as error:
+        raise UserError(
+            f"image {os.fsdecode(path)} is gone or broken",
+            expected="the file that was whole when this call began",
+            received=(error.strerror if isinstance(error, OSError) else None) or str(error),
+            fix="Bring it back, then give the same command again: it goes on where it stopped.",
+        ) from error
 
 
 def _pixels(images: np.ndarray, members: np.ndarray) -> bytes:

@@ -71,6 +71,7 @@ def page(run: RunFiles) -> str:
         _architecture(run),
         _summary(run),
         answers_section(run.answers, run.right_by_class),
+        _images(run),
         _search(run),
         _alpha(run),
         _sweep(run),
@@ -126,6 +127,13 @@ def _summary(run: RunFiles) -> Section:
         facts=table.facts,
         warnings=table.notes,
     )
+
+
+def _images(run: RunFiles) -> Section | None:
+    lines = run.summary.get("images")
+    if not isinstance(lines, list) or not lines:
+        return None
+    return Section("The images", words="\n".join(map(str, lines)))
 
 
 def _search(run: RunFiles) -> Section | None:

@@ -6,7 +6,7 @@ nothing anew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pnas_tf.data.accuracy import accuracy_interval
@@ -24,7 +24,12 @@ from pnas_tf.tflite.parity_report import ParityReport, load_reports
 
 
 def write_summary(
-    folder: RunFolder, *, dataset: str, objective: str, target: Target
+    folder: RunFolder,
+    *,
+    dataset: str,
+    objective: str,
+    target: Target,
+    images: Sequence[str],
 ) -> dict[str, Json]:
     """Writes summary.json of a finished run.
 
@@ -33,6 +38,7 @@ def write_summary(
         dataset: its name.
         objective: as in SearchConfig.
         target: the first of the search, in its quantity's unit.
+        images: lines on the files of the dataset; none where it is not of files.
 
     Returns:
         The document.
@@ -50,6 +56,7 @@ def write_summary(
     device = next(iter(run.measurements.values()))
     summary: dict[str, Json] = {
         "dataset": dataset,
+        "images": list(images),
         "space": architecture.space.name,
         "resolution": architecture.space.resolution,
         "objective": objective,

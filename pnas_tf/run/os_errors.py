@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, told_in
 
 AGAIN = "then give the same command again: it goes on where it stopped."
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,6 +40,9 @@ def told(error: Exception) -> UserError | None:
     if isinstance(error, OSError) and error.errno is not None:
         return _told(error.errno, error.strerror or str(error), error.filename)
     words = str(error)
+    quoted = told_in(words) if _is_tensorflows(error) else None
+    if quoted is not None:
+        return quoted
     if isinstance(error, OSError) or _is_tensorflows(error):
         number = next((number for text, number in _WORDS.items() if text in words), None)
         # "/photos/cat/1.jpg; No such file or directory [[{{node ReadFile}}]]"

@@ -49,15 +49,18 @@ def _demands(job: Inputs) -> tuple[Demand, ...]:
 
 
 def _begin(job: Inputs) -> None:
-    _ = job.architecture
-    if not job.has(Artifact.NETWORK):
+    _ = job.architecture, job.network_dataset
+
+
+def require_network(path: Path) -> None:
+    """Raises UserError where there is no file of a trained network."""
+    if not path.is_file():
         raise UserError(
-            f"no trained network at {job.folder / Artifact.NETWORK}",
+            f"no trained network at {path}",
             expected="what training leaves behind",
             received="no such file",
-            fix=f"Train first: pnas train --run_dir={job.folder.path}",
+            fix="Train first: pnas train with the same --run_dir.",
         )
-    _ = job.network_dataset
 
 
 def _run(job: Inputs) -> None:

@@ -192,18 +192,17 @@ class Inputs(Job):
         return dataset
 
     def _tell_files(self, dataset: Dataset) -> None:
-        """Says once in a run what of a folder's files is not used; all names stand in a file."""
+        """Says once in a run what a folder's files are, and which are not used; those stand in a
+        file."""
         from pnas_tf.data.file_tree import LEFT_OUT_FILE
 
         files = dataset.files
         if files is None or isinstance(self.folder, RunFollower):
             return
-        if not files.left_out:
-            return
         path = self.folder / LEFT_OUT_FILE
         before = path.read_bytes() if path.is_file() else b""
         if self.folder.note(LEFT_OUT_FILE, files.write_csv).read_bytes() != before:
-            print(f"{files.summary()}\nall names: {path}", flush=True)
+            print(files.summary(str(path)), flush=True)
 
 
 @lru_cache(maxsize=1)

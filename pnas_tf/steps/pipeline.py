@@ -11,18 +11,21 @@ changed is skipped, so a run that was stopped goes on with the same command.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from pnas_tf.config import DataConfig, DeviceConfig, SearchConfig
+from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.refusal import unless_refused
 from pnas_tf.run.settings import chosen_options
 from pnas_tf.run.step import Step
+from pnas_tf.space.architecture import Architecture
 from pnas_tf.steps.benchmark import BENCHMARK
 from pnas_tf.steps.derive import DERIVE, SWEEP
-from pnas_tf.steps.export import EXPORT
+from pnas_tf.steps.export import EXPORT, require_network
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.latency_table import LATENCY_TABLE, LATENCY_TABLE_INT8
 from pnas_tf.steps.search import SEARCH
@@ -38,6 +41,13 @@ PIPELINE: tuple[Step[Inputs], ...] = (
     EXPORT,
     BENCHMARK,
 )
+
+# What reads or refuses a file of the run.
+_READERS: dict[str, Callable[[Path], object]] = {
+    Artifact.LATENCY_TABLE: LatencyTable.load,
+    Artifact.ARCHITECTURE: Architecture.load,
+    Artifact.NETWORK: require_network,
+}
 
 
 def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs]]:
@@ -57,6 +67,17 @@ def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs
         while todo and not todo[-1].together:
             todo.pop()
     return todo
+
+
+def check_files(todo: Sequence[Step[Inputs]], call: Inputs) -> None:
+    """Raises UserError, without TensorFlow, on a file of the run that the first step works from,
+    where it is absent or damaged. A chief may still make it for its followers."""
+    if not todo or isinstance(call.folder, RunFollower):
+        return
+    job, place = call.only(todo[0].configs), call.folder.path
+    for path in todo[0].reads(job):
+        if path.is_relative_to(place):
+            _READERS.get(path.relative_to(place).as_posix(), str)(path)
 
 
 def check_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> None:
@@ -136,16 +157,19 @@ def check_run(call: Inputs) -> None:
 
 def close_run(call: Inputs) -> None:
     """Writes the summary and the report of a finished run, anew each time."""
+    from pnas_tf.data.file_tree import LEFT_OUT_FILE
     from pnas_tf.report.page import write_report
     from pnas_tf.report.summary import write_summary
     from pnas_tf.report.summary_table import text_table
 
     assert isinstance(call.folder, RunFolder)
+    files = call.data.facts.files
     summary = write_summary(
         call.folder,
         dataset=call.configs[DataConfig].dataset,
         objective=call.configs[SearchConfig].objective,
         target=call.targets[0],
+        images=files.summary(LEFT_OUT_FILE).splitlines() if files else (),
     )
     report = write_report(call.folder.path)  # before anything that a terminal could refuse
     print("\n" + text_table(summary))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pnas_tf import _tf_private
 from pnas_tf.config import DataConfig, DistributionConfig, PublishConfig, RunConfig
 from pnas_tf.run.follower import RunFollower
+from pnas_tf.run.processors import hold_tensorflow
 from pnas_tf.run.step import Step
 from pnas_tf.steps import (
     architecture,
@@ -69,6 +70,8 @@ class Program:
         if call.given is None:
             check_requests(call.configs)
         todo = pipeline.steps_to_do(self.steps, call)
+        pipeline.check_files(todo, call)
+        hold_tensorflow()
         words = _tf_private.load_quietly() if DataConfig in call.configs else ""
         if DistributionConfig in call.configs:  # before anything of TensorFlow runs
             from pnas_tf.training.devices_used import device_lines

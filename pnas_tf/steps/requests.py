@@ -36,6 +36,8 @@ def check_requests(configs: Configs) -> None:
     for kind, check in _CHECKS.items():
         if kind in configs:
             check(configs[kind])
+    if SearchConfig in configs and DistributionConfig in configs:
+        _engine(configs[SearchConfig], configs[DistributionConfig])
 
 
 def _data(config: DataConfig) -> None:
@@ -73,6 +75,15 @@ def _search(config: SearchConfig) -> None:
     from pnas_tf.search.targets import check_request
 
     check_request(config)
+
+
+def _engine(search: SearchConfig, distribution: DistributionConfig) -> None:
+    from pnas_tf.supernet.tape_limits import beyond_tape
+
+    replicas, jit_compile = distribution.replicas or 1, distribution.jit_compile
+    refusal = beyond_tape(replicas=replicas, jit_compile=jit_compile)
+    if search.engine == "tape" and refusal is not None:
+        raise refusal
 
 
 def _device(config: DeviceConfig) -> None:

@@ -23,26 +23,13 @@ from pnas_tf.supernet.engine import (
 from pnas_tf.supernet.functional import Mode, forward, inner_product
 from pnas_tf.supernet.mixed_op import BlockWeights
 from pnas_tf.supernet.numerics import Numerics
+from pnas_tf.supernet.tape_limits import beyond_tape
 from pnas_tf.supernet.variables import variables_of
 
 
 def unsupported(numerics: Numerics) -> UserError | None:
     """Why `TapeEngine` cannot compute by `numerics`; None where it can."""
-    if numerics.replicas.total > 1:
-        return UserError(
-            "--engine=tape",
-            expected="one device",
-            received=f"{numerics.replicas.total} replicas",
-            fix="Use --engine=compiled, or --strategy=none.",
-        )
-    if numerics.jit_compile:
-        return UserError(
-            "--engine=tape with --jit_compile",
-            expected="one of them",
-            received="both",
-            fix="Use --engine=compiled, or leave --jit_compile out.",
-        )
-    return None
+    return beyond_tape(replicas=numerics.replicas.total, jit_compile=numerics.jit_compile)
 
 
 def output(block: BlockWeights, x: tf.Tensor, *, mode: Mode, shortcut: bool) -> tf.Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from importlib import metadata
 
 import tensorflow as tf
 
 from pnas_tf.run import accelerators
+from pnas_tf.run.processors import usable_cores
 from pnas_tf.training.distribution import Distribution
 
 
@@ -26,7 +26,7 @@ def device_lines(distribution: Distribution, words: str) -> list[str]:
     )
     if not cards:
         parts = f"{replicas.local} parts of " if replicas.local > 1 else ""
-        line = f"training runs on: {parts}the CPU ({os.cpu_count()} cores){workers}"
+        line = f"training runs on: {parts}the CPU ({usable_cores()} cores){workers}"
         return [line, *_idle_card(words)]
     used = cards[: replicas.local]
     names = [tf.config.experimental.get_device_details(card).get("device_name") for card in used]

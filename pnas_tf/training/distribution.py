@@ -22,6 +22,7 @@ from pnas_tf.networks.layers import Normalisation
 from pnas_tf.run.cluster import WorkerLost, check_distribution, cluster_of
 from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.replicas import Replicas
+from pnas_tf.training.bfloat16 import check_bfloat16
 
 PRECISIONS = {"none": "float32", "float16": "float16", "bfloat16": "bfloat16"}
 
@@ -71,6 +72,8 @@ def start(config: DistributionConfig) -> Distribution:
     or is not there.
     """
     check_distribution(config)
+    if config.mixed_precision == "bfloat16" and not tf.config.list_physical_devices("GPU"):
+        check_bfloat16()
     started = _started(config.strategy, config.replicas, config.worker_timeout_s)
     return dataclasses.replace(started, options=config)
 

@@ -13,6 +13,7 @@ from pnas_tf.data.dataset import load_dataset
 from pnas_tf.data.folders import open_images
 from pnas_tf.data.image_reader import read_image
 from pnas_tf.errors import UserError
+from pnas_tf.run.os_errors import told
 
 CORPUS = Path(__file__).parent / "images" / "files"
 
@@ -132,6 +133,29 @@ def test_unreadable_images_can_be_left_out(root):
     assert "unreadable" in found.files.summary()
 
 
+@pytest.mark.parametrize("broken, is_refused", [(1, False), (2, False), (3, True)])
+def test_one_broken_file_in_a_hundred_is_left_out_and_named(tmp_path, broken, is_refused):
+    """Of 200 files two at most, by a folder and by a table alike; more ask for a decision."""
+    for number in range(200):
+        save(tmp_path / ("cat", "dog")[number % 2] / f"{number:03}.jpg")
+    names = [f"{('cat', 'dog')[number % 2]}/{number:03}.jpg" for number in range(200)]
+    rows = [f"{name},{name[:3]}" for name in names]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    for name in names[:broken]:
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    for dataset in (f"folder:{tmp_path}", f"csv:{tmp_path}/labels.csv"):
+        if is_refused:
+            with pytest.raises(UserError, match="3 unreadable images") as error:
+                open_images(dataset, skip_unreadable=False)
+            assert all(name in error.value.received for name in names[:3])
+            assert "--skip_unreadable" in error.value.fix
+        found = open_images(dataset, skip_unreadable=is_refused)
+        assert len(found.train) == len(found.train_hashes) == 200 - broken
+        left = [file.path for file in found.files.left_out if file.kind.startswith("unreadable: ")]
+        assert left == sorted(names[:broken]) and names[0] in found.files.summary()
+
+
 def test_a_table_of_images_is_the_same_dataset_as_its_folder(root):
     """By content and labels, wherever the images lie."""
     rows = [
@@ -180,7 +204,9 @@ def test_an_image_that_breaks_while_it_is_used_is_named(root):
         path.write_bytes(b"")
     with pytest.raises(Exception, match=r"image .*\.jpg") as error:
         dataset.test_arrays()
-    assert "empty file" in str(error.value)
+    said = told(error.value)
+    assert "gone or broken" in said.what and str(root) in said.what and said.what.count("\n") == 0
+    assert said.received == "empty file" and "same command again" in said.fix
 
 
 def test_trailing_bytes_do_not_make_an_image_unreadable(root):

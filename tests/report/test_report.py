@@ -408,6 +408,16 @@ def test_latency_bars_are_in_proportion():
     )
 
 
+@pytest.mark.parametrize("lines", [["2 images", HOSTILE, "the last"], [], None, "no list"])
+def test_what_a_folder_holds_stands_in_the_page(tmp_path, architecture, lines):
+    summary = {**SUMMARY, "images": lines}
+    text = write_report(make_run(tmp_path, architecture, summary=summary)).read_text("utf-8")
+    if isinstance(lines, list) and lines:
+        shown = re.search(r'<p class="words">(2 images\n.*?\nthe last)</p>', text, re.DOTALL)
+        assert shown is not None and "<script" not in shown[1]
+    assert ("<h2>The images</h2>" in text) == bool(lines and isinstance(lines, list))
+
+
 def test_summary_table_figures():
     table = summary_table(SUMMARY)
     assert table.header == ("Keras", ".tflite float32", ".tflite int8")

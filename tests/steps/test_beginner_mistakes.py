@@ -95,6 +95,18 @@ MISTAKES = {
     "a resolution too small": (["run", "--resolution=4"], ["--resolution", "at least 8"]),
     "no width": (["run", "--width=0"], ["--width", "above 0"]),
     "every image for testing": (["run", "--test_fraction=1"], ["--test_fraction", "below 1"]),
+    "two ways that exclude each other": (
+        ["search", "--engine=tape", "--jit_compile"],
+        ["--engine=tape with --jit_compile"],
+    ),
+    "a tape for two": (
+        ["run", "--engine=tape", "--strategy=mirrored", "--replicas=2"],
+        ["2 replicas"],
+    ),
+    "a search before the table": (["search"], ["no latency table", "pnas latency-table"]),
+    "a validation before the table": (["validate"], ["no latency table"]),
+    "a training before the search": (["train"], ["no architecture", "pnas search"]),
+    "an export before the search": (["export"], ["no architecture"]),
     "replicas without a strategy": (["train", "--replicas=2"], ["--strategy=mirrored"]),
     "a cluster without its variable": (["train", "--strategy=multi_worker"], ["TF_CONFIG"]),
     "a name with a dot": (["publish", "--model_name=My.Model"], ["--model_name", "lower-case"]),

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from pnas_tf import _tf_private
 from pnas_tf.io import json_child
 from pnas_tf.latency import models
 from pnas_tf.run import accelerators
+from pnas_tf.run.processors import usable_cores
 from pnas_tf.supernet.replicas import Replicas
 from pnas_tf.training import devices_used
 from pnas_tf.training.devices_used import device_lines
@@ -43,7 +45,7 @@ def machine(tmp_path, monkeypatch):
 
 def test_the_cpu_is_named_in_one_line(machine):
     lines = device_lines(Distribution(), NOISE)
-    assert lines == [f"training runs on: the CPU ({os.cpu_count()} cores)"]
+    assert lines == [f"training runs on: the CPU ({usable_cores()} cores)"]
 
 
 def test_a_card_that_lies_idle_is_told_with_the_package_and_tensorflows_reason(machine):
@@ -108,15 +110,19 @@ def test_converters_see_no_card():
 
 def test_what_is_said_while_tensorflow_loads_is_kept_from_the_terminal(tmp_path):
     command = "from pnas_tf.cli.main import main; main()"
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / "photos" / name / "only.png")
+    flags = ["--run_dir=run", "--dataset=folder:photos"]
     told = subprocess.run(
-        [sys.executable, "-c", command, "search", "--run_dir=run"],
+        [sys.executable, "-c", command, "run", *flags],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=200,
     )
-    assert told.returncode == 2 and "no latency table" in told.stderr
+    assert told.returncode == 2 and "too few images" in told.stderr
     assert "training runs on: " in told.stdout
     assert "cuInit" not in told.stderr and ".cc:" not in told.stderr, told.stderr
 

@@ -22,6 +22,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json
 from pnas_tf.io.json_child import JsonChild
 from pnas_tf.io.serialization import record_of
+from pnas_tf.run.processors import cpu_quota
 from pnas_tf.run.progress import silent
 
 RUNTIME = "ai-edge-litert"
@@ -160,7 +161,14 @@ def own_cores(threads: int) -> CoreChoice:
     """Of those that this process may use; none where the system cannot tell."""
     if not hasattr(os, "sched_getaffinity"):
         return CoreChoice(())
-    return choose_cores(threads, read_host_cores(os.sched_getaffinity(0)))
+    choice, quota = choose_cores(threads, read_host_cores(os.sched_getaffinity(0))), cpu_quota()
+    if quota is None or quota >= threads:
+        return choice
+    short = (
+        f"{threads} thread{'s' * (threads > 1)} on a quota of {quota:g} cores (cgroup): the system "
+        "stops them for a part of each period, and figures vary"
+    )
+    return CoreChoice(choice.cores, "; ".join(filter(None, (choice.note, short))))
 
 
 def host_device(cores: tuple[int, ...]) -> Device:

@@ -106,8 +106,9 @@ def _s15(value):
     return struct.pack(">i", round(value * 65536))
 
 
-def profile(space, tags):
-    """An ICC profile of version 2 for a display. space: b"RGB " or b"GRAY"."""
+def profile(space, tags, *, kind=b"mntr", connection=b"XYZ "):
+    """An ICC profile of version 2. space: b"RGB ", b"GRAY" or b"CMYK". kind: of a display, or
+    b"prtr" of a printer. connection: the space that colours are given in, or b"Lab "."""
     tags = {
         b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"made\0" + bytes(78),
         b"cprt": b"text\0\0\0\0none\0",
@@ -119,7 +120,7 @@ def profile(space, tags):
         table += name + struct.pack(">II", start + len(body), len(content))
         body += content + bytes(-len(content) % 4)
     size = start + len(body)
-    header = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02400000, b"mntr", space, b"XYZ ")
+    header = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02400000, kind, space, connection)
     header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
     header += b"".join(map(_s15, D50)) + bytes(48)
     return header + struct.pack(">I", len(tags)) + table + body
@@ -141,6 +142,33 @@ def p3_profile():
 def grey_profile():
     """Grey with a gamma of 1.8, as old Macintoshes had it."""
     return profile(b"GRAY", {b"kTRC": _gamma(1.8)})
+
+
+# Lab as bytes (255 for L = 100; 128 for a = b = 0): paper, then what each full ink adds. Affine, so
+# that every way to interpolate gives the same.
+PAPER_LAB = np.array([255, 128, 128])
+INKS_LAB = np.array([[-38, -20, -25], [-51, 40, -5], [-13, 0, 45], [-153, 0, 0]])
+
+
+def cmyk_profile():
+    """A printer's, with a table of all 16 mixtures of full inks (lut8Type of ICC.1:2001)."""
+    ramp = bytes(range(256))
+    mixtures = (np.array(mixture) for mixture in np.ndindex(2, 2, 2, 2))
+    table = b"".join(bytes((PAPER_LAB + mixture @ INKS_LAB).tolist()) for mixture in mixtures)
+    identity = b"".join(map(_s15, np.eye(3).reshape(-1)))
+    lut = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + identity + 4 * ramp + table + 3 * ramp
+    return profile(b"CMYK", {b"A2B0": lut}, kind=b"prtr", connection=b"Lab ")
+
+
+def cmyk_as_srgb(inks):
+    """inks: 0..255, 255 for a full one. By CIE 1976 L*a*b* of D50."""
+    code = PAPER_LAB + inks / 255.0 @ INKS_LAB
+    lightness, a, b = code[..., 0] / 2.55, code[..., 1] - 128, code[..., 2] - 128
+    y = (lightness + 16) / 116
+    roots = np.stack([y + a / 500, y, y - b / 200], axis=-1)
+    small = (roots - 4 / 29) * 108 / 841
+    xyz = np.where(roots > 6 / 29, roots**3, small) * D50
+    return srgb_encoded(xyz @ np.linalg.inv(SRGB_TO_XYZ).T)
 
 
 def srgb_encoded(linear):

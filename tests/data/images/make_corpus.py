@@ -72,6 +72,8 @@ def jpegs():
     yield "jpg_cmyk.jpg", written(inks, "JPEG", "CMYK", quality=95), accepted(rgb, tolerance=10)
     mismatched = written(inks, "JPEG", "CMYK", quality=95, icc_profile=by_hand.p3_profile())
     yield "jpg_cmyk_icc_of_rgb.jpg", mismatched, accepted(rgb, tolerance=10)
+    printed = written(inks, "JPEG", "CMYK", quality=95, icc_profile=by_hand.cmyk_profile())
+    yield "jpg_cmyk_icc.jpg", printed, accepted(by_hand.cmyk_as_srgb(cmyk), tolerance=10)
     wide = written(rgb, "JPEG", quality=95, subsampling=0, icc_profile=by_hand.p3_profile())
     yield "jpg_icc_p3.jpg", wide, accepted(by_hand.p3_as_srgb(rgb), tolerance=8)
     second = Image.fromarray(255 - rgb)
