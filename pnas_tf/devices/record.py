@@ -48,14 +48,24 @@ class Device:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model was run. delegate: "xnnpack", "none", "gpu", "nnapi". partial_delegation: whether
-    times of models that an accelerator executed in part were kept."""
+    """How a model was run.
+
+    Attributes:
+        runtime: the library or tool.
+        runtime_version: of a library; of benchmark_model, which has none, the first 12 digits of
+            its SHA-256.
+        delegate: "xnnpack", "none", "gpu", "nnapi", "npu".
+        threads: of the interpreter.
+        partial_delegation: whether times of models that an accelerator executed in part were kept.
+        binary_sha256: of a tool; "" where it is not known. The version tells settings apart.
+    """
 
     runtime: str
     runtime_version: str
     delegate: str
     threads: int
     partial_delegation: bool = False
+    binary_sha256: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -270,7 +280,7 @@ def check_same(
     values."""
     for entry in fields(left):  # type: ignore[arg-type]
         a, b = getattr(left, entry.name), getattr(right, entry.name)
-        if a != b:
+        if entry.compare and a != b:
             raise UserError(f"{what}: {entry.name}", expected=repr(a), received=repr(b), fix=fix)
 
 

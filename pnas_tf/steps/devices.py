@@ -33,9 +33,10 @@ def runtime_version() -> str:
 
 
 def binary_of(job: Inputs) -> tuple[Path, ...]:
-    """The user's own benchmark_model, which counts by content."""
-    binary = job.configs[DeviceConfig].benchmark_binary
-    return (Path(binary),) if binary else ()
+    """The user's own benchmark_model, which counts by content; one that the device has and the
+    official one stand in the measurements."""
+    binary = Path(job.configs[DeviceConfig].benchmark_binary)
+    return (binary,) if binary.is_file() else ()
 
 
 def setup_of(

@@ -60,6 +60,7 @@ def _search(config: SearchConfig) -> None:
 
 
 def _device(config: DeviceConfig) -> None:
+    from pnas_tf.devices.benchmark_tool.binary import AUTO
     from pnas_tf.devices.host.runner import DELEGATES
     from pnas_tf.devices.registry import split_devices
 
@@ -70,7 +71,9 @@ def _device(config: DeviceConfig) -> None:
             received=config.delegate,
             fix="Leave it out, or measure on a phone: --device=android",
         )
-    _require_files("benchmark_binary", [config.benchmark_binary])
+    binary, is_far = config.benchmark_binary, config.device != "host"
+    if binary != AUTO and not (is_far and binary.startswith("/")):  # it may be there
+        _require_files("benchmark_binary", [binary])
 
 
 def _latency(config: LatencyConfig) -> None:
