@@ -531,7 +531,9 @@ class LatencyConfig:
         10, "Random networks timed with the blocks; 0 leaves the table uncalibrated."
     )
     original_table: str = option(
-        "", "A latency table of the original project (YAML) to read instead of measuring."
+        "",
+        "A latency table of the original project or of Once-for-all (YAML) to read instead of "
+        "measuring.",
     )
     original_device: str = option(
         "unknown", "What original_table was measured on; the file does not say."

@@ -20,8 +20,9 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json
 from pnas_tf.io.serialization import to_json
 
-# What one sample is: one invocation's time, or a tool's aggregate over `count`.
-STATISTICS = ("invocation", "median", "mean")
+# What one sample is: one invocation's time, or a tool's aggregate over `count`; scaled: reckoned
+# from what was measured of another model.
+STATISTICS = ("invocation", "median", "mean", "scaled")
 MAX_TIME_NS = 1e15  # 11 days
 
 # Verdict bounds, from sessions on shared 2-core machines: quiet ones stay below half of each.
@@ -247,9 +248,16 @@ class Measurement:
         return f"partly on the CPU: {self.settings.delegate} executed {'; '.join(sorted(words))}"
 
     @property
+    def estimated(self) -> str:
+        """That the figure is no measurement, in words; "" where it is one."""
+        if not any(run.statistic == "scaled" for run in self.runs):
+            return ""
+        return "not measured: scaled by MACs from another classifier"
+
+    @property
     def doubts(self) -> tuple[str, ...]:
-        """What a reader of the figure must be told: `partly` and the problems."""
-        return ((self.partly,) if self.partly else ()) + self.problems
+        """What a reader of the figure must be told: `partly`, `estimated` and the problems."""
+        return tuple(words for words in (self.partly, self.estimated) if words) + self.problems
 
     @property
     def stable(self) -> bool:
