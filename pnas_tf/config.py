@@ -570,6 +570,12 @@ class BenchmarkConfig:
         "such clock.",
         remakes=True,
     )
+    sustained: str = option(
+        "",
+        "Also latency over time without a pause, for so long a model (10m, 90s): minute 1 is not "
+        "minute 30.",
+        remakes=True,
+    )
 
 
 @dataclass(frozen=True)

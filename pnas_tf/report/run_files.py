@@ -51,6 +51,7 @@ class RunFiles:
     training: tuple[Mapping[str, Json], ...] = ()
     table: LatencyTable | None = None
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    sustained: Mapping[str, Measurement] = field(default_factory=dict)
     validation: Mapping[str, Json] = field(default_factory=dict)
     sweep: tuple[Mapping[str, Json], ...] = ()
 
@@ -61,6 +62,7 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
     path = Path(run_dir)
     architecture = Architecture.load(path / Artifact.ARCHITECTURE)
     table, latency = path / Artifact.LATENCY_TABLE, path / Artifact.BENCHMARK
+    sustained = path / Artifact.SUSTAINED
     return RunFiles(
         path,
         architecture,
@@ -69,6 +71,7 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         tuple(_rows(path / Artifact.TRAINING_HISTORY)),
         LatencyTable.load(table) if table.exists() else None,
         load_measurements(latency) if latency.exists() else {},
+        load_measurements(sustained) if sustained.exists() else {},
         _object(path / Artifact.VALIDATION),
         tuple(_rows(path / Artifact.SWEEP, key="networks")),
     )

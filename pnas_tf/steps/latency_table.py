@@ -28,7 +28,14 @@ from pnas_tf.config import (
 )
 from pnas_tf.run.layout import TABLES, Artifact
 from pnas_tf.run.step import Step
-from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version, setup_of
+from pnas_tf.steps.devices import (
+    binary_of,
+    on_devices,
+    outputs_of,
+    runtime_version,
+    setup_of,
+    try_far_devices,
+)
 from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -104,6 +111,7 @@ def _read(job: Inputs, config: LatencyConfig, path: Path) -> None:
 def _build(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> None:
     from pnas_tf.latency.build import build_latency_table, convert_ahead
 
+    try_far_devices(job)
     space, conversion = job.space, job.configs[ConversionConfig]
     convert_ahead(space, config, conversion, seed=job.seed, progress=print)
 

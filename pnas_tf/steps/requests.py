@@ -81,6 +81,14 @@ def _latency(config: LatencyConfig) -> None:
     _require_files("original_table", [config.original_table])
 
 
+def _benchmark(config: BenchmarkConfig) -> None:
+    from pnas_tf.devices.sustained import duration_of
+
+    _require_files("models", config.models)
+    if config.sustained:
+        duration_of(config.sustained)
+
+
 def _export(config: ExportConfig) -> None:
     from pnas_tf.tflite.options import check_config
 
@@ -129,7 +137,7 @@ _CHECKS: dict[type, Callable[..., None]] = {
     DeviceConfig: _device,
     LatencyConfig: _latency,
     ExportConfig: _export,
-    BenchmarkConfig: lambda config: _require_files("models", config.models),
+    BenchmarkConfig: _benchmark,
     ValidateConfig: lambda config: _require_files("architectures", config.architectures),
     PublishConfig: _publish,
 }
