@@ -589,17 +589,28 @@ class DeviceConfig:
     threads: int = option(1, "Threads of the interpreter.", at_least=1, at_most=1024)
     delegate: str = option(
         "xnnpack",
-        "Who executes the model; gpu and nnapi on Android only.",
-        choices=("xnnpack", "none", "gpu", "nnapi"),
+        "Who executes the model; gpu, nnapi and npu on Android only, npu by LiteRT's own "
+        "benchmark_model.",
+        choices=("xnnpack", "none", "gpu", "nnapi", "npu"),
     )
     partial_delegation: bool = option(
         False,
-        "Keep, each with a warning, times of models that the gpu or nnapi executes in part and the "
+        "Keep, each with a warning, times of models that the accelerator executes in part and the "
         "CPU in part; else they are refused.",
         remakes=True,
     )
+    npu_libraries: str = option(
+        "",
+        "Folder on the device with LiteRT's libraries of its NPU (dispatch, compiler plugin, the "
+        "vendor's).",
+        fixed=False,
+    )
     benchmark_binary: str = option(
-        "", "benchmark_model for far devices (docs/devices.md).", fixed=False
+        "",
+        "benchmark_model for far devices: a file here, a path there, or auto: fetched for the "
+        "device's instruction set. Default on Android: /data/local/tmp/benchmark_model where it "
+        "is there, else auto.",
+        fixed=False,
     )
     min_invocations: int = option(24, "Timed invocations a model, at least.", at_least=1)
     warmup_invocations: int = option(5, "Untimed invocations before each run of a model.")
@@ -634,7 +645,9 @@ class LatencyConfig:
         10, "Random networks timed with the blocks; 0 leaves the table uncalibrated."
     )
     original_table: str = option(
-        "", "A latency table of the original project (YAML) to read instead of measuring."
+        "",
+        "A latency table of the original project or of Once-for-all (YAML) to read instead of "
+        "measuring.",
     )
     original_device: str = option(
         "unknown", "What original_table was measured on; the file does not say."
@@ -669,6 +682,12 @@ class BenchmarkConfig:
         False,
         "Also the time of every op, on devices behind benchmark_model; the host's runtime has no "
         "such clock.",
+        remakes=True,
+    )
+    sustained: str = option(
+        "",
+        "Also latency over time without a pause, for so long a model (10m, 90s): minute 1 is not "
+        "minute 30.",
         remakes=True,
     )
 

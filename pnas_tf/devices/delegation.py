@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ACCELERATORS = ("gpu", "nnapi")  # delegates beside the CPU, which executes what they leave
+ACCELERATORS = ("gpu", "nnapi", "npu")  # delegates beside the CPU, which executes what they leave
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,14 @@ class Delegation:
         total_ops: of the model.
         partitions: pieces that the model was cut into, those of the CPU included; 1 for a whole.
         kernels: pieces among them that are the delegate's.
+        first_on_cpu: the first operation that the CPU executes; "" where none is known.
     """
 
     ops: int = 0
     total_ops: int = 0
     partitions: int = 0
     kernels: int = 0
+    first_on_cpu: str = ""
 
     def __post_init__(self) -> None:
         counts = (self.ops, self.total_ops, self.partitions, self.kernels)
@@ -37,10 +39,11 @@ class Delegation:
         return self.partitions == 1 and self.ops > 0
 
     def describe(self) -> str:
-        """ "30 of 66 ops, 7 partitions"."""
+        """ "30 of 66 ops, 7 partitions, CAST on the CPU"."""
         counts = (
             (f"{self.ops} of {self.total_ops or 'unknown'} ops" if self.ops else ""),
             (f"{self.partitions} partitions" if self.partitions else ""),
             (f"{self.kernels} delegate kernels" if self.kernels and not self.partitions else ""),
+            (f"{self.first_on_cpu} on the CPU" if self.first_on_cpu else ""),
         )
         return ", ".join(words for words in counts if words) or "an unknown part"

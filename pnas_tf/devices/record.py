@@ -20,8 +20,9 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json
 from pnas_tf.io.serialization import to_json
 
-# What one sample is: one invocation's time, or a tool's aggregate over `count`.
-STATISTICS = ("invocation", "median", "mean")
+# What one sample is: one invocation's time, or a tool's aggregate over `count`; scaled: reckoned
+# from what was measured of another model.
+STATISTICS = ("invocation", "median", "mean", "scaled")
 MAX_TIME_NS = 1e15  # 11 days
 
 # Verdict bounds, from sessions on shared 2-core machines: quiet ones stay below half of each.
@@ -48,14 +49,24 @@ class Device:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model was run. delegate: "xnnpack", "none", "gpu", "nnapi". partial_delegation: whether
-    times of models that an accelerator executed in part were kept."""
+    """How a model was run.
+
+    Attributes:
+        runtime: the library or tool.
+        runtime_version: of a library; of benchmark_model, which has none, the first 12 digits of
+            its SHA-256.
+        delegate: "xnnpack", "none", "gpu", "nnapi", "npu".
+        threads: of the interpreter.
+        partial_delegation: whether times of models that an accelerator executed in part were kept.
+        binary_sha256: of a tool; "" where it is not known. The version tells settings apart.
+    """
 
     runtime: str
     runtime_version: str
     delegate: str
     threads: int
     partial_delegation: bool = False
+    binary_sha256: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -237,9 +248,16 @@ class Measurement:
         return f"partly on the CPU: {self.settings.delegate} executed {'; '.join(sorted(words))}"
 
     @property
+    def estimated(self) -> str:
+        """That the figure is no measurement, in words; "" where it is one."""
+        if not any(run.statistic == "scaled" for run in self.runs):
+            return ""
+        return "not measured: scaled by MACs from another classifier"
+
+    @property
     def doubts(self) -> tuple[str, ...]:
-        """What a reader of the figure must be told: `partly` and the problems."""
-        return ((self.partly,) if self.partly else ()) + self.problems
+        """What a reader of the figure must be told: `partly`, `estimated` and the problems."""
+        return tuple(words for words in (self.partly, self.estimated) if words) + self.problems
 
     @property
     def stable(self) -> bool:
@@ -270,7 +288,7 @@ def check_same(
     values."""
     for entry in fields(left):  # type: ignore[arg-type]
         a, b = getattr(left, entry.name), getattr(right, entry.name)
-        if a != b:
+        if entry.compare and a != b:
             raise UserError(f"{what}: {entry.name}", expected=repr(a), received=repr(b), fix=fix)
 
 

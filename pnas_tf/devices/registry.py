@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pnas_tf.config import DeviceConfig
-from pnas_tf.devices.benchmark_tool.runner import DELEGATE_FLAGS
+from pnas_tf.devices.benchmark_tool.dialect import DELEGATE_FLAGS
 from pnas_tf.devices.failures import DeviceError
 from pnas_tf.devices.record import Device, ModelRun, Settings
 from pnas_tf.errors import UserError
@@ -214,3 +214,7 @@ class _Stoppable:
 
     def close(self) -> None:
         self.runner.close()
+
+    def __getattr__(self, name: str) -> object:
+        """What some runners can do besides, such as `profile`."""
+        return getattr(self.runner, name)

@@ -110,7 +110,7 @@ def measure(
             if not due:
                 break
             generator.shuffle(due)
-            session.one_round(due, pace)
+            session.one_round(due, pace, progress)
             failed = f", {len(session.reasons)} with failures" if session.reasons else ""
             progress(f"round {number + 1}: {len(due)} models measured{failed}")
         return session.result()
@@ -158,12 +158,9 @@ class _Rounds:
             and self.schedule.wants(self.known.get(name))
         ]
 
-    def one_round(self, due: list[str], pace: Progress) -> None:
+    def one_round(self, due: list[str], pace: Progress, say: Callable[[str], None]) -> None:
         """Runs the reference model, then each model that is due."""
-        reference_ns = None
-        if REFERENCE in self._files:
-            require_file(self._files[REFERENCE].path)
-            reference_ns = self._run(REFERENCE, None, at_least=8).median_ns
+        reference_ns = self._reference_ns(say)
         for name in due:
             try:
                 self._run(name, reference_ns)
@@ -174,6 +171,20 @@ class _Rounds:
                 continue
             if len(self.known[name].runs) <= self.schedule.rounds:  # repeats come on top
                 pace.update()
+
+    def _reference_ns(self, say: Callable[[str], None]) -> float | None:
+        """Of one run of the reference model; None where there is none, or where it fails, which
+        costs this run alone. Tried so often in a session as any model."""
+        failed = self.failures.get(REFERENCE, 0)
+        if REFERENCE not in self._files or failed >= self.schedule.max_failures:
+            return None
+        require_file(self._files[REFERENCE].path)
+        try:
+            return self._run(REFERENCE, None, at_least=8).median_ns
+        except RunFailed as error:
+            self.failures[REFERENCE] = failed + 1
+            say(f"WARNING the reference model failed, drift is not corrected: {error}")
+            return None
 
     def result(self) -> Session:
         """What came of it."""

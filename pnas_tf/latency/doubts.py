@@ -1,5 +1,5 @@
 """What a reader of measured figures must be told of single ones: that they are partly another
-device's, or unstable. Knows nothing of tables."""
+device's, not measured themselves, or unstable. Knows nothing of tables."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pnas_tf.devices.record import Measurement
 def doubts_of(entries: Mapping[str, Measurement]) -> list[str]:
     """One line for each doubt, mixtures first. Entries of which the same is true share one, since a
     state of the device may be true of all."""
-    partly: dict[str, list[str]] = {}
+    mixed: dict[str, list[str]] = {}
     unstable: dict[str, list[str]] = {}
     for name, entry in entries.items():
-        if entry.partly:
-            partly.setdefault(entry.partly, []).append(name)
+        for words in (entry.partly, entry.estimated):
+            if words:
+                mixed.setdefault(words, []).append(name)
         if entry.problems:
             unstable.setdefault("; ".join(entry.problems), []).append(name)
     return [
-        *(f"{_named(names)}: {words}" for words, names in partly.items()),
+        *(f"{_named(names)}: {words}" for words, names in mixed.items()),
         *(f"unstable: {_named(names)}: {words}" for words, names in unstable.items()),
     ]
 

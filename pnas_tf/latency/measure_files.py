@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pnas_tf.devices.reference_model import reference_model
 from pnas_tf.devices.session import ModelFile, Session, measure
+from pnas_tf.devices.sustained import SustainedSession, sustain
 from pnas_tf.errors import UserError
-from pnas_tf.latency.measure_sources import MeasurementSetup
+from pnas_tf.latency.measure_sources import MeasurementSetup, session_key
 from pnas_tf.tflite.model import TfliteModel
 
 
@@ -31,14 +32,39 @@ def measure_files(
         progress=setup.progress,
     )
     if not session.measurements:
-        raise UserError(
-            "no model could be measured",
-            expected="at least one",
-            received="; ".join(f"{name}: {reason}" for name, reason in session.failures.items())
-            or "no models",
-            fix="See the reasons above; --delegate=none tells whether a delegate is at fault.",
-        )
+        raise _none_measured(session.failures)
     return session
+
+
+def sustain_files(
+    models: Mapping[str, Path], setup: MeasurementSetup, duration_s: float
+) -> tuple[SustainedSession, Path]:
+    """Runs .tflite files (name -> path) for `duration_s` each, without a pause.
+
+    Returns:
+        The session and the file that it can be resumed from, which the caller deletes.
+
+    Raises:
+        UserError: a file is absent or no model, or none of them could be run; DeviceLost and
+            DeviceRefused of the runner.
+    """
+    files = {name: described(path) for name, path in models.items()}
+    resume_log = setup.folder / f"sustained_{session_key(setup, files, duration_s)}.jsonl"
+    session = sustain(
+        files, setup.runner, duration_s, resume_log=resume_log, progress=setup.progress
+    )
+    if not session.measurements:
+        raise _none_measured(session.failures)
+    return session, resume_log
+
+
+def _none_measured(failures: Mapping[str, str]) -> UserError:
+    return UserError(
+        "no model could be measured",
+        expected="at least one",
+        received="; ".join(f"{name}: {reason}" for name, reason in failures.items()) or "no models",
+        fix="See the reasons above; --delegate=none tells whether a delegate is at fault.",
+    )
 
 
 def described(path: Path) -> ModelFile:

@@ -83,7 +83,7 @@ def measure_sources(
     if with_call:
         path = call_model(setup.folder)
         models[CALL] = ModelFile.of(path, dtype="float32", input_shape=CALL_SHAPE, rewrites=())
-    resume_log = setup.folder / f"session_{_session_key(setup, models)}.jsonl"
+    resume_log = setup.folder / f"session_{session_key(setup, models)}.jsonl"
     session = measure(
         models,
         setup.runner,
@@ -102,8 +102,11 @@ def input_shape(source: Source) -> tuple[int, ...]:
     return (1, source.in_size, source.in_size, source.in_channels)
 
 
-def _session_key(setup: MeasurementSetup, files: Mapping[str, ModelFile]) -> str:
-    """Unfinished sessions of other devices, models or schedules are other sessions."""
+def session_key(
+    setup: MeasurementSetup, files: Mapping[str, ModelFile], duration_s: float = 0.0
+) -> str:
+    """Unfinished sessions of other devices, models, schedules or durations are other sessions."""
     models = sorted((name, file.facts.sha256) for name, file in files.items())
     text = repr((setup.runner.device, setup.runner.settings, models, setup.schedule))
+    text += f" for {duration_s} s" * bool(duration_s)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

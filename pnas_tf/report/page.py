@@ -20,6 +20,7 @@ from pnas_tf.report.drawing import draw_architecture
 from pnas_tf.report.pareto_plot import pareto_svg
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.report.section import Section, Table
+from pnas_tf.report.sustained_plot import HEADER, sustained_rows, sustained_svg
 from pnas_tf.report.validation_plot import validation_svg
 from pnas_tf.report.words import device_words
 from pnas_tf.run.layout import Artifact
@@ -77,6 +78,7 @@ def page(run: RunFiles) -> str:
         _sweep(run),
         _training(run),
         _measurements(run),
+        _sustained(run),
         _validation(run),
         _table(run),
     )
@@ -236,6 +238,17 @@ def _measurements(run: RunFiles) -> Section | None:
             f"{name}: {doubt}" for name, entry in run.measurements.items() for doubt in entry.doubts
         ),
         caption=", ".join(word for word in words if word),
+    )
+
+
+def _sustained(run: RunFiles) -> Section | None:
+    if not run.sustained:
+        return None
+    return Section(
+        "Latency without a pause",
+        table=Table(HEADER, sustained_rows(run.sustained)),
+        svg=sustained_svg(run.sustained),
+        caption="Medians of runs of about five seconds behind one another.",
     )
 
 

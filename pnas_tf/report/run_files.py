@@ -54,6 +54,7 @@ class RunFiles:
     training: tuple[Mapping[str, Json], ...] = ()
     table: LatencyTable | None = None
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    sustained: Mapping[str, Measurement] = field(default_factory=dict)
     validation: Mapping[str, Json] = field(default_factory=dict)
     sweep: tuple[Mapping[str, Json], ...] = ()
     judgements: tuple[Judgement, ...] = ()
@@ -70,6 +71,7 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
     table, latency = path / Artifact.LATENCY_TABLE, path / Artifact.BENCHMARK
     answers, parity = path / Artifact.TRAINING_ANSWERS, path / Artifact.PARITY
     reports = load_reports(parity) if parity.exists() else {}
+    sustained = path / Artifact.SUSTAINED
     return RunFiles(
         path,
         architecture,
@@ -78,6 +80,7 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         tuple(_rows(path / Artifact.TRAINING_HISTORY)),
         LatencyTable.load(table) if table.exists() else None,
         load_measurements(latency) if latency.exists() else {},
+        load_measurements(sustained) if sustained.exists() else {},
         _object(path / Artifact.VALIDATION),
         tuple(_rows(path / Artifact.SWEEP, key="networks")),
         _judgements(path / Artifact.SEARCH_HISTORY),

@@ -48,6 +48,7 @@ class Artifact(str, Enum):
     INT8_MODEL = "model_int8.tflite"
     PARITY = "parity.json"
     BENCHMARK = "latency.json"
+    SUSTAINED = "sustained.json"
     VALIDATION = "validation.json"
     VALIDATION_PLOT = "validation.png"
     SUMMARY = "summary.json"

@@ -7,7 +7,8 @@ measurements and of those that ran partly on the CPU.
 --models=a.tflite,b.tflite measures given files; --op_profile adds the time of every op where the
 device's tool gives it;
 --device=android:A,android:B measures on several devices at the same time, each with its
-latency_DEVICE.json.
+latency_DEVICE.json. --sustained=10m also runs each model for 10 minutes without a pause and writes
+sustained.json.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from pnas_tf.steps.inputs import Inputs
 if TYPE_CHECKING:
     from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime
     from pnas_tf.devices.schedule import Runner
+    from pnas_tf.devices.session import Session
+    from pnas_tf.latency.measure_sources import MeasurementSetup
 
 FEW_MODELS = 8  # more of them are measured in fewer rounds
 
@@ -57,13 +60,16 @@ def model_files(job: Inputs) -> dict[str, Path]:
 
 def _run(job: Inputs) -> None:
     from pnas_tf.devices.record_file import save_measurements
+    from pnas_tf.devices.sustained import duration_of
     from pnas_tf.latency.measure_files import measure_files
 
     models, outputs = model_files(job), outputs_of(job, Artifact.BENCHMARK)
+    outputs_hot = outputs_of(job, Artifact.SUSTAINED)
 
     def measure(name: str, runner: Runner, say: Callable[[str], None]) -> None:
         few = len(models) <= FEW_MODELS
-        session = measure_files(models, setup_of(job, runner, say, few_models=few))
+        setup = setup_of(job, runner, say, few_models=few)
+        session = measure_files(models, setup)
         profiles: dict[str, tuple[OperatorTime, ...]] = {}
         if job.configs[BenchmarkConfig].op_profile:
             measured = {model: models[model] for model in session.measurements}
@@ -75,17 +81,55 @@ def _run(job: Inputs) -> None:
             failures=session.failures,
             op_profiles={model: [asdict(row) for row in rows] for model, rows in profiles.items()},
         )
-        for model, entry in session.measurements.items():
-            say(
-                f"{model}: {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 "
-                f"{entry.p90_ms:.4g}, {entry.invocations} invocations)"
-            )
-            for doubt in entry.doubts:
-                say(f"WARNING {doubt}")
-        for model, reason in session.failures.items():
-            say(f"WARNING {model} was not measured: {reason}")
+        _say_session(session, say)
+        if sustained := job.configs[BenchmarkConfig].sustained:
+            measured = {model: models[model] for model in session.measurements}
+            _sustain(job, measured, setup, duration_of(sustained), outputs_hot[name])
 
     on_devices(job, measure)
+
+
+def _say_session(session: Session, say: Callable[[str], None]) -> None:
+    """What came of it, a line a model."""
+    for model, entry in session.measurements.items():
+        say(
+            f"{model}: {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 "
+            f"{entry.p90_ms:.4g}, {entry.invocations} invocations)"
+        )
+        for doubt in entry.doubts:
+            say(f"WARNING {doubt}")
+    for model, reason in session.failures.items():
+        say(f"WARNING {model} was not measured: {reason}")
+
+
+def _sustain(
+    job: Inputs,
+    models: Mapping[str, Path],
+    setup: MeasurementSetup,
+    duration_s: float,
+    output: str,
+) -> None:
+    """Writes sustained.json, and says what each model's last minute is to its first."""
+    from pnas_tf.devices.record_file import save_measurements
+    from pnas_tf.devices.sustained import trend_of
+    from pnas_tf.latency.measure_files import sustain_files
+
+    session, resume_log = sustain_files(models, setup, duration_s)
+    trends = {model: trend_of(entry) for model, entry in session.measurements.items()}
+    save_measurements(
+        job.folder / output,
+        session.measurements,
+        duration_s=duration_s,
+        trends={
+            model: {**asdict(trend), "slowdown": trend.slowdown} for model, trend in trends.items()
+        },
+        failures=session.failures,
+    )
+    for model, trend in trends.items():
+        setup.progress(f"{model}, without a pause: {trend.describe()}")
+    for model, reason in session.failures.items():
+        setup.progress(f"WARNING {model} without a pause: {reason}")
+    resume_log.unlink(missing_ok=True)
 
 
 def _profiles(
@@ -111,11 +155,17 @@ def _profiles(
     return found
 
 
+def _outputs(job: Inputs) -> tuple[str, ...]:
+    hot = outputs_of(job, Artifact.SUSTAINED).values()
+    asked = bool(job.configs[BenchmarkConfig].sustained)
+    return (*outputs_of(job, Artifact.BENCHMARK).values(), *(hot if asked else ()))
+
+
 BENCHMARK: Step[Inputs] = Step(
     "benchmark",
     (RunConfig, DeviceConfig, ConversionConfig, BenchmarkConfig),
     _run,
-    writes=lambda job: tuple(outputs_of(job, Artifact.BENCHMARK).values()),
+    writes=_outputs,
     reads=lambda job: (*model_files(job).values(), *binary_of(job)),
     identity=lambda _: runtime_version(),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,9 +34,10 @@ def runtime_version() -> str:
 
 
 def binary_of(job: Inputs) -> tuple[Path, ...]:
-    """The user's own benchmark_model, which counts by content."""
-    binary = job.configs[DeviceConfig].benchmark_binary
-    return (Path(binary),) if binary else ()
+    """The user's own benchmark_model, which counts by content; one that the device has and the
+    official one stand in the measurements."""
+    binary = Path(job.configs[DeviceConfig].benchmark_binary)
+    return (binary,) if binary.is_file() else ()
 
 
 def setup_of(
@@ -47,6 +49,17 @@ def setup_of(
 
     schedule = schedule_for(job.configs[DeviceConfig], runner, seed=job.seed, few_models=few_models)
     return MeasurementSetup(runner, schedule, job.configs[ConversionConfig], say)
+
+
+def try_far_devices(job: Inputs) -> None:
+    """Opens every far device once, before work that takes minutes: one that is not there, or a tool
+    that cannot be fetched, is told now. Raises as `registry.runner_for` does."""
+    from pnas_tf.devices.registry import runner_for, split_devices
+
+    config = job.configs[DeviceConfig]
+    for name in split_devices(config.device):
+        if name != "host":
+            runner_for(dataclasses.replace(config, device=name)).close()
 
 
 def on_devices(job: Inputs, work: Callable[[str, Runner, Callable[[str], None]], None]) -> None:

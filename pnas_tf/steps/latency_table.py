@@ -29,7 +29,14 @@ from pnas_tf.config import (
 )
 from pnas_tf.run.layout import TABLES, Artifact
 from pnas_tf.run.step import Step
-from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version, setup_of
+from pnas_tf.steps.devices import (
+    binary_of,
+    on_devices,
+    outputs_of,
+    runtime_version,
+    setup_of,
+    try_far_devices,
+)
 from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -96,14 +103,16 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
 
 
 def _read(job: Inputs, config: LatencyConfig, path: Path) -> None:
-    """A table of the original project as a table of ours."""
+    """A table of the original project, or of Once-for-all, as a table of ours."""
     from pnas_tf.interop.latency_yaml import load_upstream_table
 
     table = load_upstream_table(
         config.original_table, space=job.space, device=config.original_device
     )
     table.save(path)
-    for warning in table.warnings():
+    other = table.identity.dtype != config.latency_dtype
+    dtype = [f"of {table.identity.dtype}, though --latency_dtype={config.latency_dtype}"] * other
+    for warning in [*table.coverage_warnings(job.space), *dtype, *table.warnings()]:
         print(f"WARNING {warning}")
     print(table.describe())
 
@@ -111,6 +120,7 @@ def _read(job: Inputs, config: LatencyConfig, path: Path) -> None:
 def _build(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> None:
     from pnas_tf.latency.build import build_latency_table, convert_ahead
 
+    try_far_devices(job)
     space, conversion = job.space, job.configs[ConversionConfig]
     convert_ahead(space, config, conversion, seed=job.seed, progress=print)
 
@@ -118,7 +128,8 @@ def _build(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> None:
         table = build_latency_table(space, setup_of(job, runner, say), config, seed=job.seed)
         table.save(job.folder / outputs[name])
         failed = [f"failed: {key}: {why}" for key, why in table.failures.items()]
-        for warning in [*table.warnings(), *table.kernel7_warnings(space), *failed]:
+        told = [*table.coverage_warnings(space), *table.warnings(), *table.kernel7_warnings(space)]
+        for warning in [*told, *failed]:
             say(f"WARNING {warning}")
         say(table.describe())
 

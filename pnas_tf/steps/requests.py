@@ -87,6 +87,7 @@ def _engine(search: SearchConfig, distribution: DistributionConfig) -> None:
 
 
 def _device(config: DeviceConfig) -> None:
+    from pnas_tf.devices.benchmark_tool.binary import AUTO
     from pnas_tf.devices.host.runner import DELEGATES
     from pnas_tf.devices.registry import split_devices
 
@@ -97,12 +98,22 @@ def _device(config: DeviceConfig) -> None:
             received=config.delegate,
             fix="Leave it out, or measure on a phone: --device=android",
         )
-    _require_files("benchmark_binary", [config.benchmark_binary])
+    binary, is_far = config.benchmark_binary, config.device != "host"
+    if binary != AUTO and not (is_far and binary.startswith("/")):  # it may be there
+        _require_files("benchmark_binary", [binary])
 
 
 def _latency(config: LatencyConfig) -> None:
     _rewrites(config.latency_rewrites)
     _require_files("original_table", [config.original_table])
+
+
+def _benchmark(config: BenchmarkConfig) -> None:
+    from pnas_tf.devices.sustained import duration_of
+
+    _require_files("models", config.models)
+    if config.sustained:
+        duration_of(config.sustained)
 
 
 def _export(config: ExportConfig) -> None:
@@ -155,7 +166,7 @@ _CHECKS: dict[type, Callable[..., None]] = {
     DeviceConfig: _device,
     LatencyConfig: _latency,
     ExportConfig: _export,
-    BenchmarkConfig: lambda config: _require_files("models", config.models),
+    BenchmarkConfig: _benchmark,
     ValidateConfig: lambda config: _require_files("architectures", config.architectures),
     PublishConfig: _publish,
 }

@@ -3,6 +3,8 @@ runs the pushed models."""
 
 import dataclasses
 import os
+import shutil
+import socketserver
 import threading
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import AdbConnection
 from pnas_tf.devices.android.runner import AndroidRunner
+from pnas_tf.devices.benchmark_tool import official
 from pnas_tf.devices.benchmark_tool.runner import Timeouts
 from pnas_tf.devices.failures import (
     DelegateNotUsed,
@@ -263,7 +266,9 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
 
 def test_binary_that_is_missing_or_of_another_instruction_set(fleet, phone, tmp_path):
     with pytest.raises(MissingBinary, match="/data/local/tmp/benchmark_model"):
-        AndroidRunner(phone.serial, DeviceConfig())
+        AndroidRunner(
+            phone.serial, DeviceConfig(benchmark_binary="/data/local/tmp/benchmark_model")
+        )
     assert (phone.storage / "fixed_mode.log").read_text().split() == ["true", "false"]
     foreign = tmp_path / "benchmark_model"
     foreign.write_bytes(
@@ -331,29 +336,99 @@ def test_cores_that_the_shell_may_not_use_leave_the_phone_free_and_are_told_once
     assert lines == [f"android:{phone.serial}: processes are not held to cores 1: {refusal}"]
 
 
-@pytest.mark.parametrize("delegate", ["gpu", "nnapi"])
-def test_an_accelerator_is_measured_with_proof_alone(fleet, phone, delegate):
+@pytest.mark.parametrize(
+    ("tool", "delegate"),
+    [("tensorflow", "gpu"), ("tensorflow", "nnapi"), ("litert", "gpu"), ("litert", "npu")],
+)
+def test_an_accelerator_is_measured_with_proof_alone(fleet, phone, tool, delegate):
     config = dataclasses.replace(fleet.device, delegate=delegate)
+    is_classic = tool == "tensorflow"
 
     def measured(config):
         with AndroidRunner(phone.serial, config, timeouts=BRIEF) as runner:
             return runner.run(FLOAT32, warmups=1, invocations=2)
 
-    for what, words in (("absent", "unsupported on this platform"), ("none", "executed nothing")):
-        phone.configure(**{delegate: what})
-        with pytest.raises(DelegateNotUsed, match=words):
+    for what in ("absent", "none"):
+        phone.configure(tool=tool, **{delegate: what})
+        words = {"absent": "unsupported on this platform", "none": "executed nothing"}[what]
+        with pytest.raises(DelegateNotUsed, match=words if is_classic else "nothing proves"):
             measured(config)
         assert len(phone.runs()) == 1  # another run would tell the same
-    phone.configure(unknown=[f"use_{delegate}"])
+    phone.configure(tool=tool, unknown=[f"use_{delegate}"])
     with pytest.raises(UnknownFlag, match=f"--use_{delegate}=true"):
         measured(config)
-    phone.configure(**{delegate: "full"})
+    phone.configure(tool=tool, **{delegate: "full"})
     assert measured(config).delegation.is_full
-    phone.configure(**{delegate: "partial"})
-    with pytest.raises(PartlyDelegated, match=r"of \d ops, 3 partitions"):
+    if not is_classic:  # a build that does not log delegates fails where an op is left
+        phone.configure(tool=tool, quiet=True, **{delegate: "full"})
+        assert measured(config).delegation is None
+        phone.configure(tool=tool, quiet=True, **{delegate: "partial"})
+        with pytest.raises(PartlyDelegated, match="stopped, as it was told to"):
+            measured(config)
+    phone.configure(tool=tool, **{delegate: "partial"})
+    with pytest.raises(PartlyDelegated, match=r"\d of \d ops, .*: [A-Z_0-9]{3,}|[A-Z_0-9]{3,} on"):
         measured(config)
     kept = measured(dataclasses.replace(config, partial_delegation=True)).delegation
     assert 0 < kept.ops < kept.total_ops and kept.partitions == 3
+    assert kept.first_on_cpu in (
+        "CONV_2D",
+        "MEAN",
+        "FULLY_CONNECTED",
+        "DEPTHWISE_CONV_2D",
+        "SOFTMAX",
+    )
+
+
+def test_litert_tools_profile_by_their_own_flag(fleet, phone):
+    phone.configure(tool="litert")
+    with AndroidRunner(phone.serial, fleet.device, timeouts=BRIEF) as runner:
+        assert runner.run(FLOAT32, warmups=1, invocations=2).statistic == "median"
+        rows = runner.profile(FLOAT32)
+    assert len(rows) > 2 and phone.runs()[-1]["flags"]["use_profiler"] == "true"
+
+
+@pytest.mark.parametrize(("level", "told"), [("34", 0), ("35", 1), ("36", 1), ("", 0), ("x", 0)])
+@pytest.mark.parametrize("delegate", ["nnapi", "gpu"])
+def test_nnapi_is_told_to_be_deprecated_once(fleet, phone, level, told, delegate):
+    lines = []
+    properties = standin._GETPROP.replace("{number}", "0").replace("echo 34", f"echo {level}")
+    phone.add_command("getprop", properties)
+    try:
+        config = dataclasses.replace(fleet.device, delegate=delegate)
+        phone.configure(**{delegate: "full"})
+        with AndroidRunner(phone.serial, config, timeouts=BRIEF, say=lines.append) as runner:
+            for _ in range(2):
+                runner.run(FLOAT32, warmups=1, invocations=2)
+    finally:
+        phone.add_command("getprop", standin._GETPROP.replace("{number}", "0"))
+    expected = told if delegate == "nnapi" else 0
+    assert sum("NNAPI is deprecated" in line for line in lines) == expected
+
+
+def test_the_tool_comes_by_itself_for_the_phones_instruction_set(
+    fleet, phone, monkeypatch, tmp_path
+):
+    """A phone that has one takes its own; "auto" and a phone without take the official one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as nobody:
+        address = f"http://127.0.0.1:{nobody.server_address[1]}/{{system}}"
+    monkeypatch.setattr(official, "TENSORFLOW", address)
+    lines = []
+    for wanted in ("", "auto"):
+        begun = time.monotonic()
+        with pytest.raises(MissingBinary) as refused:
+            AndroidRunner(phone.serial, DeviceConfig(benchmark_binary=wanted), say=lines.append)
+        assert address.format(system="linux_x86-64") in refused.value.what
+        assert "--benchmark_binary=PATH" in refused.value.fix
+        assert time.monotonic() - begun < 10
+    assert not (phone.storage / "fixed_mode.log").exists()  # the phone as it was
+    shutil.copy(fleet.tool, phone.storage / "benchmark_model")
+    (phone.storage / "benchmark_model").chmod(0o755)
+    with AndroidRunner(phone.serial, DeviceConfig(), timeouts=BRIEF, say=lines.append) as runner:
+        assert runner.run(FLOAT32, warmups=1, invocations=2).count == 2
+        assert runner.settings.binary_sha256 == atomic.sha256_of(fleet.tool)
+    assert any("--benchmark_binary=auto takes the official one" in line for line in lines)
+    (phone.storage / "benchmark_model").unlink()
 
 
 def test_android_serial_chooses_as_for_the_stock_client_and_a_named_device_goes_before_it(

@@ -1,7 +1,6 @@
 """The ssh runner against a real sshd: stock OpenSSH client, a far side that really runs the copied
 models."""
 
-import dataclasses
 import json
 import os
 import threading
@@ -67,9 +66,7 @@ def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
         )
         sent = {path.name for path in (board.folder / ".cache" / "pnas_tf").iterdir()}
         assert sent == {f"{FILES['float32'].facts.sha256}.tflite", atomic.sha256_of(board.tool)}
-        runner._config = dataclasses.replace(
-            runner._config, benchmark_binary="/nowhere/benchmark_model"
-        )
+        runner._binary._name, runner._binary._local = "/nowhere/benchmark_model", Path("/nowhere")
         with pytest.raises(MissingBinary):
             runner.run(MODELS["float32"], warmups=1, invocations=1)
     with pytest.raises(MissingBinary, match="neither here nor on"):

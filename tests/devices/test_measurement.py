@@ -89,6 +89,9 @@ def test_drift_that_the_sentinel_shares_is_taken_out():
 def test_records_of_different_origin_are_told_apart_whatever_the_field(part):
     mine = {"device": DEVICE, "settings": SETTINGS, "model": MODEL}[part]
     for field in dataclasses.fields(mine):
+        if not field.compare:  # told apart by another: a tool's whole digest by its beginning
+            assert dataclasses.replace(mine, **{field.name: "x"}) == mine
+            continue
         value = getattr(mine, field.name)
         other_value = (
             (*value, "x")

@@ -210,6 +210,27 @@ def test_schedules_without_sense_are_refused(field):
         Schedule(**{field: 0})
 
 
+@pytest.mark.parametrize("fails", [{1}, {1, 10}, set(range(1, 100))])
+def test_a_reference_model_that_fails_costs_its_own_run(reference, fails):
+    """A round has 9 runs; after two failures it is not tried again."""
+    lines: list[str] = []
+
+    def latency_ms(model, runs):
+        if model.name == "sentinel" and runs in fails:
+            raise RunKilled("sentinel", received="signal 9")
+        return 2.0
+
+    found = session(FakeRunner(latency_ms), reference=reference, progress=lines.append)
+    assert set(found.measurements) == set(NAMES) and not found.failures
+    told = [line for line in lines if "reference model failed" in line]
+    assert len(told) == min(2, len(fails)) and all("signal 9" in line for line in told)
+    for entry in found.measurements.values():
+        without = sum(run.sentinel_ns is None for run in entry.runs)
+        assert without == (1 if len(fails) == 1 else 8) and len(entry.runs) == 8
+        assert entry.corrected_ms(found.reference_ms) == 2.0
+    assert (found.reference_ms is None) == (len(fails) > 1)
+
+
 def test_device_and_settings_stand_in_every_record():
     found = session(FakeRunner(lambda model, runs: 1.0)).measurements
     assert all((entry.device, entry.settings) == (DEVICE, SETTINGS) for entry in found.values())

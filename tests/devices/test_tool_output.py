@@ -71,14 +71,15 @@ def test_carriage_returns_of_an_old_adb_change_nothing():
 
 def test_a_single_run_and_equal_runs_have_no_spread():
     single = (
-        "count=1 curr=7\nInference timings in us: Init: 1, First inference: 7, Warmup "
+        "count=0\ncount=1 curr=7\nInference timings in us: Init: 1, First inference: 7, Warmup "
         "(avg): 7, Inference (avg): 7"
     )
     assert parse_report(single).inference == RunStatistics(
         1, {"first": 7.0, "min": 7.0, "max": 7.0, "avg": 7.0, "std": 0.0}
     )
     equal = (
-        "count=3 curr=12(all same) p5=12 median=12 p95=12\nInference timings in us: Init: 1, "
+        "count=0\ncount=3 curr=12(all same) p5=12 median=12 p95=12\n"
+        "Inference timings in us: Init: 1, "
         "First inference: 9, "
         "Warmup (avg): 9, Inference (avg): 12"
     )
@@ -202,6 +203,27 @@ def test_a_summary_that_contradicts_the_count_line_is_garbled():
                 "Inference (avg): 33209.4", "Inference (avg): 3320.94"
             )
         )
+
+
+SUMMARY = (
+    "Inference timings in us: Init: 1, First inference: 7, Warmup (avg): 900, Inference (avg): 901"
+)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "count=9 first=905 curr=900 min=890 max=910 avg=900 std=5",  # the other is lost
+        "count=9 first=905 curr=900 min=890 max=910 avg=900 std=5\ncount=50 first=9 avg=9o1",
+        "count=9 first=905 avg=900 std=5\ncount=4 first=905 curr=900 min=890 max=910 avg=901 st",
+        "Warmup (avg): 0.90 ms (9 runs)",
+        "Warmup (avg): 0.90 ms (9 runs)\nInference (avg): n/a",
+    ],
+)
+def test_the_warm_ups_are_never_taken_for_the_timed_runs(lines):
+    """Though their average is what the summary says, within its precision."""
+    with pytest.raises(GarbledOutput):
+        parse_report(f"{lines}\n{SUMMARY}")
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,19 @@ PROVEN = {
         replacing(6, 6, GPU_V2, 1) + "\n" + replacing(4, 4, GPU_V2, 1, " for subgraph 1"),
         Delegation(10, 10, 2),
     ),
+    "gpu_says_so_itself": (
+        "gpu",
+        "66 operations will run on the GPU, and the remaining 0 operations will run on the CPU.\n"
+        + replacing(66, 66, GPU_V2, 1),
+        Delegation(66, 66, 1),
+    ),
+    "npu": ("npu", replacing(1, 1, "DispatchDelegate", 1), Delegation(1, 1, 1)),
+    "npu_compiled_there": (
+        "npu",
+        "INFO: [compiler_plugin.cc:741] Partitioned subgraph<0>, selected 66 ops, from a total of "
+        f"66 ops. resulted in 1 partitions.\n{replacing(1, 1, 'DispatchDelegate', 1)}",
+        Delegation(1, 1, 1),
+    ),
     "nnapi": ("nnapi", NNAPI, None),
     "nnapi_own": (
         "nnapi",
@@ -228,6 +241,38 @@ UNPROVEN = {
         "INFO: Created TensorFlow Lite delegate for GPU.\nGPU delegate created.",
         DelegateNotUsed,
     ),
+    "meant_alone": (
+        "gpu",
+        "31 operations will run on the GPU, and the remaining 16 operations will run on the CPU.",
+        DelegateNotUsed,
+    ),
+    "undone": (
+        "gpu",
+        replacing(66, 66, GPU_V2, 1) + f"\n{GPU}\nERROR: Node number 66 (TfLiteGpuDelegateV2) "
+        "failed to prepare.\n"
+        "ERROR: Restored original execution plan after delegate application failure.",
+        DelegateNotUsed,
+    ),
+    "npu_without_a_kernel": (
+        "npu",
+        "ERROR: [dispatch_delegate.cc:131] Failed to create a dispatch delegate kernel: No usable "
+        f"Dispatch runtime found\n{replacing(1, 1, 'DispatchDelegate', 1)}",
+        DelegateNotUsed,
+    ),
+    "npu_loses_its_kernel": (
+        "npu",
+        f"{replacing(1, 1, 'DispatchDelegate', 1)}\nERROR: [dispatch_delegate.cc:131] Failed to "
+        "create a dispatch delegate kernel: No usable Dispatch runtime found",
+        DelegateNotUsed,
+    ),
+    "npu_that_fell_back": ("npu", replacing(470, 476, XNN, 7), DelegateNotUsed),
+    "npu_compiled_and_not_run": (
+        "npu",
+        "Partitioned subgraph<0>, selected 66 ops, from a total of 66 ops. resulted in 1 "
+        "partitions.",
+        DelegateNotUsed,
+    ),
+    "gpu_for_the_npu": ("npu", replacing(66, 66, "LITERT_CL", 1), DelegateNotUsed),
     "xnnpack_though_none": ("none", XNNPACK, OtherDelegate),
     "xnnpack_counts_though_none": ("none", replacing(66, 66, XNN, 1), OtherDelegate),
     "xnnpack_words_though_none": ("none", GPU.replace("GPU", "XNNPACK"), OtherDelegate),
@@ -251,7 +296,31 @@ def test_a_time_without_proof_is_none(shell, case, partial):
 
 
 PARTLY = GPU.replace("completely", "partially").replace(".", " w/ 3 delegate kernels.")
+LEFT = """ERROR: Following operations are not supported by GPU delegate:
+CAST: Not supported cast case
+TOPK_V2: Operation is not supported.
+
+64 operations will run on the GPU, and the remaining 2 operations will run on the CPU."""
 MIXED = {
+    "named": (
+        f"{LEFT}\n{replacing(30, 66, GPU_V2, 7)}",
+        "30 of 66 ops, 7 partitions, CAST on the CPU",
+    ),
+    "named_in_words": (f"{LEFT}\n{PARTLY}", "64 of 66 ops, 3 delegate kernels, CAST on the CPU"),
+    "declined_while_made": (
+        f"{LEFT}\n{replacing(66, 66, 'LITERT_CL', 1)}",
+        "64 of 66 ops, 1 partitions, CAST on the CPU",
+    ),
+    "declined_and_denied": (f"{LEFT}\n{GPU}", "64 of 66 ops, CAST on the CPU"),
+    "first_form": (
+        "Next operations are not supported by GPU delegate:\nMEAN: Operation is not supported.\n"
+        f"First 60 operations will run on the GPU, and the remaining 6 on the CPU.\n{PARTLY}",
+        "60 of 66 ops, 3 delegate kernels, MEAN on the CPU",
+    ),
+    "not_fully_accelerated": (
+        f"{replacing(66, 66, GPU_V2, 1)}\nFully accelerated:     False",
+        "66 of unknown ops",
+    ),
     "counts": (replacing(30, 66, GPU_V2, 7), "30 of 66 ops, 7 partitions"),
     "words": (PARTLY, "3 delegate kernels"),
     "both": (f"{replacing(30, 66, GPU_V2, 7)}\n{PARTLY}", "30 of 66 ops, 7 partitions"),
@@ -278,11 +347,107 @@ MIXED = {
 @pytest.mark.parametrize("case", MIXED)
 def test_a_mixture_with_the_cpu_is_refused_and_kept_on_request(shell, case):
     lines, words = MIXED[case]
-    with pytest.raises(PartlyDelegated, match=words) as refused:
+    named = words.partition(" on the CPU")[0].rpartition(", ")[2] if "on the CPU" in words else ""
+    with pytest.raises(PartlyDelegated) as refused:
         measured(shell, lines, delegate="gpu")
-    assert "--partial_delegation" in str(refused.value) and runs(shell) == 1
+    assert named in str(refused.value)
+    assert "--partial_delegation" in str(refused.value)
+    assert runs(shell) == (1 if named else 2)  # one with a profile, for the op's name
+    assert words.partition(", ")[0] in str(refused.value) or "unknown" in words
     kept = measured(shell, lines, delegate="gpu", partial_delegation=True)
     assert kept.delegation.describe() == words and not kept.delegation.is_full
+
+
+PROFILE = """============================== Run Order ==============================
+\t [node type]\t [first]\t [avg ms]\t [%]\t [cdf%]\t [mem KB]\t[times called]\t[Name]
+\t AllocateTensors\t 0.1\t 0.1\t 1%\t 1%\t 0\t 0\tAllocateTensors/0
+\t TfLiteGpuDelegateV2\t 0.1\t 0.1\t 9%\t 9%\t 0\t 1\t[a]:66
+\t RESIZE_BILINEAR\t 0.1\t 0.1\t 9%\t 9%\t 0\t 1\t[b]:3
+\t CAST\t 0.1\t 0.1\t 9%\t 9%\t 0\t 1\t[c]:4
+"""
+
+
+@pytest.mark.parametrize("flag", ["enable_op_profiling", "use_profiler"])
+def test_the_first_op_on_the_cpu_is_named_by_one_run_with_a_profile(shell, flag):
+    """Where the log names none. TensorFlow Lite's tool and LiteRT's have a flag of their own."""
+    said = shell.commands.parent / "said.txt"
+    said.write_text(f"{replacing(30, 66, GPU_V2, 7)}\n{RESULT}")
+    profile = shell.commands.parent / "profile.txt"
+    profile.write_text(PROFILE)
+    other = {"enable_op_profiling": "use_profiler", "use_profiler": "enable_op_profiling"}[flag]
+    shell.add_command(
+        "benchmark_model",
+        f'case "$*" in *--{other}=*) echo "Unconsumed cmdline flags: --{other}=true";; esac\n'
+        f'cat {said}\ncase "$*" in *--{flag}=true*) cat {profile};; esac',
+    )
+    with (
+        runner_on(shell, delegate="gpu") as runner,
+        pytest.raises(PartlyDelegated, match="first op on the CPU: RESIZE_BILINEAR"),
+    ):
+        runner.run(MODEL, warmups=1, invocations=4)
+    with runner_on(shell, delegate="gpu", partial_delegation=True) as runner:
+        for _ in range(3):
+            run = runner.run(MODEL, warmups=1, invocations=4)
+            assert run.delegation == Delegation(30, 66, 7, first_on_cpu="RESIZE_BILINEAR")
+        assert [row.node_type for row in runner.profile(MODEL)][-1] == "CAST"
+    scripts = [script for script in shell.log if "--graph=" in script]
+    tried = 2 if flag == "use_profiler" else 1
+    assert sum("profil" in script for script in scripts) == 2 * tried + 1
+
+
+RESULTS = "INFO: [./litert/x.h:1] \n========== BENCHMARK RESULTS ==========\n"
+NOT_ALL = (
+    "ERROR: Some ops are not accelerated. Add kLiteRtHwAcceleratorCpu to the compilation.\n"
+    "ERROR: Benchmarking failed.\n"
+)
+
+
+@pytest.mark.parametrize("delegate", ["gpu", "npu"])
+def test_a_litert_tool_that_logs_nothing_is_told_to_fail_where_an_op_is_left(shell, delegate):
+    said, left = shell.commands.parent / "said.txt", shell.commands.parent / "left.txt"
+    said.write_text(RESULTS + RESULT)
+    left.write_text(NOT_ALL)
+    strict = f"--use_{delegate}=true --use_cpu=false --require_full_delegation=true"
+    shell.add_command("benchmark_model", f"cat {said}")
+    with runner_on(shell, delegate=delegate) as runner:
+        for _ in range(2):
+            assert runner.run(MODEL, warmups=1, invocations=4).samples_ns == (901_000.0,)
+    scripts = [script for script in shell.log if "--graph=" in script]
+    assert [strict in script for script in scripts] == [False, True, True]
+    shell.add_command(
+        "benchmark_model", f'case "$*" in *"{strict}"*) cat {left}; exit 1;; esac\ncat {said}'
+    )
+    with runner_on(shell, delegate=delegate) as runner, pytest.raises(PartlyDelegated):
+        runner.run(MODEL, warmups=1, invocations=4)
+    shell.add_command(
+        "benchmark_model",
+        f'case "$*" in *"{strict}"*)\n'
+        f"echo Unconsumed cmdline flags: --require_full_delegation=true;; esac\ncat {said}",
+    )
+    for partial in (False, True):  # a tool too old for that proves nothing
+        with (
+            runner_on(shell, delegate=delegate, partial_delegation=partial) as runner,
+            pytest.raises(DelegateNotUsed),
+        ):
+            runner.run(MODEL, warmups=1, invocations=4)
+
+
+def test_an_npu_finds_its_libraries_and_another_delegate_is_not_told_of_them(shell):
+    lines = replacing(1, 1, "DispatchDelegate", 1)
+    tool_that_says(
+        shell, f"{lines}\n{RESULT}", ends='echo "$LD_LIBRARY_PATH $ADSP_LIBRARY_PATH $*"'
+    )
+    for delegate, there in (("npu", True), ("none", False)):
+        with runner_on(shell, delegate=delegate, npu_libraries="/data/my libs") as runner:
+            if there:
+                runner.run(MODEL, warmups=1, invocations=4)
+            output = runner._run_tool(MODEL, warmups=1, invocations=4, flags=()).output
+        words = (
+            "/data/my libs /data/my libs --graph=",
+            "--dispatch_library_path=/data/my libs",
+            "--compiler_plugin_library_path=/data/my libs",
+        )
+        assert [word in output for word in words] == [there] * 3
 
 
 def test_counts_that_cannot_be_are_garbled(shell):

@@ -1,14 +1,22 @@
 """The original project's YAML tables keep their value: the documented key gives our block its
 milliseconds."""
 
-import pytest
+import dataclasses
+import json
+from types import SimpleNamespace
 
+import pytest
+import yaml
+
+from pnas_tf.config import LatencyConfig
 from pnas_tf.errors import UserError
-from pnas_tf.interop.latency_yaml import load_upstream_table, upstream_keys
+from pnas_tf.interop.latency_yaml import load_upstream_table, once_for_all_keys, upstream_keys
+from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.mbconv import proxyless
-from pnas_tf.space.ops import MBConv
+from pnas_tf.space.ops import Head, MBConv, Stem
+from pnas_tf.steps.latency_table import _read
 
 # Keys and values as published for the Pixel 1.
 PUBLISHED = """
@@ -18,6 +26,15 @@ Logits-input:7x7x1280-output:1000: {count: 200, mean: 1.5, var: 0.1}
 expanded_conv-input:112x112x16-output:56x56x24-expand:3-kernel:3-stride:2-idskip:0: {count: 154, mean: 5.26, var: 0.195}
 expanded_conv-input:56x56x24-output:56x56x24-expand:6-kernel:5-stride:1-idskip:1: {count: 154, mean: 9.5}
 """
+
+
+MIX, REST = "Conv_1-input:7x7x320-output:7x7x1280", "Logits-input:7x7x1280-output:1000"
+
+
+def rows_of(space):
+    """A whole table of the original form, every price its own."""
+    keys = [key for block in space.distinct_blocks().values() for key in upstream_keys(block)]
+    return {key: {"count": 5, "mean": 0.5 + number / 8} for number, key in enumerate(keys)}
 
 
 @pytest.fixture
@@ -104,6 +121,142 @@ def test_anything_else_is_refused(tmp_path, content):
     path.write_text(content)
     with pytest.raises(UserError, match="table"):
         load_upstream_table(path, space=proxyless(), device="x")
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000, 21843])
+def test_the_classifier_of_any_number_of_classes_has_a_price_by_its_macs(tmp_path, classes):
+    """Marked as no measurement wherever the table speaks, and the search takes the table."""
+    path, rows = tmp_path / "whole.yaml", rows_of(proxyless())
+    path.write_text(json.dumps(rows))
+    space = proxyless(classes=classes)
+    table = load_upstream_table(path, space=space, device="Pixel 1")
+    table.check_covers(space)
+    assert len(table.entries) == 69 and table.coverage_warnings(space) == []
+    head = space.fixed_blocks()[-1].key
+    mix, rest = rows[MIX]["mean"], rows[REST]["mean"]
+    assert table.latency_ms(head) == pytest.approx(mix + rest * classes / 1000)
+    (run,) = table.entries[head].runs
+    is_scaled = classes != 1000
+    assert (run.statistic == "scaled") == is_scaled
+    words = "not measured: scaled by MACs"
+    assert (words in " ".join(table.warnings())) == is_scaled
+    assert (words in " ".join(table.entries[head].doubts)) == is_scaled
+    assert (f"output:{classes}' scaled by MACs from '{REST}'" in table.origin) == is_scaled
+    assert sum(bool(entry.doubts) for entry in table.entries.values()) == is_scaled
+    assert type(table).load(table.save(tmp_path / "table.json")) == table
+
+
+def test_the_classifier_next_in_macs_is_scaled_and_that_of_another_image_size_is_not(tmp_path):
+    path, space = tmp_path / "some.yaml", proxyless(classes=90)
+    rows = {
+        MIX: {"mean": 3.0},
+        REST: {"mean": 2.0},
+        REST.replace(":1000", ":100"): {"mean": 0.5},
+        REST.replace("7x7", "8x8").replace(":1000", ":90"): {"mean": 77.0},
+    }
+    path.write_text(json.dumps(rows))
+    table = load_upstream_table(path, space=space, device="x")
+    assert table.latency_ms(space.fixed_blocks()[-1].key) == pytest.approx(3.0 + 0.5 * 90 / 100)
+    del rows[REST], rows[REST.replace(":1000", ":100")]
+    path.write_text(json.dumps(rows | {"Conv-input:224x224x3-output:112x112x32": {"mean": 1.0}}))
+    table = load_upstream_table(path, space=space, device="x")
+    assert space.fixed_blocks()[-1].key in table.failures
+
+
+def test_a_table_that_lacks_blocks_says_so_when_it_is_written(tmp_path, capsys):
+    path, rows = tmp_path / "most.yaml", rows_of(proxyless())
+    lost = next(key for key in rows if "kernel:7" in key)
+    path.write_text(json.dumps({key: row for key, row in rows.items() if key != lost}))
+    job = SimpleNamespace(space=proxyless())
+    _read(job, LatencyConfig(original_table=str(path)), tmp_path / "table.json")
+    told = capsys.readouterr().out
+    assert "WARNING 1 of the 69 blocks of space 'proxyless' are missing" in told
+    assert f"most.yaml has no '{lost}'" in told and "--device" in told
+    with pytest.raises(UserError, match="does not cover") as refused:
+        LatencyTable.load(tmp_path / "table.json").check_covers(proxyless())
+    assert lost in refused.value.received
+    path.write_text(json.dumps(rows))
+    _read(job, LatencyConfig(original_table=str(path)), tmp_path / "table.json")
+    assert "missing" not in capsys.readouterr().out
+    int8 = LatencyConfig(original_table=str(path), latency_dtype="int8")
+    _read(job, int8, tmp_path / "table.json")
+    assert "WARNING of float32, though --latency_dtype=int8" in capsys.readouterr().out
+
+
+# As Once-for-all's published phone tables have them: `expand` in channels, marks behind.
+@pytest.mark.parametrize(
+    ("block", "keys"),
+    [
+        (
+            Block("b", MBConv(5, 6), 112, 56, 24, 32, 2, False, "same"),
+            "expanded_conv-input:112x112x24-output:56x56x32-expand:144-kernel:5-stride:2-idskip:0"
+            "-se:0-hs:0",
+        ),
+        (
+            Block("b", MBConv(3, 3, True, "hswish"), 14, 14, 80, 80, 1, True, "same"),
+            "expanded_conv-input:14x14x80-output:14x14x80-expand:240-kernel:3-stride:1-idskip:1"
+            "-se:1-hs:1",
+        ),
+        (
+            Block("b", MBConv(3, 1), 81, 81, 16, 16, 1, True, "same"),
+            "expanded_conv-input:81x81x16-output:81x81x16-expand:16-kernel:3-stride:1-idskip:1"
+            "-se:0-hs:0",
+        ),
+        (
+            Block("s", Stem(), 161, 81, 3, 16, 2, False, "same"),
+            "Conv-input:161x161x3-output:81x81x16",
+        ),
+        (
+            Block("h", Head(960), 6, 1, 160, 1000, 1, False, "same"),
+            "Conv_1-input:6x6x160-output:6x6x960 AvgPool2D-input:6x6x960-output:1x1x960 "
+            "Logits-input:1x1x960-output:1000",
+        ),
+    ],
+)
+def test_keys_of_once_for_all(block, keys):
+    assert once_for_all_keys(block) == tuple(keys.split())
+
+
+CANDIDATES = tuple(
+    MBConv(kernel, expansion, squeeze, activation)
+    for kernel in (3, 7)
+    for expansion in (3, 6)
+    for squeeze in (False, True)
+    for activation in ("relu6", "hswish")
+)
+
+
+@pytest.mark.parametrize("resolution", [160, 176, 224, 161])
+@pytest.mark.parametrize("form", [json.dumps, yaml.safe_dump])
+def test_a_table_of_once_for_all_is_read_beside_it_at_any_resolution(tmp_path, resolution, form):
+    """Its own classifier reads 1280 features behind one more convolution; ours is scaled."""
+    space = dataclasses.replace(
+        proxyless(resolution=resolution, classes=7), candidates=CANDIDATES, head_width=960
+    )
+    rows = {}
+    for block in space.distinct_blocks().values():
+        for key in once_for_all_keys(block):
+            rows[key] = {"count": 50, "mean": 0.25 + len(rows) / 64, "std": 0.01}
+    own = "Logits-input:1x1x960-output:7"
+    rows["Logits-input:1x1x1280-output:1000"] = rows.pop(own)
+    rows["Conv_2-input:1x1x960-output:1x1x1280"] = {"count": 50, "mean": 99.0, "std": 1.0}
+    path = tmp_path / "note10.yaml"
+    path.write_text(form(rows))
+    table = load_upstream_table(path, space=space, device="Note 10")
+    table.check_covers(space)
+    ratio = 960 * 7 / (1280 * 1000)
+    prices = {key: row["mean"] for key, row in rows.items()}
+    prices[own] = prices["Logits-input:1x1x1280-output:1000"] * ratio
+    for seed in range(5):
+        network = random_architecture(space, seed=seed)
+        expected = sum(
+            prices[key]
+            for block in network.blocks
+            if block.layers
+            for key in once_for_all_keys(block)
+        )
+        assert table.predict_ms(network) == pytest.approx(expected)
+    assert "scaled by MACs from 'Logits-input:1x1x1280-output:1000'" in table.origin
 
 
 def test_an_absent_file_is_refused(tmp_path):

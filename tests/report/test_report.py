@@ -236,6 +236,34 @@ def test_a_measured_model_that_ran_partly_on_the_cpu_says_so(tmp_path):
     assert f"float32: {words}" in write_report(tmp_path).read_text()
 
 
+def test_latency_without_a_pause_stands_in_the_page(tmp_path):
+    """A clock that drops in the fourth minute of ten."""
+    make_run(tmp_path, random_architecture(tiny(), seed=3))
+    assert "Latency without a pause" not in write_report(tmp_path).read_text()
+    entry = load_measurements(tmp_path / "latency.json")["float32"]
+    runs = tuple(
+        ModelRun(
+            ((1 if minute < 4 else 1.5) * 8e6,),
+            statistic="median",
+            count=600,
+            started_unix_s=1e9 + 60 * minute,
+            frequency_mhz=2800.0 if minute < 4 else 1900.0,
+            throttling="" if minute < 4 else "thermal status 2 (moderate)",
+        )
+        for minute in range(11)
+    )
+    hot = {"model_float32": dataclasses.replace(entry, runs=runs)}
+    save_measurements(tmp_path / "sustained.json", hot, duration_s=600.0)
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    for words in ("Latency without a pause", "8.00 ms", "12.0 ms", "+50.0%", "clock, MHz"):
+        assert words in page
+    part = page.partition("Latency without a pause")[2].partition("<h2>")[0]
+    assert ">yes<" in part and "throttling</text>" in part
+    (tmp_path / "sustained.json").write_text("{")
+    with pytest.raises(UserError, match=r"sustained\.json"):
+        write_report(tmp_path)
+
+
 def test_nothing_is_fetched_from_outside(report):
     page = Page(report)
     assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)

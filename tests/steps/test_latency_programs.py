@@ -9,6 +9,8 @@ import forked_program
 import pytest
 import yaml
 
+from pnas_tf.devices.record_file import load_measurements
+from pnas_tf.devices.sustained import points_of
 from pnas_tf.interop.latency_yaml import upstream_keys
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.mbconv import tiny
@@ -63,8 +65,14 @@ def test_the_host_says_that_it_has_no_clock_for_ops(tmp_path):
         "--models=a.tflite",
         "--op_profile",
         "--min_invocations=3",
+        "--sustained=2s",
         cwd=tmp_path,
     )
     assert ended.status == 0, ended.output
     assert "no op profile: LiteRT's Python API times whole inferences only" in ended.output
     assert json.loads((tmp_path / "run" / "latency.json").read_text())["op_profiles"] == {}
+    assert "a, without a pause: first minute" in ended.output
+    (series,) = load_measurements(tmp_path / "run" / "sustained.json").values()
+    assert points_of(series)[-1].minute * 60 + 6 > 2 and len(series.runs) > 1
+    refused = forked_program.run("benchmark", "--run_dir=run", "--sustained=10", cwd=tmp_path)
+    forked_program.assert_refused(refused, "--sustained=10")

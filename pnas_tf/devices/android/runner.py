@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import AdbConnection, choose_serial
+from pnas_tf.devices.benchmark_tool.binary import AUTO, is_there, resolved
 from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
 from pnas_tf.devices.connection import Connection, named_lines, read_facts
 from pnas_tf.devices.cores import held_cores
@@ -24,9 +25,11 @@ from pnas_tf.run.progress import silent
 FOLDER = "/data/local/tmp/pnas_tf"
 BINARY_THERE = "/data/local/tmp/benchmark_model"  # where the tool's README puts it
 UNKNOWN = "unknown"
+_NNAPI_DEPRECATED = 35  # API level of Android 15
 _PROPERTIES = [
     "ro.product.manufacturer",
     "ro.product.model",
+    "ro.product.cpu.abi",
     "ro.soc.manufacturer",
     "ro.soc.model",
     "ro.board.platform",
@@ -60,7 +63,8 @@ class AndroidRunner(ToolRunner):
         serial: as `adb devices` prints it; "" is that of ANDROID_SERIAL, else the only device
             attached.
         config: threads, delegate and benchmark_binary: a file on this computer, which is copied
-            over, or an absolute path there; empty: /data/local/tmp/benchmark_model.
+            over, an absolute path there, or "auto", the official one for the phone's instruction
+            set; empty: /data/local/tmp/benchmark_model where it is there, else auto.
         remote_folder: absolute path there, for models and the binary.
         timeouts: how long to wait for what.
         say: takes lines for the user.
@@ -85,13 +89,19 @@ class AndroidRunner(ToolRunner):
         named = named_lines(connection, say)
         cores = held_cores(connection, config.threads, say=named)
         facts = read_facts(connection, _FACTS_SCRIPT)
+        config = dataclasses.replace(
+            config, benchmark_binary=_binary_for(connection, config, facts, named)
+        )
+        if config.delegate == "nnapi" and _api_level(facts) >= _NNAPI_DEPRECATED:
+            named(
+                "NNAPI is deprecated from Android 15 on: devices may come without drivers for it. "
+                "Measure --delegate=gpu, or npu with LiteRT's own benchmark_model"
+            )
         self._fixed_mode = set_fixed_performance_mode(connection, enabled=True)
         try:
             super().__init__(
                 connection,
-                dataclasses.replace(
-                    config, benchmark_binary=config.benchmark_binary or BINARY_THERE
-                ),
+                config,
                 device=describe(facts, serial=chosen, cores=cores, fixed_mode=self._fixed_mode),
                 remote_folder=remote_folder,
                 timeouts=timeouts,
@@ -141,6 +151,29 @@ def describe(
         build=facts.get("ro.build.fingerprint", UNKNOWN),
         serial=serial,
     )
+
+
+def _binary_for(
+    connection: Connection,
+    config: DeviceConfig,
+    facts: dict[str, str],
+    say: Callable[[str], None],
+) -> str:
+    """Of --benchmark_binary, or where that is not given the one that the user has put there, else
+    the official one. Raises MissingBinary."""
+    wanted = config.benchmark_binary
+    if not wanted and is_there(connection, BINARY_THERE):
+        say(f"{BINARY_THERE} is used; --benchmark_binary=auto takes the official one")
+        return BINARY_THERE
+    instruction_set = facts.get("ro.product.cpu.abi") or facts.get("machine", "")
+    delegate = config.delegate
+    return resolved(wanted or AUTO, instruction_set, delegate=delegate, android=True, say=say)
+
+
+def _api_level(facts: dict[str, str]) -> int:
+    """Of Android; 0 where the device does not tell."""
+    level = facts.get("ro.build.version.sdk", "")
+    return int(level) if level.isascii() and level.isdigit() and len(level) < 6 else 0
 
 
 def set_fixed_performance_mode(connection: Connection, *, enabled: bool) -> bool:

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pnas_tf.devices.benchmark_tool.log_lines import lines_of, strip_prefix
 from pnas_tf.devices.failures import GarbledOutput
 
 _SECTION = re.compile(r"^={1,100} ([^=]+) ={1,100}$")
+# What an accelerator executes, and the runtime's own steps, which are no operations of a model.
+_NOT_OF_CPU = re.compile(
+    r"gpu|nnapi|dispatch|^litert_|^delegate$|^AllocateTensors$|^ModifyGraph|^LiteRT::",
+    re.IGNORECASE,
+)
 _COLUMNS = {
     "node type": "node_type",
     "first": "first_ms",
@@ -62,6 +68,13 @@ def parse_profile(output: str) -> tuple[OperatorTime, ...]:
         else:
             rows.append(_read_row(text, columns))
     return tuple(rows)
+
+
+def first_on_cpu(operators: Sequence[OperatorTime]) -> str:
+    """The first operation that no accelerator executed, XNNPACK's among them; "" where there is
+    none. Behind one that is the whole of XNNPACK stands no name of an op."""
+    left = (row.node_type for row in operators if not _NOT_OF_CPU.search(row.node_type))
+    return next(left, "")
 
 
 def _read_header(text: str) -> list[str]:

@@ -21,6 +21,7 @@ from pnas_tf.devices.failures import GarbledOutput, ToolFailed
 
 _NUMBER = r"[-+]?(?:\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})(?:[eE][-+]?\d{1,3})?"
 
+_COUNTED = re.compile("^count=")
 _COUNT = re.compile(rf"^count=(\d{{1,12}})((?:\s+\w+={_NUMBER}|\s*\(all same\))*)\s*$")
 _PAIR = re.compile(rf"(\w+)=({_NUMBER})")
 _SUMMARY = re.compile(
@@ -37,6 +38,7 @@ _WITH_UNIT = re.compile(
     rf"(?: \((\d{{1,12}}) runs?\))?\s*(?:#.*)?$"
 )
 _UNCONSUMED = re.compile(r"\bUnconsumed cmdline flags: {0,9}(\S.*)$")
+_LITERT = re.compile(r"= BENCHMARK RESULTS =|\bbenchmark_litert_model\b")
 _FAILED = re.compile(r"^Benchmarking failed\.?$|^Error: benchmark failed", re.IGNORECASE)
 # the tool prints six digits, LiteRT two decimals; a larger gap between two of its lines is a
 # mixed-up output
@@ -85,7 +87,6 @@ def parse_report(output: str) -> ToolReport:
     lines = [strip_prefix(line) for line in lines_of(output)]
     if any(_FAILED.match(text) for _, text in lines):
         raise ToolFailed("benchmark_model says: Benchmarking failed.", received=_complaints(lines))
-    phases = [phase for _, text in lines if (phase := _read_phase(text)) is not None]
     stated_us = _summary_us(lines)
     coarse = _coarse_phases(lines)
     if stated_us is None and "Inference" not in coarse:
@@ -93,17 +94,27 @@ def parse_report(output: str) -> ToolReport:
             "the output of benchmark_model has no result line", received=_tail(lines)
         )
     unit = "us"
-    if not phases:
-        phases = [coarse[name].figures for name in ("Warmup", "Inference") if name in coarse]
-        unit = coarse["Inference"].unit if "Inference" in coarse else unit
-    if not phases:
+    phases: tuple[RunStatistics | None, RunStatistics] | None = _phases(lines)
+    if phases is None and "Inference" in coarse:
+        unit = coarse["Inference"].unit
+        warmup = coarse["Warmup"].figures if "Warmup" in coarse else None
+        phases = warmup, coarse["Inference"].figures
+    if phases is None:
         raise GarbledOutput(
             "the output of benchmark_model has a summary but no count= line", received=_tail(lines)
         )
-    inference = phases[-1]
-    _check(inference, stated_us, coarse.get("Inference"), lines)
-    delegates = read_delegates([text for _, text in lines])
-    return ToolReport(inference, phases[-2] if len(phases) > 1 else None, delegates, unit)
+    _check(phases[1], stated_us, coarse.get("Inference"), lines)
+    return ToolReport(phases[1], phases[0], delegates_of(output), unit)
+
+
+def delegates_of(output: str) -> DelegateLog:
+    """What one run's output says of delegates. Raises GarbledOutput on counts that cannot be."""
+    return read_delegates([strip_prefix(line)[1] for line in lines_of(output)])
+
+
+def is_of_litert(output: str) -> bool:
+    """Whether LiteRT's own benchmark_model printed this, and not TensorFlow Lite's."""
+    return any(_LITERT.search(line) for line in lines_of(output))
 
 
 def unconsumed_flags(output: str) -> list[str]:
@@ -111,6 +122,25 @@ def unconsumed_flags(output: str) -> list[str]:
     texts = (strip_prefix(line)[1] for line in lines_of(output))
     found = [match.group(1).split() for text in texts if (match := _UNCONSUMED.search(text))]
     return [word for words in found for word in words]
+
+
+def _phases(lines: list[tuple[str, str]]) -> tuple[RunStatistics, RunStatistics] | None:
+    """The warm-ups and the timed invocations; None where there is no count= line at all.
+
+    The tool prints a line for each, count=0 where there were none: a single one may be either's,
+    and one that cannot be read is nobody's. Raises GarbledOutput on these.
+    """
+    texts = [text for _, text in lines if _COUNTED.match(text)]
+    if not texts:
+        return None
+    phases = [phase for text in texts[-2:] if (phase := _read_phase(text)) is not None]
+    if len(phases) < 2:
+        raise GarbledOutput(
+            "the output of benchmark_model lacks one of its two count= lines, or has one that "
+            "cannot be read",
+            received=" / ".join(texts[-2:])[-400:],
+        )
+    return phases[0], phases[1]
 
 
 def _read_phase(text: str) -> RunStatistics | None:

@@ -7,8 +7,6 @@ themselves. The schedule is that of devices/session.py. Source: the tool's publi
 
 from __future__ import annotations
 
-import re
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,18 +14,21 @@ from pathlib import Path
 from typing import TypeVar
 
 from pnas_tf.config import DeviceConfig
-from pnas_tf.devices.benchmark_tool.delegate_log import proven
-from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime, parse_profile
-from pnas_tf.devices.benchmark_tool.output import ToolReport, unconsumed_flags
+from pnas_tf.devices.benchmark_tool import dialect
+from pnas_tf.devices.benchmark_tool.binary import ToolBinary
+from pnas_tf.devices.benchmark_tool.delegate_log import DelegateLog, proven
+from pnas_tf.devices.benchmark_tool.launch import AFTER_LINE, Launcher, usable_timeout
+from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime, first_on_cpu, parse_profile
+from pnas_tf.devices.benchmark_tool.output import ToolReport
 from pnas_tf.devices.benchmark_tool.verdict import FinishedRun, report_of
 from pnas_tf.devices.connection import Connection, RemoteStore
 from pnas_tf.devices.cooling import Cooling
-from pnas_tf.devices.cores import taskset_mask
 from pnas_tf.devices.delegation import ACCELERATORS, Delegation
 from pnas_tf.devices.failures import (
     DeviceLost,
     GarbledOutput,
     MissingBinary,
+    PartlyDelegated,
     RunFailed,
     TooCoarse,
     UnknownFlag,
@@ -36,30 +37,9 @@ from pnas_tf.devices.failures import (
 from pnas_tf.devices.record import Device, ModelRun, Settings
 from pnas_tf.devices.thermal import SCRIPT as THERMAL_SCRIPT
 from pnas_tf.devices.thermal import ThermalState, parse_thermal
-from pnas_tf.io import atomic
 from pnas_tf.run.progress import silent
 
-DELEGATE_FLAGS = {
-    "xnnpack": "--use_xnnpack=true",
-    "none": "--use_xnnpack=false",
-    "gpu": "--use_gpu=true",
-    "nnapi": "--use_nnapi=true",
-}
-# LiteRT's own tool names the processor instead, which its XNNPACK then executes for.
-_LITERT_CPU = "--use_cpu=true"
-_XNNPACK_RAN = re.compile(r"node\(s\) with delegate \(TfLiteXNNPackDelegate\)")
 Self = TypeVar("Self", bound="ToolRunner")
-_AFTER_LINE = "pnas_tf-after"
-_PROFILING = "--enable_op_profiling=true"
-# The second is BusyBox's before 1.30, which takes 400 in `timeout 400 ...` for a program.
-_TIMEOUT_FORMS = ("timeout", "timeout -t")
-_TRY_TIMEOUT = (
-    "command -v timeout >/dev/null 2>&1 || exit 0\necho there\n"
-    + "\n".join(
-        f"{form} 20 true >/dev/null 2>&1 && {{ echo {form}; exit 0; }}" for form in _TIMEOUT_FORMS
-    )
-    + "\ntrue"
-)
 
 
 @dataclass(frozen=True)
@@ -102,17 +82,24 @@ class ToolRunner:
         self.device = device
         self._connection, self._store = connection, RemoteStore(connection, remote_folder)
         self._config, self._timeouts = config, timeouts
-        self._delegate_flag = DELEGATE_FLAGS[config.delegate]
-        self._say = say
+        self._flags = dialect.DELEGATE_FLAGS[config.delegate]
+        self._profile_flags = dialect.PROFILE_FLAGS[0]
+        self._first_on_cpu: dict[Path, str] = {}
         self.cooling = Cooling(
             self.thermal, most_s=timeouts.cool_down_s, poll_s=timeouts.poll_s, say=say
         )
-        version = self._find_binary()
-        partial = config.partial_delegation and config.delegate in ACCELERATORS
+        self._binary = ToolBinary(connection, config.benchmark_binary)
         self.settings = Settings(
-            "benchmark_model", version, config.delegate, config.threads, partial
+            "benchmark_model",
+            self._binary.sha256[:12] or "unknown",
+            config.delegate,
+            config.threads,
+            config.partial_delegation and config.delegate in ACCELERATORS,
+            binary_sha256=self._binary.sha256,
         )
-        self._timeout = self._usable_timeout()
+        self._launcher = Launcher(
+            usable_timeout(connection, say), timeouts.run_s, device.cores, self._libraries
+        )
         self.cooling.state = self.thermal()
 
     def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
@@ -142,28 +129,41 @@ class ToolRunner:
                 self._store.forget()  # somebody may have emptied the folder there
         raise AssertionError("every attempt returns, raises or is followed by another")
 
+    def run_hot(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
+        """As `run`, but a hot device is not waited for and no run is made again."""
+        return self._run_once(model, warmups=warmups, invocations=invocations)
+
     def profile(self, model: Path, *, invocations: int = 20) -> tuple[OperatorTime, ...]:
         """Mean time of each operator in ms, in the order in which they ran. Raises GarbledOutput
         where the tool prints none."""
-        try:
-            finished = self._run_tool(
-                model, warmups=2, invocations=invocations, options=[_PROFILING]
-            )
-            report_of(finished, self._connection.name)
-        except UnknownFlag as error:
-            raise GarbledOutput(
-                "this benchmark_model knows no per-operator profile",
-                received=error.received,
-                fix="Use a build with profiling (the stock nightly builds have it).",
-            ) from error
-        operators = parse_profile(finished.output)
+        operators = parse_profile(self._profiled(model, invocations).output)
         if not operators:
             raise GarbledOutput(
                 "this benchmark_model prints no per-operator profile",
-                received=finished.output.strip()[-200:],
+                received="no table of ops in run order",
                 fix="Use a build with profiling (the stock nightly builds have it).",
             )
         return operators
+
+    def _profiled(self, model: Path, invocations: int) -> FinishedRun:
+        """A run with the profile's flag of TensorFlow Lite's tool, else with LiteRT's."""
+        refused: UnknownFlag | None = None
+        for flags in dict.fromkeys((self._profile_flags, *dialect.PROFILE_FLAGS)):
+            try:
+                finished = self._run_tool(
+                    model, warmups=2, invocations=invocations, flags=(*self._flags, *flags)
+                )
+                report_of(finished, self._connection.name)
+            except UnknownFlag as error:
+                refused = error
+                continue
+            self._profile_flags = flags
+            return finished
+        raise GarbledOutput(
+            "this benchmark_model knows no per-operator profile",
+            received=refused.received if refused else "",
+            fix="Use a build with profiling (the stock nightly builds have it).",
+        )
 
     def thermal(self) -> ThermalState:
         """Thermal status, temperature and clocks now."""
@@ -183,10 +183,9 @@ class ToolRunner:
     def _run_once(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         started = time.time()
         finished = self._run_known(model, warmups=warmups, invocations=invocations)
-        output, _, thermal_text = finished.output.partition(_AFTER_LINE)
+        output, _, thermal_text = finished.output.partition(AFTER_LINE)
         report = report_of(replace(finished, output=output), self._connection.name)
-        partial = self.settings.partial_delegation
-        delegation = proven(report.delegates, self._config.delegate, partial=partial)
+        delegation = self._proven(report.delegates, model)
         self.cooling.state = thermal = parse_thermal(thermal_text)
         return replace(
             _as_run(report, delegation, started),
@@ -195,81 +194,72 @@ class ToolRunner:
             throttling=thermal.complaint,
         )
 
+    def _proven(self, log: DelegateLog, model: Path) -> Delegation | None:
+        """As `delegate_log.proven`; of a mixture with the first op that stayed on the CPU."""
+        delegate, partial = self._config.delegate, self.settings.partial_delegation
+        if dialect.is_full(self._flags):
+            log = replace(log, complete=log.complete | {delegate})
+        try:
+            part = proven(log, delegate, partial=partial)
+        except PartlyDelegated as error:
+            if log.first_refused:
+                raise
+            first = self._first_left(model)
+            told = f"{error.received}; the first op on the CPU: {first or 'not told'}"
+            raise PartlyDelegated(error.what, received=told) from error
+        if part is None or part.is_full or part.first_on_cpu or delegate not in ACCELERATORS:
+            return part
+        return replace(part, first_on_cpu=self._first_left(model))
+
+    def _first_left(self, model: Path) -> str:
+        """The first op of a mixture that the CPU executes, by one run with a profile; "" where the
+        tool tells none."""
+        if model not in self._first_on_cpu:
+            try:
+                self._first_on_cpu[model] = first_on_cpu(self.profile(model, invocations=1))
+            except RunFailed:
+                self._first_on_cpu[model] = ""
+        return self._first_on_cpu[model]
+
     def _run_known(self, model: Path, *, warmups: int, invocations: int) -> FinishedRun:
-        """A run with the delegate's flag in the tool's own words: where the first is not known and
-        LiteRT's is, that from now on."""
+        """A run with the delegate's flags in the tool's own words: where the first form is not the
+        right one and the other is, that from now on."""
         counts = {"warmups": warmups, "invocations": invocations}
-        finished = self._run_tool(model, **counts, options=[])
-        flag = self._delegate_flag
-        if flag != DELEGATE_FLAGS["xnnpack"] or flag not in unconsumed_flags(finished.output):
+        finished = self._run_tool(model, **counts, flags=self._flags)
+        if self._flags != dialect.DELEGATE_FLAGS[self._config.delegate]:
             return finished
-        self._delegate_flag = _LITERT_CPU
-        other = self._run_tool(model, **counts, options=[])
-        if _XNNPACK_RAN.search(other.output) and not unconsumed_flags(other.output):
-            return other
-        self._delegate_flag = flag
-        return finished
+        partial = self.settings.partial_delegation
+        flags = dialect.other_flags(self._config.delegate, finished.output, partial=partial)
+        if not flags:
+            return finished
+        other = self._run_tool(model, **counts, flags=flags)
+        if not dialect.are_taken(flags, other.output):
+            return finished
+        self._flags = flags
+        return other
 
     def _run_tool(
-        self, model: Path, *, warmups: int, invocations: int, options: list[str]
+        self, model: Path, *, warmups: int, invocations: int, flags: tuple[str, ...]
     ) -> FinishedRun:
-        binary = self._place_binary()
-        graph = self._store.place(model)
-        flags = [
-            f"--graph={graph}",
+        given = [
+            f"--graph={self._store.place(model)}",
             f"--num_threads={self._config.threads}",
             f"--warmup_runs={warmups}",
             "--warmup_min_secs=0",
             f"--num_runs={invocations}",
             "--min_secs=0",
-            self._delegate_flag,
-            *options,
+            *flags,
         ]
-        words = [binary, *flags]
-        if self._timeout:  # ours may be cut off with the line, this one ends the run there
-            words = [*self._timeout, str(int(self._timeouts.run_s)), *words]
-        if self.device.cores:
-            words = ["taskset", taskset_mask(self.device.cores), *words]
-        after = f"ended=$?\necho\necho {_AFTER_LINE}\n{THERMAL_SCRIPT}\nexit $ended"
-        script = f"{shlex.join(words)}\n{after}"
+        if self._libraries:
+            given += [f"{flag}={self._libraries}" for flag in dialect.LIBRARY_FLAGS]
+        script = self._launcher.script([self._binary.placed(self._store), *given])
         result = self._connection.run(script, timeout_s=self._timeouts.run_s + 30.0)
-        return FinishedRun(result.exit_code, result.output, tuple(flags), self._timeout)
+        return FinishedRun(result.exit_code, result.output, tuple(given), self._launcher.timeout)
 
-    def _place_binary(self) -> str:
-        binary = self._config.benchmark_binary
-        local = Path(binary)
-        return self._store.place(local, executable=True) if local.is_file() else binary
-
-    def _usable_timeout(self) -> tuple[str, ...]:
-        """The words before the seconds of the device's own `timeout`; () where it cannot be
-        used."""
-        told = self._connection.run(_TRY_TIMEOUT).output.split("\n")
-        for form in _TIMEOUT_FORMS:
-            if form in told:
-                return tuple(form.split())
-        if "there" in told:
-            self._say("its timeout command cannot be used: runs without end are ended from here")
-        return ()
-
-    def _find_binary(self) -> str:
-        """Sees that there is a binary; returns its identity: the first 12 digits of its SHA-256, or
-        "unknown"."""
-        binary = self._config.benchmark_binary
-        local = Path(binary)
-        if binary and local.is_file():
-            return atomic.sha256_of(local)[:12]
-        if not binary.startswith("/"):
-            raise MissingBinary(
-                "no benchmark_model to run", received=f"--benchmark_binary={binary}"
-            )
-        path = shlex.quote(binary)
-        seen = self._connection.run(f"[ -x {path} ] || exit 3\nsha256sum < {path} 2>/dev/null")
-        if seen.exit_code == 3:
-            raise MissingBinary(
-                f"no executable {binary}, neither here nor on {self._connection.name}",
-                received="no such file",
-            )
-        return seen.output.split()[0][:12] if seen.output.split() else "unknown"
+    @property
+    def _libraries(self) -> str:
+        """The folder there with an NPU's libraries; "" for none."""
+        return self._config.npu_libraries if self._config.delegate == "npu" else ""
 
 
 def _as_run(report: ToolReport, delegation: Delegation | None, started_unix_s: float) -> ModelRun:

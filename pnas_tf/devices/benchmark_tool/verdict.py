@@ -11,11 +11,17 @@ import re
 import signal
 from dataclasses import dataclass
 
-from pnas_tf.devices.benchmark_tool.output import ToolReport, parse_report, unconsumed_flags
+from pnas_tf.devices.benchmark_tool.output import (
+    ToolReport,
+    delegates_of,
+    parse_report,
+    unconsumed_flags,
+)
 from pnas_tf.devices.failures import (
     GarbledOutput,
     LauncherFailed,
     MissingBinary,
+    PartlyDelegated,
     RunKilled,
     RunTimedOut,
     ToolFailed,
@@ -26,6 +32,7 @@ _NOT_FOUND, _NOT_EXECUTABLE, _LAUNCHER, _TIMED_OUT, _FIRST_SIGNAL = 127, 126, 12
 _WRONG_BINARY = re.compile(
     r"not executable: \S+ ELF|CANNOT LINK EXECUTABLE|Exec format error|cannot execute binary"
 )
+_SOME_LEFT = re.compile(r"\bSome ops are not accelerated\b")
 _LAUNCHER_WORDS = re.compile(r"^(?:\S{0,100}/)?(?:taskset|timeout): .{0,300}", re.MULTILINE)
 
 
@@ -48,9 +55,15 @@ def report_of(run: FinishedRun, device: str) -> ToolReport:
         device: its name, for errors.
 
     Raises:
+        PartlyDelegated: it was told to stop where an op stays on the CPU, and did.
         UnknownFlag: the tool went on without a flag, so the figures are of something else.
         RunFailed, MissingBinary: as its exit code or output tells.
     """
+    if run.exit_code != 0 and _SOME_LEFT.search(run.output):
+        raise PartlyDelegated(
+            "the accelerator does not execute the whole model",
+            received=f"{delegates_of(run.output).words()}; the tool stopped, as it was told to",
+        )
     last_words = run.output.strip()[-300:]
     if run.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE) or _WRONG_BINARY.search(run.output):
         raise MissingBinary(f"benchmark_model does not run on {device}", received=last_words)

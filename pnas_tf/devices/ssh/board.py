@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 
 from pnas_tf.config import DeviceConfig
+from pnas_tf.devices.benchmark_tool.binary import resolved
 from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
 from pnas_tf.devices.connection import named_lines, read_facts
 from pnas_tf.devices.cores import held_cores
@@ -44,7 +45,8 @@ def ssh_runner(
     Args:
         target: USER@HOST or USER@HOST:PORT.
         config: threads, delegate and benchmark_binary: a file on this computer, which is copied
-            over, or an absolute path there; empty: the one on the far PATH.
+            over, an absolute path there, or "auto", the official one for the board's instruction
+            set; empty: the one on the far PATH.
         remote_folder: empty is ~/.cache/pnas_tf there.
         timeouts: how long to wait for what.
         say: takes lines for the user.
@@ -60,8 +62,13 @@ def ssh_runner(
             raise MissingBinary(
                 f"no benchmark_model on the PATH of {connection.name}",
                 received="no --benchmark_binary either",
+                fix="Fetch the official one, --benchmark_binary=auto, or give yours: "
+                "--benchmark_binary=PATH",
             )
         named = named_lines(connection, say)
+        found = resolved(
+            found, facts.get("machine", ""), delegate=config.delegate, android=False, say=named
+        )
         cores = held_cores(connection, config.threads, say=named)
         folder = remote_folder or f"{facts.get('home', '/tmp')}/.cache/pnas_tf"
         return ToolRunner(

@@ -7,8 +7,11 @@ Never imported by the program under test; it is pushed to a stand-in device and 
 file standin.json in the device's /data/local/tmp (or in $STANDIN_HOME) sets its form ("classic",
 "percentiles", "milliseconds"), its pace (sleep added to every invocation, so that it costs no
 processor time), misbehaviour by number of run ({"2": "kill"}), the names of flags that this build
-does not know ("unknown": ["use_gpu"]) and what it has of each accelerator ("gpu", "nnapi"):
+does not know ("unknown": ["use_gpu"]) and what it has of each accelerator ("gpu", "nnapi", "npu"):
 "absent" (not built in), "none" (takes no node, the default), "partial" or "full".
+"tool": "litert" makes it LiteRT's own: other flags, a CPU that takes what is left unless told
+otherwise, no word of what was applied but the runtime's. "quiet": true is a build without the
+runtime's verbose lines.
 """
 
 import json
@@ -24,22 +27,37 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 HOME = Path(os.environ.get("STANDIN_HOME", "/data/local/tmp"))
 
 
-def read_flags(arguments, unknown):
+SHARED_FLAGS = {
+    "graph": "",
+    "num_threads": "-1",
+    "warmup_runs": "1",
+    "num_runs": "50",
+    "min_secs": "1.0",
+    "warmup_min_secs": "0.5",
+    "use_gpu": "false",
+    "max_secs": "150",
+}
+OWN_FLAGS = {
+    "tensorflow": {"use_xnnpack": "true", "use_nnapi": "false", "enable_op_profiling": "false"},
+    "litert": {
+        "use_cpu": "true",
+        "use_npu": "false",
+        "require_full_delegation": "false",
+        "dispatch_library_path": "",
+        "compiler_plugin_library_path": "",
+        "use_profiler": "false",
+    },
+}
+KERNELS = {
+    "tensorflow": {"gpu": "TfLiteGpuDelegateV2", "nnapi": "TfLiteNnapiDelegate"},
+    "litert": {"gpu": "LITERT_CL", "npu": "DispatchDelegate"},
+}
+
+
+def read_flags(arguments, tool, unknown):
     """The flags, and those that this build does not know: as in the real tool no reason to stop."""
     unconsumed = []
-    flags = {
-        "graph": "",
-        "num_threads": "-1",
-        "warmup_runs": "1",
-        "num_runs": "50",
-        "min_secs": "1.0",
-        "warmup_min_secs": "0.5",
-        "use_xnnpack": "true",
-        "use_gpu": "false",
-        "use_nnapi": "false",
-        "enable_op_profiling": "false",
-        "max_secs": "150",
-    }
+    flags = {**SHARED_FLAGS, **OWN_FLAGS[tool]}
     for argument in arguments:
         name, _, value = argument.removeprefix("--").partition("=")
         if name not in flags or name in unknown:
@@ -85,12 +103,12 @@ def count_line(times, form):
     return line
 
 
-def profile_table(interpreter, times):
-    operators = [
-        detail["op_name"]
-        for detail in interpreter._get_ops_details()
-        if detail["op_name"] != "DELEGATE"
-    ]
+def ops_of(interpreter):
+    names = [detail["op_name"] for detail in interpreter._get_ops_details()]
+    return [name for name in names if name != "DELEGATE"]
+
+
+def profile_table(operators, times):
     share_ms = (
         sum(times) / len(times) / 1000.0 / len(operators)
     )  # a stand-in: every operator is given the same part
@@ -110,20 +128,34 @@ def profile_table(interpreter, times):
     )
 
 
-def apply_delegate(name, kernel, nodes, what, say):
+def apply_delegate(name, ops, tool, settings, say):
     """Says what the real tool says of an accelerator, returns how many nodes it would take; the CPU
     does the work in any case."""
+    kernel, nodes, what = KERNELS[tool][name.lower()], len(ops), settings.get(name.lower(), "none")
     if what == "absent":
-        say(f"{name} acceleration is unsupported on this platform.")
+        if tool == "litert":
+            print(f"ERROR: [x.cc:122] No {name.lower()} library found in here", flush=True)
+        else:
+            say(f"{name} acceleration is unsupported on this platform.")
         return 0
-    say(f"{name} delegate created.")
     taken = {"full": nodes, "partial": nodes // 2, "none": 0}[what]
-    if taken:
+    if name == "GPU" and what == "partial" and not settings.get("quiet"):
+        print(
+            "ERROR: Following operations are not supported by GPU delegate:\n"
+            f"{ops[taken]}: Operation is not supported.\n"
+            f"{taken} operations will run on the GPU, and the remaining {nodes - taken} operations "
+            "will run on the CPU.",
+            flush=True,
+        )
+    if taken and not settings.get("quiet"):
         print(
             f"VERBOSE: Replacing {taken} out of {nodes} node(s) with delegate ({kernel}) node, "
             f"yielding {1 if taken == nodes else 3} partitions for subgraph 0.",
             flush=True,
         )
+    if tool == "litert":
+        return taken
+    say(f"{name} delegate created.")
     words = {
         "full": f"Explicitly applied {name} delegate, and the model graph will be completely "
         "executed by the delegate.",
@@ -149,7 +181,9 @@ def main():
     form, pace_s = settings.get("form", "percentiles"), settings.get("pace_ms", 0) / 1000.0
     misbehaviour = settings.get("runs", {}).get(str(next_run_number()), "")
     prefix = "" if form == "classic" else "INFO: "
-    flags, unconsumed = read_flags(sys.argv[1:], settings.get("unknown", []))
+    tool = settings.get("tool", "tensorflow")
+    flags, unconsumed = read_flags(sys.argv[1:], tool, settings.get("unknown", []))
+    on_cpu = flags.get("use_xnnpack", flags.get("use_cpu")) == "true"
     with open(HOME / "standin.log", "a") as log:  # what a test may want to know of a run
         log.write(
             json.dumps(
@@ -166,11 +200,7 @@ def main():
         print(f"WARN: Unconsumed cmdline flags: {' '.join(unconsumed)}", flush=True)
     say(f"Num threads: [{flags['num_threads']}]")
     say(f"Graph: [{flags['graph']}]")
-    resolver = (
-        OpResolverType.AUTO
-        if flags["use_xnnpack"] == "true"
-        else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    )
+    resolver = OpResolverType.AUTO if on_cpu else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     began = time.perf_counter()
     try:
         interpreter = Interpreter(
@@ -194,14 +224,25 @@ def main():
             (values * 127 if detail["dtype"] != np.float32 else values).astype(detail["dtype"]),
         )
     say(f"Loaded model {flags['graph']}")
-    nodes = sum(1 for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE")
-    left = nodes
-    for name, kernel in (("gpu", "TfLiteGpuDelegateV2"), ("nnapi", "TfLiteNnapiDelegate")):
+    ops = ops_of(interpreter)
+    nodes = left = len(ops)
+    executed = list(ops)
+    for name, kernel in KERNELS[tool].items():
         if flags[f"use_{name}"] == "true":
-            left -= apply_delegate(name.upper(), kernel, nodes, settings.get(name, "none"), say)
-    if flags["use_xnnpack"] == "true":  # the real tool's default, so it takes what others leave
+            taken = apply_delegate(name.upper(), ops, tool, settings, say)
+            left -= taken
+            executed = [kernel] * bool(taken) + ops[taken:]
+    if left and flags.get("require_full_delegation") == "true":
+        print(
+            "ERROR: Some ops are not accelerated. Add kLiteRtHwAcceleratorCpu to the compilation "
+            "accelerator set to allow using the CPU to run those.\nERROR: Failed to compile "
+            "model.\nERROR: Benchmarking failed.",
+            flush=True,
+        )
+        sys.exit(1)
+    if on_cpu:  # the real tools' default, so it takes what others leave
         print("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.", flush=True)
-        if left:
+        if left and not settings.get("quiet"):
             print(
                 f"VERBOSE: Replacing {left} out of {left + (left < nodes)} node(s) with delegate "
                 "(TfLiteXNNPackDelegate) node, yielding 1 partitions for subgraph 0.",
@@ -238,7 +279,14 @@ def main():
         sum(warmups) / len(warmups) if warmups else 0.0,
         sum(times) / len(times),
     )
-    if form == "milliseconds":
+    if form != "milliseconds":
+        say(
+            count_line(
+                [time * 3 for time in times] if misbehaviour == "contradict" else times, form
+            )
+            + "\n"
+        )
+    if form == "milliseconds" or tool == "litert":
         print(
             "INFO: [./litert/tools/benchmark_litert_model.h:72] \n========== BENCHMARK RESULTS "
             "=========="
@@ -254,19 +302,13 @@ def main():
             print(f"INFO: [./litert/tools/benchmark_litert_model.h:{line}] {text}")
     else:
         say(
-            count_line(
-                [time * 3 for time in times] if misbehaviour == "contradict" else times, form
-            )
-            + "\n"
-        )
-        say(
             f"Inference timings in us: Init: {init_us}, First inference: {first}, Warmup (avg): "
             f"{six_digits(warm)}, "
             f"Inference (avg): {six_digits(mean)}"
         )
         say("Memory footprint delta from the start of the tool (MB): init=1.5 overall=2.5")
-    if flags["enable_op_profiling"] == "true":
-        print(profile_table(interpreter, times), flush=True)
+    if "true" in (flags.get("enable_op_profiling"), flags.get("use_profiler")):
+        print(profile_table(executed, times), flush=True)
 
 
 if __name__ == "__main__":
