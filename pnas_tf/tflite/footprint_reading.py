@@ -1,0 +1,316 @@
+"""Reads the footprint of a space's blocks off real files.
+
+As many networks as a block has candidates, so that every block of the space stands in one of them,
+are converted as the export converts. An op belongs to the block whose layer gave its tensor a name.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.graph import Images
+from pnas_tf.tflite.arena import (
+    TENSOR_BYTES,
+    Graph,
+    Lifetime,
+    graph_of,
+    lifetimes,
+    plan,
+    planned_bytes,
+)
+from pnas_tf.tflite.footprint import ARENA_DTYPE, BlockFootprint, Footprint, architecture_json
+from pnas_tf.tflite.model import pack
+from pnas_tf.tflite.schema_reader import parse, quantization_of, shape_of, type_name
+
+if TYPE_CHECKING:
+    from ai_edge_litert import schema_py_generated as schema
+
+    from pnas_tf.space.base import SearchSpace
+
+FileMaker = Callable[[Architecture, str], bytes]  # network, number format -> exported file
+
+
+@dataclass
+class _Readings:
+    """What the networks read so far have shown, for one number format."""
+
+    blocks: dict[str, int] = field(default_factory=dict)
+    shared: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    constants: dict[str, tuple[int, int]] = field(default_factory=dict)
+    rests: list[int] = field(default_factory=list)
+
+
+def measure_footprint(
+    space: SearchSpace,
+    make_file: FileMaker,
+    dtypes: Sequence[str],
+    *,
+    progress: Callable[[str], None],
+) -> Footprint:
+    """Converts the networks and reads their blocks.
+
+    Args:
+        space: whose blocks are wanted.
+        make_file: the exporter, with any weights.
+        dtypes: number formats of sizes; the arena is that of `ARENA_DTYPE`.
+        progress: called with lines for the user.
+
+    Raises:
+        UserError: a network cannot be converted.
+    """
+    dtypes = tuple(dict.fromkeys((ARENA_DTYPE, *dtypes)))
+    networks = list(_networks(space))
+    progress(
+        f"footprint of space '{space.name}': converting {len(networks)} networks to "
+        f"{' and '.join(dtypes)}"
+    )
+    sizes = {dtype: _Readings() for dtype in dtypes}
+    arena: dict[str, _InArena] = {}
+    persistent: list[int] = []
+    for architecture in networks:
+        for dtype in dtypes:
+            content = make_file(architecture, dtype)
+            model = parse(content)
+            spans = _spans(architecture, model)
+            described = len(architecture_json(architecture))
+            _read_sizes(sizes[dtype], architecture, model, spans, len(content) - described)
+            if dtype == ARENA_DTYPE:
+                persistent.append(_read_arena(arena, architecture, model, spans))
+    blocks = {
+        key: BlockFootprint(
+            {dtype: sizes[dtype].blocks.get(key, 0) for dtype in dtypes},
+            *place,
+            {dtype: sizes[dtype].shared.get(key, ()) for dtype in dtypes},
+        )
+        for key, place in arena.items()
+    }
+    # The most of any network, so that a prediction is rather too large.
+    return Footprint(
+        blocks,
+        {dtype: sizes[dtype].constants for dtype in dtypes},
+        {dtype: max(sizes[dtype].rests) for dtype in dtypes},
+        max(persistent),
+        _is_chain(space),
+    )
+
+
+def _networks(space: SearchSpace) -> Sequence[Architecture]:
+    """Enough that every candidate of every block stands in one."""
+    choices = space.choice_blocks
+    return [
+        Architecture(
+            space,
+            tuple(choice.candidates[number % len(choice.candidates)] for choice in choices),
+        )
+        for number in range(max(len(choice.candidates) for choice in choices))
+    ]
+
+
+def _is_chain(space: SearchSpace) -> bool:
+    return all(
+        isinstance(node, Images) or node.inputs == (place - 1,)
+        for place, node in enumerate(space.topology)
+    )
+
+
+def _spans(architecture: Architecture, model: schema.ModelT) -> dict[str, list[int]]:
+    """Block name -> numbers of its ops, by the names that layers give their tensors. An op that no
+    layer names goes to the block before it, at the beginning to the one behind; a merge op's goes
+    to none."""
+    names = [block.name for block in architecture.blocks]
+    pattern = re.compile(rf"(?:^|/)(joint_\d+|{'|'.join(map(re.escape, names))})(?:/|$|;)")
+    graph = model.subgraphs[0]
+    owners: list[str | None] = []
+    for operator in graph.operators:
+        texts = [graph.tensors[number].name.decode() for number in operator.outputs]
+        match = next(filter(None, map(pattern.search, texts)), None)
+        owners.append(match.group(1) if match else owners[-1] if owners else None)
+    first = next(owner for owner in owners if owner is not None)
+    spans: dict[str, list[int]] = {}
+    for number, owner in enumerate(owners):
+        name = owner or first
+        if not name.startswith("joint_"):
+            spans.setdefault(name, []).append(number)
+    return spans
+
+
+def _read_sizes(
+    found: _Readings,
+    architecture: Architecture,
+    model: schema.ModelT,
+    spans: Mapping[str, Sequence[int]],
+    described_size: int,
+) -> None:
+    """Adds what one file shows. described_size: of the file without its architecture.json."""
+    seen: set[str] = set()
+    rest = described_size
+    for block in architecture.blocks:
+        ops = spans.get(block.name, ())
+        size = _added_bytes(model, lambda part, ops=ops: _add_ops(part, model, ops)) if ops else 0
+        shared = _shared_constants(model, ops)
+        zeros = _zeros(model, ops)
+        found.blocks[block.key] = max(size, found.blocks.get(block.key, 0))
+        found.shared[block.key] = (*shared, *zeros)
+        for name, tensor in shared.items():
+            if name not in found.constants:
+                found.constants[name] = (
+                    _added_bytes(
+                        model, lambda part, tensor=tensor: _add_tensor(part, model, tensor)
+                    ),
+                    TENSOR_BYTES,
+                )
+        for name, buffer in zeros.items():
+            if name not in found.constants:
+                found.constants[name] = (
+                    _added_bytes(
+                        model,
+                        lambda part, buffer=buffer: part.buffers.append(model.buffers[buffer]),
+                    ),
+                    0,
+                )
+        new = {*shared, *zeros} - seen
+        rest -= size + sum(found.constants[name][0] for name in new)
+        seen |= new
+    found.rests.append(rest)
+
+
+_InArena = tuple[int, int, int, int, tuple[tuple[int, int, "int | None"], ...]]
+
+
+def _read_arena(
+    found: dict[str, _InArena],
+    architecture: Architecture,
+    model: schema.ModelT,
+    spans: Mapping[str, Sequence[int]],
+) -> int:
+    """Adds what one file shows; of blocks with one key the one with the largest plan, since what
+    else is held depends on the place. Returns persistent bytes that are no block's."""
+    graph = graph_of(model)
+    assert graph is not None  # our own files have no unknown shapes
+    rest, seen = plan(graph).persistent_bytes, set()
+    for block in architecture.blocks:
+        ops = spans.get(block.name, ())
+        shared = _shared_constants(model, ops)
+        place = _in_arena(graph, ops, len(shared)) if ops else (0, 0, 0, 0, ())
+        rest -= place[0] + TENSOR_BYTES * len(set(shared) - seen)
+        seen |= set(shared)
+        if block.key not in found or place[1] > found[block.key][1]:
+            found[block.key] = place
+    return rest
+
+
+def _in_arena(graph: Graph, ops: Sequence[int], shared: int) -> _InArena:
+    """The fields of `BlockFootprint` that are of the arena. ops: of one block. shared: how many
+    constants are counted elsewhere."""
+    low, high = ops[0] + 1, ops[-1] + 1
+    own: list[tuple[int, int, int | None]] = []
+    inside, input_last = [], 0
+    for buffer in lifetimes(graph):
+        if buffer.first > high or buffer.last < low:
+            continue
+        first, last = max(buffer.first, low), min(buffer.last, high)
+        inside.append(Lifetime(buffer.size_bytes, first, last))
+        if buffer.first >= low or (low == 1 and buffer.first == 0):
+            goes_on = buffer.last > high
+            own.append(
+                (buffer.size_bytes, buffer.first - low + 1, None if goes_on else last - low + 1)
+            )
+        else:
+            input_last = max(input_last, last - low + 1)
+    made = {tensor for number in ops for tensor in graph.ops[number].outputs}
+    used = {tensor for number in ops for tensor in graph.ops[number].inputs}
+    constants = {tensor for tensor in used if not graph.sizes[tensor]}
+    structures = sum(graph.ops[number].persistent_bytes for number in ops)
+    tensors = len(made | constants) - shared
+    return (
+        structures + TENSOR_BYTES * tensors,
+        planned_bytes(inside),
+        len(ops),
+        input_last,
+        tuple(own),
+    )
+
+
+def _shared_constants(model: schema.ModelT, ops: Sequence[int]) -> dict[str, int]:
+    """Name -> tensor of each constant of the ops that is no weight: a file holds one of a value.
+    The name is that of its content."""
+    graph = model.subgraphs[0]
+    found: dict[str, int] = {}
+    for number in ops:
+        for tensor in map(int, graph.operators[number].inputs):
+            entry = graph.tensors[tensor]
+            data = model.buffers[entry.buffer].data
+            if tensor < 0 or data is None or quantization_of(entry)[0]:
+                continue
+            if type_name(entry) == "int32":
+                about = f"{shape_of(entry)} {bytes(bytearray(data)).hex()}"
+                found[hashlib.sha256(about.encode()).hexdigest()[:12]] = tensor
+    return found
+
+
+def _zeros(model: schema.ModelT, ops: Sequence[int]) -> dict[str, int]:
+    """Name -> buffer of zeros, as the biases of a split kernel's pieces are: a file holds one of a
+    length."""
+    graph = model.subgraphs[0]
+    tensors = {int(tensor) for number in ops for tensor in graph.operators[number].inputs}
+    buffers = {graph.tensors[tensor].buffer for tensor in tensors if tensor >= 0}
+    return {
+        f"{len(model.buffers[buffer].data)} zeros": buffer
+        for buffer in sorted(buffers)
+        if _is_zero(model, buffer)
+    }
+
+
+def _is_zero(model: schema.ModelT, buffer: int) -> bool:
+    data = model.buffers[buffer].data
+    return data is not None and len(data) > 0 and not data.any()
+
+
+def _added_bytes(model: schema.ModelT, add: Callable[[schema.ModelT], None]) -> int:
+    """What `add` adds to a file that has such a part already."""
+    part = copy.copy(model)
+    part.subgraphs = [copy.copy(model.subgraphs[0])]
+    part.metadata, part.metadataBuffer, part.signatureDefs = [], [], []
+    part.buffers = [model.buffers[0], model.buffers[0]]  # the second stands for shared zeros
+    part.subgraphs[0].tensors, part.subgraphs[0].operators = [model.subgraphs[0].tensors[0]], []
+    add(part)
+    once = len(pack(part))
+    add(part)
+    return len(pack(part)) - once
+
+
+def _add_tensor(part: schema.ModelT, model: schema.ModelT, number: int) -> int:
+    """Appends a copy of a tensor with its buffer. Returns its place."""
+    tensor = copy.copy(model.subgraphs[0].tensors[number])
+    if _is_zero(model, tensor.buffer):
+        tensor.buffer = 1
+    else:
+        part.buffers.append(model.buffers[tensor.buffer])
+        tensor.buffer = len(part.buffers) - 1
+    part.subgraphs[0].tensors.append(tensor)
+    return len(part.subgraphs[0].tensors) - 1
+
+
+def _add_ops(part: schema.ModelT, model: schema.ModelT, ops: Sequence[int]) -> None:
+    """Appends copies of ops, with the tensors that they make and the weights that they read."""
+    graph, shared = model.subgraphs[0], set(_shared_constants(model, ops).values())
+    places: dict[int, int] = {}
+    for number in ops:
+        operator = copy.copy(graph.operators[number])
+        outputs = [int(tensor) for tensor in operator.outputs]
+        inputs = [int(tensor) for tensor in operator.inputs]
+        for tensor in (*inputs, *outputs):
+            if tensor < 0 or tensor in places or tensor in shared:
+                continue
+            data = model.buffers[graph.tensors[tensor].buffer].data
+            if tensor in outputs or data is not None:
+                places[tensor] = _add_tensor(part, model, tensor)
+        operator.inputs = [places.get(tensor, 0) for tensor in inputs]
+        operator.outputs = [places.get(tensor, 0) for tensor in outputs]
+        part.subgraphs[0].operators.append(operator)
