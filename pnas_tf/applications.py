@@ -1,9 +1,9 @@
 """The networks in the manner of `keras.applications`: as classifiers, or as backbones of someone
 else's model.
 
-Cai et al. 2019, tables 2 and 4, and any architecture.json of a search. Images are preprocessed by
-the caller, with `preprocess_input`; outputs are logits. Knows nothing of search, training or
-export.
+Cai et al. 2019, tables 2 and 4; EfficientNet-Lite with ImageNet's weights; and any
+architecture.json of a search. Images are preprocessed by the caller, with `preprocess_input`;
+outputs are logits. Knows nothing of search, training or export.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.errors import UserError
+from pnas_tf.interop.imagenet import LITE_INPUT, imagenet_classes, load_imagenet_weights
+from pnas_tf.interop.imagenet import decode_predictions as decode_predictions  # is offered here
+from pnas_tf.interop.pretrained import OFFICIAL_INPUT
+from pnas_tf.interop.pretrained_files import IMAGENET
 from pnas_tf.networks.network import build_network
 from pnas_tf.networks.weight_files import load_keras_weights, read_weight_file, shapes_in
 from pnas_tf.space.architecture import Architecture
@@ -30,8 +34,9 @@ POOLINGS = (None, "avg", "max")
 
 # What the original project's checkpoints were trained with: ImageNet statistics, on pixels from 0
 # to 255.
-OFFICIAL_MEAN = (123.675, 116.28, 103.53)
-OFFICIAL_STD = (58.395, 57.12, 57.375)
+OFFICIAL_MEAN, OFFICIAL_STD = OFFICIAL_INPUT.mean, OFFICIAL_INPUT.std
+# What EfficientNet-Lite was trained with.
+EFFICIENTNET_LITE_MEAN, EFFICIENTNET_LITE_STD = LITE_INPUT.mean, LITE_INPUT.std
 
 _PYTORCH_SUFFIXES = (".pth", ".pt", ".tar")
 _MIX_OUTPUT = "head/mix_relu6"
@@ -53,8 +58,9 @@ def from_architecture(
         architecture: an architecture, or the path of an architecture.json.
         input_shape: (height, width, channels), sizes may be None; default: the architecture's
             resolution.
-        weights: None for random ones, a file of this project (.h5, .weights.h5), or a checkpoint of
-            the original one (.pth, needs PyTorch; preprocess with OFFICIAL_MEAN and OFFICIAL_STD).
+        weights: None for random ones, a file of this project (.h5, .weights.h5), a checkpoint of
+            the original one (.pth, needs PyTorch; preprocess with OFFICIAL_MEAN and OFFICIAL_STD),
+            or "imagenet", of EfficientNet-Lite (EFFICIENTNET_LITE_MEAN, EFFICIENTNET_LITE_STD).
         include_top: with the classifier.
         pooling: without it: None, "avg" or "max".
         classes: None for the architecture's own.
@@ -72,15 +78,20 @@ def from_architecture(
         architecture = Architecture.load(architecture)
     _check_options(include_top, pooling, dropout)
     shape = _input_shape(architecture, input_shape)
-    path = None if weights is None else Path(weights)
+    name = architecture.space.name
+    path = None if weights in (None, IMAGENET) else Path(weights)
     wanted = architecture.space.classes if classes is None else classes
     built = _classes_built(path, wanted, include_top)
+    if weights == IMAGENET:
+        built = imagenet_classes(name, wanted, include_top=include_top)
     space = replace(architecture.space, classes=built)
     full = build_network(Architecture(space, architecture.ops), dropout=dropout, input_shape=shape)
     # The same layers, so that what loads into one is in both.
     model = full if include_top else _without_top(full, pooling)
     if path is not None:
         _load(model if path.suffix in _PYTORCH_SUFFIXES else full, path)
+    elif weights == IMAGENET:
+        load_imagenet_weights(full, name)
     return model
 
 
@@ -92,8 +103,8 @@ class _PublishedNetwork:
         self.__name__, self._published_as = name, published_as
         self.__doc__ = (
             f"{name}: {size.parameters / 1e6:.1f} M parameters, {size.macs / 1e6:.0f} M MACs at "
-            f"224 px, published ImageNet top-1 {size.top1_percent:.1f} %. Arguments: see "
-            "`from_architecture`; dropout None is the published rate."
+            f"{size.resolution} px, published ImageNet top-1 {size.top1_percent:.1f} %. Arguments: "
+            "see `from_architecture`; dropout None is the published rate."
         )
 
     def __call__(
@@ -122,6 +133,9 @@ ProxylessMobile = _PublishedNetwork("ProxylessMobile", "proxyless_mobile")
 ProxylessCPU = _PublishedNetwork("ProxylessCPU", "proxyless_cpu")
 ProxylessGPU = _PublishedNetwork("ProxylessGPU", "proxyless_gpu")
 ProxylessMobile14 = _PublishedNetwork("ProxylessMobile14", "proxyless_mobile_14")
+EfficientNetLite0 = _PublishedNetwork("EfficientNetLite0", "efficientnet_lite0")
+EfficientNetLite1 = _PublishedNetwork("EfficientNetLite1", "efficientnet_lite1")
+EfficientNetLite2 = _PublishedNetwork("EfficientNetLite2", "efficientnet_lite2")
 
 
 def endpoints(model: keras.Model, architecture: Architecture | None = None) -> dict[str, tf.Tensor]:

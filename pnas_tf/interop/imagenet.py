@@ -6,15 +6,19 @@ other files.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf.errors import UserError
 from pnas_tf.interop.checkpoint import assign, read_state_dict
-from pnas_tf.interop.pretrained_files import package_file
+from pnas_tf.interop.pretrained_files import IMAGENET, PACKAGES, package_file
 from pnas_tf.networks.network import build_network
 from pnas_tf.networks.pretrained import InputNormalisation, PretrainedWeights, weights_of_network
-from pnas_tf.space.published import published
+from pnas_tf.space.published import IMAGENET_CLASSES, published
 
 LITE_INPUT, LITE_EPSILON = InputNormalisation.of(127.0, 128.0), 1e-3
 _LITE_MODULES = {
@@ -61,6 +65,62 @@ def imagenet_class_names() -> tuple[str, ...]:
     synset a name that no other has."""
     text = (Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8")
     return tuple(text.splitlines())
+
+
+def decode_predictions(
+    logits: np.ndarray | tf.Tensor,
+    class_names: Sequence[str] | None = None,
+    *,
+    top: int = 5,
+) -> list[list[tuple[str, float]]]:
+    """What a classifier says of each image.
+
+    Args:
+        logits: [batch, classes].
+        class_names: in the order of the logits; None for ImageNet's 1,000.
+        top: how many.
+
+    Returns:
+        For each image the most probable classes with their probabilities, the first one first.
+
+    Raises:
+        UserError: another number of logits than of classes.
+    """
+    values = np.asarray(logits)
+    names = imagenet_class_names() if class_names is None else class_names
+    if values.ndim != 2 or values.shape[1] != len(names):
+        raise UserError(
+            "logits",
+            expected=f"[batch, {len(names)}], one for each class",
+            received=str(list(values.shape)),
+            fix="Pass the class names of this network.",
+        )
+    probabilities = tf.nn.softmax(values.astype(np.float32)).numpy()
+    return [
+        [(names[place], float(row[place])) for place in np.argsort(-row, kind="stable")[:top]]
+        for row in probabilities
+    ]
+
+
+def imagenet_classes(name: str, wanted: int, *, include_top: bool) -> int:
+    """Classes of the network `name` that ImageNet's weights are loaded into: their own, where the
+    classifier is left out. Raises UserError for a network that has none, or other classes."""
+    if name not in PACKAGES:
+        raise UserError(
+            f"weights={IMAGENET!r} of network '{name}'",
+            expected=f"a network of {sorted(PACKAGES)}",
+            received=repr(name),
+            fix="Give a file, or build one of these.",
+        )
+    if include_top and wanted != IMAGENET_CLASSES:
+        raise UserError(
+            f"weights={IMAGENET!r} with classes={wanted}",
+            expected=f"{IMAGENET_CLASSES} classes, those of ImageNet",
+            received=str(wanted),
+            fix="Pass include_top=False and a classifier of your own, or fine-tune: "
+            "pnas_tf.train(architecture, data, pretrained='imagenet').",
+        )
+    return IMAGENET_CLASSES
 
 
 def _lite_keys(layer: keras.layers.Layer) -> list[str]:

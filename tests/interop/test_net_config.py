@@ -34,7 +34,7 @@ def network(name: str) -> UpstreamNetwork:
     )
 
 
-@pytest.mark.parametrize("name", sorted(PUBLISHED))
+@pytest.mark.parametrize("name", sorted(FACTS))
 def test_published_networks_round_trip(name, tmp_path):
     path = save_upstream(tmp_path / f"{name}.config", network(name))
     assert load_upstream(path, resolution=224) == network(name)

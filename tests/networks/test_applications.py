@@ -22,6 +22,7 @@ MAKERS = {
     "proxyless_cpu": applications.ProxylessCPU,
     "proxyless_gpu": applications.ProxylessGPU,
     "proxyless_mobile_14": applications.ProxylessMobile14,
+    "efficientnet_lite0": applications.EfficientNetLite0,
 }
 
 
