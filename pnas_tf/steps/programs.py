@@ -11,10 +11,12 @@ from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.step import Step
 from pnas_tf.steps import (
     benchmark,
+    calibrate,
     derive,
     export,
     inspect,
     latency_table,
+    learn_prior,
     pipeline,
     publish,
     search,
@@ -99,6 +101,21 @@ PROGRAMS = (
         "measures the blocks of a space on a device",
         latency_table.__doc__,
         (latency_table.LATENCY_TABLE,),
+    ),
+    Program(
+        "calibrate",
+        "calibrate",
+        "estimates that table from a few measured networks",
+        calibrate.__doc__,
+        (latency_table.LATENCY_TABLE,),
+        begin=calibrate.check_asked,
+    ),
+    Program(
+        "learn-prior",
+        "learn_prior",
+        "learns from tables of several devices what a new one is like",
+        learn_prior.__doc__,
+        takes_file=learn_prior.main,
     ),
     Program(
         "search",

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from pnas_tf.config import (
     BenchmarkConfig,
+    CalibrateConfig,
     DataConfig,
     DeviceConfig,
     DistributionConfig,
@@ -78,6 +79,18 @@ def _latency(config: LatencyConfig) -> None:
     _require_files("original_table", [config.original_table])
 
 
+def _calibrate(config: CalibrateConfig) -> None:
+    _require_files("prior", config.prior)
+    _require_files("old_table", [config.old_table])
+    if config.old_table and config.prior:
+        raise UserError(
+            "--old_table with --prior",
+            expected="one of them: both say what the device was like before it was measured",
+            received=f"{config.old_table} and {','.join(config.prior)}",
+            fix="Leave one out.",
+        )
+
+
 def _export(config: ExportConfig) -> None:
     from pnas_tf.tflite.options import check_config
 
@@ -125,6 +138,7 @@ _CHECKS: dict[type, Callable[..., None]] = {
     DistributionConfig: check_distribution,
     DeviceConfig: _device,
     LatencyConfig: _latency,
+    CalibrateConfig: _calibrate,
     ExportConfig: _export,
     BenchmarkConfig: lambda config: _require_files("models", config.models),
     ValidateConfig: lambda config: _require_files("architectures", config.architectures),
