@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "applications",
     "benchmark",
+    "calibrate",
     "data",
     "device",
     "export",

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
+    CalibrateConfig,
     ConversionConfig,
     DeviceConfig,
     ExportConfig,
@@ -140,6 +141,42 @@ def measure_latency(
     convert_ahead(space, config, conversion, seed=seed, progress=progress)
     with _measuring(device, conversion, seed=seed, progress=progress) as setup:
         return build_latency_table(space, setup, config, seed=seed)
+
+
+def calibrate(
+    space: SearchSpace,
+    device: DeviceConfig = DeviceConfig(),
+    *,
+    few: CalibrateConfig = CalibrateConfig(),
+    config: LatencyConfig = LatencyConfig(),
+    seed: int = RunConfig.seed,
+    progress: Progress = silent,
+) -> LatencyTable:
+    """Estimates the table of `measure_latency` from a few measured networks.
+
+    Args:
+        space: what will be searched.
+        device: one device.
+        few: how many networks, up to which error, and what is known before: the file of a prior
+            (`pnas learn-prior`), or an old table.
+        config: number format and export rewrites.
+        seed: of the networks to choose from and of the order of measurements.
+        progress: called with lines for the user.
+
+    Returns:
+        The lookup table, in ms; `describe` and `warnings` say what it comes from and what error to
+        expect.
+
+    Raises:
+        UserError: a file is no prior or table, or of another number format or runtime, a conversion
+            fails, or the device is absent, refuses or is lost.
+    """
+    from pnas_tf.latency.calibrate import calibrate as calibrated
+    from pnas_tf.latency.calibrate import knowledge_of
+
+    known = knowledge_of(few, space, dtype=config.latency_dtype)
+    with _measuring(device, ConversionConfig(), seed=seed, progress=progress) as setup:
+        return calibrated(space, setup, config, few, known, seed=seed)
 
 
 def search(

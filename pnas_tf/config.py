@@ -655,6 +655,44 @@ class LatencyConfig:
 
 
 @dataclass(frozen=True)
+class CalibrateConfig:
+    """A latency table from a few measured networks instead of all blocks."""
+
+    measurements: int = option(
+        0,
+        "Networks to measure, those that say most; 0 measures every block, and in pnas calibrate "
+        "takes 5 with a prior, 10 without, 3 with an old table. More go on where fewer ended.",
+        remakes=True,
+        at_most=40,
+    )
+    max_error_percent: float | None = option(
+        None,
+        "Measure more networks, up to 40, until the expected error of a prediction is at most this.",
+        remakes=True,
+        above=0,
+    )
+    blocks: int = option(
+        0,
+        "Then measure so many blocks alone: those whose price is most uncertain and matters most.",
+        remakes=True,
+    )
+    prior: tuple[str, ...] = option(
+        (),
+        "What other devices teach: files of pnas learn-prior, one for each number format.",
+        remakes=True,
+    )
+    old_table: str = option(
+        "",
+        "A table of this device under another runtime version, or of another unit: it is scaled "
+        "to the measured networks instead.",
+        remakes=True,
+    )
+    other_runtime: bool = option(
+        False, "Use a prior of another runtime, with a warning; else it is refused.", remakes=True
+    )
+
+
+@dataclass(frozen=True)
 class ValidateConfig:
     """Predicted against measured latency."""
 

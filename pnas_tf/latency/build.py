@@ -57,7 +57,7 @@ def build_latency_table(
     finished: list[Path] = []
     chosen = requested_rewrites(config.latency_rewrites)
     if chosen is None:
-        trials, finished = _try_rewrites(blocks, setup, dtype)
+        trials, finished = try_rewrites(blocks, setup, dtype)
         chosen = choose(trials) if trials else REWRITES
         if trials:
             setup.progress(describe(trials, chosen))
@@ -78,6 +78,7 @@ def build_latency_table(
         origin=f"built for space '{space.name}' at {space.resolution} px",
         failures={name: reason for name, reason in session.failures.items() if name in blocks},
         trials=trials,
+        space=space,
     )
     if networks:
         table = calibrated(table, networks, session.measurements, seed=seed)
@@ -154,7 +155,7 @@ def _trial_models(
     return models, wanted, rewrite_of
 
 
-def _try_rewrites(
+def try_rewrites(
     blocks: Mapping[str, Block], setup: MeasurementSetup, dtype: str
 ) -> tuple[dict[str, Trial], list[Path]]:
     """Latency key -> trial, and the finished session's file. Half the runs will do: what is not

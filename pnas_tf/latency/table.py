@@ -9,26 +9,29 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from pnas_tf.devices.record import Device, Measurement, Settings
-from pnas_tf.devices.record_file import measurement_from_json
+from pnas_tf.devices.record import Measurement
 from pnas_tf.errors import UserError, named
 from pnas_tf.io import Json, atomic
-from pnas_tf.io.serialization import record_of, to_json
+from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.calibration import Calibration
 from pnas_tf.latency.doubts import doubts_of
+from pnas_tf.latency.few_shot import FewShot
 from pnas_tf.latency.identity import Identity
-from pnas_tf.latency.rewrite_selection import Trial, describe, trials_from_json
+from pnas_tf.latency.rewrite_selection import Trial, describe
+from pnas_tf.latency.table_document import read_document
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.space.registry import space_from_json
 from pnas_tf.tflite.rewrites.choice import rewrites_of_blocks, wanted_among
 
-FORMAT, VERSION = "pnas_tf/latency_table", 3
-OLDER = (1, 2)  # 1: without trials of rewrites; 2: without the time of a call
+FORMAT, VERSION = "pnas_tf/latency_table", 4
+# 1: without trials of rewrites; 2: without the time of a call; 3: without space and prices
+OLDER = (1, 2, 3)
 MAX_AGE_DAYS = 90  # a device's software rarely stays the same for longer
 MAX_KERNEL7_RATIO = 5.0  # 49 taps against 25 should cost about 2 times
 _DAY_S = 86_400.0
@@ -62,17 +65,27 @@ class LatencyTable:
     failures: dict[str, str] = field(default_factory=dict)
     trials: dict[str, Trial] = field(default_factory=dict)
     call_ms: float | None = None
+    space: SearchSpace | None = None
+    few_shot: FewShot | None = None
 
     def __post_init__(self) -> None:
         for key, entry in self.entries.items():
             self.identity.check(entry, what=f"table entry '{key}'")
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """Latency keys of the blocks that have a latency."""
+        return frozenset(self.entries).union(self.few_shot.prices if self.few_shot else ())
+
     def latency_ms(self, key: str) -> float:
-        """What the block takes alone, in ms, drift taken out by the reference model.
+        """What the block takes alone, in ms, drift taken out by the reference model; in a table
+        from few networks its price.
 
         Raises:
             UserError: the table lacks it; says why where its measurement failed.
         """
+        if self.few_shot is not None and key in self.few_shot.prices:
+            return self.few_shot.prices[key].latency_ms
         if key not in self.entries:
             raise UserError(
                 f"no latency for '{key}'",
@@ -85,7 +98,10 @@ class LatencyTable:
         return self._latencies_ms[key]
 
     def share_ms(self, key: str) -> float:
-        """What the block adds to a network: its latency alone, less that of a call."""
+        """What the block adds to a network: its latency alone, less that of a call; or its
+        price."""
+        if self.few_shot is not None:
+            return self.latency_ms(key)
         return max(0.0, self.latency_ms(key) - (self.call_ms or 0.0))
 
     @cached_property
@@ -129,8 +145,8 @@ class LatencyTable:
         return tuple(sorted({*wanted_among(names, self.identity.rewrites), *untried}))
 
     def missing(self, space: SearchSpace) -> list[str]:
-        """Latency keys of the blocks of `space` that have no entry."""
-        return [key for key in space.distinct_blocks() if key not in self.entries]
+        """Latency keys of the blocks of `space` that have no latency."""
+        return [key for key in space.distinct_blocks() if key not in self.keys]
 
     def coverage_warnings(self, space: SearchSpace) -> list[str]:
         """What the table lacks of `space`, and what to do; empty where it has all."""
@@ -167,7 +183,10 @@ class LatencyTable:
         now_unix_s: default: now.
         """
         found = []
-        if self.calibration is None:
+        if self.few_shot is not None:
+            found += [f"no table of measured blocks: {self.few_shot.describe()}"]
+            found += self.few_shot.doubts
+        elif self.calibration is None:
             found.append(
                 "uncalibrated: sums of isolated blocks, which are about 7 % below whole networks"
             )
@@ -189,7 +208,7 @@ class LatencyTable:
             if not isinstance(block.op, MBConv) or block.op.kernel != 7:
                 continue
             twin = replace(block, op=replace(block.op, kernel=5)).key
-            if not {key, twin} <= set(self.entries):
+            if not {key, twin} <= self.keys:
                 continue
             ratio = self.latency_ms(key) / self.latency_ms(twin)
             if ratio > MAX_KERNEL7_RATIO:
@@ -201,10 +220,11 @@ class LatencyTable:
 
     def describe(self) -> str:
         """One line for every place where figures of the table appear."""
+        figures = self.few_shot or self.calibration
         parts = (
             self.identity.describe(),
-            f"{len(self.entries)} blocks",
-            "uncalibrated" if self.calibration is None else self.calibration.describe(),
+            f"{len(self.keys)} blocks",
+            "uncalibrated" if figures is None else figures.describe(),
             describe(self.trials, self.identity.rewrites),
         )
         return ", ".join(part for part in parts if part)
@@ -223,6 +243,8 @@ class LatencyTable:
             "sentinel_ms": self.sentinel_ms,
             "call_ms": self.call_ms,
             "calibration": None if self.calibration is None else asdict(self.calibration),
+            "space": None if self.space is None else self.space.to_json(),
+            "few_shot": None if self.few_shot is None else self.few_shot.to_json(),
             "failures": self.failures,
             "trials": {
                 key: trial.to_json(self.identity.rewrites) for key, trial in self.trials.items()
@@ -254,21 +276,8 @@ class LatencyTable:
         )
         where, fix = f"latency table {path}", "Build it again: pnas latency-table"
         if document["version"] in OLDER:
-            document = {"call_ms": None, **document}
-        if document["version"] == 1:
-            document = {**document, "trials": {}}
-        known = {
-            entry.name: document[entry.name]
-            for entry in fields(_Document)
-            if entry.name in document
-        }
-        read = record_of(_Document, known, where=where, fix=fix)
-        entries = {
-            key: measurement_from_json(
-                entry, read.device, read.settings, where=f"{where}, entries['{key}']"
-            )
-            for key, entry in read.entries.items()
-        }
+            document = {"trials": {}, "call_ms": None, "space": None, "few_shot": None, **document}
+        read, entries, trials = read_document(document, where=where, fix=fix)
         with named(where):
             return cls(
                 Identity(read.device, read.settings, read.dtype, read.rewrites),
@@ -278,34 +287,14 @@ class LatencyTable:
                 created_unix_s=read.created_unix_s,
                 origin=read.origin,
                 failures=read.failures,
-                trials=trials_from_json(read.trials, read.device, read.settings, where=where),
+                trials=trials,
                 call_ms=read.call_ms,
+                space=None if read.space is None else space_from_json(read.space, where=where),
+                few_shot=None
+                if read.few_shot is None
+                else FewShot.from_json(read.few_shot, read.device, read.settings, where=where),
             )
 
     def _why_missing(self, keys: list[str]) -> str:
         reason = next((self.failures[key] for key in keys if key in self.failures), "")
         return f"; why: {reason}" if reason else ""
-
-
-@dataclass(frozen=True)
-class _Document:
-    """What a table's file holds besides its format and derived figures."""
-
-    device: Device
-    settings: Settings
-    dtype: str
-    rewrites: tuple[str, ...]
-    created_unix_s: float
-    origin: str
-    sentinel_ms: float | None
-    call_ms: float | None
-    calibration: Calibration | None
-    failures: dict[str, str]
-    trials: object
-    entries: dict[str, object]
-
-    def __post_init__(self) -> None:
-        for name in ("sentinel_ms", "call_ms"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} of {value}, not a positive number")

@@ -109,7 +109,7 @@ def _headline(run: RunFiles) -> list[tuple[str, str]]:
 def _architecture(run: RunFiles) -> Section:
     table, blocks = run.table, set(run.architecture.space.distinct_blocks())
     latencies, bars = None, "multiply-accumulates"
-    if table is not None and blocks <= set(table.entries):
+    if table is not None and blocks <= table.keys:
         latencies = {name: latency for name, _, latency in table.breakdown(run.architecture)}
         bars = table.describe()
     drawn = is_draw(run.judgements)

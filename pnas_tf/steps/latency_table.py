@@ -7,6 +7,7 @@ takes 1 to 3 minutes on 2 cores (proxyless, float32), most of it conversion, whi
 device costs only the measuring. A killed build goes on where it was. Prints warnings and the
 table's one-line description. With several devices (--device=host,android:SERIAL) they are measured
 at the same time and each writes latency_table_DEVICE.json.
+--measurements=5 --prior=FILE calibrates on a few networks instead (pnas calibrate).
 --original_table=mobile.yaml reads a table of the original project instead of measuring.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
+    CalibrateConfig,
     ConversionConfig,
     DataConfig,
     DeviceConfig,
@@ -29,6 +31,7 @@ from pnas_tf.config import (
 )
 from pnas_tf.run.layout import TABLES, Artifact
 from pnas_tf.run.step import Step
+from pnas_tf.steps import calibrate
 from pnas_tf.steps.devices import (
     binary_of,
     on_devices,
@@ -50,6 +53,7 @@ CONFIGS = (
     DeviceConfig,
     ConversionConfig,
     LatencyConfig,
+    CalibrateConfig,
 )
 
 
@@ -68,11 +72,15 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
         return {"original": str(name)} if is_read(job) else outputs_of(job, name)
 
     def reads(job: Inputs) -> tuple[Path, ...]:
-        return (Path(options(job).original_table),) if is_read(job) else binary_of(job)
+        if is_read(job):
+            return (Path(options(job).original_table),)
+        return (*binary_of(job), *calibrate.reads(job))
 
     def run(job: Inputs) -> None:
         if is_read(job):
             _read(job, options(job), job.folder / name)
+        elif calibrate.is_asked(job):
+            _calibrate(job, options(job), outputs(job))
         else:
             _build(job, options(job), outputs(job))
 
@@ -97,7 +105,7 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
         indirect=(DataConfig, PretrainedConfig),  # classes of the space, and which it is
         unused=lambda job: (
             ExportConfig,  # only asked whether the table is wanted
-            *((DeviceConfig,) if is_read(job) else ()),
+            *((DeviceConfig, CalibrateConfig) if is_read(job) else ()),
         ),
     )
 
@@ -130,6 +138,24 @@ def _build(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> None:
         failed = [f"failed: {key}: {why}" for key, why in table.failures.items()]
         told = [*table.coverage_warnings(space), *table.warnings(), *table.kernel7_warnings(space)]
         for warning in [*told, *failed]:
+            say(f"WARNING {warning}")
+        say(table.describe())
+
+    on_devices(job, build)
+
+
+def _calibrate(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> None:
+    """Tables from a few measured networks."""
+    from pnas_tf.latency.calibrate import calibrate as calibrated
+
+    few = job.configs[CalibrateConfig]
+    known = {name: calibrate.knowledge(job, config, path) for name, path in outputs.items()}
+
+    def build(name: str, runner: Runner, say: Callable[[str], None]) -> None:
+        setup = setup_of(job, runner, say)
+        table = calibrated(job.space, setup, config, few, known[name], seed=job.seed)
+        table.save(job.folder / outputs[name])
+        for warning in table.warnings():
             say(f"WARNING {warning}")
         say(table.describe())
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 from pnas_tf.config import (
     ArchitectureConfig,
     BenchmarkConfig,
+    CalibrateConfig,
     DataConfig,
     DeviceConfig,
     DistributionConfig,
@@ -116,6 +117,18 @@ def _benchmark(config: BenchmarkConfig) -> None:
         duration_of(config.sustained)
 
 
+def _calibrate(config: CalibrateConfig) -> None:
+    _require_files("prior", config.prior)
+    _require_files("old_table", [config.old_table])
+    if config.old_table and config.prior:
+        raise UserError(
+            "--old_table with --prior",
+            expected="one of them: both say what the device was like before it was measured",
+            received=f"{config.old_table} and {','.join(config.prior)}",
+            fix="Leave one out.",
+        )
+
+
 def _export(config: ExportConfig) -> None:
     from pnas_tf.tflite.options import check_config
 
@@ -165,6 +178,7 @@ _CHECKS: dict[type, Callable[..., None]] = {
     DistributionConfig: check_distribution,
     DeviceConfig: _device,
     LatencyConfig: _latency,
+    CalibrateConfig: _calibrate,
     ExportConfig: _export,
     BenchmarkConfig: _benchmark,
     ValidateConfig: lambda config: _require_files("architectures", config.architectures),

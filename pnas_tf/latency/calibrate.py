@@ -1,0 +1,255 @@
+"""A table for a device from a few measured networks: those that say most are chosen, measured in
+one interleaved session, and every block of the space gets a price with its uncertainty.
+
+What other devices teach (`Prior`) makes 5 networks do; without, op kinds are priced from 10 to 20;
+with an old table, 1 to 3 give a factor. Knows the measuring schedule and the export path, not the
+device.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pnas_tf.config import CalibrateConfig, LatencyConfig
+from pnas_tf.errors import UserError
+from pnas_tf.latency.block_prices import measured_blocks
+from pnas_tf.latency.build import requested_rewrites, try_rewrites
+from pnas_tf.latency.calibration import calibration_architectures
+from pnas_tf.latency.estimate import Few, by_old_table, by_op_kinds, by_prior
+from pnas_tf.latency.few_shot import FewShot, MeasuredNetwork
+from pnas_tf.latency.identity import Identity
+from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
+from pnas_tf.latency.op_features import OP_KINDS, features_of
+from pnas_tf.latency.prior import Prior
+from pnas_tf.latency.rewrite_selection import Trial, choose
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.latency.transfer import alone, design
+from pnas_tf.space.architecture import Architecture, random_architecture
+from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.blocks import Block
+from pnas_tf.tflite.rewrites.choice import REWRITES, rewrites_of_blocks
+
+MAX_MEASUREMENTS = 40  # more networks cost what a table of measured blocks costs
+_STEP = 5  # networks more at a time until the error is small enough
+_POOL, _TYPICAL = 200, 100
+_TRIED_BLOCKS = 3
+_POOL_SEED = 77_003  # apart from the networks that a table is calibrated and validated on
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known of a device before it is measured.
+
+    Attributes:
+        prior: what other devices teach.
+        old: a table of the device under another runtime, or of another unit.
+        before: this device's own table from fewer networks, to go on from.
+    """
+
+    prior: Prior | None = None
+    old: LatencyTable | None = None
+    before: LatencyTable | None = None
+
+
+@dataclass
+class _Measured:
+    """What one call has measured so far."""
+
+    identity: Identity
+    networks: dict[str, MeasuredNetwork] = field(default_factory=dict)
+    sentinel_ms: float | None = None
+    trials: dict[str, Trial] = field(default_factory=dict)
+    finished: list[Path] = field(default_factory=list)
+
+
+def calibrate(
+    space: SearchSpace,
+    setup: MeasurementSetup,
+    config: LatencyConfig,
+    few: CalibrateConfig,
+    known: Knowledge,
+    *,
+    seed: int,
+) -> LatencyTable:
+    """A table of all blocks of `space` from a few measured networks.
+
+    Args:
+        space: what will be searched.
+        setup: the device, the schedule and the folder of converted models.
+        config: number format and export rewrites; "auto" tries a few blocks both ways.
+        few: how many networks, up to which error, and how many blocks besides.
+        known: prior, old table, and what an earlier call has measured.
+        seed: of the networks to choose from.
+
+    Returns:
+        The table; `few_shot` says what it comes from and what error to expect.
+
+    Raises:
+        UserError: the prior is of another number format or runtime, a conversion fails, or a
+            network could not be measured; DeviceLost or DeviceRefused with what was measured kept.
+    """
+    measured = _begin(space, setup, config, known)
+    doubts: tuple[str, ...] = ()
+    if known.prior is not None:
+        doubts = known.prior.check(measured.identity, other_runtime=few.other_runtime)
+    pool = networks_to_choose_from(space, seed=seed)
+    count = max(wanted(few, known), len(measured.networks))
+    while True:
+        _measure(space, setup, measured, _chosen(pool, measured, known, count))
+        found = _estimate(space, measured, known, doubts)
+        setup.progress(found.describe())
+        if not _needs_more(found, few.max_error_percent) or count >= MAX_MEASUREMENTS:
+            break
+        count = min(MAX_MEASUREMENTS, count + _STEP)
+    table = LatencyTable(
+        measured.identity,
+        {},
+        sentinel_ms=measured.sentinel_ms,
+        created_unix_s=time.time(),
+        origin=f"estimated for space '{space.name}' at {space.resolution} px",
+        trials=measured.trials,
+        space=space,
+        few_shot=found,
+    )
+    if few.blocks:
+        table, resume_log = measured_blocks(table, setup, few.blocks)
+        measured.finished.append(resume_log)
+    for path in measured.finished:
+        path.unlink(missing_ok=True)
+    return table
+
+
+def wanted(few: CalibrateConfig, known: Knowledge) -> int:
+    """How many networks: those asked for, else what each kind of knowledge needs."""
+    if few.measurements:
+        return few.measurements
+    if known.old is not None:
+        return 3
+    return 10 if known.prior is None else 5
+
+
+def knowledge_of(few: CalibrateConfig, space: SearchSpace, *, dtype: str) -> Knowledge:
+    """What the files of `few` say. Raises UserError where none of several priors is of the number
+    format, a file is no prior or table, or the old table lacks blocks of `space`."""
+    old = LatencyTable.load(few.old_table) if few.old_table else None
+    if old is not None:
+        old.check_covers(space)
+    priors = [Prior.load(path) for path in few.prior]
+    fitting = [prior for prior in priors if prior.dtype == dtype]
+    if priors and len(fitting) != 1:
+        raise UserError(
+            f"--prior={','.join(few.prior)}",
+            expected=f"one prior of {dtype}",
+            received=", ".join(f"{path} of {one.dtype}" for path, one in zip(few.prior, priors)),
+            fix=f"Learn one from tables of {dtype}: pnas learn-prior",
+        )
+    return Knowledge(fitting[0] if fitting else None, old)
+
+
+def networks_to_choose_from(space: SearchSpace, *, seed: int) -> dict[str, Architecture]:
+    """Name -> network, from the space's fast to its slow ones, the same for the same seed."""
+    networks = calibration_architectures(space, count=_POOL, seed=_POOL_SEED + seed)
+    return {f"design_{name.rpartition('_')[2]}": each for name, each in networks.items()}
+
+
+def _begin(
+    space: SearchSpace, setup: MeasurementSetup, config: LatencyConfig, known: Knowledge
+) -> _Measured:
+    """What an earlier call has measured, else the choice of rewrites."""
+    device, settings, dtype = setup.runner.device, setup.runner.settings, config.latency_dtype
+    before = known.before
+    if before is not None and before.few_shot is not None and before.space == space:
+        identity = Identity(device, settings, dtype, before.identity.rewrites)
+        if identity == before.identity:
+            setup.progress(f"going on from {len(before.few_shot.networks)} measured networks")
+            return _Measured(
+                identity, dict(before.few_shot.networks), before.sentinel_ms, before.trials
+            )
+    trials: dict[str, Trial] = {}
+    finished: list[Path] = []
+    rewrites = requested_rewrites(config.latency_rewrites)
+    if rewrites is None and known.old is not None and known.old.identity.dtype == dtype:
+        rewrites = known.old.identity.rewrites
+    if rewrites is None:
+        trials, finished = try_rewrites(_to_try(space), setup, dtype)
+        paying = sum(len(choose({key: trial})) > 0 for key, trial in trials.items())
+        rewrites = REWRITES if 2 * paying >= len(trials) else ()
+    identity = Identity(device, settings, dtype, rewrites)
+    return _Measured(identity, trials=trials, finished=finished)
+
+
+def _to_try(space: SearchSpace) -> dict[str, Block]:
+    """A few blocks that a rewrite would change, from the largest to the smallest; others go with
+    their majority."""
+    blocks = {
+        key: each for key, each in space.distinct_blocks().items() if rewrites_of_blocks([each])
+    }
+    keys = sorted(blocks, key=lambda key: features_of([blocks[key]]).sum())
+    if len(keys) > _TRIED_BLOCKS:
+        keys = [keys[0], keys[len(keys) // 2], keys[-1]]
+    return {key: blocks[key] for key in keys}
+
+
+def _chosen(
+    pool: Mapping[str, Architecture], measured: _Measured, known: Knowledge, count: int
+) -> dict[str, Architecture]:
+    """The networks to measure next, so that there are `count`."""
+    names = list(pool)
+    features = np.array([features_of(network.blocks) for network in pool.values()])
+    space = next(iter(pool.values())).space
+    typical = [random_architecture(space, seed=_POOL_SEED + each) for each in range(_TYPICAL)]
+    targets = np.array([features_of(network.blocks) for network in typical])
+    population = alone(targets, OP_KINDS) if known.prior is None else known.prior.population
+    done = [names.index(name) for name in measured.networks if name in pool]
+    order = design(population, features, targets, count, chosen=done)
+    return {names[each]: pool[names[each]] for each in order[len(done) :]}
+
+
+def _measure(
+    space: SearchSpace,
+    setup: MeasurementSetup,
+    measured: _Measured,
+    networks: Mapping[str, Architecture],
+) -> None:
+    """Measures networks and adds them. Raises UserError where one could not be measured."""
+    if not networks:
+        return
+    identity = measured.identity
+    session, resume_log = measure_sources(
+        networks, setup, dtype=identity.dtype, rewrites=identity.rewrites
+    )
+    if session.failures:
+        name, reason = next(iter(session.failures.items()))
+        raise UserError(
+            f"calibration on {len(networks)} networks",
+            expected="a measurement of each",
+            received=f"{name}: {reason}",
+            fix="See the reason; the same command goes on from what was measured.",
+        )
+    measured.finished.append(resume_log)
+    measured.sentinel_ms = measured.sentinel_ms or session.reference_ms
+    for name, network in networks.items():
+        measured.networks[name] = MeasuredNetwork(network.ops, session.measurements[name])
+
+
+def _estimate(
+    space: SearchSpace, measured: _Measured, known: Knowledge, doubts: tuple[str, ...]
+) -> FewShot:
+    latencies = [
+        each.measurement.corrected_ms(measured.sentinel_ms) for each in measured.networks.values()
+    ]
+    few = Few(space, dict(measured.networks), np.array(latencies))
+    if known.old is not None:
+        return by_old_table(few, known.old)
+    return by_op_kinds(few) if known.prior is None else by_prior(few, known.prior, doubts)
+
+
+def _needs_more(found: FewShot, max_error_percent: float | None) -> bool:
+    if max_error_percent is None:
+        return False
+    return found.expected_error_percent is None or found.expected_error_percent > max_error_percent

@@ -1,0 +1,248 @@
+"""What measured devices teach about a new one, as a file: a population of prices for each kind of
+work, of one runtime and number format, with the names of the tables that it was learnt from.
+
+Learnt from tables: of measured blocks by the networks that they predict, of few networks by these.
+Knows no new device.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pnas_tf.errors import UserError
+from pnas_tf.io import Json, atomic
+from pnas_tf.io.serialization import record_of
+from pnas_tf.latency.calibration import calibration_architectures
+from pnas_tf.latency.identity import Identity
+from pnas_tf.latency.op_features import FEATURES, features_of
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.latency.transfer import Observed, Population, condition, design, learn
+
+FORMAT, VERSION = "pnas_tf/latency_prior", 1
+OTHER_RUNTIME_COSTS = (
+    "learnt from another runtime: on measured phones, prices of one runtime predicted another no "
+    "better than a line in MACs"
+)
+_FIX = "Learn it again: pnas learn-prior"
+_NETWORKS = 60  # of each table of measured blocks, predicted by it
+_COUNTS = (1, 2, 3, 5, 10, 20)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What tables have taught.
+
+    Attributes:
+        population: of coefficients for `op_features.FEATURES`.
+        runtimes: that the tables were measured with, "name version", one unless the user asked for
+            a mixture.
+        dtype: number format of all.
+        sources: the tables, in words.
+        held_out_percent: number of measured networks -> median over sources of the error on the
+            source's other networks when the rest teaches; empty below three sources.
+    """
+
+    population: Population
+    runtimes: tuple[str, ...]
+    dtype: str
+    sources: tuple[str, ...]
+    held_out_percent: Mapping[int, float]
+
+    def describe(self) -> str:
+        """For beside a figure."""
+        mixed = " of several runtimes" if len(self.runtimes) > 1 else ""
+        return f"a prior of {len(self.sources)} tables{mixed}"
+
+    def expected_error_percent(self, measurements: int) -> float | None:
+        """Of a device like the sources with so many measured networks; None where they are too few
+        to tell."""
+        known = [count for count in self.held_out_percent if count <= measurements]
+        return self.held_out_percent[max(known)] if known else None
+
+    def check(self, identity: Identity, *, other_runtime: bool) -> tuple[str, ...]:
+        """What must be told where a device of this identity is priced by it.
+
+        Raises:
+            UserError: another number format; another runtime or version, unless `other_runtime`.
+        """
+        if identity.dtype != self.dtype:
+            raise UserError(
+                "prior for a latency table",
+                expected=f"one of {identity.dtype}",
+                received=f"one of {self.dtype}, learnt from {self.sources[0]}",
+                fix=f"Learn one from tables of {identity.dtype}: pnas learn-prior",
+            )
+        runtime = runtime_of(identity)
+        if self.runtimes == (runtime,):
+            return ()
+        if not other_runtime:
+            raise UserError(
+                "prior for a latency table",
+                expected=f"one of {runtime}",
+                received=f"one of {', '.join(self.runtimes)}: {OTHER_RUNTIME_COSTS}",
+                fix=f"Learn one from tables of {runtime} (pnas learn-prior), calibrate without "
+                "--prior and with --measurements=10, or say --other_runtime.",
+            )
+        return (OTHER_RUNTIME_COSTS,)
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes the JSON document atomically."""
+        document: dict[str, Json] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "runtimes": list(self.runtimes),
+            "dtype": self.dtype,
+            "sources": list(self.sources),
+            "held_out_percent": {str(k): error for k, error in self.held_out_percent.items()},
+            "features": list(FEATURES),
+            "mean": self.population.mean.tolist(),
+            "covariance": self.population.covariance.tolist(),
+            "noise": self.population.noise,
+        }
+        return atomic.write_json(path, document)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Prior:
+        """Reads what `save` wrote. Raises UserError where the file is absent, damaged or of other
+        kinds of work than this version prices."""
+        document = atomic.read_document(
+            path, format=FORMAT, version=VERSION, what="latency prior", made_by="pnas learn-prior"
+        )
+        known = {name: document[name] for name in _Document.__annotations__ if name in document}
+        read = record_of(_Document, known, where=f"latency prior {path}", fix=_FIX)
+        return cls(
+            Population(np.array(read.mean), np.array(read.covariance), read.noise),
+            read.runtimes,
+            read.dtype,
+            read.sources,
+            {int(count): error for count, error in read.held_out_percent.items()},
+        )
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What the file holds besides its format."""
+
+    runtimes: tuple[str, ...]
+    dtype: str
+    sources: tuple[str, ...]
+    held_out_percent: dict[str, float]
+    features: tuple[str, ...]
+    mean: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
+    noise: float
+
+    def __post_init__(self) -> None:
+        if self.features != FEATURES:
+            raise ValueError("of other kinds of work than this version prices")
+        if np.shape(self.mean) != (len(FEATURES),) or np.shape(self.covariance) != (
+            len(FEATURES),
+            len(FEATURES),
+        ):
+            raise ValueError("a mean and a covariance of another size than its features")
+        if not self.runtimes or not self.sources or not 0 < self.noise < 1:
+            raise ValueError("without a runtime, a source or a noise between 0 and 1")
+        if not np.isfinite(self.covariance).all() or min(np.linalg.eigvalsh(self.covariance)) < 0:
+            raise ValueError("a covariance that is none")
+
+
+def learn_prior(tables: Mapping[str, LatencyTable], *, other_runtime: bool) -> Prior:
+    """The prior of several tables.
+
+    Args:
+        tables: where it comes from, in words -> table, of any spaces and devices.
+        other_runtime: tables of several runtimes are mixed.
+
+    Raises:
+        UserError: fewer than two tables, one without its space, several dtypes, or several
+            runtimes unless `other_runtime`.
+    """
+    if len(tables) < 2:
+        raise UserError(
+            "what a prior is learnt from",
+            expected="at least two tables: one does not say how devices differ",
+            received=str(len(tables)),
+            fix="Give the tables of more devices, or of other settings of this one.",
+        )
+    first = next(iter(tables.values())).identity
+    for name, table in tables.items():
+        _check_alike(name, table.identity, first, other_runtime=other_runtime)
+    devices = [_observed(name, table, list(tables.values())) for name, table in tables.items()]
+    return Prior(
+        learn(devices),
+        tuple(sorted({runtime_of(table.identity) for table in tables.values()})),
+        first.dtype,
+        tuple(f"{name}: {table.identity.describe()}" for name, table in tables.items()),
+        _held_out(devices, [table.identity.device.model for table in tables.values()]),
+    )
+
+
+def runtime_of(identity: Identity) -> str:
+    """ "ai-edge-litert 2.3.0"."""
+    return f"{identity.settings.runtime} {identity.settings.runtime_version}"
+
+
+def _check_alike(name: str, found: Identity, first: Identity, *, other_runtime: bool) -> None:
+    if found.dtype != first.dtype:
+        raise UserError(
+            f"{name} among the tables of a prior",
+            expected=f"{first.dtype}, as the first",
+            received=found.dtype,
+            fix="Learn a prior for each number format.",
+        )
+    if runtime_of(found) != runtime_of(first) and not other_runtime:
+        raise UserError(
+            f"{name} among the tables of a prior",
+            expected=f"{runtime_of(first)}, as the first",
+            received=f"{runtime_of(found)}; {OTHER_RUNTIME_COSTS}",
+            fix="Learn a prior for each runtime, or say --other_runtime.",
+        )
+
+
+def _observed(name: str, table: LatencyTable, among: Sequence[LatencyTable]) -> Observed:
+    """Networks of a table with their latencies; units of one model share a weight of 1."""
+    if table.space is None:
+        raise UserError(
+            f"{name} among the tables of a prior",
+            expected="a table that knows its space",
+            received="one of an older version, or of others",
+            fix="Build it again: pnas latency-table",
+        )
+    if table.few_shot is not None:
+        networks = table.few_shot.architectures(table.space)
+        latencies = [
+            each.measurement.corrected_ms(table.sentinel_ms)
+            for each in table.few_shot.networks.values()
+        ]
+    else:
+        networks = calibration_architectures(table.space, count=_NETWORKS, seed=1)
+        latencies = [table.predict_ms(network) for network in networks.values()]
+    features = np.array([features_of(network.blocks) for network in networks.values()])
+    units = sum(table.identity.device.model == other.identity.device.model for other in among)
+    return Observed(features, np.array(latencies), 1 / units)
+
+
+def _held_out(devices: Sequence[Observed], models: Sequence[str]) -> dict[int, float]:
+    """As `Prior.held_out_percent`. Where there are several models, all units of one are left out
+    together."""
+    groups = list(models) if len(set(models)) > 2 else [str(each) for each in range(len(devices))]
+    if len(set(groups)) < 3:
+        return {}
+    errors: dict[int, list[float]] = {}
+    for left_out in dict.fromkeys(groups):
+        rest = [each for each, group in zip(devices, groups) if group != left_out]
+        population = learn(rest)
+        for device in (each for each, group in zip(devices, groups) if group == left_out):
+            for count in (count for count in _COUNTS if count < len(device.latency_ms)):
+                order = design(population, device.features, device.features, count)
+                others = np.setdiff1d(np.arange(len(device.latency_ms)), order)
+                found = condition(population, device.features[order], device.latency_ms[order])
+                predicted = found.predict_ms(device.features[others])
+                error = np.abs(predicted / device.latency_ms[others] - 1).mean() * 100
+                errors.setdefault(count, []).append(float(error))
+    return {count: float(np.median(each)) for count, each in errors.items()}
