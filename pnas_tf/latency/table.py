@@ -8,18 +8,19 @@ is an error, never a default. Knows nothing of how models are made or run; impor
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
+from pnas_tf.devices.drift_correction import NONE, ROUND
 from pnas_tf.devices.record import Device, Measurement, Settings
 from pnas_tf.devices.record_file import measurement_from_json
 from pnas_tf.errors import UserError, named
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of, to_json
 from pnas_tf.latency.calibration import Calibration
-from pnas_tf.latency.doubts import doubts_of
+from pnas_tf.latency.doubts import doubts_of, doubts_of_session
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.rewrite_selection import Trial, describe, trials_from_json
 from pnas_tf.space.architecture import Architecture
@@ -27,11 +28,9 @@ from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.tflite.rewrites.choice import rewrites_of_blocks, wanted_among
 
-FORMAT, VERSION = "pnas_tf/latency_table", 3
-OLDER = (1, 2)  # 1: without trials of rewrites; 2: without the time of a call
-MAX_AGE_DAYS = 90  # a device's software rarely stays the same for longer
+FORMAT, VERSION = "pnas_tf/latency_table", 4
+OLDER = (1, 2, 3)  # without trials of rewrites; the time of a call; the session's correction
 MAX_KERNEL7_RATIO = 5.0  # 49 taps against 25 should cost about 2 times
-_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class LatencyTable:
             rewrites were chosen by measurement.
         call_ms: what a model that does next to nothing takes, which every block alone takes too and
             a network once; None where it was not measured.
+        correction: how the building session takes drift out, of `drift_correction.CORRECTIONS`.
+        noise_percent: by how much its halves differ; None where nobody knows.
     """
 
     identity: Identity
@@ -62,17 +63,16 @@ class LatencyTable:
     failures: dict[str, str] = field(default_factory=dict)
     trials: dict[str, Trial] = field(default_factory=dict)
     call_ms: float | None = None
+    correction: str = ROUND
+    noise_percent: float | None = None
 
     def __post_init__(self) -> None:
         for key, entry in self.entries.items():
             self.identity.check(entry, what=f"table entry '{key}'")
 
     def latency_ms(self, key: str) -> float:
-        """What the block takes alone, in ms, drift taken out by the reference model.
-
-        Raises:
-            UserError: the table lacks it; says why where its measurement failed.
-        """
+        """What the block takes alone, in ms. Raises UserError where the table lacks it, and says why
+        where its measurement failed."""
         if key not in self.entries:
             raise UserError(
                 f"no latency for '{key}'",
@@ -90,7 +90,8 @@ class LatencyTable:
 
     @cached_property
     def _latencies_ms(self) -> dict[str, float]:
-        return {key: entry.corrected_ms(self.sentinel_ms) for key, entry in self.entries.items()}
+        reference_ms = None if self.correction == NONE else self.sentinel_ms
+        return {key: entry.corrected_ms(reference_ms) for key, entry in self.entries.items()}
 
     def breakdown(self, architecture: Architecture) -> list[tuple[str, str, float]]:
         """(block name, latency key, `share_ms`) for every block that takes time, stem to head."""
@@ -159,10 +160,7 @@ class LatencyTable:
             found.append(
                 f"badly calibrated: held-out error {self.calibration.held_out_mape_percent:.1f} %"
             )
-        now_s = time.time() if now_unix_s is None else now_unix_s
-        age_days = (now_s - self.created_unix_s) / _DAY_S
-        if self.created_unix_s and age_days > MAX_AGE_DAYS:
-            found.append(f"stale: built {age_days:.0f} days ago")
+        found += doubts_of_session(self.created_unix_s, self.noise_percent, now_unix_s)
         return found + doubts_of(self.entries)
 
     def kernel7_warnings(self, space: SearchSpace) -> list[str]:
@@ -206,6 +204,8 @@ class LatencyTable:
             "origin": self.origin,
             "sentinel_ms": self.sentinel_ms,
             "call_ms": self.call_ms,
+            "correction": self.correction,
+            "noise_percent": self.noise_percent,
             "calibration": None if self.calibration is None else asdict(self.calibration),
             "failures": self.failures,
             "trials": {
@@ -238,7 +238,7 @@ class LatencyTable:
         )
         where, fix = f"latency table {path}", "Build it again: pnas latency-table"
         if document["version"] in OLDER:
-            document = {"call_ms": None, **document}
+            document = {"call_ms": None, "correction": ROUND, "noise_percent": None, **document}
         if document["version"] == 1:
             document = {**document, "trials": {}}
         known = {
@@ -264,6 +264,8 @@ class LatencyTable:
                 failures=read.failures,
                 trials=trials_from_json(read.trials, read.device, read.settings, where=where),
                 call_ms=read.call_ms,
+                correction=read.correction,
+                noise_percent=read.noise_percent,
             )
 
     def _why_missing(self, keys: list[str]) -> str:
@@ -283,6 +285,8 @@ class _Document:
     origin: str
     sentinel_ms: float | None
     call_ms: float | None
+    correction: Literal["none", "beside", "around", "round"]
+    noise_percent: float | None
     calibration: Calibration | None
     failures: dict[str, str]
     trials: object
