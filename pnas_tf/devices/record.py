@@ -9,13 +9,14 @@ blocks or networks.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 import numpy as np
 
 from pnas_tf.devices.delegation import ACCELERATORS, Delegation
+from pnas_tf.devices.stability import problems_of
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json
 from pnas_tf.io.serialization import to_json
@@ -24,11 +25,6 @@ from pnas_tf.io.serialization import to_json
 # from what was measured of another model.
 STATISTICS = ("invocation", "median", "mean", "scaled")
 MAX_TIME_NS = 1e15  # 11 days
-
-# Verdict bounds, from sessions on shared 2-core machines: quiet ones stay below half of each.
-MAX_SPREAD = 0.50  # (p90 - p10) / median of one model's samples
-MAX_DRIFT = 0.05  # median of the second half of the runs against the first half
-MAX_FREQUENCY_DROP = 0.10  # lowest clock seen during runs against the highest
 
 Record = TypeVar("Record")
 
@@ -97,7 +93,12 @@ class ModelRun:
         count: invocations behind an aggregate.
         aggregates_ns: the tool's other figures: {"min": ..., "p95": ..., "std": ...}.
         started_unix_s: when.
-        sentinel_ns: median of the reference model in the same round, added by the session.
+        waited_ns: for how long of each sample the model was ready to go on and had no core; empty
+            where the system does not tell, or where it never waited.
+        disturbed: what the system says that the run lost to others and no sample tells; "" for
+            nothing.
+        sentinel_ns: the reference model beside this run, added by the session; in records of
+            versions before 2 that of its round.
         temperature_c: of the hottest sensor, where the device tells.
         frequency_mhz: of the slowest core that the process was held to, where the device tells.
         throttling: the device's own words; "" when it does not throttle.
@@ -110,6 +111,8 @@ class ModelRun:
     count: int = 0
     aggregates_ns: Mapping[str, float] = field(default_factory=dict)
     started_unix_s: float = 0.0
+    waited_ns: tuple[float, ...] = ()
+    disturbed: str = ""
     sentinel_ns: float | None = None
     temperature_c: float | None = None
     frequency_mhz: float | None = None
@@ -128,6 +131,14 @@ class ModelRun:
             )
         if self.count < 0:
             raise ValueError(f"a run of {self.count} invocations")
+        if self.waited_ns and not (
+            len(self.waited_ns) == len(self.samples_ns)
+            and all(
+                0 <= waited < sample
+                for waited, sample in zip(self.waited_ns, self.samples_ns, strict=True)
+            )
+        ):
+            raise ValueError(f"waits that are none of the samples': {self.waited_ns}")
 
     @property
     def invocations(self) -> int:
@@ -135,8 +146,17 @@ class ModelRun:
         return len(self.samples_ns) if self.statistic == "invocation" else self.count
 
     @property
+    def net_ns(self) -> tuple[float, ...]:
+        """The samples without what they waited for a core: what they take on a quiet device."""
+        if not self.waited_ns:
+            return self.samples_ns
+        return tuple(
+            sample - waited for sample, waited in zip(self.samples_ns, self.waited_ns, strict=True)
+        )
+
+    @property
     def median_ns(self) -> float:
-        return statistics.median(self.samples_ns)
+        return statistics.median(self.net_ns)
 
 
 @dataclass(frozen=True)
@@ -149,9 +169,15 @@ class Measurement:
     runs: tuple[ModelRun, ...]
 
     @property
+    def used_runs(self) -> tuple[ModelRun, ...]:
+        """Those that were not disturbed; all where these are less than half."""
+        calm = tuple(run for run in self.runs if not run.disturbed)
+        return calm if 2 * len(calm) >= len(self.runs) else self.runs
+
+    @property
     def samples_ms(self) -> list[float]:
-        """Every timed sample in the order taken."""
-        return [sample / 1e6 for run in self.runs for sample in run.samples_ns]
+        """Every timed sample of the used runs in the order taken, waits taken out."""
+        return [sample / 1e6 for run in self.used_runs for sample in run.net_ns]
 
     @property
     def invocations(self) -> int:
@@ -159,8 +185,20 @@ class Measurement:
 
     @property
     def median_ms(self) -> float:
-        """Median of all samples. A mean would be moved 8 to 20 % by interruptions."""
+        """Median of all samples, waits taken out. A mean would be moved 8 to 20 % by
+        interruptions."""
         return statistics.median(self.samples_ms)
+
+    @property
+    def raw(self) -> Measurement:
+        """The same as it passed on the clock: all runs, waits not taken out."""
+        return replace(
+            self, runs=tuple(replace(run, waited_ns=(), disturbed="") for run in self.runs)
+        )
+
+    @property
+    def raw_median_ms(self) -> float:
+        return self.raw.median_ms
 
     @property
     def p10_ms(self) -> float:
@@ -183,7 +221,7 @@ class Measurement:
         1.2533 is the median's standard error in units of the mean's, 1.4826 makes the median
         deviation a standard one.
         """
-        medians = [run.median_ns for run in self.runs]
+        medians = [run.median_ns for run in self.used_runs]
         if len(medians) < 3:
             return float("inf")
         middle = statistics.median(medians)
@@ -191,8 +229,8 @@ class Measurement:
         return 1.2533 * deviation / len(medians) ** 0.5 / middle
 
     def corrected_ms(self, sentinel_ms: float | None) -> float:
-        """Median with the device's drift taken out: each run is scaled by sentinel_ms / its own
-        round's sentinel.
+        """Median with the device's drift taken out: each run is scaled by sentinel_ms / the
+        sentinel beside it.
 
         Args:
             sentinel_ms: what the reference model takes in the session compared with; None where it
@@ -202,38 +240,21 @@ class Measurement:
             return self.median_ms
         return statistics.median(
             sample / 1e6 * (sentinel_ms * 1e6 / run.sentinel_ns if run.sentinel_ns else 1.0)
-            for run in self.runs
-            for sample in run.samples_ns
+            for run in self.used_runs
+            for sample in run.net_ns
         )
 
     @property
     def problems(self) -> tuple[str, ...]:
         """Why this measurement is unstable, in words; empty when it is not."""
-        found = []
-        if len(self.samples_ms) >= 10 and self.spread > MAX_SPREAD:
-            found.append(
-                f"spread: p10 {self.p10_ms:.3g} to p90 {self.p90_ms:.3g} ms is {self.spread:.0%} "
-                "of the median"
-            )
-        if len(self.runs) >= 4:
-            half = len(self.runs) // 2
-            first, second = (
-                statistics.median(run.median_ns for run in part)
-                for part in (self.runs[:half], self.runs[-half:])
-            )
-            if abs(second / first - 1) > MAX_DRIFT:
-                found.append(
-                    f"drift: {second / first - 1:+.1%} from the first half of the runs to the "
-                    "second"
-                )
-        clocks = [run.frequency_mhz for run in self.runs if run.frequency_mhz]
-        if clocks and min(clocks) < (1 - MAX_FREQUENCY_DROP) * max(clocks):
-            found.append(f"clock: {max(clocks):.0f} MHz fell to {min(clocks):.0f} MHz")
-        found += [
-            f"throttling: {words}"
-            for words in sorted({run.throttling for run in self.runs if run.throttling})
-        ]
-        return tuple(found)
+        runs = self.used_runs
+        return problems_of(
+            self.samples_ms,
+            medians=[run.median_ns for run in runs],
+            clocks_mhz=[run.frequency_mhz for run in runs if run.frequency_mhz],
+            throttling={run.throttling for run in runs if run.throttling},
+            disturbed=sum(bool(run.disturbed) for run in runs) / len(runs),
+        )
 
     @property
     def partly(self) -> str:
@@ -267,6 +288,7 @@ class Measurement:
         """Raw values, and derived figures beside them for readers; those are recomputed on load."""
         return {
             "median_ms": self.median_ms,
+            "raw_median_ms": self.raw_median_ms,
             "p10_ms": self.p10_ms,
             "p90_ms": self.p90_ms,
             "spread": self.spread,
@@ -290,22 +312,3 @@ def check_same(
         a, b = getattr(left, entry.name), getattr(right, entry.name)
         if entry.compare and a != b:
             raise UserError(f"{what}: {entry.name}", expected=repr(a), received=repr(b), fix=fix)
-
-
-def same_origin(measurements: Iterable[Measurement]) -> tuple[Device, Settings]:
-    """The one device and setting of all. Raises UserError when there are several or none."""
-    entries = list(measurements)
-    if not entries:
-        raise UserError(
-            "nothing was measured",
-            expected="at least one measurement",
-            received="none",
-            fix="See the errors of the single models.",
-        )
-    first = entries[0]
-    for entry in entries[1:]:
-        check_same(first.device, entry.device, what="measurements of one file differ in device")
-        check_same(
-            first.settings, entry.settings, what="measurements of one file differ in settings"
-        )
-    return first.device, first.settings

@@ -6,15 +6,24 @@ Derived figures stand beside them for readers, and are computed anew on load.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Settings, same_origin
+from pnas_tf.devices.record import (
+    Device,
+    Measurement,
+    ModelFacts,
+    ModelRun,
+    Settings,
+    check_same,
+)
+from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of, to_json, value_of
 
-FORMAT, VERSION = "pnas_tf/measurements", 1
+FORMAT, VERSION = "pnas_tf/measurements", 2
+OLDER = (1,)  # the reference model once a round, no waits
 _FIX = "Measure again."
 
 
@@ -81,6 +90,7 @@ def load_measurements(path: str | os.PathLike) -> dict[str, Measurement]:
         path,
         format=FORMAT,
         version=VERSION,
+        older=OLDER,
         what="latency measurement",
         made_by="pnas benchmark --run_dir=...",
     )
@@ -94,3 +104,22 @@ def load_measurements(path: str | os.PathLike) -> dict[str, Measurement]:
         )
         for name, entry in read.measurements.items()
     }
+
+
+def same_origin(measurements: Iterable[Measurement]) -> tuple[Device, Settings]:
+    """The one device and setting of all. Raises UserError when there are several or none."""
+    entries = list(measurements)
+    if not entries:
+        raise UserError(
+            "nothing was measured",
+            expected="at least one measurement",
+            received="none",
+            fix="See the errors of the single models.",
+        )
+    first = entries[0]
+    for entry in entries[1:]:
+        check_same(first.device, entry.device, what="measurements of one file differ in device")
+        check_same(
+            first.settings, entry.settings, what="measurements of one file differ in settings"
+        )
+    return first.device, first.settings

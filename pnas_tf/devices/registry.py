@@ -207,6 +207,9 @@ class _Stoppable:
     def settings(self) -> Settings:
         return self.runner.settings
 
+    def begin_round(self) -> None:
+        self.runner.begin_round()
+
     def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         if self.stop.is_set():
             raise KeyboardInterrupt

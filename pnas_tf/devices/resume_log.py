@@ -18,7 +18,7 @@ from pnas_tf.io import atomic, locks
 from pnas_tf.io.serialization import record_of, to_json
 
 FORMAT: Final = "pnas_tf/visits"
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class _Head:
     """The first line."""
 
     format: Literal["pnas_tf/visits"]
-    version: Literal[1]
+    version: Literal[2]
     device: Device
     settings: Settings
 

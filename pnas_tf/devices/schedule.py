@@ -5,7 +5,7 @@ Arithmetic alone; `session` follows it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +26,9 @@ class Runner(Protocol):
     def settings(self) -> Settings:
         """The same value for as long as the runner lives."""
 
+    def begin_round(self) -> None:
+        """Comes before the first run of every round."""
+
     def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         """Runs `model` warmups + invocations times without a break.
 
@@ -43,13 +46,23 @@ class Schedule:
 
     Every model gets at least `min_invocations` over `rounds` runs; a run is stretched to
     `min_run_ms` where a model is fast. Then models whose relative error is above the bound, or
-    that are unstable, are run in up to `extra_rounds`.
+    that are unstable, are run in up to `extra_rounds`, and in up to `noisy_rounds` more for as long
+    as halves of the session differ by more than `max_noise_percent`.
+
+    The reference model runs before and after every `models_between` runs. Of the runs of a round
+    that were disturbed, up to `max_repeated` of the round's are repeated at its end.
     """
 
     min_invocations: int = DeviceConfig.min_invocations
     warmups: int = DeviceConfig.warmup_invocations
     rounds: int = 8
     extra_rounds: int = 4
+    noisy_rounds: int = 8
+    max_noise_percent: float = 3.0
+    models_between: int = 1
+    reference_warmups: int = 1
+    reference_invocations: int = 3
+    max_repeated: float = 0.25
     max_relative_error: float = 0.01
     min_run_ms: float = 20.0
     max_run_invocations: int = 100
@@ -57,8 +70,11 @@ class Schedule:
     seed: int = RunConfig.seed
 
     def __post_init__(self) -> None:
-        positive = ("min_invocations", "rounds", "max_run_invocations", "max_failures")
-        for name in (*positive, "warmups", "extra_rounds"):
+        positive = (
+            *("min_invocations", "rounds", "max_run_invocations", "max_failures"),
+            *("models_between", "reference_invocations"),
+        )
+        for name in (*positive, "warmups", "extra_rounds", "noisy_rounds", "reference_warmups"):
             least = 1 if name in positive else 0
             if getattr(self, name) < least:
                 raise UserError(
@@ -75,14 +91,20 @@ class Schedule:
             return share
         return max(share, min(self.max_run_invocations, int(self.min_run_ms / known.median_ms)))
 
-    def wants(self, known: Measurement | None) -> bool:
+    @property
+    def most_rounds(self) -> int:
+        """On the noisiest device."""
+        return self.rounds + self.extra_rounds + self.noisy_rounds
+
+    def wants(self, known: Measurement | None, *, noisy: bool = False) -> bool:
         """Whether a model needs another run: too few, or not yet certain, or unstable while
-        repeats are left."""
+        repeats are left, of which a noisy session has more."""
         if known is None or known.invocations < self.min_invocations:
             return True
         if len(known.runs) < self.rounds:
             return True
-        if len(known.runs) >= self.rounds + self.extra_rounds:
+        most = self.most_rounds if noisy else self.rounds + self.extra_rounds
+        if len(known.runs) >= most:
             return False
         stands = all(run.throttling for run in known.runs)  # a state that no repeat would end
         unstable = not known.stable and not stands
@@ -93,7 +115,7 @@ def schedule_for(
     config: DeviceConfig, runner: Runner, *, seed: int, few_models: bool = False
 ) -> Schedule:
     """The schedule of a device: fewer, longer runs where a run starts a program on the far
-    side.
+    side, and there the reference model beside each run, before or behind it.
 
     Args:
         config: how often each model is invoked.
@@ -104,12 +126,21 @@ def schedule_for(
             drawn anew.
     """
     rounds, extra_rounds = (24, 24) if few_models else (8, 4)
-    if runner.device.kind != "host":
-        rounds, extra_rounds = 4, 2
-    return Schedule(
+    near = Schedule(
         min_invocations=config.min_invocations,
         warmups=config.warmup_invocations,
         rounds=rounds,
         extra_rounds=extra_rounds,
         seed=seed,
+    )
+    if runner.device.kind == "host":
+        return near
+    return replace(
+        near,
+        rounds=4,
+        extra_rounds=2,
+        noisy_rounds=4,
+        models_between=2,
+        reference_warmups=config.warmup_invocations,
+        reference_invocations=8,
     )

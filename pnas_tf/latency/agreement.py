@@ -1,4 +1,4 @@
-"""How well predicted latencies agree with measured ones, and what no prediction can beat.
+"""How well predicted latencies agree with measured ones.
 
 Arithmetic on milliseconds; knows nothing of tables or networks.
 """
@@ -6,11 +6,10 @@ Arithmetic on milliseconds; knows nothing of tables or networks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from pnas_tf.devices.record import Measurement
 from pnas_tf.errors import UserError
 
 
@@ -59,22 +58,3 @@ def agreement(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> Ag
         spearman=float(stats.spearmanr(predicted, measured).statistic) if ranked else None,
         kendall=float(stats.kendalltau(predicted, measured).statistic) if ranked else None,
     )
-
-
-def noise_floor_percent(
-    measurements: Sequence[Measurement], *, reference_ms: float | None
-) -> float:
-    """Mean difference in percent between each network's medians over its odd and its even runs.
-
-    What no predictor can beat in one measuring session: halves of the same data differ by this
-    much.
-    """
-    differences = []
-    for entry in measurements:
-        if len(entry.runs) >= 2:
-            first, second = (
-                replace(entry, runs=entry.runs[start::2]).corrected_ms(reference_ms)
-                for start in (0, 1)
-            )
-            differences.append(abs(first - second) / ((first + second) / 2) * 100)
-    return float(np.mean(differences)) if differences else 0.0

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from pnas_tf.config import ConversionConfig, LatencyConfig
-from pnas_tf.devices.record import Measurement
 from pnas_tf.errors import UserError
 from pnas_tf.latency.calibration import CalibrationNetwork, calibration_architectures, fit
 from pnas_tf.latency.measure_sources import CALL, MeasurementSetup, measure_sources
@@ -67,21 +66,22 @@ def build_latency_table(
     mixed = {name: words for name, words in session.partly.items() if name in networks}
     for name, words in mixed.items():  # those of blocks are among the table's warnings
         setup.progress(f"WARNING calibration network {name}: {words}")
-    sentinel_ms = session.reference_ms
-    call = session.measurements.get(CALL)
     table = LatencyTable(
         Identity(setup.runner.device, setup.runner.settings, dtype, chosen),
         {key: entry for key, entry in session.measurements.items() if key in blocks},
-        sentinel_ms=sentinel_ms,
+        sentinel_ms=session.reference_ms,
         created_unix_s=time.time(),
-        call_ms=None if call is None else call.corrected_ms(sentinel_ms),
+        call_ms=session.latency_ms(CALL) if CALL in session.measurements else None,
         origin=f"built for space '{space.name}' at {space.resolution} px",
         failures={name: reason for name, reason in session.failures.items() if name in blocks},
         trials=trials,
         space=space,
+        correction=session.correction,
+        noise_percent=session.noise_percent,
     )
     if networks:
-        table = calibrated(table, networks, session.measurements, seed=seed)
+        measured = {name: session.latency_ms(name) for name in session.measurements}
+        table = calibrated(table, networks, measured, seed=seed)
     for path in (*finished, resume_log):
         path.unlink(missing_ok=True)
     return table
@@ -179,7 +179,7 @@ def try_rewrites(
             rewrite,
             session.measurements.get(key + _PLAIN),
             session.measurements.get(key + _REWRITTEN),
-            session.reference_ms,
+            session.correct_to_ms,
             "; ".join(
                 session.failures[name]
                 for name in (key + _PLAIN, key + _REWRITTEN)
@@ -193,20 +193,23 @@ def try_rewrites(
 def calibrated(
     table: LatencyTable,
     networks: dict[str, Architecture],
-    measurements: dict[str, Measurement],
+    measured_ms: Mapping[str, float],
     *,
     seed: int,
 ) -> LatencyTable:
     """The table with a calibration on those of `networks` that were measured and whose blocks the
     table has.
 
+    Args:
+        table: of the same session.
+        networks: name -> network.
+        measured_ms: name -> latency by the session's rule.
+        seed: the networks were drawn with it.
+
     Raises UserError when fewer than three of them can be used.
     """
     rows = []
     for name, network in networks.items():
-        if name in measurements and not any(
-            block.key in table.failures for block in network.blocks
-        ):
-            measured_ms = measurements[name].corrected_ms(table.sentinel_ms)
-            rows.append(CalibrationNetwork(name, table.sum_ms(network), measured_ms))
+        if name in measured_ms and not any(block.key in table.failures for block in network.blocks):
+            rows.append(CalibrationNetwork(name, table.sum_ms(network), measured_ms[name]))
     return replace(table, calibration=fit(rows, seed=seed))

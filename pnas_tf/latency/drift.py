@@ -6,11 +6,11 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
+from pnas_tf.devices.drift_correction import LEAST_GAIN, noise_floor_percent
 from pnas_tf.devices.record import Measurement
-from pnas_tf.latency.agreement import noise_floor_percent
 from pnas_tf.latency.table import LatencyTable
 
-NOISE_PERCENT = 5.0  # from here on a reader is told
+NOISE_PERCENT = 5.0  # from here on a comparison proves nothing
 DRIFT_PERCENT = 5.0
 
 
@@ -19,8 +19,7 @@ class AtTable:
     """A measurement as it would have been when the table was built.
 
     Attributes:
-        corrected_ms: the median, each run scaled by the reference model at the table over that of
-            its own round.
+        corrected_ms: the latency now over `drift`.
         drift: the reference model now over the reference model then; above 1 the device is slower.
         noise_floor_percent: by how much halves of the measurement differ; None of a single run.
     """
@@ -37,9 +36,11 @@ def at_table(measured: Measurement, table: LatencyTable) -> AtTable | None:
     then_ms = table.sentinel_ms
     if not now_ns or not then_ms or table.identity.differences(measured.device, measured.settings):
         return None
-    noise = noise_floor_percent([measured], reference_ms=then_ms)
-    return AtTable(
-        measured.corrected_ms(then_ms),
-        statistics.median(now_ns) / 1e6 / then_ms,
-        noise if len(measured.runs) > 1 else None,
-    )
+    now_ms = statistics.median(now_ns) / 1e6
+    plain = noise_floor_percent([measured])
+    within = noise_floor_percent([measured], reference_ms=now_ms)
+    # Within the session by the rule of `drift_correction`, to the table's session by the pace.
+    helps = plain is not None and within is not None and within <= LEAST_GAIN * plain
+    latency_ms = measured.corrected_ms(now_ms if helps else None)
+    drift = now_ms / then_ms
+    return AtTable(latency_ms / drift, drift, within if helps else plain)

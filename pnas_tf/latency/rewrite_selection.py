@@ -27,7 +27,7 @@ class Trial:
         rewrite: its name with the shape.
         plain: without it; None where that variant could not be measured.
         rewritten: with it; None likewise.
-        sentinel_ms: the reference model in the trial's session.
+        sentinel_ms: the reference model in the trial's session, where that corrects by it.
         failure: why a variant is missing.
     """
 

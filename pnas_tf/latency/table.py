@@ -8,17 +8,17 @@ is an error, never a default. Knows nothing of how models are made or run; impor
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from pnas_tf.devices.drift_correction import NONE, ROUND
 from pnas_tf.devices.record import Measurement
 from pnas_tf.errors import UserError, named
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.calibration import Calibration
-from pnas_tf.latency.doubts import doubts_of
+from pnas_tf.latency.doubts import doubts_of, doubts_of_session
 from pnas_tf.latency.few_shot import FewShot
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.rewrite_selection import Trial, describe
@@ -30,11 +30,9 @@ from pnas_tf.space.registry import space_from_json
 from pnas_tf.tflite.rewrites.choice import rewrites_of_blocks, wanted_among
 
 FORMAT, VERSION = "pnas_tf/latency_table", 4
-# 1: without trials of rewrites; 2: without the time of a call; 3: without space and prices
+# 1: without trials of rewrites; 2: the time of a call; 3: the session's correction, space, prices
 OLDER = (1, 2, 3)
-MAX_AGE_DAYS = 90  # a device's software rarely stays the same for longer
 MAX_KERNEL7_RATIO = 5.0  # 49 taps against 25 should cost about 2 times
-_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class LatencyTable:
             rewrites were chosen by measurement.
         call_ms: what a model that does next to nothing takes, which every block alone takes too and
             a network once; None where it was not measured.
+        correction: how the building session takes drift out, of `drift_correction.CORRECTIONS`.
+        noise_percent: by how much its halves differ; None where nobody knows.
     """
 
     identity: Identity
@@ -67,6 +67,8 @@ class LatencyTable:
     call_ms: float | None = None
     space: SearchSpace | None = None
     few_shot: FewShot | None = None
+    correction: str = ROUND
+    noise_percent: float | None = None
 
     def __post_init__(self) -> None:
         for key, entry in self.entries.items():
@@ -106,7 +108,8 @@ class LatencyTable:
 
     @cached_property
     def _latencies_ms(self) -> dict[str, float]:
-        return {key: entry.corrected_ms(self.sentinel_ms) for key, entry in self.entries.items()}
+        reference_ms = None if self.correction == NONE else self.sentinel_ms
+        return {key: entry.corrected_ms(reference_ms) for key, entry in self.entries.items()}
 
     def breakdown(self, architecture: Architecture) -> list[tuple[str, str, float]]:
         """(block name, latency key, `share_ms`) for every block that takes time, stem to head."""
@@ -194,10 +197,7 @@ class LatencyTable:
             found.append(
                 f"badly calibrated: held-out error {self.calibration.held_out_mape_percent:.1f} %"
             )
-        now_s = time.time() if now_unix_s is None else now_unix_s
-        age_days = (now_s - self.created_unix_s) / _DAY_S
-        if self.created_unix_s and age_days > MAX_AGE_DAYS:
-            found.append(f"stale: built {age_days:.0f} days ago")
+        found += doubts_of_session(self.created_unix_s, self.noise_percent, now_unix_s)
         return found + doubts_of(self.entries)
 
     def kernel7_warnings(self, space: SearchSpace) -> list[str]:
@@ -242,6 +242,8 @@ class LatencyTable:
             "origin": self.origin,
             "sentinel_ms": self.sentinel_ms,
             "call_ms": self.call_ms,
+            "correction": self.correction,
+            "noise_percent": self.noise_percent,
             "calibration": None if self.calibration is None else asdict(self.calibration),
             "space": None if self.space is None else self.space.to_json(),
             "few_shot": None if self.few_shot is None else self.few_shot.to_json(),
@@ -276,7 +278,8 @@ class LatencyTable:
         )
         where, fix = f"latency table {path}", "Build it again: pnas latency-table"
         if document["version"] in OLDER:
-            document = {"trials": {}, "call_ms": None, "space": None, "few_shot": None, **document}
+            added = {"call_ms": None, "correction": ROUND, "noise_percent": None}
+            document = {**added, "trials": {}, "space": None, "few_shot": None, **document}
         read, entries, trials = read_document(document, where=where, fix=fix)
         with named(where):
             return cls(
@@ -293,6 +296,8 @@ class LatencyTable:
                 few_shot=None
                 if read.few_shot is None
                 else FewShot.from_json(read.few_shot, read.device, read.settings, where=where),
+                correction=read.correction,
+                noise_percent=read.noise_percent,
             )
 
     def _why_missing(self, keys: list[str]) -> str:

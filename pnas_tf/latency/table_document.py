@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from pnas_tf.devices.record import Device, Measurement, Settings
 from pnas_tf.devices.record_file import measurement_from_json
@@ -25,6 +26,8 @@ class Document:
     origin: str
     sentinel_ms: float | None
     call_ms: float | None
+    correction: Literal["none", "beside", "around", "round"]
+    noise_percent: float | None
     space: object
     few_shot: object
     calibration: Calibration | None

@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pnas_tf.devices.drift_correction import noise_floor_percent
 from pnas_tf.devices.schedule import Runner
 from pnas_tf.devices.session import Session
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json
-from pnas_tf.latency.agreement import agreement, noise_floor_percent
+from pnas_tf.latency.agreement import agreement
 from pnas_tf.latency.calibration import (
     Calibration,
     CalibrationNetwork,
@@ -32,7 +33,7 @@ from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.base import SearchSpace
 
-FORMAT, VERSION = "pnas_tf/validation", 1
+FORMAT, VERSION = "pnas_tf/validation", 2
 WORST = 5
 _HELD_OUT_SEED = 1_000_003  # apart from every seed a calibration is likely to have
 
@@ -77,9 +78,10 @@ def validate(
     Returns:
         The validation document. Its headline figures use the table's block sums with a calibration
         re-measured in the same measuring session on the table's own calibration networks;
-        "stored_calibration" holds the same figures by the calibration as search used it, and
-        "stored_drift_corrected" by that times the reference model's time now over its time then.
-        Without a calibration all are plain sums.
+        "uncorrected" the same on medians by the clock on the wall; "stored_calibration" by the
+        calibration as search used it, and "stored_drift_corrected" by that times the reference
+        model's time now over its time then, where that brings it nearer to the calibration
+        networks. Without a calibration all are plain sums.
 
     Raises:
         UserError: the table lacks a block, or fewer than two networks could be measured.
@@ -140,22 +142,20 @@ class _Comparison:
         session: Session,
     ):
         self.table, self.session = table, session
-        self.measured_ms = {
-            name: entry.corrected_ms(session.reference_ms)
-            for name, entry in session.measurements.items()
-        }
+        self.measured_ms = {name: session.latency_ms(name) for name in session.measurements}
+        self.raw_ms = {name: entry.raw_median_ms for name, entry in session.measurements.items()}
         self.networks = {
             name: network for name, network in architectures.items() if name in self.measured_ms
         }
         self.anchors = {
             name: network for name, network in calibration_set.items() if name in self.measured_ms
         }
-        self.fitted = self._fit(lambda network: table.sum_ms(network))
+        self.fitted = self._fit(table.sum_ms, self.measured_ms)
         by_macs = self._macs_only()
         self.pairs = [
             Pair(
                 name,
-                self._predict_ms(network),
+                self._predict_ms(network, self.fitted),
                 self.measured_ms[name],
                 by_macs.apply(network.macs),
                 network.macs,
@@ -166,15 +166,21 @@ class _Comparison:
     def figures(self) -> dict[str, Json]:
         """Agreement by each way of predicting, the headline's own fields first."""
         truth = [pair.measured_ms for pair in self.pairs]
-        now_ms, then_ms = self.session.reference_ms, self.table.sentinel_ms
-        drift = now_ms / then_ms if now_ms and then_ms else 1.0
+        drift = self.drift
         stored = [self.table.predict_ms(network) for network in self.networks.values()]
-        measurements = [self.session.measurements[name] for name in self.networks]
+        raw = [self.session.measurements[name].raw for name in self.networks]
+        uncorrected = [
+            self._predict_ms(network, self._raw_fit()) for network in self.networks.values()
+        ]
         return {
             **asdict(agreement([pair.predicted_ms for pair in self.pairs], truth)),
-            "noise_floor_mape_percent": noise_floor_percent(
-                measurements, reference_ms=self.session.reference_ms
+            "noise_floor_mape_percent": self.session.noise_percent or 0.0,
+            "correction": self.session.describe(),
+            "uncorrected": asdict(
+                agreement(uncorrected, [self.raw_ms[name] for name in self.networks])
             ),
+            "uncorrected_noise_percent": noise_floor_percent(raw) or 0.0,
+            "drift": drift,
             "stored_calibration": asdict(agreement(stored, truth)),
             "stored_drift_corrected": asdict(agreement([ms * drift for ms in stored], truth)),
             "macs_only": asdict(agreement([pair.macs_predicted_ms for pair in self.pairs], truth)),
@@ -208,18 +214,36 @@ class _Comparison:
             for pair in pairs
         ]
 
-    def _predict_ms(self, network: Architecture) -> float:
-        if self.fitted is None:
-            return self.table.predict_ms(network)
-        return self.fitted.apply(self.table.sum_ms(network))
+    @property
+    def drift(self) -> float:
+        """The reference model now over the reference model then; 1 where the calibration networks
+        say that the networks did not drift with it."""
+        now_ms, then_ms = self.session.reference_ms, self.table.sentinel_ms
+        drift = now_ms / then_ms if now_ms and then_ms else 1.0
+        ratios = [
+            self.measured_ms[name] / self.table.predict_ms(network)
+            for name, network in self.anchors.items()
+        ]
+        farther = sum(abs(drift / ratio - 1) - abs(1 / ratio - 1) for ratio in ratios)
+        return 1.0 if farther > 0 else drift
 
-    def _fit(self, size: Callable[[Architecture], float]) -> Calibration | None:
+    def _predict_ms(self, network: Architecture, fitted: Calibration | None) -> float:
+        if fitted is None:
+            return self.table.predict_ms(network)
+        return fitted.apply(self.table.sum_ms(network))
+
+    def _raw_fit(self) -> Calibration | None:
+        return self._fit(self.table.sum_ms, self.raw_ms)
+
+    def _fit(
+        self, size: Callable[[Architecture], float], measured_ms: Mapping[str, float]
+    ) -> Calibration | None:
         """Latency as an affine function of `size`, fitted where the table is calibrated."""
         if len(self.anchors) < 3:
             return None
         return fit(
             [
-                CalibrationNetwork(name, size(network), self.measured_ms[name])
+                CalibrationNetwork(name, size(network), measured_ms[name])
                 for name, network in self.anchors.items()
             ]
         )
@@ -230,7 +254,7 @@ class _Comparison:
         Without calibration networks it is a line through 0 fitted on the held-out networks
         themselves, which flatters it.
         """
-        fitted = self._fit(lambda network: float(network.macs))
+        fitted = self._fit(lambda network: float(network.macs), self.measured_ms)
         if fitted is not None:
             return fitted
         ratios = [self.measured_ms[name] / network.macs for name, network in self.networks.items()]

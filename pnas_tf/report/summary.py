@@ -117,8 +117,10 @@ def _of_files(reports: Mapping[str, ParityReport]) -> dict[str, Json]:
 def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
     """predicted: by the table of this dtype, None without one and for a file of another shape.
 
-    measured_drift_corrected, drift, noise_floor_percent: of `latency.drift.AtTable`. warnings: what
-    a reader of that figure must be told.
+    measured: waits taken out; measured_raw: by the clock. measured_drift_corrected, drift,
+    noise_floor_percent: of `latency.drift.AtTable`; drift_percent: the drift as a change;
+    predicted_now: predicted at the device's pace of the measurement. warnings: what a reader of
+    those figures must be told.
     """
     measured = run.measurements.get(model_name(dtype))
     paths = [run.path / name for name in TABLES.values()]
@@ -143,8 +145,11 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
     return {
         "predicted": predicted,
         "measured": measured.median_ms if measured else None,
+        "measured_raw": measured.raw_median_ms if measured else None,
         "measured_drift_corrected": compared.corrected_ms if compared else None,
+        "predicted_now": predicted * compared.drift if predicted and compared else None,
         "drift": compared.drift if compared else None,
+        "drift_percent": 100 * (compared.drift - 1) if compared else None,
         "noise_floor_percent": compared.noise_floor_percent if compared else None,
         "warnings": warnings,
     }

@@ -216,9 +216,8 @@ def _pace(form: str, latency: Mapping[str, Json]) -> list[str]:
         )
     if noise is not None and noise >= NOISE_PERCENT:
         notes.append(
-            f"{form}: noise floor {noise:.1f} % (halves of the measurement differ by so much): "
-            "smaller differences between predicted and measured mean nothing; measure on a quiet "
-            "device"
+            f"{form}: noise floor {noise:.1f} % (halves of the measurement differ by so much): the "
+            "comparison of predicted and measured proves nothing; measure on a quieter device"
         )
     return notes
 

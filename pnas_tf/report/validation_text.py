@@ -40,6 +40,9 @@ class Validation:
     stored_calibration: Agreement
     stored_drift_corrected: Agreement
     macs_only: Agreement
+    correction: str
+    uncorrected: Agreement
+    uncorrected_noise_percent: float
     noise_floor_mape_percent: float
     worst: tuple[_Worst, ...]
 
@@ -59,14 +62,21 @@ def validation_lines(found: Validation) -> Iterator[str]:
     for warning in found.warnings:
         yield f"WARNING {warning}"
     yield _figures("table and calibration of the measuring session", found.headline)
+    yield _figures("the same by the clock, nothing taken out", found.uncorrected)
     yield _figures("calibration stored in the table", found.stored_calibration)
-    corrected = "the same, drift corrected by the reference model"
+    corrected = "by the stored calibration, drift since then taken out where that helps"
     yield _figures(corrected, found.stored_drift_corrected)
     yield _figures("MACs only", found.macs_only)
     noise = found.noise_floor_mape_percent
-    yield f"noise floor of the measuring session: {noise:.2f} %"
+    yield (
+        f"noise floor of the measuring session: {noise:.2f} % (by the clock "
+        f"{found.uncorrected_noise_percent:.2f} %); {found.correction}"
+    )
     if noise >= NOISE_PERCENT:
-        yield "WARNING errors below the noise floor mean nothing; measure on a quiet device"
+        yield (
+            f"WARNING this comparison proves nothing: halves of the session differ by {noise:.1f} "
+            "%; measure on a quieter device"
+        )
     for entry in found.worst:
         slowest = sorted(entry.blocks, key=lambda block: -block.latency_ms)[:3]
         blocks = ", ".join(f"{block.block} {block.latency_ms:.3g} ms" for block in slowest)

@@ -78,6 +78,8 @@ def _run(job: Inputs) -> None:
             job.folder / outputs[name],
             session.measurements,
             sentinel_ms=session.reference_ms,
+            correction=session.correction,
+            noise_percent=session.noise_percent,
             failures=session.failures,
             op_profiles={model: [asdict(row) for row in rows] for model, rows in profiles.items()},
         )

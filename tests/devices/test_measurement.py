@@ -15,8 +15,8 @@ from pnas_tf.devices.record import (
     ModelRun,
     Settings,
     check_same,
-    same_origin,
 )
+from pnas_tf.devices.record_file import same_origin
 from pnas_tf.errors import UserError
 
 DEVICE = Device("host", "machine", "processor", (1,), "system", "build", "serial")

@@ -9,12 +9,13 @@ import pytest
 from fake_runner import FakeRunner
 
 from pnas_tf.config import ConversionConfig, LatencyConfig
+from pnas_tf.devices.drift_correction import noise_floor_percent
 from pnas_tf.devices.failures import RunKilled
 from pnas_tf.devices.record import Measurement, ModelRun
 from pnas_tf.devices.schedule import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency import measure_sources, validate
-from pnas_tf.latency.agreement import agreement, noise_floor_percent
+from pnas_tf.latency.agreement import agreement
 from pnas_tf.latency.build import build_latency_table
 from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.latency.table import LatencyTable
@@ -129,7 +130,7 @@ def test_noise_floor_is_the_difference_between_halves():
     calm = Measurement(*origin, tuple(ModelRun((1e6,)) for _ in range(4)))
     assert noise_floor_percent([noisy], reference_ms=None) == pytest.approx(100 * 0.1 / 1.05)
     assert noise_floor_percent([noisy, calm], reference_ms=None) == pytest.approx(50 * 0.1 / 1.05)
-    assert noise_floor_percent([], reference_ms=None) == 0.0
+    assert noise_floor_percent([], reference_ms=None) is None
 
 
 def test_an_affine_device_is_built_and_predicted_exactly(made_up):

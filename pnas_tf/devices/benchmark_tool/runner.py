@@ -102,6 +102,9 @@ class ToolRunner:
         )
         self.cooling.state = self.thermal()
 
+    def begin_round(self) -> None:
+        """Nothing: every run starts a program there."""
+
     def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         """Warm-ups and timed invocations of one model.
 

@@ -1,8 +1,8 @@
 """Runner of this computer: the LiteRT interpreter in a child process pinned to cores of its own.
 
 A model or delegate that crashes or hangs costs one measurement: the child is started anew. So it is
-before a second run of a model, as on devices where every run starts a program. Knows how to
-reach the runtime, nothing of schedules or blocks.
+in every round, as on devices where every run starts a program. Knows how to reach the runtime,
+nothing of schedules or blocks.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class HostRunner:
         }
         self._timeout_s = timeout_s
         self._child: JsonChild | None = None
-        self._seen: set[Path] = set()
+        self._used = False
         self.pin_error = ""
         self._start()
         if choice.note:
@@ -104,20 +104,17 @@ class HostRunner:
         self.device = host_device(() if self.pin_error else tuple(self._cores))
         self.settings = Settings(RUNTIME, metadata.version(RUNTIME), delegate, threads)
 
+    def begin_round(self) -> None:
+        """A new process for the next run, where this one has made any: where a model lies in memory
+        moves its time by up to 4 % for as long as it lies there."""
+        if self._used:
+            self.close()
+
     def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         """One run. Raises RunFailed when the model is refused, crashes or does not end in
         time."""
-        if model in self._seen:
-            # Where a model lies in memory moves its time by up to 4 % for as long as it lies there:
-            # a new place a round.
-            self.close()
-        return self.run_hot(model, warmups=warmups, invocations=invocations)
-
-    def run_hot(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
-        """As `run`, in the process that there is, so that the processor does not rest while another
-        one starts."""
         child = self._child or self._start()
-        self._seen.add(model)
+        self._used = True
         answer = self._ask(
             child,
             {"path": str(Path(model).absolute()), "warmups": warmups, "invocations": invocations},
@@ -132,7 +129,7 @@ class HostRunner:
         if self._child is not None:
             self._child.stop()
             self._child = None
-        self._seen.clear()
+        self._used = False
 
     def __enter__(self) -> HostRunner:
         return self

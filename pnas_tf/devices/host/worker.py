@@ -2,8 +2,8 @@
 times them.
 
 One JSON object a line comes in on standard input, one goes out on what was standard output. A model
-that crashes takes only this process with it. Started by `host`; imports no TensorFlow and nothing
-of this project.
+that crashes takes only this process with it. Started by `host`; imports no TensorFlow, and of this
+project only what reads the system's counters.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections import OrderedDict
 from typing import IO, TYPE_CHECKING
 
 import psutil
+
+from pnas_tf.devices.host import disturbances
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
@@ -75,19 +77,24 @@ class Models:
 
 
 def run(models: Models, *, path: str, warmups: int, invocations: int) -> dict[str, object]:
-    """Times of `warmups`, then `invocations` runs, in ns, with clock and temperature behind them
-    where readable."""
+    """Times of `warmups`, then `invocations` runs, in ns, with what they waited for a core, and
+    clock and temperature behind them where readable."""
     interpreter = models.get(path)
-    started = time.time()
-    invoke, clock = interpreter.invoke, time.perf_counter_ns
-    times = []
+    started, before = time.time(), disturbances.read()
+    invoke, clock, own_clock = interpreter.invoke, time.perf_counter_ns, time.thread_time_ns
+    times, own_times = [], []
     for _ in range(warmups + invocations):
+        own_begin = own_clock()
         begin = clock()
         invoke()
         times.append(clock() - begin)
+        own_times.append(own_clock() - own_begin)
+    alone = models.threads == 1  # with more, this thread waits for the others too
     return {
         "warmups_ns": times[:warmups],
         "samples_ns": times[warmups:],
+        "waited_ns": disturbances.waits(times[warmups:], own_times[warmups:]) if alone else [],
+        "disturbed": disturbances.words(before, disturbances.read(), preempted=not alone),
         "started_unix_s": started,
         "frequency_mhz": _frequency_mhz(),
         "temperature_c": _temperature_c(),

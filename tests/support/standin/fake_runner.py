@@ -26,6 +26,9 @@ class FakeRunner:
         self.latency_ms, self.device, self.settings = latency_ms, device, settings
         self.log: list[tuple[str, int, int]] = []
 
+    def begin_round(self) -> None:
+        return
+
     def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         self.log.append((model.name, warmups, invocations))
         time_ns = self.latency_ms(model, len(self.log)) * 1e6
