@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
@@ -27,6 +27,8 @@ from pnas_tf.run.settings import Configs, Settings
 from pnas_tf.run.step import Job
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pnas_tf.data import ImageData
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
@@ -112,9 +114,16 @@ class Inputs(Job):
     @cached_property
     def pretrained(self) -> PretrainedWeights:
         """Weights to start from, by `source`."""
-        from pnas_tf.interop.pretrained import open_pretrained
+        from pnas_tf.interop.pretrained_files import find_pretrained
 
-        return open_pretrained(self.source)
+        files = find_pretrained(self.source).files
+        return _opened(self.source, tuple((path, path.stat().st_mtime_ns) for path in files))
+
+    @property
+    def init(self) -> str:
+        """Where a training starts."""
+        usual = "pretrained" if self.source else "scratch"
+        return self.configs[TrainConfig].init or usual
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -191,6 +200,15 @@ class Inputs(Job):
         before = path.read_bytes() if path.is_file() else b""
         if self.folder.note(LEFT_OUT_FILE, files.write_csv).read_bytes() != before:
             print(f"{files.summary()}\nall names: {path}", flush=True)
+
+
+@lru_cache(maxsize=1)
+def _opened(source: str, files: tuple[tuple[Path, int], ...]) -> PretrainedWeights:
+    """Kept, for every step looks at them before the first one starts. files: with their times."""
+    from pnas_tf.interop.pretrained import open_pretrained
+
+    del files
+    return open_pretrained(source)
 
 
 def _with_held(config: object, held: Settings) -> object:
