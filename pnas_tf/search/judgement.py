@@ -29,6 +29,7 @@ FALSE_ALARM = 0.01  # how often a supernet that knows nothing passes for one tha
 BEFORE_ALPHA, AT_THE_END = "before the first architecture step", "at the end of the search"
 SEARCHED, DRAW = "searched", "a draw"
 DRAW_WITHIN_BUDGET = f"{DRAW} within the budget"
+_LOWER_RATE = "What helps: a lower --search_learning_rate"
 
 
 @dataclass(frozen=True)
@@ -116,15 +117,21 @@ def has_learnt(accuracy: float, cross_entropy: float | None, images: int, prior:
     return 2.0 * math.exp(-evidence(accuracy, cross_entropy, images, prior)) <= FALSE_ALARM
 
 
-def told(judgement: Judgement) -> list[str]:
-    """Lines for the user, at the moment of the judgement."""
-    if judgement.has_learnt:
-        return [judgement.words]
-    return [
-        f"WARNING {judgement.words}. It is no better than chance, so alpha has nothing to go by: "
-        f"what is derived is {DRAW_WITHIN_BUDGET}, unless the supernet learns from here on.",
-        judgement.advice,
-    ]
+def told(judgements: Sequence[Judgement]) -> list[str]:
+    """Lines for the user on the last of the judgements, at its moment."""
+    last = judgements[-1]
+    if last.has_learnt:
+        return [last.words]
+    warning = f"WARNING {last.words}. It is no better than chance"
+    if last.when == BEFORE_ALPHA:
+        return [
+            f"{warning}, so alpha has nothing to go by: what is derived is {DRAW_WITHIN_BUDGET}, "
+            "unless the supernet learns from here on.",
+            last.advice,
+        ]
+    if is_draw(judgements):
+        return [f"{warning}: what is derived is {DRAW_WITHIN_BUDGET}.", last.advice]
+    return [f"{warning}; when alpha started it had learnt. {_LOWER_RATE}."]
 
 
 def is_draw(judgements: Sequence[Judgement]) -> bool:
@@ -141,12 +148,17 @@ def notes_on(judgements: Sequence[Judgement]) -> tuple[str, ...]:
     if is_draw(judgements):
         last = judgements[-1]
         lead = "The architecture is a draw: the supernet was never better than chance, so alpha "
-        return (f"{lead}had nothing to go by. {last.words}", last.advice)
+        return (f"{lead}had nothing to go by. {sentence(last)}", last.advice)
     if judgements[-1].has_learnt:
         lead = "The supernet learnt late: when alpha started it was no better than chance"
-        return (f"{lead}; more warm-up helps (--warmup_epochs). {unlearnt[0].words}",)
+        return (f"{lead}; more warm-up helps (--warmup_epochs). {sentence(unlearnt[0])}",)
     lead = "The supernet had learnt when alpha started, and is no better than chance at the end"
-    return (f"{lead}; a lower --search_learning_rate helps. {judgements[-1].words}",)
+    return (f"{lead}. {_LOWER_RATE}. {sentence(judgements[-1])}",)
+
+
+def sentence(judgement: Judgement) -> str:
+    """Its words as a sentence."""
+    return f"{judgement.words[0].upper()}{judgement.words[1:]}."
 
 
 def judgements_in(document: Mapping[str, Json], *, where: str, fix: str) -> tuple[Judgement, ...]:

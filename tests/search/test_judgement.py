@@ -111,10 +111,15 @@ def test_only_a_supernet_that_never_learnt_makes_a_draw(start, end):
 
 
 def test_it_is_told_with_what_helps_and_nothing_is_known_of_an_earlier_version():
-    warning, advice = told(judgement(BEFORE_ALPHA, False))
+    start, end = (judgement(when, False) for when in (BEFORE_ALPHA, AT_THE_END))
+    warning, advice = told([start])
     assert "no better than chance" in warning and "6.0 %" in warning and "2.833" in warning
     assert "--warmup_epochs" in advice and "17 on the average" in advice
-    assert told(judgement(AT_THE_END, True)) == [judgement(AT_THE_END, True).words]
+    assert "within the budget, unless" in warning
+    assert "within the budget." in told([start, end])[0]
+    assert "--search_learning_rate" in told([judgement(BEFORE_ALPHA, True), end])[0]
+    learnt = judgement(AT_THE_END, True)
+    assert told([start, learnt]) == [learnt.words]
     assert judgements_in({}, where="history", fix="") == () and not is_draw(())
 
 
