@@ -80,8 +80,8 @@ def search_sizes(config: SearchConfig, sizes: SplitSizes, *, replicas: int = 1) 
     usual = usual_search(config)
     judged = getattr(config, architecture_flag(config))
     if judged is None:
-        enough = sizes.validation >= size
-        judged = size if enough else _rounded(sizes.validation, replicas)
+        all_of_them = max(replicas, sizes.validation - sizes.validation % replicas)
+        judged = min(size, all_of_them)
     return SearchSizes(
         size,
         judged,

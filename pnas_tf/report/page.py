@@ -24,7 +24,7 @@ from pnas_tf.report.sustained_plot import HEADER, sustained_rows, sustained_svg
 from pnas_tf.report.validation_plot import validation_svg
 from pnas_tf.report.words import device_words
 from pnas_tf.run.layout import Artifact
-from pnas_tf.search.judgement import DRAW, is_draw, notes_on
+from pnas_tf.search.judgement import DRAW, is_draw, notes_on, sentence
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -145,7 +145,7 @@ def _search(run: RunFiles) -> Section | None:
     return Section(
         "The search",
         svg=plots.search_curves(run.search, target=target, unit=unit),
-        words="\n".join(f"{each.words[0].upper()}{each.words[1:]}." for each in run.judgements),
+        words="\n".join(map(sentence, run.judgements)),
         caption="Shaded: the warm-up phase, which trains weights alone; then weights and path "
         "probabilities are trained in turn.",
     )

@@ -10,7 +10,9 @@ images whose classes have these frequencies:
   mean 1, so that P(n (cross-entropy of the frequencies - its own) >= t) <= exp(-t) (Markov).
 
 By Jensen's inequality both hold for means over paths that answer the same images too. A supernet
-has learnt where one of the two is at most FALSE_ALARM / 2. Knows neither supernets nor TensorFlow.
+has learnt where one of the two is at most FALSE_ALARM / 2, and is no better than chance where both
+are above DOUBT / 2; between these, as with a handful of images, nobody knows. Knows neither
+supernets nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from pnas_tf.io import Json
 from pnas_tf.io.serialization import value_of
 
 FALSE_ALARM = 0.01  # how often a supernet that knows nothing passes for one that has learnt
+DOUBT = 0.5  # chance gives a better result more often than that: there is nothing to see
 BEFORE_ALPHA, AT_THE_END = "before the first architecture step", "at the end of the search"
 SEARCHED, DRAW = "searched", "a draw"
 DRAW_WITHIN_BUDGET = f"{DRAW} within the budget"
+_LOWER_RATE = "What helps: a lower --search_learning_rate"
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Judgement:
         cross_entropy: in nats, means over the paths, by batch statistics; None where not finite.
         prior_accuracy: of always answering the split's most frequent class.
         prior_cross_entropy: of answering the split's class frequencies, on the same images.
-        has_learnt: whether it is better than these.
+        has_learnt: whether it is better than these; None: perhaps, on too few images to tell.
     """
 
     when: str
@@ -57,7 +61,7 @@ class Judgement:
     cross_entropy: float | None
     prior_accuracy: float
     prior_cross_entropy: float
-    has_learnt: bool
+    has_learnt: bool | None
 
     @property
     def words(self) -> str:
@@ -111,42 +115,58 @@ class Prior:
         return cls(float(frequencies.max()), float(-np.mean(np.log(frequencies[judged]))))
 
 
-def has_learnt(accuracy: float, cross_entropy: float | None, images: int, prior: Prior) -> bool:
-    """Whether such figures are beyond those of networks that know nothing."""
-    return 2.0 * math.exp(-evidence(accuracy, cross_entropy, images, prior)) <= FALSE_ALARM
+def verdict(accuracy: float, cross_entropy: float | None, images: int, prior: Prior) -> bool | None:
+    """`Judgement.has_learnt` of such figures."""
+    by_chance = 2.0 * math.exp(-evidence(accuracy, cross_entropy, images, prior))
+    if by_chance <= FALSE_ALARM:
+        return True
+    return None if by_chance <= DOUBT else False
 
 
-def told(judgement: Judgement) -> list[str]:
-    """Lines for the user, at the moment of the judgement."""
-    if judgement.has_learnt:
-        return [judgement.words]
-    return [
-        f"WARNING {judgement.words}. It is no better than chance, so alpha has nothing to go by: "
-        f"what is derived is {DRAW_WITHIN_BUDGET}, unless the supernet learns from here on.",
-        judgement.advice,
-    ]
+def told(judgements: Sequence[Judgement]) -> list[str]:
+    """Lines for the user on the last of the judgements, at its moment."""
+    last = judgements[-1]
+    if last.has_learnt:
+        return [last.words]
+    if last.has_learnt is None:
+        return [f"{last.words}: better than chance, but so few images do not prove it"]
+    warning = f"WARNING {last.words}. It is no better than chance"
+    if last.when == BEFORE_ALPHA:
+        return [
+            f"{warning}, so alpha has nothing to go by: what is derived is {DRAW_WITHIN_BUDGET}, "
+            "unless the supernet learns from here on.",
+            last.advice,
+        ]
+    if is_draw(judgements):
+        return [f"{warning}: what is derived is {DRAW_WITHIN_BUDGET}.", last.advice]
+    return [f"{warning}; when alpha started it had learnt. {_LOWER_RATE}."]
 
 
 def is_draw(judgements: Sequence[Judgement]) -> bool:
-    """Whether alpha never had anything to go by: no judgement found that the supernet had
-    learnt."""
-    return bool(judgements) and not any(judgement.has_learnt for judgement in judgements)
+    """Whether alpha never had anything to go by: every judgement found that the supernet was no
+    better than chance."""
+    return bool(judgements) and all(judgement.has_learnt is False for judgement in judgements)
 
 
 def notes_on(judgements: Sequence[Judgement]) -> tuple[str, ...]:
     """What a reader of the derived architecture must be told; nothing where all is well."""
-    unlearnt = [judgement for judgement in judgements if not judgement.has_learnt]
+    unlearnt = [judgement for judgement in judgements if judgement.has_learnt is False]
     if not unlearnt:
         return ()
     if is_draw(judgements):
         last = judgements[-1]
         lead = "The architecture is a draw: the supernet was never better than chance, so alpha "
-        return (f"{lead}had nothing to go by. {last.words}", last.advice)
-    if judgements[-1].has_learnt:
+        return (f"{lead}had nothing to go by. {sentence(last)}", last.advice)
+    if judgements[-1].has_learnt is not False:
         lead = "The supernet learnt late: when alpha started it was no better than chance"
-        return (f"{lead}; more warm-up helps (--warmup_epochs). {unlearnt[0].words}",)
+        return (f"{lead}; more warm-up helps (--warmup_epochs). {sentence(unlearnt[0])}",)
     lead = "The supernet had learnt when alpha started, and is no better than chance at the end"
-    return (f"{lead}; a lower --search_learning_rate helps. {judgements[-1].words}",)
+    return (f"{lead}. {_LOWER_RATE}. {sentence(judgements[-1])}",)
+
+
+def sentence(judgement: Judgement) -> str:
+    """Its words as a sentence."""
+    return f"{judgement.words[0].upper()}{judgement.words[1:]}."
 
 
 def judgements_in(document: Mapping[str, Json], *, where: str, fix: str) -> tuple[Judgement, ...]:

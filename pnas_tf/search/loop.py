@@ -248,7 +248,7 @@ class Search:
             weight_steps=weight_steps,
         )
         self.judgements += (judged,)
-        for line in told(judged):
+        for line in told(self.judgements):
             self.loop.say(line)
 
     @property

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pnas_tf.data.dataset import Dataset
-from pnas_tf.search.judgement import Judgement, Prior, has_learnt
+from pnas_tf.search.judgement import Judgement, Prior, verdict
 from pnas_tf.search.weight_step import path_result
 from pnas_tf.space.architecture import ChoiceIndices
 from pnas_tf.supernet.supernet import Supernet
@@ -99,5 +99,5 @@ def judge(
         cross_entropy=cross_entropy,
         prior_accuracy=prior.accuracy,
         prior_cross_entropy=prior.cross_entropy,
-        has_learnt=has_learnt(accuracy, cross_entropy, len(found.labels), prior),
+        has_learnt=verdict(accuracy, cross_entropy, len(found.labels), prior),
     )

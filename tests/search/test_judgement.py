@@ -15,11 +15,11 @@ from pnas_tf.search.judgement import (
     FALSE_ALARM,
     Judgement,
     Prior,
-    has_learnt,
     is_draw,
     judgements_in,
     notes_on,
     told,
+    verdict,
 )
 from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
@@ -35,7 +35,7 @@ from pnas_tf.supernet.supernet import Supernet
 @pytest.mark.parametrize("share", [1 / 200, 1 / 17, 0.1, 0.5, 0.9])
 def test_by_accuracy_it_is_never_laxer_than_the_exact_binomial_test(images, share):
     prior = Prior(share, cross_entropy=0.0)
-    verdicts = [has_learnt(right / images, 1.0, images, prior) for right in range(images + 1)]
+    verdicts = [verdict(right / images, 1.0, images, prior) is True for right in range(images + 1)]
     assert verdicts == sorted(verdicts)  # from some count on
     if True in verdicts:
         least = verdicts.index(True)
@@ -48,10 +48,22 @@ def test_figures_of_50_images_get_their_verdict():
     prior = Prior.of(np.repeat(np.arange(17), 3), np.repeat(np.arange(17), 3))
     assert prior.accuracy == pytest.approx(1 / 17)
     assert prior.cross_entropy == pytest.approx(np.log(17))
-    assert not has_learnt(0.06, 2.9, 51, prior) and not has_learnt(0.10, 2.80, 51, prior)
-    assert has_learnt(0.10, 2.5, 51, prior)  # by cross-entropy
-    assert has_learnt(0.25, 4.0, 51, prior)  # by accuracy, however sure of its mistakes
-    assert has_learnt(0.25, None, 51, prior) and not has_learnt(0.06, None, 51, prior)
+    assert verdict(0.06, 2.9, 51, prior) is False and verdict(0.10, 2.82, 51, prior) is False
+    assert verdict(0.10, 2.5, 51, prior)  # by cross-entropy
+    assert verdict(0.25, 4.0, 51, prior)  # by accuracy, however sure of its mistakes
+    assert verdict(0.25, None, 51, prior) and verdict(0.06, None, 51, prior) is False
+
+
+def test_a_handful_of_images_proves_nothing_and_slanders_nobody():
+    """Six of six right of two classes are a coin's luck once in 64."""
+    prior = Prior(0.5, np.log(2))
+    assert verdict(1.0, 0.01, 6, prior) is None and verdict(0.85, 0.5, 10, prior) is None
+    assert verdict(0.5, 0.7, 6, prior) is False and verdict(1.0, 0.01, 8, prior) is True
+    perhaps = judgement(AT_THE_END, None)
+    (line,) = told([perhaps])
+    assert "do not prove it" in line and "WARNING" not in line
+    assert not is_draw([judgement(BEFORE_ALPHA, False), perhaps])
+    assert notes_on([judgement(BEFORE_ALPHA, None), perhaps]) == ()
 
 
 def ignorant(generator, kind, paths, images, frequencies):
@@ -88,7 +100,7 @@ def test_networks_that_know_nothing_seldom_pass(classes, odds, kind, stratified)
         shares = ignorant(generator, kind, 4, len(labels), frequencies) + 1e-12
         right = np.mean(shares.argmax(-1) == labels)
         loss = -np.mean(np.log(shares[:, np.arange(len(labels)), labels]))
-        passed += has_learnt(right, loss, len(labels), Prior.of(labels, labels))
+        passed += verdict(right, loss, len(labels), Prior.of(labels, labels)) is True
     assert passed < 12
 
 
@@ -111,10 +123,15 @@ def test_only_a_supernet_that_never_learnt_makes_a_draw(start, end):
 
 
 def test_it_is_told_with_what_helps_and_nothing_is_known_of_an_earlier_version():
-    warning, advice = told(judgement(BEFORE_ALPHA, False))
+    start, end = (judgement(when, False) for when in (BEFORE_ALPHA, AT_THE_END))
+    warning, advice = told([start])
     assert "no better than chance" in warning and "6.0 %" in warning and "2.833" in warning
     assert "--warmup_epochs" in advice and "17 on the average" in advice
-    assert told(judgement(AT_THE_END, True)) == [judgement(AT_THE_END, True).words]
+    assert "within the budget, unless" in warning
+    assert "within the budget." in told([start, end])[0]
+    assert "--search_learning_rate" in told([judgement(BEFORE_ALPHA, True), end])[0]
+    learnt = judgement(AT_THE_END, True)
+    assert told([start, learnt]) == [learnt.words]
     assert judgements_in({}, where="history", fix="") == () and not is_draw(())
 
 
