@@ -263,6 +263,12 @@ def test_profile_is_the_table_of_the_timed_runs_in_run_order():
     assert parse_profile(recorded("logcat.txt")) == ()
 
 
+def test_the_profile_of_the_initialisation_is_nobodys_profile():
+    """The other table was cut."""
+    text = recorded("riscv_profile.txt").partition("Operator-wise Profiling Info")[0]
+    assert "AllocateTensors" in text and parse_profile(text) == ()
+
+
 def test_profile_csv_keeps_commas_of_node_types():
     csv = (
         "============================== Run Order ==============================\n"

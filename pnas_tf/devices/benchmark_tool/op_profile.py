@@ -16,6 +16,8 @@ from pnas_tf.devices.benchmark_tool.log_lines import lines_of, strip_prefix
 from pnas_tf.devices.failures import GarbledOutput
 
 _SECTION = re.compile(r"^={1,100} ([^=]+) ={1,100}$")
+_INITIALISATION = "Benchmark Initialization"
+_HEADING = re.compile(rf"^.{{0,30}}Profiling Info for ({_INITIALISATION}|Regular Benchmark Runs)\b")
 # What an accelerator executes, and the runtime's own steps, which are no operations of a model.
 _NOT_OF_CPU = re.compile(
     r"gpu|nnapi|dispatch|^litert_|^delegate$|^AllocateTensors$|^ModifyGraph|^LiteRT::",
@@ -48,16 +50,18 @@ def parse_profile(output: str) -> tuple[OperatorTime, ...]:
     """The operators of the last "Run Order" table, in the order in which they ran; () when the
     output holds none.
 
-    The tool may print two such tables; the first speaks of initialisation. Raises GarbledOutput on
-    a row that does not fit.
+    TensorFlow Lite's tool prints two such tables under headings; that of the initialisation is
+    passed over. Raises GarbledOutput on a row that does not fit.
     """
     rows: list[OperatorTime] = []
     columns: list[str] | None = None
-    in_run_order = False
+    in_run_order = initialises = False
     for line in lines_of(output):
         _, text = strip_prefix(line)
+        if heading := _HEADING.match(text):
+            initialises = heading.group(1) == _INITIALISATION
         if match := _SECTION.match(text.strip()):
-            in_run_order, columns = match.group(1) == "Run Order", None
+            in_run_order, columns = match.group(1) == "Run Order" and not initialises, None
             rows = [] if in_run_order else rows
         elif not in_run_order:
             continue
