@@ -6,7 +6,7 @@
   space = pnas.space("proxyless", resolution=96, classes=data.class_names)
   table = pnas.measure_latency(space, pnas.device("host"))
   found = pnas.search(space, data, table, target_latency_ms=8.0)
-  model = pnas.train(found.derive(), data)
+  model = pnas.train(found.derive(budgets=[pnas.budget("size_kb", 300)]), data)
   files = pnas.export(model, data, formats=("float32", "int8"))
   times = pnas.benchmark(files, pnas.device("host"))
 
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
     ConversionConfig,
+    DeriveConfig,
     DeviceConfig,
     ExportConfig,
     LatencyConfig,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from pnas_tf.devices.record import Measurement
     from pnas_tf.latency.measure_sources import MeasurementSetup
     from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.search.budgets import Budget
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.result import SearchResult
     from pnas_tf.space.architecture import Architecture
@@ -139,6 +141,30 @@ def measure_latency(
     convert_ahead(space, config, conversion, seed=seed, progress=progress)
     with _measuring(device, conversion, seed=seed, progress=progress) as setup:
         return build_latency_table(space, setup, config, seed=seed)
+
+
+def budget(
+    kind: str,
+    most: float,
+    *,
+    table: LatencyTable | str | os.PathLike | None = None,
+    dtype: str = DeriveConfig.size_dtype,
+) -> Budget:
+    """A hard budget, of which `SearchResult.derive` takes any number together.
+
+    Args:
+        kind: "latency_ms", "size_kb" of the exported file, "ram_kb", its tensor arena in TensorFlow
+            Lite for Microcontrollers (int8), "macs" or "parameters". kB are 1000 bytes.
+        most: in that unit.
+        table: of the device that "latency_ms" is of; None: the search's own.
+        dtype: of the file that "size_kb" is of, "int8" or "float32".
+
+    Raises:
+        UserError: there is no such kind, or `most` is not above 0.
+    """
+    from pnas_tf.search.budgets import Budget
+
+    return Budget(kind, most, table, dtype)
 
 
 def search(

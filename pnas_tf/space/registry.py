@@ -11,12 +11,13 @@ from pnas_tf.errors import UserError, named
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import Json, record_of
 from pnas_tf.space.base import SearchSpace
-from pnas_tf.space.mbconv import MBConvSpace, proxyless, tiny
+from pnas_tf.space.mbconv import MBConvSpace, mcu, proxyless, tiny
 from pnas_tf.space.tree_cells import TreeCellSpace, pyramid_tree
 
 NAMED_SPACES: dict[str, Callable[..., SearchSpace]] = {
     "proxyless": proxyless,
     "tiny": tiny,
+    "mcu": mcu,
     "pyramid_tree": pyramid_tree,
 }
 _KINDS: dict[str, type[MBConvSpace] | type[TreeCellSpace]] = {

@@ -13,6 +13,7 @@ from pnas_tf.steps import (
     benchmark,
     derive,
     export,
+    footprint,
     inspect,
     latency_table,
     pipeline,
@@ -105,7 +106,7 @@ PROGRAMS = (
         "search",
         "learns an architecture, and derives it",
         search.__doc__,
-        (search.SEARCH, derive.DERIVE, derive.SWEEP),
+        (footprint.FOOTPRINT, search.SEARCH, derive.DERIVE, derive.SWEEP),
     ),
     Program("train", "train", "trains the derived network", train.__doc__, (train.TRAIN,)),
     Program(
