@@ -22,12 +22,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pnas_tf import applications, data
-    from pnas_tf.api import benchmark, device, export, measure_latency, search, space, train
+    from pnas_tf.api import benchmark, budget, device, export, measure_latency, search, space, train
     from pnas_tf.fitting import fit
 
 __all__ = [
     "applications",
     "benchmark",
+    "budget",
     "calibrate",
     "data",
     "device",

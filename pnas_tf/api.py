@@ -6,7 +6,7 @@
   space = pnas.space("proxyless", resolution=96, classes=data.class_names)
   table = pnas.measure_latency(space, pnas.device("host"))
   found = pnas.search(space, data, table, target_latency_ms=8.0)
-  model = pnas.train(found.derive(), data)
+  model = pnas.train(found.derive(budgets=[pnas.budget("size_kb", 300)]), data)
   files = pnas.export(model, data, formats=("float32", "int8"))
   times = pnas.benchmark(files, pnas.device("host"))
 
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import (
     CalibrateConfig,
     ConversionConfig,
+    DeriveConfig,
     DeviceConfig,
     ExportConfig,
     LatencyConfig,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from pnas_tf.devices.record import Measurement
     from pnas_tf.latency.measure_sources import MeasurementSetup
     from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.search.budgets import Budget
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.result import SearchResult
     from pnas_tf.space.architecture import Architecture
@@ -177,6 +179,30 @@ def calibrate(
     known = knowledge_of(few, space, dtype=config.latency_dtype)
     with _measuring(device, ConversionConfig(), seed=seed, progress=progress) as setup:
         return calibrated(space, setup, config, few, known, seed=seed)
+
+
+def budget(
+    kind: str,
+    most: float,
+    *,
+    table: LatencyTable | str | os.PathLike | None = None,
+    dtype: str = DeriveConfig.size_dtype,
+) -> Budget:
+    """A hard budget, of which `SearchResult.derive` takes any number together.
+
+    Args:
+        kind: "latency_ms", "size_kb" of the exported file, "ram_kb", its tensor arena in TensorFlow
+            Lite for Microcontrollers (int8), "macs" or "parameters". kB are 1000 bytes.
+        most: in that unit.
+        table: of the device that "latency_ms" is of; None: the search's own.
+        dtype: of the file that "size_kb" is of, "int8" or "float32".
+
+    Raises:
+        UserError: there is no such kind, or `most` is not above 0.
+    """
+    from pnas_tf.search.budgets import Budget
+
+    return Budget(kind, most, table, dtype)
 
 
 def search(

@@ -466,7 +466,9 @@ class SearchConfig:
         None, "Target for --objective=macs or parameters, in that unit."
     )
     also: tuple[str, ...] = option(
-        (), "More devices: TABLE.json=MS, comma-separated; the search minds them all."
+        (),
+        "More devices: TABLE.json=MS, comma-separated; the search minds them all, and no derived "
+        "network takes longer on one.",
     )
     combination: str = option(
         "sum",
@@ -564,6 +566,28 @@ class DeriveConfig:
     min_latency_fraction: float = option(
         0.95, "Least part of the budget that the architecture uses; 0 for none.", remakes=True
     )
+    max_size_kb: float | None = option(
+        None,
+        "Hard limit of the exported file of --size_dtype in kB of 1000 bytes, labels and all.",
+        remakes=True,
+        above=0,
+    )
+    size_dtype: str = option(
+        "int8", "The file that --max_size_kb is of.", choices=("int8", "float32"), remakes=True
+    )
+    max_ram_kb: float | None = option(
+        None,
+        "Hard limit of peak RAM in kB of 1000 bytes: the tensor arena of the int8 file "
+        "(docs/howto/budgets.md).",
+        remakes=True,
+        above=0,
+    )
+    max_macs: float | None = option(
+        None, "Hard limit of multiply-accumulates.", remakes=True, above=0
+    )
+    max_parameters: float | None = option(
+        None, "Hard limit of trainable parameters.", remakes=True, above=0
+    )
 
 
 @dataclass(frozen=True)
@@ -584,7 +608,7 @@ class DeviceConfig:
     device: str = option(
         "host",
         "host, android[:SERIAL] or ssh:USER@HOST[:PORT]; where a step measures several: with "
-        "commas.",
+        "commas. tflm: memory and outputs in TensorFlow Lite for Microcontrollers (benchmark).",
     )
     threads: int = option(1, "Threads of the interpreter.", at_least=1, at_most=1024)
     delegate: str = option(

@@ -240,6 +240,7 @@ def _train(shop: Workshop, job: Job) -> dict[str, Any]:
 
 def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.networks.layers import Normalisation
+    from pnas_tf.search.choice_program import Bound
     from pnas_tf.search.derive import most_probable_few, path_of
     from pnas_tf.search.loop import Search
     from pnas_tf.search.objective import SearchTargets
@@ -272,9 +273,7 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     few = most_probable_few(
         study.space,
         search.probabilities,
-        quantity=quantity,
-        budget=most,
-        at_least=least,
+        bounds=[Bound(quantity, most, least)],
         count=study.derive_networks,
     )
     architecture, compared = few[0], []

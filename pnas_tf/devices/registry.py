@@ -62,7 +62,7 @@ def split_devices(devices: str) -> tuple[str, ...]:
 
 
 def _meant(name: str) -> str:
-    if name.lower() in ("host", "android"):
+    if name.lower() in ("host", "android", "tflm"):
         return f"Write --device={name.lower()}"
     if "@" in name and ":" not in name:
         return f"Write --device=ssh:{name}"
@@ -115,6 +115,12 @@ def _android(serial: str, config: DeviceConfig, say: Say) -> Runner:
     return AndroidRunner(serial, config, say=say)
 
 
+def _tflm(_: str, config: DeviceConfig, say: Say) -> Runner:
+    from pnas_tf.devices.tflm import NAME, NoLatency
+
+    raise NoLatency("latency of a model", received=f"--device={NAME}, which times nothing")
+
+
 def _ssh(address: str, config: DeviceConfig, say: Say) -> Runner:
     from pnas_tf.devices.ssh.board import ssh_runner
 
@@ -143,6 +149,7 @@ _KINDS = {
     "host": _Kind(_host, ("host",)),
     "android": _Kind(_android, ("android", "android:SERIAL")),
     "ssh": _Kind(_ssh, ("ssh:USER@HOST[:PORT]",)),
+    "tflm": _Kind(_tflm, ("tflm",)),
 }
 
 

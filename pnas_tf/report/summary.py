@@ -15,6 +15,7 @@ from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.drift import at_table
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.report.budgets import budget_rows, derived_budgets, model_contents, ram_bytes
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import TABLES, Artifact, model_name
@@ -53,6 +54,8 @@ def write_summary(
     }
     _require_finished(run, durations, reports)
     architecture = run.architecture
+    of_files, plain = _of_files(reports), reports.get("float32")
+    ram = ram_bytes(model_contents(folder.path, reports))
     device = next(iter(run.measurements.values()))
     summary: dict[str, Json] = {
         "dataset": dataset,
@@ -71,7 +74,10 @@ def write_summary(
         "parameters": architecture.parameters,
         "search_s": durations["search"],
         "train_s": durations["train"],
-        **_of_files(reports),
+        **of_files,
+        "max_logit_difference": plain.max_logit_difference if plain else None,
+        "ram_bytes": ram,
+        "budgets": budget_rows(derived_budgets(folder.path), of_files["size_bytes"], ram),
         "latency_ms": {dtype: _latencies(run, dtype) for dtype in reports},
         "device": {"device": to_json(device.device), "settings": to_json(device.settings)},
     }
@@ -101,7 +107,6 @@ def _of_files(reports: Mapping[str, ParityReport]) -> dict[str, Json]:
     first = next(iter(reports.values()))
     accuracies = {dtype: report.tflite_accuracy for dtype, report in reports.items()}
     accuracies = {"keras": first.keras_accuracy, **accuracies}
-    plain = reports.get("float32")
     return {
         "test_accuracy": accuracies,
         "test_images": first.images,
@@ -110,7 +115,6 @@ def _of_files(reports: Mapping[str, ParityReport]) -> dict[str, Json]:
             for form, accuracy in accuracies.items()
         },
         "size_bytes": {dtype: report.size_bytes for dtype, report in reports.items()},
-        "max_logit_difference": None if plain is None else plain.max_logit_difference,
     }
 
 

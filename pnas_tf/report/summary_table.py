@@ -42,8 +42,8 @@ class SummaryTable:
 
 def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
     """The table of a summary.json document; unknown keys are ignored, absent ones are dashes."""
-    accuracy, latency, size = (
-        _mapping(summary, key) for key in ("test_accuracy", "latency_ms", "size_bytes")
+    accuracy, latency, size, ram = (
+        _mapping(summary, key) for key in ("test_accuracy", "latency_ms", "size_bytes", "ram_bytes")
     )
     forms = [*FORMS, *((key, f".tflite {key}") for key in accuracy if key not in dict(FORMS))]
     predicted = {key: number(_mapping(latency, key).get("predicted")) for key, _ in forms}
@@ -51,6 +51,7 @@ def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
     rows = [
         ("test accuracy", [percent(number(accuracy.get(key))) for key, _ in forms]),
         ("file size", [file_size(number(size.get(key))) for key, _ in forms]),
+        *([("peak RAM", [file_size(number(ram.get(key))) for key, _ in forms])] if ram else []),
         ("latency, predicted", [milliseconds(predicted[key]) for key, _ in forms]),
         ("latency, measured", [milliseconds(measured[key]) for key, _ in forms]),
         (
@@ -84,6 +85,7 @@ def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
             "largest logit difference, float32",
             scientific(number(summary.get("max_logit_difference"))),
         ),
+        *_budget_facts(summary.get("budgets")),
         ("search", _duration(number(summary.get("search_s")))),
         ("training", _duration(number(summary.get("train_s")))),
         ("device", device_words(summary.get("device"))),
@@ -155,6 +157,23 @@ def _target_fact(summary: Mapping[str, Json]) -> tuple[str, str]:
         if unit == "ms"
         else (f"target {unit}", count(target))
     )
+
+
+def _budget_facts(budgets: Json) -> list[tuple[str, str]]:
+    """A line for each hard budget besides the target: "118 of 128 kB"."""
+    rows = budgets if isinstance(budgets, Sequence) and not isinstance(budgets, str) else ()
+    facts = []
+    for row in (row for row in rows if isinstance(row, Mapping)):
+        value, most = number(row.get("value")), number(row.get("most"))
+        if value is not None and most is not None:
+            mark = "" if value <= most else ", BROKEN"
+            facts.append(
+                (
+                    f"budget, {one_line(str(row.get('name')))}",
+                    f"{value:.4g} of {most:.4g} {one_line(str(row.get('unit')))}{mark}",
+                )
+            )
+    return facts
 
 
 def number(value: Json) -> float | None:

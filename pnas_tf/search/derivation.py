@@ -1,21 +1,38 @@
-"""What a derivation gives, and its files in a run folder. Knows nothing of how it is made."""
+"""One derivation: what it chose and from what, and the budgets that it was held to.
+
+Knows nothing of the supernet or of how networks are compared.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pnas_tf.config import DeriveConfig
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
+from pnas_tf.run.loop import Row
+from pnas_tf.search.budgets import Budget, bound_of
+from pnas_tf.search.choice_program import Bound
+from pnas_tf.search.conflicts import check_possible
+from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
+from pnas_tf.search.targets import latency_budget
 
 if TYPE_CHECKING:
     import os
 
-    from pnas_tf.run.loop import Row
+    from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.search.supernet_weights import Comparison
+    from pnas_tf.search.targets import Target
     from pnas_tf.space.architecture import Architecture
+    from pnas_tf.space.base import SearchSpace
+    from pnas_tf.tflite.footprint import Footprint
 
 _DERIVATION = {"format": "pnas_tf/derivation", "version": 1}
+_KIND_OF_UNIT = {"ms": "latency_ms", "MACs": "macs", "parameters": "parameters"}
 
 
 @dataclass(frozen=True)
@@ -29,11 +46,13 @@ class Derivation:
         compared: a row for each network compared, the most probable one first: "ops" (keys),
             "log_probability" (None where it is -inf), "predicted" in "unit", "alpha_loss" and
             "trained_loss" (cross-entropies on the validation split, None where not computed).
+        budgets: a row for each that it keeps (`FileLimits.rows`).
     """
 
     architecture: Architecture
     origin: str
     compared: tuple[Row, ...]
+    budgets: tuple[Row, ...] = ()
 
     def save(self, folder: str | os.PathLike) -> list[Path]:
         """Writes architecture.json and derivation.json into `folder`; returns their paths."""
@@ -41,6 +60,92 @@ class Derivation:
             self.architecture.save(Path(folder) / Artifact.ARCHITECTURE),
             atomic.write_json(
                 Path(folder) / Artifact.DERIVATION,
-                {**_DERIVATION, "origin": self.origin, "networks": list(self.compared)},
+                {
+                    **_DERIVATION,
+                    "origin": self.origin,
+                    "budgets": list(self.budgets),
+                    "networks": list(self.compared),
+                },
             ),
         ]
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """The architecture of one budget.
+
+    Attributes:
+        budget_ms: the budget.
+        architecture: what was derived.
+        predicted_ms: its predicted latency.
+        validation_accuracy: top-1 on the search's validation split with the supernet's weights, a
+            fraction.
+    """
+
+    budget_ms: float
+    architecture: Architecture
+    predicted_ms: float
+    validation_accuracy: float
+
+
+def limits_of(
+    space: SearchSpace,
+    table: LatencyTable,
+    targets: Sequence[Target],
+    config: DeriveConfig,
+    *,
+    asked: Sequence[Budget],
+    footprint: Footprint | None,
+    files: UntrainedFiles | None,
+) -> FileLimits:
+    """All budgets of a derivation, its own latency's first; refuses what no network keeps.
+
+    Args:
+        space: that was searched.
+        table: of the search's own device.
+        targets: of the search; those of further devices are budgets too.
+        config: its budget of latency.
+        asked: the others.
+        footprint, files: None where no budget is of a file.
+
+    Raises:
+        UserError: no network of the space keeps them all; says which exclude one another.
+    """
+    own = [budget for budget in asked if budget.kind == "latency_ms" and budget.table is None]
+    if own:
+        config = dataclasses.replace(config, max_latency_ms=min(budget.most for budget in own))
+    first = derivation_budget(space, table, targets, config)
+    pairs = [pair_of(target) for target in (first, *targets[1:])]
+    others = [budget for budget in asked if budget not in own]
+    pairs += [(budget, bound_of(budget, space, table, footprint)) for budget in others]
+    check_possible(space, [bound for _, bound in pairs])
+    return FileLimits(pairs, footprint, files)
+
+
+def pair_of(target: Target) -> tuple[Budget, Bound]:
+    """A target as a budget."""
+    kind = _KIND_OF_UNIT[target.quantity.unit]
+    return Budget(kind, target.value), Bound(target.quantity, target.value)
+
+
+def derivation_budget(
+    space: SearchSpace, table: LatencyTable, targets: Sequence[Target], config: DeriveConfig
+) -> Target:
+    """At most what a derived network may take: `config.max_latency_ms`, else the search's first
+    target. Raises UserError when even the fastest network of the space takes longer."""
+    if config.max_latency_ms is None:
+        return targets[0]
+    return latency_budget(space, table, config.max_latency_ms, flag="--max_latency_ms")
+
+
+def comparison_line(found: Comparison, number: int, quantities: str) -> str:
+    """A line for the user on how the derived network was chosen."""
+    line = (
+        f"{len(found.losses)} most probable networks of {quantities} compared with the searched "
+        "weights: cross-entropy on the search's validation split "
+        f"{min(found.losses):.4f} to {max(found.losses):.4f}"
+    )
+    trained = [loss for loss in found.trained_losses if loss is not None]
+    if trained:
+        line += f"; {len(trained)} of them trained on: {min(trained):.4f} to {max(trained):.4f}"
+    return f"{line}; number {number} is taken"

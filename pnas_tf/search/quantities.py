@@ -1,4 +1,5 @@
-"""Latency, MACs or parameters of a space's networks, as sums over their blocks (eq. 5).
+"""Latency, MACs, parameters, file size or peak RAM of a space's networks, as sums over their blocks
+(eq. 5).
 
 Knows latency as numbers for each candidate, and nothing of how they were measured.
 """
@@ -39,16 +40,32 @@ class BlockLatencies(Protocol):
 
 
 @dataclass(frozen=True)
+class Shared:
+    """What is paid once, however many blocks have it. users: (choice block, candidate) of each that
+    does."""
+
+    cost: float
+    users: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class Quantity:
     """Something of a network that is a sum over its blocks: slope * (fixed + sum_b choices[b][op of
     b]) + intercept.
 
+    File size has things besides that several blocks share, and peak RAM the largest of the blocks:
+    slope * (fixed + sum + largest + shared) + intercept. Neither can be an objective.
+
     Attributes:
         name: for the user.
-        unit: "ms", "MACs" or "parameters".
+        unit: "ms", "MACs", "parameters" or "kB".
         fixed: stem, first block and head together.
         choices: for each choice block one number a candidate, [candidates].
         slope, intercept: a latency table's calibration; 1 and 0 without one.
+        peaks: for each choice block [candidates], of which the largest counts; none of a sum.
+        fixed_peak: of stem, first block and head.
+        shared: what is paid once.
+        exact: of a path, where the whole is more than is known of its parts; the larger one counts.
     """
 
     name: str
@@ -57,6 +74,10 @@ class Quantity:
     choices: tuple[np.ndarray, ...]
     slope: float = 1.0
     intercept: float = 0.0
+    peaks: tuple[np.ndarray, ...] = ()
+    fixed_peak: float = 0.0
+    shared: tuple[Shared, ...] = ()
+    exact: Callable[[ChoiceIndices], float] | None = None
 
     def __post_init__(self) -> None:
         numbers = np.concatenate([[self.fixed, self.slope, self.intercept], *self.choices])
@@ -71,11 +92,18 @@ class Quantity:
 
     def of(self, path: ChoiceIndices) -> float:
         """The quantity of the network that holds candidate path[b] in choice block b."""
-        return self._affine(
-            math.fsum(
-                float(choice[index]) for choice, index in zip(self.choices, path, strict=True)
-            )
-        )
+        known = self.known(path)
+        return known if self.exact is None else max(known, self.exact(path))
+
+    def known(self, path: ChoiceIndices) -> float:
+        """The same, by what is known of its blocks alone."""
+        chosen = [float(choice[index]) for choice, index in zip(self.choices, path, strict=True)]
+        places = set(enumerate(path)) if self.shared else set()
+        chosen += [part.cost for part in self.shared if not places.isdisjoint(part.users)]
+        if self.peaks:
+            own = (float(peak[index]) for peak, index in zip(self.peaks, path, strict=True))
+            chosen.append(max(self.fixed_peak, *own))
+        return self._affine(math.fsum(chosen))
 
     def expected(self, probabilities: Sequence[np.ndarray]) -> float:
         """E = slope * (fixed + sum_b <p_b, choices_b>) + intercept   (eq. 5). probabilities: for
@@ -102,8 +130,14 @@ class Quantity:
         return tuple(int(np.argmax(choice)) for choice in self.choices)
 
     @property
+    def scale(self) -> float:
+        """The mean candidate, by which a solver's numbers are divided."""
+        of_candidates = self.peaks or self.choices
+        return float(np.mean(np.abs(np.concatenate(of_candidates)))) or 1.0
+
+    @property
     def range(self) -> tuple[float, float]:
-        """(least, most) that any network takes, in the quantity's unit."""
+        """(least, most) that any network takes, in the quantity's unit; of a sum."""
         return self.of(self.fastest), self.of(self.slowest)
 
     def _affine(self, choices_sum: float) -> float:

@@ -6,6 +6,7 @@ Knows nothing of run folders, flags, or how the derived network is trained.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import shutil
@@ -16,22 +17,30 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from pnas_tf.config import DeriveConfig
+from pnas_tf.config import DeriveConfig, ExportConfig
 from pnas_tf.data.fitted_options import images_of, search_sizes
 from pnas_tf.errors import UserError
 from pnas_tf.run.layout import HISTORY
 from pnas_tf.run.loop import Row
-from pnas_tf.search.derivation import Derivation
+from pnas_tf.run.progress import silent
+from pnas_tf.search.budgets import Budget, budgets_of, file_dtypes
+from pnas_tf.search.choice_program import Bound, largest
+from pnas_tf.search.conflicts import no_network
+from pnas_tf.search.derivation import (
+    Derivation,
+    SweepPoint,
+    comparison_line,
+    derivation_budget,
+    limits_of,
+    pair_of,
+)
 from pnas_tf.search.derive import log_probability, most_probable, most_probable_few, path_of
+from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
 from pnas_tf.search.judgement import DRAW, DRAW_WITHIN_BUDGET, SEARCHED, Judgement, is_draw
 from pnas_tf.search.recipe import SearchRecipe
-from pnas_tf.search.supernet_weights import (
-    Comparison,
-    SupernetWeights,
-    judgements_of,
-    probabilities_of,
-)
-from pnas_tf.search.targets import latency_budget, search_targets
+from pnas_tf.search.supernet_weights import SupernetWeights, judgements_of, probabilities_of
+from pnas_tf.search.targets import search_targets
+from pnas_tf.tflite.footprint_reading import measure_footprint
 
 if TYPE_CHECKING:
     import os
@@ -44,24 +53,6 @@ if TYPE_CHECKING:
     from pnas_tf.search.targets import Target
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
-
-
-@dataclass(frozen=True)
-class SweepPoint:
-    """The architecture of one budget.
-
-    Attributes:
-        budget_ms: the budget.
-        architecture: what was derived.
-        predicted_ms: its predicted latency.
-        validation_accuracy: top-1 on the search's validation split with the supernet's weights, a
-            fraction.
-    """
-
-    budget_ms: float
-    architecture: Architecture
-    predicted_ms: float
-    validation_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -126,17 +117,20 @@ class SearchResult:
         self,
         config: DeriveConfig = DeriveConfig(),
         *,
-        budget: Target | None = None,
+        budgets: Sequence[Budget] = (),
+        limits: FileLimits | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Architecture:
         """The architecture of `derivation` alone; same arguments and errors."""
-        return self.derivation(config, budget=budget, progress=progress).architecture
+        found = self.derivation(config, budgets=budgets, limits=limits, progress=progress)
+        return found.architecture
 
     def derivation(
         self,
         config: DeriveConfig = DeriveConfig(),
         *,
-        budget: Target | None = None,
+        budgets: Sequence[Budget] = (),
+        limits: FileLimits | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Derivation:
         """Chooses an architecture by the learnt probabilities.
@@ -145,38 +139,69 @@ class SearchResult:
             config: how. "most_probable" takes each block's own most probable op; "budget" the best
                 of the most probable networks that fit, by supernet weights and then by training the
                 best few on for a moment.
-            budget: at most so much of a quantity; default `derivation_budget`.
+            budgets: hard ones, besides those of `config`; one of "latency_ms" without a table takes
+                the place of the search's own.
+            limits: these budgets with what holds files to them; None makes it, which converts
+                networks where one is of a file.
             progress: called with lines for the user.
 
         Returns:
             The architecture and the networks it was compared with.
 
         Raises:
-            UserError: no network fits the budget, or the search's files are not whole.
+            UserError: no network fits the budgets, or the search's files are not whole.
         """
-        if budget is None:
-            budget = derivation_budget(self.space, self.table, self.targets, config)
         if config.derive == "most_probable":
+            budgets_of(config)  # refuses those that would be broken
+            quantity = derivation_budget(self.space, self.table, self.targets, config).quantity
             architecture = most_probable(self.space, self.probabilities)
-            row = self._row(architecture, budget.quantity)
+            row = self._row(architecture, quantity)
             found = Derivation(architecture, self._origin(config), (row,))
         else:
-            found = self._within(budget, config, progress)
+            found = self._within(limits or self.limits(config, budgets), config, progress)
         if progress and found.origin != SEARCHED:
             progress(f"the derived architecture is {found.origin}: see the warnings of the search")
         return found
 
+    def limits(
+        self,
+        config: DeriveConfig,
+        budgets: Sequence[Budget] = (),
+        *,
+        export: ExportConfig = ExportConfig(),
+    ) -> FileLimits:
+        """The budgets of a derivation. export: the options of the files that some are of, whose
+        networks are converted now."""
+        asked = [*budgets, *budgets_of(config)]
+        dtypes = file_dtypes(asked)
+        files = footprint = None
+        if dtypes:
+            files = UntrainedFiles(self.dataset, export, {self.table.identity.dtype: self.table})
+            footprint = measure_footprint(self.space, files, dtypes, progress=silent)
+        return limits_of(
+            self.space,
+            self.table,
+            self.targets,
+            config,
+            asked=asked,
+            footprint=footprint,
+            files=files,
+        )
+
     def sweep(
         self,
-        budgets: Sequence[Target],
+        budgets_ms: Sequence[Target],
         config: DeriveConfig = DeriveConfig(),
         *,
+        limits: FileLimits | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Iterator[SweepPoint]:
-        """An architecture for each of the `budgets` (in ms), as `derivation` by budget chooses it,
-        one after the other."""
-        for budget in budgets:
-            architecture = self._within(budget, config, progress).architecture
+        """An architecture for each of `budgets_ms`, as `derivation` chooses it within that one in
+        place of the search's own, one after the other."""
+        limits = limits or self.limits(config)
+        for budget in budgets_ms:
+            own = dataclasses.replace(limits, pairs=(pair_of(budget), *limits.pairs[1:]))
+            architecture = self._within(own, config, progress).architecture
             yield SweepPoint(
                 budget.value,
                 architecture,
@@ -193,30 +218,19 @@ class SearchResult:
         return Path(folder)
 
     def _within(
-        self, budget: Target, config: DeriveConfig, progress: Callable[[str], None] | None
+        self, limits: FileLimits, config: DeriveConfig, progress: Callable[[str], None] | None
     ) -> Derivation:
-        """The best of the most probable networks within the budget: of those that use their share
-        of it, where the space has such."""
-        networks, least = self._candidates(budget, config, progress)
-        quantity = budget.quantity
-        if len(networks) == 1:  # without a look at data or weights
-            row = self._row(networks[0], quantity)
-            return Derivation(networks[0], self._origin(config), (row,))
-        found = self.supernet_weights.best_of(
-            networks,
-            self.dataset,
-            config,
-            batch_size=min(self.batch_size, images_of(self.dataset).validation),
-            seed=self.recipe.seed,
-        )
-        if progress:
-            range_ = f"{least:.4g} to {budget.value:.4g} {quantity.unit}"
-            progress(_told(found, networks.index(found.best) + 1, range_))
-        rows = [
-            self._row(network, quantity, *losses)
-            for network, *losses in zip(networks, found.losses, found.trained_losses, strict=True)
-        ]
-        return Derivation(found.best, self._origin(config), tuple(rows))
+        """The best of the most probable networks within the budgets: of those that use their share
+        of the first, where the space has such."""
+        networks, least = self._candidates(limits, config, progress)
+        while networks:
+            best, rows, line = self._best_of(networks, least, limits.pairs[0][1], config)
+            if limits.keeps(best):
+                if progress and line:
+                    progress(line)
+                return Derivation(best, self._origin(config), rows, limits.rows(best))
+            networks.remove(best)  # predicted within a budget of its file, and not
+        raise no_network(self.space, [bound for _, bound in limits.pairs])
 
     def _origin(self, config: DeriveConfig) -> str:
         """Of what is derived so."""
@@ -224,26 +238,62 @@ class SearchResult:
             return SEARCHED
         return DRAW if config.derive == "most_probable" else DRAW_WITHIN_BUDGET
 
-    def _candidates(
-        self, budget: Target, config: DeriveConfig, progress: Callable[[str], None] | None
-    ) -> tuple[list[Architecture], float]:
-        """(the most probable networks to compare, the least of the quantity that was asked)."""
-        quantity, most = budget.quantity, budget.value
-        least = most * config.min_latency_fraction
-        few = functools.partial(
-            most_probable_few, self.space, self.probabilities, quantity=quantity, budget=most
+    def _best_of(
+        self, networks: list[Architecture], least: float, first: Bound, config: DeriveConfig
+    ) -> tuple[Architecture, tuple[Row, ...], str]:
+        """(the best by its weights, a row for each, a line for the user)."""
+        quantity = first.quantity
+        if len(networks) == 1:  # without a look at data or weights
+            return networks[0], (self._row(networks[0], quantity),), ""
+        found = self.supernet_weights.best_of(
+            networks,
+            self.dataset,
+            config,
+            batch_size=min(self.batch_size, images_of(self.dataset).validation),
+            seed=self.recipe.seed,
         )
+        range_ = f"{least:.4g} to {first.most:.4g} {quantity.unit}"
+        rows = [
+            self._row(network, quantity, *losses)
+            for network, *losses in zip(networks, found.losses, found.trained_losses, strict=True)
+        ]
+        line = comparison_line(found, networks.index(found.best) + 1, range_)
+        return found.best, tuple(rows), line
+
+    def _candidates(
+        self, limits: FileLimits, config: DeriveConfig, progress: Callable[[str], None] | None
+    ) -> tuple[list[Architecture], float]:
+        """(the most probable networks to compare, the least of the first quantity that was
+        asked)."""
+        first, *others = (bound for _, bound in limits.pairs)
+        quantity, most, count = first.quantity, first.most, config.derive_networks
+        least = most * config.min_latency_fraction
+
+        def few(at_least: float, count: int) -> list[Architecture]:
+            bounds = [dataclasses.replace(first, least=at_least), *others]
+            return most_probable_few(
+                self.space,
+                self.probabilities,
+                bounds=bounds,
+                count=count,
+                accepts=limits.accepts,
+            )
+
         try:
-            return few(at_least=least, count=config.derive_networks), least
+            return few(least, count), least
         # A small space has gaps: a network below this one is better than none after the whole
         # search.
         except UserError:
-            networks = few(count=1)
+            if not others:
+                networks, words = few(-math.inf, 1), "the most probable below is taken"
+            else:  # the other budgets may leave no more
+                used = largest(quantity, (first, *others))
+                networks = few(used * config.min_latency_fraction, count)
+                words = f"beside the other budgets {used:.4g} {quantity.unit} is the most there is"
         if progress:
             progress(
                 f"no network of the space lies between {least:.4g} and {most:.4g} {quantity.unit} "
-                f"(--min_latency_fraction={config.min_latency_fraction:g}); the most "
-                "probable below is taken"
+                f"(--min_latency_fraction={config.min_latency_fraction:g}); {words}"
             )
         return networks, least
 
@@ -264,26 +314,3 @@ class SearchResult:
             "alpha_loss": loss,
             "trained_loss": trained_loss if finite else None,
         }
-
-
-def derivation_budget(
-    space: SearchSpace, table: LatencyTable, targets: Sequence[Target], config: DeriveConfig
-) -> Target:
-    """At most what a derived network may take: `config.max_latency_ms`, else the search's first
-    target. Raises UserError when even the fastest network of the space takes longer."""
-    if config.max_latency_ms is None:
-        return targets[0]
-    return latency_budget(space, table, config.max_latency_ms, flag="--max_latency_ms")
-
-
-def _told(found: Comparison, number: int, quantities: str) -> str:
-    """A line for the user on how the derived network was chosen."""
-    line = (
-        f"{len(found.losses)} most probable networks of {quantities} compared with the searched "
-        "weights: cross-entropy on the search's validation split "
-        f"{min(found.losses):.4f} to {max(found.losses):.4f}"
-    )
-    trained = [loss for loss in found.trained_losses if loss is not None]
-    if trained:
-        line += f"; {len(trained)} of them trained on: {min(trained):.4f} to {max(trained):.4f}"
-    return f"{line}; number {number} is taken"

@@ -1,10 +1,10 @@
 """Search spaces: a backbone of stages, and the candidate ops of each choice block (section 3.1 and
 4.2).
 
-`proxyless` is the ImageNet space of the paper, `lite` has the stages of EfficientNet-Lite0,
-for which there are ImageNet weights, `tiny` is for images of 28 to 32 pixels. All are data: a
-space of the user's own is another value of the same class. Knows nothing of layers, latency or
-TensorFlow.
+`proxyless` is the ImageNet space of the paper, `lite` has the stages of EfficientNet-Lite0, for
+which there are ImageNet weights, `tiny` is for images of 28 to 32 pixels, `mcu` for
+microcontrollers. All are data: a space of the user's own is another value of the same class. Knows
+nothing of layers, latency or TensorFlow.
 """
 
 from __future__ import annotations
@@ -258,4 +258,23 @@ def tiny(*, resolution: int = 32, classes: int = 10, width: float = 1.0) -> MBCo
         stages=stages,
         head_width=128,
         candidates=MBCONV_3_5_7,
+    ).with_width(width)
+
+
+MBCONV_MCU = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (1, 2, 4, 6))
+
+
+def mcu(*, resolution: int = 96, classes: int = 10, width: float = 1.0) -> MBConvSpace:
+    """Eleven narrow choice blocks for microcontrollers: 3 to 20 million MACs at 96 pixels. Widths
+    are those of MCUNet's like (Lin et al. 2020), expansions 1 to 6 and kernels 3 to 7."""
+    stages = (Stage(16, 2, 2), Stage(24, 3, 2), Stage(40, 3, 2), Stage(64, 3, 2))
+    return MBConvSpace(
+        "mcu",
+        resolution,
+        classes,
+        stem_width=16,
+        first_width=8,
+        stages=stages,
+        head_width=160,
+        candidates=MBCONV_MCU,
     ).with_width(width)

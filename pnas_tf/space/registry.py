@@ -11,7 +11,7 @@ from pnas_tf.errors import UserError, named
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import Json, record_of
 from pnas_tf.space.base import SearchSpace
-from pnas_tf.space.mbconv import MBConvSpace, lite, proxyless, tiny
+from pnas_tf.space.mbconv import MBConvSpace, lite, mcu, proxyless, tiny
 from pnas_tf.space.mobilenet_v4 import mnv4
 from pnas_tf.space.small_images import cifar
 from pnas_tf.space.tree_cells import TreeCellSpace, pyramid_tree
@@ -22,6 +22,7 @@ NAMED_SPACES: dict[str, Callable[..., SearchSpace]] = {
     "tiny": tiny,
     "cifar": cifar,
     "mnv4": mnv4,
+    "mcu": mcu,
     "pyramid_tree": pyramid_tree,
 }
 _KINDS: dict[str, type[MBConvSpace] | type[TreeCellSpace]] = {

@@ -9,6 +9,9 @@ device's tool gives it;
 --device=android:A,android:B measures on several devices at the same time, each with its
 latency_DEVICE.json. --sustained=10m also runs each model for 10 minutes without a pause and writes
 sustained.json.
+--device=tflm runs the models once in TensorFlow Lite for Microcontrollers, in the arena that
+--max_ram_kb asked for, and writes memory.json: bytes used, and outputs beside LiteRT's. It times
+nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from typing import TYPE_CHECKING
 
 from pnas_tf.config import BenchmarkConfig, ConversionConfig, DeviceConfig, RunConfig
 from pnas_tf.errors import UserError
-from pnas_tf.run.layout import MODELS_PATTERN, Artifact
+from pnas_tf.io import atomic
+from pnas_tf.run.layout import MODELS_PATTERN, Artifact, model_name
 from pnas_tf.run.step import Step
 from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version, setup_of
 from pnas_tf.steps.inputs import Inputs
@@ -58,7 +62,65 @@ def model_files(job: Inputs) -> dict[str, Path]:
     return models
 
 
+def _is_tflm(job: Inputs) -> bool:
+    """Whether memory is asked for, not latency. Raises UserError where both are."""
+    from pnas_tf.devices.registry import split_devices
+    from pnas_tf.devices.tflm import NAME
+
+    devices = split_devices(job.configs[DeviceConfig].device)
+    if NAME in devices and len(devices) > 1:
+        raise UserError(
+            f"--device={','.join(devices)}",
+            expected=f"{NAME} alone: it tells memory, the others latency",
+            received=f"{len(devices)} devices",
+            fix=f"Call it twice, once with --device={NAME}.",
+        )
+    return devices == (NAME,)
+
+
 def _run(job: Inputs) -> None:
+    if _is_tflm(job):
+        _memory(job)
+    else:
+        _latency(job)
+
+
+def _memory(job: Inputs) -> None:
+    """Runs each model once, in the arena that its network was derived for."""
+    from pnas_tf.devices.tflm import run_model, runtime_version
+    from pnas_tf.report.budgets import derived_budgets
+
+    asked = [row["most"] for row in derived_budgets(job.folder.path) if row["kind"] == "ram_kb"]
+    arena = int(float(str(asked[0])) * 1000) if asked else None
+    used, failures = {}, {}
+    for name, path in model_files(job).items():
+        own = arena if name == model_name("int8") else None  # the budget is of that file
+        try:
+            use = run_model(path, arena_bytes=own)
+        except UserError as error:
+            failures[name] = error.received
+            print(f"WARNING {name} did not run: {error.received}")
+            continue
+        used[name] = asdict(use)
+        print(
+            f"{name}: {use.used_bytes:,} bytes of an arena of {use.arena_bytes:,} "
+            f"({use.working_bytes:,} working, {use.persistent_bytes:,} persistent), outputs differ "
+            f"from LiteRT's by at most {use.max_difference:.3g}"
+        )
+    document = {"format": "pnas_tf/memory", "version": 1, "runtime": runtime_version()}
+    atomic.write_json(
+        job.folder / Artifact.MEMORY, {**document, "models": used, "failures": failures}
+    )
+    if not used:
+        raise UserError(
+            "no model ran in TensorFlow Lite for Microcontrollers",
+            expected="models of its ops, float32 or full-integer int8",
+            received="; ".join(f"{name}: {why}" for name, why in failures.items()),
+            fix="See docs/howto/board.md.",
+        )
+
+
+def _latency(job: Inputs) -> None:
     from pnas_tf.devices.record_file import save_measurements
     from pnas_tf.devices.sustained import duration_of
     from pnas_tf.latency.measure_files import measure_files
@@ -158,9 +220,17 @@ def _profiles(
 
 
 def _outputs(job: Inputs) -> tuple[str, ...]:
+    if _is_tflm(job):
+        return (Artifact.MEMORY,)
     hot = outputs_of(job, Artifact.SUSTAINED).values()
     asked = bool(job.configs[BenchmarkConfig].sustained)
     return (*outputs_of(job, Artifact.BENCHMARK).values(), *(hot if asked else ()))
+
+
+def _runtime(job: Inputs) -> str:
+    from pnas_tf.devices import tflm
+
+    return tflm.runtime_version() if _is_tflm(job) else runtime_version()
 
 
 BENCHMARK: Step[Inputs] = Step(
@@ -169,5 +239,5 @@ BENCHMARK: Step[Inputs] = Step(
     _run,
     writes=_outputs,
     reads=lambda job: (*model_files(job).values(), *binary_of(job)),
-    identity=lambda _: runtime_version(),
+    identity=_runtime,
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import (
     DataConfig,
     DeriveConfig,
+    ExportConfig,
     OptimizerConfig,
     PretrainedConfig,
     RunConfig,
@@ -19,12 +20,14 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact, sweep_architecture
 from pnas_tf.run.step import Demand, Step
+from pnas_tf.steps.footprint import dtypes_of, file_options, files_of, tables_of
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.search import tables_read
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pnas_tf.search.file_limits import FileLimits
     from pnas_tf.search.result import SearchResult
     from pnas_tf.search.targets import Target
 
@@ -36,6 +39,7 @@ CONFIGS = (
     SearchConfig,
     OptimizerConfig,
     DeriveConfig,
+    ExportConfig,
 )
 
 
@@ -47,10 +51,33 @@ def _result(job: Inputs) -> SearchResult:
     return SearchResult(job.folder / Artifact.SEARCH, job.space, job.dataset, job.table, recipe)
 
 
-def _budget(job: Inputs) -> Target:
-    from pnas_tf.search.result import derivation_budget
+def _limits(job: Inputs) -> FileLimits:
+    """All budgets. Raises UserError on what no network keeps together."""
+    from pnas_tf.search.budgets import budgets_of
+    from pnas_tf.search.derivation import limits_of
+    from pnas_tf.tflite.footprint import Footprint
 
-    return derivation_budget(job.space, job.table, job.targets, job.configs[DeriveConfig])
+    config, of_files = job.configs[DeriveConfig], bool(dtypes_of(job))
+    return limits_of(
+        job.space,
+        job.table,
+        job.targets,
+        config,
+        asked=budgets_of(config),
+        footprint=Footprint.load(job.folder / Artifact.FOOTPRINT) if of_files else None,
+        files=files_of(job) if of_files else None,
+    )
+
+
+def _check(job: Inputs) -> None:
+    """As far as the files are there."""
+    from pnas_tf.search.budgets import budgets_of
+
+    config = job.configs[DeriveConfig]
+    budgets_of(config)
+    known = job.has(Artifact.LATENCY_TABLE) and (not dtypes_of(job) or job.has(Artifact.FOOTPRINT))
+    if known and config.derive == "budget":
+        _limits(job)
 
 
 def _budgets(job: Inputs) -> list[Target]:
@@ -77,11 +104,17 @@ def _milliseconds(job: Inputs) -> list[float]:
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:
-    return (job.folder / Artifact.SEARCH_HISTORY, *tables_read(job))
+    own = (job.folder / Artifact.SEARCH_HISTORY, *tables_read(job))
+    if not dtypes_of(job):
+        return own
+    others = (path for path in tables_of(job) if path not in own)
+    return (*own, job.folder / Artifact.FOOTPRINT, *others)
 
 
 def _identity(job: Inputs) -> dict[str, object]:
-    return {"space": job.space.to_json(), "dataset": job.dataset.identity}
+    """Options of the export count where a budget is of its files."""
+    files = file_options(job.configs[ExportConfig]) if dtypes_of(job) else None
+    return {"space": job.space.to_json(), "dataset": job.dataset.identity, "export": files}
 
 
 def _demands(job: Inputs) -> tuple[Demand, ...]:
@@ -93,8 +126,13 @@ def _demands(job: Inputs) -> tuple[Demand, ...]:
 
 
 def _derive(job: Inputs) -> None:
-    found = _result(job).derivation(job.configs[DeriveConfig], budget=_budget(job), progress=print)
+    config = job.configs[DeriveConfig]
+    limits = _limits(job) if config.derive == "budget" else None
+    found = _result(job).derivation(config, limits=limits, progress=print)
     found.save(job.folder.path)
+    for row in found.budgets[1:]:
+        measured = row["predicted"] if row["measured"] is None else row["measured"]
+        print(f"{row['name']}: {measured:.6g} of {row['most']:.6g} {row['unit']}")
 
 
 def _sweep(job: Inputs) -> None:
@@ -103,7 +141,10 @@ def _sweep(job: Inputs) -> None:
     from pnas_tf.report.pareto_plot import plot_pareto_front
 
     rows, images = [], job.dataset.validation_size
-    for point in _result(job).sweep(_budgets(job), job.configs[DeriveConfig], progress=print):
+    points = _result(job).sweep(
+        _budgets(job), job.configs[DeriveConfig], limits=_limits(job), progress=print
+    )
+    for point in points:
         name = sweep_architecture(point.budget_ms)
         point.architecture.save(job.folder / name)
         rows.append(
@@ -136,8 +177,9 @@ DERIVE: Step[Inputs] = Step(
     reads=_reads,
     identity=_identity,
     demands=_demands,
-    indirect=(PretrainedConfig,),  # it chooses the space, and what was searched counts
-    check=lambda job: _budget(job) if job.has(Artifact.LATENCY_TABLE) else None,
+    check=_check,
+    # The first chooses the space, and what was searched counts.
+    indirect=(PretrainedConfig, ExportConfig),
 )
 
 SWEEP: Step[Inputs] = Step(
@@ -152,7 +194,7 @@ SWEEP: Step[Inputs] = Step(
     reads=_reads,
     identity=_identity,
     demands=_demands,
-    indirect=(PretrainedConfig,),  # it chooses the space, and what was searched counts
     check=lambda job: _budgets(job) if job.has(Artifact.LATENCY_TABLE) else _milliseconds(job),
     wanted=lambda job: bool(job.configs[SweepConfig].sweep),
+    indirect=(PretrainedConfig, ExportConfig),
 )

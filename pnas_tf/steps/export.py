@@ -67,6 +67,7 @@ def _run(job: Inputs) -> None:
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.networks.layers import Normalisation
     from pnas_tf.networks.network import build_network
+    from pnas_tf.report.budgets import check_exported
     from pnas_tf.tflite.export import export_network, write_models
     from pnas_tf.tflite.options import rewrites_of
     from pnas_tf.training.result import restore_weights
@@ -88,6 +89,10 @@ def _run(job: Inputs) -> None:
             config, {table.identity.dtype: table.rewrites_of(architecture) for table in tables}
         ),
         progress=print,
+    )
+    check_exported(
+        job.folder.path,
+        {report.dtype: exported.contents[name] for name, report in exported.reports.items()},
     )
     write_models(exported, job.folder.path)
 

@@ -26,6 +26,7 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.steps.benchmark import BENCHMARK
 from pnas_tf.steps.derive import DERIVE, SWEEP
 from pnas_tf.steps.export import EXPORT, require_network
+from pnas_tf.steps.footprint import FOOTPRINT
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.latency_table import LATENCY_TABLE, LATENCY_TABLE_INT8
 from pnas_tf.steps.search import SEARCH
@@ -33,11 +34,12 @@ from pnas_tf.steps.train import TRAIN
 
 PIPELINE: tuple[Step[Inputs], ...] = (
     LATENCY_TABLE,
+    LATENCY_TABLE_INT8,  # whose rewrites the export takes: a file is as large as they make it
+    FOOTPRINT,
     SEARCH,
     DERIVE,
     SWEEP,
     TRAIN,
-    LATENCY_TABLE_INT8,  # before the export, which takes the rewrites that pay in int8
     EXPORT,
     BENCHMARK,
 )

@@ -16,6 +16,7 @@ from pnas_tf.steps import (
     calibrate,
     derive,
     export,
+    footprint,
     inspect,
     latency_table,
     learn_prior,
@@ -126,7 +127,7 @@ PROGRAMS = (
         "search",
         "learns an architecture, and derives it",
         search.__doc__,
-        (search.SEARCH, derive.DERIVE, derive.SWEEP),
+        (footprint.FOOTPRINT, search.SEARCH, derive.DERIVE, derive.SWEEP),
     ),
     Program(
         "train",

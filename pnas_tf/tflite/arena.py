@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pnas_tf.tflite.schema_names import op_name, quantization_of, shape_of, type_name
+
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
 
@@ -123,8 +125,6 @@ def aligned(size_bytes: int, alignment: int = ALIGNMENT) -> int:
 
 def graph_of(model: schema.ModelT) -> Graph | None:
     """The graph of a model; None where a tensor's size is not known before it runs."""
-    from pnas_tf.tflite.schema_reader import op_name, quantization_of, shape_of, type_name
-
     graph = model.subgraphs[0]
     sizes = []
     for tensor in graph.tensors:

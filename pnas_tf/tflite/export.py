@@ -20,7 +20,7 @@ import tf_keras as keras
 from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.networks.network import with_probabilities
+from pnas_tf.networks.network import build_network, with_probabilities
 from pnas_tf.run.layout import Artifact, model_file
 from pnas_tf.run.progress import Progress, silent
 from pnas_tf.tflite import layer_errors, parity, parity_report
@@ -145,6 +145,26 @@ def export_models(
             rewrites=validation[name].rewrites,
         )
     return Exported(contents, validation, reports, layers)
+
+
+def untrained_file(
+    architecture: Architecture,
+    dtype: str,
+    metadata: Metadata,
+    config: ExportConfig,
+    *,
+    rewrites: tuple[str, ...],
+) -> bytes:
+    """The file of one format that the export of a network gives, with random weights: as large as
+    that of the trained one, with the same ops."""
+    model, generator = build_network(architecture), np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.shape.rank == 1:  # no two alike, and none 0: a file holds equal ones once
+            weight.assign(generator.uniform(0.5, 1.5, weight.shape))
+    shape = (2, *model.input.shape[1:])
+    images = ExportImages(generator.uniform(-1, 1, shape).astype(np.float32), (), (), ())
+    work = _Work(model, None, images, metadata, config, silent)
+    return work.convert(dtype, wanted_among(applicable(model), rewrites))
 
 
 @dataclass(frozen=True)

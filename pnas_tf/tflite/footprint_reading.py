@@ -6,8 +6,6 @@ are converted as the export converts. An op belongs to the block whose layer gav
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +23,14 @@ from pnas_tf.tflite.arena import (
     planned_bytes,
 )
 from pnas_tf.tflite.footprint import ARENA_DTYPE, BlockFootprint, Footprint, architecture_json
-from pnas_tf.tflite.model import pack
-from pnas_tf.tflite.schema_reader import parse, quantization_of, shape_of, type_name
+from pnas_tf.tflite.part_bytes import (
+    add_ops,
+    add_tensor,
+    added_bytes,
+    shared_constants,
+    zero_buffers,
+)
+from pnas_tf.tflite.schema_reader import parse
 
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
@@ -100,6 +104,13 @@ def measure_footprint(
     )
 
 
+def file_arena_bytes(content: bytes) -> int:
+    """Peak RAM of a file that we have made."""
+    graph = graph_of(parse(content))
+    assert graph is not None
+    return plan(graph).total_bytes
+
+
 def _networks(space: SearchSpace) -> Sequence[Architecture]:
     """Enough that every candidate of every block stands in one."""
     choices = space.choice_blocks
@@ -152,23 +163,21 @@ def _read_sizes(
     rest = described_size
     for block in architecture.blocks:
         ops = spans.get(block.name, ())
-        size = _added_bytes(model, lambda part, ops=ops: _add_ops(part, model, ops)) if ops else 0
-        shared = _shared_constants(model, ops)
-        zeros = _zeros(model, ops)
+        size = added_bytes(model, lambda part, ops=ops: add_ops(part, model, ops)) if ops else 0
+        shared = shared_constants(model, ops)
+        zeros = zero_buffers(model, ops)
         found.blocks[block.key] = max(size, found.blocks.get(block.key, 0))
         found.shared[block.key] = (*shared, *zeros)
         for name, tensor in shared.items():
             if name not in found.constants:
                 found.constants[name] = (
-                    _added_bytes(
-                        model, lambda part, tensor=tensor: _add_tensor(part, model, tensor)
-                    ),
+                    added_bytes(model, lambda part, tensor=tensor: add_tensor(part, model, tensor)),
                     TENSOR_BYTES,
                 )
         for name, buffer in zeros.items():
             if name not in found.constants:
                 found.constants[name] = (
-                    _added_bytes(
+                    added_bytes(
                         model,
                         lambda part, buffer=buffer: part.buffers.append(model.buffers[buffer]),
                     ),
@@ -196,7 +205,7 @@ def _read_arena(
     rest, seen = plan(graph).persistent_bytes, set()
     for block in architecture.blocks:
         ops = spans.get(block.name, ())
-        shared = _shared_constants(model, ops)
+        shared = shared_constants(model, ops)
         place = _in_arena(graph, ops, len(shared)) if ops else (0, 0, 0, 0, ())
         rest -= place[0] + TENSOR_BYTES * len(set(shared) - seen)
         seen |= set(shared)
@@ -235,82 +244,3 @@ def _in_arena(graph: Graph, ops: Sequence[int], shared: int) -> _InArena:
         input_last,
         tuple(own),
     )
-
-
-def _shared_constants(model: schema.ModelT, ops: Sequence[int]) -> dict[str, int]:
-    """Name -> tensor of each constant of the ops that is no weight: a file holds one of a value.
-    The name is that of its content."""
-    graph = model.subgraphs[0]
-    found: dict[str, int] = {}
-    for number in ops:
-        for tensor in map(int, graph.operators[number].inputs):
-            entry = graph.tensors[tensor]
-            data = model.buffers[entry.buffer].data
-            if tensor < 0 or data is None or quantization_of(entry)[0]:
-                continue
-            if type_name(entry) == "int32":
-                about = f"{shape_of(entry)} {bytes(bytearray(data)).hex()}"
-                found[hashlib.sha256(about.encode()).hexdigest()[:12]] = tensor
-    return found
-
-
-def _zeros(model: schema.ModelT, ops: Sequence[int]) -> dict[str, int]:
-    """Name -> buffer of zeros, as the biases of a split kernel's pieces are: a file holds one of a
-    length."""
-    graph = model.subgraphs[0]
-    tensors = {int(tensor) for number in ops for tensor in graph.operators[number].inputs}
-    buffers = {graph.tensors[tensor].buffer for tensor in tensors if tensor >= 0}
-    return {
-        f"{len(model.buffers[buffer].data)} zeros": buffer
-        for buffer in sorted(buffers)
-        if _is_zero(model, buffer)
-    }
-
-
-def _is_zero(model: schema.ModelT, buffer: int) -> bool:
-    data = model.buffers[buffer].data
-    return data is not None and len(data) > 0 and not data.any()
-
-
-def _added_bytes(model: schema.ModelT, add: Callable[[schema.ModelT], None]) -> int:
-    """What `add` adds to a file that has such a part already."""
-    part = copy.copy(model)
-    part.subgraphs = [copy.copy(model.subgraphs[0])]
-    part.metadata, part.metadataBuffer, part.signatureDefs = [], [], []
-    part.buffers = [model.buffers[0], model.buffers[0]]  # the second stands for shared zeros
-    part.subgraphs[0].tensors, part.subgraphs[0].operators = [model.subgraphs[0].tensors[0]], []
-    add(part)
-    once = len(pack(part))
-    add(part)
-    return len(pack(part)) - once
-
-
-def _add_tensor(part: schema.ModelT, model: schema.ModelT, number: int) -> int:
-    """Appends a copy of a tensor with its buffer. Returns its place."""
-    tensor = copy.copy(model.subgraphs[0].tensors[number])
-    if _is_zero(model, tensor.buffer):
-        tensor.buffer = 1
-    else:
-        part.buffers.append(model.buffers[tensor.buffer])
-        tensor.buffer = len(part.buffers) - 1
-    part.subgraphs[0].tensors.append(tensor)
-    return len(part.subgraphs[0].tensors) - 1
-
-
-def _add_ops(part: schema.ModelT, model: schema.ModelT, ops: Sequence[int]) -> None:
-    """Appends copies of ops, with the tensors that they make and the weights that they read."""
-    graph, shared = model.subgraphs[0], set(_shared_constants(model, ops).values())
-    places: dict[int, int] = {}
-    for number in ops:
-        operator = copy.copy(graph.operators[number])
-        outputs = [int(tensor) for tensor in operator.outputs]
-        inputs = [int(tensor) for tensor in operator.inputs]
-        for tensor in (*inputs, *outputs):
-            if tensor < 0 or tensor in places or tensor in shared:
-                continue
-            data = model.buffers[graph.tensors[tensor].buffer].data
-            if tensor in outputs or data is not None:
-                places[tensor] = _add_tensor(part, model, tensor)
-        operator.inputs = [places.get(tensor, 0) for tensor in inputs]
-        operator.outputs = [places.get(tensor, 0) for tensor in outputs]
-        part.subgraphs[0].operators.append(operator)

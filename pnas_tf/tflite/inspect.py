@@ -11,6 +11,7 @@ import hashlib
 import os
 from dataclasses import asdict, dataclass
 
+from pnas_tf.tflite.arena import Arena
 from pnas_tf.tflite.metadata import Metadata, read_metadata
 from pnas_tf.tflite.model import TfliteModel
 from pnas_tf.tflite.schema_reader import Op, Tensor
@@ -40,6 +41,7 @@ class Inspection:
     partitions: int | None
     metadata: Metadata | None
     softmax: bool = False
+    arena: Arena | None = None
 
     @property
     def macs(self) -> int:
@@ -84,6 +86,7 @@ def inspection_of(model: TfliteModel) -> Inspection:
         partitions=model.contents.partitions,
         metadata=None if model.metadata is None else read_metadata(model),
         softmax=model.has_softmax,
+        arena=model.contents.arena,
     )
 
 
@@ -109,6 +112,7 @@ def describe(found: Inspection) -> str:
         "",
     ]
     lines.append(f"{len(found.ops)} ops, {found.macs:,} MACs, {_describe_partitions(found)}")
+    lines.append(_describe_arena(found))
     lines.append(f"per-op time: {NO_OP_TIMES}")
     lines += [viewer.format(path=found.path) for viewer in VIEWERS]
     # Names and labels are the file's own and the file may be a stranger's: none of them commands
@@ -164,6 +168,19 @@ def _describe_partitions(found: Inspection) -> str:
     return (
         f"{found.partitions} delegate partition{'s' * (found.partitions != 1)} (XNNPACK) with "
         f"{inside} of them" + (f"; outside: {outside}" if outside else "")
+    )
+
+
+def _describe_arena(found: Inspection) -> str:
+    arena = found.arena
+    if arena is None:
+        return "peak RAM: not known before it runs"
+    op = None if arena.peak_op is None else found.ops[arena.peak_op]
+    where = "" if op is None else f", most of it at #{op.index} {op.name}"
+    return (
+        f"peak RAM: {arena.total_bytes:,} bytes, the tensor arena of TensorFlow Lite for "
+        f"Microcontrollers: {arena.working_bytes:,} of tensors{where}; "
+        f"{arena.persistent_bytes:,} of structures"
     )
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from pnas_tf.errors import UserError
 from pnas_tf.tflite.classifier import Classifier
-from pnas_tf.tflite.schema_reader import op_name, parse
+from pnas_tf.tflite.schema_names import op_name
+from pnas_tf.tflite.schema_reader import parse
 
 # What quantisation adds or leaves out; the two files agree in all other ops.
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")

@@ -17,7 +17,7 @@ import numpy as np
 
 from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
-from pnas_tf.tflite import metadata_schema, schema_reader
+from pnas_tf.tflite import metadata_schema, schema_names, schema_reader
 from pnas_tf.tflite.associated_files import MAX_FILES, attach_files, check_file, read_files
 from pnas_tf.tflite.metadata_schema import Document
 from pnas_tf.tflite.model import MADE_BY, MAX_BYTES, TfliteModel, pack, put_buffer
@@ -69,7 +69,7 @@ def write_metadata(content: bytes, metadata: Metadata) -> bytes:
     graph = parsed.subgraphs[0]
     image, scores = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     _check(metadata, classes=int(scores.shape[-1]), channels=int(image.shape[-1]))
-    if schema_reader.type_name(image) == "uint8":
+    if schema_names.type_name(image) == "uint8":
         make_pixels(parsed, mean=metadata.mean, std=metadata.std)
     document = _document(metadata, _image(metadata, image), _scores(scores, model.has_softmax))
     put_buffer(parsed, schema_reader.METADATA, metadata_schema.encode(document))
@@ -283,8 +283,8 @@ def _scores(tensor: schema.TensorT, are_probabilities: bool) -> Document:
 
 
 def _quantisation(tensor: schema.TensorT) -> str:
-    dtype = schema_reader.type_name(tensor)
-    scales, zero_points = schema_reader.quantization_of(tensor)
+    dtype = schema_names.type_name(tensor)
+    scales, zero_points = schema_names.quantization_of(tensor)
     return f"{dtype}, value = (q - {zero_points[0]}) * {scales[0]:.9g}" if scales else dtype
 
 

@@ -18,10 +18,10 @@ from ai_edge_litert import schema_py_generated as schema
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, isolated
 from pnas_tf.tflite.metadata_schema import Document
+from pnas_tf.tflite.schema_names import op_name
 from pnas_tf.tflite.schema_reader import (
     Contents,
     contents_from_json,
-    op_name,
     parse,
     read_contents,
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pnas_tf.errors import UserError
-from pnas_tf.tflite.schema_reader import op_name, quantization_of
+from pnas_tf.tflite.schema_names import op_name, quantization_of
 
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema

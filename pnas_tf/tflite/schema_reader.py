@@ -16,6 +16,8 @@ from ai_edge_litert import schema_py_generated as schema
 from pnas_tf.io import Json
 from pnas_tf.io.serialization import record_of
 from pnas_tf.tflite import metadata_schema
+from pnas_tf.tflite.arena import Arena, arena_of
+from pnas_tf.tflite.schema_names import op_name, quantization_of, shape_of, type_name
 
 METADATA = "TFLITE_METADATA"  # name of the buffer that holds a document of `metadata_schema`
 _RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
@@ -60,7 +62,8 @@ class Contents:
 
     dtype: export's name for the number format. metadata: the document of `metadata_schema`, None
     without one; metadata_fault: why it cannot be read. partitions: how many the runtime's default
-    CPU delegate (XNNPACK) makes of it; None where it does not tell, or nobody has asked.
+    CPU delegate (XNNPACK) makes of it; None where it does not tell, or nobody has asked. arena: on
+    a microcontroller; None where it is not known before the model runs.
     """
 
     inputs: list[Tensor]
@@ -70,6 +73,7 @@ class Contents:
     metadata: metadata_schema.Document | None
     metadata_fault: str
     partitions: int | None = None
+    arena: Arena | None = None
 
 
 def contents_from_json(document: Json) -> Contents:
@@ -108,6 +112,7 @@ def read_contents(content: bytes) -> Contents:
         dtype=_number_format(model),
         metadata=metadata,
         metadata_fault=fault,
+        arena=arena_of(model),
     )
 
 
@@ -118,36 +123,6 @@ def buffer_of(model: schema.ModelT, name: str) -> bytes | None:
             data = model.buffers[entry.buffer].data
             return None if data is None else bytes(bytearray(data))
     return None
-
-
-def op_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
-    """The name of an operator: "CONV_2D", or the custom op's own name."""
-    code = model.operatorCodes[operator.opcodeIndex]
-    # Old files have only the second, a byte.
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    if number == schema.BuiltinOperator.CUSTOM:
-        return bytes(code.customCode or b"CUSTOM").decode("utf-8", "replace")
-    return _names(schema.BuiltinOperator).get(number, f"op {number}")
-
-
-def type_name(tensor: schema.TensorT) -> str:
-    """The number type of a tensor: "float32", "uint8", ..."""
-    return _names(schema.TensorType).get(tensor.type, f"type {tensor.type}").lower()
-
-
-def shape_of(tensor: schema.TensorT) -> list[int]:
-    """The shape of a tensor; empty for a scalar or an unknown one."""
-    return [] if tensor.shape is None else [int(size) for size in tensor.shape]
-
-
-def quantization_of(tensor: schema.TensorT) -> tuple[list[float], list[int]]:
-    """Scales and zero points: value = (q - zero point) * scale. Empty when not quantised."""
-    found = tensor.quantization
-    if found is None or found.scale is None or found.zeroPoint is None:
-        return [], []
-    if len(found.scale) != len(found.zeroPoint):
-        return [], []
-    return [float(scale) for scale in found.scale], [int(point) for point in found.zeroPoint]
 
 
 def _tensor(tensor: schema.TensorT) -> Tensor:
@@ -221,7 +196,3 @@ def _those(numbers: Iterable[int] | None, tensors: Sequence[Tensor]) -> list[Ten
         if not 0 <= number < len(tensors):
             raise ValueError(f"tensor number {number} of {len(tensors)}")
     return [tensors[number] for number in found]
-
-
-def _names(enumeration: type) -> dict[int, str]:
-    return {number: name for name, number in vars(enumeration).items() if not name.startswith("_")}

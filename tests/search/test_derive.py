@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pnas_tf.errors import UserError
+from pnas_tf.search.choice_program import Bound
 from pnas_tf.search.derive import (
     architecture_of,
     log_probability,
@@ -31,8 +32,13 @@ SPACE = MBConvSpace(
 SHARPNESS = (1e-7, 0.001, 1.0, 6.0)  # from a search that has hardly begun to one that has decided
 
 
+def few_within(*where, quantity, budget, at_least=-np.inf, count):
+    bound = Bound(quantity, budget, at_least)
+    return most_probable_few(*where, bounds=[bound], count=count)
+
+
 def most_probable_within(*where, **bounds):
-    return most_probable_few(*where, **bounds, count=1)[0]
+    return few_within(*where, **bounds, count=1)[0]
 
 
 def random_problem(seed: int, *, sharpness: float = 1.0, grid: float | None = None):
@@ -142,7 +148,7 @@ def test_the_most_probable_few_equal_brute_force(seed):
     expected = sorted(networks.values(), reverse=True)
     assert 20 < len(expected) < len(fitting)
     for count in (1, 20, len(expected) + 1):
-        found = most_probable_few(
+        found = few_within(
             SPACE, probabilities, quantity=quantity, budget=budget, at_least=least, count=count
         )
         assert len(found) == len({one.computation for one in found}) == min(count, len(expected))

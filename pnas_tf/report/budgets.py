@@ -1,0 +1,112 @@
+"""What a run's exported files take of memory, and how they stand to the budgets that their network
+was derived within. Knows the files' names and forms, and nothing of how they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pnas_tf.errors import UserError
+from pnas_tf.io import Json, atomic
+from pnas_tf.io.serialization import value_of
+from pnas_tf.run.layout import Artifact, model_file
+
+Row = Mapping[str, Json]
+_MADE_BY = "pnas run --run_dir=..."
+ARENA_DTYPES = ("float32", "int8")  # of files that microcontrollers' runtime takes
+
+
+def derived_budgets(folder: Path) -> tuple[Row, ...]:
+    """The rows of derivation.json; none of a network that was not derived.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / Artifact.DERIVATION
+    if not path.is_file():
+        return ()
+    document = atomic.read_document(
+        path, format="pnas_tf/derivation", version=1, what="derivation", made_by=_MADE_BY
+    )
+    rows = value_of(
+        tuple[Row, ...],
+        document.get("budgets", []),
+        what=f"budgets of {path}",
+        fix=f"Make it again: {_MADE_BY}",
+    )
+    return tuple(row for row in rows if isinstance(row.get("most"), int | float))
+
+
+def ram_bytes(contents: Mapping[str, bytes]) -> dict[str, Json]:
+    """Number format -> tensor arena of the file, of those that have one. contents: number format ->
+    file."""
+    from pnas_tf.tflite.arena import arena_of
+    from pnas_tf.tflite.schema_reader import parse
+
+    found: dict[str, Json] = {}
+    for dtype in ARENA_DTYPES:
+        arena = arena_of(parse(contents[dtype])) if dtype in contents else None
+        if arena is not None:
+            found[dtype] = arena.total_bytes
+    return found
+
+
+def budget_rows(
+    budgets: Iterable[Row], sizes: Mapping[str, Json], ram: Mapping[str, Json]
+) -> list[dict[str, Json]]:
+    """Each budget with "value", that of the exported file where it is of one, else as predicted,
+    and "kept".
+
+    Args:
+        budgets: of `derived_budgets`.
+        sizes, ram: number format -> bytes.
+    """
+    rows = []
+    for budget in budgets:
+        value = budget.get("predicted")
+        in_file = {"size_kb": sizes, "ram_kb": ram}.get(str(budget.get("kind")))
+        if in_file is not None:
+            found = in_file.get(str(budget.get("dtype") or "int8"))
+            value = found / 1000 if isinstance(found, int | float) else None
+        most = budget["most"]
+        assert isinstance(most, int | float)
+        kept = value <= most if isinstance(value, int | float) else None
+        rows.append(
+            {
+                "kind": budget.get("kind"),
+                "name": budget.get("name"),
+                "unit": budget.get("unit"),
+                "most": most,
+                "value": value,
+                "kept": kept,
+            }
+        )
+    return rows
+
+
+def check_exported(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Refuses files of an export that break a budget. contents: number format -> file.
+
+    Raises:
+        UserError: says by how much.
+    """
+    budgets = derived_budgets(folder)
+    sizes: dict[str, Json] = {dtype: len(content) for dtype, content in contents.items()}
+    for row in budget_rows(budgets, sizes, ram_bytes(contents) if budgets else {}):
+        if row["kept"] is False and row["kind"] in ("size_kb", "ram_kb"):
+            value, most = row["value"], row["most"]
+            assert isinstance(value, int | float) and isinstance(most, int | float)
+            raise UserError(
+                f"{row['name']} is beyond its budget",
+                expected=f"at most {most:g} {row['unit']}",
+                received=f"{value:g} {row['unit']}",
+                fix="Derive anew with these options of the export: "
+                f"pnas search --run_dir={folder} --max_{row['kind']}={most:g}; "
+                f"quantisation-aware files may need {value - most:.1f} {row['unit']} less.",
+            )
+
+
+def model_contents(folder: Path, dtypes: Iterable[str]) -> dict[str, bytes]:
+    """Number format -> exported file of a run, of those that are there."""
+    paths = {dtype: folder / model_file(dtype) for dtype in dtypes}
+    return {dtype: path.read_bytes() for dtype, path in paths.items() if path.is_file()}

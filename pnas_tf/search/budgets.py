@@ -1,0 +1,248 @@
+"""Hard budgets of a network, any of them together: what the user asks for, and the bounds that
+follow for a space.
+
+File size and peak RAM come from the space's footprint, latency from a table of each device. Knows
+nothing of how a network is chosen within them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pnas_tf.config import DeriveConfig
+from pnas_tf.errors import UserError
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.search.choice_program import Bound
+from pnas_tf.search.derive import architecture_of
+from pnas_tf.search.quantities import (
+    Quantity,
+    Shared,
+    latency_quantity,
+    macs_quantity,
+    parameters_quantity,
+)
+from pnas_tf.space.architecture import Architecture, ChoiceIndices
+from pnas_tf.tflite.footprint import (
+    ARENA_DTYPE,
+    BlockFootprint,
+    Footprint,
+    architecture_json,
+    is_skipped,
+)
+
+if TYPE_CHECKING:
+    from pnas_tf.space.base import SearchSpace
+
+KINDS = ("latency_ms", "size_kb", "ram_kb", "macs", "parameters")
+OF_FILES = ("size_kb", "ram_kb")  # what needs a footprint
+_KB = 1000
+
+
+@dataclass(frozen=True)
+class Budget:
+    """At most so much of one thing.
+
+    Attributes:
+        kind: "latency_ms" (of `table`, else of the search's own), "size_kb" of the exported file in
+            `dtype` and "ram_kb", the tensor arena of the int8 file, both in 1000 bytes, "macs" or
+            "parameters".
+        most: in the kind's unit.
+        table: of the device; a LatencyTable or its file.
+        dtype: of the file: "int8" or "float32".
+    """
+
+    kind: str
+    most: float
+    table: LatencyTable | str | os.PathLike | None = None
+    dtype: str = DeriveConfig.size_dtype
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(
+                "kind of a budget",
+                expected=f"one of {', '.join(KINDS)}",
+                received=repr(self.kind),
+                fix="Choose one of these.",
+            )
+        if not 0 < self.most < math.inf:
+            raise UserError(
+                f"budget of {self.kind}",
+                expected="a number above 0",
+                received=repr(self.most),
+                fix="Give how much the network may take at most.",
+            )
+
+
+def budgets_of(config: DeriveConfig) -> list[Budget]:
+    """Those that the options ask for besides latency's."""
+    asked = [
+        Budget(kind, float(most), dtype=config.size_dtype)
+        for kind in KINDS[1:]
+        if (most := getattr(config, f"max_{kind}")) is not None
+    ]
+    if asked and config.derive != "budget":
+        flags = " ".join(f"--max_{budget.kind}" for budget in asked)
+        raise UserError(
+            f"{flags} with --derive={config.derive}",
+            expected="--derive=budget, which keeps them",
+            received=f"--derive={config.derive}, which takes each block's own most probable op",
+            fix="Leave out one of the two.",
+        )
+    return asked
+
+
+def file_dtypes(budgets: Sequence[Budget]) -> tuple[str, ...]:
+    """The number formats of the files that budgets are of; none where there are no such."""
+    found = [
+        ARENA_DTYPE if budget.kind == "ram_kb" else budget.dtype
+        for budget in budgets
+        if budget.kind in OF_FILES
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def bound_of(
+    budget: Budget, space: SearchSpace, table: LatencyTable, footprint: Footprint | None
+) -> Bound:
+    """The bound that a budget is in a space.
+
+    Raises:
+        UserError: a table or the footprint lacks a block.
+    """
+    if budget.kind == "latency_ms":
+        return Bound(_latency(budget, space, table), budget.most)
+    if budget.kind == "macs":
+        return Bound(macs_quantity(space), budget.most)
+    if budget.kind == "parameters":
+        return Bound(parameters_quantity(space), budget.most)
+    assert footprint is not None, "asked for by `file_dtypes`"
+    footprint.check_covers(space, file_dtypes([budget]))
+    if budget.kind == "size_kb":
+        return Bound(size_quantity(space, footprint, budget.dtype), budget.most)
+    return Bound(ram_quantity(space, footprint), budget.most)
+
+
+def _latency(budget: Budget, space: SearchSpace, table: LatencyTable) -> Quantity:
+    if budget.table is None:
+        table.check_covers(space)
+        return latency_quantity(space, table)
+    named = not isinstance(budget.table, LatencyTable)
+    other = LatencyTable.load(budget.table) if named else budget.table  # type: ignore[arg-type]
+    assert isinstance(other, LatencyTable)
+    other.check_covers(space)
+    what = budget.table if named else other.identity.device
+    return latency_quantity(space, other, name=f"latency by {what}")
+
+
+def size_quantity(space: SearchSpace, footprint: Footprint, dtype: str) -> Quantity:
+    """File size in kB, with what the file says of its own architecture."""
+    choices = _of_candidates(space, footprint, lambda block: block.size_bytes[dtype])
+    base = architecture_of(space, (0,) * len(choices))
+    texts = _description_bytes(space, base)
+    fixed = footprint.size_bytes[dtype] + len(architecture_json(base))
+    return Quantity(
+        f"size of the {dtype} file",
+        "kB",
+        fixed + sum(b.size_bytes[dtype] for b in _fixed(space, footprint)),
+        tuple(choice + text for choice, text in zip(choices, texts, strict=True)),
+        slope=1 / _KB,
+        shared=_shared(space, footprint, dtype, part=0),
+    )
+
+
+def ram_quantity(space: SearchSpace, footprint: Footprint) -> Quantity:
+    """Peak RAM in kB: the tensor arena of the int8 file."""
+    fixed = _fixed(space, footprint)
+    persistent = footprint.persistent_bytes + sum(block.persistent_bytes for block in fixed)
+
+    def exact(path: ChoiceIndices) -> float:
+        working = footprint.working_bytes(architecture_of(space, path))
+        return sums.known(path) + working / _KB
+
+    sums = Quantity(
+        "peak RAM",
+        "kB",
+        persistent,
+        _of_candidates(space, footprint, lambda block: block.persistent_bytes),
+        slope=1 / _KB,
+        shared=_shared(space, footprint, ARENA_DTYPE, part=1),
+    )
+    return Quantity(
+        sums.name,
+        sums.unit,
+        sums.fixed,
+        sums.choices,
+        slope=sums.slope,
+        peaks=_of_candidates(space, footprint, lambda block: block.working_bytes),
+        fixed_peak=max(block.working_bytes for block in fixed),
+        shared=sums.shared,
+        exact=exact,
+    )
+
+
+def _of_candidates(
+    space: SearchSpace, footprint: Footprint, of_block: Callable[[BlockFootprint], int]
+) -> tuple[np.ndarray, ...]:
+    """For each choice block [candidates]; 0 of one that is skipped."""
+    found = []
+    for choice in space.choice_blocks:
+        blocks = [space.candidate_block(choice, op) for op in choice.candidates]
+        numbers = [
+            0 if is_skipped(block) else of_block(footprint.blocks[block.key]) for block in blocks
+        ]
+        found.append(np.array(numbers, np.float64))
+    return tuple(found)
+
+
+def _fixed(space: SearchSpace, footprint: Footprint) -> list[BlockFootprint]:
+    return [footprint.blocks[block.key] for block in space.fixed_blocks()]
+
+
+def _description_bytes(space: SearchSpace, base: Architecture) -> list[np.ndarray]:
+    """For each choice block [candidates]: how much longer a file's description of its network is
+    than that of `base`, which holds the first candidate everywhere."""
+    length: dict[tuple[object, object], int] = {}
+    found = []
+    for choice in space.choice_blocks:
+        texts = []
+        for op in choice.candidates:
+            pair = (choice.candidates[0], op)
+            if pair not in length:
+                ops = (*base.ops[: choice.index], op, *base.ops[choice.index + 1 :])
+                changed = architecture_json(Architecture(space, ops))
+                length[pair] = len(changed) - len(architecture_json(base))
+            texts.append(length[pair])
+        found.append(np.array(texts, np.float64))
+    return found
+
+
+def _shared(
+    space: SearchSpace, footprint: Footprint, dtype: str, *, part: int
+) -> tuple[Shared, ...]:
+    """Constants that stand once in a file. part: 0 of its bytes, 1 of the arena's. Those that a
+    fixed block has are in every network."""
+    users: dict[str, list[tuple[int, int]]] = {}
+    for choice in space.choice_blocks:
+        for candidate, op in enumerate(choice.candidates):
+            block = space.candidate_block(choice, op)
+            for name in () if is_skipped(block) else footprint.blocks[block.key].constants[dtype]:
+                users.setdefault(name, []).append((choice.index, candidate))
+    always = {name for block in _fixed(space, footprint) for name in block.constants[dtype]}
+    everywhere = tuple(
+        (0, candidate) for candidate in range(len(space.choice_blocks[0].candidates))
+    )
+    of_all = sum(footprint.constants[dtype][name][part] for name in always)
+    return (
+        Shared(float(of_all), everywhere),
+        *(
+            Shared(float(footprint.constants[dtype][name][part]), tuple(found))
+            for name, found in sorted(users.items())
+            if name not in always
+        ),
+    )

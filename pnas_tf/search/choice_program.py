@@ -1,0 +1,216 @@
+"""The mixed-integer program behind a derivation: one candidate a block, within bounds, least costs
+first.
+
+Costs are sums over blocks; a bound is of a sum, of the largest of its blocks, or of what several
+blocks share and pay once. Solved exactly by HiGHS; what is found is forbidden and the next best
+one solved for. Knows no probabilities and no supernet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import scipy.optimize
+import scipy.sparse
+
+from pnas_tf.search.quantities import Quantity
+from pnas_tf.space.architecture import ChoiceIndices
+
+# HiGHS takes an objective 1e-6 from the best for the best. The largest regret of one block is made
+# this, so that networks of nearly equal probability, early in a search, are still told apart.
+OBJECTIVE_RANGE = 1e3
+_MAX_MISSES = 1000
+_SMALLEST_LOOKS = 50
+_INFEASIBLE = 2  # scipy's status
+_TOLERANCE = 1e-9  # of a bound, of its own size: the solver's own is wider
+
+
+@dataclass(frozen=True)
+class Bound:
+    """least <= quantity <= most, in its unit: a hard budget."""
+
+    quantity: Quantity
+    most: float
+    least: float = -math.inf
+
+    def holds(self, path: ChoiceIndices) -> bool:
+        """Whether the network of a path keeps it."""
+        return self.least <= self.quantity.of(path) <= self.most
+
+
+def solutions(
+    costs: Sequence[np.ndarray],
+    bounds: Sequence[Bound],
+    *,
+    also: Quantity | None = None,
+) -> Iterator[ChoiceIndices]:
+    """Every network within the bounds, the one of the least costs first.
+
+    Args:
+        costs: for each block [candidates], from 0 to `OBJECTIVE_RANGE`.
+        bounds: that all hold.
+        also: its largest block and what is shared are costs too, as its own sum is; then `costs`
+            are of it, in units of its `scale`.
+    """
+    program = _Program([len(block) for block in costs], bounds, also)
+    objective = program.objective(costs)
+    path: ChoiceIndices | None = None
+    if also is None:  # the first one needs no solver where it fits
+        path = tuple(int(np.argmin(block)) for block in costs)
+    else:
+        path = program.solved(objective)
+    misses = 0
+    while path is not None:
+        if all(bound.holds(path) for bound in bounds):
+            yield path
+        else:  # within the solver's tolerance, or what the program knows in part, and yet outside
+            misses += 1
+            if misses > _MAX_MISSES:
+                raise RuntimeError(f"more than {_MAX_MISSES} networks lie just beyond a bound")
+        program.forbid(path)
+        path = program.solved(objective)
+
+
+def smallest(quantity: Quantity, bounds: Sequence[Bound]) -> float:
+    """The least of a quantity that a network within the bounds takes; infinity where there is
+    none."""
+    scale = quantity.scale
+    costs = [choice / scale for choice in quantity.choices]
+    best = math.inf
+    for path in itertools.islice(solutions(costs, bounds, also=quantity), _SMALLEST_LOOKS):
+        best = min(best, quantity.of(path))
+        if quantity.known(path) >= best * (1 - _TOLERANCE):
+            break
+    return best
+
+
+def largest(quantity: Quantity, bounds: Sequence[Bound]) -> float:
+    """The most of a sum that a network within the bounds takes, -infinity where there is none."""
+    scale = quantity.scale
+    costs = [(np.max(choice) - choice) / scale for choice in quantity.choices]
+    path = next(solutions(costs, bounds), None)
+    return -math.inf if path is None else quantity.of(path)
+
+
+def is_possible(sizes: Sequence[int], bounds: Sequence[Bound]) -> bool:
+    """Whether some network keeps all bounds. sizes: candidates of each block."""
+    return next(solutions([np.zeros(size) for size in sizes], bounds), None) is not None
+
+
+class _Program:
+    """Columns: a binary one for each candidate; then for each quantity with peaks its largest
+    block, and for each thing that blocks share whether it is there."""
+
+    def __init__(self, sizes: Sequence[int], bounds: Sequence[Bound], also: Quantity | None):
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._also = also
+        quantities = list({id(b.quantity): b.quantity for b in bounds}.values())
+        if also is not None and all(also is not quantity for quantity in quantities):
+            quantities.append(also)
+        self._extra: dict[int, tuple[int, int]] = {}  # id of a quantity -> its columns
+        columns = int(self._starts[-1])
+        for quantity in quantities:
+            count = bool(quantity.peaks) + len(quantity.shared)
+            self._extra[id(quantity)] = (columns, columns + count)
+            columns += count
+        self._columns = columns
+        self._low, self._high = np.zeros(columns), np.ones(columns)
+        self._constraints = [self._one_each(sizes)]
+        for quantity in quantities:
+            self._constraints += self._define(quantity)
+        self._constraints += [self._bound(bound) for bound in bounds]
+
+    def objective(self, costs: Sequence[np.ndarray]) -> np.ndarray:
+        """[columns]."""
+        row = np.zeros(self._columns)
+        row[: self._starts[-1]] = np.concatenate(costs)
+        if self._also is not None:
+            start, stop = self._extra[id(self._also)]
+            row[start:stop] = self._weights(self._also)
+        return row
+
+    def forbid(self, path: ChoiceIndices) -> None:
+        """Exactly this network from now on."""
+        row = np.zeros((1, self._columns))
+        row[0, self._starts[:-1] + np.array(path)] = 1.0
+        self._constraints.append(scipy.optimize.LinearConstraint(row, -np.inf, len(path) - 1))
+
+    def solved(self, objective: np.ndarray) -> ChoiceIndices | None:
+        """The choice of least costs, None where the constraints leave none."""
+        binary = np.arange(self._columns) < self._starts[-1]
+        found = scipy.optimize.milp(
+            objective,
+            integrality=binary.astype(int),
+            bounds=scipy.optimize.Bounds(self._low, self._high),
+            constraints=self._constraints,
+            options={"mip_rel_gap": 0.0},
+        )
+        if found.x is not None:
+            return tuple(
+                int(np.argmax(found.x[start:stop])) for start, stop in pairwise(self._starts)
+            )
+        if found.status != _INFEASIBLE:
+            raise RuntimeError(f"HiGHS: {found.message}")
+        return None
+
+    def _one_each(self, sizes: Sequence[int]) -> scipy.optimize.LinearConstraint:
+        """One candidate for each block."""
+        rows = scipy.sparse.block_diag([np.ones((1, size)) for size in sizes], format="csr")
+        rows.resize(len(sizes), self._columns)
+        return scipy.optimize.LinearConstraint(rows, 1, 1)
+
+    def _weights(self, quantity: Quantity) -> np.ndarray:
+        """Of its own columns in its sum, in units of `scale`."""
+        peak = [1.0] if quantity.peaks else []
+        return np.array([*peak, *(part.cost / quantity.scale for part in quantity.shared)])
+
+    def _define(self, quantity: Quantity) -> list[scipy.optimize.LinearConstraint]:
+        """Its own columns: at least every chosen block's peak; 1 where a chosen block shares."""
+        start, stop = self._extra[id(quantity)]
+        rows: list[tuple[int, dict[int, float]]] = []  # (own column, others -> coefficient)
+        if quantity.peaks:
+            self._low[start] = quantity.fixed_peak / quantity.scale
+            self._high[start] = np.inf
+            for first, peaks in zip(self._starts, quantity.peaks):
+                rows.append(
+                    (start, {first + i: p / quantity.scale for i, p in enumerate(peaks) if p})
+                )
+        shared_from = start + bool(quantity.peaks)
+        for column, part in zip(range(shared_from, stop), quantity.shared):
+            by_block: dict[int, dict[int, float]] = {}
+            for block, candidate in part.users:
+                by_block.setdefault(block, {})[self._starts[block] + candidate] = 1.0
+            rows += [(column, users) for users in by_block.values()]
+        if not rows:
+            return []
+        matrix = scipy.sparse.lil_matrix((len(rows), self._columns))
+        for number, (own, others) in enumerate(rows):
+            matrix[number, own] = 1.0
+            for column, coefficient in others.items():
+                matrix[number, column] = -coefficient
+        return [scipy.optimize.LinearConstraint(matrix.tocsr(), 0, np.inf)]
+
+    def _bound(self, bound: Bound) -> scipy.optimize.LinearConstraint:
+        """In units of the mean candidate, so that the solver's absolute tolerance means the same
+        for ms and for MACs."""
+        quantity = bound.quantity
+        assert bound.least == -math.inf or not (quantity.peaks or quantity.shared)
+        row = np.zeros((1, self._columns))
+        row[0, : self._starts[-1]] = np.concatenate(quantity.choices) / quantity.scale
+        start, stop = self._extra[id(quantity)]
+        row[0, start:stop] = self._weights(quantity)
+        low, high = (
+            ((value - quantity.intercept) / quantity.slope - quantity.fixed) / quantity.scale
+            for value in (bound.least, bound.most)
+        )
+        return scipy.optimize.LinearConstraint(row, low, high)
+
+
+def without_range(bound: Bound) -> Bound:
+    """The same budget, of which nothing need be used."""
+    return replace(bound, least=-math.inf)

@@ -1,0 +1,86 @@
+"""Why no network keeps all budgets: the fewest that exclude one another, and what each could be.
+
+Knows bounds and the program that looks for networks, nothing of probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pnas_tf.errors import UserError
+from pnas_tf.search.choice_program import Bound, is_possible, smallest, without_range
+from pnas_tf.space.base import SearchSpace
+
+
+def check_possible(space: SearchSpace, bounds: Sequence[Bound]) -> None:
+    """Raises UserError when no network of the space keeps all of them."""
+    if not is_possible(_sizes(space), bounds):
+        raise no_network(space, bounds)
+
+
+def irreducible(space: SearchSpace, bounds: Sequence[Bound]) -> list[Bound]:
+    """Of bounds that no network keeps together, some that none keeps either, and of which none can
+    be left out (deletion filter)."""
+    kept = list(bounds)
+    for bound in bounds:
+        others = [other for other in kept if other is not bound]
+        if not is_possible(_sizes(space), others):
+            kept = others
+    return kept
+
+
+def no_network(space: SearchSpace, bounds: Sequence[Bound]) -> UserError:
+    """The refusal of bounds that no network keeps."""
+    bounds = irreducible(space, bounds)
+    if len(bounds) == 1:
+        return _beyond(space, bounds[0])
+    lines = []
+    for bound in bounds:
+        others = [without_range(other) for other in bounds if other is not bound]
+        beside, alone = smallest(bound.quantity, others), smallest(bound.quantity, ())
+        unit, name = bound.quantity.unit, bound.quantity.name
+        lines.append(
+            f"{name} at least {_upward(beside)} {unit} beside the others "
+            f"({_upward(alone)} {unit} alone)"
+        )
+    return UserError(
+        f"no network of space '{space.name}' keeps these budgets together",
+        expected="one of: " + "; ".join(lines),
+        received=", ".join(_words(bound) for bound in bounds),
+        fix="Raise one of them so far, or search a space with another width or resolution.",
+    )
+
+
+def _beyond(space: SearchSpace, bound: Bound) -> UserError:
+    """The refusal of a single bound."""
+    quantity = bound.quantity
+    fast = quantity.unit == "ms"
+    least = smallest(quantity, ())
+    wanted = (
+        f"a budget from {least:.4g} {quantity.unit}, which the {'fastest' if fast else 'smallest'} "
+        "network takes"
+    )
+    if not quantity.peaks and not quantity.shared:
+        most = quantity.range[1]
+        wanted += f", to {most:.4g} {quantity.unit}, the {'slowest' if fast else 'largest'}"
+    return UserError(
+        f"no network of space '{space.name}' fits the budget of {quantity.name}",
+        expected=wanted,
+        received=_words(bound),
+        fix="Change the budget, or search a space with another width or resolution.",
+    )
+
+
+def _words(bound: Bound) -> str:
+    most = f"{bound.quantity.name} of {bound.most:.6g} {bound.quantity.unit}"
+    return most if bound.least <= 0 else f"{most}, at least {bound.least:.6g} of it used"
+
+
+def _upward(value: float) -> str:
+    """Six digits, never less than the value."""
+    text = f"{value:.6g}"
+    return text if float(text) >= value else f"{value * (1 + 1e-5):.6g}"
+
+
+def _sizes(space: SearchSpace) -> list[int]:
+    return [len(choice.candidates) for choice in space.choice_blocks]

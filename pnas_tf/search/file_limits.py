@@ -1,0 +1,134 @@
+"""Holds derived networks to the budgets of their files: what is predicted close to a budget, and
+what is taken in the end, is exported with random weights and measured.
+
+Weights decide neither a file's size nor its arena, so the trained network's file is as large. Knows
+nothing of how networks are chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pnas_tf.config import ExportConfig
+from pnas_tf.errors import UserError
+from pnas_tf.run.loop import Row
+from pnas_tf.search.budgets import OF_FILES, Budget
+from pnas_tf.search.choice_program import Bound
+from pnas_tf.search.derive import path_of
+from pnas_tf.tflite.export import untrained_file
+from pnas_tf.tflite.export_inputs import metadata_of
+from pnas_tf.tflite.footprint import ARENA_DTYPE, Footprint
+from pnas_tf.tflite.footprint_reading import file_arena_bytes
+from pnas_tf.tflite.options import rewrites_of
+
+if TYPE_CHECKING:
+    from pnas_tf.data.dataset import Dataset
+    from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.space.architecture import Architecture
+
+# What is predicted within this part of a budget is measured at once; size is predicted within
+# 0.2 %, RAM of a chain of blocks exactly (docs/howto/budgets.md).
+_CLOSE = 0.01
+
+
+@dataclass(frozen=True)
+class UntrainedFiles:
+    """(network, number format) -> the file that its export will be, with random weights.
+
+    Attributes:
+        dataset: its labels and its name stand in the files.
+        config: of the export.
+        tables: number format -> latency table, whose rewrites the files have.
+    """
+
+    dataset: Dataset
+    config: ExportConfig
+    tables: Mapping[str, LatencyTable]
+
+    def __post_init__(self) -> None:
+        resolution = self.config.export_resolution
+        if resolution not in (None, self.dataset.resolution):
+            raise UserError(
+                f"budget of a file with --export_resolution={resolution}",
+                expected=f"files at the space's own {self.dataset.resolution} pixels",
+                received=f"{resolution} pixels",
+                fix=f"Search at that size: --resolution={resolution}",
+            )
+
+    def __call__(self, architecture: Architecture, dtype: str) -> bytes:
+        measured = {kind: table.rewrites_of(architecture) for kind, table in self.tables.items()}
+        return untrained_file(
+            architecture,
+            dtype,
+            metadata_of(self.dataset, self.config, architecture),
+            self.config,
+            rewrites=rewrites_of(self.config, measured)[dtype],
+        )
+
+
+@dataclass
+class FileLimits:
+    """Budgets of files with the bounds that they are.
+
+    Attributes:
+        pairs: of every budget of the derivation, those of latency too.
+        footprint: that predicts; None where no budget is of a file.
+        files: the exporter, likewise.
+    """
+
+    pairs: Sequence[tuple[Budget, Bound]]
+    footprint: Footprint | None = None
+    files: UntrainedFiles | None = None
+    _contents: dict[tuple[str, str], tuple[int, int | None]] = field(default_factory=dict)
+
+    def accepts(self, architecture: Architecture) -> bool:
+        """Whether the network's files keep the budgets, measured where a prediction is close."""
+        chain = self.footprint is None or self.footprint.chain
+        for budget, bound in self._of_files():
+            is_close = bound.quantity.of(path_of(architecture)) > (1 - _CLOSE) * bound.most
+            is_sure = chain or budget.kind != "ram_kb"
+            if (is_close or not is_sure) and self._measured(budget, architecture) > bound.most:
+                return False
+        return True
+
+    def keeps(self, architecture: Architecture) -> bool:
+        """Whether they do, measured."""
+        return all(
+            self._measured(budget, architecture) <= bound.most for budget, bound in self._of_files()
+        )
+
+    def rows(self, architecture: Architecture) -> tuple[Row, ...]:
+        """A row for each budget: what it is of, its most, what is predicted of the network, and of
+        files what was measured."""
+        return tuple(
+            {
+                "kind": budget.kind,
+                "dtype": budget.dtype if budget.kind == "size_kb" else None,
+                "name": bound.quantity.name,
+                "unit": bound.quantity.unit,
+                "most": bound.most,
+                "predicted": bound.quantity.of(path_of(architecture)),
+                "measured": self._measured(budget, architecture)
+                if budget.kind in OF_FILES
+                else None,
+            }
+            for budget, bound in self.pairs
+        )
+
+    def _of_files(self) -> list[tuple[Budget, Bound]]:
+        return [(budget, bound) for budget, bound in self.pairs if budget.kind in OF_FILES]
+
+    def _measured(self, budget: Budget, architecture: Architecture) -> float:
+        """Size or peak RAM of the network's file, in kB."""
+        assert self.files is not None
+        is_ram = budget.kind == "ram_kb"
+        dtype = ARENA_DTYPE if is_ram else budget.dtype
+        key = (str(architecture.ops), dtype)
+        if key not in self._contents:
+            content = self.files(architecture, dtype)
+            arena = file_arena_bytes(content) if dtype == ARENA_DTYPE else None
+            self._contents[key] = (len(content), arena)
+        size, arena = self._contents[key]
+        return (arena if is_ram and arena is not None else size) / 1000
