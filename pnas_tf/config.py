@@ -691,7 +691,7 @@ class CalibrateConfig:
     )
     max_error_percent: float | None = option(
         None,
-        "Measure more networks, up to 40, until the expected error of a prediction is at most this.",
+        "Measure more networks, up to 40, until the expected error is at most this.",
         remakes=True,
         above=0,
     )

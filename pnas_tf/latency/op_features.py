@@ -31,11 +31,9 @@ FEATURES = (
     *(f"depthwise activations from {size} px" for size in _SIZES),
 )
 
-_COARSE = tuple(dict.fromkeys(name.partition(" from ")[0] for name in FEATURES))
+_KIND_OF = tuple(name.partition(" from ")[0] for name in FEATURES)
 # [features, op kinds]: the same without regard to size, for a device of which little is measured.
-OP_KINDS = np.array(
-    [[name.partition(" from ")[0] == kind for kind in _COARSE] for name in FEATURES]
-)
+OP_KINDS = np.array([[own == kind for kind in dict.fromkeys(_KIND_OF)] for own in _KIND_OF], float)
 
 
 @dataclass(frozen=True)
