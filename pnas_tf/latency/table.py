@@ -71,8 +71,8 @@ class LatencyTable:
             self.identity.check(entry, what=f"table entry '{key}'")
 
     def latency_ms(self, key: str) -> float:
-        """What the block takes alone, in ms. Raises UserError where the table lacks it, and says why
-        where its measurement failed."""
+        """What the block takes alone, in ms. Raises UserError where the table lacks it, with the
+        reason where its measurement failed."""
         if key not in self.entries:
             raise UserError(
                 f"no latency for '{key}'",

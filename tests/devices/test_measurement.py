@@ -192,6 +192,18 @@ def test_damaged_files_are_refused(tmp_path):
             record_file.load_measurements(path)
 
 
+def test_files_of_the_version_before_are_read(tmp_path):
+    path = record_file.save_measurements(tmp_path / "latency.json", {"a": steady(1.0, 2.0)})
+    text = path.read_text()
+    assert '"version": 2' in text and "waited" not in text and "disturbed" not in text
+    path.write_text(text.replace('"version": 2', '"version": 1'))
+    assert record_file.load_measurements(path) == {"a": steady(1.0, 2.0)}
+    waited = record(ModelRun((2e6, 3e6), waited_ns=(0.0, 1e6), disturbed="preempted 2 times"))
+    path = record_file.save_measurements(tmp_path / "waited.json", {"a": waited})
+    assert record_file.load_measurements(path) == {"a": waited}
+    assert (waited.median_ms, waited.raw_median_ms) == (2.0, 2.5)
+
+
 @pytest.mark.parametrize("samples", [(), (0.0,), (-1.0,)])
 def test_no_time_is_no_measurement(samples):
     with pytest.raises(ValueError):
