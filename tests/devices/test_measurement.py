@@ -192,6 +192,15 @@ def test_damaged_files_are_refused(tmp_path):
             record_file.load_measurements(path)
 
 
+def test_disturbed_runs_are_left_out_where_half_or_more_are_calm():
+    calm = [ModelRun((ms * 1e6,), sentinel_ns=1e6) for ms in (1.0, 1.1, 1.2, 1.3)]
+    robbed = [ModelRun((9e6,), sentinel_ns=1e6, disturbed="40 % stolen") for _ in range(5)]
+    entry = record(*calm, *robbed[:4])
+    assert (entry.median_ms, entry.corrected_ms(1.0)) == (pytest.approx(1.15),) * 2
+    assert entry.raw_median_ms == pytest.approx((1.3 + 9) / 2) and entry.invocations == 8
+    assert record(*calm, *robbed).median_ms == 9
+
+
 def test_files_of_the_version_before_are_read(tmp_path):
     path = record_file.save_measurements(tmp_path / "latency.json", {"a": steady(1.0, 2.0)})
     text = path.read_text()
