@@ -4,7 +4,7 @@ prints how its median varies.
   python benchmarks/latency_repeatability.py runs/demo/model_float32.tflite --sessions=10
 
 takes about 5 seconds a session, scheduled as in pnas benchmark. Every session has processes and
-a reference model of its own; the correction scales each run by that model's time of its round
+a reference model of its own; the correction scales each run by that model's time beside it
 to the one of the first session.
 """
 

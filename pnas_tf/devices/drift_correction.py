@@ -66,9 +66,15 @@ def correct(
     plain = noise_floor_percent(list(models.values()))
     best = min(WIDTHS, key=lambda kind: noise[kind] or 0.0)
     least = noise[best]
-    if plain is None or least is None or least > LEAST_GAIN * plain:
+    if not helps(least, plain):
         return Corrected(by_width[BESIDE], NONE, plain, reference_ms)
     return Corrected(by_width[best], best, least, reference_ms)
+
+
+def helps(corrected: float | None, plain: float | None) -> bool:
+    """Whether a correction takes noise out, by what is left of it and what there is without; with
+    nothing to tell by it does not."""
+    return corrected is not None and plain is not None and corrected < LEAST_GAIN * plain
 
 
 def noise_floor_percent(
@@ -102,7 +108,7 @@ def _with_reference(
 ) -> dict[str, Measurement]:
     """The models with, in each run, the median time of the `width` runs of the reference model
     before it and of the `width` behind it."""
-    times = [run.net_ns for name, run in sequence if name == reference]
+    times = [run for name, run in sequence if name == reference]
     seen = 0
     runs: dict[str, list[ModelRun]] = {name: [] for name in models}
     for name, run in sequence:
@@ -110,6 +116,7 @@ def _with_reference(
             seen += 1
         elif name in runs:
             near = times[max(0, seen - width) : seen + width]
-            pace_ns = statistics.median([sample for part in near for sample in part])
+            calm = [part for part in near if not part.disturbed] or near
+            pace_ns = statistics.median([sample for part in calm for sample in part.net_ns])
             runs[name].append(replace(run, sentinel_ns=pace_ns))
     return {name: replace(models[name], runs=tuple(found)) for name, found in runs.items()}

@@ -1,5 +1,5 @@
-"""Two fixed models: the reference model, measured in every round of every session, whose time tells
-how the device drifts, and one that takes no longer than a call of the runtime.
+"""Two fixed models: the reference model, measured beside the runs of every session, whose time
+tells how the device drifts, and one that takes no longer than a call of the runtime.
 
 Written with the public TFLite schema, without TensorFlow, so that its bytes and so its hash are the
 same everywhere.

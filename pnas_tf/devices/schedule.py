@@ -49,8 +49,9 @@ class Schedule:
     that are unstable, are run in up to `extra_rounds`, and in up to `noisy_rounds` more for as long
     as halves of the session differ by more than `max_noise_percent`.
 
-    The reference model runs before and after every `models_between` runs. Of the runs of a round
-    that were disturbed, up to `max_repeated` of the round's are repeated at its end.
+    The reference model runs before and after every `models_between` runs. Disturbed runs are
+    repeated: at the end of their round up to `max_repeated` of it, and of a model up to
+    `max_repeated` of its regular ones.
     """
 
     min_invocations: int = DeviceConfig.min_invocations
@@ -101,7 +102,8 @@ class Schedule:
         repeats are left, of which a noisy session has more."""
         if known is None or known.invocations < self.min_invocations:
             return True
-        if len(known.runs) < self.rounds:
+        calm = sum(not run.disturbed for run in known.runs)
+        if calm < self.rounds and len(known.runs) < self.rounds * (1 + self.max_repeated):
             return True
         most = self.most_rounds if noisy else self.rounds + self.extra_rounds
         if len(known.runs) >= most:

@@ -209,7 +209,8 @@ class _Rounds:
             if len(self.known[name].runs) <= self.schedule.rounds:  # repeats come on top
                 pace.update()
         most = int(self.schedule.max_repeated * len(due))
-        for name in self._between_references(disturbed[:most]):
+        again = [name for name in disturbed if self.schedule.wants(self.known[name])]
+        for name in self._between_references(again[:most]):
             self._try(name)
 
     def result(self) -> Session:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-from pnas_tf.devices.drift_correction import LEAST_GAIN, noise_floor_percent
+from pnas_tf.devices.drift_correction import helps, noise_floor_percent
 from pnas_tf.devices.record import Measurement
 from pnas_tf.latency.table import LatencyTable
 
@@ -40,7 +40,7 @@ def at_table(measured: Measurement, table: LatencyTable) -> AtTable | None:
     plain = noise_floor_percent([measured])
     within = noise_floor_percent([measured], reference_ms=now_ms)
     # Within the session by the rule of `drift_correction`, to the table's session by the pace.
-    helps = plain is not None and within is not None and within <= LEAST_GAIN * plain
-    latency_ms = measured.corrected_ms(now_ms if helps else None)
+    is_corrected = helps(within, plain)
+    latency_ms = measured.corrected_ms(now_ms if is_corrected else None)
     drift = now_ms / then_ms
-    return AtTable(latency_ms / drift, drift, within if helps else plain)
+    return AtTable(latency_ms / drift, drift, within if is_corrected else plain)

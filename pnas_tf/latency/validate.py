@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pnas_tf.devices.drift_correction import noise_floor_percent
+from pnas_tf.devices.drift_correction import helps, noise_floor_percent
 from pnas_tf.devices.schedule import Runner
 from pnas_tf.devices.session import Session
 from pnas_tf.errors import UserError
@@ -224,8 +224,10 @@ class _Comparison:
             self.measured_ms[name] / self.table.predict_ms(network)
             for name, network in self.anchors.items()
         ]
-        farther = sum(abs(drift / ratio - 1) - abs(1 / ratio - 1) for ratio in ratios)
-        return 1.0 if farther > 0 else drift
+        left, without = (
+            sum(abs(factor / ratio - 1) for ratio in ratios) for factor in (drift, 1.0)
+        )
+        return drift if not ratios or helps(left, without) else 1.0
 
     def _predict_ms(self, network: Architecture, fitted: Calibration | None) -> float:
         if fitted is None:

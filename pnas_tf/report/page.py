@@ -39,6 +39,8 @@ _VALIDATION = (
     ("spearman", "Spearman", ""),
     ("kendall", "Kendall", ""),
     ("noise_floor_mape_percent", "noise floor of the session", " %"),
+    ("uncorrected_noise_percent", "noise floor by the clock", " %"),
+    ("correction", "drift within the session", ""),
 )
 # The table as search used it, and with the device's drift since then taken out.
 _STORED = (

@@ -83,14 +83,24 @@ def test_bad_files_are_refused_and_the_runner_goes_on(runner, reference, tmp_pat
     assert runner.run(reference, warmups=0, invocations=1).invocations == 1
 
 
-def test_a_second_run_finds_the_model_in_a_new_process(runner, reference, tmp_path):
+def test_a_round_has_a_process_of_its_own(runner, reference, tmp_path):
     other = tmp_path / "other.tflite"
     other.write_bytes(reference.read_bytes())
     pids = []
-    for path in (reference, other, reference, other, other):
-        runner.run(path, warmups=0, invocations=1)
-        pids.append(child_pid(runner))
-    assert pids[0] == pids[1] and pids[2] == pids[3] and len(set(pids)) == 3
+    for _ in range(3):
+        runner.begin_round()
+        for path in (reference, other, reference):
+            runner.run(path, warmups=0, invocations=1)
+            pids.append(child_pid(runner))
+    assert [len(set(pids[start : start + 3])) for start in (0, 3, 6)] == [1, 1, 1]
+    assert len(set(pids)) == 3
+    runner.begin_round()  # one that has done nothing yet is not replaced
+    runner.run(reference, warmups=0, invocations=1)
+    begun = child_pid(runner)
+    runner.close()
+    runner.begin_round()
+    runner.run(reference, warmups=0, invocations=1)
+    assert child_pid(runner) != begun
 
 
 def test_a_crash_costs_one_measurement(runner, reference, monkeypatch):

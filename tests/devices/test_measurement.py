@@ -195,6 +195,27 @@ def test_damaged_files_are_refused(tmp_path):
             record_file.load_measurements(path)
 
 
+def test_disturbed_runs_are_left_out_where_half_or_more_are_calm():
+    calm = [ModelRun((ms * 1e6,), sentinel_ns=1e6) for ms in (1.0, 1.1, 1.2, 1.3)]
+    robbed = [ModelRun((9e6,), sentinel_ns=1e6, disturbed="40 % stolen") for _ in range(5)]
+    entry = record(*calm, *robbed[:4])
+    assert (entry.median_ms, entry.corrected_ms(1.0)) == (pytest.approx(1.15),) * 2
+    assert entry.raw_median_ms == pytest.approx((1.3 + 9) / 2) and entry.invocations == 8
+    assert record(*calm, *robbed).median_ms == 9
+
+
+def test_files_of_the_version_before_are_read(tmp_path):
+    path = record_file.save_measurements(tmp_path / "latency.json", {"a": steady(1.0, 2.0)})
+    text = path.read_text()
+    assert '"version": 2' in text and "waited" not in text and "disturbed" not in text
+    path.write_text(text.replace('"version": 2', '"version": 1'))
+    assert record_file.load_measurements(path) == {"a": steady(1.0, 2.0)}
+    waited = record(ModelRun((2e6, 3e6), waited_ns=(0.0, 1e6), disturbed="preempted 2 times"))
+    path = record_file.save_measurements(tmp_path / "waited.json", {"a": waited})
+    assert record_file.load_measurements(path) == {"a": waited}
+    assert (waited.median_ms, waited.raw_median_ms) == (2.0, 2.5)
+
+
 @pytest.mark.parametrize("samples", [(), (0.0,), (-1.0,)])
 def test_no_time_is_no_measurement(samples):
     with pytest.raises(ValueError):

@@ -32,6 +32,14 @@ def test_a_device_of_another_pace_gives_the_time_of_the_tables_session(factor):
     assert found.noise_floor_percent == pytest.approx(0.0, abs=1e-9)
 
 
+def test_within_the_session_the_reference_model_corrects_only_what_it_makes_agree_more():
+    """The model takes the same every time, the reference model does not: scaled run by run, halves
+    would differ by 40 %; what both took all in all tells the drift between the sessions."""
+    found = at_table(measurement((10, 2), (10, 3), (10, 2), (10, 3)), TABLE)
+    assert found.noise_floor_percent == 0
+    assert (found.drift, found.corrected_ms) == (pytest.approx(1.25), pytest.approx(8.0))
+
+
 def test_what_the_reference_model_does_not_explain_is_noise():
     found = at_table(measurement((10, 2), (11, 2), (10, 2), (11, 2)), TABLE)
     assert found.noise_floor_percent == pytest.approx(100 / 10.5)

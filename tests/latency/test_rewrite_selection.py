@@ -224,7 +224,7 @@ def test_a_build_killed_behind_its_trials_does_not_repeat_them(device):
     class Killed(Exception):
         pass
 
-    trial_runs = 3 * (2 * len(REWRITE_OF) + 1)  # with the sentinel's
+    trial_runs = 3 * (2 * 2 * len(REWRITE_OF) + 1)  # with the sentinel's
 
     def until(limit):
         def noise(runs):

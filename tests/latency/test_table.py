@@ -187,6 +187,37 @@ def test_a_state_that_is_true_of_all_blocks_is_told_in_one_line():
     ]
 
 
+def test_drift_is_taken_out_as_the_building_session_chose_and_older_tables_as_they_were(tmp_path):
+    runs = {"a": entry(4.0, sentinel_ns=2e6)}
+    found = {
+        correction: LatencyTable(IDENTITY, runs, sentinel_ms=1.0, correction=correction)
+        for correction in ("none", "beside", "around")
+    }
+    assert {kind: table.latency_ms("a") for kind, table in found.items()} == {
+        "none": pytest.approx(4.0),
+        "beside": pytest.approx(2.0),
+        "around": pytest.approx(2.0),
+    }
+    path = found["none"].save(tmp_path / "table.json")
+    assert LatencyTable.load(path) == found["none"]
+    document = json.loads(path.read_text())
+    for field in ("correction", "noise_percent"):
+        del document[field]
+    path.write_text(json.dumps({**document, "version": 3}))
+    older = LatencyTable.load(path)
+    assert older.correction == "round" and older.latency_ms("a") == pytest.approx(2.0)
+    path.write_text(json.dumps({**document, "version": 4}))
+    with pytest.raises(UserError, match="correction"):
+        LatencyTable.load(path)
+
+
+def test_a_table_of_a_noisy_session_says_so():
+    table = table_of(SPACE, calibration=CALIBRATION, noise_percent=7.25)
+    (warning,) = table.warnings()
+    assert "halves of the session differ by 7.2 %" in warning
+    assert table_of(SPACE, calibration=CALIBRATION, noise_percent=4.9).warnings() == []
+
+
 def test_kernel_7_is_compared_with_its_kernel_5_twin():
     space = MBConvSpace(
         "one", 16, 2, 8, 8, (Stage(8, 2, 1),), 16, tuple(MBConv(kernel, 3) for kernel in (3, 5, 7))
