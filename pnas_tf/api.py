@@ -206,15 +206,14 @@ def train(
     """Trains the plain network of an architecture (section 4.2).
 
     Args:
-        architecture: of `SearchResult.derive`, or of a file.
+        architecture: of `SearchResult.derive`, of a file, or published.
         data: labelled images with its number of classes.
         recipe: options and seed; None: the defaults.
         searched: the search whose supernet weights the network starts from; None starts from
             random ones.
-        pretrained: weights of other images that it is fine-tuned from: "imagenet",
-            "efficientnet_lite0" and the like, a run folder, a .keras, .h5 or .pth file
-            (docs/howto/pretrained.md). Options that the recipe leaves open are then those of
-            fine-tuning. With `searched` its weights are taken, and these say how they began.
+        pretrained: weights of other images that it is fine-tuned from: "imagenet", a run folder
+            or a file (docs/howto/pretrained.md). With `searched` its weights are taken, and these
+            say how they began. Options that are not given are those of fine-tuning.
         folder: keeps checkpoints and history; stopped training in it goes on.
 
     Returns:
@@ -233,18 +232,17 @@ def train(
 
     recipe, dataset = recipe or TrainRecipe(), data.at(architecture.space.resolution)
     check_classes(architecture.space.classes, dataset)
-    weights = None
+    start = None
     if pretrained is not None:
         config = dataclasses.replace(recipe.config, init="pretrained")
         recipe = dataclasses.replace(recipe, config=config)
     if searched is not None:
         size = dataset.fit_batch_size(recipe.config)
         start = searched.supernet_weights.network(architecture, dataset, batch_size=size)
-        weights = start.get_weights()
     elif pretrained is not None:
         known = open_pretrained(os.fspath(pretrained))
         start, _ = start_from(known, architecture, dataset, recipe.optimizer)
-        weights = start.get_weights()
+    weights = start and start.get_weights()
     with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:
         place = scratch if folder is None else folder
         model = train_network(architecture, dataset, recipe, place, initial_weights=weights).model

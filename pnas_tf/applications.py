@@ -78,19 +78,18 @@ def from_architecture(
         architecture = Architecture.load(architecture)
     _check_options(include_top, pooling, dropout)
     shape = _input_shape(architecture, input_shape)
-    name = architecture.space.name
-    path = None if weights in (None, IMAGENET) else Path(weights)
+    name, known = architecture.space.name, weights == IMAGENET
+    path = None if weights is None or known else Path(weights)
     wanted = architecture.space.classes if classes is None else classes
     built = _classes_built(path, wanted, include_top)
-    if weights == IMAGENET:
-        built = imagenet_classes(name, wanted, include_top=include_top)
+    built = imagenet_classes(name, wanted, include_top=include_top) if known else built
     space = replace(architecture.space, classes=built)
     full = build_network(Architecture(space, architecture.ops), dropout=dropout, input_shape=shape)
     # The same layers, so that what loads into one is in both.
     model = full if include_top else _without_top(full, pooling)
     if path is not None:
         _load(model if path.suffix in _PYTORCH_SUFFIXES else full, path)
-    elif weights == IMAGENET:
+    elif known:
         load_imagenet_weights(full, name)
     return model
 

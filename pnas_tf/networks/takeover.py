@@ -75,7 +75,7 @@ def network_from(
         UserError: a block of the architecture has no counterpart; names it, and what would fit.
     """
     adapted = weights.adapted(input, bn_epsilon=normalisation.epsilon)
-    found = _counterparts(architecture, adapted)
+    found = counterparts(architecture, adapted)
     model = build_network(architecture, normalisation=normalisation)
     is_new = weights.class_names != tuple(class_names)
     taken, numbers = 0, 0
@@ -111,10 +111,15 @@ def _changes(
     return changed
 
 
-def _counterparts(
+def counterparts(
     architecture: Architecture, weights: PretrainedWeights
 ) -> dict[str, PretrainedBlock]:
-    """For each block by its name the one whose weights it takes. Raises UserError."""
+    """For each block of the architecture, by its name, the one whose weights it takes; builds
+    nothing.
+
+    Raises:
+        UserError: a block has none; names it, and what would fit.
+    """
     fixed = {block.name for block in architecture.space.fixed_blocks()}
     blocks = architecture.blocks
     choices = [block for block in blocks if block.name not in fixed]

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pnas_tf.config import ArchitectureConfig, DataConfig, RunConfig
+from pnas_tf.config import ArchitectureConfig, DataConfig, PretrainedConfig, RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.steps.inputs import Inputs
+
+if TYPE_CHECKING:
+    from pnas_tf.space.architecture import Architecture
+
+
+def _asked_for(job: Inputs) -> Architecture:
+    """With the classes that it was published or written with."""
+    from pnas_tf.space.published import open_architecture
+
+    config = job.configs[ArchitectureConfig]
+    return open_architecture(config.architecture, resolution=config.train_resolution)
 
 
 def _check(job: Inputs) -> None:
@@ -20,13 +32,14 @@ def _check(job: Inputs) -> None:
             received=f"{Artifact.DERIVATION} in {job.folder.path}",
             fix="Choose another --run_dir, or leave --architecture out to train what was found.",
         )
+    if job.source:
+        from pnas_tf.networks.takeover import counterparts
+
+        counterparts(_asked_for(job), job.pretrained)
 
 
 def _run(job: Inputs) -> None:
-    from pnas_tf.space.published import open_architecture
-
-    config = job.configs[ArchitectureConfig]
-    found = open_architecture(config.architecture, resolution=config.train_resolution)
+    found = _asked_for(job)
     space = dataclasses.replace(found.space, classes=len(job.data.class_names))
     architecture = dataclasses.replace(found, space=space)
     architecture.save(job.folder / Artifact.ARCHITECTURE)
@@ -44,11 +57,12 @@ def _reads(job: Inputs) -> tuple[Path, ...]:
 
 ARCHITECTURE: Step[Inputs] = Step(
     "architecture",
-    (RunConfig, DataConfig, ArchitectureConfig),
+    (RunConfig, DataConfig, ArchitectureConfig, PretrainedConfig),
     _run,
     writes=lambda _: (Artifact.ARCHITECTURE,),
     reads=_reads,
     identity=lambda job: {"classes": list(job.data.class_names)},
     check=_check,
+    unused=lambda _: (PretrainedConfig,),  # is only checked against the network
     wanted=lambda job: bool(job.configs[ArchitectureConfig].architecture),
 )

@@ -124,6 +124,12 @@ class Inputs(Job):
         files = find_pretrained(self.source).files
         return _opened(self.source, tuple((path, path.stat().st_mtime_ns) for path in files))
 
+    @property
+    def init(self) -> str:
+        """Where a training starts."""
+        usual = "pretrained" if self.source else "scratch"
+        return self.configs[TrainConfig].init or usual
+
     @cached_property
     def space(self) -> SearchSpace:
         """The search space, with the dataset's classes."""

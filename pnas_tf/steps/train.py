@@ -40,13 +40,12 @@ if TYPE_CHECKING:
 
 def _inherits(job: Inputs) -> bool:
     """Whether the network starts from the weights of the run's own supernet."""
-    init = job.configs[TrainConfig].init
-    return init == "inherit" or (init == "pretrained" and job.has(Artifact.SEARCH_HISTORY))
+    return job.init == "inherit" or (job.init == "pretrained" and job.has(Artifact.SEARCH_HISTORY))
 
 
 def _takes_over(job: Inputs) -> bool:
     """Whether it starts from those of --pretrained itself."""
-    return job.configs[TrainConfig].init == "pretrained" and not _inherits(job)
+    return job.init == "pretrained" and not _inherits(job)
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:
@@ -69,17 +68,21 @@ def _check(job: Inputs) -> None:
     """Refuses weights that cannot be read, or are not the network's."""
     from pnas_tf.training.recipe import tuning_of
 
-    config = job.configs[TrainConfig]
-    tuning_of(config)
-    if config.init == "pretrained" and not job.source:
+    tuning_of(job.configs[TrainConfig])
+    if job.init == "pretrained" and not job.source:
         raise UserError(
             "--init=pretrained",
             expected="weights to start from",
             received="no --pretrained",
             fix="Add e.g. --pretrained=imagenet.",
         )
-    if _takes_over(job) and job.has(Artifact.ARCHITECTURE):
-        _started(job)
+    if not _takes_over(job):
+        return
+    known = job.pretrained
+    if job.has(Artifact.ARCHITECTURE):
+        from pnas_tf.networks.takeover import counterparts
+
+        counterparts(job.architecture, known)
 
 
 def _started(job: Inputs) -> tuple[keras.Model, Takeover]:

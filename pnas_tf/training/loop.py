@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,7 +39,7 @@ from pnas_tf.training.evaluate import Evaluator, reestimate_batch_norm
 from pnas_tf.training.fine_tuning import block_rates, head_rates
 from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.loss_scale import LossScale
-from pnas_tf.training.recipe import TrainRecipe, tuning_of
+from pnas_tf.training.recipe import TrainRecipe, training_identity, tuning_of
 from pnas_tf.training.schedules import cosine_with_warmup
 from pnas_tf.training.step import Moved, TrainStep, keras_precision
 
@@ -97,7 +95,9 @@ def train_network(
     plain.set_weights(
         initial_weights if initial_weights is not None else seeded_weights(plain, seed=recipe.seed)
     )
-    identity = _identity(architecture, dataset, recipe, distribution, plain.get_weights())
+    identity = training_identity(
+        architecture, dataset, recipe, distribution.options, plain.get_weights()
+    )
     with distribution.scope():
         model = _trained_form(plain, architecture, recipe.optimizer, distribution)
         training = _Training(model, dataset, recipe, identity=identity, distribution=distribution)
@@ -288,29 +288,3 @@ class _Training:
             self.train_step.loss_scale = LossScale(
                 *checkpoint.value("loss_scale", tuple[float, int], where=where)
             )
-
-
-def _identity(
-    architecture: Architecture,
-    dataset: Dataset,
-    recipe: TrainRecipe,
-    distribution: Distribution,
-    weights: Sequence[np.ndarray],
-) -> str:
-    """What a training in a folder is known by, 64 hex digits."""
-    settings = dataclasses.asdict(recipe.config)
-    del settings["evaluate_epochs"]  # moves no weight
-    options = distribution.options
-    document = {
-        "architecture": architecture.to_json(),
-        "dataset": dataset.fingerprint,
-        "config": settings,
-        "tuning": tuning_of(recipe.config),
-        "optimizer": dataclasses.asdict(recipe.optimizer),
-        "seed": recipe.seed,
-        "arithmetic": [options.sync_batch_norm, options.mixed_precision],
-    }
-    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
-    for weight in weights:
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()

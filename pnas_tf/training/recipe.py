@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from pnas_tf.config import (
     FINE_TUNING,
     FROM_SCRATCH,
+    DistributionConfig,
     OptimizerConfig,
     RunConfig,
     TrainConfig,
     Tuning,
 )
+from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
+from pnas_tf.space.architecture import Architecture
 
 
 @dataclass(frozen=True)
@@ -46,3 +55,28 @@ def tuning_of(config: TrainConfig) -> Tuning:
             fix="Choose fewer, or more --epochs.",
         )
     return found
+
+
+def training_identity(
+    architecture: Architecture,
+    dataset: Dataset,
+    recipe: TrainRecipe,
+    options: DistributionConfig,
+    weights: Sequence[np.ndarray],
+) -> str:
+    """What a training in a folder is known by, 64 hex digits."""
+    settings = dataclasses.asdict(recipe.config)
+    del settings["evaluate_epochs"]  # moves no weight
+    document = {
+        "architecture": architecture.to_json(),
+        "dataset": dataset.fingerprint,
+        "config": settings,
+        "tuning": tuning_of(recipe.config),
+        "optimizer": dataclasses.asdict(recipe.optimizer),
+        "seed": recipe.seed,
+        "arithmetic": [options.sync_batch_norm, options.mixed_precision],
+    }
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for weight in weights:
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()

@@ -72,6 +72,7 @@ DEPARTURES = {
     ("latency", "device"),
     ("valid_size", "train_on_alpha"),
     ("grad_data_batch", "arch_batch_size"),
+    ("net", "architecture"),
 }
 
 

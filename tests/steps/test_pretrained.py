@@ -1,0 +1,109 @@
+"""`pnas train --architecture --pretrained`: a network learnt on one folder is fine-tuned on another
+from the command line, and what does not fit is refused before anything is made."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from forked_program import assert_refused, contents, run
+from PIL import Image
+
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage
+from pnas_tf.space.ops import MBConv
+
+pytestmark = pytest.mark.slow
+
+SPACE = MBConvSpace("micro", 8, 9, 8, 8, (Stage(8, 1, 2),), 16, (MBConv(3, 2), MBConv(5, 2)))
+
+
+def photographs(folder, tints):
+    generator = np.random.default_rng(0)
+    for name, tint in tints.items():
+        (folder / name).mkdir(parents=True)
+        for index in range(20):
+            pixels = generator.integers(0, 80, (12, 12, 3)) + np.array(tint)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{index}.png")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Two datasets of other classes, two architectures, and a run that learnt the first."""
+    place = tmp_path_factory.mktemp("place")
+    photographs(place / "tints", {"dark": (0, 0, 0), "light": (170, 170, 170)})
+    photographs(place / "colours", {"blue": (0, 0, 150), "green": (0, 150, 0), "red": (150, 0, 0)})
+    Architecture(SPACE, (MBConv(3, 2),)).save(place / "net.json")
+    Architecture(SPACE, (MBConv(5, 2),)).save(place / "other.json")
+    made = train(place, "learnt", "tints", "--architecture=net.json", "--train_resolution=12")
+    assert made.status == 0, made.output
+    return place
+
+
+def train(place, folder, dataset, *arguments):
+    return run(
+        "train",
+        f"--run_dir={folder}",
+        f"--dataset=folder:{dataset}",
+        "--epochs=2",
+        "--batch_size=8",
+        *arguments,
+        cwd=place,
+    )
+
+
+def test_a_run_goes_on_to_other_classes_at_another_size(place):
+    arguments = ("--architecture=net.json", "--pretrained=learnt", "--head_epochs=1")
+    made = train(place, "next", "colours", *arguments)
+    assert made.status == 0, made.output
+    assert "micro: " in made.output and "MACs at 8 px, 3 classes" in made.output
+    assert "starts from learnt/train/model.keras" in made.output
+    assert "new: classifier of 3 classes, in the place of 2 others" in made.output
+    assert "head 1/2" in made.output and "train 2/2" in made.output
+    result = json.loads((place / "next/train/result.json").read_text())
+    assert result["pretrained"]["new"] == ["classifier of 3 classes, in the place of 2 others"]
+    assert result["class_names"] == ["blue", "green", "red"]
+    learnt = json.loads((place / "learnt/train/result.json").read_text())
+    assert learnt["pretrained"] is None
+    again = train(place, "next", "colours", *arguments)
+    assert again.output.count("complete, skipped") == 2, again.output
+    exported = run("export", "--run_dir=next", "--formats=float32", cwd=place)
+    assert exported.status == 0, exported.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--pretrained=nowhere",), ["--pretrained=nowhere", "imagenet", "a run folder"]),
+        (("--architecture=proxyless_toaster",), ["proxyless_toaster", "efficientnet_lite0"]),
+        (("--architecture=net.json", "--init=pretrained"), ["--pretrained=imagenet"]),
+        (("--architecture=net.json", "--head_epochs=3"), ["--head_epochs", "at most 2"]),
+        (
+            ("--architecture=other.json", "--pretrained=learnt"),
+            ["block_00: mbconv_k5_e2", "mbconv_k3_e2"],
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_any_work(place, arguments, words):
+    refused = train(place, "new", "colours", *arguments)
+    assert_refused(refused, *words)
+    assert not (place / "new").exists()
+
+
+def test_damaged_weights_are_refused_before_any_work(place, tmp_path):
+    learnt = shutil.copytree(place / "learnt", tmp_path / "learnt")
+    content = (learnt / "train/model.keras").read_bytes()
+    (learnt / "train/model.keras").write_bytes(content[: len(content) // 2])
+    refused = train(place, "new", "colours", "--architecture=net.json", f"--pretrained={learnt}")
+    assert_refused(refused, "model.keras")
+    assert not (place / "new").exists()
+
+
+def test_a_searched_folder_keeps_its_network(place, tmp_path):
+    searched = shutil.copytree(place / "learnt", tmp_path / "searched")
+    (searched / "derivation.json").write_text("{}")
+    before = contents(searched)
+    assert_refused(
+        train(place, searched, "tints", "--architecture=other.json"), "derivation.json", "--run_dir"
+    )
+    assert contents(searched) == before
