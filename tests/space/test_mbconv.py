@@ -6,11 +6,12 @@ import json
 import pytest
 
 from pnas_tf.errors import UserError
+from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.backbone import strided
-from pnas_tf.space.mbconv import MBConvSpace, Stage, make_divisible, proxyless, tiny
+from pnas_tf.space.mbconv import MBConvSpace, Stage, lite, make_divisible, proxyless, tiny
 from pnas_tf.space.mobilenet_v4 import mnv4
 from pnas_tf.space.ops import UIB, BasicBlock, FusedMBConv, MBConv, SepConv, Zero
-from pnas_tf.space.published import PUBLISHED
+from pnas_tf.space.published import PUBLISHED, published
 from pnas_tf.space.registry import named_space, space_from_json
 from pnas_tf.space.small_images import cifar
 
@@ -21,6 +22,15 @@ def test_proxyless_space_has_the_published_size():
     assert sum(Zero() in choice.candidates for choice in choices) == 15
     assert proxyless().architectures == 7**15 * 6**6
     assert sum(len(choice.candidates) for choice in choices) == 15 * 7 + 6 * 6 == 141
+
+
+def test_lite_has_the_stages_of_efficientnet_lite0():
+    theirs, ours = published("efficientnet_lite0"), lite()
+    assert dataclasses.replace(theirs.space, name="lite") == ours
+    assert Architecture(ours, theirs.ops).parameters == 4_652_008
+    choices = ours.choice_blocks
+    assert [len(choice.candidates) for choice in choices].count(7) == 9
+    assert all(choice.shortcut == (Zero() in choice.candidates) for choice in choices)
 
 
 def test_proxyless_space_at_224_px_has_66_distinct_choice_blocks():

@@ -1,0 +1,158 @@
+"""A search that starts from pretrained weights: what it takes over, writes down and refuses, and
+that a stopped one goes on to the same bits."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from synthetic import SIZE, SPACE, FarPixels
+
+from pnas_tf.config import SEARCH_FROM_PRETRAINED, SEARCH_FROM_SCRATCH, SearchConfig
+from pnas_tf.data.dataset import Normalization
+from pnas_tf.data.fitted_options import search_sizes
+from pnas_tf.data.split import SplitSizes
+from pnas_tf.errors import UserError
+from pnas_tf.networks.network import build_network
+from pnas_tf.networks.pretrained import InputNormalisation, weights_of_network
+from pnas_tf.run.checkpoints import Checkpoints
+from pnas_tf.search.loop import Search
+from pnas_tf.search.objective import SearchTargets
+from pnas_tf.search.quantities import macs_quantity
+from pnas_tf.search.recipe import SearchRecipe, search_tuning_of
+from pnas_tf.search.start import save_start, start_lines, start_of
+from pnas_tf.search.targets import Target
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.ops import MBConv
+from pnas_tf.supernet.supernet import Supernet
+
+CONFIG = SearchConfig(warmup_epochs=1, search_epochs=1, search_batch_size=16)
+SOURCE = Architecture(
+    dataclasses.replace(SPACE, classes=7, candidates=(MBConv(3, 2),)), (MBConv(3, 2),)
+)
+
+
+class Photographs(FarPixels):
+    """With what a dataset of files knows besides."""
+
+    class_names = ("across", "along")
+    normalization = Normalization()
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return weights_of_network(
+        build_network(SOURCE),
+        SOURCE,
+        input=InputNormalisation.of(127.0, 128.0),
+        bn_epsilon=1e-3,
+        class_names=None,
+        source="another task",
+    )
+
+
+def search(weights, folder):
+    recipe = SearchRecipe(CONFIG, seed=5, pretrained=weights).started()
+    data = Photographs(64, seed=1)
+    start = start_of(SPACE, data, recipe)
+    return Search(
+        Supernet(SPACE, recipe.config, seed=5, start=start),
+        data,
+        SearchTargets((Target(macs_quantity(SPACE), 1e6),), recipe.config),
+        recipe,
+        folder=folder,
+    )
+
+
+@pytest.mark.slow
+def test_a_stopped_search_goes_on_to_the_same_bits(weights, tmp_path):
+    """From its first checkpoint, and whatever else the supernet would start from."""
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    search(weights, whole).run()
+    end = Checkpoints(whole / "checkpoints").latest()
+    shutil.copytree(whole, again)
+    checkpoints = sorted((again / "checkpoints").glob("step-*.npz"))
+    assert len(checkpoints) > 1
+    for path in checkpoints[1:]:
+        path.unlink()
+    search(weights, again).run()
+    found = Checkpoints(again / "checkpoints").latest()
+    assert found.step == end.step
+    for name, values in end.arrays.items():
+        assert found.arrays[name].tobytes() == values.tobytes(), name
+
+
+def test_the_weights_are_for_the_images_that_the_search_sees(weights):
+    """The stem of the supernet gives (pixel - 127.5) / 127.5 what that of the source gives
+    (pixel - 127) / 128, away from the border."""
+    recipe = SearchRecipe(CONFIG, pretrained=weights).started()
+    start = start_of(SPACE, Photographs(8), recipe)
+    stem = start.arrays_of(SPACE.fixed_blocks()[0])
+    source = weights.fixed["stem"].arrays
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 3, 3))
+
+    def output(arrays, images):
+        y = np.einsum("hwi,hwio->o", images, arrays["conv/kernel"])
+        centred = y - arrays["conv_bn/moving_mean"]
+        return centred / np.sqrt(arrays["conv_bn/moving_variance"] + 1e-3)
+
+    np.testing.assert_allclose(
+        output(stem, (pixels - 127.5) / 127.5), output(source, (pixels - 127.0) / 128.0), rtol=1e-4
+    )
+
+
+def test_what_was_taken_over_is_told_and_kept(weights, tmp_path):
+    start = start_of(SPACE, Photographs(8), SearchRecipe(CONFIG, pretrained=weights).started())
+    told = start_lines(start)
+    assert "another task" in told[0]
+    assert "of 3 candidates 2 compute what it computes, 1 the part of it" in told[0]
+    assert told[1].strip() == "new: classifier of 2 classes, in the place of 7 others"
+    document = json.loads(save_start(start, tmp_path).read_text())
+    rows = {(row["block"], row["op"]): row for row in document["blocks"]}
+    assert rows["block_00", "mbconv_k7_e2"]["from"] == "block_00 mbconv_k3_e2"
+    assert rows["block_00", "mbconv_k7_e2"]["function"] == "kept"
+    assert rows["block_00", "mbconv_k1_e2"]["function"] == "approximated"
+
+
+def test_the_classifier_is_kept_where_the_classes_are_the_same(weights):
+    for names, kept in ((Photographs.class_names, True), (("along", "across"), False)):
+        known = dataclasses.replace(
+            weights,
+            class_names=names,
+            space=dataclasses.replace(weights.space, classes=2),
+        )
+        start = start_of(SPACE, Photographs(8), SearchRecipe(CONFIG, pretrained=known).started())
+        assert start.keep_classifier is kept
+
+
+def test_options_left_open_follow_the_start():
+    pretrained = SearchConfig(weights_init="pretrained")
+    many = SplitSizes(10_000, 2_500, 0)
+    for config, usual in (
+        (SearchConfig(), SEARCH_FROM_SCRATCH),
+        (SearchConfig(weights_init="he_fout"), SEARCH_FROM_SCRATCH),
+        (pretrained, SEARCH_FROM_PRETRAINED),
+    ):
+        assert search_tuning_of(config) == usual
+        sizes = search_sizes(config, many)
+        assert (sizes.warmup_epochs, sizes.search_epochs) == usual[:2]
+    given = dataclasses.replace(pretrained, search_learning_rate=0.0, warmup_epochs=0)
+    assert search_tuning_of(given)[0] == search_tuning_of(given)[3] == 0
+    assert search_sizes(given, many).warmup_epochs == 0
+
+
+def test_a_recipe_starts_from_what_it_has(weights):
+    assert SearchRecipe().started().config.weights_init is None
+    assert SearchRecipe(pretrained=weights).started().config.weights_init == "pretrained"
+    random = SearchRecipe(SearchConfig(weights_init="he_fout"), pretrained=weights)
+    assert start_of(SPACE, Photographs(8), random.started()) is None
+    with pytest.raises(UserError, match="--pretrained=imagenet"):
+        SearchRecipe(SearchConfig(weights_init="pretrained")).started()
+
+
+def test_the_size_of_the_images_does_not_matter(weights):
+    small = dataclasses.replace(SPACE, resolution=SIZE // 2)
+    start = start_of(small, Photographs(8), SearchRecipe(CONFIG, pretrained=weights).started())
+    kernel = start.arrays_of(small.fixed_blocks()[1])["depthwise/kernel"]
+    np.testing.assert_array_equal(kernel, weights.fixed["first"].arrays["depthwise/kernel"])
