@@ -140,7 +140,7 @@ def _cell(answers: Answers, label: int, answer: int, share: float) -> Cell:
 
 def _picture(answers: Answers, mistake: Mistake) -> Picture:
     lines = (
-        f"{_name(answers, mistake.answer)} {100 * mistake.score:.0f} %",
+        f"taken for {_name(answers, mistake.answer)}, {100 * mistake.score:.0f} %",
         f"is {_name(answers, mistake.label)} ({100 * mistake.label_score:.0f} %)",
         *((one_line(mistake.file),) if mistake.file else ()),
     )

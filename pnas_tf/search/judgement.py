@@ -130,7 +130,7 @@ def told(judgements: Sequence[Judgement]) -> list[str]:
         return [last.words]
     if last.has_learnt is None:
         return [f"{last.words}: better than chance, but so few images do not prove it"]
-    warning = f"WARNING {last.words}. It is no better than chance"
+    warning = f"WARNING {last.words}. It is not measurably better than chance"
     if last.when == BEFORE_ALPHA:
         return [
             f"{warning}, so alpha has nothing to go by: what is derived is {DRAW_WITHIN_BUDGET}, "
@@ -155,10 +155,12 @@ def notes_on(judgements: Sequence[Judgement]) -> tuple[str, ...]:
         return ()
     if is_draw(judgements):
         last = judgements[-1]
-        lead = "The architecture is a draw: the supernet was never better than chance, so alpha "
-        return (f"{lead}had nothing to go by. {sentence(last)}", last.advice)
+        lead = "The architecture is a draw: the supernet was never measurably better than chance"
+        return (f"{lead}, so alpha had nothing to go by. {sentence(last)}", last.advice)
     if judgements[-1].has_learnt is not False:
-        lead = "The supernet learnt late: when alpha started it was no better than chance"
+        lead = (
+            "The supernet learnt late: when alpha started it was not measurably better than chance"
+        )
         return (f"{lead}; more warm-up helps (--warmup_epochs). {sentence(unlearnt[0])}",)
     lead = "The supernet had learnt when alpha started, and is no better than chance at the end"
     return (f"{lead}. {_LOWER_RATE}. {sentence(judgements[-1])}",)
