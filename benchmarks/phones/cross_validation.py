@@ -1,5 +1,5 @@
-"""Every phone predicted from a few of its networks by what other phones teach, on networks that were
-measured nowhere."""
+"""Every phone predicted from a few of its networks by what other phones teach, on networks that
+were measured nowhere."""
 
 from __future__ import annotations
 
