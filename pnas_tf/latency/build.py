@@ -168,6 +168,7 @@ def try_rewrites(
         full,
         rounds=max(3, full.rounds // 2),
         extra_rounds=full.extra_rounds // 2,
+        noisy_rounds=full.noisy_rounds // 2,
         min_invocations=max(3, full.min_invocations // 2),
     )
     setup.progress(f"trying export rewrites on {len(rewrite_of)} blocks")

@@ -2,8 +2,8 @@
 
   pnas benchmark --run_dir=runs/demo --device=host
 
-takes a few seconds and prints one line a model: median, p10, p90, and what is wrong with unstable
-measurements and of those that ran partly on the CPU.
+takes a few seconds and prints one line a model: median, p10, p90, the median without anything taken
+out, and what is wrong with unstable measurements and of those that ran partly on the CPU.
 --models=a.tflite,b.tflite measures given files; --op_profile adds the time of every op where the
 device's tool gives it;
 --device=android:A,android:B measures on several devices at the same time, each with its
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import BenchmarkConfig, ConversionConfig, DeviceConfig, RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.latency.drift import NOISE_PERCENT
 from pnas_tf.run.layout import MODELS_PATTERN, Artifact, model_name
 from pnas_tf.run.step import Step
 from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version, setup_of
@@ -155,10 +156,16 @@ def _latency(job: Inputs) -> None:
 
 def _say_session(session: Session, say: Callable[[str], None]) -> None:
     """What came of it, a line a model."""
+    if (session.noise_percent or 0.0) >= NOISE_PERCENT:
+        say(
+            f"WARNING halves of the session differ by {session.noise_percent:.1f} %: a "
+            "comparison with these figures proves nothing; measure on a quieter device"
+        )
     for model, entry in session.measurements.items():
         say(
             f"{model}: {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 "
-            f"{entry.p90_ms:.4g}, {entry.invocations} invocations)"
+            f"{entry.p90_ms:.4g}, by the clock {entry.raw_median_ms:.4g}, "
+            f"{entry.invocations} invocations)"
         )
         for doubt in entry.doubts:
             say(f"WARNING {doubt}")

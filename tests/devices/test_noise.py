@@ -291,19 +291,20 @@ def test_waits_are_told_by_a_fine_clock_alone(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("stolen_s", "preempted", "words"),
+    ("stolen_s", "invocations", "words"),
     [
-        (0.0, False, ""),
-        (0.1, False, "10% of the time stolen by other machines"),
-        (None, False, ""),
-        (0.0, True, "preempted 3 times"),
-        (7.0, True, "preempted 3 times, 100% of the time stolen by other machines"),
+        (0.0, None, ""),
+        (0.1, None, "10% of the time stolen by other machines"),
+        (None, None, ""),
+        (0.0, 30, ""),
+        (0.0, 29, "preempted 3 times in 29 invocations"),
+        (7.0, 9, "preempted 3 times in 9 invocations, 100% of the time stolen by other machines"),
     ],
 )
-def test_what_the_counters_say(stolen_s, preempted, words):
+def test_what_the_counters_say(stolen_s, invocations, words):
     before = disturbances.Counters(10.0, 4, 5.0)
     after = disturbances.Counters(11.0, 7, None if stolen_s is None else 5.0 + stolen_s)
-    assert disturbances.words(before, after, preempted=preempted) == words
+    assert disturbances.words(before, after, invocations=invocations) == words
 
 
 @pytest.mark.parametrize("waited", [(1.0, 2.0), (-1.0,), (5.0,)])

@@ -18,6 +18,7 @@ import psutil
 COARSEST_S = 1e-6  # a clock of the thread's own time that ticks more slowly tells no waits
 LEAST_WAIT = 0.005  # of a sample: two clocks do not begin and end at once
 LEAST_STOLEN = 0.02  # of a run
+LEAST_PREEMPTED = 0.1  # of the invocations; now and then the system itself needs the core
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,19 @@ def read() -> Counters:
     return Counters(time.perf_counter(), _preemptions(), _stolen_s())
 
 
-def words(before: Counters, after: Counters, *, preempted: bool) -> str:
+def words(before: Counters, after: Counters, *, invocations: int | None) -> str:
     """What was lost between two readings; "" for nothing.
 
     Args:
         before: at the start of a run.
         after: at its end.
-        preempted: whether involuntary switches count: where they are not taken out of the samples.
+        invocations: between them; None where involuntary switches do not count, since what they
+            took is taken out of the samples.
     """
     found = []
     lost = after.preemptions - before.preemptions
-    if preempted and lost > 0:
-        found.append(f"preempted {lost} times")
+    if invocations is not None and lost > LEAST_PREEMPTED * invocations:
+        found.append(f"preempted {lost} times in {invocations} invocations")
     if before.stolen_s is not None and after.stolen_s is not None:
         share = (after.stolen_s - before.stolen_s) / (after.at_s - before.at_s)
         if share > LEAST_STOLEN:
