@@ -23,6 +23,7 @@ import zipfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -228,7 +229,7 @@ def check_model(
     delegate: str,
     images: int,
     exact: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Runs one model on both processors and compares. exact: inputs -> the outputs in float64,
     where they can be had."""
     inputs, here, there = folder / "inputs.npy", folder / "x86.npy", folder / "arm.npy"

@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--json", help="file for all figures, raw times included")
     options = parser.parse_args()
     networks = options.networks.split(",")
-    contents = {}
+    contents: dict[str, bytes] = {}
     for network in networks:
         contents |= exports(network, options.resolution)
         print(f"exported {network}", flush=True)

@@ -14,7 +14,7 @@ import ctypes
 import gc
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,10 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
+def _of_no_round(form: Callable[..., Any], given: Sequence[Any]) -> Callable[[int], Any]:
+    return lambda _: form(*given)
+
+
 def run() -> dict[str, Any]:
     forms = {"convolution": with_gradients(convolution), "product": with_gradients(pointwise)}
     result: dict[str, Any] = {}
@@ -91,10 +95,7 @@ def run() -> dict[str, Any]:
             given = operands(batch, *size)
             rows.append(
                 interleaved(
-                    {
-                        name: lambda _, form=form, given=given: form(*given)
-                        for name, form in forms.items()
-                    },
+                    {name: _of_no_round(form, given) for name, form in forms.items()},
                     rounds=ROUNDS,
                     reference="convolution",
                 )

@@ -18,12 +18,11 @@ import pnas_tf  # noqa: F401  sets the Keras switch before TensorFlow is importe
 from pnas_tf.config import DataConfig, OptimizerConfig, SearchConfig
 
 KINDS = {
-    "aligned": {"weights_init": "aligned"},
-    "he_fout": {"weights_init": "he_fout"},
-    "he_fout, fan of all channels (published)": {
-        "weights_init": "he_fout",
-        "init_div_groups": False,
-    },
+    "aligned": SearchConfig(alpha_scale=0.0, weights_init="aligned"),
+    "he_fout": SearchConfig(alpha_scale=0.0, weights_init="he_fout"),
+    "he_fout, fan of all channels (published)": SearchConfig(
+        alpha_scale=0.0, weights_init="he_fout", init_div_groups=False
+    ),
 }
 
 
@@ -55,7 +54,7 @@ def main() -> None:
     for name, kind in KINDS.items():
         supernet = Supernet(
             space,
-            SearchConfig(alpha_scale=0.0, **kind),
+            kind,
             numerics=Numerics(weight_decay=optimizer.weight_decay),
             seed=options.seed,
         )

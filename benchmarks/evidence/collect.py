@@ -10,13 +10,15 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from benchmarks.evidence.plan import HOME, TABLES, Job, jobs
 from benchmarks.evidence.work import Workshop
+from pnas_tf.data.fitted_options import images_of, search_sizes
 from pnas_tf.io import atomic
+from pnas_tf.io.serialization import value_of
 from pnas_tf.run.layout import Artifact
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv
@@ -121,9 +123,8 @@ def _trained(shop: Workshop, job: Job, latency: dict[str, dict[str, float]]) -> 
 def _test_accuracy(shop: Workshop, job: Job, network: Architecture) -> float:
     path = shop.place(job.name) / "test.json"
     if path.exists():
-        return atomic.read_document(path, **TEST, what="test result", made_by="delete it")[
-            "test_accuracy"
-        ]
+        stored = atomic.read_document(path, **TEST, what="test result", made_by="delete it")
+        return value_of(float, stored["test_accuracy"], what=f"accuracy of {path}", fix="Delete it")
     from pnas_tf.networks.network import build_network
     from pnas_tf.training.evaluate import evaluate
 
@@ -161,6 +162,8 @@ def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
         *(("probabilities",) if first else ()),
     )
     network = Architecture.load(shop.place(job.name) / Artifact.ARCHITECTURE)
+    sizes = search_sizes(shop.study.search, images_of(shop.dataset))
+    rows = cast(dict[str, Any], history)["epochs"]
     return {
         **{
             key: result.get(key)
@@ -179,14 +182,12 @@ def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
             )
         },
         "comparing_steps": len(compared)
-        * shop.dataset.steps_per_epoch(
-            "validation", batch_size=shop.study.search.search_batch_size
-        ),
+        * shop.dataset.steps_per_epoch("validation", batch_size=sizes.batch_size),
         "trained_steps": sum(loss is not None for _, _, *after in compared for loss in after)
         * steps_of(shop.dataset, shop.study.derivation),
         "changes": dict(job.fact("changes")),
         "ops": [op.key for op in network.ops],
-        "epochs": [{key: epoch[key] for key in kept} for epoch in history["epochs"]],
+        "epochs": [{key: epoch[key] for key in kept} for epoch in rows],
     }
 
 

@@ -94,8 +94,8 @@ def ranking(document: Mapping[str, Any], path: Path) -> None:
                     label=label if filled else None,
                 )
     axes.set(
-        xlabel="alpha accuracy with the supernet's weights, %",
-        ylabel="alpha accuracy trained from scratch, %",
+        xlabel="validation accuracy with the supernet's weights, %",
+        ylabel="validation accuracy trained from scratch, %",
     )
     axes.legend(frameon=False, fontsize=8, title="filled: middle budget", title_fontsize=8)
     _save(figure, path)
@@ -104,7 +104,7 @@ def ranking(document: Mapping[str, Any], path: Path) -> None:
 def ranked_pairs(
     document: Mapping[str, Any], contender: str, budget: str, *, by: str = "ranking"
 ) -> list[tuple[float, float]]:
-    """(supernet's, trained) alpha accuracy in percent of the networks of one contender at one
+    """(supernet's, trained) validation accuracy in percent of the networks of one contender at one
     budget; the mean over training seeds.
 
     by: "ranking_by_loss" has 100 times the supernet's cross-entropy, below zero so that more is
@@ -128,6 +128,7 @@ def learning(document: Mapping[str, Any], path: Path) -> None:
     the main comparison."""
     figure, (left, right) = _figure(8.4, 3.2, columns=2)
     for algorithm in ("two_path", "reinforce"):
+        label: str | None
         label, color, _ = STYLES[algorithm]
         for budget in document["targets_ms"]:
             for row in home_searches(document, algorithm, budget).values():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.evidence import plots, tables
 from benchmarks.evidence.collect import collect, write_results
@@ -30,13 +30,14 @@ def write_report(shops: Sequence[Workshop], docs: Path) -> None:
 
 def write_document(results: Path, docs: Path) -> None:
     """evidence.md and the plots from results.json."""
-    documents = atomic.read_document(
+    stored = atomic.read_document(
         results,
         format="pnas_tf/evidence",
         version=1,
         what="evidence",
         made_by="python -m benchmarks.evidence",
-    )["studies"]
+    )
+    documents = cast(list[dict[str, Any]], stored["studies"])
     text = REMARKS.read_text()
     parts = {
         "explorations": tables.explorations(

@@ -53,13 +53,15 @@ def _training_steps(study: Study, dataset: Any, networks: Path) -> dict[str, Cal
 
     recipe = study.training
     found: dict[str, Callable[[int], Any]] = {}
-    images, labels = _batch(dataset, recipe.batch_size)
+    images, labels = _batch(dataset, dataset.fit_batch_size(recipe))
     for number in range(min(4, study.random_networks)):
         network = Architecture.load(networks / f"random_{study.middle.name}_{number}.json")
         step = TrainStep(build_network(network), OptimizerConfig())
-        found[f"training_{number}"] = lambda at, step=step: step(
-            images, labels, learning_rate=0.01, step=at
-        )
+
+        def train(at: int, step: TrainStep = step) -> None:
+            step(images, labels, learning_rate=0.01, step=at)
+
+        found[f"training_{number}"] = train
     return found
 
 
@@ -100,8 +102,8 @@ def _search_steps(study: Study, dataset: Any, target: Target) -> dict[str, Calla
             folder=Path(tempfile.mkdtemp()),
         )
         weight, alpha = (
-            _batch(dataset, config.search_batch_size),
-            _batch(dataset, search.alpha_batch_size),
+            _batch(dataset, search.sizes.batch_size),
+            _batch(dataset, search.sizes.architecture_batch_size),
         )
 
         def train(at: int, search: Any = search, batch: Any = weight) -> None:

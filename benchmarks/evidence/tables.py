@@ -71,7 +71,8 @@ def setting(document: Document) -> str:
     targets = ", ".join(f"{name} {value:.4f} ms" for name, value in document["targets_ms"].items())
     ops = ", ".join(f"k{op['kernel']} e{op['expansion']}" for op in space["candidates"])
     return (
-        f"{images['weights']:,} images train weights, {images['alpha']:,} train alpha and judge "
+        f"{images['weights']:,} images are the train split, {images['alpha']:,} the "
+        "validation split, which trains alpha and judges "
         f"every choice, {images['test']:,} test. "
         f"Space: {sum(stage['blocks'] for stage in space['stages'])} choice blocks in stages of "
         "widths "
@@ -109,7 +110,7 @@ def spread(document: Document) -> str:
 def explorations(documents: Sequence[Document]) -> str:
     """The same of every setting that was tried before the plan was fixed."""
     lines = [
-        "| space | data and recipe | target | random networks, alpha accuracy | seeds of one "
+        "| space | data and recipe | target | random networks, validation accuracy | seeds of one "
         "network |",
         "|---|---|---|---|---|",
     ]
@@ -136,8 +137,8 @@ def explorations(documents: Sequence[Document]) -> str:
 def contenders(document: Document) -> str:
     """The main table: one line a contender and budget."""
     lines = [
-        "| target | contender | networks | test accuracy, % | alpha accuracy, % | float32, ms | "
-        "int8, ms | M MACs | k parameters |",
+        "| target | contender | networks | test accuracy, % | validation accuracy, % | float32, "
+        "ms | int8, ms | M MACs | k parameters |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for budget, target in document["targets_ms"].items():
@@ -438,7 +439,7 @@ def variants(document: Document) -> str:
     """Searches with other options at the middle budget, judged on the validation split."""
     lines = [
         "| changed options | expected latency at the end, over target | entropy at the end | "
-        "alpha accuracy of the derived "
+        "validation accuracy of the derived "
         "network, % |",
         "|---|---|---|---|",
     ]

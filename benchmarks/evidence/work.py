@@ -32,6 +32,7 @@ from pnas_tf.run.layout import Artifact
 from pnas_tf.search.quantities import Quantity, latency_quantity
 from pnas_tf.search.targets import Target
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace
 
 RESULT: dict[str, Any] = {"format": "pnas_tf/evidence_job", "version": 1}
 TOLERANCE = 0.05  # of measured against target latency
@@ -172,6 +173,7 @@ def _networks(shop: Workshop, job: Job) -> dict[str, Any]:
     """Draws the contenders that no search makes, and keeps those whose measured latency is the
     target's."""
     space, quantity, wanted = shop.study.space, shop.quantity(), shop.study.random_networks
+    assert isinstance(space, MBConvSpace)  # what uniform blocks are drawn for
     drawn: dict[str, Architecture] = {}
     for number, budget in enumerate(shop.study.budgets):
         target = shop.target_ms(budget.name)
@@ -282,7 +284,7 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
             few,
             shop.dataset,
             study.derivation,
-            batch_size=config.search_batch_size,
+            batch_size=search.sizes.batch_size,
             seed=job.fact("seed"),
         )
         architecture = found.best
@@ -355,7 +357,7 @@ def _latency(shop: Workshop, job: Job) -> dict[str, Any]:
 
 def _measure(shop: Workshop, networks: Mapping[str, Architecture], form: str) -> dict[str, float]:
     """Measured ms of each network, interleaved, one thread; drift against the home table taken out
-    by the sentinel."""
+    by the reference model."""
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.schedule import schedule_for
     from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources

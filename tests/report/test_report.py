@@ -437,7 +437,8 @@ def test_latency_bars_are_in_proportion():
 
 
 @pytest.mark.parametrize("lines", [["2 images", HOSTILE, "the last"], [], None, "no list"])
-def test_what_a_folder_holds_stands_in_the_page(tmp_path, architecture, lines):
+def test_what_a_folder_holds_stands_in_the_page(tmp_path, lines):
+    architecture = random_architecture(tiny(), seed=3)
     summary = {**SUMMARY, "images": lines}
     text = write_report(make_run(tmp_path, architecture, summary=summary)).read_text("utf-8")
     if isinstance(lines, list) and lines:

@@ -4,35 +4,18 @@ encoding, no home folder. Linux is made to look like each (`tests/support/macos`
 import errno
 import os
 import pwd
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from typed_commands import PNAS, ROOT, called
 
 from pnas_tf.data.tfds import prepare_images
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.steps import pipeline
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "tests/support/standin/tiny_float32.tflite"
 MAC = ROOT / "tests/support/macos"
-PNAS = [sys.executable, "-c", "from pnas_tf.cli.main import main; main()"]
-
-
-def called(command, *, cwd, text=True, without=(), **environment):
-    """The ended process of a fresh interpreter, as a shell starts it."""
-    kept = {name: value for name, value in os.environ.items() if name not in without}
-    paths = [environment.pop("PYTHONPATH", ""), str(ROOT)]
-    return subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env={**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
-        capture_output=True,
-        text=text,
-        timeout=300,
-    )
 
 
 def benchmark(cwd, **environment):

@@ -16,6 +16,7 @@ import subprocess
 import numpy as np
 import pytest
 from forked_program import (
+    SPACE,
     Signal,
     assert_refused,
     contents,
@@ -34,21 +35,8 @@ from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.os_errors import told
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.mbconv import MBConvSpace, Stage
-from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
 
-SPACE = MBConvSpace(
-    "small",
-    8,
-    10,
-    stem_width=8,
-    first_width=8,
-    stages=(Stage(8, 1, 1), Stage(16, 1, 2)),
-    head_width=16,
-    candidates=(MBConv(3, 1), MBConv(3, 6)),
-    stem_stride=1,
-)
 SMALL = ["--warmup_epochs=1", "--search_epochs=2", "--arch_start_epoch=0"]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked_program import Signal, assert_refused, contents, run, start
+from forked_program import SPACE, Signal, assert_refused, contents, run, start
 from PIL import Image
 
 from pnas_tf.latency.table import LatencyTable
@@ -20,24 +20,12 @@ from pnas_tf.run.folder import RunFolder
 from pnas_tf.search.quantities import latency_quantity, macs_quantity
 from pnas_tf.search.targets import latency_target
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-SPACE = MBConvSpace(
-    "small",
-    8,
-    10,
-    stem_width=8,
-    first_width=8,
-    stages=(Stage(8, 1, 1), Stage(16, 1, 2)),
-    head_width=16,
-    candidates=(MBConv(3, 1), MBConv(3, 6)),
-    stem_stride=1,
-)
 FILES = {
     "config.json",
     "steps.json",
@@ -241,7 +229,9 @@ def test_a_file_of_another_shape_than_the_table_has_no_prediction(copy, other):
 
 
 def test_a_folder_of_jpegs_to_the_end(options, tmp_path):
-    generator = np.random.default_rng(0)
+    generator, exif = np.random.default_rng(0), Image.Exif()
+    exif[0x0112] = 3
+    upside_down = exif.tobytes()
     for number, name in enumerate(("bright", "dark", "red")):
         (tmp_path / "images" / name).mkdir(parents=True)
         for index in range(40):
@@ -249,8 +239,13 @@ def test_a_folder_of_jpegs_to_the_end(options, tmp_path):
                 [(160, 160, 160), (0, 0, 0), (170, 0, 0)][number]
             )
             Image.fromarray(pixels.astype(np.uint8)).save(
-                tmp_path / "images" / name / f"{index}.jpg"
+                tmp_path / "images" / name / f"{index}.jpg", exif=upside_down if number else b""
             )
+    (tmp_path / "images/red/40.jpg").touch()  # one of 121: it is left out
+    left_out = (
+        "1 file not used (all names: images_left_out.csv): 1 unreadable; cannot be read: "
+        "red/40.jpg (empty file)"
+    )
     made = run(
         "push_button",
         f"--dataset=folder:{tmp_path / 'images'}",
@@ -266,6 +261,10 @@ def test_a_folder_of_jpegs_to_the_end(options, tmp_path):
     check_summary(
         tmp_path / "made", dataset=f"folder:{tmp_path / 'images'}", classes=3, formats=["float32"]
     )
+    lines = json.loads((tmp_path / "made/summary.json").read_text())["images"]
+    assert lines == ["120 images of 3 classes", "120 JPEG; 80 of them turned upright", left_out]
+    assert "\n".join(lines) in (tmp_path / "made/report.html").read_text()
+    assert lines[1] in made.output and "cannot be read: red/40.jpg (empty file)" in made.output
     # 24 images of three classes; of 24 trainings of 6 epochs (12 architectures and seeds, oneDNN
     # with SSE4.1 and with AVX-512) all were right in each.
     assert (

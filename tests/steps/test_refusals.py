@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from forked_program import assert_refused, run
 from PIL import Image
+from typed_commands import typed
 
 from pnas_tf.cli.help import overview
 from pnas_tf.space.mbconv import MBConvSpace, Stage
@@ -150,15 +151,10 @@ def test_a_run_folder_that_cannot_be_made(tmp_path, where):
 @pytest.mark.parametrize("name", TOOLS)
 @pytest.mark.parametrize("way", ["script", "file"])
 def test_help_names_every_flag_with_its_default(tmp_path, name, way):
-    """From another working directory, in a fresh interpreter: what the user types."""
-    told = subprocess.run(
-        [*COMMANDS[way](name), "--help"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert told.returncode == 0, told.stderr
+    file = ROOT / "tools" / f"{name}.py" if way == "file" else ""
+    words = [] if file else [program_of(name).command]
+    told = typed(*words, "--help", cwd=tmp_path, file=file)
+    assert told.returncode == 0 and not told.loaded, told.stderr
     program = program_of(name)
     assert program.doc.strip() in told.stdout
     for config_class in program.configs:
@@ -170,16 +166,20 @@ def test_help_names_every_flag_with_its_default(tmp_path, name, way):
     assert not list(tmp_path.iterdir())
 
 
-def test_help_of_inspect(tmp_path):
+def test_help_by_a_shell_from_another_folder(tmp_path):
+    """In a fresh interpreter, by the console script and by a file of the checkout: of a program
+    that takes a file, and of one that takes a folder."""
     for command in COMMANDS.values():
-        told = subprocess.run(
-            [*command("inspect"), "--help"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert told.returncode == 0 and "--json" in told.stdout, told.stderr
+        for name, option in (("inspect", "--json"), ("search", "--search_epochs")):
+            told = subprocess.run(
+                [*command(name), "--help"],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            assert told.returncode == 0 and option in told.stdout, told.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_program_is_tried():

@@ -6,26 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
-from forked_program import assert_refused, contents, run
+from forked_program import SPACE, assert_refused, contents, run
 from PIL import Image
 
-from pnas_tf.space.mbconv import MBConvSpace, Stage
-from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
 
 pytestmark = pytest.mark.slow
 
-SPACE = MBConvSpace(
-    "small",
-    8,
-    10,
-    stem_width=8,
-    first_width=8,
-    stages=(Stage(8, 1, 1), Stage(16, 1, 2)),
-    head_width=16,
-    candidates=(MBConv(3, 1), MBConv(3, 6)),
-    stem_stride=1,
-)
 CLASSES = ("blue", "dark", "green", "light", "red")
 
 

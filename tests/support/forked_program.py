@@ -15,6 +15,21 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pnas_tf.space.mbconv import MBConvSpace, Stage
+from pnas_tf.space.ops import MBConv
+
+# Whose whole way takes half a minute.
+SPACE = MBConvSpace(
+    "small",
+    8,
+    10,
+    stem_width=8,
+    first_width=8,
+    stages=(Stage(8, 1, 1), Stage(16, 1, 2)),
+    head_width=16,
+    candidates=(MBConv(3, 1), MBConv(3, 6)),
+    stem_stride=1,
+)
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
