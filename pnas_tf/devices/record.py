@@ -21,8 +21,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json
 from pnas_tf.io.serialization import to_json
 
-# What one sample is: one invocation's time, or a tool's aggregate over `count`; scaled: reckoned
-# from what was measured of another model.
+# What one sample is: an invocation's, a tool's aggregate over `count`, or scaled from another's.
 STATISTICS = ("invocation", "median", "mean", "scaled")
 MAX_TIME_NS = 1e15  # 11 days
 
@@ -45,17 +44,8 @@ class Device:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model was run.
-
-    Attributes:
-        runtime: the library or tool.
-        runtime_version: of a library; of benchmark_model, which has none, the first 12 digits of
-            its SHA-256.
-        delegate: "xnnpack", "none", "gpu", "nnapi", "npu".
-        threads: of the interpreter.
-        partial_delegation: whether times of models that an accelerator executed in part were kept.
-        binary_sha256: of a tool; "" where it is not known. The version tells settings apart.
-    """
+    """How a model was run, delegate as --delegate. runtime_version: of a tool the first digits of
+    binary_sha256. partial_delegation: whether times of models executed in part were kept."""
 
     runtime: str
     runtime_version: str
@@ -271,9 +261,8 @@ class Measurement:
     @property
     def estimated(self) -> str:
         """That the figure is no measurement, in words; "" where it is one."""
-        if not any(run.statistic == "scaled" for run in self.runs):
-            return ""
-        return "not measured: scaled by MACs from another classifier"
+        scaled = any(run.statistic == "scaled" for run in self.runs)
+        return "not measured: scaled by MACs from another classifier" if scaled else ""
 
     @property
     def doubts(self) -> tuple[str, ...]:

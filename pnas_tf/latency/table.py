@@ -151,18 +151,6 @@ class LatencyTable:
         """Latency keys of the blocks of `space` that have no latency."""
         return [key for key in space.distinct_blocks() if key not in self.keys]
 
-    def coverage_warnings(self, space: SearchSpace) -> list[str]:
-        """What the table lacks of `space`, and what to do; empty where it has all."""
-        missing = self.missing(space)
-        if not missing:
-            return []
-        return [
-            f"{len(missing)} of the {len(space.distinct_blocks())} blocks of space '{space.name}' "
-            f"are missing, e.g. '{missing[0]}'{self._why_missing(missing)}. A search on this table "
-            "will be refused: measure them (pnas latency-table with a --device), or take a space, "
-            "--resolution and --width that the table has"
-        ]
-
     def check_covers(self, space: SearchSpace) -> None:
         """Raises where a network of `space` could not be predicted.
 

@@ -44,6 +44,8 @@ from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
     from pnas_tf.devices.schedule import Runner
+    from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.space.base import SearchSpace
 
 CONFIGS = (
     RunConfig,
@@ -120,7 +122,7 @@ def _read(job: Inputs, config: LatencyConfig, path: Path) -> None:
     table.save(path)
     other = table.identity.dtype != config.latency_dtype
     dtype = [f"of {table.identity.dtype}, though --latency_dtype={config.latency_dtype}"] * other
-    for warning in [*table.coverage_warnings(job.space), *dtype, *table.warnings()]:
+    for warning in [*_lacks(table, job.space), *dtype, *table.warnings()]:
         print(f"WARNING {warning}")
     print(table.describe())
 
@@ -136,7 +138,7 @@ def _build(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> None:
         table = build_latency_table(space, setup_of(job, runner, say), config, seed=job.seed)
         table.save(job.folder / outputs[name])
         failed = [f"failed: {key}: {why}" for key, why in table.failures.items()]
-        told = [*table.coverage_warnings(space), *table.warnings(), *table.kernel7_warnings(space)]
+        told = [*_lacks(table, space), *table.warnings(), *table.kernel7_warnings(space)]
         for warning in [*told, *failed]:
             say(f"WARNING {warning}")
         say(table.describe())
@@ -160,6 +162,20 @@ def _calibrate(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> N
         say(table.describe())
 
     on_devices(job, build)
+
+
+def _lacks(table: LatencyTable, space: SearchSpace) -> list[str]:
+    """What the table has not of `space`, and what to do; empty where it has all."""
+    missing = table.missing(space)
+    if not missing:
+        return []
+    reason = next((f" ({table.failures[key]})" for key in missing if key in table.failures), "")
+    return [
+        f"{len(missing)} of the {len(space.distinct_blocks())} blocks of space '{space.name}' are "
+        f"missing, e.g. '{missing[0]}'{reason}. A search on this table will be refused: measure "
+        "them (pnas latency-table with a --device), or take a space, --resolution and --width that "
+        "the table has"
+    ]
 
 
 LATENCY_TABLE = _table_step()

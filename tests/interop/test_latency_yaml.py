@@ -131,7 +131,7 @@ def test_the_classifier_of_any_number_of_classes_has_a_price_by_its_macs(tmp_pat
     space = proxyless(classes=classes)
     table = load_upstream_table(path, space=space, device="Pixel 1")
     table.check_covers(space)
-    assert len(table.entries) == 69 and table.coverage_warnings(space) == []
+    assert len(table.entries) == 69 and table.missing(space) == []
     head = space.fixed_blocks()[-1].key
     mix, rest = rows[MIX]["mean"], rows[REST]["mean"]
     assert table.latency_ms(head) == pytest.approx(mix + rest * classes / 1000)
