@@ -32,7 +32,7 @@ FILES = {
     name: ModelFile.of(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
     for name, path in MODELS.items()
 }
-SCHEDULE = Schedule(min_invocations=90, warmups=2, rounds=3, extra_rounds=0)
+SCHEDULE = Schedule(min_invocations=90, warmups=2, rounds=3, extra_rounds=0, noisy_rounds=0)
 MAX_RATIO = 1.2
 
 

@@ -44,7 +44,7 @@ FILES = {
     name: ModelFile.of(path, dtype=name, input_shape=(1, 16, 16, 3), rewrites=())
     for name, path in MODELS.items()
 }
-QUICK = Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0)
+QUICK = Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0, noisy_rounds=0)
 BRIEF = Timeouts(run_s=20.0, return_s=1.0, cool_down_s=1.0, poll_s=0.1, attempts=3)
 
 reason = standin.missing()

@@ -98,7 +98,7 @@ def test_a_board_that_goes_away_in_the_middle_loses_nothing(board, tmp_path):
         session = measure(
             FILES,
             runner,
-            Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0),
+            Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0, noisy_rounds=0),
             resume_log=tmp_path / "log",
         )
         thread.join()

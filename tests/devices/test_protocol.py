@@ -194,7 +194,7 @@ def test_every_run_carries_the_sentinel_beside_it(reference):
     found = session(
         FakeRunner(latency_ms),
         reference=reference,
-        schedule=Schedule(min_run_ms=0, extra_rounds=0),
+        schedule=Schedule(min_run_ms=0, extra_rounds=0, noisy_rounds=0),
     )
     assert found.correction == "beside"
     for entry in found.measurements.values():

@@ -20,7 +20,9 @@ from pnas_tf.tflite.rewrites.choice import REWRITES, rewrites_of_blocks, wanted_
 pytestmark = pytest.mark.slow
 
 SPACE = MBConvSpace("small", 32, 4, 8, 8, (Stage(16, 2, 2),), 32, (MBConv(3, 3), MBConv(7, 6)))
-SCHEDULE = Schedule(min_invocations=6, rounds=3, extra_rounds=0, warmups=1, min_run_ms=1)
+SCHEDULE = Schedule(
+    min_invocations=6, rounds=3, extra_rounds=0, noisy_rounds=0, warmups=1, min_run_ms=1
+)
 
 
 def conversion(cache):

@@ -24,7 +24,7 @@ from pnas_tf.space.mbconv import tiny
 from pnas_tf.tflite.rewrites.choice import rewrites_of_blocks
 
 SPACE = tiny()
-SCHEDULE = Schedule(rounds=3, extra_rounds=0, min_invocations=6, min_run_ms=0)
+SCHEDULE = Schedule(rounds=3, extra_rounds=0, noisy_rounds=0, min_invocations=6, min_run_ms=0)
 BLOCKS = SPACE.distinct_blocks()
 REWRITE_OF = {
     key: rewrites_of_blocks([block])[0]

@@ -26,7 +26,7 @@ from pnas_tf.space.mbconv import tiny
 from pnas_tf.tflite.rewrites.choice import REWRITES
 
 SPACE = tiny()
-SCHEDULE = Schedule(rounds=3, extra_rounds=0, min_invocations=6, min_run_ms=0)
+SCHEDULE = Schedule(rounds=3, extra_rounds=0, noisy_rounds=0, min_invocations=6, min_run_ms=0)
 _random = random.Random(0)
 BLOCK_MS = {key: _random.uniform(0.5, 2) for key in SPACE.distinct_blocks()}
 CALL_MS = 0.25  # on top for every model of one block

@@ -231,7 +231,7 @@ def fake_table():
 
 
 def measured_latency(folder, runner):
-    schedule = Schedule(rounds=2, extra_rounds=0, min_invocations=4)
+    schedule = Schedule(rounds=2, extra_rounds=0, noisy_rounds=0, min_invocations=4)
     return MeasuredLatency(SPACE, fake_table(), runner=runner, schedule=schedule, folder=folder)
 
 
