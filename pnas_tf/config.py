@@ -159,7 +159,8 @@ class SpaceConfig:
 
     space: str = option(
         "auto",
-        "proxyless, tiny, FILE.json (a space of your own), or auto: by the dataset's image size.",
+        "proxyless, tiny, mcu, FILE.json (a space of your own), or auto: by the dataset's image "
+        "size.",
     )
     resolution: int | None = option(
         None, "Input size in pixels; default: the space's own.", at_least=8, at_most=4096

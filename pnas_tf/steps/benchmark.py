@@ -60,7 +60,14 @@ def model_files(job: Inputs) -> dict[str, Path]:
 
 
 def _is_tflm(job: Inputs) -> bool:
-    """Whether memory is asked for, not latency. Raises UserError where both are."""
+    """Whether memory is asked for, not latency."""
+    from pnas_tf.devices.tflm import NAME
+
+    return job.configs[DeviceConfig].device.strip() == NAME
+
+
+def _check(job: Inputs) -> None:
+    """Refuses memory and latency in one call."""
     from pnas_tf.devices.registry import split_devices
     from pnas_tf.devices.tflm import NAME
 
@@ -72,7 +79,6 @@ def _is_tflm(job: Inputs) -> bool:
             received=f"{len(devices)} devices",
             fix=f"Call it twice, once with --device={NAME}.",
         )
-    return devices == (NAME,)
 
 
 def _run(job: Inputs) -> None:
@@ -188,4 +194,5 @@ BENCHMARK: Step[Inputs] = Step(
     ),
     reads=lambda job: (*model_files(job).values(), *binary_of(job)),
     identity=_runtime,
+    check=_check,
 )

@@ -13,6 +13,7 @@ from typing import TypeVar
 from pnas_tf.config import (
     BenchmarkConfig,
     DataConfig,
+    DeriveConfig,
     DeviceConfig,
     DistributionConfig,
     ExportConfig,
@@ -57,6 +58,12 @@ def _search(config: SearchConfig) -> None:
     from pnas_tf.search.targets import check_request
 
     check_request(config)
+
+
+def _derive(config: DeriveConfig) -> None:
+    from pnas_tf.search.budgets import check_budgets
+
+    check_budgets(config)
 
 
 def _device(config: DeviceConfig) -> None:
@@ -122,6 +129,7 @@ _CHECKS: dict[type, Callable[..., None]] = {
     DataConfig: _data,
     SpaceConfig: _space,
     SearchConfig: _search,
+    DeriveConfig: _derive,
     DistributionConfig: check_distribution,
     DeviceConfig: _device,
     LatencyConfig: _latency,
