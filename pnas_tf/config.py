@@ -196,7 +196,7 @@ class SpaceConfig:
 
     space: str = option(
         "auto",
-        "proxyless, lite, tiny, cifar, mnv4, pyramid_tree, FILE.json (a space of your own), or "
+        "proxyless, lite, tiny, cifar, mnv4, mcu, pyramid_tree, FILE.json (a space of your own), or "
         "auto: by the dataset's image size, lite for large ones with --pretrained.",
     )
     resolution: int | None = option(

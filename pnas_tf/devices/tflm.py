@@ -131,11 +131,11 @@ def check(content: bytes, *, arena_bytes: int, run: bool) -> dict[str, object]:
         for part in ("total", "head", "tail")
     )
     outputs = interpreter.get_output(0).astype(np.float64)
-    difference = np.max(np.abs(outputs - beside.get_tensor(wanted["index"])))
+    difference = float(np.max(np.abs(outputs - beside.get_tensor(wanted["index"]))))
     return {
         "arena_bytes": arena_bytes,
         "used_bytes": used,
         "working_bytes": working,
         "persistent_bytes": persistent,
-        "max_difference": float(difference),
+        "max_difference": difference,
     }

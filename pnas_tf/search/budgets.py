@@ -81,11 +81,16 @@ class Budget:
 
 def budgets_of(config: DeriveConfig) -> list[Budget]:
     """Those that the options ask for besides latency's."""
-    asked = [
+    return [
         Budget(kind, float(most), dtype=config.size_dtype)
         for kind in KINDS[1:]
         if (most := getattr(config, f"max_{kind}")) is not None
     ]
+
+
+def check_budgets(config: DeriveConfig) -> None:
+    """Raises UserError on options that would break a budget."""
+    asked = budgets_of(config)
     if asked and config.derive != "budget":
         flags = " ".join(f"--max_{budget.kind}" for budget in asked)
         raise UserError(
@@ -94,7 +99,6 @@ def budgets_of(config: DeriveConfig) -> list[Budget]:
             received=f"--derive={config.derive}, which takes each block's own most probable op",
             fix="Leave out one of the two.",
         )
-    return asked
 
 
 def file_dtypes(budgets: Sequence[Budget]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.run.layout import HISTORY
 from pnas_tf.run.loop import Row
 from pnas_tf.run.progress import silent
-from pnas_tf.search.budgets import Budget, budgets_of, file_dtypes
+from pnas_tf.search.budgets import Budget, budgets_of, check_budgets, file_dtypes
 from pnas_tf.search.choice_program import Bound, largest
 from pnas_tf.search.conflicts import no_network
 from pnas_tf.search.derivation import (
@@ -152,7 +152,7 @@ class SearchResult:
             UserError: no network fits the budgets, or the search's files are not whole.
         """
         if config.derive == "most_probable":
-            budgets_of(config)  # refuses those that would be broken
+            check_budgets(config)
             quantity = derivation_budget(self.space, self.table, self.targets, config).quantity
             architecture = most_probable(self.space, self.probabilities)
             row = self._row(architecture, quantity)

@@ -64,7 +64,14 @@ def model_files(job: Inputs) -> dict[str, Path]:
 
 
 def _is_tflm(job: Inputs) -> bool:
-    """Whether memory is asked for, not latency. Raises UserError where both are."""
+    """Whether memory is asked for, not latency."""
+    from pnas_tf.devices.tflm import NAME
+
+    return job.configs[DeviceConfig].device.strip() == NAME
+
+
+def _check(job: Inputs) -> None:
+    """Refuses memory and latency in one call."""
     from pnas_tf.devices.registry import split_devices
     from pnas_tf.devices.tflm import NAME
 
@@ -76,7 +83,6 @@ def _is_tflm(job: Inputs) -> bool:
             received=f"{len(devices)} devices",
             fix=f"Call it twice, once with --device={NAME}.",
         )
-    return devices == (NAME,)
 
 
 def _run(job: Inputs) -> None:
@@ -247,4 +253,5 @@ BENCHMARK: Step[Inputs] = Step(
     writes=_outputs,
     reads=lambda job: (*model_files(job).values(), *binary_of(job)),
     identity=_runtime,
+    check=_check,
 )

@@ -71,10 +71,10 @@ def _limits(job: Inputs) -> FileLimits:
 
 def _check(job: Inputs) -> None:
     """As far as the files are there."""
-    from pnas_tf.search.budgets import budgets_of
+    from pnas_tf.search.budgets import check_budgets
 
     config = job.configs[DeriveConfig]
-    budgets_of(config)
+    check_budgets(config)
     known = job.has(Artifact.LATENCY_TABLE) and (not dtypes_of(job) or job.has(Artifact.FOOTPRINT))
     if known and config.derive == "budget":
         _limits(job)

@@ -15,6 +15,7 @@ from pnas_tf.config import (
     BenchmarkConfig,
     CalibrateConfig,
     DataConfig,
+    DeriveConfig,
     DeviceConfig,
     DistributionConfig,
     ExportConfig,
@@ -85,6 +86,12 @@ def _engine(search: SearchConfig, distribution: DistributionConfig) -> None:
     refusal = beyond_tape(replicas=replicas, jit_compile=jit_compile)
     if search.engine == "tape" and refusal is not None:
         raise refusal
+
+
+def _derive(config: DeriveConfig) -> None:
+    from pnas_tf.search.budgets import check_budgets
+
+    check_budgets(config)
 
 
 def _device(config: DeviceConfig) -> None:
@@ -175,6 +182,7 @@ _CHECKS: dict[type, Callable[..., None]] = {
     PretrainedConfig: _pretrained,
     ArchitectureConfig: _architecture,
     SearchConfig: _search,
+    DeriveConfig: _derive,
     DistributionConfig: check_distribution,
     DeviceConfig: _device,
     LatencyConfig: _latency,

@@ -6,6 +6,7 @@ are converted as the export converts. An op belongs to the block whose layer gav
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from pnas_tf.tflite.arena import (
 )
 from pnas_tf.tflite.footprint import ARENA_DTYPE, BlockFootprint, Footprint, architecture_json
 from pnas_tf.tflite.part_bytes import (
+    add_buffer,
     add_ops,
     add_tensor,
     added_bytes,
@@ -163,26 +165,19 @@ def _read_sizes(
     rest = described_size
     for block in architecture.blocks:
         ops = spans.get(block.name, ())
-        size = added_bytes(model, lambda part, ops=ops: add_ops(part, model, ops)) if ops else 0
+        size = added_bytes(model, functools.partial(add_ops, model, ops)) if ops else 0
         shared = shared_constants(model, ops)
         zeros = zero_buffers(model, ops)
         found.blocks[block.key] = max(size, found.blocks.get(block.key, 0))
         found.shared[block.key] = (*shared, *zeros)
         for name, tensor in shared.items():
             if name not in found.constants:
-                found.constants[name] = (
-                    added_bytes(model, lambda part, tensor=tensor: add_tensor(part, model, tensor)),
-                    TENSOR_BYTES,
-                )
+                adds = functools.partial(add_tensor, model, tensor)
+                found.constants[name] = (added_bytes(model, adds), TENSOR_BYTES)
         for name, buffer in zeros.items():
             if name not in found.constants:
-                found.constants[name] = (
-                    added_bytes(
-                        model,
-                        lambda part, buffer=buffer: part.buffers.append(model.buffers[buffer]),
-                    ),
-                    0,
-                )
+                adds = functools.partial(add_buffer, model, buffer)
+                found.constants[name] = (added_bytes(model, adds), 0)
         new = {*shared, *zeros} - seen
         rest -= size + sum(found.constants[name][0] for name in new)
         seen |= new
@@ -202,7 +197,8 @@ def _read_arena(
     else is held depends on the place. Returns persistent bytes that are no block's."""
     graph = graph_of(model)
     assert graph is not None  # our own files have no unknown shapes
-    rest, seen = plan(graph).persistent_bytes, set()
+    rest = plan(graph).persistent_bytes
+    seen: set[str] = set()
     for block in architecture.blocks:
         ops = spans.get(block.name, ())
         shared = shared_constants(model, ops)

@@ -53,7 +53,7 @@ def _is_zero(model: schema.ModelT, buffer: int) -> bool:
     return data is not None and len(data) > 0 and not data.any()
 
 
-def added_bytes(model: schema.ModelT, add: Callable[[schema.ModelT], None]) -> int:
+def added_bytes(model: schema.ModelT, add: Callable[[schema.ModelT], object]) -> int:
     """What `add` adds to a file that has such a part already."""
     part = copy.copy(model)
     part.subgraphs = [copy.copy(model.subgraphs[0])]
@@ -66,7 +66,12 @@ def added_bytes(model: schema.ModelT, add: Callable[[schema.ModelT], None]) -> i
     return len(pack(part)) - once
 
 
-def add_tensor(part: schema.ModelT, model: schema.ModelT, number: int) -> int:
+def add_buffer(model: schema.ModelT, number: int, part: schema.ModelT) -> None:
+    """Appends a buffer."""
+    part.buffers.append(model.buffers[number])
+
+
+def add_tensor(model: schema.ModelT, number: int, part: schema.ModelT) -> int:
     """Appends a copy of a tensor with its buffer. Returns its place."""
     tensor = copy.copy(model.subgraphs[0].tensors[number])
     if _is_zero(model, tensor.buffer):
@@ -78,7 +83,7 @@ def add_tensor(part: schema.ModelT, model: schema.ModelT, number: int) -> int:
     return len(part.subgraphs[0].tensors) - 1
 
 
-def add_ops(part: schema.ModelT, model: schema.ModelT, ops: Sequence[int]) -> None:
+def add_ops(model: schema.ModelT, ops: Sequence[int], part: schema.ModelT) -> None:
     """Appends copies of ops, with the tensors that they make and the weights that they read."""
     graph, shared = model.subgraphs[0], set(shared_constants(model, ops).values())
     places: dict[int, int] = {}
@@ -91,7 +96,7 @@ def add_ops(part: schema.ModelT, model: schema.ModelT, ops: Sequence[int]) -> No
                 continue
             data = model.buffers[graph.tensors[tensor].buffer].data
             if tensor in outputs or data is not None:
-                places[tensor] = add_tensor(part, model, tensor)
+                places[tensor] = add_tensor(model, tensor, part)
         operator.inputs = [places.get(tensor, 0) for tensor in inputs]
         operator.outputs = [places.get(tensor, 0) for tensor in outputs]
         part.subgraphs[0].operators.append(operator)

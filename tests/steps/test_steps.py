@@ -8,6 +8,7 @@ import pytest
 
 from pnas_tf import config as options
 from pnas_tf.config import (
+    DeriveConfig,
     DeviceConfig,
     ExportConfig,
     LatencyConfig,
@@ -19,6 +20,7 @@ from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import digest_of
 from pnas_tf.space.mbconv import tiny
+from pnas_tf.steps.footprint import file_options
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.pipeline import PIPELINE
 from pnas_tf.steps.programs import PROGRAMS, STEPS
@@ -30,6 +32,7 @@ ALL = [
     SearchConfig(algorithm="reinforce", rl_latency="device"),
     TrainConfig(init="inherit"),
     SweepConfig(sweep=("1",)),
+    DeriveConfig(max_ram_kb=64, max_size_kb=128),
 ]
 IDENTITY = [
     pytest.param(kind, field, id=f"{kind.__name__}-{field.name}")
@@ -114,6 +117,15 @@ def test_what_a_step_reads_is_written_before_or_the_users(step, tmp_path):
     assert set(step.partial) <= partial and written.isdisjoint(partial)
 
 
+def of_files(kind, name):
+    """The steps for which an option counts where a budget is of a file, by what their identity
+    says of it."""
+    if (kind, name) == (DeriveConfig, "size_dtype"):
+        return {"footprint"}
+    decides = kind is ExportConfig and name in file_options(ExportConfig())
+    return {"footprint", "derive", "sweep"} if decides else set()
+
+
 @pytest.mark.parametrize("kind, field", IDENTITY)
 def test_an_option_is_part_of_the_identity_of_the_steps_that_take_it(folder, kind, field):
     """Fixed and remaking ones of all of them and of no other, any other option of none."""
@@ -125,7 +137,7 @@ def test_an_option_is_part_of_the_identity_of_the_steps_that_take_it(folder, kin
         for step in STEPS
         if kind in step.configs
         and kind not in (*step.indirect, *step.unused(job_of(step, folder, configs_of())))
-    }
+    } | of_files(kind, field.name)
     named_files = {"also", "benchmark_binary", "architectures", "models", "original_table"}
     if field.name in named_files:
         return  # test_files_that_options_name_count_by_content
@@ -211,7 +223,9 @@ def test_another_dataset_is_another_search(folder):
             {name: SimpleNamespace(identity="others") for name in ("dataset", "network_dataset")}
         )
         changed = digest_of(step.inputs(job)) != before
-        assert changed == (step.name in ("search", "derive", "sweep", "train", "export"))
+        assert changed == (
+            step.name in ("footprint", "search", "derive", "sweep", "train", "export")
+        )
 
 
 def test_a_folder_that_was_moved_is_the_same_run(folder, tmp_path):

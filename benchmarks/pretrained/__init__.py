@@ -1,0 +1,1 @@
+"""Is a search from ImageNet's weights worth it? `python -m benchmarks.pretrained`."""

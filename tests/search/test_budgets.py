@@ -1,0 +1,205 @@
+"""Several hard budgets together, against brute force over every network of a small space."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from pnas_tf.config import DeriveConfig
+from pnas_tf.errors import UserError
+from pnas_tf.search.budgets import (
+    Budget,
+    bound_of,
+    budgets_of,
+    check_budgets,
+    ram_quantity,
+    size_quantity,
+)
+from pnas_tf.search.choice_program import Bound, largest, smallest, solutions
+from pnas_tf.search.conflicts import irreducible
+from pnas_tf.search.derive import architecture_of, log_probability, most_probable_few
+from pnas_tf.search.quantities import Quantity, Shared, macs_quantity, parameters_quantity
+from pnas_tf.space.mbconv import MBConvSpace, Stage
+from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.tflite.arena import Lifetime, planned_bytes
+from pnas_tf.tflite.footprint import BlockFootprint, Footprint
+
+SPACE = MBConvSpace(
+    "small", 16, 4, 8, 8, (Stage(8, 2, 1), Stage(16, 2, 2)), 16, (MBConv(3, 3), MBConv(5, 3))
+)
+SIZES = [len(choice.candidates) for choice in SPACE.choice_blocks]
+PATHS = list(itertools.product(*map(range, SIZES)))
+
+
+def footprint(seed: int) -> Footprint:
+    """Random bytes; every block holds its input and makes two buffers, of which one goes on."""
+    generator = np.random.default_rng(seed)
+    names = ("slice", "zeros", "axes")
+
+    def block() -> BlockFootprint:
+        inner, output = (int(16 * n) for n in generator.integers(1, 60, 2))
+        last = int(generator.integers(1, 3))
+        buffers = ((inner, 1, 2), (output, 2, None))
+        held = [Lifetime(inner, 1, 2), Lifetime(output, 2, 2)]
+        shared = tuple(name for name in names if generator.random() < 0.4)
+        return BlockFootprint(
+            {"int8": int(generator.integers(50, 900))},
+            int(generator.integers(10, 90)),
+            planned_bytes(held),
+            2,
+            last,
+            buffers,
+            {"int8": shared},
+        )
+
+    blocks = {key: block() for key in SPACE.distinct_blocks()}
+    constants = {"int8": {name: (int(generator.integers(40, 400)), 24) for name in names}}
+    return Footprint(blocks, constants, {"int8": 700}, 300, chain=True)
+
+
+def by_hand(found: Footprint, path) -> tuple[float, float]:
+    """(bytes of the file without its description, of the arena) of a network, counted apart."""
+    network = architecture_of(SPACE, path)
+    rows = [found.blocks[b.key] for b in network.blocks if not isinstance(b.op, Zero)]
+    once = {name for row in rows for name in row.constants["int8"]}
+    size = 700 + sum(r.size_bytes["int8"] for r in rows)
+    size += sum(found.constants["int8"][name][0] for name in once)
+    structures = 300 + sum(r.persistent_bytes for r in rows) + 24 * len(once)
+    return size, structures + found.working_bytes(network)
+
+
+def problem(seed: int):
+    generator = np.random.default_rng(seed)
+    probabilities = [generator.dirichlet(np.ones(size)) for size in SIZES]
+    choices = tuple(generator.uniform(0.01, 1, size) for size in SIZES)
+    found = footprint(seed)
+    quantities = [
+        Quantity("latency", "ms", 0.3, choices, 1.05, 0.02),
+        size_quantity(SPACE, found, "int8"),
+        ram_quantity(SPACE, found),
+        macs_quantity(SPACE),
+        parameters_quantity(SPACE),
+    ]
+    return probabilities, quantities, found, generator
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_size_and_ram_are_those_counted_by_hand(seed):
+    _, (_, size, ram, *_), found, _ = problem(seed)
+    texts = []
+    for path in PATHS:
+        file_bytes, arena = by_hand(found, path)
+        texts.append(1000 * size.of(path) - file_bytes)
+        assert ram.of(path) * 1000 >= arena - 1e-6
+        assert ram.of(path) == pytest.approx(max(arena / 1000, ram.known(path)))
+    lengths = [len(str(architecture_of(SPACE, path).to_json())) for path in PATHS]
+    assert np.argmin(texts) == np.argmin(lengths)  # what is left is the file's own description
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_any_budgets_together_equal_brute_force(seed):
+    probabilities, quantities, _, generator = problem(seed)
+    values = [[quantity.of(path) for path in PATHS] for quantity in quantities]
+    refused = 0
+    for _ in range(3):
+        chosen = generator.permutation(len(quantities))[: generator.integers(2, 6)]
+        bounds = [
+            Bound(quantities[i], float(np.quantile(values[i], generator.uniform(0, 0.5))))
+            for i in chosen
+        ]
+        fitting = [path for path in PATHS if all(bound.holds(path) for bound in bounds)]
+        if not fitting:
+            refused += 1
+            with pytest.raises(UserError, match="budget"):
+                most_probable_few(SPACE, probabilities, bounds=bounds, count=1)
+            continue
+        (found,) = most_probable_few(SPACE, probabilities, bounds=bounds, count=1)
+        best = max(log_probability(architecture_of(SPACE, p), probabilities) for p in fitting)
+        assert log_probability(found, probabilities) == pytest.approx(best, abs=1e-6)
+        for bound in bounds:
+            rest = [other for other in bounds if other is not bound]
+            allowed = [p for p in PATHS if all(other.holds(p) for other in rest)]
+            least = min(bound.quantity.of(path) for path in allowed)
+            assert smallest(bound.quantity, rest) == pytest.approx(least)
+        if bounds[0].quantity is quantities[0]:
+            most = max(quantities[0].of(path) for path in fitting)
+            assert largest(quantities[0], bounds) == pytest.approx(most)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_budgets_that_exclude_one_another_are_the_fewest(seed):
+    _, quantities, _, generator = problem(seed)
+    bounds = [
+        Bound(q, float(np.quantile([q.of(p) for p in PATHS], generator.uniform(0, 0.2))))
+        for q in quantities
+    ]
+    # A sixth one, which excludes the latency's: the slowest path alone has so few of it.
+    slowest = quantities[0].slowest
+    against = tuple(
+        np.array([float(i != chosen) for i in range(size)]) for size, chosen in zip(SIZES, slowest)
+    )
+    bounds.append(Bound(Quantity("distance", "MACs", 0.0, against), 0.5))
+
+    def possible(some):
+        return any(all(bound.holds(path) for bound in some) for path in PATHS)
+
+    assert not possible(bounds)
+    fewest = irreducible(SPACE, bounds)
+    assert not possible(fewest)
+    for left_out in fewest:
+        assert possible([bound for bound in fewest if bound is not left_out])
+    with pytest.raises(UserError) as caught:
+        most_probable_few(SPACE, [np.ones(n) / n for n in SIZES], bounds=bounds, count=1)
+    if len(fewest) > 1:
+        assert "together" in caught.value.what
+        for bound in fewest:
+            least = min(bound.quantity.of(path) for path in PATHS)
+            assert bound.quantity.name in caught.value.expected
+            assert f"{least:.4g}"[:4] in caught.value.expected
+
+
+@pytest.mark.slow
+def test_all_networks_come_in_order_and_once():
+    _, quantities, _, generator = problem(9)
+    costs = [generator.uniform(0, 100, size) for size in SIZES]
+    least = [quantities[2].of(path) for path in PATHS]
+    bound = Bound(quantities[2], float(np.quantile(least, 0.2)))
+    found = list(solutions(costs, [bound]))
+    totals = [sum(block[i] for block, i in zip(costs, path)) for path in found]
+    assert totals == sorted(totals)
+    assert set(found) == {path for path in PATHS if bound.holds(path)} and len(set(found)) == len(
+        found
+    )
+
+
+def test_what_blocks_share_is_paid_once():
+    zeros = tuple(np.zeros(size) for size in SIZES)
+    shared = (Shared(5.0, ((0, 0), (1, 0))),)
+    quantity = Quantity("size", "kB", 1.0, zeros, shared=shared)
+    assert quantity.of((0, 0, 0, 0)) == quantity.of((0, 1, 0, 0)) == 6.0
+    assert quantity.of((1, 1, 0, 0)) == 1.0
+
+
+@pytest.mark.parametrize("kind, most", [("weight", 3.0), ("macs", 0.0), ("ram_kb", np.inf)])
+def test_what_is_no_budget_is_refused(kind, most):
+    with pytest.raises(UserError, match="budget"):
+        Budget(kind, most)
+
+
+def test_budgets_of_options():
+    config = DeriveConfig(max_size_kb=100, max_macs=5e6, size_dtype="float32")
+    assert budgets_of(config) == [
+        Budget("size_kb", 100.0, dtype="float32"),
+        Budget("macs", 5e6, dtype="float32"),
+    ]
+    with pytest.raises(UserError, match="max_ram_kb with --derive=most_probable"):
+        check_budgets(DeriveConfig(derive="most_probable", max_ram_kb=64))
+
+
+def test_a_footprint_of_another_space_is_refused():
+    found = footprint(0)
+    other = SPACE.with_width(2.0)
+    with pytest.raises(UserError, match="footprint of space"):
+        bound_of(Budget("ram_kb", 64), other, None, found)
