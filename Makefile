@@ -17,7 +17,7 @@ $(VENV)/installed: pyproject.toml
 
 # What tests need besides; the demo does without.
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev,torch]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,torch,imagenet]'
 	touch $@
 
 # Somebody else's client of the exported models. It wants another absl-py than ours, so it has an environment of its own.

@@ -196,8 +196,8 @@ class SpaceConfig:
 
     space: str = option(
         "auto",
-        "proxyless, lite, tiny, cifar, mnv4, mcu, pyramid_tree, FILE.json (a space of your own), or "
-        "auto: by the dataset's image size, lite for large ones with --pretrained.",
+        "proxyless, lite, tiny, cifar, mnv4, mcu, pyramid_tree, FILE.json (a space of your own), "
+        "or auto: by the dataset's image size, lite for large ones with --pretrained.",
     )
     resolution: int | None = option(
         None, "Input size in pixels; default: the space's own.", at_least=8, at_most=4096

@@ -14,6 +14,7 @@ from typing import Any
 
 from pnas_tf.config import DataConfig, DeriveConfig, SearchConfig, TrainConfig
 from pnas_tf.space.base import SearchSpace
+from pnas_tf.training.recipe import tuning_of
 
 TABLES = {
     "float32": ("float32", ("split_depthwise",)),
@@ -72,7 +73,7 @@ class Study:
             derive_networks=self.derive_networks,
             derive_trained=self.derive_trained,
             derive_batch_size=self.training.batch_size,
-            derive_learning_rate=self.training.learning_rate / 2,
+            derive_learning_rate=tuning_of(self.training).learning_rate / 2,
         )
 
     @property

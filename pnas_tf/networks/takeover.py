@@ -5,27 +5,38 @@ Knows nothing of where the weights came from, or of training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import collections
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tf_keras as keras
 
-from pnas_tf.errors import UserError
+from pnas_tf.config import SearchConfig
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
-from pnas_tf.networks.pretrained import (
-    InputNormalisation,
-    PretrainedBlock,
-    PretrainedWeights,
-    set_block_arrays,
+from pnas_tf.networks.pretrained import InputNormalisation, PretrainedWeights, set_block_arrays
+from pnas_tf.networks.remapped_space import (
+    ADDED,
+    APPROXIMATED,
+    KEPT,
+    NEW,
+    Remapping,
+    check_remappable,
 )
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.ops import Head, Zero
-from pnas_tf.space.published import PUBLISHED
 
 CLASSIFIER = "head/classifier"
+# Of blocks beyond the depth of the weights: near the identity.
+_ADDED_GAMMA = SearchConfig.shortcut_gamma
+_WORDS = {
+    KEPT: "compute what theirs compute",
+    APPROXIMATED: "start from the part of theirs that matters most",
+    ADDED: "stand beyond their depth and start near the identity",
+    NEW: "are new",
+}
 _CLASSIFIER = ("classifier/kernel", "classifier/bias")  # in its block
 
 
@@ -38,6 +49,8 @@ class Takeover:
         taken: variables whose values they are, and `parameters` how many numbers those hold.
         new: what starts anew, each with the reason.
         changed: what was computed from them instead of taken, each with the reason.
+        remapped: the network is another than theirs, so that its batch-normalisation statistics
+            are not those of its activations and have to be estimated anew.
     """
 
     source: str
@@ -45,6 +58,7 @@ class Takeover:
     parameters: int
     new: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    remapped: bool = False
 
     def lines(self) -> list[str]:
         """For the terminal."""
@@ -64,7 +78,8 @@ def network_from(
 
     Args:
         architecture: what is built.
-        weights: of the same blocks; images of another size are no hindrance.
+        weights: of the same blocks, or of others that can become them (`remapped_space`); images
+            of another size are no hindrance.
         class_names: of what it shall learn. The classifier is taken over where `weights` have the
             same, else it is zero: every class is as likely, and the features get no gradient until
             it has learnt (Dosovitskiy et al. 2021, appendix B.1.1).
@@ -72,15 +87,21 @@ def network_from(
         normalisation: of its layers.
 
     Raises:
-        UserError: a block of the architecture has no counterpart; names it, and what would fit.
+        UserError: the weights cannot become those of the architecture; says why.
     """
     adapted = weights.adapted(input, bn_epsilon=normalisation.epsilon)
-    found = counterparts(architecture, adapted)
-    model = build_network(architecture, normalisation=normalisation)
     is_new = weights.class_names != tuple(class_names)
+    found = counterparts(architecture, adapted)
+    words: list[str] = []
+    if found is None:
+        remapping = Remapping(
+            adapted, architecture.space, keep_classifier=not is_new, added_gamma=_ADDED_GAMMA
+        )
+        found, words = _remapped(architecture, remapping)
+    model = build_network(architecture, normalisation=normalisation)
     taken, numbers = 0, 0
     for block in architecture.blocks:
-        arrays = dict(found[block.name].arrays)
+        arrays = dict(found[block.name])
         if is_new and isinstance(block.op, Head):
             arrays = {name: array for name, array in arrays.items() if name not in _CLASSIFIER}
             model.get_layer(CLASSIFIER).set_weights(
@@ -92,8 +113,26 @@ def network_from(
     if is_new:
         before = weights.fixed["head"].block.out_channels
         new.append(f"classifier of {len(class_names)} classes, in the place of {before} others")
-    changed = _changes(architecture, weights, input)
-    return model, Takeover(weights.source, taken, numbers, tuple(new), tuple(changed))
+    changed = (*words, *_changes(architecture, weights, input))
+    return model, Takeover(weights.source, taken, numbers, tuple(new), changed, bool(words))
+
+
+def check_takeover(architecture: Architecture, weights: PretrainedWeights) -> None:
+    """Raises UserError where `weights` cannot become those of the architecture; builds nothing."""
+    if counterparts(architecture, weights) is None:
+        check_remappable(weights.space, architecture.space, where=weights.source)
+
+
+def _remapped(
+    architecture: Architecture, remapping: Remapping
+) -> tuple[dict[str, Mapping[str, np.ndarray]], list[str]]:
+    """(the arrays of each block, how many blocks start how)."""
+    blocks = [block for block in architecture.blocks if not isinstance(block.op, Zero)]
+    origins = [remapping.origin_of(block) for block in blocks]
+    counts = collections.Counter(origin.function for origin in origins)
+    words = [f"{counts[each]} {_WORDS[each]}" for each in _WORDS if counts[each]]
+    arrays = {block.name: remapping.arrays_of(block) for block in architecture.blocks}
+    return arrays, [f"of {len(blocks)} blocks {', '.join(words)}"]
 
 
 def _changes(
@@ -113,38 +152,28 @@ def _changes(
 
 def counterparts(
     architecture: Architecture, weights: PretrainedWeights
-) -> dict[str, PretrainedBlock]:
-    """For each block of the architecture, by its name, the one whose weights it takes; builds
-    nothing.
-
-    Raises:
-        UserError: a block has none; names it, and what would fit.
-    """
+) -> dict[str, Mapping[str, np.ndarray]] | None:
+    """For each block of the architecture, by its name, the arrays of the same one among `weights`;
+    None where a block has none."""
     fixed = {block.name for block in architecture.space.fixed_blocks()}
     blocks = architecture.blocks
     choices = [block for block in blocks if block.name not in fixed]
     if len(choices) != len(weights.choices):
-        raise _refused(
-            architecture,
-            weights,
-            f"{len(choices)} blocks between first and head",
-            f"{len(weights.choices)}",
-        )
+        return None
     offered = {
         **{name: (each,) for name, each in weights.fixed.items()},
         **{block.name: those for block, those in zip(choices, weights.choices)},
     }
-    found = {}
+    found: dict[str, Mapping[str, np.ndarray]] = {}
     for block in blocks:
         if isinstance(block.op, Zero):
-            found[block.name] = PretrainedBlock(block, {})
+            found[block.name] = {}
             continue
         those = offered.get(block.name, ())
         fitting = [each for each in those if _computes(each.block) == _computes(block)]
         if not fitting:
-            held = ", ".join(_described(each.block) for each in those) or "no such block"
-            raise _refused(architecture, weights, f"{block.name}: {_described(block)}", held)
-        found[block.name] = fitting[0]
+            return None
+        found[block.name] = fitting[0].arrays
     return found
 
 
@@ -153,25 +182,6 @@ def _computes(block: Block) -> tuple[object, ...]:
     padding and, of a head, its classes."""
     out = None if isinstance(block.op, Head) else block.out_channels
     return block.op, block.in_channels, out, block.stride, block.shortcut
-
-
-def _described(block: Block) -> str:
-    return f"{block.op.key} {block.in_channels} -> {block.out_channels} channels, stride " + str(
-        block.stride
-    )
-
-
-def _refused(
-    architecture: Architecture, weights: PretrainedWeights, expected: str, received: str
-) -> UserError:
-    theirs = weights.space.name
-    fit = f"--architecture={theirs}" if theirs in PUBLISHED else f"the network of '{theirs}'"
-    return UserError(
-        f"weights of {weights.source} for network '{architecture.space.name}'",
-        expected=expected,
-        received=received,
-        fix=f"They fit {fit}; or give weights of '{architecture.space.name}'.",
-    )
 
 
 def _normalised(input: InputNormalisation) -> str:

@@ -56,6 +56,7 @@ def write_summary(
     architecture = run.architecture
     of_files, plain = _of_files(reports), reports.get("float32")
     ram = ram_bytes(model_contents(folder.path, reports))
+    sizes: dict[str, Json] = {dtype: report.size_bytes for dtype, report in reports.items()}
     device = next(iter(run.measurements.values()))
     summary: dict[str, Json] = {
         "dataset": dataset,
@@ -75,9 +76,10 @@ def write_summary(
         "search_s": durations["search"],
         "train_s": durations["train"],
         **of_files,
+        "size_bytes": sizes,
         "max_logit_difference": plain.max_logit_difference if plain else None,
         "ram_bytes": ram,
-        "budgets": budget_rows(derived_budgets(folder.path), of_files["size_bytes"], ram),
+        "budgets": budget_rows(derived_budgets(folder.path), sizes, ram),
         "latency_ms": {dtype: _latencies(run, dtype) for dtype in reports},
         "device": {"device": to_json(device.device), "settings": to_json(device.settings)},
     }
@@ -114,7 +116,6 @@ def _of_files(reports: Mapping[str, ParityReport]) -> dict[str, Json]:
             form: None if accuracy is None else list(accuracy_interval(accuracy, first.images))
             for form, accuracy in accuracies.items()
         },
-        "size_bytes": {dtype: report.size_bytes for dtype, report in reports.items()},
     }
 
 

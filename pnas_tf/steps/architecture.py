@@ -33,9 +33,9 @@ def _check(job: Inputs) -> None:
             fix="Choose another --run_dir, or leave --architecture out to train what was found.",
         )
     if job.source:
-        from pnas_tf.networks.takeover import counterparts
+        from pnas_tf.networks.takeover import check_takeover
 
-        counterparts(_asked_for(job), job.pretrained)
+        check_takeover(_asked_for(job), job.pretrained)
 
 
 def _run(job: Inputs) -> None:

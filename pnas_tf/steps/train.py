@@ -81,9 +81,9 @@ def _check(job: Inputs) -> None:
         return
     known = job.pretrained
     if job.has(Artifact.ARCHITECTURE):
-        from pnas_tf.networks.takeover import counterparts
+        from pnas_tf.networks.takeover import check_takeover
 
-        counterparts(job.architecture, known)
+        check_takeover(job.architecture, known)
 
 
 def _started(job: Inputs) -> tuple[keras.Model, Takeover]:

@@ -172,12 +172,12 @@ def _read_sizes(
         found.shared[block.key] = (*shared, *zeros)
         for name, tensor in shared.items():
             if name not in found.constants:
-                adds = functools.partial(add_tensor, model, tensor)
-                found.constants[name] = (added_bytes(model, adds), TENSOR_BYTES)
+                adds_tensor = functools.partial(add_tensor, model, tensor)
+                found.constants[name] = (added_bytes(model, adds_tensor), TENSOR_BYTES)
         for name, buffer in zeros.items():
             if name not in found.constants:
-                adds = functools.partial(add_buffer, model, buffer)
-                found.constants[name] = (added_bytes(model, adds), 0)
+                adds_buffer = functools.partial(add_buffer, model, buffer)
+                found.constants[name] = (added_bytes(model, adds_buffer), 0)
         new = {*shared, *zeros} - seen
         rest -= size + sum(found.constants[name][0] for name in new)
         seen |= new

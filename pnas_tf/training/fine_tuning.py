@@ -12,10 +12,12 @@ import tf_keras as keras
 
 from pnas_tf.config import OptimizerConfig
 from pnas_tf.data.dataset import Dataset
+from pnas_tf.data.fitted_options import batch_size, images_of
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.pretrained import InputNormalisation, PretrainedWeights
 from pnas_tf.networks.takeover import CLASSIFIER, Takeover, network_from
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.training.evaluate import reestimate_batch_norm
 
 
 def start_from(
@@ -24,18 +26,23 @@ def start_from(
     dataset: Dataset,
     optimizer: OptimizerConfig,
 ) -> tuple[keras.Model, Takeover]:
-    """The network that learns `dataset` from `weights`, as `network_from`.
+    """The network that learns `dataset` from `weights`, as `network_from`; statistics of one that
+    is another than theirs are estimated on the train split.
 
-    Raises UserError where they are not of the architecture's blocks.
+    Raises UserError where they cannot become those of the architecture.
     """
     seen = dataset.normalization
-    return network_from(
+    model, takeover = network_from(
         architecture,
         weights,
         class_names=dataset.class_names,
         input=InputNormalisation.of(seen.mean, seen.std, architecture.space.channels),
         normalisation=Normalisation.of(optimizer),
     )
+    if takeover.remapped:
+        size = batch_size(None, images_of(dataset).train)
+        reestimate_batch_norm(model, dataset.train_unaugmented(batch_size=size))
+    return model, takeover
 
 
 def head_rates(model: keras.Model) -> tuple[float, ...]:

@@ -16,7 +16,8 @@ from pnas_tf.networks.pretrained import (
     block_arrays,
     weights_of_network,
 )
-from pnas_tf.networks.takeover import network_from
+from pnas_tf.networks.remapped_space import Remapping
+from pnas_tf.networks.takeover import check_takeover, network_from
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv, Zero
@@ -132,24 +133,45 @@ def filled(block, value):
 @pytest.mark.parametrize(
     ("space", "ops", "words"),
     [
-        (SPACE, (MBConv(3, 2), MBConv(3, 2), MBConv(3, 2)), ["block_00", "k3_e2", "k5_e3"]),
+        (SPACE, (MBConv(3, 2), MBConv(3, 2), MBConv(3, 2)), "1 start from the part"),
         (
             dataclasses.replace(SPACE, stages=(Stage(16, 2, 2), Stage(32, 1, 1))),
             ARCHITECTURE.ops,
-            ["block_02", "16 -> 32", "16 -> 24"],
+            "of 6 blocks 6 compute",
         ),
         (
-            dataclasses.replace(SPACE, stages=(Stage(16, 2, 2),)),
-            ARCHITECTURE.ops[:2],
-            ["2 blocks between first and head", "received: 3"],
+            dataclasses.replace(SPACE, stages=(Stage(16, 3, 2), Stage(24, 1, 1))),
+            (*ARCHITECTURE.ops[:2], *ARCHITECTURE.ops[1:]),
+            "1 stand beyond their depth",
         ),
-        (dataclasses.replace(SPACE, stem_width=16), ARCHITECTURE.ops, ["stem", "3 -> 16"]),
-        (dataclasses.replace(SPACE, head_width=64), ARCHITECTURE.ops, ["head", "head_w32"]),
+        (dataclasses.replace(SPACE, stem_width=16), ARCHITECTURE.ops, "of 6 blocks"),
+        (dataclasses.replace(SPACE, head_width=64), ARCHITECTURE.ops, "of 6 blocks"),
     ],
     ids=["kernel", "width", "depth", "stem", "head"],
 )
-def test_weights_of_another_network_are_refused_by_the_block(weights, space, ops, words):
-    with pytest.raises(UserError) as refused:
-        network_from(Architecture(space, ops), weights, class_names=NAMES, input=THEIRS)
-    for word in (*words, "elsewhere", "network of 'learnt'"):
-        assert word in str(refused.value)
+def test_weights_of_another_network_are_remapped(weights, space, ops, words):
+    """As a supernet's candidates are (`test_remapping` has what that keeps)."""
+    architecture = Architecture(space, ops)
+    check_takeover(architecture, weights)
+    model, takeover = network_from(architecture, weights, class_names=NAMES, input=THEIRS)
+    assert takeover.remapped and words in takeover.lines()[1]
+    remapping = Remapping(
+        weights.adapted(THEIRS, bn_epsilon=1e-3), space, keep_classifier=True, added_gamma=0.3
+    )
+    for block in architecture.blocks:
+        found = block_arrays(model, block)
+        for name, array in remapping.arrays_of(block).items():
+            np.testing.assert_array_equal(found[name], array)
+
+
+def test_weights_of_another_kind_of_network_are_refused(weights):
+    other = Architecture(
+        dataclasses.replace(SPACE, stages=(Stage(16, 2, 2),)), ARCHITECTURE.ops[:2]
+    )
+    for refuses in (
+        lambda: check_takeover(other, weights),
+        lambda: network_from(other, weights, class_names=NAMES, input=THEIRS),
+    ):
+        with pytest.raises(UserError, match="2 stages") as refused:
+            refuses()
+        assert "elsewhere" in str(refused.value)
