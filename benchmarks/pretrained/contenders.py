@@ -23,7 +23,6 @@ from pnas_tf.config import SearchConfig, TrainConfig
 from pnas_tf.data.fitted_options import fitted_training
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
-from pnas_tf.search.derive import path_of
 from pnas_tf.search.quantities import latency_quantity
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.space.architecture import Architecture
@@ -76,9 +75,13 @@ def searched(place: Place, *, pretrained: str | None) -> keras.Model:
         folder=folder,
     )
     architecture = found.derive()
-    started = {"searched": found, "pretrained": pretrained} if pretrained else {}
     return pnas.train(
-        architecture, place.task.data, recipe=place.recipe, folder=place.folder / "train", **started
+        architecture,
+        place.task.data,
+        recipe=place.recipe,
+        searched=found if pretrained else None,
+        pretrained=pretrained,
+        folder=place.folder / "train",
     )
 
 
@@ -103,16 +106,14 @@ def mobilenet_v2(place: Place) -> keras.Model:
     widths = (place.space.with_width(number / 40) for number in range(40, 3, -1))
     narrowed = (Architecture(space, ops) for space in widths)
     network = next(net for net in narrowed if net.macs <= share * whole.macs)
-    return pnas.train(
-        network, place.task.data, recipe=place.recipe, folder=place.folder / "train"
-    )
+    return pnas.train(network, place.task.data, recipe=place.recipe, folder=place.folder / "train")
 
 
 def random(place: Place) -> keras.Model:
     """(e) a random architecture of the space, each block from the same pretrained weights."""
     quantity = latency_quantity(place.space, place.table)
     [network] = random_within(place.space, quantity, place.target_ms, count=1, seed=place.seed)
-    return _remapped(network, place)
+    return _fine_tuned(network, place)
 
 
 CONTENDERS: dict[str, Callable[[Place], keras.Model]] = {
@@ -142,7 +143,7 @@ def make(name: str, place: Place) -> dict[str, object]:
         "contender": name,
         "accuracy": {
             "keras": evaluate(model, dataset.test_batches(batch_size=64)).accuracy,
-            **{dtype: exported.report.tflite_accuracy for dtype, exported in files.items()},
+            **{dtype: exported.parity.tflite_accuracy for dtype, exported in files.items()},
         },
         "macs": network.macs,
         "parameters": network.parameters,
@@ -166,22 +167,10 @@ def _fine_tuned(network: Architecture, place: Place) -> keras.Model:
     )
 
 
-def _remapped(network: Architecture, place: Place) -> keras.Model:
-    """Trained from a supernet that no step has changed."""
-    from pnas_tf.search.start import remapped_network
-
-    weights = remapped_network(network, IMAGENET, place.task.data)
-    return pnas.train(
-        network, place.task.data, recipe=place.recipe, start=weights, folder=place.folder / "train"
-    )
-
-
 def _of_classes(space: SearchSpace, place: Place) -> SearchSpace:
     return dataclasses.replace(space, classes=place.space.classes)
 
 
 def _in_space(network: Architecture, space: SearchSpace) -> Architecture:
     """The same ops in the searched space, whose table has their latencies."""
-    architecture = Architecture(space, network.ops)
-    path_of(architecture)
-    return architecture
+    return Architecture(space, network.ops)

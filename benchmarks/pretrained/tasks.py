@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pnas_tf as pnas
+from pnas_tf.config import DataConfig
 from pnas_tf.data import ImageData
 from pnas_tf.errors import UserError
 
@@ -54,4 +55,4 @@ def solar_cells(output: Path, *, resolution: int = 96) -> Task:
             seen[probability] += 1
             split = "test" if seen[probability] % 5 == 0 else "train"
             writer.writerow((folder / path, CERTAIN[probability], split))
-    return Task("solar", pnas.data.from_csv(manifest), resolution)
+    return Task("solar", ImageData(DataConfig(dataset=f"csv:{manifest}")), resolution)
