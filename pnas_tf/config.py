@@ -42,13 +42,12 @@ class Tuning(NamedTuple):
     epochs: int
     learning_rate: float
     head_epochs: int
-    layer_rate_decay: float
     train_batch_norm: str
 
 
-FROM_SCRATCH = Tuning(EPOCHS, 0.05, 0, 1.0, "moving")
+FROM_SCRATCH = Tuning(EPOCHS, 0.05, 0, "moving")
 # For 500 to 5,000 photographs, chosen on validation images (docs/howto/pretrained.md).
-FINE_TUNING = Tuning(12, 0.02, 2, 1.0, "moving")
+FINE_TUNING = Tuning(12, 0.005, 2, "frozen")
 
 
 def option(
@@ -296,11 +295,10 @@ class TrainConfig:
         "First epochs, of all, in which the classifier alone is trained (Kumar et al. 2022, "
         f"section 4); default: 0, of fine-tuning {FINE_TUNING.head_epochs}.",
     )
-    layer_rate_decay: float | None = option(
-        None,
+    layer_rate_decay: float = option(
+        1.0,
         "Each block learns at so many times the rate of the one behind it (Howard and Ruder 2018, "
-        "section 3.2); 1 is one rate. Default: "
-        f"{FROM_SCRATCH.layer_rate_decay}, of fine-tuning {FINE_TUNING.layer_rate_decay}.",
+        "section 3.2); 1 is one rate.",
         above=0,
         at_most=1,
     )

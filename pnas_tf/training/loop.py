@@ -175,7 +175,7 @@ class _Training:
             seed=recipe.seed,
             distribution=distribution,
         )
-        rates = block_rates(model, self.tuning.layer_rate_decay)
+        rates = block_rates(model, self.config.layer_rate_decay)
         statistics = self.tuning.train_batch_norm != "frozen"
         self.train_step = step(moved=Moved(rates, statistics))
         # Alone it learns nothing of statistics, and the network's are those that it will see.

@@ -11,6 +11,7 @@ from pnas_tf.config import (
     DeviceConfig,
     ExportConfig,
     LatencyConfig,
+    PretrainedConfig,
     SearchConfig,
     SweepConfig,
     TrainConfig,
@@ -19,10 +20,13 @@ from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import digest_of
 from pnas_tf.space.mbconv import tiny
+from pnas_tf.steps.architecture import ARCHITECTURE
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.pipeline import PIPELINE
 from pnas_tf.steps.programs import PROGRAMS, STEPS
 
+# All but the one that takes a network in the place of a search, and is refused beside one.
+SEARCHED = [step for step in STEPS if step is not ARCHITECTURE]
 KINDS = [kind for kind in vars(options).values() if dataclasses.is_dataclass(kind)]
 # Settings under which every class of options matters to the steps that list it, but the formats to
 # the int8 table, which only asks whether it is wanted.
@@ -46,7 +50,8 @@ def configs_of(*changed):
 def job_of(step, folder, configs):
     job = Inputs(RunFolder(folder), configs.only(step.configs))
     dataset = SimpleNamespace(identity="images")
-    vars(job).update(space=tiny(), dataset=dataset, network_dataset=dataset)
+    data = SimpleNamespace(class_names=("a", "b"))
+    vars(job).update(space=tiny(), dataset=dataset, network_dataset=dataset, data=data)
     return job
 
 
@@ -94,7 +99,7 @@ def test_names_and_files_are_of_one_step_each():
     assert all(len(set(step.configs)) == len(step.configs) for step in STEPS)
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+@pytest.mark.parametrize("step", SEARCHED, ids=lambda step: step.name)
 def test_what_a_step_reads_is_written_before_or_the_users(step, tmp_path):
     own = tmp_path / "mine.json"
     own.write_text("{}")
@@ -103,7 +108,7 @@ def test_what_a_step_reads_is_written_before_or_the_users(step, tmp_path):
     )
     run, written = tmp_path / "run", set()
     run.mkdir()
-    for before in STEPS[: STEPS.index(step)]:
+    for before in SEARCHED[: SEARCHED.index(step)]:
         names = before.writes(job_of(before, run, configs))
         assert not written & set(names), "two steps write one file"
         leave(run, names)
@@ -138,13 +143,17 @@ def test_an_option_is_part_of_the_identity_of_the_steps_that_take_it(folder, kin
 
 
 def test_formats_and_sweeps_write_other_files():
-    """The int8 table is the only step that takes a class without its identity."""
+    """The int8 table takes a class without its identity, and so does a network that is only checked
+    against weights."""
     unused = {
         step.name: kinds
         for step in STEPS
         if (kinds := set(step.unused(job_of(step, "run", configs_of()))) & set(step.configs))
     }
-    assert unused == {"latency_table_int8": {ExportConfig}}
+    assert unused == {
+        "latency_table_int8": {ExportConfig},
+        "architecture": {PretrainedConfig},
+    }
 
 
 @pytest.mark.parametrize(
@@ -172,7 +181,7 @@ def test_files_that_options_name_count_by_content(folder, tmp_path, config, step
 
 def test_every_artifact_counts_for_the_steps_that_read_it(folder):
     """Rewriting what a step leaves changes exactly the steps that read it."""
-    for step in STEPS:
+    for step in SEARCHED:
         for name in step.writes(job_of(step, folder, configs_of())):
             before = digests(folder)
             leave(folder, [name], "another content")
