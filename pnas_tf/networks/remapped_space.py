@@ -33,7 +33,7 @@ from pnas_tf.networks.streams import (
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.mbconv import MBConvSpace
-from pnas_tf.space.ops import Head, MBConv, Stem, Zero
+from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero
 
 # What a block computes at the start: the source's function, as far as it has inputs; the part of it
 # that matters most; nearly the identity; something random.
@@ -122,7 +122,7 @@ class Remapping:
         self.source, self.space = source, space
         self.keep_classifier = keep_classifier and space.classes == source.space.classes
         self.added_gamma = np.float32(added_gamma)
-        self._known = _known_by_stage(source)
+        self._known, self._ops = _known_by_stage(source), _ops_by_stage(source)
         self._places = places_of(space)
         importance, widths = importance_by_stream(source), widths_of(space)
         self._streams = {
@@ -159,6 +159,12 @@ class Remapping:
         source = min(fitting, key=lambda each: _distance(each.block.op, block.op))
         function = ADDED if added else self._function(block, source.block)
         return Origin(block, source, function)
+
+    def own_ops(self, block: Block) -> set[CandidateOp]:
+        """The ops that the source has in the place of a choice block."""
+        stage, position = self._places[block.name]
+        there = self._ops[stage]
+        return there[position] if position < len(there) else set()
 
     def arrays_of(self, block: Block) -> Mapping[str, np.ndarray]:
         """The arrays that `block` starts from, by the names of its variables; what is not among
@@ -229,6 +235,15 @@ def _known_by_stage(
         mbconvs = tuple(each for each in candidates if isinstance(each.block.op, MBConv))
         known.setdefault(choice.stage, []).append(mbconvs)
     return known
+
+
+def _ops_by_stage(source: PretrainedWeights) -> dict[int, list[set[CandidateOp]]]:
+    """Stage -> for each of its blocks the ops that the source has there."""
+    ops: dict[int, list[set[CandidateOp]]] = {}
+    for choice, candidates in zip(source.space.choice_blocks, source.choices, strict=True):
+        those = {op for op in choice.candidates if op in [each.block.op for each in candidates]}
+        ops.setdefault(choice.stage, []).append(those)
+    return ops
 
 
 def _repeats(known: Iterable[PretrainedBlock]) -> bool:

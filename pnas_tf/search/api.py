@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from pnas_tf.run.layout import MEASURED
+from pnas_tf.run.layout import CHECKPOINTS, MEASURED
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.search.result import SearchResult
-from pnas_tf.search.start import save_start, start_of
+from pnas_tf.search.start import fit_start, save_start, start_of
 from pnas_tf.search.targets import check_request, search_targets
 from pnas_tf.supernet.engine_choice import check_engine
 from pnas_tf.supernet.supernet import Supernet
@@ -75,6 +75,8 @@ def search_architecture(
     tf.config.experimental.enable_op_determinism()
     with _measured(space, table, recipe, folder) as measured, distribution.scope():
         supernet = Supernet(space, config, numerics=numerics, seed=recipe.seed, start=start)
+        if start is not None and not (folder / CHECKPOINTS).exists():
+            fit_start(supernet, start, dataset, recipe)
         wanted = SearchTargets(targets, config, measured)
         Search(supernet, dataset, wanted, recipe, folder=folder).run()
     return SearchResult(folder, space, dataset, table, recipe)

@@ -1,5 +1,5 @@
 """What a supernet starts from when something was learnt before: the remapping of a recipe's
-pretrained weights, and its account for the user. Trains nothing."""
+pretrained weights, what is fitted to images, and its account for the user."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import os
 from pathlib import Path
 
 from pnas_tf.data.dataset import Dataset
-from pnas_tf.data.fitted_options import PRETRAINED
+from pnas_tf.data.fitted_options import PRETRAINED, images_of
 from pnas_tf.io import atomic
+from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.pretrained import InputNormalisation
 from pnas_tf.networks.remapped_space import ADDED, APPROXIMATED, KEPT, NEW, Remapping
 from pnas_tf.run.layout import START
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.space.base import SearchSpace
+from pnas_tf.supernet.numerics import Numerics
+from pnas_tf.supernet.reconstruction import reconstruct
+from pnas_tf.supernet.supernet import Supernet
 
+FITTING_PIXELS = 256 * 96**2  # of the images that candidates are fitted to
 _DOCUMENT = {"format": "pnas_tf/search_start", "version": 1}
 _WORDS = {
     KEPT: "compute what it computes",
@@ -42,6 +47,23 @@ def start_of(space: SearchSpace, dataset: Dataset, recipe: SearchRecipe) -> Rema
         keep_classifier=weights.class_names == tuple(dataset.class_names),
         added_gamma=recipe.config.shortcut_gamma,
     )
+
+
+def fit_start(supernet: Supernet, start: Remapping, dataset: Dataset, recipe: SearchRecipe) -> None:
+    """Fits what `start` approximates to images of the train split (`supernet.reconstruction`), in
+    float32 on one device, whatever the search runs on."""
+    numerics, plain = supernet.numerics, supernet
+    if numerics.replicas.total > 1 or numerics.precision != "float32":
+        own = Numerics(normalisation=Normalisation.of(recipe.optimizer))
+        plain = Supernet(start.space, recipe.config, numerics=own, seed=recipe.seed, start=start)
+    size = start.space.resolution
+    count = max(1, min(images_of(dataset).train, FITTING_PIXELS // size**2))
+    images, _ = next(iter(dataset.train_unaugmented(batch_size=count)))
+    reconstruct(plain, start, images)
+    if plain is not supernet:
+        fitted = plain.named_variables()
+        for name, variable in supernet.named_variables().items():
+            variable.assign(fitted[name].numpy())
 
 
 def start_lines(start: Remapping) -> list[str]:

@@ -81,6 +81,21 @@ def forward(
     return x
 
 
+def middle_output(
+    block: Block,
+    x: tf.Tensor,
+    variables: Sequence[tf.Variable | tf.Tensor],
+    *,
+    numerics: Numerics,
+) -> tf.Tensor:
+    """What the projection of an MBConv without squeeze and excitation reads, normalised by the
+    batch: [batch, out_size, out_size, middle]. Arguments as of `forward`."""
+    run = _LayerPass(iter(variables), block.padding, Mode.ARCHITECTURE, numerics, None)
+    for layer in block.layers[:-1]:
+        x = run(x, layer)
+    return x
+
+
 def inner_product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     """<left, right>, float32: of dL/dm and o_j(x) it is the gate gradient dL/dg_j (eq. 4)."""
     return tf.reduce_sum(tf.cast(left, tf.float32) * tf.cast(right, tf.float32))
