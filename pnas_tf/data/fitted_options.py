@@ -70,7 +70,7 @@ def parts_of_epochs(given: float | None, usual: float, *, steps: int) -> float:
     """As `epochs`, of a training that may end within one."""
     if given is not None:
         return given
-    return max(usual, usual * USUAL_STEPS / max(1, steps))
+    return max(usual, round(usual * USUAL_STEPS / max(1, steps), 2))
 
 
 def search_sizes(config: SearchConfig, sizes: SplitSizes, *, replicas: int = 1) -> SearchSizes:

@@ -48,7 +48,7 @@ def test_200_photographs_in_5_classes():
     sizes = split_sizes(200, DataConfig(), classes=5, test_images=None)
     assert (sizes.train, sizes.validation, sizes.test) == (128, 32, 40)
     search, derive, train = (fitted(kind, sizes) for kind in KINDS)
-    assert (derive.derive_batch_size, derive.derive_train_epochs) == (16, 0.5 * 17 / 8)
+    assert (derive.derive_batch_size, derive.derive_train_epochs) == (16, 1.06)
     assert (search.search_batch_size, search.arch_batch_size) == (16, 16)
     assert (search.warmup_epochs, search.search_epochs) == (32, 54)
     assert (train.batch_size, train.epochs) == (16, 51)
