@@ -277,7 +277,7 @@ def train(
             random ones.
         pretrained: weights of other images that it is fine-tuned from: "imagenet", a run folder
             or a file (docs/howto/pretrained.md). With `searched` its weights are taken, and these
-            say how they began. Options that are not given are those of fine-tuning.
+            say how they began. Options that are not given are those of such a start.
         folder: keeps checkpoints and history; stopped training in it goes on.
 
     Returns:
@@ -288,6 +288,7 @@ def train(
         UserError: the classes differ, there is less than one batch, the pretrained weights cannot
             be read or are of another network, or the loss is not finite.
     """
+    from pnas_tf.data.fitted_options import INHERIT, PRETRAINED
     from pnas_tf.interop.pretrained import open_pretrained
     from pnas_tf.training.fine_tuning import start_from
     from pnas_tf.training.loop import train_network
@@ -298,7 +299,8 @@ def train(
     check_classes(architecture.space.classes, dataset)
     start = None
     if pretrained is not None:
-        config = dataclasses.replace(recipe.config, init="pretrained")
+        init = INHERIT if searched is not None else PRETRAINED
+        config = dataclasses.replace(recipe.config, init=init)
         recipe = dataclasses.replace(recipe, config=config)
     if searched is not None:
         size = dataset.fit_batch_size(recipe.config)

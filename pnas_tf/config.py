@@ -51,6 +51,8 @@ class Tuning(NamedTuple):
 FROM_SCRATCH = Tuning(EPOCHS, 0.05, 0, "moving")
 # For 500 to 5,000 photographs, chosen on validation images (docs/howto/pretrained.md).
 FINE_TUNING = Tuning(12, 0.005, 2, "frozen")
+# Supernet weights have learnt the classes, and statistics of many paths (docs/transfer.md).
+FROM_SUPERNET = Tuning(30, 0.02, 2, "moving")
 
 
 def option(
@@ -259,8 +261,8 @@ class TrainConfig:
 
     epochs: int | None = option(
         None,
-        f"Epochs of training; default: {EPOCHS}, of fine-tuning {FINE_TUNING.epochs}, more of "
-        "few images (published: 300).",
+        f"Epochs of training; default: {EPOCHS}, of fine-tuning {FINE_TUNING.epochs}, from the "
+        f"supernet {FROM_SUPERNET.epochs}, more of few images (published: 300).",
         at_least=1,
     )
     batch_size: int | None = option(
@@ -271,8 +273,8 @@ class TrainConfig:
     learning_rate: float | None = option(
         None,
         "Initial learning rate, cosine to zero; default: "
-        f"{FROM_SCRATCH.learning_rate}, of fine-tuning {FINE_TUNING.learning_rate} "
-        "(published: 0.05).",
+        f"{FROM_SCRATCH.learning_rate}, of fine-tuning {FINE_TUNING.learning_rate}, from the "
+        f"supernet {FROM_SUPERNET.learning_rate} (published: 0.05).",
         above=0,
     )
     learning_rate_warmup_epochs: float = option(
@@ -291,14 +293,15 @@ class TrainConfig:
     )
     init: str | None = option(
         None,
-        "Initial weights: scratch; inherit from the supernet; pretrained (default where "
-        "--pretrained is given): fine-tuning, from the supernet where one was searched.",
+        "Initial weights: scratch; inherit from the supernet; pretrained: those of --pretrained. "
+        "Default: scratch; with --pretrained inherit where one was searched, else pretrained.",
         choices=("scratch", "inherit", "pretrained"),
     )
     head_epochs: int | None = option(
         None,
         "First epochs, of all, in which the classifier alone is trained (Kumar et al. 2022, "
-        f"section 4); default: 0, of fine-tuning {FINE_TUNING.head_epochs}.",
+        f"section 4); default: 0, of fine-tuning {FINE_TUNING.head_epochs}, from the supernet "
+        f"{FROM_SUPERNET.head_epochs} (published: 0).",
     )
     layer_rate_decay: float = option(
         1.0,
@@ -900,6 +903,7 @@ PRESETS: dict[str, dict[type, dict[str, object]]] = {
             "dropout": 0.1,
             "train_distort_color": "strong",
             "init": "inherit",
+            "head_epochs": 0,
             "evaluate_epochs": 1,
         },
     },

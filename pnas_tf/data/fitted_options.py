@@ -19,6 +19,7 @@ from pnas_tf.config import (
     FINE_TUNING,
     FINETUNE_EPOCHS,
     FROM_SCRATCH,
+    FROM_SUPERNET,
     SEARCH_FROM_PRETRAINED,
     SEARCH_FROM_SCRATCH,
     DeriveConfig,
@@ -26,12 +27,14 @@ from pnas_tf.config import (
     SearchConfig,
     SearchTuning,
     TrainConfig,
+    Tuning,
 )
 from pnas_tf.data.split import SplitSizes
 from pnas_tf.errors import UserError
 from pnas_tf.run.step import Demand
 
 PRETRAINED = "pretrained"  # of --weights_init and --init
+INHERIT = "inherit"
 LEAST_BATCH_SIZE = 8  # fewer images make poor batch statistics
 LEAST_STEPS = 8  # in an epoch, where that leaves LEAST_BATCH_SIZE images
 USUAL_STEPS = 17  # in an epoch; with fewer there are more epochs
@@ -171,8 +174,12 @@ def fitted_training(config: TrainConfig, images: int, *, replicas: int = 1) -> T
 def training_sizes(config: TrainConfig, images: int, *, replicas: int = 1) -> tuple[int, int]:
     """(batch size, epochs) of a training on `images`."""
     size = batch_size(config.batch_size, images, replicas=replicas)
-    usual = FINE_TUNING if config.init == PRETRAINED else FROM_SCRATCH
-    return size, epochs(config.epochs, usual.epochs, steps=images // size)
+    return size, epochs(config.epochs, usual_training(config).epochs, steps=images // size)
+
+
+def usual_training(config: TrainConfig) -> Tuning:
+    """The values that a training takes where it is given none, by where it starts."""
+    return {PRETRAINED: FINE_TUNING, INHERIT: FROM_SUPERNET}.get(config.init or "", FROM_SCRATCH)
 
 
 class Counted(Protocol):

@@ -20,7 +20,7 @@ from pnas_tf.config import (
     SpaceConfig,
     TrainConfig,
 )
-from pnas_tf.data.fitted_options import PRETRAINED
+from pnas_tf.data.fitted_options import INHERIT, PRETRAINED
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
@@ -103,8 +103,16 @@ class Inputs(Job):
             case SearchConfig(weights_init=None) if self.source:
                 return dataclasses.replace(config, weights_init=PRETRAINED)
             case TrainConfig(init=None) if self.source:
-                return dataclasses.replace(config, init=PRETRAINED)
+                return dataclasses.replace(config, init=self._usual_init)
         return config
+
+    @property
+    def _usual_init(self) -> str:
+        """Where a training starts unless told otherwise."""
+        if not self.source:
+            return "scratch"
+        searched = SearchConfig in self.configs or self.has(Artifact.SEARCH_HISTORY)
+        return INHERIT if searched else PRETRAINED
 
     @property
     def source(self) -> str:
@@ -131,8 +139,7 @@ class Inputs(Job):
     @property
     def init(self) -> str:
         """Where a training starts."""
-        usual = "pretrained" if self.source else "scratch"
-        return self.configs[TrainConfig].init or usual
+        return self.configs[TrainConfig].init or self._usual_init
 
     @cached_property
     def space(self) -> SearchSpace:

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 def _inherits(job: Inputs) -> bool:
     """Whether the network starts from the weights of the run's own supernet."""
-    return job.init == "inherit" or (job.init == "pretrained" and job.has(Artifact.SEARCH_HISTORY))
+    return job.init == "inherit"
 
 
 def _takes_over(job: Inputs) -> bool:
     """Whether it starts from those of --pretrained itself."""
-    return job.init == "pretrained" and not _inherits(job)
+    return job.init == "pretrained"
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:

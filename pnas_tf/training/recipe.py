@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pnas_tf.config import (
-    FINE_TUNING,
-    FROM_SCRATCH,
     DistributionConfig,
     OptimizerConfig,
     RunConfig,
@@ -20,6 +18,7 @@ from pnas_tf.config import (
     Tuning,
 )
 from pnas_tf.data.dataset import Dataset
+from pnas_tf.data.fitted_options import usual_training
 from pnas_tf.errors import UserError
 from pnas_tf.space.architecture import Architecture
 
@@ -42,7 +41,7 @@ class TrainRecipe:
 def tuning_of(config: TrainConfig) -> Tuning:
     """The values of `config`, or the usual ones of its kind of training where it has none. Raises
     UserError where the classifier's own epochs are more than all."""
-    usual = FINE_TUNING if config.init == "pretrained" else FROM_SCRATCH
+    usual = usual_training(config)
     given = {name: getattr(config, name) for name in Tuning._fields}
     found = usual._replace(**{name: value for name, value in given.items() if value is not None})
     if config.head_epochs is None:  # of few epochs most are for the whole network

@@ -8,7 +8,13 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.config import FINE_TUNING, FROM_SCRATCH, OptimizerConfig, TrainConfig
+from pnas_tf.config import (
+    FINE_TUNING,
+    FROM_SCRATCH,
+    FROM_SUPERNET,
+    OptimizerConfig,
+    TrainConfig,
+)
 from pnas_tf.data.image_data import from_arrays
 from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_network
@@ -99,6 +105,7 @@ def test_options_that_are_not_given_are_those_of_the_kind_of_training():
     assert tuning_of(TrainConfig()) == FROM_SCRATCH
     fine = TrainConfig(init="pretrained")
     assert tuning_of(fine) == FINE_TUNING
+    assert tuning_of(TrainConfig(init="inherit")) == FROM_SUPERNET
     assert tuning_of(dataclasses.replace(fine, learning_rate=0.5)).learning_rate == 0.5
     few = tuning_of(dataclasses.replace(fine, epochs=1))
     assert (few.epochs, few.head_epochs) == (1, 0)
