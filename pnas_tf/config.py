@@ -31,11 +31,13 @@ class SearchTuning(NamedTuple):
     warmup_learning_rate: float
     search_learning_rate: float
     arch_start_epoch: int
+    arch_interval: int
+    arch_learning_rate: float
 
 
-SEARCH_FROM_SCRATCH = SearchTuning(15, 25, 0.2, 0.1, 1)
+SEARCH_FROM_SCRATCH = SearchTuning(15, 25, 0.2, 0.1, 1, 2, 0.05)
 # Chosen on validation photographs (docs/transfer.md).
-SEARCH_FROM_PRETRAINED = SearchTuning(3, 8, 0.05, 0.05, 0)
+SEARCH_FROM_PRETRAINED = SearchTuning(3, 8, 0.05, 0.05, 0, 1, 0.1)
 
 
 class Tuning(NamedTuple):
@@ -423,8 +425,12 @@ class SearchConfig:
     init_div_groups: bool = option(
         True, "Fan of a depthwise kernel is that of one channel, not of all (published: all)."
     )
-    arch_interval: int = option(
-        2, "Weight steps between architecture steps (published: 5).", at_least=1
+    arch_interval: int | None = option(
+        None,
+        "Weight steps between architecture steps; default: "
+        f"{SEARCH_FROM_SCRATCH.arch_interval}, of pretrained weights "
+        f"{SEARCH_FROM_PRETRAINED.arch_interval} (published: 5).",
+        at_least=1,
     )
     arch_steps: int = option(1, "Architecture steps each time.", at_least=1)
     arch_start_epoch: int | None = option(
@@ -439,8 +445,11 @@ class SearchConfig:
         "validation split has fewer.",
         at_least=1,
     )
-    arch_learning_rate: float = option(
-        0.05, "Adam's rate on alpha (published: 1e-3, for a search of 120 epochs of ImageNet)."
+    arch_learning_rate: float | None = option(
+        None,
+        f"Adam's rate on alpha; default: {SEARCH_FROM_SCRATCH.arch_learning_rate}, of pretrained "
+        f"weights {SEARCH_FROM_PRETRAINED.arch_learning_rate} (published: 1e-3, for a search of "
+        "120 epochs of ImageNet).",
     )
     arch_beta_1: float = option(
         0.0, "Adam's beta_1 on alpha; above 0 an unsampled alpha would drift.", below=1

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pnas_tf.config import SearchConfig
+from pnas_tf.search.recipe import search_tuning_of
 
 
 class AlphaAdam:
@@ -23,7 +24,7 @@ class AlphaAdam:
     """
 
     def __init__(self, sizes: Sequence[int], config: SearchConfig):
-        self.config = config
+        self.config, self.rate = config, search_tuning_of(config).arch_learning_rate
         self.first = [np.zeros(size) for size in sizes]
         self.second = [np.zeros(size) for size in sizes]
         self.steps = [np.zeros(size) for size in sizes]
@@ -44,7 +45,7 @@ class AlphaAdam:
         steps = self.steps[block][index]
         mean = first[index] / (1 - config.arch_beta_1**steps)
         root = np.sqrt(second[index] / (1 - config.arch_beta_2**steps))
-        result[index] -= config.arch_learning_rate * mean / (root + config.arch_epsilon)
+        result[index] -= self.rate * mean / (root + config.arch_epsilon)
         return result
 
     def state(self) -> dict[str, np.ndarray]:

@@ -168,7 +168,7 @@ class Search:
         if config.algorithm == "reinforce" and spread is not None:
             taken = before * spread // self.steps_per_epoch
             return (before + 1) * spread // self.steps_per_epoch - taken
-        return config.arch_steps if (step + 1) % config.arch_interval == 0 else 0
+        return config.arch_steps if (step + 1) % self.tuning.arch_interval == 0 else 0
 
     def learning_rate(self, step: int) -> float:
         """Of weight step number `step`: cosine to zero within each phase (section 4.2)."""
