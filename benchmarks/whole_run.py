@@ -1,4 +1,4 @@
-"""Where the time of a whole run goes: `push_button` on the digits, with shorter training, under a
+"""Where the time of a whole run goes: `pnas run` on the digits, with shorter training, under a
 sampling profiler.
 
   python -m benchmarks.whole_run --json=whole_run.json --flame=flame.svg
@@ -39,7 +39,9 @@ def run(flame: Path | None = None) -> dict[str, Any]:
             "--renderer=session",
             f"--outfile={recording}",
             "--interval=0.005",
-            "pnas run",
+            "-m",
+            "pnas_tf",
+            "run",
             "--dataset=digits",
             f"--run_dir={name}/run",
             f"--model_cache={name}/models",
@@ -53,7 +55,7 @@ def run(flame: Path | None = None) -> dict[str, Any]:
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
         if done.returncode:
-            raise SystemExit(f"push_button ended with {done.returncode}:\n{done.stderr[-2000:]}")
+            raise SystemExit(f"pnas run ended with {done.returncode}:\n{done.stderr[-2000:]}")
         session = Session.load(recording)
     names = re.findall(r"^== (\S+)", done.stdout, re.MULTILINE)
     seconds = [
@@ -117,7 +119,7 @@ def draw(session: Any, path: Path) -> None:
         ylim=(-deepest - 0.6, 0.6),
         yticks=[],
         xlabel="seconds",
-        title="push_button on the digits",
+        title="pnas run on the digits",
     )
     figure.tight_layout()
     figure.savefig(path)
