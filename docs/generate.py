@@ -46,7 +46,7 @@ def options_page() -> str:
     for kind in KINDS:
         programs = [f"`{program.command}`" for program in PROGRAMS if kind in program.configs]
         parts.append(f"## {kind.__name__}\n\n{textwrap.fill(_words(kind.__doc__), 100)}")
-        parts.append(f"Taken by {', '.join(programs)}.")
+        parts.append(textwrap.fill(f"Taken by {', '.join(programs)}.", 100))
         rows = [
             "| option | default | published | values | in a run | |",
             "|---|---|---|---|---|---|",

@@ -36,7 +36,7 @@ def main() -> int:
         repeats.append(cross_validate(data, seed=seed))
         print(f"{seed + 1} of {REPEATS} partitions done", flush=True)
     rows = summary(data, repeats)
-    text = wrapped(page(data, rows, flag(repeats), options.data))
+    text = wrapped(page(data, rows, flag(repeats)))
     print(text)
     if options.page:
         print(f"wrote {atomic.write_text(options.page, text)}")

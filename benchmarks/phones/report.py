@@ -121,12 +121,12 @@ def bars(rows: Sequence[Row]) -> list[tuple[str, bool]]:
     return found
 
 
-def page(data: Data, rows: Sequence[Row], found: Flag, folder: str) -> str:
+def page(data: Data, rows: Sequence[Row], found: Flag) -> str:
     """The report, as Markdown."""
     lines = [
         "# Calibrating on other people's phones",
         "",
-        f"Made by `python -m benchmarks.phones --data={folder} --page=docs/phones.md`.",
+        "Made by `python -m benchmarks.phones --data=DIR --page=docs/phones.md`.",
         f"{len(data.phones)} phones of {len(set(data.models))} models, {len(data.features)} "
         "networks: random chains of MBConv blocks with kernels 3, 5 and 7, expansions 3 and 6, at "
         "224 px (iitm-sysdl/Generalizable-DNN-cost-models, IISWC 2020, Apache-2.0; TFLite of 2020, "

@@ -61,7 +61,7 @@ class _Measured:
     """What one call has measured so far."""
 
     identity: Identity
-    networks: dict[str, MeasuredNetwork] = field(default_factory=dict)
+    known: dict[str, MeasuredNetwork] = field(default_factory=dict)
     sentinel_ms: float | None = None
     trials: dict[str, Trial] = field(default_factory=dict)
     finished: list[Path] = field(default_factory=list)
@@ -98,7 +98,7 @@ def calibrate(
     if known.prior is not None:
         doubts = known.prior.check(measured.identity, other_runtime=few.other_runtime)
     pool = networks_to_choose_from(space, seed=seed)
-    count = max(wanted(few, known), len(measured.networks))
+    count = max(wanted(few, known), len(measured.known))
     while True:
         _measure(space, setup, measured, _chosen(pool, measured, known, count))
         found = _estimate(space, measured, known, doubts)
@@ -205,7 +205,7 @@ def _chosen(
     typical = [random_architecture(space, seed=_POOL_SEED + each) for each in range(_TYPICAL)]
     targets = np.array([features_of(network.blocks) for network in typical])
     population = alone(targets, OP_KINDS) if known.prior is None else known.prior.population
-    done = [names.index(name) for name in measured.networks if name in pool]
+    done = [names.index(name) for name in measured.known if name in pool]
     order = design(population, features, targets, count, chosen=done)
     return {names[each]: pool[names[each]] for each in order[len(done) :]}
 
@@ -234,16 +234,16 @@ def _measure(
     measured.finished.append(resume_log)
     measured.sentinel_ms = measured.sentinel_ms or session.reference_ms
     for name, network in networks.items():
-        measured.networks[name] = MeasuredNetwork(network.ops, session.measurements[name])
+        measured.known[name] = MeasuredNetwork(network.ops, session.measurements[name])
 
 
 def _estimate(
     space: SearchSpace, measured: _Measured, known: Knowledge, doubts: tuple[str, ...]
 ) -> FewShot:
     latencies = [
-        each.measurement.corrected_ms(measured.sentinel_ms) for each in measured.networks.values()
+        each.measurement.corrected_ms(measured.sentinel_ms) for each in measured.known.values()
     ]
-    few = Few(space, dict(measured.networks), np.array(latencies))
+    few = Few(space, dict(measured.known), np.array(latencies))
     if known.old is not None:
         return by_old_table(few, known.old)
     return by_op_kinds(few) if known.prior is None else by_prior(few, known.prior, doubts)

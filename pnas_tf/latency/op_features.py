@@ -96,8 +96,6 @@ def _amounts(work: Work) -> dict[str, int]:
         return {"ops": 1, "merged activations": work.read + work.written}
     if work.kind == "dense":
         return {"ops": 1, "weights": work.weights}
-    if work.kind == "convolution" and work.kernel > 1:
-        return {"ops": 1}  # a stem: every network of a space has it, and its kernel is another
     if work.kind == "convolution":
         return {
             "ops": 1,

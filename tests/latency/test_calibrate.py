@@ -194,7 +194,9 @@ def test_an_old_table_of_a_slower_version_needs_one_factor(calibrated):
 
 def test_an_old_table_that_does_not_carry_is_told(calibrated):
     device = Arithmetic(device_prices(106))
-    other = Arithmetic(device.prices * np.where(["depthwise" in name for name in FEATURES], 9, 1))
+    other = Arithmetic(
+        device.prices * np.where(["depthwise 7" in name for name in FEATURES], 20, 1)
+    )
     for count in (3, 10):
         table = calibrated(
             other, CalibrateConfig(measurements=count), Knowledge(old=full_table(device))
