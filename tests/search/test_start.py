@@ -4,14 +4,16 @@ that a stopped one goes on to the same bits."""
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from synthetic import SIZE, SPACE, FarPixels
 
-from pnas_tf.config import SEARCH_FROM_PRETRAINED, SEARCH_FROM_SCRATCH, SearchConfig
+from pnas_tf.config import SEARCH_FROM_PRETRAINED, SEARCH_FROM_SCRATCH, SearchConfig, SpaceConfig
 from pnas_tf.data.dataset import Normalization
 from pnas_tf.data.fitted_options import search_sizes
+from pnas_tf.data.run_space import space_for
 from pnas_tf.data.split import SplitSizes
 from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_network
@@ -156,3 +158,13 @@ def test_the_size_of_the_images_does_not_matter(weights):
     start = start_of(small, Photographs(8), SearchRecipe(CONFIG, pretrained=weights).started())
     kernel = start.arrays_of(small.fixed_blocks()[1])["depthwise/kernel"]
     np.testing.assert_array_equal(kernel, weights.fixed["first"].arrays["depthwise/kernel"])
+
+
+def test_the_usual_space_is_one_that_there_are_weights_for():
+    for side, pretrained, name in (
+        (200, True, "lite"),
+        (200, False, "proxyless"),
+        (8, True, "tiny"),
+    ):
+        facts = SimpleNamespace(short_side=side, class_names=("a", "b"))
+        assert space_for(facts, SpaceConfig(), pretrained=pretrained).name == name
