@@ -1,13 +1,11 @@
-"""A price for each kind of work on a device, from a few measured networks and from what other
-devices teach.
+"""A price for each kind of work on a device: from a few measured networks, and from others.
 
   latency = f . w * (1 + noise),   w = scale * v,   v ~ N(mean, covariance)
 
 f are a network's features, w the device's coefficients. Mean and covariance are learnt by EM on
-other devices (Dempster et al. 1977; the hierarchical linear model of Gelman et al. 2013, chapter
-15), a device's own coefficients are the posterior given its measured networks. Noise is Student's
-t, of a size of each device's own, by the EM of Lange et al. (1989): single disturbed networks and
-restless devices say less. Arithmetic: knows neither blocks nor how something is measured.
+other devices (the hierarchical linear model of Gelman et al. 2013, chapter 15), a device's own
+coefficients are the posterior given its networks. Noise is Student's t, of a size of each device's
+own (Lange et al. 1989): disturbed networks and devices say less. Knows no blocks, measures nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +18,7 @@ import numpy as np
 # Of a scale before anything of it is known: with the variance of the prior this leaves it free.
 _SCALE_DEVIATION = 1.0
 _LEARN_STEPS, _CONDITION_STEPS = 15, 10
-# Devices' worth of independence between coefficients: what few devices say of correlations is
-# shrunk.
+# Devices' worth of independence between coefficients: few devices say little of correlations.
 _INDEPENDENCE = 5.0
 _FREEDOM = 4.0  # degrees of Student's t
 # The noise of a device is known beforehand as well as from so many pairs of networks.
@@ -214,8 +211,7 @@ def gaussian_posterior(
 
 
 def alone(features: np.ndarray, kinds: np.ndarray) -> Population:
-    """Where no other device teaches: every kind of work takes the same share of the time, give or
-    take all of it. Good to choose networks by.
+    """Where no other device teaches: every kind of work takes the same share, give or take all.
 
     features: [networks, features] of a space. kinds: [features, kinds], 1 where a feature is of a
     kind: features of one have one coefficient.
