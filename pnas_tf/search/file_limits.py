@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pnas_tf.space.architecture import Architecture
 
 # What is predicted within this part of a budget is measured at once; size is predicted within
-# 0.2 %, RAM of a chain of blocks exactly (docs/howto/budgets.md).
+# 0.6 %, RAM of a chain of blocks within 0.3 % (docs/howto/budgets.md).
 _CLOSE = 0.01
 
 
