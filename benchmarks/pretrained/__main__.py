@@ -6,7 +6,7 @@ photographs.
 FOLDER has train/ and test/ of Oxford's 17 flowers; the second task is elpv-dataset (pip install
 elpv-dataset). Takes about 4 hours on 2 cores; what a stopped call has made is kept, and the same
 call goes on. --only=flowers, --seeds=0, --shares=0.5 do a part. Writes results.json, and with
---page docs/transfer.md from it.
+--page=docs/transfer.md the last part of that page.
 """
 
 from __future__ import annotations

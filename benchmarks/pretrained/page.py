@@ -1,4 +1,4 @@
-"""docs/transfer.md, from what the contenders reached."""
+"""The last part of docs/transfer.md, from what the contenders reached."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ NAMES = {
     "mobilenet_v2": "MobileNetV2's blocks, from scratch",
     "from_scratch": "searched from scratch",
 }
-HEAD = """# What ImageNet's weights are worth
+MARK = "<!-- contenders: python -m benchmarks.pretrained -->"
+HEAD = """
+## Networks of one latency
 
 Made by `python -m benchmarks.pretrained --flowers=FOLDER --page=docs/transfer.md` from its results.
 Real photographs, few of them: Oxford's 17 flowers (64 + 16 a class), and solar cells (elpv-dataset,
@@ -29,11 +31,12 @@ session, one thread.
 
 
 def write_page(rows: Sequence[Row], path: Path) -> None:
-    """Writes the page."""
-    lines = [HEAD]
+    """Writes the page's last part; what stands before its mark is somebody's own words."""
+    before, _, _ = path.read_text().partition(MARK)
+    lines = [before.rstrip() + "\n", MARK, HEAD]
     for (task, share), group in _grouped(rows, ("task", "share")).items():
         lines += [
-            f"## {str(task).capitalize()}, {float(str(share)):g} of EfficientNet-Lite0\n",
+            f"### {str(task).capitalize()}, {float(str(share)):g} of EfficientNet-Lite0\n",
             "| network | seeds | test accuracy, float32 | int8 | ms, float32 | ms, int8 | M MACs "
             "| kB, int8 | minutes |",
             "|---|---|---|---|---|---|---|---|---|",
