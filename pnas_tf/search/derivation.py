@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
+from pnas_tf.search.judgement import SEARCHED
 
 if TYPE_CHECKING:
     import os
@@ -24,16 +25,16 @@ class Derivation:
 
     Attributes:
         architecture: the network taken.
-        origin: what it is: SEARCHED; DRAW_WITHIN_BUDGET, or DRAW of --derive=most_probable, where
-            the supernet never was better than chance (`search.judgement`).
         compared: a row for each network compared, the most probable one first: "ops" (keys),
             "log_probability" (None where it is -inf), "predicted" in "unit", "alpha_loss" and
             "trained_loss" (cross-entropies on the validation split, None where not computed).
+        origin: what it is: SEARCHED; DRAW_WITHIN_BUDGET, or DRAW of --derive=most_probable, where
+            the supernet never was better than chance (`search.judgement`).
     """
 
     architecture: Architecture
-    origin: str
     compared: tuple[Row, ...]
+    origin: str = SEARCHED
 
     def save(self, folder: str | os.PathLike) -> list[Path]:
         """Writes architecture.json and derivation.json into `folder`; returns their paths."""

@@ -6,6 +6,7 @@ Knows nothing of run folders, flags, or how the derived network is trained.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import shutil
@@ -158,13 +159,13 @@ class SearchResult:
             budget = derivation_budget(self.space, self.table, self.targets, config)
         if config.derive == "most_probable":
             architecture = most_probable(self.space, self.probabilities)
-            row = self._row(architecture, budget.quantity)
-            found = Derivation(architecture, self._origin(config), (row,))
+            found = Derivation(architecture, (self._row(architecture, budget.quantity),))
         else:
             found = self._within(budget, config, progress)
-        if progress and found.origin != SEARCHED:
-            progress(f"the derived architecture is {found.origin}: see the warnings of the search")
-        return found
+        origin = self._origin(config)
+        if progress and origin != SEARCHED:
+            progress(f"the derived architecture is {origin}: see the warnings of the search")
+        return dataclasses.replace(found, origin=origin)
 
     def sweep(
         self,
@@ -200,8 +201,7 @@ class SearchResult:
         networks, least = self._candidates(budget, config, progress)
         quantity = budget.quantity
         if len(networks) == 1:  # without a look at data or weights
-            row = self._row(networks[0], quantity)
-            return Derivation(networks[0], self._origin(config), (row,))
+            return Derivation(networks[0], (self._row(networks[0], quantity),))
         found = self.supernet_weights.best_of(
             networks,
             self.dataset,
@@ -216,7 +216,7 @@ class SearchResult:
             self._row(network, quantity, *losses)
             for network, *losses in zip(networks, found.losses, found.trained_losses, strict=True)
         ]
-        return Derivation(found.best, self._origin(config), tuple(rows))
+        return Derivation(found.best, tuple(rows))
 
     def _origin(self, config: DeriveConfig) -> str:
         """Of what is derived so."""
