@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import DeriveConfig
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
-<<<<<<< HEAD
 from pnas_tf.run.loop import Row
 from pnas_tf.search.budgets import Budget, bound_of
 from pnas_tf.search.choice_program import Bound
 from pnas_tf.search.conflicts import check_possible
 from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
-from pnas_tf.search.targets import latency_budget
-=======
 from pnas_tf.search.judgement import SEARCHED
->>>>>>> h_learnt
+from pnas_tf.search.targets import latency_budget
 
 if TYPE_CHECKING:
     import os
@@ -48,21 +45,15 @@ class Derivation:
         compared: a row for each network compared, the most probable one first: "ops" (keys),
             "log_probability" (None where it is -inf), "predicted" in "unit", "alpha_loss" and
             "trained_loss" (cross-entropies on the validation split, None where not computed).
-<<<<<<< HEAD
         budgets: a row for each that it keeps (`FileLimits.rows`).
-=======
         origin: what it is: SEARCHED; DRAW_WITHIN_BUDGET, or DRAW of --derive=most_probable, where
             the supernet never was better than chance (`search.judgement`).
->>>>>>> h_learnt
     """
 
     architecture: Architecture
     compared: tuple[Row, ...]
-<<<<<<< HEAD
     budgets: tuple[Row, ...] = ()
-=======
     origin: str = SEARCHED
->>>>>>> h_learnt
 
     def save(self, folder: str | os.PathLike) -> list[Path]:
         """Writes architecture.json and derivation.json into `folder`; returns their paths."""

@@ -155,23 +155,13 @@ class SearchResult:
             check_budgets(config)
             quantity = derivation_budget(self.space, self.table, self.targets, config).quantity
             architecture = most_probable(self.space, self.probabilities)
-<<<<<<< HEAD
-            row = self._row(architecture, quantity)
-            found = Derivation(architecture, self._origin(config), (row,))
+            found = Derivation(architecture, (self._row(architecture, quantity),))
         else:
             found = self._within(limits or self.limits(config, budgets), config, progress)
-        if progress and found.origin != SEARCHED:
-            progress(f"the derived architecture is {found.origin}: see the warnings of the search")
-        return found
-=======
-            found = Derivation(architecture, (self._row(architecture, budget.quantity),))
-        else:
-            found = self._within(budget, config, progress)
         origin = self._origin(config)
         if progress and origin != SEARCHED:
             progress(f"the derived architecture is {origin}: see the warnings of the search")
         return dataclasses.replace(found, origin=origin)
->>>>>>> h_learnt
 
     def limits(
         self,
@@ -230,7 +220,6 @@ class SearchResult:
     def _within(
         self, limits: FileLimits, config: DeriveConfig, progress: Callable[[str], None] | None
     ) -> Derivation:
-<<<<<<< HEAD
         """The best of the most probable networks within the budgets: of those that use their share
         of the first, where the space has such."""
         networks, least = self._candidates(limits, config, progress)
@@ -239,32 +228,9 @@ class SearchResult:
             if limits.keeps(best):
                 if progress and line:
                     progress(line)
-                return Derivation(best, self._origin(config), rows, limits.rows(best))
+                return Derivation(best, rows, limits.rows(best))
             networks.remove(best)  # predicted within a budget of its file, and not
         raise no_network(self.space, [bound for _, bound in limits.pairs])
-=======
-        """The best of the most probable networks within the budget: of those that use their share
-        of it, where the space has such."""
-        networks, least = self._candidates(budget, config, progress)
-        quantity = budget.quantity
-        if len(networks) == 1:  # without a look at data or weights
-            return Derivation(networks[0], (self._row(networks[0], quantity),))
-        found = self.supernet_weights.best_of(
-            networks,
-            self.dataset,
-            config,
-            batch_size=min(self.batch_size, images_of(self.dataset).validation),
-            seed=self.recipe.seed,
-        )
-        if progress:
-            range_ = f"{least:.4g} to {budget.value:.4g} {quantity.unit}"
-            progress(_told(found, networks.index(found.best) + 1, range_))
-        rows = [
-            self._row(network, quantity, *losses)
-            for network, *losses in zip(networks, found.losses, found.trained_losses, strict=True)
-        ]
-        return Derivation(found.best, tuple(rows))
->>>>>>> h_learnt
 
     def _origin(self, config: DeriveConfig) -> str:
         """Of what is derived so."""
