@@ -93,10 +93,12 @@ def calibrate(
         UserError: the prior is of another number format or runtime, a conversion fails, or a
             network could not be measured; DeviceLost or DeviceRefused with what was measured kept.
     """
-    measured = _begin(space, setup, config, known)
     doubts: tuple[str, ...] = ()
-    if known.prior is not None:
-        doubts = known.prior.check(measured.identity, other_runtime=few.other_runtime)
+    if known.prior is not None:  # before anything is measured
+        runner = setup.runner
+        identity = Identity(runner.device, runner.settings, config.latency_dtype, ())
+        doubts = known.prior.check(identity, other_runtime=few.other_runtime)
+    measured = _begin(space, setup, config, known)
     pool = networks_to_choose_from(space, seed=seed)
     count = max(wanted(few, known), len(measured.known))
     while True:
