@@ -66,9 +66,10 @@ def added_bytes(model: schema.ModelT, add: Callable[[schema.ModelT], object]) ->
     return len(pack(part)) - once
 
 
-def add_buffer(model: schema.ModelT, number: int, part: schema.ModelT) -> None:
-    """Appends a buffer."""
+def add_buffer(model: schema.ModelT, number: int, part: schema.ModelT) -> int:
+    """Appends a buffer. Returns its place."""
     part.buffers.append(model.buffers[number])
+    return len(part.buffers) - 1
 
 
 def add_tensor(model: schema.ModelT, number: int, part: schema.ModelT) -> int:

@@ -1,6 +1,7 @@
 """Peak RAM and file size: the plan against exhaustive search and both runtimes, footprints against
 converted networks."""
 
+import dataclasses
 import itertools
 from types import SimpleNamespace
 
@@ -115,8 +116,9 @@ def test_peak_ram_is_that_of_tflite_micro(networks, tmp_path):
 
 @pytest.mark.slow
 def test_peak_ram_is_that_of_litert(networks):
-    """Where tensors lie in LiteRT's arena, whose alignment is 64, by the addresses of its reference
-    kernels, which keep no buffers of their own."""
+    """Within a tenth: LiteRT plans in another order, aligns to 64 and holds a model's inputs to the
+    end. By the addresses of tensors under its reference kernels, which keep few buffers of their
+    own."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     for _, content in networks:
@@ -133,8 +135,8 @@ def test_peak_ram_is_that_of_litert(networks):
                 spans.append((array.__array_interface__["data"][0], array.nbytes))
                 del array
         used = max(start + size for start, size in spans) - min(start for start, _ in spans)
-        planned = planned_bytes([buffer for buffer in lifetimes(graph, 64) if buffer.size_bytes])
-        assert abs(planned / used - 1) < 0.05
+        kept = dataclasses.replace(graph, outputs=(*graph.outputs, *graph.inputs))
+        assert abs(planned_bytes(lifetimes(kept, 64)) / used - 1) < 0.10
 
 
 @pytest.mark.slow
