@@ -79,7 +79,7 @@ class Judgement:
         """What helps a supernet that has not learnt."""
         return (
             "What helps: pretrained weights where it has none (--pretrained=imagenet), more weight "
-            f"steps for each candidate, which has had {self.steps_per_candidate:.0f} on the average "
+            f"steps for each candidate, which has had {self.steps_per_candidate:.0f} on average "
             "(--warmup_epochs), a smaller space (fewer candidates or blocks in --space=FILE.json), "
             "more images"
         )
