@@ -30,6 +30,7 @@ PREFIXES = (
     "search_",
     "bn_",
     "latency_",
+    "size_",
     "convert_",
     "export_",
     "int8_",

@@ -22,6 +22,7 @@ from benchmarks.pretrained.tasks import Task, flowers, solar_cells
 from pnas_tf.config import LatencyConfig
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.run.layout import Artifact
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.published import published
 
@@ -82,7 +83,7 @@ def _at_budget(
 
 def _table(task: Task, folder: Path) -> LatencyTable:
     """Latencies of the blocks of `lite` at the task's size; measured once."""
-    path = folder / "latency_table.json"
+    path = folder / Artifact.LATENCY_TABLE
     if path.is_file():
         return LatencyTable.load(path)
     space = pnas.space("lite", resolution=task.resolution, classes=task.data.class_names)

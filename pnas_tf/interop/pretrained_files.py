@@ -24,7 +24,7 @@ PACKAGES = {
 INSTALL = "pip install 'pnas_tf[imagenet]'"
 FORMS = (
     f"{IMAGENET}, {', '.join(PACKAGES)}, a run folder, a .keras or .h5 file beside its "
-    "architecture.json, or a .pth beside its net.config"
+    f"{Artifact.ARCHITECTURE}, or a .pth beside its net.config"
 )
 _KERAS, _PYTORCH = (".keras", ".h5"), (".pth", ".pt", ".tar")
 

@@ -81,10 +81,16 @@ class Budget:
 
 def budgets_of(config: DeriveConfig) -> list[Budget]:
     """Those that the options ask for besides latency's."""
+    asked = {
+        "size_kb": config.max_size_kb,
+        "ram_kb": config.max_ram_kb,
+        "macs": config.max_macs,
+        "parameters": config.max_parameters,
+    }
     return [
         Budget(kind, float(most), dtype=config.size_dtype)
-        for kind in KINDS[1:]
-        if (most := getattr(config, f"max_{kind}")) is not None
+        for kind, most in asked.items()
+        if most is not None
     ]
 
 

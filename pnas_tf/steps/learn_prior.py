@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 
+from pnas_tf.run.layout import Artifact
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes the prior. Raises UserError where the tables do not go together. Returns the exit
@@ -23,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tables", nargs="+", help="latency_table.json files")
+    parser.add_argument("tables", nargs="+", help=f"{Artifact.LATENCY_TABLE} files")
     parser.add_argument("--out", default="latency_prior.json", help="file to write")
     parser.add_argument(
         "--other_runtime", action="store_true", help="mix tables of several runtimes"
