@@ -87,7 +87,7 @@ class ResumeLog:
             )
             for number, line in enumerate(lines, 1)
         ]
-        head = record_of(_Head, documents[0], where=where, fix=fix)
+        head = record_of(_Head, documents[0], where=f"{where}, line 1", fix=fix)
         what = f"unfinished session in {where}"
         check_same(head.device, device, what=f"{what}: device", fix=fix)
         check_same(head.settings, settings, what=f"{what}: settings", fix=fix)

@@ -104,7 +104,7 @@ class FewShot:
     ) -> FewShot:
         """The inverse of `to_json`; device and settings stand once in a table. Raises UserError."""
         fix = "Calibrate again: pnas calibrate"
-        read = record_of(_Document, document, where=where, fix=fix)
+        read = record_of(_Document, document, where=f"{where}, few_shot", fix=fix)
         networks = {}
         for name, entry in read.networks.items():
             ops = value_of(

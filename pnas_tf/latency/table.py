@@ -267,7 +267,9 @@ class LatencyTable:
         where, fix = f"latency table {path}", "Build it again: pnas latency-table"
         if document["version"] in OLDER:
             added = {"call_ms": None, "correction": ROUND, "noise_percent": None}
-            document = {**added, "trials": {}, "space": None, "few_shot": None, **document}
+            document = {**added, "space": None, "few_shot": None, **document}
+        if document["version"] == 1:
+            document = {"trials": {}, **document}
         read, entries, trials = read_document(document, where=where, fix=fix)
         with named(where):
             return cls(

@@ -120,7 +120,7 @@ def load_reports(path: str | os.PathLike, *, split: str = "test") -> dict[str, P
         name: record_of(
             ParityReport,
             _figures(name, entry, where=str(path), split=None if test_only else split),
-            where=f"parity report {path}, {name}",
+            where=f"parity report {path} of version {document['version']}, {name}",
             fix=_FIX,
         )
         for name, entry in models.items()

@@ -5,6 +5,7 @@ import errno
 import os
 import pwd
 import sys
+from types import SimpleNamespace
 
 import pytest
 from typed_commands import PNAS, ROOT, called
@@ -125,6 +126,7 @@ def test_the_report_is_written_before_the_table_is_printed(tmp_path, monkeypatch
     call = type("Call", (), {"folder": pipeline.RunFolder(tmp_path), "targets": [None]})()
     call.configs = {pipeline.DataConfig: pipeline.DataConfig()}
     call.configs[pipeline.SearchConfig] = pipeline.SearchConfig()
+    call.data = SimpleNamespace(facts=SimpleNamespace(files=None))
     pipeline.close_run(call)
     assert done == ["summary", "report", "table"]
 

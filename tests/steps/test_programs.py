@@ -45,7 +45,7 @@ FILES = {
     "summary.json",
     "report.html",
 }
-STEPS = ["latency_table", "search", "derive", "train", "latency_table_int8", "export", "benchmark"]
+STEPS = ["latency_table", "latency_table_int8", "search", "derive", "train", "export", "benchmark"]
 
 
 @pytest.fixture(scope="module")

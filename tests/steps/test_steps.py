@@ -144,7 +144,7 @@ def test_an_option_is_part_of_the_identity_of_the_steps_that_take_it(folder, kin
         and kind not in (*step.indirect, *step.unused(job_of(step, folder, configs_of())))
     } | of_files(kind, field.name)
     named_files = {"also", "benchmark_binary", "architectures", "models", "original_table"}
-    named_files |= {"pretrained"}
+    named_files |= {"pretrained", "prior", "old_table"}
     if field.name in named_files:
         return  # test_files_that_options_name_count_by_content
     changed = {

@@ -1,6 +1,7 @@
 """Every op a block can hold, once each: the list that conformance tests run through."""
 
 from pnas_tf.space.blocks import Block
+from pnas_tf.space.mbconv import mcu
 from pnas_tf.space.mobilenet_v4 import mnv4
 from pnas_tf.space.ops import (
     UIB,
@@ -62,6 +63,7 @@ CONFORMING = [
     choice(UIB(5, 3, 3), stride=2, padding="symmetric"),
     # One of a kind is enough: the others differ in kernels and expansion alone.
     *(choice(op) for op in mnv4().choice_blocks[5].candidates if not isinstance(op, Zero)),
+    *(choice(op) for op in mcu().candidates),
     choice(Conv(3, "relu"), stride=2),
     Block("block_01", Conv(1, "relu"), 8, 8, 8, 6, 1, False, "same"),
     choice(Zero()),
