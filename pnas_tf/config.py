@@ -886,6 +886,7 @@ PRESETS: dict[str, dict[type, dict[str, object]]] = {
             "search_epochs": 120,
             "search_batch_size": 256,
             "arch_interval": 5,
+            "arch_start_epoch": 1,
             "arch_learning_rate": 1e-3,
             "warmup_learning_rate": 0.05,
             "search_learning_rate": 0.025,

@@ -39,6 +39,7 @@ class RunFolder:
         self.path = Path(path)
         self._lock: locks.Lock | None = None
         self._made: list[Path] = []
+        self._noted: list[Path] = []
         self._settings: Settings = {}
         self._restart = False
         self._old: Path | None = None  # where results of this call's changes went
@@ -73,6 +74,8 @@ class RunFolder:
                     (self.path / Artifact.LOCK).unlink()
             self._lock.release()
             self._lock = None
+        for path in self._noted:
+            path.unlink(missing_ok=True)
         if not (self.path / Artifact.STEPS).exists():
             self._leave_no_trace()
 
@@ -88,10 +91,11 @@ class RunFolder:
         self._made = []
 
     def note(self, name: str, write: Callable[[Path], object]) -> Path:
-        """Writes a file by `write` before any step has begun; it goes again when none does."""
+        """Writes a file by `write` before a step of this call has begun; it goes again when none
+        does."""
         path = self / name
         if not path.exists():
-            self._made.insert(0, path)
+            self._noted.append(path)
         write(path)
         return path
 
@@ -142,6 +146,7 @@ class RunFolder:
             UserError: the inputs are others than those of a result that took long, and nobody
                 asked for that.
         """
+        self._noted.clear()
         made_from, done = canonical(inputs), self.steps().get(name)
         digest = digest_of(inputs)
         if done is None:  # nobody knows of what the files are that a step of this name left

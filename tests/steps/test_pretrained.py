@@ -1,6 +1,7 @@
 """`pnas train --architecture --pretrained`: a network learnt on one folder is fine-tuned on another
 from the command line, and what does not fit is refused before anything is made."""
 
+import dataclasses
 import json
 import shutil
 
@@ -35,6 +36,8 @@ def place(tmp_path_factory):
     photographs(place / "colours", {"blue": (0, 0, 150), "green": (0, 150, 0), "red": (150, 0, 0)})
     Architecture(SPACE, (MBConv(3, 2),)).save(place / "net.json")
     Architecture(SPACE, (MBConv(5, 2),)).save(place / "other.json")
+    deeper = dataclasses.replace(SPACE, stages=(*SPACE.stages, Stage(16, 1, 2)))
+    Architecture(deeper, (MBConv(3, 2),) * 2).save(place / "deeper.json")
     made = train(place, "learnt", "tints", "--architecture=net.json", "--train_resolution=12")
     assert made.status == 0, made.output
     return place
@@ -79,8 +82,8 @@ def test_a_run_goes_on_to_other_classes_at_another_size(place):
         (("--architecture=net.json", "--init=pretrained"), ["--pretrained=imagenet"]),
         (("--architecture=net.json", "--head_epochs=3"), ["--head_epochs", "at most 2"]),
         (
-            ("--architecture=other.json", "--pretrained=learnt"),
-            ["block_00: mbconv_k5_e2", "mbconv_k3_e2"],
+            ("--architecture=deeper.json", "--pretrained=learnt"),
+            ["1 stages and images", "2 stages and images"],
         ),
     ],
 )

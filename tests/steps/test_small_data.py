@@ -79,7 +79,7 @@ def test_the_defaults_go_to_the_end_and_the_folder_may_move(place, tmp_path):
     )
     assert made.status == 0, made.output
     assert "latency_table: complete, skipped" in made.output
-    chosen = "--arch_batch_size=16 --derive_batch_size=16 --derive_train_epochs=1.06 "
+    chosen = "--arch_batch_size=16 --derive_train_epochs=1.06 --derive_batch_size=16 "
     chosen += "--batch_size=16"
     assert f"for 128 train and 32 validation images: {chosen}" in made.output
     steps = json.loads((place / "run/steps.json").read_text())["steps"]

@@ -445,7 +445,7 @@ def document_loaders():
         for row in (
             {
                 "format": "pnas_tf/visits",
-                "version": 1,
+                "version": 2,
                 "device": to_json(device),
                 "settings": to_json(settings),
             },
