@@ -126,7 +126,7 @@ def test_it_is_told_with_what_helps_and_nothing_is_known_of_an_earlier_version()
     assert (
         "not measurably better than chance" in warning and "6.0 %" in warning and "2.833" in warning
     )
-    assert "--warmup_epochs" in advice and "17 on the average" in advice
+    assert "--warmup_epochs" in advice and "17 on average" in advice and "--pretrained" in advice
     assert "within the budget, unless" in warning
     assert "within the budget." in told([start, end])[0]
     assert "--search_learning_rate" in told([judgement(BEFORE_ALPHA, True), end])[0]
