@@ -9,6 +9,7 @@ arithmetic of a block. Knows nothing of training.
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -39,6 +40,13 @@ from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero
 # that matters most; nearly the identity; something random.
 KEPT, APPROXIMATED, ADDED, NEW = "kept", "approximated", "added", "new"
 
+_WORDS = {
+    KEPT: "compute what theirs compute",
+    APPROXIMATED: "start from the part of theirs that matters most",
+    ADDED: "stand beyond their depth and start near the identity",
+    NEW: "are new",
+}
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -65,6 +73,12 @@ class Origin:
             "from": source,
             "function": self.function,
         }
+
+
+def words_on(origins: Iterable[Origin]) -> str:
+    """How many blocks start how, for the terminal."""
+    counts = collections.Counter(origin.function for origin in origins)
+    return ", ".join(f"{counts[each]} {words}" for each, words in _WORDS.items() if counts[each])
 
 
 def check_remappable(source: SearchSpace, target: SearchSpace, *, where: str) -> None:

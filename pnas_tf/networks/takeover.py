@@ -5,7 +5,6 @@ Knows nothing of where the weights came from, or of training.
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,14 +15,7 @@ from pnas_tf.config import SearchConfig
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
 from pnas_tf.networks.pretrained import InputNormalisation, PretrainedWeights, set_block_arrays
-from pnas_tf.networks.remapped_space import (
-    ADDED,
-    APPROXIMATED,
-    KEPT,
-    NEW,
-    Remapping,
-    check_remappable,
-)
+from pnas_tf.networks.remapped_space import Remapping, check_remappable, words_on
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.ops import Head, Zero
@@ -31,12 +23,6 @@ from pnas_tf.space.ops import Head, Zero
 CLASSIFIER = "head/classifier"
 # Of blocks beyond the depth of the weights: near the identity.
 _ADDED_GAMMA = SearchConfig.shortcut_gamma
-_WORDS = {
-    KEPT: "compute what theirs compute",
-    APPROXIMATED: "start from the part of theirs that matters most",
-    ADDED: "stand beyond their depth and start near the identity",
-    NEW: "are new",
-}
 _CLASSIFIER = ("classifier/kernel", "classifier/bias")  # in its block
 
 
@@ -129,10 +115,8 @@ def _remapped(
     """(the arrays of each block, how many blocks start how)."""
     blocks = [block for block in architecture.blocks if not isinstance(block.op, Zero)]
     origins = [remapping.origin_of(block) for block in blocks]
-    counts = collections.Counter(origin.function for origin in origins)
-    words = [f"{counts[each]} {_WORDS[each]}" for each in _WORDS if counts[each]]
     arrays = {block.name: remapping.arrays_of(block) for block in architecture.blocks}
-    return arrays, [f"of {len(blocks)} blocks {', '.join(words)}"]
+    return arrays, [f"of {len(blocks)} blocks {words_on(origins)}"]
 
 
 def _changes(

@@ -3,7 +3,6 @@ pretrained weights, what is fitted to images, and its account for the user."""
 
 from __future__ import annotations
 
-import collections
 import os
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from pnas_tf.data.fitted_options import PRETRAINED, images_of
 from pnas_tf.io import atomic
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.pretrained import InputNormalisation
-from pnas_tf.networks.remapped_space import ADDED, APPROXIMATED, KEPT, NEW, Remapping
+from pnas_tf.networks.remapped_space import Remapping, words_on
 from pnas_tf.run.layout import START
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.space.base import SearchSpace
@@ -22,12 +21,6 @@ from pnas_tf.supernet.supernet import Supernet
 
 FITTING_PIXELS = 256 * 96**2  # of the images that candidates are fitted to
 _DOCUMENT = {"format": "pnas_tf/search_start", "version": 1}
-_WORDS = {
-    KEPT: "compute what it computes",
-    APPROXIMATED: "the part of it that matters most",
-    ADDED: "stand beyond its depth and start near the identity",
-    NEW: "are new",
-}
 
 
 def start_of(space: SearchSpace, dataset: Dataset, recipe: SearchRecipe) -> Remapping | None:
@@ -70,9 +63,8 @@ def start_lines(start: Remapping) -> list[str]:
     """What was taken over and what not, for the terminal."""
     fixed = {block.name for block in start.space.fixed_blocks()}
     candidates = [each for each in start.origins() if each.block.name not in fixed]
-    counts = collections.Counter(each.function for each in candidates)
-    parts = [f"{counts[each]} {words}" for each, words in _WORDS.items() if counts[each]]
-    told = f"starts from {start.source.source}: of {len(candidates)} candidates {', '.join(parts)}"
+    words = words_on(candidates)
+    told = f"starts from {start.source.source}: of {len(candidates)} candidates {words}"
     if start.keep_classifier:
         return [told]
     before = start.source.space.classes

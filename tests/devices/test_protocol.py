@@ -228,9 +228,8 @@ def test_a_reference_model_that_fails_costs_its_own_run(reference, fails):
     told = [line for line in lines if "no reference model" in line]
     gone = {1, 2} <= set(fails)
     assert len(told) == gone and all("signal 9" in line for line in told)
-    for entry in found.measurements.values():
-        assert len(entry.runs) == 8
-        assert found.latency_ms(next(iter(found.measurements))) == 2.0
+    for name, entry in found.measurements.items():
+        assert len(entry.runs) == 8 and found.latency_ms(name) == 2.0
     assert (found.reference_ms is None) == gone
 
 

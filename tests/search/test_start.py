@@ -108,7 +108,7 @@ def test_what_was_taken_over_is_told_and_kept(weights, tmp_path):
     start = start_of(SPACE, Photographs(8), SearchRecipe(CONFIG, pretrained=weights).started())
     told = start_lines(start)
     assert "another task" in told[0]
-    assert "of 3 candidates 2 compute what it computes, 1 the part of it" in told[0]
+    assert "of 3 candidates 2 compute what theirs compute, 1 start from the part" in told[0]
     assert told[1].strip() == "new: classifier of 2 classes, in the place of 7 others"
     document = json.loads(save_start(start, tmp_path).read_text())
     rows = {(row["block"], row["op"]): row for row in document["blocks"]}

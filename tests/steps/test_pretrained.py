@@ -5,10 +5,9 @@ import dataclasses
 import json
 import shutil
 
-import numpy as np
 import pytest
 from forked_program import assert_refused, contents, run
-from PIL import Image
+from tinted import photographs
 
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
@@ -17,15 +16,6 @@ from pnas_tf.space.ops import MBConv
 pytestmark = pytest.mark.slow
 
 SPACE = MBConvSpace("micro", 8, 9, 8, 8, (Stage(8, 1, 2),), 16, (MBConv(3, 2), MBConv(5, 2)))
-
-
-def photographs(folder, tints):
-    generator = np.random.default_rng(0)
-    for name, tint in tints.items():
-        (folder / name).mkdir(parents=True)
-        for index in range(20):
-            pixels = generator.integers(0, 80, (12, 12, 3)) + np.array(tint)
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{index}.png")
 
 
 @pytest.fixture(scope="module")

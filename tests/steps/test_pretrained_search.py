@@ -4,10 +4,9 @@ what does not suit the space is refused before anything is made."""
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 from forked_program import assert_refused, run
-from PIL import Image
+from tinted import photographs
 
 from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Settings
 from pnas_tf.latency.table import Identity, LatencyTable
@@ -19,15 +18,6 @@ from pnas_tf.space.registry import save_space
 pytestmark = pytest.mark.slow
 
 SPACE = MBConvSpace("micro", 8, 2, 8, 8, (Stage(8, 2, 2),), 16, (MBConv(3, 2), MBConv(5, 2)))
-
-
-def photographs(folder, tints):
-    generator = np.random.default_rng(0)
-    for name, tint in tints.items():
-        (folder / name).mkdir(parents=True)
-        for index in range(20):
-            pixels = generator.integers(0, 80, (12, 12, 3)) + np.array(tint)
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{index}.png")
 
 
 def made_up_table(space):
@@ -105,7 +95,7 @@ def test_a_search_starts_from_a_run_and_its_network_from_the_search(place):
     made = search(place, *flags)
     assert made.status == 0, made.output
     assert "starts from learnt/train/model.keras: of 4 candidates" in made.output
-    assert "2 compute what it computes" in made.output and "2 are new" in made.output
+    assert "2 compute what theirs compute" in made.output and "2 are new" in made.output
     assert "new: classifier of 3 classes, in the place of 2 others" in made.output
     rows = json.loads((place / "found/search/pretrained.json").read_text())["blocks"]
     assert {row["function"] for row in rows if row["op"] == "mbconv_k7_e3"} == {"kept"}
