@@ -127,6 +127,14 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class OutputConfig:
+    """What a call prints. Everything stands in RUN/log.txt as well."""
+
+    verbose: bool = option(False, "Print every detail, as it stands in RUN/log.txt.", fixed=False)
+    quiet: bool = option(False, "Print nothing but warnings and errors.", fixed=False)
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """The images and their three disjoint splits: train, validation, test."""
 

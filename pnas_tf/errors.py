@@ -4,8 +4,9 @@ nothing else."""
 from __future__ import annotations
 
 import contextlib
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _MAX_SHOWN = 4000  # characters of one part
 WINDOWS = (
@@ -55,6 +56,15 @@ def named(where: str) -> Iterator[None]:
             received=error.received,
             fix=error.fix,
         ) from error
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The one of `known` that `name` was meant to be; "" where none is like it."""
+    names = list(known)
+    lower = {each.lower(): each for each in reversed(names)}
+    inside = [each for each in names if name and (name.lower() in each or each in name.lower())]
+    close = difflib.get_close_matches(name.lower(), lower, n=1) or [each.lower() for each in inside]
+    return lower[close[0]] if close else ""
 
 
 def told_in(text: str) -> UserError | None:

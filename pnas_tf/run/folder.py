@@ -26,6 +26,7 @@ from pnas_tf.run.progress import duration
 from pnas_tf.run.records import StepRecord, dependents, held_options, read_steps, write_steps
 from pnas_tf.run.settings import Settings, read_config, with_settings, write_config
 from pnas_tf.run.step import canonical, digest_of
+from pnas_tf.run.terminal import DETAILS, TERMINAL, say
 
 
 class RunFolder:
@@ -43,6 +44,7 @@ class RunFolder:
         self._settings: Settings = {}
         self._restart = False
         self._old: Path | None = None  # where results of this call's changes went
+        self.written: list[str] = []  # by steps of this call
 
     def __enter__(self) -> RunFolder:
         # Innermost first, as they go again when nothing came of the call.
@@ -67,6 +69,7 @@ class RunFolder:
     def __exit__(self, kind: object = None, *_: object) -> None:
         if kind is None and self._settings and (self.path / Artifact.STEPS).exists():
             write_config(self.path, self._settings)  # also where every step was complete
+            TERMINAL.keep_log(self.path)
         if self._lock is not None:
             # A disk that has become read-only meanwhile must not hide what the call came to.
             with contextlib.suppress(OSError):
@@ -77,6 +80,7 @@ class RunFolder:
         for path in self._noted:
             path.unlink(missing_ok=True)
         if not (self.path / Artifact.STEPS).exists():
+            TERMINAL.drop_log()
             self._leave_no_trace()
 
     def _leave_no_trace(self) -> None:
@@ -157,9 +161,11 @@ class RunFolder:
         if done and not always and done.is_complete(digest, outputs, self.path):
             if done.superseded:  # what it was made from came out the same
                 self._record(name, dataclasses.replace(done, superseded=False))
-            print(f"{name}: complete, skipped")
+            TERMINAL.skip(name)
             return False
         write_config(self.path, self._settings)
+        TERMINAL.keep_log(self.path)
+        TERMINAL.begin(continues=any((self / each).exists() for each in partial))
         spent_s, started = (done.spent_s if done else None) or 0.0, time.monotonic()
         begun = StepRecord(digest, made_from, spent_s=spent_s, partial=tuple(map(str, partial)))
         self._record(name, dataclasses.replace(begun, running=True))
@@ -179,7 +185,8 @@ class RunFolder:
             name, dataclasses.replace(begun, outputs=made, spent_s=None, duration_s=took_s)
         )
         for output in outputs:
-            print(f"wrote {self / output}")
+            DETAILS(f"wrote {self / output}")
+        self.written += map(str, outputs)
         return True
 
     def steps(self) -> dict[str, StepRecord]:
@@ -225,7 +232,7 @@ class RunFolder:
                 os.replace(self / each, self._old / each)
         write_steps(self._old, {**read_steps(self._old), name: record})
         write_steps(self.path, {each: one for each, one in self.steps().items() if each != name})
-        print(f"{name}: the old result is in {self._old}", flush=True)
+        say(f"{name}: the old result is in {self._old}")
 
     def _clear(self, names: Sequence[str]) -> None:
         for name in names:

@@ -122,7 +122,7 @@ def test_the_report_is_written_before_the_table_is_printed(tmp_path, monkeypatch
     done = []
     monkeypatch.setattr(summary, "write_summary", lambda *_, **__: done.append("summary"))
     monkeypatch.setattr(page, "write_report", lambda _: done.append("report"))
-    monkeypatch.setattr(summary_table, "text_table", lambda _: done.append("table") or "–")
+    monkeypatch.setattr(summary_table, "text_table", lambda _, **__: done.append("table") or "–")
     call = type("Call", (), {"folder": pipeline.RunFolder(tmp_path), "targets": [None]})()
     call.configs = {pipeline.DataConfig: pipeline.DataConfig()}
     call.configs[pipeline.SearchConfig] = pipeline.SearchConfig()
