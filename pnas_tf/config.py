@@ -128,9 +128,9 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """What a call prints. Everything stands in RUN/log.txt as well."""
+    """What a call prints. The log in the run folder has everything."""
 
-    verbose: bool = option(False, "Print every detail, as it stands in RUN/log.txt.", fixed=False)
+    verbose: bool = option(False, "Print every detail, as it stands in the log.", fixed=False)
     quiet: bool = option(False, "Print nothing but warnings and errors.", fixed=False)
 
 

@@ -60,10 +60,10 @@ def named(where: str) -> Iterator[None]:
 
 def closest(name: str, known: Iterable[str]) -> str:
     """The one of `known` that `name` was meant to be; "" where none is like it."""
-    names = list(known)
-    lower = {each.lower(): each for each in reversed(names)}
-    inside = [each for each in names if name and (name.lower() in each or each in name.lower())]
-    close = difflib.get_close_matches(name.lower(), lower, n=1) or [each.lower() for each in inside]
+    lower, said = {each.lower(): each for each in known}, name.lower()
+    longer = [each for each in lower if said and each.startswith(said)]
+    shorter = [each for each in lower if said.startswith(each)]
+    close = [*longer, *difflib.get_close_matches(said, lower, n=1), *shorter]
     return lower[close[0]] if close else ""
 
 

@@ -164,8 +164,9 @@ class LatencyTable:
                 expected=f"{len(space.distinct_blocks())} blocks",
                 received=f"{len(missing)} missing, e.g. '{missing[0]}'"
                 + self._why_missing(missing),
-                fix=f"Build it: pnas latency-table --space={space.name} "
-                f"--resolution={space.resolution}",
+                fix="Where the table is of other images or options, choose another --run_dir; else "
+                f"build it: pnas latency-table --space={space.name} "
+                f"--resolution={space.resolution}, with this --run_dir",
             )
 
     def warnings(self, *, now_unix_s: float | None = None) -> list[str]:

@@ -86,7 +86,8 @@ class Terminal(logging.Handler):
             self.wipe()
             LOGGER.removeHandler(self)
             LOGGER.removeHandler(self._log)
-            LOGGER.level, LOGGER.propagate = before
+            LOGGER.setLevel(before[0])
+            LOGGER.propagate = before[1]
             self._forget()
 
     def keep_log(self, folder: Path) -> None:

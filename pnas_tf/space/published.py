@@ -206,7 +206,7 @@ def published(name: str, *, resolution: int | None = None) -> Architecture:
         meant = closest(name, PUBLISHED)
         fix = f"Write {meant}." if meant else "Choose one of these."
         if name.endswith((".tflite", ".keras", ".h5")):
-            fix = "A file of weights is no architecture: name the architecture.json of its run."
+            fix = "It holds weights: name the architecture of its run, a FILE.json."
         raise UserError(
             "unknown published network",
             expected=f"one of {', '.join(sorted(PUBLISHED))}; or FILE.json, an architecture",

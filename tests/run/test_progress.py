@@ -136,7 +136,7 @@ def test_the_live_line_has_what_its_columns_hold(monkeypatch, clock, columns):
     assert len(line.rstrip()) < columns and line.startswith("timing, android:012"[: columns - 1])
     wanted = {40: "42 %", 60: "29 s left", 80: "epoch 17/40", 110: "expected latency 0.105 ms"}
     assert all(words in line for least, words in wanted.items() if columns >= least), line
-    assert ("####......" in line) == (columns >= 110) or columns < 110
+    assert "[####......]" in line or columns < 118
 
 
 def test_lines_of_many_pieces_of_work_are_as_few_as_of_one(monkeypatch, clock):

@@ -71,14 +71,16 @@ def test_a_library_without_a_program_is_quiet_but_for_warnings(capsys, tmp_path,
     assert not logging.getLogger("pnas_tf").handlers and logging.getLogger("pnas_tf").propagate
 
 
-def do(folder, *names, refuse=False, partial=()):
+def do(folder, *names, error=None):
     def work():
-        if refuse:
-            raise UserError("no", expected="a", received="b", fix="c")
+        (folder / f"{TERMINAL.stage.split()[-1]}_parts").mkdir(exist_ok=True)
+        if error is not None and TERMINAL.stage.endswith(names[-1]):
+            raise error
 
     for number, name in enumerate(names, 1):
         TERMINAL.stage = f"[{number}/{len(names)}] {name}"
-        if folder.step(name, inputs={}, outputs=(), work=work, partial=partial):
+        parts = (f"{name}_parts",)
+        if folder.step(name, inputs={}, outputs=(), work=work, partial=parts):
             TERMINAL.end("done (3 s)")
 
 
@@ -91,14 +93,15 @@ def test_a_continued_run_says_in_one_line_what_was_there(tmp_path, capsys):
         "[2/2] two: begins",
         "[2/2] two: done (3 s)",
     ]
-    (tmp_path / "three").mkdir()
+    with pytest.raises(KeyboardInterrupt), TERMINAL.speaking(), RunFolder(tmp_path) as folder:
+        do(folder, "one", "two", "three", error=KeyboardInterrupt())
+    capsys.readouterr()
     with TERMINAL.speaking(), RunFolder(tmp_path) as folder:
-        folder._record("three", folder.steps()["one"])
-        folder._record("three", type(folder.steps()["one"])("", partial=("three",)))
-        do(folder, "one", "two", "four", partial=("three",))
-    assert capsys.readouterr().out.splitlines()[:2] == [
+        do(folder, "one", "two", "three")
+    assert capsys.readouterr().out.splitlines() == [
         "complete, skipped: one, two",
-        "[3/3] four: begins where it was stopped",
+        "[3/3] three: begins where it was stopped",
+        "[3/3] three: done (3 s)",
     ]
     with TERMINAL.speaking(), RunFolder(tmp_path) as folder:
         do(folder, "one", "two")
@@ -112,7 +115,7 @@ def test_a_refusal_takes_its_log_back(tmp_path, before):
         log.write_text(before)
     with TERMINAL.speaking(), pytest.raises(UserError), RunFolder(tmp_path) as folder:
         try:
-            do(folder, "one", refuse=True)
+            do(folder, "one", error=UserError("no", expected="a", received="b", fix="c"))
         finally:
             (tmp_path / Artifact.STEPS).unlink()  # as `unless_refused` does
     assert log.exists() == bool(before)
