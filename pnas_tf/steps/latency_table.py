@@ -187,13 +187,13 @@ def _words(path: Path) -> str:
     from pnas_tf.latency.table import LatencyTable
 
     table = LatencyTable.load(path)
-    of = f"{len(table.keys)} blocks, {table.identity.dtype}"
+    of = f"{len(table.keys)} blocks in {table.identity.dtype}"
     if table.few_shot is not None:
         return f"{of}, {table.few_shot.describe()}"
     if table.calibration is None:
-        return f"{of}, uncalibrated: sums of blocks alone"
+        return f"{of}, uncalibrated: sums of blocks alone, lower than whole networks"
     error = table.calibration.held_out_mape_percent
-    return f"{of}; whole networks are predicted to within {error:.1f} % on average"
+    return f"{of} timed; whole networks are predicted to within {error:.1f} % on average"
 
 
 def _lacks(table: LatencyTable, space: SearchSpace) -> list[str]:
