@@ -160,8 +160,24 @@ class RunFolder:
             print(f"{name}: complete, skipped")
             return False
         write_config(self.path, self._settings)
-        spent_s, started = (done.spent_s if done else None) or 0.0, time.monotonic()
+        spent_s = (done.spent_s if done else None) or 0.0
         begun = StepRecord(digest, made_from, spent_s=spent_s, partial=tuple(map(str, partial)))
+        took_s = self._timed(name, begun, work)
+        missing = [output for output in outputs if not (self / output).exists()]
+        if missing:
+            raise RuntimeError(f"step {name} left out {missing}")
+        made = {str(output): atomic.sha256_of(self / output) for output in outputs}
+        self._record(
+            name, dataclasses.replace(begun, outputs=made, spent_s=None, duration_s=took_s)
+        )
+        for output in outputs:
+            print(f"wrote {self / output}")
+        return True
+
+    def _timed(self, name: str, begun: StepRecord, work: Callable[[], object]) -> float:
+        """Does `work` with its record beside it. Returns the seconds of all its attempts, which
+        the record holds where this one is stopped."""
+        spent_s, started = begun.spent_s or 0.0, time.monotonic()
         self._record(name, dataclasses.replace(begun, running=True))
         try:
             work()
@@ -170,17 +186,7 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 self._record(name, dataclasses.replace(begun, spent_s=_since(started, spent_s)))
             raise
-        missing = [output for output in outputs if not (self / output).exists()]
-        if missing:
-            raise RuntimeError(f"step {name} left out {missing}")
-        made = {str(output): atomic.sha256_of(self / output) for output in outputs}
-        took_s = _since(started, spent_s)
-        self._record(
-            name, dataclasses.replace(begun, outputs=made, spent_s=None, duration_s=took_s)
-        )
-        for output in outputs:
-            print(f"wrote {self / output}")
-        return True
+        return _since(started, spent_s)
 
     def steps(self) -> dict[str, StepRecord]:
         """As `read_steps`."""
