@@ -17,18 +17,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, locks
 from pnas_tf.run.changes import changed_inputs, differences, only_remaking
 from pnas_tf.run.layout import Artifact, old_folder
 from pnas_tf.run.progress import duration
-from pnas_tf.run.records import StepRecord, dependents, held_options, read_steps, write_steps
-from pnas_tf.run.settings import Settings, read_config, with_settings, write_config
+from pnas_tf.run.records import OpenedFolder, StepRecord, dependents, read_steps, write_steps
+from pnas_tf.run.settings import Settings, read_config, write_config
 from pnas_tf.run.step import canonical, digest_of
 
 
-class RunFolder:
+class RunFolder(OpenedFolder):
     """A run folder held by this process; use it as a context manager.
 
     Raises UserError when another process holds it (with its pid) or when it cannot be made or
@@ -36,12 +35,11 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
+        super().__init__(path)
         self._lock: locks.Lock | None = None
         self._made: list[Path] = []
         self._noted: list[Path] = []
         self._settings: Settings = {}
-        self._restart = False
         self._old: Path | None = None  # where results of this call's changes went
 
     def __enter__(self) -> RunFolder:
@@ -99,9 +97,6 @@ class RunFolder:
         write(path)
         return path
 
-    def __truediv__(self, name: str) -> Path:
-        return self.path / name
-
     def settle(self, configs: Iterable[object]) -> None:
         """Takes the settings for the steps to come. They are written when the first step starts, or
         a call ends in which none had to, so that refused input leaves no trace.
@@ -110,14 +105,7 @@ class RunFolder:
             UserError: something was made with others and --restart is not given, or by an earlier
                 version.
         """
-        configs = list(configs)
-        self._restart = any(each.restart for each in configs if isinstance(each, RunConfig))
-        self._settings = with_settings(self.path, configs, self.held)
-
-    @property
-    def held(self) -> Settings:
-        """Options with values that something which was made depends on; none with --restart."""
-        return {} if self._restart else held_options(self.path)
+        self._settings = self._settled(configs)
 
     def step(
         self,

@@ -11,7 +11,7 @@ from pnas_tf.config import DataConfig
 from pnas_tf.data import augmentation as views
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.data.folders import open_images
-from pnas_tf.data.image_reader import read_image
+from pnas_tf.data.image_reader import decode
 from pnas_tf.errors import UserError
 from pnas_tf.run.os_errors import told
 
@@ -190,7 +190,7 @@ def test_pixels_are_those_of_the_reader(tmp_path, in_memory_mb, augmentation):
     images, _ = dataset.test_arrays()
     fraction = views.CENTRE_FRACTION if augmentation == "imagenet" else 1.0
     for image, name in zip(images, [names[number % 2 + 2 * (number // 4)] for number in range(8)]):
-        pixels = read_image(CORPUS / name)
+        pixels = decode((CORPUS / name).read_bytes()).pixels
         right = views.central_view(pixels, size=16, fraction=fraction)
         np.testing.assert_allclose(image * 127.5 + 127.5, right, atol=0.51)
     calibrating = dataset.representative_images(4)
