@@ -7,7 +7,6 @@ have different gradients, and of 40 steps some activation lies there.
 Every case runs in processes of its own, since a process chooses its devices once.
 """
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -16,6 +15,7 @@ import time
 import distributed_worker
 import numpy as np
 import pytest
+from forked_program import SERVER
 
 from pnas_tf.run.checkpoints import Checkpoints
 
@@ -23,10 +23,6 @@ pytestmark = pytest.mark.slow
 
 STEPS = 20
 ALGORITHMS = ("two_path", "full", "reinforce")
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["pnas_tf.search.loop", "pnas_tf.search.objective", "pnas_tf.training.loop"]
-)  # 5 s of imports, once
 
 
 def start(folder, *, index=None, ports=(), **options):

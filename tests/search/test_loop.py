@@ -6,7 +6,6 @@ imported already.
 """
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -15,6 +14,7 @@ import time
 
 import numpy as np
 import pytest
+from forked_program import SERVER
 from synthetic import SPACE as FAR_SPACE
 from synthetic import FarPixels
 
@@ -52,15 +52,6 @@ OPTIONS = {
     "checkpoint_steps": 4,
 }
 STOPPED = 130
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    [
-        "pnas_tf.search.loop",
-        "pnas_tf.search.objective",
-        "pnas_tf.data.dataset",
-        "tensorflow_datasets",
-    ]
-)
 
 
 def work(folder, algorithm, data_dir):
