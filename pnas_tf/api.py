@@ -37,6 +37,7 @@ from pnas_tf.config import (
     SpaceConfig,
 )
 from pnas_tf.errors import UserError
+from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.progress import silent
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ def budget(
     return Budget(kind, most, table, dtype)
 
 
+@as_users()
 def search(
     space: SearchSpace,
     data: ImageData,
@@ -258,6 +260,7 @@ def search(
     return found
 
 
+@as_users()
 def train(
     architecture: Architecture,
     data: ImageData,
@@ -316,6 +319,7 @@ def train(
     return model
 
 
+@as_users()
 def export(
     model: keras.Model,
     data: ImageData,

@@ -4,6 +4,7 @@ nothing of tensors."""
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,6 +75,30 @@ def open_images(dataset: str, *, skip_unreadable: bool) -> ImageFolder:
     return _checked(_READERS[prefix](dataset[len(prefix) :]), skip_unreadable)
 
 
+def _notes_on_copies(files: FileTree, hashes: np.ndarray) -> list[str]:
+    """Sentences on images that are there twice with another label, or in both parts. hashes: of
+    `files.used`."""
+    labels = np.concatenate([files.train_labels, files.test_labels])
+    first: dict[bytes, int] = {}
+    torn, tested = [], []
+    for place, path in enumerate(files.used):
+        before = first.setdefault(hashes[place].tobytes(), place)
+        pair = [os.path.relpath(each, files.root) for each in (files.used[before], path)]
+        if labels[place] != labels[before]:
+            torn.append(" and ".join(pair))
+        elif before < len(files.train) <= place:
+            tested.append(" and ".join(pair))
+    return [
+        f"{len(found)} image{'s are' if len(found) > 1 else ' is'} {words}: {found[0]}"
+        + ("." if len(found) == 1 else ", ...")
+        for found, words in (
+            (torn, "in two classes"),
+            (tested, "both to train and to test"),
+        )
+        if found
+    ]
+
+
 def _checked(files: FileTree, skip_unreadable: bool) -> ImageFolder:
     checked = check_images(files.used, root=files.root)
     broken, hashes = checked.unreadable, checked.hashes
@@ -82,6 +107,7 @@ def _checked(files: FileTree, skip_unreadable: bool) -> ImageFolder:
             raise refuse_unreadable(broken, root=files.root, total=len(files.used))
         hashes = hashes[np.array([path not in broken for path in files.used], bool)]
         files = files.without(broken)
-    files = dataclasses.replace(files, contents=checked.words())
+    notes = (*files.notes, *_notes_on_copies(files, hashes))
+    files = dataclasses.replace(files, contents=checked.words(), notes=notes)
     count = len(files.train)
     return ImageFolder(files, hashes[:count], hashes[count:], checked.short_side)

@@ -9,22 +9,35 @@ from pnas_tf.space.registry import open_space
 
 AUTO = "auto"
 LARGEST_TINY_IMAGE = 48  # pixels
+FEW_PHOTOGRAPHS = 5_000  # fewer do not teach a large space from random weights
+FEW_RESOLUTION = 96  # that of `mcu`, in which a few thousand weight steps take minutes
+
+
+def are_few_photographs(facts: DatasetFacts) -> bool:
+    """Large images, and so few that neither 224 pixels nor a large space pay."""
+    is_large = facts.short_side > LARGEST_TINY_IMAGE
+    return is_large and facts.training_examples < FEW_PHOTOGRAPHS
 
 
 def space_for(facts: DatasetFacts, space: SpaceConfig, *, pretrained: bool = False) -> SearchSpace:
     """The space of `space` for the classes of a dataset, whose pixels are not read.
 
-    "auto" is `tiny` for images up to 48 pixels and `proxyless` above, `lite` where there are
-    pretrained weights to start from; a name that ends in .json is
-    a file with a space of the user's own, whose class count is replaced.
+    "auto" is `tiny` for images up to 48 pixels, `mcu` for few larger ones, `proxyless` for many,
+    and for larger ones `lite` where there are pretrained weights to start from, at 96 pixels where
+    they are few. A name that ends in .json is a file with a space of the user's own, whose class
+    count is replaced.
 
     Raises:
         UserError: the space is unknown.
     """
-    name = space.space
+    name, resolution = space.space, space.resolution
     if name == AUTO:
-        large = "lite" if pretrained else "proxyless"
-        name = "tiny" if facts.short_side <= LARGEST_TINY_IMAGE else large
+        few = are_few_photographs(facts)
+        name = "lite" if pretrained else "mcu" if few else "proxyless"
+        if facts.short_side <= LARGEST_TINY_IMAGE:
+            name = "tiny"
+        elif few:
+            resolution = resolution or FEW_RESOLUTION
     return open_space(
-        name, classes=len(facts.class_names), resolution=space.resolution, width=space.width
+        name, classes=len(facts.class_names), resolution=resolution, width=space.width
     )
