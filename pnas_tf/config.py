@@ -207,8 +207,8 @@ class SpaceConfig:
     )
     resolution: int | None = option(
         None,
-        "Input size in pixels; default: the space's own, with --space=auto 96 of fewer than 5,000 "
-        "photographs.",
+        "Input size in pixels; default: the space's own, with --space=auto 64 of fewer than 5,000 "
+        "photographs, 96 with --pretrained.",
         at_least=8,
         at_most=4096,
     )

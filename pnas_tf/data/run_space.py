@@ -10,7 +10,7 @@ from pnas_tf.space.registry import open_space
 AUTO = "auto"
 LARGEST_TINY_IMAGE = 48  # pixels
 FEW_PHOTOGRAPHS = 5_000  # fewer do not teach a large space from random weights
-FEW_RESOLUTION = 96  # that of `mcu`, in which a few thousand weight steps take minutes
+FEW_RESOLUTION, FEW_PRETRAINED_RESOLUTION = 64, 96  # a few hundred weight steps take minutes
 
 
 def are_few_photographs(facts: DatasetFacts) -> bool:
@@ -22,10 +22,10 @@ def are_few_photographs(facts: DatasetFacts) -> bool:
 def space_for(facts: DatasetFacts, space: SpaceConfig, *, pretrained: bool = False) -> SearchSpace:
     """The space of `space` for the classes of a dataset, whose pixels are not read.
 
-    "auto" is `tiny` for images up to 48 pixels, `mcu` for few larger ones, `proxyless` for many,
-    and for larger ones `lite` where there are pretrained weights to start from, at 96 pixels where
-    they are few. A name that ends in .json is a file with a space of the user's own, whose class
-    count is replaced.
+    "auto" is `tiny` for images up to 48 pixels and, at 64 pixels, for few larger ones; `proxyless`
+    for many; for larger ones `lite` where there are pretrained weights to start from, at 96 pixels
+    where they are few. A name that ends in .json is a file with a space of the user's own, whose
+    class count is replaced.
 
     Raises:
         UserError: the space is unknown.
@@ -33,11 +33,12 @@ def space_for(facts: DatasetFacts, space: SpaceConfig, *, pretrained: bool = Fal
     name, resolution = space.space, space.resolution
     if name == AUTO:
         few = are_few_photographs(facts)
-        name = "lite" if pretrained else "mcu" if few else "proxyless"
+        name = "lite" if pretrained else "tiny" if few else "proxyless"
         if facts.short_side <= LARGEST_TINY_IMAGE:
             name = "tiny"
         elif few:
-            resolution = resolution or FEW_RESOLUTION
+            usual = FEW_PRETRAINED_RESOLUTION if pretrained else FEW_RESOLUTION
+            resolution = resolution or usual
     return open_space(
         name, classes=len(facts.class_names), resolution=resolution, width=space.width
     )

@@ -133,5 +133,9 @@ def test_what_no_pipeline_may_give_is_refused():
         from_tf_data(several.take(0), ["a", "b"])
     with pytest.raises(UserError, match="elements of the pipeline"):
         from_tf_data(tf.data.Dataset.from_tensors(image), ["a"])
+    for endless in (several.take(1).repeat(), several.take(1).batch(1).repeat()):
+        with pytest.raises(UserError, match="the pipeline") as error:
+            from_tf_data(endless, ["a"])
+        assert "repeats for ever" in error.value.received
     with pytest.raises(UserError, match="uint8"):
         from_tf_data(several.take(1).map(lambda x, y: (tf.cast(x, tf.float32), y)), ["a"])

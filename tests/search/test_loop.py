@@ -271,8 +271,8 @@ def test_a_split_smaller_than_a_batch_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("warmup", "joint"), [(0, 2), (3, 2)])
 def test_the_published_schedule(tmp_path, warmup, joint):
-    """Cosine to zero in each phase by step, from rates for 64 images scaled to 16; architecture steps every arch_interval weight steps,
-    none before arch_start_epoch."""
+    """Cosine to zero in each phase by step, from rates for 64 images scaled to 16; architecture
+    steps every arch_interval weight steps, none before arch_start_epoch."""
     search = small_search(
         tmp_path, warmup_epochs=warmup, search_epochs=joint, arch_interval=2, arch_start_epoch=1
     )

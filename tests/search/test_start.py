@@ -166,14 +166,14 @@ def test_the_usual_space_is_one_that_there_are_weights_for():
         (200, 5_000, True, "lite", 224),
         (200, 5_000, False, "proxyless", 224),
         (200, 4_999, True, "lite", 96),
-        (49, 160, False, "mcu", 96),
+        (49, 160, False, "tiny", 64),
         (48, 160, True, "tiny", 32),
         (48, 5_000, False, "tiny", 32),
     ):
         facts = SimpleNamespace(short_side=side, class_names=("a", "b"), training_examples=images)
         space = space_for(facts, SpaceConfig(), pretrained=pretrained)
         assert (space.name, space.resolution) == (name, pixels)
-        asked = space_for(facts, SpaceConfig(resolution=64, width=0.5), pretrained=pretrained)
-        assert asked == named_space(name, classes=2, resolution=64, width=0.5)
+        asked = space_for(facts, SpaceConfig(resolution=80, width=0.5), pretrained=pretrained)
+        assert asked == named_space(name, classes=2, resolution=80, width=0.5)
         own = space_for(facts, SpaceConfig("proxyless"), pretrained=pretrained)
         assert own == named_space("proxyless", classes=2)
