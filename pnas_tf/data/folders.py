@@ -80,23 +80,21 @@ def _notes_on_copies(files: FileTree, hashes: np.ndarray) -> list[str]:
     `files.used`."""
     labels = np.concatenate([files.train_labels, files.test_labels])
     first: dict[bytes, int] = {}
-    torn, tested = [], []
-    for place, path in enumerate(files.used):
-        before = first.setdefault(hashes[place].tobytes(), place)
-        pair = [os.path.relpath(each, files.root) for each in (files.used[before], path)]
+    torn: list[tuple[int, int]] = []
+    tested: list[tuple[int, int]] = []
+    for place, row in enumerate(hashes):
+        before = first.setdefault(row.tobytes(), place)
         if labels[place] != labels[before]:
-            torn.append(" and ".join(pair))
+            torn.append((before, place))
         elif before < len(files.train) <= place:
-            tested.append(" and ".join(pair))
-    return [
-        f"{len(found)} image{'s are' if len(found) > 1 else ' is'} {words}: {found[0]}"
-        + ("." if len(found) == 1 else ", ...")
-        for found, words in (
-            (torn, "in two classes"),
-            (tested, "both to train and to test"),
-        )
-        if found
-    ]
+            tested.append((before, place))
+    notes = []
+    for pairs, words in ((torn, "in two classes"), (tested, "both to train and to test")):
+        if pairs:
+            one, two = (os.path.relpath(files.used[place], files.root) for place in pairs[0])
+            number = "1 image is" if len(pairs) == 1 else f"{len(pairs)} images are"
+            notes.append(f"{number} {words}: {one} and {two}{'.' if len(pairs) == 1 else ', ...'}")
+    return notes
 
 
 def _checked(files: FileTree, skip_unreadable: bool) -> ImageFolder:

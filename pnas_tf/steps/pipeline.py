@@ -169,9 +169,12 @@ def _on_few_photographs(call: Inputs) -> list[str]:
         return []
     lines = []
     if call.configs[SpaceConfig].space == AUTO:
+        reason = f"for {facts.training_examples} photographs"
+        if call.searched_space is not None:
+            reason = f"that of {call.source}"
         lines.append(
-            f"space {space.name} at {space.resolution} px, for {facts.training_examples} "
-            "photographs; --space and --resolution choose others"
+            f"space {space.name} at {space.resolution} px, {reason}; --space and --resolution "
+            "choose others"
         )
     if not call.source:
         lines.append(

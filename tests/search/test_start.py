@@ -177,3 +177,6 @@ def test_the_usual_space_is_one_that_there_are_weights_for():
         assert asked == named_space(name, classes=2, resolution=80, width=0.5)
         own = space_for(facts, SpaceConfig("proxyless"), pretrained=pretrained)
         assert own == named_space("proxyless", classes=2)
+        searched = named_space("cifar", classes=10)  # of weights that a search left
+        theirs = space_for(facts, SpaceConfig(width=2), pretrained=True, searched=searched)
+        assert theirs == named_space("cifar", classes=2).with_width(2)
