@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from pnas_tf.config import DeriveConfig, ExportConfig, SpaceConfig
 from pnas_tf.errors import UserError
+from pnas_tf.run.os_errors import as_users
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,6 +97,7 @@ def budget(
     return Budget(kind, most, table, dtype)
 
 
+@as_users()
 def search(
     space: SearchSpace,
     data: ImageData,
@@ -147,6 +149,7 @@ def search(
     return found
 
 
+@as_users()
 def train(
     architecture: Architecture,
     data: ImageData,
@@ -224,6 +227,7 @@ def _initial_weights(
     return start.get_weights()
 
 
+@as_users()
 def export(
     model: keras.Model,
     data: ImageData,

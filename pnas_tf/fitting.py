@@ -21,6 +21,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import Artifact, model_file
+from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.settings import Configs
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.latency_table import LATENCY_TABLE
@@ -90,6 +91,7 @@ class FitResult:
         return Path(folder)
 
 
+@as_users()
 def fit(
     data: ImageData,
     *,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import pnas_tf as pnas
 from pnas_tf import api, fitting
@@ -24,6 +25,7 @@ from pnas_tf.config import (
     SpaceConfig,
     TrainConfig,
 )
+from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.space.mbconv import MBConvSpace, Stage
@@ -111,6 +113,35 @@ def test_a_search_in_a_folder_is_the_one_without(data, table, found, tmp_path):
     kept = pnas.search(SPACE, data, table, recipe=SearchRecipe(SEARCH), folder=tmp_path)
     for ours, theirs in zip(kept.probabilities, found.probabilities, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("step", ["search", "train", "export"])
+def test_a_file_that_breaks_while_it_is_streamed_is_a_users_error(
+    step, table, model, tmp_path, monkeypatch
+):
+    """Behind the real pipeline, of which the step's own work reads one batch here."""
+    for number in range(30):
+        path = tmp_path / f"{number % 3}/{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20), (80 * (number % 3), 8 * number, 9)).save(path)
+    streamed = DataConfig(in_memory_mb=0)
+    data = pnas.data.from_folder(tmp_path, data_config=streamed)
+
+    def breaking(*arguments, **_):
+        for path in tmp_path.rglob("*.png"):
+            path.write_bytes(b"")
+        dataset = next(each for each in arguments if isinstance(each, Dataset))
+        next(iter(dataset.train_batches(batch_size=2, seed=0, epoch=0)))
+
+    calls = {
+        "search": ("search.api.search_architecture", lambda: pnas.search(SPACE, data, table)),
+        "train": ("training.loop.train_network", lambda: pnas.train(model.architecture, data)),
+        "export": ("tflite.export.export_network", lambda: pnas.export(model, data)),
+    }
+    name, call = calls[step]
+    monkeypatch.setattr(f"pnas_tf.{name}", breaking)
+    with pytest.raises(UserError, match=r"image .*\.png is gone or broken"):
+        call()
 
 
 def test_the_target_is_the_recipes_or_the_arguments(data, table):

@@ -113,6 +113,16 @@ def test_train_may_be_a_class(tmp_path):
     assert scan_tree(tmp_path).class_names == ("bus", "car", "train")
 
 
+def test_a_part_beside_the_classes_is_no_class(tmp_path):
+    fill(tmp_path, "cat", "dog", "Test/cat", "Test/Dog", "val/cat", "val/dog")
+    tree = accounted(scan_tree(tmp_path), tmp_path)
+    assert tree.class_names == ("cat", "dog") and len(tree.train) == len(tree.test) == 6
+    assert "Tested on Test." in tree.summary()
+    assert kinds(tree) == "6 in val, a part that is not used"
+    fill(tmp_path, "Test/wolf")  # of which nothing stands beside: then it is a class like others
+    assert scan_tree(tmp_path).class_names == ("Test", "cat", "dog")
+
+
 def test_classes_that_hold_the_parts(tmp_path):
     fill(tmp_path, "cat/train", "cat/test", "dog/train", "dog/test", "dog/val")
     tree = accounted(scan_tree(tmp_path), tmp_path)
