@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import pnas_tf as pnas
 from pnas_tf import api, fitting
@@ -25,6 +26,8 @@ from pnas_tf.config import (
     TrainConfig,
 )
 from pnas_tf.errors import UserError
+from pnas_tf.report.manifest import publish, read_manifest
+from pnas_tf.run.folder import RunFolder
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
@@ -180,6 +183,19 @@ def test_the_whole_way(data, tmp_path):
     assert result.report().read_text().lower().startswith("<!doctype html>")
     assert 0 <= result.summary["test_accuracy"]["keras"] <= 1
     np.testing.assert_array_equal(result.model.predict(np.zeros((1, 16, 16, 3))).shape, (1, 3))
+    _, front, _ = (tmp_path / "run/model_card.md").read_text().split("---\n", 2)
+    (card,) = yaml.safe_load(front)["model-index"][0]["results"]
+    told = {metric["value"] for metric in card["metrics"] if metric["type"] == "accuracy"}
+    assert told == {result.summary["test_accuracy"][dtype] for dtype in ("float32", "int8")}
+    with RunFolder(tmp_path / "run") as folder:
+        written = publish(folder, tmp_path / "published", name="thirds")
+    assert [path.name for path in written] == [
+        "thirds_float32.tflite",
+        "thirds_int8.tflite",
+        "manifest.json",
+        "thirds_model_card.md",
+    ]
+    assert read_manifest(tmp_path / "published").keys() == {path.name for path in written[:2]}
     config = json.loads((tmp_path / "run/config.json").read_text())
     slowest = config["SearchConfig"]["target_latency_ms"]
     assert 0 < float(slowest) < 1e6, "a budget that every network meets is the slowest network's"
