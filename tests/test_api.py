@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import json
 import subprocess
@@ -240,17 +241,40 @@ def test_what_can_be_called_says_how():
             assert all(hint.annotation is not inspect.Parameter.empty for hint in hints), name
 
 
-def test_the_readmes_examples_are_calls_that_there_are():
-    """Every `pnas.` call of the README binds to its function's signature."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+EXAMPLES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *ROOT.glob("examples/*.ipynb"),
+]
+
+
+def code_of(path):
+    """The Python of a page or of a notebook."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        return ["".join(cell["source"]) for cell in cells]
+    return [block.split("```")[0] for block in text.split("```python\n")[1:]]
+
+
+def test_examples_are_calls_that_there_are():
+    """Every `pnas.` call of the README, the docs and the notebooks binds to its function's
+    signature, and what they import is there."""
+    nodes = [
+        node for path in EXAMPLES for block in code_of(path) for node in ast.walk(ast.parse(block))
+    ]
     calls = [
         node
-        for block in readme.split("```python\n")[1:]
-        for node in ast.walk(ast.parse(block.split("```")[0]))
+        for node in nodes
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("pnas.")
     ]
-    assert len(calls) >= 9
+    assert len(calls) >= 25
     for call in calls:
         function = eval(ast.unparse(call.func), {"pnas": pnas})
         named = {keyword.arg: None for keyword in call.keywords}
         inspect.signature(function).bind(*call.args, **named)
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "pnas_tf":
+            room = importlib.import_module(node.module)
+            assert all(hasattr(room, alias.name) for alias in node.names), ast.unparse(node)
