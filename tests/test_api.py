@@ -29,6 +29,7 @@ from pnas_tf.config import (
 from pnas_tf.errors import UserError
 from pnas_tf.report.manifest import publish, read_manifest
 from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.layout import TABLES
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
@@ -188,6 +189,10 @@ def test_the_whole_way(data, tmp_path):
     (card,) = yaml.safe_load(front)["model-index"][0]["results"]
     told = {metric["value"] for metric in card["metrics"] if metric["type"] == "accuracy"}
     assert told == {result.summary["test_accuracy"][dtype] for dtype in ("float32", "int8")}
+    for dtype in ("float32", "int8"):
+        assert (tmp_path / f"run/model_{dtype}_node_data.json").exists() == (
+            tmp_path / f"run/{TABLES[dtype]}"
+        ).exists()
     with RunFolder(tmp_path / "run") as folder:
         written = publish(folder, tmp_path / "published", name="thirds")
     assert [path.name for path in written] == [

@@ -76,6 +76,11 @@ def model_file(dtype: str) -> str:
     return f"{model_name(dtype)}.tflite"
 
 
+def node_data_file(dtype: str) -> str:
+    """What Model Explorer lays over `model_file`."""
+    return f"{model_name(dtype)}_node_data.json"
+
+
 def published_card(name: str) -> str:
     """The model card of published files, beside them."""
     return f"{name}_{Artifact.MODEL_CARD}"

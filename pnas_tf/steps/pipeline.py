@@ -158,9 +158,10 @@ def check_run(call: Inputs) -> None:
 
 
 def close_run(call: Inputs) -> None:
-    """Writes the summary, the report and the model card of a finished run, anew each time."""
+    """Writes summary, report, model card and node data of a finished run, anew each time."""
     from pnas_tf.data.file_tree import LEFT_OUT_FILE
     from pnas_tf.report.manifest import write_card
+    from pnas_tf.report.node_data import write_node_data
     from pnas_tf.report.page import write_report
     from pnas_tf.report.summary import write_summary
     from pnas_tf.report.summary_table import text_table
@@ -176,5 +177,6 @@ def close_run(call: Inputs) -> None:
     )
     report = write_report(call.folder.path)  # before anything that a terminal could refuse
     write_card(call.folder)
+    write_node_data(call.folder.path, Architecture.load(call.folder / Artifact.ARCHITECTURE))
     print("\n" + text_table(summary))
     print(f"\nwrote {call.folder / Artifact.SUMMARY} and {report}")
