@@ -185,8 +185,10 @@ def _on_few_photographs(call: Inputs) -> list[str]:
 
 
 def close_run(call: Inputs) -> None:
-    """Writes the summary and the report of a finished run, anew each time."""
+    """Writes summary, report, model card and node data of a finished run, anew each time."""
     from pnas_tf.data.file_tree import LEFT_OUT_FILE
+    from pnas_tf.report.manifest import write_card
+    from pnas_tf.report.node_data import write_node_data
     from pnas_tf.report.page import write_report
     from pnas_tf.report.summary import write_summary
     from pnas_tf.report.summary_table import text_table
@@ -201,5 +203,7 @@ def close_run(call: Inputs) -> None:
         images=files.summary(LEFT_OUT_FILE).splitlines() if files else (),
     )
     report = write_report(call.folder.path)  # before anything that a terminal could refuse
+    write_card(call.folder)
+    write_node_data(call.folder.path, Architecture.load(call.folder / Artifact.ARCHITECTURE))
     print("\n" + text_table(summary))
     print(f"\nwrote {call.folder / Artifact.SUMMARY} and {report}")
