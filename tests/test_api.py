@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 import yaml
+from PIL import Image
 
 import pnas_tf as pnas
 from pnas_tf import api, fitting

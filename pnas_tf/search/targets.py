@@ -87,7 +87,7 @@ def latency_budget(
             expected=f"at least {least:.4g} ms (fastest network of the space; the slowest takes "
             f"{most:.4g} ms)",
             received=f"{milliseconds:.4g} ms",
-            fix="Raise it, or choose another --width or --resolution.",
+            fix="Raise it, or choose another --space, --width or --resolution.",
         )
     return Target(quantity, milliseconds)
 
@@ -167,6 +167,6 @@ def _target(quantity: Quantity, text: str, *, flag: str) -> Target:
             expected=f"from {least:.4g} {quantity.unit} (fastest network of the space) to "
             f"{most:.4g} {quantity.unit} (slowest)",
             received=f"{value:.4g} {quantity.unit}",
-            fix="Choose a target between the two, or another --width or --resolution.",
+            fix="Choose a target between the two, or another --space, --width or --resolution.",
         )
     return Target(quantity, value)

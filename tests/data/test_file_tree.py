@@ -114,7 +114,7 @@ def test_train_may_be_a_class(tmp_path):
 
 
 def test_a_part_beside_the_classes_is_no_class(tmp_path):
-    fill(tmp_path, "cat", "dog", "Test/cat", "Test/Dog", "val/cat", "val/dog")
+    fill(tmp_path, "cat", "dog", "Test/cat", "Test/dog", "val/cat", "val/dog")
     tree = accounted(scan_tree(tmp_path), tmp_path)
     assert tree.class_names == ("cat", "dog") and len(tree.train) == len(tree.test) == 6
     assert "Tested on Test." in tree.summary()
