@@ -119,7 +119,10 @@ def test_a_part_beside_the_classes_is_no_class(tmp_path):
     assert tree.class_names == ("cat", "dog") and len(tree.train) == len(tree.test) == 6
     assert "Tested on Test." in tree.summary()
     assert kinds(tree) == "6 in val, a part that is not used"
-    fill(tmp_path, "Test/wolf")  # of which nothing stands beside: then it is a class like others
+
+
+def test_a_folder_called_test_of_names_that_do_not_stand_beside_is_a_class(tmp_path):
+    fill(tmp_path, "cat", "dog", "Test/cat", "Test/wolf")
     assert scan_tree(tmp_path).class_names == ("Test", "cat", "dog")
 
 
