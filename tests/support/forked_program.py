@@ -43,6 +43,12 @@ SERVER.set_forkserver_preload(
         "pnas_tf.report.page",
         "tensorflow_datasets",
         "pnas_tf.steps.programs",
+        "pnas_tf.cli.program",
+        "pnas_tf.search.api",
+        "pnas_tf.latency.build",
+        "pnas_tf.devices.host.runner",
+        "pnas_tf.report.summary",
+        "tensorboard.summary.v2",
     ]
 )
 
