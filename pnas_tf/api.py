@@ -254,12 +254,14 @@ def export(
         UserError: a file departs from the network by more than the bounds allow, or the
             architecture is not known.
     """
+    from pnas_tf.networks.network import refuse_keras_3
     from pnas_tf.tflite.export import export_network
     from pnas_tf.tflite.exported_model import ExportedModels
     from pnas_tf.tflite.options import rewrites_of
 
     config = dataclasses.replace(config, formats=tuple(formats))
     network = architecture or getattr(model, "architecture", None)
+    refuse_keras_3(model)
     if network is None:
         raise UserError(
             "export of a network of unknown architecture",

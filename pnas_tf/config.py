@@ -130,6 +130,14 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class OutputConfig:
+    """What a call prints. The log in the run folder has everything."""
+
+    verbose: bool = option(False, "Print every detail, as it stands in the log.", fixed=False)
+    quiet: bool = option(False, "Print nothing but warnings and errors.", fixed=False)
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """The images and their three disjoint splits: train, validation, test."""
 

@@ -22,6 +22,7 @@ from pnas_tf.config import (
     DeviceConfig,
     ExportConfig,
     LatencyConfig,
+    OutputConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
@@ -203,7 +204,7 @@ def test_a_network_of_nobody_needs_its_architecture(data):
         pnas.export(plain, data)
 
 
-def test_the_whole_way(data, tmp_path):
+def test_the_whole_way(data, tmp_path, capsys):
     space = SpaceConfig(space=str(save_space(SPACE, tmp_path / "space.json")))
     options = [space, SEARCH, TRAIN, DERIVE, LATENCY, EXPORT]
     result = pnas.fit(
@@ -237,8 +238,12 @@ def test_the_whole_way(data, tmp_path):
     slowest = config["SearchConfig"]["target_latency_ms"]
     assert 0 < float(slowest) < 1e6, "a budget that every network meets is the slowest network's"
     before = (tmp_path / "run/steps.json").read_bytes()
+    assert "7/7] benchmark: host: model_float32 " in capsys.readouterr().out
+    assert "train 1/" in (tmp_path / "run/log.txt").read_text()
+    options += [OutputConfig(quiet=True)]
     pnas.fit(data, device=HOST, max_latency_ms=1e6, run_dir=tmp_path / "run", options=options)
     assert (tmp_path / "run/steps.json").read_bytes() == before, "complete, skipped"
+    assert capsys.readouterr().out == "", "quiet"
     assert (result.save(tmp_path / "copy") / "report.html").is_file()
 
 

@@ -97,7 +97,7 @@ def check_images(
     fresh: dict[bytes, bytes] = {}
     pool = ThreadPoolExecutor(THREADS)
     try:
-        with Progress("check images", len(unknown), say=say) as progress:
+        with Progress("checking images", len(unknown), say=say) as progress:
             found = _over(pool, _checked, [paths[place] for place in unknown])
             for place, result in zip(unknown, found):
                 if isinstance(result, str):

@@ -25,6 +25,7 @@ from pnas_tf.run.progress import duration
 from pnas_tf.run.records import OpenedFolder, StepRecord, dependents, read_steps, write_steps
 from pnas_tf.run.settings import Settings, read_config, write_config
 from pnas_tf.run.step import canonical, digest_of
+from pnas_tf.run.terminal import DETAILS, TERMINAL, say
 
 
 class RunFolder(OpenedFolder):
@@ -41,6 +42,7 @@ class RunFolder(OpenedFolder):
         self._noted: list[Path] = []
         self._settings: Settings = {}
         self._old: Path | None = None  # where results of this call's changes went
+        self.written: list[str] = []  # by steps of this call
 
     def __enter__(self) -> RunFolder:
         # Innermost first, as they go again when nothing came of the call.
@@ -65,6 +67,7 @@ class RunFolder(OpenedFolder):
     def __exit__(self, kind: object = None, *_: object) -> None:
         if kind is None and self._settings and (self.path / Artifact.STEPS).exists():
             write_config(self.path, self._settings)  # also where every step was complete
+            TERMINAL.keep_log(self.path)
         if self._lock is not None:
             # A disk that has become read-only meanwhile must not hide what the call came to.
             with contextlib.suppress(OSError):
@@ -75,6 +78,7 @@ class RunFolder(OpenedFolder):
         for path in self._noted:
             path.unlink(missing_ok=True)
         if not (self.path / Artifact.STEPS).exists():
+            TERMINAL.drop_log()
             self._leave_no_trace()
 
     def _leave_no_trace(self) -> None:
@@ -145,9 +149,11 @@ class RunFolder(OpenedFolder):
         if done and not always and done.is_complete(digest, outputs, self.path):
             if done.superseded:  # what it was made from came out the same
                 self._record(name, dataclasses.replace(done, superseded=False))
-            print(f"{name}: complete, skipped")
+            TERMINAL.skip(name)
             return False
         write_config(self.path, self._settings)
+        TERMINAL.keep_log(self.path)
+        TERMINAL.begin(continues=any((self / each).exists() for each in partial))
         spent_s = (done.spent_s if done else None) or 0.0
         begun = StepRecord(digest, made_from, spent_s=spent_s, partial=tuple(map(str, partial)))
         took_s = self._timed(name, begun, work)
@@ -159,7 +165,8 @@ class RunFolder(OpenedFolder):
             name, dataclasses.replace(begun, outputs=made, spent_s=None, duration_s=took_s)
         )
         for output in outputs:
-            print(f"wrote {self / output}")
+            DETAILS(f"wrote {self / output}")
+        self.written += map(str, outputs)
         return True
 
     def _timed(self, name: str, begun: StepRecord, work: Callable[[], object]) -> float:
@@ -219,7 +226,7 @@ class RunFolder(OpenedFolder):
                 os.replace(self / each, self._old / each)
         write_steps(self._old, {**read_steps(self._old), name: record})
         write_steps(self.path, {each: one for each, one in self.steps().items() if each != name})
-        print(f"{name}: the old result is in {self._old}", flush=True)
+        say(f"{name}: the old result is in {self._old}")
 
     def _clear(self, names: Sequence[str]) -> None:
         for name in names:

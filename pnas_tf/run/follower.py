@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pnas_tf.errors import UserError
 from pnas_tf.run.records import OpenedFolder, read_steps
 from pnas_tf.run.step import digest_of
+from pnas_tf.run.terminal import TERMINAL
 
 WAIT_S, POLL_S = 600.0, 0.2
 STEP_S = 6 * 3600.0  # that the chief may take for a step of its own
@@ -58,8 +59,9 @@ class RunFollower(OpenedFolder):
 
         self._wait(begun, f"step {name} of the chief with the same settings", self._wait_s)
         if not always and read_steps(self.path)[name].is_complete(digest, outputs, self.path):
-            print(f"{name}: complete, skipped")
+            TERMINAL.skip(name)
             return False
+        TERMINAL.begin(continues=False)
         work()
         return True
 

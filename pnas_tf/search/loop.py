@@ -27,6 +27,7 @@ from pnas_tf.data.fitted_options import (
 from pnas_tf.io.serialization import to_json
 from pnas_tf.run.checkpoints import Checkpoint
 from pnas_tf.run.loop import Row, RunningMeans, StepLoop, require_finite
+from pnas_tf.run.terminal import DETAILS, warn
 from pnas_tf.search import sampling
 from pnas_tf.search.architecture_step import ArchitectureSteps
 from pnas_tf.search.judgement import AT_THE_END, BEFORE_ALPHA, Judgement, judgements_in, told
@@ -195,14 +196,13 @@ class Search:
             )
             epoch, start = epoch + 1, 0
 
-    def figures(self) -> dict[str, float]:
-        loss, accuracy = self.means.means
-        probabilities = self.probabilities
+    def figures(self) -> dict[str, str]:
+        accuracy = self.means.means[1] or 0.0
+        expected = self.targets.expected(self.probabilities)
+        quantity = self.targets.targets[0].quantity
         return {
-            "loss": loss or 0.0,
-            "accuracy": accuracy or 0.0,
-            "entropy": sampling.entropy(probabilities),
-            "expected": self.targets.expected(probabilities),
+            "accuracy": f"{100 * accuracy:.0f} %",
+            f"expected {quantity.name}": f"{expected:.3g} {quantity.unit}",
         }
 
     def end_epoch(self, epoch: int) -> Row:
@@ -250,8 +250,11 @@ class Search:
             weight_steps=weight_steps,
         )
         self.judgements += (judged,)
-        for line in told(self.judgements):
-            self.loop.say(line)
+        if self.judgements[-1].has_learnt is False:
+            meaning, *details = told(self.judgements)
+            warn(meaning, details)
+        else:
+            DETAILS(told(self.judgements)[0])
 
     @property
     def _loss_scale(self) -> LossScale | None:

@@ -230,14 +230,14 @@ class SupernetWeights:
         `config.derive_trained` best of them by `trained_loss`, if those are more than one; of
         equals the first."""
         losses = []
-        with Progress("compare networks", len(architectures)) as progress:
+        with Progress("comparing networks", len(architectures)) as progress:
             for architecture in architectures:
                 losses.append(self.validation_loss(architecture, dataset, batch_size=batch_size))
                 progress.update()
         few = sorted(range(len(losses)), key=losses.__getitem__)[: max(1, config.derive_trained)]
         after: dict[int, float] = {}
         if len(few) > 1:
-            with Progress("train the best on", len(few)) as progress:
+            with Progress("training the best further", len(few)) as progress:
                 for place in few:
                     after[place] = self.trained_loss(
                         architectures[place], dataset, config, seed=seed

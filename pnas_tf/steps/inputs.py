@@ -26,6 +26,7 @@ from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.settings import Configs, Settings
 from pnas_tf.run.step import Job
+from pnas_tf.run.terminal import say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -229,7 +230,7 @@ class Inputs(Job):
         path = self.folder / LEFT_OUT_FILE
         before = path.read_bytes() if path.is_file() else b""
         if self.folder.note(LEFT_OUT_FILE, files.write_csv).read_bytes() != before:
-            print(files.summary(str(path)), flush=True)
+            say(files.summary(str(path)))
 
 
 @lru_cache(maxsize=1)

@@ -219,7 +219,7 @@ class _Work:
 
     def compare(self, dtype: str, content: bytes, batches: Batches, *, split: str) -> ParityReport:
         """The file beside Keras on images of a split, whose name is for the user."""
-        what = f"proof of {dtype} on {split} images, batches"
+        what = f"comparing {dtype} on {split} images"
         with Progress(what, len(batches), say=self.progress) as pace:
             return parity.compare(self.plain, content, pace.over(batches), dtype=dtype)
 

@@ -275,7 +275,7 @@ def _train(
         )
 
     model.compile(keras.optimizers.SGD(rate, momentum=optimizer.momentum, nesterov=True), loss)
-    pace = Progress(f"{step}, steps", tuning.train_steps, say=progress or silent)
+    pace = Progress(step, tuning.train_steps, say=progress or silent)
     count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: pace.update())
     for epoch in range(epochs):
         trained = model.fit(tuning.data(epoch), epochs=1, verbose=0, callbacks=[*callbacks, count])

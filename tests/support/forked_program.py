@@ -113,10 +113,10 @@ class _Heard:
 
 
 def start(name, arguments, *, log, cwd, signalled=None):
-    """The process. signalled: a Signal that it sends itself."""
+    """The process, which prints all details. signalled: a Signal that it sends itself."""
     process = SERVER.Process(
         target=_work,
-        args=(name, [str(argument) for argument in arguments], str(log), str(cwd), signalled),
+        args=(name, [*map(str, arguments), "--verbose"], str(log), str(cwd), signalled),
     )
     process.start()
     return process
@@ -164,11 +164,11 @@ def _work(name, arguments, log, cwd, signalled=None):
 
 
 def contents(folder):
-    """Name -> bytes of every file of a run, but for the lock."""
+    """Name -> bytes of every file of a run, but for the lock and the log."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in Path(folder).rglob("*")
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and path.name not in (".lock", "log.txt")
     }
 
 
