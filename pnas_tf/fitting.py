@@ -28,6 +28,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import Artifact, model_file
+from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.steps.inputs import Inputs
@@ -98,6 +99,7 @@ class FitResult:
         return Path(folder)
 
 
+@as_users()
 def fit(
     data: ImageData,
     *,

@@ -101,11 +101,6 @@ class Session:
         """Model name -> which part of it the accelerator executed, where that is not all of it."""
         return {name: entry.partly for name, entry in self.measurements.items() if entry.partly}
 
-    @property
-    def unstable(self) -> dict[str, tuple[str, ...]]:
-        """Model name -> what is wrong with its measurement, after all repeats."""
-        return {name: entry.problems for name, entry in self.measurements.items() if entry.problems}
-
 
 def measure(
     models: Mapping[str, ModelFile],

@@ -125,6 +125,15 @@ def package_file(name: str) -> Path:
     return path
 
 
+def imagenet_advice() -> str:
+    """How to start from ImageNet's weights here."""
+    try:
+        package_file(next(iter(PACKAGES)))
+    except UserError:
+        return f"{INSTALL}, then add --pretrained={IMAGENET}"
+    return f"add --pretrained={IMAGENET}, whose weights are installed"
+
+
 def _in_folder(folder: Path) -> PretrainedFiles:
     """A run folder's trained network, else its supernet; the latter too where the folder is the
     search's own within a run."""

@@ -7,11 +7,13 @@ program was doing.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from pnas_tf.errors import UserError, told_in
@@ -55,6 +57,20 @@ def told(error: Exception) -> UserError | None:
             else _told(number, words.splitlines()[0][:300], place[1] if place else None)
         )
     return None
+
+
+@contextlib.contextmanager
+def as_users() -> Iterator[None]:
+    """Raises the user's error in the place of one of TensorFlow's that stands for it, as where a
+    file breaks while it is streamed. Programs do so for all errors (`cli.program`); for callers in
+    Python an OSError stays one. Also a decorator."""
+    try:
+        yield
+    except Exception as error:
+        mishap = told(error) if _is_tensorflows(error) else None
+        if mishap is None:
+            raise
+        raise mishap from error
 
 
 def _absent_package(name: str) -> UserError | None:

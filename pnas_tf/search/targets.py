@@ -88,7 +88,7 @@ def latency_budget(
             f"{most:.4g} ms)",
             received=f"{milliseconds:.4g} ms",
             fix=_in_seconds(milliseconds, quantity, flag)
-            or "Raise it, or choose another --width or --resolution.",
+            or "Raise it, or choose another --space, --width or --resolution.",
         )
     return Target(quantity, milliseconds)
 
@@ -170,7 +170,7 @@ def _target(quantity: Quantity, text: str, *, flag: str) -> Target:
             received=f"{value:.4g} {quantity.unit}",
             fix=_in_seconds(value, quantity, flag)
             or f"Choose a target between the two, e.g. {flag}={(least + most) / 2:.3g}, or another "
-            "--width or --resolution.",
+            "--space, --width or --resolution.",
         )
     return Target(quantity, value)
 

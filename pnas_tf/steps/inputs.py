@@ -147,8 +147,22 @@ class Inputs(Job):
         """The search space, with the dataset's classes."""
         from pnas_tf.data.run_space import space_for
 
-        config = self.configs[SpaceConfig]
-        return space_for(self.data.facts, config, pretrained=bool(self.source))
+        config, known = self.configs[SpaceConfig], bool(self.source)
+        return space_for(self.data.facts, config, pretrained=known, searched=self.searched_space)
+
+    @cached_property
+    def searched_space(self) -> SearchSpace | None:
+        """The space in which the weights of --pretrained were searched; None where they are those
+        of one network."""
+        from pnas_tf.interop.pretrained_files import find_pretrained
+        from pnas_tf.space.architecture import Architecture
+
+        files = find_pretrained(self.source) if self.source else None
+        if files is None or files.kind not in ("network", "supernet"):
+            return None
+        space = Architecture.load(files.network).space
+        several = any(len(choice.candidates) > 1 for choice in space.choice_blocks)
+        return space if several else None
 
     @cached_property
     def dataset(self) -> Dataset:

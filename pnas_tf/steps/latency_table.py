@@ -68,19 +68,16 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
         config = job.configs[LatencyConfig]
         return config if dtype is None else dataclasses.replace(config, latency_dtype=dtype)
 
-    def is_read(job: Inputs) -> bool:
-        return bool(job.configs[LatencyConfig].original_table)
-
     def outputs(job: Inputs) -> dict[str, str]:
-        return {"original": str(name)} if is_read(job) else outputs_of(job, name)
+        return {"original": str(name)} if _is_read(job) else outputs_of(job, name)
 
     def reads(job: Inputs) -> tuple[Path, ...]:
-        if is_read(job):
+        if _is_read(job):
             return (Path(options(job).original_table),)
         return (*binary_of(job), *calibrate.reads(job))
 
     def run(job: Inputs) -> None:
-        if is_read(job):
+        if _is_read(job):
             _read(job, options(job), job.folder / name)
         elif calibrate.is_asked(job):
             _calibrate(job, options(job), outputs(job))
@@ -88,7 +85,7 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
             _build(job, options(job), outputs(job))
 
     def identity(job: Inputs) -> dict[str, object]:
-        runtime = None if is_read(job) else runtime_version()
+        runtime = None if _is_read(job) else runtime_version()
         return {"space": job.space.to_json(), "runtime": runtime, "dtype": dtype}
 
     def summary(job: Inputs) -> str:
@@ -113,9 +110,13 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
         indirect=(DataConfig, PretrainedConfig),  # classes of the space, and which it is
         unused=lambda job: (
             ExportConfig,  # only asked whether the table is wanted
-            *((DeviceConfig, CalibrateConfig) if is_read(job) else ()),
+            *((DeviceConfig, CalibrateConfig) if _is_read(job) else ()),
         ),
     )
+
+
+def _is_read(job: Inputs) -> bool:
+    return bool(job.configs[LatencyConfig].original_table)
 
 
 def _read(job: Inputs, config: LatencyConfig, path: Path) -> None:

@@ -4,7 +4,8 @@
 
 takes a second, writes tflite_models/digits_float32.tflite and digits_int8.tflite and their entries
 in manifest.json: SHA-256, architecture, dataset, test accuracy, parity, measured latency with
-device, and the command that made the run.
+device, and the command that made the run. digits_model_card.md tells people the same, with the
+front matter that Hugging Face reads.
 """
 
 from __future__ import annotations

@@ -177,9 +177,7 @@ def test_drift_is_shared_out_by_interleaving_and_removed_by_the_sentinel(referen
     # The sentinel stands one run before a model and one behind it: their mean is half of (1 % of
     # 1 %) above the drift between them, where the whole drift is 290 %.
     assert max(factors) / min(factors) < 1.001
-    assert all("drift" in "".join(problems) for problems in result.unstable.values()) and len(
-        result.unstable
-    ) == len(NAMES)
+    assert all("drift" in "".join(result.measurements[name].problems) for name in NAMES)
 
 
 def test_every_run_carries_the_sentinel_beside_it(reference):

@@ -30,16 +30,25 @@ SPACE = MBConvSpace(
     candidates=(MBConv(3, 1), MBConv(3, 6)),
     stem_stride=1,
 )
+# The one server of a test process: there can be no second one with other modules.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
         "pnas_tf.search.loop",
+        "pnas_tf.search.objective",
+        "pnas_tf.training.loop",
         "pnas_tf.search.supernet_weights",
         "pnas_tf.tflite.export",
         "pnas_tf.data.dataset",
         "pnas_tf.report.page",
         "tensorflow_datasets",
         "pnas_tf.steps.programs",
+        "pnas_tf.cli.program",
+        "pnas_tf.search.api",
+        "pnas_tf.latency.build",
+        "pnas_tf.devices.host.runner",
+        "pnas_tf.report.summary",
+        "tensorboard.summary.v2",
     ]
 )
 
