@@ -155,7 +155,7 @@ def check_run(call: Inputs) -> None:
         f"{dataset.validation_size} validation, {dataset.test_size} test images"
     )
     for line in _on_few_photographs(call):
-        print(line, flush=True)
+        say(line)
 
 
 def _on_few_photographs(call: Inputs) -> list[str]:
