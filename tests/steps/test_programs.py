@@ -223,8 +223,8 @@ def test_a_target_in_macs_is_told_in_macs(finished, options, tmp_path):
     assert "target_latency_ms" not in summary
     assert "expected MACs" in report and "expected latency, ms" not in report
     assert (
-        "target of the search: MACs" in made.output
-        and "target of the search: latency" not in made.output
+        re.search(r"target of the search: [\d.e+]+ MACs$", made.output, re.MULTILINE)
+        and "ms (latency)" not in made.output
         and "target latency" not in report
     )
 
