@@ -46,11 +46,11 @@ lint: $(VENV)/installed-dev
 # Where MediaPipe cannot be had (no wheel for the machine), the tests of it are skipped and say so.
 test: lint
 	-$(MAKE) --no-print-directory $(CLIENT)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Without those that train, search or run programs (slow), need a stand-in phone or board (device), or root.
 quick: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not device and not root"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not device and not root"
 
 # The docs site, into build/docs/index.html.
 docs: $(VENV)/installed-dev

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import pnas_tf as pnas
 from pnas_tf import api, fitting
@@ -21,11 +22,13 @@ from pnas_tf.config import (
     DeviceConfig,
     ExportConfig,
     LatencyConfig,
+    OutputConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
     TrainConfig,
 )
+from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
 from pnas_tf.report.manifest import publish, read_manifest
 from pnas_tf.run.folder import RunFolder
@@ -118,6 +121,35 @@ def test_a_search_in_a_folder_is_the_one_without(data, table, found, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("step", ["search", "train", "export"])
+def test_a_file_that_breaks_while_it_is_streamed_is_a_users_error(
+    step, table, model, tmp_path, monkeypatch
+):
+    """Behind the real pipeline, of which the step's own work reads one batch here."""
+    for number in range(30):
+        path = tmp_path / f"{number % 3}/{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20), (80 * (number % 3), 8 * number, 9)).save(path)
+    streamed = DataConfig(in_memory_mb=0)
+    data = pnas.data.from_folder(tmp_path, data_config=streamed)
+
+    def breaking(*arguments, **_):
+        for path in tmp_path.rglob("*.png"):
+            path.write_bytes(b"")
+        dataset = next(each for each in arguments if isinstance(each, Dataset))
+        next(iter(dataset.train_batches(batch_size=2, seed=0, epoch=0)))
+
+    calls = {
+        "search": ("search.api.search_architecture", lambda: pnas.search(SPACE, data, table)),
+        "train": ("training.loop.train_network", lambda: pnas.train(model.architecture, data)),
+        "export": ("tflite.export.export_network", lambda: pnas.export(model, data)),
+    }
+    name, call = calls[step]
+    monkeypatch.setattr(f"pnas_tf.{name}", breaking)
+    with pytest.raises(UserError, match=r"image .*\.png is gone or broken"):
+        call()
+
+
 def test_the_target_is_the_recipes_or_the_arguments(data, table):
     with pytest.raises(UserError, match="target_latency_ms is out of reach"):
         pnas.search(SPACE, data, table, target_latency_ms=1e6)
@@ -172,7 +204,7 @@ def test_a_network_of_nobody_needs_its_architecture(data):
         pnas.export(plain, data)
 
 
-def test_the_whole_way(data, tmp_path):
+def test_the_whole_way(data, tmp_path, capsys):
     space = SpaceConfig(space=str(save_space(SPACE, tmp_path / "space.json")))
     options = [space, SEARCH, TRAIN, DERIVE, LATENCY, EXPORT]
     result = pnas.fit(
@@ -206,8 +238,12 @@ def test_the_whole_way(data, tmp_path):
     slowest = config["SearchConfig"]["target_latency_ms"]
     assert 0 < float(slowest) < 1e6, "a budget that every network meets is the slowest network's"
     before = (tmp_path / "run/steps.json").read_bytes()
+    assert "7/7] benchmark: host: model_float32 " in capsys.readouterr().out
+    assert "train 1/" in (tmp_path / "run/log.txt").read_text()
+    options += [OutputConfig(quiet=True)]
     pnas.fit(data, device=HOST, max_latency_ms=1e6, run_dir=tmp_path / "run", options=options)
     assert (tmp_path / "run/steps.json").read_bytes() == before, "complete, skipped"
+    assert capsys.readouterr().out == "", "quiet"
     assert (result.save(tmp_path / "copy") / "report.html").is_file()
 
 
@@ -240,7 +276,8 @@ def test_what_can_be_called_says_how():
     for name in pnas.__all__:
         public = getattr(pnas, name)
         if name not in ("data", "applications"):
-            function = {"fit": fitting.fit}.get(name) or getattr(api, name)
+            rooms = {"fit": fitting.fit, "space": api.space, "search": api.search}
+            function = rooms.get(name, public)
             assert "Args:" in function.__doc__ and "Raises:" in function.__doc__, name
             hints = inspect.signature(public).parameters.values()
             assert all(hint.annotation is not inspect.Parameter.empty for hint in hints), name

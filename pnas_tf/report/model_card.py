@@ -125,7 +125,7 @@ def _front_matter(name: str, entries: Mapping[str, Entry]) -> str:
 def _table(entries: Mapping[str, Entry]) -> str:
     rows = ["| file | format | size | test accuracy | latency, median | p90 |", "|" + "---|" * 6]
     for file, entry in entries.items():
-        latency = entry["latency_ms"] and _figures(entry, "latency_ms")
+        latency = _figures(entry, "latency_ms") if entry["latency_ms"] else None
         cells = (
             f"`{file}`",
             str(entry["dtype"]),

@@ -31,6 +31,7 @@ class Artifact(str, Enum):
     CONFIG = "config.json"
     STEPS = "steps.json"
     LOCK = ".lock"
+    LOG = "log.txt"
     LATENCY_TABLE = "latency_table.json"
     LATENCY_TABLE_INT8 = "latency_table_int8.json"
     FOOTPRINT = "footprint.json"

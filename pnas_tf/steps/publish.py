@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pnas_tf.config import PublishConfig
 from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.terminal import say
 from pnas_tf.steps.inputs import Inputs
 
 
@@ -24,4 +25,4 @@ def publish_run(call: Inputs) -> None:
     assert isinstance(call.folder, RunFolder)
     config = call.configs[PublishConfig]
     for path in publish(call.folder, Path(config.models_dir), name=config.model_name):
-        print(f"wrote {path}")
+        say(f"wrote {path}")

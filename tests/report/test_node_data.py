@@ -6,8 +6,8 @@ import pytest
 
 from pnas_tf.report.manifest import read_manifest
 from pnas_tf.report.node_data import block_of, node_data
+from pnas_tf.space import complexity
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.space.complexity import macs as macs_of
 from pnas_tf.space.ops import Zero
 from pnas_tf.tflite.schema_reader import read_contents
 
@@ -25,7 +25,7 @@ def test_every_op_that_multiplies_has_the_figure_of_its_block(name):
     for op in ops:
         if op.macs:
             macs[block_of(op)] += op.macs
-    assert macs == {place: macs_of([block]) for place, block in blocks.items()}
+    assert macs == {place: complexity.macs([block]) for place, block in blocks.items()}
 
     latencies = {place: float(number) for number, place in enumerate(blocks)}
     (graph,) = node_data(ops, latencies).values()

@@ -125,7 +125,7 @@ def test_the_report_is_written_before_the_table_is_printed(tmp_path, monkeypatch
     monkeypatch.setattr(manifest, "write_card", lambda _: done.append("card"))
     monkeypatch.setattr(node_data, "write_node_data", lambda *_: done.append("nodes"))
     monkeypatch.setattr(pipeline.Architecture, "load", lambda _: None)
-    monkeypatch.setattr(summary_table, "text_table", lambda _: done.append("table") or "–")
+    monkeypatch.setattr(summary_table, "text_table", lambda _, **__: done.append("table") or "–")
     call = type("Call", (), {"folder": pipeline.RunFolder(tmp_path), "targets": [None]})()
     call.configs = {pipeline.DataConfig: pipeline.DataConfig()}
     call.configs[pipeline.SearchConfig] = pipeline.SearchConfig()
