@@ -14,7 +14,6 @@ project = "pnas_tf"
 author = copyright = "The pnas_tf authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 
-suppress_warnings = ["toc.empty_glob"]  # of a page that may be absent
 highlight_language = "text"
 
 # Sources of Markdown; pages link to each other and to sections as they do in the checkout.
