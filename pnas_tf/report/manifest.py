@@ -6,30 +6,21 @@ Gathers what the run left; computes nothing anew but digests.
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import shlex
 from pathlib import Path
 
-from pnas_tf import config as options
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
+from pnas_tf.report.reproduce import command_of
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import MANIFEST, Artifact
-from pnas_tf.run.settings import read_config
 from pnas_tf.tflite.parity_report import ParityReport, load_reports
 
 _NAME, _VERSION = "pnas_tf/manifest", 1
 FORMAT = {"format": _NAME, "version": _VERSION}
 MAX_BYTES = 10_000_000  # what a repository takes without storage for large files
-_ELSEWHERE = (
-    "data_dir",
-    "offline_files",
-    "model_cache",
-    "benchmark_binary",
-)  # where things lie on one machine is no part of the recipe
 
 
 def check_name(name: str) -> None:
@@ -69,7 +60,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
             "sha256": atomic.sha256_of(target),
             "size_bytes": len(content),
             **entry,
-            "command": command_of(folder),
+            "command": command_of(run.settings),
         }
         written.append(target)
     document = {**FORMAT, "models": dict(sorted(manifest.items()))}
@@ -121,23 +112,3 @@ def read_manifest(models_dir: Path) -> dict[str, dict[str, Json]]:
         what=f"models of manifest {path}",
         fix="Restore it, or delete it to publish anew.",
     )
-
-
-def command_of(folder: RunFolder) -> str:
-    """The push_button command that makes such a run: the folder's settings that are not
-    defaults."""
-    stored = read_config(folder.path)
-    words = ["pnas", "run", "--run_dir=runs/again"]
-    for section, values in stored.items():
-        kind = getattr(options, section, None)
-        if not dataclasses.is_dataclass(kind):
-            continue
-        for field in dataclasses.fields(kind):
-            value = values.get(field.name, field.default)
-            default = list(field.default) if isinstance(field.default, tuple) else field.default
-            if field.name in ("run_dir", *_ELSEWHERE) or value == default:
-                continue
-            words.append(
-                f"--{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}"
-            )
-    return shlex.join(words)

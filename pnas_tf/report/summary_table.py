@@ -108,8 +108,16 @@ def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
 def text_table(summary: Mapping[str, Json]) -> str:
     """The summary table as plain text for a terminal, ending without a newline."""
     table = summary_table(summary)
-    lines = [("", table.header), *table.rows]
-    widths = [max(_columns(row[1][column]) for row in lines) for column in range(len(table.header))]
+    text = lined_up(table.header, table.rows)
+    wide = max(_columns(what) for what, _ in table.facts)
+    facts = [f"{_padded(what, wide)}  {value}" for what, value in table.facts]
+    return "\n".join([*text, "", *facts, *(f"! {note}" for note in table.notes)])
+
+
+def lined_up(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Lines of a table for a terminal. header: of the columns behind the rows' names."""
+    lines = [("", header), *rows]
+    widths = [max(_columns(row[1][column]) for row in lines) for column in range(len(header))]
     first = max(_columns(what) for what, _ in lines)
     text = []
     for what, cells in lines:
@@ -117,9 +125,7 @@ def text_table(summary: Mapping[str, Json]) -> str:
         text.append("  ".join([_padded(what, first), *right]).rstrip())
         if not what:
             text.append("-" * (first + sum(widths) + 2 * len(widths)))
-    wide = max(_columns(what) for what, _ in table.facts)
-    facts = [f"{_padded(what, wide)}  {value}" for what, value in table.facts]
-    return "\n".join([*text, "", *facts, *(f"! {note}" for note in table.notes)])
+    return text
 
 
 def target_of(summary: Mapping[str, Json]) -> tuple[float | None, str]:

@@ -99,6 +99,7 @@ class Search:
             peers=supernet.numerics.replicas,
             keep=config.keep_checkpoints,
             checkpoint_steps=config.checkpoint_steps,
+            tensorboard=recipe.tensorboard,
         )
 
     @property
