@@ -8,35 +8,21 @@ Reads run folders. Measures and trains nothing.
 from __future__ import annotations
 
 import os
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import matplotlib
-from matplotlib.figure import Figure
 
 from pnas_tf.data.accuracy import accuracy_interval
 from pnas_tf.devices.record import Device, Settings
 from pnas_tf.errors import UserError
-from pnas_tf.io import Json, atomic
+from pnas_tf.io import atomic
 from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.drift import DRIFT_PERCENT
 from pnas_tf.report import summary_table as cells
-from pnas_tf.report.figures import BLUE, GREY, STYLE
-from pnas_tf.report.glossary import TERMS
-from pnas_tf.report.page import render
 from pnas_tf.report.reproduce import dataset_fingerprint
 from pnas_tf.report.run_files import RunFiles, read_run
-from pnas_tf.report.section import Plot, Section, Table
 from pnas_tf.report.words import device_words, one_line
 from pnas_tf.run.layout import Artifact, model_name
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_HEADER = ("test accuracy", cells.INTERVAL, "latency", "size", "peak RAM", "MACs")
 
 
 @dataclass(frozen=True)
@@ -101,7 +87,7 @@ def compare_runs(folders: Sequence[str | os.PathLike]) -> list[Group]:
             group = groups.setdefault(key, empty)
             groups[key] = replace(group, networks=(*group.networks, network))
     return [
-        replace(group, networks=_with_front(group.networks), notes=_notes(group.networks))
+        replace(group, networks=with_front(group.networks), notes=_notes(group.networks))
         for group in groups.values()
     ]
 
@@ -156,9 +142,11 @@ def _networks(run: RunFiles, name: str) -> list[tuple[Network, Device, Settings]
     ]
 
 
-def _with_front(networks: Sequence[Network]) -> tuple[Network, ...]:
+def with_front(networks: Sequence[Network]) -> tuple[Network, ...]:
+    """The networks with `front` as it is among them."""
+
     def beats(one: Network, other: Network) -> bool:
-        first, second = _place(one), _place(other)
+        first, second = place_of(one), place_of(other)
         if first is None or second is None:
             return False
         return first != second and first[0] <= second[0] and first[1] >= second[1]
@@ -166,15 +154,15 @@ def _with_front(networks: Sequence[Network]) -> tuple[Network, ...]:
     return tuple(
         replace(
             network,
-            front=_place(network) is not None
+            front=place_of(network) is not None
             and not any(beats(other, network) for other in networks),
         )
         for network in networks
     )
 
 
-def _place(network: Network) -> tuple[float, float] | None:
-    """(latency, accuracy), where both are known."""
+def place_of(network: Network) -> tuple[float, float] | None:
+    """(latency in ms, accuracy), where both are known."""
     if network.latency_ms is None or network.accuracy is None:
         return None
     return network.latency_ms, network.accuracy
@@ -202,136 +190,3 @@ def _notes(networks: Sequence[Network]) -> tuple[str, ...]:
                 f"accurate one: {best.images} test images do not tell them apart"
             )
     return tuple(notes)
-
-
-def _rows(group: Group) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return tuple(
-        (
-            f"{'* ' if network.front else '  '}{network.run} {network.dtype}",
-            (
-                cells.percent(network.accuracy),
-                "–"
-                if network.accuracy is None or not network.images
-                else cells.interval(accuracy_interval(network.accuracy, network.images)),
-                cells.milliseconds(network.latency_ms),
-                cells.file_size(network.size_bytes),
-                cells.file_size(network.ram_bytes),
-                cells.count(network.macs),
-            ),
-        )
-        for network in group.networks
-    )
-
-
-def comparison_text(groups: Sequence[Group]) -> str:
-    """For a terminal: a table a group."""
-    parts = []
-    for letter, group in zip(_letters(groups), groups):
-        lines = [f"{letter}: {group.describe}"]
-        lines += cells.lined_up(_HEADER, _rows(group))
-        parts.append("\n".join([*lines, *(f"! {note}" for note in group.notes)]))
-    return "\n\n".join([*parts, _told(groups)])
-
-
-def _told(groups: Sequence[Group]) -> str:
-    front = "*: on the accuracy-latency front of its group, no other is faster and as accurate."
-    if len(groups) == 1:
-        return front
-    other = "Figures of different groups cannot be compared: other images, device or settings."
-    return f"{front}\n{other}"
-
-
-def _letters(groups: Sequence[Group]) -> list[str]:
-    letters = string.ascii_uppercase
-    return [
-        letters[n] if n < 26 else f"{letters[n // 26 - 1]}{letters[n % 26]}"
-        for n in range(len(groups))
-    ]
-
-
-def comparison_json(groups: Sequence[Group]) -> dict[str, Json]:
-    """For programs."""
-    return {
-        "format": "pnas_tf/comparison",
-        "version": 1,
-        "groups": [to_json(group) for group in groups],
-    }
-
-
-def comparison_page(groups: Sequence[Group]) -> str:
-    """One self-contained page: a table and a front a group."""
-    sections = [
-        Section(
-            f"Group {letter}" if len(groups) > 1 else "The runs",
-            meaning=f"{group.describe}.",
-            terms=("accuracy", "interval", "latency", "front", "drift"),
-            plots=(
-                Plot(
-                    f"front_{letter}",
-                    front_figure(group.networks),
-                    "Up is more accurate, left is faster. The line joins the networks that no "
-                    "other one beats in both; upright lines are 95 % intervals.",
-                    ("front", "interval"),
-                    wide=True,
-                ),
-            ),
-            table=Table(("network", *_HEADER), _rows(group)),
-            words=group.notes,
-        )
-        for letter, group in zip(_letters(groups), groups)
-    ]
-    return render(
-        "page.html",
-        script="page.js",
-        title=f"{len({n.run for g in groups for n in g.networks})} runs compared",
-        outcome=tuple(_told(groups).split("\n")),
-        sections=sections,
-        terms=TERMS,
-    )
-
-
-def front_figure(networks: Sequence[Network]) -> Figure:
-    """Accuracy with its interval against latency; the front joined by a line."""
-    points = [(network, place) for network in networks if (place := _place(network)) is not None]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.0, 4.0), layout="constrained")
-        axes = figure.subplots()
-        axes.margins(x=0.15)
-        points.sort(key=lambda point: point[1])
-        for number, (network, (latency, accuracy)) in enumerate(points):
-            low, high = accuracy_interval(accuracy, network.images) if network.images else (0, 0)
-            color = BLUE if network.front else GREY
-            if network.images:
-                axes.vlines(latency, 100 * low, 100 * high, color=color, linewidth=0.8)
-            axes.plot(latency, 100 * accuracy, "o", color=color, markersize=5)
-            axes.annotate(
-                f"{network.run} {network.dtype}",
-                (latency, 100 * accuracy),
-                textcoords="offset points",
-                xytext=(6, -11 if number % 2 else 4),  # names of neighbours stand apart
-                fontsize=8,
-                parse_math=False,
-            )
-        front = sorted(place for network, place in points if network.front)
-        if len(front) > 1:
-            axes.plot([x for x, _ in front], [100 * y for _, y in front], color=BLUE, linewidth=1)
-        axes.set(xlabel="measured latency, ms", ylabel="test accuracy, %")
-        return figure
-
-
-def writer_of(path: Path) -> Callable[[Sequence[Group]], Path]:
-    """What writes the comparison to a file of this name.
-
-    Raises:
-        UserError: its ending is neither .html nor .json.
-    """
-    if path.suffix == ".html":
-        return lambda groups: atomic.write_text(path, comparison_page(groups))
-    if path.suffix == ".json":
-        return lambda groups: atomic.write_json(path, comparison_json(groups))
-    raise UserError(
-        f"--out={path}",
-        expected="a file that ends in .html or .json",
-        received=path.suffix or "no ending",
-        fix="Write e.g. --out=compared.html",
-    )

@@ -4,9 +4,9 @@ nothing of the page around them."""
 from __future__ import annotations
 
 from pnas_tf.report import summary_table as cells
-from pnas_tf.report.comparison_plot import comparison_figure, networks_beside, top1_percent
 from pnas_tf.report.drawing import architecture_figure, spoken
 from pnas_tf.report.run_files import RunFiles
+from pnas_tf.report.scale_plot import networks_beside, scale_figure, top1_percent
 from pnas_tf.report.section import Plot, Section, Table, Warnings
 from pnas_tf.search.judgement import DRAW, is_draw
 from pnas_tf.space.ops import Zero
@@ -52,7 +52,7 @@ def architecture_section(run: RunFiles) -> Section:
         plots.append(
             Plot(
                 "networks_to_scale",
-                comparison_figure(beside),
+                scale_figure(beside),
                 f"Published networks for the same task ({space.resolution} px, {space.classes} "
                 "classes), to one scale: a longer strip is more work, a piece is a block, its "
                 "colour the kernel as above.",

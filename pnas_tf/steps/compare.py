@@ -15,7 +15,8 @@ from pathlib import Path
 def main(arguments: list[str] | None = None) -> int:
     """Prints the comparison. Raises UserError where a folder holds no finished run. Returns the
     exit status."""
-    from pnas_tf.report.compare import compare_runs, comparison_text, writer_of
+    from pnas_tf.report.compare import compare_runs
+    from pnas_tf.report.comparison_page import comparison_text, writer_of
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -13,10 +13,8 @@ from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Se
 from pnas_tf.devices.record_file import save_measurements
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.report.compare import (
-    Network,
-    _with_front,
-    compare_runs,
+from pnas_tf.report.compare import Network, compare_runs, with_front
+from pnas_tf.report.comparison_page import (
     comparison_json,
     comparison_page,
     comparison_text,
@@ -110,7 +108,7 @@ def test_the_front_is_what_nothing_beats():
             for n, (accuracy, ms) in enumerate(generator.integers(0, 5, (size, 2)))
         ]
         networks.append(Network("unknown", "int8", None, 0, 1.0, None, None, None, 1))
-        for network in _with_front(networks):
+        for network in with_front(networks):
             beaten = network.accuracy is None or any(
                 other.latency_ms <= network.latency_ms
                 and other.accuracy >= network.accuracy
@@ -118,10 +116,10 @@ def test_the_front_is_what_nothing_beats():
                 for other in networks[:-1]
             )
             assert network.front != beaten
-        axes = front_figure(_with_front(networks)).axes[0]
+        axes = front_figure(with_front(networks)).axes[0]
         dots = [line for line in axes.lines if line.get_marker() == "o"]
         front = [dot.get_xdata()[0] for dot in dots if to_hex(dot.get_color()) == BLUE]
-        assert sorted(front) == sorted(n.latency_ms for n in _with_front(networks) if n.front)
+        assert sorted(front) == sorted(n.latency_ms for n in with_front(networks) if n.front)
 
 
 def test_another_pace_of_the_device_and_few_images_are_said(tmp_path):

@@ -29,7 +29,6 @@ from pnas_tf.io import atomic
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.report.alpha_plot import alpha_figure, alpha_slider
 from pnas_tf.report.breakdown_plot import breakdown_figure
-from pnas_tf.report.comparison_plot import OWN, comparison_figure, networks_beside
 from pnas_tf.report.drawing import FIXED_COLOR, architecture_figure
 from pnas_tf.report.glossary import TERMS
 from pnas_tf.report.op_style import kernel_and_expansion, kernel_color, op_color, op_label
@@ -37,6 +36,7 @@ from pnas_tf.report.outcome import outcome
 from pnas_tf.report.page import page, sections_of, write_report
 from pnas_tf.report.plots import training_plots
 from pnas_tf.report.run_files import SearchHistory, read_run
+from pnas_tf.report.scale_plot import OWN, networks_beside, scale_figure
 from pnas_tf.report.summary_table import summary_table, text_table
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
@@ -368,7 +368,7 @@ def test_strips_are_as_long_as_the_networks_are_large():
     assert networks[OWN] is architecture and len(networks) == 7
     assert {other.space.resolution for other in networks.values()} == {32}
     assert {other.space.classes for other in networks.values()} == {10}
-    bars = comparison_figure(networks).axes[0].patches
+    bars = scale_figure(networks).axes[0].patches
     rows = [[bar for bar in bars if round(bar.get_y() + 0.25) == row] for row in range(7)]
     for row, other in zip(rows, networks.values(), strict=True):
         assert sum(bar.get_width() for bar in row) == pytest.approx(other.macs / 1e6)

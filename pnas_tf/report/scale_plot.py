@@ -52,7 +52,7 @@ def top1_percent(words: str) -> float | None:
     return PUBLISHED[names[words]].top1_percent if words in names else None
 
 
-def comparison_figure(networks: Mapping[str, Architecture]) -> Figure:
+def scale_figure(networks: Mapping[str, Architecture]) -> Figure:
     """The strips, the first one at the top."""
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(8.0, 0.9 + 0.52 * len(networks)), layout="constrained")
