@@ -16,12 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pnas_tf.config import DataConfig, DeviceConfig, OptimizerConfig, RunConfig, SearchConfig
+from pnas_tf.config import (
+    DataConfig,
+    DeviceConfig,
+    OptimizerConfig,
+    OutputConfig,
+    RunConfig,
+    SearchConfig,
+)
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import Artifact, model_file
+from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.settings import Configs
+from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.latency_table import LATENCY_TABLE
 from pnas_tf.steps.pipeline import run_steps, steps_to_do
@@ -90,6 +99,7 @@ class FitResult:
         return Path(folder)
 
 
+@as_users()
 def fit(
     data: ImageData,
     *,
@@ -108,7 +118,7 @@ def fit(
         run_dir: keeps everything, and a stopped run in it goes on. None takes a temporary folder,
             which lives as long as the result.
         options: objects of the classes of `pnas_tf.config`, in place of their defaults, e.g.
-            `TrainConfig(epochs=60)`, `PretrainedConfig("imagenet")`.
+            `TrainConfig(epochs=60)`, `PretrainedConfig("imagenet")`, `OutputConfig(quiet=True)`.
         seed: of everything random.
 
     Returns:
@@ -124,7 +134,9 @@ def fit(
         DataConfig: data.config,
         DeviceConfig: device,
     }
-    with RunFolder(path) as folder:
+    output = cast(OutputConfig, configs[OutputConfig])
+    with TERMINAL.speaking(), RunFolder(path) as folder:
+        TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet
         if max_latency_ms is not None:
             call = Inputs(folder, Configs(configs.values()), data)
             configs[SearchConfig] = _within(max_latency_ms, call)

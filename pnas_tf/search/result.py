@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,22 +18,24 @@ import tensorflow as tf
 
 from pnas_tf.config import DeriveConfig, ExportConfig
 from pnas_tf.data.fitted_options import images_of, search_sizes
-from pnas_tf.errors import UserError
 from pnas_tf.run.layout import HISTORY
 from pnas_tf.run.loop import Row
+from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.progress import silent
 from pnas_tf.search.budgets import Budget, budgets_of, check_budgets, file_dtypes
-from pnas_tf.search.choice_program import Bound, largest
+from pnas_tf.search.choice_program import Bound
 from pnas_tf.search.conflicts import no_network
 from pnas_tf.search.derivation import (
     Derivation,
     SweepPoint,
+    candidates_within,
     comparison_line,
     derivation_budget,
     limits_of,
+    network_row,
     pair_of,
 )
-from pnas_tf.search.derive import log_probability, most_probable, most_probable_few, path_of
+from pnas_tf.search.derive import most_probable, path_of
 from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
 from pnas_tf.search.judgement import DRAW, DRAW_WITHIN_BUDGET, SEARCHED, Judgement, is_draw
 from pnas_tf.search.recipe import SearchRecipe
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
-    from pnas_tf.search.quantities import Quantity
     from pnas_tf.search.targets import Target
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
@@ -125,6 +125,7 @@ class SearchResult:
         found = self.derivation(config, budgets=budgets, limits=limits, progress=progress)
         return found.architecture
 
+    @as_users()
     def derivation(
         self,
         config: DeriveConfig = DeriveConfig(),
@@ -155,7 +156,9 @@ class SearchResult:
             check_budgets(config)
             quantity = derivation_budget(self.space, self.table, self.targets, config).quantity
             architecture = most_probable(self.space, self.probabilities)
-            found = Derivation(architecture, (self._row(architecture, quantity),))
+            found = Derivation(
+                architecture, (network_row(architecture, quantity, self.probabilities),)
+            )
         else:
             found = self._within(limits or self.limits(config, budgets), config, progress)
         origin = self._origin(config)
@@ -222,7 +225,9 @@ class SearchResult:
     ) -> Derivation:
         """The best of the most probable networks within the budgets: of those that use their share
         of the first, where the space has such."""
-        networks, least = self._candidates(limits, config, progress)
+        networks, least = candidates_within(
+            self.space, self.probabilities, limits, config, progress
+        )
         while networks:
             best, rows, line = self._best_of(networks, least, limits.pairs[0][1], config)
             if limits.keeps(best):
@@ -244,7 +249,7 @@ class SearchResult:
         """(the best by its weights, a row for each, a line for the user)."""
         quantity = first.quantity
         if len(networks) == 1:  # without a look at data or weights
-            return networks[0], (self._row(networks[0], quantity),), ""
+            return networks[0], (network_row(networks[0], quantity, self.probabilities),), ""
         found = self.supernet_weights.best_of(
             networks,
             self.dataset,
@@ -254,63 +259,8 @@ class SearchResult:
         )
         range_ = f"{least:.4g} to {first.most:.4g} {quantity.unit}"
         rows = [
-            self._row(network, quantity, *losses)
+            network_row(network, quantity, self.probabilities, *losses)
             for network, *losses in zip(networks, found.losses, found.trained_losses, strict=True)
         ]
         line = comparison_line(found, networks.index(found.best) + 1, range_)
         return found.best, tuple(rows), line
-
-    def _candidates(
-        self, limits: FileLimits, config: DeriveConfig, progress: Callable[[str], None] | None
-    ) -> tuple[list[Architecture], float]:
-        """(the most probable networks to compare, the least of the first quantity that was
-        asked)."""
-        first, *others = (bound for _, bound in limits.pairs)
-        quantity, most, count = first.quantity, first.most, config.derive_networks
-        least = most * config.min_latency_fraction
-
-        def few(at_least: float, count: int) -> list[Architecture]:
-            bounds = [dataclasses.replace(first, least=at_least), *others]
-            return most_probable_few(
-                self.space,
-                self.probabilities,
-                bounds=bounds,
-                count=count,
-                accepts=limits.accepts,
-            )
-
-        try:
-            return few(least, count), least
-        # A small space has gaps: a network below this one is better than none after the whole
-        # search.
-        except UserError:
-            if not others:
-                networks, words = few(-math.inf, 1), "the most probable below is taken"
-            else:  # the other budgets may leave no more
-                used = largest(quantity, (first, *others))
-                networks = few(used * config.min_latency_fraction, count)
-                words = f"beside the other budgets {used:.4g} {quantity.unit} is the most there is"
-        if progress:
-            progress(
-                f"no network of the space lies between {least:.4g} and {most:.4g} {quantity.unit} "
-                f"(--min_latency_fraction={config.min_latency_fraction:g}); {words}"
-            )
-        return networks, least
-
-    def _row(
-        self,
-        network: Architecture,
-        quantity: Quantity,
-        loss: float | None = None,
-        trained_loss: float | None = None,
-    ) -> Row:
-        score = log_probability(network, self.probabilities)
-        finite = trained_loss is not None and math.isfinite(trained_loss)
-        return {
-            "ops": [op.key for op in network.ops],
-            "log_probability": score if math.isfinite(score) else None,
-            "predicted": quantity.of(path_of(network)),
-            "unit": quantity.unit,
-            "alpha_loss": loss,
-            "trained_loss": trained_loss if finite else None,
-        }

@@ -6,10 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pnas_tf import _tf_private
-from pnas_tf.config import DataConfig, DistributionConfig, PublishConfig, RunConfig
+from pnas_tf.config import (
+    DataConfig,
+    DistributionConfig,
+    OutputConfig,
+    PublishConfig,
+    RunConfig,
+)
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.processors import hold_tensorflow
 from pnas_tf.run.step import Step
+from pnas_tf.run.terminal import say
 from pnas_tf.steps import (
     architecture,
     benchmark,
@@ -59,7 +66,7 @@ class Program:
     steps: tuple[Step[Inputs], ...] = ()
     more: tuple[type, ...] = ()
     begin: Callable[[Inputs], None] = _nothing
-    close: Callable[[Inputs], None] = _nothing
+    close: Callable[[Inputs], None] = pipeline.tell_files
     takes_file: Callable[[], int] | None = None
 
     @property
@@ -68,7 +75,7 @@ class Program:
         if self.takes_file is not None:
             return ()
         of_steps = (kind for step in self.steps for kind in step.configs)
-        return tuple(dict.fromkeys((RunConfig, *of_steps, *self.more)))
+        return tuple(dict.fromkeys((RunConfig, OutputConfig, *of_steps, *self.more)))
 
     def run(self, call: Inputs) -> int:
         """Does it in the run folder of `call`. Returns the exit status."""
@@ -81,7 +88,8 @@ class Program:
         if DistributionConfig in call.configs:  # before anything of TensorFlow runs
             from pnas_tf.training.devices_used import device_lines
 
-            print("\n".join(device_lines(call.distribution, words)), flush=True)
+            for line in device_lines(call.distribution, words):
+                say(line)
         pipeline.check_steps(todo, call)
         if isinstance(call.folder, RunFollower):
             return pipeline.run_steps(todo, pipeline.fit_options(todo, call))
