@@ -26,6 +26,11 @@ $(CLIENT)/installed: tests/tflite/mediapipe.txt
 	$(CLIENT)/bin/python -m pip install --quiet --requirement tests/tflite/mediapipe.txt
 	touch $@
 
+# What runs models in a browser, for the test of `pnas try`.
+.litertjs/installed:
+	npm install --silent --no-fund --no-audit --prefix .litertjs @litertjs/core@2.5
+	touch $@
+
 demo: install
 	$(BIN)/python tools/push_button.py --dataset=digits --target_latency_ms=auto --run_dir=runs/demo
 
@@ -43,9 +48,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Where MediaPipe cannot be had (no wheel for the machine), the tests of it are skipped and say so.
+# Where MediaPipe (no wheel for the machine) or LiteRT.js (no npm) cannot be had, the tests of it are skipped and say so.
 test: lint
 	-$(MAKE) --no-print-directory $(CLIENT)/installed
+	-$(MAKE) --no-print-directory .litertjs/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Without those that train, search or run programs (slow), need a stand-in phone or board (device), or root.
@@ -61,4 +67,4 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.everything
 
 clean:
-	rm -rf $(VENV) $(CLIENT) build runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CLIENT) .litertjs build runs .mypy_cache .ruff_cache .pytest_cache

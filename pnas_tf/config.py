@@ -127,6 +127,12 @@ class RunConfig:
         fixed=False,
     )
     seed: int = option(0, "Seed of initial weights, data order, augmentation and sampling.")
+    tensorboard: bool = option(
+        True,
+        "Write events for `tensorboard --logdir=RUN`: curves, alpha, the architecture, and options "
+        "beside results.",
+        fixed=False,
+    )
 
 
 @dataclass(frozen=True)

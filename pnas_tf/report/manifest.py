@@ -6,31 +6,23 @@ Gathers what the run left; computes nothing anew but digests.
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import shlex
 from pathlib import Path
 
-from pnas_tf import config as options
+from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.report.model_card import Entry, model_card
+from pnas_tf.report.reproduce import command_of
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import MANIFEST, Artifact, published_card
-from pnas_tf.run.settings import read_config
 from pnas_tf.tflite.parity_report import ParityReport, load_reports
 
 _NAME, _VERSION = "pnas_tf/manifest", 1
 FORMAT = {"format": _NAME, "version": _VERSION}
 MAX_BYTES = 10_000_000  # what a repository takes without storage for large files
-_ELSEWHERE = (
-    "data_dir",
-    "offline_files",
-    "model_cache",
-    "benchmark_binary",
-)  # where things lie on one machine is no part of the recipe
 
 
 def check_name(name: str) -> None:
@@ -85,8 +77,8 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
 def entries_of(folder: RunFolder) -> dict[str, Entry]:
     """File name -> what a manifest says of it, of the exported models of a run. Raises UserError
     where the run is not finished."""
-    run, command = read_run(folder.path), command_of(folder)
-    export = read_config(folder.path).get(options.ExportConfig.__name__, {})
+    run = read_run(folder.path)
+    command, export = command_of(run.settings), run.settings.get(ExportConfig.__name__, {})
     return {
         source: {
             "sha256": atomic.sha256_of(folder / source),
@@ -152,23 +144,3 @@ def read_manifest(models_dir: Path) -> dict[str, dict[str, Json]]:
         what=f"models of manifest {path}",
         fix="Restore it, or delete it to publish anew.",
     )
-
-
-def command_of(folder: RunFolder) -> str:
-    """The push_button command that makes such a run: the folder's settings that are not
-    defaults."""
-    stored = read_config(folder.path)
-    words = ["pnas", "run", "--run_dir=runs/again"]
-    for section, values in stored.items():
-        kind = getattr(options, section, None)
-        if not dataclasses.is_dataclass(kind):
-            continue
-        for field in dataclasses.fields(kind):
-            value = values.get(field.name, field.default)
-            default = list(field.default) if isinstance(field.default, tuple) else field.default
-            if field.name in ("run_dir", *_ELSEWHERE) or value == default:
-                continue
-            words.append(
-                f"--{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}"
-            )
-    return shlex.join(words)

@@ -117,23 +117,30 @@ def text_table(summary: Mapping[str, Json], *, columns: int | None = None) -> st
     """The summary table as plain text for a terminal, without what is for the page alone, ending
     without a newline. columns: of the terminal; where they are too few, form stands below form."""
     table = summary_table(summary)
-    lines = [("", table.header), *(row for row in table.rows if row[0] not in _PAGE_ALONE)]
-    widths = [max(_columns(row[1][column]) for row in lines) for column in range(len(table.header))]
-    first = max(_columns(what) for what, _ in lines)
+    rows = [row for row in table.rows if row[0] not in _PAGE_ALONE]
+    text = lined_up(table.header, rows)
     facts = (fact for fact in table.facts if fact[0] not in _PAGE_ALONE)
     shown = [(what, value.partition("; ")[0]) for what, value in facts]
     notes = [f"! {note}" for note in table.notes]
-    if columns is not None and first + sum(widths) + 2 * len(widths) >= columns:
-        return "\n".join([*_narrow(table.header, lines[1:]), *map(": ".join, shown), *notes])
+    if columns is not None and max(map(_columns, text)) >= columns:
+        return "\n".join([*_narrow(table.header, rows), *map(": ".join, shown), *notes])
+    wide = max(_columns(what) for what, _ in shown)
+    text += ["", *(f"{_padded(what, wide)}  {value}" for what, value in shown), *notes]
+    return "\n".join(text)
+
+
+def lined_up(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Lines of a table for a terminal. header: of the columns behind the rows' names."""
+    lines = [("", header), *rows]
+    widths = [max(_columns(row[1][column]) for row in lines) for column in range(len(header))]
+    first = max(_columns(what) for what, _ in lines)
     text = []
     for what, cells in lines:
         right = [" " * (width - _columns(cell)) + cell for cell, width in zip(cells, widths)]
         text.append("  ".join([_padded(what, first), *right]).rstrip())
         if not what:
             text.append("-" * (first + sum(widths) + 2 * len(widths)))
-    wide = max(_columns(what) for what, _ in shown)
-    text += ["", *(f"{_padded(what, wide)}  {value}" for what, value in shown), *notes]
-    return "\n".join(text)
+    return text
 
 
 def _narrow(forms: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[str]:

@@ -56,6 +56,8 @@ class Artifact(str, Enum):
     VALIDATION_PLOT = "validation.png"
     SUMMARY = "summary.json"
     REPORT = "report.html"
+    PLOTS = "plots"
+    RUN_EVENTS = "events"  # of the run as a whole
     MODEL_CARD = "model_card.md"
 
     def __str__(self) -> str:
@@ -96,6 +98,11 @@ def old_folder(folder: Path) -> Path:
     """The next one for results that --restart moves aside: RUN/old-1, RUN/old-2 and so on."""
     names = (folder / f"old-{number}" for number in itertools.count(1))
     return next(name for name in names if not name.exists())
+
+
+def sweep_events(budget_ms: float) -> str:
+    """TensorBoard's folder of a budget of --sweep."""
+    return f"sweep/{EVENTS}/{budget_ms:g}ms"
 
 
 def sweep_architecture(budget_ms: float) -> str:

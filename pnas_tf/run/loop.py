@@ -18,11 +18,12 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import tensorflow as tf
 
+from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run import layout
@@ -31,6 +32,7 @@ from pnas_tf.run.progress import Progress
 from pnas_tf.run.signals import Stopped, StopRequest
 from pnas_tf.run.terminal import DETAILS
 
+ALPHA, ALPHA_BUCKETS = "probabilities", 20  # softmax(alpha) of each block, in a search's rows
 COLLECT_S = 30.0  # between collections, of which one takes 0.2 s
 
 Row = dict[str, object]
@@ -140,6 +142,7 @@ class StepLoop:
         peers: the processes that do this work together, each with a loop of its own.
         keep: checkpoints of epoch ends that stay.
         checkpoint_steps: steps between checkpoints within an epoch; None: by time alone.
+        tensorboard: whether events are written.
     """
 
     def __init__(
@@ -150,6 +153,7 @@ class StepLoop:
         peers: Peers,
         keep: int,
         checkpoint_steps: int | None,
+        tensorboard: bool = RunConfig.tensorboard,
     ):
         self.work, self.folder, self.peers = work, folder, peers
         self.step = 0
@@ -160,7 +164,7 @@ class StepLoop:
             keep=keep,
             passing=lambda step: step % work.steps_per_epoch != 0,
         )
-        self._checkpoint_steps = checkpoint_steps
+        self._checkpoint_steps, self._tensorboard = checkpoint_steps, tensorboard
         self._collected_s = time.monotonic()
 
     @property
@@ -184,7 +188,7 @@ class StepLoop:
         if self.step:
             DETAILS(f"{self.work.name} goes on from step {self.step} of {self.total}")
         writer = tf.summary.create_noop_writer()
-        if self.writes:
+        if self.writes and self._tensorboard:
             writer = tf.summary.create_file_writer(str(self.folder / layout.EVENTS))
         with (
             contextlib.closing(writer),
@@ -232,6 +236,10 @@ class StepLoop:
         figures = {name: value for name, value in row.items() if isinstance(value, float)}
         for name, value in figures.items():
             tf.summary.scalar(f"{self.work.name}/{name}", value, step=epoch)
+        for block, probabilities in enumerate(cast("list[list[float]]", row.get(ALPHA, []))):
+            # alpha but for a constant, which the softmax does not see
+            alpha, name = np.log(probabilities), f"{self.work.name}/alpha/block_{block:02d}"
+            tf.summary.histogram(name, alpha, step=epoch, buckets=ALPHA_BUCKETS)
         told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         DETAILS(f"{self.work.phase(epoch)} {epoch + 1}/{self.work.epochs}: {told}")
 

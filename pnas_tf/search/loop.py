@@ -102,6 +102,7 @@ class Search:
             peers=replicas,
             keep=config.keep_checkpoints,
             checkpoint_steps=config.checkpoint_steps,
+            tensorboard=recipe.tensorboard,
         )
 
     @property

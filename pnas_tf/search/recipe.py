@@ -29,6 +29,7 @@ class SearchRecipe:
         device: what sampled networks are measured on, where `config.rl_latency` asks for it.
         seed: of initial weights, data order and sampling.
         pretrained: what the supernet starts from, unless `config.weights_init` says otherwise.
+        tensorboard: whether events are written.
     """
 
     config: SearchConfig = SearchConfig()
@@ -36,6 +37,7 @@ class SearchRecipe:
     device: DeviceConfig = DeviceConfig()
     seed: int = RunConfig.seed
     pretrained: PretrainedWeights | None = None
+    tensorboard: bool = RunConfig.tensorboard
 
     def started(self) -> SearchRecipe:
         """With `config.weights_init` as the presence of pretrained weights decides it.

@@ -1,6 +1,6 @@
 """Published networks as architectures: those of Cai et al. 2019 (tables 2 and 4 and the official
-configurations), and EfficientNet-Lite (the tensorflow/tpu project, 2020), for which there are
-weights to start from.
+configurations), MobileNetV2 (Sandler et al. 2018, table 2), and EfficientNet-Lite (the
+tensorflow/tpu project, 2020), for which there are weights to start from.
 
 Their widths are not those of the `proxyless` space, so each comes with a backbone of its own.
 Padding is PyTorch's, in EfficientNet-Lite TensorFlow's.
@@ -147,6 +147,19 @@ PUBLISHED: dict[str, Published | PublishedV4] = {
         macs=1_080_244_224,
         top1_percent=79.9,
         resolution=256,
+    ),
+    "mobilenet_v2": Published(
+        32,
+        16,
+        (24, 32, 64, 96, 160, 320),
+        1280,
+        " ".join(["3x6"] * 16),
+        dropout=0.2,
+        parameters=3_504_872,
+        macs=300_774_272,
+        top1_percent=72.0,
+        blocks=(2, 3, 4, 3, 3, 1),
+        padding="same",
     ),
     "efficientnet_lite0": Published(
         32,

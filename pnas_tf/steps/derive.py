@@ -154,6 +154,7 @@ def _sweep(job: Inputs) -> None:
     """An architecture for each budget, with its accuracy by supernet weights."""
     from pnas_tf.data.accuracy import accuracy_words
     from pnas_tf.report.pareto_plot import plot_pareto_front
+    from pnas_tf.steps.tensorboard import write_sweep
 
     rows, images = [], job.dataset.validation_size
     points = _result(job).sweep(
@@ -178,6 +179,8 @@ def _sweep(job: Inputs) -> None:
             f"{point.architecture.macs} MACs, top-1 on the search's validation split "
             f"{accuracy_words(point.validation_accuracy, images)}"
         )
+    if job.configs[RunConfig].tensorboard:
+        write_sweep(job.folder.path, points)
     plot_pareto_front(rows, job.folder / Artifact.SWEEP_PLOT)
     atomic.write_json(
         job.folder / Artifact.SWEEP, {"format": "pnas_tf/sweep", "version": 1, "networks": rows}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pnas_tf.config import DataConfig, DeviceConfig, SearchConfig, SpaceConfig
+from pnas_tf.config import DataConfig, DeviceConfig, RunConfig, SearchConfig, SpaceConfig
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
@@ -191,9 +191,11 @@ def close_run(call: Inputs) -> None:
     from pnas_tf.report.page import write_report
     from pnas_tf.report.summary import write_summary
     from pnas_tf.report.summary_table import text_table
+    from pnas_tf.steps.tensorboard import write_run
 
     assert isinstance(call.folder, RunFolder)
-    files = call.data.facts.files
+    files, place = call.data.facts.files, call.folder / Artifact.SUMMARY
+    before = place.read_bytes() if place.is_file() else b""
     summary = write_summary(
         call.folder,
         dataset=call.configs[DataConfig].dataset,
@@ -201,6 +203,12 @@ def close_run(call: Inputs) -> None:
         target=call.targets[0],
         images=files.summary(LEFT_OUT_FILE).splitlines() if files else (),
     )
+    changed = place.read_bytes() != before or not (call.folder / Artifact.RUN_EVENTS).is_dir()
+    if changed and call.configs[RunConfig].tensorboard:
+        kinds = tuple(dict.fromkeys(kind for step in PIPELINE for kind in step.configs))
+        options = {kind: call.configs[kind] for kind in kinds}
+        architecture = Architecture.load(call.folder / Artifact.ARCHITECTURE)
+        write_run(call.folder.path, architecture, options, summary)
     report = write_report(call.folder.path)  # before anything that a terminal could refuse
     write_card(call.folder)
     write_node_data(call.folder.path, Architecture.load(call.folder / Artifact.ARCHITECTURE))

@@ -21,6 +21,7 @@ from pnas_tf.steps import (
     architecture,
     benchmark,
     calibrate,
+    compare,
     derive,
     export,
     footprint,
@@ -31,6 +32,7 @@ from pnas_tf.steps import (
     publish,
     search,
     train,
+    try_model,
     validate,
 )
 from pnas_tf.steps.inputs import Inputs
@@ -171,6 +173,20 @@ PROGRAMS = (
         "shows what stands in a .tflite file",
         inspect.__doc__,
         takes_file=inspect.main,
+    ),
+    Program(
+        "compare",
+        "compare",
+        "puts finished runs beside one another",
+        compare.__doc__,
+        takes_file=compare.main,
+    ),
+    Program(
+        "try",
+        "try_model",
+        "runs the exported models in your browser",
+        try_model.__doc__,
+        takes_file=try_model.main,
     ),
     Program(
         "publish",

@@ -120,6 +120,7 @@ def _run(job: Inputs) -> None:
         job.configs[DeviceConfig],
         job.seed,
         job.pretrained if _starts(job) else None,
+        job.configs[RunConfig].tensorboard,
     )
     start = start_of(job.space, job.dataset, recipe)
     for line in start_lines(start) if start else ():

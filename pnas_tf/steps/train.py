@@ -130,7 +130,9 @@ def _run(job: Inputs) -> None:
     trained = train_network(
         job.architecture,
         dataset,
-        TrainRecipe(config, job.configs[OptimizerConfig], job.seed),
+        TrainRecipe(
+            config, job.configs[OptimizerConfig], job.seed, job.configs[RunConfig].tensorboard
+        ),
         folder,
         initial_weights=None if network is None else network.get_weights(),
         distribution=job.distribution,

@@ -107,6 +107,7 @@ def train_network(
             peers=distribution.replicas,
             keep=KEEP_CHECKPOINTS,
             checkpoint_steps=None,
+            tensorboard=recipe.tensorboard,
         )
         loop.run()
         if model is not plain:

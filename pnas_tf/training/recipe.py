@@ -31,11 +31,13 @@ class TrainRecipe:
         config: epochs, batch, rate and what it is trained and evaluated on.
         optimizer: momentum, decay, smoothing and batch normalisation.
         seed: of initial weights, data order, augmentation and dropout.
+        tensorboard: whether events are written.
     """
 
     config: TrainConfig = TrainConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     seed: int = RunConfig.seed
+    tensorboard: bool = RunConfig.tensorboard
 
 
 def tuning_of(config: TrainConfig) -> Tuning:

@@ -1,6 +1,7 @@
 """The whole way by the programs, on digits and on a folder of JPEGs, and what happens when they are
 called again."""
 
+import io
 import json
 import os
 import random
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from events import events_in
 from forked_program import SPACE, Signal, assert_refused, contents, run, start
 from PIL import Image
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
@@ -156,6 +159,26 @@ def test_digits_to_the_end(finished):
     assert (
         settings["SearchConfig"]["warmup_epochs"] == 1 and settings["TrainConfig"]["epochs"] == 1
     )  # from the flag file
+
+
+def test_tensorboard_shows_the_run(finished):
+    """The network as an image, and options beside results; alpha block by block."""
+    folder, _ = finished
+    summary = json.loads((folder / "summary.json").read_text())
+    found = events_in(folder / "events")
+    assert found["test accuracy, int8"] == pytest.approx([summary["test_accuracy"]["int8"]])
+    measured = summary["latency_ms"]["float32"]["measured"]
+    assert found["measured ms, float32"] == pytest.approx([measured])
+    ((width, height, picture),) = found["architecture"]
+    pixels = np.asarray(Image.open(io.BytesIO(picture)))
+    assert pixels.shape[:2] == (int(height), int(width)) and pixels.std() > 5
+    session = HParamsPluginData.FromString(found["_hparams_/session_start_info"][0])
+    hparams = session.session_start_info.hparams
+    assert hparams["warmup_epochs"].number_value == 1 and "seed" not in hparams
+    searched = events_in(folder / "search/events")
+    assert {tag for tag in searched if "alpha/" in tag} == {
+        f"search/alpha/block_{number:02d}" for number in range(len(SPACE.choice_blocks))
+    }
 
 
 def test_called_again_every_step_is_skipped_and_no_file_changes(finished, options):
