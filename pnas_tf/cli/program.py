@@ -63,11 +63,9 @@ def run_program(program: Program) -> None:
     def start(_: list[str]) -> None:
         stop_when_asked()
         _silence_libraries()
-        status = exit_status(lambda: keep_temporary_files_together())
-        if status:
-            sys.exit(status)
         with TERMINAL.speaking():
-            status = exit_status(lambda: _run(program, given[0]))
+            status = exit_status(lambda: keep_temporary_files_together())
+            status = status or exit_status(lambda: _run(program, given[0]))
         sys.exit(status)
 
     app.run(start, flags_parser=parse_arguments)

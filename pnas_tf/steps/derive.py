@@ -156,11 +156,11 @@ def _sweep(job: Inputs) -> None:
     from pnas_tf.report.pareto_plot import plot_pareto_front
     from pnas_tf.steps.tensorboard import write_sweep
 
-    rows, images = [], job.dataset.validation_size
-    points = _result(job).sweep(
+    rows, points, images = [], [], job.dataset.validation_size
+    for point in _result(job).sweep(
         _budgets(job), job.configs[DeriveConfig], limits=_limits(job), progress=DETAILS
-    )
-    for point in points:
+    ):
+        points.append(point)
         name = sweep_architecture(point.budget_ms)
         point.architecture.save(job.folder / name)
         rows.append(
