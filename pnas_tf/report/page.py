@@ -17,6 +17,7 @@ from pnas_tf.report import summary_table as cells
 from pnas_tf.report.alpha_plot import alpha_history
 from pnas_tf.report.answers import answers_section
 from pnas_tf.report.drawing import draw_architecture
+from pnas_tf.report.effects import effects_section
 from pnas_tf.report.pareto_plot import pareto_svg
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.report.section import Section, Table
@@ -77,6 +78,7 @@ def page(run: RunFiles) -> str:
         _images(run),
         _search(run),
         _alpha(run),
+        effects_section(run.worth),
         _sweep(run),
         _training(run),
         _measurements(run),
@@ -154,7 +156,7 @@ def _search(run: RunFiles) -> Section | None:
 
 
 def _alpha(run: RunFiles) -> Section | None:
-    if run.search is None:
+    if run.search is None or run.worth:  # a supernet without alpha
         return None
     candidates = [choice.candidates for choice in run.architecture.space.choice_blocks]
     return Section(

@@ -18,6 +18,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.report.effects import load_worth
 from pnas_tf.run.layout import Artifact
 from pnas_tf.search.judgement import Judgement, judgements_in
 from pnas_tf.space.architecture import Architecture
@@ -60,6 +61,7 @@ class RunFiles:
     judgements: tuple[Judgement, ...] = ()
     origin: str | None = None  # of the architecture, see `search.derivation`
     answers: Answers | None = None
+    worth: tuple[Mapping[str, Json], ...] = ()  # of each choice, by the effect model
     right_by_class: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by format
 
 
@@ -86,6 +88,7 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         _judgements(path / Artifact.SEARCH_HISTORY),
         _origin(path / Artifact.DERIVATION),
         load_answers(answers) if answers.exists() else None,
+        load_worth(path / Artifact.EFFECTS),
         {each.dtype: each.right_by_class for each in reports.values() if each.right_by_class},
     )
 

@@ -43,7 +43,8 @@ CONFIGS = (
 )
 
 
-def _result(job: Inputs) -> SearchResult:
+def result_of(job: Inputs) -> SearchResult:
+    """The search of a run."""
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.result import SearchResult
 
@@ -72,9 +73,11 @@ def _limits(job: Inputs) -> FileLimits:
 def _check(job: Inputs) -> None:
     """As far as the files are there."""
     from pnas_tf.search.budgets import check_budgets
+    from pnas_tf.search.recipe import check_derivation
 
     config = job.configs[DeriveConfig]
     check_budgets(config)
+    check_derivation(job.configs[SearchConfig], config)
     known = job.has(Artifact.LATENCY_TABLE) and (not dtypes_of(job) or job.has(Artifact.FOOTPRINT))
     if known and config.derive == "budget":
         _limits(job)
@@ -104,7 +107,11 @@ def _milliseconds(job: Inputs) -> list[float]:
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:
+    from pnas_tf.search.recipe import ONE_SHOT
+
     own = (job.folder / Artifact.SEARCH_HISTORY, *tables_read(job))
+    if job.configs[SearchConfig].algorithm == ONE_SHOT:
+        own = (*own, job.folder / Artifact.EFFECTS)
     if not dtypes_of(job):
         return own
     others = (path for path in tables_of(job) if path not in own)
@@ -128,7 +135,7 @@ def _demands(job: Inputs) -> tuple[Demand, ...]:
 def _derive(job: Inputs) -> None:
     config = job.configs[DeriveConfig]
     limits = _limits(job) if config.derive == "budget" else None
-    found = _result(job).derivation(config, limits=limits, progress=print)
+    found = result_of(job).derivation(config, limits=limits, progress=print)
     found.save(job.folder.path)
     for row in found.budgets[1:]:
         measured = row["predicted"] if row["measured"] is None else row["measured"]
@@ -141,7 +148,7 @@ def _sweep(job: Inputs) -> None:
     from pnas_tf.report.pareto_plot import plot_pareto_front
 
     rows, images = [], job.dataset.validation_size
-    points = _result(job).sweep(
+    points = result_of(job).sweep(
         _budgets(job), job.configs[DeriveConfig], limits=_limits(job), progress=print
     )
     for point in points:

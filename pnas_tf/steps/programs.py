@@ -6,7 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pnas_tf import _tf_private
-from pnas_tf.config import DataConfig, DistributionConfig, PublishConfig, RunConfig
+from pnas_tf.config import (
+    DataConfig,
+    DeriveConfig,
+    DistributionConfig,
+    PublishConfig,
+    RunConfig,
+)
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.processors import hold_tensorflow
 from pnas_tf.run.step import Step
@@ -15,6 +21,7 @@ from pnas_tf.steps import (
     benchmark,
     calibrate,
     derive,
+    effects,
     export,
     footprint,
     inspect,
@@ -23,6 +30,7 @@ from pnas_tf.steps import (
     pipeline,
     publish,
     search,
+    specialise,
     train,
     validate,
 )
@@ -47,6 +55,7 @@ class Program:
         more: classes of options besides those of the steps.
         begin: called before the steps, where this process holds the run folder.
         close: called after them, likewise.
+        fresh: of these, classes of which the run folder's values do not count.
         takes_file: does it all instead, for a program that has a file and no run folder.
     """
 
@@ -58,6 +67,7 @@ class Program:
     more: tuple[type, ...] = ()
     begin: Callable[[Inputs], None] = _nothing
     close: Callable[[Inputs], None] = _nothing
+    fresh: tuple[type, ...] = ()
     takes_file: Callable[[], int] | None = None
 
     @property
@@ -127,7 +137,17 @@ PROGRAMS = (
         "search",
         "learns an architecture, and derives it",
         search.__doc__,
-        (footprint.FOOTPRINT, search.SEARCH, derive.DERIVE, derive.SWEEP),
+        (footprint.FOOTPRINT, search.SEARCH, effects.EFFECTS, derive.DERIVE, derive.SWEEP),
+    ),
+    Program(
+        "specialise",
+        "specialise",
+        "another device or budget from a search that is there",
+        specialise.__doc__,
+        more=specialise.CONFIGS,
+        begin=specialise.check_specialise,
+        close=specialise.specialise,
+        fresh=(DeriveConfig,),
     ),
     Program(
         "train",
