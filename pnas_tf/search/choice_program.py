@@ -3,7 +3,8 @@ first.
 
 Costs are sums over blocks, and over pairs of neighbouring blocks; a bound is of a sum, of the
 largest of its blocks, or of what several blocks share and pay once. Solved exactly by HiGHS; what
-is found is forbidden and the next best one solved for. Knows no probabilities and no supernet.
+is found is forbidden and the next best one solved for. The first ones need no solver
+(`path_list`). Knows no probabilities and no supernet.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import scipy.optimize
 import scipy.sparse
 
-from pnas_tf.search.quantities import Quantity
+from pnas_tf.search.path_list import first_paths
+from pnas_tf.search.quantities import Bound, Quantity
 from pnas_tf.space.architecture import ChoiceIndices
 
 # HiGHS takes an objective 1e-6 from the best for the best. The largest regret of one block is made
@@ -28,19 +30,6 @@ _MAX_MISSES = 1000
 _SMALLEST_LOOKS = 50
 _INFEASIBLE = 2  # scipy's status
 _TOLERANCE = 1e-9  # of a bound, of its own size: the solver's own is wider
-
-
-@dataclass(frozen=True)
-class Bound:
-    """least <= quantity <= most, in its unit: a hard budget."""
-
-    quantity: Quantity
-    most: float
-    least: float = -math.inf
-
-    def holds(self, path: ChoiceIndices) -> bool:
-        """Whether the network of a path keeps it."""
-        return self.least <= self.quantity.of(path) <= self.most
 
 
 def solutions(
@@ -61,12 +50,11 @@ def solutions(
             are of it, in units of its `scale`.
     """
     program = _Program([len(block) for block in costs], bounds, also, pairs=bool(pairs))
+    for known in first_paths(costs, bounds, pairs) if also is None else ():
+        yield known
+        program.forbid(known)
     objective = program.objective(costs, pairs)
-    path: ChoiceIndices | None = None
-    if also is None and not pairs:  # the first one needs no solver where it fits
-        path = tuple(int(np.argmin(block)) for block in costs)
-    else:
-        path = program.solved(objective)
+    path = program.solved(objective)
     misses = 0
     while path is not None:
         if all(bound.holds(path) for bound in bounds):

@@ -9,6 +9,7 @@ import scipy.stats
 
 from pnas_tf.errors import UserError
 from pnas_tf.search import effects as module
+from pnas_tf.search import path_list
 from pnas_tf.search.choice_program import Bound, solutions
 from pnas_tf.search.derive import Preference, best_few, path_of
 from pnas_tf.search.effects import Effects, agreement_of, fit_effects, rank_interval
@@ -111,7 +112,7 @@ def test_a_loss_that_is_not_finite_is_refused():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_pairs_in_the_program_equal_brute_force(seed):
+def test_pairs_in_the_program_equal_brute_force(seed, monkeypatch):
     """Every network within a bound, in order."""
     generator = np.random.default_rng(seed)
     sizes = [3, 4, 2, 3]
@@ -122,8 +123,33 @@ def test_pairs_in_the_program_equal_brute_force(seed):
     most = float(np.quantile([quantity.of(path) for path in every], 0.1 + 0.1 * seed))
     wanted = sorted((path for path in every if quantity.of(path) <= most), key=total)[:12]
     preference = Preference.scaled(blocks, pairs)
-    found = solutions(preference.blocks, [Bound(quantity, most)], pairs=preference.pairs)
-    assert list(itertools.islice(found, len(wanted))) == wanted
+    bounds = [Bound(quantity, most)]
+    listed = path_list.first_paths(preference.blocks, bounds, preference.pairs)
+    assert listed[:12] == wanted[: len(listed)]
+    for length in (path_list.LENGTH, 3):  # the solver alone, as good as
+        monkeypatch.setattr(path_list, "LENGTH", length)
+        found = solutions(preference.blocks, bounds, pairs=preference.pairs)
+        assert list(itertools.islice(found, len(wanted))) == wanted
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_listed_paths_are_all_that_come_first_within_several_bounds(seed, monkeypatch):
+    """Short lists too: what they leave out costs more than what they hold."""
+    generator = np.random.default_rng(seed)
+    blocks, pairs, total = planted(generator, pair=0.5)
+    quantities = [
+        Quantity("q", "ms", 0.1, tuple(generator.uniform(0, 1, size) for size in SIZES))
+        for _ in range(2)
+    ]
+    quantiles = [np.quantile([q.of(path) for path in PATHS], [0.1, 0.5]) for q in quantities]
+    bounds = [Bound(q, float(high), float(low)) for q, (low, high) in zip(quantities, quantiles)]
+    fitting = [path for path in PATHS if all(bound.holds(path) for bound in bounds)]
+    wanted = sorted(fitting, key=total)
+    for length in (8, 64, 4096):
+        monkeypatch.setattr(path_list, "LENGTH", length)
+        listed = path_list.first_paths(blocks, bounds, pairs)
+        assert listed == wanted[: len(listed)]
+    assert listed == wanted  # all of the space
 
 
 def test_the_best_by_an_effect_model_are_those_of_least_predicted_loss():
