@@ -53,7 +53,7 @@ class Learnt:
     @property
     def words(self) -> str:
         """What its first networks are."""
-        return "most probable" if self.effects is None else "best by the effect model"
+        return "most probable" if self.effects is None else "by the effect model best"
 
     def row(
         self,
