@@ -33,7 +33,7 @@ def main() -> int:
         for sampling in options.sampling.split(",")
     ]
     for place in places:
-        place.once("supernet", place.trained_supernet)
+        place.once("supernet", place.trained_supernet, leaves="search")
         print(f"{place.folder}: {place.effects().words}", flush=True)
         place.once("ranking", place.ranking)
     for place in places if options.only != "ranking" else ():
@@ -42,7 +42,11 @@ def main() -> int:
         make_table(place.shop)
         place.once("derived", place.derived)
         for budget in place.study.budgets:
-            place.once(f"trained_{budget.name}", partial(place.trained, budget.name))
+            place.once(
+                f"trained_{budget.name}",
+                partial(place.trained, budget.name),
+                leaves=f"training_{budget.name}_None",
+            )
         for epochs in (1, 2):
             place.once(f"tuned_middle_{epochs}", partial(place.trained, "middle", epochs=epochs))
     if options.page:

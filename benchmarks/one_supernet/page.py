@@ -25,8 +25,9 @@ def write_page(places: Sequence[Place], path: Path) -> None:
     for study in dict.fromkeys(place.study.name for place in places):
         mine = [p for p in places if p.study.name == study and (p.folder / "derived.json").exists()]
         if mine:
-            parts += [f"## Three targets of `{study}`", _targets(mine), _costs(mine)]
-            parts += [_int8(mine), "Trained on from the supernet's weights:", _tuned(mine)]
+            title = f"## Three targets of `{study}`"
+            parts += [title, "Accuracy on validation / test split, %:", _targets(mine)]
+            parts += [_costs(mine), _int8(mine), *_tuned(mine)]
     atomic.write_text(path, "\n\n".join(parts) + "\n")
 
 
@@ -54,12 +55,11 @@ def _held_out(places: Sequence[Place]) -> str:
                 _words(by_loss.agreement),
                 _words(by_accuracy.agreement),
                 f"{by_loss.pair_weight:g}",
-                f"{place.once('supernet', dict)['cpu_s']:.0f} s",
                 f"{document['cpu_s']:.0f} s",
             ]
         )
     header = ["study", "paths", "seed", "held out, cross-entropy", "held out, accuracy"]
-    return _table([*header, "weight of pairs", "CPU, supernet", "CPU, 400 paths"], rows)
+    return _table([*header, "weight of pairs", "CPU, 400 paths"], rows)
 
 
 def _ranking(places: Sequence[Place]) -> str:
@@ -84,12 +84,10 @@ def _ranking(places: Sequence[Place]) -> str:
     return _table(header, rows)
 
 
-def _published_rows(place: Place, budget: str) -> list[dict[str, Any]]:
+def _networks(place: Place) -> dict[str, dict[str, Any]]:
+    """Those that the study trained, by name."""
     studies = json.loads(PUBLISHED.read_text())["studies"]
-    networks = next(one for one in studies if one["name"] == place.study.name)["networks"]
-    rows = [r for r in networks.values() if r["contender"] == "two_path" and r["group"] == budget]
-    assert rows
-    return rows
+    return next(one for one in studies if one["name"] == place.study.name)["networks"]
 
 
 def _points(values: Sequence[float]) -> str:
@@ -106,49 +104,57 @@ def _trained(places: Sequence[Place], name: str) -> list[dict[str, Any]]:
 
 
 def _targets(places: Sequence[Place]) -> str:
-    rows = []
+    rows, networks = [], _networks(places[0])
     for budget in places[0].study.budgets:
-        ours, theirs = (
-            _trained(places, f"trained_{budget.name}"),
-            _published_rows(places[0], budget.name),
-        )
+        ours = _trained(places, f"trained_{budget.name}")
         derived = [place.once("derived", dict)["networks"][budget.name] for place in places]
-        if ours:
-            rows.append(
-                [
-                    budget.name,
-                    str(len(ours)),
-                    *(_points([row[f"{s}_accuracy"] for row in ours]) for s in ("alpha", "test")),
-                    *(_points([row[f"{s}_accuracy"] for row in theirs]) for s in ("alpha", "test")),
-                    f"{np.mean([row['macs'] for row in ours]) / 1e6:.2f}",
-                    f"{np.mean([row['cpu_s'] for row in derived]):.0f} s",
-                    f"{np.mean([row['solving_cpu_s'] for row in derived]):.1f} s",
-                ]
-            )
-    header = ["target", "networks", "one supernet: validation, %", "test, %"]
-    header += [
-        "three searches: validation, %",
-        "test, %",
-        "M MACs",
-        "CPU a target",
-        "of it solving",
-    ]
-    return _table(header, rows)
+        found = [row["ops"] for row in derived]
+        same = {name: row for name, row in networks.items() if row["ops"] in found}
+        searches = [
+            row
+            for row in networks.values()
+            if (row["contender"], row["group"]) == ("two_path", budget.name)
+        ]
+        rows.append(
+            [
+                budget.name,
+                *_accuracies(ours),
+                ", ".join(f"`{name}`" for name in same) or "none",
+                *_accuracies(list(same.values())),
+                *_accuracies(searches),
+                f"{np.mean([row['cpu_s'] for row in derived]):.0f} s",
+                f"{np.mean([row['solving_cpu_s'] for row in derived]):.1f} s",
+            ]
+        )
+    header = ["target", "one supernet", "the same network in the study", "its training there"]
+    return _table([*header, "three searches", "CPU a target", "of it solving"], rows)
+
+
+def _accuracies(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Of the validation and of the test split, in one cell."""
+    if not rows:
+        return ["not trained"]
+    return [" / ".join(_points([row[f"{s}_accuracy"] for row in rows]) for s in ("alpha", "test"))]
 
 
 def _costs(places: Sequence[Place]) -> str:
-    one, several = [], []
+    one, trainings = [], []
     for place in places:
-        training = [row["cpu_s"] for row in _trained([place], "trained_middle")]
         derived = place.once("derived", dict)["networks"].values()
-        cost = place.once("supernet", dict)["cpu_s"] + place.once("paths", dict)["cpu_s"]
-        one.append(cost + sum(row["cpu_s"] for row in derived))
-        several.append(3 * _SEARCH_TRAININGS * training[0] if training else np.nan)
-    share = np.mean(one) / np.nanmean(several)
+        costs = [place.once(name, dict)["cpu_s"] for name in ("supernet", "paths")]
+        costs += [row["cpu_s"] for row in derived]
+        one += [sum(costs)] if None not in costs else []
+        for budget in place.study.budgets:
+            trainings += [row["cpu_s"] for row in _trained([place], f"trained_{budget.name}")]
+    known = [cost for cost in trainings if cost is not None]
+    if not one or not known:
+        return "What it costs was not measured whole."
+    several = 3 * _SEARCH_TRAININGS * np.mean(known)
+    share = np.mean(one) / several
     return (
         f"One supernet, its effect model and three derivations took {np.mean(one):.0f} s of CPU; "
         f"three searches of {_SEARCH_TRAININGS} trainings each (docs/evidence.md) would take "
-        f"{np.nanmean(several):.0f} s here, so that the cost is {share:.2f} of "
+        f"{several:.0f} s here, so that the cost is {share:.2f} of "
         "theirs. Trainings of what was found are in neither."
     )
 
@@ -164,7 +170,7 @@ def _int8(places: Sequence[Place]) -> str:
     )
 
 
-def _tuned(places: Sequence[Place]) -> str:
+def _tuned(places: Sequence[Place]) -> list[str]:
     rows = []
     for name, words in (
         ("tuned_middle_1", "1 epoch"),
@@ -172,7 +178,7 @@ def _tuned(places: Sequence[Place]) -> str:
         ("trained_middle", f"{places[0].study.training.epochs} epochs from scratch"),
     ):
         found = _trained(places, name)
-        if found:
-            values = (_points([row[f"{s}_accuracy"] for row in found]) for s in ("alpha", "test"))
-            rows.append([words, *values])
-    return _table(["middle target", "validation, %", "test, %"], rows)
+        rows += [[words, *_accuracies(found)]] if found else []
+    if len(rows) < 2:
+        return []
+    return ["Trained on from the supernet's weights:", _table(["middle target", "accuracy"], rows)]

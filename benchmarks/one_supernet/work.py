@@ -36,15 +36,17 @@ class Place:
         self.shop = Workshop(self.study, output)
         self.folder = output / study / f"one_shot_{sampling}_{seed}"
 
-    def once(self, name: str, work: Any) -> dict[str, Any]:
-        """The document of a job, made when it is not there."""
+    def once(self, name: str, work: Any, *, leaves: str = "") -> dict[str, Any]:
+        """The document of a job, made when it is not there. leaves: what a stopped one goes on
+        from; nobody knows what CPU time it took then."""
         path = self.folder / f"{name}.json"
         if not path.exists():
             print(f"== {self.folder} {name}", flush=True)
-            began, cpu = time.monotonic(), time.process_time()
+            resumed = bool(leaves) and (self.folder / leaves).exists()
+            cpu = time.process_time()
             found = work()
-            spent = {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}
-            atomic.write_json(path, {**RESULT, **found, **spent})
+            spent = None if resumed else time.process_time() - cpu
+            atomic.write_json(path, {**RESULT, **found, "cpu_s": spent})
         return atomic.read_document(path, **RESULT, what="result", made_by="delete it")
 
     @property
