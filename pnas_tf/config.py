@@ -15,9 +15,12 @@ Value = TypeVar("Value")
 # Smallest area of a random crop: the published one is for 1.28 million images and hundreds of
 # epochs, the other what --augmentation=auto takes.
 CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
-# Where there are images enough; else `data.fitted_options` chooses others.
+# Where there are images enough; else `data.fitted_options` chooses others. All learning rates below
+# are for BATCH_SIZE images a step.
 BATCH_SIZE, EPOCHS = 64, 30
 DERIVE_TRAIN_EPOCHS, FINETUNE_EPOCHS = 0.5, 2
+DERIVE_LEARNING_RATE, FINETUNE_LEARNING_RATE = 0.025, 0.02
+_BY_BATCH = f"scaled by images a step / {BATCH_SIZE}"
 # A few broken files among many are every folder's lot; more are a copy that went wrong.
 UNREADABLE_PERCENT = 1
 
@@ -127,6 +130,14 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class OutputConfig:
+    """What a call prints. The log in the run folder has everything."""
+
+    verbose: bool = option(False, "Print every detail, as it stands in the log.", fixed=False)
+    quiet: bool = option(False, "Print nothing but warnings and errors.", fixed=False)
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """The images and their three disjoint splits: train, validation, test."""
 
@@ -200,10 +211,14 @@ class SpaceConfig:
     space: str = option(
         "auto",
         "proxyless, lite, tiny, cifar, mnv4, mcu, pyramid_tree, FILE.json (a space of your own), "
-        "or auto: by the dataset's image size, lite for large ones with --pretrained.",
+        "or auto: by the size and number of the images, lite for large ones with --pretrained.",
     )
     resolution: int | None = option(
-        None, "Input size in pixels; default: the space's own.", at_least=8, at_most=4096
+        None,
+        "Input size in pixels; default: the space's own, with --space=auto 64 of fewer than 5,000 "
+        "photographs, 96 with --pretrained.",
+        at_least=8,
+        at_most=4096,
     )
     width: float = option(1.0, "Width multiplier.", above=0)
 
@@ -276,7 +291,7 @@ class TrainConfig:
         None,
         "Initial learning rate, cosine to zero; default: "
         f"{FROM_SCRATCH.learning_rate}, of fine-tuning {FINE_TUNING.learning_rate}, from the "
-        f"supernet {FROM_SUPERNET.learning_rate} (published: 0.05).",
+        f"supernet {FROM_SUPERNET.learning_rate}, {_BY_BATCH} (published: 0.05).",
         above=0,
     )
     learning_rate_warmup_epochs: float = option(
@@ -409,13 +424,13 @@ class SearchConfig:
         None,
         "Weights' initial rate in the warm-up phase, cosine to zero; default: "
         f"{SEARCH_FROM_SCRATCH.warmup_learning_rate}, of pretrained weights "
-        f"{SEARCH_FROM_PRETRAINED.warmup_learning_rate} (published: 0.05).",
+        f"{SEARCH_FROM_PRETRAINED.warmup_learning_rate}, {_BY_BATCH} (published: 0.05).",
     )
     search_learning_rate: float | None = option(
         None,
         "Weights' initial rate in the joint phase, cosine to zero; default: "
         f"{SEARCH_FROM_SCRATCH.search_learning_rate}, of pretrained weights "
-        f"{SEARCH_FROM_PRETRAINED.search_learning_rate} (published: 0.025).",
+        f"{SEARCH_FROM_PRETRAINED.search_learning_rate}, {_BY_BATCH} (published: 0.025).",
     )
     weights_init: str | None = option(
         None,
@@ -574,8 +589,10 @@ class DeriveConfig:
         f"Images a step of that training; default: {BATCH_SIZE}, fewer of few images.",
         at_least=1,
     )
-    derive_learning_rate: float = option(
-        0.025, "Largest learning rate of that training; cosine to zero."
+    derive_learning_rate: float | None = option(
+        None,
+        f"Largest learning rate of that training, cosine to zero; default: {DERIVE_LEARNING_RATE}, "
+        f"{_BY_BATCH}.",
     )
     max_latency_ms: float | None = option(
         None, "Budget in ms; default: the target latency.", remakes=True
@@ -869,8 +886,11 @@ class ExportConfig:
         f"{FINETUNE_EPOCHS}, more of few images.",
         remakes=True,
     )
-    finetune_learning_rate: float = option(
-        0.02, "Their initial learning rate; cosine to zero.", remakes=True
+    finetune_learning_rate: float | None = option(
+        None,
+        f"Their initial learning rate, cosine to zero; default: {FINETUNE_LEARNING_RATE}, "
+        f"{_BY_BATCH}.",
+        remakes=True,
     )
     max_logit_difference: float = option(
         1e-4,

@@ -22,6 +22,7 @@ from pnas_tf.config import (
     DeriveConfig,
     DeviceConfig,
     OptimizerConfig,
+    OutputConfig,
     RunConfig,
     SearchConfig,
 )
@@ -29,7 +30,9 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import Artifact, model_file
+from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.settings import Configs
+from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.latency_table import LATENCY_TABLE
 from pnas_tf.steps.pipeline import run_steps, steps_to_do
@@ -99,6 +102,7 @@ class FitResult:
         return Path(folder)
 
 
+@as_users()
 def fit(
     data: ImageData,
     *,
@@ -120,7 +124,7 @@ def fit(
         run_dir: keeps everything, and a stopped run in it goes on. None takes a temporary folder,
             which lives as long as the result.
         options: objects of the classes of `pnas_tf.config`, in place of their defaults, e.g.
-            `TrainConfig(epochs=60)`, `PretrainedConfig("imagenet")`.
+            `TrainConfig(epochs=60)`, `PretrainedConfig("imagenet")`, `OutputConfig(quiet=True)`.
         seed: of everything random.
 
     Returns:
@@ -137,7 +141,9 @@ def fit(
         DeviceConfig: device,
     }
     configs |= _keeping(budgets, configs)
-    with RunFolder(path) as folder:
+    output = cast(OutputConfig, configs[OutputConfig])
+    with TERMINAL.speaking(), RunFolder(path) as folder:
+        TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet
         if max_latency_ms is not None:
             call = Inputs(folder, Configs(configs.values()), data)
             configs[SearchConfig] = _within(max_latency_ms, call)

@@ -141,7 +141,7 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
         warnings = [f"exported for {shape}, the latency table is of batch 1 at {side} px"]
     else:
         predicted = tables[dtype].predict_ms(run.architecture)
-        warnings = tables[dtype].warnings()
+        warnings = [doubt.meaning for doubt in tables[dtype].doubts()]
         if measured:
             warnings += tables[dtype].identity.differences(measured.device, measured.settings)
             compared = at_table(measured, tables[dtype])

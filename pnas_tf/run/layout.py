@@ -32,6 +32,7 @@ class Artifact(str, Enum):
     CONFIG = "config.json"
     STEPS = "steps.json"
     LOCK = ".lock"
+    LOG = "log.txt"
     LATENCY_TABLE = "latency_table.json"
     LATENCY_TABLE_INT8 = "latency_table_int8.json"
     FOOTPRINT = "footprint.json"
@@ -59,6 +60,7 @@ class Artifact(str, Enum):
     VALIDATION_PLOT = "validation.png"
     SUMMARY = "summary.json"
     REPORT = "report.html"
+    MODEL_CARD = "model_card.md"
 
     def __str__(self) -> str:
         return self.value
@@ -77,6 +79,16 @@ def model_name(dtype: str) -> str:
 def model_file(dtype: str) -> str:
     """The exported model of a number format: float32, float16, dynamic_int8 or int8."""
     return f"{model_name(dtype)}.tflite"
+
+
+def node_data_file(dtype: str) -> str:
+    """What Model Explorer lays over `model_file`."""
+    return f"{model_name(dtype)}_node_data.json"
+
+
+def published_card(name: str) -> str:
+    """The model card of published files, beside them."""
+    return f"{name}_{Artifact.MODEL_CARD}"
 
 
 def is_model_file(name: str) -> bool:

@@ -19,18 +19,21 @@ from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import (
     check_demands,
     demands_of,
+    fitted_search,
     images_of,
     search_sizes,
+    search_tuning_of,
 )
 from pnas_tf.io.serialization import to_json
 from pnas_tf.run.checkpoints import Checkpoint
 from pnas_tf.run.loop import Row, RunningMeans, StepLoop, require_finite
+from pnas_tf.run.terminal import DETAILS, warn
 from pnas_tf.search import sampling
 from pnas_tf.search.architecture_step import ArchitectureSteps
 from pnas_tf.search.judgement import AT_THE_END, BEFORE_ALPHA, Judgement, judgements_in, told
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.path_validation import judge, validate_paths
-from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe, search_tuning_of
+from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.distribution import check_batch
@@ -75,17 +78,17 @@ class Search:
         *,
         folder: Path,
     ):
-        config = recipe.config
+        images, replicas = images_of(dataset), supernet.numerics.replicas
+        config = fitted_search(recipe.config, images, replicas=replicas.total)
         self.supernet, self.dataset, self.targets = supernet, dataset, targets
         self.config, self.tuning, self.seed = config, search_tuning_of(config), recipe.seed
         self.momentum = Momentum(recipe.optimizer)
         self.architecture = ArchitectureSteps(supernet, targets, recipe)
         self.means = RunningMeans.of(_FIGURES)  # of the epoch's weight steps
         self.judgements: tuple[Judgement, ...] = ()
-        images = images_of(dataset)
-        self.sizes = search_sizes(config, images, replicas=supernet.numerics.replicas.total)
+        self.sizes = search_sizes(config, images, replicas=replicas.total)
         for demand, size in zip(demands_of(config, self.sizes), self.sizes.batches):
-            check_batch(size, supernet.numerics.replicas, flag=demand.flag)
+            check_batch(size, replicas, flag=demand.flag)
             check_demands([demand], images, dataset=dataset.name)
         self.steps_per_epoch, self.alpha_batches = (
             dataset.steps_per_epoch(split, batch_size=size)
@@ -99,7 +102,7 @@ class Search:
         self.loop = StepLoop(
             self,
             folder,
-            peers=supernet.numerics.replicas,
+            peers=replicas,
             keep=config.keep_checkpoints,
             checkpoint_steps=config.checkpoint_steps,
         )
@@ -193,14 +196,13 @@ class Search:
             )
             epoch, start = epoch + 1, 0
 
-    def figures(self) -> dict[str, float]:
-        loss, accuracy = self.means.means
-        probabilities = self.probabilities
+    def figures(self) -> dict[str, str]:
+        accuracy = self.means.means[1] or 0.0
+        expected = self.targets.expected(self.probabilities)
+        quantity = self.targets.targets[0].quantity
         return {
-            "loss": loss or 0.0,
-            "accuracy": accuracy or 0.0,
-            "entropy": sampling.entropy(probabilities),
-            "expected": self.targets.expected(probabilities),
+            "accuracy": f"{100 * accuracy:.0f} %",
+            f"expected {quantity.name}": f"{expected:.3g} {quantity.unit}",
         }
 
     def end_epoch(self, epoch: int) -> Row:
@@ -248,8 +250,11 @@ class Search:
             weight_steps=weight_steps,
         )
         self.judgements += (judged,)
-        for line in told(self.judgements):
-            self.loop.say(line)
+        if self.judgements[-1].has_learnt is False:
+            meaning, *details = told(self.judgements)
+            warn(meaning, details)
+        else:
+            DETAILS(told(self.judgements)[0])
 
     @property
     def _loss_scale(self) -> LossScale | None:

@@ -12,9 +12,8 @@ from pnas_tf.config import (
     OptimizerConfig,
     RunConfig,
     SearchConfig,
-    SearchTuning,
 )
-from pnas_tf.data.fitted_options import PRETRAINED, usual_search
+from pnas_tf.data.fitted_options import PRETRAINED
 from pnas_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,14 +80,3 @@ def check_start(config: SearchConfig, *, known: bool) -> None:
             received="none",
             fix="Add e.g. --pretrained=imagenet (in Python: pretrained=...).",
         )
-
-
-def search_tuning_of(config: SearchConfig) -> SearchTuning:
-    """The values of `config`, or the usual ones of its kind of start where it has none."""
-    return usual_search(config)._replace(
-        **{
-            name: value
-            for name in SearchTuning._fields
-            if (value := getattr(config, name)) is not None
-        }
-    )

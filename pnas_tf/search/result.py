@@ -20,6 +20,7 @@ from pnas_tf.config import DeriveConfig, EffectsConfig, ExportConfig
 from pnas_tf.data.fitted_options import images_of, search_sizes
 from pnas_tf.run.layout import EFFECTS, HISTORY
 from pnas_tf.run.loop import Row
+from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.progress import silent
 from pnas_tf.search.budgets import Budget, budgets_of, check_budgets, file_dtypes
 from pnas_tf.search.choice_program import Bound
@@ -163,6 +164,7 @@ class SearchResult:
         found = self.derivation(config, budgets=budgets, limits=limits, progress=progress)
         return found.architecture
 
+    @as_users()
     def derivation(
         self,
         config: DeriveConfig = DeriveConfig(),

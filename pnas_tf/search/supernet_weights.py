@@ -19,7 +19,12 @@ import tf_keras as keras
 from pnas_tf.config import DeriveConfig, OptimizerConfig, SearchConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import batch_size as fitted_batch_size
-from pnas_tf.data.fitted_options import check_demands, derive_epochs, images_of
+from pnas_tf.data.fitted_options import (
+    check_demands,
+    derive_epochs,
+    fitted_derivation,
+    images_of,
+)
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
@@ -116,6 +121,7 @@ def validation_loss(
 def steps_of(dataset: Dataset, config: DeriveConfig) -> tuple[int, int]:
     """(images a step, steps) that a network is trained on for, at least one. Raises UserError where
     the search's train split has no whole batch."""
+
     images = images_of(dataset)
     size = fitted_batch_size(config.derive_batch_size, images.train)
     check_demands([Demand("train", "derive_batch_size", size)], images, dataset=dataset.name)
@@ -209,7 +215,9 @@ class SupernetWeights:
 
         Raises UserError where the train split has no whole batch.
         """
+        config = fitted_derivation(config, images_of(dataset))
         size, steps = steps_of(dataset, config)
+        assert config.derive_learning_rate is not None
         network = build_network(architecture, normalisation=self.normalisation)
         self.supernet.inherit(network, path_of(architecture))
         step = TrainStep(network, self.optimizer)
@@ -241,7 +249,7 @@ class SupernetWeights:
         equals the first. int8: accuracy of such a network as an int8 file, which decides before its
         loss does."""
         losses = []
-        with Progress("compare networks", len(architectures)) as progress:
+        with Progress("comparing networks", len(architectures)) as progress:
             for architecture in architectures:
                 losses.append(self.validation_loss(architecture, dataset, batch_size=batch_size))
                 progress.update()
@@ -249,7 +257,7 @@ class SupernetWeights:
         after: dict[int, float] = {}
         accuracies: dict[int, float] = {}
         if len(few) > 1:
-            with Progress("train the best on", len(few)) as progress:
+            with Progress("training the best further", len(few)) as progress:
                 for place in few:
                     network = architectures[place]
                     if int8 is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, closest
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBCONV_3_5_7, MBConvSpace, Stage
 from pnas_tf.space.mobilenet_v4 import CONV_MEDIUM_OPS, CONV_SMALL_OPS, conv_medium, conv_small
@@ -203,11 +203,15 @@ def published(name: str, *, resolution: int | None = None) -> Architecture:
         UserError: an unknown name.
     """
     if name not in PUBLISHED:
+        meant = closest(name, PUBLISHED)
+        fix = f"Write {meant}." if meant else "Choose one of these."
+        if name.endswith((".tflite", ".keras", ".h5")):
+            fix = "It holds weights: name the architecture of its run, a FILE.json."
         raise UserError(
             "unknown published network",
-            expected=f"one of {sorted(PUBLISHED)}",
+            expected=f"one of {', '.join(sorted(PUBLISHED))}; or FILE.json, an architecture",
             received=repr(name),
-            fix="Choose one of these.",
+            fix=fix,
         )
     return PUBLISHED[name].architecture(name, resolution=resolution)
 

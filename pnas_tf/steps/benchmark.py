@@ -27,6 +27,7 @@ from pnas_tf.io import atomic
 from pnas_tf.latency.drift import NOISE_PERCENT
 from pnas_tf.run.layout import MODELS_PATTERN, Artifact, model_name
 from pnas_tf.run.step import Step
+from pnas_tf.run.terminal import DETAILS, say, warn
 from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version, setup_of
 from pnas_tf.steps.inputs import Inputs
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pnas_tf.latency.measure_sources import MeasurementSetup
 
 FEW_MODELS = 8  # more of them are measured in fewer rounds
+_IN_A_LINE = 3  # models whose latencies one line holds
 
 
 def model_files(job: Inputs) -> dict[str, Path]:
@@ -106,10 +108,10 @@ def _memory(job: Inputs) -> None:
             use = run_model(path, arena_bytes=own)
         except UserError as error:
             failures[name] = error.received
-            print(f"WARNING {name} did not run: {error.received}")
+            warn(f"{name} did not run: {error.received}")
             continue
         used[name] = asdict(use)
-        print(
+        say(
             f"{name}: {use.used_bytes:,} bytes of an arena of {use.arena_bytes:,} "
             f"({use.working_bytes:,} working, {use.persistent_bytes:,} persistent), outputs differ "
             f"from LiteRT's by at most {use.max_difference:.3g}"
@@ -135,14 +137,14 @@ def _latency(job: Inputs) -> None:
     models, outputs = model_files(job), outputs_of(job, Artifact.BENCHMARK)
     outputs_hot = outputs_of(job, Artifact.SUSTAINED)
 
-    def measure(name: str, runner: Runner, say: Callable[[str], None]) -> None:
+    def measure(name: str, runner: Runner, details: Callable[[str], None]) -> None:
         few = len(models) <= FEW_MODELS
-        setup = setup_of(job, runner, say, few_models=few)
+        setup = setup_of(job, runner, details, few_models=few)
         session = measure_files(models, setup)
         profiles: dict[str, tuple[OperatorTime, ...]] = {}
         if job.configs[BenchmarkConfig].op_profile:
             measured = {model: models[model] for model in session.measurements}
-            profiles = _profiles(runner, measured, say)
+            profiles = _profiles(runner, measured, name)
         save_measurements(
             job.folder / outputs[name],
             session.measurements,
@@ -152,7 +154,7 @@ def _latency(job: Inputs) -> None:
             failures=session.failures,
             op_profiles={model: [asdict(row) for row in rows] for model, rows in profiles.items()},
         )
-        _say_session(session, say)
+        _say_session(session, name)
         if sustained := job.configs[BenchmarkConfig].sustained:
             measured = {model: models[model] for model in session.measurements}
             _sustain(job, measured, setup, duration_of(sustained), outputs_hot[name])
@@ -160,23 +162,26 @@ def _latency(job: Inputs) -> None:
     on_devices(job, measure)
 
 
-def _say_session(session: Session, say: Callable[[str], None]) -> None:
+def _say_session(session: Session, name: str) -> None:
     """What came of it, a line a model."""
+    from pnas_tf.latency.doubts import doubts_of
+
     if (session.noise_percent or 0.0) >= NOISE_PERCENT:
-        say(
-            f"WARNING halves of the session differ by {session.noise_percent:.1f} %: a "
+        warn(
+            f"{name}: halves of the session differ by {session.noise_percent:.1f} %: a "
             "comparison with these figures proves nothing; measure on a quieter device"
         )
+    tell = DETAILS if len(session.measurements) <= _IN_A_LINE else say
     for model, entry in session.measurements.items():
-        say(
-            f"{model}: {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 "
+        tell(
+            f"{name}: {model} {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 "
             f"{entry.p90_ms:.4g}, by the clock {entry.raw_median_ms:.4g}, "
             f"{entry.invocations} invocations)"
         )
-        for doubt in entry.doubts:
-            say(f"WARNING {doubt}")
+    for doubt in doubts_of(session.measurements):
+        warn(f"{name}: {doubt.meaning}", doubt.details)
     for model, reason in session.failures.items():
-        say(f"WARNING {model} was not measured: {reason}")
+        warn(f"{name}: {model} was not measured: {reason}")
 
 
 def _sustain(
@@ -203,14 +208,14 @@ def _sustain(
         failures=session.failures,
     )
     for model, trend in trends.items():
-        setup.progress(f"{model}, without a pause: {trend.describe()}")
+        say(f"{model}, without a pause: {trend.describe()}")
     for model, reason in session.failures.items():
-        setup.progress(f"WARNING {model} without a pause: {reason}")
+        warn(f"{model} without a pause: {reason}")
     resume_log.unlink(missing_ok=True)
 
 
 def _profiles(
-    runner: Runner, models: Mapping[str, Path], say: Callable[[str], None]
+    runner: Runner, models: Mapping[str, Path], name: str
 ) -> dict[str, tuple[OperatorTime, ...]]:
     """Model -> its ops' times, of which the slowest five are said. Where the runtime has no clock
     for them it says so."""
@@ -218,17 +223,20 @@ def _profiles(
 
     profile = getattr(runner, "profile", None)
     if profile is None:
-        say("no op profile: LiteRT's Python API times whole inferences only")
+        say(f"{name}: no op profile: LiteRT's Python API times whole inferences only")
         return {}
     found = {}
     for model, path in models.items():
         try:
             found[model] = profile(path)
         except RunFailed as error:
-            say(f"WARNING no op profile of {model}: {error}")
+            warn(f"{name}: no op profile of {model}: {error}")
             continue
         for row in sorted(found[model], key=lambda row: -row.avg_ms)[:5]:
-            say(f"{model}: {row.node_type} {row.name}: {row.avg_ms:.4g} ms, {row.percent:.1f} %")
+            say(
+                f"{name}: {model}: {row.node_type} {row.name}: {row.avg_ms:.4g} ms, "
+                f"{row.percent:.1f} %"
+            )
     return found
 
 
@@ -238,6 +246,21 @@ def _outputs(job: Inputs) -> tuple[str, ...]:
     hot = outputs_of(job, Artifact.SUSTAINED).values()
     asked = bool(job.configs[BenchmarkConfig].sustained)
     return (*outputs_of(job, Artifact.BENCHMARK).values(), *(hot if asked else ()))
+
+
+def _summary(job: Inputs) -> str:
+    """Medians, where there are few."""
+    from pnas_tf.devices.record_file import load_measurements
+
+    if _is_tflm(job):
+        return f"{len(model_files(job))} models run"
+    parts = []
+    for name, file in outputs_of(job, Artifact.BENCHMARK).items():
+        found = load_measurements(job.folder / file)
+        each = (f"{model} {entry.median_ms:.4g} ms" for model, entry in found.items())
+        many = len(found) > _IN_A_LINE
+        parts.append(f"{name}: {f'{len(found)} models' if many else ', '.join(each)}")
+    return "; ".join(parts)
 
 
 def _runtime(job: Inputs) -> str:
@@ -254,4 +277,5 @@ BENCHMARK: Step[Inputs] = Step(
     reads=lambda job: (*model_files(job).values(), *binary_of(job)),
     identity=_runtime,
     check=_check,
+    summary=_summary,
 )

@@ -20,6 +20,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact, sweep_architecture
 from pnas_tf.run.step import Demand, Step
+from pnas_tf.run.terminal import DETAILS, say
 from pnas_tf.steps.footprint import dtypes_of, file_options, files_of, tables_of
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.search import tables_read
@@ -135,11 +136,25 @@ def _demands(job: Inputs) -> tuple[Demand, ...]:
 def _derive(job: Inputs) -> None:
     config = job.configs[DeriveConfig]
     limits = _limits(job) if config.derive == "budget" else None
-    found = result_of(job).derivation(config, limits=limits, progress=print)
-    found.save(job.folder.path)
-    for row in found.budgets[1:]:
-        measured = row["predicted"] if row["measured"] is None else row["measured"]
-        print(f"{row['name']}: {measured:.6g} of {row['most']:.6g} {row['unit']}")
+    result_of(job).derivation(config, limits=limits, progress=DETAILS).save(job.folder.path)
+
+
+def _summary(job: Inputs) -> str:
+    """The network that was found, and what it takes of each budget."""
+    from pnas_tf.report.budgets import derived_budgets
+    from pnas_tf.space.architecture import Architecture
+
+    found = Architecture.load(job.folder / Artifact.ARCHITECTURE)
+    parts = [f"a network of {found.macs / 1e6:.3g} M MACs, {found.parameters / 1e3:.4g} k weights"]
+    for row in derived_budgets(job.folder.path):
+        value = row["predicted"] if row["measured"] is None else row["measured"]
+        parts.append(f"{row['name']} {value:.4g} of {row['most']:.4g} {row['unit']}")
+    return ", ".join(parts)
+
+
+def _sweep_summary(job: Inputs) -> str:
+    names = ", ".join(f"{budget:g}" for budget in _milliseconds(job))
+    return f"a network for each of {names} ms"
 
 
 def _sweep(job: Inputs) -> None:
@@ -149,7 +164,7 @@ def _sweep(job: Inputs) -> None:
 
     rows, images = [], job.dataset.validation_size
     points = result_of(job).sweep(
-        _budgets(job), job.configs[DeriveConfig], limits=_limits(job), progress=print
+        _budgets(job), job.configs[DeriveConfig], limits=_limits(job), progress=DETAILS
     )
     for point in points:
         name = sweep_architecture(point.budget_ms)
@@ -165,7 +180,7 @@ def _sweep(job: Inputs) -> None:
                 "parameters": point.architecture.parameters,
             }
         )
-        print(
+        say(
             f"budget {point.budget_ms:g} ms: predicted {point.predicted_ms:.4g} ms, "
             f"{point.architecture.macs} MACs, top-1 on the search's validation split "
             f"{accuracy_words(point.validation_accuracy, images)}"
@@ -185,6 +200,7 @@ DERIVE: Step[Inputs] = Step(
     identity=_identity,
     demands=_demands,
     check=_check,
+    summary=_summary,
     # The first chooses the space, and what was searched counts.
     indirect=(PretrainedConfig, ExportConfig),
 )
@@ -203,5 +219,6 @@ SWEEP: Step[Inputs] = Step(
     demands=_demands,
     check=lambda job: _budgets(job) if job.has(Artifact.LATENCY_TABLE) else _milliseconds(job),
     wanted=lambda job: bool(job.configs[SweepConfig].sweep),
+    summary=_sweep_summary,
     indirect=(PretrainedConfig, ExportConfig),
 )

@@ -25,8 +25,13 @@ def _run(job: Inputs) -> None:
     from pnas_tf.steps.derive import result_of
 
     tables = {path.name: LatencyTable.load(path) for path in tables_read(job)}
-    effects = result_of(job).fit_effects(job.configs[EffectsConfig], tables)
-    print(effects.words, flush=True)
+    result_of(job).fit_effects(job.configs[EffectsConfig], tables)
+
+
+def _summary(job: Inputs) -> str:
+    from pnas_tf.steps.derive import result_of
+
+    return result_of(job).effects.words
 
 
 def _wanted(job: Inputs) -> bool:
@@ -53,6 +58,7 @@ EFFECTS: Step[Inputs] = Step(
     _run,
     writes=lambda _: (Artifact.EFFECTS,),
     reads=_reads,
+    summary=_summary,
     identity=lambda job: {"space": job.space.to_json(), "dataset": job.dataset.identity},
     wanted=_wanted,
     indirect=(PretrainedConfig,),  # chooses the space, and what was searched counts

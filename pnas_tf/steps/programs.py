@@ -10,12 +10,14 @@ from pnas_tf.config import (
     DataConfig,
     DeriveConfig,
     DistributionConfig,
+    OutputConfig,
     PublishConfig,
     RunConfig,
 )
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.processors import hold_tensorflow
 from pnas_tf.run.step import Step
+from pnas_tf.run.terminal import say
 from pnas_tf.steps import (
     architecture,
     benchmark,
@@ -66,7 +68,7 @@ class Program:
     steps: tuple[Step[Inputs], ...] = ()
     more: tuple[type, ...] = ()
     begin: Callable[[Inputs], None] = _nothing
-    close: Callable[[Inputs], None] = _nothing
+    close: Callable[[Inputs], None] = pipeline.tell_files
     fresh: tuple[type, ...] = ()
     takes_file: Callable[[], int] | None = None
 
@@ -76,7 +78,7 @@ class Program:
         if self.takes_file is not None:
             return ()
         of_steps = (kind for step in self.steps for kind in step.configs)
-        return tuple(dict.fromkeys((RunConfig, *of_steps, *self.more)))
+        return tuple(dict.fromkeys((RunConfig, OutputConfig, *of_steps, *self.more)))
 
     def run(self, call: Inputs) -> int:
         """Does it in the run folder of `call`. Returns the exit status."""
@@ -89,7 +91,8 @@ class Program:
         if DistributionConfig in call.configs:  # before anything of TensorFlow runs
             from pnas_tf.training.devices_used import device_lines
 
-            print("\n".join(device_lines(call.distribution, words)), flush=True)
+            for line in device_lines(call.distribution, words):
+                say(line)
         pipeline.check_steps(todo, call)
         if isinstance(call.folder, RunFollower):
             return pipeline.run_steps(todo, pipeline.fit_options(todo, call))

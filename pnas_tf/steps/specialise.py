@@ -44,6 +44,7 @@ from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import EVENTS, MEASURED, TABLES, Artifact, files_of_devices
 from pnas_tf.run.records import read_steps, write_steps
+from pnas_tf.run.terminal import say, warn
 from pnas_tf.steps.derive import DERIVE, result_of
 from pnas_tf.steps.footprint import FOOTPRINT
 from pnas_tf.steps.inputs import Inputs
@@ -158,9 +159,9 @@ def specialise(call: Inputs) -> None:
     config = call.configs[SpecialiseConfig]
     algorithm = call.configs[SearchConfig].algorithm
     if algorithm != "one_shot":
-        print(
-            f"WARNING {call.folder.path} was searched by --algorithm={algorithm} for one target; "
-            "what it learnt is for that. --algorithm=one_shot ranks networks for any."
+        warn(
+            f"{call.folder.path} was searched by --algorithm={algorithm} for one target; what it "
+            "learnt is for that. --algorithm=one_shot ranks networks for any."
         )
     rows: dict[str, list[dict[str, Json]]] = {}
     before = [call.folder.path]
@@ -260,7 +261,7 @@ def _write_fronts(rows: dict[str, list[dict[str, Json]]], out: Path) -> None:
     from pnas_tf.report.pareto_plot import plot_pareto_front
 
     document: dict[str, Json] = {"format": "pnas_tf/front", "version": 1, "devices": dict(rows)}
-    print(f"wrote {atomic.write_json(out / Artifact.FRONT, document)}")
+    say(f"wrote {atomic.write_json(out / Artifact.FRONT, document)}")
     plots = files_of_devices(Artifact.FRONT_PLOT, [Path(name).stem for name in rows])
     for points, plot in zip(rows.values(), plots.values(), strict=True):
-        print(f"wrote {plot_pareto_front(points, out / plot)}")
+        say(f"wrote {plot_pareto_front(points, out / plot)}")

@@ -521,6 +521,14 @@ def test_summary_table_in_a_terminal_lines_up():
     assert lines[2].split() == ["test", "accuracy", "98.61", "%", "98.61", "%", "98.33", "%"]
 
 
+def test_a_summary_table_in_a_narrow_terminal_stands_form_below_form():
+    lines = text_table(SUMMARY, columns=40).splitlines()
+    assert max(map(len, lines)) < 40
+    below = lines[lines.index(".tflite int8") + 1 :]
+    assert below[0] == "  test accuracy: 98.33 %" and "  latency, measured: 0.131 ms" in below
+    assert text_table(SUMMARY, columns=80) == text_table(SUMMARY)
+
+
 @pytest.mark.parametrize(
     "summary",
     [

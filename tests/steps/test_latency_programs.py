@@ -38,7 +38,7 @@ def test_a_table_of_the_original_project_is_read_and_says_what_it_is(tmp_path):
         cwd=tmp_path,
     )
     assert ended.status == 0, ended.output
-    assert "WARNING uncalibrated" in ended.output and "Pixel 1" in ended.output
+    assert ": uncalibrated: sums" in ended.output and "Pixel 1" in ended.output
     table = LatencyTable.load(tmp_path / "run" / "latency_table.json")
     assert set(table.entries) == set(blocks) and table.identity.rewrites == ()
     assert sorted({round(table.latency_ms(key), 9) for key in blocks}) == [
