@@ -83,7 +83,9 @@ def _run(program: Program, given: Given) -> int:
     warn_of_versions()
     with _folder(run_dir, given, program) as folder:
         place = str(folder / Artifact.CONFIG)
-        given = dataclasses.replace(given, stored=read_config(folder.path), place=place)
+        fresh = {kind.__name__ for kind in program.fresh}
+        stored = {k: part for k, part in read_config(folder.path).items() if k not in fresh}
+        given = dataclasses.replace(given, stored=stored, place=place)
         return program.run(Inputs(folder, Configs(given.config(kind) for kind in program.configs)))
 
 

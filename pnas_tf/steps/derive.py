@@ -44,7 +44,8 @@ CONFIGS = (
 )
 
 
-def _result(job: Inputs) -> SearchResult:
+def result_of(job: Inputs) -> SearchResult:
+    """The search of a run."""
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.result import SearchResult
 
@@ -73,9 +74,11 @@ def _limits(job: Inputs) -> FileLimits:
 def _check(job: Inputs) -> None:
     """As far as the files are there."""
     from pnas_tf.search.budgets import check_budgets
+    from pnas_tf.search.recipe import check_derivation
 
     config = job.configs[DeriveConfig]
     check_budgets(config)
+    check_derivation(job.configs[SearchConfig], config)
     known = job.has(Artifact.LATENCY_TABLE) and (not dtypes_of(job) or job.has(Artifact.FOOTPRINT))
     if known and config.derive == "budget":
         _limits(job)
@@ -105,7 +108,11 @@ def _milliseconds(job: Inputs) -> list[float]:
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:
+    from pnas_tf.search.recipe import ONE_SHOT
+
     own = (job.folder / Artifact.SEARCH_HISTORY, *tables_read(job))
+    if job.configs[SearchConfig].algorithm == ONE_SHOT:
+        own = (*own, job.folder / Artifact.EFFECTS)
     if not dtypes_of(job):
         return own
     others = (path for path in tables_of(job) if path not in own)
@@ -129,7 +136,7 @@ def _demands(job: Inputs) -> tuple[Demand, ...]:
 def _derive(job: Inputs) -> None:
     config = job.configs[DeriveConfig]
     limits = _limits(job) if config.derive == "budget" else None
-    _result(job).derivation(config, limits=limits, progress=DETAILS).save(job.folder.path)
+    result_of(job).derivation(config, limits=limits, progress=DETAILS).save(job.folder.path)
 
 
 def _summary(job: Inputs) -> str:
@@ -157,7 +164,7 @@ def _sweep(job: Inputs) -> None:
     from pnas_tf.steps.tensorboard import write_sweep
 
     rows, points, images = [], [], job.dataset.validation_size
-    for point in _result(job).sweep(
+    for point in result_of(job).sweep(
         _budgets(job), job.configs[DeriveConfig], limits=_limits(job), progress=DETAILS
     ):
         points.append(point)

@@ -172,7 +172,10 @@ def test_formats_and_sweeps_write_other_files():
 @pytest.mark.parametrize(
     "config, steps",
     [
-        (lambda path: dataclasses.replace(ALL[0], also=(f"{path}=40",)), "search derive sweep"),
+        (
+            lambda path: dataclasses.replace(ALL[0], also=(f"{path}=40",)),
+            "search effects derive sweep",
+        ),
         (
             lambda path: DeviceConfig(benchmark_binary=path),
             "latency_table search latency_table_int8 benchmark validate",
