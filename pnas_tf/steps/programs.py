@@ -27,6 +27,7 @@ from pnas_tf.steps import (
     inspect,
     latency_table,
     learn_prior,
+    memory,
     pipeline,
     publish,
     search,
@@ -156,7 +157,7 @@ PROGRAMS = (
         "benchmark",
         "measures .tflite files on a device",
         benchmark.__doc__,
-        (benchmark.BENCHMARK,),
+        (benchmark.BENCHMARK, memory.MEMORY),
     ),
     Program(
         "validate",
