@@ -30,6 +30,7 @@ from pnas_tf.steps import (
     inspect,
     latency_table,
     learn_prior,
+    memory,
     pipeline,
     publish,
     search,
@@ -173,7 +174,7 @@ PROGRAMS = (
         "benchmark",
         "measures .tflite files on a device",
         benchmark.__doc__,
-        (benchmark.BENCHMARK,),
+        (benchmark.BENCHMARK, memory.MEMORY),
     ),
     Program(
         "validate",
