@@ -66,7 +66,7 @@ class Sheet:
             facecolor=fill,
             edgecolor="#1b273359" if edge else "none",
             linewidth=0.75 if edge else 0.0,
-            label=label or None,
+            label=label,
         )
         self.axes.add_patch(patch)
 
