@@ -290,6 +290,7 @@ def train(
     """
     from pnas_tf.data.fitted_options import INHERIT, PRETRAINED
     from pnas_tf.interop.pretrained import open_pretrained
+    from pnas_tf.interop.teachers import open_teacher
     from pnas_tf.training.fine_tuning import start_from
     from pnas_tf.training.loop import train_network
     from pnas_tf.training.recipe import TrainRecipe
@@ -297,6 +298,9 @@ def train(
 
     recipe, dataset = recipe or TrainRecipe(), data.at(architecture.space.resolution)
     check_classes(architecture.space.classes, dataset)
+    if recipe.config.teacher:
+        teacher = open_teacher(recipe.config.teacher, dataset.class_names)
+        recipe = dataclasses.replace(recipe, teacher=teacher)
     start = None
     if pretrained is not None:
         init = INHERIT if searched is not None else PRETRAINED

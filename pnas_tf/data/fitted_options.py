@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pnas_tf.config import (
+    ADAMW_RATE,
     BATCH_SIZE,
     DERIVE_TRAIN_EPOCHS,
     FINE_TUNING,
@@ -179,7 +180,10 @@ def training_sizes(config: TrainConfig, images: int, *, replicas: int = 1) -> tu
 
 def usual_training(config: TrainConfig) -> Tuning:
     """The values that a training takes where it is given none, by where it starts."""
-    return {PRETRAINED: FINE_TUNING, INHERIT: FROM_SUPERNET}.get(config.init or "", FROM_SCRATCH)
+    usual = {PRETRAINED: FINE_TUNING, INHERIT: FROM_SUPERNET}.get(config.init or "", FROM_SCRATCH)
+    if config.train_optimizer == "adamw":
+        return usual._replace(learning_rate=ADAMW_RATE * usual.learning_rate)
+    return usual
 
 
 class Counted(Protocol):

@@ -41,14 +41,14 @@ PROGRAM = """
 import os, sys, threading
 import test_train_network as own
 from pnas_tf.data.dataset import load_dataset
-from pnas_tf.training import loop
+from pnas_tf.training import loop, step as steps
 data_dir, folder, number, at_step, later_s = sys.argv[1:]
-step = loop.TrainStep.__call__
+step = steps.TrainStep.__call__
 def signalled(self, *arguments, **named):
     if named["step"] == int(at_step):
         threading.Timer(float(later_s), os.kill, (os.getpid(), int(number))).start()
     return step(self, *arguments, **named)
-loop.TrainStep.__call__ = signalled
+steps.TrainStep.__call__ = signalled
 dataset = load_dataset(own.DataConfig(data_dir=data_dir), resolution=8)
 loop.train_network(own.ARCHITECTURE, dataset, own.RECIPE, folder)
 """
@@ -174,10 +174,10 @@ def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
 ):
     from pnas_tf.run.checkpoints import Checkpoints
     from pnas_tf.run.signals import Stopped
-    from pnas_tf.training import loop
+    from pnas_tf.training import step as steps
 
     calls = {"left": 30}
-    step = loop.TrainStep.__call__
+    step = steps.TrainStep.__call__
 
     def interrupted(self, *arguments, **named):
         calls["left"] -= 1
@@ -185,7 +185,7 @@ def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self, *arguments, **named)
 
-    monkeypatch.setattr(loop.TrainStep, "__call__", interrupted)
+    monkeypatch.setattr(steps.TrainStep, "__call__", interrupted)
     with pytest.raises(Stopped):
         train_network(ARCHITECTURE, dataset, RECIPE, tmp_path)
     stopped_at = Checkpoints(tmp_path / "checkpoints").latest()
