@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIENT := .venv-mediapipe
 
-.PHONY: demo demo-photos test quick bench lint install clean
+.PHONY: demo demo-photos test quick docs bench lint install clean
 
 install: $(VENV)/installed
 
@@ -17,13 +17,18 @@ $(VENV)/installed: pyproject.toml
 
 # What tests need besides; the demo does without.
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev,torch,imagenet]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs,torch,imagenet]'
 	touch $@
 
 # Somebody else's client of the exported models. It wants another absl-py than ours, so it has an environment of its own.
 $(CLIENT)/installed: tests/tflite/mediapipe.txt
 	$(PYTHON) -m venv $(CLIENT)
 	$(CLIENT)/bin/python -m pip install --quiet --requirement tests/tflite/mediapipe.txt
+	touch $@
+
+# What runs models in a browser, for the test of `pnas try`.
+.litertjs/installed:
+	npm install --silent --no-fund --no-audit --prefix .litertjs @litertjs/core@2.5
 	touch $@
 
 demo: install
@@ -43,18 +48,23 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Where MediaPipe cannot be had (no wheel for the machine), the tests of it are skipped and say so.
+# Where MediaPipe (no wheel for the machine) or LiteRT.js (no npm) cannot be had, the tests of it are skipped and say so.
 test: lint
 	-$(MAKE) --no-print-directory $(CLIENT)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	-$(MAKE) --no-print-directory .litertjs/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Without those that train, search or run programs (slow), need a stand-in phone or board (device), or root.
 quick: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not device and not root"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not device and not root"
+
+# The docs site, into build/docs/index.html.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
 
 # What a search costs, into benchmarks/results.json and docs/benchmarks.md. Leave the machine alone meanwhile.
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.everything
 
 clean:
-	rm -rf $(VENV) $(CLIENT) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CLIENT) .litertjs build runs .mypy_cache .ruff_cache .pytest_cache

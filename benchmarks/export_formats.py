@@ -57,6 +57,8 @@ def main() -> None:
             [
                 "# Export formats: sizes and parity",
                 "",
+                "*A reference.*",
+                "",
                 textwrap.fill(about, 100, break_on_hyphens=False),
                 "",
                 COLUMNS,

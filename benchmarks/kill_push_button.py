@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -52,6 +53,7 @@ SPACE = MBConvSpace(
     stem_stride=1,
 )
 FLAGS = (
+    "--verbose",
     "--dataset=digits",
     "--warmup_epochs=2",
     "--search_epochs=4",
@@ -72,16 +74,16 @@ STAGES = {
     "dataset": ("preparing dataset", 1, 1.5),
     "conversion": ("converting ", 1, 16.0),
     "measuring": ("host: round ", 1, 3.0),
-    "search": ("== search", 1, 3.0),
+    "search": ("search: begins", 1, 3.0),
     "warm-up phase": ("warmup 1/6", 1, 1.0),
     "joint phase": ("joint 3/6", 1, 2.5),
     "derive": ("joint 6/6", 1, 0.6),
-    "train": ("== train", 1, 2.0),
+    "train": ("train: begins", 1, 2.0),
     "epochs": ("train 2/6", 1, 1.0),
     "int8 conversion": ("converting ", -1, 12.0),
     "int8 measuring": ("host: round ", -1, 2.0),
-    "export": ("== export", 1, 2.5),
-    "benchmark": ("== benchmark", 1, 2.0),
+    "export": ("export: begins", 1, 2.5),
+    "benchmark": ("benchmark: begins", 1, 2.0),
     "summary and report": ("wrote {run}/" + Artifact.BENCHMARK, 1, 0.8),
 }
 TABLES = (Artifact.LATENCY_TABLE, Artifact.LATENCY_TABLE_INT8)
@@ -182,7 +184,7 @@ class Life:
 
 
 def _begun(printed: str, line: str, table: int) -> bool:
-    parts = printed.split("== latency_table")
+    parts = re.split("latency_table(?:_int8)?: begins", printed)
     return (
         line in (printed if table != -1 else parts[2] if len(parts) > 2 else "\n") if line else True
     )

@@ -1,5 +1,5 @@
 """How fast a supernet learns from each kind of initial weights, when every step draws another path
-(docs/search.md).
+(docs/algorithms.md).
 
     python benchmarks/supernet_init.py
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import main
+from pnas_tf.run.records import read_steps
 
 SHORT = ("--warmup_epochs=4", "--search_epochs=6", "--epochs=6")
 SMALLEST_SHARE = 0.01
@@ -57,13 +57,8 @@ def run(flame: Path | None = None) -> dict[str, Any]:
         if done.returncode:
             raise SystemExit(f"pnas run ended with {done.returncode}:\n{done.stderr[-2000:]}")
         session = Session.load(recording)
-    names = re.findall(r"^== (\S+)", done.stdout, re.MULTILINE)
-    seconds = [
-        float(text) for text in re.findall(r"^   (\d+(?:\.\d+)?) s$", done.stdout, re.MULTILINE)
-    ]
-    steps: dict[str, float] = {}
-    for step, duration in zip(names, seconds, strict=True):
-        steps[step] = steps.get(step, 0.0) + duration
+        finished = read_steps(Path(name) / "run")
+    steps = {step: record.duration_s or 0.0 for step, record in finished.items()}
     if flame is not None:
         draw(session, flame)
     return {"options": list(SHORT), "whole_s": session.duration, "steps_s": steps}

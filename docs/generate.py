@@ -26,6 +26,8 @@ KINDS = [kind for kind in vars(options).values() if dataclasses.is_dataclass(kin
 BEGIN, END = "<!-- steps: python docs/generate.py -->", "<!-- end of steps -->"
 HEAD = """# Options
 
+*A reference.*
+
 Made by `python docs/generate.py` from `pnas_tf/config.py`. The original project's options beside
 these, and what the presets stand for: [original_options.md](original_options.md).
 

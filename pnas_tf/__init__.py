@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from pnas_tf import applications, data
-    from pnas_tf.api import benchmark, budget, device, export, measure_latency, search, space, train
+    from pnas_tf.api import budget, export, search, space, train
     from pnas_tf.fitting import fit
+    from pnas_tf.measuring import benchmark, calibrate, device, measure_latency
 
 __all__ = [
     "applications",
@@ -40,6 +41,10 @@ __all__ = [
     "train",
 ]
 _PACKAGES = ("applications", "data", "search", "space")  # the last two also are their functions
+_MODULES = {
+    "fit": "fitting",
+    **dict.fromkeys(("benchmark", "calibrate", "device", "measure_latency"), "measuring"),
+}  # all others are in api.py
 
 
 def __getattr__(name: str) -> object:
@@ -47,8 +52,7 @@ def __getattr__(name: str) -> object:
     if name in _PACKAGES:
         return importlib.import_module(f"pnas_tf.{name}")
     if name in __all__:
-        module = "pnas_tf.fitting" if name == "fit" else "pnas_tf.api"
-        return getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(f"pnas_tf.{_MODULES.get(name, 'api')}"), name)
     raise AttributeError(f"module 'pnas_tf' has no attribute {name!r}")
 
 

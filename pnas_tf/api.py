@@ -10,41 +10,31 @@
   files = pnas.export(model, data, formats=("float32", "int8"))
   times = pnas.benchmark(files, pnas.device("host"))
 
-`fitting.fit` does all of it. Programs call the same library functions. Every option is a field of a
-class in `pnas_tf.config`, which has its default. Nothing is kept unless a folder is given or
-something is saved. Importing this loads no TensorFlow.
+What measures on a device stands in `measuring.py`; `fitting.fit` does all of it. Programs call the
+same library functions. Every option is a field of a class in `pnas_tf.config`, which has its
+default. Nothing is kept unless a folder is given or something is saved. Importing this loads no
+TensorFlow.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pnas_tf.config import (
-    CalibrateConfig,
-    ConversionConfig,
-    DeriveConfig,
-    DeviceConfig,
-    ExportConfig,
-    LatencyConfig,
-    RunConfig,
-    SpaceConfig,
-)
+from pnas_tf.config import DeriveConfig, ExportConfig, SpaceConfig
 from pnas_tf.errors import UserError
-from pnas_tf.run.progress import silent
+from pnas_tf.run.os_errors import as_users
 
 if TYPE_CHECKING:
+    import numpy as np
     import tf_keras as keras
 
     from pnas_tf.data import ImageData
-    from pnas_tf.devices.record import Measurement
-    from pnas_tf.latency.measure_sources import MeasurementSetup
+    from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.search.budgets import Budget
     from pnas_tf.search.recipe import SearchRecipe
@@ -53,8 +43,6 @@ if TYPE_CHECKING:
     from pnas_tf.space.base import SearchSpace
     from pnas_tf.tflite.exported_model import ExportedModels
     from pnas_tf.training.recipe import TrainRecipe
-
-Progress = Callable[[str], None]
 
 
 def space(
@@ -85,102 +73,6 @@ def space(
     return open_space(os.fspath(name), classes=count, resolution=resolution, width=width)
 
 
-def device(
-    name: str = DeviceConfig.device,
-    *,
-    threads: int = DeviceConfig.threads,
-    delegate: str = DeviceConfig.delegate,
-    benchmark_binary: str = DeviceConfig.benchmark_binary,
-) -> DeviceConfig:
-    """What models are measured on. It is opened when something is measured.
-
-    Args:
-        name: "host", "android" (the only one attached), "android:SERIAL" or
-            "ssh:USER@HOST[:PORT]".
-        threads: of the interpreter.
-        delegate: "xnnpack", "none"; on Android also "gpu" and "nnapi".
-        benchmark_binary: path of benchmark_model for far devices (docs/devices.md).
-
-    Raises:
-        UserError: there is no such kind of device.
-    """
-    from pnas_tf.devices.registry import split_devices
-
-    split_devices(name)
-    return DeviceConfig(
-        device=name, threads=threads, delegate=delegate, benchmark_binary=benchmark_binary
-    )
-
-
-def measure_latency(
-    space: SearchSpace,
-    device: DeviceConfig = DeviceConfig(),
-    *,
-    config: LatencyConfig = LatencyConfig(),
-    conversion: ConversionConfig = ConversionConfig(),
-    seed: int = RunConfig.seed,
-    progress: Progress = silent,
-) -> LatencyTable:
-    """Measures every block of a space on a device (Cai et al. 2019, section 3.3).
-
-    Args:
-        space: what will be searched.
-        device: one device.
-        config: number format, export rewrites and calibration networks.
-        conversion: processes that convert, and the folder of converted models.
-        seed: of the calibration networks and of the order of measurements.
-        progress: called with lines for the user.
-
-    Returns:
-        The lookup table, in ms; `save` and `load` keep it.
-
-    Raises:
-        UserError: a conversion fails, or the device is absent, refuses or is lost. What was
-            measured is kept, and the same call goes on.
-    """
-    from pnas_tf.latency.build import build_latency_table, convert_ahead
-
-    convert_ahead(space, config, conversion, seed=seed, progress=progress)
-    with _measuring(device, conversion, seed=seed, progress=progress) as setup:
-        return build_latency_table(space, setup, config, seed=seed)
-
-
-def calibrate(
-    space: SearchSpace,
-    device: DeviceConfig = DeviceConfig(),
-    *,
-    few: CalibrateConfig = CalibrateConfig(),
-    config: LatencyConfig = LatencyConfig(),
-    seed: int = RunConfig.seed,
-    progress: Progress = silent,
-) -> LatencyTable:
-    """Estimates the table of `measure_latency` from a few measured networks.
-
-    Args:
-        space: what will be searched.
-        device: one device.
-        few: how many networks, up to which error, and what is known before: the file of a prior
-            (`pnas learn-prior`), or an old table.
-        config: number format and export rewrites.
-        seed: of the networks to choose from and of the order of measurements.
-        progress: called with lines for the user.
-
-    Returns:
-        The lookup table, in ms; `describe` and `warnings` say what it comes from and what error to
-        expect.
-
-    Raises:
-        UserError: a file is no prior or table, or of another number format or runtime, a conversion
-            fails, or the device is absent, refuses or is lost.
-    """
-    from pnas_tf.latency.calibrate import calibrate as calibrated
-    from pnas_tf.latency.calibrate import knowledge_of
-
-    known = knowledge_of(few, space, dtype=config.latency_dtype)
-    with _measuring(device, ConversionConfig(), seed=seed, progress=progress) as setup:
-        return calibrated(space, setup, config, few, known, seed=seed)
-
-
 def budget(
     kind: str,
     most: float,
@@ -205,6 +97,7 @@ def budget(
     return Budget(kind, most, table, dtype)
 
 
+@as_users()
 def search(
     space: SearchSpace,
     data: ImageData,
@@ -212,6 +105,7 @@ def search(
     *,
     target_latency_ms: float | None = None,
     pretrained: str | os.PathLike | None = None,
+    budgets: Sequence[Budget] = (),
     recipe: SearchRecipe | None = None,
     folder: str | os.PathLike | None = None,
 ) -> SearchResult:
@@ -225,6 +119,8 @@ def search(
         pretrained: weights of other images that every candidate starts from: as of `train`, and of
             the search of a run folder all candidates. Options that the recipe leaves open are then
             those of such a start.
+        budgets: hard ones (`budget`), which derivations keep; those that no network keeps together
+            are refused before the search, but for files', which derivations look at.
         recipe: options and seed; None: the defaults.
         folder: keeps checkpoints, history and TensorBoard events; a stopped search in it goes on.
             None takes a temporary one, which lives as long as the result.
@@ -239,25 +135,29 @@ def search(
     """
     from pnas_tf.interop.pretrained import open_pretrained
     from pnas_tf.search.api import search_architecture
+    from pnas_tf.search.budgets import check_together
     from pnas_tf.search.recipe import SearchRecipe
-    from pnas_tf.training.result import check_classes
 
+    check_together(space, table, budgets)
     recipe = recipe or SearchRecipe()
     if target_latency_ms is not None:
         config = dataclasses.replace(recipe.config, target_latency_ms=repr(target_latency_ms))
         recipe = dataclasses.replace(recipe, config=config)
     if pretrained is not None:
         recipe = dataclasses.replace(recipe, pretrained=open_pretrained(os.fspath(pretrained)))
-    dataset = data.at(space.resolution)
-    check_classes(space.classes, dataset)
-    if folder is not None:
-        return search_architecture(space, dataset, table, recipe, folder=folder)
-    scratch = tempfile.TemporaryDirectory(prefix="pnas_")
-    found = search_architecture(space, dataset, table, recipe, folder=scratch.name)
+    dataset = _dataset_for(space, data)
+    scratch = None if folder is not None else tempfile.TemporaryDirectory(prefix="pnas_")
+    place = folder if scratch is None else scratch.name
+    assert place is not None
+    found = search_architecture(space, dataset, table, recipe, folder=place)
+    found = dataclasses.replace(found, budgets=tuple(budgets))
+    if scratch is None:
+        return found
     weakref.finalize(found, scratch.cleanup)
     return found
 
 
+@as_users()
 def train(
     architecture: Architecture,
     data: ImageData,
@@ -289,30 +189,19 @@ def train(
             be read or are of another network, or the loss is not finite.
     """
     from pnas_tf.data.fitted_options import INHERIT, PRETRAINED
-    from pnas_tf.interop.pretrained import open_pretrained
     from pnas_tf.interop.teachers import open_teacher
-    from pnas_tf.training.fine_tuning import start_from
     from pnas_tf.training.loop import train_network
     from pnas_tf.training.recipe import TrainRecipe
-    from pnas_tf.training.result import check_classes
 
-    recipe, dataset = recipe or TrainRecipe(), data.at(architecture.space.resolution)
-    check_classes(architecture.space.classes, dataset)
+    recipe, dataset = recipe or TrainRecipe(), _dataset_for(architecture.space, data)
     if recipe.config.teacher:
         teacher = open_teacher(recipe.config.teacher, dataset.class_names)
         recipe = dataclasses.replace(recipe, teacher=teacher)
-    start = None
     if pretrained is not None:
         init = INHERIT if searched is not None else PRETRAINED
         config = dataclasses.replace(recipe.config, init=init)
         recipe = dataclasses.replace(recipe, config=config)
-    if searched is not None:
-        size = dataset.fit_batch_size(recipe.config)
-        start = searched.supernet_weights.network(architecture, dataset, batch_size=size)
-    elif pretrained is not None:
-        known = open_pretrained(os.fspath(pretrained))
-        start, _ = start_from(known, architecture, dataset, recipe.optimizer)
-    weights = start and start.get_weights()
+    weights = _initial_weights(architecture, dataset, recipe, searched, pretrained)
     with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:
         place = scratch if folder is None else folder
         model = train_network(architecture, dataset, recipe, place, initial_weights=weights).model
@@ -320,6 +209,37 @@ def train(
     return model
 
 
+def _dataset_for(space: SearchSpace, data: ImageData) -> Dataset:
+    """The images at the space's resolution. Raises UserError where the classes differ."""
+    from pnas_tf.training.result import check_classes
+
+    dataset = data.at(space.resolution)
+    check_classes(space.classes, dataset)
+    return dataset
+
+
+def _initial_weights(
+    architecture: Architecture,
+    dataset: Dataset,
+    recipe: TrainRecipe,
+    searched: SearchResult | None,
+    pretrained: str | os.PathLike | None,
+) -> list[np.ndarray] | None:
+    from pnas_tf.interop.pretrained import open_pretrained
+    from pnas_tf.training.fine_tuning import start_from
+
+    if searched is not None:
+        size = dataset.fit_batch_size(recipe.config)
+        start = searched.supernet_weights.network(architecture, dataset, batch_size=size)
+        return start.get_weights()
+    if pretrained is None:
+        return None
+    known = open_pretrained(os.fspath(pretrained))
+    start, _ = start_from(known, architecture, dataset, recipe.optimizer)
+    return start.get_weights()
+
+
+@as_users()
 def export(
     model: keras.Model,
     data: ImageData,
@@ -346,12 +266,14 @@ def export(
         UserError: a file departs from the network by more than the bounds allow, or the
             architecture is not known.
     """
+    from pnas_tf.networks.network import refuse_keras_3
     from pnas_tf.tflite.export import export_network
     from pnas_tf.tflite.exported_model import ExportedModels
     from pnas_tf.tflite.options import rewrites_of
 
     config = dataclasses.replace(config, formats=tuple(formats))
     network = architecture or getattr(model, "architecture", None)
+    refuse_keras_3(model)
     if network is None:
         raise UserError(
             "export of a network of unknown architecture",
@@ -365,58 +287,3 @@ def export(
         model, dataset, config, architecture=network, rewrites=rewrites_of(config, measured)
     )
     return ExportedModels.of(exported, dataset.normalization.mean, dataset.normalization.std)
-
-
-def benchmark(
-    files: Mapping[str, str | os.PathLike] | ExportedModels,
-    device: DeviceConfig = DeviceConfig(),
-    *,
-    conversion: ConversionConfig = ConversionConfig(),
-    seed: int = RunConfig.seed,
-    progress: Progress = silent,
-) -> Mapping[str, Measurement]:
-    """Measures .tflite files on a device, interleaved.
-
-    Args:
-        files: of `export`, or name -> path.
-        device: one device.
-        conversion: the folder where the reference model is kept.
-        seed: of the order of measurements.
-        progress: called with lines for the user.
-
-    Returns:
-        Name -> measurement, with `median_ms`, `p90_ms` and the raw samples.
-
-    Raises:
-        UserError: a file is no model, none could be measured, or the device is absent or lost.
-    """
-    from pnas_tf.latency.measure_files import measure_files
-    from pnas_tf.tflite.exported_model import ExportedModels
-
-    with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:
-        paths = files.save(scratch) if isinstance(files, ExportedModels) else files
-        with _measuring(device, conversion, seed=seed, progress=progress, few=True) as setup:
-            return measure_files(
-                {name: Path(path) for name, path in paths.items()}, setup
-            ).measurements
-
-
-@contextlib.contextmanager
-def _measuring(
-    device: DeviceConfig,
-    conversion: ConversionConfig,
-    *,
-    seed: int,
-    progress: Progress,
-    few: bool = False,
-) -> Iterator[MeasurementSetup]:
-    from pnas_tf.devices.registry import runner_for
-    from pnas_tf.devices.schedule import schedule_for
-    from pnas_tf.latency.measure_sources import MeasurementSetup
-
-    runner = runner_for(device, say=progress)
-    try:
-        schedule = schedule_for(device, runner, seed=seed, few_models=few)
-        yield MeasurementSetup(runner, schedule, conversion, progress)
-    finally:
-        runner.close()

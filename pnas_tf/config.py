@@ -15,9 +15,12 @@ Value = TypeVar("Value")
 # Smallest area of a random crop: the published one is for 1.28 million images and hundreds of
 # epochs, the other what --augmentation=auto takes.
 CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
-# Where there are images enough; else `data.fitted_options` chooses others.
+# Where there are images enough; else `data.fitted_options` chooses others. All learning rates below
+# are for BATCH_SIZE images a step.
 BATCH_SIZE, EPOCHS = 64, 30
 DERIVE_TRAIN_EPOCHS, FINETUNE_EPOCHS = 0.5, 2
+DERIVE_LEARNING_RATE, FINETUNE_LEARNING_RATE = 0.025, 0.02
+_BY_BATCH = f"scaled by images a step / {BATCH_SIZE}"
 # A few broken files among many are every folder's lot; more are a copy that went wrong.
 UNREADABLE_PERCENT = 1
 
@@ -125,6 +128,20 @@ class RunConfig:
         fixed=False,
     )
     seed: int = option(0, "Seed of initial weights, data order, augmentation and sampling.")
+    tensorboard: bool = option(
+        True,
+        "Write events for `tensorboard --logdir=RUN`: curves, alpha, the architecture, and options "
+        "beside results.",
+        fixed=False,
+    )
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """What a call prints. The log in the run folder has everything."""
+
+    verbose: bool = option(False, "Print every detail, as it stands in the log.", fixed=False)
+    quiet: bool = option(False, "Print nothing but warnings and errors.", fixed=False)
 
 
 @dataclass(frozen=True)
@@ -201,10 +218,14 @@ class SpaceConfig:
     space: str = option(
         "auto",
         "proxyless, lite, tiny, cifar, mnv4, mcu, pyramid_tree, FILE.json (a space of your own), "
-        "or auto: by the dataset's image size, lite for large ones with --pretrained.",
+        "or auto: by the size and number of the images, lite for large ones with --pretrained.",
     )
     resolution: int | None = option(
-        None, "Input size in pixels; default: the space's own.", at_least=8, at_most=4096
+        None,
+        "Input size in pixels; default: the space's own, with --space=auto 64 of fewer than 5,000 "
+        "photographs, 96 with --pretrained.",
+        at_least=8,
+        at_most=4096,
     )
     width: float = option(1.0, "Width multiplier.", above=0)
 
@@ -277,7 +298,7 @@ class TrainConfig:
         None,
         "Initial learning rate, cosine to zero; default: "
         f"{FROM_SCRATCH.learning_rate}, of fine-tuning {FINE_TUNING.learning_rate}, from the "
-        f"supernet {FROM_SUPERNET.learning_rate} (published: 0.05).",
+        f"supernet {FROM_SUPERNET.learning_rate}, {_BY_BATCH} (published: 0.05).",
         above=0,
     )
     learning_rate_warmup_epochs: float = option(
@@ -428,8 +449,15 @@ class SearchConfig:
     )
     algorithm: str = option(
         "two_path",
-        "How alpha is trained.",
-        choices=("two_path", "full", "full_recompute", "reinforce"),
+        "How alpha is trained; one_shot trains none: weights by uniform paths through both phases, "
+        "then an effect model ranks networks for any budget (docs/howto/one_supernet.md).",
+        choices=("two_path", "full", "full_recompute", "reinforce", "one_shot"),
+    )
+    sampling: str = option(
+        "uniform",
+        "one_shot: paths of weight steps: each candidate drawn with equal probability, or fair: "
+        "each once in every round of as many steps as its block has candidates.",
+        choices=("uniform", "fair"),
     )
     warmup_epochs: int | None = option(
         None,
@@ -454,13 +482,13 @@ class SearchConfig:
         None,
         "Weights' initial rate in the warm-up phase, cosine to zero; default: "
         f"{SEARCH_FROM_SCRATCH.warmup_learning_rate}, of pretrained weights "
-        f"{SEARCH_FROM_PRETRAINED.warmup_learning_rate} (published: 0.05).",
+        f"{SEARCH_FROM_PRETRAINED.warmup_learning_rate}, {_BY_BATCH} (published: 0.05).",
     )
     search_learning_rate: float | None = option(
         None,
         "Weights' initial rate in the joint phase, cosine to zero; default: "
         f"{SEARCH_FROM_SCRATCH.search_learning_rate}, of pretrained weights "
-        f"{SEARCH_FROM_PRETRAINED.search_learning_rate} (published: 0.025).",
+        f"{SEARCH_FROM_PRETRAINED.search_learning_rate}, {_BY_BATCH} (published: 0.025).",
     )
     weights_init: str | None = option(
         None,
@@ -619,8 +647,10 @@ class DeriveConfig:
         f"Images a step of that training; default: {BATCH_SIZE}, fewer of few images.",
         at_least=1,
     )
-    derive_learning_rate: float = option(
-        0.025, "Largest learning rate of that training; cosine to zero."
+    derive_learning_rate: float | None = option(
+        None,
+        f"Largest learning rate of that training, cosine to zero; default: {DERIVE_LEARNING_RATE}, "
+        f"{_BY_BATCH}.",
     )
     max_latency_ms: float | None = option(
         None, "Budget in ms; default: the target latency.", remakes=True
@@ -653,6 +683,16 @@ class DeriveConfig:
 
 
 @dataclass(frozen=True)
+class EffectsConfig:
+    """The effect model of a supernet (--algorithm=one_shot)."""
+
+    effect_paths: int = option(400, "Random paths that it is fitted to.", at_least=20, remakes=True)
+    effect_images: int = option(
+        512, "Validation images that each of them answers, at most.", at_least=1, remakes=True
+    )
+
+
+@dataclass(frozen=True)
 class SweepConfig:
     """One more architecture for each of several budgets."""
 
@@ -660,6 +700,20 @@ class SweepConfig:
         (),
         "Budgets in ms, comma-separated: one architecture each, with the supernet's weights.",
         remakes=True,
+    )
+
+
+@dataclass(frozen=True)
+class SpecialiseConfig:
+    """Another device or budget from a finished search."""
+
+    out: str = option("", "Folder that becomes a run folder of its own.", fixed=False)
+    table: str = option("", "Latency table of another device; empty: the run's own.", fixed=False)
+    budgets: str = option(
+        "",
+        "FILE.json with several, each with a name, a table and hard limits: one folder each below "
+        "--out, and one front a device (docs/howto/one_supernet.md).",
+        fixed=False,
     )
 
 
@@ -890,8 +944,11 @@ class ExportConfig:
         f"{FINETUNE_EPOCHS}, more of few images.",
         remakes=True,
     )
-    finetune_learning_rate: float = option(
-        0.02, "Their initial learning rate; cosine to zero.", remakes=True
+    finetune_learning_rate: float | None = option(
+        None,
+        f"Their initial learning rate, cosine to zero; default: {FINETUNE_LEARNING_RATE}, "
+        f"{_BY_BATCH}.",
+        remakes=True,
     )
     max_logit_difference: float = option(
         1e-4,

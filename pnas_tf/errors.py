@@ -4,8 +4,9 @@ nothing else."""
 from __future__ import annotations
 
 import contextlib
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _MAX_SHOWN = 4000  # characters of one part
 WINDOWS = (
@@ -55,6 +56,15 @@ def named(where: str) -> Iterator[None]:
             received=error.received,
             fix=error.fix,
         ) from error
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The one of `known` that `name` was meant to be; "" where none is like it."""
+    lower, said = {each.lower(): each for each in known}, name.lower()
+    longer = [each for each in lower if said and each.startswith(said)]
+    shorter = [each for each in lower if said.startswith(each)]
+    close = [*longer, *difflib.get_close_matches(said, lower, n=1), *shorter]
+    return lower[close[0]] if close else ""
 
 
 def told_in(text: str) -> UserError | None:

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import json
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 import pnas_tf as pnas
 from pnas_tf import api, fitting
@@ -17,14 +20,22 @@ from pnas_tf.config import (
     DataConfig,
     DeriveConfig,
     DeviceConfig,
+    EffectsConfig,
     ExportConfig,
     LatencyConfig,
+    OutputConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
     TrainConfig,
 )
+from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
+from pnas_tf.report.manifest import publish, read_manifest
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.layout import TABLES
+from pnas_tf.search.int8_accuracy import int8_accuracy
+from pnas_tf.search.quantities import macs_quantity
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
@@ -113,12 +124,65 @@ def test_a_search_in_a_folder_is_the_one_without(data, table, found, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("step", ["search", "train", "export"])
+def test_a_file_that_breaks_while_it_is_streamed_is_a_users_error(
+    step, table, model, tmp_path, monkeypatch
+):
+    """Behind the real pipeline, of which the step's own work reads one batch here."""
+    for number in range(30):
+        path = tmp_path / f"{number % 3}/{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20), (80 * (number % 3), 8 * number, 9)).save(path)
+    streamed = DataConfig(in_memory_mb=0)
+    data = pnas.data.from_folder(tmp_path, data_config=streamed)
+
+    def breaking(*arguments, **_):
+        for path in tmp_path.rglob("*.png"):
+            path.write_bytes(b"")
+        dataset = next(each for each in arguments if isinstance(each, Dataset))
+        next(iter(dataset.train_batches(batch_size=2, seed=0, epoch=0)))
+
+    calls = {
+        "search": ("search.api.search_architecture", lambda: pnas.search(SPACE, data, table)),
+        "train": ("training.loop.train_network", lambda: pnas.train(model.architecture, data)),
+        "export": ("tflite.export.export_network", lambda: pnas.export(model, data)),
+    }
+    name, call = calls[step]
+    monkeypatch.setattr(f"pnas_tf.{name}", breaking)
+    with pytest.raises(UserError, match=r"image .*\.png is gone or broken"):
+        call()
+
+
 def test_the_target_is_the_recipes_or_the_arguments(data, table):
     with pytest.raises(UserError, match="target_latency_ms is out of reach"):
         pnas.search(SPACE, data, table, target_latency_ms=1e6)
     impossible = SearchRecipe(dataclasses.replace(SEARCH, target_latency_ms="1e6"))
     with pytest.raises(UserError, match="target_latency_ms is out of reach"):
         pnas.search(SPACE, data, table, recipe=impossible)
+
+
+def test_one_supernet_gives_networks_for_any_budgets(data, table, tmp_path):
+    """Of effects, without alpha; the best by them keeps the budgets, or they are refused before the
+    search."""
+    recipe = SearchRecipe(dataclasses.replace(SEARCH, algorithm="one_shot", sampling="fair"))
+    most = sum(macs_quantity(SPACE).range) / 2
+    budgets = [pnas.budget("macs", most), pnas.budget("latency_ms", 1e6)]
+    found = pnas.search(SPACE, data, table, recipe=recipe, budgets=budgets, folder=tmp_path)
+    history = json.loads((tmp_path / "history.json").read_text())["epochs"]
+    assert [row["phase"] for row in history] == ["warmup", "warmup"]
+    assert {p for row in history for block in row["probabilities"] for p in block} <= {0.5, 1 / 3}
+    found.fit_effects(EffectsConfig(effect_paths=40, effect_images=48), {"here": table})
+    document = json.loads((tmp_path / "effects.json").read_text())
+    assert {row["op"] for row in document["choices"]} >= {"mbconv_k3_e3", "mbconv_k5_e6"}
+    assert found.effects.agreement.paths == 10
+    derivation = found.derivation(dataclasses.replace(DERIVE, min_latency_fraction=0.0))
+    assert derivation.architecture.macs <= most
+    losses = [row["effects_loss"] for row in derivation.compared]
+    assert losses == sorted(losses) and len(losses) == 2
+    with pytest.raises(UserError, match="--derive=most_probable"):
+        found.derive(DeriveConfig(derive="most_probable"))
+    with pytest.raises(UserError, match="fits the budget"):
+        pnas.search(SPACE, data, table, recipe=recipe, budgets=[pnas.budget("macs", 10.0)])
 
 
 def test_classes_must_agree(data, table, found):
@@ -158,6 +222,18 @@ def test_files_give_what_the_network_gives(data, model, tmp_path):
     assert set(pnas.benchmark({"mine": saved["float32"]}, HOST)) == {"mine"}
 
 
+def test_int8_accuracy_of_a_network_that_answers_one_class_is_its_share(data, model):
+    dataset, head = data.at(16), model.layers[-1]
+    labels, before = dataset.validation_split.labels, head.get_weights()
+    try:
+        for label in range(3):
+            bias = np.eye(3, dtype=np.float32)[label]
+            head.set_weights([np.zeros_like(before[0]), bias])
+            assert int8_accuracy(model, dataset, ()) == pytest.approx(np.mean(labels == label))
+    finally:
+        head.set_weights(before)
+
+
 def test_a_network_of_nobody_needs_its_architecture(data):
     import tf_keras as keras
 
@@ -167,12 +243,20 @@ def test_a_network_of_nobody_needs_its_architecture(data):
         pnas.export(plain, data)
 
 
-def test_the_whole_way(data, tmp_path):
+def test_the_whole_way(data, tmp_path, capsys):
     space = SpaceConfig(space=str(save_space(SPACE, tmp_path / "space.json")))
     options = [space, SEARCH, TRAIN, DERIVE, LATENCY, EXPORT]
+    most = sum(macs_quantity(SPACE).range) / 2
+    budgets = [pnas.budget("macs", most)]
     result = pnas.fit(
-        data, device=HOST, max_latency_ms=1e6, run_dir=tmp_path / "run", options=options
+        data,
+        device=HOST,
+        max_latency_ms=1e6,
+        budgets=budgets,
+        run_dir=tmp_path / "run",
+        options=options,
     )
+    assert result.architecture.macs <= most
     assert result.architecture.space.classes == 3
     assert set(result.files) == {"float32", "int8"} and all(
         path.is_file() for path in result.files.values()
@@ -180,12 +264,40 @@ def test_the_whole_way(data, tmp_path):
     assert result.report().read_text().lower().startswith("<!doctype html>")
     assert 0 <= result.summary["test_accuracy"]["keras"] <= 1
     np.testing.assert_array_equal(result.model.predict(np.zeros((1, 16, 16, 3))).shape, (1, 3))
+    _, front, _ = (tmp_path / "run/model_card.md").read_text().split("---\n", 2)
+    (card,) = yaml.safe_load(front)["model-index"][0]["results"]
+    told = {metric["value"] for metric in card["metrics"] if metric["type"] == "accuracy"}
+    assert told == {result.summary["test_accuracy"][dtype] for dtype in ("float32", "int8")}
+    for dtype in ("float32", "int8"):
+        assert (tmp_path / f"run/model_{dtype}_node_data.json").exists() == (
+            tmp_path / f"run/{TABLES[dtype]}"
+        ).exists()
+    with RunFolder(tmp_path / "run") as folder:
+        written = publish(folder, tmp_path / "published", name="thirds")
+    assert [path.name for path in written] == [
+        "thirds_float32.tflite",
+        "thirds_int8.tflite",
+        "manifest.json",
+        "thirds_model_card.md",
+    ]
+    assert read_manifest(tmp_path / "published").keys() == {path.name for path in written[:2]}
     config = json.loads((tmp_path / "run/config.json").read_text())
     slowest = config["SearchConfig"]["target_latency_ms"]
     assert 0 < float(slowest) < 1e6, "a budget that every network meets is the slowest network's"
     before = (tmp_path / "run/steps.json").read_bytes()
-    pnas.fit(data, device=HOST, max_latency_ms=1e6, run_dir=tmp_path / "run", options=options)
+    assert "7/7] benchmark: host: model_float32 " in capsys.readouterr().out
+    assert "train 1/" in (tmp_path / "run/log.txt").read_text()
+    options += [OutputConfig(quiet=True)]
+    pnas.fit(
+        data,
+        device=HOST,
+        max_latency_ms=1e6,
+        budgets=budgets,
+        run_dir=tmp_path / "run",
+        options=options,
+    )
     assert (tmp_path / "run/steps.json").read_bytes() == before, "complete, skipped"
+    assert capsys.readouterr().out == "", "quiet"
     assert (result.save(tmp_path / "copy") / "report.html").is_file()
 
 
@@ -218,23 +330,47 @@ def test_what_can_be_called_says_how():
     for name in pnas.__all__:
         public = getattr(pnas, name)
         if name not in ("data", "applications"):
-            function = {"fit": fitting.fit}.get(name) or getattr(api, name)
+            rooms = {"fit": fitting.fit, "space": api.space, "search": api.search}
+            function = rooms.get(name, public)
             assert "Args:" in function.__doc__ and "Raises:" in function.__doc__, name
             hints = inspect.signature(public).parameters.values()
             assert all(hint.annotation is not inspect.Parameter.empty for hint in hints), name
 
 
-def test_the_readmes_examples_are_calls_that_there_are():
-    """Every `pnas.` call of the README binds to its function's signature."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+EXAMPLES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *ROOT.glob("examples/*.ipynb"),
+]
+
+
+def code_of(path):
+    """The Python of a page or of a notebook."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        return ["".join(cell["source"]) for cell in cells]
+    return [block.split("```")[0] for block in text.split("```python\n")[1:]]
+
+
+def test_examples_are_calls_that_there_are():
+    """Every `pnas.` call of the README, the docs and the notebooks binds to its function's
+    signature, and what they import is there."""
+    nodes = [
+        node for path in EXAMPLES for block in code_of(path) for node in ast.walk(ast.parse(block))
+    ]
     calls = [
         node
-        for block in readme.split("```python\n")[1:]
-        for node in ast.walk(ast.parse(block.split("```")[0]))
+        for node in nodes
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("pnas.")
     ]
-    assert len(calls) >= 9
+    assert len(calls) >= 25
     for call in calls:
         function = eval(ast.unparse(call.func), {"pnas": pnas})
         named = {keyword.arg: None for keyword in call.keywords}
         inspect.signature(function).bind(*call.args, **named)
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "pnas_tf":
+            room = importlib.import_module(node.module)
+            assert all(hasattr(room, alias.name) for alias in node.names), ast.unparse(node)

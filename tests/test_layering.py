@@ -29,7 +29,7 @@ ORDER = (
     ("interop", "report"),
     ("applications",),
     ("steps",),
-    ("api", "fitting"),
+    ("api", "fitting", "measuring"),
     ("cli",),
     ("__main__", "tools"),
 )

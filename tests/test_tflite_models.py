@@ -6,12 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from benchmarks.evidence.debian_archives import published_archives
 from pnas_tf.config import DataConfig
+from pnas_tf.data.accuracy import accuracy_interval
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.io import atomic
 from pnas_tf.report.manifest import MAX_BYTES, read_manifest
+from pnas_tf.report.model_card import model_card
+from pnas_tf.run.layout import published_card
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.tflite.classifier import Classifier
 from pnas_tf.tflite.model import TfliteModel
@@ -46,6 +50,35 @@ def test_file_is_the_one_named(name):
         3,
     ]
     assert classifier.output["shape"].tolist() == [1, architecture.space.classes]
+
+
+@pytest.mark.parametrize("network", sorted({name.rsplit("_", 1)[0] for name in MODELS}))
+def test_a_card_says_what_the_manifest_says(network):
+    entries = {name: MODELS[name] for name in MODELS if name.rsplit("_", 1)[0] == network}
+    card = (FOLDER / published_card(network)).read_text(encoding="utf-8")
+    assert card == model_card(network, entries)
+    _, front, text = card.split("---\n", 2)
+    matter = yaml.safe_load(front)
+    assert (matter["license"], matter["pipeline_tag"]) == ("apache-2.0", "image-classification")
+    (result,) = matter["model-index"][0]["results"]
+    told = {
+        (kind, name): metric["value"]
+        for metric in result["metrics"]
+        for kind in ("accuracy", "latency")
+        for name in entries
+        if metric["type"] == kind and name in metric["name"]
+    }
+    assert told == {
+        **{("accuracy", name): entry["test_accuracy"] for name, entry in entries.items()},
+        **{("latency", name): entry["latency_ms"]["median"] for name, entry in entries.items()},
+    }
+    for name, entry in entries.items():
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| `{name}`"))
+        low, high = accuracy_interval(entry["test_accuracy"], entry["parity"]["images"])
+        assert (
+            f"{100 * entry['test_accuracy']:.2f} % ({100 * low:.1f} to {100 * high:.1f} %)" in row
+        )
+        assert entry["latency_ms"]["device"]["processor"] in text and entry["command"] in text
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

@@ -42,7 +42,14 @@ def train_model(
         distribution=Distribution(),
     )
     peers = training.distribution.replicas
-    StepLoop(training, folder, peers=peers, keep=KEEP_CHECKPOINTS, checkpoint_steps=None).run()
+    StepLoop(
+        training,
+        folder,
+        peers=peers,
+        keep=KEEP_CHECKPOINTS,
+        checkpoint_steps=None,
+        tensorboard=recipe.tensorboard,
+    ).run()
     if training.average is not None:
         training.average.assign()
     return model

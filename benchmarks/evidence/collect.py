@@ -184,7 +184,7 @@ def _searched(shop: Workshop, job: Job) -> dict[str, Any]:
         "comparing_steps": len(compared)
         * shop.dataset.steps_per_epoch("validation", batch_size=sizes.batch_size),
         "trained_steps": sum(loss is not None for _, _, *after in compared for loss in after)
-        * steps_of(shop.dataset, shop.study.derivation),
+        * steps_of(shop.dataset, shop.study.derivation)[1],
         "changes": dict(job.fact("changes")),
         "ops": [op.key for op in network.ops],
         "epochs": [{key: epoch[key] for key in kept} for epoch in rows],

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from benchmarks.evidence.collect import home_searches
 from benchmarks.evidence.figures import mean_and_error
 from benchmarks.evidence.plan import HOME
-from pnas_tf.report.alpha_plot import alpha_history
+from pnas_tf.report.alpha_plot import alpha_figure
+from pnas_tf.report.figures import svg_of
 from pnas_tf.report.run_files import SearchHistory
 from pnas_tf.space.registry import space_from_json
 
@@ -169,7 +170,7 @@ def probabilities(document: Mapping[str, Any], search: str, path: Path) -> None:
         tuple(tuple(op.key for op in ops) for ops in candidates), tuple(row["epochs"])
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(alpha_history(history, candidates, chosen=chosen) + "\n")
+    path.write_text(svg_of(alpha_figure(history, candidates, chosen=chosen)) + "\n")
 
 
 def _figure(width: float, height: float, *, columns: int = 1) -> tuple[Figure, Any]:

@@ -126,6 +126,8 @@ def page(data: Data, rows: Sequence[Row], found: Flag) -> str:
     lines = [
         "# Calibrating on other people's phones",
         "",
+        "*An explanation.*",
+        "",
         "Made by `python -m benchmarks.phones --data=DIR --page=docs/phones.md`.",
         f"{len(data.phones)} phones of {len(set(data.models))} models, {len(data.features)} "
         "networks: random chains of MBConv blocks with kernels 3, 5 and 7, expansions 3 and 6, at "

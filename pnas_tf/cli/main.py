@@ -10,11 +10,12 @@ import os
 import sys
 
 EXIT_REFUSED = 2
+_PYTHON = (3, 10)
 
 
 def main() -> None:
     """The console script `pnas`: `pnas NAME --flag=value ...`; exits with the program's status."""
-    _refuse_windows()
+    _refuse_machine()
     from pnas_tf.cli.help import overview
     from pnas_tf.steps.programs import PROGRAMS
 
@@ -37,14 +38,24 @@ def main() -> None:
 
 def run_tool(file: str) -> None:
     """Runs the program that a file of tools/ is named after."""
-    _refuse_windows()
+    _refuse_machine()
     folder, name = os.path.split(os.path.abspath(file))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != folder]
     run(name.removesuffix(".py"))
 
 
-def _refuse_windows() -> None:
-    """Before anything that Windows has not, such as `fcntl`, is imported."""
+def _refuse_machine() -> None:
+    """Before anything that Windows has not, such as `fcntl`, or an old Python cannot read, is
+    imported."""
+    if sys.version_info < _PYTHON:
+        wanted = ".".join(map(str, _PYTHON))
+        print(
+            f"pnas: Python is too old: expected: {wanted} to 3.13; received: "
+            f"{sys.version.split()[0]} ({sys.executable}); what to do: make an environment of a "
+            f"newer one, python{wanted} -m venv .venv, and install pnas_tf there",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_REFUSED)
     if os.name == "nt":
         from pnas_tf.errors import WINDOWS
 

@@ -19,7 +19,7 @@ from absl import app, flags, logging
 
 from pnas_tf.cli.flags import Given, define_flags, parse
 from pnas_tf.cli.help import help_of, is_asked
-from pnas_tf.config import DistributionConfig, RunConfig
+from pnas_tf.config import DistributionConfig, OutputConfig, RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.cluster import WorkerLost, cluster_of
 from pnas_tf.run.folder import RunFolder
@@ -33,6 +33,8 @@ from pnas_tf.run.process import (
     stop_when_asked,
 )
 from pnas_tf.run.settings import Configs, read_config
+from pnas_tf.run.terminal import TERMINAL
+from pnas_tf.run.versions import warn_of_versions
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.programs import Program
 
@@ -60,33 +62,30 @@ def run_program(program: Program) -> None:
 
     def start(_: list[str]) -> None:
         stop_when_asked()
-        _tell_own_warnings()
-        status = exit_status(lambda: keep_temporary_files_together())
-        if status:
-            sys.exit(status)
-        sys.exit(exit_status(lambda: _run(program, given[0])))
+        _silence_libraries()
+        with TERMINAL.speaking():
+            status = exit_status(lambda: keep_temporary_files_together())
+            status = status or exit_status(lambda: _run(program, given[0]))
+        sys.exit(status)
 
     app.run(start, flags_parser=parse_arguments)
 
 
-def _tell_own_warnings() -> None:
-    """Our warnings are lines of standard error; libraries speak through the same logs, of errors
-    alone."""
+def _silence_libraries() -> None:
+    """Those that speak through Python's logs, and TensorFlow, speak of errors alone."""
     logging.set_verbosity(logging.ERROR)
     standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
-    handler = standard_logging.StreamHandler()
-    handler.setFormatter(standard_logging.Formatter("WARNING %(message)s"))
-    own = standard_logging.getLogger("pnas_tf")
-    own.setLevel(standard_logging.WARNING)
-    own.addHandler(handler)
-    own.propagate = False
 
 
 def _run(program: Program, given: Given) -> int:
-    run_dir = given.config(RunConfig).run_dir
+    run_dir, output = given.config(RunConfig).run_dir, given.config(OutputConfig)
+    TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet
+    warn_of_versions()
     with _folder(run_dir, given, program) as folder:
         place = str(folder / Artifact.CONFIG)
-        given = dataclasses.replace(given, stored=read_config(folder.path), place=place)
+        fresh = {kind.__name__ for kind in program.fresh}
+        stored = {k: part for k, part in read_config(folder.path).items() if k not in fresh}
+        given = dataclasses.replace(given, stored=stored, place=place)
         return program.run(Inputs(folder, Configs(given.config(kind) for kind in program.configs)))
 
 
@@ -131,4 +130,5 @@ def exit_status(work: Callable[[], int | None]) -> int:
 def _say(words: object) -> None:
     # Nobody reads, or the disk that it is written to is full: the exit status speaks.
     with contextlib.suppress(OSError):
+        TERMINAL.close_with(f"{sys.argv[0]}: {words}")
         print(f"{sys.argv[0]}: {words}", file=sys.stderr, flush=True)

@@ -54,22 +54,31 @@ def image_arrays(
         UserError: another dtype or shape, no image, a label that is no place in `class_names`, or
             class names that are not distinct.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    if np.ma.isMaskedArray(images):
+        expected, fix = "pixels that all count", "Fill the others: images.filled(255)."
+        raise _refusal("images", expected, "a masked array", fix)
+    try:
+        images, labels = np.asarray(images), np.asarray(labels)
+    except ValueError as error:  # lists of several lengths
+        fix = "Resize the images first, e.g. with PIL.Image.resize."
+        raise _refusal("images", "one size for all", str(error)[:200], fix) from error
     if images.ndim == 3:
         images = images[..., None]
     given, shape = f"{labels.dtype} {list(labels.shape)}", list(images.shape)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise _refusal(
-            "images",
-            "uint8 [images, height, width, 3] or [images, height, width], pixels 0..255",
-            f"{images.dtype} {shape}",
-            "Scale pixels to 0..255, round, and convert: images.astype(numpy.uint8).",
-        )
+        expected = "uint8 [images, height, width, 3] or [images, height, width], pixels 0..255"
+        received = f"{images.dtype} {shape}{_range(images)}"
+        raise _refusal("images", expected, received, _fix_of(images))
     if not images.size:
         raise _refusal("images", "at least one pixel", f"shape {shape}", "Give images.")
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
         expected = f"integers [{len(images)}], one for each image"
-        raise _refusal("labels", expected, given, "Give the number of each image's class.")
+        fix = "Give the number of each image's class"
+        if labels.shape == (len(images), len(class_names)):
+            fix += ": labels.argmax(axis=1)"
+        elif labels.dtype.kind in "US":
+            fix += ": class_names, labels = numpy.unique(labels, return_inverse=True)"
+        raise _refusal("labels", expected, given, f"{fix}.")
     if not class_names or len(set(class_names)) < len(class_names):
         received = ", ".join(class_names)[:200] or "none"
         fix = "Name every class once, in the order of the labels' numbers."
@@ -79,6 +88,30 @@ def image_arrays(
         received = f"{labels.min()} to {labels.max()}"
         raise _refusal("labels", expected, received, "Count classes from 0, and name all of them.")
     return ImageArrays(images, labels.astype(np.int32), tuple(class_names))
+
+
+def _range(images: np.ndarray) -> str:
+    """ ", values 0 to 1", of pixels that are not bytes."""
+    if images.dtype == np.uint8 or images.dtype.kind not in "biuf" or not images.size:
+        return ""
+    finite = images[np.isfinite(images)]
+    if not finite.size:
+        return ", no value finite"
+    missing = ", some not finite" if finite.size < images.size else ""
+    return f", values {finite.min():.4g} to {finite.max():.4g}{missing}"
+
+
+def _fix_of(images: np.ndarray) -> str:
+    """What makes images of them."""
+    if images.dtype.kind not in "biuf":
+        return "Give pixels; of files make a dataset by from_folder, or by --dataset=csv:TABLE."
+    if images.dtype != np.uint8:
+        return "Scale pixels to 0..255, round, and convert: images.astype(numpy.uint8)."
+    if images.ndim == 4 and images.shape[-1] == 4:
+        return "Leave transparency out: images[..., :3]."
+    if images.ndim == 4 and images.shape[1] in (1, 3):
+        return "Put the channels last: images.transpose(0, 2, 3, 1)."
+    return "Give them that shape."
 
 
 def _refusal(what: str, expected: str, received: str, fix: str) -> UserError:

@@ -43,13 +43,13 @@ def unknown_dataset(dataset: str) -> UserError:
     known = [_OWN, *_tfds_names()]
     close = difflib.get_close_matches(dataset.lower(), known, n=4, cutoff=0.6)
     folders = [f"folder:{name}" for name in close_folders(Path(dataset))]
+    meant = [*folders, *close]
     return UserError(
         "unknown dataset",
-        expected="digits, folder:PATH, csv:TABLE or a tensorflow_datasets name"
-        + hint([*folders, *close]),
+        expected="digits, folder:PATH, csv:TABLE or a tensorflow_datasets name" + hint(meant),
         received=repr(dataset),
-        fix="Correct --dataset; images of your own are --dataset=folder:PATH, with one folder a "
-        "class.",
+        fix=f"{f'Write --dataset={meant[0]}' if meant else 'Correct --dataset'}; images of your "
+        "own are --dataset=folder:PATH, with one folder a class.",
     )
 
 

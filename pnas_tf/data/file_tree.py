@@ -106,7 +106,7 @@ class FileTree:
                     f"class {name!r} in {self.root}",
                     expected="at least one image that can be read",
                     received=f"unreadable: all {int((self.train_labels == label).sum())}",
-                    fix="Repair its images.",
+                    fix="Repair its images, or move the class elsewhere.",
                 )
         broken = [
             LeftOut(os.path.relpath(path, self.root), f"{_UNREADABLE}{reason}")

@@ -2,7 +2,8 @@
 that the images must suffice for. Arithmetic alone; opens no dataset.
 
 A few dozen photographs get smaller batches and more epochs: about the steps that a dataset of 1,100
-images gets by the usual values.
+images gets by the usual values. Learning rates that are not given follow the batch: k times the
+images a step, k times the rate (the linear scaling rule, Goyal et al. 2017, section 2.1).
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import Protocol
 from pnas_tf.config import (
     ADAMW_RATE,
     BATCH_SIZE,
+    DERIVE_LEARNING_RATE,
     DERIVE_TRAIN_EPOCHS,
     FINE_TUNING,
     FINETUNE_EPOCHS,
+    FINETUNE_LEARNING_RATE,
     FROM_SCRATCH,
     FROM_SUPERNET,
     SEARCH_FROM_PRETRAINED,
@@ -65,6 +68,14 @@ def batch_size(given: int | None, images: int, *, replicas: int = 1) -> int:
     return _rounded(size, replicas)
 
 
+def learning_rate(given: float | None, usual: float, *, batch_size: int | None) -> float:
+    """`given`, else the usual rate, which is for `BATCH_SIZE` images a step, scaled to
+    `batch_size`; None: that many."""
+    if given is not None:
+        return given
+    return usual * (batch_size or BATCH_SIZE) / BATCH_SIZE
+
+
 def epochs(given: int | None, usual: int, *, steps: int) -> int:
     """`given`, else the usual number, more where an epoch has few steps."""
     return math.ceil(parts_of_epochs(given, usual, steps=steps))
@@ -95,8 +106,25 @@ def search_sizes(config: SearchConfig, sizes: SplitSizes, *, replicas: int = 1) 
 
 
 def usual_search(config: SearchConfig) -> SearchTuning:
-    """What is usual where `config` starts the supernet from."""
-    return SEARCH_FROM_PRETRAINED if config.weights_init == PRETRAINED else SEARCH_FROM_SCRATCH
+    """What is usual where `config` starts the supernet from, with its images a step."""
+    is_known = config.weights_init == PRETRAINED
+    usual = SEARCH_FROM_PRETRAINED if is_known else SEARCH_FROM_SCRATCH
+    size = config.search_batch_size
+    return usual._replace(
+        warmup_learning_rate=learning_rate(None, usual.warmup_learning_rate, batch_size=size),
+        search_learning_rate=learning_rate(None, usual.search_learning_rate, batch_size=size),
+    )
+
+
+def search_tuning_of(config: SearchConfig) -> SearchTuning:
+    """The values of `config`, or the usual ones of its kind of start where it has none."""
+    return usual_search(config)._replace(
+        **{
+            name: value
+            for name in SearchTuning._fields
+            if (value := getattr(config, name)) is not None
+        }
+    )
 
 
 def demands_of(config: SearchConfig, sizes: SearchSizes) -> tuple[Demand, Demand]:
@@ -118,9 +146,7 @@ def fitted_options(config: object, sizes: SplitSizes, *, replicas: int = 1) -> o
         case SearchConfig():
             return fitted_search(config, sizes, replicas=replicas)
         case DeriveConfig():
-            size = batch_size(config.derive_batch_size, sizes.train)
-            many = derive_epochs(config, steps=sizes.train // size)
-            return dataclasses.replace(config, derive_batch_size=size, derive_train_epochs=many)
+            return fitted_derivation(config, sizes)
         case TrainConfig():
             return fitted_training(config, sizes.of(fit_split(config)), replicas=replicas)
     raise TypeError(f"no option of {type(config).__name__} depends on the number of images")
@@ -132,8 +158,9 @@ def fit_split(config: TrainConfig) -> str:
 
 
 def fitted_search(config: SearchConfig, sizes: SplitSizes, *, replicas: int = 1) -> SearchConfig:
-    """The config with `search_sizes` in it."""
+    """The config with `search_sizes` and the rates of its batch in it."""
     fitted = search_sizes(config, sizes, replicas=replicas)
+    rates = search_tuning_of(dataclasses.replace(config, search_batch_size=fitted.batch_size))
     judged = fitted.architecture_batch_size
     by_images = architecture_flag(config) == "rl_images"
     return dataclasses.replace(
@@ -141,8 +168,22 @@ def fitted_search(config: SearchConfig, sizes: SplitSizes, *, replicas: int = 1)
         search_batch_size=fitted.batch_size,
         warmup_epochs=fitted.warmup_epochs,
         search_epochs=fitted.search_epochs,
+        warmup_learning_rate=rates.warmup_learning_rate,
+        search_learning_rate=rates.search_learning_rate,
         rl_images=judged if by_images else config.rl_images,
         arch_batch_size=config.arch_batch_size if by_images else judged,
+    )
+
+
+def fitted_derivation(config: DeriveConfig, sizes: SplitSizes) -> DeriveConfig:
+    """The config with batch, epochs and rate for `sizes.train` images."""
+    size = batch_size(config.derive_batch_size, sizes.train)
+    rate = learning_rate(config.derive_learning_rate, DERIVE_LEARNING_RATE, batch_size=size)
+    return dataclasses.replace(
+        config,
+        derive_batch_size=size,
+        derive_train_epochs=derive_epochs(config, steps=sizes.train // max(1, size)),
+        derive_learning_rate=rate,
     )
 
 
@@ -157,19 +198,28 @@ def finetune_epochs(config: ExportConfig, *, steps: int) -> int:
 
 
 def fitted_export(config: ExportConfig, train: TrainConfig, sizes: SplitSizes) -> ExportConfig:
-    """The config with `finetune_epochs` in it, where it asks for compression. train: with the batch
-    size of that."""
+    """The config with epochs and rate of compression in it, where it asks for that. train: with its
+    batch size."""
     if config.quantize != "qat" and not (config.prune or config.cluster):
         return config
     images = sizes.of(fit_split(train))
-    steps = images // batch_size(train.batch_size, images)
-    return dataclasses.replace(config, finetune_epochs=finetune_epochs(config, steps=steps))
+    size = batch_size(train.batch_size, images)
+    rate = learning_rate(config.finetune_learning_rate, FINETUNE_LEARNING_RATE, batch_size=size)
+    return dataclasses.replace(
+        config,
+        finetune_epochs=finetune_epochs(config, steps=images // size),
+        finetune_learning_rate=rate,
+    )
 
 
 def fitted_training(config: TrainConfig, images: int, *, replicas: int = 1) -> TrainConfig:
-    """The config with `training_sizes` in it."""
+    """The config with `training_sizes` and the rate of its batch in it."""
     size, many = training_sizes(config, images, replicas=replicas)
-    return dataclasses.replace(config, batch_size=size, epochs=many)
+    fitted = dataclasses.replace(config, batch_size=size, epochs=many)
+    rate = learning_rate(
+        config.learning_rate, usual_training(fitted).learning_rate, batch_size=None
+    )
+    return dataclasses.replace(fitted, learning_rate=rate)
 
 
 def training_sizes(config: TrainConfig, images: int, *, replicas: int = 1) -> tuple[int, int]:
@@ -179,11 +229,13 @@ def training_sizes(config: TrainConfig, images: int, *, replicas: int = 1) -> tu
 
 
 def usual_training(config: TrainConfig) -> Tuning:
-    """The values that a training takes where it is given none, by where it starts."""
+    """The values that a training takes where it is given none, by where it starts, its optimizer
+    and its images a step."""
     usual = {PRETRAINED: FINE_TUNING, INHERIT: FROM_SUPERNET}.get(config.init or "", FROM_SCRATCH)
+    rate = learning_rate(None, usual.learning_rate, batch_size=config.batch_size)
     if config.train_optimizer == "adamw":
-        return usual._replace(learning_rate=ADAMW_RATE * usual.learning_rate)
-    return usual
+        rate *= ADAMW_RATE
+    return usual._replace(learning_rate=rate)
 
 
 class Counted(Protocol):

@@ -4,6 +4,7 @@ nothing of tensors."""
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,6 +75,28 @@ def open_images(dataset: str, *, skip_unreadable: bool) -> ImageFolder:
     return _checked(_READERS[prefix](dataset[len(prefix) :]), skip_unreadable)
 
 
+def _notes_on_copies(files: FileTree, hashes: np.ndarray) -> list[str]:
+    """Sentences on images that are there twice with another label, or in both parts. hashes: of
+    `files.used`."""
+    labels = np.concatenate([files.train_labels, files.test_labels])
+    first: dict[bytes, int] = {}
+    torn: list[tuple[int, int]] = []
+    tested: list[tuple[int, int]] = []
+    for place, row in enumerate(hashes):
+        before = first.setdefault(row.tobytes(), place)
+        if labels[place] != labels[before]:
+            torn.append((before, place))
+        elif before < len(files.train) <= place:
+            tested.append((before, place))
+    notes = []
+    for pairs, words in ((torn, "in two classes"), (tested, "both to train and to test")):
+        if pairs:
+            one, two = (os.path.relpath(files.used[place], files.root) for place in pairs[0])
+            number = "1 image is" if len(pairs) == 1 else f"{len(pairs)} images are"
+            notes.append(f"{number} {words}: {one} and {two}{'.' if len(pairs) == 1 else ', ...'}")
+    return notes
+
+
 def _checked(files: FileTree, skip_unreadable: bool) -> ImageFolder:
     checked = check_images(files.used, root=files.root)
     broken, hashes = checked.unreadable, checked.hashes
@@ -82,6 +105,7 @@ def _checked(files: FileTree, skip_unreadable: bool) -> ImageFolder:
             raise refuse_unreadable(broken, root=files.root, total=len(files.used))
         hashes = hashes[np.array([path not in broken for path in files.used], bool)]
         files = files.without(broken)
-    files = dataclasses.replace(files, contents=checked.words())
+    notes = (*files.notes, *_notes_on_copies(files, hashes))
+    files = dataclasses.replace(files, contents=checked.words(), notes=notes)
     count = len(files.train)
     return ImageFolder(files, hashes[:count], hashes[count:], checked.short_side)

@@ -22,7 +22,7 @@ import numpy as np
 
 from pnas_tf.data import image_reader
 from pnas_tf.data.file_tree import NAMED, write_names
-from pnas_tf.data.image_format import KINDS, UnreadableImage
+from pnas_tf.data.image_format import FORMATS, KINDS, UnreadableImage
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, npy
 from pnas_tf.run.progress import Progress
@@ -97,7 +97,7 @@ def check_images(
     fresh: dict[bytes, bytes] = {}
     pool = ThreadPoolExecutor(THREADS)
     try:
-        with Progress("check images", len(unknown), say=say) as progress:
+        with Progress("checking images", len(unknown), say=say) as progress:
             found = _over(pool, _checked, [paths[place] for place in unknown])
             for place, result in zip(unknown, found):
                 if isinstance(result, str):
@@ -126,7 +126,7 @@ def refuse_unreadable(unreadable: Mapping[str, str], *, root: str, total: int) -
     listed = _list_all(rows, root) if more else None
     return UserError(
         f"{len(rows)} unreadable image{'s' if len(rows) > 1 else ''} in {root}",
-        expected=f"{total} whole {image_reader.FORMATS} files",
+        expected=f"{total} whole {FORMATS} files",
         received=named + more + (f"; all of them: {listed}" if listed else ""),
         fix="Repair or remove these files, or go on without them: --skip_unreadable.",
     )

@@ -128,9 +128,16 @@ def from_tf_data(
         data_config: split and augmentation; its `dataset` is replaced.
 
     Raises:
-        UserError: other elements, images of several sizes, or none.
+        UserError: other elements, images of several sizes, none, or no end of them.
     """
     single = _is_single(dataset)
+    if dataset.cardinality() == -1:  # tf.data.INFINITE_CARDINALITY
+        raise UserError(
+            "the pipeline",
+            expected="one that ends",
+            received="one that repeats for ever",
+            fix="Leave out .repeat(), or take a part: dataset.take(1000).",
+        )
     pairs = dataset if single else dataset.unbatch()
     images: list[np.ndarray] = []
     labels: list[int] = []

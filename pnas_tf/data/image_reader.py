@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import PIL
@@ -25,9 +23,8 @@ import simplejpeg
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
 
 from pnas_tf.data import png_file
-from pnas_tf.data.image_format import FORMATS, UnreadableImage, kind_of, reader_of
+from pnas_tf.data.image_format import UnreadableImage, kind_of, reader_of
 from pnas_tf.data.png_file import PngFacts
-from pnas_tf.errors import UserError
 
 BACKGROUND = (255, 255, 255)  # what transparent pictures are laid over
 MAX_PIXELS = 200_000_000  # the largest cameras of telephones; a small file can unpack to gigabytes
@@ -64,30 +61,15 @@ class Picture:
     kind: str
 
 
-def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
-    """Decodes one image in full. source: a path, or the file's content.
+def decode(content: bytes) -> Picture:
+    """Decodes one image in full.
 
     Returns:
-        uint8 [height, width, 3], upright, sRGB, over white.
+        Its pixels uint8 [height, width, 3], upright, sRGB, over white.
 
     Raises:
-        UserError: the file cannot be opened, or is no whole image of `FORMATS`.
+        UnreadableImage: it is no whole image of `image_format.FORMATS`; callers name the file.
     """
-    what = "an image" if isinstance(source, bytes) else f"image {os.fsdecode(source)}"
-    try:
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
-        return decode(content).pixels
-    except (UnreadableImage, OSError) as error:
-        raise UserError(
-            what,
-            expected=f"a whole {FORMATS} file",
-            received=(error.strerror if isinstance(error, OSError) else None) or str(error),
-            fix="Repair or remove the file.",
-        ) from error
-
-
-def decode(content: bytes) -> Picture:
-    """As `read_image`, for callers that name the file themselves. Raises UnreadableImage."""
     try:
         image, png = _opened(content)
         with _turn(image.width * image.height):

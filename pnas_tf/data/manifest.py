@@ -156,7 +156,8 @@ def _columns(header: list[str], table: Path) -> dict[str, int]:
             f"header of the table of images {table}",
             expected="a first line path,label or path,label,split",
             received=", ".join(map(repr, header))[:200] or "nothing",
-            fix="Name the columns in the first line.",
+            fix="Name them so in the first line: path is the file of an image, seen from the "
+            "table's folder, label its class.",
         )
     return where
 

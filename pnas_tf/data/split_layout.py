@@ -5,6 +5,7 @@
     seg_train/seg_train/class/image                  archives with a folder of their name
     ILSVRC/Data/CLS-LOC/train/class/image, val/image ImageNet, whose other parts have no labels
     class/train/image                                the other way about
+    class/image, test/class/image                    a part beside the classes
 
 A folder called "train" is a part only when it holds folders with images: it may as well be a class
 of vehicles. Knows names and places, and opens no file.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pnas_tf.data.folder_scan import Folder
@@ -58,7 +60,9 @@ def find_layout(top: Folder, root: str) -> Layout:
         if _is_class_first(base):
             _take_class_first(layout, base)
         else:
-            layout.train = _classes(base)
+            tests = _tests_beside_classes(base)
+            layout.train = _classes(base, besides=tests)
+            _take_tests(layout, tests)
     else:
         _take_parts(layout, base, *parts)
     if layout.place not in ("", "train"):
@@ -85,9 +89,11 @@ def _descend(folder: Folder) -> Folder:
         (folder,) = candidates
 
 
-def _classes(folder: Folder) -> dict[str, list[Folder]]:
+def _classes(folder: Folder, besides: Sequence[Folder] = ()) -> dict[str, list[Folder]]:
     classes: dict[str, list[Folder]] = {}
     for candidate in folder.candidates():
+        if candidate in besides:
+            continue
         classes.setdefault(unicodedata.normalize("NFC", candidate.name), []).append(candidate)
     return classes
 
@@ -114,6 +120,19 @@ def _parts(base: Folder, root: str) -> tuple[Folder, list[Folder]] | None:
     return trains[0], tests
 
 
+def _tests_beside_classes(base: Folder) -> list[Folder]:
+    """Folders called test or val whose own folders are called as classes beside them, in the order
+    in which they are asked for."""
+    holders = [folder for folder in base.holders() if not folder.paths]
+    found = [
+        folder for wanted in ("test", "val") for folder in holders if part_of(folder.name) == wanted
+    ]
+    names = {folder.name.casefold() for folder in base.holders() if folder not in found}
+    return [
+        folder for folder in found if {one.name.casefold() for one in folder.holders()} <= names
+    ]
+
+
 def _refuse_parts_without_classes(base: Folder, root: str) -> None:
     """Parts are no classes, though each is a folder of images."""
     parts = {folder.name: _PART_OF.get(folder.name.casefold()) for folder in base.holders()}
@@ -130,6 +149,14 @@ def _refuse_parts_without_classes(base: Folder, root: str) -> None:
 def _take_parts(layout: Layout, base: Folder, train: Folder, tests: list[Folder]) -> None:
     train_base = _descend(train)
     layout.place, layout.train = train_base.path, _classes(train_base)
+    _take_tests(layout, tests)
+    for folder in base.folders.values():
+        if folder is not train and folder not in tests:
+            layout.leave_out(folder, f"in {folder.path}, which is no part")
+
+
+def _take_tests(layout: Layout, tests: list[Folder]) -> None:
+    """The first of the parts that has labels is tested on."""
     for part in tests:
         classes = _classes(_descend_alike(part))
         with_images = [
@@ -145,9 +172,6 @@ def _take_parts(layout: Layout, base: Folder, train: Folder, tests: list[Folder]
         else:
             layout.test = classes
             layout.notes.append(f"Tested on {part.path}.")
-    for folder in base.folders.values():
-        if folder is not train and folder not in tests:
-            layout.leave_out(folder, f"in {folder.path}, which is no part")
 
 
 def _descend_alike(part: Folder) -> Folder:

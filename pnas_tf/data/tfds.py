@@ -21,7 +21,7 @@ from pnas_tf.data.reachable import why_unreachable
 from pnas_tf.data.records import encoded_records
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, locks, npy
-from pnas_tf.run.progress import can_redraw
+from pnas_tf.run.terminal import can_redraw, say
 
 TEST_SPLITS = ("test", "validation")
 
@@ -220,7 +220,7 @@ def _download_and_prepare(
             )
     if not can_redraw():
         tfds.disable_progress_bar()
-    print(f"preparing dataset {builder.name}", flush=True)
+    say(f"preparing dataset {builder.name}")
     builder.download_and_prepare(download_dir=downloads, download_config=config)
 
 

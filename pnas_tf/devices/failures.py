@@ -180,7 +180,8 @@ class NoClient(DeviceRefused):
 
     expected_text = "the client program on PATH"
     fix_text = (
-        "Install it (Debian: `apt-get install adb`, `apt-get install openssh-client`) or "
+        "Install it (Debian: `apt-get install adb`, `apt-get install openssh-client`; macOS: "
+        "`brew install android-platform-tools`) or "
         "put it on PATH."
     )
 

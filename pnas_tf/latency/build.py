@@ -22,6 +22,7 @@ from pnas_tf.latency.models import Source, convert_models
 from pnas_tf.latency.rewrite_selection import Trial, choose, describe
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.run.progress import silent
+from pnas_tf.run.terminal import warn
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
@@ -65,7 +66,7 @@ def build_latency_table(
     )
     mixed = {name: words for name, words in session.partly.items() if name in networks}
     for name, words in mixed.items():  # those of blocks are among the table's warnings
-        setup.progress(f"WARNING calibration network {name}: {words}")
+        warn(f"calibration network {name}: {words}")
     table = LatencyTable(
         Identity(setup.runner.device, setup.runner.settings, dtype, chosen),
         {key: entry for key, entry in session.measurements.items() if key in blocks},

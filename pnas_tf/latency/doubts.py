@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pnas_tf.devices.record import Measurement
 
@@ -36,9 +37,23 @@ def doubts_of_session(
     return found
 
 
-def doubts_of(entries: Mapping[str, Measurement]) -> list[str]:
-    """One line for each doubt, mixtures first. Entries of which the same is true share one, since a
-    state of the device may be true of all."""
+@dataclass(frozen=True)
+class Doubt:
+    """meaning: for the reader, in one line. details: the single figures that it is about, where
+    there are such."""
+
+    meaning: str
+    details: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The details, else what it means."""
+        return self.details or (self.meaning,)
+
+
+def doubts_of(entries: Mapping[str, Measurement]) -> list[Doubt]:
+    """Mixtures first, then what is unstable. Entries of which the same is true share a line, since
+    a state of the device may be true of all."""
     mixed: dict[str, list[str]] = {}
     unstable: dict[str, list[str]] = {}
     for name, entry in entries.items():
@@ -47,10 +62,17 @@ def doubts_of(entries: Mapping[str, Measurement]) -> list[str]:
                 mixed.setdefault(words, []).append(name)
         if entry.problems:
             unstable.setdefault("; ".join(entry.problems), []).append(name)
-    return [
-        *(f"{_named(names)}: {words}" for words, names in mixed.items()),
-        *(f"unstable: {_named(names)}: {words}" for words, names in unstable.items()),
-    ]
+    found = [Doubt(f"{_named(names)}: {words}") for words, names in mixed.items()]
+    if unstable:
+        count = sum(map(len, unstable.values()))
+        found.append(
+            Doubt(
+                f"the device was busy or hot: {count} of {len(entries)} measured times are "
+                "unstable; where latency matters, measure again on a quiet device",
+                tuple(f"unstable: {_named(names)}: {words}" for words, names in unstable.items()),
+            )
+        )
+    return found
 
 
 def _named(names: list[str]) -> str:

@@ -88,7 +88,7 @@ def convert_models(
     if jobs:
         progress(f"converting {len(jobs)} of {len(paths)} models to {dtype}")
     atomic.sweep(folder)
-    pace = Progress("conversion", len(jobs), say=progress)
+    pace = Progress("converting models", len(jobs), say=progress)
     if workers == 0 or len(jobs) < 4:
         for job in jobs:
             _convert(*job)

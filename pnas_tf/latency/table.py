@@ -18,7 +18,7 @@ from pnas_tf.errors import UserError, named
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.calibration import Calibration
-from pnas_tf.latency.doubts import doubts_of, doubts_of_session
+from pnas_tf.latency.doubts import Doubt, doubts_of, doubts_of_session
 from pnas_tf.latency.few_shot import FewShot
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.rewrite_selection import Trial, describe
@@ -164,11 +164,16 @@ class LatencyTable:
                 expected=f"{len(space.distinct_blocks())} blocks",
                 received=f"{len(missing)} missing, e.g. '{missing[0]}'"
                 + self._why_missing(missing),
-                fix=f"Build it: pnas latency-table --space={space.name} "
-                f"--resolution={space.resolution}",
+                fix="Where the table is of other images or options, choose another --run_dir; else "
+                f"build it: pnas latency-table --space={space.name} "
+                f"--resolution={space.resolution}, with this --run_dir",
             )
 
     def warnings(self, *, now_unix_s: float | None = None) -> list[str]:
+        """The lines of `doubts`."""
+        return [line for doubt in self.doubts(now_unix_s=now_unix_s) for line in doubt.lines]
+
+    def doubts(self, *, now_unix_s: float | None = None) -> list[Doubt]:
         """What a reader of its figures must be told: uncalibrated, old, partly run, unstable.
 
         now_unix_s: default: now.
@@ -186,7 +191,7 @@ class LatencyTable:
                 f"badly calibrated: held-out error {self.calibration.held_out_mape_percent:.1f} %"
             )
         found += doubts_of_session(self.created_unix_s, self.noise_percent, now_unix_s)
-        return found + doubts_of(self.entries)
+        return [*map(Doubt, found), *doubts_of(self.entries)]
 
     def kernel7_warnings(self, space: SearchSpace) -> list[str]:
         """Kernel-7 blocks that take more than `MAX_KERNEL7_RATIO` times their kernel-5 twins: the

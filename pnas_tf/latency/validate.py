@@ -191,7 +191,7 @@ class _Comparison:
         found = self.table.warnings() + self.table.identity.differences(
             runner.device, runner.settings
         )
-        found += doubts_of(self.session.measurements)
+        found += [line for doubt in doubts_of(self.session.measurements) for line in doubt.lines]
         if self.table.calibration is not None and self.fitted is None:
             found.append(
                 "the table's calibration networks are not of this space: figures use its stored "

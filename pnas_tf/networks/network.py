@@ -10,6 +10,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation, apply_block, apply_merge
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.blocks import Block
@@ -49,6 +50,19 @@ def build_network(
 
     logits = run_graph(space.topology, images, fixed=fixed, choice=choice, merge=apply_merge)
     return keras.Model(images, logits, name=space.name)
+
+
+def refuse_keras_3(model: object) -> None:
+    """Raises UserError on a model of Keras 3, which looks like one of ours."""
+    kind = type(model)
+    if any(each.__module__.partition(".")[0] == "keras" for each in kind.__mro__):
+        raise UserError(
+            f"a model of the class {kind.__module__}.{kind.__name__}",
+            expected="a model of tf_keras (Keras 2), as pnas_tf.train gives",
+            received="one of Keras 3",
+            fix="Build it with `import tf_keras as keras`, or set TF_USE_LEGACY_KERAS=1 before "
+            "TensorFlow is imported.",
+        )
 
 
 def with_probabilities(model: keras.Model) -> keras.Model:

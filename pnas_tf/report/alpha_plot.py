@@ -1,5 +1,5 @@
-"""How the path probabilities of a search moved, as inline SVG. Knows the rows of its history,
-nothing of pages."""
+"""How the path probabilities of a search moved: drawn, and as shares for a slider. Knows the rows
+of its history, nothing of pages."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pnas_tf.report.figures import STYLE, epoch_of, svg_of
+from pnas_tf.report.figures import STYLE, epoch_of
 from pnas_tf.report.op_style import op_color, op_label, op_order
-from pnas_tf.report.run_files import SearchHistory
+from pnas_tf.report.run_files import SearchHistory, is_warm_up
+from pnas_tf.report.section import Bar, Slider
 from pnas_tf.space.ops import CandidateOp
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ MAX_PANELS = 60
 MAX_POINTS = 120  # of a curve; a page of 54 blocks stays below a few MB
 
 
-def alpha_history(
+def alpha_figure(
     history: SearchHistory,
     candidates: Sequence[Sequence[CandidateOp]],
     *,
     chosen: Sequence[CandidateOp],
-) -> str:
+) -> Figure:
     """Probability of each op of each block over time: one panel a block, areas stacked to 1.
 
     Args:
@@ -39,12 +40,11 @@ def alpha_history(
         chosen: the derived one of each, named in the panel's title.
 
     Returns:
-        One <svg> element; beyond MAX_PANELS blocks it shows means over them.
+        The panels; beyond MAX_PANELS blocks means over them.
     """
     if len(candidates) > MAX_PANELS:
         return _mean_history(history, candidates)
-    shown = min(len(history.epochs), MAX_POINTS)
-    picked = np.unique(np.linspace(0, len(history.epochs) - 1, shown).round().astype(int))
+    picked = _picked(history)
     epochs = np.array([epoch_of(history.epochs[index], index) for index in picked])
     # As few empty panels as can be, then as many columns as can be.
     columns = min(range(3, 8), key=lambda width: (-len(candidates) % width, -width))
@@ -66,7 +66,50 @@ def alpha_history(
             loc="outside lower center",
             ncols=min(len(areas), 9),
         )
-        return svg_of(figure)
+        return figure
+
+
+def alpha_slider(
+    history: SearchHistory,
+    candidates: Sequence[Sequence[CandidateOp]],
+    *,
+    chosen: Sequence[CandidateOp],
+) -> Slider | None:
+    """The same shares, epoch by epoch. None beyond MAX_PANELS blocks."""
+    if len(candidates) > MAX_PANELS:
+        return None
+    orders = [sorted(range(len(ops)), key=lambda index: op_order(ops[index])) for ops in candidates]
+    every = sorted({op for ops in candidates for op in ops}, key=op_order)
+    return Slider(
+        tuple(
+            f"epoch {epoch_of(row, index) + 1:g} of {len(history.epochs)}, "
+            + ("warm-up: nothing is chosen yet" if is_warm_up(row) else "search")
+            for index in _picked(history)
+            for row in [history.epochs[index]]
+        ),
+        tuple(
+            Bar(
+                str(number),
+                tuple((op_label(ops[index]), op_color(ops[index])) for index in order),
+                op_label(taken),
+            )
+            for number, (ops, order, taken) in enumerate(zip(candidates, orders, chosen))
+        ),
+        tuple(
+            tuple(
+                tuple(round(float(history.probabilities[moment][block][op]), 4) for op in order)
+                for block, order in enumerate(orders)
+            )
+            for moment in _picked(history)
+        ),
+        tuple((op_label(op), op_color(op)) for op in every),
+    )
+
+
+def _picked(history: SearchHistory) -> list[int]:
+    """The epochs that are shown."""
+    shown = min(len(history.epochs), MAX_POINTS)
+    return [*np.unique(np.linspace(0, len(history.epochs) - 1, shown).round().astype(int))]
 
 
 def _stack(
@@ -83,7 +126,7 @@ def _stack(
     return {op_label(ops[index]): area for index, area in zip(order, areas)}
 
 
-def _mean_history(history: SearchHistory, candidates: Sequence[Sequence[CandidateOp]]) -> str:
+def _mean_history(history: SearchHistory, candidates: Sequence[Sequence[CandidateOp]]) -> Figure:
     """Too many blocks for a panel each: the mean probability of every op, over the blocks that hold
     it."""
     ops = sorted({op for block in candidates for op in block}, key=op_order)
@@ -101,4 +144,4 @@ def _mean_history(history: SearchHistory, candidates: Sequence[Sequence[Candidat
             axes.plot(epochs, means, marker, color=op_color(op), label=op_label(op))
         axes.set_title(f"mean over {len(candidates)} choice blocks")
         axes.legend(ncols=2)
-        return svg_of(figure)
+        return figure

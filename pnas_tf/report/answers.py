@@ -11,6 +11,7 @@ from pnas_tf.report.section import Cell, Matrix, Picture, Section, Table
 from pnas_tf.report.words import one_line
 from pnas_tf.training.answers import Answers, Mistake
 
+_BRIEF = 3  # signs
 MOST_CLASSES, MOST_ROWS = 30, 40  # of a matrix that can be read; of a table
 
 
@@ -28,20 +29,22 @@ def answers_section(
     images, wrong = sum(answers.images), sum(answers.images) - sum(answers.right)
     told = f"{wrong} wrong" if wrong else "none wrong"
     shown = _shown(answers)
-    names = "rows are the images' classes, columns the answers"
-    caption = f"Confusion matrix: {names}, by their numbers."
+    caption = "Confusion matrix: rows are the images' classes, columns the answers"
+    caption += "." if _brief(answers, shown) else ", by their numbers."
     if len(shown) < len(answers.class_names):
         caption += (
             f" The {len(shown)} of {len(answers.class_names)} classes that are confused most."
         )
     if answers.mistakes:
-        caption += (
-            f" Pictures: the {len(answers.mistakes)} wrong answers that the network was surest of, "
-            "as it saw the images."
-        )
+        count = len(answers.mistakes)
+        which = f"the {count} wrong answers that the network was surest of"
+        which = "the wrong answer" if wrong == 1 else which
+        caption += f" Pictures: {which}, as it saw the images."
     return Section(
         "The test images",
-        words=f"Keras network: {accuracy_words(answers.accuracy, images)}, {told}.",
+        meaning="Where the network is wrong, and what it takes images for.",
+        terms=("accuracy", "interval", "confusion"),
+        words=(f"Keras network: {accuracy_words(answers.accuracy, images)}, {told}.",),
         table=_by_class(answers, right_by_class),
         matrix=_matrix(answers, shown),
         pictures=tuple(_picture(answers, mistake) for mistake in answers.mistakes),
@@ -112,6 +115,8 @@ def _matrix(answers: Answers, shown: Sequence[int]) -> Matrix:
     counts = {(each.label, each.answer): each.images for each in answers.confusions}
     counts |= {(number, number): right for number, right in enumerate(answers.right)}
     others = len(shown) < len(answers.class_names)
+    brief = _brief(answers, shown)
+    numbers = {number: "" if brief else str(number + 1) for number in shown}
     rows = []
     for label in shown:
         images = answers.images[label]
@@ -122,11 +127,18 @@ def _matrix(answers: Answers, shown: Sequence[int]) -> Matrix:
         if others:
             rest = images - sum(counts.get((label, answer), 0) for answer in shown)
             row.append(Cell(str(rest or ""), rest / max(images, 1), False, "other classes"))
-        rows.append((str(label + 1), _name(answers, label), tuple(row)))
-    columns = [(str(number + 1), _name(answers, number)) for number in shown]
+        rows.append((numbers[label], _name(answers, label), tuple(row)))
+    columns = [
+        (numbers[number] or _name(answers, number), _name(answers, number)) for number in shown
+    ]
     if others:
         columns.append(("others", "other classes"))
     return Matrix(tuple(columns), tuple(rows))
+
+
+def _brief(answers: Answers, shown: Sequence[int]) -> bool:
+    """Whether the classes' names are short enough to stand above columns."""
+    return max(len(_name(answers, number)) for number in shown) <= _BRIEF
 
 
 def _cell(answers: Answers, label: int, answer: int, share: float) -> Cell:

@@ -6,59 +6,46 @@ For spaces that are no chain of MBConvs. Knows nothing of the page around it.
 
 from __future__ import annotations
 
-import html
 from itertools import groupby
+from typing import TYPE_CHECKING
 
+from pnas_tf.report.figures import GREY
 from pnas_tf.report.op_style import op_color, op_label
+from pnas_tf.report.sheet import Sheet, Style
 from pnas_tf.space.architecture import Architecture
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _SIDE, _GAP, _LEFT, _TOP, _WIDTH, _LEGEND = 14, 3, 190, 46, 1000, 150
-_INK, _FAINT = "#22303c", "#6b7a86"
 
 
-def draw_choices(architecture: Architecture) -> str:
-    """The drawing as one <svg> element: choice blocks of one stage and output width stand in rows
-    of equal length."""
+def choices_figure(architecture: Architecture) -> Figure:
+    """The drawing: choice blocks of one stage and output width stand in rows of equal length."""
     choices = architecture.space.choice_blocks
     width = max(1, len(choices) // max(1, _cells(architecture)))
     rows = [
         list(range(start, min(start + width, len(choices))))
         for start in range(0, len(choices), width)
     ]
-    height = _TOP + len(rows) * (_SIDE + _GAP) + 10
-    label = html.escape(f"Architecture of space {architecture.space.name}", quote=True)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
-        'class="architecture" role="img" '
-        f'aria-label="{label}">'
-    ]
+    sheet = Sheet(_WIDTH, _TOP + len(rows) * (_SIDE + _GAP) + 10)
     for column, op in enumerate(
         dict.fromkeys(op for choice in choices for op in choice.candidates)
     ):
         x = 12 + column * _LEGEND % (_WIDTH - _LEGEND)
         y = 6 + 18 * (column * _LEGEND // (_WIDTH - _LEGEND))
-        parts.append(
-            f'<rect x="{x}" y="{y}" width="12" height="12" rx="2" fill="{op_color(op)}"/>'
-            f'<text x="{x + 18}" y="{y + 10}" font-size="11" '
-            f'fill="{_FAINT}">{html.escape(op_label(op))}</text>'
-        )
+        sheet.box((x, y, 12, 12), fill=op_color(op), radius=2)
+        sheet.text(x + 18, y + 10, op_label(op), style=Style(11, GREY))
     for number, row in enumerate(rows):
         y = _TOP + number * (_SIDE + _GAP)
         first = choices[row[0]]
-        parts.append(
-            f'<text x="12" y="{y + 11}" font-size="10" fill="{_INK}">stage {first.stage + 1} · '
-            f"cell {number} · "
-            f"{first.out_size}×{first.out_size}</text>"
-        )
+        words = f"stage {first.stage + 1} · cell {number} · {first.out_size}×{first.out_size}"
+        sheet.text(12, y + 11, words, style=Style(10))
         for column, index in enumerate(row):
-            op = architecture.ops[index]
-            title = html.escape(f"choice {index}: {op.key}")
-            parts.append(
-                f'<rect x="{_LEFT + column * (_SIDE + _GAP)}" y="{y}" width="{_SIDE}" '
-                f'height="{_SIDE}" rx="2" '
-                f'fill="{op_color(op)}"><title>{title}</title></rect>'
-            )
-    return "\n".join([*parts, "</svg>"])
+            box = (_LEFT + column * (_SIDE + _GAP), y, _SIDE, _SIDE)
+            color = op_color(architecture.ops[index])
+            sheet.box(box, fill=color, label=f"choice {index}", radius=2)
+    return sheet.figure
 
 
 def _cells(architecture: Architecture) -> int:

@@ -6,30 +6,23 @@ Gathers what the run left; computes nothing anew but digests.
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import shlex
 from pathlib import Path
 
-from pnas_tf import config as options
+from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
+from pnas_tf.report.model_card import Entry, model_card
+from pnas_tf.report.reproduce import command_of
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.run.layout import MANIFEST, Artifact
-from pnas_tf.run.settings import read_config
+from pnas_tf.run.layout import MANIFEST, Artifact, published_card
 from pnas_tf.tflite.parity_report import ParityReport, load_reports
 
 _NAME, _VERSION = "pnas_tf/manifest", 1
 FORMAT = {"format": _NAME, "version": _VERSION}
 MAX_BYTES = 10_000_000  # what a repository takes without storage for large files
-_ELSEWHERE = (
-    "data_dir",
-    "offline_files",
-    "model_cache",
-    "benchmark_binary",
-)  # where things lie on one machine is no part of the recipe
 
 
 def check_name(name: str) -> None:
@@ -44,7 +37,8 @@ def check_name(name: str) -> None:
 
 
 def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
-    """Copies the run's models to `models_dir` as NAME_float32.tflite and so on, with a manifest.
+    """Copies the run's models to `models_dir` as NAME_float32.tflite and so on, with a manifest and
+    a model card.
 
     Returns:
         What was written.
@@ -54,36 +48,64 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
             `MAX_BYTES`.
     """
     check_name(name)
-    run, manifest = read_run(folder.path), read_manifest(models_dir)
+    manifest = read_manifest(models_dir)
+    published: dict[str, Entry] = {}
     written = []
-    for source, report in load_reports(folder / Artifact.PARITY).items():
+    for source, entry in entries_of(folder).items():
+        if entry["latency_ms"] is None:
+            raise UserError(
+                f"run {folder.path} is not finished",
+                expected=f"a measurement of {source}",
+                received="none",
+                fix="Finish it: pnas run --run_dir=...",
+            )
         content = atomic.read_bytes(
             folder / source,
             what="model to publish",
             made_by="publish a smaller network",
             limit=MAX_BYTES,
         )
-        entry = _entry(run, source, report)
-        target = atomic.write_bytes(models_dir / f"{name}_{report.dtype}.tflite", content)
-        manifest[target.name] = {
-            "sha256": atomic.sha256_of(target),
-            "size_bytes": len(content),
-            **entry,
-            "command": command_of(folder),
-        }
+        target = atomic.write_bytes(models_dir / f"{name}_{entry['dtype']}.tflite", content)
+        published[target.name] = entry
         written.append(target)
-    document = {**FORMAT, "models": dict(sorted(manifest.items()))}
+    document = {**FORMAT, "models": dict(sorted({**manifest, **published}.items()))}
     written.append(atomic.write_json(models_dir / MANIFEST, document))
-    return written
+    card = model_card(name, published)
+    return [*written, atomic.write_text(models_dir / published_card(name), card)]
 
 
-def _entry(run: RunFiles, source: str, report: ParityReport) -> dict[str, Json]:
-    """What the manifest says of one file. Raises UserError where the run is not finished."""
+def entries_of(folder: RunFolder) -> dict[str, Entry]:
+    """File name -> what a manifest says of it, of the exported models of a run. Raises UserError
+    where the run is not finished."""
+    run = read_run(folder.path)
+    command, export = command_of(run.settings), run.settings.get(ExportConfig.__name__, {})
+    return {
+        source: {
+            "sha256": atomic.sha256_of(folder / source),
+            "size_bytes": (folder / source).stat().st_size,
+            **_entry(run, source, report),
+            "licence": export.get("licence", ""),
+            "command": command,
+        }
+        for source, report in load_reports(folder / Artifact.PARITY).items()
+    }
+
+
+def write_card(folder: RunFolder) -> Path:
+    """Writes the model card of a finished run beside its files. Raises UserError where it is not
+    finished."""
+    card = model_card(folder.path.resolve().name, entries_of(folder))
+    return atomic.write_text(folder / Artifact.MODEL_CARD, card)
+
+
+def _entry(run: RunFiles, source: str, report: ParityReport) -> Entry:
+    """What the manifest says of one file; without latency where it could not be measured. Raises
+    UserError where the run is not finished."""
     measured, device = run.measurements.get(Path(source).stem), run.summary.get("device")
-    if measured is None or "dataset" not in run.summary or not isinstance(device, dict):
+    if "dataset" not in run.summary or not isinstance(device, dict):
         raise UserError(
             f"run {run.path} is not finished",
-            expected=f"a measurement of {source}, dataset and device in {Artifact.SUMMARY}",
+            expected=f"dataset and device in {Artifact.SUMMARY}",
             received="none",
             fix="Finish it: pnas run --run_dir=...",
         )
@@ -93,7 +115,8 @@ def _entry(run: RunFiles, source: str, report: ParityReport) -> dict[str, Json]:
         "architecture": run.architecture.to_json(),
         "test_accuracy": report.tflite_accuracy,
         "parity": report.to_json(),
-        "latency_ms": {
+        "latency_ms": measured
+        and {
             "median": measured.median_ms,
             "p10": measured.p10_ms,
             "p90": measured.p90_ms,
@@ -121,23 +144,3 @@ def read_manifest(models_dir: Path) -> dict[str, dict[str, Json]]:
         what=f"models of manifest {path}",
         fix="Restore it, or delete it to publish anew.",
     )
-
-
-def command_of(folder: RunFolder) -> str:
-    """The push_button command that makes such a run: the folder's settings that are not
-    defaults."""
-    stored = read_config(folder.path)
-    words = ["pnas", "run", "--run_dir=runs/again"]
-    for section, values in stored.items():
-        kind = getattr(options, section, None)
-        if not dataclasses.is_dataclass(kind):
-            continue
-        for field in dataclasses.fields(kind):
-            value = values.get(field.name, field.default)
-            default = list(field.default) if isinstance(field.default, tuple) else field.default
-            if field.name in ("run_dir", *_ELSEWHERE) or value == default:
-                continue
-            words.append(
-                f"--{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}"
-            )
-    return shlex.join(words)

@@ -1,56 +1,74 @@
-"""report.html: one page without external resources, for the screen and for paper.
+"""report.html: one page without external resources, for the screen, for a phone and for paper; and
+each of its plots as files.
 
-Reads a run folder, writes one file. What stands in the page is said here, how it looks in
-page.html, whose fields are escaped by jinja2; drawings alone are put in as they are.
+Reads a run folder. What stands in the page is said in the sections, how it looks in page.html,
+whose fields are escaped by jinja2; drawings alone are put in as they are. One script moves the
+slider; the page's policy lets no other run, whatever names a run holds.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
-from pnas_tf.data.accuracy import accuracy_interval
-from pnas_tf.io import Json, atomic
-from pnas_tf.report import plots
+from pnas_tf.io import atomic
 from pnas_tf.report import summary_table as cells
-from pnas_tf.report.alpha_plot import alpha_history
 from pnas_tf.report.answers import answers_section
-from pnas_tf.report.drawing import draw_architecture
-from pnas_tf.report.pareto_plot import pareto_svg
+from pnas_tf.report.effects import effects_section
+from pnas_tf.report.figures import theme_css
+from pnas_tf.report.glossary import TERMS
+from pnas_tf.report.latency_sections import (
+    breakdown_section,
+    measurements_section,
+    sustained_section,
+    table_section,
+    validation_section,
+)
+from pnas_tf.report.network_sections import (
+    architecture_section,
+    files_section,
+    images_section,
+    summary_section,
+)
+from pnas_tf.report.outcome import outcome
+from pnas_tf.report.reproduce import reproduce_section
 from pnas_tf.report.run_files import RunFiles, read_run
-from pnas_tf.report.section import Section, Table
-from pnas_tf.report.sustained_plot import HEADER, sustained_rows, sustained_svg
-from pnas_tf.report.validation_plot import validation_svg
+from pnas_tf.report.search_sections import (
+    alpha_section,
+    front_section,
+    search_section,
+    training_section,
+)
+from pnas_tf.report.section import Section
 from pnas_tf.report.words import device_words
 from pnas_tf.run.layout import Artifact
-from pnas_tf.search.judgement import DRAW, is_draw, notes_on, sentence
+from pnas_tf.search.judgement import notes_on
 
-TEMPLATE = Path(__file__).with_name("page.html")
-
-_VALIDATION = (
-    ("networks", "networks", ""),
-    ("dtype", "dtype", ""),
-    ("bias_percent", "bias", " %"),
-    ("mape_percent", "mean absolute error", " %"),
-    ("rmse_ms", "root mean square error", " ms"),
-    ("within_5_percent", "within 5 %", " %"),
-    ("within_10_percent", "within 10 %", " %"),
-    ("spearman", "Spearman", ""),
-    ("kendall", "Kendall", ""),
-    ("noise_floor_mape_percent", "noise floor of the session", " %"),
-    ("uncorrected_noise_percent", "noise floor by the clock", " %"),
-    ("correction", "drift within the session", ""),
-)
-# The table as search used it, and with the device's drift since then taken out.
-_STORED = (
-    ("stored_calibration", "bias by the stored calibration"),
-    ("stored_drift_corrected", "the same, drift corrected"),
+_FOLDER = Path(__file__).parent
+_SECTIONS = (
+    summary_section,
+    architecture_section,
+    lambda run: answers_section(run.answers, run.right_by_class),
+    files_section,
+    breakdown_section,
+    measurements_section,
+    sustained_section,
+    search_section,
+    alpha_section,
+    lambda run: effects_section(run.worth),
+    front_section,
+    training_section,
+    images_section,
+    validation_section,
+    table_section,
+    reproduce_section,
 )
 
 
 def write_report(run_dir: str | os.PathLike) -> Path:
-    """Writes report.html into a run folder from the files that stand there.
+    """Writes report.html and plots/ into a run folder from the files that stand there.
 
     Returns:
         The page's path.
@@ -59,37 +77,51 @@ def write_report(run_dir: str | os.PathLike) -> Path:
         UserError: the folder holds no architecture, or a file in it is damaged.
     """
     run = read_run(run_dir)
-    return atomic.write_text(run.path / Artifact.REPORT, page(run))
+    sections = sections_of(run)
+    for section in sections:
+        for plot in section.plots:
+            plot.write(run.path / Artifact.PLOTS)
+    return atomic.write_text(run.path / Artifact.REPORT, page(run, sections))
 
 
-def page(run: RunFiles) -> str:
+def sections_of(run: RunFiles) -> list[Section]:
+    """The parts of the page, in their order; without those that the run has nothing for."""
+    found = [make(run) for make in _SECTIONS]
+    return [section for section in found if section is not None]
+
+
+def page(run: RunFiles, sections: list[Section]) -> str:
     """The whole page as text."""
-    import jinja2
-
-    template = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    ).from_string(TEMPLATE.read_text(encoding="utf-8"))
     space = run.architecture.space
-    sections = (
-        _architecture(run),
-        _summary(run),
-        answers_section(run.answers, run.right_by_class),
-        _images(run),
-        _search(run),
-        _alpha(run),
-        _sweep(run),
-        _training(run),
-        _measurements(run),
-        _sustained(run),
-        _validation(run),
-        _table(run),
-    )
-    return template.render(
-        title=f"{_words(run.summary.get('dataset'))} on {space.name} at {space.resolution} px",
+    name = run.summary.get("dataset")
+    return render(
+        "page.html",
+        script="page.js",
+        title=f"{'run' if name is None else name} on {space.name} at {space.resolution} px",
         device=device_words(run.summary.get("device")),
+        outcome=outcome(run),
         notices=notes_on(run.judgements),
         figures=_headline(run),
-        sections=[section for section in sections if section is not None],
+        sections=sections,
+        terms=TERMS,
+    )
+
+
+def render(template: str, *, script: str, **fields: object) -> str:
+    """A page of this folder with its fields, its one script and the policy that allows it."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    code = (_FOLDER / script).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
+    return environment.get_template(template).render(
+        script=code, script_digest=f"sha256-{digest}", theme=theme_css(), **fields
     )
 
 
@@ -106,188 +138,3 @@ def _headline(run: RunFiles) -> list[tuple[str, str]]:
         (cells.count(run.architecture.macs), "MACs"),
         (cells.count(run.architecture.parameters), "parameters"),
     ]
-
-
-def _architecture(run: RunFiles) -> Section:
-    table, blocks = run.table, set(run.architecture.space.distinct_blocks())
-    latencies, bars = None, "multiply-accumulates"
-    if table is not None and blocks <= table.keys:
-        latencies = {name: latency for name, _, latency in table.breakdown(run.architecture)}
-        bars = table.describe()
-    drawn = is_draw(run.judgements)
-    return Section(
-        f"The architecture: {run.origin or DRAW}" if drawn else "The derived architecture",
-        svg=draw_architecture(run.architecture, latencies_ms=latencies),
-        caption="One box a block, from the image at the top to the classes at the bottom. "
-        f"Bars: {bars}.",
-    )
-
-
-def _summary(run: RunFiles) -> Section:
-    table = cells.summary_table(run.summary)
-    return Section(
-        "What came out",
-        table=Table(("", *table.header), table.rows),
-        facts=table.facts,
-        warnings=table.notes,
-    )
-
-
-def _images(run: RunFiles) -> Section | None:
-    lines = run.summary.get("images")
-    if not isinstance(lines, list) or not lines:
-        return None
-    return Section("The images", words="\n".join(map(str, lines)))
-
-
-def _search(run: RunFiles) -> Section | None:
-    if run.search is None:
-        return None
-    target, unit = cells.target_of(run.summary)
-    return Section(
-        "The search",
-        svg=plots.search_curves(run.search, target=target, unit=unit),
-        words="\n".join(map(sentence, run.judgements)),
-        caption="Shaded: the warm-up phase, which trains weights alone; then weights and path "
-        "probabilities are trained in turn.",
-    )
-
-
-def _alpha(run: RunFiles) -> Section | None:
-    if run.search is None:
-        return None
-    candidates = [choice.candidates for choice in run.architecture.space.choice_blocks]
-    return Section(
-        "Probability of each op of each block over time",
-        svg=alpha_history(run.search, candidates, chosen=run.architecture.ops),
-        caption="One panel a choice block, named by its number and its derived op, over the "
-        "epochs; path probabilities add up to 1.",
-    )
-
-
-def _sweep(run: RunFiles) -> Section | None:
-    if not run.sweep:
-        return None
-    rows = tuple(
-        (
-            cells.milliseconds(cells.number(row.get("budget_ms"))),
-            (
-                cells.milliseconds(cells.number(row.get("predicted_ms"))),
-                _validation_accuracy(row),
-                cells.count(cells.number(row.get("macs"))),
-                cells.count(cells.number(row.get("parameters"))),
-            ),
-        )
-        for row in run.sweep
-    )
-    header = ("budget", "predicted latency", "validation top-1", "MACs", "parameters")
-    return Section(
-        "Other budgets, from the same search",
-        table=Table(header, rows),
-        narrow_svg=pareto_svg(run.sweep),
-        caption="Inherited weights, batch-normalisation statistics estimated again; not trained "
-        "further.",
-    )
-
-
-def _validation_accuracy(row: Mapping[str, Json]) -> str:
-    """With its interval, where the row says of how many images it is."""
-    accuracy, images = (cells.number(row.get(key)) for key in ("alpha_accuracy", "images"))
-    if accuracy is None or images is None or images < 1:
-        return cells.percent(accuracy)
-    bounds = cells.interval(accuracy_interval(accuracy, int(images)))
-    return f"{cells.percent(accuracy)} ({bounds})"
-
-
-def _training(run: RunFiles) -> Section | None:
-    if not run.training:
-        return None
-    return Section("Training of the derived network", svg=plots.training_curves(run.training))
-
-
-def _measurements(run: RunFiles) -> Section | None:
-    if not run.measurements:
-        return None
-    rows = tuple(
-        (
-            name,
-            (
-                cells.milliseconds(entry.median_ms),
-                cells.milliseconds(entry.p10_ms),
-                cells.milliseconds(entry.p90_ms),
-                str(entry.invocations),
-                str(len(entry.runs)),
-                str(entry.settings.threads),
-            ),
-        )
-        for name, entry in run.measurements.items()
-    )
-    first = next(iter(run.measurements.values()))
-    device, settings = first.device, first.settings
-    words = [
-        device.kind,
-        device.model,
-        device.processor,
-        f"cores {', '.join(map(str, device.cores))}" if device.cores else "",
-        device.os,
-        f"{settings.runtime} {settings.runtime_version}",
-        settings.delegate,
-    ]
-    return Section(
-        "Latency as measured",
-        table=Table(("model", "median", "p10", "p90", "invocations", "rounds", "threads"), rows),
-        warnings=tuple(
-            f"{name}: {doubt}" for name, entry in run.measurements.items() for doubt in entry.doubts
-        ),
-        caption=", ".join(word for word in words if word),
-    )
-
-
-def _sustained(run: RunFiles) -> Section | None:
-    if not run.sustained:
-        return None
-    return Section(
-        "Latency without a pause",
-        table=Table(HEADER, sustained_rows(run.sustained)),
-        svg=sustained_svg(run.sustained),
-        caption="Medians of runs of about five seconds behind one another.",
-    )
-
-
-def _validation(run: RunFiles) -> Section | None:
-    facts = tuple(
-        (label, _words(run.validation[key]) + unit)
-        for key, label, unit in _VALIDATION
-        if key in run.validation
-    )
-    facts += tuple(
-        (label, f"{_words(row['bias_percent'])} %")
-        for key, label in _STORED
-        if isinstance(row := run.validation.get(key), dict) and "bias_percent" in row
-    )
-    if not facts:
-        return None
-    return Section(
-        "How well the table predicts",
-        facts=facts,
-        narrow_svg=validation_svg(run.validation),
-        caption="Random networks of the space, exported and measured.",
-    )
-
-
-def _table(run: RunFiles) -> Section | None:
-    if run.table is None:
-        return None
-    kernel7 = run.table.kernel7_warnings(run.architecture.space)
-    return Section(
-        "The latency table",
-        words=run.table.describe(),
-        warnings=(*run.table.warnings(), *kernel7),
-        caption=run.table.origin,
-    )
-
-
-def _words(value: Json) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "run" if value is None else str(value)

@@ -1,125 +1,159 @@
-"""Curves of a run as inline SVG: the search, and the training of the derived network. Knows the
-rows of histories, nothing of pages."""
+"""Curves of a run: the search, and the training of the derived network. Knows the rows of
+histories, nothing of pages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pnas_tf.report.figures import BLUE, GREY, RED, STYLE, Row, epoch_of, svg_of
-from pnas_tf.report.run_files import SearchHistory
+from pnas_tf.report.figures import BLUE, GREY, GROUND, PLOT, RED, STYLE, Row, epoch_of
+from pnas_tf.report.run_files import SearchHistory, is_warm_up
+from pnas_tf.report.section import Plot
 from pnas_tf.report.summary_table import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def search_curves(history: SearchHistory, *, target: float | None, unit: str) -> str:
+class _Curve(NamedTuple):
+    key: str  # of the rows
+    label: str
+    color: str
+
+
+_SPLITS = (("test", "test"), ("alpha", "validation split"), ("held_out", "held out"))
+
+
+def search_plots(history: SearchHistory, *, target: float | None, unit: str) -> tuple[Plot, ...]:
     """Loss, accuracy, entropy and the expected measure over epochs; the warm-up phase shaded. unit:
     of the expected measure."""
-    epochs = history.epochs
-    panels: list[tuple[str, list[tuple[str, str, str]]]] = [
-        ("loss", [("loss", "train split", BLUE), ("alpha_loss", "validation split", RED)]),
-        (
-            "accuracy",
-            [("accuracy", "train split", BLUE), ("alpha_accuracy", "validation split", RED)],
+    rows = history.epochs
+    what = "latency" if unit == "ms" else unit
+    return (
+        Plot(
+            "search_loss",
+            _figure(rows, "loss", _two("loss", "alpha_loss")),
+            "Lower is better. Both lines should fall; where only the train split's does, the "
+            "supernet learns its images by heart.",
+            ("loss", "split", "warmup"),
         ),
-        ("mean entropy of a block, nats", [("entropy", "", BLUE)]),
-        (
-            f"expected {'latency, ' if unit == 'ms' else ''}{unit}",
-            [(_expected_key(epochs), "", BLUE)],
+        Plot(
+            "search_accuracy",
+            _figure(rows, "accuracy", _two("accuracy", "alpha_accuracy")),
+            "How often the paths that were tried answered rightly. The derived network is trained "
+            "further, and does better.",
+            ("accuracy", "split", "supernet"),
         ),
-    ]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 4.9), layout="constrained")
-        for axes, (title, curves) in zip(figure.subplots(2, 2).flat, panels, strict=True):
-            _shade_warm_up(axes, epochs)
-            _curves(axes, epochs, title, curves)
-        if target is not None:
-            axes.axhline(target, color=RED, linewidth=1.1, linestyle=(0, (4, 3)))
-            axes.annotate(
-                f"target {target:.4g}",
-                (0.99, target),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="bottom",
-                color=RED,
-            )
-        return svg_of(figure)
+        Plot(
+            "search_entropy",
+            _figure(rows, "mean entropy of a block, nats", [_Curve("entropy", "", BLUE)]),
+            "The search is decided where this is low; a line that never falls says that no "
+            "candidate was clearly better.",
+            ("entropy", "choice"),
+        ),
+        Plot(
+            "search_expected",
+            _figure(
+                rows,
+                f"expected {'latency, ' if unit == 'ms' else ''}{unit}",
+                [_Curve(_expected_key(rows), "", BLUE)],
+                target=target,
+            ),
+            f"The {what} of the networks that the search would draw; it is pulled towards the "
+            "dashed target.",
+            ("expected", "target") if unit == "ms" else ("target",),
+        ),
+    )
 
 
-def training_curves(rows: Sequence[Row]) -> str:
+def training_plots(rows: Sequence[Row]) -> tuple[Plot, ...]:
     """Loss, accuracy and learning rate of the derived network over epochs. Histories of earlier
     versions do not name their split."""
     known = {key for row in rows for key in row}
-    splits = [
-        (key, label)
-        for key, label in (
-            ("test", "test"),
-            ("alpha", "validation split"),
-            ("held_out", "held out"),
-        )
-        if f"{key}_loss" in known
-    ]
-    panels = [
-        (
-            "loss",
-            [("loss", "training", BLUE), *((f"{key}_loss", label, RED) for key, label in splits)],
+    splits = [(key, label) for key, label in _SPLITS if f"{key}_loss" in known]
+
+    def curves(what: str) -> list[_Curve]:
+        others = (_Curve(f"{key}_{what}", label, RED) for key, label in splits)
+        return [_Curve(what, "training", BLUE), *others]
+
+    return (
+        Plot(
+            "training_loss",
+            _figure(rows, "loss", curves("loss")),
+            "Lower is better. Training images are shifted, cropped and coloured, which makes them "
+            "harder: their loss may stay above that of the others.",
+            ("loss",),
         ),
-        (
-            "accuracy",
-            [
-                ("accuracy", "training", BLUE),
-                *((f"{key}_accuracy", label, RED) for key, label in splits),
-            ],
+        Plot(
+            "training_accuracy",
+            _figure(rows, "accuracy", curves("accuracy")),
+            "How often the network is right. A line that still climbs at the end asks for more "
+            "epochs.",
+            ("accuracy",),
         ),
-        ("learning rate", [("learning_rate", "", GREY)]),
-    ]
+        Plot(
+            "training_learning_rate",
+            _figure(rows, "learning rate", [_Curve("learning_rate", "", GREY)]),
+            "How large the steps of the training are: large at first, none at the end.",
+        ),
+    )
+
+
+def _two(first: str, second: str) -> list[_Curve]:
+    return [_Curve(first, "train split", BLUE), _Curve(second, "validation split", RED)]
+
+
+def _figure(
+    rows: Sequence[Row], title: str, curves: Sequence[_Curve], *, target: float | None = None
+) -> Figure:
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 2.6), layout="constrained")
-        for axes, (title, curves) in zip(figure.subplots(1, 3).flat, panels, strict=True):
-            _curves(axes, rows, title, curves)
-        return svg_of(figure)
+        figure = Figure(figsize=PLOT, layout="constrained")
+        axes = figure.subplots()
+        axes.set_title(title)
+        _shade_warm_up(axes, rows)
+        _draw(axes, rows, curves)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel("epoch")
+        if target is not None:
+            _mark(axes, target)
+        return figure
 
 
-def _curves(
-    axes: Axes, rows: Sequence[Row], title: str, curves: Sequence[tuple[str, str, str]]
-) -> None:
-    axes.set_title(title)
-    labelled = False
-    for key, label, color in curves:
+def _draw(axes: Axes, rows: Sequence[Row], curves: Sequence[_Curve]) -> None:
+    for curve in curves:
         points = [
             (epoch_of(row, index), value)
             for index, row in enumerate(rows)
-            if (value := number(row.get(key))) is not None
+            if (value := number(row.get(curve.key))) is not None
         ]
         if points:
-            axes.plot(
-                *zip(*points),
-                color=color,
-                label=label or None,
-                marker="o" if len(points) < 3 else None,
-                markersize=4,
-            )
-            labelled |= bool(label)
-    if labelled:
+            marker = "o" if len(points) < 3 else None
+            label = curve.label or None
+            axes.plot(*zip(*points), color=curve.color, label=label, marker=marker, markersize=4)
+    if axes.get_legend_handles_labels()[0]:
         axes.legend()
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_xlabel("epoch")
+
+
+def _mark(axes: Axes, target: float) -> None:
+    axes.axhline(target, color=RED, linewidth=1.1, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"target {target:.4g}",
+        (0.01, target),
+        xycoords=("axes fraction", "data"),
+        ha="left",
+        va="bottom",
+        color=RED,
+    )
 
 
 def _shade_warm_up(axes: Axes, rows: Sequence[Row]) -> None:
-    warm_up = [
-        epoch_of(row, index)
-        for index, row in enumerate(rows)
-        if str(row.get("phase", "")).startswith("warm")
-    ]
+    warm_up = [epoch_of(row, index) for index, row in enumerate(rows) if is_warm_up(row)]
     if warm_up:
-        axes.axvspan(min(warm_up), max(warm_up) + 0.5, color="#f1f3f5", linewidth=0)
+        axes.axvspan(min(warm_up), max(warm_up) + 0.5, color=GROUND, linewidth=0)
 
 
 def _expected_key(rows: Sequence[Row]) -> str:

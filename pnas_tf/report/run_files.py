@@ -18,10 +18,13 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
-from pnas_tf.run.layout import Artifact
+from pnas_tf.report.effects import load_worth
+from pnas_tf.run.layout import TABLES, Artifact
+from pnas_tf.run.records import StepRecord, read_steps
+from pnas_tf.run.settings import Settings, read_config
 from pnas_tf.search.judgement import Judgement, judgements_in
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.tflite.parity_report import load_reports
+from pnas_tf.tflite.parity_report import ParityReport, load_reports
 from pnas_tf.training.answers import Answers, load_answers
 
 _MADE_BY = "pnas run --run_dir=..."
@@ -43,9 +46,24 @@ class SearchHistory:
         return [cast(Sequence[Sequence[float]], row["probabilities"]) for row in self.epochs]
 
 
+def is_warm_up(row: Mapping[str, Json]) -> bool:
+    """Whether the epoch trained weights alone."""
+    return str(row.get("phase", "")).startswith("warm")
+
+
 @dataclass(frozen=True)
 class RunFiles:
-    """What stands in a run folder; None or empty where a step has not run."""
+    """What stands in a run folder; None or empty where a step has not run.
+
+    Attributes:
+        table: the one that decides.
+        tables: number format -> table.
+        compared: the networks that the derivation chose from.
+        origin: of the architecture, see `search.derivation`.
+        reports: exported file -> how it compares with the network.
+        steps: as steps.json has them.
+        settings: as config.json has them.
+    """
 
     path: Path
     architecture: Architecture
@@ -53,14 +71,25 @@ class RunFiles:
     search: SearchHistory | None = None
     training: tuple[Mapping[str, Json], ...] = ()
     table: LatencyTable | None = None
+    tables: Mapping[str, LatencyTable] = field(default_factory=dict)
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     sustained: Mapping[str, Measurement] = field(default_factory=dict)
     validation: Mapping[str, Json] = field(default_factory=dict)
     sweep: tuple[Mapping[str, Json], ...] = ()
+    compared: tuple[Mapping[str, Json], ...] = ()
     judgements: tuple[Judgement, ...] = ()
-    origin: str | None = None  # of the architecture, see `search.derivation`
+    origin: str | None = None
     answers: Answers | None = None
-    right_by_class: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by format
+    worth: tuple[Mapping[str, Json], ...] = ()  # of each choice, by the effect model
+    reports: Mapping[str, ParityReport] = field(default_factory=dict)
+    steps: Mapping[str, StepRecord] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
+
+    @property
+    def right_by_class(self) -> dict[str, tuple[int, ...]]:
+        """Number format -> rightly answered test images of each class."""
+        reports = self.reports.values()
+        return {each.dtype: each.right_by_class for each in reports if each.right_by_class}
 
 
 def read_run(run_dir: str | os.PathLike) -> RunFiles:
@@ -68,25 +97,37 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
     damaged."""
     path = Path(run_dir)
     architecture = Architecture.load(path / Artifact.ARCHITECTURE)
-    table, latency = path / Artifact.LATENCY_TABLE, path / Artifact.BENCHMARK
+    tables = {
+        artifact: LatencyTable.load(path / artifact)
+        for artifact in TABLES.values()
+        if (path / artifact).exists()
+    }
+
+    def measured(name: Artifact) -> Mapping[str, Measurement]:
+        return load_measurements(path / name) if (path / name).exists() else {}
+
     answers, parity = path / Artifact.TRAINING_ANSWERS, path / Artifact.PARITY
-    reports = load_reports(parity) if parity.exists() else {}
-    sustained = path / Artifact.SUSTAINED
+    derivation = _object(path / Artifact.DERIVATION)
     return RunFiles(
         path,
         architecture,
-        _object(path / Artifact.SUMMARY),
-        _search(path / Artifact.SEARCH_HISTORY, architecture),
-        tuple(_rows(path / Artifact.TRAINING_HISTORY)),
-        LatencyTable.load(table) if table.exists() else None,
-        load_measurements(latency) if latency.exists() else {},
-        load_measurements(sustained) if sustained.exists() else {},
-        _object(path / Artifact.VALIDATION),
-        tuple(_rows(path / Artifact.SWEEP, key="networks")),
-        _judgements(path / Artifact.SEARCH_HISTORY),
-        _origin(path / Artifact.DERIVATION),
-        load_answers(answers) if answers.exists() else None,
-        {each.dtype: each.right_by_class for each in reports.values() if each.right_by_class},
+        summary=_object(path / Artifact.SUMMARY),
+        search=_search(path / Artifact.SEARCH_HISTORY, architecture),
+        training=tuple(_rows(path / Artifact.TRAINING_HISTORY)),
+        table=tables.get(Artifact.LATENCY_TABLE),
+        tables={table.identity.dtype: table for table in tables.values()},
+        measurements=measured(Artifact.BENCHMARK),
+        sustained=measured(Artifact.SUSTAINED),
+        validation=_object(path / Artifact.VALIDATION),
+        sweep=tuple(_rows(path / Artifact.SWEEP, key="networks")),
+        compared=_compared(derivation, path / Artifact.DERIVATION),
+        judgements=_judgements(path / Artifact.SEARCH_HISTORY),
+        origin=_origin(derivation, path / Artifact.DERIVATION),
+        answers=load_answers(answers) if answers.exists() else None,
+        worth=load_worth(path / Artifact.EFFECTS),
+        reports=load_reports(parity) if parity.exists() else {},
+        steps=read_steps(path),
+        settings=read_config(path),
     )
 
 
@@ -94,8 +135,15 @@ def _judgements(path: Path) -> tuple[Judgement, ...]:
     return judgements_in(_object(path), where=str(path), fix=_FIX)
 
 
-def _origin(path: Path) -> str | None:
-    origin = _object(path).get("origin")
+def _compared(document: Mapping[str, Json], path: Path) -> tuple[Mapping[str, Json], ...]:
+    rows = document.get("networks", [])
+    return value_of(  # type: ignore[return-value]
+        tuple[dict[str, object], ...], rows, what=f"networks of {path}", fix=_FIX
+    )
+
+
+def _origin(document: Mapping[str, Json], path: Path) -> str | None:
+    origin = document.get("origin")
     return value_of(str | None, origin, what=f"origin of {path}", fix=_FIX)  # type: ignore[return-value]
 
 

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from pnas_tf.io import atomic
+from pnas_tf.report.figures import svg_of, write_png
 
 
 @dataclass(frozen=True)
@@ -46,29 +53,99 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """A drawing, in the page and as files.
+
+    Attributes:
+        name: of its files.
+        figure: matplotlib's.
+        meaning: one sentence for a reader who sees such a thing for the first time.
+        terms: of `glossary.TERMS` that it takes to read it.
+        wide: whether it takes the whole width.
+    """
+
+    name: str
+    figure: Figure
+    meaning: str
+    terms: tuple[str, ...] = ()
+    wide: bool = False
+
+    @cached_property
+    def svg(self) -> str:
+        """One <svg> element."""
+        return svg_of(self.figure, label=self.meaning)
+
+    def write(self, folder: Path) -> None:
+        """Writes NAME.svg and NAME.png, each whole or not at all."""
+        atomic.write_text(folder / f"{self.name}.svg", self.svg + "\n")
+        write_png(self.figure, folder / f"{self.name}.png")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Of a slider, one choice block. ops: (label, colour) of each candidate, in the order of the
+    values. chosen: label of the derived one."""
+
+    name: str
+    ops: tuple[tuple[str, str], ...]
+    chosen: str
+
+
+@dataclass(frozen=True)
+class Slider:
+    """Shares that change over time. moments: words for each; values: [moment][bar][op]."""
+
+    moments: tuple[str, ...]
+    bars: tuple[Bar, ...]
+    values: tuple[tuple[tuple[float, ...], ...], ...]
+    legend: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Warnings:
+    """What a reader must be told, folded. meaning: one line on what it means for them."""
+
+    meaning: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the page; what is empty is left out.
 
     Attributes:
         title: its heading.
-        words: a paragraph.
-        svg: a drawing over the whole width.
+        meaning: a sentence or two on what it shows.
+        terms: of `glossary.TERMS`, linked behind that.
+        words: paragraphs.
+        plots: drawings.
+        slider: shares over time.
         table: figures.
         facts: (what, value).
-        narrow_svg: a drawing of a plot's usual width.
+        command: what a reader may copy.
         matrix: counts of pairs.
         pictures: images with words.
-        warnings: what a reader must be told; the first eight are shown.
-        caption: what is seen.
+        warnings: what a reader must be told.
+        more: (heading, lines) folded away.
+        caption: where it is from.
     """
 
     title: str
-    words: str = ""
-    svg: str = ""
+    meaning: str = ""
+    terms: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    slider: Slider | None = None
     table: Table | None = None
     facts: tuple[tuple[str, str], ...] = ()
-    narrow_svg: str = ""
+    command: str = ""
     matrix: Matrix | None = None
     pictures: tuple[Picture, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: Warnings | None = None
+    more: tuple[tuple[str, tuple[str, ...]], ...] = ()
     caption: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """Its place in the page, for links."""
+        return "-".join("".join(c if c.isalnum() else " " for c in self.title.lower()).split())

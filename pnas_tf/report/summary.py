@@ -16,6 +16,7 @@ from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.drift import at_table
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.budgets import budget_rows, derived_budgets, model_contents, ram_bytes
+from pnas_tf.report.reproduce import versions
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import TABLES, Artifact, model_name
@@ -82,6 +83,7 @@ def write_summary(
         "budgets": budget_rows(derived_budgets(folder.path), sizes, ram),
         "latency_ms": {dtype: _latencies(run, dtype) for dtype in reports},
         "device": {"device": to_json(device.device), "settings": to_json(device.settings)},
+        "versions": versions(),
     }
     atomic.write_json(folder / Artifact.SUMMARY, summary)
     return summary
@@ -141,7 +143,7 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
         warnings = [f"exported for {shape}, the latency table is of batch 1 at {side} px"]
     else:
         predicted = tables[dtype].predict_ms(run.architecture)
-        warnings = tables[dtype].warnings()
+        warnings = [doubt.meaning for doubt in tables[dtype].doubts()]
         if measured:
             warnings += tables[dtype].identity.differences(measured.device, measured.settings)
             compared = at_table(measured, tables[dtype])

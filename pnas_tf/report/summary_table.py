@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pnas_tf.data.accuracy import CONFIDENCE
@@ -19,6 +19,14 @@ from pnas_tf.report.words import ABSENT, device_words, one_line
 from pnas_tf.run.progress import duration
 from pnas_tf.search.judgement import DRAW
 
+# Rows and facts of the page that a terminal does without.
+_PAGE_ALONE = (
+    "the same, drift corrected",
+    "predicted against drift corrected",
+    "largest logit difference, float32",
+    "search",
+    "training",
+)
 UNITS = ("ms", "MACs", "parameters")  # of a target
 _MAX_NOTES = 3
 INTERVAL = f"{CONFIDENCE:.0%} interval".replace("%", " %")  # of an accuracy (Wilson)
@@ -105,11 +113,26 @@ def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
     )
 
 
-def text_table(summary: Mapping[str, Json]) -> str:
-    """The summary table as plain text for a terminal, ending without a newline."""
+def text_table(summary: Mapping[str, Json], *, columns: int | None = None) -> str:
+    """The summary table as plain text for a terminal, without what is for the page alone, ending
+    without a newline. columns: of the terminal; where they are too few, form stands below form."""
     table = summary_table(summary)
-    lines = [("", table.header), *table.rows]
-    widths = [max(_columns(row[1][column]) for row in lines) for column in range(len(table.header))]
+    rows = [row for row in table.rows if row[0] not in _PAGE_ALONE]
+    text = lined_up(table.header, rows)
+    facts = (fact for fact in table.facts if fact[0] not in _PAGE_ALONE)
+    shown = [(what, value.partition("; ")[0]) for what, value in facts]
+    notes = [f"! {note}" for note in table.notes]
+    if columns is not None and max(map(_columns, text)) >= columns:
+        return "\n".join([*_narrow(table.header, rows), *map(": ".join, shown), *notes])
+    wide = max(_columns(what) for what, _ in shown)
+    text += ["", *(f"{_padded(what, wide)}  {value}" for what, value in shown), *notes]
+    return "\n".join(text)
+
+
+def lined_up(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Lines of a table for a terminal. header: of the columns behind the rows' names."""
+    lines = [("", header), *rows]
+    widths = [max(_columns(row[1][column]) for row in lines) for column in range(len(header))]
     first = max(_columns(what) for what, _ in lines)
     text = []
     for what, cells in lines:
@@ -117,9 +140,13 @@ def text_table(summary: Mapping[str, Json]) -> str:
         text.append("  ".join([_padded(what, first), *right]).rstrip())
         if not what:
             text.append("-" * (first + sum(widths) + 2 * len(widths)))
-    wide = max(_columns(what) for what, _ in table.facts)
-    facts = [f"{_padded(what, wide)}  {value}" for what, value in table.facts]
-    return "\n".join([*text, "", *facts, *(f"! {note}" for note in table.notes)])
+    return text
+
+
+def _narrow(forms: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[str]:
+    for column, form in enumerate(forms):
+        yield form
+        yield from (f"  {what}: {cells[column]}" for what, cells in rows if cells[column] != ABSENT)
 
 
 def target_of(summary: Mapping[str, Json]) -> tuple[float | None, str]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pnas_tf.devices.record import Measurement
 from pnas_tf.devices.sustained import Point, points_of, trend_of
-from pnas_tf.report.figures import BLUE, GREY, RED, STYLE, svg_of
+from pnas_tf.report.figures import BLUE, GREY, RED, STYLE
 from pnas_tf.report.summary_table import milliseconds
 
 if TYPE_CHECKING:
@@ -39,18 +39,16 @@ def sustained_rows(series: Mapping[str, Measurement]) -> tuple[tuple[str, tuple[
     )
 
 
-def sustained_svg(series: Mapping[str, Measurement]) -> str:
-    """One <svg> element: latency, clock and temperature over minutes, a line a model. Runs in which
-    the device said that it throttles are marked red. Empty without a series."""
-    if not series:
-        return ""
+def sustained_figure(series: Mapping[str, Measurement]) -> Figure:
+    """Latency, clock and temperature over minutes, a line a model. Runs in which
+    the device said that it throttles are marked red. series: at least one."""
     points = {name: points_of(one) for name, one in series.items()}
     every = [point for one in points.values() for point in one]
     panels = [("latency, ms", "latency_ms")]
     panels += [("clock, MHz", "frequency_mhz")] * any(point.frequency_mhz for point in every)
     panels += [("temperature, °C", "temperature_c")] * any(point.temperature_c for point in every)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 1.2 + 1.7 * len(panels)), layout="constrained")
+        figure = Figure(figsize=(8.0, 1.0 + 1.6 * len(panels)), layout="constrained")
         rows: list[Axes] = [*figure.subplots(len(panels), 1, sharex=True, squeeze=False).flat]
         for axes, (title, field) in zip(rows, panels, strict=True):
             axes.set_title(title)
@@ -71,7 +69,7 @@ def sustained_svg(series: Mapping[str, Measurement]) -> str:
         rows[0].set_ylim(bottom=0)
         rows[0].legend(loc="lower right")
         rows[-1].set_xlabel("minutes without a pause")
-        return svg_of(figure)
+        return figure
 
 
 def _curve(points: list[Point], field: str) -> tuple[list[float], list[float]]:

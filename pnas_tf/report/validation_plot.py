@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from pnas_tf.io import Json
-from pnas_tf.report.figures import BLUE, GREY, STYLE, Row, svg_of, write_png
+from pnas_tf.report.figures import BLUE, GREY, STYLE, Row, write_png
 from pnas_tf.report.summary_table import number
 
 
@@ -32,12 +32,12 @@ def plot_validation(document: Row, path: str | os.PathLike) -> Path:
         return write_png(figure, path)
 
 
-def validation_svg(document: Row) -> str:
-    """The same as one <svg> element; empty for a document of fewer than two pairs."""
+def validation_figure(document: Row) -> Figure | None:
+    """The same for a page; None for a document of fewer than two pairs."""
     if len(_points(document, "predicted_ms")) < 2:
-        return ""
+        return None
     with matplotlib.rc_context(STYLE):
-        return svg_of(_figure(document, size=(4.6, 4.2)))
+        return _figure(document, size=(4.0, 3.6))
 
 
 def _figure(document: Row, *, size: tuple[float, float]) -> Figure:

@@ -59,8 +59,6 @@ def read_validation(path: str | os.PathLike) -> Validation:
 def validation_lines(found: Validation) -> Iterator[str]:
     """Table, warnings, figures, noise floor, and the networks that were predicted worst."""
     yield found.table
-    for warning in found.warnings:
-        yield f"WARNING {warning}"
     yield _figures("table and calibration of the measuring session", found.headline)
     yield _figures("the same by the clock, nothing taken out", found.uncorrected)
     yield _figures("calibration stored in the table", found.stored_calibration)
@@ -72,15 +70,22 @@ def validation_lines(found: Validation) -> Iterator[str]:
         f"noise floor of the measuring session: {noise:.2f} % (by the clock "
         f"{found.uncorrected_noise_percent:.2f} %); {found.correction}"
     )
-    if noise >= NOISE_PERCENT:
-        yield (
-            f"WARNING this comparison proves nothing: halves of the session differ by {noise:.1f} "
-            "%; measure on a quieter device"
-        )
     for entry in found.worst:
         slowest = sorted(entry.blocks, key=lambda block: -block.latency_ms)[:3]
         blocks = ", ".join(f"{block.block} {block.latency_ms:.3g} ms" for block in slowest)
         yield f"{entry.name}: {entry.error_percent:+.1f} %, slowest blocks: {blocks}"
+
+
+def validation_warnings(found: Validation) -> Iterator[str]:
+    """What they mean for the reader, in a line each."""
+    noise = found.noise_floor_mape_percent
+    if noise >= NOISE_PERCENT:
+        yield (
+            f"this comparison proves nothing: halves of the session differ by {noise:.1f} %; "
+            "measure on a quieter device"
+        )
+    if found.warnings:
+        yield f"{len(found.warnings)} doubts about the measured times, e.g. {found.warnings[0]}"
 
 
 def _known(kind: type, document: Mapping[str, Json]) -> dict[str, Json]:

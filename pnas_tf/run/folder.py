@@ -17,18 +17,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, locks
 from pnas_tf.run.changes import changed_inputs, differences, only_remaking
 from pnas_tf.run.layout import Artifact, old_folder
 from pnas_tf.run.progress import duration
-from pnas_tf.run.records import StepRecord, dependents, held_options, read_steps, write_steps
-from pnas_tf.run.settings import Settings, read_config, with_settings, write_config
+from pnas_tf.run.records import OpenedFolder, StepRecord, dependents, read_steps, write_steps
+from pnas_tf.run.settings import Settings, read_config, write_config
 from pnas_tf.run.step import canonical, digest_of
+from pnas_tf.run.terminal import DETAILS, TERMINAL, say
 
 
-class RunFolder:
+class RunFolder(OpenedFolder):
     """A run folder held by this process; use it as a context manager.
 
     Raises UserError when another process holds it (with its pid) or when it cannot be made or
@@ -36,13 +36,13 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
+        super().__init__(path)
         self._lock: locks.Lock | None = None
         self._made: list[Path] = []
         self._noted: list[Path] = []
         self._settings: Settings = {}
-        self._restart = False
         self._old: Path | None = None  # where results of this call's changes went
+        self.written: list[str] = []  # by steps of this call
 
     def __enter__(self) -> RunFolder:
         # Innermost first, as they go again when nothing came of the call.
@@ -67,6 +67,7 @@ class RunFolder:
     def __exit__(self, kind: object = None, *_: object) -> None:
         if kind is None and self._settings and (self.path / Artifact.STEPS).exists():
             write_config(self.path, self._settings)  # also where every step was complete
+            TERMINAL.keep_log(self.path)
         if self._lock is not None:
             # A disk that has become read-only meanwhile must not hide what the call came to.
             with contextlib.suppress(OSError):
@@ -77,6 +78,7 @@ class RunFolder:
         for path in self._noted:
             path.unlink(missing_ok=True)
         if not (self.path / Artifact.STEPS).exists():
+            TERMINAL.drop_log()
             self._leave_no_trace()
 
     def _leave_no_trace(self) -> None:
@@ -99,9 +101,6 @@ class RunFolder:
         write(path)
         return path
 
-    def __truediv__(self, name: str) -> Path:
-        return self.path / name
-
     def settle(self, configs: Iterable[object]) -> None:
         """Takes the settings for the steps to come. They are written when the first step starts, or
         a call ends in which none had to, so that refused input leaves no trace.
@@ -110,14 +109,7 @@ class RunFolder:
             UserError: something was made with others and --restart is not given, or by an earlier
                 version.
         """
-        configs = list(configs)
-        self._restart = any(each.restart for each in configs if isinstance(each, RunConfig))
-        self._settings = with_settings(self.path, configs, self.held)
-
-    @property
-    def held(self) -> Settings:
-        """Options with values that something which was made depends on; none with --restart."""
-        return {} if self._restart else held_options(self.path)
+        self._settings = self._settled(configs)
 
     def step(
         self,
@@ -157,11 +149,33 @@ class RunFolder:
         if done and not always and done.is_complete(digest, outputs, self.path):
             if done.superseded:  # what it was made from came out the same
                 self._record(name, dataclasses.replace(done, superseded=False))
-            print(f"{name}: complete, skipped")
+            TERMINAL.skip(name)
             return False
         write_config(self.path, self._settings)
-        spent_s, started = (done.spent_s if done else None) or 0.0, time.monotonic()
+        TERMINAL.keep_log(self.path)
+        TERMINAL.begin(continues=any((self / each).exists() for each in partial))
+        spent_s = (done.spent_s if done else None) or 0.0
         begun = StepRecord(digest, made_from, spent_s=spent_s, partial=tuple(map(str, partial)))
+        self._finish(name, begun, outputs, self._timed(name, begun, work))
+        return True
+
+    def _finish(self, name: str, begun: StepRecord, outputs: Sequence[str], took_s: float) -> None:
+        """Records what the work left. Raises RuntimeError where that is not all."""
+        missing = [output for output in outputs if not (self / output).exists()]
+        if missing:
+            raise RuntimeError(f"step {name} left out {missing}")
+        made = {str(output): atomic.sha256_of(self / output) for output in outputs}
+        self._record(
+            name, dataclasses.replace(begun, outputs=made, spent_s=None, duration_s=took_s)
+        )
+        for output in outputs:
+            DETAILS(f"wrote {self / output}")
+        self.written += map(str, outputs)
+
+    def _timed(self, name: str, begun: StepRecord, work: Callable[[], object]) -> float:
+        """Does `work` with its record beside it. Returns the seconds of all its attempts, which
+        the record holds where this one is stopped."""
+        spent_s, started = begun.spent_s or 0.0, time.monotonic()
         self._record(name, dataclasses.replace(begun, running=True))
         try:
             work()
@@ -170,17 +184,7 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 self._record(name, dataclasses.replace(begun, spent_s=_since(started, spent_s)))
             raise
-        missing = [output for output in outputs if not (self / output).exists()]
-        if missing:
-            raise RuntimeError(f"step {name} left out {missing}")
-        made = {str(output): atomic.sha256_of(self / output) for output in outputs}
-        took_s = _since(started, spent_s)
-        self._record(
-            name, dataclasses.replace(begun, outputs=made, spent_s=None, duration_s=took_s)
-        )
-        for output in outputs:
-            print(f"wrote {self / output}")
-        return True
+        return _since(started, spent_s)
 
     def steps(self) -> dict[str, StepRecord]:
         """As `read_steps`."""
@@ -225,7 +229,7 @@ class RunFolder:
                 os.replace(self / each, self._old / each)
         write_steps(self._old, {**read_steps(self._old), name: record})
         write_steps(self.path, {each: one for each, one in self.steps().items() if each != name})
-        print(f"{name}: the old result is in {self._old}", flush=True)
+        say(f"{name}: the old result is in {self._old}")
 
     def _clear(self, names: Sequence[str]) -> None:
         for name in names:

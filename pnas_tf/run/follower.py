@@ -10,25 +10,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
-from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
-from pnas_tf.run.records import held_options, read_steps
-from pnas_tf.run.settings import Settings, with_settings
+from pnas_tf.run.records import OpenedFolder, read_steps
 from pnas_tf.run.step import digest_of
+from pnas_tf.run.terminal import TERMINAL
 
 WAIT_S, POLL_S = 600.0, 0.2
 STEP_S = 6 * 3600.0  # that the chief may take for a step of its own
 
 
-class RunFollower:
+class RunFollower(OpenedFolder):
     """Takes no lock and writes nothing; its steps begin when the chief's have begun. Raises
     UserError after `wait_s` without that."""
 
     def __init__(self, path: str | os.PathLike, *, wait_s: float = WAIT_S):
-        self.path = Path(path)
-        self._wait_s, self._restart = wait_s, False
+        super().__init__(path)
+        self._wait_s = wait_s
 
     def __enter__(self) -> RunFollower:
         return self
@@ -36,19 +34,9 @@ class RunFollower:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def __truediv__(self, name: str) -> Path:
-        return self.path / name
-
     def settle(self, configs: Iterable[object]) -> None:
         """Raises UserError when something in the folder was made with other settings."""
-        configs = list(configs)
-        self._restart = any(each.restart for each in configs if isinstance(each, RunConfig))
-        with_settings(self.path, configs, self.held)
-
-    @property
-    def held(self) -> Settings:
-        """As the chief's."""
-        return {} if self._restart else held_options(self.path)
+        self._settled(configs)
 
     def step(
         self,
@@ -71,8 +59,9 @@ class RunFollower:
 
         self._wait(begun, f"step {name} of the chief with the same settings", self._wait_s)
         if not always and read_steps(self.path)[name].is_complete(digest, outputs, self.path):
-            print(f"{name}: complete, skipped")
+            TERMINAL.skip(name)
             return False
+        TERMINAL.begin(continues=False)
         work()
         return True
 

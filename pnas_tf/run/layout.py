@@ -16,6 +16,7 @@ from pathlib import Path
 HISTORY = "history.json"
 CHECKPOINTS = "checkpoints"
 EVENTS = "events"  # TensorBoard's
+EFFECTS = "effects.json"  # what each choice of a supernet without alpha is worth
 MODEL = "model.keras"
 RESULT = "result.json"
 START = "pretrained.json"  # what each candidate of a search starts from
@@ -31,15 +32,19 @@ class Artifact(str, Enum):
     CONFIG = "config.json"
     STEPS = "steps.json"
     LOCK = ".lock"
+    LOG = "log.txt"
     LATENCY_TABLE = "latency_table.json"
     LATENCY_TABLE_INT8 = "latency_table_int8.json"
     FOOTPRINT = "footprint.json"
     SEARCH = "search"
     SEARCH_HISTORY = "search/history.json"
+    EFFECTS = "search/effects.json"
     ARCHITECTURE = "architecture.json"
     DERIVATION = "derivation.json"
     SWEEP = "sweep.json"
     SWEEP_PLOT = "sweep.png"
+    FRONT = "front.json"
+    FRONT_PLOT = "front.png"
     TRAINING = "train"
     NETWORK = "train/model.keras"
     TRAINING_RESULT = "train/result.json"
@@ -55,6 +60,9 @@ class Artifact(str, Enum):
     VALIDATION_PLOT = "validation.png"
     SUMMARY = "summary.json"
     REPORT = "report.html"
+    PLOTS = "plots"
+    RUN_EVENTS = "events"  # of the run as a whole
+    MODEL_CARD = "model_card.md"
 
     def __str__(self) -> str:
         return self.value
@@ -75,6 +83,16 @@ def model_file(dtype: str) -> str:
     return f"{model_name(dtype)}.tflite"
 
 
+def node_data_file(dtype: str) -> str:
+    """What Model Explorer lays over `model_file`."""
+    return f"{model_name(dtype)}_node_data.json"
+
+
+def published_card(name: str) -> str:
+    """The model card of published files, beside them."""
+    return f"{name}_{Artifact.MODEL_CARD}"
+
+
 def is_model_file(name: str) -> bool:
     """Whether `name` is one that `model_file` gives."""
     return re.fullmatch(r"model_[a-z0-9_]{1,40}\.tflite", name) is not None
@@ -84,6 +102,11 @@ def old_folder(folder: Path) -> Path:
     """The next one for results that --restart moves aside: RUN/old-1, RUN/old-2 and so on."""
     names = (folder / f"old-{number}" for number in itertools.count(1))
     return next(name for name in names if not name.exists())
+
+
+def sweep_events(budget_ms: float) -> str:
+    """TensorBoard's folder of a budget of --sweep."""
+    return f"sweep/{EVENTS}/{budget_ms:g}ms"
 
 
 def sweep_architecture(budget_ms: float) -> str:

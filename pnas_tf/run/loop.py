@@ -16,20 +16,23 @@ import contextlib
 import gc
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import tensorflow as tf
 
+from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run import layout
 from pnas_tf.run.checkpoints import Checkpoint, Checkpoints
 from pnas_tf.run.progress import Progress
 from pnas_tf.run.signals import Stopped, StopRequest
+from pnas_tf.run.terminal import DETAILS
 
+ALPHA, ALPHA_BUCKETS = "probabilities", 20  # softmax(alpha) of each block, in a search's rows
 COLLECT_S = 30.0  # between collections, of which one takes 0.2 s
 
 Row = dict[str, object]
@@ -67,8 +70,9 @@ class Work(Protocol):
     def take_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
         """Step number `step` of all. Raises NotFinite."""
 
-    def figures(self) -> dict[str, float]:
-        """Running figures of the epoch, to show; asked for when they are shown."""
+    def figures(self) -> dict[str, str]:
+        """The two or three running figures of the epoch that matter most, with their units; asked
+        for when they are shown."""
 
     def end_epoch(self, epoch: int) -> Row:
         """Ends an epoch; returns its row of the history, JSON values."""
@@ -138,6 +142,7 @@ class StepLoop:
         peers: the processes that do this work together, each with a loop of its own.
         keep: checkpoints of epoch ends that stay.
         checkpoint_steps: steps between checkpoints within an epoch; None: by time alone.
+        tensorboard: whether events are written.
     """
 
     def __init__(
@@ -148,6 +153,7 @@ class StepLoop:
         peers: Peers,
         keep: int,
         checkpoint_steps: int | None,
+        tensorboard: bool = RunConfig.tensorboard,
     ):
         self.work, self.folder, self.peers = work, folder, peers
         self.step = 0
@@ -158,9 +164,8 @@ class StepLoop:
             keep=keep,
             passing=lambda step: step % work.steps_per_epoch != 0,
         )
-        self._checkpoint_steps = checkpoint_steps
+        self._checkpoint_steps, self._tensorboard = checkpoint_steps, tensorboard
         self._collected_s = time.monotonic()
-        self.say: Callable[[str], None] = print  # a line of `work` for the user, at once
 
     @property
     def writes(self) -> bool:
@@ -180,8 +185,10 @@ class StepLoop:
         self._require_same_step()
         if self.step == self.total:
             return
+        if self.step:
+            DETAILS(f"{self.work.name} goes on from step {self.step} of {self.total}")
         writer = tf.summary.create_noop_writer()
-        if self.writes:
+        if self.writes and self._tensorboard:
             writer = tf.summary.create_file_writer(str(self.folder / layout.EVENTS))
         with (
             contextlib.closing(writer),
@@ -189,7 +196,6 @@ class StepLoop:
             StopRequest() as stop,
             Progress(self.work.name, self.total, done=self.step) as progress,
         ):
-            self.say = progress.print
             while self.step < self.total:
                 self._epoch(stop, progress)
                 self._free_memory()
@@ -207,7 +213,7 @@ class StepLoop:
             progress.update(figures=self._live(epoch) if progress.is_due else None)
             ends = self.step % self.work.steps_per_epoch == 0
             if ends:
-                self._end_epoch(epoch, progress)
+                self._end_epoch(epoch)
             # Processes that work together stop together and read their variables together.
             asked, due = self.peers.total_of(
                 [float(stop.asked), float(self.writes and self.checkpoints.is_due)]
@@ -222,17 +228,20 @@ class StepLoop:
                 )
 
     def _live(self, epoch: int) -> dict[str, str]:
-        figures = {name: f"{value:.4g}" for name, value in self.work.figures().items()}
-        return {self.work.phase(epoch): f"{epoch + 1}/{self.work.epochs}", **figures}
+        return {"epoch": f"{epoch + 1}/{self.work.epochs}", **self.work.figures()}
 
-    def _end_epoch(self, epoch: int, progress: Progress) -> None:
+    def _end_epoch(self, epoch: int) -> None:
         row = self.work.end_epoch(epoch)
         self.history.append(row)
         figures = {name: value for name, value in row.items() if isinstance(value, float)}
         for name, value in figures.items():
             tf.summary.scalar(f"{self.work.name}/{name}", value, step=epoch)
+        for block, probabilities in enumerate(cast("list[list[float]]", row.get(ALPHA, []))):
+            # alpha but for a constant, which the softmax does not see
+            alpha, name = np.log(probabilities), f"{self.work.name}/alpha/block_{block:02d}"
+            tf.summary.histogram(name, alpha, step=epoch, buckets=ALPHA_BUCKETS)
         told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        progress.print(f"{self.work.phase(epoch)} {epoch + 1}/{self.work.epochs}: {told}")
+        DETAILS(f"{self.work.phase(epoch)} {epoch + 1}/{self.work.epochs}: {told}")
 
     def save(self) -> None:
         """Writes a checkpoint of everything, and history.json.

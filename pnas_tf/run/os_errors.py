@@ -7,11 +7,13 @@ program was doing.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from pnas_tf.errors import UserError, told_in
@@ -37,6 +39,8 @@ _WORDS = {
 def told(error: Exception) -> UserError | None:
     """The user's error that stands for `error`, an OSError or one of TensorFlow's; None when it is
     a fault of the program."""
+    if isinstance(error, ModuleNotFoundError):
+        return _absent_package((error.name or "").partition(".")[0])
     if isinstance(error, OSError) and error.errno is not None:
         return _told(error.errno, error.strerror or str(error), error.filename)
     words = str(error)
@@ -53,6 +57,34 @@ def told(error: Exception) -> UserError | None:
             else _told(number, words.splitlines()[0][:300], place[1] if place else None)
         )
     return None
+
+
+@contextlib.contextmanager
+def as_users() -> Iterator[None]:
+    """Raises the user's error in the place of one of TensorFlow's that stands for it, as where a
+    file breaks while it is streamed. Programs do so for all errors (`cli.program`); for callers in
+    Python an OSError stays one. Also a decorator."""
+    try:
+        yield
+    except Exception as error:
+        mishap = told(error) if _is_tensorflows(error) else None
+        if mishap is None:
+            raise
+        raise mishap from error
+
+
+def _absent_package(name: str) -> UserError | None:
+    """None for a module of ours, which is a fault of the program."""
+    if name in ("", "pnas_tf"):
+        return None
+    return UserError(
+        f"the Python package that has the module '{name}' is not installed",
+        expected="what pnas_tf was installed with",
+        received=f"no module '{name}' in {sys.prefix}",
+        fix="Install pnas_tf again in this environment: python -m pip install --upgrade "
+        "--force-reinstall, with the folder or the name that it came from; or activate the "
+        "environment that has it.",
+    )
 
 
 def _is_tensorflows(error: Exception) -> bool:

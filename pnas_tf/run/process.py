@@ -21,6 +21,7 @@ from types import FrameType
 from pnas_tf.errors import UserError
 from pnas_tf.io import locks
 from pnas_tf.run.signals import SIGNALS, Stopped
+from pnas_tf.run.terminal import TERMINAL
 
 EXIT_INTERRUPTED = 130
 _TEMPORARY = "pnas_tf-"
@@ -91,6 +92,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 def _end_at_once() -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
+        TERMINAL.wipe()
         print(
             f"{sys.argv[0]}: interrupted; the same command continues from the last checkpoint",
             file=sys.stderr,

@@ -1,24 +1,28 @@
-"""How far a long piece of work is and how long it will take: a bar on a terminal, elsewhere a plain
-line now and then.
+"""How far a long piece of work is and how long it will take: on the terminal's live line, or as a
+plain line now and then.
 
-A terminal that cannot redraw (TERM=dumb) counts as none. Time is the monotonic clock's, so a clock
-that is set back or forth moves no estimate. Knows nothing of the work.
+Time is the monotonic clock's, so a clock that is set back or forth moves no estimate. Knows nothing
+of the work.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from tqdm import tqdm
+from pnas_tf.run.terminal import (
+    FIRST_LINE_S,
+    LINE_INTERVAL_S,
+    TERMINAL,
+    Voice,
+    columns_of_terminal,
+)
 
 Item = TypeVar("Item")
-FIRST_LINE_S, LINE_INTERVAL_S, BAR_INTERVAL_S = 10.0, 30.0, 0.5
+LIVE_INTERVAL_S = 0.5
+_BAR = 10  # signs
 _MARK_INTERVAL_S, _WINDOW_S = (
     2.0,
     60.0,
@@ -28,27 +32,27 @@ _MARK_INTERVAL_S, _WINDOW_S = (
 class Progress:
     """A context manager over `total` units of work, `done` of which an earlier call did.
 
-    what: names the work. say: takes the lines for the user; None prints them to standard error, or
-    draws a bar there.
+    what: names the work. say: takes the lines for the user; None, and a `Voice`, show them on the
+    terminal.
     """
 
     def __init__(
         self, what: str, total: int, *, done: int = 0, say: Callable[[str], None] | None = None
     ):
         self.what, self.total, self.done = what, total, done
-        self._say = say
-        self._bar = say is None and can_redraw()
+        self._say = None if say is None or isinstance(say, Voice) else say
+        self._of = say.name if isinstance(say, Voice) else ""
         self._started = time.monotonic()
         self._marks: deque[tuple[float, int]] = deque()
-        self._due = self._started + (BAR_INTERVAL_S if self._bar else FIRST_LINE_S)
-        self._figures = ""
-        self._drawn = False
+        self._due = self._started + (LIVE_INTERVAL_S if self._say is None else FIRST_LINE_S)
+        self._figures: Mapping[str, str] = {}
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._wipe()
+        if self._say is None:
+            TERMINAL.wipe()
 
     @property
     def left_s(self) -> float | None:
@@ -61,35 +65,32 @@ class Progress:
     def is_due(self) -> bool:
         """Whether the next update will be shown: figures that cost something are worth
         gathering."""
-        return time.monotonic() >= self._due
+        due = time.monotonic() >= self._due
+        return due and (self._say is not None or TERMINAL.is_due(self._started))
 
     def update(self, units: int = 1, *, figures: Mapping[str, str] | None = None) -> None:
         """`units` more are done. figures: shown beside the estimate."""
         now = time.monotonic()
         self.done += units
-        if figures:
-            self._figures = ", ".join(f"{name} {value}" for name, value in figures.items())
+        self._figures = figures or self._figures
         if not self._marks or now - self._marks[-1][0] >= _MARK_INTERVAL_S:
             self._marks.append((now, self.done))
         while len(self._marks) > 1 and now - self._marks[1][0] >= _WINDOW_S:
             self._marks.popleft()
-        if now >= self._due and (self._bar or self.done < self.total):
-            self._due = now + (BAR_INTERVAL_S if self._bar else LINE_INTERVAL_S)
-            if self._bar:
-                self._draw(now)
-            else:
-                self._tell()
+        if not self.is_due:
+            return
+        if self._say is None:
+            self._due = now + LIVE_INTERVAL_S
+            TERMINAL.show(self._live(), plain=self._plain())
+        elif self.done < self.total:
+            self._due = now + LINE_INTERVAL_S
+            self._say(self._plain())
 
     def over(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items, each counted when the next one is asked for."""
         for item in items:
             yield item
             self.update()
-
-    def print(self, line: str) -> None:
-        """Prints a line of results to standard output, past the bar."""
-        self._wipe()
-        print(line, flush=True)
 
     def _units_per_s(self) -> float | None:
         if not self._marks:
@@ -98,41 +99,37 @@ class Progress:
         elapsed_s = time.monotonic() - then
         return (self.done - before) / elapsed_s if self.done > before and elapsed_s > 0 else None
 
-    def _tell(self) -> None:
-        left_s = self.left_s
-        estimate = "" if left_s is None else f", about {duration(left_s)} left"
-        line = (
-            f"{self.what}: {self.done} of {self.total} "
-            f"({100 * self.done // max(1, self.total)} %){estimate}"
-        )
-        line += f", {self._figures}" if self._figures else ""
-        if self._say is not None:
-            self._say(line)
-        else:
-            print(line, file=sys.stderr, flush=True)
+    @property
+    def _percent(self) -> int:
+        return 100 * self.done // max(1, self.total)
 
-    def _draw(self, now: float) -> None:
-        columns = shutil.get_terminal_size().columns
-        meter = tqdm.format_meter(
-            self.done,
-            self.total,
-            now - self._started,
-            ncols=columns - 1,
-            prefix=self.what,
-            unit="",
-            rate=self._units_per_s(),
-            postfix=self._figures,
-            ascii="utf" not in (getattr(sys.stderr, "encoding", "") or "").lower(),
-        )
-        sys.stderr.write("\r" + meter.ljust(columns - 1))
-        sys.stderr.flush()
-        self._drawn = True
+    @property
+    def _names(self) -> str:
+        """Stage, work and device, each once."""
+        stage = TERMINAL.stage if self._say is None else ""
+        work = "" if stage.endswith(self.what) else self.what
+        return ", ".join(each for each in (stage, work, self._of) if each)
 
-    def _wipe(self) -> None:
-        if self._drawn:
-            sys.stderr.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
-            sys.stderr.flush()
-            self._drawn = False
+    def _plain(self) -> str:
+        estimate = "" if self.left_s is None else f", about {duration(self.left_s)} left"
+        line = f"{self._names}: {self.done} of {self.total} ({self._percent} %){estimate}"
+        return ", ".join([line, *(f"{name} {value}" for name, value in self._figures.items())])
+
+    def _live(self) -> str:
+        """As much as the terminal has columns for, the bar going first and the figures from the
+        last one on."""
+        filled = _BAR * self.done // max(1, self.total)
+        head = f"{self._names}  {self._percent:3} %"
+        left = "" if self.left_s is None else f"  {duration(self.left_s)} left"
+        bar = f" [{'#' * filled}{'.' * (_BAR - filled)}]"
+        figures = [f"{name} {value}" for name, value in self._figures.items()]
+        room = columns_of_terminal() - 1
+        for count in range(len(figures), -1, -1):
+            rest = f"{left}{'  ' if count else ''}{', '.join(figures[:count])}"
+            for middle in (bar, ""):
+                if len(head + middle + rest) <= room:
+                    return head + middle + rest
+        return head[:room]
 
 
 def silent(line: str) -> None:
@@ -150,11 +147,3 @@ def duration(seconds: float) -> str:
         if whole >= size:
             return f"{whole // size} {name} {whole % size // smaller} {smaller_name}"
     return f"{whole} s"
-
-
-def can_redraw() -> bool:
-    """Whether standard error is a terminal that can draw a line anew."""
-    try:
-        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    except (AttributeError, ValueError):  # no standard error at all, or a closed one
-        return False

@@ -4,15 +4,17 @@ took. Knows nothing of what the steps do."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import record_of
 from pnas_tf.run.layout import Artifact
-from pnas_tf.run.settings import OLD_LAYOUT, Settings
+from pnas_tf.run.settings import OLD_LAYOUT, Settings, with_settings
 
 _FORMAT, _VERSION = "pnas_tf/steps", 3  # 1: inputs listed by hand; 2: digests of them alone
 CHEAP_S = 60.0  # what took longer to make is never deleted unasked
@@ -142,3 +144,27 @@ def held_options(folder: Path) -> Settings:
 
 def _holds(path: Path, sha256: str | None) -> bool:
     return sha256 is not None and path.is_file() and atomic.sha256_of(path) == sha256
+
+
+class OpenedFolder:
+    """A run folder and the settings of a call in it, whether this process holds it or follows the
+    chief that does."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self._restart = False
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def _settled(self, configs: Iterable[object]) -> Settings:
+        """Raises UserError where something in the folder was made with others and --restart is not
+        given, or by an earlier version."""
+        configs = list(configs)
+        self._restart = any(each.restart for each in configs if isinstance(each, RunConfig))
+        return with_settings(self.path, configs, self.held)
+
+    @property
+    def held(self) -> Settings:
+        """Options with values that something which was made depends on; none with --restart."""
+        return {} if self._restart else held_options(self.path)

@@ -126,7 +126,7 @@ def with_settings(folder: Path, configs: Iterable[object], held: Settings) -> Se
             if field.metadata["fixed"] and value is not None and made_with != value:
                 raise UserError(
                     f"run folder {folder} was made with another --{field.name}",
-                    expected=repr(made_with),
+                    expected="none, its default" if made_with is None else repr(made_with),
                     received=repr(value),
                     fix="Leave the flag out to keep the folder's value, choose another --run_dir, "
                     "or add --restart: what depends on it moves to a folder old-N within this "

@@ -3,12 +3,17 @@ the loop."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+_ASKED = b"\nstopping: a checkpoint is written first; Ctrl-C again stops at once, without\n"
 
 
 class Stopped(KeyboardInterrupt):
@@ -38,8 +43,11 @@ class StopRequest:
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
         self.asked = True
+        if number == signal.SIGINT:  # by the system's call: a handler may interrupt a print
+            with contextlib.suppress(OSError):
+                os.write(2, _ASKED)
         self._restore()
 
     def _restore(self) -> None:

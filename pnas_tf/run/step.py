@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import Generic, Protocol, TypeVar
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.run.progress import duration
 from pnas_tf.run.settings import Configs, fixed_of, remaking_of
+from pnas_tf.run.terminal import TERMINAL
 
 
 class Folder(Protocol):
@@ -81,6 +84,7 @@ class Step(Generic[JobT]):
             steps that come before it too, when their files are not there yet.
         begin: looks at the inputs and says what the user should know of them, also when the step is
             skipped.
+        summary: what came of it, in one line for the terminal, from the files that it has written.
         report: says what the step left, also when it was skipped. Returns the exit status.
         wanted: whether these options ask for it.
         unused: classes of `configs` that make no difference with these options.
@@ -101,6 +105,7 @@ class Step(Generic[JobT]):
     identity: Callable[[JobT], object] = lambda _: None
     check: Callable[[JobT], object] = lambda _: None
     begin: Callable[[JobT], None] = lambda _: None
+    summary: Callable[[JobT], str] = lambda _: "done"
     report: Callable[[JobT], int] = lambda _: 0
     wanted: Callable[[JobT], bool] = lambda _: True
     unused: Callable[[JobT], Sequence[type]] = lambda _: ()
@@ -132,7 +137,8 @@ class Step(Generic[JobT]):
     def perform(self, job: JobT) -> int:
         """Does the step, unless it is complete. Returns the exit status."""
         self.begin(job)
-        job.folder.step(
+        started = time.monotonic()
+        done = job.folder.step(
             self.name,
             inputs=self.inputs(job),
             outputs=self.writes(job),
@@ -140,6 +146,8 @@ class Step(Generic[JobT]):
             partial=self.partial,
             always=self.always(job),
         )
+        if done:
+            TERMINAL.end(f"{self.summary(job)} ({duration(time.monotonic() - started)})")
         return self.report(job)
 
 

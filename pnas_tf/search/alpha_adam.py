@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pnas_tf.config import SearchConfig
-from pnas_tf.search.recipe import search_tuning_of
+from pnas_tf.data.fitted_options import search_tuning_of
 
 
 class AlphaAdam:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
-    from pnas_tf.space.base import SearchSpace
+    from pnas_tf.run.terminal import DETAILS
+from pnas_tf.space.base import SearchSpace
 
 _MODEL_ROUNDS = 2  # a sampled network's latency measured in the loop: of so many rounds
 
@@ -97,7 +98,7 @@ def _measured(
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.schedule import Schedule
 
-    runner = runner_for(device, say=print)
+    runner = runner_for(device, say=DETAILS)
     schedule = Schedule(
         min_invocations=device.min_invocations,
         warmups=device.warmup_invocations,

@@ -42,9 +42,10 @@ class Derivation:
 
     Attributes:
         architecture: the network taken.
-        compared: a row for each network compared, the most probable one first: "ops" (keys),
-            "log_probability" (None where it is -inf), "predicted" in "unit", "alpha_loss" and
-            "trained_loss" (cross-entropies on the validation split, None where not computed).
+        compared: a row for each network compared, the one that was preferred first: "ops" (keys),
+            "log_probability" (None where it is -inf), "effects_loss" (by the effect model, None
+            without), "predicted" in "unit", "alpha_loss" and "trained_loss" (cross-entropies on
+            the validation split) and "int8_accuracy" there, None where not computed.
         budgets: a row for each that it keeps (`FileLimits.rows`).
         origin: what it is: SEARCHED; DRAW_WITHIN_BUDGET, or DRAW of --derive=most_probable, where
             the supernet never was better than chance (`search.judgement`).
@@ -139,14 +140,17 @@ def derivation_budget(
     return latency_budget(space, table, config.max_latency_ms, flag="--max_latency_ms")
 
 
-def comparison_line(found: Comparison, number: int, quantities: str) -> str:
-    """A line for the user on how the derived network was chosen."""
+def comparison_line(found: Comparison, number: int, quantities: str, *, words: str) -> str:
+    """A line for the user on how the derived network was chosen. words: what the networks are."""
     line = (
-        f"{len(found.losses)} most probable networks of {quantities} compared with the searched "
+        f"{len(found.losses)} {words} networks of {quantities} compared with the searched "
         "weights: cross-entropy on the search's validation split "
         f"{min(found.losses):.4f} to {max(found.losses):.4f}"
     )
     trained = [loss for loss in found.trained_losses if loss is not None]
     if trained:
         line += f"; {len(trained)} of them trained on: {min(trained):.4f} to {max(trained):.4f}"
+    int8 = [accuracy for accuracy in found.int8_accuracies if accuracy is not None]
+    if int8:
+        line += f", int8 accuracy {100 * min(int8):.2f} to {100 * max(int8):.2f} %"
     return f"{line}; number {number} is taken"

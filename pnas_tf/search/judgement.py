@@ -125,22 +125,23 @@ def verdict(accuracy: float, cross_entropy: float | None, images: int, prior: Pr
 
 
 def told(judgements: Sequence[Judgement]) -> list[str]:
-    """Lines for the user on the last of the judgements, at its moment."""
+    """Lines for the user on the last of the judgements, at its moment: of one that has not learnt
+    what it means, then the figures."""
     last = judgements[-1]
     if last.has_learnt:
         return [last.words]
     if last.has_learnt is None:
         return [f"{last.words}: better than chance, but so few images do not prove it"]
-    warning = f"WARNING {last.words}. It is not measurably better than chance"
+    warning = f"the supernet {last.when} is not measurably better than chance"
     if last.when == BEFORE_ALPHA:
         return [
             f"{warning}, so alpha has nothing to go by: what is derived is {DRAW_WITHIN_BUDGET}, "
-            "unless the supernet learns from here on.",
-            last.advice,
+            f"unless the supernet learns from here on. {last.advice}",
+            last.words,
         ]
     if is_draw(judgements):
-        return [f"{warning}: what is derived is {DRAW_WITHIN_BUDGET}.", last.advice]
-    return [f"{warning}; when alpha started it had learnt. {_LOWER_RATE}."]
+        return [f"{warning}: what is derived is {DRAW_WITHIN_BUDGET}. {last.advice}", last.words]
+    return [f"{warning}; when alpha started it had learnt. {_LOWER_RATE}.", last.words]
 
 
 def is_draw(judgements: Sequence[Judgement]) -> bool:

@@ -1,5 +1,5 @@
 """The search: warm-up phase, then weight steps and architecture steps in turn (section 3.2;
-schedule of section 4.2).
+schedule of section 4.2). one_shot is a warm-up phase alone (Guo et al. 2020, section 3).
 
 Every random draw and every batch follows from (seed, step), so a search that was stopped anywhere
 and continued from a checkpoint is, to the bit, the one that would have run through. Knows nothing
@@ -19,18 +19,21 @@ from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import (
     check_demands,
     demands_of,
+    fitted_search,
     images_of,
     search_sizes,
+    search_tuning_of,
 )
 from pnas_tf.io.serialization import to_json
 from pnas_tf.run.checkpoints import Checkpoint
 from pnas_tf.run.loop import Row, RunningMeans, StepLoop, require_finite
+from pnas_tf.run.terminal import DETAILS, warn
 from pnas_tf.search import sampling
 from pnas_tf.search.architecture_step import ArchitectureSteps
 from pnas_tf.search.judgement import AT_THE_END, BEFORE_ALPHA, Judgement, judgements_in, told
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.path_validation import judge, validate_paths
-from pnas_tf.search.recipe import SearchRecipe, search_tuning_of
+from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.distribution import check_batch
@@ -75,30 +78,34 @@ class Search:
         *,
         folder: Path,
     ):
-        config = recipe.config
+        images, replicas = images_of(dataset), supernet.numerics.replicas
+        config = fitted_search(recipe.config, images, replicas=replicas.total)
         self.supernet, self.dataset, self.targets = supernet, dataset, targets
         self.config, self.tuning, self.seed = config, search_tuning_of(config), recipe.seed
         self.momentum = Momentum(recipe.optimizer)
         self.architecture = ArchitectureSteps(supernet, targets, recipe)
         self.means = RunningMeans.of(_FIGURES)  # of the epoch's weight steps
         self.judgements: tuple[Judgement, ...] = ()
-        images = images_of(dataset)
-        self.sizes = search_sizes(config, images, replicas=supernet.numerics.replicas.total)
+        self.sizes = search_sizes(config, images, replicas=replicas.total)
         for demand, size in zip(demands_of(config, self.sizes), self.sizes.batches):
-            check_batch(size, supernet.numerics.replicas, flag=demand.flag)
+            check_batch(size, replicas, flag=demand.flag)
             check_demands([demand], images, dataset=dataset.name)
         self.steps_per_epoch, self.alpha_batches = (
             dataset.steps_per_epoch(split, batch_size=size)
             for split, size in zip(("train", "validation"), self.sizes.batches)
         )
         self.epochs = self.sizes.warmup_epochs + self.sizes.search_epochs
+        is_one_shot = config.algorithm == ONE_SHOT
+        self.warmup_epochs = self.epochs if is_one_shot else self.sizes.warmup_epochs
+        self._sampling = config.sampling if is_one_shot else sampling.BY_ALPHA
         self._for_alpha = self._batches_for_alpha()
         self.loop = StepLoop(
             self,
             folder,
-            peers=supernet.numerics.replicas,
+            peers=replicas,
             keep=config.keep_checkpoints,
             checkpoint_steps=config.checkpoint_steps,
+            tensorboard=recipe.tensorboard,
         )
 
     @property
@@ -123,7 +130,7 @@ class Search:
         }
 
     def phase(self, epoch: int) -> str:
-        return "warmup" if epoch < self.sizes.warmup_epochs else "joint"
+        return "warmup" if epoch < self.warmup_epochs else "joint"
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         self._for_alpha = self._batches_for_alpha()
@@ -141,12 +148,9 @@ class Search:
 
     def train_weights(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
         """Weight step number `step`, on one sampled path. Raises NotFinite."""
-        path = sampling.sample_path(
-            self.probabilities, sampling.generator_at(self.seed, "path", step)
-        )
         loss, accuracy = weight_step(
             self.supernet,
-            path,
+            sampling.weight_path(self.probabilities, self._sampling, seed=self.seed, step=step),
             images,
             labels,
             optimizer=self.momentum,
@@ -162,7 +166,7 @@ class Search:
     def architecture_steps_after(self, step: int) -> int:
         """How many architecture steps follow weight step number `step`."""
         config, (epoch, before) = self.config, divmod(step, self.steps_per_epoch)
-        if epoch - self.sizes.warmup_epochs < self.tuning.arch_start_epoch:
+        if epoch - self.warmup_epochs < self.tuning.arch_start_epoch:
             return 0
         spread = config.rl_steps_per_epoch
         if config.algorithm == "reinforce" and spread is not None:
@@ -172,7 +176,7 @@ class Search:
 
     def learning_rate(self, step: int) -> float:
         """Of weight step number `step`: cosine to zero within each phase (section 4.2)."""
-        warmup_steps = self.sizes.warmup_epochs * self.steps_per_epoch
+        warmup_steps = self.warmup_epochs * self.steps_per_epoch
         if step < warmup_steps:
             peak, done, steps = self.tuning.warmup_learning_rate, step, warmup_steps
         else:
@@ -193,14 +197,13 @@ class Search:
             )
             epoch, start = epoch + 1, 0
 
-    def figures(self) -> dict[str, float]:
-        loss, accuracy = self.means.means
-        probabilities = self.probabilities
+    def figures(self) -> dict[str, str]:
+        accuracy = self.means.means[1] or 0.0
+        expected = self.targets.expected(self.probabilities)
+        quantity = self.targets.targets[0].quantity
         return {
-            "loss": loss or 0.0,
-            "accuracy": accuracy or 0.0,
-            "entropy": sampling.entropy(probabilities),
-            "expected": self.targets.expected(probabilities),
+            "accuracy": f"{100 * accuracy:.0f} %",
+            f"expected {quantity.name}": f"{expected:.3g} {quantity.unit}",
         }
 
     def end_epoch(self, epoch: int) -> Row:
@@ -248,8 +251,11 @@ class Search:
             weight_steps=weight_steps,
         )
         self.judgements += (judged,)
-        for line in told(self.judgements):
-            self.loop.say(line)
+        if self.judgements[-1].has_learnt is False:
+            meaning, *details = told(self.judgements)
+            warn(meaning, details)
+        else:
+            DETAILS(told(self.judgements)[0])
 
     @property
     def _loss_scale(self) -> LossScale | None:

@@ -2,7 +2,7 @@
 (section 3.2, eq. 6).
 
 Closed forms in float64, value and derivative side by side. Knows nothing of networks or sampling.
-docs/search.md, "Differences from the original", gives the reasons for the form of the logarithm
+docs/algorithms.md, "Differences from the original", gives the reasons for the form of the logarithm
 below 2.7 ms and for the treatment of several devices.
 """
 

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
+    DeriveConfig,
     DeviceConfig,
     OptimizerConfig,
     RunConfig,
     SearchConfig,
-    SearchTuning,
 )
-from pnas_tf.data.fitted_options import PRETRAINED, usual_search
+from pnas_tf.data.fitted_options import PRETRAINED
 from pnas_tf.errors import UserError
 
 if TYPE_CHECKING:
     from pnas_tf.networks.pretrained import PretrainedWeights
+
+
+ONE_SHOT = "one_shot"  # of --algorithm
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class SearchRecipe:
         device: what sampled networks are measured on, where `config.rl_latency` asks for it.
         seed: of initial weights, data order and sampling.
         pretrained: what the supernet starts from, unless `config.weights_init` says otherwise.
+        tensorboard: whether events are written.
     """
 
     config: SearchConfig = SearchConfig()
@@ -37,6 +41,7 @@ class SearchRecipe:
     device: DeviceConfig = DeviceConfig()
     seed: int = RunConfig.seed
     pretrained: PretrainedWeights | None = None
+    tensorboard: bool = RunConfig.tensorboard
 
     def started(self) -> SearchRecipe:
         """With `config.weights_init` as the presence of pretrained weights decides it.
@@ -44,12 +49,27 @@ class SearchRecipe:
         Raises:
             UserError: it asks for such, and there are none.
         """
+        if self.config.algorithm == ONE_SHOT and self.config.alpha_scale:
+            config = dataclasses.replace(self.config, alpha_scale=0.0)  # stays uniform
+            return dataclasses.replace(self, config=config).started()
         wanted = self.config.weights_init
         if wanted is None and self.pretrained is not None:
             config = dataclasses.replace(self.config, weights_init=PRETRAINED)
             return dataclasses.replace(self, config=config)
         check_start(self.config, known=self.pretrained is not None)
         return self
+
+
+def check_derivation(config: SearchConfig, derive: DeriveConfig) -> None:
+    """Raises UserError where each block's own most probable op is asked for, and no algorithm
+    learns one."""
+    if config.algorithm == ONE_SHOT and derive.derive != "budget":
+        raise UserError(
+            f"--derive={derive.derive} with --algorithm={ONE_SHOT}",
+            expected="--derive=budget: the effect model's best networks within it",
+            received="path probabilities that nobody learns",
+            fix="Leave --derive out, or choose another --algorithm.",
+        )
 
 
 def check_start(config: SearchConfig, *, known: bool) -> None:
@@ -62,14 +82,3 @@ def check_start(config: SearchConfig, *, known: bool) -> None:
             received="none",
             fix="Add e.g. --pretrained=imagenet (in Python: pretrained=...).",
         )
-
-
-def search_tuning_of(config: SearchConfig) -> SearchTuning:
-    """The values of `config`, or the usual ones of its kind of start where it has none."""
-    return usual_search(config)._replace(
-        **{
-            name: value
-            for name in SearchTuning._fields
-            if (value := getattr(config, name)) is not None
-        }
-    )

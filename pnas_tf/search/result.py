@@ -1,5 +1,5 @@
-"""What a finished search gives: path probabilities, weights, and the architectures derived from
-them (section 3.3).
+"""What a finished search gives: path probabilities or an effect model, weights, and the
+architectures derived from them (section 3.3).
 
 Knows nothing of run folders, flags, or how the derived network is trained.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from pnas_tf.config import DeriveConfig, ExportConfig
+from pnas_tf.config import DeriveConfig, EffectsConfig, ExportConfig
 from pnas_tf.data.fitted_options import images_of, search_sizes
-from pnas_tf.errors import UserError
-from pnas_tf.run.layout import HISTORY
+from pnas_tf.run.layout import EFFECTS, HISTORY
 from pnas_tf.run.loop import Row
+from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.progress import silent
 from pnas_tf.search.budgets import Budget, budgets_of, check_budgets, file_dtypes
-from pnas_tf.search.choice_program import Bound, largest
+from pnas_tf.search.choice_program import Bound
 from pnas_tf.search.conflicts import no_network
 from pnas_tf.search.derivation import (
     Derivation,
@@ -34,22 +33,28 @@ from pnas_tf.search.derivation import (
     limits_of,
     pair_of,
 )
-from pnas_tf.search.derive import log_probability, most_probable, most_probable_few, path_of
+from pnas_tf.search.derive import most_probable, path_of
+from pnas_tf.search.effect_measurement import measure_effects
+from pnas_tf.search.effects import Effects
 from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
+from pnas_tf.search.int8_accuracy import int8_accuracy
 from pnas_tf.search.judgement import DRAW, DRAW_WITHIN_BUDGET, SEARCHED, Judgement, is_draw
-from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.learnt import Learnt
+from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe, check_derivation
 from pnas_tf.search.supernet_weights import SupernetWeights, judgements_of, probabilities_of
 from pnas_tf.search.targets import search_targets
+from pnas_tf.search.worth import worth_of_choices
 from pnas_tf.tflite.footprint_reading import measure_footprint
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import numpy as np
+    import tf_keras as keras
 
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
-    from pnas_tf.search.quantities import Quantity
     from pnas_tf.search.targets import Target
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
@@ -69,6 +74,7 @@ class SearchResult:
             split.
         table: the device's latencies, in ms.
         recipe: its options; networks are compared on batches as large as the search's.
+        budgets: hard ones that derivations keep where they are given none.
     """
 
     folder: Path
@@ -76,6 +82,7 @@ class SearchResult:
     dataset: Dataset
     table: LatencyTable
     recipe: SearchRecipe = SearchRecipe()
+    budgets: tuple[Budget, ...] = ()
 
     @property
     def batch_size(self) -> int:
@@ -95,6 +102,38 @@ class SearchResult:
             UserError: history.json is absent, damaged or of another space.
         """
         return probabilities_of(self.folder / HISTORY, self.space)
+
+    @functools.cached_property
+    def effects(self) -> Effects:
+        """The effect model of the supernet, fitted when it is not there yet. Raises UserError where
+        its file is damaged, or a loss is not finite."""
+        path = self.folder / EFFECTS
+        if not path.exists():
+            return self.fit_effects()
+        return Effects.load(path, sizes=[len(each.candidates) for each in self.space.choice_blocks])
+
+    def fit_effects(
+        self, config: EffectsConfig = EffectsConfig(), tables: Mapping[str, LatencyTable] = {}
+    ) -> Effects:
+        """Fits the effect model, and writes it with what each choice is worth and costs.
+
+        Args:
+            config: how many paths and images.
+            tables: device -> its latencies; empty: those of the search.
+        """
+        supernet = self.supernet_weights.supernet
+        effects = measure_effects(supernet, self.dataset, config, seed=self.recipe.seed)
+        devices = tables or {self.table.identity.describe(): self.table}
+        worth = worth_of_choices(self.space, effects, devices)
+        effects.save(self.folder / EFFECTS, choices=worth)
+        return effects
+
+    @functools.cached_property
+    def learnt(self) -> Learnt:
+        """What speaks for a network. Raises UserError as `probabilities` and `effects`."""
+        if self.recipe.config.algorithm == ONE_SHOT:
+            return Learnt(self.space, effects=self.effects)
+        return Learnt(self.space, self.probabilities)
 
     @functools.cached_property
     def judgements(self) -> tuple[Judgement, ...]:
@@ -125,6 +164,7 @@ class SearchResult:
         found = self.derivation(config, budgets=budgets, limits=limits, progress=progress)
         return found.architecture
 
+    @as_users()
     def derivation(
         self,
         config: DeriveConfig = DeriveConfig(),
@@ -151,11 +191,12 @@ class SearchResult:
         Raises:
             UserError: no network fits the budgets, or the search's files are not whole.
         """
+        check_derivation(self.recipe.config, config)
         if config.derive == "most_probable":
             check_budgets(config)
             quantity = derivation_budget(self.space, self.table, self.targets, config).quantity
             architecture = most_probable(self.space, self.probabilities)
-            found = Derivation(architecture, (self._row(architecture, quantity),))
+            found = Derivation(architecture, (self.learnt.row(architecture, quantity),))
         else:
             found = self._within(limits or self.limits(config, budgets), config, progress)
         origin = self._origin(config)
@@ -172,7 +213,7 @@ class SearchResult:
     ) -> FileLimits:
         """The budgets of a derivation. export: the options of the files that some are of, whose
         networks are converted now."""
-        asked = [*budgets, *budgets_of(config)]
+        asked = [*(budgets or self.budgets), *budgets_of(config)]
         dtypes = file_dtypes(asked)
         files = footprint = None
         if dtypes:
@@ -220,9 +261,9 @@ class SearchResult:
     def _within(
         self, limits: FileLimits, config: DeriveConfig, progress: Callable[[str], None] | None
     ) -> Derivation:
-        """The best of the most probable networks within the budgets: of those that use their share
-        of the first, where the space has such."""
-        networks, least = self._candidates(limits, config, progress)
+        """The best of the networks within the budgets that what was learnt speaks for: of those
+        that use their share of the first, where the space has such."""
+        networks, least = self.learnt.candidates(limits, config, progress)
         while networks:
             best, rows, line = self._best_of(networks, least, limits.pairs[0][1], config)
             if limits.keeps(best):
@@ -244,73 +285,29 @@ class SearchResult:
         """(the best by its weights, a row for each, a line for the user)."""
         quantity = first.quantity
         if len(networks) == 1:  # without a look at data or weights
-            return networks[0], (self._row(networks[0], quantity),), ""
+            return networks[0], (self.learnt.row(networks[0], quantity),), ""
         found = self.supernet_weights.best_of(
             networks,
             self.dataset,
             config,
             batch_size=min(self.batch_size, images_of(self.dataset).validation),
             seed=self.recipe.seed,
+            int8=self._int8_accuracy if self.table.identity.dtype == "int8" else None,
         )
         range_ = f"{least:.4g} to {first.most:.4g} {quantity.unit}"
         rows = [
-            self._row(network, quantity, *losses)
-            for network, *losses in zip(networks, found.losses, found.trained_losses, strict=True)
+            self.learnt.row(network, quantity, *losses)
+            for network, *losses in zip(
+                networks,
+                found.losses,
+                found.trained_losses,
+                found.int8_accuracies,
+                strict=True,
+            )
         ]
-        line = comparison_line(found, networks.index(found.best) + 1, range_)
+        number = networks.index(found.best) + 1
+        line = comparison_line(found, number, range_, words=self.learnt.words)
         return found.best, tuple(rows), line
 
-    def _candidates(
-        self, limits: FileLimits, config: DeriveConfig, progress: Callable[[str], None] | None
-    ) -> tuple[list[Architecture], float]:
-        """(the most probable networks to compare, the least of the first quantity that was
-        asked)."""
-        first, *others = (bound for _, bound in limits.pairs)
-        quantity, most, count = first.quantity, first.most, config.derive_networks
-        least = most * config.min_latency_fraction
-
-        def few(at_least: float, count: int) -> list[Architecture]:
-            bounds = [dataclasses.replace(first, least=at_least), *others]
-            return most_probable_few(
-                self.space,
-                self.probabilities,
-                bounds=bounds,
-                count=count,
-                accepts=limits.accepts,
-            )
-
-        try:
-            return few(least, count), least
-        # A small space has gaps: a network below this one is better than none after the whole
-        # search.
-        except UserError:
-            if not others:
-                networks, words = few(-math.inf, 1), "the most probable below is taken"
-            else:  # the other budgets may leave no more
-                used = largest(quantity, (first, *others))
-                networks = few(used * config.min_latency_fraction, count)
-                words = f"beside the other budgets {used:.4g} {quantity.unit} is the most there is"
-        if progress:
-            progress(
-                f"no network of the space lies between {least:.4g} and {most:.4g} {quantity.unit} "
-                f"(--min_latency_fraction={config.min_latency_fraction:g}); {words}"
-            )
-        return networks, least
-
-    def _row(
-        self,
-        network: Architecture,
-        quantity: Quantity,
-        loss: float | None = None,
-        trained_loss: float | None = None,
-    ) -> Row:
-        score = log_probability(network, self.probabilities)
-        finite = trained_loss is not None and math.isfinite(trained_loss)
-        return {
-            "ops": [op.key for op in network.ops],
-            "log_probability": score if math.isfinite(score) else None,
-            "predicted": quantity.of(path_of(network)),
-            "unit": quantity.unit,
-            "alpha_loss": loss,
-            "trained_loss": trained_loss if finite else None,
-        }
+    def _int8_accuracy(self, model: keras.Model, network: Architecture) -> float:
+        return int8_accuracy(model, self.dataset, self.table.rewrites_of(network))

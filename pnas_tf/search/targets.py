@@ -87,7 +87,8 @@ def latency_budget(
             expected=f"at least {least:.4g} ms (fastest network of the space; the slowest takes "
             f"{most:.4g} ms)",
             received=f"{milliseconds:.4g} ms",
-            fix="Raise it, or choose another --width or --resolution.",
+            fix=_in_seconds(milliseconds, quantity, flag)
+            or "Raise it, or choose another --space, --width or --resolution.",
         )
     return Target(quantity, milliseconds)
 
@@ -167,6 +168,15 @@ def _target(quantity: Quantity, text: str, *, flag: str) -> Target:
             expected=f"from {least:.4g} {quantity.unit} (fastest network of the space) to "
             f"{most:.4g} {quantity.unit} (slowest)",
             received=f"{value:.4g} {quantity.unit}",
-            fix="Choose a target between the two, or another --width or --resolution.",
+            fix=_in_seconds(value, quantity, flag)
+            or f"Choose a target between the two, e.g. {flag}={(least + most) / 2:.3g}, or another "
+            "--space, --width or --resolution.",
         )
     return Target(quantity, value)
+
+
+def _in_seconds(value: float, quantity: Quantity, flag: str) -> str:
+    """What to write where `value` would be a latency of the space if it were seconds; else ""."""
+    least, most = quantity.range
+    is_second = quantity.unit == "ms" and least <= 1000 * value <= most
+    return f"It is in milliseconds, not seconds: write {flag}={1000 * value:.4g}" * is_second

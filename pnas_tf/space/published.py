@@ -1,6 +1,6 @@
 """Published networks as architectures: those of Cai et al. 2019 (tables 2 and 4 and the official
-configurations), and EfficientNet-Lite (the tensorflow/tpu project, 2020), for which there are
-weights to start from.
+configurations), MobileNetV2 (Sandler et al. 2018, table 2), and EfficientNet-Lite (the
+tensorflow/tpu project, 2020), for which there are weights to start from.
 
 Their widths are not those of the `proxyless` space, so each comes with a backbone of its own.
 Padding is PyTorch's, in EfficientNet-Lite TensorFlow's.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, closest
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBCONV_3_5_7, MBConvSpace, Stage
 from pnas_tf.space.mobilenet_v4 import CONV_MEDIUM_OPS, CONV_SMALL_OPS, conv_medium, conv_small
@@ -148,6 +148,19 @@ PUBLISHED: dict[str, Published | PublishedV4] = {
         top1_percent=79.9,
         resolution=256,
     ),
+    "mobilenet_v2": Published(
+        32,
+        16,
+        (24, 32, 64, 96, 160, 320),
+        1280,
+        " ".join(["3x6"] * 16),
+        dropout=0.2,
+        parameters=3_504_872,
+        macs=300_774_272,
+        top1_percent=72.0,
+        blocks=(2, 3, 4, 3, 3, 1),
+        padding="same",
+    ),
     "efficientnet_lite0": Published(
         32,
         16,
@@ -203,11 +216,15 @@ def published(name: str, *, resolution: int | None = None) -> Architecture:
         UserError: an unknown name.
     """
     if name not in PUBLISHED:
+        meant = closest(name, PUBLISHED)
+        fix = f"Write {meant}." if meant else "Choose one of these."
+        if name.endswith((".tflite", ".keras", ".h5")):
+            fix = "It holds weights: name the architecture of its run, a FILE.json."
         raise UserError(
             "unknown published network",
-            expected=f"one of {sorted(PUBLISHED)}",
+            expected=f"one of {', '.join(sorted(PUBLISHED))}; or FILE.json, an architecture",
             received=repr(name),
-            fix="Choose one of these.",
+            fix=fix,
         )
     return PUBLISHED[name].architecture(name, resolution=resolution)
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pnas_tf.errors import UserError, named
+from pnas_tf.errors import UserError, closest, named
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import Json, record_of
 from pnas_tf.space.base import SearchSpace
@@ -46,11 +46,12 @@ def named_space(
         UserError: an unknown name, or a multiplier out of range.
     """
     if name not in NAMED_SPACES:
+        meant = closest(name, NAMED_SPACES)
         raise UserError(
             "unknown search space",
-            expected=f"one of {sorted(NAMED_SPACES)}",
+            expected=f"one of {', '.join(sorted(NAMED_SPACES))}; or FILE.json with one of your own",
             received=repr(name),
-            fix="Choose one of these with --space.",
+            fix=f"Write --space={meant}" if meant else "Choose one of these with --space.",
         )
     sized = {} if resolution is None else {"resolution": resolution}
     return NAMED_SPACES[name](classes=classes, width=width, **sized)

@@ -43,10 +43,16 @@ def _run(job: Inputs) -> None:
     space = dataclasses.replace(found.space, classes=len(job.data.class_names))
     architecture = dataclasses.replace(found, space=space)
     architecture.save(job.folder / Artifact.ARCHITECTURE)
-    size = space.resolution
-    print(
-        f"{space.name}: {architecture.parameters / 1e6:.2f} M parameters, "
-        f"{architecture.macs / 1e6:.0f} M MACs at {size} px, {space.classes} classes"
+
+
+def _summary(job: Inputs) -> str:
+    from pnas_tf.space.architecture import Architecture
+
+    found = Architecture.load(job.folder / Artifact.ARCHITECTURE)
+    return (
+        f"{found.space.name}: {found.parameters / 1e6:.2f} M parameters, "
+        f"{found.macs / 1e6:.0f} M MACs at {found.space.resolution} px, "
+        f"{found.space.classes} classes"
     )
 
 
@@ -63,6 +69,7 @@ ARCHITECTURE: Step[Inputs] = Step(
     reads=_reads,
     identity=lambda job: {"classes": list(job.data.class_names)},
     check=_check,
+    summary=_summary,
     unused=lambda _: (PretrainedConfig,),  # is only checked against the network
     wanted=lambda job: bool(job.configs[ArchitectureConfig].architecture),
 )

@@ -9,13 +9,14 @@ device's tool gives it;
 --device=android:A,android:B measures on several devices at the same time, each with its
 latency_DEVICE.json. --sustained=10m also runs each model for 10 minutes without a pause and writes
 sustained.json.
---device=tflm runs the models once in TensorFlow Lite for Microcontrollers, in the arena that
---max_ram_kb asked for, and writes memory.json: bytes used, and outputs beside LiteRT's. It times
-nothing.
+--device=tflm, also in a folder that was made for another device, runs the models once in
+TensorFlow Lite for Microcontrollers, in the arena that --max_ram_kb asked for, and writes
+memory.json: bytes used, and outputs beside LiteRT's. It times nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,12 +24,14 @@ from typing import TYPE_CHECKING
 
 from pnas_tf.config import BenchmarkConfig, ConversionConfig, DeviceConfig, RunConfig
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import Json, atomic
 from pnas_tf.latency.drift import NOISE_PERCENT
-from pnas_tf.run.layout import MODELS_PATTERN, Artifact, model_name
+from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
+from pnas_tf.run.terminal import DETAILS, say, warn
 from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version, setup_of
 from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.memory import asks_memory, model_files
 
 if TYPE_CHECKING:
     from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime
@@ -37,37 +40,7 @@ if TYPE_CHECKING:
     from pnas_tf.latency.measure_sources import MeasurementSetup
 
 FEW_MODELS = 8  # more of them are measured in fewer rounds
-
-
-def model_files(job: Inputs) -> dict[str, Path]:
-    """Name -> file: those given, or the run folder's. Raises UserError when there are none or two
-    of one name."""
-    given = [Path(name) for name in job.configs[BenchmarkConfig].models]
-    paths = given or sorted(job.folder.path.glob(MODELS_PATTERN))
-    models = {path.stem: path for path in paths}
-    if not models or len(models) < len(paths):
-        raise UserError(
-            "models to measure",
-            expected=f"{MODELS_PATTERN} in the run folder, or --models with distinct file names",
-            received=", ".join(map(str, paths)) or f"none in {job.folder.path}",
-            fix=f"Export first: pnas export --run_dir={job.folder.path}",
-        )
-    absent = [str(path) for path in models.values() if not path.is_file()]
-    if absent:
-        raise UserError(
-            "models to measure",
-            expected="files that exist",
-            received=f"no file {', '.join(absent)}",
-            fix="Correct --models.",
-        )
-    return models
-
-
-def _is_tflm(job: Inputs) -> bool:
-    """Whether memory is asked for, not latency."""
-    from pnas_tf.devices.tflm import NAME
-
-    return job.configs[DeviceConfig].device.strip() == NAME
+_IN_A_LINE = 3  # models whose latencies one line holds
 
 
 def _check(job: Inputs) -> None:
@@ -76,54 +49,12 @@ def _check(job: Inputs) -> None:
     from pnas_tf.devices.tflm import NAME
 
     devices = split_devices(job.configs[DeviceConfig].device)
-    if NAME in devices and len(devices) > 1:
+    if NAME in devices:
         raise UserError(
             f"--device={','.join(devices)}",
             expected=f"{NAME} alone: it tells memory, the others latency",
             received=f"{len(devices)} devices",
             fix=f"Call it twice, once with --device={NAME}.",
-        )
-
-
-def _run(job: Inputs) -> None:
-    if _is_tflm(job):
-        _memory(job)
-    else:
-        _latency(job)
-
-
-def _memory(job: Inputs) -> None:
-    """Runs each model once, in the arena that its network was derived for."""
-    from pnas_tf.devices.tflm import run_model, runtime_version
-    from pnas_tf.report.budgets import derived_budgets
-
-    asked = [row["most"] for row in derived_budgets(job.folder.path) if row["kind"] == "ram_kb"]
-    arena = int(float(str(asked[0])) * 1000) if asked else None
-    used, failures = {}, {}
-    for name, path in model_files(job).items():
-        own = arena if name == model_name("int8") else None  # the budget is of that file
-        try:
-            use = run_model(path, arena_bytes=own)
-        except UserError as error:
-            failures[name] = error.received
-            print(f"WARNING {name} did not run: {error.received}")
-            continue
-        used[name] = asdict(use)
-        print(
-            f"{name}: {use.used_bytes:,} bytes of an arena of {use.arena_bytes:,} "
-            f"({use.working_bytes:,} working, {use.persistent_bytes:,} persistent), outputs differ "
-            f"from LiteRT's by at most {use.max_difference:.3g}"
-        )
-    document = {"format": "pnas_tf/memory", "version": 1, "runtime": runtime_version()}
-    atomic.write_json(
-        job.folder / Artifact.MEMORY, {**document, "models": used, "failures": failures}
-    )
-    if not used:
-        raise UserError(
-            "no model ran in TensorFlow Lite for Microcontrollers",
-            expected="models of its ops, float32 or full-integer int8",
-            received="; ".join(f"{name}: {why}" for name, why in failures.items()),
-            fix="See docs/howto/board.md.",
         )
 
 
@@ -135,14 +66,14 @@ def _latency(job: Inputs) -> None:
     models, outputs = model_files(job), outputs_of(job, Artifact.BENCHMARK)
     outputs_hot = outputs_of(job, Artifact.SUSTAINED)
 
-    def measure(name: str, runner: Runner, say: Callable[[str], None]) -> None:
+    def measure(name: str, runner: Runner, details: Callable[[str], None]) -> None:
         few = len(models) <= FEW_MODELS
-        setup = setup_of(job, runner, say, few_models=few)
+        setup = setup_of(job, runner, details, few_models=few)
         session = measure_files(models, setup)
         profiles: dict[str, tuple[OperatorTime, ...]] = {}
         if job.configs[BenchmarkConfig].op_profile:
             measured = {model: models[model] for model in session.measurements}
-            profiles = _profiles(runner, measured, say)
+            profiles = _profiles(runner, measured, name)
         save_measurements(
             job.folder / outputs[name],
             session.measurements,
@@ -150,9 +81,10 @@ def _latency(job: Inputs) -> None:
             correction=session.correction,
             noise_percent=session.noise_percent,
             failures=session.failures,
+            networks=_networks(models),
             op_profiles={model: [asdict(row) for row in rows] for model, rows in profiles.items()},
         )
-        _say_session(session, say)
+        _say_session(session, name)
         if sustained := job.configs[BenchmarkConfig].sustained:
             measured = {model: models[model] for model in session.measurements}
             _sustain(job, measured, setup, duration_of(sustained), outputs_hot[name])
@@ -160,23 +92,42 @@ def _latency(job: Inputs) -> None:
     on_devices(job, measure)
 
 
-def _say_session(session: Session, say: Callable[[str], None]) -> None:
+def _networks(models: Mapping[str, Path]) -> dict[str, Json]:
+    """Model -> the architecture that stands in its file, of those that hold one that can be
+    read."""
+    from pnas_tf.tflite.associated_files import read_files
+
+    name, found = str(Artifact.ARCHITECTURE), {}
+    for model, path in models.items():
+        with contextlib.suppress(UserError):  # the file may be anybody's, and its time is true
+            files = read_files(path.read_bytes(), where=str(path))
+            if name in files:
+                found[model] = atomic.parse_json(
+                    files[name], what=name, where=str(path), made_by="pnas export"
+                )
+    return found
+
+
+def _say_session(session: Session, name: str) -> None:
     """What came of it, a line a model."""
+    from pnas_tf.latency.doubts import doubts_of
+
     if (session.noise_percent or 0.0) >= NOISE_PERCENT:
-        say(
-            f"WARNING halves of the session differ by {session.noise_percent:.1f} %: a "
+        warn(
+            f"{name}: halves of the session differ by {session.noise_percent:.1f} %: a "
             "comparison with these figures proves nothing; measure on a quieter device"
         )
+    tell = DETAILS if len(session.measurements) <= _IN_A_LINE else say
     for model, entry in session.measurements.items():
-        say(
-            f"{model}: {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 "
+        tell(
+            f"{name}: {model} {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 "
             f"{entry.p90_ms:.4g}, by the clock {entry.raw_median_ms:.4g}, "
             f"{entry.invocations} invocations)"
         )
-        for doubt in entry.doubts:
-            say(f"WARNING {doubt}")
+    for doubt in doubts_of(session.measurements):
+        warn(f"{name}: {doubt.meaning}", doubt.details)
     for model, reason in session.failures.items():
-        say(f"WARNING {model} was not measured: {reason}")
+        warn(f"{name}: {model} was not measured: {reason}")
 
 
 def _sustain(
@@ -203,14 +154,14 @@ def _sustain(
         failures=session.failures,
     )
     for model, trend in trends.items():
-        setup.progress(f"{model}, without a pause: {trend.describe()}")
+        say(f"{model}, without a pause: {trend.describe()}")
     for model, reason in session.failures.items():
-        setup.progress(f"WARNING {model} without a pause: {reason}")
+        warn(f"{model} without a pause: {reason}")
     resume_log.unlink(missing_ok=True)
 
 
 def _profiles(
-    runner: Runner, models: Mapping[str, Path], say: Callable[[str], None]
+    runner: Runner, models: Mapping[str, Path], name: str
 ) -> dict[str, tuple[OperatorTime, ...]]:
     """Model -> its ops' times, of which the slowest five are said. Where the runtime has no clock
     for them it says so."""
@@ -218,40 +169,50 @@ def _profiles(
 
     profile = getattr(runner, "profile", None)
     if profile is None:
-        say("no op profile: LiteRT's Python API times whole inferences only")
+        say(f"{name}: no op profile: LiteRT's Python API times whole inferences only")
         return {}
     found = {}
     for model, path in models.items():
         try:
             found[model] = profile(path)
         except RunFailed as error:
-            say(f"WARNING no op profile of {model}: {error}")
+            warn(f"{name}: no op profile of {model}: {error}")
             continue
         for row in sorted(found[model], key=lambda row: -row.avg_ms)[:5]:
-            say(f"{model}: {row.node_type} {row.name}: {row.avg_ms:.4g} ms, {row.percent:.1f} %")
+            say(
+                f"{name}: {model}: {row.node_type} {row.name}: {row.avg_ms:.4g} ms, "
+                f"{row.percent:.1f} %"
+            )
     return found
 
 
 def _outputs(job: Inputs) -> tuple[str, ...]:
-    if _is_tflm(job):
-        return (Artifact.MEMORY,)
     hot = outputs_of(job, Artifact.SUSTAINED).values()
     asked = bool(job.configs[BenchmarkConfig].sustained)
     return (*outputs_of(job, Artifact.BENCHMARK).values(), *(hot if asked else ()))
 
 
-def _runtime(job: Inputs) -> str:
-    from pnas_tf.devices import tflm
+def _summary(job: Inputs) -> str:
+    """Medians, where there are few."""
+    from pnas_tf.devices.record_file import load_measurements
 
-    return tflm.runtime_version() if _is_tflm(job) else runtime_version()
+    parts = []
+    for name, file in outputs_of(job, Artifact.BENCHMARK).items():
+        found = load_measurements(job.folder / file)
+        each = (f"{model} {entry.median_ms:.4g} ms" for model, entry in found.items())
+        many = len(found) > _IN_A_LINE
+        parts.append(f"{name}: {f'{len(found)} models' if many else ', '.join(each)}")
+    return "; ".join(parts)
 
 
 BENCHMARK: Step[Inputs] = Step(
     "benchmark",
     (RunConfig, DeviceConfig, ConversionConfig, BenchmarkConfig),
-    _run,
+    _latency,
     writes=_outputs,
     reads=lambda job: (*model_files(job).values(), *binary_of(job)),
-    identity=_runtime,
+    identity=lambda _: runtime_version(),
+    wanted=lambda job: not asks_memory(job),
     check=_check,
+    summary=_summary,
 )

@@ -20,6 +20,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact, sweep_architecture
 from pnas_tf.run.step import Demand, Step
+from pnas_tf.run.terminal import DETAILS, say
 from pnas_tf.steps.footprint import dtypes_of, file_options, files_of, tables_of
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.search import tables_read
@@ -43,7 +44,8 @@ CONFIGS = (
 )
 
 
-def _result(job: Inputs) -> SearchResult:
+def result_of(job: Inputs) -> SearchResult:
+    """The search of a run."""
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.result import SearchResult
 
@@ -72,9 +74,11 @@ def _limits(job: Inputs) -> FileLimits:
 def _check(job: Inputs) -> None:
     """As far as the files are there."""
     from pnas_tf.search.budgets import check_budgets
+    from pnas_tf.search.recipe import check_derivation
 
     config = job.configs[DeriveConfig]
     check_budgets(config)
+    check_derivation(job.configs[SearchConfig], config)
     known = job.has(Artifact.LATENCY_TABLE) and (not dtypes_of(job) or job.has(Artifact.FOOTPRINT))
     if known and config.derive == "budget":
         _limits(job)
@@ -104,7 +108,11 @@ def _milliseconds(job: Inputs) -> list[float]:
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:
+    from pnas_tf.search.recipe import ONE_SHOT
+
     own = (job.folder / Artifact.SEARCH_HISTORY, *tables_read(job))
+    if job.configs[SearchConfig].algorithm == ONE_SHOT:
+        own = (*own, job.folder / Artifact.EFFECTS)
     if not dtypes_of(job):
         return own
     others = (path for path in tables_of(job) if path not in own)
@@ -128,23 +136,38 @@ def _demands(job: Inputs) -> tuple[Demand, ...]:
 def _derive(job: Inputs) -> None:
     config = job.configs[DeriveConfig]
     limits = _limits(job) if config.derive == "budget" else None
-    found = _result(job).derivation(config, limits=limits, progress=print)
-    found.save(job.folder.path)
-    for row in found.budgets[1:]:
-        measured = row["predicted"] if row["measured"] is None else row["measured"]
-        print(f"{row['name']}: {measured:.6g} of {row['most']:.6g} {row['unit']}")
+    result_of(job).derivation(config, limits=limits, progress=DETAILS).save(job.folder.path)
+
+
+def _summary(job: Inputs) -> str:
+    """The network that was found, and what it takes of each budget."""
+    from pnas_tf.report.budgets import derived_budgets
+    from pnas_tf.space.architecture import Architecture
+
+    found = Architecture.load(job.folder / Artifact.ARCHITECTURE)
+    parts = [f"a network of {found.macs / 1e6:.3g} M MACs, {found.parameters / 1e3:.4g} k weights"]
+    for row in derived_budgets(job.folder.path):
+        value = row["predicted"] if row["measured"] is None else row["measured"]
+        parts.append(f"{row['name']} {value:.4g} of {row['most']:.4g} {row['unit']}")
+    return ", ".join(parts)
+
+
+def _sweep_summary(job: Inputs) -> str:
+    names = ", ".join(f"{budget:g}" for budget in _milliseconds(job))
+    return f"a network for each of {names} ms"
 
 
 def _sweep(job: Inputs) -> None:
     """An architecture for each budget, with its accuracy by supernet weights."""
     from pnas_tf.data.accuracy import accuracy_words
     from pnas_tf.report.pareto_plot import plot_pareto_front
+    from pnas_tf.steps.tensorboard import write_sweep
 
-    rows, images = [], job.dataset.validation_size
-    points = _result(job).sweep(
-        _budgets(job), job.configs[DeriveConfig], limits=_limits(job), progress=print
-    )
-    for point in points:
+    rows, points, images = [], [], job.dataset.validation_size
+    for point in result_of(job).sweep(
+        _budgets(job), job.configs[DeriveConfig], limits=_limits(job), progress=DETAILS
+    ):
+        points.append(point)
         name = sweep_architecture(point.budget_ms)
         point.architecture.save(job.folder / name)
         rows.append(
@@ -158,11 +181,13 @@ def _sweep(job: Inputs) -> None:
                 "parameters": point.architecture.parameters,
             }
         )
-        print(
+        say(
             f"budget {point.budget_ms:g} ms: predicted {point.predicted_ms:.4g} ms, "
             f"{point.architecture.macs} MACs, top-1 on the search's validation split "
             f"{accuracy_words(point.validation_accuracy, images)}"
         )
+    if job.configs[RunConfig].tensorboard:
+        write_sweep(job.folder.path, points)
     plot_pareto_front(rows, job.folder / Artifact.SWEEP_PLOT)
     atomic.write_json(
         job.folder / Artifact.SWEEP, {"format": "pnas_tf/sweep", "version": 1, "networks": rows}
@@ -178,6 +203,7 @@ DERIVE: Step[Inputs] = Step(
     identity=_identity,
     demands=_demands,
     check=_check,
+    summary=_summary,
     # The first chooses the space, and what was searched counts.
     indirect=(PretrainedConfig, ExportConfig),
 )
@@ -196,5 +222,6 @@ SWEEP: Step[Inputs] = Step(
     demands=_demands,
     check=lambda job: _budgets(job) if job.has(Artifact.LATENCY_TABLE) else _milliseconds(job),
     wanted=lambda job: bool(job.configs[SweepConfig].sweep),
+    summary=_sweep_summary,
     indirect=(PretrainedConfig, ExportConfig),
 )

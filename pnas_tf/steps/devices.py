@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import ConversionConfig, DeviceConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.layout import files_of_devices
+from pnas_tf.run.terminal import DETAILS, Voice, say
 from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def try_far_devices(job: Inputs) -> None:
 
 
 def on_devices(job: Inputs, work: Callable[[str, Runner, Callable[[str], None]], None]) -> None:
-    """`work(device, runner, say)` on all devices at the same time; `say` prints a line of that
+    """`work(device, runner, say)` on all devices at the same time; `say` takes details of that
     device.
 
     Raises:
@@ -73,16 +74,16 @@ def on_devices(job: Inputs, work: Callable[[str, Runner, Callable[[str], None]],
     from pnas_tf.devices.registry import on_each_device, runner_for
 
     def one(name: str, runner: Runner) -> None:
-        work(name, runner, lambda line: print(f"{name}: {line}"))
+        work(name, runner, Voice(name))
 
     results = on_each_device(
-        job.configs[DeviceConfig], one, open_runner=lambda config: runner_for(config, say=print)
+        job.configs[DeviceConfig], one, open_runner=lambda config: runner_for(config, say=DETAILS)
     )
     errors = {name: outcome.error for name, outcome in results.items() if outcome.error is not None}
     if len(errors) == 1:
         raise next(iter(errors.values()))
     for name, error in errors.items():
-        print(f"{name}: {error}")
+        say(f"{name}: {error}")
     if errors:
         raise UserError(
             "several devices failed",

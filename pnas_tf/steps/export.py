@@ -19,6 +19,7 @@ from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, RunConfig,
 from pnas_tf.errors import UserError
 from pnas_tf.run.layout import TABLES, Artifact, model_file
 from pnas_tf.run.step import Demand, Step
+from pnas_tf.run.terminal import DETAILS
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.train import demands_of
 
@@ -88,7 +89,7 @@ def _run(job: Inputs) -> None:
         rewrites=rewrites_of(
             config, {table.identity.dtype: table.rewrites_of(architecture) for table in tables}
         ),
-        progress=print,
+        progress=DETAILS,
     )
     check_exported(
         job.folder.path,
@@ -108,20 +109,26 @@ def compressed(job: Inputs, model: keras.Model) -> keras.Model | AwareNetwork:
         job.configs[ExportConfig],
         job.configs[OptimizerConfig],
     )
-    return compress(model, tuning, progress=print)
+    return compress(model, tuning, progress=DETAILS)
 
 
-def _report(job: Inputs) -> int:
+def _summary(job: Inputs) -> str:
+    """Each file's size, and how often it answers as the network does."""
     from pnas_tf.tflite.parity_report import load_reports
 
+    parts = []
     for name, report in load_reports(job.folder / Artifact.PARITY).items():
-        print(
+        parts.append(
+            f"{name} {report.size_bytes / 1000:.0f} kB, answers as the network on "
+            f"{100 * report.top1_agreement:.4g} % of test images"
+        )
+        DETAILS(
             f"{job.folder / name}: {report.size_bytes / 1000:.0f} kB, largest logit difference "
             f"{report.max_logit_difference:.2g}, top-1 agreement {report.top1_agreement:.2%}, "
             f"test accuracy {report.tflite_accuracy or 0:.2%} "
             f"(Keras {report.keras_accuracy or 0:.2%})"
         )
-    return 0
+    return "; ".join(parts)
 
 
 EXPORT: Step[Inputs] = Step(
@@ -138,6 +145,6 @@ EXPORT: Step[Inputs] = Step(
     check=_check,
     begin=_begin,
     demands=_demands,
-    report=_report,
+    summary=_summary,
     always=lambda job: job.configs[ExportConfig].debug_layers,
 )

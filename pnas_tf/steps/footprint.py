@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import DataConfig, DeriveConfig, ExportConfig, RunConfig, SpaceConfig
 from pnas_tf.run.layout import TABLES, Artifact
 from pnas_tf.run.step import Step
+from pnas_tf.run.terminal import DETAILS
 from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _run(job: Inputs) -> None:
     from pnas_tf.tflite.footprint_reading import measure_footprint
 
     files, dtypes = files_of(job), dtypes_of(job)
-    measure_footprint(job.space, files, dtypes, progress=print).save(
+    measure_footprint(job.space, files, dtypes, progress=DETAILS).save(
         job.folder / Artifact.FOOTPRINT
     )
 
@@ -86,5 +87,8 @@ FOOTPRINT: Step[Inputs] = Step(
         "export": file_options(job.configs[ExportConfig]),
     },
     wanted=lambda job: bool(dtypes_of(job)),
+    summary=lambda job: (
+        f"what each block adds to size and RAM of {', '.join(dtypes_of(job))} files"
+    ),
     indirect=(DeriveConfig, ExportConfig),  # by what they say of files alone
 )

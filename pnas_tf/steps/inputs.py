@@ -26,6 +26,7 @@ from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.settings import Configs, Settings
 from pnas_tf.run.step import Job
+from pnas_tf.run.terminal import say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,10 @@ class Inputs(Job):
     def only(self, kinds: Iterable[type]) -> Inputs:
         """Those of a step that takes these classes of options."""
         return self._with(self.configs.only(kinds))
+
+    def at(self, folder: RunFolder, configs: Configs) -> Inputs:
+        """In another folder with other options of the same images, which are those found."""
+        return dataclasses.replace(self, folder=folder)._with(configs, known=self)
 
     @property
     def seed(self) -> int:
@@ -121,12 +126,13 @@ class Inputs(Job):
         known = PretrainedConfig in self.configs
         return self.configs[PretrainedConfig].pretrained if known else ""
 
-    def _with(self, configs: Configs) -> Inputs:
-        """With other options, and the images and weights that were found."""
-        found = Inputs(self.folder, configs, self.given)
+    def _with(self, configs: Configs, known: Inputs | None = None) -> Inputs:
+        """With other options, and the images and weights that were found. known: by whom; None:
+        by this one."""
+        found, known = Inputs(self.folder, configs, self.given), known or self
         for name, kind in (("data", DataConfig), ("pretrained", PretrainedConfig)):
-            if name in vars(self) and kind in configs:
-                vars(found)[name] = vars(self)[name]
+            if name in vars(known) and kind in configs:
+                vars(found)[name] = vars(known)[name]
         return found
 
     @cached_property
@@ -155,8 +161,22 @@ class Inputs(Job):
         """The search space, with the dataset's classes."""
         from pnas_tf.data.run_space import space_for
 
-        config = self.configs[SpaceConfig]
-        return space_for(self.data.facts, config, pretrained=bool(self.source))
+        config, known = self.configs[SpaceConfig], bool(self.source)
+        return space_for(self.data.facts, config, pretrained=known, searched=self.searched_space)
+
+    @cached_property
+    def searched_space(self) -> SearchSpace | None:
+        """The space in which the weights of --pretrained were searched; None where they are those
+        of one network."""
+        from pnas_tf.interop.pretrained_files import find_pretrained
+        from pnas_tf.space.architecture import Architecture
+
+        files = find_pretrained(self.source) if self.source else None
+        if files is None or files.kind not in ("network", "supernet"):
+            return None
+        space = Architecture.load(files.network).space
+        several = any(len(choice.candidates) > 1 for choice in space.choice_blocks)
+        return space if several else None
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -224,7 +244,7 @@ class Inputs(Job):
         path = self.folder / LEFT_OUT_FILE
         before = path.read_bytes() if path.is_file() else b""
         if self.folder.note(LEFT_OUT_FILE, files.write_csv).read_bytes() != before:
-            print(files.summary(str(path)), flush=True)
+            say(files.summary(str(path)))
 
 
 @lru_cache(maxsize=1)

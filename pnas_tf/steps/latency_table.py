@@ -4,9 +4,9 @@ folder.
   pnas latency-table --run_dir=runs/phone --space=proxyless --device=host
 
 takes 1 to 3 minutes on 2 cores (proxyless, float32), most of it conversion, which is kept: a second
-device costs only the measuring. A killed build goes on where it was. Prints warnings and the
-table's one-line description. With several devices (--device=host,android:SERIAL) they are measured
-at the same time and each writes latency_table_DEVICE.json.
+device costs only the measuring. A killed build goes on where it was. Prints how well whole networks
+are predicted. With several devices (--device=host,android:SERIAL) they are measured at the same
+time and each writes latency_table_DEVICE.json.
 --measurements=5 --prior=FILE calibrates on a few networks instead (pnas calibrate).
 --original_table=mobile.yaml reads a table of the original project instead of measuring.
 """
@@ -31,6 +31,7 @@ from pnas_tf.config import (
 )
 from pnas_tf.run.layout import TABLES, Artifact
 from pnas_tf.run.step import Step
+from pnas_tf.run.terminal import DETAILS, warn
 from pnas_tf.steps import calibrate
 from pnas_tf.steps.devices import (
     binary_of,
@@ -67,19 +68,16 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
         config = job.configs[LatencyConfig]
         return config if dtype is None else dataclasses.replace(config, latency_dtype=dtype)
 
-    def is_read(job: Inputs) -> bool:
-        return bool(job.configs[LatencyConfig].original_table)
-
     def outputs(job: Inputs) -> dict[str, str]:
-        return {"original": str(name)} if is_read(job) else outputs_of(job, name)
+        return {"original": str(name)} if _is_read(job) else outputs_of(job, name)
 
     def reads(job: Inputs) -> tuple[Path, ...]:
-        if is_read(job):
+        if _is_read(job):
             return (Path(options(job).original_table),)
         return (*binary_of(job), *calibrate.reads(job))
 
     def run(job: Inputs) -> None:
-        if is_read(job):
+        if _is_read(job):
             _read(job, options(job), job.folder / name)
         elif calibrate.is_asked(job):
             _calibrate(job, options(job), outputs(job))
@@ -87,14 +85,12 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
             _build(job, options(job), outputs(job))
 
     def identity(job: Inputs) -> dict[str, object]:
-        runtime = None if is_read(job) else runtime_version()
+        runtime = None if _is_read(job) else runtime_version()
         return {"space": job.space.to_json(), "runtime": runtime, "dtype": dtype}
 
-    def wanted(job: Inputs) -> bool:
-        if dtype is None:
-            return True
-        is_exported = dtype in job.configs[ExportConfig].formats
-        return is_exported and job.configs[LatencyConfig].latency_dtype != dtype
+    def summary(job: Inputs) -> str:
+        files = outputs(job)
+        return "; ".join(f"{device}: {_words(job.folder / file)}" for device, file in files.items())
 
     return Step(
         name.removesuffix(".json"),
@@ -103,13 +99,26 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
         writes=lambda job: tuple(outputs(job).values()),
         reads=reads,
         identity=identity,
-        wanted=wanted,
+        wanted=lambda job: dtype is None or _is_exported(job, dtype),
+        summary=summary,
         indirect=(DataConfig, PretrainedConfig),  # classes of the space, and which it is
         unused=lambda job: (
             ExportConfig,  # only asked whether the table is wanted
-            *((DeviceConfig, CalibrateConfig) if is_read(job) else ()),
+            *((DeviceConfig, CalibrateConfig) if _is_read(job) else ()),
         ),
     )
+
+
+def _is_exported(job: Inputs, dtype: str) -> bool:
+    """Whether files of another number format than the search's own will be made of it."""
+    return (
+        dtype in job.configs[ExportConfig].formats
+        and job.configs[LatencyConfig].latency_dtype != dtype
+    )
+
+
+def _is_read(job: Inputs) -> bool:
+    return bool(job.configs[LatencyConfig].original_table)
 
 
 def _read(job: Inputs, config: LatencyConfig, path: Path) -> None:
@@ -122,9 +131,9 @@ def _read(job: Inputs, config: LatencyConfig, path: Path) -> None:
     table.save(path)
     other = table.identity.dtype != config.latency_dtype
     dtype = [f"of {table.identity.dtype}, though --latency_dtype={config.latency_dtype}"] * other
-    for warning in [*_lacks(table, job.space), *dtype, *table.warnings()]:
-        print(f"WARNING {warning}")
-    print(table.describe())
+    for warning in [*_lacks(table, job.space), *dtype]:
+        warn(warning)
+    tell_table(table)
 
 
 def _build(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> None:
@@ -132,16 +141,22 @@ def _build(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> None:
 
     try_far_devices(job)
     space, conversion = job.space, job.configs[ConversionConfig]
-    convert_ahead(space, config, conversion, seed=job.seed, progress=print)
+    convert_ahead(space, config, conversion, seed=job.seed, progress=DETAILS)
 
     def build(name: str, runner: Runner, say: Callable[[str], None]) -> None:
         table = build_latency_table(space, setup_of(job, runner, say), config, seed=job.seed)
         table.save(job.folder / outputs[name])
-        failed = [f"failed: {key}: {why}" for key, why in table.failures.items()]
-        told = [*_lacks(table, space), *table.warnings(), *table.kernel7_warnings(space)]
-        for warning in [*told, *failed]:
-            say(f"WARNING {warning}")
-        say(table.describe())
+        failed = [f"{key}: {why}" for key, why in table.failures.items()]
+        for warning in _lacks(table, space):
+            warn(f"{name}: {warning}", failed)
+        slow = table.kernel7_warnings(space)
+        if slow:
+            warn(
+                f"{name}: {len(slow)} blocks with 7x7 kernels are slow there, and a search will "
+                "avoid them; an export with the rewrite split_depthwise makes them fast",
+                slow,
+            )
+        tell_table(table)
 
     on_devices(job, build)
 
@@ -157,11 +172,31 @@ def _calibrate(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> N
         setup = setup_of(job, runner, say)
         table = calibrated(job.space, setup, config, few, known[name], seed=job.seed)
         table.save(job.folder / outputs[name])
-        for warning in table.warnings():
-            say(f"WARNING {warning}")
-        say(table.describe())
+        tell_table(table)
 
     on_devices(job, build)
+
+
+def tell_table(table: LatencyTable) -> None:
+    """What a reader of the table must know, and the whole of its description."""
+    of = f"{table.identity.device.kind}, {table.identity.dtype}"
+    for doubt in table.doubts():
+        warn(f"{of}: {doubt.meaning}", doubt.details)
+    DETAILS(table.describe())
+
+
+def _words(path: Path) -> str:
+    """What came of it, for the terminal."""
+    from pnas_tf.latency.table import LatencyTable
+
+    table = LatencyTable.load(path)
+    of = f"{len(table.keys)} blocks in {table.identity.dtype}"
+    if table.few_shot is not None:
+        return f"{of}, {table.few_shot.describe()}"
+    if table.calibration is None:
+        return f"{of}, uncalibrated: sums of blocks alone, lower than whole networks"
+    error = table.calibration.held_out_mape_percent
+    return f"{of} timed; whole networks are predicted to within {error:.1f} % on average"
 
 
 def _lacks(table: LatencyTable, space: SearchSpace) -> list[str]:

@@ -10,11 +10,10 @@ changed is skipped, so a run that was stopped goes on with the same command.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pnas_tf.config import DataConfig, DeviceConfig, SearchConfig
+from pnas_tf.config import DataConfig, DeviceConfig, RunConfig, SearchConfig, SpaceConfig
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
@@ -22,9 +21,11 @@ from pnas_tf.run.layout import Artifact
 from pnas_tf.run.refusal import unless_refused
 from pnas_tf.run.settings import chosen_options
 from pnas_tf.run.step import Step
+from pnas_tf.run.terminal import DETAILS, TERMINAL, can_redraw, columns_of_terminal, say
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.steps.benchmark import BENCHMARK
 from pnas_tf.steps.derive import DERIVE, SWEEP
+from pnas_tf.steps.effects import EFFECTS
 from pnas_tf.steps.export import EXPORT, require_network
 from pnas_tf.steps.footprint import FOOTPRINT
 from pnas_tf.steps.inputs import Inputs
@@ -37,6 +38,7 @@ PIPELINE: tuple[Step[Inputs], ...] = (
     LATENCY_TABLE_INT8,  # whose rewrites the export takes: a file is as large as they make it
     FOOTPRINT,
     SEARCH,
+    EFFECTS,
     DERIVE,
     SWEEP,
     TRAIN,
@@ -111,7 +113,7 @@ def fit_options(todo: Sequence[Step[Inputs]], call: Inputs) -> Inputs:
     }
     if chosen and isinstance(call.folder, RunFolder):
         words = " ".join(f"--{name}={value}" for name, value in chosen.items())
-        print(f"for {sizes.train} train and {sizes.validation} validation images: {words}")
+        DETAILS(f"for {sizes.train} train and {sizes.validation} validation images: {words}")
     return fitted
 
 
@@ -131,10 +133,9 @@ def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:
             call.folder.wait_for(step.name, step.writes(call.only(step.configs)))
             continue
         check_steps(todo[number:], call)
-        print(f"\n== {step.name}", flush=True)
-        started = time.monotonic()
+        TERMINAL.stage = f"{f'[{number + 1}/{len(todo)}] ' * (len(todo) > 1)}{step.name}"
         status = max(status, _perform(step, call.only(step.configs)))
-        print(f"   {time.monotonic() - started:.0f} s", flush=True)
+    TERMINAL.stage = ""
     return status
 
 
@@ -151,21 +152,52 @@ def check_run(call: Inputs) -> None:
 
     runner_for(call.configs[DeviceConfig]).close()
     dataset = call.dataset
-    print(
+    say(
         f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.train_size} train, "
         f"{dataset.validation_size} validation, {dataset.test_size} test images"
     )
+    for line in _on_few_photographs(call):
+        say(line)
+
+
+def _on_few_photographs(call: Inputs) -> list[str]:
+    """What was chosen because there are few of them, and what helps more."""
+    from pnas_tf.data.run_space import AUTO, are_few_photographs
+    from pnas_tf.interop.pretrained_files import imagenet_advice
+
+    facts, space = call.data.facts, call.space
+    if not are_few_photographs(facts):
+        return []
+    lines = []
+    if call.configs[SpaceConfig].space == AUTO:
+        reason = f"for {facts.training_examples} photographs"
+        if call.searched_space is not None:
+            reason = f"that of {call.source}"
+        lines.append(
+            f"space {space.name} at {space.resolution} px, {reason}; --space and --resolution "
+            "choose others"
+        )
+    if not call.source:
+        lines.append(
+            "starts from random weights, which so few photographs teach little (17 flowers: 47 % "
+            f"right, from ImageNet's 95 %): {imagenet_advice()}"
+        )
+    return lines
 
 
 def close_run(call: Inputs) -> None:
-    """Writes the summary and the report of a finished run, anew each time."""
+    """Writes summary, report, model card and node data of a finished run, anew each time."""
     from pnas_tf.data.file_tree import LEFT_OUT_FILE
+    from pnas_tf.report.manifest import write_card
+    from pnas_tf.report.node_data import write_node_data
     from pnas_tf.report.page import write_report
     from pnas_tf.report.summary import write_summary
     from pnas_tf.report.summary_table import text_table
+    from pnas_tf.steps.tensorboard import write_run
 
     assert isinstance(call.folder, RunFolder)
-    files = call.data.facts.files
+    files, place = call.data.facts.files, call.folder / Artifact.SUMMARY
+    before = place.read_bytes() if place.is_file() else b""
     summary = write_summary(
         call.folder,
         dataset=call.configs[DataConfig].dataset,
@@ -173,6 +205,23 @@ def close_run(call: Inputs) -> None:
         target=call.targets[0],
         images=files.summary(LEFT_OUT_FILE).splitlines() if files else (),
     )
+    changed = place.read_bytes() != before or not (call.folder / Artifact.RUN_EVENTS).is_dir()
+    if changed and call.configs[RunConfig].tensorboard:
+        kinds = tuple(dict.fromkeys(kind for step in PIPELINE for kind in step.configs))
+        options: dict[type, object] = {kind: call.configs[kind] for kind in kinds}
+        architecture = Architecture.load(call.folder / Artifact.ARCHITECTURE)
+        write_run(call.folder.path, architecture, options, summary)
     report = write_report(call.folder.path)  # before anything that a terminal could refuse
-    print("\n" + text_table(summary))
-    print(f"\nwrote {call.folder / Artifact.SUMMARY} and {report}")
+    write_card(call.folder)
+    write_node_data(call.folder.path, Architecture.load(call.folder / Artifact.ARCHITECTURE))
+    columns = columns_of_terminal() if can_redraw() else None
+    say("\n" + text_table(summary, columns=columns))
+    say(f"\nwrote {call.folder / Artifact.SUMMARY} and {report}; all details: {Artifact.LOG} there")
+
+
+def tell_files(call: Inputs) -> None:
+    """Says which files the steps of this call have left."""
+    assert isinstance(call.folder, RunFolder)
+    if call.folder.written:
+        names = ", ".join(call.folder.written)
+        say(f"wrote {names} in {call.folder.path}; all details: {Artifact.LOG} there")

@@ -6,24 +6,37 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pnas_tf import _tf_private
-from pnas_tf.config import DataConfig, DistributionConfig, PublishConfig, RunConfig
+from pnas_tf.config import (
+    DataConfig,
+    DeriveConfig,
+    DistributionConfig,
+    OutputConfig,
+    PublishConfig,
+    RunConfig,
+)
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.processors import hold_tensorflow
 from pnas_tf.run.step import Step
+from pnas_tf.run.terminal import say
 from pnas_tf.steps import (
     architecture,
     benchmark,
     calibrate,
+    compare,
     derive,
+    effects,
     export,
     footprint,
     inspect,
     latency_table,
     learn_prior,
+    memory,
     pipeline,
     publish,
     search,
+    specialise,
     train,
+    try_model,
     validate,
 )
 from pnas_tf.steps.inputs import Inputs
@@ -47,6 +60,7 @@ class Program:
         more: classes of options besides those of the steps.
         begin: called before the steps, where this process holds the run folder.
         close: called after them, likewise.
+        fresh: of these, classes of which the run folder's values do not count.
         takes_file: does it all instead, for a program that has a file and no run folder.
     """
 
@@ -57,7 +71,8 @@ class Program:
     steps: tuple[Step[Inputs], ...] = ()
     more: tuple[type, ...] = ()
     begin: Callable[[Inputs], None] = _nothing
-    close: Callable[[Inputs], None] = _nothing
+    close: Callable[[Inputs], None] = pipeline.tell_files
+    fresh: tuple[type, ...] = ()
     takes_file: Callable[[], int] | None = None
 
     @property
@@ -66,7 +81,7 @@ class Program:
         if self.takes_file is not None:
             return ()
         of_steps = (kind for step in self.steps for kind in step.configs)
-        return tuple(dict.fromkeys((RunConfig, *of_steps, *self.more)))
+        return tuple(dict.fromkeys((RunConfig, OutputConfig, *of_steps, *self.more)))
 
     def run(self, call: Inputs) -> int:
         """Does it in the run folder of `call`. Returns the exit status."""
@@ -79,7 +94,8 @@ class Program:
         if DistributionConfig in call.configs:  # before anything of TensorFlow runs
             from pnas_tf.training.devices_used import device_lines
 
-            print("\n".join(device_lines(call.distribution, words)), flush=True)
+            for line in device_lines(call.distribution, words):
+                say(line)
         pipeline.check_steps(todo, call)
         if isinstance(call.folder, RunFollower):
             return pipeline.run_steps(todo, pipeline.fit_options(todo, call))
@@ -127,7 +143,17 @@ PROGRAMS = (
         "search",
         "learns an architecture, and derives it",
         search.__doc__,
-        (footprint.FOOTPRINT, search.SEARCH, derive.DERIVE, derive.SWEEP),
+        (footprint.FOOTPRINT, search.SEARCH, effects.EFFECTS, derive.DERIVE, derive.SWEEP),
+    ),
+    Program(
+        "specialise",
+        "specialise",
+        "another device or budget from a search that is there",
+        specialise.__doc__,
+        more=specialise.CONFIGS,
+        begin=specialise.check_specialise,
+        close=specialise.specialise,
+        fresh=(DeriveConfig,),
     ),
     Program(
         "train",
@@ -148,7 +174,7 @@ PROGRAMS = (
         "benchmark",
         "measures .tflite files on a device",
         benchmark.__doc__,
-        (benchmark.BENCHMARK,),
+        (benchmark.BENCHMARK, memory.MEMORY),
     ),
     Program(
         "validate",
@@ -163,6 +189,20 @@ PROGRAMS = (
         "shows what stands in a .tflite file",
         inspect.__doc__,
         takes_file=inspect.main,
+    ),
+    Program(
+        "compare",
+        "compare",
+        "puts finished runs beside one another",
+        compare.__doc__,
+        takes_file=compare.main,
+    ),
+    Program(
+        "try",
+        "try_model",
+        "runs the exported models in your browser",
+        try_model.__doc__,
+        takes_file=try_model.main,
     ),
     Program(
         "publish",

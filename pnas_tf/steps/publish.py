@@ -4,7 +4,8 @@
 
 takes a second, writes tflite_models/digits_float32.tflite and digits_int8.tflite and their entries
 in manifest.json: SHA-256, architecture, dataset, test accuracy, parity, measured latency with
-device, and the command that made the run.
+device, and the command that made the run. digits_model_card.md tells people the same, with the
+front matter that Hugging Face reads.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from pnas_tf.config import PublishConfig
 from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.terminal import say
 from pnas_tf.steps.inputs import Inputs
 
 
@@ -23,4 +25,4 @@ def publish_run(call: Inputs) -> None:
     assert isinstance(call.folder, RunFolder)
     config = call.configs[PublishConfig]
     for path in publish(call.folder, Path(config.models_dir), name=config.model_name):
-        print(f"wrote {path}")
+        say(f"wrote {path}")

@@ -14,8 +14,9 @@ split, and writes sweep.json and sweep.png.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from pnas_tf.config import (
     DataConfig,
@@ -28,10 +29,13 @@ from pnas_tf.config import (
     SpaceConfig,
 )
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Demand, Step
+from pnas_tf.run.terminal import DETAILS, say
 from pnas_tf.steps.devices import binary_of
 from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.latency_table import tell_table
 
 
 def _on_device(job: Inputs) -> bool:
@@ -98,13 +102,11 @@ def _begin(job: Inputs) -> None:
     check_engine(job.configs[SearchConfig].engine, numerics)
     targets = job.targets
     for path in tables_read(job):
-        table = LatencyTable.load(path)
-        name = path.name if path.parent == job.folder.path else path
-        print(f"{name}: {table.describe()}")
-        for warning in table.warnings():
-            print(f"WARNING {name}: {warning}")
+        tell_table(LatencyTable.load(path))
     for target in targets:
-        print(f"target: {target.value:.4g} {target.quantity.unit} ({target.quantity.name})")
+        name, unit = target.quantity.name, target.quantity.unit
+        of = f" ({name})" * (name != unit.lower())
+        say(f"target of the search: {target.value:.4g} {unit}{of}")
 
 
 def _run(job: Inputs) -> None:
@@ -118,10 +120,11 @@ def _run(job: Inputs) -> None:
         job.configs[DeviceConfig],
         job.seed,
         job.pretrained if _starts(job) else None,
+        job.configs[RunConfig].tensorboard,
     )
     start = start_of(job.space, job.dataset, recipe)
     for line in start_lines(start) if start else ():
-        print(line, flush=True)
+        DETAILS(line)
     search_architecture(
         job.space,
         job.dataset,
@@ -130,6 +133,18 @@ def _run(job: Inputs) -> None:
         folder=job.folder / Artifact.SEARCH,
         distribution=job.distribution,
     )
+
+
+def _summary(job: Inputs) -> str:
+    """What the last epoch found."""
+    path = job.folder / Artifact.SEARCH_HISTORY
+    document = atomic.read_json(path, what="history of a search", made_by="pnas search")
+    rows = cast(Mapping[str, list[Mapping[str, float | None]]], document)["epochs"]
+    quantity, last = job.targets[0].quantity, rows[-1]
+    parts, accuracy = [f"{len(rows)} epochs"], last.get("alpha_accuracy")
+    if accuracy is not None:
+        parts.append(f"sampled networks are right on {100 * accuracy:.1f} % of validation images")
+    return ", ".join([*parts, f"expected {quantity.name} {last['expected']:.4g} {quantity.unit}"])
 
 
 SEARCH: Step[Inputs] = Step(
@@ -150,6 +165,7 @@ SEARCH: Step[Inputs] = Step(
     identity=lambda job: {"space": job.space.to_json(), "dataset": job.dataset.identity},
     check=_check,
     begin=_begin,
+    summary=_summary,
     demands=_demands,
     unused=lambda job: () if _on_device(job) else (DeviceConfig,),
     partial=(Artifact.SEARCH,),

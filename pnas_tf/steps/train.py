@@ -29,8 +29,10 @@ from pnas_tf.config import (
     TrainConfig,
 )
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Demand, Step
+from pnas_tf.run.terminal import DETAILS
 from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -124,7 +126,6 @@ def _initial(job: Inputs) -> tuple[keras.Model | None, Takeover | None]:
 
 
 def _run(job: Inputs) -> None:
-    from pnas_tf.data.accuracy import accuracy_words
     from pnas_tf.training.loop import TrainRecipe, train_network
     from pnas_tf.training.result import save_result
 
@@ -132,17 +133,23 @@ def _run(job: Inputs) -> None:
     folder = job.folder / Artifact.TRAINING
     network, takeover = _initial(job)
     for line in takeover.lines() if takeover else ():
-        print(line, flush=True)
+        DETAILS(line)
     trained = train_network(
         job.architecture,
         dataset,
-        TrainRecipe(config, job.configs[OptimizerConfig], job.seed, job.teacher),
+        TrainRecipe(
+            config,
+            job.configs[OptimizerConfig],
+            job.seed,
+            tensorboard=job.configs[RunConfig].tensorboard,
+            teacher=job.teacher,
+        ),
         folder,
         initial_weights=None if network is None else network.get_weights(),
         distribution=job.distribution,
     )
     if job.distribution.is_chief:
-        result = save_result(
+        save_result(
             trained.model,
             dataset,
             folder,
@@ -150,9 +157,17 @@ def _run(job: Inputs) -> None:
             seed=job.seed,
             pretrained=None if takeover is None else asdict(takeover),
         )
-        accuracy, images = result["test_accuracy"], result["test_images"]
-        assert isinstance(accuracy, float) and isinstance(images, int)
-        print(f"test accuracy {accuracy_words(accuracy, images)}")
+
+
+def _summary(job: Inputs) -> str:
+    from pnas_tf.data.accuracy import accuracy_words
+
+    path = job.folder / Artifact.TRAINING_RESULT
+    result = atomic.read_json(path, what="result of a training", made_by="pnas train")
+    assert isinstance(result, dict)
+    accuracy, images = result["test_accuracy"], result["test_images"]
+    assert isinstance(accuracy, float) and isinstance(images, int)
+    return f"test accuracy {accuracy_words(accuracy, images)}"
 
 
 TRAIN: Step[Inputs] = Step(
@@ -169,6 +184,7 @@ TRAIN: Step[Inputs] = Step(
     identity=lambda job: {"dataset": job.network_dataset.identity},
     check=_check,
     begin=_begin,
+    summary=_summary,
     demands=lambda job: demands_of(job.configs[TrainConfig]),
     partial=(Artifact.TRAINING,),
     together=True,

@@ -24,6 +24,7 @@ from pnas_tf.config import (
 )
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
+from pnas_tf.run.terminal import DETAILS, say, warn
 from pnas_tf.steps.devices import binary_of, runtime_version, setup_of
 from pnas_tf.steps.inputs import Inputs
 
@@ -48,9 +49,9 @@ def _run(job: Inputs) -> None:
         networks = {Path(name).stem: Architecture.load(name) for name in config.architectures}
     else:
         networks = validate.held_out_architectures(job.space, count=config.networks, seed=job.seed)
-    runner = runner_for(job.configs[DeviceConfig], say=print)
+    runner = runner_for(job.configs[DeviceConfig], say=DETAILS)
     try:
-        document = validate.validate(job.table, networks, setup_of(job, runner, print))
+        document = validate.validate(job.table, networks, setup_of(job, runner, DETAILS))
     finally:
         runner.close()
     document["max_mape_percent"] = config.max_mape
@@ -60,14 +61,21 @@ def _run(job: Inputs) -> None:
 
 def _report(job: Inputs) -> int:
     """Prints the figures; 1 when the bound is not held."""
-    from pnas_tf.report.validation_text import read_validation, validation_lines
+    from pnas_tf.report.validation_text import (
+        read_validation,
+        validation_lines,
+        validation_warnings,
+    )
 
     found = read_validation(job.folder / Artifact.VALIDATION)
-    print("\n".join(validation_lines(found)))
+    for line in validation_lines(found):
+        say(line)
+    for meaning in validation_warnings(found):
+        warn(meaning, found.warnings)
     error, bound = found.headline.mape_percent, job.configs[ValidateConfig].max_mape
     if bound is None or error <= bound:
         return 0
-    print(f"mean absolute error {error:.2f} % is above --max_mape={bound:g}")
+    say(f"mean absolute error {error:.2f} % is above --max_mape={bound:g}")
     return 1
 
 

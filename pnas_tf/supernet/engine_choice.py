@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
+from pnas_tf.run.terminal import warn
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.ops import MBConv
 from pnas_tf.supernet.compiled.engine import CompiledEngine
@@ -72,7 +73,11 @@ def engine_of(name: str, numerics: Numerics) -> Engine:
     fault = fault_of(engine, replace(numerics, precision="float32"))
     if not fault:
         return engine
-    print(f"the compiled engine does not work here, and the tape takes its place: {fault}")
+    warn(
+        "the search takes more time here than it could: the compiled engine does not work with "
+        "this TensorFlow, and the tape takes its place",
+        [fault],
+    )
     return TapeEngine()
 
 

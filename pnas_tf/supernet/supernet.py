@@ -173,14 +173,6 @@ class Supernet(keras.Model):
         """The architecture parameters, one vector for each choice block."""
         return [mixed_op.alpha for mixed_op in self.mixed_ops]
 
-    def path_of(self, architecture: Architecture) -> ChoiceIndices:
-        """The path that computes `architecture`."""
-        choices = self.space.choice_blocks
-        return tuple(
-            choice.candidates.index(op)
-            for choice, op in zip(choices, architecture.ops, strict=True)
-        )
-
     def architecture_of(self, path: ChoiceIndices) -> Architecture:
         """The architecture that `path` computes."""
         choices = self.space.choice_blocks

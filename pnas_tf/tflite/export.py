@@ -133,13 +133,12 @@ def export_models(
     chosen = {dtype: wanted_among(names, wanted[dtype]) for dtype in config.formats}
     made = {dtype: work.convert(dtype, chosen[dtype]) for dtype in config.formats}
     layers = work.layers(chosen["int8"]) if config.debug_layers else None
+    files = {dtype: model_file(dtype) for dtype in config.formats}
     contents, validation, reports = {}, {}, {}
-    for dtype in config.formats:
-        name = model_file(dtype)
+    for dtype, name in files.items():
         contents[name], validation[name] = work.proven(dtype, made[dtype], chosen[dtype])
         work.progress(f"{name}: {len(contents[name]) / 1000:.0f} kB")
-    for dtype in config.formats:  # after every decision
-        name = model_file(dtype)
+    for dtype, name in files.items():  # after every decision
         reports[name] = dataclasses.replace(
             work.compare(dtype, contents[name], images.test, split="test"),
             rewrites=validation[name].rewrites,
@@ -220,7 +219,7 @@ class _Work:
 
     def compare(self, dtype: str, content: bytes, batches: Batches, *, split: str) -> ParityReport:
         """The file beside Keras on images of a split, whose name is for the user."""
-        what = f"proof of {dtype} on {split} images, batches"
+        what = f"comparing {dtype} on {split} images"
         with Progress(what, len(batches), say=self.progress) as pace:
             return parity.compare(self.plain, content, pace.over(batches), dtype=dtype)
 

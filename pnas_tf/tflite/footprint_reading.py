@@ -7,6 +7,7 @@ are converted as the export converts. An op belongs to the block whose layer gav
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,8 +71,7 @@ def measure_footprint(
     Raises:
         UserError: a network cannot be converted.
     """
-    dtypes = tuple(dict.fromkeys((ARENA_DTYPE, *dtypes)))
-    networks = list(_networks(space))
+    dtypes, networks = tuple(dict.fromkeys((ARENA_DTYPE, *dtypes))), _networks(space)
     progress(
         f"footprint of space '{space.name}': converting {len(networks)} networks to "
         f"{' and '.join(dtypes)}"
@@ -79,15 +79,14 @@ def measure_footprint(
     sizes = {dtype: _Readings() for dtype in dtypes}
     arena: dict[str, _InArena] = {}
     persistent: list[int] = []
-    for architecture in networks:
-        for dtype in dtypes:
-            content = make_file(architecture, dtype)
-            model = parse(content)
-            spans = _spans(architecture, model)
-            described = len(architecture_json(architecture))
-            _read_sizes(sizes[dtype], architecture, model, spans, len(content) - described)
-            if dtype == ARENA_DTYPE:
-                persistent.append(_read_arena(arena, architecture, model, spans))
+    for architecture, dtype in itertools.product(networks, dtypes):
+        content = make_file(architecture, dtype)
+        model = parse(content)
+        spans = _spans(architecture, model)
+        described = len(architecture_json(architecture))
+        _read_sizes(sizes[dtype], architecture, model, spans, len(content) - described)
+        if dtype == ARENA_DTYPE:
+            persistent.append(_read_arena(arena, architecture, model, spans))
     blocks = {
         key: BlockFootprint(
             {dtype: sizes[dtype].blocks.get(key, 0) for dtype in dtypes},

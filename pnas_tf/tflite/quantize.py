@@ -18,7 +18,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf import _tf_private
-from pnas_tf.config import ExportConfig, OptimizerConfig
+from pnas_tf.config import FINETUNE_LEARNING_RATE, ExportConfig, OptimizerConfig
 from pnas_tf.data.fitted_options import finetune_epochs
 from pnas_tf.errors import UserError
 from pnas_tf.run.progress import Progress, silent
@@ -74,6 +74,12 @@ class FineTuning:
     def epochs(self) -> int:
         """Of one step of compression."""
         return finetune_epochs(self.config, steps=self.batches)
+
+    @property
+    def learning_rate(self) -> float:
+        """Where the config has none, that of a usual batch: how large these are is not known."""
+        given = self.config.finetune_learning_rate
+        return FINETUNE_LEARNING_RATE if given is None else given
 
 
 @dataclass(frozen=True)
@@ -258,9 +264,9 @@ def _train(
     step: str,
     progress: Callable[[str], None] | None,
 ) -> None:
-    config, epochs, optimizer = tuning.config, tuning.epochs, tuning.optimizer
+    epochs, optimizer = tuning.epochs, tuning.optimizer
     schedules = keras.optimizers.schedules
-    rate = schedules.CosineDecay(config.finetune_learning_rate, tuning.train_steps)
+    rate = schedules.CosineDecay(tuning.learning_rate, tuning.train_steps)
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         wanted = tf.one_hot(tf.cast(tf.reshape(labels, [-1]), tf.int32), logits.shape[-1])
@@ -269,7 +275,7 @@ def _train(
         )
 
     model.compile(keras.optimizers.SGD(rate, momentum=optimizer.momentum, nesterov=True), loss)
-    pace = Progress(f"{step}, steps", tuning.train_steps, say=progress or silent)
+    pace = Progress(step, tuning.train_steps, say=progress or silent)
     count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: pace.update())
     for epoch in range(epochs):
         trained = model.fit(tuning.data(epoch), epochs=1, verbose=0, callbacks=[*callbacks, count])

@@ -98,6 +98,7 @@ def train_network(
             peers=distribution.replicas,
             keep=KEEP_CHECKPOINTS,
             checkpoint_steps=None,
+            tensorboard=recipe.tensorboard,
         )
         loop.run()
         if training.average is not None:

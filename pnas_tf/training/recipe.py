@@ -33,12 +33,14 @@ class TrainRecipe:
         optimizer: momentum, decay, smoothing and batch normalisation.
         seed: of initial weights, data order, augmentation and dropout.
         teacher: the network that config.teacher names.
+        tensorboard: whether events are written.
     """
 
     config: TrainConfig = TrainConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     seed: int = RunConfig.seed
     teacher: Teacher | None = None
+    tensorboard: bool = RunConfig.tensorboard
 
 
 def tuning_of(config: TrainConfig) -> Tuning:

@@ -103,9 +103,9 @@ class Training:
             self.average.update(step)
         self.means.add(loss, accuracy)
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, str]:
         loss, accuracy = self.means.means
-        return {"loss": loss or 0.0, "accuracy": accuracy or 0.0}
+        return {"accuracy": f"{100 * (accuracy or 0.0):.0f} %", "loss": f"{loss or 0.0:.3g}"}
 
     def end_epoch(self, epoch: int) -> Row:
         loss, accuracy = self.means.means

@@ -4,11 +4,15 @@ import ast
 import functools
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from pnas_tf.cli.flags import define_flags, parse
+from pnas_tf.errors import UserError
 from pnas_tf.run.layout import Artifact
+from pnas_tf.steps.programs import PROGRAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -19,6 +23,7 @@ PAGES = {
 ROOMS = {path.stem for path in (ROOT / "pnas_tf").iterdir() if not path.name.startswith("__")}
 SUFFIXES = {"csv", "html", "json", "keras", "md", "png", "py", "tflite", "yaml"}
 every_page = pytest.mark.parametrize("page", PAGES)
+KIND = re.compile(r"# .+\n\n\*An? (?:tutorial|how-to|reference|explanation)\.\*")
 
 
 def program(name):
@@ -116,6 +121,60 @@ def test_what_a_page_names_is_there(page):
     assert [link for link in links(text) if not (folder / link).exists()] == []
     assert [name for name in files(text) if not exists(name)] == []
     assert [name for name in names(text) if not is_defined(name)] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
+def test_a_page_says_of_which_kind_it_is(page):
+    assert KIND.match(PAGES[page]), "below its title: *A how-to.* or another of the four"
+
+
+def commands(text):
+    """`pnas NAME --flags` in code, as words; a command goes on in lines that begin with a flag."""
+    fenced = re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, re.M | re.S)
+    indented = re.findall(r"(?:^    .+\n)+", text, re.M)
+    inline = re.findall(r"`(pnas [^`]+)`", text.replace("\n", " "))
+    for code in [*fenced, *indented, *inline]:
+        for line in re.sub(r"\\?\n +(?=--)", " ", code).splitlines():
+            if line.strip().removeprefix(".venv/bin/").startswith("pnas "):
+                yield shlex.split(line, comments=True)[1:]
+
+
+def check_command(words):
+    """Raises UserError on a program or a flag that is not there, and on a value that is none."""
+    name, *rest = words
+    program = next(program for program in PROGRAMS if program.command == name)
+    if program.takes_file is None:
+        parse(["pnas", *(word for word in rest if word != "...")], define_flags(program.configs))
+
+
+# Troubleshooting shows mistakes, which tests of its own make.
+@pytest.mark.parametrize("page", [page for page in PAGES if "troubleshooting" not in page])
+def test_the_commands_of_a_page_are_commands(page):
+    for words in commands(PAGES[page]):
+        if words[0] not in ("help", "NAME") and "--help" not in words:
+            check_command(words)
+
+
+def test_a_command_that_is_none_is_seen():
+    text = "`pnas help`\n\n    pnas run --run_dir=a\n      --gone=1\n\n```\npnas tune # no\n```\n"
+    assert list(commands(text)) == [["tune"], ["run", "--run_dir=a", "--gone=1"], ["help"]]
+    with pytest.raises(UserError, match="gone"):
+        check_command(["run", "--gone=1"])
+    with pytest.raises(UserError, match="epochs"):
+        check_command(["train", "--epochs=many"])
+    with pytest.raises(StopIteration):
+        check_command(["tune"])
+
+
+def test_the_page_of_files_names_every_file_of_a_run_and_its_format():
+    page = PAGES["docs/files.md"]
+    assert [name for name in Artifact if "." in name and f"`{name}`" not in page] == []
+    told = dict(re.findall(r"`(pnas_tf/\w+)` \| (\d+) \|", page))
+    written = {}
+    for path in (ROOT / "pnas_tf").rglob("*.py"):
+        pair = r"""["'](pnas_tf/\w+)["'],\s*(?:["']version["']:|version=)?\s*(\d+)"""
+        written |= dict(re.findall(pair, path.read_text(encoding="utf-8")))
+    assert len(written) > 15 and written == {name: told.get(name) for name in written}
 
 
 def test_pages_are_wrapped():

@@ -84,6 +84,31 @@ def test_what_is_no_dataset_is_refused(images, labels, names, words):
     assert words.replace("\\", "") in error.value.received
 
 
+COLOUR = np.zeros((4, 6, 5, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "images, labels, received, fix",
+    [
+        (COLOUR.transpose(0, 3, 1, 2), range(4), "[4, 3, 6, 5]", "transpose(0, 2, 3, 1)"),
+        (np.zeros((4, 6, 5, 4), np.uint8), range(4), "[4, 6, 5, 4]", "[..., :3]"),
+        (COLOUR + 1 / 255, range(4), "values 0.003922 to 0.003922", "0..255"),
+        (np.where(np.arange(3) == 0, np.nan, COLOUR + 1.0), range(4), "some not", "0..255"),
+        (COLOUR + np.nan, range(4), "no value finite", "0..255"),
+        (COLOUR.astype(np.uint16) + 65535, range(4), "uint16", "0..255"),
+        (np.array(["a.jpg"] * 4), range(4), "<U5 [4]", "from_folder"),
+        ([COLOUR[0], COLOUR[1, :3]], range(2), "inhomogeneous", "Resize"),
+        (np.ma.masked_equal(COLOUR, 0), range(4), "masked", "filled"),
+        (COLOUR, np.eye(4, dtype=int), "int64 [4, 4]", "argmax(axis=1)"),
+        (COLOUR, list("abcd"), "<U1 [4]", "return_inverse=True"),
+    ],
+)
+def test_a_refusal_says_what_makes_a_dataset_of_it(images, labels, received, fix):
+    with pytest.raises(UserError, match="from arrays") as error:
+        from_arrays(images, labels, range(4))
+    assert received in error.value.received and fix in error.value.fix
+
+
 @pytest.mark.parametrize("batch", [0, 4])
 def test_a_pipeline_is_the_arrays_that_it_gives(batch):
     generator = np.random.default_rng(0)
@@ -109,5 +134,9 @@ def test_what_no_pipeline_may_give_is_refused():
         from_tf_data(several.take(0), ["a", "b"])
     with pytest.raises(UserError, match="elements of the pipeline"):
         from_tf_data(tf.data.Dataset.from_tensors(image), ["a"])
+    for endless in (several.take(1).repeat(), several.take(1).batch(1).repeat()):
+        with pytest.raises(UserError, match="the pipeline") as error:
+            from_tf_data(endless, ["a"])
+        assert "repeats for ever" in error.value.received
     with pytest.raises(UserError, match="uint8"):
         from_tf_data(several.take(1).map(lambda x, y: (tf.cast(x, tf.float32), y)), ["a"])

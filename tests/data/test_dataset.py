@@ -1,11 +1,9 @@
 """The three splits of a dataset: disjoint, balanced, pure in (seed, epoch), the same from memory,
 files and records."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from forked_program import SERVER
 from PIL import Image
 
 from pnas_tf.config import DataConfig
@@ -257,16 +255,18 @@ def test_senseless_options_are_refused(change, tfds_dir):
         load_dataset(DataConfig(data_dir=tfds_dir, **change), resolution=32)
 
 
+def tell_fingerprint(data_dir, path):
+    dataset = load_dataset(DataConfig(data_dir=str(data_dir)), resolution=8)
+    path.write_text(dataset.fingerprint)
+
+
 def test_two_processes_prepare_digits_at_once(tmp_path):
-    program = (
-        "import sys; from pnas_tf.config import DataConfig; from pnas_tf.data.dataset import "
-        "load_dataset\n"
-        f"print(load_dataset(DataConfig(data_dir={str(tmp_path)!r}), resolution=8).fingerprint)"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    prints = [process.communicate(timeout=120)[0].split()[-1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0] and prints[0] == prints[1]
+    told = [tmp_path / f"told-{number}" for number in range(2)]
+    processes = [SERVER.Process(target=tell_fingerprint, args=(tmp_path, path)) for path in told]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert told[0].read_text() == told[1].read_text() != ""
     assert not [path for path in tmp_path.rglob("*") if "incomplete" in path.name]

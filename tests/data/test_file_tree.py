@@ -113,6 +113,19 @@ def test_train_may_be_a_class(tmp_path):
     assert scan_tree(tmp_path).class_names == ("bus", "car", "train")
 
 
+def test_a_part_beside_the_classes_is_no_class(tmp_path):
+    fill(tmp_path, "cat", "dog", "Test/cat", "Test/dog", "val/cat", "val/dog")
+    tree = accounted(scan_tree(tmp_path), tmp_path)
+    assert tree.class_names == ("cat", "dog") and len(tree.train) == len(tree.test) == 6
+    assert "Tested on Test." in tree.summary()
+    assert kinds(tree) == "6 in val, a part that is not used"
+
+
+def test_a_folder_called_test_of_names_that_do_not_stand_beside_is_a_class(tmp_path):
+    fill(tmp_path, "cat", "dog", "Test/cat", "Test/wolf")
+    assert scan_tree(tmp_path).class_names == ("Test", "cat", "dog")
+
+
 def test_classes_that_hold_the_parts(tmp_path):
     fill(tmp_path, "cat/train", "cat/test", "dog/train", "dog/test", "dog/val")
     tree = accounted(scan_tree(tmp_path), tmp_path)

@@ -23,10 +23,12 @@ from pnas_tf.data.fitted_options import (
     fitted_export,
     fitted_options,
     search_sizes,
+    search_tuning_of,
 )
 from pnas_tf.data.split import SplitSizes, split_positions, split_sizes
 from pnas_tf.errors import UserError
 from pnas_tf.run.step import Demand
+from pnas_tf.training.recipe import tuning_of
 
 KINDS = (SearchConfig, DeriveConfig, TrainConfig)
 DIGITS = SplitSizes(train=1150, validation=287, test=360)
@@ -52,6 +54,32 @@ def test_200_photographs_in_5_classes():
     assert (search.search_batch_size, search.arch_batch_size) == (16, 16)
     assert (search.warmup_epochs, search.search_epochs) == (32, 54)
     assert (train.batch_size, train.epochs) == (16, 51)
+    assert (search.warmup_learning_rate, search.search_learning_rate) == (0.05, 0.025)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 512), st.sampled_from([None, "pretrained", "inherit", "scratch"]))
+def test_rates_that_are_not_given_follow_the_batch(size, init):
+    """k times the images a step, k times the rate (Goyal et al. 2017, section 2.1), from the usual
+    64, whatever chose the batch; a rate that is named stays."""
+    many, k = SplitSizes(40_000, 10_000, 0), size / 64
+    usual = {"pretrained": 0.005, "inherit": 0.02}.get(init, 0.05)
+    train = fitted(TrainConfig, many, batch_size=size, init=init)
+    assert train.learning_rate == tuning_of(train).learning_rate == pytest.approx(usual * k)
+    start = "pretrained" if init == "pretrained" else None
+    search = fitted(SearchConfig, many, search_batch_size=size, weights_init=start)
+    rates = (search.warmup_learning_rate, search.search_learning_rate)
+    assert rates == pytest.approx((0.05 * k, 0.05 * k) if start else (0.2 * k, 0.1 * k))
+    tuning = search_tuning_of(search)
+    assert (tuning.warmup_learning_rate, tuning.search_learning_rate) == rates
+    assert tuning.arch_learning_rate == (0.1 if start else 0.05)  # Adam's, which is another matter
+    derive = fitted(DeriveConfig, many, derive_batch_size=size)
+    assert derive.derive_learning_rate == pytest.approx(0.025 * k)
+    export = fitted_export(ExportConfig(quantize="qat"), train, many)
+    assert export.finetune_learning_rate == pytest.approx(0.02 * k)
+    assert fitted(TrainConfig, many, batch_size=size, learning_rate=0.3).learning_rate == 0.3
+    named = fitted(SearchConfig, many, search_batch_size=size, warmup_learning_rate=0.3)
+    assert (named.warmup_learning_rate, named.search_learning_rate) == (0.3, pytest.approx(0.1 * k))
 
 
 @pytest.mark.parametrize("images, epochs", [(1437, 2), (1088, 2), (160, 4), (32, 9)])
@@ -63,7 +91,7 @@ def test_compression_trains_for_as_many_steps_of_few_images(images, epochs):
         found = fitted_export(ExportConfig(**way), train, sizes)
         assert found.finetune_epochs == epochs
         assert epochs * (images // train.batch_size) >= 34
-        given = ExportConfig(finetune_epochs=1, **way)
+        given = ExportConfig(finetune_epochs=1, finetune_learning_rate=0.01, **way)
         assert fitted_export(given, train, sizes) == given
     assert fitted_export(ExportConfig(), train, sizes) == ExportConfig()
 

@@ -11,9 +11,9 @@ from pnas_tf.config import DataConfig
 from pnas_tf.data import augmentation as views
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.data.folders import open_images
-from pnas_tf.data.image_reader import read_image
+from pnas_tf.data.image_reader import decode
 from pnas_tf.errors import UserError
-from pnas_tf.run.os_errors import told
+from pnas_tf.run.os_errors import as_users, told
 
 CORPUS = Path(__file__).parent / "images" / "files"
 
@@ -190,7 +190,7 @@ def test_pixels_are_those_of_the_reader(tmp_path, in_memory_mb, augmentation):
     images, _ = dataset.test_arrays()
     fraction = views.CENTRE_FRACTION if augmentation == "imagenet" else 1.0
     for image, name in zip(images, [names[number % 2 + 2 * (number // 4)] for number in range(8)]):
-        pixels = read_image(CORPUS / name)
+        pixels = decode((CORPUS / name).read_bytes()).pixels
         right = views.central_view(pixels, size=16, fraction=fraction)
         np.testing.assert_allclose(image * 127.5 + 127.5, right, atol=0.51)
     calibrating = dataset.representative_images(4)
@@ -207,6 +207,29 @@ def test_an_image_that_breaks_while_it_is_used_is_named(root):
     said = told(error.value)
     assert "gone or broken" in said.what and str(root) in said.what and said.what.count("\n") == 0
     assert said.received == "empty file" and "same command again" in said.fix
+    with pytest.raises(UserError, match="gone or broken"), as_users():  # as the library's functions
+        dataset.test_arrays()
+    for other in (OSError(28, "No space left on device"), ValueError("ours")):  # stay what they are
+        with pytest.raises(type(other)) as kept, as_users():
+            raise other
+        assert kept.value is other
+
+
+def test_copies_with_another_label_or_in_both_parts_are_said(tmp_path):
+    for place in ("train/cat", "train/dog", "test/cat", "test/dog"):
+        (tmp_path / place).mkdir(parents=True)
+        for index in range(2):
+            save(tmp_path / place / f"{index}.png")
+    whole = open_images(f"folder:{tmp_path}", skip_unreadable=False).files
+    shutil.copy(tmp_path / "train/cat/0.png", tmp_path / "train/cat/again.png")  # harmless
+    assert not [note for note in whole.notes if "image" in note]
+    shutil.copy(tmp_path / "train/cat/0.png", tmp_path / "train/dog/copy.png")
+    for index in range(2):
+        shutil.copy(tmp_path / f"train/dog/{index}.png", tmp_path / f"test/dog/{index}.png")
+    notes = open_images(f"folder:{tmp_path}", skip_unreadable=False).files.notes
+    assert "1 image is in two classes: train/cat/0.png and train/dog/copy.png." in notes
+    leaked = "2 images are both to train and to test: train/dog/0.png and test/dog/0.png, ..."
+    assert leaked in notes
 
 
 def test_trailing_bytes_do_not_make_an_image_unreadable(root):

@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,12 @@ def paths(folder):
     return [str(path) for path in sorted(folder.iterdir())]
 
 
-def settle():
-    time.sleep(image_check._SETTLED_S + 0.1)
+@pytest.fixture
+def settled(monkeypatch):
+    """The files were written a while ago: by a clock that is ahead."""
+    ahead_ns = round((image_check._SETTLED_S + 0.1) * 1e9)
+    clock = types.SimpleNamespace(time_ns=lambda: time.time_ns() + ahead_ns)
+    monkeypatch.setattr(image_check, "time", clock)
 
 
 def test_facts_of_whole_images(tmp_path):
@@ -76,8 +81,7 @@ def test_no_images():
     assert found.hashes.shape == (0, 32) and found.short_side == 0
 
 
-def test_a_second_call_decodes_nothing(photographs, decoded):
-    settle()
+def test_a_second_call_decodes_nothing(photographs, decoded, settled):
     first = check_images(paths(photographs), root=str(photographs))
     assert len(decoded) == 40
     decoded.clear()
@@ -89,8 +93,7 @@ def test_a_second_call_decodes_nothing(photographs, decoded):
     assert not decoded and (some.hashes == first.hashes[:3]).all()
 
 
-def test_what_changed_is_decoded_again(photographs, decoded):
-    settle()
+def test_what_changed_is_decoded_again(photographs, decoded, settled):
     before = check_images(paths(photographs), root=str(photographs))
     decoded.clear()
     path = photographs / "07.png"
@@ -103,8 +106,7 @@ def test_what_changed_is_decoded_again(photographs, decoded):
     assert (before.hashes != after.hashes).any(axis=1).nonzero()[0].tolist() == [7]
 
 
-def test_another_decoder_decodes_again(photographs, decoded, monkeypatch):
-    settle()
+def test_another_decoder_decodes_again(photographs, decoded, monkeypatch, settled):
     check_images(paths(photographs), root=str(photographs))
     decoded.clear()
     monkeypatch.setattr(image_reader, "VERSION", "another")
@@ -119,8 +121,7 @@ def test_what_is_new_is_not_believed(photographs, decoded):
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", b"\x93NUMPY\x01\x00"])
-def test_a_damaged_cache_is_made_again(photographs, tmp_path, damage, decoded):
-    settle()
+def test_a_damaged_cache_is_made_again(photographs, tmp_path, damage, decoded, settled):
     first = check_images(paths(photographs), root=str(photographs))
     (kept,) = (tmp_path / "cache").rglob("*.npy")
     kept.write_bytes(damage)
@@ -128,8 +129,7 @@ def test_a_damaged_cache_is_made_again(photographs, tmp_path, damage, decoded):
     assert (again.hashes == first.hashes).all() and len(decoded) == 80
 
 
-def test_a_stopped_check_goes_on_where_it_was(photographs, monkeypatch, decoded):
-    settle()
+def test_a_stopped_check_goes_on_where_it_was(photographs, monkeypatch, decoded, settled):
     monkeypatch.setattr(image_check, "_CHUNK", 8)
     checked = image_check._checked
 
@@ -147,8 +147,7 @@ def test_a_stopped_check_goes_on_where_it_was(photographs, monkeypatch, decoded)
     assert not found.unreadable and len(decoded) == 20
 
 
-def test_a_home_that_cannot_be_written_is_no_obstacle(photographs, monkeypatch, caplog):
-    settle()
+def test_a_home_that_cannot_be_written_is_no_obstacle(photographs, monkeypatch, caplog, settled):
     monkeypatch.setattr(atomic, "_substitute", [])
     monkeypatch.setenv("XDG_CACHE_HOME", str(photographs / "00.png"))
     found = check_images(paths(photographs), root=str(photographs))

@@ -1,7 +1,7 @@
 """Nothing let in: whatever a stranger's file holds, it loads, or a UserError names file and place
 (tests/support/hostile.py).
 
-2,000 examples a loader with a fixed seed, so that CI is repeatable; `python -m
+500 examples a loader with a fixed seed, so that CI is repeatable; `python -m
 benchmarks.fuzz_loaders` looks further.
 """
 

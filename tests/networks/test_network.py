@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation, kernel_initializer
-from pnas_tf.networks.network import build_network, weight_decay_variables
+from pnas_tf.networks.network import build_network, refuse_keras_3, weight_decay_variables
 from pnas_tf.space import complexity
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.mbconv import proxyless, tiny
@@ -213,3 +214,11 @@ def test_same_architecture_at_another_width_keeps_its_walk():
     assert complexity.parameters(architecture.blocks) == sum(
         int(tf.size(variable)) for variable in model.trainable_variables
     )
+
+
+def test_a_model_of_keras_3_is_told_what_it_is():
+    kind = type("Functional", (), {"__module__": "keras.src.models.functional"})
+    with pytest.raises(UserError, match="Keras 3") as error:
+        refuse_keras_3(kind())
+    assert "TF_USE_LEGACY_KERAS=1" in error.value.fix
+    refuse_keras_3(keras.Sequential())

@@ -23,6 +23,7 @@ from pnas_tf.networks.remapping import (
     middle_importance,
     resized_kernel,
 )
+from pnas_tf.search.derive import path_of
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage, lite
 from pnas_tf.space.ops import MBConv, Zero
@@ -77,7 +78,7 @@ def network_from(start, architecture):
     """The plain network of a path of the supernet that starts so."""
     supernet = Supernet(start.space, SearchConfig(), start=start, seed=3)
     network = build_network(architecture)
-    supernet.inherit(network, supernet.path_of(architecture))
+    supernet.inherit(network, path_of(architecture))
     return network
 
 

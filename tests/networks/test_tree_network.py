@@ -87,6 +87,7 @@ def test_parameters_are_those_of_the_built_model(seed):
     )
 
 
+@pytest.mark.slow
 def test_one_path_is_the_plain_network_before_and_after_steps(batch):
     images, labels = batch
     supernet, path = (
@@ -127,6 +128,7 @@ def test_one_path_is_the_plain_network_before_and_after_steps(batch):
         assert np.array_equal(variable.numpy(), unsampled[name]) == (name not in on_path), name
 
 
+@pytest.mark.slow
 def test_tflite_of_a_small_tree_computes_the_same():
     path = path_with_all_ops()
     architecture = Architecture(

@@ -6,10 +6,15 @@ import json
 import os
 import re
 import xml.etree.ElementTree as ElementTree
+from base64 import b64encode
+from dataclasses import replace
+from hashlib import sha256
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
 
 from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.record import (
@@ -23,12 +28,16 @@ from pnas_tf.devices.record_file import load_measurements, save_measurements
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import Identity, LatencyTable
-from pnas_tf.report.alpha_plot import alpha_history
-from pnas_tf.report.drawing import FIXED_COLOR, draw_architecture
-from pnas_tf.report.op_style import kernel_and_expansion, kernel_color, op_color
-from pnas_tf.report.page import write_report
-from pnas_tf.report.plots import training_curves
-from pnas_tf.report.run_files import SearchHistory
+from pnas_tf.report.alpha_plot import alpha_figure, alpha_slider
+from pnas_tf.report.breakdown_plot import breakdown_figure
+from pnas_tf.report.drawing import FIXED_COLOR, architecture_figure
+from pnas_tf.report.glossary import TERMS
+from pnas_tf.report.op_style import kernel_and_expansion, kernel_color, op_color, op_label
+from pnas_tf.report.outcome import outcome
+from pnas_tf.report.page import page, sections_of, write_report
+from pnas_tf.report.plots import training_plots
+from pnas_tf.report.run_files import SearchHistory, read_run
+from pnas_tf.report.scale_plot import OWN, networks_beside, scale_figure
 from pnas_tf.report.summary_table import summary_table, text_table
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
@@ -37,7 +46,6 @@ from pnas_tf.space.published import PUBLISHED, published
 from pnas_tf.space.small_images import cifar
 from pnas_tf.space.tree_cells import pyramid_tree
 
-SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = """<script>alert("x")</script> & 'quoted' $\\frac{1}{0}$ ]]> \x1b[31m"""
 SUMMARY = {
     "dataset": "digits",
@@ -148,6 +156,13 @@ def make_run(folder, architecture, *, name="a laptop", summary=SUMMARY, epochs=1
     return folder
 
 
+def page_of(folder, *, drawn=False):
+    """The page alone, without the files of its plots; drawn: with the plots themselves."""
+    run = read_run(folder)
+    sections = sections_of(run)
+    return page(run, sections if drawn else [replace(part, plots=()) for part in sections])
+
+
 class Page(HTMLParser):
     """Tags, attributes and text of a page; void elements are not on the stack."""
 
@@ -159,7 +174,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += attrs
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "link", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -174,27 +189,37 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    return write_report(make_run(folder, random_architecture(tiny(), seed=3))).read_text(
-        encoding="utf-8"
-    )
+def run(tmp_path_factory):
+    """A run folder with its report."""
+    folder = make_run(tmp_path_factory.mktemp("run"), random_architecture(tiny(), seed=3))
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    return (run / "report.html").read_text(encoding="utf-8")
+
+
+def titles(text):
+    return re.findall(r"<h2>(.*?)</h2>", text)
 
 
 def test_every_part_is_there(report):
     page = Page(report)
     assert page.open == [] and report.startswith("<!doctype html>")
-    titles = re.findall(r"<h2>(.*?)</h2>", report)
-    assert titles == [
-        "The derived architecture",
+    assert titles(report) == [
         "What came out",
-        "The search",
-        "Probability of each op of each block over time",
-        "Other budgets, from the same search",
-        "Training of the derived network",
+        "The derived architecture",
+        "Predicted against measured, block by block",
         "Latency as measured",
+        "The search",
+        "How the choice was made",
+        "Accuracy against latency",
+        "Training of the derived network",
         "How well the table predicts",
         "The latency table",
+        "Words",
     ]
     for words in (
         "98.61 %",
@@ -221,7 +246,7 @@ def test_every_part_is_there(report):
 def test_a_measured_model_that_ran_partly_on_the_cpu_says_so(tmp_path):
     make_run(tmp_path, random_architecture(tiny(), seed=3))
     words = "partly on the CPU: gpu executed 30 of 66 ops, 7 partitions"
-    assert words not in write_report(tmp_path).read_text()
+    assert words not in page_of(tmp_path)
     mixed = {
         name: dataclasses.replace(
             entry,
@@ -233,13 +258,13 @@ def test_a_measured_model_that_ran_partly_on_the_cpu_says_so(tmp_path):
         for name, entry in load_measurements(tmp_path / "latency.json").items()
     }
     save_measurements(tmp_path / "latency.json", mixed)
-    assert f"float32: {words}" in write_report(tmp_path).read_text()
+    assert f"float32: {words}" in page_of(tmp_path)
 
 
 def test_latency_without_a_pause_stands_in_the_page(tmp_path):
     """A clock that drops in the fourth minute of ten."""
     make_run(tmp_path, random_architecture(tiny(), seed=3))
-    assert "Latency without a pause" not in write_report(tmp_path).read_text()
+    assert "Latency without a pause" not in page_of(tmp_path)
     entry = load_measurements(tmp_path / "latency.json")["float32"]
     runs = tuple(
         ModelRun(
@@ -254,7 +279,7 @@ def test_latency_without_a_pause_stands_in_the_page(tmp_path):
     )
     hot = {"model_float32": dataclasses.replace(entry, runs=runs)}
     save_measurements(tmp_path / "sustained.json", hot, duration_s=600.0)
-    page = write_report(tmp_path).read_text(encoding="utf-8")
+    page = page_of(tmp_path, drawn=True)
     for words in ("Latency without a pause", "8.00 ms", "12.0 ms", "+50.0%", "clock, MHz"):
         assert words in page
     part = page.partition("Latency without a pause")[2].partition("<h2>")[0]
@@ -266,21 +291,101 @@ def test_latency_without_a_pause_stands_in_the_page(tmp_path):
 
 def test_nothing_is_fetched_from_outside(report):
     page = Page(report)
-    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+    assert not {"iframe", "object", "embed", "base", "form"} & set(page.tags)
     for name, value in page.attributes:
         assert not name.startswith("on")
         if name.split(":")[-1] in ("href", "src", "data", "action"):
-            assert value.startswith("#"), (name, value)
+            assert value.startswith(("#", "data:")), (name, value)
     assert "@import" not in report
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", report))
 
 
-def test_drawings_are_well_formed(report):
+def test_one_script_may_run_and_no_other(report):
+    """The page's policy names the digest of its script."""
+    (code,) = re.findall(r"<script>(.*?)</script>", report, re.DOTALL)
+    digest = b64encode(sha256(code.encode()).digest()).decode()
+    (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', report)
+    assert policy.startswith("default-src 'none';") and f"script-src 'sha256-{digest}'" in policy
+    assert "unsafe-inline" not in policy.split("script-src")[1]
+
+
+def test_every_drawing_is_in_the_page_and_a_file_of_either_kind(run, report):
     drawings = re.findall(r"<svg.*?</svg>", report, flags=re.DOTALL)
-    assert len(drawings) == 6
-    for drawing in drawings:
+    plots = [plot.name for section in sections_of(read_run(run)) for plot in section.plots]
+    assert len(drawings) == len(plots) == len(set(plots)) == 13
+    files = {path.name for path in (run / "plots").iterdir()}
+    assert files == {f"{name}.{kind}" for name in plots for kind in ("svg", "png")}
+    for drawing in [*drawings, *(path.read_text() for path in (run / "plots").glob("*.svg"))]:
         root = ElementTree.fromstring(drawing)
         assert root.get("viewBox") and root.get("width") is None  # scales with the page
+    for path in (run / "plots").glob("*.png"):
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("L"))
+        assert pixels.std() > 5 and pixels.max() == 255, path  # something, on white
+
+
+def test_every_plot_says_what_it_means_in_words_that_are_explained(run, report):
+    sections = sections_of(read_run(run))
+    shown = [plot for section in sections for plot in section.plots]
+    assert all(plot.meaning.endswith(".") for plot in shown)
+    named = {term for part in (*sections, *shown) for term in part.terms}
+    assert named <= set(TERMS)
+    anchors = re.findall(r'id="([^"]*)"', report)
+    assert len(anchors) == len(set(anchors))
+    assert set(re.findall(r'href="#([^"]*)"', report)) <= set(anchors)
+
+
+def test_the_outcome_in_words(run):
+    accuracy, speed, size, search = outcome(read_run(run))
+    assert accuracy.startswith("The int8 file rightly names 98.33 % of the test images")
+    # by hand: 0.2125 of 0.21 ms are 1.2 % too many, and 1000 / 0.2125 are 4,706 a second
+    assert "0.212 ms" in speed and "4,710 images a second" in speed and "MISSED, by 1.2 %" in speed
+    assert "312 kB as float32, 118 kB as int8" in size
+    networks = read_run(run).architecture.space.architectures
+    assert f"{networks / 1e6:.3g} million possible networks" in search and "2 min 23 s" in search
+
+
+def test_nothing_is_said_of_what_is_not_known(tmp_path):
+    random_architecture(tiny(), seed=5).save(tmp_path / "architecture.json")
+    assert outcome(read_run(tmp_path)) == ()
+
+
+def test_the_slider_shows_the_probabilities_of_the_search(run):
+    found = read_run(run)
+    candidates = [choice.candidates for choice in found.architecture.space.choice_blocks]
+    slider = alpha_slider(found.search, candidates, chosen=found.architecture.ops)
+    for moment, blocks in enumerate(slider.values):
+        for block, shares in enumerate(blocks):
+            expected = found.search.probabilities[moment][block]
+            assert sorted(shares) == pytest.approx(sorted(expected), abs=1e-4)
+    colors = [{color for _, color in bar.ops} for bar in slider.bars]
+    assert all(len(found) == len(bar.ops) for found, bar in zip(colors, slider.bars))
+    assert "warm-up" in slider.moments[0] and slider.moments[-1] == "epoch 12 of 12, search"
+    assert [bar.chosen for bar in slider.bars] == [op_label(op) for op in found.architecture.ops]
+
+
+def test_strips_are_as_long_as_the_networks_are_large():
+    architecture = random_architecture(tiny(), seed=3)
+    networks = networks_beside(architecture)
+    assert networks[OWN] is architecture and len(networks) == 7
+    assert {other.space.resolution for other in networks.values()} == {32}
+    assert {other.space.classes for other in networks.values()} == {10}
+    bars = scale_figure(networks).axes[0].patches
+    rows = [[bar for bar in bars if round(bar.get_y() + 0.25) == row] for row in range(7)]
+    for row, other in zip(rows, networks.values(), strict=True):
+        assert sum(bar.get_width() for bar in row) == pytest.approx(other.macs / 1e6)
+        ends = [0.0, *np.cumsum([bar.get_width() for bar in row])]
+        assert [bar.get_x() for bar in row] == pytest.approx(ends[:-1])
+    assert networks_beside(random_architecture(pyramid_tree(), seed=0)) == {}
+
+
+def test_bars_of_blocks_add_up_to_the_sum_of_the_table(run):
+    found = read_run(run)
+    bars = breakdown_figure(found.tables, found.architecture).axes[0].patches
+    total = found.table.sum_ms(found.architecture)
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(total)
+    other = random_architecture(tiny(classes=11), seed=6)  # whose head the table lacks
+    assert breakdown_figure(found.tables, other) is None
 
 
 def test_hostile_names_are_text(tmp_path):
@@ -289,11 +394,9 @@ def test_hostile_names_are_text(tmp_path):
         dataclasses.replace(space, name=HOSTILE), random_architecture(space, seed=1).ops
     )
     summary = {**SUMMARY, "dataset": HOSTILE, "device": {"model": HOSTILE}}
-    text = write_report(make_run(tmp_path, architecture, name=HOSTILE, summary=summary)).read_text(
-        encoding="utf-8"
-    )
+    text = page_of(make_run(tmp_path, architecture, name=HOSTILE, summary=summary), drawn=True)
     page = Page(text)
-    assert "script" not in page.tags and "<script" not in text
+    assert page.tags.count("script") == text.count("<script") == 2  # shares of the slider; ours
     assert any(
         """<script>alert("x")</script> & 'quoted' $\\frac{1}{0}$""" in words for words in page.words
     )
@@ -301,22 +404,14 @@ def test_hostile_names_are_text(tmp_path):
 
 
 def test_same_run_same_page(tmp_path, report):
-    assert (
-        write_report(make_run(tmp_path, random_architecture(tiny(), seed=3))).read_text(
-            encoding="utf-8"
-        )
-        == report
-    )
+    assert page_of(make_run(tmp_path, random_architecture(tiny(), seed=3)), drawn=True) == report
 
 
 def test_a_run_that_has_only_searched_gets_a_page(tmp_path):
     random_architecture(tiny(), seed=5).save(tmp_path / "architecture.json")
-    text = write_report(tmp_path).read_text(encoding="utf-8")
+    text = page_of(tmp_path)
     assert Page(text).open == []
-    assert (
-        re.findall(r"<h2>(.*?)</h2>", text) == ["The derived architecture", "What came out"]
-        and "–" in text
-    )
+    assert titles(text) == ["What came out", "The derived architecture", "Words"] and "–" in text
 
 
 def test_one_epoch_and_a_table_of_another_space_do_no_harm(tmp_path):
@@ -324,7 +419,7 @@ def test_one_epoch_and_a_table_of_another_space_do_no_harm(tmp_path):
     random_architecture(tiny(classes=11), seed=6).save(
         tmp_path / "architecture.json"
     )  # another head: the table lacks it
-    text = write_report(tmp_path).read_text(encoding="utf-8")
+    text = page_of(tmp_path)
     assert "Bars: multiply-accumulates" in text
 
 
@@ -363,14 +458,14 @@ def test_probabilities_of_another_space_are_refused(tmp_path):
 def boxes(architecture):
     """(fill, width) of every block's box, top to bottom; the count of blocks drawn as skipped; all
     words."""
-    root = ElementTree.fromstring(draw_architecture(architecture))
-    groups = root.findall(f"{SVG}g")
-    rectangles = [group.find(f"{SVG}rect") for group in groups]
-    return (
-        [(box.get("fill"), float(box.get("width"))) for box in rectangles if box is not None],
-        sum(box is None for box in rectangles),
-        [text.text for text in root.iter(f"{SVG}text")],
-    )
+    axes = architecture_figure(architecture).axes[0]
+    names = {block.name for block in architecture.blocks}
+    drawn = [box for box in axes.patches if box.get_label() in names]
+    tops = [box.get_y() for box in drawn]
+    assert tops == sorted(tops)
+    words = [text.get_text() for text in axes.texts]
+    fills = [(to_hex(box.get_facecolor()), box.get_width()) for box in drawn]
+    return fills, words.count("skipped"), words
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v4_conv_small", "mobilenet_v4_conv_medium"])
@@ -427,10 +522,8 @@ def test_latency_bars_are_in_proportion():
     architecture = random_architecture(tiny(), seed=2)
     names = [block.name for block in architecture.blocks if not isinstance(block.op, Zero)]
     latencies = {name: 0.1 * (index + 1) for index, name in enumerate(names)}
-    root = ElementTree.fromstring(draw_architecture(architecture, latencies_ms=latencies))
-    bars = [
-        float(bar.get("width")) for bar in root.findall(f"{SVG}rect") if bar.get("height") == "14"
-    ]
+    patches = architecture_figure(architecture, latencies_ms=latencies).axes[0].patches
+    bars = [bar.get_width() for bar in patches if bar.get_label().startswith("bar of")]
     np.testing.assert_allclose(
         np.array(bars) / bars[-1], np.arange(1, len(names) + 1) / len(names), atol=0.01
     )
@@ -440,7 +533,7 @@ def test_latency_bars_are_in_proportion():
 def test_what_a_folder_holds_stands_in_the_page(tmp_path, lines):
     architecture = random_architecture(tiny(), seed=3)
     summary = {**SUMMARY, "images": lines}
-    text = write_report(make_run(tmp_path, architecture, summary=summary)).read_text("utf-8")
+    text = page_of(make_run(tmp_path, architecture, summary=summary))
     if isinstance(lines, list) and lines:
         shown = re.search(r'<p class="words">(2 images\n.*?\nthe last)</p>', text, re.DOTALL)
         assert shown is not None and "<script" not in shown[1]
@@ -521,6 +614,14 @@ def test_summary_table_in_a_terminal_lines_up():
     assert lines[2].split() == ["test", "accuracy", "98.61", "%", "98.61", "%", "98.33", "%"]
 
 
+def test_a_summary_table_in_a_narrow_terminal_stands_form_below_form():
+    lines = text_table(SUMMARY, columns=40).splitlines()
+    assert max(map(len, lines)) < 40
+    below = lines[lines.index(".tflite int8") + 1 :]
+    assert below[0] == "  test accuracy: 98.33 %" and "  latency, measured: 0.131 ms" in below
+    assert text_table(SUMMARY, columns=80) == text_table(SUMMARY)
+
+
 @pytest.mark.parametrize(
     "summary",
     [
@@ -540,10 +641,11 @@ def test_absent_figures_are_dashes_not_inventions(summary):
 def test_a_tree_of_cells_is_drawn_square_by_square():
     """One coloured square for each of 648 edges, in the colour of its op; 12 in each of 54 rows."""
     architecture = random_architecture(pyramid_tree(), seed=0)
-    root = ElementTree.fromstring(draw_architecture(architecture))
-    squares = [rect for rect in root.iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None]
-    assert [square.get("fill") for square in squares] == [op_color(op) for op in architecture.ops]
-    rows = [square.get("y") for square in squares]
+    patches = architecture_figure(architecture).axes[0].patches
+    squares = [square for square in patches if square.get_label().startswith("choice")]
+    fills = [to_hex(square.get_facecolor()) for square in squares]
+    assert fills == [op_color(op) for op in architecture.ops]
+    rows = [square.get_y() for square in squares]
     assert len(set(rows)) == 54 and {rows.count(row) for row in rows} == {12}
 
 
@@ -554,8 +656,10 @@ def test_alpha_history_of_many_blocks_shows_means():
         tuple(tuple(op.key for op in block) for block in candidates),
         tuple({"epoch": epoch, "probabilities": [[0.25, 0.75]] * 100} for epoch in range(3)),
     )
-    picture = alpha_history(history, candidates, chosen=[ops[1]] * 100)
-    assert "mean over 100 choice blocks" in picture
+    axes = alpha_figure(history, candidates, chosen=[ops[1]] * 100).axes[0]
+    assert axes.get_title("left") == "mean over 100 choice blocks"
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.25] * 3, [0.75] * 3]
+    assert alpha_slider(history, candidates, chosen=[ops[1]] * 100) is None
 
 
 @pytest.mark.parametrize(
@@ -574,9 +678,7 @@ def test_a_target_is_told_in_its_unit(tmp_path, unit, target, label):
     }
     facts = dict(summary_table(summary).facts)
     assert [name for name in facts if name.startswith("target")] == [label] and facts[label] != "–"
-    page = write_report(make_run(tmp_path, architecture, summary=summary)).read_text(
-        encoding="utf-8"
-    )
+    page = page_of(make_run(tmp_path, architecture, summary=summary), drawn=True)
     assert ("expected latency, ms" in page) == (unit == "ms") and f"target {target:.4g}" in page
 
 
@@ -584,9 +686,8 @@ def test_a_target_is_told_in_its_unit(tmp_path, unit, target, label):
     ("key", "label"), [("test", "test"), ("alpha", "validation split"), ("held_out", "held out")]
 )
 def test_training_curves_name_their_split(key, label):
-    drawn = training_curves(
-        [{"epoch": 0, "loss": 1.0, "accuracy": 0.5, f"{key}_loss": 1.1, f"{key}_accuracy": 0.4}]
-    )
-    assert {name for name in ("test", "validation split", "held out") if f">{name}<" in drawn} == {
-        label
-    }
+    row = {"epoch": 0, "loss": 1.0, "accuracy": 0.5, f"{key}_loss": 1.1, f"{key}_accuracy": 0.4}
+    loss, accuracy, _ = (plot.figure.axes[0] for plot in training_plots([row]))
+    for axes, value in ((loss, 1.1), (accuracy, 0.4)):
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training", label]
+        assert axes.lines[1].get_ydata().tolist() == [value]

@@ -2,6 +2,7 @@
 or a kill."""
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -70,7 +71,8 @@ def contents(folder):
     }
 
 
-def test_a_complete_step_is_skipped_and_changes_no_file(tmp_path, capsys):
+def test_a_complete_step_is_skipped_and_changes_no_file(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "pnas_tf")
     with RunFolder(tmp_path) as folder:
         work = Work(folder)
         assert work.step({"x": 1, "y": (1, 2)})
@@ -81,7 +83,7 @@ def test_a_complete_step_is_skipped_and_changes_no_file(tmp_path, capsys):
             {"y": [1, 2], "x": 1}
         )  # neither order nor list against tuple is a change
     assert work.runs == 1 and contents(tmp_path) == before
-    assert "one: complete, skipped" in capsys.readouterr().out
+    assert "one: complete, skipped" in caplog.text
 
 
 def test_the_duration_of_a_step_includes_runs_that_were_stopped(tmp_path, monkeypatch):

@@ -117,18 +117,21 @@ def test_programs_in_a_terminal_that_knows_ascii_alone(tmp_path, words):
 
 
 def test_the_report_is_written_before_the_table_is_printed(tmp_path, monkeypatch):
-    from pnas_tf.report import page, summary, summary_table
+    from pnas_tf.report import manifest, node_data, page, summary, summary_table
 
     done = []
     monkeypatch.setattr(summary, "write_summary", lambda *_, **__: done.append("summary"))
     monkeypatch.setattr(page, "write_report", lambda _: done.append("report"))
-    monkeypatch.setattr(summary_table, "text_table", lambda _: done.append("table") or "–")
+    monkeypatch.setattr(manifest, "write_card", lambda _: done.append("card"))
+    monkeypatch.setattr(node_data, "write_node_data", lambda *_: done.append("nodes"))
+    monkeypatch.setattr(pipeline.Architecture, "load", lambda _: None)
+    monkeypatch.setattr(summary_table, "text_table", lambda _, **__: done.append("table") or "–")
     call = type("Call", (), {"folder": pipeline.RunFolder(tmp_path), "targets": [None]})()
     call.configs = {pipeline.DataConfig: pipeline.DataConfig()}
     call.configs[pipeline.SearchConfig] = pipeline.SearchConfig()
     call.data = SimpleNamespace(facts=SimpleNamespace(files=None))
     pipeline.close_run(call)
-    assert done == ["summary", "report", "table"]
+    assert done == ["summary", "report", "card", "nodes", "table"]
 
 
 # None of these can be made, not even by root.

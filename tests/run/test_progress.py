@@ -1,12 +1,13 @@
-"""Estimates, plain lines without a terminal, a bar on one, and a clock that is set back."""
+"""Estimates, plain lines without a terminal, a live line on one, and a clock that is set back."""
 
 import io
 import time
 
 import pytest
 
-from pnas_tf.run import progress
+from pnas_tf.run import progress, terminal
 from pnas_tf.run.progress import Progress, duration
+from pnas_tf.run.terminal import TERMINAL, Voice, say
 
 
 class Clock:
@@ -38,23 +39,23 @@ def run(clock, work, seconds, **options):
 
 def test_lines_come_at_a_modest_rate_with_what_is_left(clock):
     lines = run(clock, "work", [1.0] * 200)
-    assert lines[:2] == [
-        "work: 10 of 200 (5 %), about 3 min 10 s left",
-        "work: 40 of 200 (20 %), about 2 min 40 s left",
+    assert lines == [
+        "work: 20 of 200 (10 %), about 3 min 0 s left",
+        "work: 80 of 200 (40 %), about 2 min 0 s left",
+        "work: 140 of 200 (70 %), about 1 min 0 s left",
     ]
-    assert len(lines) == 7 and lines[-1] == "work: 190 of 200 (95 %), about 10 s left"
 
 
 def test_the_first_unit_which_compiles_is_no_measure_of_the_others(clock):
     lines = run(clock, "work", [60.0, *[1.0] * 99])
     assert lines[0] == "work: 1 of 100 (1 %)"
-    assert lines[1] == "work: 31 of 100 (31 %), about 1 min 9 s left"
+    assert lines[1] == "work: 61 of 100 (61 %), about 39 s left"
 
 
 def test_what_is_left_follows_the_pace_of_the_last_minute(clock):
     """A search's joint phase is slower than its warm-up phase."""
     lines = run(clock, "work", [1.0] * 100 + [3.0] * 100)
-    assert lines[-1].endswith("left") and "190 of 200" in lines[-1] and "about 30 s" in lines[-1]
+    assert lines[-1] == "work: 194 of 200 (97 %), about 18 s left"
 
 
 def test_work_that_an_earlier_call_did_is_counted_but_not_timed(clock):
@@ -63,7 +64,7 @@ def test_work_that_an_earlier_call_did_is_counted_but_not_timed(clock):
         for _ in range(20):
             clock.now += 10
             work.update(figures={"loss": "1.5"})
-    assert lines[1] == "work: 84 of 100 (84 %), about 2 min 40 s left, loss 1.5"
+    assert lines[1] == "work: 88 of 100 (88 %), about 2 min 0 s left, loss 1.5"
 
 
 def test_short_work_says_nothing(clock):
@@ -71,19 +72,18 @@ def test_short_work_says_nothing(clock):
 
 
 def test_a_wall_clock_that_is_set_back_moves_nothing(monkeypatch):
-    """Not even tqdm's own, which times by the wall clock."""
     wall = iter(range(10**9, 0, -3600))
     monkeypatch.setattr(time, "time", lambda: float(next(wall)))
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(progress, "BAR_INTERVAL_S", 0.0)
+    monkeypatch.setattr(progress, "LIVE_INTERVAL_S", 0.0)
     with Progress("work", 50) as work:
         for _ in range(50):
             time.sleep(0.002)
             work.update()
     drawn = terminal.getvalue().split("\r")
-    assert len(drawn) > 50 and "50/50" in drawn[-3] and "-" not in drawn[-3]
+    assert len(drawn) > 50 and "100 % [##########]" in drawn[-3] and "-" not in drawn[-3]
 
 
 @pytest.mark.parametrize("term", ["dumb", "xterm", None])
@@ -95,15 +95,17 @@ def test_control_characters_only_where_a_line_can_be_drawn_anew(
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setenv("TERM", term) if term else monkeypatch.delenv("TERM", raising=False)
     monkeypatch.setenv("NO_COLOR", "1")
-    with Progress("work", 30) as work:
+    with TERMINAL.speaking(), Progress("work", 30) as work:
+        TERMINAL.begin(continues=False)
         for _ in range(30):
             clock.now += 1
             work.update()
-        work.print("a result")
+        say("a result")
+        assert capsys.readouterr().out == "a result\n"
     told = stream.getvalue()
     assert ("\r" in told) == (terminal and term != "dumb")
-    assert "\x1b" not in told and "10 of 30" in told.replace("10/30", "10 of 30")
-    assert capsys.readouterr().out == "a result\n"
+    assert "\x1b" not in told and "work" in told
+    assert terminal or told == "work: 20 of 30 (66 %), about 10 s left\n"
 
 
 @pytest.mark.parametrize("stream", [None, "closed"])
@@ -111,7 +113,42 @@ def test_without_standard_error(monkeypatch, clock, stream):
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr("sys.stderr", closed if stream else None)
-    assert not progress.can_redraw()
+    assert not terminal.can_redraw()
+    with Progress("work", 30) as work:
+        for _ in range(30):
+            clock.now += 1
+            work.update()
+
+
+@pytest.mark.parametrize("columns", range(20, 140, 7))
+def test_the_live_line_has_what_its_columns_hold(monkeypatch, clock, columns):
+    """Percent at any width; at 80 columns the time left, at 120 the figures and the bar."""
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    figures = {"epoch": "17/40", "accuracy": "88 %", "expected latency": "0.105 ms"}
+    with Progress("timing", 50, say=Voice("android:0123456789")) as work:
+        for _ in range(21):
+            clock.now += 1
+            work.update(figures=figures)
+    *_, line, _, _ = stream.getvalue().split("\r")
+    assert len(line.rstrip()) < columns and line.startswith("timing, android:012"[: columns - 1])
+    wanted = {40: "42 %", 60: "29 s left", 80: "epoch 17/40", 110: "expected latency 0.105 ms"}
+    assert all(words in line for least, words in wanted.items() if columns >= least), line
+    assert "[####......]" in line or columns < 118
+
+
+def test_lines_of_many_pieces_of_work_are_as_few_as_of_one(monkeypatch, clock):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    TERMINAL.begin(continues=False)
+    for piece in range(10):
+        with Progress(f"piece {piece}", 30) as work:
+            for _ in range(30):
+                clock.now += 1
+                work.update()
+    assert 3 <= len(stream.getvalue().splitlines()) <= 1 + 300 / terminal.LINE_INTERVAL_S
 
 
 @pytest.mark.parametrize(

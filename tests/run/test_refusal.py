@@ -1,6 +1,7 @@
 """A refusal before anything is made leaves the run folder as it was; the advised command works."""
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,14 +59,15 @@ def test_what_was_finished_before_stays_and_settings_are_free_again(tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_a_result_that_is_not_made_anew_stays_complete(tmp_path, capsys):
+def test_a_result_that_is_not_made_anew_stays_complete(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "pnas_tf")
     """Inputs have changed, and the new ones are refused."""
     one = step("one", lambda job: write(job, "one"))
     do(tmp_path, [one])
     with pytest.raises(UserError):
         do(tmp_path, [replace(one, run=refuse, identity=lambda _: "another")])
     do(tmp_path, [one])
-    assert "one: complete, skipped" in capsys.readouterr().out
+    assert "one: complete, skipped" in caplog.text
 
 
 def test_what_was_begun_is_recorded(tmp_path):
@@ -90,10 +92,19 @@ def test_a_stop_is_no_refusal(tmp_path):
     assert (tmp_path / "config.json").exists()
 
 
-@pytest.mark.parametrize("device", ["ssh:nobody@nowhere.invalid", "android:no-such-phone"])
-def test_another_device_in_the_folder_of_a_refused_call(tmp_path, device):
+@pytest.mark.parametrize(
+    "refused",
+    [
+        ["--device=ssh:nobody@nowhere.invalid"],
+        ["--device=android:no-such-phone"],
+        ["--device=host", "--delegate=gpu"],
+        ["--device=host", "--threads=0"],
+        ["--device=fridge"],
+    ],
+)
+def test_another_device_in_the_folder_of_a_refused_call(tmp_path, refused):
     flags = [f"--models={MODEL}", "--run_dir=run", "--min_invocations=1"]
-    assert_refused(run("benchmark", f"--device={device}", *flags, cwd=tmp_path))
+    assert_refused(run("benchmark", *refused, *flags, cwd=tmp_path))
     assert not (tmp_path / "run").exists()
     ended = run("benchmark", "--device=host", *flags, cwd=tmp_path)
     assert ended.status == 0, ended.output

@@ -7,6 +7,7 @@ import signal
 
 import numpy as np
 import pytest
+from events import events_in
 
 from pnas_tf.errors import UserError
 from pnas_tf.run import checkpoints
@@ -103,6 +104,44 @@ def test_it_runs_all_steps_and_leaves_history_events_and_epoch_ends(straight):
     assert [row["epoch"] for row in document["epochs"]] == [0, 1, 2]
     assert list((folder / "events").iterdir())
     assert names(folder) == ["step-0000000010.npz", "step-0000000015.npz"]
+
+
+class Choosing(Chain):
+    """A search's rows: alpha of two blocks moves by a tenth an epoch."""
+
+    def end_epoch(self, epoch):
+        alphas = [np.array([0.1 * epoch, 0.0]), np.array([0.0, 1.0, 2.0])]
+        probabilities = [(np.exp(alpha) / np.exp(alpha).sum()).tolist() for alpha in alphas]
+        return {**super().end_epoch(epoch), "probabilities": probabilities}
+
+
+def test_events_hold_the_curves_and_alpha(tmp_path):
+    """Read back from the file: every scalar of the history, and a histogram a block and epoch whose
+    ends are log-probabilities, that is alpha but for a constant."""
+    loop = StepLoop(
+        Choosing(lambda step: None), tmp_path, peers=Alone(), keep=1, checkpoint_steps=None
+    )
+    loop.run()
+    found = events_in(tmp_path / "events")
+    rows = json.loads(history(tmp_path))["epochs"]
+    assert found["chain/mean"] == pytest.approx([row["mean"] for row in rows])
+    assert {tag for tag in found if "alpha" in tag} == {
+        "chain/alpha/block_00",
+        "chain/alpha/block_01",
+    }
+    for block in (0, 1):
+        for row, buckets in zip(rows, found[f"chain/alpha/block_{block:02d}"], strict=True):
+            expected = np.log(row["probabilities"][block])
+            counted = buckets[buckets[:, 2] > 0]
+            assert counted[:, 2].sum() == len(expected)
+            ends = (counted[0, 0], counted[-1, 1])
+            assert ends == pytest.approx((expected.min(), expected.max()), rel=1e-6)
+
+
+def test_without_tensorboard_there_are_no_events_and_the_history_is_the_same(straight, tmp_path):
+    loop_of(tmp_path / "other", checkpoint_steps=2, tensorboard=False).run()
+    assert not (tmp_path / "other/events").exists()
+    assert history(tmp_path / "other") == history(straight[0])
 
 
 @pytest.mark.parametrize("step", range(EPOCHS * STEPS))

@@ -1,4 +1,5 @@
-"""One process of a search of 20 steps, then of a training of 10, on pixels that are made up."""
+"""One process of searches of 20 steps each, one for each algorithm, then of a training of 10, on
+pixels that are made up."""
 
 import json
 import os
@@ -66,18 +67,6 @@ def main(folder: Path, options: dict) -> int:
         stem_stride=1,
     )
     optimizer = OptimizerConfig(weight_decay=0.01)
-    # A smooth regulariser: at the kink of the default one, two orders of addition part for good.
-    config = SearchConfig(
-        algorithm=options["algorithm"],
-        regulariser="multiplicative_log",
-        warmup_epochs=0,
-        search_epochs=2,
-        arch_start_epoch=0,
-        arch_interval=1,
-        search_batch_size=16,
-        rl_networks=2,
-        checkpoint_steps=4,
-    )
     losses: list[float] = []
     seed = options.get("seed", 7)
     numerics = numerics_of(started, optimizer)
@@ -92,23 +81,44 @@ def main(folder: Path, options: dict) -> int:
             super().train_alpha(images, labels)
             losses.append(self.architecture.means.sums[3])
 
-    try:
+    def searched(algorithm: str, place: Path) -> Watched:
+        # A smooth regulariser: at the kink of the default one, two orders of addition part for
+        # good.
+        config = SearchConfig(
+            algorithm=algorithm,
+            regulariser="multiplicative_log",
+            warmup_epochs=0,
+            search_epochs=2,
+            arch_start_epoch=0,
+            arch_interval=1,
+            search_batch_size=16,
+            rl_networks=2,
+            checkpoint_steps=4,
+        )
         with kinks.smoothed(), started.scope():
-            supernet = Supernet(
-                space, SearchConfig(weights_init="he_fout"), numerics=numerics, seed=seed
-            )
             search = Watched(
-                supernet,
+                Supernet(space, SearchConfig(weights_init="he_fout"), numerics=numerics, seed=seed),
                 MadeUp(),
                 SearchTargets((Target(macs_quantity(space), 1e5),), config),
                 SearchRecipe(config, optimizer, seed=seed),
-                folder=folder,
+                folder=place,
             )
             search.run()
-        architecture = supernet.architecture_of((0, 1, 1))
+        return search
+
+    try:
+        for algorithm in options["algorithms"]:
+            losses.clear()
+            search = searched(algorithm, folder / algorithm)
+            arrays = learnt(search, copies=started.replicas.local > 1)
+            np.savez(
+                folder / algorithm / f"seen-{options['index']}.npz",
+                losses=np.array(losses),
+                **arrays,
+            )
         with kinks.smoothed():
             trained = train_network(
-                architecture,
+                search.supernet.architecture_of((0, 1, 1)),
                 MadeUp(),
                 TrainRecipe(
                     TrainConfig(
@@ -130,21 +140,24 @@ def main(folder: Path, options: dict) -> int:
         return 75
     except Stopped:
         return 130  # as cli/flags.py
-    arrays = {
-        f"variable/{name}": variable.numpy()
-        for name, variable in supernet.named_variables().items()
-    }
+    arrays = {f"trained/{variable.name}": variable.numpy() for variable in trained.model.weights}
+    history = [value for row in trained.history for value in row.values()]
+    np.savez(folder / "train" / f"seen-{options['index']}.npz", losses=np.array(history), **arrays)
+    return 0
+
+
+def learnt(search, *, copies):
+    """Name -> array of everything that a search has learnt; copies: also what the second replica
+    holds."""
+    variables = search.supernet.named_variables()
+    arrays = {f"variable/{name}": variable.numpy() for name, variable in variables.items()}
     arrays |= {f"momentum/{name}": slot.numpy() for name, slot in search.momentum.slots.items()}
     arrays |= {f"alpha/{block}": alpha for block, alpha in enumerate(search.architecture.alphas)}
-    arrays |= {f"trained/{variable.name}": variable.numpy() for variable in trained.model.weights}
-    arrays["history"] = np.array([value for row in trained.history for value in row.values()])
-    if started.replicas.local > 1:
+    if copies:
         arrays |= {
-            f"second/{name}": variable.values[1].numpy()
-            for name, variable in supernet.named_variables().items()
+            f"second/{name}": variable.values[1].numpy() for name, variable in variables.items()
         }
-    np.savez(folder / f"seen-{options['index']}.npz", losses=np.array(losses), **arrays)
-    return 0
+    return arrays
 
 
 class MadeUp:

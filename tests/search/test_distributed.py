@@ -7,8 +7,6 @@ have different gradients, and of 40 steps some activation lies there.
 Every case runs in processes of its own, since a process chooses its devices once.
 """
 
-import functools
-import multiprocessing
 import os
 import signal
 import socket
@@ -17,16 +15,12 @@ import time
 import distributed_worker
 import numpy as np
 import pytest
-
-from pnas_tf.run.checkpoints import Checkpoints
+from forked_program import SERVER
 
 pytestmark = pytest.mark.slow
 
 STEPS = 20
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["pnas_tf.search.loop", "pnas_tf.search.objective", "pnas_tf.training.loop"]
-)  # 5 s of imports, once
+ALGORITHMS = ("two_path", "full", "reinforce")
 
 
 def start(folder, *, index=None, ports=(), **options):
@@ -42,7 +36,14 @@ def start(folder, *, index=None, ports=(), **options):
 def start_pair(folder, **options):
     ports = free_ports(2)
     return [
-        start(folder, index=index, ports=ports, strategy="multi_worker", **options)
+        start(
+            folder,
+            index=index,
+            ports=ports,
+            strategy="multi_worker",
+            algorithms=("two_path",),
+            **options,
+        )
         for index in range(2)
     ]
 
@@ -67,7 +68,8 @@ def ended(processes, folder):
 
 
 def result(folder, index=0):
-    """(losses of the steps, arrays of everything that was learnt) as one process saw them."""
+    """(losses of the steps, arrays of everything that was learnt) as one process saw them. folder:
+    of one search, or of the training."""
     with np.load(folder / f"seen-{index}.npz") as archive:
         arrays = {name: archive[name] for name in archive.files}
     return arrays.pop("losses"), arrays
@@ -84,33 +86,35 @@ def assert_close(ours, theirs, tolerance=5e-5):
         )
 
 
+def finished(folder, **options):
+    """The folder of a process that has searched by every algorithm and trained."""
+    ended([start(folder, algorithms=ALGORITHMS, **options)], folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
-    """algorithm -> the folder of a search in one process; each is run once."""
+    return finished(tmp_path_factory.mktemp("single"), strategy="none")
 
-    @functools.cache
-    def run(algorithm):
-        folder = tmp_path_factory.mktemp(algorithm)
-        ended([start(folder, strategy="none", algorithm=algorithm)], folder)
-        return folder
 
-    return run
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory):
+    return finished(tmp_path_factory.mktemp("mirrored"), strategy="mirrored", replicas=2)
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pair")
-    ended(start_pair(folder, algorithm="two_path"), folder)
+    ended(start_pair(folder), folder)
     return folder
 
 
-@pytest.mark.parametrize("algorithm", ["two_path", "full", "reinforce"])
-def test_two_devices_are_one_process_with_their_batches_together(single, tmp_path, algorithm):
-    ended([start(tmp_path, strategy="mirrored", replicas=2, algorithm=algorithm)], tmp_path)
-    losses, arrays = result(tmp_path)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_two_devices_are_one_process_with_their_batches_together(single, mirrored, algorithm):
+    losses, arrays = result(mirrored / algorithm)
     assert len(losses) == 2 * STEPS  # a weight step and an architecture step each
     firsts = {name: value for name, value in arrays.items() if not name.startswith("second/")}
-    assert_close((losses, firsts), result(single(algorithm)))
+    assert_close((losses, firsts), result(single / algorithm))
     copies = [name for name in arrays if name.startswith("second/")]
     assert copies
     for name in copies:
@@ -119,53 +123,52 @@ def test_two_devices_are_one_process_with_their_batches_together(single, tmp_pat
         )
 
 
-def test_two_processes_are_one_process_with_their_batches_together(single, pair):
-    chief, other = result(pair, 0), result(pair, 1)
-    assert_close(chief, result(single("two_path")))
+def test_a_training_on_two_devices_is_one_process_with_their_batches_together(single, mirrored):
+    assert_close(result(mirrored / "train"), result(single / "train"))
+
+
+@pytest.mark.parametrize("part", ["two_path", "train"])
+def test_two_processes_are_one_process_with_their_batches_together(single, pair, part):
+    chief, other = result(pair / part, 0), result(pair / part, 1)
+    assert_close(chief, result(single / part))
     for name, value in chief[1].items():
         np.testing.assert_array_equal(other[1][name], value, err_msg=name)
-    assert not (pair / "checkpoints-1").exists()
+    assert not (pair / "two_path/checkpoints-1").exists()
 
 
-def test_a_worker_killed_and_restarted_goes_on_from_the_checkpoint(pair, tmp_path):
-    """The survivor ends with a status of its own; the same commands go on and end with the same
-    bits."""
-    processes = start_pair(tmp_path, algorithm="two_path", pause_s=0.2, worker_timeout_s=15)
-    wait_for_a_checkpoint(processes, tmp_path)
-    os.kill(processes[1].pid, signal.SIGKILL)
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [75, -signal.SIGKILL], (
-        tmp_path / "log-0"
-    ).read_text()[-3000:]
-    assert Checkpoints(tmp_path / "checkpoints").latest().step < STEPS
-    goes_on_to_the_same_bits(tmp_path, pair)
+def test_workers_that_are_killed_or_stopped_go_on_from_the_checkpoint_to_the_same_bits(
+    pair, tmp_path
+):
+    """SIGKILL to one: the survivor ends with a status of its own. Then SIGTERM to one: all stop at
+    one step. The same commands go on each time."""
+    for number, statuses in ((signal.SIGKILL, [75, -9]), (signal.SIGTERM, [130, 130])):
+        before = reached(tmp_path)
+        processes = start_pair(tmp_path, pause_s=0.2, worker_timeout_s=15)
+        wait_for_a_checkpoint(processes, tmp_path, behind=before)
+        os.kill(processes[1].pid, number)
+        for process in processes:
+            process.join(120)
+        assert [process.exitcode for process in processes] == statuses, (
+            tmp_path / "log-0"
+        ).read_text()[-3000:]
+        assert before < reached(tmp_path) < STEPS
+    ended(start_pair(tmp_path), tmp_path)
+    for part in ("two_path", "train"):
+        for name, value in result(pair / part)[1].items():
+            np.testing.assert_array_equal(result(tmp_path / part)[1][name], value, err_msg=name)
 
 
-def test_sigterm_to_one_worker_stops_all_at_one_step_and_they_go_on(pair, tmp_path):
-    processes = start_pair(tmp_path, algorithm="two_path", pause_s=0.2)
-    wait_for_a_checkpoint(processes, tmp_path)
-    os.kill(processes[1].pid, signal.SIGTERM)
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [130, 130], (
-        tmp_path / "log-0"
-    ).read_text()[-3000:]
-    assert 0 < Checkpoints(tmp_path / "checkpoints").latest().step < STEPS
-    goes_on_to_the_same_bits(tmp_path, pair)
+def reached(folder):
+    """The step of the newest checkpoint; 0 without one."""
+    names = (path.stem for path in (folder / "two_path/checkpoints").glob("step-*.npz"))
+    return max((int(name.removeprefix("step-")) for name in names), default=0)
 
 
-def wait_for_a_checkpoint(processes, folder):
+def wait_for_a_checkpoint(processes, folder, *, behind):
     deadline = time.monotonic() + 200
-    while not list((folder / "checkpoints").glob("step-*.npz")):
+    while reached(folder) <= behind:
         assert all(process.is_alive() for process in processes), (folder / "log-0").read_text()[
             -3000:
         ]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def goes_on_to_the_same_bits(folder, pair):
-    ended(start_pair(folder, algorithm="two_path"), folder)
-    for name, value in result(pair)[1].items():
-        np.testing.assert_array_equal(result(folder)[1][name], value, err_msg=name)

@@ -12,7 +12,7 @@ from synthetic import SIZE, SPACE, FarPixels
 
 from pnas_tf.config import SEARCH_FROM_PRETRAINED, SEARCH_FROM_SCRATCH, SearchConfig, SpaceConfig
 from pnas_tf.data.dataset import Normalization
-from pnas_tf.data.fitted_options import search_sizes
+from pnas_tf.data.fitted_options import search_sizes, search_tuning_of
 from pnas_tf.data.run_space import space_for
 from pnas_tf.data.split import SplitSizes
 from pnas_tf.errors import UserError
@@ -22,11 +22,12 @@ from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.quantities import macs_quantity
-from pnas_tf.search.recipe import SearchRecipe, search_tuning_of
+from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.search.start import save_start, start_lines, start_of
 from pnas_tf.search.targets import Target
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv
+from pnas_tf.space.registry import named_space
 from pnas_tf.supernet.supernet import Supernet
 
 CONFIG = SearchConfig(warmup_epochs=1, search_epochs=1, search_batch_size=16)
@@ -161,10 +162,21 @@ def test_the_size_of_the_images_does_not_matter(weights):
 
 
 def test_the_usual_space_is_one_that_there_are_weights_for():
-    for side, pretrained, name in (
-        (200, True, "lite"),
-        (200, False, "proxyless"),
-        (8, True, "tiny"),
+    for side, images, pretrained, name, pixels in (
+        (200, 5_000, True, "lite", 224),
+        (200, 5_000, False, "proxyless", 224),
+        (200, 4_999, True, "lite", 96),
+        (49, 160, False, "tiny", 64),
+        (48, 160, True, "tiny", 32),
+        (48, 5_000, False, "tiny", 32),
     ):
-        facts = SimpleNamespace(short_side=side, class_names=("a", "b"))
-        assert space_for(facts, SpaceConfig(), pretrained=pretrained).name == name
+        facts = SimpleNamespace(short_side=side, class_names=("a", "b"), training_examples=images)
+        space = space_for(facts, SpaceConfig(), pretrained=pretrained)
+        assert (space.name, space.resolution) == (name, pixels)
+        asked = space_for(facts, SpaceConfig(resolution=80, width=0.5), pretrained=pretrained)
+        assert asked == named_space(name, classes=2, resolution=80, width=0.5)
+        own = space_for(facts, SpaceConfig("proxyless"), pretrained=pretrained)
+        assert own == named_space("proxyless", classes=2)
+        searched = named_space("cifar", classes=10)  # of weights that a search left
+        theirs = space_for(facts, SpaceConfig(width=2), pretrained=True, searched=searched)
+        assert theirs == named_space("cifar", classes=2).with_width(2)

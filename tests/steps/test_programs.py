@@ -1,9 +1,12 @@
 """The whole way by the programs, on digits and on a folder of JPEGs, and what happens when they are
 called again."""
 
+import dataclasses
+import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -12,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from events import events_in
 from forked_program import SPACE, Signal, assert_refused, contents, run, start
 from PIL import Image
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
@@ -127,16 +132,25 @@ def check_summary(folder, *, dataset, classes, formats):
     assert "<html" in (folder / "report.html").read_text().lower()
 
 
+def check_printed(lines):
+    """By a pipe: each stage begins and ends with a line, the rest is few and plain."""
+    assert lines.isprintable() or set(lines) - set(filter(str.isprintable, lines)) == {"\n"}
+    for number, name in enumerate(STEPS, 1):
+        stage = f"[{number}/{len(STEPS)}] {name}: "
+        begins, ends = (line for line in lines.splitlines() if line.startswith(stage))
+        assert begins == f"{stage}begins" and re.search(r"\(\d+ (s|min \d+ s)\)$", ends)
+    assert len(lines.splitlines()) <= 40, lines
+
+
 def test_digits_to_the_end(finished):
     folder, printed = finished
     assert set(contents(folder)) >= FILES
     assert list(json.loads((folder / "steps.json").read_text())["steps"]) == STEPS
     check_summary(folder, dataset="digits", classes=10, formats=["float32", "int8"])
     assert "wrote made/digits/summary.json" in printed
-    assert (
-        f"latency_table.json: {LatencyTable.load(folder / 'latency_table.json').describe()}"
-        in printed
-    )  # beside the target's figure
+    described = LatencyTable.load(folder / "latency_table.json").describe()
+    assert described in (folder / "log.txt").read_text()
+    check_printed(printed)
     target = json.loads((folder / "summary.json").read_text())["target_latency_ms"]
     middle = latency_target(SPACE, LatencyTable.load(folder / "latency_table.json"), "auto").value
     assert target == pytest.approx(middle)
@@ -146,6 +160,26 @@ def test_digits_to_the_end(finished):
     assert (
         settings["SearchConfig"]["warmup_epochs"] == 1 and settings["TrainConfig"]["epochs"] == 1
     )  # from the flag file
+
+
+def test_tensorboard_shows_the_run(finished):
+    """The network as an image, and options beside results; alpha block by block."""
+    folder, _ = finished
+    summary = json.loads((folder / "summary.json").read_text())
+    found = events_in(folder / "events")
+    assert found["test accuracy, int8"] == pytest.approx([summary["test_accuracy"]["int8"]])
+    measured = summary["latency_ms"]["float32"]["measured"]
+    assert found["measured ms, float32"] == pytest.approx([measured])
+    ((width, height, picture),) = found["architecture"]
+    pixels = np.asarray(Image.open(io.BytesIO(picture)))
+    assert pixels.shape[:2] == (int(height), int(width)) and pixels.std() > 5
+    session = HParamsPluginData.FromString(found["_hparams_/session_start_info"][0])
+    hparams = session.session_start_info.hparams
+    assert hparams["warmup_epochs"].number_value == 1 and "seed" not in hparams
+    searched = events_in(folder / "search/events")
+    assert {tag for tag in searched if "alpha/" in tag} == {
+        f"search/alpha/block_{number:02d}" for number in range(len(SPACE.choice_blocks))
+    }
 
 
 def test_called_again_every_step_is_skipped_and_no_file_changes(finished, options):
@@ -188,8 +222,52 @@ def test_another_budget_redoes_the_derivation_and_what_follows_but_not_the_searc
     check_summary(copy, dataset="digits", classes=10, formats=["float32"])
 
 
-def test_a_target_in_macs_is_told_in_macs(options, tmp_path):
-    folder = tmp_path / "made"
+def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
+    """Each in a run folder of its own, with the supernet; the finished run stays as it was."""
+    before = contents(copy)
+    table = LatencyTable.load(copy / "latency_table.json")
+    network = Architecture.load(copy / "architecture.json")
+    least, most = latency_quantity(network.space, table).range
+    quick = [
+        {"name": "quick", "max_latency_ms": (3 * least + most) / 4},
+        {"name": "small", "table": "phone.json", "max_parameters": network.parameters},
+    ]
+    (tmp_path / "some.json").write_text(json.dumps(quick))
+    entries = dict(table.entries)
+    table.save(tmp_path / "phone.json")
+    ended = run(
+        "specialise",
+        f"--run_dir={copy}",
+        "--budgets=some.json",
+        "--out=made",
+        "--derive_networks=2",
+        "--derive_trained=0",
+        cwd=tmp_path,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    front = json.loads((tmp_path / "made/front.json").read_text())["devices"]
+    assert [row["name"] for rows in front.values() for row in rows] == ["quick", "small"]
+    assert "phone.json" in front and len(list((tmp_path / "made").glob("front_*.png"))) == 2
+    (row,) = next(rows for name, rows in front.items() if name != "phone.json")
+    assert row["predicted_ms"] <= quick[0]["max_latency_ms"]
+    assert Architecture.load(tmp_path / "made/small/architecture.json").parameters <= (
+        network.parameters
+    )
+    assert contents(copy) == before
+    trained = run("train", "--run_dir=made/quick", "--init=inherit", "--epochs=1", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    entries.popitem()
+    lacking = dataclasses.replace(table, entries=entries)
+    lacking.save(tmp_path / "other.json")
+    refused = run(
+        "specialise", f"--run_dir={copy}", "--table=other.json", "--out=new", cwd=tmp_path
+    )
+    assert_refused(refused, "other.json", "does not cover", "pnas latency-table")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_target_in_macs_is_told_in_macs(finished, options, tmp_path):
+    folder = seeded(finished, tmp_path / "made")
     made = run(
         "push_button",
         "--dataset=digits",
@@ -213,8 +291,8 @@ def test_a_target_in_macs_is_told_in_macs(options, tmp_path):
     assert "target_latency_ms" not in summary
     assert "expected MACs" in report and "expected latency, ms" not in report
     assert (
-        "target MACs" in made.output
-        and "target latency" not in made.output
+        re.search(r"target of the search: [\d.e+]+ MACs$", made.output, re.MULTILINE)
+        and "ms (latency)" not in made.output
         and "target latency" not in report
     )
 
@@ -451,19 +529,19 @@ def test_stopped_in_every_step_it_ends_as_if_it_had_run_through(finished, option
     folder = seeded(finished, tmp_path / "run")
     generator = random.Random("stages")
     for line, most_s, number in (
-        ("== search", 0.8, signal.SIGTERM),
+        ("search: begins", 0.8, signal.SIGTERM),
         ("joint 2/3", 0.3, signal.SIGKILL),
-        ("== train", 0.6, signal.SIGKILL),
-        ("== train", 0.6, signal.SIGTERM),
-        ("== export", 0.3, signal.SIGTERM),
-        ("== export", 0.3, signal.SIGKILL),
-        ("== benchmark", 0.3, signal.SIGTERM),
+        ("train: begins", 0.6, signal.SIGKILL),
+        ("train: begins", 0.6, signal.SIGTERM),
+        ("export: begins", 0.3, signal.SIGTERM),
+        ("export: begins", 0.3, signal.SIGKILL),
+        ("benchmark: begins", 0.3, signal.SIGTERM),
     ):
         sent = Signal(number, prints=line, later_s=generator.uniform(0, most_s))
         status, printed = signalled(folder, options, tmp_path / "log", sent)
         guarded = status == -9 and "stopped in the middle of a long call" in printed
         assert status == (-9 if number == signal.SIGKILL else 130) or guarded, (line, printed)
-        assert "\n== " not in printed.split(line, 1)[1], (line, printed)
+        assert ": begins" not in printed.split(line, 1)[1], (line, printed)
         assert "Traceback" not in printed, (line, printed)
     ended = run("push_button", f"--run_dir={folder}", *options, cwd=tmp_path)
     assert ended.status == 0 and "latency_table: complete, skipped" in ended.output, ended.output
@@ -557,7 +635,8 @@ def test_streams_that_are_closed_or_lead_nowhere(copy, options, way):
     """By a shell, in a fresh interpreter: without a terminal nothing is drawn, and a closed
     stream's number goes to no file of ours."""
     (copy / "architecture.json").unlink()
-    shutil.rmtree(copy / "search")
+    if way.startswith("<"):  # progress is drawn while it searches; elsewhere the end will do
+        shutil.rmtree(copy / "search")
     command = f"{sys.executable} {ROOT / 'tools/search.py'} --run_dir={copy} {way}"
     shell = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],

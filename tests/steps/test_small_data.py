@@ -79,11 +79,13 @@ def test_the_defaults_go_to_the_end_and_the_folder_may_move(place, tmp_path):
     )
     assert made.status == 0, made.output
     assert "latency_table: complete, skipped" in made.output
-    chosen = "--arch_batch_size=16 --derive_train_epochs=1.06 --derive_batch_size=16 "
-    chosen += "--batch_size=16"
+    chosen = "--warmup_learning_rate=0.05 --search_learning_rate=0.025 --arch_batch_size=16 "
+    chosen += "--derive_train_epochs=1.06 --derive_batch_size=16 --derive_learning_rate=0.00625 "
+    chosen += "--batch_size=16 --learning_rate=0.0125"
     assert f"for 128 train and 32 validation images: {chosen}" in made.output
     steps = json.loads((place / "run/steps.json").read_text())["steps"]
-    assert steps["search"]["made_from"]["options"]["SearchConfig"]["search_batch_size"] == 16
+    made_from = steps["search"]["made_from"]["options"]["SearchConfig"]
+    assert made_from["search_batch_size"] == 16 and made_from["warmup_learning_rate"] == 0.05
 
     # Every spelling, and another place, are the same dataset.
     (place / "link").symlink_to("photos")

@@ -8,6 +8,7 @@ import pytest
 from pnas_tf.config import DataConfig, SpaceConfig
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
+from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.steps.inputs import Inputs
 
 CORPUS = Path(__file__).parent.parent / "data" / "images" / "files"
@@ -25,7 +26,7 @@ def photographs(tmp_path):
 
 def told(photographs, folder, capsys, *, refused=False):
     data = DataConfig(dataset=f"folder:{photographs}", skip_unreadable=True)
-    with RunFolder(folder) as run:
+    with TERMINAL.speaking(), RunFolder(folder) as run:
         assert Inputs(run, Configs([data, SpaceConfig(resolution=32)])).dataset.files is not None
         if not refused:
             run.step("one", inputs={}, outputs=(), work=lambda: None, always=True)

@@ -10,6 +10,7 @@ from reference_path import logits
 
 from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.networks.network import build_network, weight_decay_variables
+from pnas_tf.search.derive import path_of
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
@@ -144,7 +145,7 @@ def test_path_and_architecture_are_inverse():
         small_space((MBConv(3, 2), MBConv(5, 2))), SearchConfig(weights_init="he_fout")
     )
     path = (0, 2, 1, 2)
-    assert supernet.path_of(supernet.architecture_of(path)) == path
+    assert path_of(supernet.architecture_of(path)) == path
     names = supernet.named_variables()
     assert len(names) == sum(len(block.ordered) for block in supernet.all_blocks()) + 4
 

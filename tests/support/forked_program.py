@@ -30,16 +30,25 @@ SPACE = MBConvSpace(
     candidates=(MBConv(3, 1), MBConv(3, 6)),
     stem_stride=1,
 )
+# The one server of a test process: there can be no second one with other modules.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
         "pnas_tf.search.loop",
+        "pnas_tf.search.objective",
+        "pnas_tf.training.loop",
         "pnas_tf.search.supernet_weights",
         "pnas_tf.tflite.export",
         "pnas_tf.data.dataset",
         "pnas_tf.report.page",
         "tensorflow_datasets",
         "pnas_tf.steps.programs",
+        "pnas_tf.cli.program",
+        "pnas_tf.search.api",
+        "pnas_tf.latency.build",
+        "pnas_tf.devices.host.runner",
+        "pnas_tf.report.summary",
+        "tensorboard.summary.v2",
     ]
 )
 
@@ -104,10 +113,10 @@ class _Heard:
 
 
 def start(name, arguments, *, log, cwd, signalled=None):
-    """The process. signalled: a Signal that it sends itself."""
+    """The process, which prints all details. signalled: a Signal that it sends itself."""
     process = SERVER.Process(
         target=_work,
-        args=(name, [str(argument) for argument in arguments], str(log), str(cwd), signalled),
+        args=(name, [*map(str, arguments), "--verbose"], str(log), str(cwd), signalled),
     )
     process.start()
     return process
@@ -155,11 +164,11 @@ def _work(name, arguments, log, cwd, signalled=None):
 
 
 def contents(folder):
-    """Name -> bytes of every file of a run, but for the lock."""
+    """Name -> bytes of every file of a run, but for the lock and the log."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in Path(folder).rglob("*")
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and path.name not in (".lock", "log.txt")
     }
 
 

@@ -116,7 +116,7 @@ class Loader:
     others: tuple[tuple[str, bytes], ...] = ()
     is_json: bool = False
     names_file: bool = True
-    examples: int = 2000
+    examples: int = 500
 
 
 @dataclasses.dataclass(frozen=True)

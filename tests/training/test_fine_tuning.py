@@ -139,7 +139,7 @@ def test_it_learns_and_goes_on_to_the_same_bits(dataset, tmp_path, batch_norm):
         return train_network(ARCHITECTURE, dataset, recipe, tmp_path, initial_weights=start)
 
     once = trained()
-    assert once.history[0]["learning_rate"] == FINE_TUNING.learning_rate
+    assert once.history[0]["learning_rate"] == FINE_TUNING.learning_rate * 8 / 64
     last = max((tmp_path / CHECKPOINTS).glob("*.npz"))
     last.unlink()  # the one before it is the end of the second epoch
     again = trained()

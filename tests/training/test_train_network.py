@@ -4,11 +4,11 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
+import threading
 
 import numpy as np
 import pytest
+from forked_program import SERVER
 
 from pnas_tf.config import DataConfig, OptimizerConfig, TrainConfig
 from pnas_tf.data.dataset import load_dataset
@@ -35,23 +35,7 @@ SPACE = MBConvSpace(
 ARCHITECTURE = Architecture(SPACE, (MBConv(3, 3), MBConv(5, 3)))
 CONFIG = TrainConfig(epochs=4, dropout=0.1, evaluate_epochs=2)
 RECIPE = TrainRecipe(CONFIG, seed=3)
-
-# Sends itself the signal: whoever sends it from outside may find the process not begun or ended.
-PROGRAM = """
-import os, sys, threading
-import test_train_network as own
-from pnas_tf.data.dataset import load_dataset
-from pnas_tf.training import loop, step as steps
-data_dir, folder, number, at_step, later_s = sys.argv[1:]
-step = steps.TrainStep.__call__
-def signalled(self, *arguments, **named):
-    if named["step"] == int(at_step):
-        threading.Timer(float(later_s), os.kill, (os.getpid(), int(number))).start()
-    return step(self, *arguments, **named)
-steps.TrainStep.__call__ = signalled
-dataset = load_dataset(own.DataConfig(data_dir=data_dir), resolution=8)
-loop.train_network(own.ARCHITECTURE, dataset, own.RECIPE, folder)
-"""
+STOPPED = 130
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +60,33 @@ def weights_equal(a, b):
 
 
 def run(tfds_dir, folder, number=signal.SIGTERM, at_step=-1, later_s=0.0):
-    """The training in a process of its own, signalled `later_s` after it begins a step."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path]),
-        "TERM": "dumb",
-    }
-    moment = [str(int(number)), str(at_step), str(later_s)]
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM, tfds_dir, str(folder), *moment],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    """The exit status of the training in a process of its own, signalled `later_s` after it begins
+    a step."""
+    process = SERVER.Process(target=work, args=(tfds_dir, folder, number, at_step, later_s))
+    process.start()
+    process.join(200)
+    return process.exitcode
+
+
+def work(tfds_dir, folder, number, at_step, later_s):
+    """The process. It sends itself the signal: whoever sends it from outside may find the process
+    not begun or ended."""
+    from pnas_tf.run.signals import Stopped
+    from pnas_tf.training import step as steps
+
+    step = steps.TrainStep.__call__
+
+    def signalled(self, *arguments, **named):
+        if named["step"] == at_step:
+            threading.Timer(later_s, os.kill, (os.getpid(), number)).start()
+        return step(self, *arguments, **named)
+
+    steps.TrainStep.__call__ = signalled
+    dataset = load_dataset(DataConfig(data_dir=tfds_dir), resolution=8)
+    try:
+        train_network(ARCHITECTURE, dataset, RECIPE, folder)
+    except Stopped:
+        os._exit(STOPPED)
 
 
 def test_it_learns_and_keeps_a_history(straight, dataset):
@@ -155,12 +152,8 @@ def test_killed_at_random_moments_gives_the_same_bits(straight, dataset, tfds_di
     for number, at_step in moments:
         # A killed process goes on from its last checkpoint, which is not behind the step.
         ended = run(tfds_dir, tmp_path, number, at_step, generator.uniform(0.0, 0.01))
-        if number == signal.SIGKILL:
-            assert ended.returncode == -number, ended.stderr
-        else:
-            assert ended.returncode != 0 and "Stopped" in ended.stderr, ended.stderr
-    ended = run(tfds_dir, tmp_path)
-    assert ended.returncode == 0, ended.stderr
+        assert ended == (-number if number == signal.SIGKILL else STOPPED)
+    assert run(tfds_dir, tmp_path) == 0
     continued = train_network(ARCHITECTURE, dataset, RECIPE, tmp_path)
     assert (
         weights_equal(continued.model, straight[1].model)

@@ -23,11 +23,6 @@ class Rectangle(NamedTuple):
     left: int
     right: int
 
-    @property
-    def taps(self) -> int:
-        """Its area."""
-        return (self.bottom - self.top) * (self.right - self.left)
-
 
 def tile(height: int, width: int) -> tuple[Rectangle, ...]:
     """Rectangles of at most MAX_TAPS taps that cover height x width taps once each.

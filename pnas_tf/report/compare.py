@@ -1,0 +1,192 @@
+"""Finished runs beside one another. Accuracies are compared on the same test images alone,
+latencies on the same device with the same settings; what differs in either stands in a group of its
+own.
+
+Reads run folders. Measures and trains nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pnas_tf.data.accuracy import accuracy_interval
+from pnas_tf.devices.record import Device, Settings
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.io.serialization import to_json
+from pnas_tf.latency.drift import DRIFT_PERCENT
+from pnas_tf.report import summary_table as cells
+from pnas_tf.report.reproduce import dataset_fingerprint
+from pnas_tf.report.run_files import RunFiles, read_run
+from pnas_tf.report.words import device_words, one_line
+from pnas_tf.run.layout import Artifact, model_name
+
+
+@dataclass(frozen=True)
+class Network:
+    """One exported file of one run. accuracy: a fraction of `images`. reference_ms: what the
+    reference model took in the session that measured it. front: whether no other network of its
+    group is both faster and at least as accurate."""
+
+    run: str
+    dtype: str
+    accuracy: float | None
+    images: int
+    latency_ms: float | None
+    reference_ms: float | None
+    size_bytes: float | None
+    ram_bytes: float | None
+    macs: int
+    front: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Networks whose figures may be compared. fingerprint: of images and test split; "" where the
+    run does not say, which then stands alone."""
+
+    dataset: str
+    fingerprint: str
+    device: Device
+    settings: Settings
+    networks: tuple[Network, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def describe(self) -> str:
+        """One line for beside its figures."""
+        images = f", {self.networks[0].images} test images" if self.networks else ""
+        words = device_words({"device": to_json(self.device), "settings": to_json(self.settings)})
+        known = f" ({self.fingerprint})" if self.fingerprint else " (not known which images)"
+        return f"{self.dataset}{images}{known} on {words}"
+
+
+def compare_runs(folders: Sequence[str | os.PathLike]) -> list[Group]:
+    """The groups, those of the first run first.
+
+    Args:
+        folders: of finished runs; one that is named twice counts once.
+
+    Raises:
+        UserError: a folder holds no finished run, or a file in it is damaged.
+    """
+    paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
+    groups: dict[tuple[object, ...], Group] = {}
+    for name, path in zip(_names(paths), paths, strict=True):
+        run = read_run(path)
+        prints = dataset_fingerprint(run.steps)
+        parts = [prints[key] for key in ("images", "test split") if key in prints]
+        fingerprint = "-".join(part[:8] for part in parts) if len(parts) == 2 else ""
+        for network, device, settings in _networks(run, name):
+            dataset = one_line(str(run.summary.get("dataset")))
+            key = (dataset, fingerprint or path, replace(device, cores=()), settings)
+            empty = Group(dataset, fingerprint, device, settings)
+            group = groups.setdefault(key, empty)
+            groups[key] = replace(group, networks=(*group.networks, network))
+    return [
+        replace(group, networks=with_front(group.networks), notes=_notes(group.networks))
+        for group in groups.values()
+    ]
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Each folder by as little of its path as tells it from the others."""
+    for parts in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            return [one_line(name) for name in names]
+    raise AssertionError("paths are distinct")
+
+
+def _networks(run: RunFiles, name: str) -> list[tuple[Network, Device, Settings]]:
+    """The exported files that were measured, in the order of their export."""
+    measured = {
+        dtype: entry
+        for dtype in (report.dtype for report in run.reports.values())
+        if (entry := run.measurements.get(model_name(dtype))) is not None
+    }
+    if not measured or "dataset" not in run.summary:
+        raise UserError(
+            f"run {run.path} is not finished",
+            expected=f"exported and measured files, and {Artifact.SUMMARY}",
+            received="none of them" if not measured else f"no {Artifact.SUMMARY}",
+            fix=f"Finish it: pnas run --run_dir={run.path}",
+        )
+    document = atomic.read_json(
+        run.path / Artifact.BENCHMARK, what="latency measurement", made_by="pnas benchmark"
+    )
+    reference = document.get("sentinel_ms") if isinstance(document, dict) else None
+    ram = run.summary.get("ram_bytes")
+    memory = ram if isinstance(ram, dict) else {}
+    return [
+        (
+            Network(
+                name,
+                report.dtype,
+                report.tflite_accuracy,
+                report.images,
+                entry.median_ms,
+                cells.number(reference),
+                report.size_bytes,
+                cells.number(memory.get(report.dtype)),
+                run.architecture.macs,
+            ),
+            entry.device,
+            entry.settings,
+        )
+        for report in run.reports.values()
+        if (entry := measured.get(report.dtype)) is not None
+    ]
+
+
+def with_front(networks: Sequence[Network]) -> tuple[Network, ...]:
+    """The networks with `front` as it is among them."""
+
+    def beats(one: Network, other: Network) -> bool:
+        first, second = place_of(one), place_of(other)
+        if first is None or second is None:
+            return False
+        return first != second and first[0] <= second[0] and first[1] >= second[1]
+
+    return tuple(
+        replace(
+            network,
+            front=place_of(network) is not None
+            and not any(beats(other, network) for other in networks),
+        )
+        for network in networks
+    )
+
+
+def place_of(network: Network) -> tuple[float, float] | None:
+    """(latency in ms, accuracy), where both are known."""
+    if network.latency_ms is None or network.accuracy is None:
+        return None
+    return network.latency_ms, network.accuracy
+
+
+def _notes(networks: Sequence[Network]) -> tuple[str, ...]:
+    """What limits the comparison: the device's own pace, and the number of images."""
+    notes = []
+    paces = {network.run: ms for network in networks if (ms := network.reference_ms)}
+    if paces and max(paces.values()) / min(paces.values()) - 1 > DRIFT_PERCENT / 100:
+        slow, fast = max(paces, key=paces.__getitem__), min(paces, key=paces.__getitem__)
+        notes.append(
+            f"the device was {100 * (paces[slow] / paces[fast] - 1):.1f} % slower when {slow} was "
+            f"measured than for {fast}, by the same reference model: measure both again before "
+            "comparing their latencies"
+        )
+    known = [network for network in networks if network.accuracy is not None and network.images]
+    if len(known) > 1:
+        best = max(known, key=lambda network: network.accuracy or 0.0)
+        low = accuracy_interval(best.accuracy or 0.0, best.images)[0]
+        near = sum((network.accuracy or 0.0) >= low for network in known) - 1
+        if near:
+            notes.append(
+                f"{near} of {len(known) - 1} others are within the {cells.INTERVAL} of the most "
+                f"accurate one: {best.images} test images do not tell them apart"
+            )
+    return tuple(notes)

@@ -1,0 +1,198 @@
+"""The report's parts on latency: predicted against measured, block by block, without a pause, and
+how far the table can be trusted. Knows nothing of the page around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pnas_tf.io import Json
+from pnas_tf.report import summary_table as cells
+from pnas_tf.report.breakdown_plot import breakdown_figure, covering
+from pnas_tf.report.run_files import RunFiles
+from pnas_tf.report.section import Plot, Section, Table, Warnings
+from pnas_tf.report.sustained_plot import HEADER, sustained_figure, sustained_rows
+from pnas_tf.report.validation_plot import validation_figure
+
+_VALIDATION = (
+    ("networks", "networks", ""),
+    ("dtype", "dtype", ""),
+    ("bias_percent", "bias", " %"),
+    ("mape_percent", "mean absolute error", " %"),
+    ("rmse_ms", "root mean square error", " ms"),
+    ("within_5_percent", "within 5 %", " %"),
+    ("within_10_percent", "within 10 %", " %"),
+    ("spearman", "Spearman", ""),
+    ("kendall", "Kendall", ""),
+    ("noise_floor_mape_percent", "noise floor of the session", " %"),
+    ("uncorrected_noise_percent", "noise floor by the clock", " %"),
+    ("correction", "drift within the session", ""),
+)
+# The table as search used it, and with the device's drift since then taken out.
+_STORED = (
+    ("stored_calibration", "bias by the stored calibration"),
+    ("stored_drift_corrected", "the same, drift corrected"),
+)
+
+
+def breakdown_section(run: RunFiles) -> Section | None:
+    """Where the predicted time goes, and what was measured."""
+    figure = breakdown_figure(run.tables, run.architecture)
+    if figure is None:
+        return None
+    words = []
+    for dtype, table in covering(run.tables, run.architecture).items():
+        total, predicted = table.sum_ms(run.architecture), table.predict_ms(run.architecture)
+        line = f"{dtype}: the blocks add up to {cells.milliseconds(total)}, "
+        line += f"which predicts {cells.milliseconds(predicted)}"
+        measured = _measured(run, dtype)
+        if measured:
+            line += f"; measured: {cells.milliseconds(measured)} "
+            line += f"({100 * (predicted / measured - 1):+.1f} %)"
+        words.append(f"{line}.")
+    return Section(
+        "Predicted against measured, block by block",
+        meaning="The search knows the device by a table of blocks alone. Here is what the table "
+        "says of this network, and what the whole network took.",
+        terms=("table", "latency", "drift"),
+        words=tuple(words),
+        plots=(
+            Plot(
+                "latency_by_block",
+                figure,
+                "The longest bars are where time goes; a faster network changes those first.",
+                ("table", "block", "format"),
+                wide=True,
+            ),
+        ),
+    )
+
+
+def _measured(run: RunFiles, dtype: str) -> float | None:
+    forms = run.summary.get("latency_ms")
+    form = forms.get(dtype) if isinstance(forms, Mapping) else None
+    return cells.number(form.get("measured")) if isinstance(form, Mapping) else None
+
+
+def measurements_section(run: RunFiles) -> Section | None:
+    if not run.measurements:
+        return None
+    rows = tuple(
+        (
+            name,
+            (
+                cells.milliseconds(entry.median_ms),
+                cells.milliseconds(entry.p10_ms),
+                cells.milliseconds(entry.p90_ms),
+                str(entry.invocations),
+                str(len(entry.runs)),
+                str(entry.settings.threads),
+            ),
+        )
+        for name, entry in run.measurements.items()
+    )
+    first = next(iter(run.measurements.values()))
+    device, settings = first.device, first.settings
+    words = [
+        device.kind,
+        device.model,
+        device.processor,
+        f"cores {', '.join(map(str, device.cores))}" if device.cores else "",
+        device.os,
+        f"{settings.runtime} {settings.runtime_version}",
+        settings.delegate,
+    ]
+    doubts = tuple(
+        f"{name}: {doubt}" for name, entry in run.measurements.items() for doubt in entry.doubts
+    )
+    return Section(
+        "Latency as measured",
+        meaning="Each file many times, in turn with the others. p10 and p90 far apart say that "
+        "the device was busy.",
+        terms=("latency", "drift"),
+        table=Table(("model", "median", "p10", "p90", "invocations", "rounds", "threads"), rows),
+        warnings=_folded("measured while something else took the device; measure again", doubts),
+        caption=", ".join(word for word in words if word),
+    )
+
+
+def sustained_section(run: RunFiles) -> Section | None:
+    if not run.sustained:
+        return None
+    return Section(
+        "Latency without a pause",
+        meaning="A device that gets warm slows down. Medians of runs of about five seconds behind "
+        "one another.",
+        terms=("latency",),
+        table=Table(HEADER, sustained_rows(run.sustained)),
+        plots=(
+            Plot(
+                "sustained",
+                sustained_figure(run.sustained),
+                "A line that rises is a device that gets slower under load; an app that runs for "
+                "minutes gets the last figure, not the first.",
+                ("latency",),
+                wide=True,
+            ),
+        ),
+    )
+
+
+def validation_section(run: RunFiles) -> Section | None:
+    facts = tuple(
+        (label, _words(run.validation[key]) + unit)
+        for key, label, unit in _VALIDATION
+        if key in run.validation
+    )
+    facts += tuple(
+        (label, f"{_words(row['bias_percent'])} %")
+        for key, label in _STORED
+        if isinstance(row := run.validation.get(key), dict) and "bias_percent" in row
+    )
+    if not facts:
+        return None
+    figure = validation_figure(run.validation)
+    plot = figure and Plot(
+        "validation",
+        figure,
+        "Points on the line were predicted rightly; those within the band by less than 5 %.",
+        ("table", "drift"),
+    )
+    return Section(
+        "How well the table predicts",
+        meaning="Random networks of the space that the table had not seen, exported and measured.",
+        terms=("table", "drift"),
+        facts=facts,
+        plots=(plot,) if plot else (),
+    )
+
+
+def table_section(run: RunFiles) -> Section | None:
+    if run.table is None:
+        return None
+    found = run.table.warnings()
+    unstable = sum(line.startswith("unstable") for line in found)
+    meaning = (
+        "some blocks were measured while the device was busy; the prediction as a whole is judged "
+        "by whole networks (the calibration above), which is what counts"
+        if unstable == len(found) and run.table.calibration
+        else "the latencies by which the search chose may be off; measure the table again on a "
+        "quiet device before relying on them"
+    )
+    return Section(
+        "The latency table",
+        meaning="What the search knew of the device.",
+        terms=("table",),
+        words=(run.table.describe(),),
+        warnings=_folded(meaning, (*found, *run.table.kernel7_warnings(run.architecture.space))),
+        caption=run.table.origin,
+    )
+
+
+def _folded(meaning: str, lines: tuple[str, ...]) -> Warnings | None:
+    return Warnings(meaning, lines) if lines else None
+
+
+def _words(value: Json) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "run" if value is None else str(value)

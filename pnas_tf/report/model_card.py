@@ -1,0 +1,160 @@
+"""A model card: what exported files are, how good, how fast and on what, for people and for hubs.
+
+Markdown with the YAML front matter that Hugging Face reads (pipeline tag, licence, model index).
+Made of the entries of the manifest alone, so that a card can be made again at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import yaml
+
+from pnas_tf.data.accuracy import accuracy_interval
+from pnas_tf.io import Json
+from pnas_tf.report.words import device_words, one_line
+
+Entry = Mapping[str, Json]  # what the manifest says of one file
+
+_TEXT = """
+# {name}
+
+An image classifier of {classes} classes, found by ProxylessNAS (Cai, Zhu and Han 2019) and trained
+on `{dataset}`. Its architecture was searched in the space `{space}` and has {macs:,} MACs and
+{parameters:,} parameters.
+
+{table}
+
+Accuracies are of {images} test images, which decided nothing, with their 95 % interval (Wilson).
+Latencies are medians of one inference on {device}. Another device or runtime has others.
+
+## Input and output
+
+One picture, {size} x {size} pixels, RGB. An int8 file takes the pixels themselves (uint8), a
+float32 file takes (pixel - 127.5) / 127.5 unless its metadata say otherwise. The metadata inside
+each file hold the labels, the normalisation, the architecture, and what to do to a picture before;
+`pnas inspect FILE.tflite` shows them.
+
+## Use
+
+```python
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+interpreter = Interpreter("{first}")
+interpreter.allocate_tensors()
+taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+image = np.zeros(taken["shape"], taken["dtype"])  # your picture
+interpreter.set_tensor(taken["index"], image)
+interpreter.invoke()
+print(interpreter.get_tensor(given["index"])[0].argmax())
+```
+
+## Limits
+
+It names one of its classes for any picture, also for one of none of them. How good it is on other
+pictures than those of its dataset (other cameras, other light, other places) has not been measured.
+
+## How it was made
+
+```
+{command}
+```
+"""
+
+
+def model_card(name: str, entries: Mapping[str, Entry]) -> str:
+    """The card of the files of one network.
+
+    Args:
+        name: of the model.
+        entries: file name -> its entry of the manifest; at least one.
+    """
+    file, entry = next(iter(entries.items()))
+    architecture = cast(Mapping[str, Json], entry["architecture"])
+    space = cast(Mapping[str, Json], architecture["space"])
+    text = _TEXT.format(
+        name=name,
+        classes=space["classes"],
+        dataset=one_line(str(entry["dataset"])),
+        space=one_line(str(space["name"])),
+        macs=architecture["macs"],
+        parameters=architecture["parameters"],
+        table=_table(entries),
+        images=_figures(entry, "parity")["images"],
+        device=next(filter(None, map(_device, entries.values())), "a device not named here"),
+        size=space["resolution"],
+        first=file,
+        command=entry["command"],
+    )
+    return f"---\n{_front_matter(name, entries)}---\n{text}"
+
+
+def _front_matter(name: str, entries: Mapping[str, Entry]) -> str:
+    entry = next(iter(entries.values()))
+    dataset = str(entry["dataset"])
+    results = []
+    for file, each in entries.items():
+        words = f"test accuracy, {file}"
+        results.append({"name": words, "type": "accuracy", "value": each["test_accuracy"]})
+        if each["latency_ms"] is not None:
+            words, median = f"median latency in ms, {file}, {_device(each)}", _median(each)
+            results.append({"name": words, "type": "latency", "value": median})
+    document = {
+        "license": str(entry.get("licence") or "unknown").lower(),
+        "pipeline_tag": "image-classification",
+        "tags": ["tflite", "litert", "image-classification", "neural-architecture-search"],
+        "metrics": ["accuracy"],
+        "model-index": [
+            {
+                "name": name,
+                "results": [
+                    {
+                        "task": {"type": "image-classification"},
+                        "dataset": {"name": dataset, "type": dataset, "split": "test"},
+                        "metrics": results,
+                    }
+                ],
+            }
+        ],
+    }
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+
+def _table(entries: Mapping[str, Entry]) -> str:
+    rows = ["| file | format | size | test accuracy | latency, median | p90 |", "|" + "---|" * 6]
+    for file, entry in entries.items():
+        latency = _figures(entry, "latency_ms") if entry["latency_ms"] else None
+        cells = (
+            f"`{file}`",
+            str(entry["dtype"]),
+            f"{cast(int, entry['size_bytes']) / 1000:,.0f} kB",
+            _accuracy(entry),
+            f"{latency['median']:.3g} ms" if latency else "not measured",
+            f"{latency['p90']:.3g} ms" if latency else "",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _accuracy(entry: Entry) -> str:
+    accuracy = entry["test_accuracy"]
+    if not isinstance(accuracy, float):
+        return "not known"
+    low, high = accuracy_interval(accuracy, int(_figures(entry, "parity")["images"]))
+    return f"{100 * accuracy:.2f} % ({100 * low:.1f} to {100 * high:.1f} %)"
+
+
+def _device(entry: Entry) -> str:
+    latency = cast(Mapping[str, Json], entry["latency_ms"] or {})
+    parts = {name: latency[name] for name in ("device", "settings") if name in latency}
+    return device_words(parts) if parts else ""
+
+
+def _median(entry: Entry) -> float:
+    return _figures(entry, "latency_ms")["median"]
+
+
+def _figures(entry: Entry, name: str) -> Mapping[str, float]:
+    return cast(Mapping[str, float], entry[name])

@@ -1,0 +1,124 @@
+"""What came out of a run in words that take no knowledge of networks. Computes nothing but what
+summary.json implies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pnas_tf.io import Json
+from pnas_tf.latency.drift import NOISE_PERCENT
+from pnas_tf.report import summary_table as cells
+from pnas_tf.report.run_files import RunFiles
+from pnas_tf.report.words import one_line
+from pnas_tf.run.progress import duration
+from pnas_tf.search.judgement import is_draw
+
+_FORMATS = ("int8", "float32")  # the first that is there is what a reader takes
+
+
+def outcome(run: RunFiles) -> tuple[str, ...]:
+    """A sentence or two each on accuracy, speed, size and the search; what is not known is left
+    out."""
+    parts = (_accuracy(run), _speed(run), _files(run), _search(run))
+    return tuple(part for part in parts if part)
+
+
+def _accuracy(run: RunFiles) -> str:
+    summary = run.summary
+    found = _of(summary, "test_accuracy")
+    dtype = next((name for name in _FORMATS if cells.number(found.get(name)) is not None), None)
+    if dtype is None:
+        return ""
+    accuracy = cells.number(found[dtype])
+    assert accuracy is not None
+    images = cells.number(summary.get("test_images"))
+    seen = "test images, none of which it had seen before"
+    if images is None:
+        return f"The {dtype} file rightly names {cells.percent(accuracy)} of the {seen}."
+    right = f"{round(accuracy * images):,} of {images:,.0f}"
+    words = f"The {dtype} file rightly names {right} {seen}"
+    bounds = _of(summary, "test_accuracy_interval").get(dtype)
+    low, high = (
+        [100 * (cells.number(bound) or 0.0) for bound in bounds]
+        if isinstance(bounds, list) and len(bounds) == 2
+        else (None, None)
+    )
+    if low is None or high is None:
+        return f"{words} ({cells.percent(accuracy)})."
+    return (
+        f"{words} ({cells.percent(accuracy)}). On any number of such images expect "
+        f"{low:.1f} to {high:.1f} %."
+    )
+
+
+def _speed(run: RunFiles) -> str:
+    summary = run.summary
+    target, unit = cells.target_of(summary)
+    decides = run.table.identity.dtype if run.table else "float32"
+    latency = _of(_of(summary, "latency_ms"), decides)
+    measured = cells.number(latency.get("measured"))
+    if not measured:
+        return ""
+    device = _of(_of(summary, "device"), "device")
+    named = one_line(str(device.get("processor") or device.get("model") or "the device"))
+    words = (
+        f"The {decides} file takes {cells.milliseconds(measured)} for one image on {named}, which "
+        f"is {_thousands(1000 / measured)} images a second."
+    )
+    if target is None or unit != "ms":
+        return words
+    noise = max(cells.number(latency.get("noise_floor_percent")) or 0.0, 1.0)
+    over = 100 * (measured / target - 1)
+    asked = f"{words} The target was {cells.milliseconds(target)}:"
+    if noise >= NOISE_PERCENT:
+        return f"{asked} the device was too busy to say whether it is kept."
+    if abs(over) <= noise:
+        return f"{asked} kept, as nearly as can be measured."
+    return f"{asked} kept, by {-over:.1f} %." if over < 0 else f"{asked} MISSED, by {over:.1f} %."
+
+
+def _files(run: RunFiles) -> str:
+    sizes = {
+        dtype: cells.file_size(size)
+        for dtype, value in _of(run.summary, "size_bytes").items()
+        if (size := cells.number(value)) is not None
+    }
+    if not sizes:
+        return ""
+    listed = ", ".join(f"{size} as {one_line(dtype)}" for dtype, size in sizes.items())
+    return f"The file that goes into an app takes {listed}."
+
+
+def _search(run: RunFiles) -> str:
+    if run.search is None:
+        return ""
+    networks = run.architecture.space.architectures
+    words = f"It was taken from {_many(networks)} possible networks"
+    searched, trained = (cells.number(run.summary.get(key)) for key in ("search_s", "train_s"))
+    if searched is not None and trained is not None:
+        words += f", in {duration(searched)} of search and {duration(trained)} of training"
+    if is_draw(run.judgements):
+        return (
+            f"{words}. The search learnt nothing: it is a random one of those that are fast enough."
+        )
+    return f"{words}."
+
+
+def _many(count: int) -> str:
+    """ "78 million", "5 × 10^21"."""
+    for size, name in ((10**15, ""), (10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
+        if count >= size:
+            if not name:
+                return f"{str(count)[0]} × 10^{len(str(count)) - 1}"
+            return f"{count / size:.3g} {name}"
+    return f"{count:,}"
+
+
+def _thousands(value: float) -> str:
+    """Three significant digits: "4,710"."""
+    return f"{float(f'{value:.3g}'):,.{0 if value >= 100 else 1}f}"
+
+
+def _of(document: Mapping[str, Json], key: str) -> Mapping[str, Json]:
+    value = document.get(key)
+    return value if isinstance(value, Mapping) else {}

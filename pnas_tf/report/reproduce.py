@@ -1,0 +1,116 @@
+"""Everything that it takes to make a run again: command, options, versions, seed, images. Reads
+what the run folder holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import shlex
+from collections.abc import Mapping
+from importlib import metadata
+
+import pnas_tf
+from pnas_tf import config as options
+from pnas_tf.io import Json
+from pnas_tf.report.run_files import RunFiles
+from pnas_tf.report.section import Section
+from pnas_tf.report.words import one_line
+from pnas_tf.run.records import StepRecord
+from pnas_tf.run.settings import Settings
+
+_ELSEWHERE = (
+    "data_dir",
+    "offline_files",
+    "model_cache",
+    "benchmark_binary",
+)  # where things lie on one machine is no part of the recipe
+_PACKAGES = ("tensorflow", "tf_keras", "ai-edge-litert", "numpy", "tensorflow-model-optimization")
+
+
+def command_of(settings: Settings) -> str:
+    """The `pnas run` command that makes such a run: the settings that are not defaults."""
+    words = ["pnas", "run", "--run_dir=runs/again"]
+    for section, values in settings.items():
+        kind = getattr(options, section, None)
+        if not dataclasses.is_dataclass(kind):
+            continue
+        for field in dataclasses.fields(kind):
+            value = values.get(field.name, field.default)
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            if field.name in ("run_dir", *_ELSEWHERE) or value == default:
+                continue
+            words.append(
+                f"--{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}"
+            )
+    return shlex.join(words)
+
+
+def versions() -> dict[str, Json]:
+    """Of this process."""
+    found = {"python": platform.python_version(), "pnas_tf": pnas_tf.__version__}
+    return {**found, **{name: metadata.version(name) for name in _PACKAGES}}
+
+
+def dataset_fingerprint(steps: Mapping[str, StepRecord]) -> dict[str, str]:
+    """Digests of the images and of each split, hexadecimal, by name; empty where no step says what
+    it was made from."""
+    for name in ("train", "search", "export"):
+        identity = steps[name].made_from.get("identity") if name in steps else None
+        dataset = identity.get("dataset") if isinstance(identity, Mapping) else None
+        if isinstance(dataset, Mapping):
+            images = {key: dataset.get(key) for key in ("classes", "images")}
+            splits = dataset.get("splits")
+            parts = splits if isinstance(splits, Mapping) else {}
+            return {"images": _digest(images)} | {
+                f"{split} split": _digest(content) for split, content in parts.items()
+            }
+    return {}
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def reproduce_section(run: RunFiles) -> Section | None:
+    if not run.settings:
+        return None
+    prints = dataset_fingerprint(run.steps)
+    known = run.summary.get("versions")
+    outputs = {
+        name: digest
+        for step in run.steps.values()
+        for name, digest in (step.outputs or {}).items()
+        if name.endswith(".tflite")
+    }
+    facts = [
+        ("seed", str(run.settings.get("RunConfig", {}).get("seed", options.RunConfig.seed))),
+        *((f"fingerprint, {name}", digest) for name, digest in prints.items()),
+    ]
+    if isinstance(known, Mapping):
+        words = ", ".join(f"{name} {version}" for name, version in known.items())
+        facts.append(("versions", one_line(words)))
+    facts += [(f"SHA-256 of {name}", digest) for name, digest in outputs.items()]
+    return Section(
+        "To make it again",
+        meaning="The same command on the same images with the same versions and seed searches and "
+        "trains alike; measured latencies differ with the device and its load.",
+        terms=("seed",),
+        command=command_of(run.settings),
+        facts=tuple(facts),
+        more=(
+            (
+                "All options, with their defaults",
+                tuple(
+                    f"--{name}={_value(value)}"
+                    for values in run.settings.values()
+                    for name, value in values.items()
+                ),
+            ),
+        ),
+    )
+
+
+def _value(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,167 @@
+"""Runs beside one another: grouped by images, device and settings, and the front of each group held
+to a brute-force oracle."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from test_report import SUMMARY, Page
+
+from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun, Settings
+from pnas_tf.devices.record_file import save_measurements
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.report.compare import Network, compare_runs, with_front
+from pnas_tf.report.comparison_page import (
+    comparison_json,
+    comparison_page,
+    comparison_text,
+    front_figure,
+)
+from pnas_tf.report.figures import BLUE
+from pnas_tf.run.records import StepRecord, write_steps
+from pnas_tf.space.architecture import random_architecture
+from pnas_tf.space.mbconv import tiny
+from pnas_tf.steps.compare import main
+from pnas_tf.tflite.parity import report_of
+from pnas_tf.tflite.parity_report import save_reports
+
+DEVICE = Device("host", "a laptop", "a CPU", (0,))
+SETTINGS = Settings("LiteRT", "2.3.0", "xnnpack", 1)
+
+
+def finished(folder, *, ms, right=90, images="i", device=DEVICE, settings=SETTINGS, pace=1.0):
+    """A run folder with what a comparison reads; `right` of 100 images, the same in both files."""
+    folder.mkdir(parents=True)
+    random_architecture(tiny(), seed=3).save(folder / "architecture.json")
+    atomic.write_json(folder / "summary.json", {**SUMMARY, "ram_bytes": {"int8": 64_000}})
+    labels = np.arange(100) % 10
+    logits = np.eye(10)[np.where(np.arange(100) < right, labels, (labels + 1) % 10)]
+    reports = {
+        f"model_{dtype}.tflite": report_of(logits, logits, labels, dtype=dtype, size_bytes=1000)
+        for dtype in ("float32", "int8")
+    }
+    save_reports(folder / "parity.json", validation=reports, test=reports)
+    measured = {
+        f"model_{dtype}": Measurement(
+            device,
+            settings,
+            ModelFacts("0" * 64, 1000, dtype, (1, 32, 32, 3)),
+            (ModelRun((ms * 1e6 * factor,) * 8, statistic="invocation"),),
+        )
+        for dtype, factor in (("float32", 1.0), ("int8", 0.5))
+    }
+    save_measurements(folder / "latency.json", measured, sentinel_ms=pace)
+    dataset = {"classes": ["a"], "images": images, "splits": {"test": images}}
+    write_steps(folder, {"train": StepRecord("0", made_from={"identity": {"dataset": dataset}})})
+    return folder
+
+
+def names(groups):
+    return [[f"{each.run} {each.dtype}" for each in group.networks] for group in groups]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"images": "others"},
+        {"device": dataclasses.replace(DEVICE, model="a phone")},
+        {"settings": dataclasses.replace(SETTINGS, threads=4)},
+        {"settings": dataclasses.replace(SETTINGS, runtime_version="2.4.0")},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_what_cannot_be_compared_stands_apart(tmp_path, other):
+    one = finished(tmp_path / "one", ms=1.0)
+    same = finished(
+        tmp_path / "same", ms=2.0, right=95, device=dataclasses.replace(DEVICE, cores=(1,))
+    )
+    apart = finished(tmp_path / "apart", ms=0.1, right=99, **other)
+    groups = compare_runs([one, same, apart, one])
+    assert names(groups) == [
+        ["one float32", "one int8", "same float32", "same int8"],
+        ["apart float32", "apart int8"],
+    ]
+    # Though it beats all, it takes nothing from the front of the others.
+    assert [each.front for each in groups[0].networks] == [False, True, False, True]
+    text = comparison_text(groups)
+    assert "A: digits" in text and "B: digits" in text and "cannot be compared" in text
+    assert "cannot be compared" not in comparison_text(groups[:1])
+
+
+def test_runs_that_do_not_say_which_images_are_never_compared(tmp_path):
+    folders = [finished(tmp_path / name, ms=1.0) for name in "ab"]
+    assert len(compare_runs(folders)) == 1
+    for folder in folders:
+        (folder / "steps.json").unlink()
+    groups = compare_runs(folders)
+    assert len(groups) == 2 and "not known which images" in comparison_text(groups)
+
+
+def test_the_front_is_what_nothing_beats():
+    generator = np.random.default_rng(0)
+    for size in range(1, 12):
+        networks = [
+            Network(str(n), "int8", accuracy / 5, 100, float(ms), None, None, None, 1)
+            for n, (accuracy, ms) in enumerate(generator.integers(0, 5, (size, 2)))
+        ]
+        networks.append(Network("unknown", "int8", None, 0, 1.0, None, None, None, 1))
+        for network in with_front(networks):
+            beaten = network.accuracy is None or any(
+                other.latency_ms <= network.latency_ms
+                and other.accuracy >= network.accuracy
+                and (other.latency_ms, other.accuracy) != (network.latency_ms, network.accuracy)
+                for other in networks[:-1]
+            )
+            assert network.front != beaten
+        axes = front_figure(with_front(networks)).axes[0]
+        dots = [line for line in axes.lines if line.get_marker() == "o"]
+        front = [dot.get_xdata()[0] for dot in dots if to_hex(dot.get_color()) == BLUE]
+        assert sorted(front) == sorted(n.latency_ms for n in with_front(networks) if n.front)
+
+
+def test_another_pace_of_the_device_and_few_images_are_said(tmp_path):
+    quick = finished(tmp_path / "quick", ms=1.0, right=92, pace=0.5)
+    slow = finished(tmp_path / "slow", ms=1.1, right=90, pace=0.6)
+    (group,) = compare_runs([quick, slow])
+    pace, few = group.notes
+    assert pace.startswith("the device was 20.0 % slower when slow was measured than for quick")
+    assert few.startswith("3 of 3 others")
+    # far apart and at one pace: nothing to say but of the run's own other file
+    far = finished(tmp_path / "far", ms=1.0, right=20, pace=0.5)
+    (group,) = compare_runs([quick, far])
+    assert [note[:11] for note in group.notes] == ["1 of 3 othe"]
+
+
+def test_names_are_as_short_as_they_can_be(tmp_path):
+    folders = [finished(tmp_path / place / "run", ms=1.0) for place in ("a", "b")]
+    assert names(compare_runs(folders))[0][0] == "a/run float32"
+    assert names(compare_runs(folders[:1]))[0][0] == "run float32"
+
+
+def test_the_program_prints_and_writes(tmp_path, capsys):
+    folders = [str(finished(tmp_path / name, ms=1.0)) for name in "ab"]
+    for kind in ("html", "json"):
+        assert main([*folders, f"--out={tmp_path / 'out'}.{kind}"]) == 0
+        printed = capsys.readouterr().out
+        assert "90.00 %" in printed and "64.0 kB" in printed and f"out.{kind}" in printed
+        assert max(map(len, printed.splitlines())) < 200
+    groups = compare_runs(folders)
+    assert json.loads((tmp_path / "out.json").read_text()) == json.loads(
+        json.dumps(comparison_json(groups))
+    )
+    text = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert text == comparison_page(groups) and Page(text).open == []
+    assert text.count("<svg") == 1 and "a int8" in text
+    with pytest.raises(UserError, match=r"\.html or \.json"):
+        main([*folders, "--out=table.csv"])
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    random_architecture(tiny(), seed=3).save(tmp_path / "architecture.json")
+    with pytest.raises(UserError, match="is not finished"):
+        compare_runs([tmp_path])
+    with pytest.raises(UserError, match=r"architecture\.json"):
+        compare_runs([tmp_path / "absent"])

@@ -1,0 +1,39 @@
+"""What Model Explorer lays over a file: each op bears its block's figure."""
+
+from pathlib import Path
+
+import pytest
+
+from pnas_tf.report.manifest import read_manifest
+from pnas_tf.report.node_data import block_of, node_data
+from pnas_tf.space import complexity
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.ops import Zero
+from pnas_tf.tflite.schema_reader import read_contents
+
+FOLDER = Path(__file__).parents[2] / "tflite_models"
+MODELS = read_manifest(FOLDER)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_op_that_multiplies_has_the_figure_of_its_block(name):
+    """The MACs of a block's ops are the block's, so that none is taken for another's."""
+    architecture = Architecture.from_json(MODELS[name]["architecture"], where=name)
+    blocks = {block.name: block for block in architecture.blocks if not isinstance(block.op, Zero)}
+    ops = read_contents((FOLDER / name).read_bytes()).ops
+    macs = dict.fromkeys(blocks, 0)
+    for op in ops:
+        if op.macs:
+            macs[block_of(op)] += op.macs
+    assert macs == {place: complexity.macs([block]) for place, block in blocks.items()}
+
+    latencies = {place: float(number) for number, place in enumerate(blocks)}
+    (graph,) = node_data(ops, latencies).values()
+    shown = {int(node): result["value"] for node, result in graph["results"].items()}
+    assert shown.keys() >= {op.index for op in ops if op.macs}
+    assert all(shown[op.index] == latencies[block_of(op)] for op in ops if op.index in shown)
+    assert {op.name for op in ops if op.index not in shown} <= {
+        "QUANTIZE",
+        "DEQUANTIZE",
+        "SOFTMAX",
+    }
