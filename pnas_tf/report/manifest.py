@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pnas_tf.config import ExportConfig
+from pnas_tf.config import DataConfig, ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
-from pnas_tf.io.serialization import value_of
+from pnas_tf.io.serialization import to_json, value_of
 from pnas_tf.report.model_card import Entry, model_card
 from pnas_tf.report.reproduce import command_of
 from pnas_tf.report.run_files import RunFiles, read_run
@@ -57,7 +57,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
                 f"run {folder.path} is not finished",
                 expected=f"a measurement of {source}",
                 received="none",
-                fix="Finish it: pnas run --run_dir=...",
+                fix="Measure it: pnas benchmark --run_dir=...",
             )
         content = atomic.read_bytes(
             folder / source,
@@ -75,8 +75,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
 
 
 def entries_of(folder: RunFolder) -> dict[str, Entry]:
-    """File name -> what a manifest says of it, of the exported models of a run. Raises UserError
-    where the run is not finished."""
+    """File name -> what a manifest says of it, of the exported models of a run."""
     run = read_run(folder.path)
     command, export = command_of(run.settings), run.settings.get(ExportConfig.__name__, {})
     return {
@@ -92,26 +91,17 @@ def entries_of(folder: RunFolder) -> dict[str, Entry]:
 
 
 def write_card(folder: RunFolder) -> Path:
-    """Writes the model card of a finished run beside its files. Raises UserError where it is not
-    finished."""
+    """Writes the model card of a run beside its files."""
     card = model_card(folder.path.resolve().name, entries_of(folder))
     return atomic.write_text(folder / Artifact.MODEL_CARD, card)
 
 
 def _entry(run: RunFiles, source: str, report: ParityReport) -> Entry:
-    """What the manifest says of one file; without latency where it could not be measured. Raises
-    UserError where the run is not finished."""
-    measured, device = run.measurements.get(Path(source).stem), run.summary.get("device")
-    if "dataset" not in run.summary or not isinstance(device, dict):
-        raise UserError(
-            f"run {run.path} is not finished",
-            expected=f"dataset and device in {Artifact.SUMMARY}",
-            received="none",
-            fix="Finish it: pnas run --run_dir=...",
-        )
+    """What the manifest says of one file; without latency where it was not measured."""
+    measured = run.measurements.get(Path(source).stem)
     return {
         "dtype": report.dtype,
-        "dataset": run.summary["dataset"],
+        "dataset": run.settings[DataConfig.__name__]["dataset"],
         "architecture": run.architecture.to_json(),
         "test_accuracy": report.tflite_accuracy,
         "parity": report.to_json(),
@@ -121,7 +111,8 @@ def _entry(run: RunFiles, source: str, report: ParityReport) -> Entry:
             "p10": measured.p10_ms,
             "p90": measured.p90_ms,
             "invocations": measured.invocations,
-            **device,
+            "device": to_json(measured.device),
+            "settings": to_json(measured.settings),
         },
     }
 
