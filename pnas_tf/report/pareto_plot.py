@@ -38,8 +38,13 @@ def pareto_figure(rows: Sequence[Row]) -> Figure:
             axes.plot(x, y, color=BLUE, marker="o", markersize=4)
         for latency, accuracy, budget in points:
             if budget is not None:
-                place = {"textcoords": "offset points", "xytext": (4, -11), "fontsize": 7.5}
-                axes.annotate(f"budget {budget:g}", (latency, accuracy), **place)
+                axes.annotate(
+                    f"budget {budget:g}",
+                    (latency, accuracy),
+                    textcoords="offset points",
+                    xytext=(4, -11),
+                    fontsize=7.5,
+                )
         axes.set(xlabel="predicted latency, ms", ylabel="validation top-1, %")
         return figure
 
@@ -65,10 +70,11 @@ def compared_figure(rows: Sequence[Row], *, chosen: Sequence[str]) -> Figure | N
         figure = Figure(figsize=PLOT, layout="constrained")
         axes = figure.subplots()
         axes.set_title("networks that were compared")
-        axes.scatter(*zip(*points.values()), s=16, color=GREY, linewidths=0, label="compared")
+        x, y = zip(*points.values())
+        axes.scatter(x, y, s=16, color=GREY, linewidths=0, label="compared")
         if (taken := points.get(tuple(chosen))) is not None:
-            axes.scatter(*([value] for value in taken), s=40, color=RED, label="taken", zorder=3)
-        predicted = "predicted latency, ms" if unit == "ms" else f"predicted {unit}"
-        axes.set(xlabel=predicted, ylabel="validation loss")
+            axes.scatter([taken[0]], [taken[1]], s=40, color=RED, label="taken", zorder=3)
+        measure = "predicted latency, ms" if unit == "ms" else f"predicted {unit}"
+        axes.set(xlabel=measure, ylabel="validation loss")
         figure.legend(loc="outside lower center", ncols=2)
         return figure

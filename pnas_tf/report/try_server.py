@@ -157,7 +157,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        port = self.server.server_address[1]
+        assert isinstance(self.server, http.server.HTTPServer)
+        port = self.server.server_port
         if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
             self.send_error(421, "This server answers its own computer alone")
         elif path == "/":

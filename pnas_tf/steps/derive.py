@@ -160,7 +160,9 @@ def _sweep(job: Inputs) -> None:
     points = _result(job).sweep(
         _budgets(job), job.configs[DeriveConfig], limits=_limits(job), progress=DETAILS
     )
+    found = []
     for point in points:
+        found.append(point)
         name = sweep_architecture(point.budget_ms)
         point.architecture.save(job.folder / name)
         rows.append(
@@ -180,7 +182,7 @@ def _sweep(job: Inputs) -> None:
             f"{accuracy_words(point.validation_accuracy, images)}"
         )
     if job.configs[RunConfig].tensorboard:
-        write_sweep(job.folder.path, points)
+        write_sweep(job.folder.path, found)
     plot_pareto_front(rows, job.folder / Artifact.SWEEP_PLOT)
     atomic.write_json(
         job.folder / Artifact.SWEEP, {"format": "pnas_tf/sweep", "version": 1, "networks": rows}

@@ -206,7 +206,7 @@ def close_run(call: Inputs) -> None:
     changed = place.read_bytes() != before or not (call.folder / Artifact.RUN_EVENTS).is_dir()
     if changed and call.configs[RunConfig].tensorboard:
         kinds = tuple(dict.fromkeys(kind for step in PIPELINE for kind in step.configs))
-        options = {kind: call.configs[kind] for kind in kinds}
+        options: dict[type, object] = {kind: call.configs[kind] for kind in kinds}
         architecture = Architecture.load(call.folder / Artifact.ARCHITECTURE)
         write_run(call.folder.path, architecture, options, summary)
     report = write_report(call.folder.path)  # before anything that a terminal could refuse
