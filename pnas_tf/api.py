@@ -105,6 +105,7 @@ def search(
     *,
     target_latency_ms: float | None = None,
     pretrained: str | os.PathLike | None = None,
+    budgets: Sequence[Budget] = (),
     recipe: SearchRecipe | None = None,
     folder: str | os.PathLike | None = None,
 ) -> SearchResult:
@@ -118,6 +119,8 @@ def search(
         pretrained: weights of other images that every candidate starts from: as of `train`, and of
             the search of a run folder all candidates. Options that the recipe leaves open are then
             those of such a start.
+        budgets: hard ones (`budget`), which derivations keep; those that no network keeps together
+            are refused before the search, but for files', which derivations look at.
         recipe: options and seed; None: the defaults.
         folder: keeps checkpoints, history and TensorBoard events; a stopped search in it goes on.
             None takes a temporary one, which lives as long as the result.
@@ -132,8 +135,10 @@ def search(
     """
     from pnas_tf.interop.pretrained import open_pretrained
     from pnas_tf.search.api import search_architecture
+    from pnas_tf.search.budgets import check_together
     from pnas_tf.search.recipe import SearchRecipe
 
+    check_together(space, table, budgets)
     recipe = recipe or SearchRecipe()
     if target_latency_ms is not None:
         config = dataclasses.replace(recipe.config, target_latency_ms=repr(target_latency_ms))
@@ -141,10 +146,13 @@ def search(
     if pretrained is not None:
         recipe = dataclasses.replace(recipe, pretrained=open_pretrained(os.fspath(pretrained)))
     dataset = _dataset_for(space, data)
-    if folder is not None:
-        return search_architecture(space, dataset, table, recipe, folder=folder)
-    scratch = tempfile.TemporaryDirectory(prefix="pnas_")
-    found = search_architecture(space, dataset, table, recipe, folder=scratch.name)
+    scratch = None if folder is not None else tempfile.TemporaryDirectory(prefix="pnas_")
+    place = folder if scratch is None else scratch.name
+    assert place is not None
+    found = search_architecture(space, dataset, table, recipe, folder=place)
+    found = dataclasses.replace(found, budgets=tuple(budgets))
+    if scratch is None:
+        return found
     weakref.finalize(found, scratch.cleanup)
     return found
 

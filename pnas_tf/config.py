@@ -397,8 +397,15 @@ class SearchConfig:
     )
     algorithm: str = option(
         "two_path",
-        "How alpha is trained.",
-        choices=("two_path", "full", "full_recompute", "reinforce"),
+        "How alpha is trained; one_shot trains none: weights by uniform paths through both phases, "
+        "then an effect model ranks networks for any budget (docs/howto/one_supernet.md).",
+        choices=("two_path", "full", "full_recompute", "reinforce", "one_shot"),
+    )
+    sampling: str = option(
+        "uniform",
+        "one_shot: paths of weight steps: each candidate drawn with equal probability, or fair: "
+        "each once in every round of as many steps as its block has candidates.",
+        choices=("uniform", "fair"),
     )
     warmup_epochs: int | None = option(
         None,
@@ -624,6 +631,16 @@ class DeriveConfig:
 
 
 @dataclass(frozen=True)
+class EffectsConfig:
+    """The effect model of a supernet (--algorithm=one_shot)."""
+
+    effect_paths: int = option(400, "Random paths that it is fitted to.", at_least=20, remakes=True)
+    effect_images: int = option(
+        512, "Validation images that each of them answers, at most.", at_least=1, remakes=True
+    )
+
+
+@dataclass(frozen=True)
 class SweepConfig:
     """One more architecture for each of several budgets."""
 
@@ -631,6 +648,20 @@ class SweepConfig:
         (),
         "Budgets in ms, comma-separated: one architecture each, with the supernet's weights.",
         remakes=True,
+    )
+
+
+@dataclass(frozen=True)
+class SpecialiseConfig:
+    """Another device or budget from a finished search."""
+
+    out: str = option("", "Folder that becomes a run folder of its own.", fixed=False)
+    table: str = option("", "Latency table of another device; empty: the run's own.", fixed=False)
+    budgets: str = option(
+        "",
+        "FILE.json with several, each with a name, a table and hard limits: one folder each below "
+        "--out, and one front a device (docs/howto/one_supernet.md).",
+        fixed=False,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 from pnas_tf.config import (
     DataConfig,
+    DeriveConfig,
     DeviceConfig,
     OptimizerConfig,
     OutputConfig,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     import tf_keras as keras
 
     from pnas_tf.data import ImageData
+    from pnas_tf.search.budgets import Budget
     from pnas_tf.space.architecture import Architecture
 
 _RUN = program_of("run")
@@ -105,6 +108,7 @@ def fit(
     *,
     device: DeviceConfig = DeviceConfig(),
     max_latency_ms: float | None = None,
+    budgets: Sequence[Budget] = (),
     run_dir: str | os.PathLike | None = None,
     options: Sequence[object] = (),
     seed: int = RunConfig.seed,
@@ -115,6 +119,8 @@ def fit(
         data: of `pnas_tf.data.from_folder`, `from_tfds` or `from_arrays`.
         device: of `pnas_tf.device`.
         max_latency_ms: what the network may take there; None: the middle of what the space can do.
+        budgets: hard ones of `pnas_tf.budget` that it keeps besides; those of another device name
+            the file of its table.
         run_dir: keeps everything, and a stopped run in it goes on. None takes a temporary folder,
             which lives as long as the result.
         options: objects of the classes of `pnas_tf.config`, in place of their defaults, e.g.
@@ -134,6 +140,7 @@ def fit(
         DataConfig: data.config,
         DeviceConfig: device,
     }
+    configs |= _keeping(budgets, configs)
     output = cast(OutputConfig, configs[OutputConfig])
     with TERMINAL.speaking(), RunFolder(path) as folder:
         TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet
@@ -161,6 +168,40 @@ def _configs(options: Sequence[object]) -> dict[type, object]:
             )
         configs[type(config)] = config
     return configs
+
+
+def _keeping(budgets: Sequence[Budget], configs: Mapping[type, object]) -> dict[type, object]:
+    """The options that ask for these budgets, beside those that are given.
+
+    Raises:
+        UserError: a further device's table is no file, or files of two number formats are meant.
+    """
+    derive = cast(DeriveConfig, configs[DeriveConfig])
+    search = cast(SearchConfig, configs[SearchConfig])
+    for budget in budgets:
+        if budget.kind == "latency_ms" and budget.table is not None:
+            if not isinstance(budget.table, str | os.PathLike):
+                raise UserError(
+                    "budget of another device's latency",
+                    expected="the file of its table",
+                    received="a table in memory",
+                    fix="Save it: pnas_tf.budget('latency_ms', 12, table=table.save('phone.json'))",
+                )
+            pair = f"{os.fspath(budget.table)}={budget.most!r}"
+            search = dataclasses.replace(search, also=(*search.also, pair))
+            continue
+        if budget.kind == "size_kb" and derive.max_size_kb and derive.size_dtype != budget.dtype:
+            raise UserError(
+                "budgets of two files' sizes",
+                expected="one number format",
+                received=f"{derive.size_dtype} and {budget.dtype}",
+                fix="Give the one that ships.",
+            )
+        name = f"max_{budget.kind}"
+        most = min(budget.most, getattr(derive, name) or math.inf)
+        dtype = budget.dtype if budget.kind == "size_kb" else derive.size_dtype
+        derive = dataclasses.replace(derive, **{name: most, "size_dtype": dtype})  # type: ignore[arg-type]
+    return {DeriveConfig: derive, SearchConfig: search}
 
 
 def _within(max_latency_ms: float, call: Inputs) -> SearchConfig:

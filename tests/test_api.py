@@ -20,6 +20,7 @@ from pnas_tf.config import (
     DataConfig,
     DeriveConfig,
     DeviceConfig,
+    EffectsConfig,
     ExportConfig,
     LatencyConfig,
     OutputConfig,
@@ -33,6 +34,8 @@ from pnas_tf.errors import UserError
 from pnas_tf.report.manifest import publish, read_manifest
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import TABLES
+from pnas_tf.search.int8_accuracy import int8_accuracy
+from pnas_tf.search.quantities import macs_quantity
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
@@ -158,6 +161,30 @@ def test_the_target_is_the_recipes_or_the_arguments(data, table):
         pnas.search(SPACE, data, table, recipe=impossible)
 
 
+def test_one_supernet_gives_networks_for_any_budgets(data, table, tmp_path):
+    """Of effects, without alpha; the best by them keeps the budgets, or they are refused before the
+    search."""
+    recipe = SearchRecipe(dataclasses.replace(SEARCH, algorithm="one_shot", sampling="fair"))
+    most = sum(macs_quantity(SPACE).range) / 2
+    budgets = [pnas.budget("macs", most), pnas.budget("latency_ms", 1e6)]
+    found = pnas.search(SPACE, data, table, recipe=recipe, budgets=budgets, folder=tmp_path)
+    history = json.loads((tmp_path / "history.json").read_text())["epochs"]
+    assert [row["phase"] for row in history] == ["warmup", "warmup"]
+    assert {p for row in history for block in row["probabilities"] for p in block} <= {0.5, 1 / 3}
+    found.fit_effects(EffectsConfig(effect_paths=40, effect_images=48), {"here": table})
+    document = json.loads((tmp_path / "effects.json").read_text())
+    assert {row["op"] for row in document["choices"]} >= {"mbconv_k3_e3", "mbconv_k5_e6"}
+    assert found.effects.agreement.paths == 10
+    derivation = found.derivation(dataclasses.replace(DERIVE, min_latency_fraction=0.0))
+    assert derivation.architecture.macs <= most
+    losses = [row["effects_loss"] for row in derivation.compared]
+    assert losses == sorted(losses) and len(losses) == 2
+    with pytest.raises(UserError, match="--derive=most_probable"):
+        found.derive(DeriveConfig(derive="most_probable"))
+    with pytest.raises(UserError, match="fits the budget"):
+        pnas.search(SPACE, data, table, recipe=recipe, budgets=[pnas.budget("macs", 10.0)])
+
+
 def test_classes_must_agree(data, table, found):
     other = dataclasses.replace(SPACE, classes=4)
     with pytest.raises(UserError, match="another number of classes"):
@@ -195,6 +222,18 @@ def test_files_give_what_the_network_gives(data, model, tmp_path):
     assert set(pnas.benchmark({"mine": saved["float32"]}, HOST)) == {"mine"}
 
 
+def test_int8_accuracy_of_a_network_that_answers_one_class_is_its_share(data, model):
+    dataset, head = data.at(16), model.layers[-1]
+    labels, before = dataset.validation_split.labels, head.get_weights()
+    try:
+        for label in range(3):
+            bias = np.eye(3, dtype=np.float32)[label]
+            head.set_weights([np.zeros_like(before[0]), bias])
+            assert int8_accuracy(model, dataset, ()) == pytest.approx(np.mean(labels == label))
+    finally:
+        head.set_weights(before)
+
+
 def test_a_network_of_nobody_needs_its_architecture(data):
     import tf_keras as keras
 
@@ -207,9 +246,17 @@ def test_a_network_of_nobody_needs_its_architecture(data):
 def test_the_whole_way(data, tmp_path, capsys):
     space = SpaceConfig(space=str(save_space(SPACE, tmp_path / "space.json")))
     options = [space, SEARCH, TRAIN, DERIVE, LATENCY, EXPORT]
+    most = sum(macs_quantity(SPACE).range) / 2
+    budgets = [pnas.budget("macs", most)]
     result = pnas.fit(
-        data, device=HOST, max_latency_ms=1e6, run_dir=tmp_path / "run", options=options
+        data,
+        device=HOST,
+        max_latency_ms=1e6,
+        budgets=budgets,
+        run_dir=tmp_path / "run",
+        options=options,
     )
+    assert result.architecture.macs <= most
     assert result.architecture.space.classes == 3
     assert set(result.files) == {"float32", "int8"} and all(
         path.is_file() for path in result.files.values()
@@ -241,7 +288,14 @@ def test_the_whole_way(data, tmp_path, capsys):
     assert "7/7] benchmark: host: model_float32 " in capsys.readouterr().out
     assert "train 1/" in (tmp_path / "run/log.txt").read_text()
     options += [OutputConfig(quiet=True)]
-    pnas.fit(data, device=HOST, max_latency_ms=1e6, run_dir=tmp_path / "run", options=options)
+    pnas.fit(
+        data,
+        device=HOST,
+        max_latency_ms=1e6,
+        budgets=budgets,
+        run_dir=tmp_path / "run",
+        options=options,
+    )
     assert (tmp_path / "run/steps.json").read_bytes() == before, "complete, skipped"
     assert capsys.readouterr().out == "", "quiet"
     assert (result.save(tmp_path / "copy") / "report.html").is_file()

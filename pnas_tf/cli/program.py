@@ -63,11 +63,9 @@ def run_program(program: Program) -> None:
     def start(_: list[str]) -> None:
         stop_when_asked()
         _silence_libraries()
-        status = exit_status(lambda: keep_temporary_files_together())
-        if status:
-            sys.exit(status)
         with TERMINAL.speaking():
-            status = exit_status(lambda: _run(program, given[0]))
+            status = exit_status(lambda: keep_temporary_files_together())
+            status = status or exit_status(lambda: _run(program, given[0]))
         sys.exit(status)
 
     app.run(start, flags_parser=parse_arguments)
@@ -85,7 +83,9 @@ def _run(program: Program, given: Given) -> int:
     warn_of_versions()
     with _folder(run_dir, given, program) as folder:
         place = str(folder / Artifact.CONFIG)
-        given = dataclasses.replace(given, stored=read_config(folder.path), place=place)
+        fresh = {kind.__name__ for kind in program.fresh}
+        stored = {k: part for k, part in read_config(folder.path).items() if k not in fresh}
+        given = dataclasses.replace(given, stored=stored, place=place)
         return program.run(Inputs(folder, Configs(given.config(kind) for kind in program.configs)))
 
 

@@ -94,8 +94,11 @@ def _range(images: np.ndarray) -> str:
     """ ", values 0 to 1", of pixels that are not bytes."""
     if images.dtype == np.uint8 or images.dtype.kind not in "biuf" or not images.size:
         return ""
-    missing = ", some not finite" if not np.isfinite(images).all() else ""
-    return f", values {np.nanmin(images):.4g} to {np.nanmax(images):.4g}{missing}"
+    finite = images[np.isfinite(images)]
+    if not finite.size:
+        return ", no value finite"
+    missing = ", some not finite" if finite.size < images.size else ""
+    return f", values {finite.min():.4g} to {finite.max():.4g}{missing}"
 
 
 def _fix_of(images: np.ndarray) -> str:

@@ -99,14 +99,20 @@ def by_old_table(few: Few, old: LatencyTable) -> FewShot:
     doubts: tuple[str, ...] = ()
     spread = float(np.abs(ratios / np.median(ratios) - 1).max() * 100)
     apart = error if error is not None else spread
-    if len(ratios) > 1 and apart > MISFIT_PERCENT:
+    if error is not None and error > MISFIT_PERCENT:
         doubts = (
-            f"the old table does not carry over: its predictions are off by {apart:.1f} % after "
+            f"the old table does not carry over: its predictions are off by {error:.1f} % after "
             f"the {method}, so more has changed than speed (another delegate or kernel?); "
             "calibrate without --old_table, or measure the blocks: pnas latency-table",
         )
     elif error is None and len(ratios) > 1:
         doubts = (f"the networks' ratios to the old table agree within {spread:.1f} %",)
+        if spread > MISFIT_PERCENT:
+            doubts = (
+                f"the old table may not carry over: the networks' ratios to it differ by up to "
+                f"{spread:.1f} %; --measurements={LEAVE_ONE_OUT_FROM} tries a line besides the "
+                "factor, and states the error",
+            )
     source = f"{slope:.3f} times the table of {old.identity.describe()}"
     prices = _old_prices(few.space, old, slope, rest[0] if rest else 0.0, apart / 100)
     return FewShot(method, source, few.networks, prices, error, basis, doubts)

@@ -1,8 +1,6 @@
 """What measured devices teach about a new one, as a file: a population of prices for each kind of
-work, of one runtime and number format, with the names of the tables that it was learnt from.
-
-Learnt from tables: of measured blocks by the networks that they predict, of few networks by these.
-Knows no new device.
+work, of one runtime and number format, with the names of what it was learnt from
+(`prior_sources`). Knows no new device.
 """
 
 from __future__ import annotations
@@ -17,10 +15,9 @@ import numpy as np
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of
-from pnas_tf.latency.calibration import calibration_architectures
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.op_features import FEATURES, features_of
-from pnas_tf.latency.table import LatencyTable
+from pnas_tf.latency.prior_sources import Source
 from pnas_tf.latency.transfer import Observed, Population, condition, design, learn
 
 FORMAT, VERSION = "pnas_tf/latency_prior", 1
@@ -29,20 +26,19 @@ OTHER_RUNTIME_COSTS = (
     "better than a line in MACs"
 )
 _FIX = "Learn it again: pnas learn-prior"
-_NETWORKS = 40  # of each table of measured blocks, predicted by it
 _COUNTS = (3, 5, 10, 20)
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What tables have taught.
+    """What measured devices have taught.
 
     Attributes:
         population: of coefficients for `op_features.FEATURES`.
-        runtimes: that the tables were measured with, "name version", one unless the user asked for
+        runtimes: that the sources were measured with, "name version", one unless the user asked for
             a mixture.
         dtype: number format of all.
-        sources: the tables, in words.
+        sources: files and devices, in words.
         held_out_percent: number of measured networks -> median over sources of the error on the
             source's other networks when the rest teaches; empty below three sources.
     """
@@ -56,7 +52,7 @@ class Prior:
     def describe(self) -> str:
         """For beside a figure."""
         mixed = " of several runtimes" if len(self.runtimes) > 1 else ""
-        return f"a prior of {len(self.sources)} tables{mixed}"
+        return f"a prior of {len(self.sources)} devices{mixed}"
 
     def expected_error_percent(self, measurements: int) -> float | None:
         """Of a device like the sources with so many measured networks; None where they are too few
@@ -151,34 +147,42 @@ class _Document:
             raise ValueError("a covariance that is none")
 
 
-def learn_prior(tables: Mapping[str, LatencyTable], *, other_runtime: bool) -> Prior:
-    """The prior of several tables.
+def learn_prior(sources: Sequence[Source], *, other_runtime: bool) -> Prior:
+    """The prior of several devices, or of several settings of one.
 
     Args:
-        tables: where it comes from, in words -> table, of any spaces and devices.
-        other_runtime: tables of several runtimes are mixed.
+        sources: what was measured on each, of any spaces.
+        other_runtime: those of several runtimes are mixed.
 
     Raises:
-        UserError: fewer than two tables, one without its space, several dtypes, or several
-            runtimes unless `other_runtime`.
+        UserError: fewer than two sources, several dtypes, or several runtimes unless
+            `other_runtime`.
     """
-    if len(tables) < 2:
+    if len(sources) < 2:
         raise UserError(
             "what a prior is learnt from",
-            expected="at least two tables: one does not say how devices differ",
-            received=str(len(tables)),
+            expected="at least two devices: one does not say how devices differ",
+            received=str(len(sources)),
             fix="Give the tables of more devices, or of other settings of this one.",
         )
-    first = next(iter(tables.values())).identity
-    for name, table in tables.items():
-        _check_alike(name, table.identity, first, other_runtime=other_runtime)
-    devices = [_observed(name, table, list(tables.values())) for name, table in tables.items()]
+    first = sources[0].identity
+    for source in sources:
+        _check_alike(source.name, source.identity, first, other_runtime=other_runtime)
+    models = [source.identity.device.model for source in sources]
+    devices = [
+        Observed(
+            np.array([features_of(network.blocks) for network in source.networks]),
+            np.array(source.latency_ms),
+            1 / models.count(model),  # units of one model share a weight of 1
+        )
+        for source, model in zip(sources, models, strict=True)
+    ]
     return Prior(
         learn(devices),
-        tuple(sorted({runtime_of(table.identity) for table in tables.values()})),
+        tuple(sorted({runtime_of(source.identity) for source in sources})),
         first.dtype,
-        tuple(f"{name}: {table.identity.describe()}" for name, table in tables.items()),
-        _held_out(devices, [table.identity.device.model for table in tables.values()]),
+        tuple(source.describe() for source in sources),
+        _held_out(devices, models),
     )
 
 
@@ -190,41 +194,18 @@ def runtime_of(identity: Identity) -> str:
 def _check_alike(name: str, found: Identity, first: Identity, *, other_runtime: bool) -> None:
     if found.dtype != first.dtype:
         raise UserError(
-            f"{name} among the tables of a prior",
+            f"{name} among the sources of a prior",
             expected=f"{first.dtype}, as the first",
             received=found.dtype,
-            fix="Learn a prior for each number format.",
+            fix="Learn a prior for each number format: --dtype=float32 or --dtype=int8.",
         )
     if runtime_of(found) != runtime_of(first) and not other_runtime:
         raise UserError(
-            f"{name} among the tables of a prior",
+            f"{name} among the sources of a prior",
             expected=f"{runtime_of(first)}, as the first",
             received=f"{runtime_of(found)}; {OTHER_RUNTIME_COSTS}",
             fix="Learn a prior for each runtime, or say --other_runtime.",
         )
-
-
-def _observed(name: str, table: LatencyTable, among: Sequence[LatencyTable]) -> Observed:
-    """Networks of a table with their latencies; units of one model share a weight of 1."""
-    if table.space is None:
-        raise UserError(
-            f"{name} among the tables of a prior",
-            expected="a table that knows its space",
-            received="one of an older version, or of others",
-            fix="Build it again: pnas latency-table",
-        )
-    if table.few_shot is not None:
-        networks = table.few_shot.architectures(table.space)
-        latencies = [
-            each.measurement.corrected_ms(table.sentinel_ms)
-            for each in table.few_shot.networks.values()
-        ]
-    else:
-        networks = calibration_architectures(table.space, count=_NETWORKS, seed=1)
-        latencies = [table.predict_ms(network) for network in networks.values()]
-    features = np.array([features_of(network.blocks) for network in networks.values()])
-    units = sum(table.identity.device.model == other.identity.device.model for other in among)
-    return Observed(features, np.array(latencies), 1 / units)
 
 
 def _held_out(devices: Sequence[Observed], models: Sequence[str]) -> dict[int, float]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from pnas_tf.io import atomic
 from pnas_tf.report import summary_table as cells
 from pnas_tf.report.answers import answers_section
+from pnas_tf.report.effects import effects_section
 from pnas_tf.report.figures import theme_css
 from pnas_tf.report.glossary import TERMS
 from pnas_tf.report.latency_sections import (
@@ -56,6 +57,7 @@ _SECTIONS = (
     sustained_section,
     search_section,
     alpha_section,
+    lambda run: effects_section(run.worth),
     front_section,
     training_section,
     images_section,

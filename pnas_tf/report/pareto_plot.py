@@ -73,8 +73,8 @@ def compared_figure(rows: Sequence[Row], *, chosen: Sequence[str]) -> Figure | N
         x, y = zip(*points.values())
         axes.scatter(x, y, s=16, color=GREY, linewidths=0, label="compared")
         if (taken := points.get(tuple(chosen))) is not None:
-            axes.scatter([taken[0]], [taken[1]], s=40, color=RED, label="taken", zorder=3)
-        measure = "predicted latency, ms" if unit == "ms" else f"predicted {unit}"
-        axes.set(xlabel=measure, ylabel="validation loss")
+            axes.scatter(taken[:1], taken[1:], s=40, color=RED, label="taken", zorder=3)
+        words = "predicted latency, ms" if unit == "ms" else f"predicted {unit}"
+        axes.set(xlabel=words, ylabel="validation loss")
         figure.legend(loc="outside lower center", ncols=2)
         return figure

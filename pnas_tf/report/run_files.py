@@ -18,6 +18,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.report.effects import load_worth
 from pnas_tf.run.layout import TABLES, Artifact
 from pnas_tf.run.records import StepRecord, read_steps
 from pnas_tf.run.settings import Settings, read_config
@@ -79,6 +80,7 @@ class RunFiles:
     judgements: tuple[Judgement, ...] = ()
     origin: str | None = None
     answers: Answers | None = None
+    worth: tuple[Mapping[str, Json], ...] = ()  # of each choice, by the effect model
     reports: Mapping[str, ParityReport] = field(default_factory=dict)
     steps: Mapping[str, StepRecord] = field(default_factory=dict)
     settings: Settings = field(default_factory=dict)
@@ -122,6 +124,7 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         judgements=_judgements(path / Artifact.SEARCH_HISTORY),
         origin=_origin(derivation, path / Artifact.DERIVATION),
         answers=load_answers(answers) if answers.exists() else None,
+        worth=load_worth(path / Artifact.EFFECTS),
         reports=load_reports(parity) if parity.exists() else {},
         steps=read_steps(path),
         settings=read_config(path),

@@ -30,7 +30,7 @@ def search_section(run: RunFiles) -> Section | None:
 
 
 def alpha_section(run: RunFiles) -> Section | None:
-    if run.search is None:
+    if run.search is None or run.worth:  # a supernet without alpha
         return None
     candidates = [choice.candidates for choice in run.architecture.space.choice_blocks]
     chosen = run.architecture.ops

@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
@@ -157,8 +157,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        assert isinstance(self.server, http.server.HTTPServer)
-        port = self.server.server_port
+        port = cast(http.server.HTTPServer, self.server).server_port
         if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
             self.send_error(421, "This server answers its own computer alone")
         elif path == "/":

@@ -156,7 +156,11 @@ class RunFolder(OpenedFolder):
         TERMINAL.begin(continues=any((self / each).exists() for each in partial))
         spent_s = (done.spent_s if done else None) or 0.0
         begun = StepRecord(digest, made_from, spent_s=spent_s, partial=tuple(map(str, partial)))
-        took_s = self._timed(name, begun, work)
+        self._finish(name, begun, outputs, self._timed(name, begun, work))
+        return True
+
+    def _finish(self, name: str, begun: StepRecord, outputs: Sequence[str], took_s: float) -> None:
+        """Records what the work left. Raises RuntimeError where that is not all."""
         missing = [output for output in outputs if not (self / output).exists()]
         if missing:
             raise RuntimeError(f"step {name} left out {missing}")
@@ -167,7 +171,6 @@ class RunFolder(OpenedFolder):
         for output in outputs:
             DETAILS(f"wrote {self / output}")
         self.written += map(str, outputs)
-        return True
 
     def _timed(self, name: str, begun: StepRecord, work: Callable[[], object]) -> float:
         """Does `work` with its record beside it. Returns the seconds of all its attempts, which

@@ -16,6 +16,7 @@ from pathlib import Path
 HISTORY = "history.json"
 CHECKPOINTS = "checkpoints"
 EVENTS = "events"  # TensorBoard's
+EFFECTS = "effects.json"  # what each choice of a supernet without alpha is worth
 MODEL = "model.keras"
 RESULT = "result.json"
 START = "pretrained.json"  # what each candidate of a search starts from
@@ -37,10 +38,13 @@ class Artifact(str, Enum):
     FOOTPRINT = "footprint.json"
     SEARCH = "search"
     SEARCH_HISTORY = "search/history.json"
+    EFFECTS = "search/effects.json"
     ARCHITECTURE = "architecture.json"
     DERIVATION = "derivation.json"
     SWEEP = "sweep.json"
     SWEEP_PLOT = "sweep.png"
+    FRONT = "front.json"
+    FRONT_PLOT = "front.png"
     TRAINING = "train"
     NETWORK = "train/model.keras"
     TRAINING_RESULT = "train/result.json"

@@ -19,6 +19,7 @@ from pnas_tf.config import DeriveConfig
 from pnas_tf.errors import UserError
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.search.choice_program import Bound
+from pnas_tf.search.conflicts import check_possible
 from pnas_tf.search.derive import architecture_of
 from pnas_tf.search.quantities import (
     Quantity,
@@ -105,6 +106,13 @@ def check_budgets(config: DeriveConfig) -> None:
             received=f"--derive={config.derive}, which takes each block's own most probable op",
             fix="Leave out one of the two.",
         )
+
+
+def check_together(space: SearchSpace, table: LatencyTable, budgets: Sequence[Budget]) -> None:
+    """Raises UserError on budgets that no network keeps together; those of files are not looked
+    at."""
+    bounds = [bound_of(each, space, table, None) for each in budgets if each.kind not in OF_FILES]
+    check_possible(space, bounds)
 
 
 def file_dtypes(budgets: Sequence[Budget]) -> tuple[str, ...]:

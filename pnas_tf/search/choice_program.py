@@ -1,9 +1,10 @@
 """The mixed-integer program behind a derivation: one candidate a block, within bounds, least costs
 first.
 
-Costs are sums over blocks; a bound is of a sum, of the largest of its blocks, or of what several
-blocks share and pay once. Solved exactly by HiGHS; what is found is forbidden and the next best
-one solved for. Knows no probabilities and no supernet.
+Costs are sums over blocks, and over pairs of neighbouring blocks; a bound is of a sum, of the
+largest of its blocks, or of what several blocks share and pay once. Solved exactly by HiGHS; what
+is found is forbidden and the next best one solved for. The first ones need no solver
+(`path_list`). Knows no probabilities and no supernet.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import scipy.optimize
 import scipy.sparse
 
-from pnas_tf.search.quantities import Quantity
+from pnas_tf.search.path_list import first_paths
+from pnas_tf.search.quantities import Bound, Quantity
 from pnas_tf.space.architecture import ChoiceIndices
 
 # HiGHS takes an objective 1e-6 from the best for the best. The largest regret of one block is made
@@ -30,23 +32,11 @@ _INFEASIBLE = 2  # scipy's status
 _TOLERANCE = 1e-9  # of a bound, of its own size: the solver's own is wider
 
 
-@dataclass(frozen=True)
-class Bound:
-    """least <= quantity <= most, in its unit: a hard budget."""
-
-    quantity: Quantity
-    most: float
-    least: float = -math.inf
-
-    def holds(self, path: ChoiceIndices) -> bool:
-        """Whether the network of a path keeps it."""
-        return self.least <= self.quantity.of(path) <= self.most
-
-
 def solutions(
     costs: Sequence[np.ndarray],
     bounds: Sequence[Bound],
     *,
+    pairs: Sequence[np.ndarray] = (),
     also: Quantity | None = None,
 ) -> Iterator[ChoiceIndices]:
     """Every network within the bounds, the one of the least costs first.
@@ -54,16 +44,17 @@ def solutions(
     Args:
         costs: for each block [candidates], from 0 to `OBJECTIVE_RANGE`.
         bounds: that all hold.
+        pairs: costs of two neighbours together, for each block but the last [candidates, candidates
+            of the next]; none where blocks alone cost.
         also: its largest block and what is shared are costs too, as its own sum is; then `costs`
             are of it, in units of its `scale`.
     """
-    program = _Program([len(block) for block in costs], bounds, also)
-    objective = program.objective(costs)
-    path: ChoiceIndices | None = None
-    if also is None:  # the first one needs no solver where it fits
-        path = tuple(int(np.argmin(block)) for block in costs)
-    else:
-        path = program.solved(objective)
+    program = _Program([len(block) for block in costs], bounds, also, pairs=bool(pairs))
+    for known in first_paths(costs, bounds, pairs) if also is None else ():
+        yield known
+        program.forbid(known)
+    objective = program.objective(costs, pairs)
+    path = program.solved(objective)
     misses = 0
     while path is not None:
         if all(bound.holds(path) for bound in bounds):
@@ -104,9 +95,17 @@ def is_possible(sizes: Sequence[int], bounds: Sequence[Bound]) -> bool:
 
 class _Program:
     """Columns: a binary one for each candidate; then for each quantity with peaks its largest
-    block, and for each thing that blocks share whether it is there."""
+    block, and for each thing that blocks share whether it is there; then, with `pairs`, for each
+    two candidates of neighbouring blocks whether both are taken."""
 
-    def __init__(self, sizes: Sequence[int], bounds: Sequence[Bound], also: Quantity | None):
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        bounds: Sequence[Bound],
+        also: Quantity | None,
+        *,
+        pairs: bool,
+    ):
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         self._also = also
         quantities = list({id(b.quantity): b.quantity for b in bounds}.values())
@@ -118,17 +117,23 @@ class _Program:
             count = bool(quantity.peaks) + len(quantity.shared)
             self._extra[id(quantity)] = (columns, columns + count)
             columns += count
+        self._pairs_from = columns
+        if pairs:
+            columns += sum(first * second for first, second in pairwise(sizes))
         self._columns = columns
         self._low, self._high = np.zeros(columns), np.ones(columns)
         self._constraints = [self._one_each(sizes)]
         for quantity in quantities:
             self._constraints += self._define(quantity)
+        if pairs:
+            self._constraints.append(self._linked(sizes))
         self._constraints += [self._bound(bound) for bound in bounds]
 
-    def objective(self, costs: Sequence[np.ndarray]) -> np.ndarray:
+    def objective(self, costs: Sequence[np.ndarray], pairs: Sequence[np.ndarray]) -> np.ndarray:
         """[columns]."""
         row = np.zeros(self._columns)
         row[: self._starts[-1]] = np.concatenate(costs)
+        row[self._pairs_from :] = np.concatenate([np.zeros(0), *map(np.ravel, pairs)])
         if self._also is not None:
             start, stop = self._extra[id(self._also)]
             row[start:stop] = self._weights(self._also)
@@ -163,6 +168,28 @@ class _Program:
         rows = scipy.sparse.block_diag([np.ones((1, size)) for size in sizes], format="csr")
         rows.resize(len(sizes), self._columns)
         return scipy.optimize.LinearConstraint(rows, 1, 1)
+
+    def _linked(self, sizes: Sequence[int]) -> scipy.optimize.LinearConstraint:
+        """The product of two neighbours' columns: those of a candidate with all of the next block
+        add up to its own, and likewise the other way. With binary candidates that leaves 1 for the
+        two that are taken, 0 for all others, and no column but theirs need be binary."""
+        blocks, left = [], []
+        for place, (rows, columns) in enumerate(pairwise(sizes)):
+            ones = scipy.sparse.identity(rows), scipy.sparse.identity(columns)
+            sums = scipy.sparse.vstack(
+                [
+                    scipy.sparse.kron(ones[0], np.ones((1, columns))),
+                    scipy.sparse.kron(np.ones((1, rows)), ones[1]),
+                ]
+            )
+            own = scipy.sparse.lil_matrix((rows + columns, self._pairs_from))
+            first, second = self._starts[place], self._starts[place + 1]
+            own[:rows, first : first + rows] = -ones[0]
+            own[rows:, second : second + columns] = -ones[1]
+            blocks.append(sums)
+            left.append(own)
+        matrix = scipy.sparse.hstack([scipy.sparse.vstack(left), scipy.sparse.block_diag(blocks)])
+        return scipy.optimize.LinearConstraint(matrix.tocsr(), 0, 0)
 
     def _weights(self, quantity: Quantity) -> np.ndarray:
         """Of its own columns in its sum, in units of `scale`."""

@@ -6,21 +6,18 @@ Knows nothing of the supernet or of how networks are compared.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import DeriveConfig
-from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.loop import Row
 from pnas_tf.search.budgets import Budget, bound_of
-from pnas_tf.search.choice_program import Bound, largest
+from pnas_tf.search.choice_program import Bound
 from pnas_tf.search.conflicts import check_possible
-from pnas_tf.search.derive import log_probability, most_probable_few, path_of
 from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
 from pnas_tf.search.judgement import SEARCHED
 from pnas_tf.search.targets import latency_budget
@@ -28,10 +25,7 @@ from pnas_tf.search.targets import latency_budget
 if TYPE_CHECKING:
     import os
 
-    import numpy as np
-
     from pnas_tf.latency.table import LatencyTable
-    from pnas_tf.search.quantities import Quantity
     from pnas_tf.search.supernet_weights import Comparison
     from pnas_tf.search.targets import Target
     from pnas_tf.space.architecture import Architecture
@@ -48,9 +42,10 @@ class Derivation:
 
     Attributes:
         architecture: the network taken.
-        compared: a row for each network compared, the most probable one first: "ops" (keys),
-            "log_probability" (None where it is -inf), "predicted" in "unit", "alpha_loss" and
-            "trained_loss" (cross-entropies on the validation split, None where not computed).
+        compared: a row for each network compared, the one that was preferred first: "ops" (keys),
+            "log_probability" (None where it is -inf), "effects_loss" (by the effect model, None
+            without), "predicted" in "unit", "alpha_loss" and "trained_loss" (cross-entropies on
+            the validation split) and "int8_accuracy" there, None where not computed.
         budgets: a row for each that it keeps (`FileLimits.rows`).
         origin: what it is: SEARCHED; DRAW_WITHIN_BUDGET, or DRAW of --derive=most_probable, where
             the supernet never was better than chance (`search.judgement`).
@@ -145,73 +140,17 @@ def derivation_budget(
     return latency_budget(space, table, config.max_latency_ms, flag="--max_latency_ms")
 
 
-def candidates_within(
-    space: SearchSpace,
-    probabilities: Sequence[np.ndarray],
-    limits: FileLimits,
-    config: DeriveConfig,
-    progress: Callable[[str], None] | None,
-) -> tuple[list[Architecture], float]:
-    """(the most probable networks to compare, the least of the first quantity that was asked).
-    probabilities: of each choice block [candidates]. Raises UserError where none keeps the
-    limits."""
-    first, *others = (bound for _, bound in limits.pairs)
-    quantity, most, count = first.quantity, first.most, config.derive_networks
-    least = most * config.min_latency_fraction
-
-    def few(at_least: float, count: int) -> list[Architecture]:
-        bounds = [dataclasses.replace(first, least=at_least), *others]
-        return most_probable_few(
-            space, probabilities, bounds=bounds, count=count, accepts=limits.accepts
-        )
-
-    try:
-        return few(least, count), least
-    # A small space has gaps: a network below this one is better than none after the whole
-    # search.
-    except UserError:
-        if not others:
-            networks, words = few(-math.inf, 1), "the most probable below is taken"
-        else:  # the other budgets may leave no more
-            used = largest(quantity, (first, *others))
-            networks = few(used * config.min_latency_fraction, count)
-            words = f"beside the other budgets {used:.4g} {quantity.unit} is the most there is"
-    if progress:
-        progress(
-            f"no network of the space lies between {least:.4g} and {most:.4g} {quantity.unit} "
-            f"(--min_latency_fraction={config.min_latency_fraction:g}); {words}"
-        )
-    return networks, least
-
-
-def network_row(
-    network: Architecture,
-    quantity: Quantity,
-    probabilities: Sequence[np.ndarray],
-    loss: float | None = None,
-    trained_loss: float | None = None,
-) -> Row:
-    """The row of `Derivation.compared` of one network."""
-    score = log_probability(network, probabilities)
-    finite = trained_loss is not None and math.isfinite(trained_loss)
-    return {
-        "ops": [op.key for op in network.ops],
-        "log_probability": score if math.isfinite(score) else None,
-        "predicted": quantity.of(path_of(network)),
-        "unit": quantity.unit,
-        "alpha_loss": loss,
-        "trained_loss": trained_loss if finite else None,
-    }
-
-
-def comparison_line(found: Comparison, number: int, quantities: str) -> str:
-    """A line for the user on how the derived network was chosen."""
+def comparison_line(found: Comparison, number: int, quantities: str, *, words: str) -> str:
+    """A line for the user on how the derived network was chosen. words: what the networks are."""
     line = (
-        f"{len(found.losses)} most probable networks of {quantities} compared with the searched "
+        f"{len(found.losses)} {words} networks of {quantities} compared with the searched "
         "weights: cross-entropy on the search's validation split "
         f"{min(found.losses):.4f} to {max(found.losses):.4f}"
     )
     trained = [loss for loss in found.trained_losses if loss is not None]
     if trained:
         line += f"; {len(trained)} of them trained on: {min(trained):.4f} to {max(trained):.4f}"
+    int8 = [accuracy for accuracy in found.int8_accuracies if accuracy is not None]
+    if int8:
+        line += f", int8 accuracy {100 * min(int8):.2f} to {100 * max(int8):.2f} %"
     return f"{line}; number {number} is taken"

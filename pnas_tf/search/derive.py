@@ -1,8 +1,8 @@
-"""From path probabilities to an architecture: the most probable one, or the most probable one
-within hard budgets.
+"""From path probabilities, or from what each choice is worth, to an architecture: the best one, or
+the best one within hard budgets.
 
-Within budgets it is a mixed-integer program (one candidate a block, sum of log-probabilities),
-solved exactly (`choice_program`). Knows nothing of the supernet or of how the probabilities were
+Within budgets it is a mixed-integer program (one candidate a block, sum of log-probabilities or of
+effects), solved exactly (`choice_program`). Knows nothing of the supernet or of how these were
 learned.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +22,31 @@ from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
 
 _LOOKS = 20
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What speaks against each choice, in the solver's units: the network of the least sum is the
+    best.
+
+    Attributes:
+        blocks: for each choice block [candidates].
+        pairs: of neighbours together, for each block but the last [candidates, candidates of the
+            next]; none where blocks alone count.
+    """
+
+    blocks: Sequence[np.ndarray]
+    pairs: Sequence[np.ndarray] = ()
+
+    @classmethod
+    def scaled(cls, blocks: Sequence[np.ndarray], pairs: Sequence[np.ndarray]) -> Preference:
+        """Of any numbers, of which the least sum is the best."""
+        spread = max(float(np.ptp(part)) for part in (*blocks, *pairs)) or 1.0
+        unit = OBJECTIVE_RANGE / spread
+        return cls(
+            [unit * (part - np.min(part)) for part in blocks],
+            [unit * (part - np.min(part)) for part in pairs],
+        )
 
 
 def most_probable(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> Architecture:
@@ -37,16 +63,33 @@ def most_probable_few(
     count: int,
     accepts: Callable[[Architecture], bool] = lambda _: True,
 ) -> list[Architecture]:
-    """The architectures with the largest products of probabilities within the bounds, the most
-    probable one first.
+    """`best_few` by the product of probabilities. probabilities: for each choice block
+    [candidates]."""
+    preference = preference_of(space, probabilities)
+    return best_few(space, preference, bounds=bounds, count=count, accepts=accepts)
+
+
+def preference_of(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> Preference:
+    """By the product of probabilities. Raises UserError where they are not of this space."""
+    return Preference(_regrets(_checked(space, probabilities)))
+
+
+def best_few(
+    space: SearchSpace,
+    preference: Preference,
+    *,
+    bounds: Sequence[Bound],
+    count: int,
+    accepts: Callable[[Architecture], bool] = lambda _: True,
+) -> list[Architecture]:
+    """The best architectures within the bounds, the best one first.
 
     Architectures that are one network, because they skip other blocks of one shape, count as one:
-    the most probable of them. No more than the _LOOKS * count most probable architectures are
-    looked at.
+    the best of them. No more than the _LOOKS * count best architectures are looked at.
 
     Args:
-        space: that the probabilities are of.
-        probabilities: for each choice block [candidates].
+        space: that the preference is of.
+        preference: what speaks against each choice.
         bounds: networks outside one are passed over.
         count: how many, or all that there are.
         accepts: so are those that it does not take.
@@ -54,9 +97,9 @@ def most_probable_few(
     Raises:
         UserError: no network lies there; says which bounds leave none, and what would.
     """
-    arrays = _checked(space, probabilities)
     found: dict[str, Architecture] = {}
-    for path in itertools.islice(solutions(_regrets(arrays), bounds), _LOOKS * count):
+    paths = solutions(preference.blocks, bounds, pairs=preference.pairs)
+    for path in itertools.islice(paths, _LOOKS * count):
         architecture = architecture_of(space, path)
         if architecture.computation not in found and accepts(architecture):
             found[architecture.computation] = architecture

@@ -1,5 +1,5 @@
 """The search: warm-up phase, then weight steps and architecture steps in turn (section 3.2;
-schedule of section 4.2).
+schedule of section 4.2). one_shot is a warm-up phase alone (Guo et al. 2020, section 3).
 
 Every random draw and every batch follows from (seed, step), so a search that was stopped anywhere
 and continued from a checkpoint is, to the bit, the one that would have run through. Knows nothing
@@ -33,7 +33,7 @@ from pnas_tf.search.architecture_step import ArchitectureSteps
 from pnas_tf.search.judgement import AT_THE_END, BEFORE_ALPHA, Judgement, judgements_in, told
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.path_validation import judge, validate_paths
-from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.distribution import check_batch
@@ -95,6 +95,9 @@ class Search:
             for split, size in zip(("train", "validation"), self.sizes.batches)
         )
         self.epochs = self.sizes.warmup_epochs + self.sizes.search_epochs
+        is_one_shot = config.algorithm == ONE_SHOT
+        self.warmup_epochs = self.epochs if is_one_shot else self.sizes.warmup_epochs
+        self._sampling = config.sampling if is_one_shot else sampling.BY_ALPHA
         self._for_alpha = self._batches_for_alpha()
         self.loop = StepLoop(
             self,
@@ -127,7 +130,7 @@ class Search:
         }
 
     def phase(self, epoch: int) -> str:
-        return "warmup" if epoch < self.sizes.warmup_epochs else "joint"
+        return "warmup" if epoch < self.warmup_epochs else "joint"
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         self._for_alpha = self._batches_for_alpha()
@@ -145,12 +148,9 @@ class Search:
 
     def train_weights(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
         """Weight step number `step`, on one sampled path. Raises NotFinite."""
-        path = sampling.sample_path(
-            self.probabilities, sampling.generator_at(self.seed, "path", step)
-        )
         loss, accuracy = weight_step(
             self.supernet,
-            path,
+            sampling.weight_path(self.probabilities, self._sampling, seed=self.seed, step=step),
             images,
             labels,
             optimizer=self.momentum,
@@ -166,7 +166,7 @@ class Search:
     def architecture_steps_after(self, step: int) -> int:
         """How many architecture steps follow weight step number `step`."""
         config, (epoch, before) = self.config, divmod(step, self.steps_per_epoch)
-        if epoch - self.sizes.warmup_epochs < self.tuning.arch_start_epoch:
+        if epoch - self.warmup_epochs < self.tuning.arch_start_epoch:
             return 0
         spread = config.rl_steps_per_epoch
         if config.algorithm == "reinforce" and spread is not None:
@@ -176,7 +176,7 @@ class Search:
 
     def learning_rate(self, step: int) -> float:
         """Of weight step number `step`: cosine to zero within each phase (section 4.2)."""
-        warmup_steps = self.sizes.warmup_epochs * self.steps_per_epoch
+        warmup_steps = self.warmup_epochs * self.steps_per_epoch
         if step < warmup_steps:
             peak, done, steps = self.tuning.warmup_learning_rate, step, warmup_steps
         else:

@@ -144,6 +144,27 @@ class Quantity:
         return self.slope * (self.fixed + choices_sum) + self.intercept
 
 
+@dataclass(frozen=True)
+class Bound:
+    """least <= quantity <= most, in its unit: a hard budget."""
+
+    quantity: Quantity
+    most: float
+    least: float = -math.inf
+
+    def holds(self, path: ChoiceIndices) -> bool:
+        """Whether the network of a path keeps it."""
+        return self.least <= self.quantity.of(path) <= self.most
+
+    def weighted(self, multiplier: float) -> tuple[list[np.ndarray], float]:
+        """(for each block [candidates], a constant): what a multiplier adds to the costs, at most 0
+        for a path within. Positive ones hold down what is most, negative ones hold up the least."""
+        quantity = self.quantity
+        limit = self.most if multiplier >= 0 else self.least
+        room = ((limit - quantity.intercept) / quantity.slope - quantity.fixed) / quantity.scale
+        return [multiplier * c / quantity.scale for c in quantity.choices], -multiplier * room
+
+
 def latency_quantity(
     space: SearchSpace, table: BlockLatencies, *, name: str = "latency"
 ) -> Quantity:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
+    DeriveConfig,
     DeviceConfig,
     OptimizerConfig,
     RunConfig,
@@ -17,6 +18,9 @@ from pnas_tf.errors import UserError
 
 if TYPE_CHECKING:
     from pnas_tf.networks.pretrained import PretrainedWeights
+
+
+ONE_SHOT = "one_shot"  # of --algorithm
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,27 @@ class SearchRecipe:
         Raises:
             UserError: it asks for such, and there are none.
         """
+        if self.config.algorithm == ONE_SHOT and self.config.alpha_scale:
+            config = dataclasses.replace(self.config, alpha_scale=0.0)  # stays uniform
+            return dataclasses.replace(self, config=config).started()
         wanted = self.config.weights_init
         if wanted is None and self.pretrained is not None:
             config = dataclasses.replace(self.config, weights_init=PRETRAINED)
             return dataclasses.replace(self, config=config)
         check_start(self.config, known=self.pretrained is not None)
         return self
+
+
+def check_derivation(config: SearchConfig, derive: DeriveConfig) -> None:
+    """Raises UserError where each block's own most probable op is asked for, and no algorithm
+    learns one."""
+    if config.algorithm == ONE_SHOT and derive.derive != "budget":
+        raise UserError(
+            f"--derive={derive.derive} with --algorithm={ONE_SHOT}",
+            expected="--derive=budget: the effect model's best networks within it",
+            received="path probabilities that nobody learns",
+            fix="Leave --derive out, or choose another --algorithm.",
+        )
 
 
 def check_start(config: SearchConfig, *, known: bool) -> None:

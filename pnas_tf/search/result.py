@@ -1,5 +1,5 @@
-"""What a finished search gives: path probabilities, weights, and the architectures derived from
-them (section 3.3).
+"""What a finished search gives: path probabilities or an effect model, weights, and the
+architectures derived from them (section 3.3).
 
 Knows nothing of run folders, flags, or how the derived network is trained.
 """
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from pnas_tf.config import DeriveConfig, ExportConfig
+from pnas_tf.config import DeriveConfig, EffectsConfig, ExportConfig
 from pnas_tf.data.fitted_options import images_of, search_sizes
-from pnas_tf.run.layout import HISTORY
+from pnas_tf.run.layout import EFFECTS, HISTORY
 from pnas_tf.run.loop import Row
 from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.progress import silent
@@ -28,25 +28,30 @@ from pnas_tf.search.conflicts import no_network
 from pnas_tf.search.derivation import (
     Derivation,
     SweepPoint,
-    candidates_within,
     comparison_line,
     derivation_budget,
     limits_of,
-    network_row,
     pair_of,
 )
 from pnas_tf.search.derive import most_probable, path_of
+from pnas_tf.search.effect_measurement import measure_effects
+from pnas_tf.search.effects import Effects
 from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
+from pnas_tf.search.int8_accuracy import int8_accuracy
 from pnas_tf.search.judgement import DRAW, DRAW_WITHIN_BUDGET, SEARCHED, Judgement, is_draw
-from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.learnt import Learnt
+from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe, check_derivation
 from pnas_tf.search.supernet_weights import SupernetWeights, judgements_of, probabilities_of
 from pnas_tf.search.targets import search_targets
+from pnas_tf.search.worth import worth_of_choices
 from pnas_tf.tflite.footprint_reading import measure_footprint
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import numpy as np
+    import tf_keras as keras
 
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
@@ -69,6 +74,7 @@ class SearchResult:
             split.
         table: the device's latencies, in ms.
         recipe: its options; networks are compared on batches as large as the search's.
+        budgets: hard ones that derivations keep where they are given none.
     """
 
     folder: Path
@@ -76,6 +82,7 @@ class SearchResult:
     dataset: Dataset
     table: LatencyTable
     recipe: SearchRecipe = SearchRecipe()
+    budgets: tuple[Budget, ...] = ()
 
     @property
     def batch_size(self) -> int:
@@ -95,6 +102,38 @@ class SearchResult:
             UserError: history.json is absent, damaged or of another space.
         """
         return probabilities_of(self.folder / HISTORY, self.space)
+
+    @functools.cached_property
+    def effects(self) -> Effects:
+        """The effect model of the supernet, fitted when it is not there yet. Raises UserError where
+        its file is damaged, or a loss is not finite."""
+        path = self.folder / EFFECTS
+        if not path.exists():
+            return self.fit_effects()
+        return Effects.load(path, sizes=[len(each.candidates) for each in self.space.choice_blocks])
+
+    def fit_effects(
+        self, config: EffectsConfig = EffectsConfig(), tables: Mapping[str, LatencyTable] = {}
+    ) -> Effects:
+        """Fits the effect model, and writes it with what each choice is worth and costs.
+
+        Args:
+            config: how many paths and images.
+            tables: device -> its latencies; empty: those of the search.
+        """
+        supernet = self.supernet_weights.supernet
+        effects = measure_effects(supernet, self.dataset, config, seed=self.recipe.seed)
+        devices = tables or {self.table.identity.describe(): self.table}
+        worth = worth_of_choices(self.space, effects, devices)
+        effects.save(self.folder / EFFECTS, choices=worth)
+        return effects
+
+    @functools.cached_property
+    def learnt(self) -> Learnt:
+        """What speaks for a network. Raises UserError as `probabilities` and `effects`."""
+        if self.recipe.config.algorithm == ONE_SHOT:
+            return Learnt(self.space, effects=self.effects)
+        return Learnt(self.space, self.probabilities)
 
     @functools.cached_property
     def judgements(self) -> tuple[Judgement, ...]:
@@ -152,13 +191,12 @@ class SearchResult:
         Raises:
             UserError: no network fits the budgets, or the search's files are not whole.
         """
+        check_derivation(self.recipe.config, config)
         if config.derive == "most_probable":
             check_budgets(config)
             quantity = derivation_budget(self.space, self.table, self.targets, config).quantity
             architecture = most_probable(self.space, self.probabilities)
-            found = Derivation(
-                architecture, (network_row(architecture, quantity, self.probabilities),)
-            )
+            found = Derivation(architecture, (self.learnt.row(architecture, quantity),))
         else:
             found = self._within(limits or self.limits(config, budgets), config, progress)
         origin = self._origin(config)
@@ -175,7 +213,7 @@ class SearchResult:
     ) -> FileLimits:
         """The budgets of a derivation. export: the options of the files that some are of, whose
         networks are converted now."""
-        asked = [*budgets, *budgets_of(config)]
+        asked = [*(budgets or self.budgets), *budgets_of(config)]
         dtypes = file_dtypes(asked)
         files = footprint = None
         if dtypes:
@@ -223,11 +261,9 @@ class SearchResult:
     def _within(
         self, limits: FileLimits, config: DeriveConfig, progress: Callable[[str], None] | None
     ) -> Derivation:
-        """The best of the most probable networks within the budgets: of those that use their share
-        of the first, where the space has such."""
-        networks, least = candidates_within(
-            self.space, self.probabilities, limits, config, progress
-        )
+        """The best of the networks within the budgets that what was learnt speaks for: of those
+        that use their share of the first, where the space has such."""
+        networks, least = self.learnt.candidates(limits, config, progress)
         while networks:
             best, rows, line = self._best_of(networks, least, limits.pairs[0][1], config)
             if limits.keeps(best):
@@ -249,18 +285,29 @@ class SearchResult:
         """(the best by its weights, a row for each, a line for the user)."""
         quantity = first.quantity
         if len(networks) == 1:  # without a look at data or weights
-            return networks[0], (network_row(networks[0], quantity, self.probabilities),), ""
+            return networks[0], (self.learnt.row(networks[0], quantity),), ""
         found = self.supernet_weights.best_of(
             networks,
             self.dataset,
             config,
             batch_size=min(self.batch_size, images_of(self.dataset).validation),
             seed=self.recipe.seed,
+            int8=self._int8_accuracy if self.table.identity.dtype == "int8" else None,
         )
         range_ = f"{least:.4g} to {first.most:.4g} {quantity.unit}"
         rows = [
-            network_row(network, quantity, self.probabilities, *losses)
-            for network, *losses in zip(networks, found.losses, found.trained_losses, strict=True)
+            self.learnt.row(network, quantity, *losses)
+            for network, *losses in zip(
+                networks,
+                found.losses,
+                found.trained_losses,
+                found.int8_accuracies,
+                strict=True,
+            )
         ]
-        line = comparison_line(found, networks.index(found.best) + 1, range_)
+        number = networks.index(found.best) + 1
+        line = comparison_line(found, number, range_, words=self.learnt.words)
         return found.best, tuple(rows), line
+
+    def _int8_accuracy(self, model: keras.Model, network: Architecture) -> float:
+        return int8_accuracy(model, self.dataset, self.table.rewrites_of(network))

@@ -1,5 +1,5 @@
-"""Binary gates: sampling paths and pairs from softmax(alpha), and the two-path rescale (sections
-3.1 and 3.2.1).
+"""Binary gates: sampling paths and pairs from softmax(alpha), the two-path rescale (sections 3.1
+and 3.2.1), and the paths of a supernet without alpha.
 
 Pure functions of arrays in float64 and an explicit random generator. Knows nothing of networks.
 """
@@ -14,6 +14,7 @@ import scipy.special
 from pnas_tf.space.architecture import ChoiceIndices
 
 Pair = tuple[int, int]
+BY_ALPHA = "alpha"
 
 
 def generator_at(seed: int, stream: str, step: int) -> np.random.Generator:
@@ -46,6 +47,40 @@ def sample_path(
 ) -> ChoiceIndices:
     """One candidate for each choice block, each drawn from its own distribution."""
     return tuple(int(generator.choice(len(p), p=p)) for p in probabilities)
+
+
+def weight_path(
+    probabilities: Sequence[np.ndarray], how: str, *, seed: int, step: int
+) -> ChoiceIndices:
+    """The path of a weight step.
+
+    Args:
+        probabilities: for each choice block [candidates].
+        how: BY_ALPHA, by these; "uniform", every candidate equally likely (Guo et al. 2020, section
+            3.1); "fair" (`fair_path`).
+        seed, step: of the draw.
+    """
+    sizes = [len(p) for p in probabilities]
+    if how == "fair":
+        return fair_path(sizes, seed=seed, step=step)
+    if how == "uniform":
+        probabilities = [np.full(size, 1 / size) for size in sizes]
+    return sample_path(probabilities, generator_at(seed, "path", step))
+
+
+def fair_path(sizes: Sequence[int], *, seed: int, step: int) -> ChoiceIndices:
+    """The path of a step under strict fairness (Chu et al. 2021, section 3.3): a block of n
+    candidates meets each of them once in every n steps, in an order drawn anew for each round.
+
+    Each path's update is taken at once; Chu et al. add up the gradients of a round first. Blocks
+    with other numbers of candidates have rounds of their own. sizes: candidates of each block.
+    """
+    path = []
+    for block, size in enumerate(sizes):
+        number, place = divmod(step, size)
+        order = generator_at(seed, f"fair{block}", number).permutation(size)
+        path.append(int(order[place]))
+    return tuple(path)
 
 
 def sample_pair(probabilities: np.ndarray, generator: np.random.Generator) -> Pair:

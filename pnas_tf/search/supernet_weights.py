@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,15 +129,24 @@ def steps_of(dataset: Dataset, config: DeriveConfig) -> tuple[int, int]:
     return size, max(1, round(derive_epochs(config, steps=per_epoch) * per_epoch))
 
 
+def loss_of(network: keras.Model, dataset: Dataset, config: DeriveConfig) -> float:
+    """Cross-entropy of a plain network on the validation split, infinite where it is not finite.
+    config: of the derivation, whose images a step are those of a batch."""
+    size, _ = steps_of(dataset, config)
+    loss = evaluate(network, dataset.validation_once(batch_size=size)).loss
+    return loss if math.isfinite(loss) else math.inf
+
+
 @dataclass(frozen=True)
 class Comparison:
     """best: the network taken. losses: `SupernetWeights.validation_loss` of each network compared.
     trained_losses: `SupernetWeights.trained_loss` of those that were trained on, None for the
-    others."""
+    others. int8_accuracies: likewise, where int8 decides."""
 
     best: Architecture
     losses: list[float]
     trained_losses: list[float | None]
+    int8_accuracies: list[float | None]
 
 
 class SupernetWeights:
@@ -192,8 +201,17 @@ class SupernetWeights:
     def trained_loss(
         self, architecture: Architecture, dataset: Dataset, config: DeriveConfig, *, seed: int
     ) -> float:
-        """Cross-entropy on the validation split after `config.derive_train_epochs` more of the
-        train split, by statistics re-estimated on it; infinite where it diverges.
+        """Cross-entropy on the validation split of `trained_network`; infinite where it
+        diverges."""
+        return loss_of(
+            self.trained_network(architecture, dataset, config, seed=seed), dataset, config
+        )
+
+    def trained_network(
+        self, architecture: Architecture, dataset: Dataset, config: DeriveConfig, *, seed: int
+    ) -> keras.Model:
+        """The network after `config.derive_train_epochs` more of the train split, with statistics
+        re-estimated on it.
 
         Raises UserError where the train split has no whole batch.
         """
@@ -214,8 +232,7 @@ class SupernetWeights:
             step(images, labels, learning_rate=rate, step=number)
         # A few steps leave much of the supernet's shared statistics in the moving ones.
         reestimate_batch_norm(network, dataset.train_unaugmented(batch_size=size))
-        loss = evaluate(network, dataset.validation_once(batch_size=size)).loss
-        return loss if math.isfinite(loss) else math.inf
+        return network
 
     def best_of(
         self,
@@ -225,10 +242,12 @@ class SupernetWeights:
         *,
         batch_size: int,
         seed: int,
+        int8: Callable[[keras.Model, Architecture], float] | None = None,
     ) -> Comparison:
         """Compares by supernet weights (batch_size: images a batch), then the
         `config.derive_trained` best of them by `trained_loss`, if those are more than one; of
-        equals the first."""
+        equals the first. int8: accuracy of such a network as an int8 file, which decides before its
+        loss does."""
         losses = []
         with Progress("comparing networks", len(architectures)) as progress:
             for architecture in architectures:
@@ -236,16 +255,25 @@ class SupernetWeights:
                 progress.update()
         few = sorted(range(len(losses)), key=losses.__getitem__)[: max(1, config.derive_trained)]
         after: dict[int, float] = {}
+        accuracies: dict[int, float] = {}
         if len(few) > 1:
             with Progress("training the best further", len(few)) as progress:
                 for place in few:
-                    after[place] = self.trained_loss(
-                        architectures[place], dataset, config, seed=seed
-                    )
+                    network = architectures[place]
+                    if int8 is None:
+                        after[place] = self.trained_loss(network, dataset, config, seed=seed)
+                    else:
+                        model = self.trained_network(network, dataset, config, seed=seed)
+                        after[place] = loss_of(model, dataset, config)
+                        accuracies[place] = int8(model, network)
                     progress.update()
-        best = min(after, key=after.__getitem__) if after else few[0]
+        best = min(few, key=lambda place: (-accuracies.get(place, 0.0), after.get(place, 0.0)))
+        places = range(len(losses))
         return Comparison(
-            architectures[best], losses, [after.get(place) for place in range(len(losses))]
+            architectures[best],
+            losses,
+            [after.get(place) for place in places],
+            [accuracies.get(place) for place in places],
         )
 
     def validation_accuracy(

@@ -9,13 +9,14 @@ device's tool gives it;
 --device=android:A,android:B measures on several devices at the same time, each with its
 latency_DEVICE.json. --sustained=10m also runs each model for 10 minutes without a pause and writes
 sustained.json.
---device=tflm runs the models once in TensorFlow Lite for Microcontrollers, in the arena that
---max_ram_kb asked for, and writes memory.json: bytes used, and outputs beside LiteRT's. It times
-nothing.
+--device=tflm, also in a folder that was made for another device, runs the models once in
+TensorFlow Lite for Microcontrollers, in the arena that --max_ram_kb asked for, and writes
+memory.json: bytes used, and outputs beside LiteRT's. It times nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,13 +24,14 @@ from typing import TYPE_CHECKING
 
 from pnas_tf.config import BenchmarkConfig, ConversionConfig, DeviceConfig, RunConfig
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import Json, atomic
 from pnas_tf.latency.drift import NOISE_PERCENT
-from pnas_tf.run.layout import MODELS_PATTERN, Artifact, model_name
+from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, say, warn
 from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version, setup_of
 from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.memory import asks_memory, model_files
 
 if TYPE_CHECKING:
     from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime
@@ -41,91 +43,18 @@ FEW_MODELS = 8  # more of them are measured in fewer rounds
 _IN_A_LINE = 3  # models whose latencies one line holds
 
 
-def model_files(job: Inputs) -> dict[str, Path]:
-    """Name -> file: those given, or the run folder's. Raises UserError when there are none or two
-    of one name."""
-    given = [Path(name) for name in job.configs[BenchmarkConfig].models]
-    paths = given or sorted(job.folder.path.glob(MODELS_PATTERN))
-    models = {path.stem: path for path in paths}
-    if not models or len(models) < len(paths):
-        raise UserError(
-            "models to measure",
-            expected=f"{MODELS_PATTERN} in the run folder, or --models with distinct file names",
-            received=", ".join(map(str, paths)) or f"none in {job.folder.path}",
-            fix=f"Export first: pnas export --run_dir={job.folder.path}",
-        )
-    absent = [str(path) for path in models.values() if not path.is_file()]
-    if absent:
-        raise UserError(
-            "models to measure",
-            expected="files that exist",
-            received=f"no file {', '.join(absent)}",
-            fix="Correct --models.",
-        )
-    return models
-
-
-def _is_tflm(job: Inputs) -> bool:
-    """Whether memory is asked for, not latency."""
-    from pnas_tf.devices.tflm import NAME
-
-    return job.configs[DeviceConfig].device.strip() == NAME
-
-
 def _check(job: Inputs) -> None:
     """Refuses memory and latency in one call."""
     from pnas_tf.devices.registry import split_devices
     from pnas_tf.devices.tflm import NAME
 
     devices = split_devices(job.configs[DeviceConfig].device)
-    if NAME in devices and len(devices) > 1:
+    if NAME in devices:
         raise UserError(
             f"--device={','.join(devices)}",
             expected=f"{NAME} alone: it tells memory, the others latency",
             received=f"{len(devices)} devices",
             fix=f"Call it twice, once with --device={NAME}.",
-        )
-
-
-def _run(job: Inputs) -> None:
-    if _is_tflm(job):
-        _memory(job)
-    else:
-        _latency(job)
-
-
-def _memory(job: Inputs) -> None:
-    """Runs each model once, in the arena that its network was derived for."""
-    from pnas_tf.devices.tflm import run_model, runtime_version
-    from pnas_tf.report.budgets import derived_budgets
-
-    asked = [row["most"] for row in derived_budgets(job.folder.path) if row["kind"] == "ram_kb"]
-    arena = int(float(str(asked[0])) * 1000) if asked else None
-    used, failures = {}, {}
-    for name, path in model_files(job).items():
-        own = arena if name == model_name("int8") else None  # the budget is of that file
-        try:
-            use = run_model(path, arena_bytes=own)
-        except UserError as error:
-            failures[name] = error.received
-            warn(f"{name} did not run: {error.received}")
-            continue
-        used[name] = asdict(use)
-        say(
-            f"{name}: {use.used_bytes:,} bytes of an arena of {use.arena_bytes:,} "
-            f"({use.working_bytes:,} working, {use.persistent_bytes:,} persistent), outputs differ "
-            f"from LiteRT's by at most {use.max_difference:.3g}"
-        )
-    document = {"format": "pnas_tf/memory", "version": 1, "runtime": runtime_version()}
-    atomic.write_json(
-        job.folder / Artifact.MEMORY, {**document, "models": used, "failures": failures}
-    )
-    if not used:
-        raise UserError(
-            "no model ran in TensorFlow Lite for Microcontrollers",
-            expected="models of its ops, float32 or full-integer int8",
-            received="; ".join(f"{name}: {why}" for name, why in failures.items()),
-            fix="See docs/howto/board.md.",
         )
 
 
@@ -152,6 +81,7 @@ def _latency(job: Inputs) -> None:
             correction=session.correction,
             noise_percent=session.noise_percent,
             failures=session.failures,
+            networks=_networks(models),
             op_profiles={model: [asdict(row) for row in rows] for model, rows in profiles.items()},
         )
         _say_session(session, name)
@@ -160,6 +90,22 @@ def _latency(job: Inputs) -> None:
             _sustain(job, measured, setup, duration_of(sustained), outputs_hot[name])
 
     on_devices(job, measure)
+
+
+def _networks(models: Mapping[str, Path]) -> dict[str, Json]:
+    """Model -> the architecture that stands in its file, of those that hold one that can be
+    read."""
+    from pnas_tf.tflite.associated_files import read_files
+
+    name, found = str(Artifact.ARCHITECTURE), {}
+    for model, path in models.items():
+        with contextlib.suppress(UserError):  # the file may be anybody's, and its time is true
+            files = read_files(path.read_bytes(), where=str(path))
+            if name in files:
+                found[model] = atomic.parse_json(
+                    files[name], what=name, where=str(path), made_by="pnas export"
+                )
+    return found
 
 
 def _say_session(session: Session, name: str) -> None:
@@ -241,8 +187,6 @@ def _profiles(
 
 
 def _outputs(job: Inputs) -> tuple[str, ...]:
-    if _is_tflm(job):
-        return (Artifact.MEMORY,)
     hot = outputs_of(job, Artifact.SUSTAINED).values()
     asked = bool(job.configs[BenchmarkConfig].sustained)
     return (*outputs_of(job, Artifact.BENCHMARK).values(), *(hot if asked else ()))
@@ -252,8 +196,6 @@ def _summary(job: Inputs) -> str:
     """Medians, where there are few."""
     from pnas_tf.devices.record_file import load_measurements
 
-    if _is_tflm(job):
-        return f"{len(model_files(job))} models run"
     parts = []
     for name, file in outputs_of(job, Artifact.BENCHMARK).items():
         found = load_measurements(job.folder / file)
@@ -263,19 +205,14 @@ def _summary(job: Inputs) -> str:
     return "; ".join(parts)
 
 
-def _runtime(job: Inputs) -> str:
-    from pnas_tf.devices import tflm
-
-    return tflm.runtime_version() if _is_tflm(job) else runtime_version()
-
-
 BENCHMARK: Step[Inputs] = Step(
     "benchmark",
     (RunConfig, DeviceConfig, ConversionConfig, BenchmarkConfig),
-    _run,
+    _latency,
     writes=_outputs,
     reads=lambda job: (*model_files(job).values(), *binary_of(job)),
-    identity=_runtime,
+    identity=lambda _: runtime_version(),
+    wanted=lambda job: not asks_memory(job),
     check=_check,
     summary=_summary,
 )

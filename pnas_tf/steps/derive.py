@@ -44,7 +44,8 @@ CONFIGS = (
 )
 
 
-def _result(job: Inputs) -> SearchResult:
+def result_of(job: Inputs) -> SearchResult:
+    """The search of a run."""
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.result import SearchResult
 
@@ -73,9 +74,11 @@ def _limits(job: Inputs) -> FileLimits:
 def _check(job: Inputs) -> None:
     """As far as the files are there."""
     from pnas_tf.search.budgets import check_budgets
+    from pnas_tf.search.recipe import check_derivation
 
     config = job.configs[DeriveConfig]
     check_budgets(config)
+    check_derivation(job.configs[SearchConfig], config)
     known = job.has(Artifact.LATENCY_TABLE) and (not dtypes_of(job) or job.has(Artifact.FOOTPRINT))
     if known and config.derive == "budget":
         _limits(job)
@@ -105,7 +108,11 @@ def _milliseconds(job: Inputs) -> list[float]:
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:
+    from pnas_tf.search.recipe import ONE_SHOT
+
     own = (job.folder / Artifact.SEARCH_HISTORY, *tables_read(job))
+    if job.configs[SearchConfig].algorithm == ONE_SHOT:
+        own = (*own, job.folder / Artifact.EFFECTS)
     if not dtypes_of(job):
         return own
     others = (path for path in tables_of(job) if path not in own)
@@ -129,7 +136,7 @@ def _demands(job: Inputs) -> tuple[Demand, ...]:
 def _derive(job: Inputs) -> None:
     config = job.configs[DeriveConfig]
     limits = _limits(job) if config.derive == "budget" else None
-    _result(job).derivation(config, limits=limits, progress=DETAILS).save(job.folder.path)
+    result_of(job).derivation(config, limits=limits, progress=DETAILS).save(job.folder.path)
 
 
 def _summary(job: Inputs) -> str:
@@ -156,13 +163,11 @@ def _sweep(job: Inputs) -> None:
     from pnas_tf.report.pareto_plot import plot_pareto_front
     from pnas_tf.steps.tensorboard import write_sweep
 
-    rows, images = [], job.dataset.validation_size
-    points = _result(job).sweep(
+    rows, points, images = [], [], job.dataset.validation_size
+    for point in result_of(job).sweep(
         _budgets(job), job.configs[DeriveConfig], limits=_limits(job), progress=DETAILS
-    )
-    found = []
-    for point in points:
-        found.append(point)
+    ):
+        points.append(point)
         name = sweep_architecture(point.budget_ms)
         point.architecture.save(job.folder / name)
         rows.append(
@@ -182,7 +187,7 @@ def _sweep(job: Inputs) -> None:
             f"{accuracy_words(point.validation_accuracy, images)}"
         )
     if job.configs[RunConfig].tensorboard:
-        write_sweep(job.folder.path, found)
+        write_sweep(job.folder.path, points)
     plot_pareto_front(rows, job.folder / Artifact.SWEEP_PLOT)
     atomic.write_json(
         job.folder / Artifact.SWEEP, {"format": "pnas_tf/sweep", "version": 1, "networks": rows}

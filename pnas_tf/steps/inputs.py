@@ -59,6 +59,10 @@ class Inputs(Job):
         """Those of a step that takes these classes of options."""
         return self._with(self.configs.only(kinds))
 
+    def at(self, folder: RunFolder, configs: Configs) -> Inputs:
+        """In another folder with other options of the same images, which are those found."""
+        return dataclasses.replace(self, folder=folder)._with(configs, known=self)
+
     @property
     def seed(self) -> int:
         """Of everything random in the run."""
@@ -121,12 +125,13 @@ class Inputs(Job):
         known = PretrainedConfig in self.configs
         return self.configs[PretrainedConfig].pretrained if known else ""
 
-    def _with(self, configs: Configs) -> Inputs:
-        """With other options, and the images and weights that were found."""
-        found = Inputs(self.folder, configs, self.given)
+    def _with(self, configs: Configs, known: Inputs | None = None) -> Inputs:
+        """With other options, and the images and weights that were found. known: by whom; None:
+        by this one."""
+        found, known = Inputs(self.folder, configs, self.given), known or self
         for name, kind in (("data", DataConfig), ("pretrained", PretrainedConfig)):
-            if name in vars(self) and kind in configs:
-                vars(found)[name] = vars(self)[name]
+            if name in vars(known) and kind in configs:
+                vars(found)[name] = vars(known)[name]
         return found
 
     @cached_property

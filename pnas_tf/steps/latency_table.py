@@ -92,12 +92,6 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
         files = outputs(job)
         return "; ".join(f"{device}: {_words(job.folder / file)}" for device, file in files.items())
 
-    def wanted(job: Inputs) -> bool:
-        if dtype is None:
-            return True
-        is_exported = dtype in job.configs[ExportConfig].formats
-        return is_exported and job.configs[LatencyConfig].latency_dtype != dtype
-
     return Step(
         name.removesuffix(".json"),
         CONFIGS if dtype is None else (*CONFIGS, ExportConfig),
@@ -105,13 +99,21 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
         writes=lambda job: tuple(outputs(job).values()),
         reads=reads,
         identity=identity,
-        wanted=wanted,
+        wanted=lambda job: dtype is None or _is_exported(job, dtype),
         summary=summary,
         indirect=(DataConfig, PretrainedConfig),  # classes of the space, and which it is
         unused=lambda job: (
             ExportConfig,  # only asked whether the table is wanted
             *((DeviceConfig, CalibrateConfig) if _is_read(job) else ()),
         ),
+    )
+
+
+def _is_exported(job: Inputs, dtype: str) -> bool:
+    """Whether files of another number format than the search's own will be made of it."""
+    return (
+        dtype in job.configs[ExportConfig].formats
+        and job.configs[LatencyConfig].latency_dtype != dtype
     )
 
 
@@ -188,13 +190,13 @@ def _words(path: Path) -> str:
     from pnas_tf.latency.table import LatencyTable
 
     table = LatencyTable.load(path)
-    of = f"{len(table.keys)} blocks, {table.identity.dtype}"
+    of = f"{len(table.keys)} blocks in {table.identity.dtype}"
     if table.few_shot is not None:
         return f"{of}, {table.few_shot.describe()}"
     if table.calibration is None:
-        return f"{of}, uncalibrated: sums of blocks alone"
+        return f"{of}, uncalibrated: sums of blocks alone, lower than whole networks"
     error = table.calibration.held_out_mape_percent
-    return f"{of}; whole networks are predicted to within {error:.1f} % on average"
+    return f"{of} timed; whole networks are predicted to within {error:.1f} % on average"
 
 
 def _lacks(table: LatencyTable, space: SearchSpace) -> list[str]:

@@ -1,38 +1,42 @@
-"""Learns from latency tables of several devices what a new one is like: a prior for
+"""Learns from what was measured on several devices what a new one is like: a prior for
 pnas calibrate.
 
-    pnas learn-prior runs/*/latency_table.json --out=phones.json
+    pnas learn-prior runs/*/latency_table.json old/*/latency.json --out=phones.json
 
-takes seconds. The tables are of one number format and one runtime (another is refused without
---other_runtime, which says what that costs), of any spaces, measured block by block or themselves
-calibrated. Prints what it was learnt from and the error to expect by the number of measured
-networks.
+takes seconds. Tables (pnas latency-table, pnas calibrate) and measurements of exported files (pnas
+benchmark) of any spaces; all measurements on one device under the same settings count as one
+device. They are of one number format (--dtype chooses it where there are several) and of one
+runtime: another is refused without --other_runtime, which says what that costs. Prints what it was
+learnt from and the error to expect by the number of measured networks.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from pnas_tf.run.layout import Artifact
+from pnas_tf.run.layout import TABLES, Artifact
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the prior. Raises UserError where the tables do not go together. Returns the exit
+    """Writes the prior. Raises UserError where the files do not go together. Returns the exit
     status."""
     from pnas_tf.latency.prior import OTHER_RUNTIME_COSTS, learn_prior
-    from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.latency.prior_sources import read_sources
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tables", nargs="+", help=f"{Artifact.LATENCY_TABLE} files")
+    parser.add_argument(
+        "files", nargs="+", help=f"{Artifact.LATENCY_TABLE} and {Artifact.BENCHMARK} files"
+    )
     parser.add_argument("--out", default="latency_prior.json", help="file to write")
     parser.add_argument(
-        "--other_runtime", action="store_true", help="mix tables of several runtimes"
+        "--dtype", choices=tuple(TABLES), help="number format to learn; others are left out"
     )
+    parser.add_argument("--other_runtime", action="store_true", help="mix several runtimes")
     options = parser.parse_args(arguments)
-    tables = {path: LatencyTable.load(path) for path in dict.fromkeys(options.tables)}
-    prior = learn_prior(tables, other_runtime=options.other_runtime)
+    sources = read_sources(options.files, dtype=options.dtype)
+    prior = learn_prior(sources, other_runtime=options.other_runtime)
     for source in prior.sources:
         print(f"learnt from {source}")
     if len(prior.runtimes) > 1:
@@ -40,6 +44,6 @@ def main(arguments: list[str] | None = None) -> int:
     for count, error in prior.held_out_percent.items():
         print(f"error to expect with {count} measured networks: {error:.1f} %")
     if not prior.held_out_percent:
-        print("error to expect: unknown, fewer than three tables")
+        print("error to expect: unknown, fewer than three devices, or too few networks of each")
     print(f"wrote {prior.save(options.out)}")
     return 0

@@ -25,6 +25,7 @@ from pnas_tf.run.terminal import DETAILS, TERMINAL, can_redraw, columns_of_termi
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.steps.benchmark import BENCHMARK
 from pnas_tf.steps.derive import DERIVE, SWEEP
+from pnas_tf.steps.effects import EFFECTS
 from pnas_tf.steps.export import EXPORT, require_network
 from pnas_tf.steps.footprint import FOOTPRINT
 from pnas_tf.steps.inputs import Inputs
@@ -37,6 +38,7 @@ PIPELINE: tuple[Step[Inputs], ...] = (
     LATENCY_TABLE_INT8,  # whose rewrites the export takes: a file is as large as they make it
     FOOTPRINT,
     SEARCH,
+    EFFECTS,
     DERIVE,
     SWEEP,
     TRAIN,
@@ -155,7 +157,7 @@ def check_run(call: Inputs) -> None:
         f"{dataset.validation_size} validation, {dataset.test_size} test images"
     )
     for line in _on_few_photographs(call):
-        print(line, flush=True)
+        say(line)
 
 
 def _on_few_photographs(call: Inputs) -> list[str]:

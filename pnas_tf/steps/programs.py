@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pnas_tf import _tf_private
 from pnas_tf.config import (
     DataConfig,
+    DeriveConfig,
     DistributionConfig,
     OutputConfig,
     PublishConfig,
@@ -23,14 +24,17 @@ from pnas_tf.steps import (
     calibrate,
     compare,
     derive,
+    effects,
     export,
     footprint,
     inspect,
     latency_table,
     learn_prior,
+    memory,
     pipeline,
     publish,
     search,
+    specialise,
     train,
     try_model,
     validate,
@@ -56,6 +60,7 @@ class Program:
         more: classes of options besides those of the steps.
         begin: called before the steps, where this process holds the run folder.
         close: called after them, likewise.
+        fresh: of these, classes of which the run folder's values do not count.
         takes_file: does it all instead, for a program that has a file and no run folder.
     """
 
@@ -67,6 +72,7 @@ class Program:
     more: tuple[type, ...] = ()
     begin: Callable[[Inputs], None] = _nothing
     close: Callable[[Inputs], None] = pipeline.tell_files
+    fresh: tuple[type, ...] = ()
     takes_file: Callable[[], int] | None = None
 
     @property
@@ -137,7 +143,17 @@ PROGRAMS = (
         "search",
         "learns an architecture, and derives it",
         search.__doc__,
-        (footprint.FOOTPRINT, search.SEARCH, derive.DERIVE, derive.SWEEP),
+        (footprint.FOOTPRINT, search.SEARCH, effects.EFFECTS, derive.DERIVE, derive.SWEEP),
+    ),
+    Program(
+        "specialise",
+        "specialise",
+        "another device or budget from a search that is there",
+        specialise.__doc__,
+        more=specialise.CONFIGS,
+        begin=specialise.check_specialise,
+        close=specialise.specialise,
+        fresh=(DeriveConfig,),
     ),
     Program(
         "train",
@@ -158,7 +174,7 @@ PROGRAMS = (
         "benchmark",
         "measures .tflite files on a device",
         benchmark.__doc__,
-        (benchmark.BENCHMARK,),
+        (benchmark.BENCHMARK, memory.MEMORY),
     ),
     Program(
         "validate",

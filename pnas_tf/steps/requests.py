@@ -24,6 +24,7 @@ from pnas_tf.config import (
     PublishConfig,
     SearchConfig,
     SpaceConfig,
+    SpecialiseConfig,
     ValidateConfig,
 )
 from pnas_tf.errors import UserError
@@ -38,6 +39,10 @@ def check_requests(configs: Configs) -> None:
     for kind, check in _CHECKS.items():
         if kind in configs:
             check(configs[kind])
+    if SpecialiseConfig in configs:
+        from pnas_tf.steps.specialise import requests_of
+
+        requests_of(configs[SpecialiseConfig], configs[DeriveConfig])
     if SearchConfig in configs and DistributionConfig in configs:
         _engine(configs[SearchConfig], configs[DistributionConfig])
 

@@ -104,8 +104,9 @@ def _begin(job: Inputs) -> None:
     for path in tables_read(job):
         tell_table(LatencyTable.load(path))
     for target in targets:
-        quantity = target.quantity
-        say(f"target of the search: {quantity.name} {target.value:.4g} {quantity.unit}")
+        name, unit = target.quantity.name, target.quantity.unit
+        of = f" ({name})" * (name != unit.lower())
+        say(f"target of the search: {target.value:.4g} {unit}{of}")
 
 
 def _run(job: Inputs) -> None:

@@ -42,6 +42,7 @@ class Inspection:
     metadata: Metadata | None
     softmax: bool = False
     arena: Arena | None = None
+    litert_arena_bytes: int | None = None
 
     @property
     def macs(self) -> int:
@@ -87,6 +88,7 @@ def inspection_of(model: TfliteModel) -> Inspection:
         metadata=None if model.metadata is None else read_metadata(model),
         softmax=model.has_softmax,
         arena=model.contents.arena,
+        litert_arena_bytes=model.contents.litert_arena_bytes,
     )
 
 
@@ -180,7 +182,8 @@ def _describe_arena(found: Inspection) -> str:
     return (
         f"peak RAM: {arena.total_bytes:,} bytes, the tensor arena of TensorFlow Lite for "
         f"Microcontrollers: {arena.working_bytes:,} of tensors{where}; "
-        f"{arena.persistent_bytes:,} of structures"
+        f"{arena.persistent_bytes:,} of structures; LiteRT's arena without a delegate: "
+        f"{found.litert_arena_bytes:,} bytes"
     )
 
 

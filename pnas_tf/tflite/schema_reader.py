@@ -17,6 +17,7 @@ from pnas_tf.io import Json
 from pnas_tf.io.serialization import record_of
 from pnas_tf.tflite import metadata_schema
 from pnas_tf.tflite.arena import Arena, arena_of
+from pnas_tf.tflite.litert_arena import litert_arena_of
 from pnas_tf.tflite.schema_names import op_name, quantization_of, shape_of, type_name
 
 METADATA = "TFLITE_METADATA"  # name of the buffer that holds a document of `metadata_schema`
@@ -63,7 +64,8 @@ class Contents:
     dtype: export's name for the number format. metadata: the document of `metadata_schema`, None
     without one; metadata_fault: why it cannot be read. partitions: how many the runtime's default
     CPU delegate (XNNPACK) makes of it; None where it does not tell, or nobody has asked. arena: on
-    a microcontroller; None where it is not known before the model runs.
+    a microcontroller; litert_arena_bytes: under LiteRT's own kernels; None where it is not known
+    before the model runs.
     """
 
     inputs: list[Tensor]
@@ -74,6 +76,7 @@ class Contents:
     metadata_fault: str
     partitions: int | None = None
     arena: Arena | None = None
+    litert_arena_bytes: int | None = None
 
 
 def contents_from_json(document: Json) -> Contents:
@@ -113,6 +116,7 @@ def read_contents(content: bytes) -> Contents:
         metadata=metadata,
         metadata_fault=fault,
         arena=arena_of(model),
+        litert_arena_bytes=litert_arena_of(model),
     )
 
 

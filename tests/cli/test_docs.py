@@ -147,10 +147,11 @@ def check_command(words):
         parse(["pnas", *(word for word in rest if word != "...")], define_flags(program.configs))
 
 
-@every_page
+# Troubleshooting shows mistakes, which tests of its own make.
+@pytest.mark.parametrize("page", [page for page in PAGES if "troubleshooting" not in page])
 def test_the_commands_of_a_page_are_commands(page):
     for words in commands(PAGES[page]):
-        if words[0] not in ("help", "NAME", "--help"):
+        if words[0] not in ("help", "NAME") and "--help" not in words:
             check_command(words)
 
 

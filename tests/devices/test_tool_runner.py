@@ -559,9 +559,12 @@ def test_a_device_whose_cores_tell_nothing_is_not_held_and_says_so(shell):
 # a device that throttles
 
 
-def throttling(shell, states, *, number):
-    """So many runs on a board whose vcgencmd shows these states, one after the other and the last
-    one for ever: (throttling of each run, seconds slept before it, lines)."""
+BOARD, PHONE = "vcgencmd\nthrottled=0x{:x}\n", "thermalservice\nThermal Status: {}\n"
+
+
+def throttling(shell, states, *, number, shown=BOARD):
+    """So many runs on a device that shows these states, one after the other and the last one for
+    ever: (throttling of each run, seconds slept before it, lines)."""
     tool_that_says(shell, RESULT)
     slept, lines = [0.0], []
     with runner_on(shell, say=lines.append) as runner:
@@ -570,7 +573,7 @@ def throttling(shell, states, *, number):
 
         def read(text=None):
             last[0] = next(seen, last[0])
-            return parse_thermal(f"pnas_tf-thermal vcgencmd\nthrottled=0x{last[0]:x}\n")
+            return parse_thermal("pnas_tf-thermal " + shown.format(last[0]))
 
         runner.cooling._read = read
         runner.cooling.sleep = lambda seconds: slept.__setitem__(-1, slept[-1] + seconds)
@@ -605,9 +608,13 @@ def test_a_weak_supply_is_told_once_and_never_waited_for(shell, state):
     assert runs(shell) == 4  # and no run is repeated for it
 
 
-@pytest.mark.parametrize("state", [0x2, 0x4, 0x8, 0x9])
-def test_a_state_that_stays_is_waited_for_once_with_a_line_before(shell, state):
-    found, slept, lines = throttling(shell, [state], number=4)
+@pytest.mark.parametrize(
+    ("shown", "state"),
+    [*((BOARD, state) for state in (0x2, 0x4, 0x8, 0x9)), (PHONE, 1), (PHONE, 6), (PHONE, 9)],
+)
+def test_a_state_that_stays_is_waited_for_once_with_a_line_before(shell, shown, state):
+    """Android's "light" for ever among them."""
+    found, slept, lines = throttling(shell, [state], number=4, shown=shown)
     assert slept == [30.0, 0.0, 0.0, 0.0] and all(found) and runs(shell) == 4
     assert len(lines) == 2 and "waiting up to 30 s" in lines[0] and "does not pass" in lines[1]
 

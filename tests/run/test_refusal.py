@@ -92,10 +92,19 @@ def test_a_stop_is_no_refusal(tmp_path):
     assert (tmp_path / "config.json").exists()
 
 
-@pytest.mark.parametrize("device", ["ssh:nobody@nowhere.invalid", "android:no-such-phone"])
-def test_another_device_in_the_folder_of_a_refused_call(tmp_path, device):
+@pytest.mark.parametrize(
+    "refused",
+    [
+        ["--device=ssh:nobody@nowhere.invalid"],
+        ["--device=android:no-such-phone"],
+        ["--device=host", "--delegate=gpu"],
+        ["--device=host", "--threads=0"],
+        ["--device=fridge"],
+    ],
+)
+def test_another_device_in_the_folder_of_a_refused_call(tmp_path, refused):
     flags = [f"--models={MODEL}", "--run_dir=run", "--min_invocations=1"]
-    assert_refused(run("benchmark", f"--device={device}", *flags, cwd=tmp_path))
+    assert_refused(run("benchmark", *refused, *flags, cwd=tmp_path))
     assert not (tmp_path / "run").exists()
     ended = run("benchmark", "--device=host", *flags, cwd=tmp_path)
     assert ended.status == 0, ended.output

@@ -39,6 +39,30 @@ def test_pairs_have_the_frequencies_of_drawing_without_replacement():
             assert abs(counts[i, j] / draws - chance) < 5 * np.sqrt(chance * (1 - chance) / draws)
 
 
+def test_fair_paths_take_each_candidate_once_in_every_round_of_its_block():
+    sizes = [3, 4, 1, 4]
+    paths = [sampling.fair_path(sizes, seed=2, step=step) for step in range(24)]
+    for block, size in enumerate(sizes):
+        taken = [path[block] for path in paths]
+        rounds = [taken[start : start + size] for start in range(0, 24, size)]
+        assert all(sorted(one) == list(range(size)) for one in rounds)
+        assert size == 1 or len(set(map(tuple, rounds))) > 1  # in another order each time
+    assert [path[1] for path in paths] != [path[3] for path in paths]  # blocks apart
+
+
+def test_paths_of_a_supernet_without_alpha_are_uniform_whatever_alpha_is():
+    """4,000 draws; each of 3 frequencies may be off by 5 standard deviations (4e-6)."""
+    skewed = [np.array([0.98, 0.01, 0.01])]
+    counts = np.zeros(3)
+    for step in range(4000):
+        counts[sampling.weight_path(skewed, "uniform", seed=0, step=step)[0]] += 1
+    assert (abs(counts / 4000 - 1 / 3) < 5 * np.sqrt(2 / 9 / 4000)).all()
+    by_alpha = [sampling.weight_path(skewed, sampling.BY_ALPHA, seed=0, step=s) for s in range(99)]
+    assert by_alpha.count((0,)) > 80  # below it once in 10^16
+    fair = [sampling.weight_path(skewed, "fair", seed=0, step=step)[0] for step in range(3)]
+    assert sorted(fair) == [0, 1, 2]
+
+
 def test_pairs_of_decided_and_of_single_blocks():
     generator = np.random.default_rng(0)
     assert sampling.sample_pair(np.array([1.0]), generator) == (0, 0)

@@ -100,6 +100,28 @@ def test_the_best_few_are_trained_on_and_the_best_of_them_is_taken(weights, data
     assert found.trained_losses == [trained.get(network) for network in NETWORKS]
 
 
+def test_where_int8_ships_its_accuracy_decides_and_float_between_equals(weights, data):
+    config = DeriveConfig(derive_batch_size=BATCH, derive_train_epochs=0.25)
+    seen = []
+
+    def best(accuracies):
+        def int8(model, network):
+            assert len(model.outputs) == 1 and network in NETWORKS
+            seen.append(network)
+            return accuracies[len(seen) - 1]
+
+        seen.clear()
+        return weights.best_of(NETWORKS, data, config, batch_size=BATCH, seed=3, int8=int8)
+
+    by_loss = best((0.5, 0.5))
+    first, second = list(seen)
+    losses = dict(zip(NETWORKS, by_loss.trained_losses))
+    assert by_loss.best == min((first, second), key=losses.__getitem__)
+    worse = second if by_loss.best == first else first
+    assert best((0.6, 0.5) if worse == first else (0.5, 0.6)).best == worse
+    assert sorted(filter(None, by_loss.int8_accuracies)) == [0.5, 0.5]
+
+
 def test_training_on_lowers_the_loss_and_leaves_the_searched_weights_alone(weights, data):
     # Of the 20 searches 6 epochs left 0.53 to 0.74 of what a quarter of one left.
     network, config = NETWORKS[SOLUTION], DeriveConfig(derive_batch_size=BATCH)

@@ -14,6 +14,7 @@ from pnas_tf.devices.sustained import points_of
 from pnas_tf.interop.latency_yaml import upstream_keys
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.mbconv import tiny
+from pnas_tf.tflite.inspect import inspect_model
 
 pytestmark = pytest.mark.slow
 
@@ -76,3 +77,24 @@ def test_the_host_says_that_it_has_no_clock_for_ops(tmp_path):
     assert points_of(series)[-1].minute * 60 + 6 > 2 and len(series.runs) > 1
     refused = forked_program.run("benchmark", "--run_dir=run", "--sustained=10", cwd=tmp_path)
     forked_program.assert_refused(refused, "--sustained=10")
+
+
+def test_memory_is_asked_for_in_a_folder_that_was_measured_on_another_device(tmp_path):
+    pytest.importorskip("tflite_micro", reason="needs pip install 'pnas_tf[tflm]'")
+    shutil.copy(STANDIN / "tiny_float32.tflite", tmp_path / "a.tflite")
+
+    def benchmark(*flags):
+        ended = forked_program.run("benchmark", "--run_dir=run", *flags, cwd=tmp_path)
+        assert ended.status == 0, ended.output
+        return ended.output
+
+    benchmark("--device=host", "--models=a.tflite", "--min_invocations=3")
+    measured = (tmp_path / "run" / "latency.json").read_bytes()
+    assert "bytes of an arena of" in benchmark("--device=tflm")
+    used = json.loads((tmp_path / "run" / "memory.json").read_text())["models"]["a"]
+    arena = inspect_model(tmp_path / "a.tflite").arena
+    assert used["working_bytes"] == arena.working_bytes and used["max_difference"] == 0
+    assert "benchmark: complete, skipped" in benchmark()
+    assert (tmp_path / "run" / "latency.json").read_bytes() == measured
+    both = forked_program.run("benchmark", "--run_dir=run", "--device=host,tflm", cwd=tmp_path)
+    forked_program.assert_refused(both, "tflm")

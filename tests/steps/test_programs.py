@@ -1,6 +1,7 @@
 """The whole way by the programs, on digits and on a folder of JPEGs, and what happens when they are
 called again."""
 
+import dataclasses
 import io
 import json
 import os
@@ -221,6 +222,50 @@ def test_another_budget_redoes_the_derivation_and_what_follows_but_not_the_searc
     check_summary(copy, dataset="digits", classes=10, formats=["float32"])
 
 
+def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
+    """Each in a run folder of its own, with the supernet; the finished run stays as it was."""
+    before = contents(copy)
+    table = LatencyTable.load(copy / "latency_table.json")
+    network = Architecture.load(copy / "architecture.json")
+    least, most = latency_quantity(network.space, table).range
+    quick = [
+        {"name": "quick", "max_latency_ms": (3 * least + most) / 4},
+        {"name": "small", "table": "phone.json", "max_parameters": network.parameters},
+    ]
+    (tmp_path / "some.json").write_text(json.dumps(quick))
+    entries = dict(table.entries)
+    table.save(tmp_path / "phone.json")
+    ended = run(
+        "specialise",
+        f"--run_dir={copy}",
+        "--budgets=some.json",
+        "--out=made",
+        "--derive_networks=2",
+        "--derive_trained=0",
+        cwd=tmp_path,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    front = json.loads((tmp_path / "made/front.json").read_text())["devices"]
+    assert [row["name"] for rows in front.values() for row in rows] == ["quick", "small"]
+    assert "phone.json" in front and len(list((tmp_path / "made").glob("front_*.png"))) == 2
+    (row,) = next(rows for name, rows in front.items() if name != "phone.json")
+    assert row["predicted_ms"] <= quick[0]["max_latency_ms"]
+    assert Architecture.load(tmp_path / "made/small/architecture.json").parameters <= (
+        network.parameters
+    )
+    assert contents(copy) == before
+    trained = run("train", "--run_dir=made/quick", "--init=inherit", "--epochs=1", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    entries.popitem()
+    lacking = dataclasses.replace(table, entries=entries)
+    lacking.save(tmp_path / "other.json")
+    refused = run(
+        "specialise", f"--run_dir={copy}", "--table=other.json", "--out=new", cwd=tmp_path
+    )
+    assert_refused(refused, "other.json", "does not cover", "pnas latency-table")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_target_in_macs_is_told_in_macs(finished, options, tmp_path):
     folder = seeded(finished, tmp_path / "made")
     made = run(
@@ -246,8 +291,8 @@ def test_a_target_in_macs_is_told_in_macs(finished, options, tmp_path):
     assert "target_latency_ms" not in summary
     assert "expected MACs" in report and "expected latency, ms" not in report
     assert (
-        "target of the search: MACs" in made.output
-        and "target of the search: latency" not in made.output
+        re.search(r"target of the search: [\d.e+]+ MACs$", made.output, re.MULTILINE)
+        and "ms (latency)" not in made.output
         and "target latency" not in report
     )
 

@@ -86,6 +86,8 @@ def refuse(tmp_path, program, *arguments, words):
         ("benchmark", "--seed=1", ["models to measure"]),
         ("benchmark", "--models=absent.tflite", ["absent.tflite"]),
         ("validate", "--seed=1", ["no latency table"]),
+        ("specialise", "--max_latency_ms=3", ["--out"]),
+        ("specialise", "--out=new", ["--max_latency_ms", "--table"]),
         ("calibrate", "--seed=1", ["--measurements=10"]),
         ("calibrate", "--prior=absent.json", ["--prior", "absent.json"]),
         ("calibrate", "--old_table=absent.json", ["--old_table", "absent.json"]),

@@ -157,7 +157,7 @@ def test_an_option_is_part_of_the_identity_of_the_steps_that_take_it(folder, kin
 
 def test_formats_and_sweeps_write_other_files():
     """The int8 table takes a class without its identity, and so does a network that is only checked
-    against weights."""
+    against weights; memory on a microcontroller is that of no device of the run."""
     unused = {
         step.name: kinds
         for step in STEPS
@@ -166,19 +166,23 @@ def test_formats_and_sweeps_write_other_files():
     assert unused == {
         "latency_table_int8": {ExportConfig},
         "architecture": {PretrainedConfig},
+        "memory": {DeviceConfig},
     }
 
 
 @pytest.mark.parametrize(
     "config, steps",
     [
-        (lambda path: dataclasses.replace(ALL[0], also=(f"{path}=40",)), "search derive sweep"),
+        (
+            lambda path: dataclasses.replace(ALL[0], also=(f"{path}=40",)),
+            "search effects derive sweep",
+        ),
         (
             lambda path: DeviceConfig(benchmark_binary=path),
             "latency_table search latency_table_int8 benchmark validate",
         ),
         (lambda path: options.ValidateConfig(architectures=(path,)), "validate"),
-        (lambda path: options.BenchmarkConfig(models=(path,)), "benchmark"),
+        (lambda path: options.BenchmarkConfig(models=(path,)), "benchmark memory"),
         (lambda path: LatencyConfig(original_table=path), "latency_table latency_table_int8"),
     ],
 )
@@ -221,6 +225,7 @@ def test_another_runtime_is_another_table(folder, monkeypatch):
         "latency_table",
         "latency_table_int8",
         "benchmark",
+        "memory",
         "validate",
     }
 

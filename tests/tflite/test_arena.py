@@ -1,7 +1,6 @@
 """Peak RAM and file size: the plan against exhaustive search and both runtimes, footprints against
 converted networks."""
 
-import dataclasses
 import itertools
 from types import SimpleNamespace
 
@@ -17,8 +16,10 @@ from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.tflite.arena import Lifetime, arena_of, graph_of, held_bytes, lifetimes, planned_bytes
+from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.footprint import Footprint
 from pnas_tf.tflite.footprint_reading import measure_footprint
+from pnas_tf.tflite.litert_arena import litert_arena_bytes
 from pnas_tf.tflite.schema_reader import parse
 
 # Kernels that are split, squeeze-and-excitation, hard-swish, and blocks that are skipped.
@@ -114,29 +115,47 @@ def test_peak_ram_is_that_of_tflite_micro(networks, tmp_path):
         run_model(path, arena_bytes=use.used_bytes - 512)
 
 
-@pytest.mark.slow
-def test_peak_ram_is_that_of_litert(networks):
-    """Within a tenth: LiteRT plans in another order, aligns to 64 and holds a model's inputs to the
-    end. By the addresses of tensors under its reference kernels, which keep few buffers of their
-    own."""
+def litert_arena(content, graph):
+    """By the addresses of tensors under the runtime's reference kernels."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+    interpreter = Interpreter(
+        model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+    )
+    interpreter.allocate_tensors()
+    spans = []
+    for tensor, size in enumerate(graph.sizes):
+        if size:
+            array = interpreter.tensor(tensor)()
+            spans.append((array.__array_interface__["data"][0], array.nbytes))
+            del array
+    return max(start + size for start, size in spans) - min(start for start, _ in spans)
+
+
+@pytest.mark.slow
+def test_litert_arenas_are_planned_to_the_byte(networks):
     for _, content in networks:
-        interpreter = Interpreter(
-            model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
-        )
-        interpreter.allocate_tensors()
-        model = parse(content)
-        graph = graph_of(model)
-        spans = []
-        for tensor, size in enumerate(graph.sizes):
-            if size:
-                array = interpreter.tensor(tensor)()
-                spans.append((array.__array_interface__["data"][0], array.nbytes))
-                del array
-        used = max(start + size for start, size in spans) - min(start for start, _ in spans)
-        kept = dataclasses.replace(graph, outputs=(*graph.outputs, *graph.inputs))
-        assert abs(planned_bytes(lifetimes(kept, 64)) / used - 1) < 0.10
+        graph = graph_of(parse(content))
+        assert litert_arena_bytes(graph) == litert_arena(content, graph)
+
+
+def test_litert_computes_in_place_where_nobody_else_reads():
+    """Branches that are merged, one of which goes on; a product; a gate for every pixel, which is
+    smaller."""
+    from tf_keras import Input, Model, layers
+
+    images = Input((12, 12, 3))
+    stem = layers.Conv2D(16, 3, padding="same")(images)
+    branches = [layers.Conv2D(16, 1)(stem) for _ in range(3)]
+    merged = layers.Add()([layers.Add()(branches[:2]), branches[2]])
+    product = layers.Multiply()([merged, layers.Conv2D(16, 1)(merged)])
+    gated = layers.Multiply()([product, layers.Conv2D(1, 1)(product)])
+    both = layers.Concatenate()([layers.Add()([gated, stem]), product])
+    outputs = layers.Dense(4)(layers.Flatten()(both))
+    content = convert(Model(images, outputs), "float32")
+    graph = graph_of(parse(content))
+    assert litert_arena_bytes(graph) == litert_arena(content, graph)
+    assert litert_arena_bytes(graph) < planned_bytes(lifetimes(graph, 64))
 
 
 @pytest.mark.slow

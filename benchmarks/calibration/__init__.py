@@ -1,0 +1,1 @@
+"""Few measured networks against a table of all blocks, on the computer that this runs on."""

@@ -1,0 +1,132 @@
+"""What a prior is learnt from: networks of known architecture on one device, with what they take.
+
+A table of measured blocks tells by the networks that it predicts, one of few networks by these, and
+measurements of exported files (latency.json) by the architectures that stand in the files. Knows
+nothing of what is learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pnas_tf.devices.drift_correction import NONE
+from pnas_tf.devices.record import Measurement
+from pnas_tf.devices.record_file import FORMAT as MEASUREMENTS
+from pnas_tf.devices.record_file import load_measurements
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.io.serialization import value_of
+from pnas_tf.latency.calibration import calibration_architectures
+from pnas_tf.latency.identity import Identity
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.space.architecture import Architecture
+
+_NETWORKS = 40  # of each table of measured blocks, predicted by it
+_FILE = {"what": "latency table or measurements", "made_by": "pnas latency-table, pnas benchmark"}
+_AGAIN = "Measure again: pnas benchmark"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Networks on one device.
+
+    Attributes:
+        name: where they come from, in words.
+        identity: of the device and its settings.
+        networks: any, of any spaces.
+        latency_ms: of each.
+    """
+
+    name: str
+    identity: Identity
+    networks: tuple[Architecture, ...]
+    latency_ms: tuple[float, ...]
+
+    def describe(self) -> str:
+        """For a prior's list of what it was learnt from."""
+        return f"{self.name}: {self.identity.describe()}"
+
+
+def read_sources(paths: Iterable[str], *, dtype: str | None) -> list[Source]:
+    """The sources in files of tables and of measurements; all measurements on one device under the
+    same settings are one source.
+
+    Args:
+        paths: latency_table.json and latency.json files.
+        dtype: number format of those that are wanted; None: all that are there.
+
+    Raises:
+        UserError: a file is absent, damaged or of another kind, a table does not know its space, or
+            a measured file holds no architecture.
+    """
+    found: list[Source] = []
+    measured: dict[Identity, list[tuple[str, Architecture, float]]] = {}
+    for path in dict.fromkeys(paths):
+        document = atomic.read_json(path, **_FILE)
+        if not isinstance(document, dict) or document.get("format") != MEASUREMENTS:
+            found.append(source_of_table(path, LatencyTable.load(path)))
+            continue
+        for identity, network, latency_ms in _measured(path, document):
+            measured.setdefault(identity, []).append((path, network, latency_ms))
+    for identity, rows in measured.items():
+        files, networks, latencies = zip(*rows)
+        name = ", ".join(dict.fromkeys(files))
+        found.append(Source(name, identity, tuple(networks), tuple(latencies)))
+    return [each for each in found if dtype in (None, each.identity.dtype)]
+
+
+def source_of_table(name: str, table: LatencyTable) -> Source:
+    """A table as a source. Raises UserError where it does not know its space."""
+    if table.space is None:
+        raise UserError(
+            f"{name} among the sources of a prior",
+            expected="a table that knows its space",
+            received="one of an older version, or of others",
+            fix="Build it again: pnas latency-table",
+        )
+    if table.few_shot is not None:
+        networks = table.few_shot.architectures(table.space)
+        latencies = [
+            each.measurement.corrected_ms(table.sentinel_ms)
+            for each in table.few_shot.networks.values()
+        ]
+    else:
+        networks = calibration_architectures(table.space, count=_NETWORKS, seed=1)
+        latencies = [table.predict_ms(network) for network in networks.values()]
+    return Source(name, table.identity, tuple(networks.values()), tuple(latencies))
+
+
+def _measured(
+    path: str, document: Mapping[str, object]
+) -> Iterator[tuple[Identity, Architecture, float]]:
+    """The networks of a latency.json, drift taken out as there."""
+    described = value_of(
+        dict[str, object], document.get("networks", {}), what=f"networks in {path}", fix=_AGAIN
+    )
+    reference = document.get("sentinel_ms") if document.get("correction") != NONE else None
+    for name, entry in load_measurements(path).items():
+        if name not in described:
+            raise UserError(
+                f"model {name} in {path}",
+                expected="one that holds the architecture of its network, as pnas export makes it",
+                received="one without, or a measurement of an earlier version",
+                fix=f"Leave the file out. {_AGAIN} measures exported models with it.",
+            )
+        network = Architecture.from_json(described[name], where=f"{path}, networks['{name}']")  # type: ignore[arg-type]
+        _check_size(f"model {name} in {path}", entry, network)
+        latency_ms = entry.corrected_ms(reference if isinstance(reference, float) else None)
+        yield Identity(entry.device, entry.settings, entry.model.dtype, ()), network, latency_ms
+
+
+def _check_size(what: str, entry: Measurement, network: Architecture) -> None:
+    """Raises UserError where the file was exported at another size than its network's."""
+    space = network.space
+    own = (1, space.resolution, space.resolution, space.channels)
+    if entry.model.input_shape != own:
+        raise UserError(
+            what,
+            expected=f"input {own}, as of the space of its network",
+            received=f"{entry.model.input_shape}, by --export_resolution",
+            fix="Leave the file out.",
+        )

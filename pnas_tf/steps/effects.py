@@ -1,0 +1,65 @@
+"""Fits the effect model of a supernet that was trained without alpha, where the search was of that
+kind, and writes search/effects.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pnas_tf.config import (
+    DataConfig,
+    EffectsConfig,
+    OptimizerConfig,
+    PretrainedConfig,
+    RunConfig,
+    SearchConfig,
+    SpaceConfig,
+)
+from pnas_tf.run.layout import Artifact
+from pnas_tf.run.step import Step
+from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.search import tables_read
+
+
+def _run(job: Inputs) -> None:
+    from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.steps.derive import result_of
+
+    tables = {path.name: LatencyTable.load(path) for path in tables_read(job)}
+    result_of(job).fit_effects(job.configs[EffectsConfig], tables)
+
+
+def _summary(job: Inputs) -> str:
+    from pnas_tf.steps.derive import result_of
+
+    return result_of(job).effects.words
+
+
+def _wanted(job: Inputs) -> bool:
+    from pnas_tf.search.recipe import ONE_SHOT
+
+    return job.configs[SearchConfig].algorithm == ONE_SHOT
+
+
+def _reads(job: Inputs) -> tuple[Path, ...]:
+    return (job.folder / Artifact.SEARCH_HISTORY, *tables_read(job))
+
+
+EFFECTS: Step[Inputs] = Step(
+    "effects",
+    (
+        RunConfig,
+        DataConfig,
+        SpaceConfig,
+        PretrainedConfig,
+        SearchConfig,
+        OptimizerConfig,
+        EffectsConfig,
+    ),
+    _run,
+    writes=lambda _: (Artifact.EFFECTS,),
+    reads=_reads,
+    summary=_summary,
+    identity=lambda job: {"space": job.space.to_json(), "dataset": job.dataset.identity},
+    wanted=_wanted,
+    indirect=(PretrainedConfig,),  # chooses the space, and what was searched counts
+)

@@ -1,0 +1,166 @@
+"""`pnas learn-prior` from its files to the file that it writes: tables of blocks and measurements
+of exported networks, of devices made of arithmetic."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_runner import DEVICE, SETTINGS
+
+from pnas_tf.devices.record import Measurement, ModelFacts, ModelRun
+from pnas_tf.devices.record_file import save_measurements
+from pnas_tf.errors import UserError
+from pnas_tf.latency.identity import Identity
+from pnas_tf.latency.op_features import FEATURES, OP_KINDS, features_of
+from pnas_tf.latency.prior import OTHER_RUNTIME_COSTS, Prior, learn_prior
+from pnas_tf.latency.prior_sources import read_sources
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.latency.transfer import condition, non_negative
+from pnas_tf.space.architecture import random_architecture
+from pnas_tf.space.mbconv import tiny
+from pnas_tf.steps import learn_prior as program
+
+ROOT = Path(__file__).resolve().parents[2]
+SPACE = tiny()
+NETWORKS = {f"net_{seed}": random_architecture(SPACE, seed=seed) for seed in range(12)}
+UNIT = np.array([features_of([block]) for block in SPACE.distinct_blocks().values()]).mean(axis=0)
+UNIT = np.where(UNIT > 0, UNIT, 1)
+NEWER = dataclasses.replace(SETTINGS, runtime_version="2.0")
+
+
+def prices(seed):
+    draw = np.exp(0.3 * np.random.default_rng(seed).standard_normal(len(FEATURES)))
+    return 0.05 * draw / UNIT
+
+
+def latency_ms(blocks, seed):
+    return float(features_of(blocks) @ prices(seed))
+
+
+def measurement(ms, settings, *, dtype="float32", sentinel_ms=None, size=SPACE.resolution):
+    facts = ModelFacts("sha", 10, dtype, (1, size, size, SPACE.channels), ())
+    sentinel = {} if sentinel_ms is None else {"sentinel_ns": sentinel_ms * 1e6}
+    return Measurement(DEVICE, settings, facts, (ModelRun((ms * 1e6,) * 3, **sentinel),) * 3)
+
+
+def table(path, seed, *, settings=SETTINGS):
+    """A table of measured blocks."""
+    entries = {
+        key: measurement(latency_ms([block], seed), settings)
+        for key, block in SPACE.distinct_blocks().items()
+    }
+    identity = Identity(DEVICE, settings, "float32", ())
+    return str(LatencyTable(identity, entries, space=SPACE).save(path))
+
+
+def latency_file(path, seed, names, *, drift=1.0, settings=SETTINGS, **facts):
+    """A latency.json of exported networks, by a device `drift` times as slow as the reference model
+    then tells it to be."""
+    measured = {
+        f"{name}_{dtype}": measurement(
+            factor * drift * latency_ms(NETWORKS[name].blocks, seed),
+            settings,
+            dtype=dtype,
+            sentinel_ms=drift,
+        )
+        for name in names
+        for dtype, factor in (("float32", 1.0), ("int8", 0.5))
+    }
+    facts = {
+        "sentinel_ms": 1.0,
+        "correction": "beside",
+        "networks": {name: NETWORKS[name.rpartition("_")[0]].to_json() for name in measured},
+        **facts,
+    }
+    return str(save_measurements(path, measured, **facts))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two tables, and a third device's networks in two files, one of them of a slow hour."""
+    names = list(NETWORKS)
+    devices = [dataclasses.replace(SETTINGS, threads=threads) for threads in (1, 2, 4)]
+    return [
+        table(tmp_path / "one.json", 1, settings=devices[0]),
+        table(tmp_path / "two.json", 2, settings=devices[1]),
+        latency_file(tmp_path / "a.json", 3, names[:8], settings=devices[2]),
+        latency_file(tmp_path / "b.json", 3, names[8:], settings=devices[2], drift=1.4),
+    ]
+
+
+def test_measurements_of_one_device_are_one_source_with_its_drift_taken_out(files):
+    one, two, three = read_sources([*files, files[0]], dtype="float32")
+    assert (one.name, two.name, three.name) == (files[0], files[1], f"{files[2]}, {files[3]}")
+    assert three.networks == tuple(NETWORKS.values())
+    truth = [latency_ms(network.blocks, 3) for network in NETWORKS.values()]
+    assert three.latency_ms == pytest.approx(truth)
+    (halved,) = read_sources(files, dtype="int8")
+    assert halved.latency_ms == pytest.approx([0.5 * ms for ms in truth])
+
+
+def test_the_program_from_files_to_a_prior_that_predicts_other_devices(files, tmp_path):
+    out = tmp_path / "prior.json"
+    command = [sys.executable, "-m", "pnas_tf", "learn-prior", *files, f"--out={out}"]
+    ended = subprocess.run(
+        [*command, "--dtype=float32"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.strip().splitlines()
+    assert [line.partition(": ")[0] for line in lines[:3]] == [
+        f"learnt from {files[0]}",
+        f"learnt from {files[1]}",
+        f"learnt from {files[2]}, {files[3]}",
+    ]
+    assert lines[3].startswith("error to expect with 3 measured networks: ")
+    assert lines[-1] == f"wrote {out}"
+    prior = Prior.load(out)
+    direct = learn_prior(read_sources(files, dtype="float32"), other_runtime=False)
+    np.testing.assert_allclose(prior.population.mean, direct.population.mean)
+    others = [random_architecture(SPACE, seed=500 + each) for each in range(20)]
+    rows = np.array([features_of(network.blocks) for network in others])
+
+    def errors(fit, seeds):
+        """Of 15 networks from 5, each."""
+        found = []
+        for seed in seeds:
+            truth = 2 * rows @ prices(seed)
+            found.append(np.abs(rows[5:] @ fit(rows[:5], truth[:5]) / truth[5:] - 1).mean())
+        return np.array(found)
+
+    def taught(features, latency_ms):
+        return condition(prior.population, features, latency_ms).mean
+
+    def alone(features, latency_ms):
+        return non_negative(features, latency_ms, OP_KINDS)
+
+    assert errors(taught, [1, 2, 3]).max() < 0.02  # another unit of a device that taught
+    new = range(4, 24)
+    assert errors(taught, new).mean() < 0.7 * errors(alone, new).mean()
+
+
+def test_what_does_not_go_together_is_refused_unless_told(files, tmp_path, capsys):
+    newer = table(tmp_path / "newer.json", 5, settings=NEWER)
+    out = f"--out={tmp_path / 'prior.json'}"
+    with pytest.raises(UserError, match=r"newer\.json among the sources") as refused:
+        program.main([files[0], newer, out])
+    assert "2.0" in refused.value.received and OTHER_RUNTIME_COSTS in refused.value.received
+    assert not (tmp_path / "prior.json").exists()
+    assert program.main([files[0], newer, out, "--other_runtime"]) == 0
+    assert f"WARNING {OTHER_RUNTIME_COSTS}" in capsys.readouterr().out
+    assert len(Prior.load(tmp_path / "prior.json").runtimes) == 2
+    with pytest.raises(UserError, match="number format: --dtype=float32"):
+        program.main([*files, out])
+
+
+def test_a_measured_file_without_its_network_is_refused(files, tmp_path):
+    lacking = latency_file(tmp_path / "c.json", 6, ["net_0"], networks={})
+    with pytest.raises(UserError, match=r"net_0_float32 in .*c\.json"):
+        read_sources([*files, lacking], dtype=None)
+    entry = measurement(1.0, SETTINGS, size=SPACE.resolution * 2)
+    networks = {"net": NETWORKS["net_0"].to_json()}
+    other_size = save_measurements(tmp_path / "d.json", {"net": entry}, networks=networks)
+    with pytest.raises(UserError, match="export_resolution"):
+        read_sources([str(other_size)], dtype=None)
