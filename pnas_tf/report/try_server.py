@@ -76,7 +76,7 @@ def open_server(
         )
     files = {f"/{name}": path for name, path in models.items()}
     if (run / Artifact.REPORT).is_file():
-        files["/report.html"] = run / Artifact.REPORT
+        files[f"/{Artifact.REPORT}"] = run / Artifact.REPORT
     files["/try.js"] = Path(__file__).with_name("try.js")
     pages = {"/try.html": try_page(facts, title=run.resolve().name).encode()}
     handler = type("Handler", (_Handler,), {"pages": pages, "files": files, "packages": packages})
