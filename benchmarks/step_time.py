@@ -12,23 +12,27 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.timing import bar, interleaved, main
+
+if TYPE_CHECKING:
+    from pnas_tf.space.base import SearchSpace
 
 # resolution, batch, rounds, the most that a weight step may take of the plain network's.
 SIZES = ((64, 32, 24, 1.30), (96, 64, 14, 1.15), (128, 128, 8, 1.08))
 TWO_PATH_LIMIT = 1.30  # of a weight step of the same size
 GATE_MODES_AT = 64, 32, 12  # a multiple of SAMPLES
 SAMPLES = 6
+# Space `cifar`: 11 candidates of four kinds a block, and Zero where a block may be skipped.
+MANY_KINDS = 32, 64, 24, 1.30
 
 
-def weight_step(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
+def weight_step(space: SearchSpace, batch: int, rounds: int) -> dict[str, Any]:
     """Weight step against the plain network."""
     from benchmarks.workload import Workload, plain_step
-    from pnas_tf.space.mbconv import proxyless
 
-    work = Workload(proxyless(resolution=resolution), batch)
+    work = Workload(space, batch)
     path = work.uniform_path
     plain = plain_step(work.supernet.architecture_of(path), work.images, work.labels)
     return interleaved(
@@ -65,11 +69,16 @@ def gate_modes(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
 def run() -> dict[str, Any]:
     """All sizes and modes, with the bars."""
     from pnas_tf.space.mbconv import proxyless
+    from pnas_tf.space.small_images import cifar
 
     result: dict[str, Any] = {"bars": []}
-    for resolution, batch, rounds, limit in SIZES:
-        name = f"{resolution} px, batch {batch}"
-        result[f"weight step, {name}"] = found = weight_step(resolution, batch, rounds)
+    cases: list[tuple[SearchSpace, str, tuple[int, int, int, float]]] = [
+        (proxyless(resolution=size[0]), f"{size[0]} px", size) for size in SIZES
+    ]
+    cases.append((cifar(resolution=MANY_KINDS[0]), "12 candidates of cifar, 32 px", MANY_KINDS))
+    for space, case, (_, batch, rounds, limit) in cases:
+        name = f"{case}, batch {batch}"
+        result[f"weight step, {name}"] = found = weight_step(space, batch, rounds)
         result["bars"].append(
             bar(f"weight step / plain network, {name}", found["ratio"]["weight"], limit)
         )

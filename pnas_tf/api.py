@@ -189,10 +189,14 @@ def train(
             be read or are of another network, or the loss is not finite.
     """
     from pnas_tf.data.fitted_options import INHERIT, PRETRAINED
+    from pnas_tf.interop.teachers import open_teacher
     from pnas_tf.training.loop import train_network
     from pnas_tf.training.recipe import TrainRecipe
 
     recipe, dataset = recipe or TrainRecipe(), _dataset_for(architecture.space, data)
+    if recipe.config.teacher:
+        teacher = open_teacher(recipe.config.teacher, dataset.class_names)
+        recipe = dataclasses.replace(recipe, teacher=teacher)
     if pretrained is not None:
         init = INHERIT if searched is not None else PRETRAINED
         config = dataclasses.replace(recipe.config, init=init)

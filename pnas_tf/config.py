@@ -56,6 +56,7 @@ class Tuning(NamedTuple):
 FROM_SCRATCH = Tuning(EPOCHS, 0.05, 0, "moving")
 # For 500 to 5,000 photographs, chosen on validation images (docs/howto/pretrained.md).
 FINE_TUNING = Tuning(12, 0.005, 2, "frozen")
+ADAMW_RATE = 0.02  # AdamW's learning rate in parts of SGD's
 # Supernet weights have learnt the classes, and statistics of many paths (docs/transfer.md).
 FROM_SUPERNET = Tuning(30, 0.02, 2, "moving")
 
@@ -339,6 +340,57 @@ class TrainConfig:
         "evaluation, on the training images), or frozen (those it starts with). Default: "
         f"{FROM_SCRATCH.train_batch_norm}, of fine-tuning {FINE_TUNING.train_batch_norm}.",
         choices=("moving", "reestimated", "frozen"),
+    )
+    train_optimizer: str = option(
+        "sgd",
+        "sgd with momentum, or adamw (Loshchilov and Hutter 2019, algorithm 2); a rate that is not "
+        f"given is then {ADAMW_RATE} of SGD's.",
+        choices=("sgd", "adamw"),
+    )
+    adamw_weight_decay: float = option(
+        0.05, "AdamW's decoupled weight decay, in the place of weight_decay."
+    )
+    ema_decay: float = option(
+        0.0,
+        "Evaluate and keep a moving average of the weights, which keeps this part of itself at "
+        "each step, less in the first ones (Szegedy et al. 2016, section 8); 0: the last weights.",
+        below=1,
+    )
+    randaugment_layers: int = option(
+        0,
+        "RandAugment: random transformations of each training image, each one of 14 (Cubuk et al. "
+        "2020, section 3); 0: none.",
+        at_most=16,
+    )
+    randaugment_magnitude: float = option(
+        5.0, "Their strength (Cubuk et al. 2020, section 3).", at_most=10
+    )
+    mixup: float = option(
+        0.0,
+        "Mixup: each training image is a mean of two, weighted by Beta(mixup, mixup) (Zhang et al. "
+        "2018, section 2); 0: none.",
+    )
+    cutmix: float = option(
+        0.0,
+        "CutMix: a rectangle of each training image is another's, its area by Beta(cutmix, cutmix) "
+        "(Yun et al. 2019, section 3.1); 0: none. With mixup: for each batch one of both.",
+    )
+    stochastic_depth: float = option(
+        0.0,
+        "Part of the training images that skip the last block with a shortcut; blocks before it "
+        "are skipped linearly less often (Huang et al. 2016, section 3); 0: none.",
+        below=1,
+    )
+    teacher: str = option(
+        "",
+        "Network whose answers are learnt beside the labels (Hinton et al. 2015, section 2): a run "
+        "folder, a .keras or .h5 file of one, or a .tflite with metadata; of the same classes.",
+    )
+    distillation_weight: float = option(
+        0.5, "Weight of the teacher's answers in the loss; labels have the rest.", at_most=1
+    )
+    distillation_temperature: float = option(
+        2.0, "What logits of both are divided by for that (Hinton et al. 2015, section 2).", above=0
     )
     train_on_alpha: bool = option(
         True,

@@ -49,7 +49,12 @@ CONFIGS = (
     LatencyConfig,
 )
 # Fields of records, which say what was done: no options.
-FACTS = {"parity_report.py": {"rewrites"}}
+# Names that are an option's elsewhere, and here another thing.
+FACTS = {
+    "compare.py": {"networks"},
+    "parity_report.py": {"rewrites"},
+    "run_files.py": {"steps"},
+}
 FILES = [
     *(
         path

@@ -5,8 +5,8 @@ photographs.
 
 FOLDER has train/ and test/ of Oxford's 17 flowers; the second task is elpv-dataset (pip install
 elpv-dataset). Takes about 4 hours on 2 cores; what a stopped call has made is kept, and the same
-call goes on. --only=flowers, --seeds=0, --shares=0.5 do a part. Writes results.json, and with
---page=docs/transfer.md the last part of that page.
+call goes on. --only=flowers, --seeds=0, --shares=0.5, --contenders=searched,random do a part.
+Writes results.json, and with --page=docs/transfer.md the last part of that page.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _at_budget(
     target_ms = share * table.predict_ms(Architecture(space, ops))
     rows, files = [], {}
     for seed in arguments.seeds:
-        for name in CONTENDERS:
+        for name in arguments.contenders:
             place = Place(task, space, table, target_ms, seed, folder / f"{name}_{seed}")
             place.folder.mkdir(parents=True, exist_ok=True)
             print(
@@ -107,6 +107,12 @@ def _arguments() -> argparse.Namespace:
         help="tasks, comma-separated",
     )
     parser.add_argument(
+        "--contenders",
+        type=lambda text: text.split(","),
+        default=list(CONTENDERS),
+        help=f"comma-separated, of {', '.join(CONTENDERS)}",
+    )
+    parser.add_argument(
         "--seeds",
         type=lambda text: [int(seed) for seed in text.split(",")],
         default=[0, 1, 2],
@@ -115,7 +121,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--shares",
         type=lambda text: [float(share) for share in text.split(",")],
-        default=[0.3, 0.5, 0.8],
+        default=[0.4, 0.5, 0.8],
         help="budgets, in parts of the latency of EfficientNet-Lite0 at that size",
     )
     return parser.parse_args()

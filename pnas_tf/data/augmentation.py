@@ -40,6 +40,14 @@ class Augmentation:
     distort_color: str
 
 
+@dataclass(frozen=True)
+class Normalization:
+    """Networks see (pixel - mean) / std, pixels in 0..255."""
+
+    mean: float = 127.5
+    std: float = 127.5
+
+
 def augmentation_of(config: DataConfig, resolution: int) -> Augmentation:
     """What the options choose for images of `resolution` pixels."""
     kind, scale = config.augmentation, config.min_crop_scale
@@ -140,7 +148,7 @@ def _shift(images: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     x = middle + SHIFT_FRACTION * size * _signed(rows, _X) - cosine * middle + sine * middle
     y = middle + SHIFT_FRACTION * size * _signed(rows, _Y) - sine * middle - cosine * middle
     zero = tf.zeros_like(x)
-    return _project(
+    return project(
         images, tf.stack([cosine, -sine, x, sine, cosine, y, zero, zero], axis=1), "CONSTANT"
     )
 
@@ -151,15 +159,25 @@ def _translate(images: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     x = tf.floor(rows[:, _X] * (2 * reach + 1)) - reach
     y = tf.floor(rows[:, _Y] * (2 * reach + 1)) - reach
     one, zero = tf.ones_like(x), tf.zeros_like(x)
-    return _project(images, tf.stack([one, zero, x, zero, one, y, zero, zero], axis=1), "REFLECT")
+    return project(images, tf.stack([one, zero, x, zero, one, y, zero, zero], axis=1), "REFLECT")
 
 
-def _project(images: tf.Tensor, transforms: tf.Tensor, fill_mode: str) -> tf.Tensor:
+def project(
+    images: tf.Tensor, transforms: tf.Tensor, fill_mode: str, *, fill: float = 0.0
+) -> tf.Tensor:
+    """Each image through its own projective transform, bilinear.
+
+    Args:
+        images: [batch, height, width, channels].
+        transforms: [batch, 8], from output to input points, as of ImageProjectiveTransformV3.
+        fill_mode: what comes into view, as of that.
+        fill: the value of it where fill_mode is CONSTANT.
+    """
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms,
         output_shape=tf.shape(images)[1:3],
-        fill_value=0.0,
+        fill_value=fill,
         interpolation="BILINEAR",
         fill_mode=fill_mode,
     )
@@ -176,19 +194,20 @@ def _distort_color(
     if brightness:
         images = tf.clip_by_value(images * _factor(rows, _BRIGHTNESS, brightness), 0.0, 255.0)
     if contrast:
-        mean = tf.reduce_mean(_grey(images), axis=(1, 2, 3), keepdims=True)
+        mean = tf.reduce_mean(grey(images), axis=(1, 2, 3), keepdims=True)
         images = tf.clip_by_value(
             mean + (images - mean) * _factor(rows, _CONTRAST, contrast), 0.0, 255.0
         )
     if saturation:
-        grey = _grey(images)
+        colourless = grey(images)
         images = tf.clip_by_value(
-            grey + (images - grey) * _factor(rows, _SATURATION, saturation), 0.0, 255.0
+            colourless + (images - colourless) * _factor(rows, _SATURATION, saturation), 0.0, 255.0
         )
     return images
 
 
-def _grey(images: tf.Tensor) -> tf.Tensor:
+def grey(images: tf.Tensor) -> tf.Tensor:
+    """Luma of [..., 3]: [..., 1]."""
     return tf.reduce_sum(
         images * tf.constant([0.299, 0.587, 0.114]), axis=-1, keepdims=True
     )  # ITU-R BT.601

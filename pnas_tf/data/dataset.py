@@ -10,6 +10,7 @@ read from their files or TFDS records each epoch. Knows nothing of networks.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -21,23 +22,16 @@ import tensorflow as tf
 from pnas_tf.config import DataConfig, TrainConfig
 from pnas_tf.data import augmentation as views
 from pnas_tf.data.arrays import ImageArrays
-from pnas_tf.data.augmentation import Augmentation
+from pnas_tf.data.augmentation import Augmentation, Normalization
 from pnas_tf.data.file_tree import FileTree
 from pnas_tf.data.fitted_options import batch_size as fitted_batch_size
 from pnas_tf.data.fitted_options import fit_split
 from pnas_tf.data.opening import check_options, open_dataset
+from pnas_tf.data.randaugment import RandAugment
 from pnas_tf.data.sources import DECODE_CHUNK, Batching, Order
 from pnas_tf.data.split import SplitSizes, split_positions
 from pnas_tf.data.subset import Subset, images_by_class
 from pnas_tf.errors import UserError
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """Networks see (pixel - mean) / std, pixels in 0..255."""
-
-    mean: float = 127.5
-    std: float = 127.5
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class Dataset:
 
     Splits are disjoint. `fingerprint` changes with the images' content, names and labels, the split
     and the transforms, and not with the place of a folder. `files`: where images are files, all of
-    them, with those that are not used.
+    them, with those that are not used. `randaugment`: of one training, so no part of that identity.
     """
 
     name: str
@@ -59,6 +53,7 @@ class Dataset:
     centre_fraction: float = 1.0
     normalization: Normalization = field(default_factory=Normalization)
     files: FileTree | None = None
+    randaugment: RandAugment | None = None
 
     @property
     def train_size(self) -> int:
@@ -139,8 +134,9 @@ class Dataset:
     ) -> tf.data.Dataset:
         """One epoch of what the derived network may learn from, in training and in all that trains
         it further: `combined_batches`, or `train_batches` where config.train_on_alpha holds alpha
-        out."""
-        batches = self.combined_batches if config.train_on_alpha else self.train_batches
+        out. With RandAugment where `config` asks for it."""
+        mine = dataclasses.replace(self, randaugment=RandAugment.of(config))
+        batches = mine.combined_batches if config.train_on_alpha else mine.train_batches
         size = self.fit_batch_size(config)
         return batches(batch_size=size, seed=seed, epoch=epoch, start_batch=start_batch)
 
@@ -223,6 +219,9 @@ class Dataset:
         if augmented:
             examples = len(subset.source.labels)
             rows = tf.constant(views.random_rows(examples, seed=order.seed, epoch=order.epoch))
+            if self.randaugment is not None:
+                drawn = self.randaugment.random_rows(examples, seed=order.seed, epoch=order.epoch)
+                rows = tf.concat([rows, drawn], axis=1)
             if self.augmentation.kind == "imagenet":
                 view = functools.partial(self._random_crop, rows)
         batches = subset.source.batches(subset.positions, view=view, batching=batching)
@@ -248,7 +247,10 @@ class Dataset:
         ) -> tuple[tf.Tensor, tf.Tensor]:
             images = tf.ensure_shape(images, (None, self.resolution, self.resolution, 3))
             if rows is not None:
-                images = views.augment(images, tf.gather(rows, positions), self.augmentation)
+                drawn = tf.gather(rows, positions)
+                images = views.augment(images, drawn, self.augmentation)
+                if self.randaugment is not None:
+                    images = self.randaugment.apply(images, drawn[:, views.COLUMNS :])
             return (images - mean) / std, labels
 
         return batches.map(finish, tf.data.AUTOTUNE, deterministic=True).prefetch(2)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pnas_tf.config import (
+    ADAMW_RATE,
     BATCH_SIZE,
     DERIVE_LEARNING_RATE,
     DERIVE_TRAIN_EPOCHS,
@@ -228,10 +229,12 @@ def training_sizes(config: TrainConfig, images: int, *, replicas: int = 1) -> tu
 
 
 def usual_training(config: TrainConfig) -> Tuning:
-    """The values that a training takes where it is given none, by where it starts and its images a
-    step."""
+    """The values that a training takes where it is given none, by where it starts, its optimizer
+    and its images a step."""
     usual = {PRETRAINED: FINE_TUNING, INHERIT: FROM_SUPERNET}.get(config.init or "", FROM_SCRATCH)
     rate = learning_rate(None, usual.learning_rate, batch_size=config.batch_size)
+    if config.train_optimizer == "adamw":
+        rate *= ADAMW_RATE
     return usual._replace(learning_rate=rate)
 
 

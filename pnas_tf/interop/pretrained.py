@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pnas_tf.config import OptimizerConfig
-from pnas_tf.data.dataset import Normalization
+from pnas_tf.data.augmentation import Normalization
 from pnas_tf.errors import UserError
 from pnas_tf.interop.checkpoint import load_upstream_weights
 from pnas_tf.interop.imagenet import imagenet_class_names, imagenet_weights

@@ -28,6 +28,11 @@ FORMS = (
     f"{IMAGENET}, {', '.join(PACKAGES)}, a run folder, a .keras or .h5 file beside its "
     f"{Artifact.ARCHITECTURE}, or a .pth beside its net.config"
 )
+TFLITE = ".tflite"
+TEACHER_FORMS = (
+    "a run folder with a trained network, a .keras or .h5 file beside its "
+    f"{Artifact.ARCHITECTURE}, or a {TFLITE} with metadata"
+)
 _KERAS, _PYTORCH = (".keras", ".h5"), (".pth", ".pt", ".tar")
 
 
@@ -87,6 +92,28 @@ def find_pretrained(source: str) -> PretrainedFiles:
         fix="Name the run folder of that file: --pretrained=RUN."
         if path.suffix == ".tflite"
         else "Correct --pretrained.",
+    )
+
+
+def teacher_files(source: str) -> tuple[Path, ...]:
+    """What a network to learn from depends on, by content, its weights first.
+
+    Args:
+        source: one of `TEACHER_FORMS`.
+
+    Raises:
+        UserError: there is no such file or folder.
+    """
+    path = Path(source)
+    if path.is_file() and path.suffix == TFLITE:
+        return (path,)
+    if path.is_dir() or (path.is_file() and path.suffix in _KERAS):
+        return find_pretrained(source).files
+    raise UserError(
+        f"--teacher={source}",
+        expected=TEACHER_FORMS,
+        received="no such file or folder" if not path.exists() else f"a {path.suffix} file",
+        fix="Correct --teacher.",
     )
 
 

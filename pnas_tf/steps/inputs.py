@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pnas_tf.search.targets import Target
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
+    from pnas_tf.training.distillation import Teacher
     from pnas_tf.training.distribution import Distribution
 
 # Classes of options of which some are chosen by the number of images.
@@ -141,6 +142,14 @@ class Inputs(Job):
 
         files = find_pretrained(self.source).files
         return _opened(self.source, tuple((path, path.stat().st_mtime_ns) for path in files))
+
+    @cached_property
+    def teacher(self) -> Teacher | None:
+        """The network that the training learns from beside the labels."""
+        from pnas_tf.interop.teachers import open_teacher
+
+        source = self.configs[TrainConfig].teacher
+        return open_teacher(source, self.data.class_names) if source else None
 
     @property
     def init(self) -> str:

@@ -52,11 +52,17 @@ def _takes_over(job: Inputs) -> bool:
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:
-    from pnas_tf.interop.pretrained_files import find_pretrained
+    from pnas_tf.interop.pretrained_files import find_pretrained, teacher_files
 
+    source = job.configs[TrainConfig].teacher
     searched = (job.folder / Artifact.SEARCH_HISTORY,) if _inherits(job) else ()
     others = find_pretrained(job.source).files if _takes_over(job) else ()
-    return (job.folder / Artifact.ARCHITECTURE, *searched, *others)
+    return (
+        job.folder / Artifact.ARCHITECTURE,
+        *searched,
+        *others,
+        *(teacher_files(source) if source else ()),
+    )
 
 
 def demands_of(config: TrainConfig) -> tuple[Demand, ...]:
@@ -72,6 +78,7 @@ def _check(job: Inputs) -> None:
     from pnas_tf.training.recipe import tuning_of
 
     tuning_of(job.configs[TrainConfig])
+    _ = job.teacher
     if job.init == "pretrained" and not job.source:
         raise UserError(
             "--init=pretrained",
@@ -131,7 +138,11 @@ def _run(job: Inputs) -> None:
         job.architecture,
         dataset,
         TrainRecipe(
-            config, job.configs[OptimizerConfig], job.seed, job.configs[RunConfig].tensorboard
+            config,
+            job.configs[OptimizerConfig],
+            job.seed,
+            tensorboard=job.configs[RunConfig].tensorboard,
+            teacher=job.teacher,
         ),
         folder,
         initial_weights=None if network is None else network.get_weights(),

@@ -1,16 +1,11 @@
-"""Training of one plain network: what its steps and epochs are (recipe of section 4.2).
-
-Every batch, every random draw and every rate follows from (seed, step), so training that was
-stopped anywhere and started again is, to the bit, the one that would have run through. Knows
-nothing of where the architecture came from.
-"""
+"""Training of one plain network, whole or continued (recipe of section 4.2). Knows nothing of where
+the architecture came from."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,24 +22,18 @@ from pnas_tf.data.fitted_options import (
     images_of,
     training_sizes,
 )
-from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
-from pnas_tf.run.checkpoints import Checkpoint
-from pnas_tf.run.loop import Row, RunningMeans, StepLoop, require_finite
+from pnas_tf.run.loop import Row, StepLoop
 from pnas_tf.run.step import Demand
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.training.distribution import PRECISIONS, Distribution, check_batch
-from pnas_tf.training.evaluate import Evaluator, reestimate_batch_norm
-from pnas_tf.training.fine_tuning import block_rates, head_rates
 from pnas_tf.training.initial_weights import seeded_weights
-from pnas_tf.training.loss_scale import LossScale
-from pnas_tf.training.recipe import TrainRecipe, training_identity, tuning_of
-from pnas_tf.training.schedules import cosine_with_warmup
-from pnas_tf.training.step import Moved, TrainStep, keras_precision
+from pnas_tf.training.recipe import TrainRecipe, training_identity
+from pnas_tf.training.step import keras_precision
+from pnas_tf.training.work import Training
 
 KEEP_CHECKPOINTS = 2
-HISTORY = {"format": "pnas_tf/train_history", "version": 1}
 
 
 @dataclass(frozen=True)
@@ -89,6 +78,8 @@ def train_network(
         Stopped: on SIGTERM or Ctrl-C, after a checkpoint.
         UserError: the loss is no longer finite, or `folder` holds a training with other settings.
     """
+    if recipe.config.teacher and recipe.teacher is None:
+        raise ValueError("config.teacher names a teacher; give it opened, as recipe.teacher")
     recipe = _fitted(recipe, dataset, distribution)
     tf.config.experimental.enable_op_determinism()  # or a continued run would be another one
     plain = build_network(architecture, normalisation=Normalisation.of(recipe.optimizer))
@@ -100,7 +91,7 @@ def train_network(
     )
     with distribution.scope():
         model = _trained_form(plain, architecture, recipe.optimizer, distribution)
-        training = _Training(model, dataset, recipe, identity=identity, distribution=distribution)
+        training = Training(model, dataset, recipe, identity=identity, distribution=distribution)
         loop = StepLoop(
             training,
             Path(folder),
@@ -110,6 +101,8 @@ def train_network(
             tensorboard=recipe.tensorboard,
         )
         loop.run()
+        if training.average is not None:
+            training.average.assign()
         if model is not plain:
             plain.set_weights(model.get_weights())
     return Trained(plain, loop.history)
@@ -143,149 +136,3 @@ def _trained_form(
         model = build_network(architecture, normalisation=normalisation)
     model.set_weights(plain.get_weights())
     return model
-
-
-class _Training:
-    """The work of a `StepLoop`; see `run.loop.Work`."""
-
-    name = "train"
-    header = HISTORY
-
-    def __init__(
-        self,
-        model: keras.Model,
-        dataset: Dataset,
-        recipe: TrainRecipe,
-        *,
-        identity: str,
-        distribution: Distribution,
-    ):
-        self.model, self.dataset, self.config, self.seed = (
-            model,
-            dataset,
-            recipe.config,
-            recipe.seed,
-        )
-        self.identity, self.distribution = identity, distribution
-        self.tuning = tuning_of(recipe.config)
-        step = functools.partial(
-            TrainStep,
-            model,
-            recipe.optimizer,
-            dropout=recipe.config.dropout,
-            seed=recipe.seed,
-            distribution=distribution,
-        )
-        rates = block_rates(model, self.config.layer_rate_decay)
-        statistics = self.tuning.train_batch_norm != "frozen"
-        self.train_step = step(moved=Moved(rates, statistics))
-        # Alone it learns nothing of statistics, and the network's are those that it will see.
-        self.head_step = step(moved=Moved(head_rates(model), statistics=False))
-        self.evaluator = Evaluator(model, distribution)
-        self.means = RunningMeans.of(2)  # loss, accuracy
-        images = images_of(dataset).of(fit_split(self.config))
-        self.batch_size, self.epochs = training_sizes(self.config, images)
-        self.steps_per_epoch = dataset.fit_steps(self.config)
-        self.head_steps = self.tuning.head_epochs * self.steps_per_epoch
-
-    @property
-    def causes(self) -> str:
-        return (
-            f"--learning_rate={self.tuning.learning_rate} too high, too short a "
-            "--learning_rate_warmup_epochs, inherited weights that are not finite, or images that "
-            "are not"
-        )
-
-    def phase(self, epoch: int) -> str:
-        return "head" if epoch < self.tuning.head_epochs else "train"
-
-    def batches(self, epoch: int, start: int) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:
-        return self.dataset.fit_batches(self.config, seed=self.seed, epoch=epoch, start_batch=start)
-
-    def take_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
-        rate = self._learning_rate(step)
-        take = self.head_step if step < self.head_steps else self.train_step
-        loss, accuracy = take(images, labels, learning_rate=rate, step=step)
-        require_finite(loss, "training step")
-        self.means.add(loss, accuracy)
-
-    def figures(self) -> dict[str, str]:
-        loss, accuracy = self.means.means
-        return {"accuracy": f"{100 * (accuracy or 0.0):.0f} %", "loss": f"{loss or 0.0:.3g}"}
-
-    def end_epoch(self, epoch: int) -> Row:
-        loss, accuracy = self.means.means
-        self.means = RunningMeans.of(2)
-        rate = self._learning_rate((epoch + 1) * self.steps_per_epoch - 1)
-        row: Row = {"epoch": epoch, "loss": loss, "accuracy": accuracy, "learning_rate": rate}
-        every = self.config.evaluate_epochs
-        if epoch + 1 == self.epochs or (every and (epoch + 1) % every == 0):
-            row |= self._evaluation()
-        return row
-
-    def _evaluation(self) -> Row:
-        """Loss and top-1 on the split that is held out."""
-        self._agree_on_statistics()
-        if self.tuning.train_batch_norm == "reestimated":
-            images = self.dataset.train_unaugmented(batch_size=self.batch_size)
-            reestimate_batch_norm(self.model, images)
-        if self.config.train_on_alpha:
-            split, batches = "test", self.dataset.test_batches
-        else:
-            split, batches = "alpha", self.dataset.validation_once
-        result = self.evaluator(batches(batch_size=self.batch_size))
-        return {f"{split}_loss": result.loss, f"{split}_accuracy": result.accuracy}
-
-    def _learning_rate(self, step: int) -> float:
-        """The classifier alone learns at a constant rate; then the whole network's begins."""
-        if step < self.head_steps:
-            return self.tuning.learning_rate
-        return cosine_with_warmup(
-            step - self.head_steps,
-            steps=self.epochs * self.steps_per_epoch - self.head_steps,
-            peak=self.tuning.learning_rate,
-            warmup_steps=round(self.config.learning_rate_warmup_epochs * self.steps_per_epoch),
-        )
-
-    def _agree_on_statistics(self) -> None:
-        """Gives every replica the mean of all replicas' moving statistics; each has moved its own
-        by its share of the batches."""
-        if self.distribution.strategy is not None:
-            for variable in self.model.non_trainable_variables:
-                variable.assign(variable.numpy())
-
-    def _variables(self) -> dict[str, tf.Variable]:
-        """Weights and momenta by the names that checkpoints have."""
-        named = {
-            f"variable/{number}/{variable.name}": variable
-            for number, variable in enumerate(self.model.weights)
-        }
-        slots = {f"momentum/{number}": slot for number, slot in enumerate(self.train_step.slots)}
-        if self.head_steps:
-            slots |= {f"head/{number}": slot for number, slot in enumerate(self.head_step.slots)}
-        return {**named, **slots}
-
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-        self._agree_on_statistics()
-        arrays = {name: variable.numpy() for name, variable in self._variables().items()}
-        state: dict[str, object] = {"sums": self.means.sums, "identity": self.identity}
-        if (scale := self.train_step.loss_scale) is not None:
-            state["loss_scale"] = [scale.value, scale.good_steps]
-        return arrays, state
-
-    def restore(self, checkpoint: Checkpoint, where: str) -> None:
-        if checkpoint.state.get("identity") != self.identity:
-            raise UserError(
-                f"the training of {where} was started with other settings",
-                expected="the same architecture, dataset, training options, seed and initial "
-                "weights",
-                received="others",
-                fix="Choose another --run_dir, or delete the folder to train anew.",
-            )
-        for name, variable in self._variables().items():
-            variable.assign(checkpoint.array(name, shape=tuple(variable.shape), where=where))
-        self.means = RunningMeans(checkpoint.value("sums", tuple[float, ...], where=where))
-        if self.train_step.loss_scale is not None:
-            self.train_step.loss_scale = LossScale(
-                *checkpoint.value("loss_scale", tuple[float, int], where=where)
-            )

@@ -21,6 +21,7 @@ from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import usual_training
 from pnas_tf.errors import UserError
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.training.distillation import Teacher
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class TrainRecipe:
         config: epochs, batch, rate and what it is trained and evaluated on.
         optimizer: momentum, decay, smoothing and batch normalisation.
         seed: of initial weights, data order, augmentation and dropout.
+        teacher: the network that config.teacher names.
         tensorboard: whether events are written.
     """
 
     config: TrainConfig = TrainConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     seed: int = RunConfig.seed
+    teacher: Teacher | None = None
     tensorboard: bool = RunConfig.tensorboard
 
 
@@ -68,6 +71,7 @@ def training_identity(
     """What a training in a folder is known by, 64 hex digits."""
     settings = dataclasses.asdict(recipe.config)
     del settings["evaluate_epochs"]  # moves no weight
+    settings["teacher"] = recipe.teacher and recipe.teacher.identity
     document = {
         "architecture": architecture.to_json(),
         "dataset": dataset.fingerprint,

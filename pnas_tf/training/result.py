@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.data.dataset import Dataset, Normalization
+from pnas_tf.data.augmentation import Normalization
+from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of

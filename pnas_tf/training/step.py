@@ -1,5 +1,4 @@
-"""One training step of a plain network as one compiled function: loss, gradients, weight decay,
-Nesterov momentum.
+"""One training step of a plain network as one compiled function: loss, gradients, update.
 
 On several replicas each takes its share of the batch and all move by the same sum of gradients.
 Knows nothing of epochs, files or schedules.
@@ -8,7 +7,7 @@ Knows nothing of epochs, files or schedules.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -16,17 +15,19 @@ import tf_keras as keras
 
 from pnas_tf.config import OptimizerConfig, RunConfig, TrainConfig
 from pnas_tf.networks.network import weight_decay_variables
+from pnas_tf.training.distillation import distillation_loss
 from pnas_tf.training.distribution import Distribution, on_each_replica, share_out
+from pnas_tf.training.forward import forward_of
 from pnas_tf.training.loss_scale import LossScale
+from pnas_tf.training.optimizers import Now, optimizer_of
 
 
 def smoothed_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, *, smoothing: float) -> tf.Tensor:
     """Mean over the batch of the cross-entropy against (1 - smoothing) one-hot + smoothing /
-    classes. labels: int [batch]."""
+    classes. labels: int [batch], or shares of classes float [batch, classes]."""
     classes = tf.shape(logits)[-1]  # one trace may serve networks of several class counts
-    targets = tf.one_hot(labels, classes) * (1.0 - smoothing) + smoothing / tf.cast(
-        classes, logits.dtype
-    )
+    shares = labels if labels.shape.rank == 2 else tf.one_hot(labels, classes)
+    targets = shares * (1.0 - smoothing) + smoothing / tf.cast(classes, logits.dtype)
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
 
 
@@ -55,21 +56,28 @@ class Moved:
             still. None: 1 for all.
         statistics: batch normalisation is by the batch, and its moving statistics follow; else it
             is by these, which stay.
+        since: number of the first step that moves it.
     """
 
     rates: tuple[float, ...] | None = None
     statistics: bool = True
+    since: int = 0
 
 
 class TrainStep:
-    """SGD on the trainable variables of `model`, momentum slots included.
+    """Steps on the trainable variables of `model`, the optimizer's slots included.
 
-    accum = momentum * accum + g; w -= learning_rate * (g + momentum * accum) with Nesterov,
-    learning_rate * accum without: PyTorch's form, which is Keras' while the rate stays the same. g
-    includes weight_decay * w (no_decay: as `weight_decay_variables`). The fused kernel does in one
-    op what elementwise ops do in five. Dropout before the classifier is drawn from (seed, step), so
-    that a continued run draws the same. Of a model in float16 the loss is scaled, and a step whose
-    gradients overflow moves nothing. Made in the scope of `distribution`, as the model.
+    Weight decay acts on what `weight_decay_variables` names. What is dropped is drawn from (seed,
+    step), so that a continued run draws the same. Of a model in float16 the loss is scaled, and a
+    step whose gradients overflow moves nothing. Made in the scope of `distribution`, as the model.
+
+    Args:
+        model: gives logits.
+        config: momentum, decay, label smoothing.
+        train: optimizer, dropout, stochastic depth and distillation.
+        seed: of what is dropped.
+        distribution: on which devices, in which precision.
+        moved: which variables at which part of the learning rate.
     """
 
     def __init__(
@@ -77,7 +85,7 @@ class TrainStep:
         model: keras.Model,
         config: OptimizerConfig,
         *,
-        dropout: float = TrainConfig.dropout,
+        train: TrainConfig = TrainConfig(),
         seed: int = RunConfig.seed,
         distribution: Distribution = Distribution(),
         moved: Moved = Moved(),
@@ -85,21 +93,22 @@ class TrainStep:
         self.model = model
         every = model.trainable_variables
         rates = moved.rates or (1.0,) * len(every)
-        self._moved = [pair for pair in zip(every, rates, strict=True) if pair[1]]
-        self.slots = [
-            tf.Variable(tf.zeros_like(variable), trainable=False) for variable, _ in self._moved
-        ]
+        pairs = [pair for pair in zip(every, rates, strict=True) if pair[1]]
+        self._variables, self._since = [variable for variable, _ in pairs], moved.since
+        decayed = weight_decay_variables(model, no_decay=config.no_decay)
+        self._optimizer = optimizer_of(pairs, decayed, config, train)
         self.loss_scale = (
             LossScale() if any(layer.compute_dtype == "float16" for layer in model.layers) else None
         )
         self._distribution, self._replicas = distribution, distribution.replicas
-        self._forward = _forward(model, dropout, seed, self._replicas.total, moved.statistics)
-        self._decay = (
-            {variable.ref() for variable in weight_decay_variables(model, no_decay=config.no_decay)}
-            if config.weight_decay
-            else set()
+        self._forward = forward_of(
+            model,
+            train,
+            seed=seed,
+            replicas=self._replicas.total,
+            statistics=moved.statistics,
         )
-        self._config = config
+        self._config, self._train = config, train
         self._gradients = (
             tf.function(self._loss_and_gradients, jit_compile=True, autograph=False)
             if distribution.options.jit_compile
@@ -110,17 +119,42 @@ class TrainStep:
             reduce_retracing=True,
         )
 
+    @property
+    def slots(self) -> list[tf.Variable]:
+        """What the optimizer remembers."""
+        return self._optimizer.slots
+
     def __call__(
-        self, images: tf.Tensor, labels: tf.Tensor, *, learning_rate: float, step: int
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        *,
+        learning_rate: float,
+        step: int,
+        teacher_logits: tf.Tensor | None = None,
     ) -> tuple[float, float]:
-        """Trains on one global batch; returns (loss, top-1) of the batch before the step."""
-        shares = [share_out(self._distribution, batch) for batch in (images, labels)]
+        """Trains on one global batch.
+
+        Args:
+            images: [batch, height, width, channels].
+            labels: int [batch], or shares of classes float [batch, classes].
+            learning_rate: of this step.
+            step: its number of all.
+            teacher_logits: [batch, classes] of a network that is learnt from.
+
+        Returns:
+            (loss, top-1) of the batch before the step.
+        """
+        batches = [images, labels, *(() if teacher_logits is None else (teacher_logits,))]
+        images, labels, *taught = (share_out(self._distribution, batch) for batch in batches)
         scale = self.loss_scale.value if self.loss_scale else 1.0
         loss, accuracy, finite = self._compiled(
-            *shares,
+            images,
+            labels,
             tf.constant(learning_rate, tf.float32),
             tf.constant(step, tf.int32),
             tf.constant(scale, tf.float32),
+            *taught,
         )
         if self.loss_scale:
             self.loss_scale.update(float(finite) == 1.0)
@@ -133,74 +167,49 @@ class TrainStep:
         learning_rate: tf.Tensor,
         step: tf.Tensor,
         scale: tf.Tensor,
+        *taught: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """One replica's: (loss and top-1 of its share, 1 where all gradients were finite)."""
-        loss, accuracy, gradients = self._gradients(images, labels, step, scale)
+        loss, accuracy, gradients = self._gradients(images, labels, step, scale, *taught)
         if self._distribution.strategy is not None:
             gradients = tf.distribute.get_replica_context().all_reduce(
                 tf.distribute.ReduceOp.SUM, gradients
             )
-        momentum, finite = self._config.momentum, tf.constant(True)
+        finite = None
         if self.loss_scale:
             finite = tf.reduce_all(
                 [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
             )
-            # accum = 1 * accum + 0; w -= 0
-            learning_rate, momentum = (
-                tf.where(finite, learning_rate, 0.0),
-                tf.where(finite, momentum, 1.0),
-            )
             gradients = [gradient / scale for gradient in gradients]
-        for (variable, rate), slot, gradient in zip(self._moved, self.slots, gradients):
-            if variable.ref() in self._decay:
-                gradient += self._config.weight_decay * variable
-            if self.loss_scale:
-                gradient = tf.where(finite, gradient, 0.0)
-            tf.raw_ops.ResourceApplyMomentum(
-                var=variable.handle,
-                accum=slot.handle,
-                lr=learning_rate if rate == 1.0 else learning_rate * rate,
-                grad=gradient,
-                momentum=momentum,
-                use_nesterov=self._config.nesterov,
-            )
-        return loss, accuracy, tf.cast(finite, tf.float32)
+        self._optimizer.move(gradients, Now(learning_rate, step - self._since, finite))
+        return loss, accuracy, tf.cast(True if finite is None else finite, tf.float32)
 
     def _loss_and_gradients(
-        self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, scale: tf.Tensor
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        step: tf.Tensor,
+        scale: tf.Tensor,
+        *taught: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        variables = [variable for variable, _ in self._moved]
         with tf.GradientTape() as tape:
             logits = self._forward(images, step)
-            loss = smoothed_cross_entropy(logits, labels, smoothing=self._config.label_smoothing)
+            loss = self._loss(logits, labels, *taught)
             minimised = (
                 loss * (scale / self._replicas.total)
                 if self.loss_scale or self._distribution.strategy is not None
                 else loss
             )
+        if labels.shape.rank == 2:
+            labels = tf.argmax(labels, axis=1, output_type=tf.int32)
         right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
-        return loss, tf.reduce_mean(tf.cast(right, tf.float32)), tape.gradient(minimised, variables)
+        gradients = tape.gradient(minimised, self._variables)
+        return loss, tf.reduce_mean(tf.cast(right, tf.float32)), gradients
 
-
-def _forward(
-    model: keras.Model, dropout: float, seed: int, replicas: int, statistics: bool
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """statistics: of batch normalisation by the batch."""
-    if not dropout:
-        return lambda images, step: model(images, training=statistics)
-    classifier = model.layers[-1]
-    features = keras.Model(model.inputs, classifier.input)
-
-    def forward(images: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        x = features(images, training=statistics)
-        stamp = tf.stack([tf.constant(seed % 2**31), step])
-        if replicas == 1:
-            return classifier(tf.nn.experimental.stateless_dropout(x, dropout, seed=stamp))
-        size = tf.shape(x)[0]  # each replica takes its rows of what the whole batch would draw
-        mask = tf.nn.experimental.stateless_dropout(
-            tf.ones([size * replicas, x.shape[-1]]), dropout, seed=stamp
-        )
-        first = size * tf.distribute.get_replica_context().replica_id_in_sync_group
-        return classifier(x * mask[first : first + size])
-
-    return forward
+    def _loss(self, logits: tf.Tensor, labels: tf.Tensor, *taught: tf.Tensor) -> tf.Tensor:
+        loss = smoothed_cross_entropy(logits, labels, smoothing=self._config.label_smoothing)
+        if not taught:
+            return loss
+        weight, temperature = self._train.distillation_weight, self._train.distillation_temperature
+        learnt = distillation_loss(logits, taught[0], temperature=temperature)
+        return (1.0 - weight) * loss + weight * learnt

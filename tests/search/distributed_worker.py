@@ -120,7 +120,18 @@ def main(folder: Path, options: dict) -> int:
             trained = train_network(
                 search.supernet.architecture_of((0, 1, 1)),
                 MadeUp(),
-                TrainRecipe(TrainConfig(epochs=1, batch_size=16, dropout=0.2), seed=7),
+                TrainRecipe(
+                    TrainConfig(
+                        epochs=1,
+                        batch_size=16,
+                        dropout=0.2,
+                        stochastic_depth=0.3,
+                        mixup=0.4,
+                        cutmix=1.0,
+                        ema_decay=0.9,
+                    ),
+                    seed=7,
+                ),
                 folder / "train",
                 distribution=started,
             )

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from pnas_tf.config import OptimizerConfig
+from pnas_tf.config import OptimizerConfig, TrainConfig
 from pnas_tf.training.step import TrainStep, smoothed_cross_entropy
 
 
@@ -129,7 +129,7 @@ def test_dropout_is_a_function_of_seed_and_step():
         step = TrainStep(
             model,
             PLAIN,
-            dropout=0.5,
+            train=TrainConfig(dropout=0.5),
             seed=seed,
         )
         for number in steps:
@@ -143,7 +143,7 @@ def test_dropout_is_a_function_of_seed_and_step():
     step = TrainStep(
         linear(bias=False),
         PLAIN,
-        dropout=0.5,
+        train=TrainConfig(dropout=0.5),
     )
     logits = [
         step._forward(tf.constant(inputs), tf.constant(number)).numpy() for number in range(300)

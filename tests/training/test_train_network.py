@@ -72,16 +72,16 @@ def work(tfds_dir, folder, number, at_step, later_s):
     """The process. It sends itself the signal: whoever sends it from outside may find the process
     not begun or ended."""
     from pnas_tf.run.signals import Stopped
-    from pnas_tf.training import loop
+    from pnas_tf.training import step as steps
 
-    step = loop.TrainStep.__call__
+    step = steps.TrainStep.__call__
 
     def signalled(self, *arguments, **named):
         if named["step"] == at_step:
             threading.Timer(later_s, os.kill, (os.getpid(), number)).start()
         return step(self, *arguments, **named)
 
-    loop.TrainStep.__call__ = signalled
+    steps.TrainStep.__call__ = signalled
     dataset = load_dataset(DataConfig(data_dir=tfds_dir), resolution=8)
     try:
         train_network(ARCHITECTURE, dataset, RECIPE, folder)
@@ -167,10 +167,10 @@ def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
 ):
     from pnas_tf.run.checkpoints import Checkpoints
     from pnas_tf.run.signals import Stopped
-    from pnas_tf.training import loop
+    from pnas_tf.training import step as steps
 
     calls = {"left": 30}
-    step = loop.TrainStep.__call__
+    step = steps.TrainStep.__call__
 
     def interrupted(self, *arguments, **named):
         calls["left"] -= 1
@@ -178,7 +178,7 @@ def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self, *arguments, **named)
 
-    monkeypatch.setattr(loop.TrainStep, "__call__", interrupted)
+    monkeypatch.setattr(steps.TrainStep, "__call__", interrupted)
     with pytest.raises(Stopped):
         train_network(ARCHITECTURE, dataset, RECIPE, tmp_path)
     stopped_at = Checkpoints(tmp_path / "checkpoints").latest()

@@ -1,0 +1,1 @@
+"""CIFAR-10 at the latency of MLPerf Tiny's network."""

@@ -1,0 +1,235 @@
+"""Who competes at one latency, and how each is made: networks of one budget, trained by one recipe
+for equal epochs.
+
+Every contender leaves a folder with its files and a result.json; one that is there is not made
+again, one that was stopped goes on. The choice among networks sees train and validation images
+alone; test images are looked at by networks that are done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import tf_keras as keras
+
+import pnas_tf as pnas
+from benchmarks.cifar10.budget import (
+    Reference,
+    slowest_within,
+    untrained,
+    with_statistics,
+    within,
+)
+from benchmarks.cifar10.networks import accuracy_of, exported, train_model
+from benchmarks.cifar10.resnet import FILTERS, macs_of, resnet8
+from benchmarks.evidence.contenders import random_within
+from pnas_tf.config import SearchConfig, TrainConfig
+from pnas_tf.data.dataset import Dataset
+from pnas_tf.data.image_data import ImageData
+from pnas_tf.io import atomic
+from pnas_tf.latency.table import LatencyTable
+from pnas_tf.run.layout import Artifact
+from pnas_tf.search.quantities import latency_quantity
+from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.result import SearchResult
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace
+from pnas_tf.space.ops import MBConv
+from pnas_tf.training.recipe import TrainRecipe
+
+WIDTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
+DEPTHS = (1, 2, 3)
+# EfficientNet-Lite's kernels by size of image, at 32, 16 and 8 pixels (Tan and Le 2019, table 1,
+# stages 2, 3 and 5).
+LITE_KERNELS = (3, 5, 5)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all contenders are made of.
+
+    Attributes:
+        data: CIFAR-10.
+        space: of the search; the macro-layout of `mobilenet_v2` and `efficientnet_lite` too.
+        table: its latencies.
+        reference: whose latency is the budget.
+        reference_ms: of that, for the search.
+        train: epochs and recipe, the same for all.
+        search: phases of the search.
+        output: folder of everything.
+    """
+
+    data: ImageData
+    space: MBConvSpace
+    table: LatencyTable
+    reference: Reference
+    reference_ms: float
+    train: TrainConfig
+    search: SearchConfig
+    output: Path
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """At the space's resolution; read once."""
+        return self.data.at(self.space.resolution)
+
+    def searched(self, seed: int) -> SearchResult:
+        """One search a seed, for the reference's latency; all budgets are derived from it."""
+        target = repr(self.reference_ms)
+        config = dataclasses.replace(self.search, target_latency_ms=target)
+        return pnas.search(
+            self.space,
+            self.data,
+            self.table,
+            recipe=SearchRecipe(config, seed=seed),
+            folder=self.output / f"search_{seed}",
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """One budget with one seed. share: of the reference's latency. folder: of the contender."""
+
+    workshop: Workshop
+    share: float
+    seed: int
+    folder: Path
+
+    @property
+    def target_ms(self) -> float:
+        """The budget on the table's scale."""
+        return self.share * self.workshop.reference_ms
+
+
+Made: TypeAlias = "Architecture | keras.Model"
+
+
+def searched(place: Place) -> Architecture:
+    """(a) derived from the search at the budget."""
+    shop = place.workshop
+    found = shop.searched(place.seed)
+
+    def derived(target_ms: float) -> Architecture:
+        budget = pnas.budget("latency_ms", target_ms)
+        return found.derive(budgets=[budget], progress=print)
+
+    return within(derived, place.target_ms, place.share, shop.reference)
+
+
+def reference_network(place: Place) -> keras.Model:
+    """(b) ResNet-8 itself at its own latency; wider or narrower at others."""
+    build = functools.partial(resnet8, seed=place.seed)
+    if place.share == 1.0:
+        return build()
+    filters = list(range(FILTERS // 4, 3 * FILTERS + 1, 2))
+    chosen = slowest_within(
+        filters,
+        place.share,
+        place.workshop.reference,
+        lambda count: with_statistics(build(filters=count)),
+    )
+    return build(filters=chosen)
+
+
+def mobilenet_v2(place: Place) -> Architecture:
+    """(c) MobileNetV2's block (kernel 3, expansion 6) everywhere, as deep and wide as fits."""
+    return _uniform(place, (3, 3, 3))
+
+
+def efficientnet_lite(place: Place) -> Architecture:
+    """(d) EfficientNet-Lite's blocks (expansion 6, kernels 3 and 5), as deep and wide as fits."""
+    return _uniform(place, LITE_KERNELS)
+
+
+def random(place: Place) -> Architecture:
+    """(e) drawn uniformly among the networks of the space at the budget."""
+    shop = place.workshop
+    quantity = latency_quantity(shop.space, shop.table)
+
+    def drawn(target_ms: float) -> Architecture:
+        [network] = random_within(shop.space, quantity, target_ms, count=1, seed=place.seed)
+        return network
+
+    return within(drawn, place.target_ms, place.share, shop.reference)
+
+
+CONTENDERS: dict[str, Callable[[Place], Made]] = {
+    "searched": searched,
+    "resnet8": reference_network,
+    "mobilenet_v2": mobilenet_v2,
+    "efficientnet_lite": efficientnet_lite,
+    "random": random,
+}
+
+
+def _uniform(place: Place, kernels: tuple[int, ...]) -> Architecture:
+    """One kernel a stage, expansion 6: the slowest of all depths and widths that fits."""
+    space = place.workshop.space
+    networks = []
+    for depth, width in itertools.product(DEPTHS, WIDTHS):
+        stages = tuple(dataclasses.replace(stage, blocks=depth) for stage in space.stages)
+        ops = tuple(MBConv(kernel, 6) for kernel in kernels)
+        sized = dataclasses.replace(space, stages=stages, candidates=tuple(dict.fromkeys(ops)))
+        sized = sized.with_width(width)
+        chosen = tuple(ops[choice.stage] for choice in sized.choice_blocks)
+        networks.append(Architecture(sized, chosen))
+    return slowest_within(networks, place.share, place.workshop.reference, untrained)
+
+
+def make(name: str, place: Place) -> dict[str, object]:
+    """The contender's result, made where it is not there yet: test accuracy of its files, MACs,
+    bytes, minutes, and the files' paths."""
+    path = place.folder / "result.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    place.folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    found = _found(name, place)
+    shop = place.workshop
+    recipe = TrainRecipe(shop.train, seed=place.seed)
+    if isinstance(found, Architecture):
+        model = pnas.train(found, shop.data, recipe=recipe, folder=place.folder / "train")
+        macs, ops = found.macs, [op.key for op in found.ops]
+    else:
+        model = train_model(found, shop.dataset, recipe, place.folder / "train")
+        macs, ops = macs_of(found), [found.name]
+    paths = exported(model, shop.dataset, place.folder)
+    result = {
+        "contender": name,
+        "share": place.share,
+        "seed": place.seed,
+        "accuracy": {dtype: accuracy_of(file, shop.dataset) for dtype, file in paths.items()},
+        "macs": macs,
+        "parameters": model.count_params(),
+        "ops": ops,
+        "bytes": {dtype: file.stat().st_size for dtype, file in paths.items()},
+        "files": {dtype: str(file) for dtype, file in paths.items()},
+        "minutes": (time.monotonic() - began) / 60,
+    }
+    atomic.write_json(path, result)
+    return result
+
+
+def _found(name: str, place: Place) -> Made:
+    """What is trained; an architecture is kept, so that a stopped training goes on with the same
+    one."""
+    kept, filters = place.folder / Artifact.ARCHITECTURE, place.folder / "filters.json"
+    if kept.is_file():
+        return Architecture.load(kept)
+    if filters.is_file():
+        return resnet8(filters=json.loads(filters.read_text())["filters"], seed=place.seed)
+    found = CONTENDERS[name](place)
+    if isinstance(found, Architecture):
+        found.save(kept)
+    else:
+        width = found.get_layer("stem/conv").filters
+        atomic.write_json(filters, {"filters": width})
+    return found

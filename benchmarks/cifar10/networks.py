@@ -1,0 +1,94 @@
+"""What is done alike to every network that competes: trained, exported, tested."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tf_keras as keras
+
+from pnas_tf.config import ExportConfig
+from pnas_tf.data.dataset import Dataset
+from pnas_tf.data.fitted_options import fit_split, fitted_training
+from pnas_tf.io import atomic
+from pnas_tf.networks.network import with_probabilities
+from pnas_tf.run.loop import StepLoop
+from pnas_tf.tflite.classifier import Classifier
+from pnas_tf.tflite.convert import convert
+from pnas_tf.training.distribution import Distribution
+from pnas_tf.training.recipe import TrainRecipe
+from pnas_tf.training.work import Training
+
+KEEP_CHECKPOINTS = 2
+
+
+def train_model(
+    model: keras.Model, dataset: Dataset, recipe: TrainRecipe, folder: Path
+) -> keras.Model:
+    """Trains a network that is no architecture of ours by the same loop."""
+    images = dataset.sizes.of(fit_split(recipe.config))
+    config = fitted_training(recipe.config, images)
+    taught = recipe.teacher and recipe.teacher.identity
+    known = (model.name, config, recipe.optimizer, recipe.seed, taught, dataset.fingerprint)
+    digest = hashlib.sha256(repr(known).encode())
+    training = Training(
+        model,
+        dataset,
+        dataclasses.replace(recipe, config=config),
+        identity=digest.hexdigest(),
+        distribution=Distribution(),
+    )
+    peers = training.distribution.replicas
+    StepLoop(
+        training,
+        folder,
+        peers=peers,
+        keep=KEEP_CHECKPOINTS,
+        checkpoint_steps=None,
+        tensorboard=recipe.tensorboard,
+    ).run()
+    if training.average is not None:
+        training.average.assign()
+    return model
+
+
+def exported(model: keras.Model, dataset: Dataset, folder: Path) -> dict[str, Path]:
+    """float32 and post-training int8, the same way for all: probabilities out, int8 takes bytes of
+    pixels."""
+    images = dataset.representative_images(ExportConfig.representative_images)
+    network = with_probabilities(model)
+    contents = {
+        "float32": convert(network, "float32"),
+        "int8": convert(
+            network, "int8", representative=images, input_type="uint8", output_type="float32"
+        ),
+    }
+    return {
+        dtype: atomic.write_bytes(folder / f"network_{dtype}.tflite", content)
+        for dtype, content in contents.items()
+    }
+
+
+def accuracy_of(path: Path, dataset: Dataset) -> float:
+    """Top-1 of a file of ours on the test images."""
+    return _accuracy(Classifier(path.read_bytes()), dataset, lambda images: images)
+
+
+def accuracy_of_reference(path: Path, dataset: Dataset) -> float:
+    """Top-1 of a file of MLPerf Tiny's, which takes pixels from 0 to 255, or those less 128."""
+    seen = dataset.normalization
+    classifier = Classifier(path.read_bytes())
+    return _accuracy(classifier, dataset, lambda images: images * seen.std + seen.mean)
+
+
+def _accuracy(
+    classifier: Classifier, dataset: Dataset, taken: Callable[[np.ndarray], np.ndarray]
+) -> float:
+    right = 0
+    for images, labels in dataset.test_batches(batch_size=256):
+        scores = classifier.logits(taken(images.numpy()))
+        right += int((scores.argmax(axis=1) == labels.numpy()).sum())
+    return right / dataset.test_size

@@ -1,0 +1,104 @@
+"""Networks to learn from: their answers are those of their files, whatever the order of classes."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pnas_tf.errors import UserError
+from pnas_tf.interop.pretrained_files import teacher_files
+from pnas_tf.interop.teachers import open_teacher
+from pnas_tf.networks.network import build_network, with_probabilities
+from pnas_tf.run.layout import Artifact
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.mbconv import MBConvSpace, Stage
+from pnas_tf.space.ops import MBConv
+from pnas_tf.tflite.convert import convert
+from pnas_tf.tflite.metadata import Metadata, write_metadata
+
+NAMES = ("ant", "bee", "fly")
+SPACE = MBConvSpace("learnt", 16, 3, 8, 8, (Stage(8, 1, 1),), 16, (MBConv(3, 2),))
+ARCHITECTURE = Architecture(SPACE, (MBConv(3, 2),))
+
+
+@pytest.fixture(scope="module")
+def model():
+    built = build_network(ARCHITECTURE)
+    generator = np.random.default_rng(0)
+    built.set_weights([generator.uniform(0.2, 0.6, each.shape) for each in built.get_weights()])
+    return built
+
+
+@pytest.fixture(scope="module")
+def images():
+    return tf.constant(np.random.default_rng(1).uniform(-1, 1, (4, 16, 16, 3)), tf.float32)
+
+
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory):
+    """A run folder with its network, and beside it a file that sees pixels / 255."""
+    folder = tmp_path_factory.mktemp("run")
+    ARCHITECTURE.save(folder / Artifact.ARCHITECTURE)
+    (folder / Artifact.TRAINING).mkdir()
+    model.save(folder / Artifact.NETWORK, save_format="keras")
+    document = {
+        "format": "pnas_tf/train_result",
+        "version": 1,
+        "class_names": NAMES,
+        "normalization": {"mean": 127.5, "std": 127.5},
+    }
+    (folder / Artifact.TRAINING_RESULT).write_text(json.dumps(document))
+    for name, network, normalised in (
+        ("logits", model, (127.5, 127.5)),
+        ("probabilities", with_probabilities(model), (127.5, 127.5)),
+        ("of_others", model, (0.0, 255.0)),
+    ):
+        mean, std = ((each,) for each in normalised)
+        metadata = Metadata(name, NAMES, mean, std)
+        content = write_metadata(convert(network, "float32"), metadata)
+        (folder / f"{name}.tflite").write_bytes(content)
+    return folder
+
+
+def softmax(logits):
+    return tf.nn.softmax(logits).numpy()
+
+
+@pytest.mark.parametrize("file", ["", "logits.tflite", "probabilities.tflite"])
+def test_answers_are_the_networks_own(run, model, images, file):
+    teacher = open_teacher(str(run / file), NAMES)
+    expected = softmax(model(images, training=False))
+    np.testing.assert_allclose(softmax(teacher.logits(images)), expected, rtol=1e-3, atol=1e-4)
+    turned = open_teacher(str(run / file), NAMES[::-1]).logits(images)
+    np.testing.assert_allclose(turned, np.asarray(teacher.logits(images))[:, ::-1], rtol=1e-5)
+    assert len({open_teacher(str(run / file), names).identity for names in (NAMES, NAMES)}) == 1
+
+
+def test_pixels_are_normalised_as_the_file_says(run, model, images):
+    teacher = open_teacher(str(run / "of_others.tflite"), NAMES)
+    pixels = images.numpy() * 127.5 + 127.5
+    expected = model(pixels / 255, training=False)
+    np.testing.assert_allclose(teacher.logits(images), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_images_of_another_size_are_resized(run, model):
+    """A plain image is plain at any size."""
+    teacher = open_teacher(str(run), NAMES)
+    small, large = (tf.fill([1, size, size, 3], 0.3) for size in (8, 16))
+    np.testing.assert_allclose(teacher.logits(small), model(large, training=False), rtol=1e-4)
+
+
+def test_what_is_no_teacher_is_refused_and_says_what_would_be(run, tmp_path):
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes(convert(build_network(ARCHITECTURE), "float32"))
+    for source, names, words in (
+        (str(run), ("ant", "bee", "wasp"), "classes of --teacher"),
+        (str(bare), NAMES, "no metadata"),
+        (str(tmp_path / "absent.tflite"), NAMES, "absent.tflite"),
+        (str(tmp_path / "absent"), NAMES, "absent"),
+    ):
+        with pytest.raises(UserError, match=words) as refused:
+            open_teacher(source, names)
+        assert refused.value.fix
+    assert [path.name for path in teacher_files(str(bare))] == ["bare.tflite"]

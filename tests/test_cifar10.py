@@ -1,0 +1,123 @@
+"""benchmarks/cifar10: its reference network, its choice by measured shares and its page, without
+training anything."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks.cifar10 import budget, page
+from benchmarks.cifar10.resnet import check_against, macs_of, resnet8
+from pnas_tf.networks.network import with_probabilities
+from pnas_tf.tflite.convert import convert
+from pnas_tf.tflite.model import TfliteModel
+
+
+@pytest.fixture(scope="module")
+def model():
+    return resnet8(seed=1)
+
+
+def test_resnet8_has_the_published_size(model):
+    """MLPerf Tiny: 12.5 M MACs, 78,666 parameters; the count of its README."""
+    assert model.count_params() == 78_666
+    assert macs_of(model) == pytest.approx(12.5e6, rel=0.005)
+    assert resnet8(filters=32).count_params() > 3.9 * 78_666
+
+
+def test_its_own_file_is_it_and_another_width_is_not(model):
+    for filters, fits in ((16, True), (18, False)):
+        made = model if filters == 16 else resnet8(filters=filters)
+        for weight in made.weights:
+            if weight.shape.rank == 1:
+                weight.assign(np.random.default_rng(0).uniform(0.5, 1.5, weight.shape))
+        file = TfliteModel(convert(with_probabilities(made), "float32"))
+        assert sum(op.macs for op in file.contents.ops) == macs_of(made)
+        if fits:
+            check_against(file)
+        else:
+            with pytest.raises(ValueError, match="no ResNet-8"):
+                check_against(file)
+
+
+def test_a_residual_is_behind_its_sum(model):
+    """With its last statistics at zero a stage of stride 1 is the ReLU of its input: the input."""
+    copy = resnet8(seed=1)
+    norm = copy.get_layer("stage_0/second_bn")
+    norm.set_weights([np.zeros_like(norm.get_weights()[0])] * 3 + [norm.get_weights()[3]])
+    ends = ("stem/conv_relu", "stage_0/relu")
+    cut = type(copy)(copy.inputs, [copy.get_layer(name).output for name in ends])
+    before, after = cut(tf.random.stateless_normal((2, 32, 32, 3), (0, 1)))
+    np.testing.assert_array_equal(before, after)
+
+
+@dataclasses.dataclass(frozen=True)
+class Known(budget.Reference):
+    """Takes what it is told: a model is its share."""
+
+    def shares(self, models):
+        return dict(models)
+
+
+def test_the_slowest_that_fits_is_taken():
+    reference = Known(None)
+    networks = [0.2, 0.7, 0.49, 0.495]
+    assert budget.slowest_within(networks, 0.5, reference, lambda share: share) == 0.49
+    with pytest.raises(ValueError, match="all take more"):
+        budget.slowest_within(networks, 0.1, reference, lambda share: share)
+
+
+def test_a_network_that_takes_more_is_made_again_for_less(monkeypatch):
+    monkeypatch.setattr(budget, "untrained", lambda share: share)
+    asked = []
+
+    def make(target_ms):
+        asked.append(target_ms)
+        return target_ms * 1.1  # of a reference of 1 ms
+
+    assert budget.within(make, 0.5, 0.5, Known(None)) <= 0.5
+    assert asked[0] == 0.5 and len(asked) == 2
+    with pytest.raises(ValueError, match="no network"):
+        budget.within(lambda target_ms: 3.0, 0.5, 0.5, Known(None))
+
+
+def rows():
+    for name, accuracy in (("searched", (0.91, 0.92)), ("resnet8", (0.88, 0.90))):
+        for seed, value in enumerate(accuracy):
+            yield {
+                "contender": name,
+                "share": 1.0,
+                "seed": seed,
+                "accuracy": {"float32": value, "int8": value - 0.01},
+                "measured_ms": {"float32": 0.25, "int8": 0.2},
+                "bytes": {"float32": 1000, "int8": 5000},
+                "macs": 5e6,
+                "minutes": 10.0,
+                "ops": ["mbconv_k3_e3"],
+            }
+
+
+def test_the_page_says_what_the_rows_hold(tmp_path):
+    """Means of 91 and 92 against 88 and 90: 2.5 points apart, variances 0.5 and 2 of two each."""
+    path = tmp_path / "page.md"
+    path.write_text("# Mine\n\nMy own words.\n")
+    results = {
+        "rows": list(rows()),
+        "reference": {
+            "accuracy": {"float32": 0.75, "int8": 0.74},
+            "measured_ms": {"float32": 0.28, "int8": 0.2},
+            "bytes": {"int8": 98496},
+        },
+        "images": {"train": 40_000, "validation": 10_000, "test": 10_000},
+        "train": {"epochs": 3},
+        "op_costs": [{"where": "8 px", "op": "basic_k3", "ms": 0.02, "macs": 4e6}],
+        "device": "this",
+    }
+    for _ in range(2):  # written anew it is the same
+        page.write_page(results, path)
+    text = path.read_text()
+    assert text.startswith("# Mine\n\nMy own words.\n") and text.count(page.MARK) == 1
+    assert "| searched | 2 | 91.50 % ± 0.50 | 90.50 % ± 0.50 | 0.250 |" in text
+    assert "+2.50 ± 1.12 points from ResNet-8, 2.2 standard errors" in text
+    assert "| basic_k3 | 0.0200 (0.0050) |" in text and "40,000 to train" in text
