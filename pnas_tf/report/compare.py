@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pnas_tf.data.accuracy import accuracy_interval
@@ -52,8 +52,8 @@ class Group:
     fingerprint: str
     device: Device
     settings: Settings
-    networks: tuple[Network, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    networks: tuple[Network, ...]
+    notes: tuple[str, ...]
 
     @property
     def describe(self) -> str:
@@ -77,13 +77,13 @@ def compare_runs(folders: Sequence[str | os.PathLike]) -> list[Group]:
     groups: dict[tuple[object, ...], Group] = {}
     for name, path in zip(_names(paths), paths, strict=True):
         run = read_run(path)
-        prints = dataset_fingerprint(run.steps)
+        prints = dataset_fingerprint(run.records)
         parts = [prints[key] for key in ("images", "test split") if key in prints]
         fingerprint = "-".join(part[:8] for part in parts) if len(parts) == 2 else ""
         for network, device, settings in _networks(run, name):
             dataset = one_line(str(run.summary.get("dataset")))
             key = (dataset, fingerprint or path, replace(device, cores=()), settings)
-            empty = Group(dataset, fingerprint, device, settings)
+            empty = Group(dataset, fingerprint, device, settings, (), ())
             group = groups.setdefault(key, empty)
             groups[key] = replace(group, networks=(*group.networks, network))
     return [

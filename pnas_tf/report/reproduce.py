@@ -76,11 +76,11 @@ def _digest(value: object) -> str:
 def reproduce_section(run: RunFiles) -> Section | None:
     if not run.settings:
         return None
-    prints = dataset_fingerprint(run.steps)
+    prints = dataset_fingerprint(run.records)
     known = run.summary.get("versions")
     outputs = {
         name: digest
-        for step in run.steps.values()
+        for step in run.records.values()
         for name, digest in (step.outputs or {}).items()
         if name.endswith(".tflite")
     }

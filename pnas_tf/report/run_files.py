@@ -61,7 +61,7 @@ class RunFiles:
         compared: the networks that the derivation chose from.
         origin: of the architecture, see `search.derivation`.
         reports: exported file -> how it compares with the network.
-        steps: as steps.json has them.
+        records: of the steps, as steps.json has them.
         settings: as config.json has them.
     """
 
@@ -82,7 +82,7 @@ class RunFiles:
     answers: Answers | None = None
     worth: tuple[Mapping[str, Json], ...] = ()  # of each choice, by the effect model
     reports: Mapping[str, ParityReport] = field(default_factory=dict)
-    steps: Mapping[str, StepRecord] = field(default_factory=dict)
+    records: Mapping[str, StepRecord] = field(default_factory=dict)
     settings: Settings = field(default_factory=dict)
 
     @property
@@ -126,7 +126,7 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         answers=load_answers(answers) if answers.exists() else None,
         worth=load_worth(path / Artifact.EFFECTS),
         reports=load_reports(parity) if parity.exists() else {},
-        steps=read_steps(path),
+        records=read_steps(path),
         settings=read_config(path),
     )
 

@@ -37,7 +37,9 @@ async function scoresOf(input) {
   const [output] = await compiled.run(input);
   const scores = Array.from(await output.data());
   output.delete();
-  return scores;
+  if (!facts.range) return scores;
+  const [low, high] = facts.range;
+  return scores.map((score) => low + (high - low) * score / 255);
 }
 
 async function classify(image, width, height, runs) {

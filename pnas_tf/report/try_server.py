@@ -40,7 +40,7 @@ _TYPES = {
     ".wasm": "application/wasm",
     ".tflite": "application/octet-stream",
 }
-_INPUTS = ("uint8", "float32")  # that LiteRT.js takes
+_TAKEN = ("uint8", "float32")  # by LiteRT.js
 
 
 def open_server(
@@ -70,13 +70,13 @@ def open_server(
     if not facts:
         raise UserError(
             f"models to try in {run}",
-            expected=f"one of input {' or '.join(_INPUTS)} with a float32 output",
+            expected=f"one of input and output {' or '.join(_TAKEN)}, for one image",
             received=", ".join(models),
             fix=f"Export one: pnas export --run_dir={run} --formats=float32,int8",
         )
     files = {f"/{name}": path for name, path in models.items()}
     if (run / Artifact.REPORT).is_file():
-        files["/report.html"] = run / Artifact.REPORT
+        files[f"/{Artifact.REPORT}"] = run / Artifact.REPORT
     files["/try.js"] = Path(__file__).with_name("try.js")
     pages = {"/try.html": try_page(facts, title=run.resolve().name).encode()}
     handler = type("Handler", (_Handler,), {"pages": pages, "files": files, "packages": packages})
@@ -110,7 +110,7 @@ def _facts(name: str, path: Path) -> dict[str, Json] | None:
     metadata = read_metadata(model)
     image, scores = model.contents.inputs[0], model.contents.outputs[0]
     batch, height, width, channels = image.shape
-    if image.dtype not in _INPUTS or scores.dtype != "float32" or batch != 1:
+    if not {image.dtype, scores.dtype} <= set(_TAKEN) or batch != 1:
         return None
     return {
         "file": name,
@@ -119,6 +119,7 @@ def _facts(name: str, path: Path) -> dict[str, Json] | None:
         "mean": list(metadata.mean),
         "std": list(metadata.std),
         "labels": list(metadata.labels),
+        "range": list(scores.real_range) if scores.real_range else None,  # of bytes 0 to 255
         "probabilities": model.has_softmax,
     }
 
