@@ -119,8 +119,8 @@ def search(
         pretrained: weights of other images that every candidate starts from: as of `train`, and of
             the search of a run folder all candidates. Options that the recipe leaves open are then
             those of such a start.
-        budgets: hard ones (`budget`), which derivations keep; those that no network keeps together
-            are refused before the search, but for files', which derivations look at.
+        budgets: hard ones (`budget`), which derivations keep; but for those of files, what no
+            network keeps together is refused before the search.
         recipe: options and seed; None: the defaults.
         folder: keeps checkpoints, history and TensorBoard events; a stopped search in it goes on.
             None takes a temporary one, which lives as long as the result.
@@ -146,14 +146,14 @@ def search(
     if pretrained is not None:
         recipe = dataclasses.replace(recipe, pretrained=open_pretrained(os.fspath(pretrained)))
     dataset = _dataset_for(space, data)
-    scratch = None if folder is not None else tempfile.TemporaryDirectory(prefix="pnas_")
-    place = folder if scratch is None else scratch.name
-    assert place is not None
-    found = search_architecture(space, dataset, table, recipe, folder=place)
+    scratch = None
+    if folder is None:
+        scratch = tempfile.TemporaryDirectory(prefix="pnas_")
+        folder = scratch.name
+    found = search_architecture(space, dataset, table, recipe, folder=folder)
     found = dataclasses.replace(found, budgets=tuple(budgets))
-    if scratch is None:
-        return found
-    weakref.finalize(found, scratch.cleanup)
+    if scratch is not None:
+        weakref.finalize(found, scratch.cleanup)
     return found
 
 

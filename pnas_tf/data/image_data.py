@@ -138,7 +138,13 @@ def from_tf_data(
             received="one that repeats for ever",
             fix="Leave out .repeat(), or take a part: dataset.take(1000).",
         )
-    pairs = dataset if single else dataset.unbatch()
+    images, labels = _read_once(dataset if single else dataset.unbatch())
+    return from_arrays(images, labels, class_names, name=name, data_config=data_config)
+
+
+def _read_once(pairs: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """(images, labels) of (image, label) one at a time. Raises UserError where there is none, or
+    one of another size."""
     images: list[np.ndarray] = []
     labels: list[int] = []
     for image, label in pairs.as_numpy_iterator():
@@ -159,9 +165,7 @@ def from_tf_data(
             received="none",
             fix="Give a pipeline that has not been used up.",
         )
-    return from_arrays(
-        np.stack(images), np.asarray(labels), class_names, name=name, data_config=data_config
-    )
+    return np.stack(images), np.asarray(labels)
 
 
 def _is_single(dataset: tf.data.Dataset) -> bool:

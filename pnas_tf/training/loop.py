@@ -78,17 +78,14 @@ def train_network(
         Stopped: on SIGTERM or Ctrl-C, after a checkpoint.
         UserError: the loss is no longer finite, or `folder` holds a training with other settings.
     """
-    if recipe.config.teacher and recipe.teacher is None:
-        raise ValueError("config.teacher names a teacher; give it opened, as recipe.teacher")
     recipe = _fitted(recipe, dataset, distribution)
     tf.config.experimental.enable_op_determinism()  # or a continued run would be another one
     plain = build_network(architecture, normalisation=Normalisation.of(recipe.optimizer))
     plain.set_weights(
         initial_weights if initial_weights is not None else seeded_weights(plain, seed=recipe.seed)
     )
-    identity = training_identity(
-        architecture, dataset, recipe, distribution.options, plain.get_weights()
-    )
+    weights = plain.get_weights()
+    identity = training_identity(architecture, dataset, recipe, distribution.options, weights)
     with distribution.scope():
         model = _trained_form(plain, architecture, recipe.optimizer, distribution)
         training = Training(model, dataset, recipe, identity=identity, distribution=distribution)
@@ -110,7 +107,10 @@ def train_network(
 
 def _fitted(recipe: TrainRecipe, dataset: Dataset, distribution: Distribution) -> TrainRecipe:
     """With the batch and the epochs that fit the dataset, where none are given. Raises UserError
-    where it has no whole batch, or a batch no equal part for every replica."""
+    where it has no whole batch, or a batch no equal part for every replica; ValueError where the
+    teacher that it names is not opened."""
+    if recipe.config.teacher and recipe.teacher is None:
+        raise ValueError("config.teacher names a teacher; give it opened, as recipe.teacher")
     split, replicas = fit_split(recipe.config), distribution.replicas
     sizes = images_of(dataset)
     config = fitted_training(recipe.config, sizes.of(split), replicas=replicas.total)
