@@ -144,7 +144,7 @@ def test_an_option_is_part_of_the_identity_of_the_steps_that_take_it(folder, kin
         and kind not in (*step.indirect, *step.unused(job_of(step, folder, configs_of())))
     } | of_files(kind, field.name)
     named_files = {"also", "benchmark_binary", "architectures", "models", "original_table"}
-    named_files |= {"pretrained", "prior", "old_table"}
+    named_files |= {"pretrained", "prior", "old_table", "teacher"}
     if field.name in named_files:
         return  # test_files_that_options_name_count_by_content
     changed = {
@@ -239,7 +239,7 @@ def test_another_dataset_is_another_search(folder):
         )
         changed = digest_of(step.inputs(job)) != before
         assert changed == (
-            step.name in ("footprint", "search", "derive", "sweep", "train", "export")
+            step.name in ("footprint", "search", "effects", "derive", "sweep", "train", "export")
         )
 
 
