@@ -18,6 +18,7 @@ from pnas_tf.report import summary_table as cells
 from pnas_tf.report.compare import Group, Network, place_of
 from pnas_tf.report.figures import BLUE, GREY, STYLE
 from pnas_tf.report.glossary import TERMS
+from pnas_tf.report.lined_up import lined_up
 from pnas_tf.report.page import render
 from pnas_tf.report.section import Plot, Section, Table
 
@@ -48,7 +49,7 @@ def comparison_text(groups: Sequence[Group]) -> str:
     parts = []
     for letter, group in zip(_letters(groups), groups):
         lines = [f"{letter}: {group.describe}"]
-        lines += cells.lined_up(_HEADER, _rows(group))
+        lines += lined_up(_HEADER, _rows(group))
         parts.append("\n".join([*lines, *(f"! {note}" for note in group.notes)]))
     return "\n\n".join([*parts, _told(groups)])
 

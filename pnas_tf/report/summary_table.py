@@ -8,13 +8,13 @@ not there is a dash.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pnas_tf.data.accuracy import CONFIDENCE
 from pnas_tf.io import Json
 from pnas_tf.latency.drift import DRIFT_PERCENT, NOISE_PERCENT
+from pnas_tf.report.lined_up import columns_of, lined_up, padded
 from pnas_tf.report.words import ABSENT, device_words, one_line
 from pnas_tf.run.progress import duration
 from pnas_tf.search.judgement import DRAW
@@ -122,25 +122,11 @@ def text_table(summary: Mapping[str, Json], *, columns: int | None = None) -> st
     facts = (fact for fact in table.facts if fact[0] not in _PAGE_ALONE)
     shown = [(what, value.partition("; ")[0]) for what, value in facts]
     notes = [f"! {note}" for note in table.notes]
-    if columns is not None and max(map(_columns, text)) >= columns:
+    if columns is not None and max(map(columns_of, text)) >= columns:
         return "\n".join([*_narrow(table.header, rows), *map(": ".join, shown), *notes])
-    wide = max(_columns(what) for what, _ in shown)
-    text += ["", *(f"{_padded(what, wide)}  {value}" for what, value in shown), *notes]
+    wide = max(columns_of(what) for what, _ in shown)
+    text += ["", *(f"{padded(what, wide)}  {value}" for what, value in shown), *notes]
     return "\n".join(text)
-
-
-def lined_up(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
-    """Lines of a table for a terminal. header: of the columns behind the rows' names."""
-    lines = [("", header), *rows]
-    widths = [max(_columns(row[1][column]) for row in lines) for column in range(len(header))]
-    first = max(_columns(what) for what, _ in lines)
-    text = []
-    for what, cells in lines:
-        right = [" " * (width - _columns(cell)) + cell for cell, width in zip(cells, widths)]
-        text.append("  ".join([_padded(what, first), *right]).rstrip())
-        if not what:
-            text.append("-" * (first + sum(widths) + 2 * len(widths)))
-    return text
 
 
 def _narrow(forms: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[str]:
@@ -293,15 +279,3 @@ def _significant(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:.0f}"
     return f"{value:.{max(0, min(6, 2 - math.floor(math.log10(abs(value)) + 1e-9)))}f}"
-
-
-def _columns(text: str) -> int:
-    """How many columns a terminal gives the text."""
-    return sum(
-        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1
-        for sign in text
-    )
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _columns(text))
