@@ -25,26 +25,39 @@ _ELSEWHERE = (
     "offline_files",
     "model_cache",
     "benchmark_binary",
+    "models",
 )  # where things lie on one machine is no part of the recipe
+# Of a network that was not searched.
+_PROGRAMS = {
+    "TrainConfig": "train",
+    "ExportConfig": "export",
+    "ConversionConfig": "export",
+    "DeviceConfig": "benchmark",
+    "BenchmarkConfig": "benchmark",
+}
 _PACKAGES = ("tensorflow", "tf_keras", "ai-edge-litert", "numpy", "tensorflow-model-optimization")
 
 
 def command_of(settings: Settings) -> str:
-    """The `pnas run` command that makes such a run: the settings that are not defaults."""
-    words = ["pnas", "run", "--run_dir=runs/again"]
+    """What makes such a run: `pnas run`, or for a network that was not searched the programs that
+    train, export and measure it; with the settings that are not defaults."""
+    named = settings.get(options.ArchitectureConfig.__name__, {}).get("architecture")
+    commands = dict.fromkeys(_PROGRAMS.values() if named else ["run"], "")
     for section, values in settings.items():
         kind = getattr(options, section, None)
         if not dataclasses.is_dataclass(kind):
             continue
+        program = _PROGRAMS.get(section, "train") if named else "run"
         for field in dataclasses.fields(kind):
             value = values.get(field.name, field.default)
             default = list(field.default) if isinstance(field.default, tuple) else field.default
             if field.name in ("run_dir", *_ELSEWHERE) or value == default:
                 continue
-            words.append(
-                f"--{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}"
-            )
-    return shlex.join(words)
+            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            commands[program] += " " + shlex.quote(f"--{field.name}={text}")
+    return " && ".join(
+        f"pnas {program} --run_dir=runs/again{words}" for program, words in commands.items()
+    )
 
 
 def versions() -> dict[str, Json]:
