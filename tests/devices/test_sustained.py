@@ -13,7 +13,8 @@ from pnas_tf.devices.record_file import load_measurements, save_measurements
 from pnas_tf.devices.session import ModelFile
 from pnas_tf.devices.sustained import duration_of, points_of, sustain, trend_of
 from pnas_tf.errors import UserError
-from pnas_tf.report.sustained_plot import sustained_rows, sustained_svg
+from pnas_tf.report.figures import svg_of
+from pnas_tf.report.sustained_plot import sustained_figure, sustained_rows
 
 FAST_MHZ, SLOW_MHZ, HOT_AFTER_S = 2800.0, 1400.0, 180.0
 
@@ -146,15 +147,15 @@ def test_the_plot_shows_clock_and_throttling_and_the_file_is_read_back(tmp_path)
     path = save_measurements(tmp_path / "sustained.json", found, duration_s=600.0)
     assert load_measurements(path) == found
     assert json.loads(path.read_text())["duration_s"] == 600.0
-    svg = sustained_svg(found)
+    svg = svg_of(sustained_figure(found))
     for words in ("latency, ms", "clock, MHz", "temperature", "throttling", "minutes without"):
         assert words in svg
     ((name, cells),) = sustained_rows(found)
     assert name == "a" and cells == ("8.00 ms", "16.0 ms", "+100.0%", "16.0 ms", "yes")
     plain = ModelRun((1e6,), started_unix_s=1.0)
     cool = {"b": Measurement(DEVICE, SETTINGS, ModelFacts("b", 1, "float32", ()), (plain,) * 3)}
-    svg = sustained_svg(cool)
-    assert "clock" not in svg and "throttling" not in svg and sustained_svg({}) == ""
+    svg = svg_of(sustained_figure(cool))
+    assert "clock" not in svg and "throttling" not in svg
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,7 @@ def test_a_table_that_lacks_blocks_says_so_when_it_is_written(tmp_path, caplog):
         LatencyTable.load(tmp_path / "table.json").check_covers(proxyless())
     assert lost in refused.value.received
     path.write_text(json.dumps(rows))
+    caplog.clear()
     _read(job, LatencyConfig(original_table=str(path)), tmp_path / "table.json")
     assert "missing" not in caplog.text
     int8 = LatencyConfig(original_table=str(path), latency_dtype="int8")

@@ -551,7 +551,9 @@ def test_stopped_in_every_step_it_ends_as_if_it_had_run_through(finished, option
         {
             name
             for name in contents(run_dir)
-            if not name.startswith(("search/checkpoints/", "search/events/", "train/events/", "events/"))
+            if not name.startswith(
+                ("search/checkpoints/", "search/events/", "train/events/", "events/")
+            )
         }
         for run_dir in (folder, finished[0])
     )
