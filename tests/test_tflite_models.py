@@ -23,7 +23,10 @@ from pnas_tf.tflite.model import TfliteModel
 FOLDER = Path(__file__).parent.parent / "tflite_models"
 MODELS = read_manifest(FOLDER)
 # Folders of photographs that nobody may hand out with the models.
-FOLDERS = {"folder:flowers17": os.environ.get("PNAS_TF_FLOWERS17", "")}
+FOLDERS = {
+    "folder:flowers17": os.environ.get("PNAS_TF_FLOWERS17", ""),
+    "folder:cifar10": os.environ.get("PNAS_TF_CIFAR10", ""),
+}
 # Debian's package of the dataset, or a folder with the published archives.
 OFFLINE = {
     "fashion_mnist": os.environ.get("PNAS_TF_FASHION_MNIST", "/usr/share/datasets/fashion-mnist")
@@ -87,7 +90,7 @@ def test_accuracy_is_what_the_manifest_says(name, tmp_path):
     config = DataConfig(dataset=entry["dataset"], data_dir=str(tmp_path))
     if entry["dataset"] in FOLDERS:
         if not FOLDERS[entry["dataset"]]:
-            pytest.skip(f"the photographs of {entry['dataset']} are not on this machine")
+            pytest.skip(f"the images of {entry['dataset']} are not on this machine")
         config = dataclasses.replace(config, dataset=f"folder:{FOLDERS[entry['dataset']]}")
     if entry["dataset"] in OFFLINE:
         if not Path(OFFLINE[entry["dataset"]]).is_dir():
