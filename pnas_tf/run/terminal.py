@@ -124,7 +124,8 @@ class Terminal(logging.Handler):
     def skip(self, name: str) -> None:
         """A step that was complete; told in one line with others."""
         LOGGER.info("%s: complete, skipped", name)
-        self._skipped += [name] * (not self.verbose)
+        if self._log is not None and not self.verbose:
+            self._skipped.append(name)
 
     def begin(self, *, continues: bool) -> None:
         """The stage's work begins, or goes on where it was stopped."""

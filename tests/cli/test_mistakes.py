@@ -318,7 +318,15 @@ def test_another_tensorflow_is_told_of(monkeypatch, caplog, found, words):
     assert not words or "pip install --upgrade 'tensorflow<2.22,>=2.21'" in caplog.text
 
 
-def test_the_first_interrupt_says_what_happens_and_the_second_ends(capfd):
+@pytest.fixture
+def heard():
+    """SIGINT as Python has it; a shell may have started this process with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_interrupt_says_what_happens_and_the_second_ends(capfd, heard):
     with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.asked and "Ctrl-C again stops at once" in capfd.readouterr().err

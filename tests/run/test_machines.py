@@ -120,6 +120,7 @@ def test_the_report_is_written_before_the_table_is_printed(tmp_path, monkeypatch
     from pnas_tf.report import manifest, node_data, page, summary, summary_table
 
     done = []
+    (tmp_path / "summary.json").touch()
     monkeypatch.setattr(summary, "write_summary", lambda *_, **__: done.append("summary"))
     monkeypatch.setattr(page, "write_report", lambda _: done.append("report"))
     monkeypatch.setattr(manifest, "write_card", lambda _: done.append("card"))
@@ -129,6 +130,7 @@ def test_the_report_is_written_before_the_table_is_printed(tmp_path, monkeypatch
     call = type("Call", (), {"folder": pipeline.RunFolder(tmp_path), "targets": [None]})()
     call.configs = {pipeline.DataConfig: pipeline.DataConfig()}
     call.configs[pipeline.SearchConfig] = pipeline.SearchConfig()
+    call.configs[pipeline.RunConfig] = pipeline.RunConfig(tensorboard=False)
     call.data = SimpleNamespace(facts=SimpleNamespace(files=None))
     pipeline.close_run(call)
     assert done == ["summary", "report", "card", "nodes", "table"]
