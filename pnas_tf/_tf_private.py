@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,6 +44,30 @@ def load_quietly() -> str:
             os.dup2(kept, 2)
         words.seek(0)
         return words.read().decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def deterministic_ops() -> Iterator[None]:
+    """TensorFlow's op determinism within the block, or within a function that this decorates.
+
+    Buys: behind it all is as it was before. What is documented cannot be taken back, and from then
+    on a random op of the caller's own without a seed is an error. Without it:
+    `tf.config.experimental.enable_op_determinism`, for good.
+    """
+    import tensorflow as tf
+
+    try:
+        from tensorflow.python.framework import config
+
+        before, disable = config.is_op_determinism_enabled(), config.disable_op_determinism
+    except (ImportError, AttributeError):
+        before, disable = True, None
+    tf.config.experimental.enable_op_determinism()
+    try:
+        yield
+    finally:
+        if disable and not before:
+            disable()
 
 
 def add_function(definition: FunctionDef) -> None:

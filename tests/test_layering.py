@@ -307,6 +307,17 @@ def test_private_machinery_stands_behind_one_door(folder):
     assert private_names(door.read_text(encoding="utf-8"))
 
 
+def test_nothing_is_made_deterministic_for_good():
+    """It cannot be taken back, and a caller's own random op without a seed fails from then on."""
+    for path in [
+        *MODULES.values(),
+        *(ROOT / "tests").rglob("*.py"),
+        *(ROOT / "benchmarks").rglob("*.py"),
+    ]:
+        if path.name not in ("_tf_private.py", Path(__file__).name):
+            assert "enable_op_determinism" not in path.read_text(), path
+
+
 @pytest.mark.parametrize(
     "program, private",
     [

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
 from pnas_tf.run.layout import CHECKPOINTS, MEASURED
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.loop import Search
@@ -73,7 +71,6 @@ def search_architecture(
     start = start_of(space, dataset, recipe)
     if start is not None:
         save_start(start, folder)
-    tf.config.experimental.enable_op_determinism()
     with _measured(space, table, recipe, folder) as measured, distribution.scope():
         supernet = Supernet(space, config, numerics=numerics, seed=recipe.seed, start=start)
         if start is not None and not (folder / CHECKPOINTS).exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pnas_tf._tf_private import deterministic_ops
 from pnas_tf.config import EffectsConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import images_of
@@ -45,6 +46,7 @@ def measure_effects(
     return fit_effects(paths, losses, sizes=[len(each.candidates) for each in supernet.mixed_ops])
 
 
+@deterministic_ops()
 def judged(
     supernet: Supernet, dataset: Dataset, paths: list[ChoiceIndices], *, images: int
 ) -> PathValidation:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from pnas_tf._tf_private import deterministic_ops
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import (
     check_demands,
@@ -113,6 +114,7 @@ class Search:
         """softmax(alpha) of each choice block, float64 [candidates]."""
         return self.architecture.probabilities
 
+    @deterministic_ops()
     def run(self) -> None:
         """Runs or continues the search to its end; raises as `StepLoop.run` does."""
         self.loop.run()

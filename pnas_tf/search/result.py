@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
 from pnas_tf.config import DeriveConfig, EffectsConfig, ExportConfig
 from pnas_tf.data.fitted_options import images_of, search_sizes
 from pnas_tf.run.layout import EFFECTS, HISTORY
@@ -144,7 +142,6 @@ class SearchResult:
     @functools.cached_property
     def supernet_weights(self) -> SupernetWeights:
         """The supernet's weights, for any path. Raises UserError where no checkpoint is whole."""
-        tf.config.experimental.enable_op_determinism()
         return SupernetWeights(
             self.folder,
             self.space,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pnas_tf._tf_private import deterministic_ops
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import PRETRAINED, images_of
 from pnas_tf.io import atomic
@@ -42,6 +43,7 @@ def start_of(space: SearchSpace, dataset: Dataset, recipe: SearchRecipe) -> Rema
     )
 
 
+@deterministic_ops()
 def fit_start(supernet: Supernet, start: Remapping, dataset: Dataset, recipe: SearchRecipe) -> None:
     """Fits what `start` approximates to images of the train split (`supernet.reconstruction`), in
     float32 on one device, whatever the search runs on."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import tf_keras as keras
 
+from pnas_tf._tf_private import deterministic_ops
 from pnas_tf.config import DeriveConfig, OptimizerConfig, SearchConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import batch_size as fitted_batch_size
@@ -182,6 +183,7 @@ class SupernetWeights:
             self.supernet, checkpoint, where=f"the newest checkpoint in {folder / CHECKPOINTS}"
         )
 
+    @deterministic_ops()
     def network(
         self, architecture: Architecture, dataset: Dataset, *, batch_size: int
     ) -> keras.Model:
@@ -192,6 +194,7 @@ class SupernetWeights:
         reestimate_batch_norm(network, dataset.train_unaugmented(batch_size=batch_size))
         return network
 
+    @deterministic_ops()
     def validation_loss(
         self, architecture: Architecture, dataset: Dataset, *, batch_size: int
     ) -> float:
@@ -207,6 +210,7 @@ class SupernetWeights:
             self.trained_network(architecture, dataset, config, seed=seed), dataset, config
         )
 
+    @deterministic_ops()
     def trained_network(
         self, architecture: Architecture, dataset: Dataset, config: DeriveConfig, *, seed: int
     ) -> keras.Model:
@@ -234,6 +238,7 @@ class SupernetWeights:
         reestimate_batch_norm(network, dataset.train_unaugmented(batch_size=size))
         return network
 
+    @deterministic_ops()
     def best_of(
         self,
         architectures: Sequence[Architecture],
@@ -276,6 +281,7 @@ class SupernetWeights:
             [accuracies.get(place) for place in places],
         )
 
+    @deterministic_ops()
     def validation_accuracy(
         self, architecture: Architecture, dataset: Dataset, *, batch_size: int
     ) -> float:

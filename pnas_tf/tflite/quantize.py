@@ -18,6 +18,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf import _tf_private
+from pnas_tf._tf_private import deterministic_ops
 from pnas_tf.config import FINETUNE_LEARNING_RATE, ExportConfig, OptimizerConfig
 from pnas_tf.data.fitted_options import finetune_epochs
 from pnas_tf.errors import UserError
@@ -257,6 +258,7 @@ def _wrapped(
     )
 
 
+@deterministic_ops()
 def _train(
     model: keras.Model,
     tuning: FineTuning,

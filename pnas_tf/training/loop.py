@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf._tf_private import deterministic_ops
 from pnas_tf.config import OptimizerConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import (
@@ -52,6 +52,7 @@ class Trained:
     history: list[Row]
 
 
+@deterministic_ops()  # or a continued run would be another one
 def train_network(
     architecture: Architecture,
     dataset: Dataset,
@@ -79,7 +80,6 @@ def train_network(
         UserError: the loss is no longer finite, or `folder` holds a training with other settings.
     """
     recipe = _fitted(recipe, dataset, distribution)
-    tf.config.experimental.enable_op_determinism()  # or a continued run would be another one
     plain = build_network(architecture, normalisation=Normalisation.of(recipe.optimizer))
     plain.set_weights(
         initial_weights if initial_weights is not None else seeded_weights(plain, seed=recipe.seed)

@@ -41,7 +41,6 @@ def main(folder: Path, options: dict) -> int:
     )
     started = start(own)
     import kinks  # imports TensorFlow
-    import tensorflow as tf
 
     from pnas_tf.run.signals import Stopped
     from pnas_tf.search import loop
@@ -54,7 +53,6 @@ def main(folder: Path, options: dict) -> int:
     from pnas_tf.supernet.supernet import Supernet
     from pnas_tf.training.loop import TrainRecipe, train_network
 
-    tf.config.experimental.enable_op_determinism()
     space = MBConvSpace(
         "micro",
         8,

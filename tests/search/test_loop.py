@@ -56,9 +56,6 @@ STOPPED = 130
 
 def work(folder, algorithm, data_dir):
     """One process: starts or continues a search of digits."""
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
     config = SearchConfig(algorithm=algorithm, **OPTIONS)
     dataset = load_dataset(DataConfig(data_dir=data_dir), resolution=8)
     targets = [Target(macs_quantity(SPACE), 1e5)]
