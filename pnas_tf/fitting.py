@@ -143,7 +143,7 @@ def fit(
     configs |= _keeping(budgets, configs)
     output = cast(OutputConfig, configs[OutputConfig])
     with TERMINAL.speaking(), RunFolder(path) as folder:
-        TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet
+        TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet or TERMINAL.quiet
         if max_latency_ms is not None:
             call = Inputs(folder, Configs(configs.values()), data)
             configs[SearchConfig] = _within(max_latency_ms, call)

@@ -20,7 +20,7 @@ from pnas_tf.config import (
     LatencyConfig,
     RunConfig,
 )
-from pnas_tf.run.progress import silent
+from pnas_tf.run.terminal import DETAILS
 
 if TYPE_CHECKING:
     from pnas_tf.devices.record import Measurement
@@ -66,7 +66,7 @@ def measure_latency(
     config: LatencyConfig = LatencyConfig(),
     conversion: ConversionConfig = ConversionConfig(),
     seed: int = RunConfig.seed,
-    progress: Progress = silent,
+    progress: Progress = DETAILS,
 ) -> LatencyTable:
     """Measures every block of a space on a device (Cai et al. 2019, section 3.3).
 
@@ -76,7 +76,7 @@ def measure_latency(
         config: number format, export rewrites and calibration networks.
         conversion: processes that convert, and the folder of converted models.
         seed: of the calibration networks and of the order of measurements.
-        progress: called with lines for the user.
+        progress: called with lines for the user; without it he sees how far it is.
 
     Returns:
         The lookup table, in ms; `save` and `load` keep it.
@@ -99,7 +99,7 @@ def calibrate(
     few: CalibrateConfig = CalibrateConfig(),
     config: LatencyConfig = LatencyConfig(),
     seed: int = RunConfig.seed,
-    progress: Progress = silent,
+    progress: Progress = DETAILS,
 ) -> LatencyTable:
     """Estimates the table of `measure_latency` from a few measured networks.
 
@@ -110,7 +110,7 @@ def calibrate(
             (`pnas learn-prior`), or an old table.
         config: number format and export rewrites.
         seed: of the networks to choose from and of the order of measurements.
-        progress: called with lines for the user.
+        progress: called with lines for the user; without it he sees how far it is.
 
     Returns:
         The lookup table, in ms; `describe` and `warnings` say what it comes from and what error to
@@ -134,7 +134,7 @@ def benchmark(
     *,
     conversion: ConversionConfig = ConversionConfig(),
     seed: int = RunConfig.seed,
-    progress: Progress = silent,
+    progress: Progress = DETAILS,
 ) -> Mapping[str, Measurement]:
     """Measures .tflite files on a device, interleaved.
 
@@ -143,7 +143,7 @@ def benchmark(
         device: one device.
         conversion: the folder where the reference model is kept.
         seed: of the order of measurements.
-        progress: called with lines for the user.
+        progress: called with lines for the user; without it he sees how far it is.
 
     Returns:
         Name -> measurement, with `median_ms`, `p90_ms` and the raw samples.

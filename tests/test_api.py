@@ -42,6 +42,8 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
 from pnas_tf.training.recipe import TrainRecipe
 
+pytestmark = pytest.mark.usefixtures("few_rounds")
+
 SPACE = MBConvSpace(
     "two",
     16,

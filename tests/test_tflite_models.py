@@ -1,8 +1,9 @@
 """Every published model is the file that the manifest names, and as good as it says where the data
 can be had offline."""
 
-import dataclasses
+import functools
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -84,23 +85,29 @@ def test_a_card_says_what_the_manifest_says(network):
         assert entry["latency_ms"]["device"]["processor"] in text and entry["command"] in text
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_accuracy_is_what_the_manifest_says(name, tmp_path):
-    entry = MODELS[name]
-    config = DataConfig(dataset=entry["dataset"], data_dir=str(tmp_path))
-    if entry["dataset"] in FOLDERS:
-        if not FOLDERS[entry["dataset"]]:
-            pytest.skip(f"the images of {entry['dataset']} are not on this machine")
-        config = dataclasses.replace(config, dataset=f"folder:{FOLDERS[entry['dataset']]}")
-    if entry["dataset"] in OFFLINE:
-        if not Path(OFFLINE[entry["dataset"]]).is_dir():
-            pytest.skip(f"the images of {entry['dataset']} are not on this machine")
-        config = dataclasses.replace(
-            config, offline_files=str(published_archives(OFFLINE[entry["dataset"]]))
+@functools.cache
+def images_of(dataset, resolution):
+    """(images, labels) of the test split; None where the dataset is not on this machine."""
+    found, archives = FOLDERS.get(dataset), OFFLINE.get(dataset)
+    if found == "" or (archives and not Path(archives).is_dir()):
+        return None
+    with tempfile.TemporaryDirectory() as prepared:
+        config = DataConfig(
+            dataset=f"folder:{found}" if found else dataset,
+            data_dir=prepared,
+            offline_files=str(published_archives(archives)) if archives else "",
         )
-    images, labels = load_dataset(
-        config, resolution=entry["architecture"]["space"]["resolution"]
-    ).test_arrays()
+        return load_dataset(config, resolution=resolution).test_arrays()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_accuracy_is_what_the_manifest_says(name):
+    entry = MODELS[name]
+    found = images_of(entry["dataset"], entry["architecture"]["space"]["resolution"])
+    if found is None:
+        pytest.skip(f"the images of {entry['dataset']} are not on this machine")
+    images, labels = found
     logits = Classifier(TfliteModel.read(FOLDER / name, run=True).content, what=name).logits(images)
     assert (logits.argmax(axis=1) == labels).mean() == pytest.approx(
         entry["test_accuracy"], abs=0.001

@@ -194,7 +194,7 @@ class StepLoop:
                 )
 
     def _live(self, epoch: int) -> dict[str, str]:
-        return {"epoch": f"{epoch + 1}/{self.work.epochs}", **self.work.figures()}
+        return {**self.work.figures(), "epoch": f"{epoch + 1}/{self.work.epochs}"}
 
     def _end_epoch(self, epoch: int) -> None:
         row = self.work.end_epoch(epoch)

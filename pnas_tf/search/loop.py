@@ -205,7 +205,7 @@ class Search:
         expected = self.targets.expected(self.probabilities)
         quantity = self.targets.targets[0].quantity
         return {
-            "accuracy": f"{100 * accuracy:.0f} %",
+            "train accuracy": f"{100 * accuracy:.0f} %",
             f"expected {quantity.name}": f"{expected:.3g} {quantity.unit}",
         }
 

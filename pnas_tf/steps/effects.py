@@ -55,5 +55,6 @@ EFFECTS: Step[Inputs] = Step(
     summary=_summary,
     identity=lambda job: {"space": job.space.to_json(), "dataset": job.dataset.identity},
     wanted=_wanted,
+    asked_by="--algorithm=one_shot",
     indirect=(PretrainedConfig,),  # chooses the space, and what was searched counts
 )

@@ -16,6 +16,7 @@ from pnas_tf.config import (
 )
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.processors import hold_tensorflow
+from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import say
 from pnas_tf.steps import (
@@ -83,11 +84,14 @@ class Program:
         of_steps = (kind for step in self.steps for kind in step.configs)
         return tuple(dict.fromkeys((RunConfig, OutputConfig, *of_steps, *self.more)))
 
-    def run(self, call: Inputs) -> int:
-        """Does it in the run folder of `call`. Returns the exit status."""
+    def run(self, call: Inputs, usual: Configs | None = None) -> int:
+        """Does it in the run folder of `call`. usual: its options without those of the command
+        line. Returns the exit status."""
         if call.given is None:
             check_requests(call.configs)
         todo = pipeline.steps_to_do(self.steps, call)
+        if usual is not None:
+            pipeline.check_in_use(self.steps, todo, call, usual)
         pipeline.check_files(todo, call)
         hold_tensorflow()
         words = _tf_private.load_quietly() if DataConfig in call.configs else ""

@@ -161,6 +161,7 @@ SEARCH: Step[Inputs] = Step(
     begin=_begin,
     summary=_summary,
     demands=_demands,
+    asked_by="--algorithm=reinforce --rl_latency=device",
     unused=lambda job: () if _on_device(job) else (DeviceConfig,),
     partial=(Artifact.SEARCH,),
     together=True,

@@ -106,7 +106,7 @@ class Training:
 
     def figures(self) -> dict[str, str]:
         loss, accuracy = self.means.means
-        return {"accuracy": f"{100 * (accuracy or 0.0):.0f} %", "loss": f"{loss or 0.0:.3g}"}
+        return {"train accuracy": f"{100 * (accuracy or 0.0):.0f} %", "loss": f"{loss or 0.0:.3f}"}
 
     def end_epoch(self, epoch: int) -> Row:
         loss, accuracy = self.means.means
