@@ -4,9 +4,21 @@ Files are handed to the workers one by one (`--dist loadfile`), in this order
 (`--no-loadscope-reorder`). A file of minutes that began last would leave the other worker idle.
 """
 
+import tempfile
 from collections import Counter
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory):
+    """What tests leave among temporary files, and the processes that they kill, goes with pytest's
+    own folders. A short name: paths of sockets end after 108 bytes."""
+    folder = str(tmp_path_factory.mktemp("t"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -245,6 +245,7 @@ def test_a_network_of_nobody_needs_its_architecture(data):
         pnas.export(plain, data)
 
 
+@pytest.mark.slow
 def test_the_whole_way(data, tmp_path, capsys):
     space = SpaceConfig(space=str(save_space(SPACE, tmp_path / "space.json")))
     options = [space, SEARCH, TRAIN, DERIVE, LATENCY, EXPORT]

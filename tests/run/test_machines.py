@@ -5,7 +5,6 @@ import errno
 import os
 import pwd
 import sys
-import tempfile
 from types import SimpleNamespace
 
 import pytest
@@ -150,11 +149,10 @@ def test_a_home_that_cannot_be_written(tmp_path):
 
 @pytest.mark.parametrize("way", ["no home", "a file", "unwritable", "no user"])
 def test_without_a_home_what_is_kept_lasts_as_long_as_the_process(
-    tmp_path, tmp_path_factory, monkeypatch, way, caplog
+    tmp_path, monkeypatch, way, caplog
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(atomic, "_substitute", [])
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
     monkeypatch.setenv("HOME", "/proc/nobody")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     if way == "a file":

@@ -86,27 +86,32 @@ def assert_close(ours, theirs, tolerance=5e-5):
         )
 
 
-def finished(folder, **options):
-    """The folder of a process that has searched by every algorithm and trained."""
-    ended([start(folder, algorithms=ALGORITHMS, **options)], folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def single(tmp_path_factory):
-    return finished(tmp_path_factory.mktemp("single"), strategy="none")
+def folders(tmp_path_factory):
+    """Of one process and of two devices, which search by every algorithm, and of two processes: all
+    at the same time."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("single", "mirrored", "pair")}
+    single = start(folders["single"], algorithms=ALGORITHMS, strategy="none")
+    mirrored = start(folders["mirrored"], algorithms=ALGORITHMS, strategy="mirrored", replicas=2)
+    processes = {"single": [single], "mirrored": [mirrored], "pair": start_pair(folders["pair"])}
+    for name, each in processes.items():
+        ended(each, folders[name])
+    return folders
 
 
-@pytest.fixture(scope="module")
-def mirrored(tmp_path_factory):
-    return finished(tmp_path_factory.mktemp("mirrored"), strategy="mirrored", replicas=2)
+@pytest.fixture
+def single(folders):
+    return folders["single"]
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pair")
-    ended(start_pair(folder), folder)
-    return folder
+@pytest.fixture
+def mirrored(folders):
+    return folders["mirrored"]
+
+
+@pytest.fixture
+def pair(folders):
+    return folders["pair"]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
