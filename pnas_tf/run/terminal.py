@@ -28,6 +28,7 @@ LOGGER = logging.getLogger("pnas_tf")
 # Between two lines of progress where no line can be drawn anew, and before the first one.
 LINE_INTERVAL_S, FIRST_LINE_S = 60.0, 20.0
 _SMALLEST_COLUMNS = 20
+_UNIT = re.compile(r"(?<=\d) (?=[%A-Za-z]{1,3}\b|%)")  # a figure stays beside it
 _LAID_OUT = re.compile(r"^ |  |--\w|\b(pip|pnas|npm) ")
 
 
@@ -246,9 +247,10 @@ def _folded(line: str, stream: TextIO | None) -> str:
     room = columns_of_terminal() - 1
     if len(line) <= room or _LAID_OUT.search(line) or not _is_terminal(stream):
         return line
+    held = _UNIT.sub("\0", line)
     return textwrap.fill(
-        line, room, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
+        held, room, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    ).replace("\0", " ")
 
 
 def can_redraw() -> bool:

@@ -89,9 +89,10 @@ def check_in_use(
     """
     used = {type(config) for step in todo for config in step.settings(call.only(step.configs))}
     for kind in dict.fromkeys(kind for step in steps for kind in step.configs if kind not in used):
-        for name, value in other_options(usual[kind], call.configs[kind]).items():
-            config = dataclasses.replace(call.configs[kind], **{name: getattr(usual[kind], name)})
-            other = Inputs(call.folder, call.configs.replaced([config]), call.given)
+        now: object = call.configs[kind]
+        for name, value in other_options(usual[kind], now).items():
+            without = dataclasses.replace(now, **{name: getattr(usual[kind], name)})  # type: ignore[type-var]
+            other = Inputs(call.folder, call.configs.replaced([without]), call.given)
             if [step for step in steps if step.wanted(other.only(step.configs))] != list(todo):
                 continue  # it decides which steps there are
             asked = dict.fromkeys(step.asked_by for step in steps if kind in step.configs)

@@ -149,14 +149,14 @@ with TERMINAL.speaking():
                 work.update(figures={"epoch": f"{unit}/20", "expected latency": "0.105 ms"})
                 if unit == 9 and number == 1:
                     warn("the device was busy")
-        TERMINAL.end("all is well, in more words than eighty columns hold in one line (3 s)")
+        TERMINAL.end("all is well, in more words than eighty columns hold: 100.0 % (3 s)")
     warn("too long for a line of eighty columns, but to be copied whole: pnas run --run_dir=runs/a")
 """
 SCREEN = [
     "digits: 10 classes {dash} 359 test images",
     "WARNING the device was busy",
-    "[1/2] latency_table: all is well, in more words than eighty columns hold in one line (3 s)",
-    "[2/2] search: all is well, in more words than eighty columns hold in one line (3 s)",
+    "[1/2] latency_table: all is well, in more words than eighty columns hold: 100.0 % (3 s)",
+    "[2/2] search: all is well, in more words than eighty columns hold: 100.0 % (3 s)",
     "WARNING too long for a line of eighty columns, but to be copied whole: pnas run "
     "--run_dir=runs/a",
 ]
@@ -225,6 +225,7 @@ def test_a_live_line_leaves_nothing_behind(tmp_path, columns):
     assert "\r[2/2] search  ..." in written  # before there is progress to show
     rows = screen(written, columns)
     assert sum(row.startswith("    ") for row in rows) == 2
+    assert not any(row.endswith(("100.0", "(3")) or row.startswith("    %") for row in rows)
     assert words_of(rows) == [line.format(dash="\u2013") for line in SCREEN]
 
 
