@@ -105,7 +105,9 @@ def test_a_continued_run_says_in_one_line_what_was_there(tmp_path, capsys):
     ]
     with TERMINAL.speaking(), RunFolder(tmp_path) as folder:
         do(folder, "one", "two")
-    assert capsys.readouterr().out == "complete, skipped: one, two\n"
+        TERMINAL.leave()
+        say("a table")
+    assert capsys.readouterr().out == "complete, skipped: one, two\na table\n"
 
 
 @pytest.mark.parametrize("before", [None, "mine"])
