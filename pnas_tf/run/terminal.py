@@ -29,7 +29,7 @@ LOGGER = logging.getLogger("pnas_tf")
 LINE_INTERVAL_S, FIRST_LINE_S = 60.0, 20.0
 _SMALLEST_COLUMNS = 20
 _UNIT = re.compile(r"(?<=\d) (?=[%A-Za-z]{1,3}\b|%)")  # a figure stays beside it
-_LAID_OUT = re.compile(r"^ |  |--\w|\b(pip|pnas|npm) ")
+_LAID_OUT = re.compile(r"^ |  |\b(pip|pnas|npm) ")
 
 
 class Voice:
@@ -148,6 +148,11 @@ class Terminal(logging.Handler):
         begun, self._begun = self._begun, False
         if begun:
             say(f"{self.stage}: {summary}")
+
+    def leave(self) -> None:
+        """There is no further stage."""
+        self.stage = ""
+        self._tell_skipped()
 
     def show(self, text: str, *, plain: str) -> None:
         """Draws the live line. plain: for streams that cannot redraw, now and then; see

@@ -10,18 +10,16 @@ changed is skipped, so a run that was stopped goes on with the same command.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pnas_tf.config import DataConfig, DeviceConfig, RunConfig, SearchConfig, SpaceConfig
-from pnas_tf.errors import UserError
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.refusal import unless_refused
-from pnas_tf.run.settings import Configs, chosen_options, other_options
+from pnas_tf.run.settings import chosen_options
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, TERMINAL, can_redraw, columns_of_terminal, say
 from pnas_tf.space.architecture import Architecture
@@ -73,36 +71,6 @@ def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs
         while todo and not todo[-1].together:
             todo.pop()
     return todo
-
-
-def check_in_use(
-    steps: Sequence[Step[Inputs]], todo: Sequence[Step[Inputs]], call: Inputs, usual: Configs
-) -> None:
-    """Raises UserError on an option that no step of this call would look at: whoever gave it
-    believes that it does something.
-
-    Args:
-        steps: of the program.
-        todo: those of them that the options ask for.
-        call: with the options.
-        usual: without those of the command line.
-    """
-    used = {type(config) for step in todo for config in step.settings(call.only(step.configs))}
-    for kind in dict.fromkeys(kind for step in steps for kind in step.configs if kind not in used):
-        now: object = call.configs[kind]
-        for name, value in other_options(usual[kind], now).items():
-            without = dataclasses.replace(now, **{name: getattr(usual[kind], name)})  # type: ignore[type-var]
-            other = Inputs(call.folder, call.configs.replaced([without]), call.given)
-            if [step for step in steps if step.wanted(other.only(step.configs))] != list(todo):
-                continue  # it decides which steps there are
-            asked = dict.fromkeys(step.asked_by for step in steps if kind in step.configs)
-            ways = " or ".join(filter(None, asked))
-            raise UserError(
-                f"--{name}",
-                expected=f"options that make a difference to {', '.join(s.name for s in todo)}",
-                received=f"{value!r}, which nothing here looks at",
-                fix=f"Leave it out{f'; it takes effect with {ways}' * bool(ways)}.",
-            )
 
 
 def check_files(todo: Sequence[Step[Inputs]], call: Inputs) -> None:
@@ -167,7 +135,7 @@ def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:
         check_steps(todo[number:], call)
         TERMINAL.stage = f"{f'[{number + 1}/{len(todo)}] ' * (len(todo) > 1)}{step.name}"
         status = max(status, _perform(step, call.only(step.configs)))
-    TERMINAL.stage = ""
+    TERMINAL.leave()
     return status
 
 

@@ -140,7 +140,7 @@ def test_another_pace_of_the_device_and_few_images_are_said(tmp_path):
     (group,) = compare_runs([quick, slow])
     pace, few = group.notes
     assert pace.startswith("the device was 20.0 % slower when slow was measured than for quick")
-    assert few.startswith("3 of 3 others")
+    assert few.startswith("4 of 4 networks")
     # far apart and at one pace: nothing to say but of the run's own other file
     far = finished(tmp_path / "far", ms=1.0, right=20, pace=0.5)
     (group,) = compare_runs([quick, far])

@@ -105,7 +105,9 @@ def test_a_continued_run_says_in_one_line_what_was_there(tmp_path, capsys):
     ]
     with TERMINAL.speaking(), RunFolder(tmp_path) as folder:
         do(folder, "one", "two")
-    assert capsys.readouterr().out == "complete, skipped: one, two\n"
+        TERMINAL.leave()
+        say("a table")
+    assert capsys.readouterr().out == "complete, skipped: one, two\na table\n"
 
 
 @pytest.mark.parametrize("before", [None, "mine"])
@@ -149,14 +151,14 @@ with TERMINAL.speaking():
                 work.update(figures={"epoch": f"{unit}/20", "expected latency": "0.105 ms"})
                 if unit == 9 and number == 1:
                     warn("the device was busy")
-        TERMINAL.end("all is well, in more words than eighty columns hold, of which one is 100.0 % (3 s)")
+        TERMINAL.end("all is well, in more words than eighty columns hold: 100.0 % (3 s)")
     warn("too long for a line of eighty columns, but to be copied whole: pnas run --run_dir=runs/a")
 """
 SCREEN = [
     "digits: 10 classes {dash} 359 test images",
     "WARNING the device was busy",
-    "[1/2] latency_table: all is well, in more words than eighty columns hold, of which one is 100.0 % (3 s)",
-    "[2/2] search: all is well, in more words than eighty columns hold, of which one is 100.0 % (3 s)",
+    "[1/2] latency_table: all is well, in more words than eighty columns hold: 100.0 % (3 s)",
+    "[2/2] search: all is well, in more words than eighty columns hold: 100.0 % (3 s)",
     "WARNING too long for a line of eighty columns, but to be copied whole: pnas run "
     "--run_dir=runs/a",
 ]

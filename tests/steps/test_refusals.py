@@ -83,7 +83,7 @@ def refuse(tmp_path, program, *arguments, words):
         ("search", "--seed=1", ["no latency table"]),
         ("train", "--seed=1", ["architecture"]),
         ("train", "--train_resolution=64", ["--train_resolution", "with --architecture"]),
-        ("search", "--device=android", ["--device", "with --algorithm=reinforce"]),
+        ("search", "--device=android", ["--device", "with --algorithm=reinforce", "latency-table"]),
         ("search", "--effect_paths=50", ["--effect_paths", "--algorithm=one_shot"]),
         ("export", "--seed=1", ["architecture"]),
         ("benchmark", "--seed=1", ["models to measure"]),
