@@ -9,6 +9,7 @@ breaks one function. Knows nothing of networks, data or runs.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import tempfile
@@ -176,10 +177,8 @@ def strip_cluster_preserving(model: keras.Model) -> keras.Model:
     Buys: clustering together with quantisation-aware training. Without it: `tfmot` has no public
     way to export such a model.
     """
-    from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (  # noqa: E501
-        cluster_utils,
-    )
-
+    options = "tensorflow_model_optimization.python.core.quantization.keras.collab_opts"
+    cluster_utils = importlib.import_module(f"{options}.cluster_preserve.cluster_utils")
     return cluster_utils.strip_clustering_cqat(model)
 
 

@@ -200,7 +200,8 @@ def _keeping(budgets: Sequence[Budget], configs: Mapping[type, object]) -> dict[
         name = f"max_{budget.kind}"
         most = min(budget.most, getattr(derive, name) or math.inf)
         dtype = budget.dtype if budget.kind == "size_kb" else derive.size_dtype
-        derive = dataclasses.replace(derive, **{name: most, "size_dtype": dtype})  # type: ignore[arg-type]
+        kept = {name: most, "size_dtype": dtype}
+        derive = dataclasses.replace(derive, **kept)  # type: ignore[arg-type]
     return {DeriveConfig: derive, SearchConfig: search}
 
 

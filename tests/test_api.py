@@ -42,6 +42,8 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
 from pnas_tf.training.recipe import TrainRecipe
 
+pytestmark = pytest.mark.usefixtures("few_rounds")
+
 SPACE = MBConvSpace(
     "two",
     16,
@@ -243,6 +245,7 @@ def test_a_network_of_nobody_needs_its_architecture(data):
         pnas.export(plain, data)
 
 
+@pytest.mark.slow
 def test_the_whole_way(data, tmp_path, capsys):
     space = SpaceConfig(space=str(save_space(SPACE, tmp_path / "space.json")))
     options = [space, SEARCH, TRAIN, DERIVE, LATENCY, EXPORT]

@@ -19,15 +19,13 @@ from pnas_tf.config import (
     DataConfig,
     DeviceConfig,
     PretrainedConfig,
-    RunConfig,
-    SpaceConfig,
     ValidateConfig,
 )
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, say, warn
 from pnas_tf.steps.devices import binary_of, runtime_version, setup_of
-from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.inputs import OF_SPACE, Inputs
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:
@@ -89,10 +87,7 @@ def _report(job: Inputs) -> int:
 VALIDATE: Step[Inputs] = Step(
     "validate",
     (
-        RunConfig,
-        DataConfig,
-        SpaceConfig,
-        PretrainedConfig,
+        *OF_SPACE,
         DeviceConfig,
         ConversionConfig,
         ValidateConfig,
