@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -45,6 +46,12 @@ def load_quietly() -> str:
             os.dup2(kept, 2)
         words.seek(0)
         return words.read().decode("utf-8", "replace")
+
+
+def load_unless_loaded() -> None:
+    """The same for a caller in Python, whose notebook would show those lines."""
+    if "tensorflow" not in sys.modules:
+        load_quietly()
 
 
 @contextlib.contextmanager

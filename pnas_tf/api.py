@@ -79,6 +79,9 @@ def quiet(on: bool = True) -> None:
 
     Otherwise work that takes long shows how far it is on standard error: on a terminal in one line
     that is drawn anew, in a notebook once a minute.
+
+    Args:
+        on: whether it is quiet.
     """
     TERMINAL.quiet = on
 

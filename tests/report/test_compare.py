@@ -144,7 +144,7 @@ def test_another_pace_of_the_device_and_few_images_are_said(tmp_path):
     # far apart and at one pace: nothing to say but of the run's own other file
     far = finished(tmp_path / "far", ms=1.0, right=20, pace=0.5)
     (group,) = compare_runs([quick, far])
-    assert [note[:11] for note in group.notes] == ["1 of 3 othe"]
+    assert [note[:11] for note in group.notes] == ["2 of 4 netw"]
 
 
 def test_names_are_as_short_as_they_can_be(tmp_path):
