@@ -34,7 +34,7 @@ from typing import Any
 
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.checkpoints import Checkpoints
-from pnas_tf.run.layout import CHECKPOINTS, Artifact
+from pnas_tf.run.layout import CHECKPOINTS, Artifact, model_file
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
@@ -267,7 +267,7 @@ def differences(life: Life, twin: Life) -> list[str]:
             )
         ):
             found.append(f"weights of {kind} differ")
-    for name in (Artifact.FLOAT32_MODEL, Artifact.INT8_MODEL):
+    for name in (model_file("float32"), model_file("int8")):
         if (life.run / name).read_bytes() != (twin.run / name).read_bytes():
             found.append(f"{name} differs")
     ours, theirs = (json.loads((one.run / Artifact.SUMMARY).read_text()) for one in (life, twin))

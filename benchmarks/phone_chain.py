@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT / "tests" / "support" / "standin"), str(ROOT)]
 
 import phones as standin  # noqa: E402
 
-from pnas_tf.run.layout import Artifact  # noqa: E402
+from pnas_tf.run.layout import Artifact, model_file  # noqa: E402
 from pnas_tf.space.mbconv import MBConvSpace, Stage  # noqa: E402
 from pnas_tf.space.ops import MBConv  # noqa: E402
 from pnas_tf.space.registry import save_space  # noqa: E402
@@ -64,7 +64,7 @@ LARGE = (
 LEFT_BEHIND = (
     Artifact.LATENCY_TABLE,
     Artifact.ARCHITECTURE,
-    Artifact.FLOAT32_MODEL,
+    model_file("float32"),
     Artifact.PARITY,
     Artifact.BENCHMARK,
     Artifact.VALIDATION,

@@ -17,6 +17,8 @@ images.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import statistics
 import sys
 import tempfile
@@ -123,20 +125,17 @@ def compare_once(seed: int, options: argparse.Namespace) -> dict[str, dict[str, 
     from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
     from pnas_tf.training.loop import TrainRecipe, train_network
 
-    space = tiny(resolution=28, width=options.width)
-    kernels = [int(kernel) for kernel in options.kernels.split(",")]
-    architecture = Architecture(
-        space,
-        tuple(
-            MBConv(
-                kernels[index % len(kernels)],
-                3,
-                squeeze_excite=options.squeeze_excite,
-                activation=options.activation,
-            )
-            for index in range(len(space.choice_blocks))
-        ),
+    ops = [
+        MBConv(int(kernel), 3, options.squeeze_excite, options.activation)
+        for kernel in options.kernels.split(",")
+    ]
+    space = dataclasses.replace(
+        tiny(resolution=28, width=options.width),
+        candidates=tuple(dict.fromkeys(ops)),
+        activation=options.activation,
     )
+    blocks = itertools.islice(itertools.cycle(ops), len(space.choice_blocks))
+    architecture = Architecture(space, tuple(blocks))
     dataset = load_dataset(
         DataConfig(
             dataset="fashion_mnist",

@@ -22,7 +22,7 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from pnas_tf import applications, data
-    from pnas_tf.api import budget, export, search, space, train
+    from pnas_tf.api import budget, export, quiet, search, space, train
     from pnas_tf.fitting import fit
     from pnas_tf.measuring import benchmark, calibrate, device, measure_latency
 
@@ -36,6 +36,7 @@ __all__ = [
     "export",
     "fit",
     "measure_latency",
+    "quiet",
     "search",
     "space",
     "train",

@@ -9,7 +9,9 @@ breaks one function. Knows nothing of networks, data or runs.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -44,6 +46,12 @@ def load_quietly() -> str:
             os.dup2(kept, 2)
         words.seek(0)
         return words.read().decode("utf-8", "replace")
+
+
+def load_unless_loaded() -> None:
+    """The same for a caller in Python, whose notebook would show those lines."""
+    if "tensorflow" not in sys.modules:
+        load_quietly()
 
 
 @contextlib.contextmanager
@@ -169,10 +177,8 @@ def strip_cluster_preserving(model: keras.Model) -> keras.Model:
     Buys: clustering together with quantisation-aware training. Without it: `tfmot` has no public
     way to export such a model.
     """
-    from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (  # noqa: E501
-        cluster_utils,
-    )
-
+    options = "tensorflow_model_optimization.python.core.quantization.keras.collab_opts"
+    cluster_utils = importlib.import_module(f"{options}.cluster_preserve.cluster_utils")
     return cluster_utils.strip_clustering_cqat(model)
 
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import DeriveConfig, ExportConfig, SpaceConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.os_errors import as_users
+from pnas_tf.run.terminal import TERMINAL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +72,18 @@ def space(
 
     count = classes if isinstance(classes, int) else len(classes)
     return open_space(os.fspath(name), classes=count, resolution=resolution, width=width)
+
+
+def quiet(on: bool = True) -> None:
+    """Nothing but warnings and errors is printed from here on; `quiet(False)` takes that back.
+
+    Otherwise work that takes long shows how far it is on standard error: on a terminal in one line
+    that is drawn anew, in a notebook once a minute.
+
+    Args:
+        on: whether it is quiet.
+    """
+    TERMINAL.quiet = on
 
 
 def budget(

@@ -23,7 +23,7 @@ from pnas_tf.interop.imagenet import decode_predictions as decode_predictions  #
 from pnas_tf.interop.pretrained import OFFICIAL_INPUT
 from pnas_tf.interop.pretrained_files import IMAGENET
 from pnas_tf.networks.network import build_network
-from pnas_tf.networks.weight_files import load_keras_weights, read_weight_file, shapes_in
+from pnas_tf.networks.weight_files import classes_in, load_keras_weights
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block, Layer
@@ -270,7 +270,7 @@ def _classes_built(path: Path | None, wanted: int, include_top: bool) -> int:
     another than `wanted` where the classifier is left out."""
     if path is None or path.suffix in _PYTORCH_SUFFIXES:
         return wanted
-    in_file = _classes_in(path)
+    in_file = classes_in(path)
     if include_top and in_file != wanted:
         raise UserError(
             f"weights {path}",
@@ -279,20 +279,6 @@ def _classes_built(path: Path | None, wanted: int, include_top: bool) -> int:
             fix="Pass their class count, or include_top=False and a classifier of your own.",
         )
     return in_file
-
-
-def _classes_in(path: Path) -> int:
-    """The class count of a weights file: the classifier's kernel is the one matrix of the
-    network."""
-    counts = {shape[1] for shape in shapes_in(read_weight_file(path)[0]) if len(shape) == 2}
-    if len(counts) != 1:
-        raise UserError(
-            f"weights {path}",
-            expected="the weights of one classifier",
-            received=f"classifiers of {sorted(counts)} classes",
-            fix="Give weights that model.save_weights wrote.",
-        )
-    return counts.pop()
 
 
 def _load(model: keras.Model, path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 _MAX_SHOWN = 4000  # characters of one part
+_MAX_IN_LINE = 200
 WINDOWS = (
     "pnas_tf runs on Linux and macOS; on Windows use WSL, the Windows Subsystem for Linux: "
     "`wsl --install`, then install and call it in there"
@@ -39,6 +40,13 @@ class UserError(ValueError):
             f"{_shown(self.what)}\n  expected: {expected}\n  received: {received}\n  what to "
             f"do: {fix}"
         )
+
+    @property
+    def in_a_line(self) -> str:
+        """For a list of such: what came, the end of what was received, and what to do."""
+        received = " ".join(self.received.split())
+        end = received if len(received) <= _MAX_IN_LINE else f"...{received[-_MAX_IN_LINE:]}"
+        return f"{self.what}: {end} ({self.fix})"
 
 
 @contextlib.contextmanager

@@ -143,7 +143,7 @@ def fit(
     configs |= _keeping(budgets, configs)
     output = cast(OutputConfig, configs[OutputConfig])
     with TERMINAL.speaking(), RunFolder(path) as folder:
-        TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet
+        TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet or TERMINAL.quiet
         if max_latency_ms is not None:
             call = Inputs(folder, Configs(configs.values()), data)
             configs[SearchConfig] = _within(max_latency_ms, call)
@@ -200,7 +200,8 @@ def _keeping(budgets: Sequence[Budget], configs: Mapping[type, object]) -> dict[
         name = f"max_{budget.kind}"
         most = min(budget.most, getattr(derive, name) or math.inf)
         dtype = budget.dtype if budget.kind == "size_kb" else derive.size_dtype
-        derive = dataclasses.replace(derive, **{name: most, "size_dtype": dtype})  # type: ignore[arg-type]
+        kept = {name: most, "size_dtype": dtype}
+        derive = dataclasses.replace(derive, **kept)  # type: ignore[arg-type]
     return {DeriveConfig: derive, SearchConfig: search}
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pnas_tf._tf_private import load_unless_loaded
 from pnas_tf.config import (
     CalibrateConfig,
     ConversionConfig,
@@ -20,7 +21,7 @@ from pnas_tf.config import (
     LatencyConfig,
     RunConfig,
 )
-from pnas_tf.run.progress import silent
+from pnas_tf.run.terminal import DETAILS
 
 if TYPE_CHECKING:
     from pnas_tf.devices.record import Measurement
@@ -66,7 +67,7 @@ def measure_latency(
     config: LatencyConfig = LatencyConfig(),
     conversion: ConversionConfig = ConversionConfig(),
     seed: int = RunConfig.seed,
-    progress: Progress = silent,
+    progress: Progress = DETAILS,
 ) -> LatencyTable:
     """Measures every block of a space on a device (Cai et al. 2019, section 3.3).
 
@@ -76,7 +77,7 @@ def measure_latency(
         config: number format, export rewrites and calibration networks.
         conversion: processes that convert, and the folder of converted models.
         seed: of the calibration networks and of the order of measurements.
-        progress: called with lines for the user.
+        progress: called with lines for the user; without it he sees how far it is.
 
     Returns:
         The lookup table, in ms; `save` and `load` keep it.
@@ -85,6 +86,7 @@ def measure_latency(
         UserError: a conversion fails, or the device is absent, refuses or is lost. What was
             measured is kept, and the same call goes on.
     """
+    load_unless_loaded()
     from pnas_tf.latency.build import build_latency_table, convert_ahead
 
     convert_ahead(space, config, conversion, seed=seed, progress=progress)
@@ -99,7 +101,7 @@ def calibrate(
     few: CalibrateConfig = CalibrateConfig(),
     config: LatencyConfig = LatencyConfig(),
     seed: int = RunConfig.seed,
-    progress: Progress = silent,
+    progress: Progress = DETAILS,
 ) -> LatencyTable:
     """Estimates the table of `measure_latency` from a few measured networks.
 
@@ -110,7 +112,7 @@ def calibrate(
             (`pnas learn-prior`), or an old table.
         config: number format and export rewrites.
         seed: of the networks to choose from and of the order of measurements.
-        progress: called with lines for the user.
+        progress: called with lines for the user; without it he sees how far it is.
 
     Returns:
         The lookup table, in ms; `describe` and `warnings` say what it comes from and what error to
@@ -134,7 +136,7 @@ def benchmark(
     *,
     conversion: ConversionConfig = ConversionConfig(),
     seed: int = RunConfig.seed,
-    progress: Progress = silent,
+    progress: Progress = DETAILS,
 ) -> Mapping[str, Measurement]:
     """Measures .tflite files on a device, interleaved.
 
@@ -143,7 +145,7 @@ def benchmark(
         device: one device.
         conversion: the folder where the reference model is kept.
         seed: of the order of measurements.
-        progress: called with lines for the user.
+        progress: called with lines for the user; without it he sees how far it is.
 
     Returns:
         Name -> measurement, with `median_ms`, `p90_ms` and the raw samples.
@@ -171,6 +173,7 @@ def _measuring(
     progress: Progress,
     few: bool = False,
 ) -> Iterator[MeasurementSetup]:
+    load_unless_loaded()
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.schedule import schedule_for
     from pnas_tf.latency.measure_sources import MeasurementSetup

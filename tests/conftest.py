@@ -1,10 +1,33 @@
-"""The order of the tests: files of slow ones first.
+"""The order of the tests, files of slow ones first, and what several folders share.
 
 Files are handed to the workers one by one (`--dist loadfile`), in this order
 (`--no-loadscope-reorder`). A file of minutes that began last would leave the other worker idle.
 """
 
+import tempfile
 from collections import Counter
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory):
+    """What tests leave among temporary files, and the processes that they kill, goes with pytest's
+    own folders. A short name: paths of sockets end after 108 bytes."""
+    folder = str(tmp_path_factory.mktemp("t"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_rounds():
+    """For tests that measure a few files and prove nothing of how well: 3 rounds, which are 24 to
+    56 on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pnas_tf.devices.schedule.ROUNDS_OF_FEW", (3, 0))
+        yield
 
 
 def pytest_collection_modifyitems(items):

@@ -42,6 +42,8 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
 from pnas_tf.training.recipe import TrainRecipe
 
+pytestmark = pytest.mark.usefixtures("few_rounds")
+
 SPACE = MBConvSpace(
     "two",
     16,
@@ -243,6 +245,7 @@ def test_a_network_of_nobody_needs_its_architecture(data):
         pnas.export(plain, data)
 
 
+@pytest.mark.slow
 def test_the_whole_way(data, tmp_path, capsys):
     space = SpaceConfig(space=str(save_space(SPACE, tmp_path / "space.json")))
     options = [space, SEARCH, TRAIN, DERIVE, LATENCY, EXPORT]
@@ -319,6 +322,7 @@ from pnas_tf.space.ops import MBConv
 import pnas_tf.search.sampling
 assert pnas.space.ops.MBConv is MBConv and pnas.search.sampling
 assert pnas.space("tiny", classes=3).classes == 3
+import pnas_tf.search.recipe, pnas_tf.training.recipe
 assert "tensorflow" not in sys.modules, "loaded by a space"
 """
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -332,7 +336,8 @@ def test_what_can_be_called_says_how():
         if name not in ("data", "applications"):
             rooms = {"fit": fitting.fit, "space": api.space, "search": api.search}
             function = rooms.get(name, public)
-            assert "Args:" in function.__doc__ and "Raises:" in function.__doc__, name
+            assert "Args:" in function.__doc__, name
+            assert "Raises:" in function.__doc__ or name == "quiet", name
             hints = inspect.signature(public).parameters.values()
             assert all(hint.annotation is not inspect.Parameter.empty for hint in hints), name
 

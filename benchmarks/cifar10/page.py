@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.contender_rows import HEADER, RULE, Row, grouped, line_of, value_of
 from pnas_tf.io import atomic
 
-Row = Mapping[str, object]
 SEARCHED = {"searched": "searched", "one_shot": "searched, one supernet for all budgets"}
 NAMES = {
     **SEARCHED,
@@ -41,10 +40,9 @@ def write_page(results: Mapping[str, object], path: Path) -> None:
     lines = [BEFORE.format(**images, epochs=train["epochs"]).lstrip()]
     reference = results["reference"]
     assert isinstance(reference, dict)
-    for share, group in sorted(
-        _grouped(rows, "share").items(), key=lambda pair: -float(str(pair[0]))
-    ):
-        lines += _budget(float(str(share)), group, reference)
+    by_share = {float(str(share)): rows for (share,), rows in grouped(rows, "share").items()}
+    for share in sorted(by_share, reverse=True):
+        lines += _budget(share, by_share[share], reference)
     costs = results["op_costs"]
     assert isinstance(costs, list)
     lines += [*_chosen(rows), *_op_costs(costs)]
@@ -62,22 +60,18 @@ def write_between(path: Path, mark: str, end: str, lines: Sequence[str]) -> None
 
 def _budget(share: float, rows: Sequence[Row], reference: Row) -> Iterable[str]:
     yield f"## {share:g} of the reference's latency\n"
-    yield (
-        "| network | seeds | top-1, float32 | int8 | ms, float32 | ms, int8 | M MACs | kB, int8 "
-        "| minutes |"
-    )
-    yield "|---|---|---|---|---|---|---|---|---|"
-    by_name = _grouped(rows, "contender")
+    yield from (HEADER, RULE)
+    by_name = {name: rows for (name,), rows in grouped(rows, "contender").items()}
     for name, shown in NAMES.items():
         if name in by_name:
-            yield _line(shown, by_name[name])
+            yield line_of(shown, by_name[name], decimals=2)
     cells = [
         "the reference file, which never saw JPEG",
         "",
-        *(f"{100 * _of(reference, 'accuracy', dtype):.1f} %" for dtype in ("float32", "int8")),
-        *(f"{_of(reference, 'measured_ms', dtype):.3f}" for dtype in ("float32", "int8")),
+        *(f"{100 * value_of(reference, 'accuracy', dtype):.1f} %" for dtype in ("float32", "int8")),
+        *(f"{value_of(reference, 'measured_ms', dtype):.3f}" for dtype in ("float32", "int8")),
         "12.5",
-        f"{_of(reference, 'bytes', 'int8') / 1000:.0f}",
+        f"{value_of(reference, 'bytes', 'int8') / 1000:.0f}",
         "",
     ]
     yield f"| {' | '.join(cells)} |\n"
@@ -88,28 +82,14 @@ def _budget(share: float, rows: Sequence[Row], reference: Row) -> Iterable[str]:
 
 def _difference(ours: Sequence[Row], theirs: Sequence[Row]) -> str:
     """Against ResNet-8, in words."""
-    values = [[100 * _of(row, "accuracy", "float32") for row in rows] for rows in (ours, theirs)]
+    values = [
+        [100 * value_of(row, "accuracy", "float32") for row in rows] for rows in (ours, theirs)
+    ]
     gap = statistics.mean(values[0]) - statistics.mean(values[1])
     if min(map(len, values)) < 2:
         return f"{gap:+.2f} points from ResNet-8.\n"
     error = sum(statistics.variance(each) / len(each) for each in values) ** 0.5
     return f"{gap:+.2f} ± {error:.2f} points from ResNet-8, {gap / error:.1f} standard errors.\n"
-
-
-def _line(name: str, rows: Sequence[Row]) -> str:
-    def mean(what: str, dtype: str) -> float:
-        return statistics.mean(_of(row, what, dtype) for row in rows)
-
-    cells = [
-        name,
-        str(len(rows)),
-        *(_percent([_of(row, "accuracy", dtype) for row in rows]) for dtype in ("float32", "int8")),
-        *(f"{mean('measured_ms', dtype):.3f}" for dtype in ("float32", "int8")),
-        f"{statistics.mean(float(str(row['macs'])) for row in rows) / 1e6:.1f}",
-        f"{mean('bytes', 'int8') / 1000:.0f}",
-        f"{statistics.mean(float(str(row['minutes'])) for row in rows):.0f}",
-    ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _chosen(rows: Sequence[Row]) -> Iterable[str]:
@@ -133,9 +113,9 @@ def _op_costs(costs: Sequence[Row]) -> Iterable[str]:
         "ms of one block, as the search sees it (float32, one thread), and ms for a million MACs: "
         "what this processor makes of each kind of op.\n"
     )
-    places = _grouped(costs, "where")
-    ops = list(_grouped(costs, "op"))
-    yield f"| op | {' | '.join(map(str, places))} |"
+    places = grouped(costs, "where")
+    ops = [op for (op,) in grouped(costs, "op")]
+    yield f"| op | {' | '.join(str(place) for (place,) in places)} |"
     yield f"|---|{'---|' * len(places)}"
     for op in ops:
         cells = []
@@ -148,23 +128,3 @@ def _op_costs(costs: Sequence[Row]) -> Iterable[str]:
             cells.append(f"{ms:.4f} ({ms / macs * 1e6:.4f})")
         yield f"| {op} | {' | '.join(cells)} |"
     yield ""
-
-
-def _percent(values: Sequence[float]) -> str:
-    mean = f"{100 * statistics.mean(values):.2f} %"
-    if len(values) < 2:
-        return mean
-    return f"{mean} ± {100 * statistics.stdev(values) / len(values) ** 0.5:.2f}"
-
-
-def _of(row: Row, what: str, dtype: str) -> float:
-    values = row[what]
-    assert isinstance(values, dict)
-    return float(values[dtype])
-
-
-def _grouped(rows: Sequence[Row], key: str) -> dict[object, list[Row]]:
-    groups: dict[object, list[Row]] = collections.defaultdict(list)
-    for row in rows:
-        groups[row[key]].append(row)
-    return groups

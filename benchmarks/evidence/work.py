@@ -243,7 +243,7 @@ def _train(shop: Workshop, job: Job) -> dict[str, Any]:
 def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     from pnas_tf.networks.layers import Normalisation
     from pnas_tf.search.choice_program import Bound
-    from pnas_tf.search.derive import most_probable_few, path_of
+    from pnas_tf.search.derive import best_few, path_of, preference_of
     from pnas_tf.search.loop import Search
     from pnas_tf.search.objective import SearchTargets
     from pnas_tf.search.recipe import SearchRecipe
@@ -272,9 +272,9 @@ def _search(shop: Workshop, job: Job) -> dict[str, Any]:
     )
     search.run()
     least, most = contenders.window_ms(target)
-    few = most_probable_few(
+    few = best_few(
         study.space,
-        search.probabilities,
+        preference_of(study.space, search.probabilities),
         bounds=[Bound(quantity, most, least)],
         count=study.derive_networks,
     )

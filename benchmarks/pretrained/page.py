@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import collections
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.contender_rows import HEADER, RULE, Row, grouped, line_of
 from pnas_tf.io import atomic
 
-Row = Mapping[str, object]
 NAMES = {
     "searched": "searched, from ImageNet's weights",
     "lite0_smaller": "EfficientNet-Lite0 at a lower resolution, ImageNet's weights",
@@ -34,49 +32,17 @@ def write_page(rows: Sequence[Row], path: Path) -> None:
     """Writes the page's last part; what stands before its mark is somebody's own words."""
     before, _, _ = path.read_text().partition(MARK)
     lines = [before.rstrip() + "\n", MARK, HEAD]
-    for (task, share), group in _grouped(rows, ("task", "share")).items():
+    for (task, share), group in grouped(rows, "task", "share").items():
         lines += [
             f"### {str(task).capitalize()}, {float(str(share)):g} of EfficientNet-Lite0\n",
-            "| network | seeds | test accuracy, float32 | int8 | ms, float32 | ms, int8 | M MACs "
-            "| kB, int8 | minutes |",
-            "|---|---|---|---|---|---|---|---|---|",
+            HEADER,
+            RULE,
         ]
-        by_name = _grouped(group, ("contender",))
-        lines += [_line(name, by_name[(name,)]) for name in NAMES if (name,) in by_name]
+        by_name = grouped(group, "contender")
+        lines += [
+            line_of(shown, by_name[(name,)], decimals=1)
+            for name, shown in NAMES.items()
+            if (name,) in by_name
+        ]
         lines.append("")
     atomic.write_text(path, "\n".join(lines))
-
-
-def _line(name: str, rows: Sequence[Row]) -> str:
-    cells = [
-        NAMES[name],
-        str(len(rows)),
-        _percent([_of(row, "accuracy", "float32") for row in rows]),
-        _percent([_of(row, "accuracy", "int8") for row in rows]),
-        f"{statistics.mean(_of(row, 'measured_ms', 'float32') for row in rows):.3f}",
-        f"{statistics.mean(_of(row, 'measured_ms', 'int8') for row in rows):.3f}",
-        f"{statistics.mean(float(str(row['macs'])) for row in rows) / 1e6:.1f}",
-        f"{statistics.mean(_of(row, 'bytes', 'int8') for row in rows) / 1000:.0f}",
-        f"{statistics.mean(float(str(row['minutes'])) for row in rows):.1f}",
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _percent(values: Sequence[float]) -> str:
-    mean = f"{100 * statistics.mean(values):.1f} %"
-    if len(values) < 2:
-        return mean
-    return f"{mean} ± {100 * statistics.stdev(values) / len(values) ** 0.5:.1f}"
-
-
-def _of(row: Row, what: str, dtype: str) -> float:
-    values = row[what]
-    assert isinstance(values, dict)
-    return float(values[dtype])
-
-
-def _grouped(rows: Sequence[Row], keys: Sequence[str]) -> dict[tuple[object, ...], list[Row]]:
-    groups: dict[tuple[object, ...], list[Row]] = collections.defaultdict(list)
-    for row in rows:
-        groups[tuple(row[key] for key in keys)].append(row)
-    return groups

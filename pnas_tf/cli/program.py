@@ -47,7 +47,9 @@ def run_program(program: Program) -> None:
     """Runs a program by the arguments in sys.argv, and exits."""
     open_standard_streams()
     if program.takes_file is not None:
-        sys.exit(exit_status(program.takes_file))
+        with TERMINAL.speaking():
+            status = exit_status(program.takes_file)
+        sys.exit(status)
     values = define_flags(program.configs)
     given: list[Given] = []
 
@@ -86,7 +88,11 @@ def _run(program: Program, given: Given) -> int:
         fresh = {kind.__name__ for kind in program.fresh}
         stored = {k: part for k, part in read_config(folder.path).items() if k not in fresh}
         given = dataclasses.replace(given, stored=stored, place=place)
-        return program.run(Inputs(folder, Configs(given.config(kind) for kind in program.configs)))
+        configs, usual = (
+            Configs(each.config(kind) for kind in program.configs)
+            for each in (given, dataclasses.replace(given, flags={}))
+        )
+        return program.run(Inputs(folder, configs), usual)
 
 
 def _folder(run_dir: str, given: Given, program: Program) -> RunFolder | RunFollower:

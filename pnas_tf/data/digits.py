@@ -33,7 +33,8 @@ class Digits(tfds.core.GeneratorBasedBuilder):
                 }
             ),
             supervised_keys=("image", "label"),
-            homepage="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+            homepage="https://archive.ics.uci.edu/dataset/80/"
+            "optical+recognition+of+handwritten+digits",
             disable_shuffling=True,
         )
 

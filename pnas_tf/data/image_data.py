@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pnas_tf._tf_private import load_unless_loaded
 from pnas_tf.config import DataConfig
 from pnas_tf.data.arrays import ImageArrays, image_arrays
 from pnas_tf.errors import UserError
@@ -41,6 +42,7 @@ class ImageData:
     @functools.cached_property
     def facts(self) -> DatasetFacts:
         """Classes, image size and number. Raises UserError where there is no such dataset."""
+        load_unless_loaded()
         from pnas_tf.data.opening import dataset_facts
 
         return dataset_facts(self.config, arrays=self.arrays)
@@ -61,6 +63,7 @@ class ImageData:
 
     def at(self, resolution: int) -> Dataset:
         """The three splits at `resolution` pixels. Raises UserError as `load_dataset`."""
+        load_unless_loaded()
         from pnas_tf.data.dataset import load_dataset
 
         return load_dataset(self.config, resolution=resolution, arrays=self.arrays)

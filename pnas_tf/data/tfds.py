@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
     """
     directory = os.path.expanduser(data_dir) or None
     try:
-        builder = tfds.builder(name, data_dir=directory, try_gcs=False)
+        builder = _builder(name, directory)
     except tfds.core.DatasetNotFoundError as error:
         raise unknown_dataset(name) from error
     except (
@@ -117,6 +118,17 @@ def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
     class_names = tuple(builder.info.features[label_key].names)
     images = Images(builder, image_key, label_key, class_names, None)
     return Images(builder, image_key, label_key, class_names, _test_split(images))
+
+
+def _builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBuilder:
+    """TFDS makes a temporary folder for each builder that is not prepared, and forgets it."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="pnas_") as forgotten:
+        tempfile.tempdir = forgotten
+        try:
+            return tfds.builder(name, data_dir=data_dir, try_gcs=False)
+        finally:
+            tempfile.tempdir = before
 
 
 def _keys(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, str]:
@@ -155,7 +167,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, offline_files: str) -
             scratch = root / f".{builder.name}.preparing.tmp"
             shutil.rmtree(scratch, ignore_errors=True)
             try:
-                prepared = tfds.builder(name, data_dir=scratch, try_gcs=False)
+                prepared = _builder(name, scratch)
                 _download_and_prepare(prepared, offline_files, downloads=root / "downloads")
                 place.parent.mkdir(parents=True, exist_ok=True)
                 Path(prepared.data_dir).rename(place)

@@ -10,22 +10,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pnas_tf.devices.delegation import ACCELERATORS, Delegation
 from pnas_tf.devices.stability import problems_of
-from pnas_tf.errors import UserError
 from pnas_tf.io import Json
 from pnas_tf.io.serialization import to_json
 
 # What one sample is: an invocation's, a tool's aggregate over `count`, or scaled from another's.
 STATISTICS = ("invocation", "median", "mean", "scaled")
 MAX_TIME_NS = 1e15  # 11 days
-
-Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -286,18 +282,3 @@ class Measurement:
             "model": to_json(self.model),
             "visits": [to_json(run) for run in self.runs],
         }
-
-
-def check_same(
-    left: Record,
-    right: Record,
-    *,
-    what: str,
-    fix: str = "Keep them apart, or measure again on one device.",
-) -> None:
-    """Raises UserError naming the first field in which two records of one class differ, with both
-    values."""
-    for entry in fields(left):  # type: ignore[arg-type]
-        a, b = getattr(left, entry.name), getattr(right, entry.name)
-        if entry.compare and a != b:
-            raise UserError(f"{what}: {entry.name}", expected=repr(a), received=repr(b), fix=fix)

@@ -1,14 +1,16 @@
 """Measurements as JSON: one document of one device and setting, with all raw values.
 
-Derived figures stand beside them for readers, and are computed anew on load.
+Derived figures stand beside them for readers, and are computed anew on load. Records of different
+devices or settings are refused (`check_same`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 from pnas_tf.devices.record import (
     Device,
@@ -16,7 +18,6 @@ from pnas_tf.devices.record import (
     ModelFacts,
     ModelRun,
     Settings,
-    check_same,
 )
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
@@ -25,6 +26,8 @@ from pnas_tf.io.serialization import record_of, to_json, value_of
 FORMAT, VERSION = "pnas_tf/measurements", 2
 OLDER = (1,)  # the reference model once a round, no waits
 _FIX = "Measure again."
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -123,3 +126,18 @@ def same_origin(measurements: Iterable[Measurement]) -> tuple[Device, Settings]:
             first.settings, entry.settings, what="measurements of one file differ in settings"
         )
     return first.device, first.settings
+
+
+def check_same(
+    left: Record,
+    right: Record,
+    *,
+    what: str,
+    fix: str = "Keep them apart, or measure again on one device.",
+) -> None:
+    """Raises UserError naming the first field in which two records of one class differ, with both
+    values."""
+    for entry in fields(left):  # type: ignore[arg-type]
+        a, b = getattr(left, entry.name), getattr(right, entry.name)
+        if entry.compare and a != b:
+            raise UserError(f"{what}: {entry.name}", expected=repr(a), received=repr(b), fix=fix)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from pnas_tf.devices.record import Device, ModelRun, Settings, check_same
+from pnas_tf.devices.record import Device, ModelRun, Settings
+from pnas_tf.devices.record_file import check_same
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, locks
 from pnas_tf.io.serialization import record_of, to_json

@@ -13,6 +13,10 @@ from pnas_tf.config import DeviceConfig, RunConfig
 from pnas_tf.devices.record import Device, Measurement, ModelRun, Settings
 from pnas_tf.errors import UserError
 
+# (regular, extra) rounds on a near device. A handful of models is over in a moment, so it has three
+# times as many: every round is another process, and where a model lies in memory is drawn anew.
+ROUNDS, ROUNDS_OF_FEW = (8, 4), (24, 24)
+
 
 class Runner(Protocol):
     """One device that runs .tflite files. Context manager; `close` frees what it holds and may be
@@ -56,8 +60,8 @@ class Schedule:
 
     min_invocations: int = DeviceConfig.min_invocations
     warmups: int = DeviceConfig.warmup_invocations
-    rounds: int = 8
-    extra_rounds: int = 4
+    rounds: int = ROUNDS[0]
+    extra_rounds: int = ROUNDS[1]
     noisy_rounds: int = 8
     max_noise_percent: float = 3.0
     models_between: int = 1
@@ -123,11 +127,9 @@ def schedule_for(
         config: how often each model is invoked.
         runner: of the device.
         seed: of the order in every round.
-        few_models: for a handful of models, whose rounds are over in a moment. Three times as many
-            near ones then: every round is another process, and where a model lies in memory is
-            drawn anew.
+        few_models: for a handful of models.
     """
-    rounds, extra_rounds = (24, 24) if few_models else (8, 4)
+    rounds, extra_rounds = ROUNDS_OF_FEW if few_models else ROUNDS
     near = Schedule(
         min_invocations=config.min_invocations,
         warmups=config.warmup_invocations,

@@ -259,7 +259,7 @@ class _Rounds:
         except RunFailed as error:
             require_file(self._files[name].path)
             self.failures[name] = self.failures.get(name, 0) + 1
-            self.reasons[name] = str(error)
+            self.reasons[name] = error.in_a_line
             return None
 
     def _run(self, name: str) -> ModelRun:

@@ -24,7 +24,7 @@ from pnas_tf.devices.resume_log import ResumeLog
 from pnas_tf.devices.schedule import Runner
 from pnas_tf.devices.session import ModelFile
 from pnas_tf.errors import UserError
-from pnas_tf.run.progress import silent
+from pnas_tf.run.progress import Progress, silent
 
 RUN_S = 5.0  # of one run: short for a plot, long for starting a program
 MAX_GAP_S = 30.0  # in a longer break a device cools
@@ -117,7 +117,7 @@ class Trend:
         clock = f", clock down to {self.lowest_mhz:.0f} MHz" if self.lowest_mhz else ""
         return (
             f"first minute {self.first_ms:.4g} ms, last minute {self.last_ms:.4g} ms "
-            f"({self.slowdown:+.1%}), slowest run {self.slowest_ms:.4g} ms{clock}"
+            f"({100 * self.slowdown:+.1f} %), slowest run {self.slowest_ms:.4g} ms{clock}"
             + (", the device says that it throttles" if self.throttled else "")
         )
 
@@ -161,12 +161,16 @@ def sustain(
     """
     found: dict[str, Measurement] = {}
     failures: dict[str, str] = {}
-    with contextlib.closing(ResumeLog(resume_log, runner.device, runner.settings)) as log:
+    total_s = round(duration_s * len(models))
+    with (
+        contextlib.closing(ResumeLog(resume_log, runner.device, runner.settings)) as log,
+        Progress("running without a pause", total_s, say=progress) as pace,
+    ):
         for name, model in models.items():
             known = [
                 run for label, sha256, run in log.runs if (label, sha256) == (name, _sha(model))
             ]
-            series = _Series(name, model, runner, log, progress)
+            series = _Series(name, model, runner, log, progress, pace)
             runs = _last_unbroken(known)
             if not _covers(runs, duration_s) and runs and clock() - _end_s(runs[-1]) > MAX_GAP_S:
                 progress(f"{name}: begins anew, the device has had time to cool")
@@ -174,7 +178,7 @@ def sustain(
             try:
                 series.run_until(runs, duration_s)
             except RunFailed as error:
-                failures[name] = str(error)
+                failures[name] = error.in_a_line
             if runs:
                 found[name] = Measurement(runner.device, runner.settings, model.facts, tuple(runs))
     return SustainedSession(found, failures)
@@ -189,11 +193,12 @@ class _Series:
     runner: Runner
     log: ResumeLog
     say: Callable[[str], None]
+    pace: Progress  # in seconds
 
     def run_until(self, runs: list[ModelRun], duration_s: float) -> None:
         """Adds to `runs` until they cover the time. Raises RunFailed after some in a row."""
         run_hot = getattr(self.runner, "run_hot", self.runner.run)
-        failed, told = 0, 0.0
+        failed, told, counted_s = 0, 0.0, 0
         while not _covers(runs, duration_s):
             run_once = run_hot if runs else self.runner.run  # rests before the first, where it can
             pace_s = runs[-1].median_ns / 1e9 if runs else RUN_S / _PROBE
@@ -210,6 +215,9 @@ class _Series:
             self.log.append(self.name, _sha(self.model), run)
             runs.append(run)
             elapsed_s = _end_s(run) - runs[0].started_unix_s
+            more_s = int(min(elapsed_s, duration_s)) - counted_s
+            self.pace.update(more_s, figures={self.name: _now(run, runs[0])})
+            counted_s += more_s
             if elapsed_s // _LINE_S > told:
                 told = elapsed_s // _LINE_S
                 self.say(f"{self.name}: minute {elapsed_s / 60:.0f}: {_now(run, runs[0])}")
@@ -218,7 +226,7 @@ class _Series:
 def _now(run: ModelRun, first: ModelRun) -> str:
     """A run in words."""
     facts = (
-        f"{run.median_ns / 1e6:.4g} ms ({run.median_ns / first.median_ns - 1:+.1%})",
+        f"{run.median_ns / 1e6:.4g} ms ({100 * (run.median_ns / first.median_ns - 1):+.1f} %)",
         f"{run.frequency_mhz:.0f} MHz" if run.frequency_mhz else "",
         f"{run.temperature_c:.0f} C" if run.temperature_c else "",
         run.throttling,

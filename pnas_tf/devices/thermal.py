@@ -21,11 +21,13 @@ echo {_BEGIN} vcgencmd
 command -v vcgencmd >/dev/null 2>&1 && vcgencmd get_throttled 2>/dev/null
 echo {_BEGIN} zones
 for zone in /sys/class/thermal/thermal_zone*; do
-  [ -r "$zone/temp" ] && echo "$(cat "$zone/type" 2>/dev/null | tr ' ' '_') $(cat "$zone/temp" 2>/dev/null)"
+  [ -r "$zone/temp" ] || continue
+  echo "$(cat "$zone/type" 2>/dev/null | tr ' ' '_') $(cat "$zone/temp" 2>/dev/null)"
 done
 echo {_BEGIN} clocks
 for core in /sys/devices/system/cpu/cpu[0-9]*; do
-  [ -r "$core/cpufreq/scaling_cur_freq" ] && echo "${{core##*/cpu}} $(cat "$core/cpufreq/scaling_cur_freq" 2>/dev/null)"
+  clock="$core/cpufreq/scaling_cur_freq"
+  [ -r "$clock" ] && echo "${{core##*/cpu}} $(cat "$clock" 2>/dev/null)"
 done
 true
 """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pnas_tf.devices.record import Device, Measurement, Settings, check_same
+from pnas_tf.devices.record import Device, Measurement, Settings
+from pnas_tf.devices.record_file import check_same
 from pnas_tf.errors import UserError
 
 

@@ -59,11 +59,14 @@ def sustain_files(
 
 
 def _none_measured(failures: Mapping[str, str]) -> UserError:
+    names: dict[str, list[str]] = {}
+    for name, reason in failures.items():
+        names.setdefault(reason, []).append(name)
     return UserError(
         "no model could be measured",
         expected="at least one",
-        received="; ".join(f"{name}: {reason}" for name, reason in failures.items()) or "no models",
-        fix="See the reasons above; --delegate=none tells whether a delegate is at fault.",
+        received="; ".join(f"{', '.join(of)}: {why}" for why, of in names.items()) or "no models",
+        fix="Do what the reasons say; --delegate=none tells whether a delegate is at fault.",
     )
 
 

@@ -113,7 +113,8 @@ def _measured(
                 received="one without, or a measurement of an earlier version",
                 fix=f"Leave the file out. {_AGAIN} measures exported models with it.",
             )
-        network = Architecture.from_json(described[name], where=f"{path}, networks['{name}']")  # type: ignore[arg-type]
+        where = f"{path}, networks['{name}']"
+        network = Architecture.from_json(described[name], where=where)  # type: ignore[arg-type]
         _check_size(f"model {name} in {path}", entry, network)
         latency_ms = entry.corrected_ms(reference if isinstance(reference, float) else None)
         yield Identity(entry.device, entry.settings, entry.model.dtype, ()), network, latency_ms

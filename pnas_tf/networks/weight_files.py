@@ -73,19 +73,27 @@ def read_weight_file(path: str | os.PathLike) -> tuple[bytes, str]:
     return content, suffix
 
 
-def shapes_in(content: bytes) -> list[tuple[int, ...]]:
-    """Shapes of all arrays in HDF5 bytes of `read_weight_file`."""
+def classes_in(path: str | os.PathLike) -> int:
+    """The class count of a weights file: the classifier's kernel is the one matrix of the network.
+    Raises UserError as `read_weight_file`, and where there is not one."""
     import h5py
 
-    shapes: list[tuple[int, ...]] = []
+    counts: set[int] = set()
 
     def visit(_: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset):
-            shapes.append(item.shape)
+        if isinstance(item, h5py.Dataset) and len(item.shape) == 2:
+            counts.add(item.shape[1])
 
-    with h5py.File(io.BytesIO(content), "r") as file:
+    with h5py.File(io.BytesIO(read_weight_file(path)[0]), "r") as file:
         file.visititems(visit)
-    return shapes
+    if len(counts) != 1:
+        raise UserError(
+            f"weights {path}",
+            expected="the weights of one classifier",
+            received=f"classifiers of {sorted(counts)} classes",
+            fix="Give weights that model.save_weights wrote.",
+        )
+    return counts.pop()
 
 
 def _entry(content: bytes, where: str) -> bytes:

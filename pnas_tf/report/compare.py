@@ -186,7 +186,7 @@ def _notes(networks: Sequence[Network]) -> tuple[str, ...]:
         near = sum((network.accuracy or 0.0) >= low for network in known) - 1
         if near:
             notes.append(
-                f"{near} of {len(known) - 1} others are within the {cells.INTERVAL} of the most "
+                f"{near + 1} of {len(known)} networks are within the {cells.INTERVAL} of the most "
                 f"accurate one: {best.images} test images do not tell them apart"
             )
     return tuple(notes)

@@ -18,7 +18,7 @@ from pnas_tf.report import summary_table as cells
 from pnas_tf.report.compare import Group, Network, place_of
 from pnas_tf.report.figures import BLUE, GREY, STYLE
 from pnas_tf.report.glossary import TERMS
-from pnas_tf.report.lined_up import lined_up
+from pnas_tf.report.lined_up import folded, lined_up, stacked
 from pnas_tf.report.page import render
 from pnas_tf.report.section import Plot, Section, Table
 
@@ -28,7 +28,7 @@ _HEADER = ("test accuracy", cells.INTERVAL, "latency", "size", "peak RAM", "MACs
 def _rows(group: Group) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple(
         (
-            f"{'* ' if network.front else '  '}{network.run} {network.dtype}",
+            f"{_mark(network)}{network.run} {network.dtype}",
             (
                 cells.percent(network.accuracy),
                 "–"
@@ -44,14 +44,32 @@ def _rows(group: Group) -> tuple[tuple[str, tuple[str, ...]], ...]:
     )
 
 
-def comparison_text(groups: Sequence[Group]) -> str:
-    """For a terminal: a table a group."""
+def _mark(network: Network) -> str:
+    return "* " if network.front else "  "
+
+
+def comparison_text(groups: Sequence[Group], *, columns: int | None = None) -> str:
+    """For a terminal of so many columns: a table a group."""
     parts = []
     for letter, group in zip(_letters(groups), groups):
-        lines = [f"{letter}: {group.describe}"]
-        lines += lined_up(_HEADER, _rows(group))
-        parts.append("\n".join([*lines, *(f"! {note}" for note in group.notes)]))
+        words = [f"{letter}: {group.describe}", *(f"! {note}" for note in group.notes)]
+        words = [folded(line, columns, indent=0) for line in words]
+        parts.append("\n".join([words[0], *_lines(group, columns), *words[1:]]))
     return "\n\n".join([*parts, _told(groups)])
+
+
+def _lines(group: Group, columns: int | None) -> list[str]:
+    """Each run's networks below its name, which may be long."""
+    names, cells = zip(*_rows(group), strict=True)
+    formats = [f"{_mark(network)}{network.dtype}" for network in group.networks]
+    head, rule, *rows = lined_up(_HEADER, list(zip(formats, cells, strict=True)))
+    if columns is not None and len(rule) > columns:
+        return list(stacked(names, list(zip(_HEADER, zip(*cells, strict=True), strict=True))))
+    lines, last = [head, rule], ""
+    for network, row in zip(group.networks, rows, strict=True):
+        lines += [network.run] * (network.run != last) + [row]
+        last = network.run
+    return lines
 
 
 def _told(groups: Sequence[Group]) -> str:

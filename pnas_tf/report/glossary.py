@@ -59,8 +59,9 @@ TERMS: dict[str, tuple[str, str]] = {
     ),
     "block": (
         "Block",
-        "One stage of work in the network. An MBConv of kernel 5×5 and expansion 6 (5×5 e6) widens "
-        "its input six times, looks at 5×5 neighbours in each channel, and narrows it again. "
+        "One stage of work in the network. An MBConv of kernel 5×5 and expansion 6 (5×5 e6) "
+        "widens its input six times, looks at 5×5 neighbours in each channel, and narrows it "
+        "again. "
         "Larger kernels see farther, larger expansions hold more; both take time.",
     ),
     "choice": (

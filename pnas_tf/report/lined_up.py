@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from pnas_tf.report.words import ABSENT
 
 
 def lined_up(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
@@ -18,6 +21,21 @@ def lined_up(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -
         if not what:
             text.append("-" * (first + sum(widths) + 2 * len(widths)))
     return text
+
+
+def stacked(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[str]:
+    """The same for a terminal of few columns: name below name. rows: (figure, its cell of each
+    name)."""
+    for column, name in enumerate(names):
+        yield name
+        yield from (f"  {what}: {cells[column]}" for what, cells in rows if cells[column] != ABSENT)
+
+
+def folded(line: str, columns: int | None, *, indent: int) -> str:
+    """Broken between words for a terminal of so many columns; None: as long as it is."""
+    if columns is None:
+        return line
+    return textwrap.fill(line, columns, subsequent_indent=" " * indent, break_long_words=False)
 
 
 def columns_of(text: str) -> int:

@@ -143,8 +143,8 @@ def _compared(document: Mapping[str, Json], path: Path) -> tuple[Mapping[str, Js
 
 
 def _origin(document: Mapping[str, Json], path: Path) -> str | None:
-    origin = document.get("origin")
-    return value_of(str | None, origin, what=f"origin of {path}", fix=_FIX)  # type: ignore[return-value]
+    origin, what = document.get("origin"), f"origin of {path}"
+    return value_of(str | None, origin, what=what, fix=_FIX)  # type: ignore[return-value]
 
 
 def _search(path: Path, architecture: Architecture) -> SearchHistory | None:

@@ -8,13 +8,13 @@ not there is a dash.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pnas_tf.data.accuracy import CONFIDENCE
 from pnas_tf.io import Json
 from pnas_tf.latency.drift import DRIFT_PERCENT, NOISE_PERCENT
-from pnas_tf.report.lined_up import columns_of, lined_up, padded
+from pnas_tf.report.lined_up import columns_of, folded, lined_up, padded, stacked
 from pnas_tf.report.words import ABSENT, device_words, one_line
 from pnas_tf.run.progress import duration
 from pnas_tf.search.judgement import DRAW
@@ -123,16 +123,11 @@ def text_table(summary: Mapping[str, Json], *, columns: int | None = None) -> st
     shown = [(what, value.partition("; ")[0]) for what, value in facts]
     notes = [f"! {note}" for note in table.notes]
     if columns is not None and max(map(columns_of, text)) >= columns:
-        return "\n".join([*_narrow(table.header, rows), *map(": ".join, shown), *notes])
+        return "\n".join([*stacked(table.header, rows), *map(": ".join, shown), *notes])
     wide = max(columns_of(what) for what, _ in shown)
-    text += ["", *(f"{padded(what, wide)}  {value}" for what, value in shown), *notes]
-    return "\n".join(text)
-
-
-def _narrow(forms: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[str]:
-    for column, form in enumerate(forms):
-        yield form
-        yield from (f"  {what}: {cells[column]}" for what, cells in rows if cells[column] != ABSENT)
+    facts_text = [f"{padded(what, wide)}  {value}" for what, value in shown]
+    text += ["", *(folded(line, columns, indent=wide + 2) for line in facts_text)]
+    return "\n".join([*text, *(folded(note, columns, indent=2) for note in notes)])
 
 
 def target_of(summary: Mapping[str, Json]) -> tuple[float | None, str]:

@@ -71,28 +71,35 @@ function show(scores, times) {
     return row;
   }));
   const median = times[times.length >> 1];
-  part("latency").textContent = median.toPrecision(3) + " ms in this browser, " +
-    (times.length > 1 ? "the median of " + times.length + " runs" : "this run");
+  part("latency").textContent = median.toPrecision(3) + " ms in this browser" +
+    (times.length > 1 ? ", the median of " + times.length + " runs" : "");
   document.body.dataset.answer = JSON.stringify({label: facts.labels[order[0]], score: scores[order[0]], ms: median});
 }
 
 async function fromFile(file) {
   if (!file) return;
+  stop();  // or its next frame would take the answer away
   try {
     const bitmap = await createImageBitmap(file);
     last = file;
     await classify(bitmap, bitmap.width, bitmap.height, WARM_UP + RUNS);
     say("");
-  } catch (error) { say("This file is no picture that the browser can read: " + error.message); }
+  } catch (error) {
+    part("seen").width = 1;  // empties it
+    part("answers").replaceChildren();
+    part("latency").textContent = "";
+    say(`${file.name} is no picture that the browser can read: ${error.message}`);
+  }
+}
+
+function stop() {
+  stream?.getTracks().forEach((track) => track.stop());
+  stream = null; part("camera").textContent = "Camera";
 }
 
 async function camera() {
+  if (stream) { stop(); return; }
   const video = part("video");
-  if (stream) {
-    stream.getTracks().forEach((track) => track.stop());
-    stream = null; part("camera").textContent = "Camera";
-    return;
-  }
   try {
     stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}});
   } catch (error) { say("No camera: " + error.message); return; }
@@ -101,7 +108,9 @@ async function camera() {
   await video.play();
   say("");
   while (stream) {
-    await classify(video, video.videoWidth, video.videoHeight, 1);
+    try {
+      await classify(video, video.videoWidth, video.videoHeight, 1);
+    } catch (error) { say("The model does not run here: " + error.message); stop(); }
     await new Promise((done) => setTimeout(done, FRAME_MS));
   }
 }
@@ -113,7 +122,7 @@ async function take(number) {
   part("classes").textContent = facts.labels.join(", ");
   compiled?.delete();
   compiled = await loadAndCompile("/" + facts.file, {accelerator: "wasm"});
-  say("Ready.");
+  say(stream ? "" : "Ready.");
   document.body.dataset.ready = facts.file;
   if (last && !stream) await fromFile(last);
 }

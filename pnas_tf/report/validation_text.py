@@ -56,6 +56,16 @@ def read_validation(path: str | os.PathLike) -> Validation:
     return record_of(Validation, _known(Validation, told), where=str(path), fix=_MADE_BY)
 
 
+def validation_words(found: Validation) -> str:
+    """What came of it, in a line."""
+    row, noise = found.headline, found.noise_floor_mape_percent
+    return (
+        f"{row.networks} networks, predicted to within {row.mape_percent:.1f} % on average (bias "
+        f"{row.bias_percent:+.1f} %), rank correlation {_rank(row.spearman, digits=2)}; noise "
+        f"floor {noise:.1f} %"
+    )
+
+
 def validation_lines(found: Validation) -> Iterator[str]:
     """Table, warnings, figures, noise floor, and the networks that were predicted worst."""
     yield found.table
@@ -102,5 +112,5 @@ def _figures(name: str, row: Agreement) -> str:
     )
 
 
-def _rank(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+def _rank(value: float | None, *, digits: int = 4) -> str:
+    return "undefined" if value is None else f"{value:.{digits}f}"

@@ -50,8 +50,6 @@ class Artifact(str, Enum):
     TRAINING_RESULT = "train/result.json"
     TRAINING_ANSWERS = "train/answers.json"
     TRAINING_HISTORY = "train/history.json"
-    FLOAT32_MODEL = "model_float32.tflite"
-    INT8_MODEL = "model_int8.tflite"
     PARITY = "parity.json"
     BENCHMARK = "latency.json"
     SUSTAINED = "sustained.json"

@@ -28,6 +28,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run import layout
 from pnas_tf.run.checkpoints import Checkpoint, Checkpoints
+from pnas_tf.run.figures import NotFinite
 from pnas_tf.run.progress import Progress
 from pnas_tf.run.signals import Stopped, StopRequest
 from pnas_tf.run.terminal import DETAILS
@@ -96,41 +97,6 @@ class Peers(Protocol):
 
     def drain(self) -> None:
         """Called before this process ends, when `total_of` was the last that it did."""
-
-
-class NotFinite(ArithmeticError):
-    """A loss, weights or alpha that are no finite numbers. what: of which kind of step."""
-
-    def __init__(self, what: str, value: float):
-        super().__init__(f"{what}: {value}")
-        self.what, self.value = what, value
-
-
-def require_finite(value: float, what: str) -> None:
-    """Raises NotFinite where `value`, a figure of `what`, is none."""
-    if not math.isfinite(value):
-        raise NotFinite(what, value)
-
-
-class RunningMeans:
-    """Means of an epoch's figures so far. sums: [count, sum of each figure], for a checkpoint."""
-
-    def __init__(self, sums: Iterable[float]):
-        self.sums = list(sums)
-
-    @classmethod
-    def of(cls, figures: int) -> RunningMeans:
-        """Of so many figures, none of them seen yet."""
-        return cls([0.0] * (1 + figures))
-
-    def add(self, *figures: float) -> None:
-        """Those of one step."""
-        self.sums = [total + one for total, one in zip(self.sums, (1.0, *figures), strict=True)]
-
-    @property
-    def means(self) -> list[float | None]:
-        """The mean of each figure, None before the first step."""
-        return [total / self.sums[0] if self.sums[0] else None for total in self.sums[1:]]
 
 
 class StepLoop:
@@ -228,7 +194,7 @@ class StepLoop:
                 )
 
     def _live(self, epoch: int) -> dict[str, str]:
-        return {"epoch": f"{epoch + 1}/{self.work.epochs}", **self.work.figures()}
+        return {**self.work.figures(), "epoch": f"{epoch + 1}/{self.work.epochs}"}
 
     def _end_epoch(self, epoch: int) -> None:
         row = self.work.end_epoch(epoch)

@@ -20,12 +20,29 @@ from pnas_tf.errors import UserError, told_in
 
 AGAIN = "then give the same command again: it goes on where it stopped."
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
-_GONE = (errno.ENOENT, errno.ENOTDIR)
 _FAILED = (
     *(errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ENOTCONN),
     *((errno.EREMOTEIO,) if hasattr(errno, "EREMOTEIO") else ()),  # Linux alone has it
 )
+# numbers -> (what, expected, what to do first)
+_TOLD = {
+    _FULL: ("no room to write {}", "space on the disk", "Free space there"),
+    (errno.EROFS, errno.EACCES, errno.EPERM): (
+        "{} may not be written or read",
+        "permission, on a disk that is not read-only",
+        "Mend the permissions or how the disk is mounted",
+    ),
+    (errno.ENOENT, errno.ENOTDIR): (
+        "{} is gone",
+        "a file that stays while the program runs",
+        "Bring it back",
+    ),
+    _FAILED: (
+        "the disk failed at {}",
+        "a disk that reads and writes",
+        "Mend the disk or the connection to it",
+    ),
+}
 _WORDS = {
     "No space left on device": errno.ENOSPC,
     "Disk quota exceeded": errno.EDQUOT,
@@ -94,34 +111,15 @@ def _is_tensorflows(error: Exception) -> bool:
 
 def _told(number: int, words: str, place: str | bytes | None) -> UserError | None:
     where = os.fsdecode(place) if isinstance(place, str | bytes) else "a file"
-    if number in _FULL:
-        return UserError(
-            f"no room to write {where}",
-            expected="space on the disk",
-            received=f"{words}{_free(where)}",
-            fix=f"Free space there, {AGAIN}",
-        )
-    if number in _FORBIDDEN:
-        return UserError(
-            f"{where} may not be written or read",
-            expected="permission, on a disk that is not read-only",
-            received=words,
-            fix=f"Mend the permissions or how the disk is mounted, {AGAIN}",
-        )
-    if number in _GONE:
-        return UserError(
-            f"{where} is gone",
-            expected="a file that stays while the program runs",
-            received=words,
-            fix=f"Bring it back, {AGAIN}",
-        )
-    if number in _FAILED:
-        return UserError(
-            f"the disk failed at {where}",
-            expected="a disk that reads and writes",
-            received=words,
-            fix=f"Mend the disk or the connection to it, {AGAIN}",
-        )
+    for numbers, (what, expected, fix) in _TOLD.items():
+        if number in numbers:
+            free = _free(where) if numbers is _FULL else ""
+            return UserError(
+                what.format(where),
+                expected=expected,
+                received=f"{words}{free}",
+                fix=f"{fix}, {AGAIN}",
+            )
     return None
 
 

@@ -152,7 +152,8 @@ def open_standard_streams() -> None:
     for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 (the process's own)
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 (its own)
         elif number and hasattr(stream, "reconfigure"):
             # A sign that the terminal has not, or a file name that is no text, ends no program.
             errors = "replace" if name == "stdout" else "backslashreplace"

@@ -52,14 +52,14 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._say is None:
-            TERMINAL.wipe()
+            TERMINAL.rest()
 
     @property
     def left_s(self) -> float | None:
         """Seconds that the rest will take at the latest pace; None before two units are done, since
-        the first one compiles and warms up."""
+        the first one compiles and warms up, and when all are."""
         pace = self._units_per_s()
-        return None if pace is None else (self.total - self.done) / pace
+        return None if pace is None or self.done >= self.total else (self.total - self.done) / pace
 
     @property
     def is_due(self) -> bool:
@@ -111,7 +111,7 @@ class Progress:
         return ", ".join(each for each in (stage, work, self._of) if each)
 
     def _plain(self) -> str:
-        estimate = "" if self.left_s is None else f", about {duration(self.left_s)} left"
+        estimate = "" if self.left_s is None else f", about {_roughly(self.left_s)} left"
         line = f"{self._names}: {self.done} of {self.total} ({self._percent} %){estimate}"
         return ", ".join([line, *(f"{name} {value}" for name, value in self._figures.items())])
 
@@ -119,8 +119,8 @@ class Progress:
         """As much as the terminal has columns for, the bar going first and the figures from the
         last one on."""
         filled = _BAR * self.done // max(1, self.total)
-        head = f"{self._names}  {self._percent:3} %"
-        left = "" if self.left_s is None else f"  {duration(self.left_s)} left"
+        head = f"{self._names} {self._percent:3} %"
+        left = "" if self.left_s is None else f"  {_roughly(self.left_s)} left"
         bar = f" [{'#' * filled}{'.' * (_BAR - filled)}]"
         figures = [f"{name} {value}" for name, value in self._figures.items()]
         room = columns_of_terminal() - 1
@@ -134,6 +134,14 @@ class Progress:
 
 def silent(line: str) -> None:
     """`say` of a piece of work that nobody watches."""
+
+
+def _roughly(seconds: float) -> str:
+    """An estimate in as few figures as it is worth: they would change with every step."""
+    if seconds < 90:
+        return f"{5 * max(1, round(seconds / 5))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else duration(60 * minutes)
 
 
 def duration(seconds: float) -> str:

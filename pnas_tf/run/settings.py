@@ -68,13 +68,19 @@ def _marked(config: object, mark: str) -> dict[str, object]:
     }
 
 
+def other_options(before: object, now: object) -> dict[str, object]:
+    """The options of `now` that have another value than in `before`."""
+    return {
+        field.name: getattr(now, field.name)
+        for field in dataclasses.fields(now)  # type: ignore[arg-type]
+        if getattr(before, field.name) != getattr(now, field.name)
+    }
+
+
 def chosen_options(given: object, fitted: object) -> dict[str, object]:
     """The options of `fitted` that were not given."""
-    return {
-        field.name: getattr(fitted, field.name)
-        for field in dataclasses.fields(given)  # type: ignore[arg-type]
-        if getattr(given, field.name) is None and getattr(fitted, field.name) is not None
-    }
+    others = other_options(given, fitted)
+    return {name: value for name, value in others.items() if getattr(given, name) is None}
 
 
 def read_config(folder: str | os.PathLike) -> Settings:

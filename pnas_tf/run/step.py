@@ -87,6 +87,7 @@ class Step(Generic[JobT]):
         summary: what came of it, in one line for the terminal, from the files that it has written.
         report: says what the step left, also when it was skipped. Returns the exit status.
         wanted: whether these options ask for it.
+        asked_by: the options that do, or that make it use all of `configs`; "": nobody has to ask.
         unused: classes of `configs` that make no difference with these options.
         indirect: classes of `configs` that count by what `identity` says alone: any values that
             give the same identity are the same.
@@ -108,6 +109,7 @@ class Step(Generic[JobT]):
     summary: Callable[[JobT], str] = lambda _: "done"
     report: Callable[[JobT], int] = lambda _: 0
     wanted: Callable[[JobT], bool] = lambda _: True
+    asked_by: str = ""
     unused: Callable[[JobT], Sequence[type]] = lambda _: ()
     indirect: tuple[type, ...] = ()
     demands: Callable[[JobT], Sequence[Demand]] = lambda _: ()

@@ -11,11 +11,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from pnas_tf.run.layout import Artifact
 
@@ -25,6 +28,8 @@ LOGGER = logging.getLogger("pnas_tf")
 # Between two lines of progress where no line can be drawn anew, and before the first one.
 LINE_INTERVAL_S, FIRST_LINE_S = 60.0, 20.0
 _SMALLEST_COLUMNS = 20
+_UNIT = re.compile(r"(?<=\d) (?=[%A-Za-z]{1,3}\b|%)")  # a figure stays beside it
+_LAID_OUT = re.compile(r"^ |  |\b(pip|pnas|npm) ")
 
 
 class Voice:
@@ -57,10 +62,10 @@ class Terminal(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self._drawn = 0
+        self.verbose = self.quiet = False
         self._forget()
 
     def _forget(self) -> None:
-        self.verbose = self.quiet = False
         self.stage = ""  # what is worked on, before every line of progress
         self._log: _LogFile | None = None
         self._place: Path | None = None  # of the log
@@ -73,7 +78,7 @@ class Terminal(logging.Handler):
     def speaking(self) -> Iterator[None]:
         """Within it lines of the library are told and kept; without it warnings alone are, in
         Python's way."""
-        before = LOGGER.level, LOGGER.propagate
+        before, modes = (LOGGER.level, LOGGER.propagate), (self.verbose, self.quiet)
         self._log = _LogFile()
         LOGGER.setLevel(logging.INFO)
         LOGGER.propagate = False
@@ -88,6 +93,7 @@ class Terminal(logging.Handler):
             LOGGER.removeHandler(self._log)
             LOGGER.setLevel(before[0])
             LOGGER.propagate = before[1]
+            self.verbose, self.quiet = modes
             self._forget()
 
     def keep_log(self, folder: Path) -> None:
@@ -98,6 +104,7 @@ class Terminal(logging.Handler):
 
     def close_with(self, words: str) -> None:
         """Makes room for words that the program ends with, which stand in the log too."""
+        self._begun = False
         self.wipe()
         self._tell_skipped()
         if self._log is not None:
@@ -133,13 +140,19 @@ class Terminal(logging.Handler):
         self._tell_skipped()
         if self.stage and (continues or not can_redraw()):
             say(f"{self.stage}: begins{' where it was stopped' * continues}")
+        self.rest()
         self._next_line_s = time.monotonic() + FIRST_LINE_S
 
     def end(self, summary: str) -> None:
         """What came of a stage, where it had to be worked on."""
-        if self._begun:
+        begun, self._begun = self._begun, False
+        if begun:
             say(f"{self.stage}: {summary}")
-        self._begun = False
+
+    def leave(self) -> None:
+        """There is no further stage."""
+        self.stage = ""
+        self._tell_skipped()
 
     def show(self, text: str, *, plain: str) -> None:
         """Draws the live line. plain: for streams that cannot redraw, now and then; see
@@ -165,6 +178,12 @@ class Terminal(logging.Handler):
         now = time.monotonic()
         return can_redraw() or now >= max(self._next_line_s, started_s + FIRST_LINE_S)
 
+    def rest(self) -> None:
+        """No progress to show just now, as where something is loaded or compiled."""
+        self.wipe()
+        if self._begun and can_redraw():
+            self.show(f"{self.stage}  ...", plain="")
+
     def wipe(self) -> None:
         """Takes the live line away, before anything else is printed."""
         drawn, self._drawn = self._drawn, 0
@@ -175,7 +194,10 @@ class Terminal(logging.Handler):
 
     def _print(self, line: str, *, error: bool = False) -> None:
         self.wipe()
-        print(line, file=sys.stderr if error else sys.stdout, flush=True)
+        stream = sys.stderr if error else sys.stdout
+        for part in line.split("\n"):
+            print(_folded(part, stream), file=stream, flush=True)
+        self.rest()
 
     def _tell_skipped(self) -> None:
         names, self._skipped = self._skipped, []
@@ -224,11 +246,27 @@ def _details(record: logging.LogRecord) -> list[str]:
     return [f"    {line}" for line in getattr(record, "details", ())]
 
 
+def _folded(line: str, stream: TextIO | None) -> str:
+    """Broken between words where a terminal would break within them. What its author has laid out,
+    and what somebody may copy, stays."""
+    room = columns_of_terminal() - 1
+    if len(line) <= room or _LAID_OUT.search(line) or not _is_terminal(stream):
+        return line
+    held = _UNIT.sub("\0", line)
+    return textwrap.fill(
+        held, room, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    ).replace("\0", " ")
+
+
 def can_redraw() -> bool:
     """Whether standard error is a terminal that can draw a line anew."""
+    return _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
     try:
-        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    except (AttributeError, ValueError):  # no standard error at all, or a closed one
+        return stream is not None and stream.isatty()
+    except ValueError:  # it is closed
         return False
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pnas_tf.run.layout import CHECKPOINTS, MEASURED
+from pnas_tf.run.terminal import DETAILS
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
@@ -18,6 +19,7 @@ from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.search.result import SearchResult
 from pnas_tf.search.start import fit_start, save_start, start_of
 from pnas_tf.search.targets import check_request, search_targets
+from pnas_tf.space.base import SearchSpace
 from pnas_tf.supernet.engine_choice import check_engine
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.training.distribution import Distribution, numerics_of
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
-    from pnas_tf.run.terminal import DETAILS
-from pnas_tf.space.base import SearchSpace
 
 _MODEL_ROUNDS = 2  # a sampled network's latency measured in the loop: of so many rounds
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pnas_tf.run.checkpoints import Checkpoint
-from pnas_tf.run.loop import RunningMeans, require_finite
+from pnas_tf.run.figures import RunningMeans, require_finite
 from pnas_tf.search import sampling
 from pnas_tf.search.alpha_adam import AlphaAdam
 from pnas_tf.search.gate_gradient import architecture_gradient, sample_gates

@@ -55,20 +55,6 @@ def most_probable(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> Ar
     return architecture_of(space, tuple(int(np.argmax(p)) for p in _checked(space, probabilities)))
 
 
-def most_probable_few(
-    space: SearchSpace,
-    probabilities: Sequence[np.ndarray],
-    *,
-    bounds: Sequence[Bound],
-    count: int,
-    accepts: Callable[[Architecture], bool] = lambda _: True,
-) -> list[Architecture]:
-    """`best_few` by the product of probabilities. probabilities: for each choice block
-    [candidates]."""
-    preference = preference_of(space, probabilities)
-    return best_few(space, preference, bounds=bounds, count=count, accepts=accepts)
-
-
 def preference_of(space: SearchSpace, probabilities: Sequence[np.ndarray]) -> Preference:
     """By the product of probabilities. Raises UserError where they are not of this space."""
     return Preference(_regrets(_checked(space, probabilities)))

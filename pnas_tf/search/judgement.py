@@ -150,6 +150,14 @@ def is_draw(judgements: Sequence[Judgement]) -> bool:
     return bool(judgements) and all(judgement.has_learnt is False for judgement in judgements)
 
 
+def origin_of(judgements: Sequence[Judgement], derive: str) -> str:
+    """What is derived from such a supernet: SEARCHED, DRAW_WITHIN_BUDGET, or DRAW where
+    --derive=most_probable knows no budget."""
+    if not is_draw(judgements):
+        return SEARCHED
+    return DRAW if derive == "most_probable" else DRAW_WITHIN_BUDGET
+
+
 def notes_on(judgements: Sequence[Judgement]) -> tuple[str, ...]:
     """What a reader of the derived architecture must be told; nothing where all is well."""
     unlearnt = [judgement for judgement in judgements if judgement.has_learnt is False]

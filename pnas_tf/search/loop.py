@@ -27,7 +27,8 @@ from pnas_tf.data.fitted_options import (
 )
 from pnas_tf.io.serialization import to_json
 from pnas_tf.run.checkpoints import Checkpoint
-from pnas_tf.run.loop import Row, RunningMeans, StepLoop, require_finite
+from pnas_tf.run.figures import RunningMeans, require_finite
+from pnas_tf.run.loop import Row, StepLoop
 from pnas_tf.run.terminal import DETAILS, warn
 from pnas_tf.search import sampling
 from pnas_tf.search.architecture_step import ArchitectureSteps
@@ -204,7 +205,7 @@ class Search:
         expected = self.targets.expected(self.probabilities)
         quantity = self.targets.targets[0].quantity
         return {
-            "accuracy": f"{100 * accuracy:.0f} %",
+            "train accuracy": f"{100 * accuracy:.0f} %",
             f"expected {quantity.name}": f"{expected:.3g} {quantity.unit}",
         }
 
@@ -268,22 +269,16 @@ class Search:
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         named = self.supernet.named_variables()
         arrays = {f"variable/{name}": variable.numpy() for name, variable in named.items()}
-        arrays |= {f"momentum/{name}": slot.numpy() for name, slot in self.momentum.slots.items()}
         validation_arrays, alpha_state = self.architecture.state()
         judgements = [to_json(each) for each in self.judgements]
         state = {"weight_sums": self.means.sums, "judgements": judgements, **alpha_state}
         if (scale := self._loss_scale) is not None:
             state["loss_scale"] = [scale.value, scale.good_steps]
-        return {**arrays, **validation_arrays}, state
+        return {**arrays, **self.momentum.arrays(), **validation_arrays}, state
 
     def restore(self, checkpoint: Checkpoint, where: str) -> None:
         restore_variables(self.supernet, checkpoint, where=where)
-        named, replicas = self.supernet.named_variables(), self.supernet.numerics.replicas
-        for key in checkpoint.arrays:
-            name = key.removeprefix("momentum/")
-            if key != name and name in named:
-                slot = self.momentum.slot(name, named[name], replicas)
-                slot.assign(checkpoint.array(key, shape=tuple(slot.shape), where=where))
+        self.momentum.restore(checkpoint, self.supernet, where=where)
         self.architecture.restore(checkpoint, where)
         fix = "Delete that checkpoint; the one before it is used."
         self.judgements = judgements_in(checkpoint.state, where=where, fix=fix)

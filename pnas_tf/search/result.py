@@ -36,7 +36,7 @@ from pnas_tf.search.effect_measurement import measure_effects
 from pnas_tf.search.effects import Effects
 from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
 from pnas_tf.search.int8_accuracy import int8_accuracy
-from pnas_tf.search.judgement import DRAW, DRAW_WITHIN_BUDGET, SEARCHED, Judgement, is_draw
+from pnas_tf.search.judgement import SEARCHED, Judgement, origin_of
 from pnas_tf.search.learnt import Learnt
 from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe, check_derivation
 from pnas_tf.search.supernet_weights import SupernetWeights, judgements_of, probabilities_of
@@ -196,7 +196,7 @@ class SearchResult:
             found = Derivation(architecture, (self.learnt.row(architecture, quantity),))
         else:
             found = self._within(limits or self.limits(config, budgets), config, progress)
-        origin = self._origin(config)
+        origin = origin_of(self.judgements, config.derive)
         if progress and origin != SEARCHED:
             progress(f"the derived architecture is {origin}: see the warnings of the search")
         return dataclasses.replace(found, origin=origin)
@@ -270,12 +270,6 @@ class SearchResult:
             networks.remove(best)  # predicted within a budget of its file, and not
         raise no_network(self.space, [bound for _, bound in limits.pairs])
 
-    def _origin(self, config: DeriveConfig) -> str:
-        """Of what is derived so."""
-        if not is_draw(self.judgements):
-            return SEARCHED
-        return DRAW if config.derive == "most_probable" else DRAW_WITHIN_BUDGET
-
     def _best_of(
         self, networks: list[Architecture], least: float, first: Bound, config: DeriveConfig
     ) -> tuple[Architecture, tuple[Row, ...], str]:
@@ -292,16 +286,8 @@ class SearchResult:
             int8=self._int8_accuracy if self.table.identity.dtype == "int8" else None,
         )
         range_ = f"{least:.4g} to {first.most:.4g} {quantity.unit}"
-        rows = [
-            self.learnt.row(network, quantity, *losses)
-            for network, *losses in zip(
-                networks,
-                found.losses,
-                found.trained_losses,
-                found.int8_accuracies,
-                strict=True,
-            )
-        ]
+        figures = zip(found.losses, found.trained_losses, found.int8_accuracies, strict=True)
+        rows = [self.learnt.row(each, quantity, *of) for each, of in zip(networks, figures)]
         number = networks.index(found.best) + 1
         line = comparison_line(found, number, range_, words=self.learnt.words)
         return found.best, tuple(rows), line

@@ -13,9 +13,11 @@ import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from pnas_tf.config import OptimizerConfig
+from pnas_tf.run.checkpoints import Checkpoint
 from pnas_tf.space.architecture import ChoiceIndices
 from pnas_tf.space.ops import Zero
 from pnas_tf.supernet.engine import Momenta, Update, Values, WeightBackward
@@ -57,6 +59,19 @@ class Momentum:
             )
             self._momenta[block.name] = Momenta(slots, handles_of(slots, replicas))
         return self._momenta[block.name]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The slots, for a checkpoint."""
+        return {f"momentum/{name}": slot.numpy() for name, slot in self.slots.items()}
+
+    def restore(self, checkpoint: Checkpoint, supernet: Supernet, *, where: str) -> None:
+        """Takes them back. Raises UserError naming an array of `where` that has another shape."""
+        named, replicas = supernet.named_variables(), supernet.numerics.replicas
+        for key in checkpoint.arrays:
+            name = key.removeprefix("momentum/")
+            if key != name and name in named:
+                slot = self.slot(name, named[name], replicas)
+                slot.assign(checkpoint.array(key, shape=tuple(slot.shape), where=where))
 
 
 @tf.function(reduce_retracing=True)

@@ -200,6 +200,10 @@ def _takes_stride(op: CandidateOp) -> bool:
 
 
 MBCONV_3_5_7 = tuple(MBConv(kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6))
+# The backbone of MobileNetV2, without its stages.
+_imagenet = functools.partial(
+    MBConvSpace, stem_width=32, first_width=16, head_width=1280, candidates=MBCONV_3_5_7
+)
 
 
 def proxyless(*, resolution: int = 224, classes: int = 1000, width: float = 1.0) -> MBConvSpace:
@@ -212,16 +216,7 @@ def proxyless(*, resolution: int = 224, classes: int = 1000, width: float = 1.0)
         Stage(192, 4, 2),
         Stage(320, 1, 1),
     )
-    return MBConvSpace(
-        "proxyless",
-        resolution,
-        classes,
-        stem_width=32,
-        first_width=16,
-        stages=stages,
-        head_width=1280,
-        candidates=MBCONV_3_5_7,
-    ).with_width(width)
+    return _imagenet("proxyless", resolution, classes, stages=stages).with_width(width)
 
 
 def lite(*, resolution: int = 224, classes: int = 1000, width: float = 1.0) -> MBConvSpace:
@@ -234,16 +229,7 @@ def lite(*, resolution: int = 224, classes: int = 1000, width: float = 1.0) -> M
         Stage(192, 4, 2),
         Stage(320, 1, 1),
     )
-    return MBConvSpace(
-        "lite",
-        resolution,
-        classes,
-        stem_width=32,
-        first_width=16,
-        stages=stages,
-        head_width=1280,
-        candidates=MBCONV_3_5_7,
-    ).with_width(width)
+    return _imagenet("lite", resolution, classes, stages=stages).with_width(width)
 
 
 def tiny(*, resolution: int = 32, classes: int = 10, width: float = 1.0) -> MBConvSpace:

@@ -72,4 +72,5 @@ ARCHITECTURE: Step[Inputs] = Step(
     summary=_summary,
     unused=lambda _: (PretrainedConfig,),  # is only checked against the network
     wanted=lambda job: bool(job.configs[ArchitectureConfig].architecture),
+    asked_by="--architecture",
 )

@@ -8,8 +8,10 @@ figures cannot be compared. --out also writes a page (.html) or a document for p
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+
+from pnas_tf.run.terminal import can_redraw, columns_of_terminal, say
+from pnas_tf.steps.file_options import FileOptions
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,15 +20,13 @@ def main(arguments: list[str] | None = None) -> int:
     from pnas_tf.report.compare import compare_runs
     from pnas_tf.report.comparison_page import comparison_text, writer_of
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = FileOptions(__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
     parser.add_argument("--out", default="", help="file to write, .html or .json")
-    options = parser.parse_args(arguments)
+    options = parser.read(arguments)
     write = writer_of(Path(options.out)) if options.out else None
     groups = compare_runs(options.runs)
-    print(comparison_text(groups))
+    say(comparison_text(groups, columns=columns_of_terminal() if can_redraw() else None))
     if write is not None:
-        print(f"\nwrote {write(groups)}")
+        say(f"\nwrote {write(groups)}")
     return 0

@@ -6,14 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
-    DataConfig,
     DeriveConfig,
     ExportConfig,
     OptimizerConfig,
     PretrainedConfig,
     RunConfig,
     SearchConfig,
-    SpaceConfig,
     SweepConfig,
 )
 from pnas_tf.errors import UserError
@@ -22,7 +20,7 @@ from pnas_tf.run.layout import Artifact, sweep_architecture
 from pnas_tf.run.step import Demand, Step
 from pnas_tf.run.terminal import DETAILS, say
 from pnas_tf.steps.footprint import dtypes_of, file_options, files_of, tables_of
-from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.inputs import OF_SPACE, Inputs
 from pnas_tf.steps.search import tables_read
 
 if TYPE_CHECKING:
@@ -33,10 +31,7 @@ if TYPE_CHECKING:
     from pnas_tf.search.targets import Target
 
 CONFIGS = (
-    RunConfig,
-    DataConfig,
-    SpaceConfig,
-    PretrainedConfig,
+    *OF_SPACE,
     SearchConfig,
     OptimizerConfig,
     DeriveConfig,

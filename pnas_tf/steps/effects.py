@@ -6,17 +6,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from pnas_tf.config import (
-    DataConfig,
     EffectsConfig,
     OptimizerConfig,
     PretrainedConfig,
-    RunConfig,
     SearchConfig,
-    SpaceConfig,
 )
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
-from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.inputs import OF_SPACE, Inputs
 from pnas_tf.steps.search import tables_read
 
 
@@ -47,10 +44,7 @@ def _reads(job: Inputs) -> tuple[Path, ...]:
 EFFECTS: Step[Inputs] = Step(
     "effects",
     (
-        RunConfig,
-        DataConfig,
-        SpaceConfig,
-        PretrainedConfig,
+        *OF_SPACE,
         SearchConfig,
         OptimizerConfig,
         EffectsConfig,
@@ -61,5 +55,6 @@ EFFECTS: Step[Inputs] = Step(
     summary=_summary,
     identity=lambda job: {"space": job.space.to_json(), "dataset": job.dataset.identity},
     wanted=_wanted,
+    asked_by="--algorithm=one_shot",
     indirect=(PretrainedConfig,),  # chooses the space, and what was searched counts
 )

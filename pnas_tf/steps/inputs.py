@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 # Classes of options of which some are chosen by the number of images.
 _FITTED: tuple[type, ...] = (SearchConfig, DeriveConfig, TrainConfig)
+# What decides a run's search space.
+OF_SPACE: tuple[type, ...] = (RunConfig, DataConfig, SpaceConfig, PretrainedConfig)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ JSON document.
 
 from __future__ import annotations
 
-import argparse
 import json
+
+from pnas_tf.run.terminal import say
+from pnas_tf.steps.file_options import FileOptions
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,12 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     status."""
     from pnas_tf.tflite.inspect import describe, inspect_model
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = FileOptions(__doc__)
     parser.add_argument("model", help="a .tflite file")
     parser.add_argument("--json", action="store_true", help="print a JSON document")
-    options = parser.parse_args(arguments)
+    options = parser.read(arguments)
     found = inspect_model(options.model)
-    print(json.dumps(found.to_json(), indent=1) if options.json else describe(found))
+    say(json.dumps(found.to_json(), indent=1) if options.json else describe(found))
     return 0

@@ -26,8 +26,6 @@ from pnas_tf.config import (
     ExportConfig,
     LatencyConfig,
     PretrainedConfig,
-    RunConfig,
-    SpaceConfig,
 )
 from pnas_tf.run.layout import TABLES, Artifact
 from pnas_tf.run.step import Step
@@ -41,7 +39,7 @@ from pnas_tf.steps.devices import (
     setup_of,
     try_far_devices,
 )
-from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.inputs import OF_SPACE, Inputs
 
 if TYPE_CHECKING:
     from pnas_tf.devices.schedule import Runner
@@ -49,10 +47,7 @@ if TYPE_CHECKING:
     from pnas_tf.space.base import SearchSpace
 
 CONFIGS = (
-    RunConfig,
-    DataConfig,
-    SpaceConfig,
-    PretrainedConfig,
+    *OF_SPACE,
     DeviceConfig,
     ConversionConfig,
     LatencyConfig,

@@ -12,9 +12,9 @@ learnt from and the error to expect by the number of measured networks.
 
 from __future__ import annotations
 
-import argparse
-
 from pnas_tf.run.layout import TABLES, Artifact
+from pnas_tf.run.terminal import say, warn
+from pnas_tf.steps.file_options import FileOptions
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,9 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     from pnas_tf.latency.prior import OTHER_RUNTIME_COSTS, learn_prior
     from pnas_tf.latency.prior_sources import read_sources
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = FileOptions(__doc__)
     parser.add_argument(
         "files", nargs="+", help=f"{Artifact.LATENCY_TABLE} and {Artifact.BENCHMARK} files"
     )
@@ -34,16 +32,16 @@ def main(arguments: list[str] | None = None) -> int:
         "--dtype", choices=tuple(TABLES), help="number format to learn; others are left out"
     )
     parser.add_argument("--other_runtime", action="store_true", help="mix several runtimes")
-    options = parser.parse_args(arguments)
+    options = parser.read(arguments)
     sources = read_sources(options.files, dtype=options.dtype)
     prior = learn_prior(sources, other_runtime=options.other_runtime)
     for source in prior.sources:
-        print(f"learnt from {source}")
+        say(f"learnt from {source}")
     if len(prior.runtimes) > 1:
-        print(f"WARNING {OTHER_RUNTIME_COSTS}")
+        warn(OTHER_RUNTIME_COSTS)
     for count, error in prior.held_out_percent.items():
-        print(f"error to expect with {count} measured networks: {error:.1f} %")
+        say(f"error to expect with {count} measured networks: {error:.1f} %")
     if not prior.held_out_percent:
-        print("error to expect: unknown, fewer than three devices, or too few networks of each")
-    print(f"wrote {prior.save(options.out)}")
+        say("error to expect: unknown, fewer than three devices, or too few networks of each")
+    say(f"wrote {prior.save(options.out)}")
     return 0

@@ -135,7 +135,7 @@ def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:
         check_steps(todo[number:], call)
         TERMINAL.stage = f"{f'[{number + 1}/{len(todo)}] ' * (len(todo) > 1)}{step.name}"
         status = max(status, _perform(step, call.only(step.configs)))
-    TERMINAL.stage = ""
+    TERMINAL.leave()
     return status
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pnas_tf import _tf_private
@@ -14,8 +15,10 @@ from pnas_tf.config import (
     PublishConfig,
     RunConfig,
 )
+from pnas_tf.errors import UserError
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.processors import hold_tensorflow
+from pnas_tf.run.settings import Configs, other_options
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import say
 from pnas_tf.steps import (
@@ -83,11 +86,14 @@ class Program:
         of_steps = (kind for step in self.steps for kind in step.configs)
         return tuple(dict.fromkeys((RunConfig, OutputConfig, *of_steps, *self.more)))
 
-    def run(self, call: Inputs) -> int:
-        """Does it in the run folder of `call`. Returns the exit status."""
+    def run(self, call: Inputs, usual: Configs | None = None) -> int:
+        """Does it in the run folder of `call`. usual: its options without those of the command
+        line. Returns the exit status."""
         if call.given is None:
             check_requests(call.configs)
         todo = pipeline.steps_to_do(self.steps, call)
+        if usual is not None:
+            self._check_in_use(todo, call, usual)
         pipeline.check_files(todo, call)
         hold_tensorflow()
         words = _tf_private.load_quietly() if DataConfig in call.configs else ""
@@ -104,6 +110,38 @@ class Program:
         status = pipeline.run_steps(todo, call)
         self.close(call)
         return status
+
+    def _check_in_use(self, todo: Sequence[Step[Inputs]], call: Inputs, usual: Configs) -> None:
+        """Raises UserError on an option of the command line that no step would look at: whoever
+        gave it believes that it does something. usual: options without those."""
+        used = {type(config) for step in todo for config in step.settings(call.only(step.configs))}
+        kinds = (kind for step in self.steps for kind in step.configs if kind not in used)
+        for kind in dict.fromkeys(kinds):
+            now: object = call.configs[kind]
+            for name, value in other_options(usual[kind], now).items():
+                before = {name: getattr(usual[kind], name)}
+                without = dataclasses.replace(now, **before)  # type: ignore[type-var]
+                other = Inputs(call.folder, call.configs.replaced([without]), call.given)
+                if [each for each in self.steps if each.wanted(other.only(each.configs))] != todo:
+                    continue  # it decides which steps there are
+                raise UserError(
+                    f"--{name}",
+                    expected=f"options that matter to {', '.join(step.name for step in todo)}",
+                    received=f"{value!r}, which nothing here looks at",
+                    fix=f"Leave it out. It matters {' or '.join(self._uses(kind))}.",
+                )
+
+    def _uses(self, kind: type) -> Iterator[str]:
+        """Where options of a class matter that do not here."""
+        yield from dict.fromkeys(
+            f"with {step.asked_by}" for step in self.steps if kind in step.configs and step.asked_by
+        )
+        yield from (
+            f"to `pnas {program.command}`"
+            for program in PROGRAMS
+            for step in program.steps[:1]
+            if program is not self and kind in step.configs and not step.asked_by
+        )
 
 
 PROGRAMS = (

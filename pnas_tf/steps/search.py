@@ -19,14 +19,11 @@ from pathlib import Path
 from typing import cast
 
 from pnas_tf.config import (
-    DataConfig,
     DeviceConfig,
     DistributionConfig,
     OptimizerConfig,
-    PretrainedConfig,
     RunConfig,
     SearchConfig,
-    SpaceConfig,
 )
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
@@ -34,7 +31,7 @@ from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Demand, Step
 from pnas_tf.run.terminal import DETAILS, say
 from pnas_tf.steps.devices import binary_of
-from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.inputs import OF_SPACE, Inputs
 from pnas_tf.steps.latency_table import tell_table
 
 
@@ -156,10 +153,7 @@ def _summary(job: Inputs) -> str:
 SEARCH: Step[Inputs] = Step(
     "search",
     (
-        RunConfig,
-        DataConfig,
-        SpaceConfig,
-        PretrainedConfig,
+        *OF_SPACE,
         SearchConfig,
         OptimizerConfig,
         DeviceConfig,
@@ -173,6 +167,7 @@ SEARCH: Step[Inputs] = Step(
     begin=_begin,
     summary=_summary,
     demands=_demands,
+    asked_by="--algorithm=reinforce --rl_latency=device",
     unused=lambda job: () if _on_device(job) else (DeviceConfig,),
     partial=(Artifact.SEARCH,),
     together=True,

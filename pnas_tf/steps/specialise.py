@@ -48,7 +48,7 @@ from pnas_tf.run.terminal import say, warn
 from pnas_tf.steps.derive import DERIVE, result_of
 from pnas_tf.steps.footprint import FOOTPRINT
 from pnas_tf.steps.inputs import Inputs
-from pnas_tf.steps.pipeline import fit_options, run_steps, steps_to_do
+from pnas_tf.steps.pipeline import fit_options, run_steps, steps_to_do, tell_files
 
 if TYPE_CHECKING:
     from pnas_tf.search.result import SearchResult
@@ -189,6 +189,7 @@ def _make(
             todo = steps_to_do((FOOTPRINT, DERIVE), inner)
             inner = fit_options(todo, inner)
             run_steps(todo, inner)
+            tell_files(inner)
             job = inner.only(DERIVE.configs)
             return _row(request, result_of(job), job) if judged else {}
     except UserError:

@@ -11,7 +11,8 @@ fetched when the page runs.
 
 from __future__ import annotations
 
-import argparse
+from pnas_tf.run.terminal import say
+from pnas_tf.steps.file_options import FileOptions
 
 PORT = 8765
 
@@ -21,19 +22,17 @@ def main(arguments: list[str] | None = None) -> int:
     is taken. Returns the exit status."""
     from pnas_tf.report.try_server import open_server
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = FileOptions(__doc__)
     parser.add_argument("--run_dir", required=True, help="folder of a run with exported models")
     parser.add_argument("--litertjs", default="litertjs", help="where npm installed @litertjs/core")
     parser.add_argument("--port", type=int, default=PORT, help="0: any that is free")
-    options = parser.parse_args(arguments)
+    options = parser.read(arguments)
     server = open_server(options.run_dir, litertjs=options.litertjs, port=options.port)
-    print(f"http://127.0.0.1:{server.server_port}/try.html   (Ctrl-C ends it)", flush=True)
+    say(f"http://127.0.0.1:{server.server_port}/try.html   (Ctrl-C ends it)")
     try:
         server.serve_forever()
     except KeyboardInterrupt:
-        print("ended")
+        say("ended")
     finally:
         server.server_close()
     return 0

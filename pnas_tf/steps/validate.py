@@ -3,9 +3,10 @@ validation.png.
 
   pnas validate --run_dir=runs/phone --space=proxyless --networks=40 --max_mape=3
 
-takes about 5 minutes on 2 cores (proxyless; most of it conversion) and prints bias, mean absolute
-error, rank correlations, the session's noise floor and the MACs-only baseline. Uses
-latency_table.json of the run folder (pnas latency-table). Exit status 1 when the mean
+takes about 5 minutes on 2 cores (proxyless; most of it conversion) and prints how far predictions
+are off; log.txt has bias, errors and rank correlations of each way of predicting, the MACs-only
+baseline and the worst networks (--verbose prints them). Uses latency_table.json of the run folder
+(pnas latency-table). Exit status 1 when the mean
 absolute error in percent is above --max_mape.
 """
 
@@ -18,15 +19,13 @@ from pnas_tf.config import (
     DataConfig,
     DeviceConfig,
     PretrainedConfig,
-    RunConfig,
-    SpaceConfig,
     ValidateConfig,
 )
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, say, warn
 from pnas_tf.steps.devices import binary_of, runtime_version, setup_of
-from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.inputs import OF_SPACE, Inputs
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:
@@ -59,8 +58,14 @@ def _run(job: Inputs) -> None:
     plot_validation(document, job.folder / Artifact.VALIDATION_PLOT)
 
 
+def _summary(job: Inputs) -> str:
+    from pnas_tf.report.validation_text import read_validation, validation_words
+
+    return validation_words(read_validation(job.folder / Artifact.VALIDATION))
+
+
 def _report(job: Inputs) -> int:
-    """Prints the figures; 1 when the bound is not held."""
+    """Tells the figures; 1 when the bound is not held."""
     from pnas_tf.report.validation_text import (
         read_validation,
         validation_lines,
@@ -69,7 +74,7 @@ def _report(job: Inputs) -> int:
 
     found = read_validation(job.folder / Artifact.VALIDATION)
     for line in validation_lines(found):
-        say(line)
+        DETAILS(line)
     for meaning in validation_warnings(found):
         warn(meaning, found.warnings)
     error, bound = found.headline.mape_percent, job.configs[ValidateConfig].max_mape
@@ -82,10 +87,7 @@ def _report(job: Inputs) -> int:
 VALIDATE: Step[Inputs] = Step(
     "validate",
     (
-        RunConfig,
-        DataConfig,
-        SpaceConfig,
-        PretrainedConfig,
+        *OF_SPACE,
         DeviceConfig,
         ConversionConfig,
         ValidateConfig,
@@ -96,5 +98,6 @@ VALIDATE: Step[Inputs] = Step(
     identity=lambda job: {"space": job.space.to_json(), "runtime": runtime_version()},
     begin=_begin,
     indirect=(DataConfig, PretrainedConfig),  # classes of the space, and which it is
+    summary=_summary,
     report=_report,
 )

@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from pnas_tf.errors import UserError
+from pnas_tf.tflite.quietly import quietly
 
 TensorDetails = Mapping[str, object]  # what the interpreter says of a tensor
 
@@ -43,10 +44,11 @@ class Classifier:
             "experimental_op_resolver_type": plain,
         }
         try:
-            self._interpreter = Interpreter(
-                model_content=content, num_threads=1, **(kept if every_tensor else {})
-            )
-            self._interpreter.allocate_tensors()
+            with quietly():  # it tells of its delegate
+                self._interpreter = Interpreter(
+                    model_content=content, num_threads=1, **(kept if every_tensor else {})
+                )
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise UserError(
                 f"{what} does not run",

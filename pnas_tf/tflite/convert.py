@@ -8,13 +8,7 @@ take this same path. Knows nothing of files, accuracy or labels.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import logging
-import os
-import sys
-import tempfile
-import warnings
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -25,6 +19,7 @@ from pnas_tf import _tf_private
 from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.tflite.formats import DTYPES, INT8_TYPES
+from pnas_tf.tflite.quietly import quietly
 
 INPUT_NAME = "image"
 
@@ -58,7 +53,7 @@ def convert(
     _check_choices(dtype, input_type, output_type, batch)
     _check_model(model, dtype)
     samples = _samples(model, representative, batch) if dtype == "int8" else None
-    with _quiet():
+    with quietly():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(model, batch)])
         if dtype != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -206,30 +201,3 @@ def _check_choices(dtype: str, input_type: str | None, output_type: str | None, 
         raise UserError(
             "batch of the export", expected="at least 1", received=str(batch), fix="Choose e.g. 1."
         )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the converter's chatter off the terminal: Python's loggers and warnings, and what C++
-    writes to descriptor 2.
-
-    What was held back is printed after all when the block raises.
-    """
-    logger = logging.getLogger("absl")
-    level = logger.level
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.ERROR)
-        saved = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(saved, held.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            logger.setLevel(level)

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,11 +18,13 @@ from pnas_tf.config import (
     TrainConfig,
     Tuning,
 )
-from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import usual_training
 from pnas_tf.errors import UserError
-from pnas_tf.space.architecture import Architecture
-from pnas_tf.training.distillation import Teacher
+
+if TYPE_CHECKING:
+    from pnas_tf.data.dataset import Dataset
+    from pnas_tf.space.architecture import Architecture
+    from pnas_tf.training.distillation import Teacher
 
 
 @dataclass(frozen=True)

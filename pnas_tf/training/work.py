@@ -18,7 +18,8 @@ from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import fit_split, images_of, training_sizes
 from pnas_tf.errors import UserError
 from pnas_tf.run.checkpoints import Checkpoint
-from pnas_tf.run.loop import Row, RunningMeans, require_finite
+from pnas_tf.run.figures import RunningMeans, require_finite
+from pnas_tf.run.loop import Row
 from pnas_tf.training.distribution import Distribution
 from pnas_tf.training.evaluate import Evaluator, reestimate_batch_norm
 from pnas_tf.training.fine_tuning import block_rates, head_rates
@@ -105,7 +106,7 @@ class Training:
 
     def figures(self) -> dict[str, str]:
         loss, accuracy = self.means.means
-        return {"accuracy": f"{100 * (accuracy or 0.0):.0f} %", "loss": f"{loss or 0.0:.3g}"}
+        return {"train accuracy": f"{100 * (accuracy or 0.0):.0f} %", "loss": f"{loss or 0.0:.3f}"}
 
     def end_epoch(self, epoch: int) -> Row:
         loss, accuracy = self.means.means

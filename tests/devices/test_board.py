@@ -1,6 +1,7 @@
 """The ssh runner against a real sshd: stock OpenSSH client, a far side that really runs the copied
 models."""
 
+import contextlib
 import json
 import os
 import threading
@@ -124,8 +125,11 @@ def test_no_login_no_host_and_no_client_are_told_apart(board):
         board.log_in_as("user")
     with pytest.raises(NoDevice, match="cannot be reached"):
         runner_for(DeviceConfig(f"ssh:root@127.0.0.1:{standin.free_port()}"))
-    with pytest.raises(NoClient):
-        SshConnection(board.target, ssh="/nowhere/ssh").run("true")
+    with (
+        contextlib.closing(SshConnection(board.target, ssh="/nowhere/ssh")) as nobody,
+        pytest.raises(NoClient),
+    ):
+        nobody.run("true")
 
 
 @needs_sshd

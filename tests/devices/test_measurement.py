@@ -14,9 +14,8 @@ from pnas_tf.devices.record import (
     ModelFacts,
     ModelRun,
     Settings,
-    check_same,
 )
-from pnas_tf.devices.record_file import same_origin
+from pnas_tf.devices.record_file import check_same, same_origin
 from pnas_tf.errors import UserError
 
 DEVICE = Device("host", "machine", "processor", (1,), "system", "build", "serial")

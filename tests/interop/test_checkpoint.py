@@ -7,10 +7,11 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import tf_keras as keras
+from upstream_writer import to_upstream
 
 from pnas_tf.errors import UserError
 from pnas_tf.interop.checkpoint import load_upstream_weights, read_state_dict
-from pnas_tf.interop.net_config import UpstreamNetwork, from_upstream, to_upstream
+from pnas_tf.interop.net_config import UpstreamNetwork, from_upstream
 from pnas_tf.io import isolated
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network

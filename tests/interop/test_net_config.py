@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from upstream_writer import save_upstream, to_upstream
 
 from pnas_tf.errors import UserError
 from pnas_tf.interop.net_config import (
     UpstreamNetwork,
     from_upstream,
     load_upstream,
-    save_upstream,
-    to_upstream,
 )
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.mbconv import proxyless, tiny

@@ -113,7 +113,9 @@ def test_a_search_gives_every_candidate(run, made, named):
 def test_an_original_checkpoint_beside_its_net_config(tmp_path):
     torch = pytest.importorskip("torch", reason="the optional extra torch is not installed")
     own = pytest.importorskip("test_checkpoint")
-    from pnas_tf.interop.net_config import UpstreamNetwork, save_upstream, to_upstream
+    from upstream_writer import save_upstream, to_upstream
+
+    from pnas_tf.interop.net_config import UpstreamNetwork
 
     network = UpstreamNetwork(own.ARCHITECTURE, 0.9, 0.002, 0.1)
     torch.manual_seed(0)
@@ -196,7 +198,9 @@ def test_what_is_no_source_is_refused(tmp_path, name, said):
 def test_a_checkpoint_that_holds_code_runs_none_of_it(tmp_path):
     torch = pytest.importorskip("torch", reason="the optional extra torch is not installed")
     own = pytest.importorskip("test_checkpoint")
-    from pnas_tf.interop.net_config import UpstreamNetwork, save_upstream
+    from upstream_writer import save_upstream
+
+    from pnas_tf.interop.net_config import UpstreamNetwork
 
     save_upstream(tmp_path / "net.config", UpstreamNetwork(own.ARCHITECTURE, 0.9, 0.001, 0.0))
     torch.save({"weight": Touches(tmp_path / "ran")}, tmp_path / "w.pth")

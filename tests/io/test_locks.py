@@ -78,9 +78,10 @@ def test_a_file_that_its_holder_removed_is_made_again(tmp_path, monkeypatch):
         assert os.fstat(lock.descriptor).st_nlink == 1 and path.exists()
 
 
-def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("number", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EBADF"])
+def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, caplog, number):
     def none(descriptor, operation):
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(getattr(errno, number), "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", none)
     monkeypatch.setattr(locks, "_said", set())

@@ -19,6 +19,7 @@ from pnas_tf.latency.prior import OTHER_RUNTIME_COSTS, Prior, learn_prior
 from pnas_tf.latency.prior_sources import read_sources
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.latency.transfer import condition, non_negative
+from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.mbconv import tiny
 from pnas_tf.steps import learn_prior as program
@@ -148,8 +149,9 @@ def test_what_does_not_go_together_is_refused_unless_told(files, tmp_path, capsy
         program.main([files[0], newer, out])
     assert "2.0" in refused.value.received and OTHER_RUNTIME_COSTS in refused.value.received
     assert not (tmp_path / "prior.json").exists()
-    assert program.main([files[0], newer, out, "--other_runtime"]) == 0
-    assert f"WARNING {OTHER_RUNTIME_COSTS}" in capsys.readouterr().out
+    with TERMINAL.speaking():
+        assert program.main([files[0], newer, out, "--other_runtime"]) == 0
+    assert f"WARNING {OTHER_RUNTIME_COSTS}" in capsys.readouterr().err
     assert len(Prior.load(tmp_path / "prior.json").runtimes) == 2
     with pytest.raises(UserError, match="number format: --dtype=float32"):
         program.main([*files, out])

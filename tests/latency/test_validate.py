@@ -20,7 +20,12 @@ from pnas_tf.latency.build import build_latency_table
 from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.validation_plot import plot_validation
-from pnas_tf.report.validation_text import read_validation, validation_lines, validation_warnings
+from pnas_tf.report.validation_text import (
+    read_validation,
+    validation_lines,
+    validation_warnings,
+    validation_words,
+)
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import tiny
 from pnas_tf.tflite.rewrites.choice import REWRITES
@@ -212,6 +217,8 @@ def test_both_figures_are_told_and_a_noisy_comparison_proves_nothing(made_up):
     found = read_validation(path)
     assert any("this comparison proves nothing" in line for line in validation_warnings(found))
     assert any("by the clock, nothing taken out" in line for line in validation_lines(found))
+    words = validation_words(found)
+    assert f"within {found.headline.mape_percent:.1f} % on average" in words
     path.write_text(json.dumps({**document, "version": 1}))
     with pytest.raises(UserError, match="version"):
         read_validation(path)

@@ -33,6 +33,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    "--use-fake-device-for-media-stream",  # a camera that shows a moving disc
+    "--use-fake-ui-for-media-stream",  # and a person who allows it
 )
 
 
@@ -228,3 +230,27 @@ def test_the_browser_answers_as_the_interpreter_does(browser, trial):
             scores, step = interpreter_scores(folder / model, pixels)
             assert answer["label"] == str(scores.argmax()) and answer["ms"] > 0
             assert answer["score"] == pytest.approx(scores.max(), abs=1e-3 + step)
+
+
+def test_the_camera_is_answered_until_a_picture_is_given(browser, trial, tmp_path):
+    browser.get(trial[1])
+    told_by(browser, "ready")
+    button = browser.find_element("id", "camera")
+    button.click()
+    told_by(browser, "answer")
+    assert button.text == "Stop"
+    (path, pixels), *_ = digit_files(tmp_path)
+    browser.find_element("id", "file").send_keys(str(path))
+    label = str(interpreter_scores(trial[0] / "model_float32.tflite", pixels)[0].argmax())
+    for _ in range(20):  # no frame of the camera comes behind it
+        answer = json.loads(told_by(browser, "answer"))
+        time.sleep(0.02)
+    assert answer["label"] == label and button.text == "Camera"
+    (tmp_path / "no.png").write_text("no picture")
+    browser.find_element("id", "file").send_keys(str(tmp_path / "no.png"))
+    shown = "return document.getElementById('status').textContent"
+    end = time.monotonic() + 20
+    while "no.png is no picture" not in browser.execute_script(shown):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert browser.find_elements("class name", "answer") == []

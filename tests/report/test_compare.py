@@ -22,6 +22,7 @@ from pnas_tf.report.comparison_page import (
 )
 from pnas_tf.report.figures import BLUE
 from pnas_tf.run.records import StepRecord, write_steps
+from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.mbconv import tiny
 from pnas_tf.steps.compare import main
@@ -91,6 +92,17 @@ def test_what_cannot_be_compared_stands_apart(tmp_path, other):
     assert "cannot be compared" not in comparison_text(groups[:1])
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_comparison_fits_the_terminal_whatever_its_runs_are_called(tmp_path, columns):
+    long = finished(tmp_path / "photographs of the summer of 2026, second try", ms=1.0)
+    groups = compare_runs([long, finished(tmp_path / "b", ms=123.4, right=95)])
+    lines = comparison_text(groups, columns=columns).splitlines()
+    told = [line for line in lines if not line.startswith(("A: ", "*: "))]
+    assert max(map(len, told)) <= max(columns, len(long.name) + 10)  # a name is not broken
+    assert any(line.split()[:3] == ["*", "int8", "95.00"] for line in lines) or columns < 80
+    assert "  latency: 123 ms" in lines or columns >= 80
+
+
 def test_runs_that_do_not_say_which_images_are_never_compared(tmp_path):
     folders = [finished(tmp_path / name, ms=1.0) for name in "ab"]
     assert len(compare_runs(folders)) == 1
@@ -128,11 +140,11 @@ def test_another_pace_of_the_device_and_few_images_are_said(tmp_path):
     (group,) = compare_runs([quick, slow])
     pace, few = group.notes
     assert pace.startswith("the device was 20.0 % slower when slow was measured than for quick")
-    assert few.startswith("3 of 3 others")
+    assert few.startswith("4 of 4 networks")
     # far apart and at one pace: nothing to say but of the run's own other file
     far = finished(tmp_path / "far", ms=1.0, right=20, pace=0.5)
     (group,) = compare_runs([quick, far])
-    assert [note[:11] for note in group.notes] == ["1 of 3 othe"]
+    assert [note[:11] for note in group.notes] == ["2 of 4 netw"]
 
 
 def test_names_are_as_short_as_they_can_be(tmp_path):
@@ -144,8 +156,10 @@ def test_names_are_as_short_as_they_can_be(tmp_path):
 def test_the_program_prints_and_writes(tmp_path, capsys):
     folders = [str(finished(tmp_path / name, ms=1.0)) for name in "ab"]
     for kind in ("html", "json"):
-        assert main([*folders, f"--out={tmp_path / 'out'}.{kind}"]) == 0
-        printed = capsys.readouterr().out
+        with TERMINAL.speaking():
+            assert main([*folders, f"--out={tmp_path / 'out'}.{kind}"]) == 0
+            printed = capsys.readouterr().out
+            assert main([*folders, "--quiet"]) == 0 and capsys.readouterr().out == ""
         assert "90.00 %" in printed and "64.0 kB" in printed and f"out.{kind}" in printed
         assert max(map(len, printed.splitlines())) < 200
     groups = compare_runs(folders)

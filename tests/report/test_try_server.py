@@ -10,6 +10,7 @@ import pytest
 
 from pnas_tf.errors import UserError
 from pnas_tf.report.try_server import INSTALL, open_server
+from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.steps import try_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,5 +106,6 @@ def test_the_program_says_where_and_ends_by_ctrl_c(place, capsys, monkeypatch):
 
     monkeypatch.setattr("socketserver.BaseServer.serve_forever", interrupted)
     given = [f"--run_dir={place / 'run'}", f"--litertjs={place / 'js'}", "--port=0"]
-    assert try_model.main(given) == 0
+    with TERMINAL.speaking():
+        assert try_model.main(given) == 0
     assert "http://127.0.0.1:" in capsys.readouterr().out

@@ -17,6 +17,8 @@ NAMES = {
     layout.MEASURED_PATHS,
     layout.MANIFEST,
     layout.MODELS_PATTERN,
+    layout.model_file("float32"),
+    layout.model_file("int8"),
 }
 FOLDERS = {layout.CHECKPOINTS, layout.EVENTS}  # as whole constants only: they are words too
 
@@ -69,10 +71,7 @@ def test_literals_are_seen(source, seen):
 def test_an_artifact_is_its_name():
     assert f"{Artifact.SEARCH_HISTORY}" == str(Artifact.SEARCH_HISTORY) == "search/history.json"
     assert Path("runs") / Artifact.SEARCH_HISTORY == Path("runs/search/history.json")
-    assert {layout.model_file("float32"), layout.model_file("int8")} == {
-        Artifact.FLOAT32_MODEL,
-        Artifact.INT8_MODEL,
-    }
+    assert layout.model_file("int8") == "model_int8.tflite"
     assert layout.is_model_file(layout.model_file("dynamic_int8"))
     assert not layout.is_model_file("../model_int8.tflite")
 

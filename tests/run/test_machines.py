@@ -20,8 +20,10 @@ MAC = ROOT / "tests/support/macos"
 
 
 def benchmark(cwd, **environment):
+    """`pnas benchmark` in a fresh interpreter, of as few rounds as give a figure."""
+    program = "from pnas_tf.devices import schedule; schedule.ROUNDS_OF_FEW = (2, 0);" + PNAS[2]
     few = ["--min_invocations=1", "--warmup_invocations=0"]
-    command = [*PNAS, "benchmark", f"--models={MODEL}", "--run_dir=run", *few]
+    command = [*PNAS[:2], program, "benchmark", f"--models={MODEL}", "--run_dir=run", *few]
     return called(command, cwd=cwd, **environment)
 
 
@@ -37,6 +39,7 @@ def test_every_module_can_be_imported_on_a_mac(tmp_path):
     assert int(ended.stdout.split("imported")[1]) > 200
 
 
+@pytest.mark.slow
 def test_a_mac_measures_models_without_affinity_and_knows_itself(tmp_path):
     ended = benchmark(tmp_path, PYTHONPATH=str(MAC))
     assert ended.returncode == 0, ended.stderr
@@ -71,10 +74,11 @@ def test_the_library_on_windows_says_so_too(tmp_path):
     assert ended.stderr.strip().splitlines()[-1].startswith("ImportError: pnas_tf runs on Linux")
 
 
-@pytest.mark.parametrize("number", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EBADF"])
-def test_a_file_system_without_locks_is_told_and_used(tmp_path, number):
+@pytest.mark.slow
+def test_a_file_system_without_locks_is_told_and_used(tmp_path):
+    """The numbers that say so: tests/io/test_locks.py."""
     where = {"TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    ended = benchmark(tmp_path, PYTHONPATH=str(MAC), PNAS_STANDIN_FLOCK=number, **where)
+    ended = benchmark(tmp_path, PYTHONPATH=str(MAC), PNAS_STANDIN_FLOCK="ENOSYS", **where)
     assert ended.returncode == 0 and (tmp_path / "run/latency.json").exists(), ended.stderr
     assert ended.stderr.count("WARNING") == 1 and "two processes would not notice" in ended.stderr
 
@@ -136,14 +140,14 @@ def test_the_report_is_written_before_the_table_is_printed(tmp_path, monkeypatch
     assert done == ["summary", "report", "card", "nodes", "table"]
 
 
-# None of these can be made, not even by root.
-@pytest.mark.parametrize("home", ["/proc/nobody", "/dev/null"])
-def test_a_home_that_cannot_be_written(tmp_path, home):
-    ended = benchmark(tmp_path, HOME=home, without=("XDG_CACHE_HOME",))
+@pytest.mark.slow
+def test_a_home_that_cannot_be_written(tmp_path):
+    """Not even by root."""
+    ended = benchmark(tmp_path, HOME="/proc/nobody", without=("XDG_CACHE_HOME",))
     assert ended.returncode == 0 and (tmp_path / "run/latency.json").exists(), ended.stderr
 
 
-@pytest.mark.parametrize("way", ["no home", "unwritable", "no user"])
+@pytest.mark.parametrize("way", ["no home", "a file", "unwritable", "no user"])
 def test_without_a_home_what_is_kept_lasts_as_long_as_the_process(
     tmp_path, monkeypatch, way, caplog
 ):
@@ -151,6 +155,8 @@ def test_without_a_home_what_is_kept_lasts_as_long_as_the_process(
     monkeypatch.setattr(atomic, "_substitute", [])
     monkeypatch.setenv("HOME", "/proc/nobody")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if way == "a file":
+        monkeypatch.setenv("HOME", "/dev/null")
     if way == "unwritable":
         monkeypatch.setenv("XDG_CACHE_HOME", "/proc/cache")
     if way == "no user":

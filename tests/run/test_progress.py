@@ -1,13 +1,15 @@
 """Estimates, plain lines without a terminal, a live line on one, and a clock that is set back."""
 
 import io
+import re
 import time
 
 import pytest
 
+import pnas_tf as pnas
 from pnas_tf.run import progress, terminal
-from pnas_tf.run.progress import Progress, duration
-from pnas_tf.run.terminal import TERMINAL, Voice, say
+from pnas_tf.run.progress import Progress, _roughly, duration
+from pnas_tf.run.terminal import TERMINAL, Voice, say, warn
 
 
 class Clock:
@@ -40,22 +42,22 @@ def run(clock, work, seconds, **options):
 def test_lines_come_at_a_modest_rate_with_what_is_left(clock):
     lines = run(clock, "work", [1.0] * 200)
     assert lines == [
-        "work: 20 of 200 (10 %), about 3 min 0 s left",
-        "work: 80 of 200 (40 %), about 2 min 0 s left",
-        "work: 140 of 200 (70 %), about 1 min 0 s left",
+        "work: 20 of 200 (10 %), about 3 min left",
+        "work: 80 of 200 (40 %), about 2 min left",
+        "work: 140 of 200 (70 %), about 60 s left",
     ]
 
 
 def test_the_first_unit_which_compiles_is_no_measure_of_the_others(clock):
     lines = run(clock, "work", [60.0, *[1.0] * 99])
     assert lines[0] == "work: 1 of 100 (1 %)"
-    assert lines[1] == "work: 61 of 100 (61 %), about 39 s left"
+    assert lines[1] == "work: 61 of 100 (61 %), about 40 s left"
 
 
 def test_what_is_left_follows_the_pace_of_the_last_minute(clock):
     """A search's joint phase is slower than its warm-up phase."""
     lines = run(clock, "work", [1.0] * 100 + [3.0] * 100)
-    assert lines[-1] == "work: 194 of 200 (97 %), about 18 s left"
+    assert lines[-1] == "work: 194 of 200 (97 %), about 20 s left"
 
 
 def test_work_that_an_earlier_call_did_is_counted_but_not_timed(clock):
@@ -64,7 +66,7 @@ def test_work_that_an_earlier_call_did_is_counted_but_not_timed(clock):
         for _ in range(20):
             clock.now += 10
             work.update(figures={"loss": "1.5"})
-    assert lines[1] == "work: 88 of 100 (88 %), about 2 min 0 s left, loss 1.5"
+    assert lines[1] == "work: 88 of 100 (88 %), about 2 min left, loss 1.5"
 
 
 def test_short_work_says_nothing(clock):
@@ -134,7 +136,7 @@ def test_the_live_line_has_what_its_columns_hold(monkeypatch, clock, columns):
             work.update(figures=figures)
     *_, line, _, _ = stream.getvalue().split("\r")
     assert len(line.rstrip()) < columns and line.startswith("timing, android:012"[: columns - 1])
-    wanted = {40: "42 %", 60: "29 s left", 80: "epoch 17/40", 110: "expected latency 0.105 ms"}
+    wanted = {40: "42 %", 60: "30 s left", 80: "epoch 17/40", 110: "expected latency 0.105 ms"}
     assert all(words in line for least, words in wanted.items() if columns >= least), line
     assert "[####......]" in line or columns < 118
 
@@ -151,6 +153,23 @@ def test_lines_of_many_pieces_of_work_are_as_few_as_of_one(monkeypatch, clock):
     assert 3 <= len(stream.getvalue().splitlines()) <= 1 + 300 / terminal.LINE_INTERVAL_S
 
 
+def test_a_library_that_shall_be_quiet_shows_no_progress_but_warns(monkeypatch, clock, caplog):
+    streams = {}
+    for on in (True, False):
+        pnas.quiet(on)
+        streams[on] = io.StringIO()
+        monkeypatch.setattr("sys.stderr", streams[on])
+        with TERMINAL.speaking():
+            pass  # a program within does not change it
+        with Progress("work", 30, say=Voice("host")) as work:
+            for _ in range(30):
+                clock.now += 1
+                work.update()
+        warn(f"quiet is {on}")
+    assert streams[True].getvalue() == "" and "work, host: 20 of 30" in streams[False].getvalue()
+    assert caplog.messages == ["quiet is True", "quiet is False"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
@@ -164,3 +183,13 @@ def test_lines_of_many_pieces_of_work_are_as_few_as_of_one(monkeypatch, clock):
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+def test_an_estimate_has_as_few_figures_as_it_is_worth():
+    """Off by half of its last figure at most, and never "0 s" while there is work."""
+    for seconds in (0.1, 3, 44, 89, 91, 600, 5390, 11_100, 183_600):
+        words = _roughly(seconds)
+        number = {"s": 1, "min": 60, "h": 3600, "days": 86_400}
+        told = sum(int(n) * number[unit] for n, unit in re.findall(r"(\d+) (\w+)", words))
+        assert abs(told - seconds) <= (5 if seconds < 90 else 30 if seconds < 86_400 else 1800)
+        assert words != "0 s" and "min 0 s" not in words

@@ -92,19 +92,17 @@ def test_a_stop_is_no_refusal(tmp_path):
     assert (tmp_path / "config.json").exists()
 
 
-@pytest.mark.parametrize(
-    "refused",
-    [
+@pytest.mark.slow
+def test_another_device_in_the_folder_of_refused_calls(tmp_path):
+    flags = [f"--models={MODEL}", "--run_dir=run", "--min_invocations=1"]
+    for refused in (
         ["--device=ssh:nobody@nowhere.invalid"],
         ["--device=android:no-such-phone"],
         ["--device=host", "--delegate=gpu"],
         ["--device=host", "--threads=0"],
         ["--device=fridge"],
-    ],
-)
-def test_another_device_in_the_folder_of_a_refused_call(tmp_path, refused):
-    flags = [f"--models={MODEL}", "--run_dir=run", "--min_invocations=1"]
-    assert_refused(run("benchmark", *refused, *flags, cwd=tmp_path))
-    assert not (tmp_path / "run").exists()
+    ):
+        assert_refused(run("benchmark", *refused, *flags, cwd=tmp_path))
+        assert not (tmp_path / "run").exists(), refused
     ended = run("benchmark", "--device=host", *flags, cwd=tmp_path)
     assert ended.status == 0, ended.output

@@ -12,7 +12,8 @@ from events import events_in
 from pnas_tf.errors import UserError
 from pnas_tf.run import checkpoints
 from pnas_tf.run.checkpoints import Checkpoints
-from pnas_tf.run.loop import NotFinite, RunningMeans, StepLoop
+from pnas_tf.run.figures import NotFinite, RunningMeans
+from pnas_tf.run.loop import StepLoop
 from pnas_tf.run.signals import Stopped
 
 EPOCHS, STEPS = 3, 5

@@ -17,7 +17,7 @@ from pnas_tf.search.budgets import (
 )
 from pnas_tf.search.choice_program import Bound, largest, smallest, solutions
 from pnas_tf.search.conflicts import irreducible
-from pnas_tf.search.derive import architecture_of, log_probability, most_probable_few
+from pnas_tf.search.derive import architecture_of, best_few, log_probability, preference_of
 from pnas_tf.search.quantities import Quantity, Shared, macs_quantity, parameters_quantity
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv, Zero
@@ -112,9 +112,9 @@ def test_any_budgets_together_equal_brute_force(seed):
         if not fitting:
             refused += 1
             with pytest.raises(UserError, match="budget"):
-                most_probable_few(SPACE, probabilities, bounds=bounds, count=1)
+                best_few(SPACE, preference_of(SPACE, probabilities), bounds=bounds, count=1)
             continue
-        (found,) = most_probable_few(SPACE, probabilities, bounds=bounds, count=1)
+        (found,) = best_few(SPACE, preference_of(SPACE, probabilities), bounds=bounds, count=1)
         best = max(log_probability(architecture_of(SPACE, p), probabilities) for p in fitting)
         assert log_probability(found, probabilities) == pytest.approx(best, abs=1e-6)
         for bound in bounds:
@@ -150,8 +150,9 @@ def test_budgets_that_exclude_one_another_are_the_fewest(seed):
     assert not possible(fewest)
     for left_out in fewest:
         assert possible([bound for bound in fewest if bound is not left_out])
+    uniform = [np.ones(n) / n for n in SIZES]
     with pytest.raises(UserError) as caught:
-        most_probable_few(SPACE, [np.ones(n) / n for n in SIZES], bounds=bounds, count=1)
+        best_few(SPACE, preference_of(SPACE, uniform), bounds=bounds, count=1)
     if len(fewest) > 1:
         assert "together" in caught.value.what
         for bound in fewest:

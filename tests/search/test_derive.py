@@ -9,10 +9,11 @@ from pnas_tf.errors import UserError
 from pnas_tf.search.choice_program import Bound
 from pnas_tf.search.derive import (
     architecture_of,
+    best_few,
     log_probability,
     most_probable,
-    most_probable_few,
     path_of,
+    preference_of,
 )
 from pnas_tf.search.quantities import Quantity, macs_quantity
 from pnas_tf.space.mbconv import MBConvSpace, Stage, proxyless
@@ -32,9 +33,9 @@ SPACE = MBConvSpace(
 SHARPNESS = (1e-7, 0.001, 1.0, 6.0)  # from a search that has hardly begun to one that has decided
 
 
-def few_within(*where, quantity, budget, at_least=-np.inf, count):
+def few_within(space, probabilities, *, quantity, budget, at_least=-np.inf, count):
     bound = Bound(quantity, budget, at_least)
-    return most_probable_few(*where, bounds=[bound], count=count)
+    return best_few(space, preference_of(space, probabilities), bounds=[bound], count=count)
 
 
 def most_probable_within(*where, **bounds):

@@ -86,27 +86,32 @@ def assert_close(ours, theirs, tolerance=5e-5):
         )
 
 
-def finished(folder, **options):
-    """The folder of a process that has searched by every algorithm and trained."""
-    ended([start(folder, algorithms=ALGORITHMS, **options)], folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def single(tmp_path_factory):
-    return finished(tmp_path_factory.mktemp("single"), strategy="none")
+def folders(tmp_path_factory):
+    """Of one process and of two devices, which search by every algorithm, and of two processes: all
+    at the same time."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("single", "mirrored", "pair")}
+    single = start(folders["single"], algorithms=ALGORITHMS, strategy="none")
+    mirrored = start(folders["mirrored"], algorithms=ALGORITHMS, strategy="mirrored", replicas=2)
+    processes = {"single": [single], "mirrored": [mirrored], "pair": start_pair(folders["pair"])}
+    for name, each in processes.items():
+        ended(each, folders[name])
+    return folders
 
 
-@pytest.fixture(scope="module")
-def mirrored(tmp_path_factory):
-    return finished(tmp_path_factory.mktemp("mirrored"), strategy="mirrored", replicas=2)
+@pytest.fixture
+def single(folders):
+    return folders["single"]
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pair")
-    ended(start_pair(folder), folder)
-    return folder
+@pytest.fixture
+def mirrored(folders):
+    return folders["mirrored"]
+
+
+@pytest.fixture
+def pair(folders):
+    return folders["pair"]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -143,7 +148,7 @@ def test_workers_that_are_killed_or_stopped_go_on_from_the_checkpoint_to_the_sam
     one step. The same commands go on each time."""
     for number, statuses in ((signal.SIGKILL, [75, -9]), (signal.SIGTERM, [130, 130])):
         before = reached(tmp_path)
-        processes = start_pair(tmp_path, pause_s=0.2, worker_timeout_s=15)
+        processes = start_pair(tmp_path, pause_s=0.2, worker_timeout_s=15, trains=False)
         wait_for_a_checkpoint(processes, tmp_path, behind=before)
         os.kill(processes[1].pid, number)
         for process in processes:
@@ -152,10 +157,9 @@ def test_workers_that_are_killed_or_stopped_go_on_from_the_checkpoint_to_the_sam
             tmp_path / "log-0"
         ).read_text()[-3000:]
         assert before < reached(tmp_path) < STEPS
-    ended(start_pair(tmp_path), tmp_path)
-    for part in ("two_path", "train"):
-        for name, value in result(pair / part)[1].items():
-            np.testing.assert_array_equal(result(tmp_path / part)[1][name], value, err_msg=name)
+    ended(start_pair(tmp_path, trains=False), tmp_path)
+    for name, value in result(pair / "two_path")[1].items():
+        np.testing.assert_array_equal(result(tmp_path / "two_path")[1][name], value, err_msg=name)
 
 
 def reached(folder):

@@ -172,6 +172,7 @@ def test_killed_at_random_moments_gives_the_same_bits(straight, data_dir, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("straight", ["reinforce"], indirect=True)  # the one with most to restore
 def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(straight, data_dir, tmp_path):
     algorithm, uninterrupted = straight
     folder = tmp_path / "search"

@@ -12,9 +12,11 @@ from pnas_tf.devices.schedule import Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.search import reinforce, sampling
+from pnas_tf.search.api import _measured
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.quantities import macs_quantity, parameters_quantity
+from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.search.reinforce import absolute_reward, policy_gradient, power_reward
 from pnas_tf.search.targets import Target
 from pnas_tf.space.mbconv import MBConvSpace, Stage
@@ -256,6 +258,17 @@ def test_the_device_measures_each_architecture_once_also_after_a_restart(tmp_pat
     again = measured_latency(tmp_path, restarted)
     assert (again((0,)), again((1,))) == (first, second) and not restarted.log
     assert again((2,)) == pytest.approx(99.0) and restarted.log  # Zero: a network like any other
+
+
+def test_a_search_opens_the_device_and_closes_it(tmp_path, monkeypatch):
+    runner = FakeRunner(lambda model, _: 1.0)
+    monkeypatch.setattr("pnas_tf.devices.registry.runner_for", lambda config, say: runner)
+    closed = []
+    monkeypatch.setattr(FakeRunner, "close", lambda self: closed.append(self))
+    recipe = SearchRecipe(SearchConfig(algorithm="reinforce", rl_latency="device"))
+    with _measured(SPACE, fake_table(), recipe, tmp_path) as measured:
+        assert measured((0,)) > 0 and not closed
+    assert closed == [runner]
 
 
 def test_a_network_that_fails_is_an_error_and_never_a_number(tmp_path):

@@ -157,7 +157,9 @@ def _work(name, arguments, log, cwd, signalled=None):
     os.chdir(cwd)
     sys.argv = [f"tools/{name}.py", *arguments]
     from pnas_tf.cli.main import run
+    from pnas_tf.devices import schedule
 
+    schedule.ROUNDS_OF_FEW = (3, 0)  # what a test of programs proves is no latency
     if signalled:
         signalled.arm()
     run(name)

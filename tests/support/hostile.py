@@ -352,10 +352,12 @@ def _measurements():
 
 def document_loaders():
     """Loaders that need no TensorFlow."""
+    from upstream_writer import to_upstream
+
     from pnas_tf.devices.record_file import FORMAT as MEASURED
     from pnas_tf.devices.record_file import load_measurements
     from pnas_tf.interop.latency_yaml import load_upstream_table
-    from pnas_tf.interop.net_config import UpstreamNetwork, load_upstream, to_upstream
+    from pnas_tf.interop.net_config import UpstreamNetwork, load_upstream
     from pnas_tf.io.serialization import to_json
     from pnas_tf.latency.calibration import Calibration, CalibrationNetwork
     from pnas_tf.latency.table import Identity, LatencyTable

@@ -134,21 +134,25 @@ def test_a_network_and_its_dataset_are_enough(dataset):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_images():
     """1,200 test images at 224 px are 0.72 GB as one float32 array."""
-    few, many = (export_peak_mb(images) for images in (40, 1200))
+    few, many = (peak_mb(process) for process in [started_export(40), started_export(1200)])
     assert many - few < 300
 
 
-def export_peak_mb(test_images: int) -> float:
+def started_export(test_images: int) -> subprocess.Popen:
     program = Path(__file__).parent.parent / "support" / "export_memory.py"
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, str(program), str(test_images)],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return float(done.stdout.splitlines()[-1])
+
+
+def peak_mb(process: subprocess.Popen) -> float:
+    printed, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-2000:]
+    return float(printed.splitlines()[-1])
 
 
 def test_one_rule_says_what_is_fitted_on(dataset):

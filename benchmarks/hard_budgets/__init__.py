@@ -1,0 +1,1 @@
+"""Random hard budgets on three spaces, and whether they are kept."""
