@@ -1,6 +1,7 @@
 """Holds the rooms to the order of docs/DESIGN.md by parsing every import of the package."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -109,36 +110,42 @@ def room_of(module: str) -> str:
     return "tools" if top == "tools" else rest.split(".")[0]
 
 
-def imports(path: Path, *, late: bool = True, known=MODULES, types: bool = False) -> set[str]:
-    """The modules a file imports; late: also those inside functions. Imports for type checkers
-    alone do not count."""
-    found: set[str] = set()
+@functools.cache
+def statements(path: Path, late: bool, types: bool) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """The import statements of a file; late, types: as of `imports`."""
+    found: list[ast.Import | ast.ImportFrom] = []
 
     def visit(node: ast.AST) -> None:
         if (
             not types
             and isinstance(node, ast.If)
-            and ast.unparse(node.test)
-            in (
-                "TYPE_CHECKING",
-                "typing.TYPE_CHECKING",
-            )
+            and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
         ):
             return
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not late:
             return
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"relative import in {path}: imports are absolute here"
-            # `from pnas_tf.networks import layers` imports a module, `from pnas_tf.networks.layers
-            # import apply_block` a name of one.
-            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & set(known)
-            found.update(submodules or {node.module})
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.append(node)
         for child in ast.iter_child_nodes(node):
             visit(child)
 
     visit(ast.parse(path.read_text(encoding="utf-8")))
+    return tuple(found)
+
+
+def imports(path: Path, *, late: bool = True, known=MODULES, types: bool = False) -> set[str]:
+    """The modules a file imports; late: also those inside functions. Imports for type checkers
+    alone do not count."""
+    found: set[str] = set()
+    for node in statements(path, late, types):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+            continue
+        assert node.level == 0, f"relative import in {path}: imports are absolute here"
+        # `from pnas_tf.networks import layers` imports a module, `from pnas_tf.networks.layers
+        # import apply_block` a name of one.
+        submodules = {f"{node.module}.{alias.name}" for alias in node.names} & set(known)
+        found.update(submodules or {node.module})
     return found
 
 

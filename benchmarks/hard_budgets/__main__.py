@@ -39,7 +39,7 @@ from pnas_tf.latency.models import convert_models
 from pnas_tf.search.budgets import KINDS, Budget
 from pnas_tf.search.choice_program import Bound, is_possible, smallest
 from pnas_tf.search.conflicts import check_possible, irreducible
-from pnas_tf.search.derive import most_probable_few, path_of
+from pnas_tf.search.derive import best_few, path_of, preference_of
 from pnas_tf.search.file_limits import FileLimits
 from pnas_tf.space.architecture import random_architecture
 
@@ -90,9 +90,10 @@ def tried(ground: Ground, number: int) -> Tried:
     asked = {budget.kind: budget.most for budget, _ in limits.pairs}
     try:
         check_possible(ground.space, bounds)
-        found = most_probable_few(
-            ground.space, probabilities, bounds=bounds, count=1, accepts=limits.accepts
-        )[0]
+        preference = preference_of(ground.space, probabilities)
+        (found,) = best_few(
+            ground.space, preference, bounds=bounds, count=1, accepts=limits.accepts
+        )
     except UserError as error:
         return Tried(asked, {}, {}, error.expected, *refuted(ground, bounds))
     content = ground.files(found, DTYPE)

@@ -153,7 +153,7 @@ def open_standard_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             mode = "r" if number == 0 else "w"
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 (the process's own)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 (its own)
         elif number and hasattr(stream, "reconfigure"):
             # A sign that the terminal has not, or a file name that is no text, ends no program.
             errors = "replace" if name == "stdout" else "backslashreplace"

@@ -119,7 +119,8 @@ class Program:
         for kind in dict.fromkeys(kinds):
             now: object = call.configs[kind]
             for name, value in other_options(usual[kind], now).items():
-                without = dataclasses.replace(now, **{name: getattr(usual[kind], name)})  # type: ignore[type-var]
+                before = {name: getattr(usual[kind], name)}
+                without = dataclasses.replace(now, **before)  # type: ignore[type-var]
                 other = Inputs(call.folder, call.configs.replaced([without]), call.given)
                 if [each for each in self.steps if each.wanted(other.only(each.configs))] != todo:
                     continue  # it decides which steps there are
