@@ -16,11 +16,11 @@ Value = TypeVar("Value")
 # epochs, the other what --augmentation=auto takes.
 CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
 # Where there are images enough; else `data.fitted_options` chooses others. All learning rates below
-# are for BATCH_SIZE images a step.
+# are for BATCH_SIZE images a step and more.
 BATCH_SIZE, EPOCHS = 64, 30
 DERIVE_TRAIN_EPOCHS, FINETUNE_EPOCHS = 0.5, 2
 DERIVE_LEARNING_RATE, FINETUNE_LEARNING_RATE = 0.025, 0.02
-_BY_BATCH = f"scaled by images a step / {BATCH_SIZE}"
+_BY_BATCH = f"of fewer than {BATCH_SIZE} images a step in proportion less"
 # A few broken files among many are every folder's lot; more are a copy that went wrong.
 UNREADABLE_PERCENT = 1
 

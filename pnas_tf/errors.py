@@ -6,10 +6,20 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 _MAX_SHOWN = 4000  # characters of one part
 _MAX_IN_LINE = 200
+# Format signs (category Cf) that no script needs inside a word and that hide what is written:
+# overrides and isolates of direction, deprecated ones, byte-order mark, annotations, tag start.
+_HIDING = {
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x2070),
+    0xFEFF,
+    *range(0xFFF9, 0xFFFC),
+    0xE0001,
+}
 WINDOWS = (
     "pnas_tf runs on Linux and macOS; on Windows use WSL, the Windows Subsystem for Linux: "
     "`wsl --install`, then install and call it in there"
@@ -34,10 +44,10 @@ class UserError(ValueError):
 
     def __str__(self) -> str:
         expected, received, fix = (
-            _shown(part, "\n\t") for part in (self.expected, self.received, self.fix)
+            shown(part, "\n\t") for part in (self.expected, self.received, self.fix)
         )
         return (
-            f"{_shown(self.what)}\n  expected: {expected}\n  received: {received}\n  what to "
+            f"{shown(self.what)}\n  expected: {expected}\n  received: {received}\n  what to "
             f"do: {fix}"
         )
 
@@ -97,11 +107,23 @@ def _restored(
     return error
 
 
-def _shown(text: str, allowed: str = "") -> str:
-    """Names and values may be a stranger's: none of them commands the terminal, or fails to be
-    printed."""
+def is_shown(sign: str) -> bool:
+    """Whether a sign may stand in a name and on a terminal: letters, marks, signs and spaces of
+    every script, with the joiners and direction marks that some need. None breaks lines, turns the
+    direction of other text, commands a terminal, or fails to be printed."""
+    category, code = unicodedata.category(sign), ord(sign)
+    if category == "Cf":
+        return code not in _HIDING
+    if category == "Cn":  # a newer Unicode than Python's may have it, but for these
+        return code & 0xFFFE != 0xFFFE and not 0xFDD0 <= code <= 0xFDEF
+    return category not in ("Cc", "Cs", "Co", "Zl", "Zp")
+
+
+def shown(text: str, allowed: str = "") -> str:
+    """`text`, which may be a stranger's, with escapes for signs that are neither `is_shown` nor
+    `allowed`."""
     cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
     return "".join(
-        sign if sign.isprintable() or sign in allowed else sign.encode("unicode_escape").decode()
+        sign if is_shown(sign) or sign in allowed else sign.encode("unicode_escape").decode()
         for sign in cut
     )

@@ -20,7 +20,7 @@ from typing import TypeVar
 from absl import flags
 
 from pnas_tf.config import PRESETS, bounds_of
-from pnas_tf.errors import UserError, named
+from pnas_tf.errors import UserError, is_shown, named
 from pnas_tf.steps.programs import PROGRAMS
 
 Config = TypeVar("Config")
@@ -200,8 +200,8 @@ def _expected(option: dataclasses.Field, value_type: type, value: object) -> str
         return "a list of words"
     if type(value) is not value_type and not (value_type is float and type(value) is int):
         return f"a value of type {value_type.__name__}"
-    if not all(text.isprintable() for text in texts if isinstance(text, str)):
-        return "printable characters"
+    if not all(is_shown(sign) for text in texts if isinstance(text, str) for sign in text):
+        return "signs of any script on one line; rename what has others"
     if _is_blank(value, allowed=not option.default):
         return "a value that is not empty"
     if choices and value not in choices:

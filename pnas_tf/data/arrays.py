@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pnas_tf.data.class_names import class_name
 from pnas_tf.errors import UserError
 
 
@@ -79,6 +80,9 @@ def image_arrays(
         elif labels.dtype.kind in "US":
             fix += ": class_names, labels = numpy.unique(labels, return_inverse=True)"
         raise _refusal("labels", expected, given, f"{fix}.")
+    class_names = tuple(
+        class_name(name, what="class", where="a dataset from arrays") for name in class_names
+    )
     if not class_names or len(set(class_names)) < len(class_names):
         received = ", ".join(class_names)[:200] or "none"
         fix = "Name every class once, in the order of the labels' numbers."

@@ -8,19 +8,11 @@ reports and on terminals, so signs that break lines or turn the direction of oth
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, is_shown
 
 MAX_NAME = 200
-# Format signs (category Cf) that no script needs inside a word and that hide what is written:
-# overrides and isolates of direction, deprecated ones, byte-order mark, annotations, tag start.
-_HIDING = {
-    *range(0x202A, 0x202F),
-    *range(0x2066, 0x2070),
-    0xFEFF,
-    *range(0xFFF9, 0xFFFC),
-    0xE0001,
-}
 _SPACES_AND_FORMAT = ("Zs", "Cf")
 
 
@@ -36,7 +28,7 @@ def class_name(name: str, *, what: str, where: str) -> str:
             shown with its code point.
     """
     normal = unicodedata.normalize("NFC", name)
-    refused = [sign for sign in normal if not _allowed(sign)]
+    refused = [sign for sign in normal if not is_shown(sign)]
     if refused:
         signs = ", ".join(dict.fromkeys(_described(sign) for sign in refused[:5]))
         raise UserError(
@@ -58,13 +50,14 @@ def class_name(name: str, *, what: str, where: str) -> str:
     return normal
 
 
-def _allowed(sign: str) -> bool:
-    category, code = unicodedata.category(sign), ord(sign)
-    if category == "Cf":
-        return code not in _HIDING
-    if category == "Cn":  # a newer Unicode than Python's may have it, but for these
-        return code & 0xFFFE != 0xFFFE and not 0xFDD0 <= code <= 0xFDEF
-    return category not in ("Cc", "Cs", "Co", "Zl", "Zp")
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Names that differ by case, width, spaces or unseen signs alone, several to a group."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        seen = (sign for sign in plain if unicodedata.category(sign) not in _SPACES_AND_FORMAT)
+        groups.setdefault("".join(seen), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _described(sign: str) -> str:

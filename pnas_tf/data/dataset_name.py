@@ -29,10 +29,10 @@ def check_dataset(dataset: str, *, data_dir: str) -> None:
             raise _meant(dataset, f"{form}:{rest.strip()}")
         _check_path(form, rest)
     elif dataset != _OWN and not _is_tfds(dataset, data_dir):
-        raise unknown_dataset(dataset)
+        raise unknown_dataset(dataset, data_dir=data_dir)
 
 
-def unknown_dataset(dataset: str) -> UserError:
+def unknown_dataset(dataset: str, *, data_dir: str) -> UserError:
     """The error of a name that TFDS does not know: a folder or a table of that name is what was
     meant, else a close name."""
     place = _place(dataset)
@@ -40,7 +40,15 @@ def unknown_dataset(dataset: str) -> UserError:
         form = "csv" if place.is_file() and place.suffix.lower() == ".csv" else "folder"
         if place.exists() or _is_path(dataset):
             return _meant(dataset, f"{form}:{dataset}", place)
-    known = [_OWN, *_tfds_names()]
+    prepared = _prepared(data_dir)
+    if dataset in prepared:
+        return UserError(
+            f"dataset '{dataset}' is not whole",
+            expected="the files that TFDS writes, in a folder of their version",
+            received="no version in the TFDS folder that can be opened",
+            fix="Bring its files back, or remove its folder and prepare it again.",
+        )
+    known = [_OWN, *_tfds_names(), *prepared]
     close = difflib.get_close_matches(dataset.lower(), known, n=4, cutoff=0.6)
     folders = [f"folder:{name}" for name in close_folders(Path(dataset))]
     meant = [*folders, *close]
@@ -110,11 +118,20 @@ def _is_tfds(dataset: str, data_dir: str) -> bool:
     if _is_path(dataset):
         return False
     base = dataset.split("/")[0].split(":")[0]
-    home = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    if ":" in dataset or (Path(os.path.expanduser(home)) / base).is_dir():
+    if ":" in dataset or base in _prepared(data_dir):
         return True
     spelt = {name.replace("_", "") for name in _tfds_names()}  # CIFAR10 and Cifar10 are cifar10
     return base.lower().replace("_", "") in spelt
+
+
+def _prepared(data_dir: str) -> list[str]:
+    """Names of what the TFDS folder holds. data_dir: empty for its default."""
+    home = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    try:
+        entries = os.scandir(os.path.expanduser(home))
+    except OSError:
+        return []
+    return sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
 
 
 def _tfds_names() -> list[str]:

@@ -22,14 +22,22 @@ from pnas_tf.data import folder_scan
 from pnas_tf.data.class_names import class_name
 from pnas_tf.data.folder_scan import Folder, LeftOut, counted
 from pnas_tf.data.split_layout import Layout, find_layout
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, shown
 from pnas_tf.io import atomic
+from pnas_tf.run.layout import Artifact
 
 LEFT_OUT_FILE = "images_left_out.csv"
 BESIDE = "beside the class folders"
 NAMED = 5
 _UNREADABLE = "unreadable: "
 _NAMED_IN_SUMMARY = 2
+_WAYS = {  # why a class has no image: what to do
+    folder_scan.HEIC_MISSING: "Install what reads HEIC: pip install 'pnas_tf[heic]'.",
+    folder_scan.CLOSED: "Mend its permissions.",
+    folder_scan.CLOSED_FILES: "Mend its permissions.",
+    folder_scan.DANGLING: "Mend the links, or copy the files they mean.",
+    folder_scan.LOOP: "Remove the link, which leads back to a folder above.",
+}
 
 
 @dataclass(frozen=True)
@@ -75,9 +83,8 @@ class FileTree:
             where = f" (all names: {listed_in})" if listed_in else ""
             lines.append(f"{files} not used{where}: {counted(self.left_out)}{self._broken()}")
         notes, room = list(self.notes), 4 - len(lines)
-        return "\n".join(
-            [*lines, *notes[:room], *([" ".join(notes[room:])] if notes[room:] else [])]
-        )
+        lines += [*notes[:room], *([" ".join(notes[room:])] if notes[room:] else [])]
+        return "\n".join(map(shown, lines))
 
     def _broken(self) -> str:
         """The first unreadable images with the reasons, for the end of a sentence."""
@@ -144,6 +151,13 @@ def scan_tree(path: str | os.PathLike) -> FileTree:
             refused, a test split with other classes, two training parts.
     """
     root = existing_folder(path)
+    if folder_scan.is_run(root):
+        raise UserError(
+            f"image folder {root} is the run folder of a call of pnas",
+            expected="a folder of images alone",
+            received=f"a run's {Artifact.LOCK} in it",
+            fix="Name another --run_dir; where no run is wanted in there, remove that file.",
+        )
     top = folder_scan.scan(root)
     layout = find_layout(top, root)
     _check_classes(layout, top, root)
@@ -193,11 +207,12 @@ def hint(names: Sequence[str]) -> str:
 def close_folders(place: Path) -> list[str]:
     """Folders beside it with a close name."""
     try:
-        names = [entry.name for entry in os.scandir(place.parent) if entry.is_dir()]
+        beside = [entry.name for entry in os.scandir(place.parent) if entry.is_dir()]
     except OSError:
         return []
-    close = difflib.get_close_matches(place.name, names, n=3)
-    return [str(place.with_name(name)) for name in close]
+    names = {name.casefold(): name for name in beside}
+    close = difflib.get_close_matches(place.name.casefold(), names, n=3)
+    return [str(place.with_name(names[name])) for name in close]
 
 
 def _listing(
@@ -253,18 +268,13 @@ def _check_classes(layout: Layout, top: Folder, root: str) -> None:
 
 def _empty_class(folders: list[Folder], where: str) -> UserError:
     others = [file for folder in folders for file in folder.others_below()]
-    heic = any(folder_scan.HEIC_MISSING in file.kind for file in others)
+    ways = (way for kind, way in _WAYS.items() if any(kind in file.kind for file in others))
+    usual = "Save these files in one of those formats, or move the folder elsewhere."
     return UserError(
         f"class folder {where} has no images",
         expected=f"files ending in {', '.join(folder_scan.SUFFIXES)}",
         received=counted(others) or "nothing",
-        fix="Install what reads HEIC: pip install 'pnas_tf[heic]'."
-        if heic
-        else "Mend the links, or copy the files they mean."
-        if any(file.kind == folder_scan.DANGLING for file in others)
-        else "Save these files in one of those formats, or move the folder elsewhere."
-        if others
-        else "Add images, or remove the empty folder.",
+        fix=next(ways, usual) if others else "Add images, or remove the empty folder.",
     )
 
 

@@ -2,8 +2,11 @@
 that the images must suffice for. Arithmetic alone; opens no dataset.
 
 A few dozen photographs get smaller batches and more epochs: about the steps that a dataset of 1,100
-images gets by the usual values. Learning rates that are not given follow the batch: k times the
-images a step, k times the rate (the linear scaling rule, Goyal et al. 2017, section 2.1).
+images gets by the usual values. Learning rates that are not given follow the batch where it is
+smaller than usual: k times the images a step, k times the rate (the linear scaling rule, Goyal et
+al. 2017, section 2.1). With more images they stay: the phases of a search have no warm-up of the
+rate, without which the rule does not hold upwards (section 2.2), and the published rates, of 256
+images a step, are no higher.
 """
 
 from __future__ import annotations
@@ -69,11 +72,11 @@ def batch_size(given: int | None, images: int, *, replicas: int = 1) -> int:
 
 
 def learning_rate(given: float | None, usual: float, *, batch_size: int | None) -> float:
-    """`given`, else the usual rate, which is for `BATCH_SIZE` images a step, scaled to
-    `batch_size`; None: that many."""
+    """`given`, else the usual rate, which is for `BATCH_SIZE` images a step and more, scaled to
+    `batch_size` where that is fewer; None: that many."""
     if given is not None:
         return given
-    return usual * (batch_size or BATCH_SIZE) / BATCH_SIZE
+    return usual * min(batch_size or BATCH_SIZE, BATCH_SIZE) / BATCH_SIZE
 
 
 def epochs(given: int | None, usual: int, *, steps: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pnas_tf.data.image_format import avif_is_readable, heic_is_readable
+from pnas_tf.run.layout import Artifact
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -30,6 +31,8 @@ DANGLING = "links that lead nowhere"
 SYSTEM = "hidden or of the system"
 LOOP = "links back to a folder above"
 CLOSED = "folders that may not be read"
+CLOSED_FILES = "files that may not be read"
+RUN = "run folders of pnas"
 TOO_DEEP = "folders too deep"
 NO_FILE = "pipes, sockets or devices"
 HEIC_MISSING = "(pip install 'pnas_tf[heic]' reads them)"
@@ -64,6 +67,10 @@ class Folder:
     folders: dict[str, Folder] = field(default_factory=dict)
     others: list[LeftOut] = field(default_factory=list)
 
+    def place(self, root: str) -> str:
+        """Where it lies. root: of the scanned folder."""
+        return os.path.join(root, self.path) if self.path else root
+
     def walk(self) -> Iterator[Folder]:
         """This folder and all below, in order of their paths."""
         yield self
@@ -94,7 +101,8 @@ class Folder:
             any(folder.paths for folder in self.walk())
             or not files
             or any(
-                file.kind in (DANGLING, CLOSED, LOOP) or suffix_of(file.path) in FOREIGN_PICTURES
+                file.kind in (DANGLING, CLOSED, CLOSED_FILES, LOOP)
+                or suffix_of(file.path) in FOREIGN_PICTURES
                 for file in files
             )
         )
@@ -128,11 +136,15 @@ def suffix_of(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
+def is_run(place: str) -> bool:
+    """Whether pnas keeps a run in a folder, which holds pictures that are no photographs."""
+    return os.path.isfile(os.path.join(place, Artifact.LOCK))
+
+
 def _fill(folder: Folder, root: str, readable: tuple[str, ...], above: list[str]) -> None:
     """above: the real paths of the folders that `folder` lies in, itself included."""
-    place = os.path.join(root, folder.path) if folder.path else root
     try:
-        with os.scandir(place) as listing:
+        with os.scandir(folder.place(root)) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError:
         folder.others.append(LeftOut(folder.path, CLOSED))
@@ -146,6 +158,8 @@ def _fill(folder: Folder, root: str, readable: tuple[str, ...], above: list[str]
             folder.paths.append(path)
         elif entry.name.startswith(".") or entry.name.lower() in _SYSTEM_NAMES:
             folder.others += [LeftOut(file, SYSTEM) for file in _everything(root, path)]
+        elif is_run(entry.path):
+            folder.others.append(LeftOut(path, RUN))
         else:
             real = os.path.realpath(entry.path) if entry.is_symlink() else ""
             real = real or os.path.join(above[-1], entry.name)
@@ -174,7 +188,7 @@ def _kind(entry: os.DirEntry[str], path: str, readable: tuple[str, ...]) -> str 
     try:
         mode = entry.stat().st_mode
     except OSError:
-        return DANGLING if entry.is_symlink() else CLOSED.replace("folders", "files")
+        return DANGLING if entry.is_symlink() else CLOSED_FILES
     if not stat.S_ISREG(mode):
         return NO_FILE
     suffix = suffix_of(path)

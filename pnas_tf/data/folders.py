@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pnas_tf.config import UNREADABLE_PERCENT
+from pnas_tf.data.class_names import alike
 from pnas_tf.data.file_tree import FileTree, scan_tree
 from pnas_tf.data.image_check import check_images, refuse_unreadable
 from pnas_tf.data.manifest import read_manifest
@@ -105,7 +106,11 @@ def _checked(files: FileTree, skip_unreadable: bool) -> ImageFolder:
             raise refuse_unreadable(broken, root=files.root, total=len(files.used))
         hashes = hashes[np.array([path not in broken for path in files.used], bool)]
         files = files.without(broken)
-    notes = (*files.notes, *_notes_on_copies(files, hashes))
+    names = [
+        f"Classes {', '.join(map(repr, group))} are kept apart, though they look alike."
+        for group in alike(files.class_names)
+    ]
+    notes = (*files.notes, *names, *_notes_on_copies(files, hashes))
     files = dataclasses.replace(files, contents=checked.words(), notes=notes)
     count = len(files.train)
     return ImageFolder(files, hashes[:count], hashes[count:], checked.short_side)

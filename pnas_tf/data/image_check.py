@@ -23,7 +23,7 @@ import numpy as np
 from pnas_tf.data import image_reader
 from pnas_tf.data.file_tree import NAMED, write_names
 from pnas_tf.data.image_format import FORMATS, KINDS, UnreadableImage
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, shown
 from pnas_tf.io import atomic, npy
 from pnas_tf.run.progress import Progress
 
@@ -121,7 +121,7 @@ def refuse_unreadable(unreadable: Mapping[str, str], *, root: str, total: int) -
     unreadable: path to reason. total: the images that were looked at.
     """
     rows = [(os.path.relpath(path, root), reason) for path, reason in unreadable.items()]
-    named = "; ".join(f"{path} ({reason})" for path, reason in rows[:NAMED])
+    named = "; ".join(f"{shown(path)} ({reason})" for path, reason in rows[:NAMED])
     more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
     listed = _list_all(rows, root) if more else None
     return UserError(

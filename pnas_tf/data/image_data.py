@@ -109,6 +109,13 @@ def from_arrays(
     Raises:
         UserError: another dtype or shape, or labels that are no places in `class_names`.
     """
+    if isinstance(class_names, (set, frozenset)):  # a set's order changes with the process
+        raise UserError(
+            "class names of a dataset from arrays",
+            expected="a sequence of names, in the order of the labels' numbers",
+            received=type(class_names).__name__,
+            fix="Give a list: class_names=[...].",
+        )
     arrays = image_arrays(images, labels, tuple(str(word) for word in class_names))
     named = dataclasses.replace(data_config, dataset=f"{name}:{arrays.digest}")
     return ImageData(named, arrays)

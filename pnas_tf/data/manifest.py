@@ -34,12 +34,17 @@ _FIX = "Correct these rows."
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table, `number` counted from 1 with the header."""
+    """A line of the table, `number` counted from 1 with the header. split: as it stands there."""
 
     number: int
     path: str
     label: str
-    part: str
+    split: str
+
+    @property
+    def part(self) -> str | None:
+        """As `part_of`."""
+        return part_of(self.split)
 
 
 def read_manifest(path: str | os.PathLike) -> FileTree:
@@ -55,7 +60,7 @@ def read_manifest(path: str | os.PathLike) -> FileTree:
     """
     table = Path(path).expanduser()
     root = str(table.parent)
-    rows = _rows(table)
+    rows, notes = _rows(table)
     _check_files(rows, root, table)
     unlabelled = [row for row in rows if not row.label]
     _refuse(
@@ -64,7 +69,7 @@ def read_manifest(path: str | os.PathLike) -> FileTree:
         "have no label",
         "a class in each",
     )
-    labelled = _once([row for row in rows if row.label], table)
+    labelled = _once([row for row in rows if row.label], table, root)
     tested = "test" if any(row.part == "test" for row in labelled) else "val"
     train = [row for row in labelled if row.part == "train"]
     test = [row for row in labelled if row.part == tested]
@@ -81,7 +86,7 @@ def read_manifest(path: str | os.PathLike) -> FileTree:
         *_part(train, names, root),
         *_part(test, names, root),
         tuple(sorted(left_out, key=lambda file: file.path)),
-        (f"Tested on the rows of {tested}.",) if test else (),
+        (*notes, *((f"Tested on the rows of {tested}.",) if test else ())),
     )
 
 
@@ -92,13 +97,16 @@ def _part(rows: list[Row], names: tuple[str, ...], root: str) -> tuple[tuple[str
     return tuple(os.path.join(root, row.path) for row in rows), labels
 
 
-def _rows(table: Path) -> list[Row]:
+def _rows(table: Path) -> tuple[list[Row], list[str]]:
+    """(the rows, sentences on how they were read)"""
     content = atomic.read_bytes(
         table, what="table of images", made_by="a spreadsheet, or by hand", limit=MAX_TABLE_BYTES
     )
     try:
+        if content.startswith(b"PK\x03\x04"):
+            raise ValueError("a spreadsheet of its own format, or an archive")
         text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+    except ValueError as error:  # also of bytes that are not UTF-8
         raise UserError(
             f"table of images {table}",
             expected="UTF-8 text",
@@ -116,22 +124,24 @@ def _rows(table: Path) -> list[Row]:
             received=str(error),
             fix="Save it as CSV again.",
         ) from error
-    where = _columns(lines[0] if lines else [], table)
+    where, notes = _columns(lines[0] if lines else [], table)
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         if not any(cell.strip() for cell in line):
             continue
         cells = {name: line[at].strip() if at < len(line) else "" for name, at in where.items()}
-        part = part_of(cells["split"]) if "split" in where else "train"
         label = (
             class_name(cells["label"], what="class", where=f"{table}, row {number}")
             if cells["label"]
             else ""
         )
-        rows.append(Row(number, _spelt(cells["path"], table.parent), label, part or ""))
+        path = _spelt(cells["path"], table.parent)
+        rows.append(Row(number, path, label, cells.get("split", "train")))
     allowed = ", ".join(name for names in PARTS.values() for name in names[:2])
-    _refuse([row for row in rows if not row.part], table, "have no split that is known", allowed)
-    return rows
+    strange = [row for row in rows if not row.part]
+    named = ", ".join(sorted({repr(row.split) for row in strange})[:NAMED])
+    _refuse(strange, table, f"have no split that is known: {named}", allowed)
+    return rows, notes
 
 
 def _spelt(path: str, root: Path) -> str:
@@ -144,13 +154,20 @@ def _spelt(path: str, root: Path) -> str:
     return path
 
 
-def _columns(header: list[str], table: Path) -> dict[str, int]:
+def _columns(header: list[str], table: Path) -> tuple[dict[str, int], list[str]]:
+    """(name of `COLUMNS` to its place, sentences on those that several columns may be). The first
+    of its spellings counts, wherever it stands."""
     plain = [cell.strip().casefold() for cell in header]
-    where = {
-        name: next(at for at, cell in enumerate(plain) if cell in spellings)
-        for name, spellings in COLUMNS.items()
-        if set(plain) & set(spellings)
-    }
+    where, notes = {}, []
+    for name, spellings in COLUMNS.items():
+        found = [at for spelling in spellings for at, cell in enumerate(plain) if cell == spelling]
+        if not found:
+            continue
+        where[name] = found[0]
+        if len(found) > 1:
+            others = ", ".join(f"column {at + 1} ({header[at]!r})" for at in found[1:])
+            taken = f"column {found[0] + 1} ({header[found[0]]!r})"
+            notes.append(f"The {name} is {taken} of the table, not {others}.")
     if not {"path", "label"} <= set(where):
         raise UserError(
             f"header of the table of images {table}",
@@ -159,7 +176,7 @@ def _columns(header: list[str], table: Path) -> dict[str, int]:
             fix="Name them so in the first line: path is the file of an image, seen from the "
             "table's folder, label its class.",
         )
-    return where
+    return where, notes
 
 
 def _check_files(rows: list[Row], root: str, table: Path) -> None:
@@ -171,12 +188,14 @@ def _check_files(rows: list[Row], root: str, table: Path) -> None:
     _refuse(missing, table, "name files that are not there", f"paths within {root}")
 
 
-def _once(rows: list[Row], table: Path) -> list[Row]:
+def _once(rows: list[Row], table: Path, root: str) -> list[Row]:
     """Every file once. Raises UserError when it has two labels or parts."""
     first: dict[str, Row] = {}
+    torn = []
     for row in rows:
-        first.setdefault(row.path, row)
-    torn = [r for r in rows if (r.label, r.part) != (first[r.path].label, first[r.path].part)]
+        before = first.setdefault(os.path.realpath(os.path.join(root, row.path)), row)
+        if (row.label, row.part) != (before.label, before.part):
+            torn.append(row)
     _refuse(torn, table, "give a file another label or part", "one label and part for a file")
     return list(first.values())
 
@@ -187,7 +206,7 @@ def _check_classes(names: tuple[str, ...], test: list[Row], table: Path) -> None
             f"table of images {table} has {'one class' if names else 'no classes'} to train",
             expected="at least two labels",
             received=str(list(names)),
-            fix="Name the images of at least two classes.",
+            fix="Name the images of at least two classes in rows that train.",
         )
     strangers = [row for row in test if row.label not in names]
     _refuse(strangers, table, "have labels that no training row has", f"among {list(names)[:20]}")

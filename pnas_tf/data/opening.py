@@ -22,7 +22,7 @@ from pnas_tf.data.file_tree import FileTree
 from pnas_tf.data.image_check import THREADS, refuse_unreadable
 from pnas_tf.data.image_format import UnreadableImage
 from pnas_tf.data.image_reader import decode
-from pnas_tf.data.records import RecordSource
+from pnas_tf.data.records import RecordSource, plain_pixels
 from pnas_tf.data.sources import (
     DECODE_CHUNK,
     ArraySource,
@@ -69,16 +69,17 @@ def dataset_facts(config: DataConfig, *, arrays: ImageArrays | None = None) -> D
         return DatasetFacts(
             folder.class_names, folder.short_side, len(folder.train), tests, folder.files
         )
-    images = tfds.prepare_images(
-        config.dataset, data_dir=config.data_dir, offline_files=config.offline_files
-    )
-    splits = images.builder.info.splits
-    return DatasetFacts(
-        images.class_names,
-        images.short_side(),
-        splits["train"].num_examples,
-        splits[images.test_split].num_examples if images.test_split else None,
-    )
+    with tfds.damage_named(config.dataset, config.data_dir):
+        images = tfds.prepare_images(
+            config.dataset, data_dir=config.data_dir, offline_files=config.offline_files
+        )
+        splits = images.builder.info.splits
+        return DatasetFacts(
+            images.class_names,
+            images.short_side(),
+            splits[images.train_split].num_examples,
+            splits[images.test_split].num_examples if images.test_split else None,
+        )
 
 
 def open_dataset(
@@ -99,7 +100,8 @@ def open_dataset(
         return _open_arrays(arrays, config, resolution, whole)
     if folders.is_of_files(config.dataset):
         return _open_folder(config, resolution, whole)
-    return _open_images(config, resolution, whole)
+    with tfds.damage_named(config.dataset, config.data_dir):
+        return _open_images(config, resolution, whole)
 
 
 def check_options(config: DataConfig, resolution: int) -> None:
@@ -124,13 +126,15 @@ def _open_images(config: DataConfig, resolution: int, whole: bool) -> Opened:
     images = tfds.prepare_images(
         config.dataset, data_dir=config.data_dir, offline_files=config.offline_files
     )
-    splits = ["train"] + ([images.test_split] if images.test_split else [])
+    splits = [images.train_split] + ([images.test_split] if images.test_split else [])
     examples = sum(images.builder.info.splits[split].num_examples for split in splits)
     sources: list[Source]
     if whole or not _fits(config, examples, resolution, images.channels):
         sources = [_records(images, split, images.labels(split)) for split in splits]
     else:
         sources = [_read_split(images, split, resolution) for split in splits]
+    for split, source in zip(splits, sources):
+        images.check_labels(split, source.labels)
     return Opened(images.class_names, sources[0], sources[1] if images.test_split else None)
 
 
@@ -142,9 +146,8 @@ def _read_split(images: tfds.Images, split: str, resolution: int) -> ArraySource
     """Every image of a TFDS split, resized, in the order in which it is stored."""
 
     def small(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        return _small(record[images.image_key], resolution), tf.cast(
-            record[images.label_key], tf.int32
-        )
+        pixels = plain_pixels(record[images.image_key])
+        return _small(pixels, resolution), tf.cast(record[images.label_key], tf.int32)
 
     records = images.builder.as_dataset(split=split, shuffle_files=False).map(
         small, tf.data.AUTOTUNE, deterministic=True

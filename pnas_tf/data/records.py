@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from pnas_tf.data.image_reader import BACKGROUND
 from pnas_tf.data.sources import Batching, Order, View
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class RecordSource:
         decode = self.builder.info.features[self.image_key].decode_example
 
         def show(image: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            pixels = decode(image)
+            pixels = plain_pixels(decode(image))
             pixels = pixels if pixels.shape[-1] == 3 else tf.image.grayscale_to_rgb(pixels)
             return view(pixels, position), tf.gather(labels, position), position
 
@@ -82,6 +83,21 @@ class RecordSource:
         split = self.builder.info.splits[self.split]
         mean_bytes = max(1, split.num_bytes // split.num_examples)
         return max(1, min(members, SHUFFLE_BUFFER_EXAMPLES, SHUFFLE_BUFFER_BYTES // mean_bytes))
+
+
+def plain_pixels(image: tf.Tensor) -> tf.Tensor:
+    """As image files are read: the upper byte of 16 bits, transparency over white.
+
+    image: uint8 or uint16 [height, width, 1, 3 or 4]. Returns uint8 [height, width, 1 or 3].
+    """
+    if image.dtype == tf.uint16:
+        image = tf.cast(tf.bitwise.right_shift(image, tf.constant(8, tf.uint16)), tf.uint8)
+    if image.shape[-1] == 4:
+        opacity = tf.cast(image[..., 3:], tf.float32) / 255.0
+        colour = tf.cast(image[..., :3], tf.float32)
+        over = colour * opacity + np.float32(BACKGROUND) * (1.0 - opacity)
+        image = tf.cast(tf.round(over), tf.uint8)
+    return image
 
 
 def encoded_records(

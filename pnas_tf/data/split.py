@@ -113,6 +113,13 @@ def split_positions(
 
 
 def _check_classes(labels: np.ndarray, class_names: tuple[str, ...], *, splits: int) -> None:
+    if len(class_names) < 2:
+        raise UserError(
+            "one class to tell apart",
+            expected="at least two classes",
+            received=f"{list(class_names)}",
+            fix="Give images of at least two classes.",
+        )
     counts = np.bincount(labels, minlength=len(class_names))
     scarce = [f"'{class_names[k]}': {counts[k]}" for k in np.flatnonzero(counts < splits)]
     if scarce:

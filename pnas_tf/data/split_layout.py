@@ -13,7 +13,6 @@ of vehicles. Knows names and places, and opens no file.
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -111,7 +110,7 @@ def _parts(base: Folder, root: str) -> tuple[Folder, list[Folder]] | None:
         exact = [folder for folder in trains if folder.name.casefold() in _PART_OF]
         if len(exact) != 1:
             raise UserError(
-                f"image folder {os.path.join(root, base.path)} has {len(trains)} training parts",
+                f"image folder {base.place(root)} has {len(trains)} training parts",
                 expected="one folder called train or training",
                 received=", ".join(repr(folder.name) for folder in trains),
                 fix="Move one of them elsewhere, or put their images together.",
@@ -138,7 +137,7 @@ def _refuse_parts_without_classes(base: Folder, root: str) -> None:
     parts = {folder.name: _PART_OF.get(folder.name.casefold()) for folder in base.holders()}
     if len(parts) > 1 and all(parts.values()) and "train" in parts.values():
         raise UserError(
-            f"image folder {os.path.join(root, base.path)} has parts without classes",
+            f"image folder {base.place(root)} has parts without classes",
             expected="one folder a class in each of them",
             received=", ".join(repr(name) for name in parts) + " with images right inside",
             fix="Put the images of each class into a folder of its own, or name files and labels "

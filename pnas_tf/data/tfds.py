@@ -3,39 +3,45 @@ the three splits."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 
 import pnas_tf.data.digits  # noqa: F401 (defining the builder registers it)
 from pnas_tf import _tf_private
+from pnas_tf.data.class_names import class_name
 from pnas_tf.data.dataset_name import unknown_dataset
 from pnas_tf.data.offline import place_archives
 from pnas_tf.data.reachable import why_unreachable
 from pnas_tf.data.records import encoded_records
+from pnas_tf.data.split_layout import PARTS
+from pnas_tf.data.tfds_features import keys_of, splits_of
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, locks, npy
 from pnas_tf.run.terminal import can_redraw, say
 
-TEST_SPLITS = ("test", "validation")
-
 
 @dataclass(frozen=True)
 class Images:
-    """A prepared TFDS dataset for image classification. test_split is None where it has no labelled
-    one."""
+    """A prepared TFDS dataset for image classification. train_split, test_split: as it calls them;
+    the second is None where it has no labelled one."""
 
     builder: tfds.core.DatasetBuilder
     image_key: str
     label_key: str
     class_names: tuple[str, ...]
+    train_split: str
     test_split: str | None
 
     @property
@@ -47,7 +53,9 @@ class Images:
         """Of the images, in pixels; of the first one where they differ."""
         height, width = self.builder.info.features[self.image_key].shape[:2]
         if height is None or width is None:
-            first = next(iter(self.builder.as_dataset(split="train[:1]", shuffle_files=False)))
+            first = next(
+                iter(self.builder.as_dataset(split=f"{self.train_split}[:1]", shuffle_files=False))
+            )
             height, width = first[self.image_key].shape[:2]
         return int(min(height, width))
 
@@ -76,6 +84,34 @@ class Images:
         _keep(cache, labels)
         return labels
 
+    def check_labels(self, split: str, labels: np.ndarray) -> None:
+        """Raises UserError where an image has none: TFDS writes -1 then."""
+        without = int((labels < 0).sum())
+        if without:
+            raise UserError(
+                f"split '{split}' of dataset '{self.builder.name}'",
+                expected="a label for each image",
+                received=f"none for {without} of {len(labels)}",
+                fix="Choose another dataset, or make it again without these images.",
+            )
+
+
+@contextlib.contextmanager
+def damage_named(name: str, data_dir: str) -> Iterator[None]:
+    """Raises UserError in the place of what TFDS and TensorFlow raise on files that are no longer
+    what TFDS wrote. data_dir: TFDS folder, empty for its default."""
+    try:
+        yield
+    except (ParseError, tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        place = data_dir or "the TFDS folder"
+        raise UserError(
+            f"dataset '{name}' is damaged",
+            expected="the files as TFDS wrote them",
+            received=_last_line(error),
+            fix=f"Bring its files in {place} back, or remove them, then give the same command "
+            "again: what can be downloaded is prepared anew.",
+        ) from error
+
 
 def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
     """Finds and prepares TFDS dataset `name` ("cifar10", "imagenet_resized/32x32", "mnist:3.0.1").
@@ -94,7 +130,14 @@ def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
     try:
         builder = _builder(name, directory)
     except tfds.core.DatasetNotFoundError as error:
-        raise unknown_dataset(name) from error
+        raise unknown_dataset(name, data_dir=data_dir) from error
+    except ImportError as error:  # what datasets of another origin need
+        raise UserError(
+            f"dataset '{name}' needs a Python package that is not installed",
+            expected="a dataset that tensorflow_datasets alone can read",
+            received=f"no module '{error.name}'",
+            fix=f"Install it: pip install {error.name}, or choose another dataset.",
+        ) from error
     except (
         ValueError,
         AssertionError,
@@ -105,19 +148,23 @@ def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
             received=str(error).strip().splitlines()[0][:300],
             fix="Correct --dataset.",
         ) from error
-    image_key, label_key = _keys(builder, name)
+    image_key, label_key = keys_of(builder, name)
     if not builder.is_prepared():
         _prepare(builder, name, offline_files)
-    if "train" not in builder.info.splits:
+    trains = splits_of(builder, "train")
+    if not trains:
         raise UserError(
             f"dataset '{name}' has no training images",
-            expected="a split 'train'",
+            expected=f"a split {' or '.join(PARTS['train'][:2])}",
             received=str(sorted(builder.info.splits)),
-            fix="Choose another dataset.",
+            fix="Choose another dataset, or make it again with that split.",
         )
-    class_names = tuple(builder.info.features[label_key].names)
-    images = Images(builder, image_key, label_key, class_names, None)
-    return Images(builder, image_key, label_key, class_names, _test_split(images))
+    class_names = tuple(
+        class_name(each, what="class", where=f"dataset '{name}'")
+        for each in builder.info.features[label_key].names
+    )
+    images = Images(builder, image_key, label_key, class_names, trains[0], None)
+    return dataclasses.replace(images, test_split=_test_split(images))
 
 
 def _builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBuilder:
@@ -129,25 +176,6 @@ def _builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBuilder
             return tfds.builder(name, data_dir=data_dir, try_gcs=False)
         finally:
             tempfile.tempdir = before
-
-
-def _keys(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, str]:
-    features, keys = builder.info.features, builder.info.supervised_keys
-    if (
-        not isinstance(features, tfds.features.FeaturesDict)
-        or not keys
-        or len(keys) != 2
-        or not all(isinstance(key, str) for key in keys)
-        or not isinstance(features[keys[0]], tfds.features.Image)
-        or not isinstance(features[keys[1]], tfds.features.ClassLabel)
-    ):
-        raise UserError(
-            f"dataset '{name}' is not for image classification",
-            expected="supervised keys (image, class label)",
-            received=str(keys),
-            fix="Choose another dataset.",
-        )
-    return keys
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, name: str, offline_files: str) -> None:
@@ -238,13 +266,10 @@ def _download_and_prepare(
 
 def _test_split(images: Images) -> str | None:
     """The first labelled one; some test splits (imagenet2012's) carry the label -1."""
-    for split in TEST_SPLITS:
-        if split in images.builder.info.splits and images.builder.info.splits[split].num_examples:
-            first = next(
-                iter(encoded_records(images.builder, split, keys=(images.label_key,)).take(1))
-            )
-            if int(first[0]) >= 0:
-                return split
+    for split in (*splits_of(images.builder, "test"), *splits_of(images.builder, "val")):
+        records = encoded_records(images.builder, split, keys=(images.label_key,))
+        if int(next(iter(records.take(1)))[0]) >= 0:
+            return split
     return None
 
 

@@ -160,7 +160,9 @@ def read_bytes(
             f"no {what} at {path}",
             expected="a file that can be read",
             received=reason,
-            fix=f"Make one: {made_by}",
+            fix="Mend its permissions."
+            if isinstance(error, PermissionError)
+            else f"Make one: {made_by}",
         ) from error
     if max(kind.st_size, len(content)) > limit:
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pnas_tf.errors import is_shown
 from pnas_tf.io import Json
 
 ABSENT = "–"
@@ -49,4 +50,4 @@ def _words(value: Json) -> str:
 def one_line(text: str) -> str:
     """Without control characters: names come from devices and folders, and a terminal obeys what it
     is sent."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    return "".join(sign if is_shown(sign) else " " for sign in text)

@@ -76,6 +76,9 @@ def test_other_pixels_are_another_dataset():
         (PIXELS, DIGITS.target - 1, range(10), "-1 to 8"),
         (PIXELS, DIGITS.target, ["a"] * 10, "a, a"),
         (PIXELS, DIGITS.target, [], "none"),
+        (PIXELS, DIGITS.target, set("abcdefghij"), "set"),
+        (PIXELS, DIGITS.target, ["a\nb", *"cdefghijk"], "U+000A"),
+        (PIXELS, DIGITS.target, ["caf\u00e9", "cafe\u0301", *"abcdefgh"], "caf\u00e9, caf\u00e9"),
     ],
 )
 def test_what_is_no_dataset_is_refused(images, labels, names, words):

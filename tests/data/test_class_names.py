@@ -4,8 +4,8 @@ import unicodedata
 
 import pytest
 
-from pnas_tf.data.class_names import class_name
-from pnas_tf.errors import UserError
+from pnas_tf.data.class_names import alike, class_name
+from pnas_tf.errors import UserError, is_shown, shown
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,7 @@ from pnas_tf.errors import UserError
 )
 def test_names_of_all_scripts(name):
     assert class_name(name, what="class", where="here") == unicodedata.normalize("NFC", name)
+    assert shown(name) == name
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,30 @@ def test_refused_names_show_code_points(name, shown):
     with pytest.raises(UserError) as error:
         class_name(name, what="class", where="here")
     assert shown in error.value.received and "here" in error.value.what
+
+
+def test_what_is_shown_commands_no_terminal():
+    """Every code point, by Unicode's own categories and table of directions."""
+    turning = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI", "B"}
+    for sign in map(chr, range(0x110000)):
+        if unicodedata.category(sign) in ("Cc", "Cs", "Co") or (
+            unicodedata.bidirectional(sign) in turning
+        ):
+            assert not is_shown(sign)
+        elif unicodedata.category(sign)[0] in "LMNPS":
+            assert is_shown(sign)
+    assert shown("a\n\x1b[2J\u202eb\udcff") == "a\\n\\x1b[2J\\u202eb\\udcff"
+
+
+@pytest.mark.parametrize(
+    "names, groups",
+    [
+        (["Cat", "dog", "cat"], [["Cat", "cat"]]),
+        (["cat ", "cat", "c\u200bat", "\uff43at"], [["cat ", "cat", "c\u200bat", "\uff43at"]]),
+        (["black bear", "black\u00a0bear", "Stra\u00dfe", "STRASSE"], 2),
+        (["cat", "cats", "caf\u00e9", "cafe", "1", "01"], []),
+    ],
+)
+def test_names_that_look_alike(names, groups):
+    found = alike(names)
+    assert len(found) == groups if isinstance(groups, int) else found == groups

@@ -60,9 +60,9 @@ def test_200_photographs_in_5_classes():
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 512), st.sampled_from([None, "pretrained", "inherit", "scratch"]))
 def test_rates_that_are_not_given_follow_the_batch(size, init):
-    """k times the images a step, k times the rate (Goyal et al. 2017, section 2.1), from the usual
+    """k times the images a step, k times the rate (Goyal et al. 2017, section 2.1), up to the usual
     64, whatever chose the batch; a rate that is named stays."""
-    many, k = SplitSizes(40_000, 10_000, 0), size / 64
+    many, k = SplitSizes(40_000, 10_000, 0), min(size, 64) / 64
     usual = {"pretrained": 0.005, "inherit": 0.02}.get(init, 0.05)
     train = fitted(TrainConfig, many, batch_size=size, init=init)
     assert train.learning_rate == tuning_of(train).learning_rate == pytest.approx(usual * k)

@@ -58,6 +58,19 @@ def test_what_spreadsheets_write(root, text, encoding):
     assert tree.class_names == ("cat", "dog")
 
 
+def test_of_several_columns_the_first_spelling_counts_and_it_is_said(root):
+    tree = table(root, "class,file,Path,label\n7,x,a/0.jpg,cat\n8,y,b/0.jpg,dog\n")
+    assert tree.class_names == ("cat", "dog") and len(tree.train) == 2
+    assert "The path is column 3 ('Path') of the table, not column 2 ('file')." in tree.summary()
+    assert "The label is column 4 ('label') of the table, not column 1 ('class')." in tree.summary()
+
+
+def test_a_file_by_two_ways_is_one(root):
+    (root / "link").symlink_to("a")
+    text = f"path,label\na/0.jpg,cat\nlink/0.jpg,cat\n{root}/a/0.jpg,cat\nb/0.jpg,dog\n"
+    assert names(table(root, text).train, root) == ["a/0.jpg", "b/0.jpg"]
+
+
 def test_accents_of_another_system(root):
     (root / "cafe\u0301.jpg").touch()
     tree = table(root, "path,label\ncaf\u00e9.jpg,th\u00e9\na/0.jpg,cat\nb/0.jpg,the\u0301\n")
@@ -90,13 +103,17 @@ def test_accents_of_another_system(root):
             "another label or part",
             "row 4",
         ),
+        ("path,label\na/0.jpg,cat\n{root}/a/0.jpg,dog\n", "another label", "row 3"),
+        ("path,label,split\na/0.jpg,cat,2\nb/0.jpg,dog,\n", "known: '', '2'", "row 2"),
+        ("path,label,split\na/0.jpg,cat,test\nb/0.jpg,dog,test\n", "no classes to train", "[]"),
+        ("PK\x03\x04", "table of images", "spreadsheet"),
         ('path,label\na/0.jpg,"cat\n', "table of images", "end"),
         ("path,label\na/0.jpg,c\u202eat\nb/0.jpg,dog\n", "class", "U+202E"),
     ],
 )
 def test_refusals_name_rows(root, text, what, received):
     with pytest.raises(UserError, match=what) as error:
-        table(root, text)
+        table(root, text.replace("{root}", str(root)))
     assert received in error.value.received and "labels.csv" in str(error.value)
 
 

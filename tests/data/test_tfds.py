@@ -1,0 +1,110 @@
+"""Datasets that somebody else prepared with TFDS: pixels of every kind, other names of features and
+splits, and what cannot be used, refused by name."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from pnas_tf.config import DataConfig
+from pnas_tf.data.dataset import load_dataset
+from pnas_tf.data.dataset_name import check_dataset
+from pnas_tf.data.image_reader import decode
+from pnas_tf.errors import UserError
+
+LABEL = tfds.features.ClassLabel(names=["cat", "dog"])
+LABELS = np.arange(12) % 2
+
+
+def prepare(root, name, images, labels=LABELS, *, splits=("train",), label=LABEL):
+    """By TFDS's own helper for data of one's own, which names no supervised keys."""
+    shape, dtype = images.shape[1:], images.dtype
+    features = {"photo": tfds.features.Image(shape=shape, dtype=dtype), "kind": label}
+    examples = tf.data.Dataset.from_tensor_slices({"photo": images, "kind": labels})
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name=name,
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={split: examples for split in splits},
+        data_dir=str(root),
+        disable_shuffling=True,
+    )
+    return {"dataset": name, "data_dir": str(root)}
+
+
+def random(channels, dtype=np.uint8):
+    """12 images of one colour each, 8 x 8."""
+    values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (12, 1, 1, channels))
+    return np.broadcast_to(values.astype(dtype), (12, 8, 8, channels)).copy()
+
+
+def as_file(pixels):
+    """What the reader of image files makes of them. pixels: uint8 [height, width, 4]."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return decode(stream.getvalue()).pixels
+
+
+@pytest.mark.parametrize(
+    "images, reader",
+    [(random(4), as_file), (random(3, np.uint16), lambda pixels: pixels // 256)],
+)
+def test_pixels_are_those_of_image_files(tmp_path, images, reader):
+    """In memory and streamed: transparency lies over white, 16 bits become the upper 8."""
+    named = prepare(tmp_path, "shades", images)
+    for augmentation in ("none", "imagenet"):
+        dataset = load_dataset(DataConfig(**named, augmentation=augmentation), resolution=8)
+        ((batch, _),) = dataset.test_batches(batch_size=12)
+        wanted = np.stack([reader(images[place]) for place in dataset.test_split.positions])
+        pixels = batch.numpy() * 127.5 + 127.5
+        assert np.abs(pixels - wanted).max() <= 1.001  # both round once
+
+
+def test_splits_are_called_as_parts_of_folders_are(tmp_path):
+    named = prepare(tmp_path, "parts", random(3), splits=("Training", "DEV", "extra"))
+    dataset = load_dataset(DataConfig(**named, augmentation="none"), resolution=8)
+    assert (dataset.train_size + dataset.validation_size, dataset.test_size) == (12, 12)
+
+
+def test_what_cannot_be_used_is_refused_by_name(tmp_path):
+    colour = random(3)
+    odd = tfds.features.ClassLabel(names=["cat", "d\u202eog"])
+    one = tfds.features.ClassLabel(names=["cat"])
+    for number, (given, words) in enumerate(
+        (
+            ({"labels": np.where(LABELS == 0, -1, 1)}, "none for 6 of 12"),
+            ({"label": odd}, "U+202E"),
+            ({"label": one, "labels": LABELS * 0}, "['cat']"),
+            ({"label": tfds.features.Scalar(np.int64)}, "kind: Scalar"),
+            ({"images": colour[..., :1] / np.float32(255)}, "pixels of float32"),
+            ({"splits": ("test",)}, "['test']"),
+        )
+    ):
+        named = prepare(tmp_path, f"strange{number}", **{"images": colour, **given})
+        with pytest.raises(UserError) as error:
+            load_dataset(DataConfig(**named, augmentation="none"), resolution=8)
+        assert words in error.value.received
+
+
+def test_damage_is_told_and_close_names_are_those_of_the_folder(tmp_path):
+    config = DataConfig(**prepare(tmp_path, "photographs", random(3)), augmentation="none")
+    (records,) = tmp_path.rglob("*.tfrecord*")
+    whole = records.read_bytes()
+    for damaged in (whole[:-200], whole[:500] + bytes([whole[500] ^ 1]) + whole[501:]):
+        records.write_bytes(damaged)
+        with pytest.raises(UserError, match="'photographs' is damaged") as error:
+            load_dataset(config, resolution=8)
+        assert "DataLossError" in error.value.received
+    (info,) = tmp_path.rglob("dataset_info.json")
+    info.write_text("{")
+    with pytest.raises(UserError, match="'photographs' is damaged"):
+        load_dataset(config, resolution=8)
+    with pytest.raises(UserError, match="unknown dataset") as error:
+        check_dataset("photo-graphs", data_dir=str(tmp_path))
+    assert "close ones: photographs" in error.value.expected
+    (tmp_path / "photographs" / "1.0.0").rename(tmp_path / "photographs" / "1.0.0.incomplete")
+    with pytest.raises(UserError, match="not whole"):
+        load_dataset(config, resolution=8)
