@@ -2,7 +2,7 @@
 
   python -m benchmarks.one_process search --resolution=64 --batch=32 --candidates=4 --blocks=21
 
-kind: plain (training of the plain network of kernel 3), weight (weight steps) or search (weight and
+kind: plain (training of `plain_architecture`), weight (weight steps) or search (weight and
 two-path steps). Peak memory counts from what the imports left; `own_mb` are weights, statistics and
 momenta of candidates beyond one path's.
 """
@@ -17,6 +17,7 @@ import time
 from dataclasses import replace
 
 STEPS = 12
+CLASSES = 1000
 
 
 def main() -> None:
@@ -24,6 +25,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("kind", choices=("plain", "weight", "search"))
+    parser.add_argument("--space", default="proxyless", help="a named one")
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument(
@@ -37,12 +39,13 @@ def main() -> None:
 
     import tensorflow as tf
 
-    from benchmarks.workload import Workload, plain_step
-    from pnas_tf.space.architecture import Architecture
-    from pnas_tf.space.mbconv import Stage, proxyless
+    from benchmarks.workload import Workload, plain_architecture, plain_step
+    from pnas_tf.space.mbconv import MBConvSpace, Stage
     from pnas_tf.space.ops import MBConv
+    from pnas_tf.space.registry import named_space
 
-    space = proxyless(resolution=options.resolution)
+    space = named_space(options.space, classes=CLASSES, resolution=options.resolution)
+    assert isinstance(space, MBConvSpace)
     if options.candidates:
         # The first two, which are timed, are the same in every space, and no other needs more room
         # for its values than the first. (Twelve kernels from 3 to 25 would be another measure: a
@@ -62,11 +65,7 @@ def main() -> None:
     imports_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result: dict[str, float] = {}
     if options.kind == "plain":
-        op = MBConv(3, 6)
-        step = plain_step(
-            Architecture(space, (op,) * len(space.choice_blocks)),
-            *Workload.batch_of(space, options.batch),
-        )
+        step = plain_step(plain_architecture(space), *Workload.batch_of(space, options.batch))
         for number in range(STEPS):
             step(number)
     else:

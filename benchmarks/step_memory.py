@@ -2,10 +2,11 @@
 
   python -m benchmarks.step_memory --json=step_memory.json
 
-takes about 4 minutes on 2 cores. Space `proxyless`; every case is a process of its own and its peak
-counts from what the imports left. The candidates' own weights, statistics and momenta are counted
-and taken off. With oneDNN, TensorFlow's allocator on the CPU takes memory in regions of doubling
-size and gives none back, so that a peak follows the order of allocations; without, it is malloc.
+takes about 8 minutes on 2 cores. Space `proxyless`, and two of many kinds of candidates; every case
+is a process of its own and its peak counts from what the imports left. The candidates' own weights,
+statistics and momenta are counted and taken off. With oneDNN, TensorFlow's allocator on the CPU
+takes memory in regions of doubling size and gives none back, so that a peak follows the order of
+allocations; without, it is malloc.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from benchmarks.timing import bar, child, main
 
-SIZES = ((64, 32), (128, 128))
+CASES = (("proxyless", 64, 32), ("proxyless", 128, 128), ("cifar", 32, 64), ("mnv4", 96, 64))
 REPEATS = 2
 LIMIT = 1.25
 
@@ -24,9 +25,9 @@ LIMIT = 1.25
 def run() -> dict[str, Any]:
     """Every size, with its bar; the smallest also without oneDNN, which is no bar."""
     result: dict[str, Any] = {"bars": []}
-    for resolution, batch in SIZES:
-        name = f"{resolution} px, batch {batch}"
-        result[name] = _peaks(resolution, batch)
+    for space, resolution, batch in CASES:
+        name = f"{space}, {resolution} px, batch {batch}"
+        result[name] = _peaks(space, resolution, batch)
         result["bars"].append(
             bar(
                 f"(peak of the search - candidates' own weights) / peak of plain training, {name}",
@@ -34,14 +35,14 @@ def run() -> dict[str, Any]:
                 LIMIT,
             )
         )
-    result["{} px, batch {}, without oneDNN".format(*SIZES[0])] = _peaks(
-        *SIZES[0], TF_ENABLE_ONEDNN_OPTS="0"
+    result["{}, {} px, batch {}, without oneDNN".format(*CASES[0])] = _peaks(
+        *CASES[0], TF_ENABLE_ONEDNN_OPTS="0"
     )
     return result
 
 
-def _peaks(resolution: int, batch: int, **environment: str) -> dict[str, Any]:
-    size = (f"--resolution={resolution}", f"--batch={batch}")
+def _peaks(space: str, resolution: int, batch: int, **environment: str) -> dict[str, Any]:
+    size = (f"--space={space}", f"--resolution={resolution}", f"--batch={batch}")
     cases = {
         kind: [
             child("benchmarks.one_process", kind, *size, environment=environment)

@@ -3,8 +3,9 @@ same path.
 
   python -m benchmarks.step_time --json=step_time.json
 
-takes about 4 minutes on 2 cores. Space `proxyless`; the plain network (kernel 3, expansion 6 in
-every block) is one compiled graph with the same optimizer. Architecture steps are compared with
+takes about 6 minutes on 2 cores. Space `proxyless`, and two of many kinds of candidates; the plain
+network (kernel 3, expansion 6 in every block; of most MACs where no MBConv is offered) is one
+compiled graph with the same optimizer. Architecture steps are compared with
 weight steps on the paths that the same gates make active.
 """
 
@@ -24,8 +25,10 @@ SIZES = ((64, 32, 24, 1.30), (96, 64, 14, 1.15), (128, 128, 8, 1.08))
 TWO_PATH_LIMIT = 1.30  # of a weight step of the same size
 GATE_MODES_AT = 64, 32, 12  # a multiple of SAMPLES
 SAMPLES = 6
-# Space `cifar`: 11 candidates of four kinds a block, and Zero where a block may be skipped.
-MANY_KINDS = 32, 64, 24, 1.30
+# Space `cifar`: 11 candidates of four kinds a block; `mnv4`: 16 forms of one; and Zero, where a
+# block may be skipped.
+CIFAR = 32, 64, 24, 1.30
+MNV4 = 96, 64, 14, 1.15
 
 
 def weight_step(space: SearchSpace, batch: int, rounds: int) -> dict[str, Any]:
@@ -69,13 +72,15 @@ def gate_modes(resolution: int, batch: int, rounds: int) -> dict[str, Any]:
 def run() -> dict[str, Any]:
     """All sizes and modes, with the bars."""
     from pnas_tf.space.mbconv import proxyless
+    from pnas_tf.space.mobilenet_v4 import mnv4
     from pnas_tf.space.small_images import cifar
 
     result: dict[str, Any] = {"bars": []}
     cases: list[tuple[SearchSpace, str, tuple[int, int, int, float]]] = [
         (proxyless(resolution=size[0]), f"{size[0]} px", size) for size in SIZES
     ]
-    cases.append((cifar(resolution=MANY_KINDS[0]), "12 candidates of cifar, 32 px", MANY_KINDS))
+    cases.append((cifar(resolution=CIFAR[0]), f"12 candidates of cifar, {CIFAR[0]} px", CIFAR))
+    cases.append((mnv4(resolution=MNV4[0]), f"17 candidates of mnv4, {MNV4[0]} px", MNV4))
     for space, case, (_, batch, rounds, limit) in cases:
         name = f"{case}, batch {batch}"
         result[f"weight step, {name}"] = found = weight_step(space, batch, rounds)

@@ -18,6 +18,7 @@ from pnas_tf.search.objective import RegularisedObjective
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.complexity import macs
 from pnas_tf.space.ops import MBConv
 from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
@@ -55,8 +56,10 @@ class Workload:
 
     @property
     def uniform_path(self) -> ChoiceIndices:
-        """Kernel 3, expansion 6 in every block."""
-        return tuple(choice.candidates.index(MBConv(3, 6)) for choice in self.space.choice_blocks)
+        """That of `plain_architecture`."""
+        ops = plain_architecture(self.space).ops
+        choices = self.space.choice_blocks
+        return tuple(choice.candidates.index(op) for choice, op in zip(choices, ops, strict=True))
 
     def weight_step(self, path: ChoiceIndices) -> None:
         """One weight step on `path`."""
@@ -89,16 +92,17 @@ class Workload:
 
     def two_path_of(self, first: int, second: int) -> None:
         """A two-path architecture step that looks at these two candidates of every block and runs
-        the first."""
-        count = len(self.space.choice_blocks)
+        the first; at the only one where a block has no more."""
+        sizes = [len(choice.candidates) for choice in self.space.choice_blocks]
+        pairs = tuple((first, second) if size > 1 else (0,) for size in sizes)
         everything = tuple(
             np.full(len(choice.candidates), 1 / len(choice.candidates))
             for choice in self.space.choice_blocks
         )
         sample = GateSample(
-            ((first, second),) * count,
-            (np.array([0.5, 0.5]),) * count,
-            (first,) * count,
+            pairs,
+            tuple(np.full(len(pair), 1 / len(pair)) for pair in pairs),
+            tuple(pair[0] for pair in pairs),
             everything,
             "two_path",
         )
@@ -133,6 +137,16 @@ class Workload:
                     min(number, len(choice.candidates) - 1) for choice in self.space.choice_blocks
                 )
             )
+
+
+def plain_architecture(space: SearchSpace) -> Architecture:
+    """Kernel 3, expansion 6 in every block; where no such MBConv is offered, what has most MACs."""
+    usual = MBConv(3, 6)
+    ops = []
+    for choice in space.choice_blocks:
+        size = {op: macs([space.candidate_block(choice, op)]) for op in choice.candidates}
+        ops.append(usual if usual in size else max(size, key=size.__getitem__))
+    return Architecture(space, tuple(ops))
 
 
 def plain_step(

@@ -81,16 +81,19 @@ class Workshop:
         """At the space's resolution; read once."""
         return self.data.at(self.space.resolution)
 
-    def searched(self, seed: int) -> SearchResult:
-        """One search a seed, for the reference's latency; all budgets are derived from it."""
-        target = repr(self.reference_ms)
-        config = dataclasses.replace(self.search, target_latency_ms=target)
+    def searched(self, seed: int, *, one_shot: bool) -> SearchResult:
+        """One search a seed, for the reference's latency; all budgets are derived from it.
+        one_shot: the supernet trained by uniform paths, and the effect model fitted to it."""
+        config = dataclasses.replace(self.search, target_latency_ms=repr(self.reference_ms))
+        name = f"search_{seed}"
+        if one_shot:
+            config, name = dataclasses.replace(config, algorithm="one_shot"), f"one_shot_{seed}"
         return pnas.search(
             self.space,
             self.data,
             self.table,
             recipe=SearchRecipe(config, seed=seed),
-            folder=self.output / f"search_{seed}",
+            folder=self.output / name,
         )
 
 
@@ -112,10 +115,10 @@ class Place:
 Made: TypeAlias = "Architecture | keras.Model"
 
 
-def searched(place: Place) -> Architecture:
+def searched(place: Place, *, one_shot: bool = False) -> Architecture:
     """(a) derived from the search at the budget."""
     shop = place.workshop
-    found = shop.searched(place.seed)
+    found = shop.searched(place.seed, one_shot=one_shot)
 
     def derived(target_ms: float) -> Architecture:
         budget = pnas.budget("latency_ms", target_ms)
@@ -163,6 +166,7 @@ def random(place: Place) -> Architecture:
 
 CONTENDERS: dict[str, Callable[[Place], Made]] = {
     "searched": searched,
+    "one_shot": functools.partial(searched, one_shot=True),
     "resnet8": reference_network,
     "mobilenet_v2": mobilenet_v2,
     "efficientnet_lite": efficientnet_lite,

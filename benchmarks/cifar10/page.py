@@ -9,8 +9,9 @@ from pathlib import Path
 from benchmarks.contender_rows import HEADER, RULE, Row, grouped, line_of, value_of
 from pnas_tf.io import atomic
 
+SEARCHED = {"searched": "searched", "one_shot": "searched, one supernet for all budgets"}
 NAMES = {
-    "searched": "searched",
+    **SEARCHED,
     "resnet8": "ResNet-8",
     "mobilenet_v2": "MobileNetV2's blocks",
     "efficientnet_lite": "EfficientNet-Lite's blocks",
@@ -74,36 +75,35 @@ def _budget(share: float, rows: Sequence[Row], reference: Row) -> Iterable[str]:
         "",
     ]
     yield f"| {' | '.join(cells)} |\n"
-    if {"searched", "resnet8"} <= set(by_name):
-        yield _difference(by_name["searched"], by_name["resnet8"])
+    for name, shown in SEARCHED.items():
+        if {name, "resnet8"} <= set(by_name):
+            yield f"{shown.capitalize()}: {_difference(by_name[name], by_name['resnet8'])}"
 
 
 def _difference(ours: Sequence[Row], theirs: Sequence[Row]) -> str:
-    """Searched against ResNet-8, in words."""
+    """Against ResNet-8, in words."""
     values = [
         [100 * value_of(row, "accuracy", "float32") for row in rows] for rows in (ours, theirs)
     ]
     gap = statistics.mean(values[0]) - statistics.mean(values[1])
     if min(map(len, values)) < 2:
-        return f"The searched network is {gap:+.2f} points from ResNet-8.\n"
+        return f"{gap:+.2f} points from ResNet-8.\n"
     error = sum(statistics.variance(each) / len(each) for each in values) ** 0.5
-    return (
-        f"The searched networks are {gap:+.2f} ± {error:.2f} points from ResNet-8, "
-        f"{gap / error:.1f} standard errors.\n"
-    )
+    return f"{gap:+.2f} ± {error:.2f} points from ResNet-8, {gap / error:.1f} standard errors.\n"
 
 
 def _chosen(rows: Sequence[Row]) -> Iterable[str]:
-    found = [row for row in rows if row["contender"] == "searched"]
+    found = [row for row in rows if row["contender"] in SEARCHED]
     if not found:
         return
     yield "## What the search chose\n"
-    yield "| share | seed | ops, block by block |"
-    yield "|---|---|---|"
+    yield "| network | share | seed | ops, block by block |"
+    yield "|---|---|---|---|"
     for row in found:
         ops = row["ops"]
         assert isinstance(ops, list)
-        yield f"| {row['share']} | {row['seed']} | {', '.join(map(str, ops))} |"
+        name = SEARCHED[str(row["contender"])]
+        yield f"| {name} | {row['share']:g} | {row['seed']} | {', '.join(map(str, ops))} |"
     yield ""
 
 

@@ -20,8 +20,9 @@ from pnas_tf.networks.pretrained import PretrainedBlock, PretrainedWeights
 from pnas_tf.networks.remapping import (
     Channels,
     activation_deviation,
+    form_of,
+    remapped_block,
     remapped_conv,
-    remapped_mbconv,
 )
 from pnas_tf.networks.streams import (
     IMAGES,
@@ -34,7 +35,7 @@ from pnas_tf.networks.streams import (
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.mbconv import MBConvSpace
-from pnas_tf.space.ops import CandidateOp, Head, MBConv, Stem, Zero
+from pnas_tf.space.ops import UIB, CandidateOp, FusedMBConv, Head, MBConv, Stem, Zero
 
 # What a block computes at the start: the source's function, as far as it has inputs; the part of it
 # that matters most; nearly the identity; something random.
@@ -90,24 +91,31 @@ def check_remappable(source: SearchSpace, target: SearchSpace, *, where: str) ->
         if not isinstance(space, MBConvSpace):
             raise UserError(
                 f"weights of {where} for space '{target.name}'",
-                expected="two spaces of MBConvs",
+                expected="two spaces of stages",
                 received=f"'{space.name}', a space of another kind ({type(space).__name__})",
-                fix="Search a space of MBConvs, such as --space=lite, from weights of such a one, "
+                fix="Search a space of stages, such as --space=lite, from weights of such a one, "
                 "or leave --pretrained out.",
             )
     assert isinstance(source, MBConvSpace)
     assert isinstance(target, MBConvSpace)
-    theirs = (len(source.stages), source.channels)
-    ours = (len(target.stages), target.channels)
+    theirs, ours = _frame(source), _frame(target)
     if theirs != ours:
         raise UserError(
             f"weights of {where} do not suit space '{target.name}'",
-            expected=f"{theirs[0]} stages and images of {theirs[1]} channels; widths, depths, "
-            "kernels, expansions, classes and the resolution may differ",
-            received=f"{ours[0]} stages and images of {ours[1]} channels",
-            fix=f"Search the space of the weights, '{source.name}', or a file with {theirs[0]} "
-            "stages (docs/spaces.md): ImageNet's weights suit --space=lite and --space=proxyless.",
+            expected=f"{theirs}; widths, depths, kernels, expansions, classes and the resolution "
+            "may differ",
+            received=ours,
+            fix=f"Search the space of the weights, '{source.name}', or a file with its stages and "
+            "fixed blocks (docs/spaces.md): ImageNet's weights suit --space=lite and "
+            "--space=proxyless.",
         )
+
+
+def _frame(space: MBConvSpace) -> str:
+    """What two spaces must have in common: how many stages, and what stands around them."""
+    first = "a first block" if space.first_width else "no first block"
+    head = "a head with a hidden convolution" if space.head_hidden else "a head without one hidden"
+    return f"{len(space.stages)} stages, images of {space.channels} channels, {first}, {head}"
 
 
 class Remapping:
@@ -159,18 +167,16 @@ class Remapping:
         if block.name in self.source.fixed:
             source = self.source.fixed[block.name]
             return Origin(block, source, self._function(block, source.block))
-        if not isinstance(block.op, MBConv):
-            return Origin(block, None, NEW)
         stage, position = self._places[block.name]
         there = self._known[stage]
         own = there[position] if position < len(there) else ()
         added = not own
         if added:
             own = next((known for known in reversed(there) if _repeats(known)), ())
-        fitting = [each for each in own if _expands(each.block) == _expands(block)]
+        fitting = [each for each in own if form_of(each.block) == form_of(block)]
         if not fitting:
             return Origin(block, None, NEW)
-        source = min(fitting, key=lambda each: _distance(each.block.op, block.op))
+        source = min(fitting, key=lambda each: _distance(each.block, block))
         function = ADDED if added else self._function(block, source.block)
         return Origin(block, source, function)
 
@@ -189,28 +195,35 @@ class Remapping:
         arrays, inputs = origin.source.arrays, self._streams.get(self._inputs[block.name])
         if isinstance(block.op, Stem):
             images = Channels.all_of(block.in_channels)
-            return remapped_conv(arrays, "conv", images, self._streams["stem"])
+            return remapped_conv(arrays, block.layers[0], images, self._streams["stem"])
         assert inputs is not None
         if isinstance(block.op, Head):
             return self._head(arrays, block, inputs)
-        found = remapped_mbconv(
+        found = remapped_block(
             origin.source, block, inputs, self._streams[stream_of(self._places, block.name)]
         )
         if origin.function == ADDED:
-            for name in ("project_bn/gamma", "project_bn/beta"):
+            for part in ("gamma", "beta"):
+                name = f"{block.layers[-1].name}_bn/{part}"
                 found[name] = found[name] * self.added_gamma
         return found
 
     def _head(
         self, arrays: Mapping[str, np.ndarray], block: Block, inputs: Channels
     ) -> dict[str, np.ndarray]:
-        """Features by what the source's classifier reads of them, and the classifier itself."""
-        deviation = activation_deviation(arrays["mix_bn/beta"], arrays["mix_bn/gamma"])
-        read = np.linalg.norm(arrays["classifier/kernel"], axis=1)
-        features = Channels.ranked(read * deviation, block.layers[0].out_channels)
-        found = remapped_conv(arrays, "mix", inputs, features)
+        """Features by what is read of them, in one layer or two, and the classifier itself."""
+        *convs, _ = block.layers
+        x = inputs
+        found: dict[str, np.ndarray] = {}
+        for layer, reader in zip(convs, block.layers[1:], strict=True):
+            beta, gamma = (arrays[f"{layer.name}_bn/{part}"] for part in ("beta", "gamma"))
+            kernel = arrays[f"{reader.name}/kernel"]
+            read = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=1)
+            y = Channels.ranked(read * activation_deviation(beta, gamma), layer.out_channels)
+            found |= remapped_conv(arrays, layer, x, y)
+            x = y
         if self.keep_classifier:
-            found["classifier/kernel"] = features.read(arrays["classifier/kernel"])
+            found["classifier/kernel"] = x.read(arrays["classifier/kernel"])
             found["classifier/bias"] = arrays["classifier/bias"]
         return found
 
@@ -242,12 +255,12 @@ class Remapping:
 def _known_by_stage(
     source: PretrainedWeights,
 ) -> dict[int, list[tuple[PretrainedBlock, ...]]]:
-    """Stage -> for each of its blocks the MBConvs whose weights are known; none where the source
+    """Stage -> for each of its blocks the candidates whose weights are known; none where the source
     skips the block."""
     known: dict[int, list[tuple[PretrainedBlock, ...]]] = {}
     for choice, candidates in zip(source.space.choice_blocks, source.choices, strict=True):
-        mbconvs = tuple(each for each in candidates if isinstance(each.block.op, MBConv))
-        known.setdefault(choice.stage, []).append(mbconvs)
+        those = tuple(each for each in candidates if each.arrays)
+        known.setdefault(choice.stage, []).append(those)
     return known
 
 
@@ -265,19 +278,22 @@ def _repeats(known: Iterable[PretrainedBlock]) -> bool:
     return any(each.block.shortcut for each in known)
 
 
-def _expands(block: Block) -> bool:
-    return isinstance(block.op, MBConv) and block.op.expansion > 1
-
-
-def _distance(source: object, target: object) -> tuple[float, ...]:
-    """How far an op is from another: first of all it should hold what the other one needs."""
-    assert isinstance(source, MBConv)
-    assert isinstance(target, MBConv)
+def _distance(source: Block, target: Block) -> tuple[float, ...]:
+    """How far a block is from another of its form: first of all it should hold what the other one
+    needs."""
+    theirs, ours = ({layer.name: layer for layer in each.layers} for each in (source, target))
+    pairs = [(theirs[name], layer) for name, layer in ours.items() if name in theirs]
+    expansion, wanted = (_expansion(each.op) for each in (source, target))
     return (
-        source.activation != target.activation,
-        source.squeeze_excite != target.squeeze_excite,
-        source.expansion < target.expansion,
-        source.kernel < target.kernel,
-        abs(source.expansion - target.expansion),
-        abs(source.kernel - target.kernel),
+        any(a.activation != b.activation for a, b in pairs),
+        set(theirs) != set(ours),
+        expansion < wanted,
+        any(a.kernel < b.kernel for a, b in pairs),
+        abs(expansion - wanted),
+        sum(abs(a.kernel - b.kernel) for a, b in pairs),
+        source.op != target.op,
     )
+
+
+def _expansion(op: object) -> int:
+    return op.expansion if isinstance(op, (MBConv, FusedMBConv, UIB)) else 1

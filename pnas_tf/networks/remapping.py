@@ -1,4 +1,4 @@
-"""Weights of an MBConv block for one of other sizes: the same function where it is larger, the part
+"""Weights of a block for one of other sizes: the same function where it is larger, the part
 that matters most where it is smaller.
 
 A larger kernel holds the smaller one in its centre, with zeros around it; a smaller one is the
@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pnas_tf.networks.pretrained import PretrainedBlock
-from pnas_tf.space.blocks import Block
+from pnas_tf.space.blocks import Block, Layer
 
 Arrays = Mapping[str, np.ndarray]  # name of a variable in its block ("expand/kernel") -> values
 
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+_GATE = ("squeeze", "excite")
 _OPEN_GATE = 2.5  # an added gate starts at relu6(2.5 + 3) / 6, where it has a gradient
 
 
@@ -83,58 +84,72 @@ def activation_deviation(beta: np.ndarray, gamma: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum((values - mean[:, None]) ** 2 @ weights, 0.0))
 
 
+def form_of(block: Block) -> tuple[tuple[str, str], ...]:
+    """What two blocks must have in common for the weights of one to become the other's: their
+    layers but a gate's, whatever the sizes. An MBConv and a UIB without its first depthwise
+    convolution have one form, so have a fused MBConv and a feed-forward UIB."""
+    return tuple((layer.name, layer.kind) for layer in block.layers if layer.name not in _GATE)
+
+
 def middle_importance(arrays: Arrays) -> np.ndarray:
-    """How much each channel between depthwise convolution and projection matters, [middle]: the
-    deviation of its activation, times the norm of the weights that read it."""
+    """How much each channel that the projection reads matters, [middle]: the deviation of its
+    activation, times the norm of the weights that read it."""
     scale = normalised_scale(arrays, "project_bn")
-    read = np.linalg.norm(arrays["project/kernel"][0, 0] * scale, axis=1)
-    deviation = activation_deviation(arrays["depthwise_bn/beta"], arrays["depthwise_bn/gamma"])
-    return read * deviation
+    read = np.sqrt(((arrays["project/kernel"] * scale) ** 2).sum(axis=(0, 1, 3)))
+    names = ("depthwise", "expand", "conv")  # the last before the projection
+    last = next(name for name in names if f"{name}/kernel" in arrays)
+    return read * activation_deviation(arrays[f"{last}_bn/beta"], arrays[f"{last}_bn/gamma"])
 
 
-def remapped_mbconv(
+def remapped_block(
     source: PretrainedBlock, target: Block, inputs: Channels, outputs: Channels
 ) -> dict[str, np.ndarray]:
-    """Arrays of the MBConv `target` from those of another one.
+    """Arrays of the block `target` from those of another one of its form.
 
     Where nothing becomes smaller, activations agree and inference statistics are taken, both
     compute one function of the channels that are not silent.
 
     Args:
-        source: an MBConv with its weights.
-        target: another kernel, expansion, gate or width.
+        source: with its weights.
+        target: with other kernels, expansion, gate or width.
         inputs: of the target.
         outputs: of the target.
 
     Returns:
-        Every array but the kernel of an added `squeeze`; none where one of both has no expansion
-        convolution and the other has one: no weights of one are weights of the other.
+        Every array but the kernel of an added `squeeze`.
     """
-    arrays, layers = source.arrays, {layer.name: layer for layer in target.layers}
-    if ("expand" in layers) != ("expand/kernel" in arrays):
-        return {}
+    arrays, layers, x = source.arrays, target.layers, inputs
     found: dict[str, np.ndarray] = {}
-    middle = inputs
-    if "expand" in layers:
-        middle = Channels.ranked(middle_importance(arrays), layers["expand"].out_channels)
-        found |= remapped_conv(arrays, "expand", inputs, middle)
-    kernel = resized_kernel(arrays["depthwise/kernel"], layers["depthwise"].kernel)
-    found["depthwise/kernel"] = kernel[:, :, middle.source]
-    found |= _normalisation(arrays, "depthwise_bn", middle)
-    found |= remapped_conv(arrays, "project", middle, outputs)
-    if "squeeze" in layers:
-        found |= _gate(arrays, middle, layers["squeeze"].out_channels)
-        if "squeeze/kernel" not in arrays:
-            found["project/kernel"] = found["project/kernel"] * np.float32(6.0 / (_OPEN_GATE + 3.0))
+    scale = np.float32(1.0)
+    for layer in layers:
+        if layer.name == "squeeze":
+            found |= _gate(arrays, x, layer.out_channels)
+            scale = np.float32(1.0 if "squeeze/kernel" in arrays else 6.0 / (_OPEN_GATE + 3.0))
+        elif layer.kind == "depthwise":
+            kernel = resized_kernel(arrays[f"{layer.name}/kernel"], layer.kernel)
+            found[f"{layer.name}/kernel"] = kernel[:, :, x.source]
+            found |= _normalisation(arrays, f"{layer.name}_bn", x)
+        elif layer.name not in _GATE:
+            y = outputs
+            if layer is not layers[-1]:
+                y = Channels.ranked(middle_importance(arrays), layer.out_channels)
+            found |= remapped_conv(arrays, layer, x, y)
+            x = y
+    last = f"{layers[-1].name}/kernel"
+    found[last] = found[last] * scale  # makes up for a gate that is added half open
     return found
 
 
 def remapped_conv(
-    arrays: Arrays, name: str, inputs: Channels, outputs: Channels
+    arrays: Arrays, layer: Layer, inputs: Channels, outputs: Channels
 ) -> dict[str, np.ndarray]:
-    """Kernel and batch normalisation of the convolution `name`, with other channels."""
-    kernel = outputs.written(inputs.read(arrays[f"{name}/kernel"]))
-    return {f"{name}/kernel": kernel, **_normalisation(arrays, f"{name}_bn", outputs)}
+    """Kernel and batch normalisation of the convolution `layer`, from one of its name."""
+    kernel = resized_kernel(arrays[f"{layer.name}/kernel"], layer.kernel)
+    kernel = outputs.written(inputs.read(kernel))
+    return {
+        f"{layer.name}/kernel": kernel,
+        **_normalisation(arrays, f"{layer.name}_bn", outputs),
+    }
 
 
 def _normalisation(arrays: Arrays, name: str, channels: Channels) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The streams of a space of MBConvs: what its blocks pass on to each other, and how much each
+"""The streams of a space of stages: what its blocks pass on to each other, and how much each
 channel of them matters.
 
 Blocks with a shortcut add to the stream that they read; all blocks of a stage share one. NumPy
@@ -17,6 +17,8 @@ from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.mbconv import MBConvSpace
 
 IMAGES = "images"
+# The layers that read all channels of a block's input, in the order in which they stand.
+_READERS = ("mix", "conv", "expand", "project")
 
 
 def stream_of(places: Mapping[str, tuple[int, int]], block: str) -> str:
@@ -36,7 +38,7 @@ def places_of(space: SearchSpace) -> dict[str, tuple[int, int]]:
 def inputs_by_block(space: SearchSpace) -> Iterator[tuple[str, str]]:
     """(block, the stream that it reads), in the order of the chain."""
     places, stream = places_of(space), IMAGES
-    for name in ("stem", "first", *places, "head"):
+    for name in _chain(space):
         yield name, stream
         stream = stream_of(places, name)
 
@@ -44,7 +46,14 @@ def inputs_by_block(space: SearchSpace) -> Iterator[tuple[str, str]]:
 def widths_of(space: SearchSpace) -> dict[str, int]:
     assert isinstance(space, MBConvSpace)
     stages = {f"stage_{number}": stage.width for number, stage in enumerate(space.stages)}
-    return {"stem": space.stem_width, "first": space.first_width, **stages}
+    first = {"first": space.first_width} if space.first_width else {}
+    return {"stem": space.stem_width, **first, **stages}
+
+
+def _chain(space: SearchSpace) -> tuple[str, ...]:
+    """The names of all blocks, in their order."""
+    stem, *first, head = (block.name for block in space.fixed_blocks())
+    return (stem, *first, *(choice.name for choice in space.choice_blocks), head)
 
 
 def importance_by_stream(source: PretrainedWeights) -> dict[str, np.ndarray]:
@@ -66,7 +75,7 @@ def importance_by_stream(source: PretrainedWeights) -> dict[str, np.ndarray]:
             if stream != IMAGES:
                 read[group[stream]] = read.get(group[stream], 0.0) + _read(each.arrays) / len(there)
             if name != "head":
-                power = _written(each.arrays) ** 2 / len(there)
+                power = _written(each) ** 2 / len(there)
                 written[group[own]] = written.get(group[own], 0.0) + power
     return {
         stream: np.sqrt(written[joined]) * read[joined]
@@ -75,17 +84,19 @@ def importance_by_stream(source: PretrainedWeights) -> dict[str, np.ndarray]:
     }
 
 
-def _written(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def _written(known: PretrainedBlock) -> np.ndarray:
     """The deviation of a block's output without its shortcut, [out channels]."""
-    if "conv/kernel" in arrays:
-        return activation_deviation(arrays["conv_bn/beta"], arrays["conv_bn/gamma"])
-    return np.abs(arrays["project_bn/gamma"])
+    last = known.block.layers[-1]
+    beta, gamma = (known.arrays[f"{last.name}_bn/{part}"] for part in ("beta", "gamma"))
+    return activation_deviation(beta, gamma) if last.activation else np.abs(gamma)
 
 
 def _read(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """The sum of the weights by which a block reads each input channel, [in channels]."""
     if "depthwise/kernel" in arrays and "expand/kernel" not in arrays:
         return middle_importance(arrays)  # each input channel has a middle channel of its own
-    name = "mix" if "mix/kernel" in arrays else "expand"
+    name = next(name for name in _READERS if f"{name}/kernel" in arrays)
     scale = normalised_scale(arrays, f"{name}_bn")
-    return (np.abs(arrays[f"{name}/kernel"][0, 0]) * scale).sum(axis=1)
+    read = (np.abs(arrays[f"{name}/kernel"]) * scale).sum(axis=(0, 1, 3))
+    # Behind a first depthwise convolution a channel is as wide as gamma says.
+    return read * np.abs(arrays["start_bn/gamma"]) if "start_bn/gamma" in arrays else read

@@ -91,19 +91,25 @@ def _demands(job: Inputs) -> Sequence[Demand]:
 
 def _begin(job: Inputs) -> None:
     from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.search.targets import AUTO
     from pnas_tf.supernet.engine_choice import check_engine
     from pnas_tf.supernet.numerics import Numerics
 
     jit_compile = job.configs[DistributionConfig].jit_compile
     numerics = Numerics(jit_compile=jit_compile, replicas=job.distribution.replicas)
     check_engine(job.configs[SearchConfig].engine, numerics)
-    targets = job.targets
+    config, targets = job.configs[SearchConfig], job.targets
     for path in tables_read(job):
         tell_table(LatencyTable.load(path))
     for target in targets:
         name, unit = target.quantity.name, target.quantity.unit
         of = f" ({name})" * (name != unit.lower())
         say(f"target of the search: {target.value:.4g} {unit}{of}")
+    if config.objective == "latency" and config.target_latency_ms == AUTO:
+        DETAILS(
+            "the target is the middle of what the space can do: --target_latency_ms aims "
+            "elsewhere, --max_latency_ms holds the derivation alone"
+        )
 
 
 def _run(job: Inputs) -> None:

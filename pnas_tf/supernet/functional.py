@@ -88,8 +88,8 @@ def middle_output(
     *,
     numerics: Numerics,
 ) -> tf.Tensor:
-    """What the projection of an MBConv without squeeze and excitation reads, normalised by the
-    batch: [batch, out_size, out_size, middle]. Arguments as of `forward`."""
+    """What the projection of a block without squeeze and excitation reads, normalised by the batch:
+    [batch, out_size, out_size, middle]. Arguments as of `forward`."""
     run = _LayerPass(iter(variables), block.padding, Mode.ARCHITECTURE, numerics, None)
     for layer in block.layers[:-1]:
         x = run(x, layer)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pnas_tf.networks.remapped_space import APPROXIMATED, KEPT, Remapping
 from pnas_tf.space.graph import Choice, Fixed
-from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.space.ops import Zero
 from pnas_tf.supernet import tape
 from pnas_tf.supernet.functional import Mode, middle_output
 from pnas_tf.supernet.mixed_op import BlockWeights, MixedOp
@@ -27,7 +27,7 @@ def reconstruct(supernet: Supernet, start: Remapping, images: tf.Tensor) -> int:
     gives for the same input. Ends at the first block that does not have that op.
 
     Args:
-        supernet: of a space of MBConvs, with the weights of `start`.
+        supernet: of a space of stages, with the weights of `start`.
         start: what its candidates started from.
         images: float32 [batch, resolution, resolution, channels] as in the search, not augmented.
 
@@ -71,9 +71,13 @@ def _own_op(mixed_op: MixedOp, start: Remapping) -> BlockWeights | None:
 
 
 def _is_fitted(candidate: BlockWeights, start: Remapping) -> bool:
-    op = candidate.block.op
-    plain = isinstance(op, MBConv) and not op.squeeze_excite
-    return plain and start.origin_of(candidate.block).function == APPROXIMATED
+    layers = candidate.block.layers
+    gated = any(layer.name == "squeeze" for layer in layers)
+    linear = [layer.name for layer in layers if layer.kernel == 1 and layer.activation is None]
+    # More taps read neighbours and a gate all positions, where least squares know one.
+    if linear != ["project"] or gated:
+        return False
+    return start.origin_of(candidate.block).function == APPROXIMATED
 
 
 def _fit(candidate: BlockWeights, x: tf.Tensor, y: tf.Tensor) -> None:

@@ -9,6 +9,7 @@ stripped; what comes out converts as it is. Knows no dataset: training images ar
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -24,8 +25,7 @@ from pnas_tf.data.fitted_options import finetune_epochs
 from pnas_tf.errors import UserError
 from pnas_tf.run.progress import Progress, silent
 
-# What TFMOT's 8-bit scheme takes. Multiply and Rescaling, of squeeze-and-excitation and h-swish,
-# are not among it.
+# What TFMOT's 8-bit scheme takes; `aware` tells it of the products and shifts of gates.
 PLAIN_LAYERS = (
     keras.layers.InputLayer,
     keras.layers.Conv2D,
@@ -35,6 +35,10 @@ PLAIN_LAYERS = (
     keras.layers.ZeroPadding2D,
     keras.layers.Cropping2D,
     keras.layers.Add,
+    keras.layers.Multiply,
+    keras.layers.Rescaling,
+    keras.layers.AveragePooling2D,
+    keras.layers.MaxPooling2D,
     keras.layers.Dropout,
     keras.layers.GlobalAveragePooling2D,
     keras.layers.Flatten,
@@ -42,6 +46,8 @@ PLAIN_LAYERS = (
 )
 # Depthwise kernels hold 3 % of the weights and the accuracy.
 COMPRESSED_LAYERS = (keras.layers.Conv2D, keras.layers.Dense)
+# By which ranges start; training moves them further.
+RANGE_BATCHES = 10
 
 
 @dataclass(frozen=True)
@@ -125,11 +131,9 @@ def compress(
         wrapped, callbacks = _WRAP[step](work, tuning)
         _train(wrapped, tuning, callbacks, step, progress)
         stripped = _STRIP[step](wrapped)
-        if step == "qat" and tuning.config.cluster:
-            restore_clusters(stripped, work)
+        if step == "qat":
+            return _restored(stripped, work, tuning)
         work = stripped
-    if is_aware:
-        return AwareNetwork(work, _plain(work, model))
     # Stripping reuses layer objects, which then stand in two graphs; a copy stands in one.
     return _copy(work)
 
@@ -138,31 +142,14 @@ def check_plain(model: keras.Model, purpose: str) -> None:
     """Raises UserError when `model` holds a layer that TFMOT does not take, naming the first."""
     for layer in model.layers:
         if type(layer) not in PLAIN_LAYERS:
-            gate = any(
-                part in layer.name for part in ("gate", "squeeze", "excite", "hswish", "hsigmoid")
-            )
             raise UserError(
-                f"{purpose} does not take "
-                + ("squeeze-and-excitation or h-swish" if gate else f"layer '{layer.name}'"),
-                expected="convolutions, batch normalisation, ReLU, Add, padding, pooling, dropout "
-                "and dense layers",
+                f"{purpose} does not take layer '{layer.name}'",
+                expected="convolutions, batch normalisation, ReLU, sums and products of layers, "
+                "rescaling, padding, pooling, dropout and dense layers",
                 received=f"layer '{layer.name}', a {type(layer).__name__}",
-                fix="Export with --quantize=ptq, or search a space without squeeze-and-excitation.",
+                fix="Export with --quantize=ptq and without --prune and --cluster, or build the "
+                "network of these layers.",
             )
-
-
-def _plain(aware: keras.Model, like: keras.Model) -> keras.Model:
-    """The weights of a quantisation-aware network in a copy of the plain network `like` that it was
-    made from."""
-    twin = _copy(like)
-    wrappers = {found.name.removeprefix("quant_"): found for found in aware.layers}
-    for layer in twin.layers:
-        if layer.weights:
-            # A wrapper holds the layer's variables beside the ranges.
-            variables = wrappers[layer.name].weights
-            values = {_last(variable.name): variable.numpy() for variable in variables}
-            layer.set_weights([values[_last(variable.name)] for variable in layer.weights])
-    return twin
 
 
 # A model as TFMOT trains it, and the callbacks that this takes.
@@ -194,45 +181,26 @@ def _cluster(model: keras.Model, tuning: FineTuning) -> Wrapped:
 
 
 def _aware(model: keras.Model, tuning: FineTuning) -> Wrapped:
-    tfmot = _tfmot()
-    annotated = tfmot.quantization.keras.quantize_annotate_model(model)
-    combine = tfmot.experimental.combine
+    from pnas_tf.tflite.aware import aware_network
+
+    shown = itertools.islice(tuning.data(0), RANGE_BATCHES)
+    return aware_network(model, tuning.config, (images.numpy() for images, _ in shown)), []
+
+
+def _restored(aware: keras.Model, before: keras.Model, tuning: FineTuning) -> AwareNetwork:
+    """What quantisation-aware training has made of `before`, its clusters with it."""
+    from pnas_tf.tflite.aware import plain_network, restore_clusters
+
     if tuning.config.cluster:
-        scheme = combine.Default8BitClusterPreserveQuantizeScheme(
-            preserve_sparsity=bool(tuning.config.prune)
-        )
-    elif tuning.config.prune:
-        scheme = combine.Default8BitPrunePreserveQuantizeScheme()
-    else:
-        scheme = tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme()
-    return tfmot.quantization.keras.quantize_apply(annotated, scheme), []
+        compressed = (layer for layer in before.layers if type(layer) in COMPRESSED_LAYERS)
+        restore_clusters(aware, compressed)
+    return AwareNetwork(aware, plain_network(aware, before))
 
 
 def _strip_aware(model: keras.Model) -> keras.Model:
     """Takes off what keeps clusters and leaves the ranges, which the converter reads."""
     clustered = any("cluster_centroids" in variable.name for variable in model.variables)
     return _tf_private.strip_cluster_preserving(model) if clustered else model
-
-
-def restore_clusters(aware: keras.Model, clustered: keras.Model) -> None:
-    """TFMOT 0.8.1 loses the clusters of some layers in quantisation-aware training. There each
-    weight becomes the mean of those that shared a value before; zeros stay zeros."""
-    for layer in clustered.layers:
-        if type(layer) not in COMPRESSED_LAYERS:
-            continue
-        # A wrapped layer's attribute `kernel` is the quantised tensor; the variable stands among
-        # its weights.
-        kernel = next(
-            variable
-            for variable in aware.get_layer(f"quant_{layer.name}").weights
-            if _last(variable.name) == "kernel:0"
-        )
-        values, member = np.unique(layer.kernel.numpy().ravel(), return_inverse=True)
-        trained = kernel.numpy().ravel()
-        if len(np.unique(trained)) > len(values):
-            means = np.bincount(member, weights=trained) / np.bincount(member)
-            means[values == 0] = 0
-            kernel.assign(means[member].reshape(kernel.shape))
 
 
 _WRAP: dict[str, Callable[[keras.Model, FineTuning], Wrapped]] = {
@@ -297,10 +265,6 @@ def _copy(model: keras.Model) -> keras.Model:
     twin = keras.models.clone_model(model)
     twin.set_weights(model.get_weights())
     return twin
-
-
-def _last(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
 
 
 def _tfmot() -> ModuleType:

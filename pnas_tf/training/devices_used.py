@@ -27,14 +27,22 @@ def device_lines(distribution: Distribution, words: str) -> list[str]:
     if not cards:
         parts = f"{replicas.local} parts of " if replicas.local > 1 else ""
         line = f"training runs on: {parts}the CPU ({usable_cores()} cores){workers}"
-        return [line, *_idle_card(words)]
+        return [line, *_alone(distribution), *_idle_card(words)]
     used = cards[: replicas.local]
     names = [tf.config.experimental.get_device_details(card).get("device_name") for card in used]
     text = ", ".join(f"{name or 'a GPU'} (GPU:{number})" for number, name in enumerate(names))
     more = ""
     if len(cards) > len(used):
         more = f"; one of {len(cards)} GPUs: --strategy=mirrored takes all"
-    return [f"training runs on: {text}{workers}{more}"]
+    return [f"training runs on: {text}{workers}{more}", *_alone(distribution)]
+
+
+def _alone(distribution: Distribution) -> list[str]:
+    """A warning where several devices were asked for and one is there, as Keras' strategies take
+    it: it trains, no faster."""
+    if distribution.options.strategy != "mirrored" or distribution.replicas.total > 1:
+        return []
+    return ["WARNING --strategy=mirrored found one device: training is as without it"]
 
 
 def _idle_card(words: str) -> list[str]:

@@ -26,7 +26,7 @@ from pnas_tf.networks.remapping import (
 from pnas_tf.search.derive import path_of
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage, lite
-from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.space.ops import UIB, BasicBlock, Conv, FusedMBConv, MBConv, Zero
 from pnas_tf.space.registry import named_space
 from pnas_tf.supernet.supernet import Supernet
 
@@ -155,6 +155,62 @@ def test_embedding_and_extracting_is_the_identity(source):
         assert set(arrays) == set(origin.source.arrays)
         for name, values in origin.source.arrays.items():
             np.testing.assert_array_equal(arrays[name], values, err_msg=origin.block.name + name)
+
+
+# Each kind of op and form, and one of the same form that holds it.
+FORMS = {
+    FusedMBConv(3, 2): FusedMBConv(5, 3),
+    FusedMBConv(3, 1): FusedMBConv(5, 1, squeeze_excite=True),
+    BasicBlock(3): BasicBlock(5),
+    UIB(3, 3, 2): UIB(5, 7, 3),
+    UIB(3, 0, 2): UIB(5, 0, 3),
+    UIB(0, 0, 2): FusedMBConv(3, 3),
+    MBConv(3, 2): UIB(0, 5, 3),
+    Conv(3, "relu6"): Conv(5, "relu6"),
+}
+
+
+def chain(ops, *, width, head_hidden):
+    stages = tuple(Stage(width, 1, 2 if number == 0 else 1, (op,)) for number, op in enumerate(ops))
+    space = dataclasses.replace(
+        SPACE, stages=stages, candidates=(), first_width=0, head_hidden=head_hidden
+    )
+    return Architecture(space, tuple(ops))
+
+
+def test_every_kind_of_op_keeps_its_function_when_it_grows_and_itself_when_it_shrinks():
+    """Kernels, expansions, gates, streams and a head with a hidden convolution, in one network."""
+    ours = chain(FORMS, width=6, head_hidden=9)
+    network = random_network(ours)
+    weights = known(network, ours)
+    larger = chain(FORMS.values(), width=10, head_hidden=14)
+    start = start_of(weights, larger.space)
+    grown = network_from(start, larger)
+    np.testing.assert_allclose(grown(IMAGES), network(IMAGES), rtol=1e-3, atol=1e-4)
+    assert {start.origin_of(block).function for block in larger.blocks} == {KEPT}
+    back = start_of(known(grown, larger), ours.space)
+    gates = {block.name for block in larger.blocks if "squeeze" in [x.name for x in block.layers]}
+    assert len(gates) == 1
+    for block in ours.blocks:
+        arrays = back.arrays_of(block)
+        stored = start_of(weights, ours.space).origin_of(block).source.arrays
+        assert set(arrays) == set(stored)
+        for name, values in stored.items():
+            # A gate that was added half open had the projection make up for it.
+            scale = 6.0 / 5.5 if block.name in gates and name == "project/kernel" else 1.0
+            np.testing.assert_allclose(
+                arrays[name], scale * values, rtol=1e-6, err_msg=block.name + name
+            )
+
+
+def test_ops_of_other_forms_are_drawn():
+    """A plain block says nothing about a fused one, nor one depthwise convolution about two."""
+    ours = chain([BasicBlock(3), UIB(3, 0, 2)], width=6, head_hidden=0)
+    other = chain([FusedMBConv(3, 2), UIB(3, 3, 2)], width=6, head_hidden=0)
+    weights = known(random_network(ours), ours)
+    start = start_of(weights, other.space)
+    functions = {block.name: start.origin_of(block).function for block in other.blocks}
+    assert functions == {"stem": KEPT, "block_00": NEW, "block_01": NEW, "head": KEPT}
 
 
 def shuffled(weights, seed):
@@ -358,6 +414,8 @@ def test_spaces_that_do_not_suit_are_refused(source):
         (named_space("pyramid_tree", classes=5), "another kind"),
         (with_candidates(*SMALL, stages=STAGES[:2]), "2 stages"),
         (with_candidates(*SMALL, channels=1), "1 channels"),
+        (with_candidates(*SMALL, first_width=0), "no first block"),
+        (with_candidates(*SMALL, head_hidden=4), "head with a hidden convolution"),
     ):
         with pytest.raises(UserError, match=said):
             check_remappable(weights.space, space, where=weights.source)

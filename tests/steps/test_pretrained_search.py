@@ -77,7 +77,7 @@ def search(place, *arguments):
     ("arguments", "words"),
     [
         (("--space=tiny",), ["learnt/train/model.keras", "3 stages", "'micro'", "1 stages"]),
-        (("--space=pyramid_tree",), ["two spaces of MBConvs", "TreeCellSpace"]),
+        (("--space=pyramid_tree",), ["two spaces of stages", "TreeCellSpace"]),
         (
             ("--space=larger.json", "--pretrained=", "--weights_init=pretrained"),
             ["--pretrained=imagenet"],

@@ -1,19 +1,23 @@
 """The supernet against plain Keras networks: same logits, same gradients, same step; unsampled
 variables untouched."""
 
+import dataclasses
+
 import kinks
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from conforming import of_each_form
 from reference_path import logits
 
 from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.networks.network import build_network, weight_decay_variables
+from pnas_tf.networks.pretrained import block_arrays
 from pnas_tf.search.derive import path_of
 from pnas_tf.search.weight_step import Momentum, weight_step
-from pnas_tf.space.mbconv import MBConvSpace, Stage
-from pnas_tf.space.ops import MBConv
+from pnas_tf.space.mbconv import CHAIN_OPS, MBConvSpace, Stage
+from pnas_tf.space.ops import Conv, MBConv
 from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.supernet import Supernet
 
@@ -117,6 +121,31 @@ def test_one_candidate_supernet_is_the_plain_network(padding, op):
     supernet.inherit(copied, path)
     for ours, theirs in zip(copied.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+def test_every_kind_of_op_is_inherited_whole(batch):
+    """All forms of ops behind each other: the network is the path, its variables are the path's to
+    the bit."""
+    ops = [block.op for block in of_each_form() if block.shortcut]
+    assert {type(op) for op in ops} >= set(CHAIN_OPS) - {Conv}  # whose list has none of stride 1
+    stages = tuple(Stage(4, 1, 1, (op,)) for op in (*ops, Conv(3, "relu")))
+    supernet = Supernet(dataclasses.replace(small_space((ops[0],)), stages=stages))
+    generator = np.random.default_rng(0)
+    for variable in supernet.named_variables().values():
+        variable.assign_add(generator.uniform(0.0, 0.5, variable.shape))
+    path = (0,) * len(stages)
+    network = build_network(supernet.architecture_of(path))
+    supernet.inherit(network, path)
+    expected = logits(supernet, batch[0], path=path)
+    difference = network(batch[0], training=True) - expected
+    assert np.abs(difference).max() <= 1e-5 * max(1.0, np.abs(expected).max())
+    supernet.inherit(network, path)
+    for block in supernet.blocks_on(path):
+        arrays = block_arrays(network, block.block)
+        ours = {name.removeprefix(f"{block.name}/"): v for name, v in block.named.items()}
+        assert set(arrays) == set(ours) and len(ours) > 0
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, ours[name], err_msg=f"{block.name}/{name}")
 
 
 def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):

@@ -1,7 +1,7 @@
 """Every op a block can hold, once each: the list that conformance tests run through."""
 
 from pnas_tf.space.blocks import Block
-from pnas_tf.space.mbconv import mcu
+from pnas_tf.space.mbconv import CHAIN_OPS, mcu
 from pnas_tf.space.mobilenet_v4 import mnv4
 from pnas_tf.space.ops import (
     UIB,
@@ -89,3 +89,15 @@ CONFORMING = [
     Block("head", Head(32), 4, 1, 8, 5, 1, False, "same"),
     Block("head", Head(16, 24, "relu"), 4, 1, 8, 5, 1, False, "same"),
 ]
+
+
+def of_each_form() -> list[Block]:
+    """One of each kind of op in a chain, set of layers, hard-swish or not, stride and padding: the
+    others differ in kernels, expansion and kind of ReLU."""
+    found: dict[tuple[object, ...], Block] = {}
+    for block in CONFORMING:
+        if isinstance(block.op, CHAIN_OPS) and (block.in_size, block.in_channels) == (8, 8):
+            layers = tuple((layer.name, layer.activation == "hswish") for layer in block.layers)
+            place = block.stride, block.padding, block.shortcut
+            found.setdefault((type(block.op), layers, place), block)
+    return list(found.values())

@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pnas_tf import _tf_private
+from pnas_tf.config import DistributionConfig
 from pnas_tf.io import json_child
 from pnas_tf.latency import models
 from pnas_tf.run import accelerators
@@ -46,6 +47,15 @@ def machine(tmp_path, monkeypatch):
 def test_the_cpu_is_named_in_one_line(machine):
     lines = device_lines(Distribution(), NOISE)
     assert lines == [f"training runs on: the CPU ({usable_cores()} cores)"]
+
+
+def test_a_strategy_that_found_one_device_says_so(machine):
+    options = DistributionConfig(strategy="mirrored")
+    alone, two = (
+        device_lines(Distribution(None, replicas, options), NOISE)
+        for replicas in (Replicas(), Replicas(("CPU:0", "CPU:1"), 2))
+    )
+    assert "--strategy=mirrored found one device" in alone[1] and len(two) == 1
 
 
 def test_a_card_that_lies_idle_is_told_with_the_package_and_tensorflows_reason(machine):
