@@ -73,6 +73,7 @@ class Schedule:
     max_run_invocations: int = 100
     max_failures: int = 2
     seed: int = RunConfig.seed
+    work: str = "timing models"  # what its progress is called
 
     def __post_init__(self) -> None:
         positive = (

@@ -132,7 +132,7 @@ def measure(
         generator = random.Random(schedule.seed * 1_000_003 + len(log.runs))
         done = session.done()
         total = max(done, schedule.rounds * len(models))
-        pace = Progress("timing models", total, done=done, say=progress)
+        pace = Progress(schedule.work, total, done=done, say=progress)
         if done:
             progress(f"{done} of {total} runs are there from before")
         for number in range(schedule.most_rounds):

@@ -171,6 +171,7 @@ def try_rewrites(
         extra_rounds=full.extra_rounds // 2,
         noisy_rounds=full.noisy_rounds // 2,
         min_invocations=max(3, full.min_invocations // 2),
+        work="timing export rewrites",
     )
     setup.progress(f"trying export rewrites on {len(rewrite_of)} blocks")
     session, resume_log = measure_sources(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import shutil
@@ -80,7 +81,11 @@ def told(error: Exception) -> UserError | None:
 def as_users() -> Iterator[None]:
     """Raises the user's error in the place of one of TensorFlow's that stands for it, as where a
     file breaks while it is streamed. Programs do so for all errors (`cli.program`); for callers in
-    Python an OSError stays one. Also a decorator."""
+    Python an OSError stays one. TensorFlow's logger tells errors alone meanwhile: networks of many
+    shapes are traced here, of which it warns. Also a decorator."""
+    logger = logging.getLogger("tensorflow")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     except Exception as error:
@@ -88,6 +93,8 @@ def as_users() -> Iterator[None]:
         if mishap is None:
             raise
         raise mishap from error
+    finally:
+        logger.setLevel(before)
 
 
 def _absent_package(name: str) -> UserError | None:

@@ -195,8 +195,8 @@ class Terminal(logging.Handler):
     def _print(self, line: str, *, error: bool = False) -> None:
         self.wipe()
         stream = sys.stderr if error else sys.stdout
-        for part in line.split("\n"):
-            print(_folded(part, stream), file=stream, flush=True)
+        text = "\n".join(_folded(part, stream) for part in line.split("\n"))
+        print(text, file=stream, flush=True)
         self.rest()
 
     def _tell_skipped(self) -> None:

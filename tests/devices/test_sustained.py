@@ -92,7 +92,7 @@ def test_minute_1_is_not_minute_10(tmp_path):
     assert {point.latency_ms for point in points if point.minute > 3.1} == {16.0}
     assert (trend.first_ms, trend.last_ms, trend.slowest_ms) == (8.0, 16.0, 16.0)
     assert trend.slowdown == 1.0 and trend.lowest_mhz == SLOW_MHZ and trend.throttled
-    assert "(+100.0%)" in trend.describe() and "1400 MHz" in trend.describe()
+    assert "(+100.0 %)" in trend.describe() and "1400 MHz" in trend.describe()
     assert len(lines) == 10 and "minute 10" in lines[-1] and "severe" in lines[-1]
     assert all(one.statistic == "median" and len(one.samples_ns) == 1 for one in series.runs)
 
