@@ -27,9 +27,8 @@ SMALL_IMAGE_OPS = (
 def cifar(*, resolution: int = 32, classes: int = 10, width: float = 1.0) -> MBConvSpace:
     """Eight choice blocks at 32, 16, 8 and 4 pixels, of up to 12 candidates each.
 
-    Most of the room is where images are small: on the computer that the space was made on, a plain
-    convolution of 64 or 128 channels does two to three times the MACs a microsecond that one of 16
-    does, in int8 as in float32.
+    Most of the room is where images are small: a block there takes as long as one of as many MACs
+    at 32 pixels, and holds 64 times the weights (docs/spaces.md has what each op takes).
     """
     stages = (Stage(16, 1, 1), Stage(32, 2, 2), Stage(64, 3, 2), Stage(128, 2, 2))
     return MBConvSpace(
