@@ -43,7 +43,7 @@ GATED = MBConvSpace(
 )
 SPACES = (named_space("tiny", classes=10), named_space("mcu", classes=10), GATED)
 DTYPE, SEED = "int8", 19
-TYPICAL = 100  # random networks that quantiles come from
+TYPICAL = 100  # random networks that medians come from
 
 
 @dataclass(frozen=True)
