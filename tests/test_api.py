@@ -355,7 +355,8 @@ def code_of(path):
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-        return ["".join(cell["source"]) for cell in cells]
+        lines = [[line for line in cell["source"] if line[0] not in "!%"] for cell in cells]
+        return ["".join(cell) for cell in lines]  # without those for the shell and for IPython
     return [block.split("```")[0] for block in text.split("```python\n")[1:]]
 
 
