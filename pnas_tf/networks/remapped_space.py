@@ -115,7 +115,8 @@ def _frame(space: MBConvSpace) -> str:
     """What two spaces must have in common: how many stages, and what stands around them."""
     first = "a first block" if space.first_width else "no first block"
     head = "a head with a hidden convolution" if space.head_hidden else "a head without one hidden"
-    return f"{len(space.stages)} stage{'s' * (len(space.stages) != 1)}, images of {space.channels} channels, {first}, {head}"
+    stages = len(space.stages)
+    return f"stages: {stages}, images of {space.channels} channels, {first}, {head}"
 
 
 class Remapping:
