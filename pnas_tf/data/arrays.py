@@ -80,18 +80,22 @@ def image_arrays(
         elif labels.dtype.kind in "US":
             fix += ": class_names, labels = numpy.unique(labels, return_inverse=True)"
         raise _refusal("labels", expected, given, f"{fix}.")
-    class_names = tuple(
-        class_name(name, what="class", where="a dataset from arrays") for name in class_names
-    )
-    if not class_names or len(set(class_names)) < len(class_names):
-        received = ", ".join(class_names)[:200] or "none"
-        fix = "Name every class once, in the order of the labels' numbers."
-        raise _refusal("class names", "distinct names", received, fix)
+    class_names = _distinct(class_names)
     if labels.min() < 0 or labels.max() >= len(class_names):
         expected = f"0 to {len(class_names) - 1}, places in class_names"
         received = f"{labels.min()} to {labels.max()}"
         raise _refusal("labels", expected, received, "Count classes from 0, and name all of them.")
-    return ImageArrays(images, labels.astype(np.int32), tuple(class_names))
+    return ImageArrays(images, labels.astype(np.int32), class_names)
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the classes as they are kept, each of them once."""
+    kept = tuple(class_name(name, what="class", where="a dataset from arrays") for name in names)
+    if not kept or len(set(kept)) < len(kept):
+        received = ", ".join(kept)[:200] or "none"
+        fix = "Name every class once, in the order of the labels' numbers."
+        raise _refusal("class names", "distinct names", received, fix)
+    return kept
 
 
 def _range(images: np.ndarray) -> str:

@@ -126,9 +126,31 @@ def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
         UserError: the dataset is unknown (with close names), is not made of one image and one
             class label, or cannot be downloaded.
     """
+    builder = _known(name, data_dir)
+    image_key, label_key = keys_of(builder, name)
+    if not builder.is_prepared():
+        _prepare(builder, name, offline_files)
+    trains = splits_of(builder, "train")
+    if not trains:
+        raise UserError(
+            f"dataset '{name}' has no training images",
+            expected=f"a split {' or '.join(PARTS['train'][:2])}",
+            received=str(sorted(builder.info.splits)),
+            fix="Choose another dataset, or make it again with that split.",
+        )
+    class_names = tuple(
+        class_name(each, what="class", where=f"dataset '{name}'")
+        for each in builder.info.features[label_key].names
+    )
+    images = Images(builder, image_key, label_key, class_names, trains[0], None)
+    return dataclasses.replace(images, test_split=_test_split(images))
+
+
+def _known(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+    """The builder of a dataset, UserError where there is none."""
     directory = os.path.expanduser(data_dir) or None
     try:
-        builder = _builder(name, directory)
+        return _builder(name, directory)
     except tfds.core.DatasetNotFoundError as error:
         raise unknown_dataset(name, data_dir=data_dir) from error
     except ImportError as error:  # what datasets of another origin need
@@ -148,23 +170,6 @@ def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
             received=str(error).strip().splitlines()[0][:300],
             fix="Correct --dataset.",
         ) from error
-    image_key, label_key = keys_of(builder, name)
-    if not builder.is_prepared():
-        _prepare(builder, name, offline_files)
-    trains = splits_of(builder, "train")
-    if not trains:
-        raise UserError(
-            f"dataset '{name}' has no training images",
-            expected=f"a split {' or '.join(PARTS['train'][:2])}",
-            received=str(sorted(builder.info.splits)),
-            fix="Choose another dataset, or make it again with that split.",
-        )
-    class_names = tuple(
-        class_name(each, what="class", where=f"dataset '{name}'")
-        for each in builder.info.features[label_key].names
-    )
-    images = Images(builder, image_key, label_key, class_names, trains[0], None)
-    return dataclasses.replace(images, test_split=_test_split(images))
 
 
 def _builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBuilder:
