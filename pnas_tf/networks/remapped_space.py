@@ -115,8 +115,7 @@ def _frame(space: MBConvSpace) -> str:
     """What two spaces must have in common: how many stages, and what stands around them."""
     first = "a first block" if space.first_width else "no first block"
     head = "a head with a hidden convolution" if space.head_hidden else "a head without one hidden"
-    stages = len(space.stages)
-    return f"stages: {stages}, images of {space.channels} channels, {first}, {head}"
+    return f"{len(space.stages)} stages, images of {space.channels} channels, {first}, {head}"
 
 
 class Remapping:
