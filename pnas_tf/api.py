@@ -56,8 +56,8 @@ def space(
     """A search space for a number of classes.
 
     Args:
-        name: "proxyless", "lite", "tiny", "cifar", "mnv4", "pyramid_tree", or FILE.json with a
-            space of your own.
+        name: "proxyless", "lite", "tiny", "cifar", "mnv4", "mcu", "pyramid_tree", or FILE.json
+            with a space of your own.
         classes: how many, or their names (`data.class_names`).
         resolution: input size in pixels; None is the space's own.
         width: multiplier of all channel counts.
