@@ -12,11 +12,14 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from pnas_tf import _tf_private
+
 # tensorflow-model-optimization takes no Keras 3 model, so everything here runs on tf_keras. The
 # switch must be set before anything imports TensorFlow, and this file is the first of ours that any
 # program reads.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+_tf_private.load_quietly_when_needed()
 
 __version__ = "0.2.0"
 

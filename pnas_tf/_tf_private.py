@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
+import inspect
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,7 +36,61 @@ def load_quietly() -> str:
     Returns:
         What was written to descriptor 2 meanwhile. Python's own standard error stays where it is.
     """
-    kept = os.dup(2)
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Quietly)]
+    with _held_back() as said:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    return said[0]
+
+
+def load_quietly_when_needed() -> None:
+    """From here on, where a module of ours is what imports TensorFlow first, it is loaded as by
+    `load_quietly`.
+
+    Buys: the same seven lines, in the notebook of whoever imports `pnas_tf.applications` or any
+    other module of ours that computes. Without it: those lines.
+    """
+    sys.meta_path.insert(0, _Quietly())
+
+
+class _Quietly(MetaPathFinder):
+    """Finds TensorFlow for a module of ours, once, so that it says nothing while it is loaded."""
+
+    def find_spec(
+        self, fullname: str, path: object = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        if not _is_ours(inspect.currentframe()):
+            return None
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_quietly(module: ModuleType) -> None:
+                with _held_back():
+                    execute(module)
+                    module.config.list_physical_devices()
+
+            spec.loader.exec_module = execute_quietly  # type: ignore[method-assign]
+        return spec
+
+
+def _is_ours(frame: FrameType | None) -> bool:
+    """Whether a module of ours is among the callers of `frame`."""
+    while frame is not None and (frame := frame.f_back) is not None:
+        if str(frame.f_globals.get("__name__")).startswith("pnas_tf."):
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[list[str]]:
+    """What is written to descriptor 2 within, whole afterwards; Python's own standard error stays
+    where it is."""
+    kept, said = os.dup(2), list[str]()
     with (
         tempfile.TemporaryFile() as words,
         open(kept, "w", buffering=1, errors="backslashreplace") as shown,
@@ -39,19 +98,11 @@ def load_quietly() -> str:
     ):
         os.dup2(words.fileno(), 2)
         try:
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
+            yield said
         finally:
             os.dup2(kept, 2)
         words.seek(0)
-        return words.read().decode("utf-8", "replace")
-
-
-def load_unless_loaded() -> None:
-    """The same for a caller in Python, whose notebook would show those lines."""
-    if "tensorflow" not in sys.modules:
-        load_quietly()
+        said.append(words.read().decode("utf-8", "replace"))
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pnas_tf.config import DeriveConfig, ExportConfig, SpaceConfig
 from pnas_tf.errors import UserError
@@ -116,7 +116,7 @@ def search(
     data: ImageData,
     table: LatencyTable,
     *,
-    target_latency_ms: float | None = None,
+    target_latency_ms: float | Literal["auto"] | None = None,
     pretrained: str | os.PathLike | None = None,
     budgets: Sequence[Budget] = (),
     recipe: SearchRecipe | None = None,
@@ -128,7 +128,8 @@ def search(
         space: what can be searched.
         data: labelled images with the space's number of classes.
         table: latencies of the blocks of `space`, of `measure_latency`.
-        target_latency_ms: what the network shall take; None: as the recipe says.
+        target_latency_ms: what the network shall take; "auto": the middle of what the space can do;
+            None: as the recipe says.
         pretrained: weights of other images that every candidate starts from: as of `train`, and of
             the search of a run folder all candidates. Options that the recipe leaves open are then
             those of such a start.
@@ -154,7 +155,7 @@ def search(
     check_together(space, table, budgets)
     recipe = recipe or SearchRecipe()
     if target_latency_ms is not None:
-        config = dataclasses.replace(recipe.config, target_latency_ms=repr(target_latency_ms))
+        config = dataclasses.replace(recipe.config, target_latency_ms=str(target_latency_ms))
         recipe = dataclasses.replace(recipe, config=config)
     if pretrained is not None:
         recipe = dataclasses.replace(recipe, pretrained=open_pretrained(os.fspath(pretrained)))

@@ -187,7 +187,7 @@ def _keeping(budgets: Sequence[Budget], configs: Mapping[type, object]) -> dict[
                     received="a table in memory",
                     fix="Save it: pnas_tf.budget('latency_ms', 12, table=table.save('phone.json'))",
                 )
-            pair = f"{os.fspath(budget.table)}={budget.most!r}"
+            pair = f"{os.fspath(budget.table)}={float(budget.most)}"
             search = dataclasses.replace(search, also=(*search.also, pair))
             continue
         if budget.kind == "size_kb" and derive.max_size_kb and derive.size_dtype != budget.dtype:
@@ -213,5 +213,5 @@ def _within(max_latency_ms: float, call: Inputs) -> SearchConfig:
     run_steps(steps_to_do((LATENCY_TABLE,), call), call)
     _, most = latency_quantity(call.space, call.table).range
     return dataclasses.replace(
-        call.configs[SearchConfig], target_latency_ms=repr(min(float(max_latency_ms), most))
+        call.configs[SearchConfig], target_latency_ms=str(min(float(max_latency_ms), float(most)))
     )

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pnas_tf._tf_private import load_unless_loaded
 from pnas_tf.config import (
     CalibrateConfig,
     ConversionConfig,
@@ -86,7 +85,6 @@ def measure_latency(
         UserError: a conversion fails, or the device is absent, refuses or is lost. What was
             measured is kept, and the same call goes on.
     """
-    load_unless_loaded()
     from pnas_tf.latency.build import build_latency_table, convert_ahead
 
     convert_ahead(space, config, conversion, seed=seed, progress=progress)
@@ -173,7 +171,6 @@ def _measuring(
     progress: Progress,
     few: bool = False,
 ) -> Iterator[MeasurementSetup]:
-    load_unless_loaded()
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.devices.schedule import schedule_for
     from pnas_tf.latency.measure_sources import MeasurementSetup

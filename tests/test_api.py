@@ -157,7 +157,7 @@ def test_a_file_that_breaks_while_it_is_streamed_is_a_users_error(
 
 def test_the_target_is_the_recipes_or_the_arguments(data, table):
     with pytest.raises(UserError, match="target_latency_ms is out of reach"):
-        pnas.search(SPACE, data, table, target_latency_ms=1e6)
+        pnas.search(SPACE, data, table, target_latency_ms=np.float64(1e6))
     impossible = SearchRecipe(dataclasses.replace(SEARCH, target_latency_ms="1e6"))
     with pytest.raises(UserError, match="target_latency_ms is out of reach"):
         pnas.search(SPACE, data, table, recipe=impossible)

@@ -39,6 +39,7 @@ BELOW = {
     for level, rooms in enumerate(ORDER)
     for room in rooms
 }
+BELOW[""] = {"_tf_private"}  # the package: what has to be so before anything loads TensorFlow
 SUPERNET = {"pnas_tf.supernet.supernet", "pnas_tf.supernet.mixed_op"}
 TENSORFLOW = {
     "tensorflow",
@@ -170,7 +171,7 @@ def under(module: str, places: tuple[str, ...]) -> bool:
 
 
 def test_every_room_has_its_place():
-    rooms = {room_of(module) for module in MODULES} - {""}
+    rooms = {room_of(module) for module in MODULES}
     assert rooms == set(BELOW), "a new room: give it its place in DESIGN.md and in ORDER"
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pnas_tf._tf_private import load_unless_loaded
 from pnas_tf.config import DataConfig
 from pnas_tf.data.arrays import ImageArrays, image_arrays
 from pnas_tf.errors import UserError
@@ -42,7 +41,6 @@ class ImageData:
     @functools.cached_property
     def facts(self) -> DatasetFacts:
         """Classes, image size and number. Raises UserError where there is no such dataset."""
-        load_unless_loaded()
         from pnas_tf.data.opening import dataset_facts
 
         return dataset_facts(self.config, arrays=self.arrays)
@@ -63,7 +61,6 @@ class ImageData:
 
     def at(self, resolution: int) -> Dataset:
         """The three splits at `resolution` pixels. Raises UserError as `load_dataset`."""
-        load_unless_loaded()
         from pnas_tf.data.dataset import load_dataset
 
         return load_dataset(self.config, resolution=resolution, arrays=self.arrays)

@@ -43,7 +43,7 @@ def search_plots(history: SearchHistory, *, target: float | None, unit: str) -> 
         ),
         Plot(
             "search_accuracy",
-            _figure(rows, "accuracy", _two("accuracy", "alpha_accuracy")),
+            _figure(rows, "accuracy, %", _two("accuracy", "alpha_accuracy"), scale=100),
             "How often the paths that were tried answered rightly. The derived network is trained "
             "further, and does better.",
             ("accuracy", "split", "supernet"),
@@ -90,7 +90,7 @@ def training_plots(rows: Sequence[Row]) -> tuple[Plot, ...]:
         ),
         Plot(
             "training_accuracy",
-            _figure(rows, "accuracy", curves("accuracy")),
+            _figure(rows, "accuracy, %", curves("accuracy"), scale=100),
             "How often the network is right. A line that still climbs at the end asks for more "
             "epochs.",
             ("accuracy",),
@@ -108,14 +108,19 @@ def _two(first: str, second: str) -> list[_Curve]:
 
 
 def _figure(
-    rows: Sequence[Row], title: str, curves: Sequence[_Curve], *, target: float | None = None
+    rows: Sequence[Row],
+    title: str,
+    curves: Sequence[_Curve],
+    *,
+    scale: float = 1,
+    target: float | None = None,
 ) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=PLOT, layout="constrained")
         axes = figure.subplots()
         axes.set_title(title)
         _shade_warm_up(axes, rows)
-        _draw(axes, rows, curves)
+        _draw(axes, rows, curves, scale=scale)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("epoch")
         if target is not None:
@@ -123,10 +128,10 @@ def _figure(
         return figure
 
 
-def _draw(axes: Axes, rows: Sequence[Row], curves: Sequence[_Curve]) -> None:
+def _draw(axes: Axes, rows: Sequence[Row], curves: Sequence[_Curve], *, scale: float) -> None:
     for curve in curves:
         points = [
-            (epoch_of(row, index), value)
+            (epoch_of(row, index), scale * value)
             for index, row in enumerate(rows)
             if (value := number(row.get(curve.key))) is not None
         ]
