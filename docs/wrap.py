@@ -49,7 +49,8 @@ def wrapped(text: str) -> str:
 def pages() -> list[Path]:
     """Every page of the project that is written by hand or by a generator of ours."""
     remarks = ROOT / "benchmarks/evidence/remarks.md"
-    return [*sorted((ROOT / "docs").rglob("*.md")), remarks, *sorted(ROOT.glob("*.md"))]
+    models = ROOT / "tflite_models/README.md"
+    return [*sorted((ROOT / "docs").rglob("*.md")), remarks, models, *sorted(ROOT.glob("*.md"))]
 
 
 def _filled(paragraph: list[str]) -> list[str]:

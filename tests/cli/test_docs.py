@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in (*sorted(DOCS.rglob("*.md")), ROOT / "README.md")
+    for path in (
+        *sorted(DOCS.rglob("*.md")),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "tflite_models/README.md")),
+    )
 }
 ROOMS = {path.stem for path in (ROOT / "pnas_tf").iterdir() if not path.name.startswith("__")}
 SUFFIXES = {"csv", "html", "json", "keras", "md", "png", "py", "tflite", "yaml"}
@@ -123,7 +126,7 @@ def test_what_a_page_names_is_there(page):
     assert [name for name in names(text) if not is_defined(name)] == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
+@pytest.mark.parametrize("page", [page for page in PAGES if "/" in page])
 def test_a_page_says_of_which_kind_it_is(page):
     assert KIND.match(PAGES[page]), "below its title: *A how-to.* or another of the four"
 
@@ -166,9 +169,15 @@ def test_a_command_that_is_none_is_seen():
         check_command(["tune"])
 
 
+def test_the_page_of_programs_names_every_program():
+    rows = re.findall(r"^\| `pnas ([a-z-]+)` \|", PAGES["docs/programs.md"], re.M)
+    assert sorted(rows) == sorted(program.command for program in PROGRAMS)
+
+
 def test_the_page_of_files_names_every_file_of_a_run_and_its_format():
     page = PAGES["docs/files.md"]
-    assert [name for name in Artifact if "." in name and f"`{name}`" not in page] == []
+    folders = {Artifact.SEARCH, Artifact.TRAINING}  # their files are named
+    assert [name for name in Artifact if name not in folders and f"`{name}`" not in page] == []
     told = dict(re.findall(r"`(pnas_tf/\w+)` \| (\d+) \|", page))
     written = {}
     for path in (ROOT / "pnas_tf").rglob("*.py"):
