@@ -259,8 +259,10 @@ def _folded(line: str, stream: TextIO | None) -> str:
 
 
 def can_redraw() -> bool:
-    """Whether standard error is a terminal that can draw a line anew."""
-    return _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+    """Whether standard error is a terminal that can draw a line anew. That of `!pnas` in a notebook
+    says so of itself, and the notebook keeps each drawing."""
+    in_notebook = "JPY_PARENT_PID" in os.environ
+    return _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb" and not in_notebook
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

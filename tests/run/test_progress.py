@@ -110,6 +110,16 @@ def test_control_characters_only_where_a_line_can_be_drawn_anew(
     assert terminal or told == "work: 20 of 30 (66 %), about 10 s left\n"
 
 
+def test_what_a_notebook_starts_draws_nothing_anew(monkeypatch):
+    """A kernel gives `!pnas` a terminal, and keeps each state of a line."""
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm-color")
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert terminal.can_redraw()
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert not terminal.can_redraw()
+
+
 @pytest.mark.parametrize("stream", [None, "closed"])
 def test_without_standard_error(monkeypatch, clock, stream):
     closed = io.StringIO()
