@@ -114,7 +114,7 @@ def comparison_page(groups: Sequence[Group]) -> str:
                     wide=True,
                 ),
             ),
-            table=Table(("network", *_HEADER), _rows(group)),
+            table=Table(("network", *_HEADER), _starred(_rows(group))),
             words=group.notes,
         )
         for letter, group in zip(_letters(groups), groups)
@@ -127,6 +127,13 @@ def comparison_page(groups: Sequence[Group]) -> str:
         sections=sections,
         terms=TERMS,
     )
+
+
+def _starred(
+    rows: Sequence[tuple[str, tuple[str, ...]]],
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """On a narrow screen a star stays beside its name."""
+    return tuple((name.replace("* ", "*\N{NO-BREAK SPACE}", 1), row) for name, row in rows)
 
 
 def front_figure(networks: Sequence[Network]) -> Figure:

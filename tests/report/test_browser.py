@@ -1,6 +1,7 @@
 """The pages in a real browser, headless: what a reader sees and does. One session for all."""
 
 import base64
+import dataclasses
 import json
 import os
 import shutil
@@ -12,8 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_answers_section import answers_of
+from test_compare import SETTINGS, finished
 from test_report import make_run
 
+from pnas_tf.report.compare import compare_runs
+from pnas_tf.report.comparison_page import comparison_page
 from pnas_tf.report.page import write_report
 from pnas_tf.report.run_files import read_run
 from pnas_tf.report.try_server import open_server
@@ -116,8 +120,18 @@ def test_the_slider_moves_and_changes_the_bars(page, run):
 
 
 @pytest.mark.parametrize("width", [360, 1200])
-def test_no_page_is_wider_than_its_screen(page, width):
+def test_no_page_is_wider_than_its_screen(page, browser, tmp_path, width):
     script = page(width=width)
+    narrow(script, width)
+    settings = dataclasses.replace(SETTINGS, binary_sha256="d" * 64)
+    runs = [finished(tmp_path / name, ms=2.0, settings=settings) for name in ("one", "two" * 20)]
+    compared = tmp_path / "compared.html"
+    compared.write_text(comparison_page(compare_runs(runs)), encoding="utf-8")
+    browser.get(compared.as_uri())
+    narrow(script, width)
+
+
+def narrow(script, width):
     assert script("return document.documentElement.scrollWidth") <= width
     beyond = script(
         "return [...document.querySelectorAll('h1,h2,p,dl,details,figcaption,.slider,.bar,nav a')]"
