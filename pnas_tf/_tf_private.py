@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import tf_keras as keras
     from tensorflow.core.framework.function_pb2 import FunctionDef
 
+_CARDS = ("/dev/nvidiactl", "/dev/dxg")  # of NVIDIA's driver, of WSL's
+
 
 def load_quietly() -> str:
     """Imports TensorFlow and looks for its devices, so that nothing of that is on the terminal.
@@ -72,7 +74,10 @@ class _Quietly(MetaPathFinder):
             def execute_quietly(module: ModuleType) -> None:
                 with _held_back():
                     execute(module)
-                    module.config.list_physical_devices()
+                    # Without a card TensorFlow tells so when it looks, at the first op. Where there
+                    # is one, whoever looks cannot be forked any more.
+                    if not any(map(os.path.exists, _CARDS)):
+                        module.config.list_physical_devices()
 
             spec.loader.exec_module = execute_quietly  # type: ignore[method-assign]
         return spec
