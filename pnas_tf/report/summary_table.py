@@ -178,10 +178,14 @@ def _budget_facts(budgets: Json) -> list[tuple[str, str]]:
             facts.append(
                 (
                     f"budget, {one_line(str(row.get('name')))}",
-                    f"{value:.4g} of {most:.4g} {one_line(str(row.get('unit')))}{mark}",
+                    f"{_amount(value)} of {_amount(most)} {one_line(str(row.get('unit')))}{mark}",
                 )
             )
     return facts
+
+
+def _amount(value: float) -> str:
+    return f"{value:.4g}" if value < 1e4 else count(value)
 
 
 def number(value: Json) -> float | None:

@@ -33,6 +33,9 @@ def test_a_file_stands_beside_its_budget_and_latency_as_predicted(tmp_path):
     facts = dict(table.facts)
     assert facts["budget, size of the int8 file"] == "9.999 of 10 kB"
     assert facts["budget, peak RAM"] == "64 of 64 kB, BROKEN"
+    macs = {"name": "macs", "unit": "MACs", "value": 4.8e6, "most": 5e6}
+    told = dict(summary_table({"budgets": [macs]}).facts)
+    assert told["budget, macs"] == "4.80 M of 5.00 M MACs"
     assert ("peak RAM", ("–", "–", "64.0 kB")) in table.rows
 
 
