@@ -10,10 +10,8 @@
   files = pnas.export(model, data, formats=("float32", "int8"))
   times = pnas.benchmark(files, pnas.device("host"))
 
-What measures on a device stands in `measuring.py`; `fitting.fit` does all of it. Programs call the
-same library functions. Every option is a field of a class in `pnas_tf.config`, which has its
-default. Nothing is kept unless a folder is given or something is saved. Importing this loads no
-TensorFlow.
+What measures on a device stands in `measuring.py`; `fitting.fit` does all of it. Every option is a
+field of a class in `pnas_tf.config`. Nothing is kept unless a folder is given. Loads no TensorFlow.
 """
 
 from __future__ import annotations

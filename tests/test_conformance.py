@@ -105,6 +105,7 @@ def test_parameters_are_those_of_the_walk(block):
 
 
 @every_block
+@pytest.mark.slow
 def test_save_and_load(block, tmp_path):
     model = model_of(block)
     x = images(block)
@@ -120,6 +121,7 @@ def test_save_and_load(block, tmp_path):
 
 
 @every_block
+@pytest.mark.slow
 def test_gradient_is_the_numeric_one(block, double_precision):
     with kinks.smoothed():  # a difference over a kink is no gradient
         check_gradient(block)
@@ -161,6 +163,7 @@ def check_gradient(block):
 
 
 @every_block
+@pytest.mark.slow
 def test_tflite_computes_the_same(block):
     model = model_of(block)
     fixed = build_block_model(block, batch_size=1)

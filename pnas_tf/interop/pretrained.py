@@ -31,7 +31,7 @@ from pnas_tf.run.settings import read_config
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.published import PUBLISHED
-from pnas_tf.supernet.variables import variables_of
+from pnas_tf.supernet.variables import checkpoint_entry, variables_of
 from pnas_tf.training.result import read_result
 
 # What the original project's checkpoints were trained with: ImageNet statistics, on pixels from 0
@@ -132,7 +132,9 @@ def _of_checkpoint(
     checkpoint: Checkpoint, block: Block, prefix: str, where: str
 ) -> PretrainedBlock:
     arrays = {
-        spec.name: checkpoint.array(f"{prefix}/{spec.name}", shape=spec.shape, where=where)
+        spec.name: checkpoint.array(
+            checkpoint_entry(f"{prefix}/{spec.name}"), shape=spec.shape, where=where
+        )
         for spec in variables_of(block)
     }
     return PretrainedBlock(block, arrays)

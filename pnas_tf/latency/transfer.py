@@ -116,7 +116,28 @@ def learn(devices: Sequence[Observed]) -> Population:
     for _ in range(_LEARN_STEPS):
         _em_step(now, rows, measured, weights)
     covariance = now.covariance / np.outer(unit, unit)
-    return Population(now.mean / unit, covariance, float(np.sqrt(now.typical)))
+    # What no feature explains is much the same on all devices: together they fit it as one would.
+    fitted = rows[int(np.argmax(measured.sum(axis=1)))]
+    found = Population(now.mean, now.covariance, float(np.sqrt(now.typical)))
+    unseen = unseen_to_seen(found.with_free_scale(), fitted[fitted.any(axis=1)], now.typical)
+    return Population(now.mean / unit, covariance, found.noise * float(np.sqrt(unseen)))
+
+
+def unseen_to_seen(prior: np.ndarray, rows: np.ndarray, variance: float) -> float:
+    """The noise of networks that a fit has not seen, to its residuals' own: n / (n - effective
+    parameters) (Hastie et al. 2009, equation 3.50).
+
+    Args:
+        prior: covariance of the coefficients, [features, features].
+        rows: [networks, features] of the fit.
+        variance: of noise.
+
+    Returns:
+        A ratio of variances: 1 where nothing is fitted, n / (n - rank) where all is free.
+    """
+    explained, count = rows @ prior @ rows.T, len(rows)
+    fitted = np.trace(np.linalg.solve(explained + variance * np.eye(count), explained))
+    return count / (count - float(fitted))
 
 
 def _em_step(now: _State, rows: np.ndarray, measured: np.ndarray, weights: np.ndarray) -> None:

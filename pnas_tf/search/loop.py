@@ -38,6 +38,7 @@ from pnas_tf.search.path_validation import judge, validate_paths
 from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.supernet.supernet import Supernet
+from pnas_tf.supernet.variables import checkpoint_entry
 from pnas_tf.training.distribution import check_batch
 from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.schedules import cosine_with_warmup
@@ -268,7 +269,7 @@ class Search:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         named = self.supernet.named_variables()
-        arrays = {f"variable/{name}": variable.numpy() for name, variable in named.items()}
+        arrays = {checkpoint_entry(name): each.numpy() for name, each in named.items()}
         validation_arrays, alpha_state = self.architecture.state()
         judgements = [to_json(each) for each in self.judgements]
         state = {"weight_sums": self.means.sums, "judgements": judgements, **alpha_state}
@@ -294,5 +295,5 @@ def restore_variables(supernet: Supernet, checkpoint: Checkpoint, *, where: str)
     that `where` lacks."""
     for name, variable in supernet.named_variables().items():
         variable.assign(
-            checkpoint.array(f"variable/{name}", shape=tuple(variable.shape), where=where)
+            checkpoint.array(checkpoint_entry(name), shape=tuple(variable.shape), where=where)
         )

@@ -33,6 +33,11 @@ class VariableSpec:
         return self.kind != "statistic"
 
 
+def checkpoint_entry(name: str) -> str:
+    """Where a search's checkpoint keeps the supernet's variable `name`."""
+    return f"variable/{name}"
+
+
 def variables_of(block: Block) -> tuple[VariableSpec, ...]:
     """For each layer in order its kernel, its bias where it has one, and gamma, beta, moving mean
     and moving variance where it is normalised."""

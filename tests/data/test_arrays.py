@@ -31,6 +31,7 @@ def same_batches(one, other, *, batch_size):
         np.testing.assert_array_equal(values, expected)
 
 
+@pytest.mark.slow
 def test_digits_as_arrays_are_the_digits(tmp_path):
     data = pnas_tf.data.from_arrays(PIXELS, DIGITS.target, range(10), name="digits")
     assert data.class_names == tuple("0123456789") and data.facts.short_side == 8
@@ -40,6 +41,7 @@ def test_digits_as_arrays_are_the_digits(tmp_path):
 
 @pytest.mark.parametrize("augmentation", ["flip", "imagenet"])
 @pytest.mark.parametrize("in_memory_mb", [0, 1024])
+@pytest.mark.slow
 def test_colour_arrays_are_as_the_same_images_in_files(tmp_path, augmentation, in_memory_mb):
     pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 26, 3)).astype(np.uint8)
     labels = np.arange(24) // 12

@@ -136,6 +136,7 @@ def test_arrays_count_by_content():
     assert made_of(pixels) == made_of(pixels.copy()) != made_of(changed)
 
 
+@pytest.mark.slow
 def test_a_tfds_dataset_counts_by_what_tfds_knows(tmp_path, monkeypatch):
     """The checksums of its archives, and not where it or they lie."""
 

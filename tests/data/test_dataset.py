@@ -53,7 +53,15 @@ def sources(tfds_dir, jpegs):
     }
 
 
-@pytest.fixture(scope="module", params=["memory", "records", "folder in memory", "files"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "memory",
+        pytest.param("records", marks=pytest.mark.slow),
+        "folder in memory",
+        pytest.param("files", marks=pytest.mark.slow),
+    ],
+)
 def dataset(request, tfds_dir, jpegs):
     return sources(tfds_dir, jpegs)[request.param]
 
@@ -63,6 +71,7 @@ def collect(batches):
     return list(images), list(labels)
 
 
+@pytest.mark.slow
 def test_digits_are_scikit_learns(digits, tfds_dir):
     from sklearn.datasets import load_digits
 
@@ -78,6 +87,7 @@ def test_digits_are_scikit_learns(digits, tfds_dir):
     assert np.abs(native * (16 / 255) - truth.images).max() < 0.04  # rounding to bytes
 
 
+@pytest.mark.slow
 def test_fewer_training_images_are_a_balanced_choice_beside_the_same_test_split(digits, tfds_dir):
     few = load_dataset(
         DataConfig(data_dir=tfds_dir, train_images=300, alpha_size=60), resolution=16
@@ -115,6 +125,7 @@ def test_parts_are_disjoint_and_balanced(digits):
     )
 
 
+@pytest.mark.slow
 def test_split_is_pure_in_its_seed(digits, tfds_dir):
     again = load_dataset(DataConfig(data_dir=tfds_dir), resolution=16)
     other = load_dataset(DataConfig(data_dir=tfds_dir, split_seed=1), resolution=16)
@@ -260,6 +271,7 @@ def tell_fingerprint(data_dir, path):
     path.write_text(dataset.fingerprint)
 
 
+@pytest.mark.slow
 def test_two_processes_prepare_digits_at_once(tmp_path):
     told = [tmp_path / f"told-{number}" for number in range(2)]
     processes = [SERVER.Process(target=tell_fingerprint, args=(tmp_path, path)) for path in told]

@@ -229,6 +229,7 @@ def lay(folder, tree):
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+@pytest.mark.slow
 def test_any_tree_is_accounted_for_or_refused(tree):
     """Every file is used, left out once with a reason, or the folder is refused by name; what is
     used decodes, or is named with the decoder's reason."""

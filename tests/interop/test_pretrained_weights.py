@@ -6,8 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
+from synthetic import FarPixels
 
-from pnas_tf.config import SearchConfig
+from pnas_tf.config import OptimizerConfig, SearchConfig
 from pnas_tf.errors import UserError
 from pnas_tf.interop.pretrained import OFFICIAL_INPUT, open_pretrained
 from pnas_tf.interop.pretrained_files import find_pretrained
@@ -15,6 +16,11 @@ from pnas_tf.networks.network import build_network
 from pnas_tf.networks.pretrained import InputNormalisation, block_arrays
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.layout import CHECKPOINTS, Artifact
+from pnas_tf.search.loop import Search
+from pnas_tf.search.objective import SearchTargets
+from pnas_tf.search.quantities import macs_quantity
+from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.targets import Target
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv, Zero
@@ -55,7 +61,10 @@ def made(model, tmp_path_factory):
     (run / Artifact.CONFIG).write_text(json.dumps(settings))
     supernet = Supernet(SPACE, SearchConfig(weights_init="he_fout"), seed=5)
     arrays = {name: each.numpy() for name, each in supernet.named_variables().items()}
-    Checkpoints(run / Artifact.SEARCH / CHECKPOINTS).save(7, arrays, {})
+    recipe = SearchRecipe(SearchConfig(), OptimizerConfig(), seed=0)
+    targets = SearchTargets((Target(macs_quantity(SPACE), 1e5),), recipe.config)
+    search = Search(supernet, FarPixels(64, 0), targets, recipe, folder=run / Artifact.SEARCH)
+    Checkpoints(run / Artifact.SEARCH / CHECKPOINTS).save(7, *search.state())
     return run, arrays
 
 

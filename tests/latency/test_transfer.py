@@ -17,6 +17,7 @@ from pnas_tf.latency.transfer import (
     learn,
     leave_one_out_percent,
     non_negative,
+    unseen_to_seen,
 )
 
 SIZE, NETWORKS = 4, 40
@@ -169,6 +170,30 @@ def test_intervals_of_ninety_percent_hold_about_that():
         lower, upper = condition(truth, rows[:5], latency_ms[:5]).interval_ms(rows[5:], 0.9)
         held.append(lower[0] <= latency_ms[5] <= upper[0])
     assert np.mean(held) >= 0.84
+
+
+def test_residuals_count_by_the_degrees_of_freedom_that_a_fit_leaves():
+    """Nothing fitted, everything free, and a ridge by its own trace over the eigenvalues."""
+    rows, prior = features(12, 10), population().covariance
+    assert unseen_to_seen(0 * prior, rows, 0.01) == 1
+    assert unseen_to_seen(1e9 * prior, rows, 0.01) == pytest.approx(10 / (10 - SIZE), rel=1e-6)
+    eigenvalues = np.linalg.eigvalsh(rows @ prior @ rows.T)
+    fitted = (eigenvalues / (eigenvalues + 0.01)).sum()
+    assert unseen_to_seen(prior, rows, 0.01) == pytest.approx(10 / (10 - fitted))
+
+
+def test_what_is_learnt_knows_the_noise_of_networks_that_taught_nothing(monkeypatch):
+    """Each network's own error is alike on all devices, so that residuals alone hide some of it; at
+    most 4 parts of 10 are fitted away, whatever was drawn."""
+    generator = np.random.default_rng(12)
+    truth, rows = population(), features(13, 10)
+    own = 1 + 3 * NOISE * generator.standard_normal(10)
+    coefficients = generator.multivariate_normal(truth.mean, truth.covariance, 20)
+    devices = [Observed(rows, rows @ each * own) for each in coefficients]
+    learnt = learn(devices)
+    monkeypatch.setattr("pnas_tf.latency.transfer.unseen_to_seen", lambda *_: 1.0)
+    ratio = (learnt.noise / learn(devices).noise) ** 2
+    assert 1.02 < ratio <= 10 / (10 - SIZE) + 1e-9
 
 
 def left_variance(teacher, pool, chosen):

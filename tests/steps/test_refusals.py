@@ -174,6 +174,7 @@ def test_help_names_every_flag_with_its_default(tmp_path, name, way):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_help_by_a_shell_from_another_folder(tmp_path):
     """In a fresh interpreter, by the console script and by a file of the checkout: of a program
     that takes a file, and of one that takes a folder."""
@@ -231,6 +232,7 @@ def test_a_program_that_is_none_is_refused_with_the_nearest():
         assert told.returncode == 2 and f"`pnas {right}`" in told.stderr
 
 
+@pytest.mark.slow
 def test_files_of_the_user_hide_nothing(tmp_path):
     """A folder tools/ and modules named as the standard library's, in the working folder."""
     trap = "raise SystemExit('a file of the user was imported')"

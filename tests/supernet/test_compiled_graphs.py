@@ -5,6 +5,8 @@ import dataclasses
 import gc
 import weakref
 
+import pytest
+
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.ops import Conv, Head, Identity, MBConv, Pool, SepConv, Stem
 from pnas_tf.supernet import engine_choice
@@ -68,6 +70,7 @@ def test_blocks_of_one_shape_share_their_graphs():
     assert weight_graphs(BLOCKS[0]) is not weight_graphs(BLOCKS[1])
 
 
+@pytest.mark.slow
 def test_graphs_go_with_their_engine():
     engine = CompiledEngine()
     graphs = weakref.ref(weight_graphs(BLOCKS[0], engine=engine))

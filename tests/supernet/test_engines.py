@@ -184,6 +184,7 @@ def architecture_steps(engine, block, seed):
 
 
 @every_block
+@pytest.mark.slow
 def test_architecture_steps_are_the_same(block):
     seed, (theirs, gates) = kinks.first_away(lambda seed: architecture_steps(TAPE, block, seed))
     for engine in OTHERS:

@@ -36,6 +36,7 @@ def test_aligned_candidates_start_as_one_function():
         np.testing.assert_array_equal(mixed_output(residual, outputs[0], active=index), outputs[0])
 
 
+@pytest.mark.slow
 def test_a_block_with_a_shortcut_adds_its_gamma_times_one_function():
     x = tf.constant(np.random.default_rng(0).standard_normal((4, 9, 9, 6)), tf.float32)
 

@@ -57,6 +57,7 @@ def batch():
     [MBConv(5, 3), MBConv(3, 2, squeeze_excite=True, activation="hswish")],
     ids=lambda op: op.key,
 )
+@pytest.mark.slow
 def test_one_candidate_supernet_is_the_plain_network(padding, op):
     path = (0,) * 4
 
