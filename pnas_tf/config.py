@@ -753,7 +753,9 @@ class DeviceConfig:
         "is there, else auto.",
         fixed=False,
     )
-    min_invocations: int = option(24, "Timed invocations a model, at least.", at_least=1)
+    min_invocations: int = option(  # files of 300 models with more are too large to be read
+        24, "Timed invocations a model, at least.", at_least=1, at_most=5000
+    )
     warmup_invocations: int = option(5, "Untimed invocations before each run of a model.")
 
 

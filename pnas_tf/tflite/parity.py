@@ -96,7 +96,8 @@ class Tally:
         self.sum = self.largest = self.largest_logit = 0.0
         self.largest_probability: float | None = None
         self.right_by_class: np.ndarray | None = None
-        self.answered_by_class = self.agreed_by_class = np.zeros(0, np.int64)
+        self.answered_by_class: np.ndarray | None = None
+        self.agreed_by_class: np.ndarray | None = None
 
     def add(
         self,
@@ -146,17 +147,19 @@ class Tally:
             tflite_accuracy=self.file_right / self.labelled if self.labelled else None,
             size_bytes=size_bytes,
             max_probability_difference=self.largest_probability,
-            right_by_class=None
-            if self.right_by_class is None
-            else tuple(map(int, self.right_by_class)),
-            answered_by_class=tuple(map(int, self.answered_by_class)),
-            agreed_by_class=tuple(map(int, self.agreed_by_class)),
+            right_by_class=None if self.right_by_class is None else _counts(self.right_by_class),
+            answered_by_class=_counts(self.answered_by_class),
+            agreed_by_class=_counts(self.agreed_by_class),
         )
 
 
 def _added(before: np.ndarray | None, counts: np.ndarray) -> np.ndarray:
     """Of the first batch its own."""
-    return counts if before is None or not before.size else before + counts
+    return counts if before is None else before + counts
+
+
+def _counts(array: np.ndarray | None) -> tuple[int, ...]:
+    return () if array is None else tuple(map(int, array))
 
 
 def _larger(before: float, values: np.ndarray) -> float:

@@ -12,8 +12,8 @@ PROGRAM = """
 import time
 from pnas_tf.run import process, signals
 process.stop_when_asked()
-print("working", flush=True)
 try:
+    print("working", flush=True)
     time.sleep(60)
 except signals.Stopped:
     print("cleaning up", flush=True)
