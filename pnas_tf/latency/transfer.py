@@ -19,7 +19,7 @@ import numpy as np
 _SCALE_DEVIATION = 1.0
 _LEARN_STEPS, _CONDITION_STEPS = 15, 10
 # Devices' worth of independence between coefficients: few devices say little of correlations.
-_INDEPENDENCE = 5.0
+_INDEPENDENCE = 2.0
 _FREEDOM = 4.0  # degrees of Student's t
 # The noise of a device is known beforehand as well as from so many pairs of networks.
 _NOISE_KNOWN = 2.0

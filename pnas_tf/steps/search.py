@@ -127,7 +127,7 @@ def _run(job: Inputs) -> None:
     )
     start = start_of(job.space, job.dataset, recipe)
     for line in start_lines(start) if start else ():
-        DETAILS(line)
+        say(line)
     search_architecture(
         job.space,
         job.dataset,

@@ -32,7 +32,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Demand, Step
-from pnas_tf.run.terminal import DETAILS
+from pnas_tf.run.terminal import say
 from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _run(job: Inputs) -> None:
     folder = job.folder / Artifact.TRAINING
     network, takeover = _initial(job)
     for line in takeover.lines() if takeover else ():
-        DETAILS(line)
+        say(line)
     trained = train_network(
         job.architecture,
         dataset,
