@@ -27,7 +27,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dataset", required=True, help="as of pnas train")
-    parser.add_argument("--train_images", type=int, default=6400, help="both splits of a search")
+    parser.add_argument("--train_images", type=int, default=5120, help="both splits of a search")
     parser.add_argument("--resolution", type=int, default=32, help="pixels")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
