@@ -38,7 +38,8 @@ folder
 - a **fixed** option keeps its value once something that depends on it is made: another one is then
   refused, or asked for with `--restart`;
 - one that **remakes** may change, and the steps that take it run again;
-- a **free** one may change, and nothing that was made depends on it.
+- a **free** one may change, and nothing that was made depends on it; where
+  all steps that look at it are complete, the call says that it changed nothing.
 """
 
 

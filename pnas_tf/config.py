@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 # epochs, the other what --augmentation=auto takes.
 CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
 # Where there are images enough; else `data.fitted_options` chooses others. All learning rates below
-# are for BATCH_SIZE images a step and more.
+# are for BATCH_SIZE images a step.
 BATCH_SIZE, EPOCHS = 64, 30
 DERIVE_TRAIN_EPOCHS, FINETUNE_EPOCHS = 0.5, 2
 DERIVE_LEARNING_RATE, FINETUNE_LEARNING_RATE = 0.025, 0.02
@@ -298,7 +298,8 @@ class TrainConfig:
         None,
         "Initial learning rate, cosine to zero; default: "
         f"{FROM_SCRATCH.learning_rate}, of fine-tuning {FINE_TUNING.learning_rate}, from the "
-        f"supernet {FROM_SUPERNET.learning_rate}, {_BY_BATCH} (published: 0.05).",
+        f"supernet {FROM_SUPERNET.learning_rate}, {_BY_BATCH}, from scratch of up to 256 in "
+        "proportion more (published: 0.05).",
         above=0,
     )
     learning_rate_warmup_epochs: float = option(
@@ -752,7 +753,9 @@ class DeviceConfig:
         "is there, else auto.",
         fixed=False,
     )
-    min_invocations: int = option(24, "Timed invocations a model, at least.", at_least=1)
+    min_invocations: int = option(  # files of 300 models with more are too large to be read
+        24, "Timed invocations a model, at least.", at_least=1, at_most=5000
+    )
     warmup_invocations: int = option(5, "Untimed invocations before each run of a model.")
 
 
@@ -958,8 +961,8 @@ class ExportConfig:
     )
     min_agreement: float = option(
         0.6,
-        "An export that gives Keras' answer for a smaller fraction of the validation split is "
-        "refused.",
+        "An export that gives Keras' answer for a smaller fraction of the validation split, or on "
+        "average of the images of each class, is refused.",
         remakes=True,
     )
     max_accuracy_drop: float = option(

@@ -76,6 +76,12 @@ def named(where: str) -> Iterator[None]:
         ) from error
 
 
+def number_of(count: int, what: str) -> str:
+    """ "1 image", "2 images", "2 classes". what: one of them."""
+    plural = "es" if what.endswith(("s", "x")) else "s"
+    return f"{count} {what}{plural * (count != 1)}"
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """The one of `known` that `name` was meant to be; "" where none is like it."""
     lower, said = {each.lower(): each for each in known}, name.lower()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pnas_tf.errors import number_of
+
 CONFIDENCE = 0.95
 
 
@@ -25,4 +27,6 @@ def accuracy_words(accuracy: float, images: int) -> str:
     """ "95.22 % of 272 images (95 % interval 92.0 to 97.2 %)"."""
     low, high = accuracy_interval(accuracy, images)
     interval = f"{CONFIDENCE:.0%} interval {100 * low:.1f} to {100 * high:.1f} %"
-    return f"{100 * accuracy:.2f} % of {images} images ({interval.replace('%', ' %', 1)})"
+    return (
+        f"{100 * accuracy:.2f} % of {number_of(images, 'image')} ({interval.replace('%', ' %', 1)})"
+    )

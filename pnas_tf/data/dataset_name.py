@@ -3,15 +3,18 @@ TensorFlow: its form, the path in it, the name that TFDS knows. Knows nothing of
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from pathlib import Path
 
 from pnas_tf.data.file_tree import close_folders, existing_folder, hint
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
 
 PREFIXES = ("folder", "csv")
 _OWN = "digits"
+_INFO, _VERSION = "dataset_info.json", "[0-9]*.[0-9]*.[0-9]*"  # of TFDS
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -88,7 +91,7 @@ def _check_path(form: str, path: str) -> None:
                 fix="Unpack it, and name the folder that comes of it.",
             )
     if form == "folder":
-        existing_folder(path)
+        _refuse_tfds(path, Path(existing_folder(path)).absolute())
     elif place is None or not place.is_file():
         folder = place is not None and place.is_dir()
         raise UserError(
@@ -97,6 +100,31 @@ def _check_path(form: str, path: str) -> None:
             received="a folder" if folder else "no such file" if path else "an empty PATH",
             fix=f"Write --dataset=folder:{path}" if folder else "Correct --dataset=csv:TABLE.",
         )
+
+
+def _refuse_tfds(path: str, place: Path) -> None:
+    """Raises UserError where a folder is of TFDS: that of a version, of a dataset or of all."""
+    found: list[Path] = []
+    with contextlib.suppress(OSError):  # it is told where the folder is listed
+        found = [*place.glob(_INFO), *place.glob(f"{_VERSION}/{_INFO}")]
+        inner = [each for each in place.iterdir() if each.is_dir() and each.name != "downloads"]
+        infos = [next(each.glob(f"{_VERSION}/{_INFO}"), None) for each in inner]
+        found += [each for each in infos if each] if all(infos) else []
+    if not found:
+        return
+    info = max(found)
+    name, above = info.parent.parent.name, info.parents
+    with contextlib.suppress(UserError):
+        document = atomic.read_json(info, what="dataset description", made_by="TFDS")
+        name = str(document.get("name", name)) if isinstance(document, dict) else name
+    home = next((each for each in above if each.name == name), info.parent.parent)
+    dataset = info.parent.parent.relative_to(home.parent).as_posix()  # with its configuration
+    raise UserError(
+        f"--dataset=folder:{path}",
+        expected="a folder of images",
+        received=f"a folder of tensorflow_datasets, with {info.relative_to(place)}",
+        fix=f"Write --dataset={dataset} --data_dir={home.parent}",
+    )
 
 
 def _is_path(dataset: str) -> bool:

@@ -22,7 +22,7 @@ from pnas_tf.data import folder_scan
 from pnas_tf.data.class_names import class_name
 from pnas_tf.data.folder_scan import Folder, LeftOut, counted
 from pnas_tf.data.split_layout import Layout, find_layout
-from pnas_tf.errors import UserError, shown
+from pnas_tf.errors import UserError, number_of, shown
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
 
@@ -74,12 +74,12 @@ class FileTree:
         """At most five lines: what is used, what is not by kind, and the notes. listed_in: where
         all names of files that are not used stand."""
         parts = f": {len(self.train)} to train, {len(self.test)} to test" if self.test else ""
-        lines = [f"{len(self.used)} images of {len(self.class_names)} classes{parts}"]
+        lines = [f"{number_of(len(self.used), 'image')} of {len(self.class_names)} classes{parts}"]
         if self.contents:
             lines.append(self.contents)
         if self.left_out:
             number = len(self.left_out)
-            files = "1 file" if number == 1 else f"{number} files"
+            files = number_of(number, "file")
             where = f" (all names: {listed_in})" if listed_in else ""
             lines.append(f"{files} not used{where}: {counted(self.left_out)}{self._broken()}")
         notes, room = list(self.notes), 4 - len(lines)
@@ -288,7 +288,7 @@ def _deeper(layout: Layout) -> list[str]:
     )
     if not number:
         return []
-    images = "1 image lies" if number == 1 else f"{number} images lie"
+    images = f"{number_of(number, 'image')} {'lies' if number == 1 else 'lie'}"
     return [f"{images} in folders below a class folder; used as of that class."]
 
 

@@ -4,9 +4,9 @@ that the images must suffice for. Arithmetic alone; opens no dataset.
 A few dozen photographs get smaller batches and more epochs: about the steps that a dataset of 1,100
 images gets by the usual values. Learning rates that are not given follow the batch where it is
 smaller than usual: k times the images a step, k times the rate (the linear scaling rule, Goyal et
-al. 2017, section 2.1). With more images they stay: the phases of a search have no warm-up of the
-rate, without which the rule does not hold upwards (section 2.2), and the published rates, of 256
-images a step, are no higher.
+al. 2017, section 2.1). A training from random weights by SGD has a warm-up of the rate, without
+which the rule does not hold upwards (section 2.2), and follows it there too, as far as it was
+measured (docs/training.md). With more images than usual all other rates stay.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ PRETRAINED = "pretrained"  # of --weights_init and --init
 INHERIT = "inherit"
 LEAST_BATCH_SIZE = 8  # fewer images make poor batch statistics
 LEAST_STEPS = 8  # in an epoch, where that leaves LEAST_BATCH_SIZE images
+MOST_FOLLOWED = 256  # images a step up to which the rate of such a training was measured to grow
 USUAL_STEPS = 17  # in an epoch; with fewer there are more epochs
 
 
@@ -71,12 +72,14 @@ def batch_size(given: int | None, images: int, *, replicas: int = 1) -> int:
     return _rounded(size, replicas)
 
 
-def learning_rate(given: float | None, usual: float, *, batch_size: int | None) -> float:
-    """`given`, else the usual rate, which is for `BATCH_SIZE` images a step and more, scaled to
-    `batch_size` where that is fewer; None: that many."""
+def learning_rate(
+    given: float | None, usual: float, *, batch_size: int | None, most: int = BATCH_SIZE
+) -> float:
+    """`given`, else the usual rate, which is for `BATCH_SIZE` images a step, scaled to `batch_size`
+    (None: that many) up to `most`."""
     if given is not None:
         return given
-    return usual * min(batch_size or BATCH_SIZE, BATCH_SIZE) / BATCH_SIZE
+    return usual * min(batch_size or BATCH_SIZE, most) / BATCH_SIZE
 
 
 def epochs(given: int | None, usual: int, *, steps: int) -> int:
@@ -235,7 +238,10 @@ def usual_training(config: TrainConfig) -> Tuning:
     """The values that a training takes where it is given none, by where it starts, its optimizer
     and its images a step."""
     usual = {PRETRAINED: FINE_TUNING, INHERIT: FROM_SUPERNET}.get(config.init or "", FROM_SCRATCH)
-    rate = learning_rate(None, usual.learning_rate, batch_size=config.batch_size)
+    warms_up = usual is FROM_SCRATCH and config.learning_rate_warmup_epochs > 0
+    follows = warms_up and config.train_optimizer == "sgd"
+    most = MOST_FOLLOWED if follows else BATCH_SIZE
+    rate = learning_rate(None, usual.learning_rate, batch_size=config.batch_size, most=most)
     if config.train_optimizer == "adamw":
         rate *= ADAMW_RATE
     return usual._replace(learning_rate=rate)

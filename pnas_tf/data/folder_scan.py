@@ -35,6 +35,15 @@ CLOSED_FILES = "files that may not be read"
 RUN = "run folders of pnas"
 TOO_DEEP = "folders too deep"
 NO_FILE = "pipes, sockets or devices"
+_OF_ONE = {
+    DANGLING: "link that leads nowhere",
+    LOOP: "link back to a folder above",
+    CLOSED: "folder that may not be read",
+    CLOSED_FILES: "file that may not be read",
+    RUN: "run folder of pnas",
+    TOO_DEEP: "folder too deep",
+    NO_FILE: "pipe, socket or device",
+}
 HEIC_MISSING = "(pip install 'pnas_tf[heic]' reads them)"
 MAX_DEPTH = 64
 MAX_KINDS = 12  # that are told one by one
@@ -126,7 +135,10 @@ def counted(files: Sequence[LeftOut]) -> str:
     """ "20 .heic, 3 .txt", the most frequent kind first; a kind ends at its colon."""
     kinds = Counter(file.kind.partition(": ")[0] for file in files)
     rows = sorted(kinds.items(), key=lambda row: (-row[1], row[0]))
-    shown = [f"{count} {kind}" for kind, count in rows[:MAX_KINDS]]
+    shown = [
+        f"{count} {_OF_ONE.get(kind, kind) if count == 1 else kind}"
+        for kind, count in rows[:MAX_KINDS]
+    ]
     rest = sum(count for _, count in rows[MAX_KINDS:])
     return ", ".join(shown + [f"{rest} of {len(rows) - MAX_KINDS} other kinds"] * (rest > 0))
 

@@ -15,6 +15,7 @@ from pnas_tf.data.class_names import alike
 from pnas_tf.data.file_tree import FileTree, scan_tree
 from pnas_tf.data.image_check import check_images, refuse_unreadable
 from pnas_tf.data.manifest import read_manifest
+from pnas_tf.errors import number_of
 
 _READERS: dict[str, Callable[[str], FileTree]] = {"folder:": scan_tree, "csv:": read_manifest}
 
@@ -93,7 +94,7 @@ def _notes_on_copies(files: FileTree, hashes: np.ndarray) -> list[str]:
     for pairs, words in ((torn, "in two classes"), (tested, "both to train and to test")):
         if pairs:
             one, two = (os.path.relpath(files.used[place], files.root) for place in pairs[0])
-            number = "1 image is" if len(pairs) == 1 else f"{len(pairs)} images are"
+            number = f"{number_of(len(pairs), 'image')} {'is' if len(pairs) == 1 else 'are'}"
             notes.append(f"{number} {words}: {one} and {two}{'.' if len(pairs) == 1 else ', ...'}")
     return notes
 

@@ -73,7 +73,7 @@ def from_folder(path: str | os.PathLike, *, data_config: DataConfig = DataConfig
         path: of the folder.
         data_config: split and augmentation; its `dataset` is replaced.
     """
-    return ImageData(dataclasses.replace(data_config, dataset=f"folder:{os.fspath(path)}"))
+    return ImageData(dataclasses.replace(data_config, dataset=f"folder:{os.fsdecode(path)}"))
 
 
 def from_tfds(name: str, *, data_config: DataConfig = DataConfig()) -> ImageData:
@@ -178,7 +178,15 @@ def _read_once(pairs: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
 def _is_single(dataset: tf.data.Dataset) -> bool:
     """Whether the pipeline gives images one at a time. Raises UserError where its elements are
     neither those nor batches of them."""
-    spec = dataset.element_spec
+    spec = getattr(dataset, "element_spec", None)
+    if spec is None:
+        raise UserError(
+            "the pipeline",
+            expected="a tf.data.Dataset",
+            received=type(dataset).__name__,
+            fix="Of arrays and lists make a dataset by from_arrays(images, labels, class_names), "
+            "of anything else a pipeline: tf.data.Dataset.from_generator.",
+        )
     ranks = [getattr(part, "shape", None) for part in spec] if isinstance(spec, tuple) else []
     ranks = [None if shape is None else shape.rank for shape in ranks]
     if ranks not in ([3, 0], [4, 1]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pnas_tf.errors import number_of
+
 ACCELERATORS = ("gpu", "nnapi", "npu")  # delegates beside the CPU, which executes what they leave
 
 
@@ -29,7 +31,9 @@ class Delegation:
     def __post_init__(self) -> None:
         counts = (self.ops, self.total_ops, self.partitions, self.kernels)
         if min(counts) < 0 or (self.total_ops and self.ops > self.total_ops):
-            raise ValueError(f"{self.ops} of {self.total_ops} ops in {self.partitions} partitions")
+            raise ValueError(
+                f"{self.ops} of {self.total_ops} ops in {number_of(self.partitions, 'partition')}"
+            )
 
     @property
     def is_full(self) -> bool:
@@ -42,7 +46,7 @@ class Delegation:
         """ "30 of 66 ops, 7 partitions, CAST on the CPU"."""
         counts = (
             (f"{self.ops} of {self.total_ops or 'unknown'} ops" if self.ops else ""),
-            (f"{self.partitions} partitions" if self.partitions else ""),
+            (number_of(self.partitions, "partition") if self.partitions else ""),
             (f"{self.kernels} delegate kernels" if self.kernels and not self.partitions else ""),
             (f"{self.first_on_cpu} on the CPU" if self.first_on_cpu else ""),
         )

@@ -19,7 +19,7 @@ from pnas_tf.devices.failures import RunFailed
 from pnas_tf.devices.record import Measurement, ModelFacts, ModelRun
 from pnas_tf.devices.resume_log import ResumeLog
 from pnas_tf.devices.schedule import Runner, Schedule
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import atomic
 from pnas_tf.run.progress import Progress, silent
 from pnas_tf.run.terminal import warn
@@ -142,7 +142,7 @@ def measure(
             generator.shuffle(due)
             session.one_round(due, pace)
             failed = f", {len(session.reasons)} with failures" if session.reasons else ""
-            progress(f"round {number + 1}: {len(due)} models measured{failed}")
+            progress(f"round {number + 1}: {number_of(len(due), 'model')} measured{failed}")
         result = session.result()
         progress(result.describe())
         if REFERENCE in session.failures:

@@ -198,7 +198,7 @@ class _Series:
     def run_until(self, runs: list[ModelRun], duration_s: float) -> None:
         """Adds to `runs` until they cover the time. Raises RunFailed after some in a row."""
         run_hot = getattr(self.runner, "run_hot", self.runner.run)
-        failed, told, counted_s = 0, 0.0, 0
+        failed, anew, told, counted_s = 0, 0, 0.0, 0
         while not _covers(runs, duration_s):
             run_once = run_hot if runs else self.runner.run  # rests before the first, where it can
             pace_s = runs[-1].median_ns / 1e9 if runs else RUN_S / _PROBE
@@ -214,8 +214,12 @@ class _Series:
             run = _compact(run)
             self.log.append(self.name, _sha(self.model), run)
             runs.append(run)
+            if anew < _MAX_FAILURES and len(_last_unbroken(runs)) == 1 < len(runs):
+                anew += 1  # the computer was suspended, or this process stopped
+                del runs[:-1]
+                self.say(f"{self.name}: begins anew after a break, in which the device has cooled")
             elapsed_s = _end_s(run) - runs[0].started_unix_s
-            more_s = int(min(elapsed_s, duration_s)) - counted_s
+            more_s = max(0, int(min(elapsed_s, duration_s)) - counted_s)
             self.pace.update(more_s, figures={self.name: _now(run, runs[0])})
             counted_s += more_s
             if elapsed_s // _LINE_S > told:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -64,7 +65,7 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> Path:
                 with open(lock.descriptor, "wb", closefd=False) as stream:
                     stream.write(content)
                     stream.flush()
-                    os.fsync(stream.fileno())
+                    _sync(stream.fileno())
                 os.replace(temporary, path)
             except BaseException:
                 temporary.unlink(missing_ok=True)
@@ -72,6 +73,15 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> Path:
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     return path
+
+
+def _sync(descriptor: int) -> None:
+    """Where the file system can: some network and user-space ones refuse it."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP):
+            raise
 
 
 @contextlib.contextmanager
@@ -151,7 +161,8 @@ def read_bytes(
                     received="something else",
                     fix=f"Make one: {made_by}",
                 )
-            content = stream.read(limit + 1) if kind.st_size <= limit else b""
+            # Without a number, for which Python would take as much memory at once.
+            content = stream.read() if kind.st_size <= limit else b""
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, UserError):
             raise

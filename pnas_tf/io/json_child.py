@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -21,6 +22,7 @@ from typing import IO
 
 from pnas_tf.io.serialization import Json
 
+_WAIT_S = 1.0
 _ROOT = Path(__file__).resolve().parents[2]  # holds the package: a checkout, or site-packages
 # Our children compute on the CPU: a card that this process holds would have no memory for them.
 WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1"}
@@ -74,7 +76,7 @@ class JsonChild:
         Args:
             command: a JSON object, sent as one line.
             content: bytes that follow the line; the command says how many.
-            timeout_s: seconds by the clock.
+            timeout_s: seconds in which this process is not stopped itself, as by Ctrl-Z.
 
         Raises:
             TimeoutError: no answer in time. The process is gone then.
@@ -84,7 +86,7 @@ class JsonChild:
         try:
             self._process.stdin.write(json.dumps(command).encode() + b"\n" + content)
             self._process.stdin.flush()
-            reply = self._replies.get(timeout=timeout_s)
+            reply = self._answer(timeout_s)
         except BrokenPipeError:
             reply = b""
         except queue.Empty:
@@ -96,6 +98,14 @@ class JsonChild:
         if not reply:
             raise EOFError(self._ending())
         return json.loads(reply)
+
+    def _answer(self, timeout_s: float) -> bytes:
+        """Raises queue.Empty. A wait in which this process stood still counts as one of many."""
+        waits = max(1, math.ceil(timeout_s / _WAIT_S))
+        for _ in range(waits - 1):
+            with contextlib.suppress(queue.Empty):
+                return self._replies.get(timeout=timeout_s / waits)
+        return self._replies.get(timeout=timeout_s / waits)
 
     def stop(self) -> None:
         """Kills the process and waits for it."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pnas_tf.config import ConversionConfig, LatencyConfig
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.latency.calibration import CalibrationNetwork, calibration_architectures, fit
 from pnas_tf.latency.measure_sources import CALL, MeasurementSetup, measure_sources
 from pnas_tf.latency.models import Source, convert_models
@@ -173,7 +173,7 @@ def try_rewrites(
         min_invocations=max(3, full.min_invocations // 2),
         work="timing export rewrites",
     )
-    setup.progress(f"trying export rewrites on {len(rewrite_of)} blocks")
+    setup.progress(f"trying export rewrites on {number_of(len(rewrite_of), 'block')}")
     session, resume_log = measure_sources(
         models, replace(setup, schedule=half), dtype=dtype, rewrites=wanted
     )

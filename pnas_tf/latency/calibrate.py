@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pnas_tf.config import CalibrateConfig, LatencyConfig
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.latency.block_prices import measured_blocks
 from pnas_tf.latency.build import requested_rewrites, try_rewrites
 from pnas_tf.latency.calibration import calibration_architectures
@@ -168,7 +168,9 @@ def _begin(
     if before is not None and before.few_shot is not None and before.space == space:
         identity = Identity(device, settings, dtype, before.identity.rewrites)
         if identity == before.identity:
-            setup.progress(f"going on from {len(before.few_shot.networks)} measured networks")
+            setup.progress(
+                f"going on from {number_of(len(before.few_shot.networks), 'measured network')}"
+            )
             return _Measured(
                 identity, dict(before.few_shot.networks), before.sentinel_ms, before.trials
             )

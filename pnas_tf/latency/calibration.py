@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pnas_tf.config import RunConfig
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 
@@ -58,7 +58,7 @@ class Calibration:
     def describe(self) -> str:
         """For beside a figure."""
         return (
-            f"calibrated on {len(self.networks)} networks ({self.slope:.3f} * sum "
+            f"calibrated on {number_of(len(self.networks), 'network')} ({self.slope:.3f} * sum "
             f"{self.intercept_ms:+.3f} ms, "
             f"held-out error {self.held_out_mape_percent:.1f} %)"
         )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pnas_tf.devices.record import Measurement
+from pnas_tf.errors import number_of
 
 MAX_AGE_DAYS = 90  # a device's software rarely stays the same for longer
 MAX_NOISE_PERCENT = 5.0
@@ -67,7 +68,8 @@ def doubts_of(entries: Mapping[str, Measurement]) -> list[Doubt]:
         count = sum(map(len, unstable.values()))
         found.append(
             Doubt(
-                f"the device was busy or hot: {count} of {len(entries)} measured times are "
+                f"the device was busy or hot: {count} of "
+                f"{number_of(len(entries), 'measured time')} {'is' if count == 1 else 'are'} "
                 "unstable; where latency matters, measure again on a quiet device",
                 tuple(f"unstable: {_named(names)}: {words}" for words, names in unstable.items()),
             )

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 
 from pnas_tf.devices.record import Device, Measurement, Settings
 from pnas_tf.devices.record_file import measurement_from_json
+from pnas_tf.errors import number_of
 from pnas_tf.io.serialization import Json, record_of, value_of
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
@@ -71,17 +72,15 @@ class FewShot:
     def describe(self) -> str:
         """For beside a figure: that it is no measurement of blocks, and what to expect of it."""
         measured = sum(price.measured for price in self.prices.values())
-        blocks = f" and {measured} measured blocks" if measured else ""
+        networks = number_of(len(self.networks), "measured network")
+        blocks = f" and {number_of(measured, 'measured block')}" if measured else ""
         error = (
             "expected error unknown"
             if self.expected_error_percent is None
             else f"expected error {self.expected_error_percent:.1f} % {self.error_basis}"
         )
         source = f", {self.source}" if self.source else ""
-        return (
-            f"estimated from {len(self.networks)} measured networks{blocks} by {self.method}"
-            f"{source} ({error})"
-        )
+        return f"estimated from {networks}{blocks} by {self.method}{source} ({error})"
 
     def to_json(self) -> dict[str, Json]:
         """With all raw values of the networks."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of
 from pnas_tf.latency.identity import Identity
@@ -52,7 +52,7 @@ class Prior:
     def describe(self) -> str:
         """For beside a figure."""
         mixed = " of several runtimes" if len(self.runtimes) > 1 else ""
-        return f"a prior of {len(self.sources)} devices{mixed}"
+        return f"a prior of {number_of(len(self.sources), 'device')}{mixed}"
 
     def expected_error_percent(self, measurements: int) -> float | None:
         """Of a device like the sources with so many measured networks; None where they are too few

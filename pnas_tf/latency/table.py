@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pnas_tf.devices.drift_correction import NONE, ROUND
 from pnas_tf.devices.record import Measurement
-from pnas_tf.errors import UserError, named
+from pnas_tf.errors import UserError, named, number_of
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.calibration import Calibration
@@ -216,7 +216,7 @@ class LatencyTable:
         figures = self.few_shot or self.calibration
         parts = (
             self.identity.describe(),
-            f"{len(self.keys)} blocks",
+            number_of(len(self.keys), "block"),
             "uncalibrated" if figures is None else figures.describe(),
             describe(self.trials, self.identity.rewrites),
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.networks.pretrained import PretrainedBlock, PretrainedWeights
 from pnas_tf.networks.remapping import (
     Channels,
@@ -115,7 +115,8 @@ def _frame(space: MBConvSpace) -> str:
     """What two spaces must have in common: how many stages, and what stands around them."""
     first = "a first block" if space.first_width else "no first block"
     head = "a head with a hidden convolution" if space.head_hidden else "a head without one hidden"
-    return f"{len(space.stages)} stages, images of {space.channels} channels, {first}, {head}"
+    stages = number_of(len(space.stages), "stage")
+    return f"{stages}, images of {space.channels} channels, {first}, {head}"
 
 
 class Remapping:

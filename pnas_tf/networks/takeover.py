@@ -12,6 +12,7 @@ import numpy as np
 import tf_keras as keras
 
 from pnas_tf.config import SearchConfig
+from pnas_tf.errors import number_of
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
 from pnas_tf.networks.pretrained import InputNormalisation, PretrainedWeights, set_block_arrays
@@ -116,7 +117,7 @@ def _remapped(
     blocks = [block for block in architecture.blocks if not isinstance(block.op, Zero)]
     origins = [remapping.origin_of(block) for block in blocks]
     arrays = {block.name: remapping.arrays_of(block) for block in architecture.blocks}
-    return arrays, [f"of {len(blocks)} blocks {words_on(origins)}"]
+    return arrays, [f"of {number_of(len(blocks), 'block')} {words_on(origins)}"]
 
 
 def _changes(

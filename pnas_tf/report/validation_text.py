@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
+from pnas_tf.errors import number_of
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of
 from pnas_tf.latency.agreement import Agreement
@@ -95,7 +96,8 @@ def validation_warnings(found: Validation) -> Iterator[str]:
             "measure on a quieter device"
         )
     if found.warnings:
-        yield f"{len(found.warnings)} doubts about the measured times, e.g. {found.warnings[0]}"
+        doubts = number_of(len(found.warnings), "doubt")
+        yield f"{doubts} about the measured times, e.g. {found.warnings[0]}"
 
 
 def _known(kind: type, document: Mapping[str, Json]) -> dict[str, Json]:

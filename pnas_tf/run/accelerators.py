@@ -35,10 +35,18 @@ def has_card_without_driver() -> bool:
     )
 
 
-def hidden_by() -> str:
-    """The variable, with its value, that hides all cards from programs; "" where none does."""
+def hidden_by(cards: int) -> str:
+    """The variable, with its value, that hides all of so many cards from programs; "" where none
+    does. What stands first in it decides, be it a number without a card (CUDA C++ programming
+    guide, environment variables)."""
     value = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return f"CUDA_VISIBLE_DEVICES={value}" if value in ("", "-1", "none") else ""
+    if value is None:
+        return ""
+    first = value.partition(",")[0].strip()
+    is_card = first.startswith(("GPU-", "MIG-")) or (
+        first.isdecimal() and int(first) < max(1, cards)
+    )
+    return "" if is_card else f"CUDA_VISIBLE_DEVICES={value}"
 
 
 def _text(path: Path) -> str:

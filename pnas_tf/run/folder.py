@@ -42,7 +42,8 @@ class RunFolder(OpenedFolder):
         self._noted: list[Path] = []
         self._settings: Settings = {}
         self._old: Path | None = None  # where results of this call's changes went
-        self.written: list[str] = []  # by steps of this call
+        self.worked_on: list[str] = []  # steps of this call that were not complete
+        self.written: list[str] = []  # by them
 
     def __enter__(self) -> RunFolder:
         # Innermost first, as they go again when nothing came of the call.
@@ -154,6 +155,7 @@ class RunFolder(OpenedFolder):
         write_config(self.path, self._settings)
         TERMINAL.keep_log(self.path)
         TERMINAL.begin(continues=any((self / each).exists() for each in partial))
+        self.worked_on.append(name)
         spent_s = (done.spent_s if done else None) or 0.0
         begun = StepRecord(digest, made_from, spent_s=spent_s, partial=tuple(map(str, partial)))
         self._finish(name, begun, outputs, self._timed(name, begun, work))

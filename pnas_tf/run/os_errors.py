@@ -43,7 +43,32 @@ _TOLD = {
         "a disk that reads and writes",
         "Mend the disk or the connection to it",
     ),
+    (errno.ENAMETOOLONG, errno.ELOOP): (
+        "the file system does not take the name {}",
+        "a name that is short enough, without links that lead in a circle",
+        "Choose another",
+    ),
+    (errno.ENOMEM,): (
+        "no memory is left",
+        "memory for the images of one step, beside what other programs hold",
+        "Free memory, or take fewer images a step (--batch_size, --search_batch_size)",
+    ),
+    (errno.EMFILE, errno.ENFILE): (
+        "no further file can be opened: {}",
+        "fewer open files than the limit of the process or of the machine",
+        "Raise the limit (ulimit -n 4096)",
+    ),
+    (errno.EAGAIN,): (
+        "no process or thread can be started",
+        "fewer of them than the limit of the user or of the machine",
+        "End other programs, or raise the limit (ulimit -u)",
+    ),
 }
+# What TensorFlow says where a card that it has listed cannot be started.
+_CARD = re.compile(
+    r"(?i)\bcuda_error|\bcuda(?! graph)\w* (?:runtime|driver|failed)|\bcuda\w+\(\)|cudnn_status|"
+    r"dnn library (?:is not found|initialization failed)"
+)
 _WORDS = {
     "No space left on device": errno.ENOSPC,
     "Disk quota exceeded": errno.EDQUOT,
@@ -62,6 +87,12 @@ def told(error: Exception) -> UserError | None:
     if isinstance(error, OSError) and error.errno is not None:
         return _told(error.errno, error.strerror or str(error), error.filename)
     words = str(error)
+    if isinstance(error, MemoryError) or (_is_tensorflows(error) and "OOM when" in words):
+        return _told(errno.ENOMEM, words.partition("\n")[0][:300] or "out of memory", None)
+    if isinstance(error, RuntimeError) and words == "can't start new thread":
+        return _told(errno.EAGAIN, words, None)
+    if _is_tensorflows(error) and _CARD.search(words):
+        return _unusable_card(words.partition("\n")[0][:300])
     quoted = told_in(words) if _is_tensorflows(error) else None
     if quoted is not None:
         return quoted
@@ -111,6 +142,16 @@ def _absent_package(name: str) -> UserError | None:
     )
 
 
+def _unusable_card(words: str) -> UserError:
+    return UserError(
+        "the GPU cannot be used",
+        expected="a card that TensorFlow can start, with free memory",
+        received=words,
+        fix="See with nvidia-smi who else holds it; TF_FORCE_GPU_ALLOW_GROWTH=true takes no more "
+        f"than is needed, and CUDA_VISIBLE_DEVICES=-1 trains on the CPU; {AGAIN}",
+    )
+
+
 def _is_tensorflows(error: Exception) -> bool:
     tensorflow = sys.modules.get("tensorflow")  # only a program that has it can raise its errors
     return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
@@ -131,6 +172,8 @@ def _told(number: int, words: str, place: str | bytes | None) -> UserError | Non
 
 
 def _free(where: str) -> str:
+    if os.sep not in where:  # a stream
+        return ""
     for folder in Path(where).absolute().parents:
         if folder.is_dir():
             return f"; {shutil.disk_usage(folder).free / 1e6:.1f} MB free in {folder}"

@@ -20,7 +20,7 @@ from types import FrameType
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import locks
-from pnas_tf.run.signals import SIGNALS, Stopped
+from pnas_tf.run.signals import SIGNALS, Stopped, once
 from pnas_tf.run.terminal import TERMINAL
 
 EXIT_INTERRUPTED = 130
@@ -80,7 +80,11 @@ def stop_when_asked() -> None:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    del number
+    # Another one, as of Ctrl-C twice, would be raised out of what cleans up.
+    for each in SIGNALS:
+        if signal.getsignal(each) is _raise:
+            signal.signal(each, lambda *_: _end_at_once())
+    once(number)
     # An exception that goes up through C++ which called back into Python, as tracing does, aborts
     # the process.
     while frame is not None:

@@ -68,6 +68,12 @@ def _marked(config: object, mark: str) -> dict[str, object]:
     }
 
 
+def is_free(config: object, name: str) -> bool:
+    """Whether an option changes nothing that was made, and is kept for the calls to come."""
+    (found,) = (each for each in dataclasses.fields(config) if each.name == name)  # type: ignore[arg-type]
+    return name not in _NOT_KEPT and not (found.metadata["fixed"] or found.metadata["remakes"])
+
+
 def other_options(before: object, now: object) -> dict[str, object]:
     """The options of `now` that have another value than in `before`."""
     return {

@@ -1,5 +1,5 @@
-"""SIGTERM, Ctrl-C and a closed terminal as a wish that a loop reads between steps. Knows nothing of
-the loop."""
+"""SIGTERM, Ctrl-C, a closed terminal and what batch systems send before they kill, as a wish that a
+loop reads between steps. Knows nothing of the loop."""
 
 from __future__ import annotations
 
@@ -10,14 +10,22 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
+SIGNALS = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+    *(signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2),
+)
 
 _ASKED = b"\nstopping: a checkpoint is written first; Ctrl-C again stops at once, without\n"
 
 
 class Stopped(KeyboardInterrupt):
     """Work was asked to stop, wrote a checkpoint and ends; the same command continues it."""
+
+
+def once(number: int) -> None:
+    """Ignores further ones of a signal that comes each second until the process ends."""
+    if number == signal.SIGXCPU:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class StopRequest:
@@ -49,6 +57,7 @@ class StopRequest:
             with contextlib.suppress(OSError):
                 os.write(2, _ASKED)
         self._restore()
+        once(number)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -196,7 +196,13 @@ class Terminal(logging.Handler):
         self.wipe()
         stream = sys.stderr if error else sys.stdout
         text = "\n".join(_folded(part, stream) for part in line.split("\n"))
-        print(text, file=stream, flush=True)
+        try:
+            print(_writable(text, stream), file=stream, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as problem:  # as of `> FILE` on a full disk
+            name = f"standard {'error' if error else 'output'}"
+            raise OSError(problem.errno, problem.strerror, name) from problem
         self.rest()
 
     def _tell_skipped(self) -> None:
@@ -258,6 +264,14 @@ def _folded(line: str, stream: TextIO | None) -> str:
     ).replace("\0", " ")
 
 
+def _writable(text: str, stream: TextIO | None) -> str:
+    """With a mark for signs that a stream would refuse, as those of a user's own program in Python
+    do; programs of ours open theirs otherwise."""
+    if stream is None or getattr(stream, "errors", None) != "strict":
+        return text
+    return text.encode(stream.encoding, "replace").decode(stream.encoding)
+
+
 def can_redraw() -> bool:
     """Whether standard error is a terminal that can draw a line anew. That of `!pnas` in a notebook
     says so of itself, and the notebook keeps each drawing."""
@@ -274,7 +288,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 def columns_of_terminal() -> int:
     """Of the terminal behind standard error; $COLUMNS before what it says itself."""
-    if os.environ.get("COLUMNS", "").isdigit():
+    if os.environ.get("COLUMNS", "").isdecimal():
         return max(_SMALLEST_COLUMNS, int(os.environ["COLUMNS"]))
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns

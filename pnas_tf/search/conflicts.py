@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pnas_tf.errors import UserError
 from pnas_tf.search.choice_program import Bound, is_possible, smallest, without_range
+from pnas_tf.search.quantities import no_less
 from pnas_tf.space.base import SearchSpace
 
 
@@ -40,8 +41,8 @@ def no_network(space: SearchSpace, bounds: Sequence[Bound]) -> UserError:
         beside, alone = smallest(bound.quantity, others), smallest(bound.quantity, ())
         unit, name = bound.quantity.unit, bound.quantity.name
         lines.append(
-            f"{name} at least {_upward(beside)} {unit} beside the others "
-            f"({_upward(alone)} {unit} alone)"
+            f"{name} at least {no_less(beside)} {unit} beside the others "
+            f"({no_less(alone)} {unit} alone)"
         )
     return UserError(
         f"no network of space '{space.name}' keeps these budgets together",
@@ -57,8 +58,8 @@ def _beyond(space: SearchSpace, bound: Bound) -> UserError:
     fast = quantity.unit == "ms"
     least = smallest(quantity, ())
     wanted = (
-        f"a budget from {least:.4g} {quantity.unit}, which the {'fastest' if fast else 'smallest'} "
-        "network takes"
+        f"a budget from {no_less(least)} {quantity.unit}, which the "
+        f"{'fastest' if fast else 'smallest'} network takes"
     )
     if not quantity.peaks and not quantity.shared:
         most = quantity.range[1]
@@ -74,12 +75,6 @@ def _beyond(space: SearchSpace, bound: Bound) -> UserError:
 def _words(bound: Bound) -> str:
     most = f"{bound.quantity.name} of {bound.most:.6g} {bound.quantity.unit}"
     return most if bound.least <= 0 else f"{most}, at least {bound.least:.6g} of it used"
-
-
-def _upward(value: float) -> str:
-    """Six digits, never less than the value."""
-    text = f"{value:.6g}"
-    return text if float(text) >= value else f"{value * (1 + 1e-5):.6g}"
 
 
 def _sizes(space: SearchSpace) -> list[int]:

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.linalg
 import scipy.stats
 
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of, to_json
 from pnas_tf.search.derive import Preference
@@ -90,7 +90,7 @@ class Effects:
     @property
     def words(self) -> str:
         """One line for the user."""
-        return f"effect model of {len(self.blocks)} blocks: {self.agreement.words}"
+        return f"effect model of {number_of(len(self.blocks), 'block')}: {self.agreement.words}"
 
     def save(self, path: str | os.PathLike, *, choices: Sequence[dict[str, Json]] = ()) -> Path:
         """Writes the JSON document. choices: what each is worth and costs, for readers."""

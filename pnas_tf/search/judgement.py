@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.special
 
+from pnas_tf.errors import number_of
 from pnas_tf.io import Json
 from pnas_tf.io.serialization import value_of
 
@@ -66,9 +67,11 @@ class Judgement:
     @property
     def words(self) -> str:
         """One line: the figures beside those of chance."""
+        paths = number_of(self.paths, "random path")
+        images = number_of(self.images, "validation image")
         loss = "not finite" if self.cross_entropy is None else f"{self.cross_entropy:.3f}"
         return (
-            f"supernet {self.when}: {self.paths} random paths on {self.images} validation images: "
+            f"supernet {self.when}: {paths} on {images}: "
             f"accuracy {100 * self.accuracy:.1f} % (always the most frequent class "
             f"{100 * self.prior_accuracy:.1f} %), cross-entropy {loss} (class frequencies alone "
             f"{self.prior_cross_entropy:.3f})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Protocol
 
 import numpy as np
@@ -163,6 +164,16 @@ class Bound:
         limit = self.most if multiplier >= 0 else self.least
         room = ((limit - quantity.intercept) / quantity.slope - quantity.fixed) / quantity.scale
         return [multiplier * c / quantity.scale for c in quantity.choices], -multiplier * room
+
+
+def no_less(value: float) -> str:
+    """Four digits that may be given for a bound that `value` itself just keeps."""
+    return f"{float(Context(4, ROUND_CEILING).create_decimal_from_float(value)):.4g}"
+
+
+def no_more(value: float) -> str:
+    """As `no_less`, for a bound from above."""
+    return f"{float(Context(4, ROUND_FLOOR).create_decimal_from_float(value)):.4g}"
 
 
 def latency_quantity(

@@ -17,6 +17,8 @@ from pnas_tf.search.quantities import (
     Quantity,
     latency_quantity,
     macs_quantity,
+    no_less,
+    no_more,
     parameters_quantity,
 )
 from pnas_tf.space.base import SearchSpace
@@ -84,9 +86,9 @@ def latency_budget(
     if not least <= milliseconds < math.inf:
         raise UserError(
             f"{flag} is out of reach",
-            expected=f"at least {least:.4g} ms (fastest network of the space; the slowest takes "
-            f"{most:.4g} ms)",
-            received=f"{milliseconds:.4g} ms",
+            expected=f"at least {no_less(least)} ms (fastest network of the space; the slowest "
+            f"takes {most:.4g} ms)",
+            received=f"{milliseconds:.6g} ms",
             fix=_in_seconds(milliseconds, quantity, flag)
             or "Raise it, or choose another --space, --width or --resolution.",
         )
@@ -165,12 +167,12 @@ def _target(quantity: Quantity, text: str, *, flag: str) -> Target:
     if not least <= value <= most:
         raise UserError(
             f"{flag} is out of reach",
-            expected=f"from {least:.4g} {quantity.unit} (fastest network of the space) to "
-            f"{most:.4g} {quantity.unit} (slowest)",
-            received=f"{value:.4g} {quantity.unit}",
+            expected=f"from {no_less(least)} {quantity.unit} (fastest network of the space) to "
+            f"{no_more(most)} {quantity.unit} (slowest)",
+            received=f"{value:.6g} {quantity.unit}",
             fix=_in_seconds(value, quantity, flag)
-            or f"Choose a target between the two, e.g. {flag}={(least + most) / 2:.3g}, or another "
-            "--space, --width or --resolution.",
+            or f"Choose a target between the two, e.g. {flag}={no_more((least + most) / 2)}, or "
+            "another --space, --width or --resolution.",
         )
     return Target(quantity, value)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import BenchmarkConfig, ConversionConfig, DeviceConfig, RunConfig
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import Json, atomic
 from pnas_tf.latency.drift import NOISE_PERCENT
 from pnas_tf.run.layout import Artifact
@@ -122,7 +122,7 @@ def _say_session(session: Session, name: str) -> None:
         tell(
             f"{name}: {model} {entry.median_ms:.4g} ms (p10 {entry.p10_ms:.4g}, p90 "
             f"{entry.p90_ms:.4g}, by the clock {entry.raw_median_ms:.4g}, "
-            f"{entry.invocations} invocations)"
+            f"{number_of(entry.invocations, 'invocation')})"
         )
     for doubt in doubts_of(session.measurements):
         warn(f"{name}: {doubt.meaning}", doubt.details)

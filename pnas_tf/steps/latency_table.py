@@ -27,6 +27,7 @@ from pnas_tf.config import (
     LatencyConfig,
     PretrainedConfig,
 )
+from pnas_tf.errors import number_of
 from pnas_tf.run.layout import TABLES, Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, warn
@@ -185,7 +186,7 @@ def _words(path: Path) -> str:
     from pnas_tf.latency.table import LatencyTable
 
     table = LatencyTable.load(path)
-    of = f"{len(table.keys)} blocks in {table.identity.dtype}"
+    of = f"{number_of(len(table.keys), 'block')} in {table.identity.dtype}"
     if table.few_shot is not None:
         return f"{of}, {table.few_shot.describe()}"
     if table.calibration is None:

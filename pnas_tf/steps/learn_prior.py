@@ -12,6 +12,7 @@ learnt from and the error to expect by the number of measured networks.
 
 from __future__ import annotations
 
+from pnas_tf.errors import number_of
 from pnas_tf.run.layout import TABLES, Artifact
 from pnas_tf.run.terminal import say, warn
 from pnas_tf.steps.file_options import FileOptions
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     if len(prior.runtimes) > 1:
         warn(OTHER_RUNTIME_COSTS)
     for count, error in prior.held_out_percent.items():
-        say(f"error to expect with {count} measured networks: {error:.1f} %")
+        say(f"error to expect with {number_of(count, 'measured network')}: {error:.1f} %")
     if not prior.held_out_percent:
         say("error to expect: unknown, fewer than three devices, or too few networks of each")
     say(f"wrote {prior.save(options.out)}")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pnas_tf.config import BenchmarkConfig, DeviceConfig, RunConfig
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import MODELS_PATTERN, Artifact, model_name
 from pnas_tf.run.step import Step
@@ -97,5 +97,5 @@ MEMORY: Step[Inputs] = Step(
     identity=_runtime,
     wanted=asks_memory,
     unused=lambda _: (DeviceConfig,),  # asked whether it is wanted alone
-    summary=lambda job: f"{len(model_files(job))} models run",
+    summary=lambda job: f"{number_of(len(model_files(job)), 'model')} run",
 )

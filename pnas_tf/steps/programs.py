@@ -14,13 +14,15 @@ from pnas_tf.config import (
     OutputConfig,
     PublishConfig,
     RunConfig,
+    ValidateConfig,
 )
 from pnas_tf.errors import UserError
+from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.processors import hold_tensorflow
-from pnas_tf.run.settings import Configs, other_options
+from pnas_tf.run.settings import Configs, is_free, other_options
 from pnas_tf.run.step import Step
-from pnas_tf.run.terminal import say
+from pnas_tf.run.terminal import say, warn
 from pnas_tf.steps import (
     architecture,
     benchmark,
@@ -106,9 +108,11 @@ class Program:
         if isinstance(call.folder, RunFollower):
             return pipeline.run_steps(todo, pipeline.fit_options(todo, call))
         self.begin(call)
-        call = pipeline.fit_options(todo, call)
-        status = pipeline.run_steps(todo, call)
-        self.close(call)
+        fitted = pipeline.fit_options(todo, call)
+        status = pipeline.run_steps(todo, fitted)
+        self.close(fitted)
+        if usual is not None:
+            _tell_idle(todo, call, usual)
         return status
 
     def _check_in_use(self, todo: Sequence[Step[Inputs]], call: Inputs, usual: Configs) -> None:
@@ -144,6 +148,25 @@ class Program:
         )
 
 
+def _tell_idle(todo: Sequence[Step[Inputs]], call: Inputs, usual: Configs) -> None:
+    """Says which options of the command line changed nothing, since the steps that look at them
+    were complete. They are not refused: which steps are complete is known when their inputs are,
+    and a command is given again to go on."""
+    assert isinstance(call.folder, RunFolder)
+    kinds = {kind for step in todo for kind in step.configs} - _LOOKED_AT_ANYWAY
+    for kind in sorted(kinds, key=lambda each: each.__name__):
+        steps = [step.name for step in todo if kind in step.configs]
+        now: object = call.configs[kind]
+        if set(steps) & set(call.folder.worked_on):
+            continue
+        for name, value in other_options(usual[kind], now).items():
+            if is_free(now, name):
+                were = "was" if len(steps) == 1 else "were"
+                warn(f"--{name}={value} changed nothing: {', '.join(steps)} {were} complete")
+
+
+# Where the data lie, and a bound that finished figures are held to.
+_LOOKED_AT_ANYWAY = {DataConfig, ValidateConfig}
 PROGRAMS = (
     Program(
         "run",

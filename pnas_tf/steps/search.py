@@ -25,7 +25,7 @@ from pnas_tf.config import (
     RunConfig,
     SearchConfig,
 )
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Demand, Step
@@ -144,7 +144,7 @@ def _summary(job: Inputs) -> str:
     document = atomic.read_json(path, what="history of a search", made_by="pnas search")
     rows = cast(Mapping[str, list[Mapping[str, float | None]]], document)["epochs"]
     quantity, last = job.targets[0].quantity, rows[-1]
-    parts, accuracy = [f"{len(rows)} epochs"], last.get("alpha_accuracy")
+    parts, accuracy = [f"{number_of(len(rows), 'epoch')}"], last.get("alpha_accuracy")
     if accuracy is not None:
         parts.append(f"sampled networks are right on {100 * accuracy:.1f} % of validation images")
     return ", ".join([*parts, f"expected {quantity.name} {last['expected']:.4g} {quantity.unit}"])

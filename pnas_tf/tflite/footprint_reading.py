@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pnas_tf.errors import number_of
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.graph import Images
 from pnas_tf.tflite.arena import (
@@ -73,7 +74,7 @@ def measure_footprint(
     """
     dtypes, networks = tuple(dict.fromkeys((ARENA_DTYPE, *dtypes))), _networks(space)
     progress(
-        f"footprint of space '{space.name}': converting {len(networks)} networks to "
+        f"footprint of space '{space.name}': converting {number_of(len(networks), 'network')} to "
         f"{' and '.join(dtypes)}"
     )
     sizes = {dtype: _Readings() for dtype in dtypes}

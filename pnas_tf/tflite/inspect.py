@@ -11,6 +11,7 @@ import hashlib
 import os
 from dataclasses import asdict, dataclass
 
+from pnas_tf.errors import number_of
 from pnas_tf.tflite.arena import Arena
 from pnas_tf.tflite.metadata import Metadata, read_metadata
 from pnas_tf.tflite.model import TfliteModel
@@ -113,7 +114,9 @@ def describe(found: Inspection) -> str:
         ),
         "",
     ]
-    lines.append(f"{len(found.ops)} ops, {found.macs:,} MACs, {_describe_partitions(found)}")
+    lines.append(
+        f"{number_of(len(found.ops), 'op')}, {found.macs:,} MACs, {_describe_partitions(found)}"
+    )
     lines.append(_describe_arena(found))
     lines.append(f"per-op time: {NO_OP_TIMES}")
     lines += [viewer.format(path=found.path) for viewer in VIEWERS]

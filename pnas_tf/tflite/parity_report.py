@@ -33,7 +33,8 @@ class ParityReport:
     export rewrites, by shape, that changed the file. beside_plain: int8 with them beside int8
     without, each on the same `images`: {"images", "rewritten": {"mean_logit_difference",
     "top1_agreement", "accuracy"}, "plain": {...}}. right_by_class: rightly answered images of each
-    class, of the file; None without labels.
+    class, of the file; None without labels. answered_by_class: images for which Keras answers each
+    class; agreed_by_class: those of them for which the file does too; empty in earlier files.
     """
 
     dtype: str
@@ -49,10 +50,14 @@ class ParityReport:
     beside_plain: Mapping[str, object] | None = None
     max_probability_difference: float | None = None
     right_by_class: tuple[int, ...] | None = None
+    answered_by_class: tuple[int, ...] = ()
+    agreed_by_class: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if re.fullmatch("[a-z0-9_]{1,40}", self.dtype) is None:  # it becomes part of file names
             raise ValueError(f"dtype is {self.dtype[:100]!r}, no name of a number format")
+        if len(self.answered_by_class) != len(self.agreed_by_class):
+            raise ValueError("answers of other classes than those that were agreed on")
 
     @property
     def accuracy_drop(self) -> float | None:

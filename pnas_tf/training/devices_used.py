@@ -7,6 +7,7 @@ from importlib import metadata
 
 import tensorflow as tf
 
+from pnas_tf.errors import number_of
 from pnas_tf.run import accelerators
 from pnas_tf.run.processors import usable_cores
 from pnas_tf.training.distribution import Distribution
@@ -46,11 +47,16 @@ def _alone(distribution: Distribution) -> list[str]:
 
 
 def _idle_card(words: str) -> list[str]:
-    names, hidden = accelerators.nvidia_cards(), accelerators.hidden_by()
+    names = accelerators.nvidia_cards()
+    hidden = accelerators.hidden_by(len(names))
     version = metadata.version("tensorflow")
     install = f"pip install 'tensorflow[and-cuda]=={version}'"
     if hidden:
-        return [f"the NVIDIA card is hidden by {hidden}"] if names else []
+        mistaken = hidden.partition("=")[2][:1].isdecimal()
+        count = number_of(len(names), "card")
+        fault = f"WARNING {hidden} is the number of no card: there is {count}, numbered from 0"
+        told = fault if mistaken else f"the NVIDIA card is hidden by {hidden}"
+        return [told] if names else []
     if names:
         what = f"{', '.join(names)} is not used"
         fix = f"TensorFlow has no CUDA libraries: {install}"

@@ -143,5 +143,9 @@ def test_what_no_pipeline_may_give_is_refused():
         with pytest.raises(UserError, match="the pipeline") as error:
             from_tf_data(endless, ["a"])
         assert "repeats for ever" in error.value.received
+    for given in ([image], image, ([image], [0]), pairs(), {"image": image}):
+        with pytest.raises(UserError, match="the pipeline") as error:
+            from_tf_data(given, ["a"])
+        assert error.value.received == type(given).__name__ and "from_arrays" in error.value.fix
     with pytest.raises(UserError, match="uint8"):
         from_tf_data(several.take(1).map(lambda x, y: (tf.cast(x, tf.float32), y)), ["a"])

@@ -198,7 +198,7 @@ def test_everything_else_is_counted_by_kind(tmp_path, monkeypatch):
         "40 images of 2 classes",
         f"{len(tree.left_out)} files not used: 21 links that lead nowhere, 20 .heic (pip install "
         "'pnas_tf[heic]' reads them), 8 hidden or of the system, 6 beside the class folders, "
-        "4 .tif, 1 .csv, 1 links back to a folder above, 1 pipes, sockets or devices, 1 without a "
+        "4 .tif, 1 .csv, 1 link back to a folder above, 1 pipe, socket or device, 1 without a "
         "suffix that says what they are",
     ]
     assert "10 images lie in folders below a class folder" in tree.summary()

@@ -61,11 +61,16 @@ def test_200_photographs_in_5_classes():
 @given(st.integers(1, 512), st.sampled_from([None, "pretrained", "inherit", "scratch"]))
 def test_rates_that_are_not_given_follow_the_batch(size, init):
     """k times the images a step, k times the rate (Goyal et al. 2017, section 2.1), up to the usual
-    64, whatever chose the batch; a rate that is named stays."""
+    64, from scratch by SGD with a warm-up up to 256, whatever chose the batch; a rate that is named
+    stays."""
     many, k = SplitSizes(40_000, 10_000, 0), min(size, 64) / 64
     usual = {"pretrained": 0.005, "inherit": 0.02}.get(init, 0.05)
     train = fitted(TrainConfig, many, batch_size=size, init=init)
-    assert train.learning_rate == tuning_of(train).learning_rate == pytest.approx(usual * k)
+    up = k if usual < 0.05 else min(size, 256) / 64
+    assert train.learning_rate == tuning_of(train).learning_rate == pytest.approx(usual * up)
+    for other in ({"train_optimizer": "adamw"}, {"learning_rate_warmup_epochs": 0.0}):
+        rate = fitted(TrainConfig, many, batch_size=size, init=init, **other).learning_rate
+        assert rate == pytest.approx(usual * k * (0.02 if "train_optimizer" in other else 1))
     start = "pretrained" if init == "pretrained" else None
     search = fitted(SearchConfig, many, search_batch_size=size, weights_init=start)
     rates = (search.warmup_learning_rate, search.search_learning_rate)

@@ -25,7 +25,7 @@ def test_run_folders_hold_no_photographs(tmp_path):
     (tmp_path / "runs" / "run" / ".lock").touch()
     tree = scan_tree(tmp_path)
     assert tree.class_names == ("cat", "dog")
-    assert folder_scan.counted(tree.left_out) == "1 run folders of pnas"
+    assert folder_scan.counted(tree.left_out) == "1 run folder of pnas"
     (tmp_path / ".lock").touch()
     with pytest.raises(UserError, match="is the run folder") as error:
         scan_tree(tmp_path)

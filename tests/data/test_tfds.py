@@ -105,6 +105,10 @@ def test_damage_is_told_and_close_names_are_those_of_the_folder(tmp_path):
     with pytest.raises(UserError, match="unknown dataset") as error:
         check_dataset("photo-graphs", data_dir=str(tmp_path))
     assert "close ones: photographs" in error.value.expected
+    for place in (info.parent, info.parent.parent, tmp_path):
+        with pytest.raises(UserError, match="dataset=folder") as error:
+            check_dataset(f"folder:{place}", data_dir="")
+        assert error.value.fix == f"Write --dataset=photographs --data_dir={tmp_path}"
     (tmp_path / "photographs" / "1.0.0").rename(tmp_path / "photographs" / "1.0.0.incomplete")
     with pytest.raises(UserError, match="not whole"):
         load_dataset(config, resolution=8)

@@ -2,10 +2,12 @@
 merges."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
+from pnas_tf.config import DeviceConfig
 from pnas_tf.devices import record_file
 from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.record import (
@@ -17,6 +19,8 @@ from pnas_tf.devices.record import (
 )
 from pnas_tf.devices.record_file import check_same, same_origin
 from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.io.serialization import to_json
 
 DEVICE = Device("host", "machine", "processor", (1,), "system", "build", "serial")
 SETTINGS = Settings("runtime", "1.0", "xnnpack", 1)
@@ -219,3 +223,14 @@ def test_files_of_the_version_before_are_read(tmp_path):
 def test_no_time_is_no_measurement(samples):
     with pytest.raises(ValueError):
         ModelRun(samples)
+
+
+def test_files_of_the_most_invocations_can_be_read():
+    """Of 300 models, more than any space of ours has blocks; each sample with its wait."""
+    bound = next(
+        each for each in dataclasses.fields(DeviceConfig) if each.name == "min_invocations"
+    )
+    most = int(bound.metadata["at_most"])
+    run = ModelRun((12_345_678.0,) * most, waited_ns=(123_456.0,) * most)
+    indented = len(json.dumps([[[[to_json(run)]]]], indent=1))
+    assert 300 * indented < atomic.MAX_DOCUMENT_BYTES

@@ -103,6 +103,24 @@ def test_a_device_that_stays_cool_has_no_trend(tmp_path):
     assert (trend.slowdown, trend.throttled, trend.lowest_mhz) == (0.0, False, FAST_MHZ)
 
 
+@pytest.mark.parametrize("asleep", [(40,), (40, 70), ()])
+def test_a_computer_that_sleeps_has_not_run_without_a_pause(tmp_path, asleep):
+    """Suspended for an hour behind those runs: the last series is whole, as one that was not."""
+
+    class Sleeping(HeatingRunner):
+        def _run(self, warmups, invocations):
+            found = super()._run(warmups, invocations)
+            self.now_s += 3600.0 * (self.rested + self.hot in asleep)
+            return found
+
+    lines = []
+    series = run(Sleeping(), tmp_path, progress=lines.append).measurements["a"]
+    points, trend = points_of(series), trend_of(series)
+    assert max(b.minute - a.minute for a, b in itertools.pairwise(points)) < 1
+    assert (trend.first_ms, trend.last_ms) == (8.0, 16.0) and 10 <= points[-1].minute + 0.2 < 11
+    assert sum("begins anew" in line for line in lines) == len(asleep)
+
+
 @pytest.mark.parametrize("break_s", [5.0, 120.0])
 def test_an_interrupted_series_goes_on_while_the_device_is_hot_and_else_begins_anew(
     tmp_path, break_s

@@ -309,7 +309,7 @@ MIXED = {
     "named_in_words": (f"{LEFT}\n{PARTLY}", "64 of 66 ops, 3 delegate kernels, CAST on the CPU"),
     "declined_while_made": (
         f"{LEFT}\n{replacing(66, 66, 'LITERT_CL', 1)}",
-        "64 of 66 ops, 1 partitions, CAST on the CPU",
+        "64 of 66 ops, 1 partition, CAST on the CPU",
     ),
     "declined_and_denied": (f"{LEFT}\n{GPU}", "64 of 66 ops, CAST on the CPU"),
     "first_form": (

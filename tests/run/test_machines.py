@@ -4,6 +4,7 @@ encoding, no home folder. Linux is made to look like each (`tests/support/macos`
 import errno
 import os
 import pwd
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -109,6 +110,33 @@ def test_what_a_terminal_cannot_show_is_replaced(tmp_path, encoding):
         assert told.startswith(b"a") and told.endswith(b"z\n")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_program_of_the_user_in_a_terminal_of_little(tmp_path, encoding):
+    """Whose streams are as Python opens them, strict."""
+    program = (
+        "from pnas_tf.run.terminal import TERMINAL, say\n"
+        "with TERMINAL.speaking(): say('a' + ''.join(map(chr, (0x2013, 0x4e2d, 32, 0xdcff))) + 'z')"
+    )
+    command = [sys.executable, "-c", program]
+    told = {"text": False, "PYTHONIOENCODING": encoding, "COLUMNS": "\u00b2"}
+    ended = called(command, cwd=tmp_path, **told)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(b"a") and ended.stdout.endswith(b"?z\n")
+
+
+def test_a_full_disk_behind_standard_output_is_told_as_that(tmp_path):
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*PNAS, "inspect", str(MODEL)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert ended.returncode == 2 and "no room to write standard output" in ended.stderr
+    assert "free in" not in ended.stderr
+
+
 @pytest.mark.parametrize(
     "words", [["--help"], ["run", "--help"], ["search", "--épochs=3"], ["sérch"]]
 )
@@ -138,6 +166,22 @@ def test_the_report_is_written_before_the_table_is_printed(tmp_path, monkeypatch
     call.data = SimpleNamespace(facts=SimpleNamespace(files=None))
     pipeline.close_run(call)
     assert done == ["summary", "report", "card", "nodes", "table"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_that_cannot_sync_is_used_and_a_failed_one_is_told(
+    tmp_path, monkeypatch, number
+):
+    def refuse(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="Input/output error"):
+            atomic.write_bytes(tmp_path / "a", b"1")
+        assert not list(tmp_path.iterdir())
+    else:
+        assert atomic.write_bytes(tmp_path / "a", b"1").read_bytes() == b"1"
 
 
 @pytest.mark.slow

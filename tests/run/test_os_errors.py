@@ -294,6 +294,8 @@ def test_what_is_told_and_what_stays_an_error_of_ours(tmp_path):
         (errno.EACCES, "may not be"),
         (errno.ENOENT, "is gone"),
         (errno.EIO, "disk failed"),
+        (errno.ENAMETOOLONG, "does not take the name"),
+        (errno.EMFILE, "no further file can be opened"),
     ):
         error = told(OSError(number, os.strerror(number), place))
         assert words in error.what and place in error.what and os.strerror(number) in error.received
@@ -305,8 +307,28 @@ def test_what_is_told_and_what_stays_an_error_of_ours(tmp_path):
     assert missing.what == f"{place} is gone"
     full = told(tf.errors.ResourceExhaustedError(None, None, f"{place}; No space left on device"))
     assert full.what == f"no room to write {place}"
+    memory = "OOM when allocating tensor with shape[256,224,224,96] and type float"
+    for many, words in (
+        (MemoryError(), "no memory is left"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "no memory is left"),
+        (tf.errors.ResourceExhaustedError(None, None, memory), "no memory is left"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "no process or thread"),
+        (RuntimeError("can't start new thread"), "no process or thread"),
+    ):
+        assert words in told(many).what
+    for card in (  # as TensorFlow 2.21 words them
+        "cudaSetDevice() on GPU:0 failed. Status: out of memory",
+        "CUDA runtime implicit initialization on GPU:0 failed. Status: all CUDA-capable devices "
+        "are busy or unavailable",
+        "DNN library initialization failed. Look at the errors above for more details.",
+        "failed to create cudnn handle: CUDNN_STATUS_NOT_INITIALIZED",
+        "CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected",
+    ):
+        error = told(tf.errors.InternalError(None, None, f"{card}\n\t [[node]]"))
+        assert error.what == "the GPU cannot be used" and error.received == card
     for ours in (
         ValueError("No space left on device"),
+        RuntimeError("CUDA_ERROR_NO_DEVICE"),
         KeyError("x"),
         OSError(errno.EBADF, "Bad file descriptor"),
         tf.errors.InvalidArgumentError(None, None, "shapes"),

@@ -1,5 +1,8 @@
 """Requests for targets that are refused before there is a table."""
 
+import re
+
+import numpy as np
 import pytest
 
 from pnas_tf.config import SearchConfig
@@ -7,7 +10,8 @@ from pnas_tf.errors import UserError
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import digest_of
-from pnas_tf.search.targets import check_request
+from pnas_tf.search.quantities import Quantity
+from pnas_tf.search.targets import _target, check_request
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.search import tables_read
 
@@ -42,3 +46,16 @@ def test_a_search_is_known_by_the_content_of_every_table_it_reads(tmp_path):
     assert digest_of(tables_read(job)) == before
     pixel.write_text("after")
     assert digest_of(tables_read(job)) != before
+
+
+@pytest.mark.parametrize("scale", [1.37e-3, 1.0, 3.7e2, 9.9e5])
+def test_the_figures_of_a_refusal_can_be_given(scale):
+    """Rounded to the nearest, the fastest network's own latency would be refused again."""
+    quantity = Quantity("latency", "ms", 0.0, (np.array([8.12349, 8.12651]) * scale,))
+    with pytest.raises(UserError, match="out of reach") as error:
+        _target(quantity, repr(8.0 * scale), flag="--target_latency_ms")
+    told = f"{error.value.expected} {error.value.fix}"
+    figures = re.findall(r"(?:from|to|latency_ms=)\s?([\d.e+-]+\d)", told)
+    assert len(figures) == 3
+    for figure in figures:
+        assert _target(quantity, figure, flag="--target_latency_ms").value == float(figure)

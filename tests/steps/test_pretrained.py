@@ -73,7 +73,7 @@ def test_a_run_goes_on_to_other_classes_at_another_size(place):
         (("--architecture=net.json", "--head_epochs=3"), ["--head_epochs", "at most 2"]),
         (
             ("--architecture=deeper.json", "--pretrained=learnt"),
-            ["1 stages, images", "2 stages, images"],
+            ["1 stage, images", "2 stages, images"],
         ),
     ],
 )

@@ -151,6 +151,31 @@ def test_a_drop_is_refused_where_the_images_prove_it(images: int) -> None:
         check_parity(broken, replace(config, min_agreement=0.0))
 
 
+@pytest.mark.parametrize("often", [60, 96, 99])
+def test_a_file_that_never_changes_its_answer_is_refused(often: int) -> None:
+    """Where so many of 100 images are of one class, it agrees with Keras on them and is as often
+    right. Rare answers that are few prove nothing: 3 of 300."""
+    answers = np.r_[np.zeros(3 * often, int), np.ones(300 - 3 * often, int)]
+    keras_logits = np.eye(2)[answers]
+    sound = np.where(np.arange(300)[:, None] % 50 == 49, keras_logits[:, ::-1], keras_logits)
+    stuck = np.tile([1.0, 0.0], (300, 1))
+    config = ExportConfig(max_accuracy_drop=1.0)
+    files = [
+        report_of(keras_logits, theirs, answers, dtype="int8", size_bytes=1)
+        for theirs in (sound, stuck, keras_logits)
+    ]
+    check_parity(files[0], config)
+    check_parity(files[2], config)
+    assert files[1].top1_agreement == often / 100
+    if often == 99:
+        check_parity(files[1], config)
+        return
+    with pytest.raises(UserError, match="other answers") as error:
+        check_parity(files[1], config)
+    assert "50.00 % on average of those of each class" in error.value.received
+    assert sum(files[1].answered_by_class) == 300 and files[1].agreed_by_class == (3 * often, 0)
+
+
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1000.0])
 def test_the_bound_follows_the_scale_of_the_logits(scale: float) -> None:
     """float32 rounds by a part of a number: what is sound at 1 is sound at 1,000. One weight that

@@ -79,6 +79,24 @@ def test_a_card_that_is_hidden_on_purpose_is_no_warning(machine, monkeypatch, va
     assert "WARNING" not in told and "hidden by CUDA_VISIBLE_DEVICES" in told
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("0", "is not used"),
+        ("0,7", "is not used"),  # CUDA takes those before the first that is no card
+        ("GPU-1-2", "is not used"),
+        ("7", "CUDA_VISIBLE_DEVICES=7 is the number of no card: there is 1 card"),
+        ("1,0", "CUDA_VISIBLE_DEVICES=1,0 is the number of no card"),
+        ("NoDevFiles", "hidden by CUDA_VISIBLE_DEVICES=NoDevFiles"),
+    ],
+)
+def test_what_hides_a_card_is_no_missing_library(machine, monkeypatch, value, words):
+    machine()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    told = device_lines(Distribution(), NOISE)[1]
+    assert words in told and ("pip install" in told) == ("not used" in words)
+
+
 def test_a_card_without_a_driver(machine, tmp_path):
     machine(said="NVIDIA-SMI has failed because it could not communicate with the driver", status=9)
     for name, vendor, kind in (("a", "0x8086", "0x030000"), ("b", "0x10de", "0x040300")):

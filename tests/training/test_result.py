@@ -142,7 +142,14 @@ def test_the_tool_on_a_folder_of_jpegs_and_again(jpegs, tmp_path):
     assert result["test_accuracy"] == pytest.approx(
         evaluate(model, dataset.test_batches(batch_size=8)).accuracy
     )
-    again = run("train", *arguments, cwd=tmp_path)
-    assert again.status == 0 and "complete, skipped" in again.output
+    before = (run_dir / "train/result.json").read_bytes()
+    for more, words in (
+        ((), ""),
+        (("--evaluate_epochs=3",), "--evaluate_epochs=3 changed nothing"),
+    ):
+        again = run("train", *arguments, *more, cwd=tmp_path)
+        assert again.status == 0 and "complete, skipped" in again.output
+        assert words in again.output and ("changed nothing" in again.output) == bool(more)
+    assert (run_dir / "train/result.json").read_bytes() == before
     refused = run("train", f"--run_dir={run_dir}", "--batch_size=16", cwd=tmp_path)
     assert_refused(refused, "--batch_size")

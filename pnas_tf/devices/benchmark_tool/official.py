@@ -189,7 +189,7 @@ def _read_into(url: str, pieces: queue.Queue[bytes | str | None]) -> None:
     except (OSError, HTTPException, ValueError) as error:
         pieces.put(str(getattr(error, "reason", error))[:200] or type(error).__name__)
         return
-    if promised.isdigit() and int(promised) != length:
+    if promised.isdecimal() and int(promised) != length:
         pieces.put(f"cut after {length} of {promised} bytes")
     elif told and told.group(1) != base64.b64encode(digest.digest()).decode():
         pieces.put("damaged on the way: not the MD5 that the server tells")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pnas_tf.devices.cores import cores_of_list
+from pnas_tf.errors import number_of
 
 SYSFS = Path("/sys/devices")
 # Cores of one kind differ by 7 % where the best are allowed a higher clock (Intel's favoured cores,
@@ -61,7 +62,8 @@ def choose_cores(threads: int, cores: Iterable[HostCore]) -> CoreChoice:
             return CoreChoice(_last(kind, threads), slower if number else "")
     for number, kind in enumerate(kinds):
         if len(kind) >= threads:
-            note = f"{threads} threads on {len(physical[number])} physical cores: some share one"
+            there = number_of(len(physical[number]), "physical core")
+            note = f"{threads} threads on {there}: some share one"
             return CoreChoice(_last(kind, threads), note)
     if len(kinds) == 1:
         return CoreChoice(_last(kinds[0], threads))
