@@ -26,8 +26,9 @@ _WAIT_S = 1.0
 _ROOT = Path(__file__).resolve().parents[2]  # holds the package: a checkout, or site-packages
 # Our children compute on the CPU: a card that this process holds would have no memory for them.
 WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1"}
-# Without the working folder on its path, where a user's own inspect.py would hide the library's.
-_START = "import sys; del sys.path[0]; import runpy; runpy.run_module({module!r}, None, '__main__')"
+# The working folder off the path, where a user's own inspect.py would hide the library's.
+WITHOUT_FOLDER = "import sys; sys.path[:] = filter(None, sys.path)\n"
+_START = WITHOUT_FOLDER + "import runpy; runpy.run_module({module!r}, None, '__main__')"
 
 
 class JsonChild:

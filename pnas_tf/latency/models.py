@@ -15,9 +15,10 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Union
@@ -41,6 +42,7 @@ _Job = tuple[Source, str, tuple[str, ...], Path]  # what `_convert` takes
 CONVERSION_VERSION = 2
 # What else decides the bytes of a model: its graph, its conversion, its weights and samples.
 _PACKAGES = ("tensorflow", "tf_keras", "flatbuffers", "numpy")
+_SAFE_PATH = "PYTHONSAFEPATH"
 _REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move no latency
 
 
@@ -99,12 +101,9 @@ def convert_models(
 
 
 def _convert_in_processes(jobs: Sequence[_Job], workers: int, pace: Progress) -> None:
-    spawn = multiprocessing.get_context("spawn")  # a forked TensorFlow hangs
     others = multiprocessing.active_children()
     try:
-        with ProcessPoolExecutor(
-            workers, mp_context=spawn, initializer=_live_and_end_with_parent
-        ) as pool:
+        with converters(workers) as pool:
             try:
                 for future in as_completed([pool.submit(_convert, *job) for job in jobs]):
                     future.result()
@@ -122,6 +121,23 @@ def _convert_in_processes(jobs: Sequence[_Job], workers: int, pace: Progress) ->
             received=str(error),
             fix="Most likely memory ran out: convert in fewer processes with --convert_workers=1.",
         ) from error
+
+
+@contextmanager
+def converters(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with this one, see no card, and import nothing of the working folder (from
+    Python 3.11 on)."""
+    spawn = multiprocessing.get_context("spawn")  # a forked TensorFlow hangs
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        with ProcessPoolExecutor(
+            workers, mp_context=spawn, initializer=_live_and_end_with_parent
+        ) as pool:
+            yield pool
+    finally:
+        del os.environ[_SAFE_PATH]
+        os.environ.update({} if before is None else {_SAFE_PATH: before})
 
 
 def rewrites_for(name: str, rewrites: Rewrites) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from pnas_tf.errors import UserError
-from pnas_tf.io.json_child import WITHOUT_GPU
+from pnas_tf.io.json_child import WITHOUT_FOLDER, WITHOUT_GPU
 
 _TIMEOUT_S = 120
 # The convolutions of an MBConv block, forward and backward.
@@ -45,7 +45,7 @@ def _fault() -> str:
     """ "" where they work."""
     try:
         ended = subprocess.run(
-            [sys.executable, "-c", _TRIAL],
+            [sys.executable, "-c", WITHOUT_FOLDER + _TRIAL],
             env={**os.environ, **WITHOUT_GPU},
             capture_output=True,
             timeout=_TIMEOUT_S,

@@ -1,10 +1,8 @@
 """What training runs on is said, a card that lies idle is told of, and children see none."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -130,10 +128,15 @@ def test_children_see_no_card(monkeypatch):
 
 
 @pytest.mark.slow
-def test_converters_see_no_card():
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, initializer=models._live_and_end_with_parent) as pool:
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the path is not safe before Python 3.11")
+def test_converters_see_no_card_and_no_file_of_the_working_folder(tmp_path, monkeypatch):
+    for name in ("signal", "socket", "tensorflow"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was imported')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    with models.converters(1) as pool:
         assert pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result(120) == "-1"
+    assert "PYTHONSAFEPATH" not in os.environ
 
 
 def test_what_is_said_while_tensorflow_loads_is_kept_from_the_terminal(tmp_path):
