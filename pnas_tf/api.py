@@ -142,8 +142,7 @@ def search(
 
     Raises:
         UserError: the target is out of reach, the table lacks blocks, the classes differ, a split
-            is smaller than a batch, or the pretrained weights cannot be read or do not suit the
-            space; before any work.
+            is smaller than a batch, or the weights cannot be read or do not suit; before any work.
     """
     from pnas_tf.interop.pretrained import open_pretrained
     from pnas_tf.search.api import search_architecture

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.phones.data import Data
+from pnas_tf.latency.design import design
 from pnas_tf.latency.op_features import OP_KINDS
 from pnas_tf.latency.transfer import (
     Observed,
     Population,
     alone,
     condition,
-    design,
     learn,
     leave_one_out_percent,
     non_negative,

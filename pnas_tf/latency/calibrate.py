@@ -20,6 +20,7 @@ from pnas_tf.errors import UserError, number_of
 from pnas_tf.latency.block_prices import measured_blocks
 from pnas_tf.latency.build import requested_rewrites, try_rewrites
 from pnas_tf.latency.calibration import calibration_architectures
+from pnas_tf.latency.design import design
 from pnas_tf.latency.estimate import Few, by_old_table, by_op_kinds, by_prior
 from pnas_tf.latency.few_shot import FewShot, MeasuredNetwork
 from pnas_tf.latency.identity import Identity
@@ -28,7 +29,7 @@ from pnas_tf.latency.op_features import OP_KINDS, features_of
 from pnas_tf.latency.prior import Prior
 from pnas_tf.latency.rewrite_selection import Trial, choose
 from pnas_tf.latency.table import LatencyTable
-from pnas_tf.latency.transfer import alone, design
+from pnas_tf.latency.transfer import alone
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block

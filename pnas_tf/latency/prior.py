@@ -15,10 +15,11 @@ import numpy as np
 from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of
+from pnas_tf.latency.design import design
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.op_features import FEATURES, features_of
 from pnas_tf.latency.prior_sources import Source
-from pnas_tf.latency.transfer import Observed, Population, condition, design, learn
+from pnas_tf.latency.transfer import Observed, Population, condition, learn
 
 FORMAT, VERSION = "pnas_tf/latency_prior", 1
 OTHER_RUNTIME_COSTS = (

@@ -256,45 +256,6 @@ def _not_negative(rows: np.ndarray) -> np.ndarray:
     return nnls(rows / unit, np.ones(len(rows)))[0] / unit
 
 
-def design(
-    population: Population,
-    pool: np.ndarray,
-    targets: np.ndarray,
-    count: int,
-    *,
-    chosen: Sequence[int] = (),
-) -> list[int]:
-    """The networks that say most: greedily those that lower the targets' relative variance most.
-
-    Args:
-        population: what is known before.
-        pool: [candidates, features].
-        targets: [networks, features], those that will be predicted.
-        count: how many, with `chosen`.
-        chosen: indices of those that are measured already.
-
-    Returns:
-        Indices into `pool`, `chosen` first, in the order of choice.
-    """
-    covariance = population.with_free_scale()
-    expected, wanted = pool @ population.mean, targets @ population.mean
-    noise = (population.noise * expected) ** 2
-    taken: list[int] = []
-    for number in range(count):
-        variance = np.einsum("ci,ij,cj->c", pool, covariance, pool) + noise
-        if number < len(chosen):
-            best = chosen[number]
-        else:
-            shared = (targets / wanted[:, None]) @ covariance @ pool.T
-            gain = (shared**2).sum(axis=0) / variance
-            gain[taken] = -np.inf
-            best = int(np.argmax(gain))
-        taken.append(best)
-        direction = covariance @ pool[best]
-        covariance = covariance - np.outer(direction, direction) / variance[best]
-    return taken
-
-
 def relative_line(rows: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
     """[columns]: least squares of relative errors of rows [networks, columns]."""
     scaled = rows / latency_ms[:, None]

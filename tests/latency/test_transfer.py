@@ -1,8 +1,5 @@
 """Prices from a few networks: posterior against brute-force conditioning, EM against simulations,
-designs against all designs, intervals by their coverage."""
-
-import itertools
-import math
+intervals by their coverage."""
 
 import numpy as np
 import pytest
@@ -12,7 +9,6 @@ from pnas_tf.latency.transfer import (
     Population,
     alone,
     condition,
-    design,
     gaussian_posterior,
     learn,
     leave_one_out_percent,
@@ -194,33 +190,6 @@ def test_what_is_learnt_knows_the_noise_of_networks_that_taught_nothing(monkeypa
     monkeypatch.setattr("pnas_tf.latency.transfer.unseen_to_seen", lambda *_: 1.0)
     ratio = (learnt.noise / learn(devices).noise) ** 2
     assert 1.02 < ratio <= 10 / (10 - SIZE) + 1e-9
-
-
-def left_variance(teacher, pool, chosen):
-    """Of the targets, relative: by inverting the covariance of all that is measured."""
-    prior = teacher.with_free_scale()
-    rows = pool[list(chosen)]
-    noise = np.diag((teacher.noise * (rows @ teacher.mean)) ** 2)
-    left = prior - prior @ rows.T @ np.linalg.inv(rows @ prior @ rows.T + noise) @ rows @ prior
-    relative = pool / (pool @ teacher.mean)[:, None]
-    return float(np.einsum("ti,ij,tj->", relative, left, relative))
-
-
-def test_each_choice_of_the_design_is_the_best_of_all():
-    teacher, pool = population(), features(12, 12)
-    chosen = design(teacher, pool, pool, 4)
-    for number in range(4):
-        before = chosen[:number]
-        rest = [each for each in range(12) if each not in before]
-        best = min(rest, key=lambda each: left_variance(teacher, pool, [*before, each]))
-        assert chosen[number] == best
-    pairs = {
-        pair: left_variance(teacher, pool, pair) for pair in itertools.combinations(range(12), 2)
-    }
-    ratio = left_variance(teacher, pool, chosen[:2]) / min(pairs.values())
-    assert ratio < 1 / (1 - 1 / math.e)  # greedy against exhaustive
-    again = design(teacher, pool, pool, 4, chosen=chosen[:2])
-    assert again == chosen
 
 
 def test_op_kinds_without_a_prior_find_exact_coefficients_and_are_never_negative():
