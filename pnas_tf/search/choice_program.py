@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ import numpy as np
 import scipy.optimize
 import scipy.sparse
 
-from pnas_tf.search.path_list import first_paths
+from pnas_tf.search.path_list import LENGTHS, first_paths
 from pnas_tf.search.quantities import Bound, Quantity
 from pnas_tf.space.architecture import ChoiceIndices
 
@@ -27,6 +27,7 @@ from pnas_tf.space.architecture import ChoiceIndices
 # this, so that networks of nearly equal probability, early in a search, are still told apart.
 OBJECTIVE_RANGE = 1e3
 _MAX_MISSES = 1000
+_SOLVES = 4  # between two lists
 _SMALLEST_LOOKS = 50
 _INFEASIBLE = 2  # scipy's status
 _TOLERANCE = 1e-9  # of a bound, of its own size: the solver's own is wider
@@ -50,21 +51,34 @@ def solutions(
             are of it, in units of its `scale`.
     """
     program = _Program([len(block) for block in costs], bounds, also, pairs=bool(pairs))
-    for known in first_paths(costs, bounds, pairs) if also is None else ():
-        yield known
-        program.forbid(known)
-    objective = program.objective(costs, pairs)
-    path = program.solved(objective)
-    misses = 0
-    while path is not None:
-        if all(bound.holds(path) for bound in bounds):
-            yield path
-        else:  # within the solver's tolerance, or what the program knows in part, and yet outside
-            misses += 1
-            if misses > _MAX_MISSES:
-                raise RuntimeError(f"more than {_MAX_MISSES} networks lie just beyond a bound")
-        program.forbid(path)
+    given: set[ChoiceIndices] = set()
+
+    def new(paths: Iterable[ChoiceIndices]) -> Iterator[ChoiceIndices]:
+        for path in paths:
+            if path not in given:
+                given.add(path)
+                program.forbid(path)
+                yield path
+
+    lengths = list(LENGTHS) if also is None else []
+    objective, misses = program.objective(costs, pairs), 0
+    for number in itertools.count():
+        if lengths and number % _SOLVES == 0:
+            paths, are_all = first_paths(costs, bounds, pairs, length=lengths.pop(0))
+            yield from new(paths)
+            if are_all:
+                return
         path = program.solved(objective)
+        if path is None:
+            return
+        # Within the solver's tolerance, or what the program knows in part, it may yet be outside.
+        if all(bound.holds(path) for bound in bounds):
+            yield from new([path])
+        else:
+            program.forbid(path)
+            misses += 1
+        if misses > _MAX_MISSES:
+            raise RuntimeError(f"more than {_MAX_MISSES} networks lie just beyond a bound")
 
 
 def smallest(quantity: Quantity, bounds: Sequence[Bound]) -> float:
@@ -122,6 +136,8 @@ class _Program:
             columns += sum(first * second for first, second in pairwise(sizes))
         self._columns = columns
         self._low, self._high = np.zeros(columns), np.ones(columns)
+        for bound in bounds:
+            self._high[: self._starts[-1]][np.concatenate(bound.impossible())] = 0.0
         self._constraints = [self._one_each(sizes)]
         for quantity in quantities:
             self._constraints += self._define(quantity)

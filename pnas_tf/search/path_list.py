@@ -4,14 +4,14 @@ Lagrangian multipliers, of which those are given out that are proven to come fir
 A path within the bounds costs at least what it costs with multipliers, and paths beyond the list
 cost at least as much as its last one there; so what lies within the bounds and costs no more than
 that is complete and in order (Fisher 1981, section 2). It saves `choice_program` a solve a network:
-milliseconds in place of half a second each. What bounds share or take the largest of is left to
-`Bound.holds`.
+milliseconds in place of half a second each. What takes the largest of its blocks is left to
+`Bound.holds`, but for candidates that alone are beyond it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -20,32 +20,42 @@ import scipy.optimize
 from pnas_tf.search.quantities import Bound
 from pnas_tf.space.architecture import ChoiceIndices
 
-LENGTH = 4096  # of the list
+LENGTHS = (2**12, 2**16, 2**18)  # of the list; the last takes seconds and 200 MB
 _ROUNDS, _LARGEST = 3, 12.0  # of the search for multipliers; of one, asinh
 _MARGIN = 1e-9  # of the last cost, for its rounding
 
 
 def first_paths(
-    costs: Sequence[np.ndarray], bounds: Sequence[Bound], pairs: Sequence[np.ndarray]
-) -> list[ChoiceIndices]:
-    """Networks within the bounds, the one of the least costs first; none comes before or between
-    them. Perhaps none, where bounds are tight. Arguments as of `choice_program.solutions`."""
+    costs: Sequence[np.ndarray],
+    bounds: Sequence[Bound],
+    pairs: Sequence[np.ndarray],
+    *,
+    length: int = LENGTHS[0],
+) -> tuple[Iterator[ChoiceIndices], bool]:
+    """(networks within the bounds, the one of the least costs first; whether that is all). None
+    comes before or between them. Perhaps none, where bounds are tight.
+
+    Arguments as of `choice_program.solutions`; length: of the list that they are taken from.
+    """
     pairs = pairs or [np.zeros(shape) for shape in pairwise(map(len, costs))]
-    multipliers = _multipliers(costs, bounds, pairs)
-    blocks, constant = _with(costs, bounds, multipliers)
-    paths, weighted = _best_paths(blocks, pairs)
-    complete = len(paths) < LENGTH
-    proven = math.inf if complete else weighted[-1] + constant
+    for bound in bounds:
+        costs = [np.where(no, np.inf, cost) for no, cost in zip(bound.impossible(), costs)]
+    if not all(np.isfinite(cost).any() for cost in costs):
+        return iter(()), True
+    blocks, constant = _with(costs, bounds, _multipliers(costs, bounds, pairs))
+    paths, beyond = _best_paths(blocks, pairs, bounds, length)
+    proven = beyond + constant
+    proven -= _MARGIN * max(1.0, abs(proven)) if math.isfinite(proven) else 0.0
     own = sum(block[paths[:, place]] for place, block in enumerate(costs))
     own = own + sum(p[paths[:, b], paths[:, b + 1]] for b, p in enumerate(pairs))
-    found = []
-    for place in np.argsort(own, kind="stable"):
-        if own[place] > proven - _MARGIN * max(1.0, abs(proven)):
-            break
-        path = tuple(map(int, paths[place]))
-        if all(bound.holds(path) for bound in bounds):
-            found.append(path)
-    return found
+    wanted = np.isfinite(own) & (own <= proven)
+    for bound in bounds:
+        wanted &= bound.seems_held(paths)
+    places = np.flatnonzero(wanted)
+    ordered = paths[places[np.argsort(own[places], kind="stable")]]
+    found = (tuple(map(int, path)) for path in ordered)
+    within = (path for path in found if all(bound.holds(path) for bound in bounds))
+    return within, math.isinf(beyond)
 
 
 def _with(
@@ -87,28 +97,41 @@ def _multipliers(
 
 
 def _best_paths(
-    blocks: Sequence[np.ndarray], pairs: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """([paths, blocks], their costs), the least first: all, or the LENGTH best (list Viterbi)."""
-    totals = np.asarray(blocks[0], np.float64)[:, None]  # [candidates, best partial paths]
-    partial = np.arange(len(blocks[0]))[:, None, None]  # [candidates, best partial paths, blocks]
-    for block, pair in zip(blocks[1:], pairs):
-        kept, longer = [], []
-        for candidate in range(len(block)):
-            sums = (totals + pair[:, candidate, None]).ravel()
-            best = _least(sums)
-            kept.append(sums[best] + block[candidate])
-            before = partial.reshape(len(sums), -1)[best]
-            longer.append(np.column_stack([before, np.full(len(best), candidate)]))
-        totals, partial = np.stack(kept), np.stack(longer)
-    flat = totals.ravel()
-    best = _least(flat)
-    return partial.reshape(len(flat), -1)[best], flat[best]
+    blocks: Sequence[np.ndarray],
+    pairs: Sequence[np.ndarray],
+    bounds: Sequence[Bound],
+    length: int,
+) -> tuple[np.ndarray, float]:
+    """(paths [paths, blocks], the least that others cost): those that may lie within the bounds, or
+    the `length` best of them, by what they cost with the best that may follow."""
+    ahead = _least_ahead(blocks, pairs)
+    limits = [bound.weighted(1.0) for bound in bounds]
+    limits += [bound.weighted(-1.0) for bound in bounds if math.isfinite(bound.least)]
+    paths, costs, beyond = np.zeros((1, 0), np.int16), np.zeros(1), math.inf
+    used = [np.full(1, constant) for _, constant in limits]
+    for place, block in enumerate(blocks):
+        linked = pairs[place - 1][paths[:, -1]] if place else 0.0
+        costs = costs[:, None] + linked + block
+        whole = costs + ahead[place]
+        fits = np.isfinite(whole)
+        for number, (weights, constant) in enumerate(limits):
+            used[number] = used[number][:, None] + weights[place]
+            rest = math.fsum(float(np.min(each)) for each in weights[place + 1 :])
+            fits &= used[number] + rest <= _MARGIN * max(1.0, abs(constant))
+        taken = np.flatnonzero(fits)
+        if len(taken) > length:
+            order = np.argpartition(whole.ravel()[taken], length)
+            beyond = min(beyond, float(whole.ravel()[taken[order[length]]]))
+            taken = taken[order[:length]]
+        before, choice = np.divmod(taken, len(block))
+        paths = np.column_stack([paths[before], choice.astype(np.int16)])
+        costs, used = costs.ravel()[taken], [each.ravel()[taken] for each in used]
+    return paths, beyond
 
 
-def _least(sums: np.ndarray) -> np.ndarray:
-    """Places of the LENGTH least, in order."""
-    some = np.arange(len(sums))
-    if len(sums) > LENGTH:
-        some = np.argpartition(sums, LENGTH - 1)[:LENGTH]
-    return some[np.argsort(sums[some], kind="stable")]
+def _least_ahead(blocks: Sequence[np.ndarray], pairs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """For each block [candidates]: the least that the blocks after it cost."""
+    found = [np.zeros(len(blocks[-1]))]
+    for block, pair in zip(reversed(blocks[1:]), reversed(pairs), strict=True):
+        found.append(np.min(pair + (block + found[-1]), axis=1))
+    return found[::-1]

@@ -21,6 +21,8 @@ from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.ops import Zero
 
+_ROUNDING = 1e-9  # of sums in another order
+
 
 class Calibration(Protocol):
     """The affine map from a sum of isolated blocks to a whole network: slope * sum +
@@ -159,11 +161,50 @@ class Bound:
 
     def weighted(self, multiplier: float) -> tuple[list[np.ndarray], float]:
         """(for each block [candidates], a constant): what a multiplier adds to the costs, at most 0
-        for a path within. Positive ones hold down what is most, negative ones hold up the least."""
+        for a path within. Positive ones hold down what is most, negative ones hold up the least,
+        which sums alone have. A block bears its part of what blocks share."""
         quantity = self.quantity
         limit = self.most if multiplier >= 0 else self.least
         room = ((limit - quantity.intercept) / quantity.slope - quantity.fixed) / quantity.scale
-        return [multiplier * c / quantity.scale for c in quantity.choices], -multiplier * room
+        room -= (quantity.fixed_peak if quantity.peaks else 0.0) / quantity.scale
+        choices = [choice / quantity.scale for choice in quantity.choices]
+        for part in quantity.shared:
+            blocks = len({block for block, _ in part.users})
+            for block, candidate in part.users:
+                choices[block][candidate] += part.cost / quantity.scale / blocks
+        return [multiplier * choice for choice in choices], -multiplier * room
+
+    def seems_held(self, paths: np.ndarray) -> np.ndarray:
+        """[paths]: False where `holds` is, for paths [paths, blocks] at once; where True it
+        decides."""
+        quantity = self.quantity
+        total = sum(each[paths[:, place]] for place, each in enumerate(quantity.choices))
+        for part in quantity.shared:
+            users = [paths[:, block] == candidate for block, candidate in part.users]
+            total = total + part.cost * np.any(users, axis=0)
+        if quantity.peaks:
+            own = [each[paths[:, place]] for place, each in enumerate(quantity.peaks)]
+            total = total + np.maximum(quantity.fixed_peak, np.max(own, axis=0))
+        value = quantity.slope * (quantity.fixed + total) + quantity.intercept
+        room = _ROUNDING * np.abs(value)
+        above = value >= self.least - room
+        return (value <= self.most + room) & (above if quantity.exact is None else True)
+
+    def impossible(self) -> list[np.ndarray]:
+        """For each block [candidates]: whether every network with that one is beyond what is
+        most."""
+        quantity = self.quantity
+        peaks = quantity.peaks or tuple(np.zeros(len(choice)) for choice in quantity.choices)
+        least = math.fsum(float(np.min(choice)) for choice in quantity.choices)
+        limit = (self.most - quantity.intercept) / quantity.slope
+        limit += _ROUNDING * abs(limit)
+        return [
+            quantity.fixed
+            + (least - np.min(choice) + choice)
+            + np.maximum(quantity.fixed_peak if quantity.peaks else 0.0, peak)
+            > limit
+            for choice, peak in zip(quantity.choices, peaks, strict=True)
+        ]
 
 
 def no_less(value: float) -> str:

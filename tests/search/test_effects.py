@@ -13,7 +13,7 @@ from pnas_tf.search import path_list
 from pnas_tf.search.choice_program import Bound, solutions
 from pnas_tf.search.derive import Preference, best_few, path_of
 from pnas_tf.search.effects import Effects, agreement_of, fit_effects, rank_interval
-from pnas_tf.search.quantities import Quantity
+from pnas_tf.search.quantities import Quantity, Shared
 from pnas_tf.search.worth import worth_of_choices
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
@@ -124,34 +124,41 @@ def test_pairs_in_the_program_equal_brute_force(seed, monkeypatch):
     wanted = sorted((path for path in every if quantity.of(path) <= most), key=total)[:12]
     preference = Preference.scaled(blocks, pairs)
     bounds = [Bound(quantity, most)]
-    listed = path_list.first_paths(preference.blocks, bounds, preference.pairs)
+    listed = list(path_list.first_paths(preference.blocks, bounds, preference.pairs)[0])
     assert listed[:12] == wanted[: len(listed)]
-    for length in (path_list.LENGTH, 3):  # the solver alone, as good as
-        monkeypatch.setattr(path_list, "LENGTH", length)
+    for lengths in (path_list.LENGTHS, (3,), (1, 9)):  # the solver alone, as good as; and turns
+        monkeypatch.setattr("pnas_tf.search.choice_program.LENGTHS", lengths)
         found = solutions(preference.blocks, bounds, pairs=preference.pairs)
         assert list(itertools.islice(found, len(wanted))) == wanted
 
 
 @pytest.mark.parametrize("length", [4, 16, 4096])
-def test_listed_paths_are_all_that_come_first_within_several_bounds(length, monkeypatch):
+def test_listed_paths_are_all_that_come_first_within_several_bounds(length):
     """Of 30 problems; short lists too: what they leave out costs more than what they hold."""
-    monkeypatch.setattr(path_list, "LENGTH", length)
     generator, sizes, given = np.random.default_rng(length), [3, 4, 2, 4], 0
     every = list(itertools.product(*map(range, sizes)))
     for _ in range(30):
         blocks, pairs, total = planted(generator, sizes, pair=0.7)
+        sums, peaks = (
+            [tuple(generator.uniform(0, 1, size) for size in sizes) for _ in range(2)] for _ in "ab"
+        )
+        shared = (Shared(0.4, ((0, 1), (2, 0), (2, 1))),)
         quantities = [
-            Quantity("q", "ms", 0.1, tuple(generator.uniform(0, 1, size) for size in sizes))
-            for _ in range(2)
+            Quantity("q", "ms", 0.1, sums[0]),
+            Quantity("r", "kB", 0.1, sums[1], 2.0, 0.3, peaks[0], fixed_peak=0.3, shared=shared),
         ]
         ends = [np.quantile([q.of(path) for path in every], [0.3, 0.6]) for q in quantities]
-        bounds = [Bound(q, float(high), float(low)) for q, (low, high) in zip(quantities, ends)]
+        bounds = [
+            Bound(quantities[0], float(ends[0][1]), float(ends[0][0])),
+            Bound(quantities[1], float(ends[1][1])),
+        ]
         fitting = [path for path in every if all(bound.holds(path) for bound in bounds)]
         wanted = sorted(fitting, key=total)
-        listed = path_list.first_paths(blocks, bounds, pairs)
-        assert listed == wanted[: len(listed)]
+        paths, are_all = path_list.first_paths(blocks, bounds, pairs, length=length)
+        listed = list(paths)
+        assert listed == wanted[: len(listed)] and (not are_all or listed == wanted)
         given += len(listed)
-        assert length < 4096 or listed == wanted  # all of the space
+        assert are_all or length < 4096  # all of the space
     assert given
 
 
