@@ -11,17 +11,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import FrameType, ModuleType
+
     import tensorflow as tf
     import tf_keras as keras
     from tensorflow.core.framework.function_pb2 import FunctionDef
@@ -53,11 +51,12 @@ def load_quietly_when_needed() -> None:
     Buys: the same seven lines, in the notebook of whoever imports `pnas_tf.applications` or any
     other module of ours that computes. Without it: those lines.
     """
-    sys.meta_path.insert(0, _Quietly())
+    sys.meta_path.insert(0, _Quietly())  # type: ignore[arg-type]
 
 
-class _Quietly(MetaPathFinder):
-    """Finds TensorFlow for a module of ours, once, so that it says nothing while it is loaded."""
+class _Quietly:
+    """Finds TensorFlow for a module of ours, once, so that it says nothing while it is loaded. By
+    its method alone a finder: `importlib.abc` asks for much."""
 
     def find_spec(
         self, fullname: str, path: object = None, target: ModuleType | None = None
@@ -65,7 +64,7 @@ class _Quietly(MetaPathFinder):
         if fullname != "tensorflow":
             return None
         sys.meta_path.remove(self)
-        if not _is_ours(inspect.currentframe()):
+        if not _is_ours(sys._getframe()):
             return None
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
@@ -95,6 +94,8 @@ def _is_ours(frame: FrameType | None) -> bool:
 def _held_back() -> Iterator[list[str]]:
     """What is written to descriptor 2 within, whole afterwards; Python's own standard error stays
     where it is."""
+    import tempfile  # not with the package, whose import asks for little
+
     kept, said = os.dup(2), list[str]()
     with (
         tempfile.TemporaryFile() as words,

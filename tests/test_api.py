@@ -105,12 +105,14 @@ def test_a_device_is_options():
         pnas.device("phone")
 
 
+@pytest.mark.slow
 def test_every_block_is_measured(table, tmp_path):
     assert set(table.entries) == set(SPACE.distinct_blocks())
     again = type(table).load(table.save(tmp_path / "table.json"))
     assert again.entries == table.entries
 
 
+@pytest.mark.slow
 def test_a_search_without_a_folder_lives_as_long_as_its_result(data, table):
     found = pnas.search(SPACE, data, table, recipe=SearchRecipe(SEARCH))
     folder = Path(found.folder)
@@ -120,6 +122,7 @@ def test_a_search_without_a_folder_lives_as_long_as_its_result(data, table):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_search_in_a_folder_is_the_one_without(data, table, found, tmp_path):
     kept = pnas.search(SPACE, data, table, recipe=SearchRecipe(SEARCH), folder=tmp_path)
     for ours, theirs in zip(kept.probabilities, found.probabilities, strict=True):
@@ -127,6 +130,7 @@ def test_a_search_in_a_folder_is_the_one_without(data, table, found, tmp_path):
 
 
 @pytest.mark.parametrize("step", ["search", "train", "export"])
+@pytest.mark.slow
 def test_a_file_that_breaks_while_it_is_streamed_is_a_users_error(
     step, table, model, tmp_path, monkeypatch
 ):
@@ -163,6 +167,7 @@ def test_the_target_is_the_recipes_or_the_arguments(data, table):
         pnas.search(SPACE, data, table, recipe=impossible)
 
 
+@pytest.mark.slow
 def test_one_supernet_gives_networks_for_any_budgets(data, table, tmp_path):
     """Of effects, without alpha; the best by them keeps the budgets, or they are refused before the
     search."""
@@ -195,6 +200,7 @@ def test_classes_must_agree(data, table, found):
         pnas.train(dataclasses.replace(found.derive(DERIVE), space=other), data)
 
 
+@pytest.mark.slow
 def test_training_may_start_from_the_searched_weights(data, found):
     """Without a step of training the two networks are what they started from."""
     still = TrainRecipe(dataclasses.replace(TRAIN, epochs=1, learning_rate=0.0))
@@ -205,6 +211,7 @@ def test_training_may_start_from_the_searched_weights(data, found):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+@pytest.mark.slow
 def test_files_give_what_the_network_gives(data, model, tmp_path):
     files = pnas.export(model, data, config=EXPORT)
     assert set(files) == {"float32", "int8"} and files["int8"].parity.dtype == "int8"

@@ -260,6 +260,7 @@ def test_keras_is_tf_keras_in_one_style():
                 assert node.attr != "keras", f"{module} line {node.lineno}: tf.keras"
 
 
+@pytest.mark.slow
 def test_light_rooms_load_without_tensorflow():
     light = [module for module in MODULES if under(module, NO_TENSORFLOW_AT_IMPORT)]
     program = (

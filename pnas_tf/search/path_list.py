@@ -107,7 +107,8 @@ def _best_paths(
     ahead = _least_ahead(blocks, pairs)
     limits = [bound.weighted(1.0) for bound in bounds]
     limits += [bound.weighted(-1.0) for bound in bounds if math.isfinite(bound.least)]
-    paths, costs, beyond = np.zeros((1, 0), np.int16), np.zeros(1), math.inf
+    paths: np.ndarray = np.zeros((1, 0), np.int16)
+    costs, beyond = np.zeros(1), math.inf
     used = [np.full(1, constant) for _, constant in limits]
     for place, block in enumerate(blocks):
         linked = pairs[place - 1][paths[:, -1]] if place else 0.0

@@ -138,6 +138,7 @@ def test_split_is_pure_in_its_seed(digits, tfds_dir):
     )
 
 
+@pytest.mark.slow
 def test_epoch_is_pure_and_start_batch_equals_skipping(dataset):
     size = 8 if dataset.train_size < 100 else 64
     images, labels = collect(dataset.train_batches(batch_size=size, seed=5, epoch=3))

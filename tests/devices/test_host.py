@@ -117,6 +117,7 @@ def test_a_crash_costs_one_measurement(runner, reference, monkeypatch):
     assert runner.run(reference, warmups=0, invocations=2).invocations == 2
 
 
+@pytest.mark.slow
 def test_a_hang_costs_one_measurement(reference):
     with HostRunner(timeout_s=3) as runner:
         pid = child_pid(runner)

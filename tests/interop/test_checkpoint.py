@@ -143,6 +143,7 @@ def logits_of_torch(twin, images):
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 @pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "wrapped"])
+@pytest.mark.slow
 def test_logits_equal_pytorchs(twin, model, images, tmp_path, legacy, wrapped):
     state = twin.state_dict()
     if wrapped:
@@ -278,6 +279,7 @@ def test_nothing_is_executed(tmp_path, legacy):
     assert mark.exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_takes_torch_minutes_to_refuse_is_refused_in_time(tmp_path, monkeypatch):
     """torch searches its own message for a pattern in time that grows with the square of a name's
     length."""

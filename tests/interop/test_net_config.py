@@ -230,6 +230,7 @@ JUNK = st.recursive(
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(path=st.sampled_from(sorted(leaves(DOCUMENT), key=str)), value=JUNK)
+@pytest.mark.slow
 def test_any_change_loads_or_is_refused(path, value):
     try:
         from_upstream(changed(path, value), where="net.config", name="x", resolution=224)

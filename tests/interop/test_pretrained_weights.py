@@ -119,6 +119,7 @@ def test_a_search_gives_every_candidate(run, made, named):
     assert (weights.input, weights.bn_epsilon) == (USUAL, 0.01)
 
 
+@pytest.mark.slow
 def test_an_original_checkpoint_beside_its_net_config(tmp_path):
     torch = pytest.importorskip("torch", reason="the optional extra torch is not installed")
     own = pytest.importorskip("test_checkpoint")

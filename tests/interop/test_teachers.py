@@ -66,6 +66,7 @@ def softmax(logits):
 
 
 @pytest.mark.parametrize("file", ["", "logits.tflite", "probabilities.tflite"])
+@pytest.mark.slow
 def test_answers_are_the_networks_own(run, model, images, file):
     teacher = open_teacher(str(run / file), NAMES)
     expected = softmax(model(images, training=False))

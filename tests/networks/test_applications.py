@@ -97,6 +97,7 @@ def test_a_size_left_open_computes_what_the_fixed_size_does(small):
 
 
 @pytest.mark.parametrize("file", ["w.h5", "w.weights.h5", "whole.h5"])
+@pytest.mark.slow
 def test_saved_weights_come_back_with_and_without_top(small, tmp_path, file):
     model = scrambled(build_network(small))
     (model.save if file == "whole.h5" else model.save_weights)(tmp_path / file)
@@ -190,6 +191,7 @@ def test_endpoints_of_the_published_network():
     }
 
 
+@pytest.mark.slow
 def test_endpoints_are_what_the_next_stage_reads():
     """Whatever was drawn: no op behind a stage's last block belongs to the stage, and the first op
     of the next reads the endpoint."""

@@ -40,6 +40,7 @@ def counted_macs(model: keras.Model) -> int:
         ("proxyless_mobile_14", 6_857_568, 580_883_408),
     ],
 )
+@pytest.mark.slow
 def test_built_models_have_the_published_parameters_and_macs(name, parameters, macs):
     model = build_network(published(name), dropout=PUBLISHED[name].dropout)
     assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == parameters

@@ -257,6 +257,7 @@ def shuffled(weights, seed):
     return dataclasses.replace(weights, fixed=fixed, choices=choices)
 
 
+@pytest.mark.slow
 def test_channels_that_nobody_reads_are_those_left_out(source):
     """A network hidden in one of twice the width, in any order of channels, comes out whole."""
     network, weights = source

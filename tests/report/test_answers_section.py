@@ -132,6 +132,7 @@ def test_a_draw_is_called_one_wherever_the_architecture_is_shown(tmp_path):
 
 
 @pytest.mark.parametrize("start", [True, False])
+@pytest.mark.slow
 def test_a_supernet_that_learnt_late_is_not_slandered(tmp_path, start):
     text = with_judgements(tmp_path, start=start, end=True)
     assert "<h2>The derived architecture</h2>" in text and "is a draw" not in text

@@ -205,6 +205,7 @@ def titles(text):
     return re.findall(r"<h2>(.*?)</h2>", text)
 
 
+@pytest.mark.slow
 def test_every_part_is_there(report):
     page = Page(report)
     assert page.open == [] and report.startswith("<!doctype html>")
@@ -243,6 +244,7 @@ def test_every_part_is_there(report):
         assert words in report, words
 
 
+@pytest.mark.slow
 def test_a_measured_model_that_ran_partly_on_the_cpu_says_so(tmp_path):
     make_run(tmp_path, random_architecture(tiny(), seed=3))
     words = "partly on the CPU: gpu executed 30 of 66 ops, 7 partitions"
@@ -261,6 +263,7 @@ def test_a_measured_model_that_ran_partly_on_the_cpu_says_so(tmp_path):
     assert f"float32: {words}" in page_of(tmp_path)
 
 
+@pytest.mark.slow
 def test_latency_without_a_pause_stands_in_the_page(tmp_path):
     """A clock that drops in the fourth minute of ten."""
     make_run(tmp_path, random_architecture(tiny(), seed=3))
@@ -309,6 +312,7 @@ def test_one_script_may_run_and_no_other(report):
     assert "unsafe-inline" not in policy.split("script-src")[1]
 
 
+@pytest.mark.slow
 def test_every_drawing_is_in_the_page_and_a_file_of_either_kind(run, report):
     drawings = re.findall(r"<svg.*?</svg>", report, flags=re.DOTALL)
     plots = [plot.name for section in sections_of(read_run(run)) for plot in section.plots]
@@ -404,6 +408,7 @@ def test_hostile_names_are_text(tmp_path):
     assert "\x1b" not in text_table(summary)
 
 
+@pytest.mark.slow
 def test_same_run_same_page(tmp_path, report):
     assert page_of(make_run(tmp_path, random_architecture(tiny(), seed=3)), drawn=True) == report
 
@@ -531,6 +536,7 @@ def test_latency_bars_are_in_proportion():
 
 
 @pytest.mark.parametrize("lines", [["2 images", HOSTILE, "the last"], [], None, "no list"])
+@pytest.mark.slow
 def test_what_a_folder_holds_stands_in_the_page(tmp_path, lines):
     architecture = random_architecture(tiny(), seed=3)
     summary = {**SUMMARY, "images": lines}
@@ -639,6 +645,7 @@ def test_absent_figures_are_dashes_not_inventions(summary):
     assert set(cells) <= {"–", "0.100 ms", "0 ms"}
 
 
+@pytest.mark.slow
 def test_a_tree_of_cells_is_drawn_square_by_square():
     """One coloured square for each of 648 edges, in the colour of its op; 12 in each of 54 rows."""
     architecture = random_architecture(pyramid_tree(), seed=0)
@@ -671,6 +678,7 @@ def test_alpha_history_of_many_blocks_shows_means():
         ("ms", 0.21, "target latency"),
     ],
 )
+@pytest.mark.slow
 def test_a_target_is_told_in_its_unit(tmp_path, unit, target, label):
     architecture = random_architecture(tiny(), seed=3)
     summary = {key: value for key, value in SUMMARY.items() if key != "target_latency_ms"} | {

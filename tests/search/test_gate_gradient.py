@@ -152,6 +152,7 @@ def every_sample(supernet, mode):
 
 
 @pytest.mark.parametrize("mode", ["two_path", "full", "full_recompute"])
+@pytest.mark.slow
 def test_equals_brute_force_for_every_sample(supernet, batch, mode):
     samples = list(every_sample(supernet, mode))
     assert len(samples) == {"two_path": 72, "full": 18, "full_recompute": 18}[mode]

@@ -151,6 +151,7 @@ def samples(supernet, mode):
 
 
 @pytest.mark.parametrize("mode", ["two_path", "full", "full_recompute"])
+@pytest.mark.slow
 def test_equals_brute_force(supernet, batch, mode):
     before = {name: variable.numpy() for name, variable in supernet.named_variables().items()}
     for sample in samples(supernet, mode):

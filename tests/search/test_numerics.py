@@ -104,6 +104,7 @@ def test_a_step_is_close_to_a_plain_one(plain, options):
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.slow
 def test_half_precision_learns(precision):
     """12 steps on 16 images. Of ten seeds 0.18 to 0.34 of the first loss was left, in both halves,
     with AVX-512 and (beside a ReLU6) with SSE4.1."""

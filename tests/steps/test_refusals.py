@@ -96,6 +96,7 @@ def refuse(tmp_path, program, *arguments, words):
         ("calibrate", "--old_table=absent.json", ["--old_table", "absent.json"]),
     ],
 )
+@pytest.mark.slow
 def test_flags(tmp_path, data_dir, program, argument, words):
     own = [] if program == "benchmark" else [f"--data_dir={data_dir}"]
     refuse(tmp_path, program, *own, argument, words=words)

@@ -257,6 +257,7 @@ def trained(engine, numerics=NUMERICS, *, seed=0):
 
 
 @pytest.mark.parametrize("engine", NAMES)
+@pytest.mark.slow
 def test_weight_steps_of_a_network_are_the_same(engine):
     seed, theirs = kinks.first_away(lambda seed: trained("tape", seed=seed))
     ours = trained(engine, seed=seed)

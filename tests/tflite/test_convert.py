@@ -97,6 +97,7 @@ def test_padding_is_exact_where_same_would_not_be() -> None:
         ("int8", 0.1, REWRITES),
     ],
 )
+@pytest.mark.slow
 def test_each_format_computes_the_network(
     network: keras.Model, dtype: str, relative: float, rewrites: tuple[str, ...]
 ) -> None:

@@ -131,6 +131,7 @@ def exported(dataset: Dataset) -> dict[str, bytes]:
     return dict(export_models(quarters_network(), few, about, config).contents)
 
 
+@pytest.mark.slow
 def test_exported_files_see_the_picture(dataset: Dataset, exported: dict[str, bytes]) -> None:
     names = names_at(dataset.test_split.source, dataset.test_split.positions)
     for model, content in exported.items():

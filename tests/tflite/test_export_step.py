@@ -80,6 +80,7 @@ def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, tmp_pa
         assert len(seen) > dataset.train_size - 64 - 10
 
 
+@pytest.mark.slow
 def test_the_files_are_decided_on_the_alpha_part(dataset, tmp_path, monkeypatch):
     """Which images the export of a run calibrates, decides and reports on, and what it writes."""
     monkeypatch.setattr("pnas_tf.training.result.restore_weights", lambda model, folder: None)

@@ -53,11 +53,13 @@ def run(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_macs_of_a_published_file_are_the_published_ones(tmp_path):
     found = inspected(convert(build_network(published("proxyless_gpu")), "float32"), tmp_path)
     assert found.macs == PUBLISHED["proxyless_gpu"].macs
 
 
+@pytest.mark.slow
 def test_says_whether_scores_are_probabilities(architecture, tmp_path):
     network = build_network(architecture)
     for model, said in ((network, False), (with_probabilities(network), True)):
@@ -66,6 +68,7 @@ def test_says_whether_scores_are_probabilities(architecture, tmp_path):
         assert found.to_json()["softmax"] == said
 
 
+@pytest.mark.slow
 def test_macs_of_every_op_are_those_of_the_walk(architecture, int8, tmp_path):
     for content in (
         convert(build_network(architecture), "float32"),
@@ -81,6 +84,7 @@ def test_macs_of_every_op_are_those_of_the_walk(architecture, int8, tmp_path):
                 assert op.macs == math.prod(op.outputs[0].shape) * math.prod(op.kernel)
 
 
+@pytest.mark.slow
 def test_a_split_kernel_has_the_macs_of_the_whole(architecture, tmp_path):
     model = build_network(architecture)
     rewrites = applicable(model)

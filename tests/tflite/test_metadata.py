@@ -303,6 +303,7 @@ def with_document(model, document):
     return pack(parsed)
 
 
+@pytest.mark.slow
 def test_mutated_documents_are_decoded_or_refused(plain, about):
     content = buffer_of(parse(write_metadata(plain, about)), METADATA)
     generator = random.Random(1)
@@ -320,6 +321,7 @@ def test_mutated_documents_are_decoded_or_refused(plain, about):
     assert 30 < refused < 290
 
 
+@pytest.mark.slow
 def test_a_document_that_grows_when_read_is_refused(plain, monkeypatch):
     """2,000 subgraphs that are one subgraph of 2,000 tensors that are one tensor: 30 KB that would
     read as four million tables."""

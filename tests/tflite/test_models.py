@@ -45,6 +45,7 @@ def images(network: keras.Model) -> ExportImages:
     return ExportImages(TEST[:16], batches, batches, batches)
 
 
+@pytest.mark.slow
 def test_writes_proven_and_labelled_files(
     network: keras.Model, images: ExportImages, tmp_path: Path
 ) -> None:
@@ -84,6 +85,7 @@ def test_writes_proven_and_labelled_files(
     assert "no layer departs" in (exported.layers or "")
 
 
+@pytest.mark.slow
 def test_scores_are_probabilities_unless_logits_are_asked_for(
     network: keras.Model, images: ExportImages
 ) -> None:
@@ -158,6 +160,7 @@ def test_int8_answers_are_those_of_its_own_logits(classes: int, output: str) -> 
         ]
 
 
+@pytest.mark.slow
 def test_agreement_has_a_bound_of_its_own(network: keras.Model, images: ExportImages) -> None:
     """Labels that nobody gives: both are always wrong, so accuracy drops by nothing."""
     wrong = [(TEST, np.full(len(TEST), 7))]
@@ -189,6 +192,7 @@ def test_calibration_spans_all_pixels(network: keras.Model, images: ExportImages
     assert scale == pytest.approx(2 / 255, rel=1e-3) and zero_point in (-1, 0)
 
 
+@pytest.mark.slow
 def test_a_broken_bound_leaves_no_file(
     network: keras.Model, images: ExportImages, tmp_path: Path
 ) -> None:
@@ -322,6 +326,7 @@ def test_a_split_that_costs_int8_its_accuracy_stays_out(
 
 
 @pytest.mark.parametrize("spoilt_split", ["validation", "test"])
+@pytest.mark.slow
 def test_the_validation_split_decides_and_the_test_split_is_reported(
     network: keras.Model, images: ExportImages, spoilt_split: str
 ) -> None:
@@ -348,6 +353,7 @@ def test_the_validation_split_decides_and_the_test_split_is_reported(
     assert exported.reports["model_int8.tflite"].accuracy_drop == 1
 
 
+@pytest.mark.slow
 def test_names_the_first_layer_where_int8_departs(network: keras.Model) -> None:
     broken = keras.models.clone_model(network)
     broken.set_weights(network.get_weights())

@@ -56,6 +56,7 @@ def randomise(model: keras.Model) -> None:
 
 
 @pytest.mark.parametrize("kernel", range(5, 12))
+@pytest.mark.slow
 def test_sum_of_pieces_is_the_convolution_everywhere(kernel: int) -> None:
     generator = np.random.default_rng(1)
     for _, stride, size, padding in (row for row in GRID if row[0] == kernel):
@@ -157,6 +158,7 @@ def test_measured_latencies_choose() -> None:
     ],
     ids=lambda space: f"{space.name} {space.padding}",
 )
+@pytest.mark.slow
 def test_a_blocks_rewrites_are_known_without_its_model(space: SearchSpace) -> None:
     for block in space.distinct_blocks().values():
         if "k7" in block.key or block.op in (space.stem, space.head) or space == tiny():

@@ -139,6 +139,7 @@ def test_converters_see_no_card_and_no_file_of_the_working_folder(tmp_path, monk
     assert "PYTHONSAFEPATH" not in os.environ
 
 
+@pytest.mark.slow
 def test_what_is_said_while_tensorflow_loads_is_kept_from_the_terminal(tmp_path):
     command = "from pnas_tf.cli.main import main; main()"
     for name in ("cat", "dog"):

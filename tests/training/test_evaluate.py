@@ -15,6 +15,7 @@ def batched(images, labels, size):
     return tf.data.Dataset.from_tensor_slices((images, labels)).batch(size)
 
 
+@pytest.mark.slow
 def test_every_image_counts_the_same_whatever_its_batch():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, use_bias=False)])
     model.set_weights([np.eye(3, dtype=np.float32)])
@@ -83,6 +84,7 @@ def test_reestimation_against_numpy():
         assert all(np.array_equal(a, b) for a, b in zip(before, layer.get_weights()[:2]))
 
 
+@pytest.mark.slow
 def test_one_batch_reestimated_is_what_a_momentum_of_zero_keeps():
     """On a whole network: Keras' own update with momentum 0 keeps exactly the last batch's
     statistics."""

@@ -214,6 +214,7 @@ def test_distillation_is_the_divergence_and_matches_logits_when_hot():
     )
 
 
+@pytest.mark.slow
 def test_a_step_learns_from_the_teacher_by_its_weight():
     images, labels = batch()
     logits = tf.constant(np.random.default_rng(2).normal(size=(8, 3)), tf.float32)
@@ -265,6 +266,7 @@ def straight(pictures, recipe, tmp_path_factory):
     return train_network(ARCHITECTURE, pictures, recipe, tmp_path_factory.mktemp("straight"))
 
 
+@pytest.mark.slow
 def test_stopped_with_every_option_it_goes_on_to_the_same_bits(
     pictures, recipe, straight, tmp_path, monkeypatch
 ):

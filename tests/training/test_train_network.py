@@ -89,6 +89,7 @@ def work(tfds_dir, folder, number, at_step, later_s):
         os._exit(STOPPED)
 
 
+@pytest.mark.slow
 def test_it_learns_and_keeps_a_history(straight, dataset):
     """Guessing gives an accuracy of 0.1 with a standard deviation of 0.016 (359 images). Of 24
     trainings (12 seeds, oneDNN with SSE4.1 and with AVX-512) the last accuracy was 0.54 to 0.83,
@@ -162,6 +163,7 @@ def test_killed_at_random_moments_gives_the_same_bits(straight, dataset, tfds_di
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
     straight, dataset, tmp_path, monkeypatch
 ):
@@ -191,6 +193,7 @@ def test_a_stop_in_the_middle_of_an_epoch_is_continued_there(
     )
 
 
+@pytest.mark.slow
 def test_torn_newest_checkpoint_falls_back_to_the_one_before(straight, dataset, tmp_path):
     import shutil
 
