@@ -231,6 +231,7 @@ def test_files_give_what_the_network_gives(data, model, tmp_path):
     assert set(pnas.benchmark({"mine": saved["float32"]}, HOST)) == {"mine"}
 
 
+@pytest.mark.slow
 def test_int8_accuracy_of_a_network_that_answers_one_class_is_its_share(data, model):
     dataset, head = data.at(16), model.layers[-1]
     labels, before = dataset.validation_split.labels, head.get_weights()

@@ -26,6 +26,7 @@ def test_resnet8_has_the_published_size(model):
     assert resnet8(filters=32).count_params() > 3.9 * 78_666
 
 
+@pytest.mark.slow
 def test_its_own_file_is_it_and_another_width_is_not(model):
     for filters, fits in ((16, True), (18, False)):
         made = model if filters == 16 else resnet8(filters=filters)

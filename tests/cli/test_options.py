@@ -321,6 +321,7 @@ def test_rates_of_zero_freeze_the_weights(tmp_path):
         ("he_fin", False, "depthwise", np.sqrt(2 / (9 * 48))),
     ],
 )
+@pytest.mark.slow
 def test_initial_weights_have_the_deviation_of_their_fan(init, div_groups, place, deviation):
     """432 and 768 numbers: within 15 % of the deviation, more than 4 standard errors (the seed is
     fixed besides)."""

@@ -55,6 +55,7 @@ def test_colour_arrays_are_as_the_same_images_in_files(tmp_path, augmentation, i
     same_batches(one.at(16), other.at(16), batch_size=3)
 
 
+@pytest.mark.slow
 def test_other_pixels_are_another_dataset():
     changed = PIXELS.copy()
     changed[5, 3, 3] ^= 1

@@ -200,6 +200,7 @@ def test_alpha_is_not_augmented(dataset):
     assert np.mean([image.tobytes() in plain_weights for image in augmented]) < 0.1
 
 
+@pytest.mark.slow
 def test_labels_stay_with_their_images(jpegs):
     for augmentation in ("none", "flip", "imagenet"):
         dataset = load_dataset(

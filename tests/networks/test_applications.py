@@ -174,6 +174,7 @@ def test_an_architecture_file_is_enough(small, tmp_path):
     assert model.output_shape == (None, 4) and trainable(model) == small.parameters
 
 
+@pytest.mark.slow
 def test_endpoints_of_the_published_network():
     backbone = applications.ProxylessMobile((256, 192, 3), include_top=False)
     found = {
@@ -267,6 +268,7 @@ def test_preprocessing():
     np.testing.assert_allclose(tensor.numpy().ravel(), [-1, -0.6, 1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_refusals(small, tmp_path):
     other = random_architecture(tiny(classes=4), seed=3)
     build_network(other).save_weights(tmp_path / "other.h5")

@@ -208,6 +208,7 @@ def by_hand(x: np.ndarray, layer, name: str, model: keras.Model) -> np.ndarray:
     return np.clip(y, 0, 6) if layer.activation == "relu6" else y
 
 
+@pytest.mark.slow
 def test_same_architecture_at_another_width_keeps_its_walk():
     architecture = random_architecture(proxyless(width=0.35, resolution=64, classes=4), seed=2)
     model = build_network(architecture, batch_size=2)

@@ -61,6 +61,7 @@ def test_counts_add_up_and_the_worst_class_stands_first(classes, skill):
     assert len(section.pictures) == min(wrong, 24)
 
 
+@pytest.mark.slow
 def test_nothing_wrong_is_said_and_has_no_pictures(tmp_path):
     answers, _ = answers_of(10, skill=100.0)
     section = answers_section(answers, {})

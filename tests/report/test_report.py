@@ -393,6 +393,7 @@ def test_bars_of_blocks_add_up_to_the_sum_of_the_table(run):
     assert breakdown_figure(found.tables, other) is None
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text(tmp_path):
     space = tiny()
     architecture = Architecture(

@@ -237,6 +237,7 @@ def measured_latency(folder, runner):
     return MeasuredLatency(SPACE, fake_table(), runner=runner, schedule=schedule, folder=folder)
 
 
+@pytest.mark.slow
 def test_the_device_measures_each_architecture_once_also_after_a_restart(tmp_path):
     sizes = {}
 

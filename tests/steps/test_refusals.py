@@ -223,6 +223,7 @@ def test_a_tool_mends_the_module_path_before_anything_asks_for_inspect():
     assert "'pnas_tf.cli.main'" in loaded.stdout and "'inspect'" not in loaded.stdout
 
 
+@pytest.mark.slow
 def test_a_program_that_is_none_is_refused_with_the_nearest():
     for wrong, right in (
         ("serch", "search"),

@@ -202,6 +202,7 @@ def test_architecture_steps_are_the_same(block):
     "op, stride, padding",
     [(MBConv(7, 6), 1, "same"), (MBConv(5, 3), 2, "symmetric"), (MBConv(7, 2), 2, "same")],
 )
+@pytest.mark.slow
 def test_shared_pieces_are_right_for_the_second_block_too(op, stride, padding):
     """Compiled for one block, run for one of other sizes."""
     for block in (

@@ -149,6 +149,7 @@ def test_every_kind_of_op_is_inherited_whole(batch):
             np.testing.assert_array_equal(array, ours[name], err_msg=f"{block.name}/{name}")
 
 
+@pytest.mark.slow
 def test_unsampled_weights_statistics_and_momenta_are_bit_equal(batch):
     supernet = Supernet(
         small_space((MBConv(3, 2), MBConv(5, 2))),

@@ -53,6 +53,7 @@ def ops(content: bytes) -> Counter:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.slow
 def test_everything_fused_in_one_partition(network: keras.Model, dtype: str) -> None:
     # Batch normalisation, ReLU6, and the zero padding of the odd sizes 17 and 9, where SAME is the
     # same, leave no op of their own.

@@ -100,6 +100,7 @@ def quarters_network() -> keras.Model:
     return model
 
 
+@pytest.mark.slow
 def test_all_that_is_readable_is_used(dataset: Dataset) -> None:
     assert {Path(path).name for path in files_of(dataset.test_split.source).paths} == set(RIGHT)
 

@@ -276,6 +276,7 @@ def depthwise_kernels(content: bytes) -> list[list[int]]:
     return [op.inputs[1].shape[1:3] for op in ops if op.name == "DEPTHWISE_CONV_2D"]
 
 
+@pytest.mark.slow
 def test_each_format_takes_its_own_rewrites(network: keras.Model, images: ExportImages) -> None:
     exported = export_models(
         network,

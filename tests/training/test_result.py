@@ -73,6 +73,7 @@ def test_model_comes_back_to_the_bit(jpegs, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_answers_are_those_of_the_test_files(jpegs, tmp_path):
     """A network that answers "bright" always: the pictures are the dark files of the test split, as
     bright as those are."""

@@ -239,6 +239,7 @@ def test_initial_weights_follow_the_seed_and_the_layers_own_distribution():
     )
 
 
+@pytest.mark.slow
 def test_holding_alpha_out(dataset, tmp_path):
     config = TrainConfig(epochs=1, train_on_alpha=False)
     trained = train_network(ARCHITECTURE, dataset, TrainRecipe(config), tmp_path)
