@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import time
+import signal, time
 from pnas_tf.run import process, signals
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 process.stop_when_asked()
 try:
     print("working", flush=True)
