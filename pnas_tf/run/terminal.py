@@ -149,10 +149,14 @@ class Terminal(logging.Handler):
         if begun:
             say(f"{self.stage}: {summary}")
 
-    def leave(self) -> None:
-        """There is no further stage."""
-        self.stage = ""
-        self._tell_skipped()
+    @contextlib.contextmanager
+    def stages(self) -> Iterator[None]:
+        """Within it `stage` is set; afterwards there is no further one, whatever ended it."""
+        try:
+            yield
+            self._tell_skipped()
+        finally:
+            self.stage, self._begun = "", False
 
     def show(self, text: str, *, plain: str) -> None:
         """Draws the live line. plain: for streams that cannot redraw, now and then; see

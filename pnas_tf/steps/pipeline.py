@@ -128,14 +128,14 @@ def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:
         UserError: what a step cannot use, before the first one starts where that is known then.
     """
     status = 0
-    for number, step in enumerate(todo):
-        if isinstance(call.folder, RunFollower) and not step.together:
-            call.folder.wait_for(step.name, step.writes(call.only(step.configs)))
-            continue
-        check_steps(todo[number:], call)
-        TERMINAL.stage = f"{f'[{number + 1}/{len(todo)}] ' * (len(todo) > 1)}{step.name}"
-        status = max(status, _perform(step, call.only(step.configs)))
-    TERMINAL.leave()
+    with TERMINAL.stages():
+        for number, step in enumerate(todo):
+            if isinstance(call.folder, RunFollower) and not step.together:
+                call.folder.wait_for(step.name, step.writes(call.only(step.configs)))
+                continue
+            check_steps(todo[number:], call)
+            TERMINAL.stage = f"{f'[{number + 1}/{len(todo)}] ' * (len(todo) > 1)}{step.name}"
+            status = max(status, _perform(step, call.only(step.configs)))
     return status
 
 

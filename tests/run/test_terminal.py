@@ -104,8 +104,8 @@ def test_a_continued_run_says_in_one_line_what_was_there(tmp_path, capsys):
         "[3/3] three: done (3 s)",
     ]
     with TERMINAL.speaking(), RunFolder(tmp_path) as folder:
-        do(folder, "one", "two")
-        TERMINAL.leave()
+        with TERMINAL.stages():
+            do(folder, "one", "two")
         say("a table")
     assert capsys.readouterr().out == "complete, skipped: one, two\na table\n"
 

@@ -22,7 +22,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.search.quantities import latency_quantity, macs_quantity
+from pnas_tf.search.quantities import latency_quantity, macs_quantity, no_less, no_more
 from pnas_tf.search.targets import latency_target
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv
@@ -478,8 +478,8 @@ def test_a_target_out_of_reach_is_refused_with_both_figures(only_table, place, f
         only_table,
         refused(only_table, "search", *place, flag),
         flag.split("=")[0],
-        f"{least:.4g} ms (fastest network of the space",
-        f"{most:.4g} ms",
+        f"{no_less(least)} ms (fastest network of the space",
+        f"{no_more(most) if flag.startswith('--target') else f'{most:.4g}'} ms",
     )
 
 

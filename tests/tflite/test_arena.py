@@ -99,7 +99,8 @@ def test_a_plan_is_at_least_what_is_held_and_little_above_the_best_one(seed):
 @pytest.mark.slow
 def test_peak_ram_is_that_of_tflite_micro(networks, tmp_path):
     """Working part to the byte, the whole within 1 % and never too small; and the file runs in an
-    arena of just what is predicted, with the outputs of LiteRT's reference kernels."""
+    arena of just what is predicted, with the outputs of LiteRT's reference kernels: exactly but for
+    the softmax, which is of float32 and has another exponential."""
     pytest.importorskip("tflite_micro", reason="needs pip install 'pnas_tf[tflm]'")
     from pnas_tf.devices.tflm import run_model
 
@@ -110,7 +111,7 @@ def test_peak_ram_is_that_of_tflite_micro(networks, tmp_path):
         use = run_model(path, arena_bytes=arena.total_bytes)
         assert use.working_bytes == arena.working_bytes
         assert use.used_bytes <= arena.total_bytes <= 1.01 * use.used_bytes
-        assert use.max_difference == 0
+        assert use.max_difference <= 1e-6  # of probabilities
     with pytest.raises(UserError, match="corrupt, truncated or of another kind"):
         run_model(path, arena_bytes=use.used_bytes - 512)
 
