@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Union
 
 from pnas_tf import _tf_private
-from pnas_tf.config import ConversionConfig
+from pnas_tf.config import ConversionConfig, ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.json_child import WITHOUT_GPU
@@ -39,7 +39,7 @@ Rewrites = Union[tuple[str, ...], Mapping[str, tuple[str, ...]]]
 _Job = tuple[Source, str, tuple[str, ...], Path]  # what `_convert` takes
 # Raised when the code that decides a converted model changes its meaning; a test holds it to the
 # code (tests/latency/test_conversion_version.py).
-CONVERSION_VERSION = 2
+CONVERSION_VERSION = 3
 # What else decides the bytes of a model: its graph, its conversion, its weights and samples.
 _PACKAGES = ("tensorflow", "tf_keras", "flatbuffers", "numpy")
 _SAFE_PATH = "PYTHONSAFEPATH"
@@ -193,20 +193,28 @@ def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) 
 
     from pnas_tf.networks.network import build_block_model, build_network
     from pnas_tf.tflite.convert import convert
+    from pnas_tf.tflite.model import with_softmax
     from pnas_tf.tflite.rewrites.rewrite import apply_rewrites
 
     keras.backend.clear_session()
     tf.random.set_seed(0)
-    model = build_network(source) if isinstance(source, Architecture) else build_block_model(source)
+    is_network = isinstance(source, Architecture)
+    model = build_network(source) if is_network else build_block_model(source)
     samples = np.random.default_rng(0).standard_normal(
         (_REPRESENTATIVE_SAMPLES, *model.inputs[0].shape[1:]), np.float32
     )
+    # What export puts before a network and behind it is part of every file that is predicted.
+    ends = (ExportConfig.int8_input, ExportConfig.int8_output) if is_network else (None, None)
     try:
         content = convert(
             apply_rewrites(model, rewrites),
             dtype,
             representative=samples if dtype == "int8" else None,
+            input_type=ends[0] if dtype == "int8" else None,
+            output_type=ends[1] if dtype == "int8" else None,
         )
+        if is_network and dtype == "int8":
+            content = with_softmax(content)
     except UserError as error:
         name = source.key if isinstance(source, Block) else source.space.name
         raise UserError(
