@@ -199,7 +199,7 @@ def _convert(source: Source, dtype: str, rewrites: tuple[str, ...], path: Path) 
     keras.backend.clear_session()
     tf.random.set_seed(0)
     is_network = isinstance(source, Architecture)
-    model = build_network(source) if is_network else build_block_model(source)
+    model = build_network(source) if isinstance(source, Architecture) else build_block_model(source)
     samples = np.random.default_rng(0).standard_normal(
         (_REPRESENTATIVE_SAMPLES, *model.inputs[0].shape[1:]), np.float32
     )
