@@ -58,7 +58,9 @@ CPU revision\t: 1
 def run(arguments: list[str], **options: object) -> subprocess.CompletedProcess[str]:
     """Runs a program. Raises UserError with its last words when it is absent or fails."""
     try:
-        return subprocess.run(arguments, check=True, capture_output=True, text=True, **options)  # type: ignore[call-overload]
+        return subprocess.run(  # type: ignore[call-overload]
+            arguments, check=True, capture_output=True, text=True, **options
+        )
     except FileNotFoundError as error:
         raise UserError(
             f"{arguments[0]} is not installed",

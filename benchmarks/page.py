@@ -14,9 +14,10 @@ _HEAD = """# What a search costs
 
 *A reference.*
 
-Made by `make bench` from `benchmarks/results.json`; `python -m benchmarks.everything --only=NAME` renews one section. Ratios come from
-runs that took turns in one process, medians over the rounds; the noise floor is how far two series of the same
-thing differed in the same run. Absolute times are those of the machine named below, and no promise for another.
+Made by `make bench` from `benchmarks/results.json`; `python -m benchmarks.everything --only=NAME`
+renews one section. Ratios come from runs that took turns in one process, medians over the rounds;
+the noise floor is how far two series of the same thing differed in the same run. Absolute times are
+those of the machine named below, and no promise for another.
 """
 
 

@@ -44,10 +44,12 @@ class Session:
         """Of the validation in a run folder."""
         document = json.loads((comparison.path(device) / Artifact.VALIDATION).read_text())
         fitted = document["session_calibration"]
+        calibration = LatencyTable.load(comparison.table(device)).calibration
+        assert calibration is not None
         return cls(
             {pair["name"]: pair["measured_ms"] for pair in document["pairs"]},
             {each["name"]: each["measured_ms"] for each in fitted["networks"]},
-            LatencyTable.load(comparison.table(device)).calibration.seed,  # type: ignore[union-attr]
+            calibration.seed,
             document["noise_floor_mape_percent"],
         )
 
@@ -63,7 +65,8 @@ class Session:
             np.median([self.anchors[name] / table.predict_ms(near[name]) for name in near])
         )
         few, line = table.few_shot, table.calibration
-        expected = few.expected_error_percent if few else line.held_out_mape_percent  # type: ignore[union-attr]
+        assert few or line
+        expected = few.expected_error_percent if few else line.held_out_mape_percent
         return Judged(
             agreement(list(predicted), list(truth)),
             agreement(list(pace * predicted), list(truth)),
@@ -115,15 +118,16 @@ def bars(comparison: Comparison) -> list[tuple[str, bool]]:
 def page(comparisons: Sequence[Comparison]) -> str:
     """The report, as Markdown."""
     table = LatencyTable.load(comparisons[0].table(HERE))
+    assert table.space is not None
     lines = [
         "# Calibrating this computer",
         "",
         "*An explanation.*",
         "",
         "Made by `python -m benchmarks.calibration --page=docs/calibration.md "
-        f"--resolution={table.space.resolution} --networks={comparisons[0].networks}`, with "  # type: ignore[union-attr]
+        f"--resolution={table.space.resolution} --networks={comparisons[0].networks}`, with "
         f"`--runtimes` for older ones. {comparisons[0].networks} networks drawn "
-        f"from space `{table.space.name}` at {table.space.resolution} px, which no table knows, "  # type: ignore[union-attr]
+        f"from space `{table.space.name}` at {table.space.resolution} px, which no table knows, "
         "are predicted by tables and measured in a session of their own. The first row is of the "
         "table of all blocks. `stored` is the prediction as it stands. `paced` is after one "
         "factor, found on ten other networks of that session: between two sessions a machine may "

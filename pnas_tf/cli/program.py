@@ -8,7 +8,6 @@ docstring says.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging as standard_logging
 import os
@@ -30,7 +29,9 @@ from pnas_tf.run.process import (
     EXIT_INTERRUPTED,
     keep_temporary_files_together,
     open_standard_streams,
+    say_last,
     stop_when_asked,
+    tell_interrupted,
 )
 from pnas_tf.run.settings import Configs, read_config
 from pnas_tf.run.terminal import TERMINAL
@@ -110,31 +111,24 @@ def exit_status(work: Callable[[], int | None]) -> int:
     try:
         return work() or 0
     except UserError as error:
-        _say(error)
+        say_last(error)
         return EXIT_REFUSED
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         for number in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         return EXIT_BROKEN_PIPE
     except WorkerLost as error:
-        _say(
+        say_last(
             f"a worker was lost ({error}); the same command on all workers continues from the "
             "last checkpoint"
         )
         return EXIT_WORKER_LOST
     except KeyboardInterrupt:
-        _say("interrupted; the same command continues from the last checkpoint")
+        tell_interrupted()
         return EXIT_INTERRUPTED
     except Exception as error:
         mishap = told(error)
         if mishap is None:  # a fault of ours
             raise
-        _say(mishap)
+        say_last(mishap)
         return EXIT_REFUSED
-
-
-def _say(words: object) -> None:
-    # Nobody reads, or the disk that it is written to is full: the exit status speaks.
-    with contextlib.suppress(OSError):
-        TERMINAL.close_with(f"{sys.argv[0]}: {words}")
-        print(f"{sys.argv[0]}: {words}", file=sys.stderr, flush=True)

@@ -128,7 +128,8 @@ def refuse_unreadable(unreadable: Mapping[str, str], *, root: str, total: int) -
         f"{len(rows)} unreadable image{'s' if len(rows) > 1 else ''} in {root}",
         expected=f"{total} whole {FORMATS} files",
         received=named + more + (f"; all of them: {listed}" if listed else ""),
-        fix="Repair or remove these files, or go on without them: --skip_unreadable.",
+        fix="Repair or remove these files, or go on without them: --skip_unreadable (in Python: "
+        "data_config=pnas_tf.config.DataConfig(skip_unreadable=True)).",
     )
 
 

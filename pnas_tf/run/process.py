@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -25,6 +26,7 @@ from pnas_tf.run.terminal import TERMINAL
 
 EXIT_INTERRUPTED = 130
 _TEMPORARY = "pnas_tf-"
+_INTERRUPTED = "interrupted; the same command continues from the last checkpoint"
 _STOPPED = (
     "stopped in the middle of a long call; the same command continues from the last checkpoint"
 )
@@ -83,25 +85,52 @@ def _raise(number: int, frame: FrameType | None) -> None:
     # Another one, as of Ctrl-C twice, would be raised out of what cleans up.
     for each in SIGNALS:
         if signal.getsignal(each) is _raise:
-            signal.signal(each, lambda *_: _end_at_once())
+            signal.signal(each, _tell_and_end)
     once(number)
     # An exception that goes up through C++ which called back into Python, as tracing does, aborts
     # the process.
     while frame is not None:
         if f"{os.sep}tensorflow" in frame.f_code.co_filename:
-            _end_at_once()
+            _tell_and_end()
         frame = frame.f_back
     raise Stopped
 
 
-def _end_at_once() -> None:
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        TERMINAL.wipe()
-        print(
-            f"{sys.argv[0]}: interrupted; the same command continues from the last checkpoint",
-            file=sys.stderr,
-            flush=True,
-        )
+def say_last(words: object) -> None:
+    """What the program ends with. Nobody may read, or the disk that it is written to be full: the
+    exit status speaks."""
+    with contextlib.suppress(OSError):
+        TERMINAL.close_with(f"{sys.argv[0]}: {words}")
+        print(f"{sys.argv[0]}: {words}", file=sys.stderr, flush=True)
+
+
+def tell_interrupted() -> None:
+    """Once, however often the program is asked to stop: further signals end what it still does
+    without another word."""
+    _answer(_wait)
+    say_last(_INTERRUPTED)
+    _answer(_end)
+
+
+def _answer(handler: Callable[..., None]) -> None:
+    for each in SIGNALS:
+        if signal.getsignal(each) in (_raise, _tell_and_end, _wait):
+            signal.signal(each, handler)
+
+
+def _wait(*_: object) -> None:
+    """For the words that are being said."""
+
+
+def _tell_and_end(*_: object) -> None:
+    # RuntimeError: the signal came in the middle of a print.
+    with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):
+        tell_interrupted()
+    _end()
+
+
+def _end(*_: object) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):
         sys.stdout.flush()
     if Path(tempfile.gettempdir()).name.startswith(_TEMPORARY):
         shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)

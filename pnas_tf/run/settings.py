@@ -70,7 +70,8 @@ def _marked(config: object, mark: str) -> dict[str, object]:
 
 def is_free(config: object, name: str) -> bool:
     """Whether an option changes nothing that was made, and is kept for the calls to come."""
-    (found,) = (each for each in dataclasses.fields(config) if each.name == name)  # type: ignore[arg-type]
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]
+    (found,) = (each for each in fields if each.name == name)
     return name not in _NOT_KEPT and not (found.metadata["fixed"] or found.metadata["remakes"])
 
 

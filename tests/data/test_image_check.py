@@ -166,7 +166,7 @@ def test_all_names_of_broken_files_are_told(photographs):
     assert error.what == f"80 unreadable images in {photographs}"
     assert "broken 01.jpg (empty file)" in error.received and "and 75 more" in error.received
     assert "broken 00.jpg (No such file or directory)" in error.received
-    assert "--skip_unreadable" in error.fix
+    assert "--skip_unreadable (in Python: data_config=" in error.fix
     listed = re.search(r"all of them: (.*\.csv)", error.received)[1]
     with open(listed, encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
