@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.calibration.calls import BY_PRIOR, FEW, HERE, MORE, PLAIN, PRIORS, Comparison
 from pnas_tf.latency.agreement import Agreement, agreement
-from pnas_tf.latency.calibration import calibration_architectures
+from pnas_tf.latency.calibration import Calibration, calibration_architectures
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.latency.validate import held_out_architectures
 from pnas_tf.run.layout import Artifact
@@ -44,12 +44,10 @@ class Session:
         """Of the validation in a run folder."""
         document = json.loads((comparison.path(device) / Artifact.VALIDATION).read_text())
         fitted = document["session_calibration"]
-        calibration = LatencyTable.load(comparison.table(device)).calibration
-        assert calibration is not None
         return cls(
             {pair["name"]: pair["measured_ms"] for pair in document["pairs"]},
             {each["name"]: each["measured_ms"] for each in fitted["networks"]},
-            calibration.seed,
+            _line(LatencyTable.load(comparison.table(device))).seed,
             document["noise_floor_mape_percent"],
         )
 
@@ -64,15 +62,19 @@ class Session:
         pace = float(
             np.median([self.anchors[name] / table.predict_ms(near[name]) for name in near])
         )
-        few, line = table.few_shot, table.calibration
-        assert few or line
-        expected = few.expected_error_percent if few else line.held_out_mape_percent
+        few = table.few_shot
+        expected = few.expected_error_percent if few else _line(table).held_out_mape_percent
         return Judged(
             agreement(list(predicted), list(truth)),
             agreement(list(pace * predicted), list(truth)),
             expected,
             few.doubts if few else (),
         )
+
+
+def _line(table: LatencyTable) -> Calibration:
+    assert table.calibration is not None
+    return table.calibration
 
 
 def measuring_s(table: LatencyTable) -> float:

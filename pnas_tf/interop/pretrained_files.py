@@ -188,7 +188,7 @@ def _in_folder(folder: Path) -> PretrainedFiles:
 
 def _beside(path: Path, names: tuple[str, ...]) -> Path:
     """The file of one of `names` in the folder of `path` or the one above. Raises UserError."""
-    places = [folder / name for folder in (path.parent, path.parent.parent) for name in names]
+    places = [folder / name for folder in path.absolute().parents[:2] for name in names]
     for place in places:
         if place.is_file():
             return place

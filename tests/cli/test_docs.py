@@ -25,6 +25,8 @@ PAGES = {
 }
 ROOMS = {path.stem for path in (ROOT / "pnas_tf").iterdir() if not path.name.startswith("__")}
 SUFFIXES = {"csv", "html", "json", "keras", "md", "png", "py", "tflite", "yaml"}
+# Flags of Model Explorer, of an example in docs/howto/extend.md, and of a mistake.
+OTHERS = {"node_data_paths", "gradient_clip", "target_latency"}
 every_page = pytest.mark.parametrize("page", PAGES)
 KIND = re.compile(r"# .+\n\n\*An? (?:tutorial|how-to|reference|explanation)\.\*")
 
@@ -80,6 +82,23 @@ def names(text):
     return found
 
 
+@functools.cache
+def written():
+    """Every word in the programs of this checkout, but for this one."""
+    places = ("pnas_tf", "tests", "benchmarks", "tools", "examples")
+    programs = [path for place in places for path in (ROOT / place).rglob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in programs if path != Path(__file__)]
+    return OTHERS | set(re.findall(r"\w+", " ".join(texts)))
+
+
+def strangers(text):
+    """What a page calls by a name of code, or by a flag, that stands in no program."""
+    found = re.findall(r"`(test_\w+|[A-Z]+_[A-Z_]+|(?:[A-Z]+[a-z]+){2,})`", text)
+    flags = re.findall(r"(?<![\w-])--(\w+)", text)
+    found += [flag for flag in flags if flag.removeprefix("no") not in written()]
+    return [name for name in found if name not in written()]
+
+
 def exists(name):
     """Whether it is there: from the root, in the package, or in a run folder (train/)."""
     return name.rstrip("/") in set(Artifact) or any(
@@ -124,6 +143,12 @@ def test_what_a_page_names_is_there(page):
     assert [link for link in links(text) if not (folder / link).exists()] == []
     assert [name for name in files(text) if not exists(name)] == []
     assert [name for name in names(text) if not is_defined(name)] == []
+
+
+# That page speaks of Android's own classes.
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/android.md"])
+def test_what_a_page_calls_by_name_stands_in_a_program(page):
+    assert strangers(PAGES[page]) == []
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "/" in page])
@@ -221,4 +246,6 @@ def test_what_is_not_there_is_seen():
     text = "`search.gate_gradient.gone(x)` `--a=b.c` `loop.py` from pnas_tf.space import gone"
     assert names(text) == ["search.gate_gradient.gone", "pnas_tf.space.gone"]
     assert not any(map(is_defined, names(text))) and not exists("gone/here.py")
+    lost = "`test_what_is_gone`, `GoneAway`, `FIRST_GONE`, --gone_flag, --nogone_flag"
+    assert len(strangers(f"{lost}, `UserError`, --seed=1, --nonesterov")) == 5
     assert is_defined("search.gate_gradient") and is_defined("space.ops.MBConv.key")

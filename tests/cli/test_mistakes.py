@@ -39,7 +39,7 @@ def desk(tmp_path):
     (tmp_path / "photos/cat").mkdir(parents=True)
     (tmp_path / "photos/dog").mkdir()
     (tmp_path / "my photos").mkdir()
-    for name in ("labels.csv", "photos.zip", "notes.txt", "m.tflite"):
+    for name in ("labels.csv", "photos.zip", "notes.txt", "m.tflite", "mine.h5"):
         (tmp_path / name).write_text("path,label\n")
     with zipfile.ZipFile(tmp_path / "mine.keras", "w") as archive:
         archive.writestr("metadata.json", json.dumps({"keras_version": "3.5.0"}))
@@ -114,6 +114,10 @@ MISTAKES = {
     "a model of Keras 3": (
         ["train", "--pretrained=mine.keras"],
         ["a model that Keras 3.5.0 saved", "--pretrained=imagenet"],
+    ),
+    "weights of an unknown network": (
+        ["train", "--pretrained=mine.h5"],
+        ["{desk}/architecture.json or"],
     ),
     "a space that is none": (["run", "--space=mobilenet"], ["proxyless", "'mobilenet'"]),
     "a space file that is not there": (["run", "--space=mine.json"], ["mine.json"]),
