@@ -193,7 +193,7 @@ def _data_wait(result: dict[str, Any]) -> str:
 
 def _whole_run(result: dict[str, Any], flame: str) -> str:
     return (
-        f"## A whole run\n\n`push_button` on the digits with {' '.join(result['options'])}: "
+        f"## A whole run\n\n`pnas run` on the digits with {' '.join(result['options'])}: "
         f"{result['whole_s']:.0f} s.\n\n"
         + _table(("step", "s"), result["steps_s"].items())
         + f"\n![Where the time goes]({flame})\n"

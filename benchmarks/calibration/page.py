@@ -133,8 +133,8 @@ def page(comparisons: Sequence[Comparison]) -> str:
         "are predicted by tables and measured in a session of their own. The first row is of the "
         "table of all blocks. `stored` is the prediction as it stands. `paced` is after one "
         "factor, found on ten other networks of that session: between two sessions a machine may "
-        "change its pace as a whole, and that is no error of the table. `expected` is what a table "
-        "says of itself.",
+        "change its pace as a whole, and that is no error of the table. `expected` is the error "
+        "that a table expects of itself, `told` what it warns of. Figures are percent.",
         "",
         f"The device: {table.identity.describe()}.",
     ]

@@ -139,6 +139,10 @@ def page(data: Data, rows: Sequence[Row], found: Flag) -> str:
         f"error; the interval is of {INTERVAL:.0%}, and the share that it held is over all "
         "predictions.",
         "",
+        "The ways: `others teach` is a prior of the other phones, as `pnas learn-prior` makes it. "
+        "`op kinds` and `line in MACs` know the measured networks alone: a price for each kind of "
+        "op, and a line in their MACs.",
+        "",
         "| way | measured networks | MAPE | upper quarter | within 5 % | within 10 % | Spearman | "
         "interval held |",
         "|---|---|---|---|---|---|---|---|",
