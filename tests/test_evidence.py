@@ -4,12 +4,13 @@ training anything."""
 import itertools
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.evidence import contenders, tables
+from benchmarks.evidence import contenders, report, tables
 from benchmarks.evidence.figures import best_of, difference, mean_and_error, spearman
 from benchmarks.evidence.plan import Job, jobs
 from benchmarks.evidence.studies import STUDIES
@@ -233,6 +234,13 @@ def test_the_report_counts_bars_by_the_figures():
     # A search of 1.15 trainings and a training buy two; of pairs of four, the better: 82, 84, 86,
     # 84, 86, 86
     assert rows["(a) is no worse than (e)"].startswith("yes: +6.33 points")
+
+
+def test_the_page_is_what_the_report_makes_of_its_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "_plots", lambda *_: None)
+    docs = Path(__file__).parents[1] / "docs"
+    report.write_document(docs / "evidence/results.json", tmp_path)
+    assert (tmp_path / "evidence.md").read_text() == (docs / "evidence.md").read_text()
 
 
 def test_a_part_that_has_not_run_is_said_to_be_missing():

@@ -306,14 +306,13 @@ def ranking(document: Document) -> str:
     """Spearman over the middle budget's networks, and over all."""
     if "ranking" not in document:
         raise KeyError("ranking")
-    sentences = []
+    lines = [
+        "| the supernet's | networks | number | Spearman (95 % interval) |",
+        "|---|---|---|---|",
+    ]
     for by, words in (
-        ("ranking", ""),
-        (
-            "ranking_by_loss",
-            "By the supernet's cross-entropy with batch statistics, which the derivation "
-            "compares: ",
-        ),
+        ("ranking", "accuracy"),
+        ("ranking_by_loss", "cross-entropy with batch statistics, which the derivation compares"),
     ):
         pairs_of = functools.partial(ranked_pairs, document, by=by)
         middle = [pair for contender in NAMES for pair in pairs_of(contender, document["middle"])]
@@ -325,21 +324,16 @@ def ranking(document: Document) -> str:
         ]
         random = pairs_of("random", document["middle"])
         if whole:
-            sentences.append(
-                words
-                + "; ".join(
-                    f"{what}: {len(pairs)} networks, Spearman {value:.2f} (95 % interval "
-                    f"{low:.2f} to {high:.2f})"
-                    for what, pairs in (
-                        ("middle budget, all contenders", middle),
-                        ("random networks of the middle budget", random),
-                        ("all budgets", whole),
-                    )
-                    for value, low, high in [spearman(*zip(*pairs))]
+            lines += [
+                f"| {words} | {what} | {len(pairs)} | {value:.2f} ({low:.2f} to {high:.2f}) |"
+                for what, pairs in (
+                    ("middle budget, all contenders", middle),
+                    ("middle budget, random", random),
+                    ("all budgets, all contenders", whole),
                 )
-                + "."
-            )
-    return " ".join(sentences)
+                for value, low, high in [spearman(*zip(*pairs))]
+            ]
+    return "\n".join(lines)
 
 
 def chosen(document: Document) -> str:
