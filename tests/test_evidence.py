@@ -4,6 +4,7 @@ training anything."""
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -237,10 +238,16 @@ def test_the_report_counts_bars_by_the_figures():
 
 
 def test_the_page_is_what_the_report_makes_of_its_results(tmp_path, monkeypatch):
+    """But for the plots and the rank correlations, whose intervals take a second each."""
     monkeypatch.setattr(report, "_plots", lambda *_: None)
+    monkeypatch.setattr(tables, "spearman", lambda *_: (0.0, 0.0, 0.0))
     docs = Path(__file__).parents[1] / "docs"
     report.write_document(docs / "evidence/results.json", tmp_path)
-    assert (tmp_path / "evidence.md").read_text() == (docs / "evidence.md").read_text()
+    made, stands = (
+        re.sub(r"-?\d\.\d\d \(.*\) \|\n", "", (folder / "evidence.md").read_text())
+        for folder in (tmp_path, docs)
+    )
+    assert made == stands
 
 
 def test_a_part_that_has_not_run_is_said_to_be_missing():
