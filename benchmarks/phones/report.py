@@ -136,7 +136,7 @@ def page(data: Data, rows: Sequence[Row], found: Flag) -> str:
         f"{PHONE_FOLDS} parts of phone models, units of a model together, times {NETWORK_FOLDS} "
         f"parts of networks, {REPEATS} times with other parts; the networks that are predicted "
         "were measured nowhere. Figures are percent, medians over phones of the mean absolute "
-        f"error; the interval is of {INTERVAL:.0%}, and the share that it held is over all "
+        f"error; the interval is of {100 * INTERVAL:.0f} %, and the share that it held is over all "
         "predictions.",
         "",
         "The ways: `others teach` is a prior of the other phones, as `pnas learn-prior` makes it. "
