@@ -1,6 +1,6 @@
 """CIFAR-10 at the latency of MLPerf Tiny's network: what a search finds, by two paths or from one
-supernet of uniform paths, beside ResNet-8 itself, MobileNetV2's and EfficientNet-Lite's blocks and
-random networks, all trained alike.
+supernet of uniform paths, and the network of tflite_models/, beside ResNet-8 itself, MobileNetV2's
+and EfficientNet-Lite's blocks and random networks, all trained alike.
 
   python -m benchmarks.cifar10 --data=cifar10 --reference=pretrainedResnet.tflite
     --reference_int8=pretrainedResnet_quant.tflite --output=runs/cifar10 --page=docs/cifar10.md
@@ -26,7 +26,7 @@ from benchmarks.cifar10.contenders import CONTENDERS, Place, Workshop, make
 from benchmarks.cifar10.networks import accuracy_of_reference
 from benchmarks.cifar10.page import write_page
 from benchmarks.cifar10.resnet import check_against
-from pnas_tf.config import DataConfig, LatencyConfig, SearchConfig, TrainConfig
+from pnas_tf.config import DataConfig, LatencyConfig, OptimizerConfig, SearchConfig, TrainConfig
 from pnas_tf.data.image_data import ImageData
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import record_of
@@ -91,6 +91,7 @@ def _measured(shop: Workshop, files: dict[str, Path], output: Path) -> dict[str,
         "rows": rows,
         "images": {**images, "test": shop.dataset.test_size},
         "train": dataclasses.asdict(shop.train),
+        "optimizer": dataclasses.asdict(shop.optimizer),
         "op_costs": _op_costs(shop),
         "device": shop.table.describe(),
     }
@@ -139,7 +140,13 @@ def _workshop(arguments: argparse.Namespace, reference: Path, output: Path) -> W
     )
     files = Reference(reference)
     table, reference_ms = _table(space, output), files.latency_ms(output / "reference.json")
-    return Workshop(data, space, table, files, reference_ms, train, search, output)
+    optimizer = record_of(
+        OptimizerConfig,
+        json.loads(arguments.optimizer),
+        where="--optimizer",
+        fix="Give options of pnas train as JSON.",
+    )
+    return Workshop(data, space, table, files, reference_ms, train, optimizer, search, output)
 
 
 def _table(space: MBConvSpace, output: Path) -> LatencyTable:
@@ -181,6 +188,7 @@ def _arguments() -> argparse.Namespace:
     )
     add("--epochs", type=int, default=30, help="of every training")
     add("--train", default="{}", help='more options of pnas train, JSON: {"ema_decay": 0.999}')
+    add("--optimizer", default="{}", help='of that too, JSON: {"weight_decay": 0.0005}')
     add("--warmup_epochs", type=int, default=None, help="of the search")
     add("--search_epochs", type=int, default=None, help="of the search")
     add("--train_images", type=int, default=None, help="use so many of the training images")

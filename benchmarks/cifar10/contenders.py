@@ -31,7 +31,7 @@ from benchmarks.cifar10.budget import (
 from benchmarks.cifar10.networks import accuracy_of, exported, train_model
 from benchmarks.cifar10.resnet import FILTERS, macs_of, resnet8
 from benchmarks.evidence.contenders import random_within
-from pnas_tf.config import SearchConfig, TrainConfig
+from pnas_tf.config import OptimizerConfig, SearchConfig, TrainConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.image_data import ImageData
 from pnas_tf.io import atomic
@@ -45,6 +45,7 @@ from pnas_tf.space.mbconv import MBConvSpace
 from pnas_tf.space.ops import MBConv
 from pnas_tf.training.recipe import TrainRecipe
 
+MODELS = Path(__file__).parents[2] / "tflite_models"
 WIDTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 DEPTHS = (1, 2, 3)
 # EfficientNet-Lite's kernels by size of image, at 32, 16 and 8 pixels (Tan and Le 2019, table 1,
@@ -63,6 +64,7 @@ class Workshop:
         reference: whose latency is the budget.
         reference_ms: of that, for the search.
         train: epochs and recipe, the same for all.
+        optimizer: of that.
         search: phases of the search.
         output: folder of everything.
     """
@@ -73,6 +75,7 @@ class Workshop:
     reference: Reference
     reference_ms: float
     train: TrainConfig
+    optimizer: OptimizerConfig
     search: SearchConfig
     output: Path
 
@@ -127,6 +130,13 @@ def searched(place: Place, *, one_shot: bool = False) -> Architecture:
     return within(derived, place.target_ms, place.share, shop.reference)
 
 
+def of_this_project(place: Place) -> Architecture:
+    """The network of tflite_models/, which such a search found."""
+    path = MODELS / "manifest.json"
+    models = json.loads(path.read_text())["models"]
+    return Architecture.from_json(models["cifar10_float32.tflite"]["architecture"], where=str(path))
+
+
 def reference_network(place: Place) -> keras.Model:
     """(b) ResNet-8 itself at its own latency; wider or narrower at others."""
     build = functools.partial(resnet8, seed=place.seed)
@@ -167,6 +177,7 @@ def random(place: Place) -> Architecture:
 CONTENDERS: dict[str, Callable[[Place], Made]] = {
     "searched": searched,
     "one_shot": functools.partial(searched, one_shot=True),
+    "published": of_this_project,
     "resnet8": reference_network,
     "mobilenet_v2": mobilenet_v2,
     "efficientnet_lite": efficientnet_lite,
@@ -198,7 +209,7 @@ def make(name: str, place: Place) -> dict[str, object]:
     began = time.monotonic()
     found = _found(name, place)
     shop = place.workshop
-    recipe = TrainRecipe(shop.train, seed=place.seed)
+    recipe = TrainRecipe(shop.train, shop.optimizer, seed=place.seed)
     if isinstance(found, Architecture):
         model = pnas.train(found, shop.data, recipe=recipe, folder=place.folder / "train")
         macs, ops = found.macs, [op.key for op in found.ops]

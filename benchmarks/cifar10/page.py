@@ -9,7 +9,11 @@ from pathlib import Path
 from benchmarks.contender_rows import HEADER, RULE, Row, grouped, line_of, value_of
 from pnas_tf.io import atomic
 
-SEARCHED = {"searched": "searched", "one_shot": "searched, one supernet for all budgets"}
+SEARCHED = {
+    "searched": "searched",
+    "one_shot": "searched, one supernet for all budgets",
+    "published": "the network of tflite_models/",
+}
 NAMES = {
     **SEARCHED,
     "resnet8": "ResNet-8",

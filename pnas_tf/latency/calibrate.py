@@ -100,7 +100,7 @@ def calibrate(
         identity = Identity(runner.device, runner.settings, config.latency_dtype, ())
         doubts = known.prior.check(identity, other_runtime=few.other_runtime)
     measured = _begin(space, setup, config, known)
-    pool = networks_to_choose_from(space, seed=seed)
+    pool = networks_to_choose_from(space, known, seed=seed)
     count = max(wanted(few, known), len(measured.known))
     while True:
         _measure(space, setup, measured, _chosen(pool, measured, known, count))
@@ -154,8 +154,21 @@ def knowledge_of(few: CalibrateConfig, space: SearchSpace, *, dtype: str) -> Kno
     return Knowledge(fitting[0] if fitting else None, old)
 
 
-def networks_to_choose_from(space: SearchSpace, *, seed: int) -> dict[str, Architecture]:
-    """Name -> network, from the space's fast to its slow ones, the same for the same seed."""
+def networks_to_choose_from(
+    space: SearchSpace, known: Knowledge, *, seed: int
+) -> dict[str, Architecture]:
+    """Name -> network, the same for the same seed.
+
+    From the space's fast to its slow ones; by a prior, which has the range from other devices,
+    typical ones: extreme networks say most of its coefficients, and are those that a sum of
+    coefficients describes worst (docs/calibration.md).
+    """
+    if known.prior is not None:
+        first = _POOL_SEED + _TYPICAL + _POOL * seed
+        return {
+            f"typical_{number:03d}": random_architecture(space, seed=first + number)
+            for number in range(_POOL)
+        }
     networks = calibration_architectures(space, count=_POOL, seed=_POOL_SEED + seed)
     return {f"design_{name.rpartition('_')[2]}": each for name, each in networks.items()}
 

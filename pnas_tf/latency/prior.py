@@ -5,6 +5,7 @@ work, of one runtime and number format, with the names of what it was learnt fro
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ OTHER_RUNTIME_COSTS = (
 )
 _FIX = "Learn it again: pnas learn-prior"
 _COUNTS = (3, 5, 10, 20)
+# Of a normal error: standard deviation / mean absolute error.
+_MEAN_TO_STANDARD = math.sqrt(math.pi / 2)
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ def learn_prior(sources: Sequence[Source], *, other_runtime: bool) -> Prior:
             np.array([features_of(network.blocks) for network in source.networks]),
             np.array(source.latency_ms),
             1 / models.count(model),  # units of one model share a weight of 1
+            source.error_percent / 100 * _MEAN_TO_STANDARD,
         )
         for source, model in zip(sources, models, strict=True)
     ]
@@ -225,6 +229,7 @@ def _held_out(devices: Sequence[Observed], models: Sequence[str]) -> dict[int, f
                 others = np.setdiff1d(np.arange(len(device.latency_ms)), order)
                 found = condition(population, device.features[order], device.latency_ms[order])
                 predicted = found.predict_ms(device.features[others])
-                error = np.abs(predicted / device.latency_ms[others] - 1).mean() * 100
-                errors.setdefault(count, []).append(float(error))
+                error = float(np.abs(predicted / device.latency_ms[others] - 1).mean())
+                whole = math.hypot(error, device.error / _MEAN_TO_STANDARD)
+                errors.setdefault(count, []).append(100 * whole)
     return {count: float(np.median(each)) for count, each in errors.items()}

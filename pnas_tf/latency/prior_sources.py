@@ -36,12 +36,15 @@ class Source:
         identity: of the device and its settings.
         networks: any, of any spaces.
         latency_ms: of each.
+        error_percent: mean absolute error of these where a table predicts them; 0 where they were
+            measured.
     """
 
     name: str
     identity: Identity
     networks: tuple[Architecture, ...]
     latency_ms: tuple[float, ...]
+    error_percent: float = 0.0
 
     def describe(self) -> str:
         """For a prior's list of what it was learnt from."""
@@ -85,6 +88,7 @@ def source_of_table(name: str, table: LatencyTable) -> Source:
             received="one of an older version, or of others",
             fix="Build it again: pnas latency-table",
         )
+    error_percent = 0.0
     if table.few_shot is not None:
         networks = table.few_shot.architectures(table.space)
         latencies = [
@@ -94,7 +98,9 @@ def source_of_table(name: str, table: LatencyTable) -> Source:
     else:
         networks = calibration_architectures(table.space, count=_NETWORKS, seed=1)
         latencies = [table.predict_ms(network) for network in networks.values()]
-    return Source(name, table.identity, tuple(networks.values()), tuple(latencies))
+        if table.calibration is not None:
+            error_percent = table.calibration.held_out_mape_percent
+    return Source(name, table.identity, tuple(networks.values()), tuple(latencies), error_percent)
 
 
 def _measured(

@@ -2,6 +2,7 @@
 makes of it can be checked against the truth."""
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from pnas_tf.latency.prior import Prior, learn_prior
 from pnas_tf.latency.prior_sources import source_of_table
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
-from pnas_tf.space.mbconv import tiny
+from pnas_tf.space.mbconv import proxyless, tiny
 
 SPACE = tiny()
 NEWER = dataclasses.replace(SETTINGS, runtime_version="2.0")
@@ -130,6 +131,24 @@ def test_with_a_prior_five_networks_do_and_without_more_are_needed(calibrated, p
     assert taught.few_shot.expected_error_percent == prior.expected_error_percent(5)
     assert alone.few_shot.expected_error_percent is None
     assert "5 networks without a prior" in " ".join(alone.warnings())
+
+
+def test_a_prior_is_asked_about_networks_like_those_that_will_be_searched(prior):
+    space = proxyless()
+
+    def share_of_one_op(networks):
+        """Mean and its standard error of how much of a network is its most frequent op."""
+        found = [max(Counter(network.ops).values()) / len(network.ops) for network in networks]
+        return float(np.mean(found)), float(np.std(found) / len(found) ** 0.5)
+
+    taught, alone = (
+        share_of_one_op(calibrate.networks_to_choose_from(space, known, seed=0).values())
+        for known in (Knowledge(prior), Knowledge())
+    )
+    typical = share_of_one_op(random_architecture(space, seed=each) for each in range(200))
+    # Five standard errors: wrong once in a million.
+    assert abs(taught[0] - typical[0]) < 5 * np.hypot(taught[1], typical[1])
+    assert alone[0] - taught[0] > 5 * np.hypot(taught[1], alone[1])
 
 
 def test_a_table_from_few_networks_says_so_everywhere_and_survives_its_file(calibrated, tmp_path):

@@ -2,6 +2,7 @@
 of exported networks, of devices made of arithmetic."""
 
 import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,11 @@ from fake_runner import DEVICE, SETTINGS
 from pnas_tf.devices.record import Measurement, ModelFacts, ModelRun
 from pnas_tf.devices.record_file import save_measurements
 from pnas_tf.errors import UserError
+from pnas_tf.latency.calibration import Calibration, CalibrationNetwork
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.op_features import FEATURES, OP_KINDS, features_of
 from pnas_tf.latency.prior import OTHER_RUNTIME_COSTS, Prior, learn_prior
-from pnas_tf.latency.prior_sources import read_sources
+from pnas_tf.latency.prior_sources import read_sources, source_of_table
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.latency.transfer import condition, non_negative
 from pnas_tf.run.terminal import TERMINAL
@@ -140,6 +142,24 @@ def test_the_program_from_files_to_a_prior_that_predicts_other_devices(files, tm
     assert errors(taught, [1, 2, 3]).max() < 0.02  # another unit of a device that taught
     new = range(4, 24)
     assert errors(taught, new).mean() < 0.7 * errors(alone, new).mean()
+
+
+def test_a_prior_is_no_surer_than_the_tables_that_taught_it(files):
+    sources = read_sources(files, dtype="float32")
+    assert [source.error_percent for source in sources] == [0, 0, 0]  # nothing tells
+    doubted = [dataclasses.replace(source, error_percent=5.0) for source in sources]
+    sure, unsure = (learn_prior(each, other_runtime=False) for each in (sources, doubted))
+    # mean absolute error / standard deviation of a normal error: sqrt(2 / pi)
+    own = 0.05 / math.sqrt(2 / math.pi)
+    assert unsure.population.noise == pytest.approx(math.hypot(sure.population.noise, own))
+    np.testing.assert_array_equal(unsure.population.mean, sure.population.mean)
+    for count, error in sure.held_out_percent.items():
+        assert unsure.held_out_percent[count] == pytest.approx(math.hypot(error, 5.0), rel=0.2)
+    networks = tuple(CalibrationNetwork(f"n{ms}", ms, ms) for ms in (1.0, 2.0, 3.0))
+    told = dataclasses.replace(
+        LatencyTable.load(files[0]), calibration=Calibration(1.0, 0.0, 1.7, networks)
+    )
+    assert source_of_table("told", told).error_percent == 1.7
 
 
 def test_what_does_not_go_together_is_refused_unless_told(files, tmp_path, capsys):
