@@ -5,13 +5,15 @@ photographs.
 
 FOLDER has train/ and test/ of Oxford's 17 flowers; the second task is elpv-dataset (pip install
 elpv-dataset). Takes about 4 hours on 2 cores; what a stopped call has made is kept, and the same
-call goes on. --only=flowers, --seeds=0, --shares=0.5, --contenders=searched,random do a part.
-Writes results.json, and with --page=docs/transfer.md the last part of that page.
+call goes on. --only=flowers, --seeds=0, --shares=0.5, --contenders=searched,random do a part, and
+add to what is there: what is measured, results.json and with --page=docs/transfer.md the last part
+of that page are of everything in --output.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -36,13 +38,15 @@ def main() -> int:
     tasks = [flowers(Path(arguments.flowers))] if "flowers" in arguments.only else []
     if "solar" in arguments.only:
         tasks.append(solar_cells(output / "solar"))
-    rows = []
+    results = output / "results.json"
+    rows = json.loads(results.read_text())["rows"] if results.is_file() else []
     for task in tasks:
         folder = output / task.name
         table = _table(task, folder)
         for share in arguments.shares:
+            rows = [row for row in rows if (row["task"], row["share"]) != (task.name, share)]
             rows += _at_budget(task, table, share, folder / f"at_{share:g}", arguments)
-            atomic.write_json(output / "results.json", {**FORMAT, "rows": rows})
+            atomic.write_json(results, {**FORMAT, "rows": rows})
     if arguments.page:
         write_page(rows, Path(arguments.page))
     return 0
@@ -54,7 +58,6 @@ def _at_budget(
     space = pnas.space("lite", resolution=task.resolution, classes=task.data.class_names)
     ops = published("efficientnet_lite0").ops
     target_ms = share * table.predict_ms(Architecture(space, ops))
-    rows, files = [], {}
     for seed in arguments.seeds:
         for name in arguments.contenders:
             place = Place(task, space, table, target_ms, seed, folder / f"{name}_{seed}")
@@ -62,21 +65,20 @@ def _at_budget(
             print(
                 f"== {task.name}, {share:g} of EfficientNet-Lite0, {name}, seed {seed}", flush=True
             )
-            row = {"task": task.name, "share": share, "target_ms": target_ms, "seed": seed}
-            made = make(name, place)
-            rows.append({**row, **made})
-            accuracy = made["accuracy"]
-            print(f"   test accuracy {accuracy}", flush=True)
-            paths = made["files"]
-            assert isinstance(paths, dict)
-            files.update({f"{name}_{seed}_{dtype}": path for dtype, path in paths.items()})
+            print(f"   test accuracy {make(name, place)['accuracy']}", flush=True)
+    rows, files = [], {}
+    for path in sorted(folder.glob("*/result.json")):
+        made, name = json.loads(path.read_text()), path.parent.name
+        seed = int(name.rpartition("_")[2])
+        rows.append(
+            {"task": task.name, "share": share, "target_ms": target_ms, "seed": seed, **made}
+        )
+        files.update({f"{name}_{dtype}": file for dtype, file in made["files"].items()})
     measured = pnas.benchmark(files, progress=print)
     for row in rows:
-        name = f"{row['contender']}_{row['seed']}"
         row["measured_ms"] = {
-            dtype: measured[f"{name}_{dtype}"].median_ms
-            for dtype in ("float32", "int8")
-            if f"{name}_{dtype}" in measured
+            dtype: measured[f"{row['contender']}_{row['seed']}_{dtype}"].median_ms
+            for dtype in row["files"]
         }
     return rows
 

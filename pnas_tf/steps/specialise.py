@@ -44,6 +44,7 @@ from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import EVENTS, MEASURED, TABLES, Artifact, files_of_devices
 from pnas_tf.run.records import read_steps, write_steps
+from pnas_tf.run.settings import read_config
 from pnas_tf.run.terminal import say, warn
 from pnas_tf.steps.derive import DERIVE, result_of
 from pnas_tf.steps.footprint import FOOTPRINT
@@ -179,8 +180,8 @@ def _make(
     """One run folder; its row of a front. before: folders with a footprint, perhaps."""
     run = RunConfig(run_dir=os.fspath(request.out), seed=call.seed)
     search = call.configs[SearchConfig]
-    if request.table:  # the target and the other devices were the search's
-        search = dataclasses.replace(search, target_latency_ms="auto", also=())
+    if request.table:
+        search = _for_another_device(search, call.folder.path)
     is_new = not request.out.exists()
     try:
         with RunFolder(request.out) as folder:
@@ -196,6 +197,17 @@ def _make(
         if is_new:  # nothing in it but what was brought
             shutil.rmtree(request.out, ignore_errors=True)
         raise
+
+
+def _for_another_device(search: SearchConfig, folder: Path) -> SearchConfig:
+    """Without the target and the further devices of the search in `folder`: they were its own. What
+    the command line asks for stays."""
+    theirs = read_config(folder).get(SearchConfig.__name__, {})
+    if search.target_latency_ms == theirs.get("target_latency_ms"):
+        search = dataclasses.replace(search, target_latency_ms=SearchConfig.target_latency_ms)
+    if list(search.also) == theirs.get("also"):
+        search = dataclasses.replace(search, also=())
+    return search
 
 
 def _row(request: Request, found: SearchResult, job: Inputs) -> dict[str, Json]:

@@ -254,6 +254,12 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
         network.parameters
     )
     assert contents(copy) == before
+    also = f"--also=phone.json={quick[0]['max_latency_ms']!r}"
+    rest = ("--table=phone.json", "--out=both", "--derive_networks=2", "--derive_trained=0")
+    limited = run("specialise", f"--run_dir={copy}", also, *rest, cwd=tmp_path)
+    assert limited.status == 0, limited.output
+    found = table.predict_ms(Architecture.load(tmp_path / "both/architecture.json"))
+    assert found <= quick[0]["max_latency_ms"]
     trained = run("train", "--run_dir=made/quick", "--init=inherit", "--epochs=1", cwd=tmp_path)
     assert trained.status == 0, trained.output
     entries.popitem()
