@@ -36,7 +36,7 @@ from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.image_data import ImageData
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
-from pnas_tf.run.layout import Artifact
+from pnas_tf.run.layout import MANIFEST, Artifact
 from pnas_tf.search.quantities import latency_quantity
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.search.result import SearchResult
@@ -132,7 +132,7 @@ def searched(place: Place, *, one_shot: bool = False) -> Architecture:
 
 def of_this_project(place: Place) -> Architecture:
     """The network of tflite_models/, which such a search found."""
-    path = MODELS / "manifest.json"
+    path = MODELS / MANIFEST
     models = json.loads(path.read_text())["models"]
     return Architecture.from_json(models["cifar10_float32.tflite"]["architecture"], where=str(path))
 
