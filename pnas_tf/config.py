@@ -61,10 +61,27 @@ ADAMW_RATE = 0.02  # AdamW's learning rate in parts of SGD's
 FROM_SUPERNET = Tuning(30, 0.02, 2, "moving")
 
 
+class Only(NamedTuple):
+    """An option of the same class that another is for. values: that it must have one of; none: any
+    but nothing, 0 and False."""
+
+    name: str
+    values: tuple[str, ...] = ()
+
+    def holds(self, config: object) -> bool:
+        """Whether it is so in a config of that class."""
+        value = getattr(config, self.name)
+        return value in self.values if self.values else bool(value)
+
+    def __str__(self) -> str:
+        return f"--{self.name}={'|'.join(self.values)}" if self.values else f"--{self.name}"
+
+
 def option(
     default: Value,
     help: str,
     *,
+    only: tuple[Only, ...] = (),
     choices: tuple[str, ...] | None = None,
     fixed: bool = True,
     remakes: bool = False,
@@ -78,6 +95,7 @@ def option(
     Args:
         default: without the flag.
         help: one sentence or two.
+        only: where one of these holds; else the option does nothing, and giving it is refused.
         choices: the words that it may be.
         fixed: a run folder keeps the value it was made with; others may change from call to call.
         remakes: it may change, and the steps that take it then run again.
@@ -87,7 +105,8 @@ def option(
     return field(
         default=default,
         metadata={
-            "help": help,
+            "help": f"{help} Only with {' or '.join(map(str, only))}." if only else help,
+            "only": only,
             "choices": choices,
             "fixed": fixed and not remakes,
             "remakes": remakes,
@@ -349,7 +368,9 @@ class TrainConfig:
         choices=("sgd", "adamw"),
     )
     adamw_weight_decay: float = option(
-        0.05, "AdamW's decoupled weight decay, in the place of weight_decay."
+        0.05,
+        "AdamW's decoupled weight decay, in the place of weight_decay.",
+        only=(Only("train_optimizer", ("adamw",)),),
     )
     ema_decay: float = option(
         0.0,
@@ -364,7 +385,10 @@ class TrainConfig:
         at_most=16,
     )
     randaugment_magnitude: float = option(
-        5.0, "Their strength (Cubuk et al. 2020, section 3).", at_most=10
+        5.0,
+        "Their strength (Cubuk et al. 2020, section 3).",
+        at_most=10,
+        only=(Only("randaugment_layers"),),
     )
     mixup: float = option(
         0.0,
@@ -388,10 +412,16 @@ class TrainConfig:
         "folder, a .keras or .h5 file of one, or a .tflite with metadata; of the same classes.",
     )
     distillation_weight: float = option(
-        0.5, "Weight of the teacher's answers in the loss; labels have the rest.", at_most=1
+        0.5,
+        "Weight of the teacher's answers in the loss; labels have the rest.",
+        at_most=1,
+        only=(Only("teacher"),),
     )
     distillation_temperature: float = option(
-        2.0, "What logits of both are divided by for that (Hinton et al. 2015, section 2).", above=0
+        2.0,
+        "What logits of both are divided by for that (Hinton et al. 2015, section 2).",
+        above=0,
+        only=(Only("teacher"),),
     )
     train_on_alpha: bool = option(
         True,
@@ -435,10 +465,17 @@ class DistributionConfig:
     jit_compile: bool = option(False, "Compile blocks and training steps with XLA.", fixed=False)
     worker_timeout_s: int = option(
         300,
-        "Seconds without a sign of life after which a worker of multi_worker is lost.",
+        "Seconds without a sign of life after which a worker is lost.",
         fixed=False,
         at_least=1,
+        only=(Only("strategy", ("multi_worker",)),),
     )
+
+
+_ONE_SHOT = (Only("algorithm", ("one_shot",)),)
+_BY_GRADIENT = (Only("algorithm", ("two_path", "full", "full_recompute")),)
+_REINFORCE = (Only("algorithm", ("reinforce",)),)
+_ALPHA = (Only("algorithm", (*_BY_GRADIENT[0].values, *_REINFORCE[0].values)),)
 
 
 @dataclass(frozen=True)
@@ -456,9 +493,10 @@ class SearchConfig:
     )
     sampling: str = option(
         "uniform",
-        "one_shot: paths of weight steps: each candidate drawn with equal probability, or fair: "
+        "Paths of weight steps: each candidate drawn with equal probability, or fair: "
         "each once in every round of as many steps as its block has candidates.",
         choices=("uniform", "fair"),
+        only=_ONE_SHOT,
     )
     warmup_epochs: int | None = option(
         None,
@@ -512,36 +550,40 @@ class SearchConfig:
         f"{SEARCH_FROM_SCRATCH.arch_interval}, of pretrained weights "
         f"{SEARCH_FROM_PRETRAINED.arch_interval} (published: 5).",
         at_least=1,
+        only=_ALPHA,
     )
-    arch_steps: int = option(1, "Architecture steps each time.", at_least=1)
+    arch_steps: int = option(1, "Architecture steps each time.", at_least=1, only=_ALPHA)
     arch_start_epoch: int | None = option(
         None,
         "Joint epochs before the first architecture step; default: "
         f"{SEARCH_FROM_SCRATCH.arch_start_epoch}, of pretrained weights "
         f"{SEARCH_FROM_PRETRAINED.arch_start_epoch}.",
+        only=_ALPHA,
     )
     arch_batch_size: int | None = option(
         None,
-        "Images an architecture step by gradient; default: search_batch_size, fewer where the "
+        "Images an architecture step; default: search_batch_size, fewer where the "
         "validation split has fewer.",
         at_least=1,
+        only=_BY_GRADIENT,
     )
     arch_learning_rate: float | None = option(
         None,
         f"Adam's rate on alpha; default: {SEARCH_FROM_SCRATCH.arch_learning_rate}, of pretrained "
         f"weights {SEARCH_FROM_PRETRAINED.arch_learning_rate} (published: 1e-3, for a search of "
         "120 epochs of ImageNet).",
+        only=_ALPHA,
     )
     arch_beta_1: float = option(
-        0.0, "Adam's beta_1 on alpha; above 0 an unsampled alpha would drift.", below=1
+        0.0, "Adam's beta_1 on alpha; above 0 an unsampled alpha would drift.", below=1, only=_ALPHA
     )
-    arch_beta_2: float = option(0.999, "Adam's beta_2 on alpha.", below=1)
-    arch_epsilon: float = option(1e-8, "Adam's epsilon on alpha.")
-    arch_weight_decay: float = option(0.0, "Weight decay on alpha.")
+    arch_beta_2: float = option(0.999, "Adam's beta_2 on alpha.", below=1, only=_ALPHA)
+    arch_epsilon: float = option(1e-8, "Adam's epsilon on alpha.", only=_ALPHA)
+    arch_weight_decay: float = option(0.0, "Weight decay on alpha.", only=_ALPHA)
     alpha_init: str = option(
-        "normal", "Distribution of the initial alpha.", choices=("normal", "uniform")
+        "normal", "Distribution of the initial alpha.", choices=("normal", "uniform"), only=_ALPHA
     )
-    alpha_scale: float = option(1e-3, "Scale of the initial alpha.")
+    alpha_scale: float = option(1e-3, "Scale of the initial alpha.", only=_ALPHA)
     objective: str = option(
         "latency", "What is held down besides the loss.", choices=("latency", "macs", "parameters")
     )
@@ -549,12 +591,17 @@ class SearchConfig:
         "absolute",
         "How it enters the objective (published: multiplicative_log).",
         choices=("multiplicative_log", "additive_linear", "hinge", "absolute", "none"),
+        only=_BY_GRADIENT,
     )
-    regulariser_alpha: float = option(0.2, "Factor of multiplicative_log.")
-    regulariser_beta: float = option(0.3, "Exponent of multiplicative_log.")
+    regulariser_alpha: float = option(
+        0.2, "Its factor.", only=(Only("regulariser", ("multiplicative_log",)),)
+    )
+    regulariser_beta: float = option(
+        0.3, "Its exponent.", only=(Only("regulariser", ("multiplicative_log",)),)
+    )
     regulariser_lambda: float = option(0.1, "Weight of additive_linear, hinge and absolute.")
     target_value: float | None = option(
-        None, "Target for --objective=macs or parameters, in that unit."
+        None, "Target, in that unit.", only=(Only("objective", ("macs", "parameters")),)
     )
     also: tuple[str, ...] = option(
         (),
@@ -565,34 +612,41 @@ class SearchConfig:
         "sum",
         "Several devices: every one in full, or the worst at a time.",
         choices=("sum", "worst"),
+        only=(Only("also"),),
     )
-    rl_networks: int = option(10, "REINFORCE: networks sampled a step.", at_least=1)
+    rl_networks: int = option(10, "Networks sampled a step.", at_least=1, only=_REINFORCE)
     rl_images: int | None = option(
         None,
-        "REINFORCE: images that sampled networks are judged by; default: search_batch_size, fewer "
+        "Images that sampled networks are judged by; default: search_batch_size, fewer "
         "where the validation split has fewer (published: 1000).",
         at_least=1,
+        only=_REINFORCE,
     )
     rl_steps_per_epoch: int | None = option(
         None,
-        "REINFORCE: architecture steps spread over an epoch, in place of arch_interval and "
+        "Architecture steps spread over an epoch, in place of arch_interval and "
         "arch_steps (published: 300).",
         at_least=1,
+        only=_REINFORCE,
     )
     rl_reward: str = option(
         "absolute",
-        "REINFORCE: accuracy - regulariser_lambda * |latency / target - 1|, or power (published): "
-        "accuracy * (target / latency)^rl_exponent.",
+        "Reward of a sampled network: accuracy - regulariser_lambda * |latency / target - 1|, or "
+        "power (published): accuracy * (target / latency)^rl_exponent.",
         choices=("absolute", "power"),
+        only=_REINFORCE,
     )
-    rl_exponent: float = option(0.1, "REINFORCE: w of accuracy * (target / latency)^w.")
+    rl_exponent: float = option(
+        0.1, "w in accuracy * (target / latency)^w.", only=(Only("rl_reward", ("power",)),)
+    )
     rl_baseline_decay: float = option(
-        0.99, "REINFORCE: weight of the old baseline in its moving average.", below=1
+        0.99, "Weight of the old baseline in its moving average.", below=1, only=_REINFORCE
     )
     rl_latency: str = option(
         "table",
-        "REINFORCE: latency of a sampled network from the table or measured on the device.",
+        "Latency of a sampled network from the table or measured on the device.",
         choices=("table", "device"),
+        only=_REINFORCE,
     )
     engine: str = option(
         "auto",
@@ -739,12 +793,14 @@ class DeviceConfig:
         "Keep, each with a warning, times of models that the accelerator executes in part and the "
         "CPU in part; else they are refused.",
         remakes=True,
+        only=(Only("delegate", ("gpu", "nnapi", "npu")),),
     )
     npu_libraries: str = option(
         "",
         "Folder on the device with LiteRT's libraries of its NPU (dispatch, compiler plugin, the "
         "vendor's).",
         fixed=False,
+        only=(Only("delegate", ("npu",)),),
     )
     benchmark_binary: str = option(
         "",
@@ -793,7 +849,9 @@ class LatencyConfig:
         "measuring.",
     )
     original_device: str = option(
-        "unknown", "What original_table was measured on; the file does not say."
+        "unknown",
+        "What original_table was measured on; the file does not say.",
+        only=(Only("original_table"),),
     )
 
 
@@ -831,7 +889,10 @@ class CalibrateConfig:
         remakes=True,
     )
     other_runtime: bool = option(
-        False, "Use a prior of another runtime, with a warning; else it is refused.", remakes=True
+        False,
+        "Use a prior of another runtime, with a warning; else it is refused.",
+        remakes=True,
+        only=(Only("prior"),),
     )
 
 
@@ -871,6 +932,9 @@ class BenchmarkConfig:
         "minute 30.",
         remakes=True,
     )
+
+
+_FINETUNED = (Only("quantize", ("qat",)), Only("prune"), Only("cluster"))
 
 
 @dataclass(frozen=True)
@@ -946,12 +1010,14 @@ class ExportConfig:
         "Epochs of each of pruning, clustering and quantisation-aware training; default: "
         f"{FINETUNE_EPOCHS}, more of few images.",
         remakes=True,
+        only=_FINETUNED,
     )
     finetune_learning_rate: float | None = option(
         None,
         f"Their initial learning rate, cosine to zero; default: {FINETUNE_LEARNING_RATE}, "
         f"{_BY_BATCH}.",
         remakes=True,
+        only=_FINETUNED,
     )
     max_logit_difference: float = option(
         1e-4,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -37,6 +37,9 @@ class Configs:
     def __getitem__(self, kind: type[Config]) -> Config:
         """Raises KeyError for a class that is not among them."""
         return cast(Config, self._by_class[kind])
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self._by_class.values())
 
     def __contains__(self, kind: type) -> bool:
         return kind in self._by_class

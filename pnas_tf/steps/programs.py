@@ -45,7 +45,7 @@ from pnas_tf.steps import (
     validate,
 )
 from pnas_tf.steps.inputs import Inputs
-from pnas_tf.steps.requests import check_requests
+from pnas_tf.steps.requests import check_heeded, check_requests
 
 
 def _nothing(call: Inputs) -> None:
@@ -95,6 +95,7 @@ class Program:
             check_requests(call.configs)
         todo = pipeline.steps_to_do(self.steps, call)
         if usual is not None:
+            check_heeded(call.configs, usual)
             self._check_in_use(todo, call, usual)
         pipeline.check_files(todo, call)
         hold_tensorflow()

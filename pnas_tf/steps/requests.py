@@ -6,6 +6,7 @@ made: names, files and values that no step could use. Knows nothing of the order
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -29,7 +30,7 @@ from pnas_tf.config import (
 )
 from pnas_tf.errors import UserError
 from pnas_tf.run.cluster import check_distribution
-from pnas_tf.run.settings import Configs
+from pnas_tf.run.settings import Configs, other_options
 
 Config = TypeVar("Config")
 
@@ -45,6 +46,26 @@ def check_requests(configs: Configs) -> None:
         requests_of(configs[SpecialiseConfig], configs[DeriveConfig])
     if SearchConfig in configs and DistributionConfig in configs:
         _engine(configs[SearchConfig], configs[DistributionConfig])
+
+
+def check_heeded(configs: Configs, usual: Configs) -> None:
+    """Raises UserError on an option of the command line that does nothing beside the others. usual:
+    options without those of the command line."""
+    for now in configs:
+        metadata = {field.name: field.metadata for field in dataclasses.fields(now)}  # type: ignore[arg-type]
+        for name, value in other_options(usual[type(now)], now).items():
+            only = metadata[name]["only"]
+            if only and not any(each.holds(now) for each in only):
+                values = {each.name: getattr(now, each.name) for each in only}
+                beside = [
+                    f"--{key}={found}" if found else f"no --{key}" for key, found in values.items()
+                ]
+                raise UserError(
+                    f"--{name}={value}",
+                    expected=f"it with {' or '.join(map(str, only))}",
+                    received=f"it with {' and '.join(beside)}, where it does nothing",
+                    fix="Leave it out, or give that too.",
+                )
 
 
 def _data(config: DataConfig) -> None:
