@@ -1,6 +1,7 @@
 """What docs take from the code is what the code says, and what they name is there."""
 
 import ast
+import dataclasses
 import functools
 import importlib.util
 import re
@@ -12,7 +13,9 @@ import pytest
 from pnas_tf.cli.flags import define_flags, parse
 from pnas_tf.errors import UserError
 from pnas_tf.run.layout import Artifact
+from pnas_tf.run.settings import Configs
 from pnas_tf.steps.programs import PROGRAMS
+from pnas_tf.steps.requests import check_heeded
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -168,11 +171,18 @@ def commands(text):
 
 
 def check_command(words):
-    """Raises UserError on a program or a flag that is not there, and on a value that is none."""
+    """Raises UserError on a program or a flag that is not there, on a value that is none, and on a
+    flag that does nothing beside the others."""
     name, *rest = words
     program = next(program for program in PROGRAMS if program.command == name)
     if program.takes_file is None:
-        parse(["pnas", *(word for word in rest if word != "...")], define_flags(program.configs))
+        line = ["pnas", *(word for word in rest if word != "...")]
+        given = parse(line, define_flags(program.configs))
+        now, usual = (
+            Configs(each.config(kind) for kind in program.configs)
+            for each in (given, dataclasses.replace(given, flags={}))
+        )
+        check_heeded(now, usual)
 
 
 # Troubleshooting shows mistakes, which tests of its own make.
