@@ -41,7 +41,7 @@ def check_requests(configs: Configs) -> None:
         if kind in configs:
             check(configs[kind])
     if SpecialiseConfig in configs:
-        from pnas_tf.steps.specialise import requests_of
+        from pnas_tf.steps.specialise_requests import requests_of
 
         requests_of(configs[SpecialiseConfig], configs[DeriveConfig])
     if SearchConfig in configs and DistributionConfig in configs:

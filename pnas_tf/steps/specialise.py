@@ -22,7 +22,6 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,22 +38,23 @@ from pnas_tf.config import (
 )
 from pnas_tf.errors import UserError, named
 from pnas_tf.io import Json, atomic
-from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import EVENTS, MEASURED, TABLES, Artifact, files_of_devices
 from pnas_tf.run.records import read_steps, write_steps
-from pnas_tf.run.settings import read_config
+from pnas_tf.run.settings import fixed_of, read_config
 from pnas_tf.run.terminal import say, warn
 from pnas_tf.steps.derive import DERIVE, result_of
 from pnas_tf.steps.footprint import FOOTPRINT
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.pipeline import fit_options, run_steps, steps_to_do, tell_files
+from pnas_tf.steps.search import SEARCH
+from pnas_tf.steps.specialise_requests import Request, requests_of
 
 if TYPE_CHECKING:
     from pnas_tf.search.result import SearchResult
 
-CONFIGS = (
+CONFIGS: tuple[type, ...] = (
     DataConfig,
     SpaceConfig,
     PretrainedConfig,
@@ -65,79 +65,7 @@ CONFIGS = (
     SpecialiseConfig,
 )
 OWN = "the run's own device"
-_LIMITS = ("max_latency_ms", "max_size_kb", "max_ram_kb", "max_macs", "max_parameters")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One network. table: of the device; "": the run's own. derive: with its budgets."""
-
-    out: Path
-    table: str
-    derive: DeriveConfig
-
-
-def requests_of(config: SpecialiseConfig, derive: DeriveConfig) -> list[Request]:
-    """What the options ask for.
-
-    Raises:
-        UserError: no --out, no budget, or --budgets is no list of budgets.
-    """
-    if not config.out:
-        raise UserError(
-            "pnas specialise without --out",
-            expected="a folder for what is made",
-            received="none",
-            fix="Add e.g. --out=runs/small",
-        )
-    if not config.budgets:
-        return [_checked(Request(Path(config.out), config.table, derive), "pnas specialise")]
-    where, fix = f"--budgets={config.budgets}", "See pnas specialise --help."
-    document = atomic.read_json(Path(config.budgets), what="budgets", made_by="write it")
-    rows = value_of(list[dict[str, object]], document, what=where, fix=fix)
-    requests = []
-    for number, row in enumerate(rows):
-        place = f"{where}, number {number + 1}"
-        known = {"name": str, "table": str, "size_dtype": str, **dict.fromkeys(_LIMITS, float)}
-        unknown = set(row) - set(known)
-        if unknown or "name" not in row:
-            raise UserError(
-                place,
-                expected=f'an object with "name" and some of {", ".join(list(known)[1:])}',
-                received=str(row)[:200],
-                fix=fix,
-            )
-        values: dict[str, object] = {
-            key: value_of(known[key], value, what=f"{key} of {place}", fix=fix)
-            for key, value in row.items()
-        }
-        name, table = str(values.pop("name")), str(values.pop("table", config.table))
-        own = dataclasses.replace(derive, **values)  # type: ignore[arg-type]
-        requests.append(_checked(Request(Path(config.out) / Path(name).name, table, own), place))
-    if len({request.out for request in requests}) < len(requests) or not requests:
-        names = [request.out.name for request in requests]
-        raise UserError(where, expected="names, all different", received=str(names), fix=fix)
-    return requests
-
-
-def _checked(request: Request, where: str) -> Request:
-    from pnas_tf.search.budgets import Budget, check_budgets
-
-    asked = {name: getattr(request.derive, name) for name in _LIMITS}
-    if not request.table and not any(value is not None for value in asked.values()):
-        raise UserError(
-            where,
-            expected=f"--table, or one of {', '.join(f'--{name}' for name in _LIMITS)}",
-            received="neither another device nor a budget",
-            fix="Add e.g. --max_latency_ms=12",
-        )
-    for name, value in asked.items():
-        if value is not None:
-            Budget(name.removeprefix("max_"), float(value))
-    check_budgets(request.derive)
-    if request.table:
-        LatencyTable.load(request.table)
-    return request
+_OF_DERIVATION = ("target_latency_ms", "objective", "target_value", "also")
 
 
 def check_specialise(call: Inputs) -> None:
@@ -149,10 +77,54 @@ def check_specialise(call: Inputs) -> None:
             received="no such file",
             fix="Search first: pnas search --algorithm=one_shot with the same --run_dir.",
         )
+    _check_searched_with(call)
     for request in requests_of(call.configs[SpecialiseConfig], call.configs[DeriveConfig]):
         if request.table:
             with named(request.table):
                 LatencyTable.load(request.table).check_covers(call.space)
+        _check_out(request, call)
+
+
+def _check_searched_with(call: Inputs) -> None:
+    """Raises UserError on options that the search had others of: they would change nothing."""
+    place, held = call.folder.path, call.folder.held
+    for kind in (RunConfig, *CONFIGS):
+        config: object = call.configs[kind]
+        for name, value in fixed_of(config).items():
+            before = held.get(kind.__name__, {}).get(name, value)
+            free = value is None or kind is DeriveConfig or name in _OF_DERIVATION
+            if value != before and not free:
+                raise UserError(
+                    f"--{name}",
+                    expected=f"{before!r}, which {place} was searched with",
+                    received=repr(value),
+                    fix="Leave it out; another search takes another --run_dir.",
+                )
+
+
+def _check_out(request: Request, call: Inputs) -> None:
+    """Raises UserError on a folder whose search or table would be lost."""
+    out, source = request.out, call.folder.path
+    table = Path(request.table) if request.table else source / Artifact.LATENCY_TABLE
+    pairs = (
+        (source / Artifact.SEARCH_HISTORY, out / Artifact.SEARCH_HISTORY),
+        (table, out / Artifact.LATENCY_TABLE),
+    )
+    others = [there for here, there in pairs if there.exists() and not _alike(here, there)]
+    is_searched = SEARCH.name in read_steps(out)
+    if is_searched or (others and not call.configs[RunConfig].restart):
+        raise UserError(
+            f"--out={out}",
+            expected="a new folder, or one that this search and this table were brought to before",
+            received="a run folder with a search of its own"
+            if is_searched
+            else f"another {others[0].name} there",
+            fix="Choose another --out" + ("." if is_searched else ", or add --restart."),
+        )
+
+
+def _alike(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
 
 
 def specialise(call: Inputs) -> None:
@@ -178,7 +150,7 @@ def _make(
     request: Request, call: Inputs, before: Sequence[Path], *, judged: bool
 ) -> dict[str, Json]:
     """One run folder; its row of a front. before: folders with a footprint, perhaps."""
-    run = RunConfig(run_dir=os.fspath(request.out), seed=call.seed)
+    run = dataclasses.replace(call.configs[RunConfig], run_dir=os.fspath(request.out))
     search = call.configs[SearchConfig]
     if request.table:
         search = _for_another_device(search, call.folder.path)
@@ -200,14 +172,22 @@ def _make(
 
 
 def _for_another_device(search: SearchConfig, folder: Path) -> SearchConfig:
-    """Without the target and the further devices of the search in `folder`: they were its own. What
-    the command line asks for stays."""
+    """Without the target and the further devices of the search in `folder`, which is said: they
+    were its own. What the command line asks for stays."""
     theirs = read_config(folder).get(SearchConfig.__name__, {})
-    if search.target_latency_ms == theirs.get("target_latency_ms"):
-        search = dataclasses.replace(search, target_latency_ms=SearchConfig.target_latency_ms)
-    if list(search.also) == theirs.get("also"):
-        search = dataclasses.replace(search, also=())
-    return search
+    usual = {"target_latency_ms": SearchConfig.target_latency_ms, "also": SearchConfig.also}
+    left_out = {
+        name: value
+        for name, value in fixed_of(search).items()
+        if name in usual and value == theirs.get(name) and value not in (usual[name], [])
+    }
+    for name, value in left_out.items():
+        say(
+            f"the search's own --{name}={value} does not hold on another device; "
+            "--max_latency_ms sets a budget"
+        )
+    own = {name: usual[name] for name in left_out}
+    return dataclasses.replace(search, **own)  # type: ignore[arg-type]
 
 
 def _row(request: Request, found: SearchResult, job: Inputs) -> dict[str, Json]:

@@ -230,7 +230,7 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
     least, most = latency_quantity(network.space, table).range
     quick = [
         {"name": "quick", "max_latency_ms": (3 * least + most) / 4},
-        {"name": "small", "table": "phone.json", "max_parameters": network.parameters},
+        {"name": "small", "table": "phone.json", "max_parameters": 1e9},
     ]
     (tmp_path / "some.json").write_text(json.dumps(quick))
     entries = dict(table.entries)
@@ -239,6 +239,7 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
         "specialise",
         f"--run_dir={copy}",
         "--budgets=some.json",
+        f"--max_parameters={network.parameters}",
         "--out=made",
         "--derive_networks=2",
         "--derive_trained=0",
@@ -250,9 +251,9 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
     assert "phone.json" in front and len(list((tmp_path / "made").glob("front_*.png"))) == 2
     (row,) = next(rows for name, rows in front.items() if name != "phone.json")
     assert row["predicted_ms"] <= quick[0]["max_latency_ms"]
-    assert Architecture.load(tmp_path / "made/small/architecture.json").parameters <= (
-        network.parameters
-    )
+    for name in ("quick", "small"):  # the command line's limit holds beside each row's
+        made = Architecture.load(tmp_path / "made" / name / "architecture.json")
+        assert made.parameters <= network.parameters
     assert contents(copy) == before
     also = f"--also=phone.json={quick[0]['max_latency_ms']!r}"
     rest = ("--table=phone.json", "--out=both", "--derive_networks=2", "--derive_trained=0")
@@ -260,6 +261,20 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
     assert limited.status == 0, limited.output
     found = table.predict_ms(Architecture.load(tmp_path / "both/architecture.json"))
     assert found <= quick[0]["max_latency_ms"]
+    rest = ("--out=both", "--max_parameters=1e9", "--derive_networks=1")
+    for wrong, *words in (
+        ((f"--out={copy}", "--max_parameters=1e9"), "a search of its own"),
+        ((*rest, "--search_epochs=9"), "--search_epochs", "2, which"),
+        ((*rest, "--table=other.json"), "another latency_table.json", "--restart"),
+    ):
+        dataclasses.replace(table, created_unix_s=1.0).save(tmp_path / "other.json")
+        ended = run("specialise", f"--run_dir={copy}", *wrong, cwd=tmp_path)
+        assert_refused(ended, *words)
+    assert contents(copy) == before
+    anew = run(
+        "specialise", f"--run_dir={copy}", *rest, "--table=other.json", "--restart", cwd=tmp_path
+    )
+    assert anew.status == 0, anew.output
     trained = run("train", "--run_dir=made/quick", "--init=inherit", "--epochs=1", cwd=tmp_path)
     assert trained.status == 0, trained.output
     entries.popitem()

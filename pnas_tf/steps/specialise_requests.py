@@ -1,0 +1,105 @@
+"""What `pnas specialise` is asked for: one network, or one for each row of a file, and each one's
+limits. Knows no run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pnas_tf.config import DeriveConfig, SpecialiseConfig
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
+from pnas_tf.io.serialization import value_of
+from pnas_tf.latency.table import LatencyTable
+
+_LIMITS = ("max_latency_ms", "max_size_kb", "max_ram_kb", "max_macs", "max_parameters")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One network. table: of the device; "": the run's own. derive: with its budgets."""
+
+    out: Path
+    table: str
+    derive: DeriveConfig
+
+
+def requests_of(config: SpecialiseConfig, derive: DeriveConfig) -> list[Request]:
+    """What the options ask for.
+
+    Raises:
+        UserError: no --out, no budget, or --budgets is no list of budgets.
+    """
+    if not config.out:
+        raise UserError(
+            "pnas specialise without --out",
+            expected="a folder for what is made",
+            received="none",
+            fix="Add e.g. --out=runs/small",
+        )
+    if not config.budgets:
+        return [_checked(Request(Path(config.out), config.table, derive), "pnas specialise")]
+    where, fix = f"--budgets={config.budgets}", "See pnas specialise --help."
+    document = atomic.read_json(Path(config.budgets), what="budgets", made_by="write it")
+    rows = value_of(list[dict[str, object]], document, what=where, fix=fix)
+    requests = []
+    for number, row in enumerate(rows):
+        place = f"{where}, number {number + 1}"
+        known = {"name": str, "table": str, "size_dtype": str, **dict.fromkeys(_LIMITS, float)}
+        unknown = set(row) - set(known)
+        if unknown or "name" not in row:
+            raise UserError(
+                place,
+                expected=f'an object with "name" and some of {", ".join(list(known)[1:])}',
+                received=str(row)[:200],
+                fix=fix,
+            )
+        values: dict[str, object] = {
+            key: value_of(known[key], value, what=f"{key} of {place}", fix=fix)
+            for key, value in row.items()
+        }
+        name, table = str(values.pop("name")), str(values.pop("table", config.table))
+        out, own = Path(config.out) / Path(name).name, _both(derive, values, place)
+        requests.append(_checked(Request(out, table, own), place))
+    if len({request.out for request in requests}) < len(requests) or not requests:
+        names = [request.out.name for request in requests]
+        raise UserError(where, expected="names, all different", received=str(names), fix=fix)
+    return requests
+
+
+def _both(derive: DeriveConfig, row: Mapping[str, object], place: str) -> DeriveConfig:
+    """The limits of the command line and of a row of --budgets together. Raises UserError where
+    they are of two kinds of files."""
+    dtypes = {derive.size_dtype, row.get("size_dtype", DeriveConfig.size_dtype)}
+    if derive.max_size_kb is not None and "max_size_kb" in row and len(dtypes) > 1:
+        raise UserError(
+            f"max_size_kb of {place} beside --max_size_kb",
+            expected="files of one --size_dtype",
+            received=" and ".join(sorted(map(str, dtypes))),
+            fix="Leave one of the two limits out.",
+        )
+    held = {name: value for name in _LIMITS if (value := getattr(derive, name)) is not None}
+    least = {name: min(held[name], row[name]) for name in held.keys() & row.keys()}
+    return dataclasses.replace(derive, **{**row, **least})
+
+
+def _checked(request: Request, where: str) -> Request:
+    from pnas_tf.search.budgets import Budget, check_budgets
+
+    asked = {name: getattr(request.derive, name) for name in _LIMITS}
+    if not request.table and not any(value is not None for value in asked.values()):
+        raise UserError(
+            where,
+            expected=f"--table, or one of {', '.join(f'--{name}' for name in _LIMITS)}",
+            received="neither another device nor a budget",
+            fix="Add e.g. --max_latency_ms=12",
+        )
+    for name, value in asked.items():
+        if value is not None:
+            Budget(name.removeprefix("max_"), float(value))
+    check_budgets(request.derive)
+    if request.table:
+        LatencyTable.load(request.table)
+    return request
