@@ -32,10 +32,11 @@ def write_node_data(run_dir: Path, architecture: Architecture) -> list[Path]:
     from pnas_tf.tflite.schema_reader import read_contents
 
     written = []
-    for dtype, name in TABLES.items():
+    places = [place for name in TABLES.values() if (place := run_dir / name).is_file()]
+    for table in map(LatencyTable.load, places):
+        dtype = table.identity.dtype
         model = run_dir / model_file(dtype)
-        if model.is_file() and (run_dir / name).is_file():
-            table = LatencyTable.load(run_dir / name)
+        if model.is_file():
             latencies = {name: ms for name, _, ms in table.breakdown(architecture)}
             document = node_data(read_contents(model.read_bytes()).ops, latencies)
             written.append(atomic.write_json(run_dir / node_data_file(dtype), document))

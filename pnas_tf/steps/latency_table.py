@@ -106,11 +106,10 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
 
 
 def _is_exported(job: Inputs, dtype: str) -> bool:
-    """Whether files of another number format than the search's own will be made of it."""
-    return (
-        dtype in job.configs[ExportConfig].formats
-        and job.configs[LatencyConfig].latency_dtype != dtype
-    )
+    """Whether files of another number format than the search's own will be made of it, and can be
+    measured: a published table is of one format."""
+    other = job.configs[LatencyConfig].latency_dtype != dtype
+    return other and dtype in job.configs[ExportConfig].formats and not _is_read(job)
 
 
 def _is_read(job: Inputs) -> bool:
