@@ -146,17 +146,17 @@ def search(
     """
     from pnas_tf.interop.pretrained import open_pretrained
     from pnas_tf.search.api import search_architecture
-    from pnas_tf.search.budgets import check_together
+    from pnas_tf.search.derivation import check_together
     from pnas_tf.search.recipe import SearchRecipe
 
-    check_together(space, table, budgets)
     recipe = recipe or SearchRecipe()
     if target_latency_ms is not None:
         config = dataclasses.replace(recipe.config, target_latency_ms=str(target_latency_ms))
         recipe = dataclasses.replace(recipe, config=config)
     if pretrained is not None:
-        recipe = dataclasses.replace(recipe, pretrained=open_pretrained(os.fspath(pretrained)))
+        recipe = recipe.starting_from(open_pretrained(os.fspath(pretrained)))
     dataset = _dataset_for(space, data)
+    check_together(space, table, recipe.config, budgets)
     scratch = None
     if folder is None:
         scratch = tempfile.TemporaryDirectory(prefix="pnas_")
@@ -184,11 +184,11 @@ def train(
         architecture: of `SearchResult.derive`, of a file, or published.
         data: labelled images with its number of classes.
         recipe: options and seed; None: the defaults.
-        searched: the search whose supernet weights the network starts from; None starts from
-            random ones.
+        searched: the search whose supernet weights the network starts from.
         pretrained: weights of other images that it is fine-tuned from: "imagenet", a run folder
             or a file (docs/howto/pretrained.md). With `searched` its weights are taken, and these
-            say how they began. Options that are not given are those of such a start.
+            say how they began. Without both it starts from random ones. Options that are not
+            given are those of such a start.
         folder: keeps checkpoints and history; stopped training in it goes on.
 
     Returns:
@@ -197,9 +197,9 @@ def train(
 
     Raises:
         UserError: the classes differ, there is less than one batch, the pretrained weights cannot
-            be read or are of another network, or the loss is not finite.
+            be read or suit neither network nor recipe, or the loss is not finite.
     """
-    from pnas_tf.data.fitted_options import INHERIT, PRETRAINED
+    from pnas_tf.data.fitted_options import INHERIT, PRETRAINED, SCRATCH
     from pnas_tf.interop.teachers import open_teacher
     from pnas_tf.training.loop import train_network
     from pnas_tf.training.recipe import TrainRecipe
@@ -208,10 +208,8 @@ def train(
     if recipe.config.teacher:
         teacher = open_teacher(recipe.config.teacher, dataset.class_names)
         recipe = dataclasses.replace(recipe, teacher=teacher)
-    if pretrained is not None:
-        init = INHERIT if searched is not None else PRETRAINED
-        config = dataclasses.replace(recipe.config, init=init)
-        recipe = dataclasses.replace(recipe, config=config)
+    given = SCRATCH if pretrained is None else PRETRAINED
+    recipe = recipe.starting_from(given if searched is None else INHERIT)
     weights = _initial_weights(architecture, dataset, recipe, searched, pretrained)
     with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:
         place = scratch if folder is None else folder
@@ -266,7 +264,8 @@ def export(
         model: logits of normalised images, as `train` gives.
         data: what it was trained on: int8 ranges, proof and labels come from it.
         formats: some of "float32", "float16", "dynamic_int8", "int8".
-        config: input and output types and bounds; its `formats` are replaced.
+        config: input and output types and bounds; its `formats` are replaced. What trains the
+            network further is for `fit` and `pnas export`.
         architecture: of the model; None: the one that `train` gave it.
         table: of the device: export rewrites that pay there are taken; None takes all that fit.
 
@@ -280,8 +279,9 @@ def export(
     from pnas_tf.networks.network import refuse_keras_3
     from pnas_tf.tflite.export import export_network
     from pnas_tf.tflite.exported_model import ExportedModels
-    from pnas_tf.tflite.options import rewrites_of
+    from pnas_tf.tflite.options import refuse_further_training, rewrites_of
 
+    refuse_further_training(config)
     config = dataclasses.replace(config, formats=tuple(formats))
     network = architecture or getattr(model, "architecture", None)
     refuse_keras_3(model)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import os
 import shutil
 import tempfile
@@ -146,7 +145,7 @@ def fit(
         TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet or TERMINAL.quiet
         if max_latency_ms is not None:
             call = Inputs(folder, Configs(configs.values()), data)
-            configs[SearchConfig] = _within(max_latency_ms, call)
+            configs |= _within(max_latency_ms, call)
         _RUN.run(Inputs(folder, Configs(configs.values()), data))
     result = FitResult(path, cast(OptimizerConfig, configs[OptimizerConfig]))
     if scratch is not None:
@@ -198,20 +197,29 @@ def _keeping(budgets: Sequence[Budget], configs: Mapping[type, object]) -> dict[
                 fix="Give the one that ships.",
             )
         name = f"max_{budget.kind}"
-        most = min(budget.most, getattr(derive, name) or math.inf)
+        held = getattr(derive, name)
         dtype = budget.dtype if budget.kind == "size_kb" else derive.size_dtype
-        kept = {name: most, "size_dtype": dtype}
+        kept = {name: budget.most if held is None else min(budget.most, held), "size_dtype": dtype}
         derive = dataclasses.replace(derive, **kept)  # type: ignore[arg-type]
     return {DeriveConfig: derive, SearchConfig: search}
 
 
-def _within(max_latency_ms: float, call: Inputs) -> SearchConfig:
-    """The search's options with that budget as its target; that of the slowest network of the space
-    where the budget is above it."""
+def _within(max_latency_ms: float, call: Inputs) -> dict[type, object]:
+    """The options of search and derivation with that budget, or the slowest network's latency where
+    it is above that: as the target, unless the search has another, and then of the derivation."""
+    from pnas_tf.search.budgets import check_budgets
     from pnas_tf.search.quantities import latency_quantity
+    from pnas_tf.search.targets import AUTO
 
+    search, derive = call.configs[SearchConfig], call.configs[DeriveConfig]
+    check_budgets(dataclasses.replace(derive, max_latency_ms=max_latency_ms))
     run_steps(steps_to_do((LATENCY_TABLE,), call), call)
-    _, most = latency_quantity(call.space, call.table).range
-    return dataclasses.replace(
-        call.configs[SearchConfig], target_latency_ms=str(min(float(max_latency_ms), float(most)))
-    )
+    _, slowest = latency_quantity(call.space, call.table).range
+    most, held = min(float(max_latency_ms), float(slowest)), derive.max_latency_ms
+    is_target = (search.objective, search.target_latency_ms) == ("latency", AUTO)
+    if is_target:
+        search = dataclasses.replace(search, target_latency_ms=str(most))
+    if not is_target or held is not None:
+        least = most if held is None else min(most, held)
+        derive = dataclasses.replace(derive, max_latency_ms=least)
+    return {SearchConfig: search, DeriveConfig: derive}

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import importlib
 import inspect
 import json
@@ -35,11 +36,13 @@ from pnas_tf.report.manifest import publish, read_manifest
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import TABLES
 from pnas_tf.search.int8_accuracy import int8_accuracy
-from pnas_tf.search.quantities import macs_quantity
+from pnas_tf.search.quantities import latency_quantity, macs_quantity
 from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.targets import Target
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
+from pnas_tf.steps.programs import Program
 from pnas_tf.training.recipe import TrainRecipe
 
 pytestmark = pytest.mark.usefixtures("few_rounds")
@@ -192,6 +195,51 @@ def test_one_supernet_gives_networks_for_any_budgets(data, table, tmp_path):
         pnas.search(SPACE, data, table, recipe=recipe, budgets=[pnas.budget("macs", 10.0)])
 
 
+def test_every_limit_that_was_asked_for_holds(table, found):
+    """What a derivation is given takes the place of the search's limit of the same thing alone."""
+    least, slowest = latency_quantity(SPACE, table).range
+    low, high, most = (3 * least + slowest) / 4, 2 * slowest, sum(macs_quantity(SPACE).range) / 2
+    budgets = (pnas.budget("macs", most), pnas.budget("latency_ms", high))
+    kept = dataclasses.replace(found, budgets=budgets)
+
+    def held(result, config=DeriveConfig(), *given):
+        pairs = result.limits(config, given).pairs
+        return {bound.quantity.name: bound.most for _, bound in pairs}
+
+    assert held(kept) == {"latency": high, "macs": most}
+    assert held(kept, DeriveConfig(max_latency_ms=low)) == {"latency": low, "macs": most}
+    both = held(found, DeriveConfig(max_latency_ms=low), pnas.budget("latency_ms", high))
+    assert both == {"latency": low}
+    more = held(kept, DeriveConfig(), pnas.budget("parameters", 1e6))
+    assert more == {"latency": high, "macs": most, "parameters": 1e6}
+    assert held(kept, DeriveConfig(), pnas.budget("macs", 2 * most))["macs"] == 2 * most
+    with pytest.raises(UserError, match="max_macs --max_latency_ms with --derive=most_probable"):
+        kept.derive(DeriveConfig(derive="most_probable"))
+    aimed = SearchRecipe(dataclasses.replace(SEARCH, objective="macs", target_value=most))
+    in_macs = dataclasses.replace(found, recipe=aimed)
+    assert held(in_macs, DeriveConfig(max_latency_ms=low)) == {"macs": most, "latency": low}
+    assert held(in_macs, DeriveConfig(max_macs=2 * most)) == {"macs": 2 * most}
+    limits = kept.limits(DeriveConfig(max_latency_ms=high))
+    swept = limits.swept(Target(latency_quantity(SPACE, table), low))
+    assert {bound.quantity.name: bound.most for _, bound in swept.pairs} == {
+        "latency": low,
+        "macs": most,
+    }
+
+
+def test_weights_that_nobody_would_start_from_are_refused(data, found):
+    """And so is a start for which there are none."""
+    network = found.derive(DERIVE)
+    for init in ("inherit", "pretrained"):
+        with pytest.raises(UserError, match="those of scratch"):
+            pnas.train(network, data, recipe=TrainRecipe(TrainConfig(init=init)))
+    with pytest.raises(UserError, match="those of inherit"):
+        recipe = TrainRecipe(TrainConfig(init="scratch"))
+        pnas.train(network, data, recipe=recipe, searched=found)
+    with pytest.raises(UserError, match="weights_init='he_fout'"):
+        SearchRecipe(SearchConfig(weights_init="he_fout")).starting_from(None)
+
+
 def test_classes_must_agree(data, table, found):
     other = dataclasses.replace(SPACE, classes=4)
     with pytest.raises(UserError, match="another number of classes"):
@@ -251,10 +299,12 @@ def test_a_network_of_nobody_needs_its_architecture(data):
     plain = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
     with pytest.raises(UserError, match="architecture="):
         pnas.export(plain, data)
+    with pytest.raises(UserError, match=r"quantize='qat', prune=0\.5"):
+        pnas.export(plain, data, config=ExportConfig(quantize="qat", prune=0.5))
 
 
 @pytest.mark.slow
-def test_the_whole_way(data, tmp_path, capsys):
+def test_the_whole_way(data, tmp_path, capsys, monkeypatch):
     space = SpaceConfig(space=str(save_space(SPACE, tmp_path / "space.json")))
     options = [space, SEARCH, TRAIN, DERIVE, LATENCY, EXPORT]
     most = sum(macs_quantity(SPACE).range) / 2
@@ -310,6 +360,21 @@ def test_the_whole_way(data, tmp_path, capsys):
     assert (tmp_path / "run/steps.json").read_bytes() == before, "complete, skipped"
     assert capsys.readouterr().out == "", "quiet"
     assert (result.save(tmp_path / "copy") / "report.html").is_file()
+    asked = []
+    monkeypatch.setattr(Program, "run", lambda _, call: asked.append(call.configs))
+    fit = functools.partial(pnas.fit, data, device=HOST, run_dir=tmp_path / "run")
+    least = float(slowest) / 2
+    for limit, config, target in (
+        (1e6, DeriveConfig(max_latency_ms=least), slowest),  # neither replaces the other
+        (least, DeriveConfig(max_latency_ms=1e6), repr(least)),
+        (least, SearchConfig(target_latency_ms=slowest), slowest),
+        (least, SearchConfig(objective="macs"), "auto"),
+    ):
+        fit(max_latency_ms=limit, options=[*options, config])
+        assert asked[-1][DeriveConfig].max_latency_ms == least
+        assert asked[-1][SearchConfig].target_latency_ms == target
+    with pytest.raises(UserError, match="max_latency_ms with --derive=most_probable"):
+        fit(max_latency_ms=least, options=[*options, DeriveConfig(derive="most_probable")])
 
 
 def test_options_that_have_an_argument_of_their_own_are_refused(data):

@@ -41,7 +41,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.run.step import Demand
 
 PRETRAINED = "pretrained"  # of --weights_init and --init
-INHERIT = "inherit"
+INHERIT, SCRATCH = "inherit", "scratch"  # of --init
 LEAST_BATCH_SIZE = 8  # fewer images make poor batch statistics
 LEAST_STEPS = 8  # in an epoch, where that leaves LEAST_BATCH_SIZE images
 MOST_FOLLOWED = 256  # images a step up to which the rate of such a training was measured to grow
@@ -124,13 +124,15 @@ def usual_search(config: SearchConfig) -> SearchTuning:
 
 def search_tuning_of(config: SearchConfig) -> SearchTuning:
     """The values of `config`, or the usual ones of its kind of start where it has none."""
-    return usual_search(config)._replace(
-        **{
-            name: value
-            for name in SearchTuning._fields
-            if (value := getattr(config, name)) is not None
-        }
+    given = {name: getattr(config, name) for name in SearchTuning._fields}
+    found = usual_search(config)._replace(
+        **{name: value for name, value in given.items() if value is not None}
     )
+    if config.arch_start_epoch is None:  # of one epoch too some steps are alpha's
+        found = found._replace(
+            arch_start_epoch=min(found.arch_start_epoch, found.search_epochs - 1)
+        )
+    return found
 
 
 def demands_of(config: SearchConfig, sizes: SearchSizes) -> tuple[Demand, Demand]:

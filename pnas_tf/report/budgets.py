@@ -84,16 +84,25 @@ def budget_rows(
     return rows
 
 
-def check_exported(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Refuses files of an export that break a budget. contents: number format -> file.
+def check_exported(folder: Path, contents: Mapping[str, bytes]) -> list[dict[str, Json]]:
+    """Refuses files of an export that break a budget.
+
+    Args:
+        folder: of the run.
+        contents: number format -> file.
+
+    Returns:
+        The budgets of files that are not among these.
 
     Raises:
         UserError: says by how much.
     """
-    budgets = derived_budgets(folder)
+    budgets, absent = derived_budgets(folder), []
     sizes: dict[str, Json] = {dtype: len(content) for dtype, content in contents.items()}
     for row in budget_rows(budgets, sizes, ram_bytes(contents) if budgets else {}):
-        if row["kept"] is False and row["kind"] in ("size_kb", "ram_kb"):
+        if row["value"] is None:
+            absent.append(row)
+        elif row["kept"] is False and row["kind"] in ("size_kb", "ram_kb"):
             value, most = row["value"], row["most"]
             assert isinstance(value, int | float) and isinstance(most, int | float)
             raise UserError(
@@ -104,6 +113,7 @@ def check_exported(folder: Path, contents: Mapping[str, bytes]) -> None:
                 f"pnas search --run_dir={folder} --max_{row['kind']}={most:g}; "
                 f"quantisation-aware files may need {value - most:.1f} {row['unit']} less.",
             )
+    return absent
 
 
 def model_contents(folder: Path, dtypes: Iterable[str]) -> dict[str, bytes]:

@@ -19,7 +19,6 @@ from pnas_tf.config import DeriveConfig
 from pnas_tf.errors import UserError
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.search.choice_program import Bound
-from pnas_tf.search.conflicts import check_possible
 from pnas_tf.search.derive import architecture_of
 from pnas_tf.search.quantities import (
     Quantity,
@@ -38,10 +37,12 @@ from pnas_tf.tflite.footprint import (
 )
 
 if TYPE_CHECKING:
+    from pnas_tf.search.targets import Target
     from pnas_tf.space.base import SearchSpace
 
 KINDS = ("latency_ms", "size_kb", "ram_kb", "macs", "parameters")
 OF_FILES = ("size_kb", "ram_kb")  # what needs a footprint
+_KIND_OF_UNIT = {"ms": "latency_ms", "MACs": "macs", "parameters": "parameters"}
 _KB = 1000
 
 
@@ -63,6 +64,11 @@ class Budget:
     table: LatencyTable | str | os.PathLike | None = None
     dtype: str = DeriveConfig.size_dtype
 
+    @property
+    def thing(self) -> tuple[object, ...]:
+        """What it is of; two of one thing hold together as the smaller does."""
+        return self.kind, self.table, self.dtype if self.kind == "size_kb" else None
+
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(
@@ -81,8 +87,9 @@ class Budget:
 
 
 def budgets_of(config: DeriveConfig) -> list[Budget]:
-    """Those that the options ask for besides latency's."""
+    """Those that the options ask for."""
     asked = {
+        "latency_ms": config.max_latency_ms,
         "size_kb": config.max_size_kb,
         "ram_kb": config.max_ram_kb,
         "macs": config.max_macs,
@@ -95,9 +102,15 @@ def budgets_of(config: DeriveConfig) -> list[Budget]:
     ]
 
 
-def check_budgets(config: DeriveConfig) -> None:
-    """Raises UserError on options that would break a budget."""
-    asked = budgets_of(config)
+def pair_of(target: Target) -> tuple[Budget, Bound]:
+    """A target as a budget."""
+    kind = _KIND_OF_UNIT[target.quantity.unit]
+    return Budget(kind, target.value), Bound(target.quantity, target.value)
+
+
+def check_budgets(config: DeriveConfig, budgets: Sequence[Budget] = ()) -> None:
+    """Raises UserError on options that would break a budget of theirs, or one of `budgets`."""
+    asked = [*budgets_of(config), *budgets]
     if asked and config.derive != "budget":
         flags = " ".join(f"--max_{budget.kind}" for budget in asked)
         raise UserError(
@@ -106,13 +119,6 @@ def check_budgets(config: DeriveConfig) -> None:
             received=f"--derive={config.derive}, which takes each block's own most probable op",
             fix="Leave out one of the two.",
         )
-
-
-def check_together(space: SearchSpace, table: LatencyTable, budgets: Sequence[Budget]) -> None:
-    """Raises UserError on budgets that no network keeps together; those of files are not looked
-    at."""
-    bounds = [bound_of(each, space, table, None) for each in budgets if each.kind not in OF_FILES]
-    check_possible(space, bounds)
 
 
 def file_dtypes(budgets: Sequence[Budget]) -> tuple[str, ...]:

@@ -5,26 +5,24 @@ Knows nothing of the supernet or of how networks are compared.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pnas_tf.config import DeriveConfig
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.loop import Row
-from pnas_tf.search.budgets import Budget, bound_of
-from pnas_tf.search.choice_program import Bound
+from pnas_tf.search.budgets import OF_FILES, Budget, bound_of, pair_of
 from pnas_tf.search.conflicts import check_possible
 from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
 from pnas_tf.search.judgement import SEARCHED
-from pnas_tf.search.targets import latency_budget
+from pnas_tf.search.targets import latency_budget, search_targets
 
 if TYPE_CHECKING:
     import os
 
+    from pnas_tf.config import SearchConfig
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.search.supernet_weights import Comparison
     from pnas_tf.search.targets import Target
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from pnas_tf.tflite.footprint import Footprint
 
 _DERIVATION = {"format": "pnas_tf/derivation", "version": 1}
-_KIND_OF_UNIT = {"ms": "latency_ms", "MACs": "macs", "parameters": "parameters"}
+_OWN_LATENCY = ("latency_ms", None, None)  # `Budget.thing`
 
 
 @dataclass(frozen=True)
@@ -94,50 +92,44 @@ def limits_of(
     space: SearchSpace,
     table: LatencyTable,
     targets: Sequence[Target],
-    config: DeriveConfig,
-    *,
     asked: Sequence[Budget],
+    *,
     footprint: Footprint | None,
     files: UntrainedFiles | None,
 ) -> FileLimits:
-    """All budgets of a derivation, its own latency's first; refuses what no network keeps.
+    """All budgets of a derivation; refuses what no network keeps.
 
     Args:
         space: that was searched.
         table: of the search's own device.
-        targets: of the search; those of further devices are budgets too.
-        config: its budget of latency.
-        asked: the others.
+        targets: of the search, which are budgets too. The first one stands first, unless `asked`
+            has one of the same thing.
+        asked: what the user asks for.
         footprint, files: None where no budget is of a file.
 
     Raises:
         UserError: no network of the space keeps them all; says which exclude one another.
     """
-    own = [budget for budget in asked if budget.kind == "latency_ms" and budget.table is None]
-    if own:
-        config = dataclasses.replace(config, max_latency_ms=min(budget.most for budget in own))
-    first = derivation_budget(space, table, targets, config)
-    pairs = [pair_of(target) for target in (first, *targets[1:])]
-    others = [budget for budget in asked if budget not in own]
-    pairs += [(budget, bound_of(budget, space, table, footprint)) for budget in others]
+    for budget in asked:
+        if budget.thing == _OWN_LATENCY:  # told by what the fastest network takes
+            latency_budget(space, table, budget.most, flag="--max_latency_ms")
+    first, *others = map(pair_of, targets)
+    pairs = [(budget, bound_of(budget, space, table, footprint)) for budget in asked]
+    same = [pair for pair in pairs if pair[0].thing == first[0].thing]
+    others += [pair for pair in pairs if pair[0].thing != first[0].thing]
+    pairs = [min(same, key=lambda pair: pair[0].most, default=first), *others]
     check_possible(space, [bound for _, bound in pairs])
     return FileLimits(pairs, footprint, files)
 
 
-def pair_of(target: Target) -> tuple[Budget, Bound]:
-    """A target as a budget."""
-    kind = _KIND_OF_UNIT[target.quantity.unit]
-    return Budget(kind, target.value), Bound(target.quantity, target.value)
-
-
-def derivation_budget(
-    space: SearchSpace, table: LatencyTable, targets: Sequence[Target], config: DeriveConfig
-) -> Target:
-    """At most what a derived network may take: `config.max_latency_ms`, else the search's first
-    target. Raises UserError when even the fastest network of the space takes longer."""
-    if config.max_latency_ms is None:
-        return targets[0]
-    return latency_budget(space, table, config.max_latency_ms, flag="--max_latency_ms")
+def check_together(
+    space: SearchSpace, table: LatencyTable, config: SearchConfig, budgets: Sequence[Budget]
+) -> None:
+    """Raises UserError on targets and budgets that no network keeps together; those of files are
+    not looked at."""
+    targets = search_targets(space, table, config)
+    asked = [budget for budget in budgets if budget.kind not in OF_FILES]
+    limits_of(space, table, targets, asked, footprint=None, files=None)
 
 
 def comparison_line(found: Comparison, number: int, quantities: str, *, words: str) -> str:

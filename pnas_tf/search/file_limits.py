@@ -7,6 +7,7 @@ nothing of how networks are chosen.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.loop import Row
-from pnas_tf.search.budgets import OF_FILES, Budget
+from pnas_tf.search.budgets import OF_FILES, Budget, pair_of
 from pnas_tf.search.choice_program import Bound
 from pnas_tf.search.derive import path_of
 from pnas_tf.tflite.export import untrained_file
@@ -26,6 +27,7 @@ from pnas_tf.tflite.options import rewrites_of
 if TYPE_CHECKING:
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.search.targets import Target
     from pnas_tf.space.architecture import Architecture
 
 # What is predicted within this part of a budget is measured at once; size is predicted within
@@ -116,6 +118,12 @@ class FileLimits:
             }
             for budget, bound in self.pairs
         )
+
+    def swept(self, target: Target) -> FileLimits:
+        """With this latency in the place of the search's target and of a budget of the same."""
+        name = target.quantity.name
+        others = [pair for pair in self.pairs[1:] if pair[1].quantity.name != name]
+        return dataclasses.replace(self, pairs=[pair_of(target), *others])
 
     def _of_files(self) -> list[tuple[Budget, Bound]]:
         return [(budget, bound) for budget, bound in self.pairs if budget.kind in OF_FILES]

@@ -13,7 +13,7 @@ from pnas_tf.config import (
     RunConfig,
     SearchConfig,
 )
-from pnas_tf.data.fitted_options import PRETRAINED
+from pnas_tf.data.fitted_options import PRETRAINED, search_tuning_of
 from pnas_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,6 +43,18 @@ class SearchRecipe:
     pretrained: PretrainedWeights | None = None
     tensorboard: bool = RunConfig.tensorboard
 
+    def starting_from(self, pretrained: PretrainedWeights) -> SearchRecipe:
+        """With these weights. Raises UserError where `config.weights_init` says otherwise."""
+        wanted = self.config.weights_init
+        if wanted not in (None, PRETRAINED):
+            raise UserError(
+                f"pretrained weights with weights_init={wanted!r}",
+                expected="a supernet that starts from them",
+                received=f"one that starts from {wanted} weights",
+                fix="Leave out one of the two.",
+            )
+        return dataclasses.replace(self, pretrained=pretrained)
+
     def started(self) -> SearchRecipe:
         """With `config.weights_init` as the presence of pretrained weights decides it.
 
@@ -69,6 +81,18 @@ def check_derivation(config: SearchConfig, derive: DeriveConfig) -> None:
             expected="--derive=budget: the effect model's best networks within it",
             received="path probabilities that nobody learns",
             fix="Leave --derive out, or choose another --algorithm.",
+        )
+
+
+def check_schedule(config: SearchConfig) -> None:
+    """Raises UserError where alpha would never be trained."""
+    tuning = search_tuning_of(config)
+    if config.algorithm != ONE_SHOT and tuning.arch_start_epoch >= tuning.search_epochs:
+        raise UserError(
+            f"--arch_start_epoch={tuning.arch_start_epoch}",
+            expected=f"fewer than the {tuning.search_epochs} epochs of --search_epochs",
+            received="no epoch in which alpha is trained",
+            fix="Choose a smaller one, or more --search_epochs.",
         )
 
 

@@ -27,9 +27,7 @@ from pnas_tf.search.derivation import (
     Derivation,
     SweepPoint,
     comparison_line,
-    derivation_budget,
     limits_of,
-    pair_of,
 )
 from pnas_tf.search.derive import most_probable, path_of
 from pnas_tf.search.effect_measurement import measure_effects
@@ -72,7 +70,8 @@ class SearchResult:
             split.
         table: the device's latencies, in ms.
         recipe: its options; networks are compared on batches as large as the search's.
-        budgets: hard ones that derivations keep where they are given none.
+        budgets: hard ones that derivations keep, but for those of which they are given another of
+            the same thing.
     """
 
     folder: Path
@@ -176,8 +175,8 @@ class SearchResult:
             config: how. "most_probable" takes each block's own most probable op; "budget" the best
                 of the most probable networks that fit, by supernet weights and then by training the
                 best few on for a moment.
-            budgets: hard ones, besides those of `config`; one of "latency_ms" without a table takes
-                the place of the search's own.
+            budgets: hard ones, besides those of `config` and of the search; one of the same thing
+                takes the place of the search's budget or target.
             limits: these budgets with what holds files to them; None makes it, which converts
                 networks where one is of a file.
             progress: called with lines for the user.
@@ -190,10 +189,10 @@ class SearchResult:
         """
         check_derivation(self.recipe.config, config)
         if config.derive == "most_probable":
-            check_budgets(config)
-            quantity = derivation_budget(self.space, self.table, self.targets, config).quantity
+            check_budgets(config, self._asked(config, budgets))
             architecture = most_probable(self.space, self.probabilities)
-            found = Derivation(architecture, (self.learnt.row(architecture, quantity),))
+            row = self.learnt.row(architecture, self.targets[0].quantity)
+            found = Derivation(architecture, (row,))
         else:
             found = self._within(limits or self.limits(config, budgets), config, progress)
         origin = origin_of(self.judgements, config.derive)
@@ -210,7 +209,7 @@ class SearchResult:
     ) -> FileLimits:
         """The budgets of a derivation. export: the options of the files that some are of, whose
         networks are converted now."""
-        asked = [*(budgets or self.budgets), *budgets_of(config)]
+        asked = self._asked(config, budgets)
         dtypes = file_dtypes(asked)
         files = footprint = None
         if dtypes:
@@ -220,11 +219,16 @@ class SearchResult:
             self.space,
             self.table,
             self.targets,
-            config,
-            asked=asked,
+            asked,
             footprint=footprint,
             files=files,
         )
+
+    def _asked(self, config: DeriveConfig, budgets: Sequence[Budget]) -> list[Budget]:
+        """All budgets of a derivation."""
+        given = [*budgets, *budgets_of(config)]
+        things = [budget.thing for budget in given]
+        return [*(budget for budget in self.budgets if budget.thing not in things), *given]
 
     def sweep(
         self,
@@ -238,8 +242,7 @@ class SearchResult:
         place of the search's own, one after the other."""
         limits = limits or self.limits(config)
         for budget in budgets_ms:
-            own = dataclasses.replace(limits, pairs=(pair_of(budget), *limits.pairs[1:]))
-            architecture = self._within(own, config, progress).architecture
+            architecture = self._within(limits.swept(budget), config, progress).architecture
             yield SweepPoint(
                 budget.value,
                 architecture,

@@ -97,7 +97,7 @@ def latency_budget(
 
 def check_request(config: SearchConfig) -> None:
     """Refuses, before there is a table, targets that suit no space: what is no number, lists that
-    are not well formed, and a latency measured on the device beside a target in another unit."""
+    are not well formed, and a latency beside a target in another unit."""
     if (config.algorithm, config.rl_latency) == (
         "reinforce",
         "device",
@@ -109,6 +109,13 @@ def check_request(config: SearchConfig) -> None:
             fix="Use --rl_latency=table, or --objective=latency.",
         )
     if config.target_latency_ms != AUTO:
+        if config.objective != "latency":
+            raise UserError(
+                f"--target_latency_ms with --objective={config.objective}",
+                expected="--target_value, in that unit",
+                received=f"{config.target_latency_ms} ms",
+                fix="Leave it out; --max_latency_ms holds the derived network to a latency.",
+            )
         _number(config.target_latency_ms, flag="--target_latency_ms", unit="ms")
     for pair in config.also:
         path, milliseconds = _pair(pair)

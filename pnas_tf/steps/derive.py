@@ -59,8 +59,7 @@ def _limits(job: Inputs) -> FileLimits:
         job.space,
         job.table,
         job.targets,
-        config,
-        asked=budgets_of(config),
+        budgets_of(config),
         footprint=Footprint.load(job.folder / Artifact.FOOTPRINT) if of_files else None,
         files=files_of(job) if of_files else None,
     )
@@ -74,9 +73,24 @@ def _check(job: Inputs) -> None:
     config = job.configs[DeriveConfig]
     check_budgets(config)
     check_derivation(job.configs[SearchConfig], config)
-    known = job.has(Artifact.LATENCY_TABLE) and (not dtypes_of(job) or job.has(Artifact.FOOTPRINT))
-    if known and config.derive == "budget":
+    if _is_known(job) and config.derive == "budget":
         _limits(job)
+
+
+def _is_known(job: Inputs) -> bool:
+    """Whether the files that budgets are judged by are there."""
+    return job.has(Artifact.LATENCY_TABLE) and (not dtypes_of(job) or job.has(Artifact.FOOTPRINT))
+
+
+def _check_sweep(job: Inputs) -> None:
+    """As far as the files are there: each budget alone, and beside those that all networks keep."""
+    from pnas_tf.search.conflicts import check_possible
+
+    _milliseconds(job)
+    budgets = _budgets(job) if job.has(Artifact.LATENCY_TABLE) else []
+    for budget in budgets if _is_known(job) else ():
+        pairs = _limits(job).swept(budget).pairs
+        check_possible(job.space, [bound for _, bound in pairs])
 
 
 def _budgets(job: Inputs) -> list[Target]:
@@ -215,7 +229,7 @@ SWEEP: Step[Inputs] = Step(
     reads=_reads,
     identity=_identity,
     demands=_demands,
-    check=lambda job: _budgets(job) if job.has(Artifact.LATENCY_TABLE) else _milliseconds(job),
+    check=_check_sweep,
     wanted=lambda job: bool(job.configs[SweepConfig].sweep),
     summary=_sweep_summary,
     indirect=(PretrainedConfig, ExportConfig),

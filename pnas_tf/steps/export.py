@@ -19,7 +19,7 @@ from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, RunConfig,
 from pnas_tf.errors import UserError
 from pnas_tf.run.layout import TABLES, Artifact, model_file
 from pnas_tf.run.step import Demand, Step
-from pnas_tf.run.terminal import DETAILS
+from pnas_tf.run.terminal import DETAILS, warn
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.train import demands_of
 
@@ -40,13 +40,12 @@ def _check(job: Inputs) -> None:
     check_config(job.configs[ExportConfig])
 
 
-def _is_tuned(config: ExportConfig) -> bool:
-    return config.quantize == "qat" or bool(config.prune or config.cluster)
-
-
 def _demands(job: Inputs) -> tuple[Demand, ...]:
     """A batch, where the network is trained further."""
-    return demands_of(job.configs[TrainConfig]) if _is_tuned(job.configs[ExportConfig]) else ()
+    from pnas_tf.tflite.options import trains_further
+
+    further = trains_further(job.configs[ExportConfig])
+    return demands_of(job.configs[TrainConfig]) if further else ()
 
 
 def _begin(job: Inputs) -> None:
@@ -70,7 +69,7 @@ def _run(job: Inputs) -> None:
     from pnas_tf.networks.network import build_network
     from pnas_tf.report.budgets import check_exported
     from pnas_tf.tflite.export import export_network, write_models
-    from pnas_tf.tflite.options import rewrites_of
+    from pnas_tf.tflite.options import rewrites_of, trains_further
     from pnas_tf.training.result import restore_weights
 
     config, architecture = job.configs[ExportConfig], job.architecture
@@ -79,7 +78,7 @@ def _run(job: Inputs) -> None:
         architecture, normalisation=Normalisation.of(job.configs[OptimizerConfig])
     )
     restore_weights(model, job.folder / Artifact.TRAINING)
-    if _is_tuned(config):
+    if trains_further(config):
         model = compressed(job, model)
     exported = export_network(
         model,
@@ -91,10 +90,12 @@ def _run(job: Inputs) -> None:
         ),
         progress=DETAILS,
     )
-    check_exported(
-        job.folder.path,
-        {report.dtype: exported.contents[name] for name, report in exported.reports.items()},
-    )
+    contents = {report.dtype: exported.contents[name] for name, report in exported.reports.items()}
+    for row in check_exported(job.folder.path, contents):
+        warn(
+            f"{row['name']} of at most {row['most']:g} {row['unit']}: no file of "
+            f"--formats={','.join(config.formats)} can be held to it"
+        )
     write_models(exported, job.folder.path)
 
 

@@ -66,10 +66,11 @@ def _reads(job: Inputs) -> tuple[Path, ...]:
 
 def _check(job: Inputs) -> None:
     from pnas_tf.networks.remapped_space import check_remappable
-    from pnas_tf.search.recipe import check_start
+    from pnas_tf.search.recipe import check_schedule, check_start
     from pnas_tf.search.targets import check_request
 
     check_request(job.configs[SearchConfig])
+    check_schedule(job.configs[SearchConfig])
     check_start(job.configs[SearchConfig], known=bool(job.source))
     if _starts(job):
         check_remappable(job.pretrained.space, job.space, where=job.pretrained.source)
@@ -99,6 +100,8 @@ def _begin(job: Inputs) -> None:
     numerics = Numerics(jit_compile=jit_compile, replicas=job.distribution.replicas)
     check_engine(job.configs[SearchConfig].engine, numerics)
     config, targets = job.configs[SearchConfig], job.targets
+    if job.source and not _starts(job):
+        say(f"--weights_init={config.weights_init}: the supernet does not start from {job.source}")
     for path in tables_read(job):
         tell_table(LatencyTable.load(path))
     for target in targets:

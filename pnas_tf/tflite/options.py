@@ -60,6 +60,25 @@ def check_config(config: ExportConfig) -> None:
         )
 
 
+def trains_further(config: ExportConfig) -> bool:
+    """Whether the network is trained before it is converted."""
+    return config.quantize == "qat" or bool(config.prune or config.cluster)
+
+
+def refuse_further_training(config: ExportConfig) -> None:
+    """Raises UserError on options that a conversion alone does not heed."""
+    asked = {"quantize": "ptq", "prune": 0.0, "cluster": 0, "export_resolution": None}
+    found = [name for name, none in asked.items() if getattr(config, name) != none]
+    _require(
+        not found,
+        "pnas_tf.export of another network than the one given",
+        expected="options that convert it as it is",
+        received=", ".join(f"{name}={getattr(config, name)!r}" for name in found),
+        fix="Give them to pnas_tf.fit(options=[ExportConfig(...)]), or to `pnas export` in a run "
+        "folder.",
+    )
+
+
 def _require(holds: bool, what: str, *, expected: str, received: str, fix: str) -> None:
     if not holds:
         raise UserError(what, expected=expected, received=received, fix=fix)

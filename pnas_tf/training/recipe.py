@@ -18,7 +18,7 @@ from pnas_tf.config import (
     TrainConfig,
     Tuning,
 )
-from pnas_tf.data.fitted_options import usual_training
+from pnas_tf.data.fitted_options import SCRATCH, usual_training
 from pnas_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,6 +44,21 @@ class TrainRecipe:
     seed: int = RunConfig.seed
     teacher: Teacher | None = None
     tensorboard: bool = RunConfig.tensorboard
+
+    def starting_from(self, init: str) -> TrainRecipe:
+        """With the start that the weights at hand are for, a value of --init; from scratch as it
+        stands. Raises UserError where `config.init` asks for another."""
+        if self.config.init not in (None, init):
+            raise UserError(
+                f"TrainConfig(init={self.config.init!r})",
+                expected="weights of that kind: searched=... for inherit, pretrained=... for "
+                "pretrained, neither for scratch",
+                received=f"those of {init}",
+                fix="Leave init out, or give the weights.",
+            )
+        if init == SCRATCH:
+            return self
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, init=init))
 
 
 def tuning_of(config: TrainConfig) -> Tuning:

@@ -28,6 +28,7 @@ from pnas_tf.data.fitted_options import (
 from pnas_tf.data.split import SplitSizes, split_positions, split_sizes
 from pnas_tf.errors import UserError
 from pnas_tf.run.step import Demand
+from pnas_tf.search.recipe import check_schedule
 from pnas_tf.training.recipe import tuning_of
 
 KINDS = (SearchConfig, DeriveConfig, TrainConfig)
@@ -44,6 +45,16 @@ def test_the_usual_values_where_there_are_images_enough():
     assert (search.warmup_epochs, search.search_epochs) == (15, 25)
     assert (derive.derive_batch_size, derive.derive_train_epochs) == (64, 0.5)
     assert (train.batch_size, train.epochs) == (64, 30)
+
+
+def test_alpha_is_trained_in_a_search_of_one_epoch():
+    """Unless told otherwise; one in which it never is, is refused."""
+    assert search_tuning_of(SearchConfig(search_epochs=1)).arch_start_epoch == 0
+    assert search_tuning_of(SearchConfig(search_epochs=2)).arch_start_epoch == 1
+    check_schedule(SearchConfig(search_epochs=1))
+    check_schedule(SearchConfig(search_epochs=1, arch_start_epoch=1, algorithm="one_shot"))
+    with pytest.raises(UserError, match="no epoch in which alpha is trained"):
+        check_schedule(SearchConfig(search_epochs=2, arch_start_epoch=2))
 
 
 def test_200_photographs_in_5_classes():

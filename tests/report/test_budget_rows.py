@@ -42,6 +42,7 @@ def test_a_file_stands_beside_its_budget_and_latency_as_predicted(tmp_path):
 def test_what_was_not_exported_is_neither_kept_nor_broken(tmp_path):
     rows = budget_rows(derived(tmp_path), {"float32": 5}, {})
     assert [row["kept"] for row in rows] == [True, None, None]
+    assert check_exported(tmp_path, {"float32": _model(20_000)}) == rows[1:]
 
 
 def test_an_export_beyond_its_budget_is_refused(tmp_path):
@@ -49,7 +50,7 @@ def test_an_export_beyond_its_budget_is_refused(tmp_path):
     with pytest.raises(UserError, match="size of the int8 file is beyond its budget") as caught:
         check_exported(tmp_path, {"int8": _model(10_001)})
     assert "at most 10 kB" in caught.value.expected and "10.001 kB" in caught.value.received
-    check_exported(tmp_path, {"int8": _model(10_000)})
+    assert check_exported(tmp_path, {"int8": _model(10_000)}) == []
 
 
 def test_a_network_that_was_not_derived_has_no_budgets(tmp_path):

@@ -5,8 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from pnas_tf.config import DeriveConfig
+from pnas_tf.config import DeriveConfig, SearchConfig, SweepConfig
 from pnas_tf.errors import UserError
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.settings import Configs
 from pnas_tf.search.budgets import (
     Budget,
     bound_of,
@@ -17,10 +19,19 @@ from pnas_tf.search.budgets import (
 )
 from pnas_tf.search.choice_program import Bound, largest, smallest, solutions
 from pnas_tf.search.conflicts import irreducible
+from pnas_tf.search.derivation import check_together
 from pnas_tf.search.derive import architecture_of, best_few, log_probability, preference_of
-from pnas_tf.search.quantities import Quantity, Shared, macs_quantity, parameters_quantity
+from pnas_tf.search.quantities import (
+    Quantity,
+    Shared,
+    latency_quantity,
+    macs_quantity,
+    parameters_quantity,
+)
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.steps.derive import SWEEP
+from pnas_tf.steps.inputs import Inputs
 from pnas_tf.tflite.arena import Lifetime, planned_bytes
 from pnas_tf.tflite.footprint import BlockFootprint, Footprint
 
@@ -197,6 +208,36 @@ def test_budgets_of_options():
     ]
     with pytest.raises(UserError, match="max_ram_kb with --derive=most_probable"):
         check_budgets(DeriveConfig(derive="most_probable", max_ram_kb=64))
+    with pytest.raises(UserError, match="max_latency_ms with --derive=most_probable"):
+        check_budgets(DeriveConfig(derive="most_probable", max_latency_ms=5))
+
+
+def test_target_and_sweep_are_limits_beside_the_budgets(tmp_path):
+    """They are refused before the search. Where large kernels are the fast ones, the fastest
+    network is not the one of fewest MACs."""
+
+    class Priced:
+        calibration = None
+        check_covers = staticmethod(lambda space: None)
+        share_ms = staticmethod(lambda key: 1.0 if "_k5" in key else 2.0)
+
+    least = min(latency_quantity(SPACE, Priced()).of(path) for path in PATHS)
+    (fastest,) = [path for path in PATHS if latency_quantity(SPACE, Priced()).of(path) == least]
+    target, macs = SearchConfig(target_latency_ms=repr(least)), macs_quantity(SPACE).of(fastest)
+    check_together(SPACE, Priced(), target, [Budget("macs", macs)])
+    (tmp_path / "latency_table.json").touch()
+
+    def check_sweep(max_macs):
+        options = [SearchConfig(), DeriveConfig(max_macs=max_macs), SweepConfig((repr(least),))]
+        job = Inputs(RunFolder(tmp_path), Configs(options))
+        vars(job).update(space=SPACE, table=Priced())
+        SWEEP.check(job)
+
+    check_sweep(macs)
+    with pytest.raises(UserError, match="together"):
+        check_together(SPACE, Priced(), target, [Budget("macs", 0.999 * macs)])
+    with pytest.raises(UserError, match="together"):
+        check_sweep(0.999 * macs)
 
 
 def test_a_footprint_of_another_space_is_refused():

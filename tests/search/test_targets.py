@@ -20,6 +20,8 @@ from pnas_tf.steps.search import tables_read
 def test_a_latency_of_the_device_is_not_divided_by_a_target_of_another_unit(objective):
     with pytest.raises(UserError, match="--rl_latency=device"):
         check_request(SearchConfig(algorithm="reinforce", rl_latency="device", objective=objective))
+    with pytest.raises(UserError, match="--target_value"):
+        check_request(SearchConfig(target_latency_ms="5", objective=objective))
 
 
 @pytest.mark.parametrize(
