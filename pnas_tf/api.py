@@ -7,7 +7,7 @@
   table = pnas.measure_latency(space, pnas.device("host"))
   found = pnas.search(space, data, table, target_latency_ms=8.0)
   model = pnas.train(found.derive(budgets=[pnas.budget("size_kb", 300)]), data)
-  files = pnas.export(model, data, formats=("float32", "int8"))
+  files = pnas.export(model, data, formats=("float32", "int8"), table=table)
   times = pnas.benchmark(files, pnas.device("host"))
 
 What measures on a device stands in `measuring.py`; `fitting.fit` does all of it. Every option is a
@@ -204,7 +204,8 @@ def train(
     from pnas_tf.training.loop import train_network
     from pnas_tf.training.recipe import TrainRecipe
 
-    recipe, dataset = recipe or TrainRecipe(), _dataset_for(architecture.space, data)
+    recipe = recipe or TrainRecipe()
+    dataset = _dataset_for(architecture.space, data.for_training(recipe.config))
     if recipe.config.teacher:
         teacher = open_teacher(recipe.config.teacher, dataset.class_names)
         recipe = dataclasses.replace(recipe, teacher=teacher)
@@ -253,7 +254,7 @@ def export(
     model: keras.Model,
     data: ImageData,
     *,
-    formats: Sequence[str] = ExportConfig.formats,
+    formats: Sequence[str] | None = None,
     config: ExportConfig = ExportConfig(),
     architecture: Architecture | None = None,
     table: LatencyTable | None = None,
@@ -263,9 +264,8 @@ def export(
     Args:
         model: logits of normalised images, as `train` gives.
         data: what it was trained on: int8 ranges, proof and labels come from it.
-        formats: some of "float32", "float16", "dynamic_int8", "int8".
-        config: input and output types and bounds; its `formats` are replaced. What trains the
-            network further is for `fit` and `pnas export`.
+        formats: some of "float32", "float16", "dynamic_int8", "int8"; None: those of config.
+        config: input and output types and bounds. What trains further is for `fit`.
         architecture: of the model; None: the one that `train` gave it.
         table: of the device: export rewrites that pay there are taken; None takes all that fit.
 
@@ -282,7 +282,7 @@ def export(
     from pnas_tf.tflite.options import refuse_further_training, rewrites_of
 
     refuse_further_training(config)
-    config = dataclasses.replace(config, formats=tuple(formats))
+    config = dataclasses.replace(config, formats=tuple(formats or config.formats))
     network = architecture or getattr(model, "architecture", None)
     refuse_keras_3(model)
     if network is None:

@@ -36,6 +36,7 @@ from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.latency_table import LATENCY_TABLE
 from pnas_tf.steps.pipeline import run_steps, steps_to_do
 from pnas_tf.steps.programs import program_of
+from pnas_tf.steps.requests import check_heeded
 
 if TYPE_CHECKING:
     import tf_keras as keras
@@ -139,6 +140,7 @@ def fit(
         DataConfig: data.config,
         DeviceConfig: device,
     }
+    check_heeded(Configs(configs.values()), Configs(kind() for kind in configs))
     configs |= _keeping(budgets, configs)
     output = cast(OutputConfig, configs[OutputConfig])
     with TERMINAL.speaking(), RunFolder(path) as folder:

@@ -20,6 +20,7 @@ from pnas_tf.config import (
     LatencyConfig,
     RunConfig,
 )
+from pnas_tf.errors import UserError
 from pnas_tf.run.terminal import DETAILS
 
 if TYPE_CHECKING:
@@ -87,6 +88,13 @@ def measure_latency(
     """
     from pnas_tf.latency.build import build_latency_table, convert_ahead
 
+    if config.original_table:
+        raise UserError(
+            f"measure_latency with original_table={config.original_table!r}",
+            expected="blocks to measure",
+            received="a published table to read",
+            fix="Read it by pnas latency-table --original_table, then LatencyTable.load.",
+        )
     convert_ahead(space, config, conversion, seed=seed, progress=progress)
     with _measuring(device, conversion, seed=seed, progress=progress) as setup:
         return build_latency_table(space, setup, config, seed=seed)

@@ -30,6 +30,7 @@ from pnas_tf.config import (
     SpaceConfig,
     TrainConfig,
 )
+from pnas_tf.data import ImageData
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
 from pnas_tf.report.manifest import publish, read_manifest
@@ -259,9 +260,19 @@ def test_training_may_start_from_the_searched_weights(data, found):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+def test_a_training_has_colours_of_its_own(data, found, monkeypatch):
+    monkeypatch.setattr(ImageData, "at", lambda self, _: pytest.fail(self.config.distort_color))
+    for color, expected in (("strong", "strong"), (None, data.config.distort_color)):
+        recipe = TrainRecipe(TrainConfig(train_distort_color=color))
+        with pytest.raises(pytest.fail.Exception, match=expected):
+            pnas.train(found.derive(DERIVE), data, recipe=recipe)
+
+
 @pytest.mark.slow
 def test_files_give_what_the_network_gives(data, model, tmp_path):
     files = pnas.export(model, data, config=EXPORT)
+    float32 = pnas.export(model, data, config=dataclasses.replace(EXPORT, formats=("float32",)))
+    assert set(float32) == {"float32"}
     assert set(files) == {"float32", "int8"} and files["int8"].parity.dtype == "int8"
     pixels = data.arrays.images[:8]
     normalised = (pixels.astype(np.float32) - files["int8"].mean) / files["int8"].std
@@ -381,6 +392,10 @@ def test_options_that_have_an_argument_of_their_own_are_refused(data):
     for wrong in (DataConfig(), RunConfig(), DeviceConfig(), "epochs=3"):
         with pytest.raises(UserError, match="an option of fit"):
             pnas.fit(data, options=[wrong])
+    with pytest.raises(UserError, match=r"--distillation_weight=0\.9"):  # as the command line
+        pnas.fit(data, options=[TrainConfig(distillation_weight=0.9)])
+    with pytest.raises(UserError, match=r"original_table='pixel\.yaml'"):
+        pnas.measure_latency(SPACE, HOST, config=LatencyConfig(original_table="pixel.yaml"))
 
 
 def test_importing_costs_nothing_and_rooms_stay_rooms():

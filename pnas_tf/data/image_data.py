@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pnas_tf.config import DataConfig
+from pnas_tf.config import DataConfig, TrainConfig
 from pnas_tf.data.arrays import ImageArrays, image_arrays
 from pnas_tf.errors import UserError
 
@@ -64,6 +64,13 @@ class ImageData:
         from pnas_tf.data.dataset import load_dataset
 
         return load_dataset(self.config, resolution=resolution, arrays=self.arrays)
+
+    def for_training(self, config: TrainConfig) -> ImageData:
+        """With the colours of that training."""
+        if config.train_distort_color is None:
+            return self
+        data = dataclasses.replace(self.config, distort_color=config.train_distort_color)
+        return dataclasses.replace(self, config=data)
 
 
 def from_folder(path: str | os.PathLike, *, data_config: DataConfig = DataConfig()) -> ImageData:

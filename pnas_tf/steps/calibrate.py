@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 def is_asked(job: Inputs) -> bool:
     """Whether the table is to come from a few networks."""
-    few = job.configs[CalibrateConfig]
+    return is_from_few(job.configs[CalibrateConfig])
+
+
+def is_from_few(few: CalibrateConfig) -> bool:
+    """Whether one of the options that ask for that is given."""
     return bool(few.measurements or few.max_error_percent or few.old_table or few.prior)
 
 

@@ -226,10 +226,8 @@ class Inputs(Job):
         from pnas_tf.training.result import check_classes
 
         space, data = self.architecture.space, self.data
-        distort_color = self.configs[TrainConfig].train_distort_color
-        if distort_color is not None and ExportConfig not in self.configs:
-            config = dataclasses.replace(data.config, distort_color=distort_color)
-            data = dataclasses.replace(data, config=config)
+        if ExportConfig not in self.configs:
+            data = data.for_training(self.configs[TrainConfig])
         dataset = data.at(space.resolution)
         check_classes(space.classes, dataset)
         self._tell_files(dataset)

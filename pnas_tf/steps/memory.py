@@ -54,6 +54,9 @@ def _run(job: Inputs) -> None:
 
     asked = [row["most"] for row in derived_budgets(job.folder.path) if row["kind"] == "ram_kb"]
     arena = int(float(str(asked[0])) * 1000) if asked else None
+    timed = job.configs[BenchmarkConfig]
+    if timed.sustained or timed.op_profile:
+        warn("--sustained and --op_profile do nothing here: nothing is timed")
     used, failures = {}, {}
     for name, path in model_files(job).items():
         own = arena if name == model_name("int8") else None  # the budget is of that file

@@ -21,7 +21,7 @@ from pnas_tf.run.layout import Artifact
 from pnas_tf.run.refusal import unless_refused
 from pnas_tf.run.settings import chosen_options
 from pnas_tf.run.step import Step
-from pnas_tf.run.terminal import DETAILS, TERMINAL, can_redraw, columns_of_terminal, say
+from pnas_tf.run.terminal import DETAILS, TERMINAL, can_redraw, columns_of_terminal, say, warn
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.steps.benchmark import BENCHMARK
 from pnas_tf.steps.derive import DERIVE, SWEEP
@@ -156,6 +156,9 @@ def check_run(call: Inputs) -> None:
         f"{dataset.name}: {len(dataset.class_names)} classes; {dataset.train_size} train, "
         f"{dataset.validation_size} validation, {dataset.test_size} test images"
     )
+    share = call.configs[DataConfig].test_fraction
+    if share != DataConfig.test_fraction and call.data.facts.test_examples is not None:
+        warn(f"--test_fraction={share:g} is not used: the dataset has a test split of its own")
     for line in _on_few_photographs(call):
         say(line)
 

@@ -26,6 +26,7 @@ from pnas_tf.config import (
     SearchConfig,
     SpaceConfig,
     SpecialiseConfig,
+    TrainConfig,
     ValidateConfig,
 )
 from pnas_tf.errors import UserError
@@ -44,6 +45,8 @@ def check_requests(configs: Configs) -> None:
         from pnas_tf.steps.specialise_requests import requests_of
 
         requests_of(configs[SpecialiseConfig], configs[DeriveConfig])
+    if ArchitectureConfig in configs:
+        _start(configs[ArchitectureConfig], configs[PretrainedConfig], configs[TrainConfig])
     if SearchConfig in configs and DistributionConfig in configs:
         _engine(configs[SearchConfig], configs[DistributionConfig])
 
@@ -105,6 +108,18 @@ def _search(config: SearchConfig) -> None:
     check_request(config)
 
 
+def _start(
+    architecture: ArchitectureConfig, pretrained: PretrainedConfig, train: TrainConfig
+) -> None:
+    if architecture.architecture and pretrained.pretrained and train.init == "scratch":
+        raise UserError(
+            f"--pretrained={pretrained.pretrained} with --init=scratch",
+            expected="a network that starts from these weights",
+            received="one that starts from random weights",
+            fix="Leave one of the two out.",
+        )
+
+
 def _engine(search: SearchConfig, distribution: DistributionConfig) -> None:
     from pnas_tf.supernet.tape_limits import beyond_tape
 
@@ -151,6 +166,16 @@ def _benchmark(config: BenchmarkConfig) -> None:
 
 
 def _calibrate(config: CalibrateConfig) -> None:
+    from pnas_tf.steps.calibrate import is_from_few
+
+    if config.blocks and not is_from_few(config):
+        raise UserError(
+            f"--blocks={config.blocks}",
+            expected="networks that are measured before: --measurements, --max_error_percent, "
+            "--prior or --old_table",
+            received="none of them, where every block is measured alone",
+            fix="Leave it out, or add e.g. --measurements=10.",
+        )
     _require_files("prior", config.prior)
     _require_files("old_table", [config.old_table])
     if config.old_table and config.prior:

@@ -72,13 +72,13 @@ def requests_of(config: SpecialiseConfig, derive: DeriveConfig) -> list[Request]
 def _both(derive: DeriveConfig, row: Mapping[str, object], place: str) -> DeriveConfig:
     """The limits of the command line and of a row of --budgets together. Raises UserError where
     they are of two kinds of files."""
-    dtypes = {derive.size_dtype, row.get("size_dtype", DeriveConfig.size_dtype)}
-    if derive.max_size_kb is not None and "max_size_kb" in row and len(dtypes) > 1:
+    dtype = row.get("size_dtype", derive.size_dtype)
+    if derive.max_size_kb is not None and dtype != derive.size_dtype:
         raise UserError(
-            f"max_size_kb of {place} beside --max_size_kb",
-            expected="files of one --size_dtype",
-            received=" and ".join(sorted(map(str, dtypes))),
-            fix="Leave one of the two limits out.",
+            f"size_dtype of {place} beside --max_size_kb={derive.max_size_kb:g}",
+            expected=f"{derive.size_dtype}, which that limit is of",
+            received=str(dtype),
+            fix="Leave size_dtype out, or write max_size_kb into each row.",
         )
     held = {name: value for name in _LIMITS if (value := getattr(derive, name)) is not None}
     least = {name: min(held[name], row[name]) for name in held.keys() & row.keys()}

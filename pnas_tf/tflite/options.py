@@ -35,6 +35,13 @@ def check_config(config: ExportConfig) -> None:
         received=", ".join(config.formats),
         fix="Export both; the comparison is of the two.",
     )
+    _require(
+        config.quantize != "qat" or "int8" in config.formats,
+        "--quantize=qat",
+        expected="int8 among --formats, the file that it is for",
+        received=", ".join(config.formats),
+        fix="Add int8 to --formats, or write --quantize=ptq.",
+    )
     for name, holds, expected, example in (
         ("representative_images", config.representative_images >= 1, "at least 1", "200"),
         ("export_batch", config.export_batch >= 1, "at least 1", "1"),

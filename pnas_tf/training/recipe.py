@@ -63,7 +63,7 @@ class TrainRecipe:
 
 def tuning_of(config: TrainConfig) -> Tuning:
     """The values of `config`, or the usual ones of its kind of training where it has none. Raises
-    UserError where the classifier's own epochs are more than all."""
+    UserError where the classifier's own epochs, or those of the warm-up, are more than all."""
     usual = usual_training(config)
     given = {name: getattr(config, name) for name in Tuning._fields}
     found = usual._replace(**{name: value for name, value in given.items() if value is not None})
@@ -74,6 +74,14 @@ def tuning_of(config: TrainConfig) -> Tuning:
             "--head_epochs",
             expected=f"at most {found.epochs}, the epochs of the training",
             received=str(found.head_epochs),
+            fix="Choose fewer, or more --epochs.",
+        )
+    if config.learning_rate_warmup_epochs > found.epochs:
+        raise UserError(
+            "--learning_rate_warmup_epochs",
+            expected=f"at most {found.epochs}, the epochs of the training",
+            received=f"{config.learning_rate_warmup_epochs:g}, so that --learning_rate is never "
+            "reached",
             fix="Choose fewer, or more --epochs.",
         )
     return found

@@ -1,13 +1,15 @@
 """Options of the command line that do nothing beside the others are refused."""
 
 import dataclasses
+import json
 
 import pytest
 
 from pnas_tf import config
 from pnas_tf.errors import UserError
 from pnas_tf.run.settings import Configs
-from pnas_tf.steps.requests import check_heeded
+from pnas_tf.steps.requests import check_heeded, check_requests
+from pnas_tf.steps.specialise_requests import requests_of
 
 KINDS = [kind for kind in vars(config).values() if dataclasses.is_dataclass(kind)]
 BOUND = [
@@ -58,3 +60,41 @@ def test_its_help_says_so():
         each for each in dataclasses.fields(config.SearchConfig) if each.name == "sampling"
     )
     assert sampling.metadata["help"].endswith(" Only with --algorithm=one_shot.")
+
+
+@pytest.mark.parametrize(
+    "configs, words",
+    [
+        ([config.CalibrateConfig(blocks=3)], "--blocks=3"),
+        ([config.ExportConfig(quantize="qat", formats=("float32",))], "--quantize=qat"),
+        (
+            [
+                config.ArchitectureConfig("proxyless_mobile"),
+                config.PretrainedConfig("some.h5"),
+                config.TrainConfig(init="scratch"),
+            ],
+            "--init=scratch",
+        ),
+    ],
+)
+def test_options_that_contradict_one_another_are_refused(monkeypatch, configs, words):
+    monkeypatch.setattr("pnas_tf.interop.pretrained_files.find_pretrained", str)
+    with pytest.raises(UserError, match=words):
+        check_requests(Configs(configs))
+
+
+def test_limits_of_the_command_line_hold_beside_those_of_each_row(tmp_path):
+    def asked(row, **limits):
+        (tmp_path / "rows.json").write_text(json.dumps([{"name": "a", **row}]))
+        asks = config.SpecialiseConfig(out="made", budgets=str(tmp_path / "rows.json"))
+        return requests_of(asks, config.DeriveConfig(**limits))[0].derive
+
+    assert asked({"max_macs": 3e6}, max_macs=2e6, max_ram_kb=9.0) == config.DeriveConfig(
+        max_macs=2e6, max_ram_kb=9.0
+    )
+    assert asked({"max_macs": 1e6}, max_macs=2e6).max_macs == 1e6
+    row = {"max_size_kb": 300.0}
+    assert asked(row, size_dtype="float32").size_dtype == "float32"
+    assert asked({**row, "size_dtype": "float32"}).size_dtype == "float32"
+    with pytest.raises(UserError, match=r"size_dtype of .* beside --max_size_kb=200"):
+        asked({"max_macs": 1e6, "size_dtype": "float32"}, max_size_kb=200.0)

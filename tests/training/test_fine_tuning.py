@@ -111,6 +111,8 @@ def test_options_that_are_not_given_are_those_of_the_kind_of_training():
     assert (few.epochs, few.head_epochs) == (1, 0)
     with pytest.raises(UserError, match="at most 2"):
         tuning_of(TrainConfig(epochs=2, head_epochs=3))
+    with pytest.raises(UserError, match="--learning_rate_warmup_epochs"):
+        tuning_of(TrainConfig(epochs=2, learning_rate_warmup_epochs=2.5))
 
 
 @pytest.fixture(scope="module")
