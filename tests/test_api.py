@@ -352,6 +352,12 @@ def test_the_whole_way(data, tmp_path, capsys, monkeypatch):
         "thirds_model_card.md",
     ]
     assert read_manifest(tmp_path / "published").keys() == {path.name for path in written[:2]}
+    for name, step in (("model_int8.tflite", "benchmark"), ("architecture.json", "train")):
+        before = (tmp_path / "run" / name).read_bytes()
+        (tmp_path / "run" / name).write_bytes(before + b" ")  # made anew by an earlier step
+        with RunFolder(tmp_path / "run") as folder, pytest.raises(UserError, match=f"pnas {step}"):
+            publish(folder, tmp_path / "published", name="thirds")
+        (tmp_path / "run" / name).write_bytes(before)
     config = json.loads((tmp_path / "run/config.json").read_text())
     slowest = config["SearchConfig"]["target_latency_ms"]
     assert 0 < float(slowest) < 1e6, "a budget that every network meets is the slowest network's"

@@ -73,6 +73,22 @@ class StepRecord:
             yield str(entry[0])
 
 
+def check_made_of(folder: Path, steps: Sequence[str], files: Sequence[str]) -> None:
+    """Raises UserError where one of these files is another than such a step was made from: what the
+    step left is of an earlier network."""
+    records = read_steps(folder)
+    for name in steps:
+        listed = records[name].made_from.get("files") if name in records else None
+        for label, content in listed if isinstance(listed, list) else ():
+            if label in files and not _holds(folder / label, content.get("sha256")):
+                raise UserError(
+                    f"{folder} is not finished",
+                    expected=f"step {name} made from the {label} that is there",
+                    received=f"made from an earlier {label}",
+                    fix=f"Go on: pnas {name} --run_dir={folder}, and what follows it.",
+                )
+
+
 def read_steps(folder: Path) -> dict[str, StepRecord]:
     """Steps by name; empty for a new folder.
 

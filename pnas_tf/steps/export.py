@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import DataConfig, ExportConfig, OptimizerConfig, RunConfig, TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.layout import TABLES, Artifact, model_file
+from pnas_tf.run.records import check_made_of
 from pnas_tf.run.step import Demand, Step
 from pnas_tf.run.terminal import DETAILS, warn
 from pnas_tf.steps.inputs import Inputs
@@ -49,6 +50,7 @@ def _demands(job: Inputs) -> tuple[Demand, ...]:
 
 
 def _begin(job: Inputs) -> None:
+    check_made_of(job.folder.path, ["train"], [Artifact.ARCHITECTURE])
     _ = job.architecture, job.network_dataset
 
 
