@@ -3,6 +3,7 @@ several."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
@@ -18,7 +19,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact, sweep_architecture
 from pnas_tf.run.step import Demand, Step
-from pnas_tf.run.terminal import DETAILS, say
+from pnas_tf.run.terminal import DETAILS, say, warn
 from pnas_tf.steps.footprint import dtypes_of, file_options, files_of, tables_of
 from pnas_tf.steps.inputs import OF_SPACE, Inputs
 from pnas_tf.steps.search import tables_read
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pnas_tf.search.file_limits import FileLimits
     from pnas_tf.search.result import SearchResult
     from pnas_tf.search.targets import Target
+    from pnas_tf.space.architecture import Architecture
 
 CONFIGS = (
     *OF_SPACE,
@@ -145,7 +147,24 @@ def _demands(job: Inputs) -> tuple[Demand, ...]:
 def _derive(job: Inputs) -> None:
     config = job.configs[DeriveConfig]
     limits = _limits(job) if config.derive == "budget" else None
-    result_of(job).derivation(config, limits=limits, progress=DETAILS).save(job.folder.path)
+    found = result_of(job).derivation(config, limits=limits, progress=DETAILS)
+    if limits is None:
+        _tell_beyond(job.targets, found.architecture)
+    found.save(job.folder.path)
+
+
+def _tell_beyond(targets: Sequence[Target], network: Architecture) -> None:
+    """Says what a network that was held to nothing takes more than the search was to reach."""
+    from pnas_tf.search.derive import path_of
+
+    for target in targets:
+        quantity = target.quantity
+        value = quantity.of(path_of(network))
+        if value > target.value:
+            warn(
+                f"{quantity.name} {value:.4g} {quantity.unit} is above the target of "
+                f"{target.value:.4g}: --derive=most_probable holds to none"
+            )
 
 
 def _summary(job: Inputs) -> str:

@@ -1,6 +1,7 @@
 """Several hard budgets together, against brute force over every network of a small space."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,8 +20,14 @@ from pnas_tf.search.budgets import (
 )
 from pnas_tf.search.choice_program import Bound, largest, smallest, solutions
 from pnas_tf.search.conflicts import irreducible
-from pnas_tf.search.derivation import check_together
-from pnas_tf.search.derive import architecture_of, best_few, log_probability, preference_of
+from pnas_tf.search.derivation import Derivation, check_together
+from pnas_tf.search.derive import (
+    architecture_of,
+    best_few,
+    log_probability,
+    path_of,
+    preference_of,
+)
 from pnas_tf.search.quantities import (
     Quantity,
     Shared,
@@ -28,9 +35,10 @@ from pnas_tf.search.quantities import (
     macs_quantity,
     parameters_quantity,
 )
+from pnas_tf.search.targets import Target
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv, Zero
-from pnas_tf.steps.derive import SWEEP
+from pnas_tf.steps.derive import DERIVE, SWEEP
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.tflite.arena import Lifetime, planned_bytes
 from pnas_tf.tflite.footprint import BlockFootprint, Footprint
@@ -238,6 +246,23 @@ def test_target_and_sweep_are_limits_beside_the_budgets(tmp_path):
         check_together(SPACE, Priced(), target, [Budget("macs", 0.999 * macs)])
     with pytest.raises(UserError, match="together"):
         check_sweep(0.999 * macs)
+
+
+def test_a_network_that_is_held_to_nothing_is_compared_with_the_targets(
+    tmp_path, monkeypatch, caplog
+):
+    network = architecture_of(SPACE, [size - 1 for size in SIZES])
+    found = SimpleNamespace(derivation=lambda *_, **__: Derivation(network, ()))
+    monkeypatch.setattr("pnas_tf.steps.derive.result_of", lambda _: found)
+    job = Inputs(RunFolder(tmp_path), Configs([DeriveConfig(derive="most_probable")]))
+    own = parameters_quantity(SPACE).of(path_of(network))
+    vars(job)["targets"] = [
+        Target(macs_quantity(SPACE), network.macs - 1),
+        Target(parameters_quantity(SPACE), own),
+    ]
+    DERIVE.run(job)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("macs") and f"target of {network.macs - 1:.4g}" in said
 
 
 def test_a_footprint_of_another_space_is_refused():
