@@ -580,8 +580,18 @@ class SearchConfig:
     arch_beta_2: float = option(0.999, "Adam's beta_2 on alpha.", below=1, only=_ALPHA)
     arch_epsilon: float = option(1e-8, "Adam's epsilon on alpha.", only=_ALPHA)
     arch_weight_decay: float = option(0.0, "Weight decay on alpha.", only=_ALPHA)
-    alpha_init: str = option(
-        "normal", "Distribution of the initial alpha.", choices=("normal", "uniform"), only=_ALPHA
+    alpha_init: str | None = option(
+        None,
+        "Initial alpha: normal or uniform random numbers, or by reconstruction: what a candidate "
+        "loses of the pretrained block's output speaks against it. Default: normal, of pretrained "
+        "weights reconstruction.",
+        choices=("normal", "uniform", "reconstruction"),
+        only=_ALPHA,
+    )
+    alpha_reconstruction: float = option(
+        10.0,
+        "Nats for what a block's output varies by, where alpha starts by what is lost of it.",
+        only=_ALPHA,
     )
     alpha_scale: float = option(1e-3, "Scale of the initial alpha.", only=_ALPHA)
     objective: str = option(
@@ -1069,6 +1079,7 @@ PRESETS: dict[str, dict[type, dict[str, object]]] = {
             "warmup_learning_rate": 0.05,
             "search_learning_rate": 0.025,
             "weights_init": "he_fout",
+            "alpha_init": "normal",
             "init_div_groups": False,
             "algorithm": "full_recompute",
             "regulariser": "multiplicative_log",

@@ -41,6 +41,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.run.step import Demand
 
 PRETRAINED = "pretrained"  # of --weights_init and --init
+RECONSTRUCTION = "reconstruction"  # of --alpha_init
 INHERIT, SCRATCH = "inherit", "scratch"  # of --init
 LEAST_BATCH_SIZE = 8  # fewer images make poor batch statistics
 LEAST_STEPS = 8  # in an epoch, where that leaves LEAST_BATCH_SIZE images

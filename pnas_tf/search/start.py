@@ -8,19 +8,20 @@ from pathlib import Path
 
 from pnas_tf._tf_private import deterministic_ops
 from pnas_tf.data.dataset import Dataset
-from pnas_tf.data.fitted_options import PRETRAINED, images_of
+from pnas_tf.data.fitted_options import PRETRAINED, RECONSTRUCTION, images_of
 from pnas_tf.io import atomic
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.pretrained import InputNormalisation
 from pnas_tf.networks.remapped_space import Remapping, words_on
 from pnas_tf.run.layout import START
-from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.supernet.numerics import Numerics
-from pnas_tf.supernet.reconstruction import reconstruct
+from pnas_tf.supernet.reconstruction import losses, reconstruct
 from pnas_tf.supernet.supernet import Supernet
 
 FITTING_PIXELS = 256 * 96**2  # of the images that candidates are fitted to
+_COMPARED_IMAGES = 64  # of these, those that tell candidates apart
 _DOCUMENT = {"format": "pnas_tf/search_start", "version": 1}
 
 
@@ -55,6 +56,10 @@ def fit_start(supernet: Supernet, start: Remapping, dataset: Dataset, recipe: Se
     count = max(1, min(images_of(dataset).train, FITTING_PIXELS // size**2))
     images, _ = next(iter(dataset.train_unaugmented(batch_size=count)))
     reconstruct(plain, start, images)
+    config = recipe.config
+    if config.alpha_init in (None, RECONSTRUCTION) and config.algorithm != ONE_SHOT:
+        for index, lost in losses(plain, start, images[:_COMPARED_IMAGES]).items():
+            plain.alphas[index].assign(config.alpha_reconstruction * (lost.mean() - lost))
     if plain is not supernet:
         fitted = plain.named_variables()
         for name, variable in supernet.named_variables().items():

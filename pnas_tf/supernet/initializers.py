@@ -195,9 +195,9 @@ def initial_alphas(space: SearchSpace, config: SearchConfig, *, seed: int) -> li
     (published: normal, 1e-3), so that the first paths are uniform."""
     generator = np.random.default_rng([seed, 1])
     sizes = [len(choice.candidates) for choice in space.choice_blocks]
-    if config.alpha_init == "normal":
-        return [config.alpha_scale * generator.standard_normal(size) for size in sizes]
-    return [config.alpha_scale * generator.uniform(-1.0, 1.0, size) for size in sizes]
+    if config.alpha_init == "uniform":
+        return [config.alpha_scale * generator.uniform(-1.0, 1.0, size) for size in sizes]
+    return [config.alpha_scale * generator.standard_normal(size) for size in sizes]
 
 
 def _with_common_size(layer: Layer, channels: int, kernel: int) -> Layer:

@@ -1,11 +1,17 @@
 """Candidates that hold less than a pretrained block learn, without labels, what they can of its
 outputs: their projection is solved by least squares on images, block by block (He, Zhang and Sun
-2017, "Channel Pruning for Accelerating Very Deep Neural Networks", section 3.1).
+2017, "Channel Pruning for Accelerating Very Deep Neural Networks", section 3.1). What they still
+lose tells candidates apart before any of them is trained (Li et al. 2020, "Block-wisely Supervised
+Neural Architecture Search with Knowledge Distillation"; Molchanov et al. 2022, "LANA: Latency Aware
+Network Acceleration").
 
 Knows nothing of how the channels were chosen, or of training.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -34,7 +40,48 @@ def reconstruct(supernet: Supernet, start: Remapping, images: tf.Tensor) -> int:
     Returns:
         How many candidates were fitted.
     """
-    fitted, x = 0, images
+    fitted = 0
+    for place in _places(supernet, start, images):
+        for candidate in place.mixed_op.candidates:
+            if _is_fitted(candidate, start):
+                _fit(candidate, place.x, place.y)
+                fitted += 1
+    return fitted
+
+
+def losses(supernet: Supernet, start: Remapping, images: tf.Tensor) -> dict[int, np.ndarray]:
+    """What each candidate loses of the source's own op, for the same input: the mean square of the
+    difference in parts of the variance of what the block passes on.
+
+    Returns:
+        Index of a choice block -> [candidates]; 0 is the own op's. Blocks from the first one on
+        that does not have that op are not there. Arguments as of `reconstruct`, after it.
+    """
+    found = {}
+    for place in _places(supernet, start, images):
+        passed = place.passed.numpy()
+        spread = float(np.mean((passed - passed.mean(axis=(0, 1, 2))) ** 2)) or 1.0
+        found[place.index] = np.array(
+            [_squares(candidate, place) / spread for candidate in place.mixed_op.candidates]
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A choice block in the source. x: its input. y: what its own op makes of that. passed: with
+    the shortcut."""
+
+    index: int
+    mixed_op: MixedOp
+    x: tf.Tensor
+    y: tf.Tensor
+    passed: tf.Tensor
+
+
+def _places(supernet: Supernet, start: Remapping, images: tf.Tensor) -> Iterator[_Place]:
+    """Where the source has a block, one after the other, as long as the supernet has its op."""
+    x = images
     for node in supernet.topology:
         if isinstance(node, Fixed) and node.block.name != "head":
             x = _output(supernet.fixed[node.block.name], x, shortcut=True)
@@ -42,16 +89,20 @@ def reconstruct(supernet: Supernet, start: Remapping, images: tf.Tensor) -> int:
             mixed_op = supernet.mixed_ops[node.index]
             whole = _own_op(mixed_op, start)
             if whole is None:
-                break
+                return
             if isinstance(whole.block.op, Zero):
                 continue
             y = _output(whole, x, shortcut=False)
-            for candidate in mixed_op.candidates:
-                if _is_fitted(candidate, start):
-                    _fit(candidate, x, y)
-                    fitted += 1
-            x = x + y if whole.block.shortcut else y
-    return fitted
+            passed = x + y if whole.block.shortcut else y
+            yield _Place(node.index, mixed_op, x, y, passed)
+            x = passed
+
+
+def _squares(candidate: BlockWeights, place: _Place) -> float:
+    """Mean square of what a candidate's output differs by."""
+    if isinstance(candidate.block.op, Zero):
+        return float(tf.reduce_mean(place.y**2))
+    return float(tf.reduce_mean((_output(candidate, place.x, shortcut=False) - place.y) ** 2))
 
 
 def _output(block: BlockWeights, x: tf.Tensor, *, shortcut: bool) -> tf.Tensor:

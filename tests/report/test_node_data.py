@@ -1,11 +1,13 @@
 """What Model Explorer lays over a file: each op bears its block's figure."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pnas_tf.report.manifest import read_manifest
-from pnas_tf.report.node_data import block_of, node_data
+from pnas_tf.report.node_data import block_of, node_data, write_node_data
 from pnas_tf.space import complexity
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import Zero
@@ -37,3 +39,14 @@ def test_every_op_that_multiplies_has_the_figure_of_its_block(name):
         "DEQUANTIZE",
         "SOFTMAX",
     }
+
+
+def test_a_table_is_laid_over_the_file_of_its_number_format(tmp_path, monkeypatch):
+    """The run's own table is of int8 with --latency_dtype=int8."""
+    for dtype in ("float32", "int8"):
+        shutil.copy(FOLDER / f"cifar10_{dtype}.tflite", tmp_path / f"model_{dtype}.tflite")
+    (tmp_path / "latency_table.json").touch()
+    table = SimpleNamespace(identity=SimpleNamespace(dtype="int8"), breakdown=lambda _: [])
+    monkeypatch.setattr("pnas_tf.report.node_data.LatencyTable.load", lambda _: table)
+    (written,) = write_node_data(tmp_path, None)
+    assert written.name == "model_int8_node_data.json"

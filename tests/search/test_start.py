@@ -23,11 +23,12 @@ from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.quantities import macs_quantity
 from pnas_tf.search.recipe import SearchRecipe
-from pnas_tf.search.start import save_start, start_lines, start_of
+from pnas_tf.search.start import fit_start, save_start, start_lines, start_of
 from pnas_tf.search.targets import Target
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import named_space
+from pnas_tf.supernet.reconstruction import losses
 from pnas_tf.supernet.supernet import Supernet
 
 CONFIG = SearchConfig(warmup_epochs=1, search_epochs=1, search_batch_size=16)
@@ -84,6 +85,28 @@ def test_a_stopped_search_goes_on_to_the_same_bits(weights, tmp_path):
     assert found.step == end.step
     for name, values in end.arrays.items():
         assert found.arrays[name].tobytes() == values.tobytes(), name
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"alpha_init": "uniform"}, {"algorithm": "one_shot"}, {"alpha_init": "normal"}]
+)
+def test_alpha_starts_by_what_candidates_lose_unless_told_otherwise(weights, options):
+    config = dataclasses.replace(CONFIG, alpha_reconstruction=4.0, **options)
+    recipe = SearchRecipe(config, seed=5, pretrained=weights).started()
+    data = Photographs(64, seed=1)
+    start = start_of(SPACE, data, recipe)
+    supernet = Supernet(SPACE, recipe.config, seed=5, start=start)
+    before = [alpha.numpy() for alpha in supernet.alphas]
+    fit_start(supernet, start, data, recipe)
+    if options:
+        for alpha, was in zip(supernet.alphas, before, strict=True):
+            np.testing.assert_array_equal(alpha.numpy(), was)
+        return
+    images, _ = next(iter(data.train_unaugmented(batch_size=64)))
+    for index, lost in losses(supernet, start, images).items():
+        alpha = supernet.alphas[index].numpy()
+        np.testing.assert_allclose(alpha[:, None] - alpha, 4 * (lost - lost[:, None]), atol=1e-5)
+        assert np.ptp(lost) > 0
 
 
 def test_the_weights_are_for_the_images_that_the_search_sees(weights):

@@ -170,6 +170,13 @@ def test_formats_and_sweeps_write_other_files():
     }
 
 
+def test_a_published_table_is_not_read_as_that_of_another_format(folder):
+    (step,) = (each for each in STEPS if each.name == "latency_table_int8")
+    published = LatencyConfig(original_table="pixel.yaml")
+    assert step.wanted(job_of(step, folder, configs_of()))
+    assert not step.wanted(job_of(step, folder, configs_of(published)))
+
+
 @pytest.mark.parametrize(
     "config, steps",
     [

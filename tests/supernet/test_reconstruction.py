@@ -12,10 +12,10 @@ from pnas_tf.networks.pretrained import InputNormalisation, weights_of_network
 from pnas_tf.networks.remapped_space import APPROXIMATED, Remapping
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
-from pnas_tf.space.ops import MBConv
+from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.supernet import tape
 from pnas_tf.supernet.functional import Mode
-from pnas_tf.supernet.reconstruction import reconstruct
+from pnas_tf.supernet.reconstruction import losses, reconstruct
 from pnas_tf.supernet.supernet import Supernet
 
 OWN = MBConv(5, 4)
@@ -63,6 +63,16 @@ def outputs(supernet):
         x = tape.output(mixed_op.candidates[0], x, mode=Mode.ARCHITECTURE, shortcut=True)
 
 
+def inputs_of(supernet, index):
+    """What a choice block takes where all before it compute the source's own op."""
+    x = IMAGES
+    for name in ("stem", "first"):
+        x = tape.output(supernet.fixed[name], x, mode=Mode.ARCHITECTURE, shortcut=True)
+    for mixed_op in supernet.mixed_ops[:index]:
+        x = tape.output(mixed_op.candidates[0], x, mode=Mode.ARCHITECTURE, shortcut=True)
+    return x.numpy()
+
+
 def errors(supernet):
     return [
         np.mean((own - each) ** 2) / np.var(own)
@@ -104,6 +114,28 @@ def test_a_block_without_the_sources_op_ends_it():
     space = dataclasses.replace(SPACE, candidates=(MBConv(3, 4),))
     start = start_of(space)
     assert reconstruct(Supernet(space, SearchConfig(), start=start), start, IMAGES) == 0
+
+
+def test_what_candidates_lose_is_told_in_parts_of_what_the_block_passes_on():
+    """By plain arithmetic; less after fitting, where something was fitted."""
+    space = dataclasses.replace(SPACE, skips=True)
+    start = start_of(space)
+    supernet = Supernet(space, SearchConfig(), start=start)
+    before = losses(supernet, start, IMAGES)
+    reconstruct(supernet, start, IMAGES)
+    found = losses(supernet, start, IMAGES)
+    assert list(found) == [0, 1, 2]
+    for index, (own, others) in enumerate(outputs(supernet)):
+        mixed_op = supernet.mixed_ops[index]
+        whole = mixed_op.candidates[0]
+        x = inputs_of(supernet, index)
+        passed = own + (x if whole.block.shortcut else 0)
+        spread = np.mean((passed - passed.mean(axis=(0, 1, 2))) ** 2)
+        gaps = [np.mean((each - own) ** 2) / spread for each in [own, *others]]
+        if isinstance(mixed_op.candidates[-1].block.op, Zero):
+            gaps.append(np.mean(own**2) / spread)
+        np.testing.assert_allclose(found[index], gaps, rtol=1e-4, atol=1e-7)
+        assert (found[index][1 : 1 + len(others)] < before[index][1 : 1 + len(others)]).all()
 
 
 @pytest.mark.parametrize("images", [1, 3])
