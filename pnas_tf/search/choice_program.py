@@ -29,6 +29,7 @@ OBJECTIVE_RANGE = 1e3
 _MAX_MISSES = 1000
 _SOLVES = 4  # between two lists
 _SMALLEST_LOOKS = 50
+_GAP = 0.02  # of `largest`
 _INFEASIBLE = 2  # scipy's status
 _TOLERANCE = 1e-9  # of a bound, of its own size: the solver's own is wider
 
@@ -95,10 +96,12 @@ def smallest(quantity: Quantity, bounds: Sequence[Bound]) -> float:
 
 
 def largest(quantity: Quantity, bounds: Sequence[Bound]) -> float:
-    """The most of a sum that a network within the bounds takes, -infinity where there is none."""
-    scale = quantity.scale
-    costs = [(np.max(choice) - choice) / scale for choice in quantity.choices]
-    path = next(solutions(costs, bounds), None)
+    """About the most of a sum that a network within the bounds takes, -infinity where there is
+    none: its distance from the space's largest is exact to `_GAP`. To find the very sum nearest
+    below a bound of its own kind takes minutes."""
+    costs = [(np.max(choice) - choice) / quantity.scale for choice in quantity.choices]
+    program = _Program([len(block) for block in costs], bounds, None, pairs=False)
+    path = program.solved(program.objective(costs, ()), gap=_GAP)
     return -math.inf if path is None else quantity.of(path)
 
 
@@ -161,15 +164,15 @@ class _Program:
         row[0, self._starts[:-1] + np.array(path)] = 1.0
         self._constraints.append(scipy.optimize.LinearConstraint(row, -np.inf, len(path) - 1))
 
-    def solved(self, objective: np.ndarray) -> ChoiceIndices | None:
-        """The choice of least costs, None where the constraints leave none."""
+    def solved(self, objective: np.ndarray, *, gap: float = 0.0) -> ChoiceIndices | None:
+        """The choice of least costs, to a relative gap, None where the constraints leave none."""
         binary = np.arange(self._columns) < self._starts[-1]
         found = scipy.optimize.milp(
             objective,
             integrality=binary.astype(int),
             bounds=scipy.optimize.Bounds(self._low, self._high),
             constraints=self._constraints,
-            options={"mip_rel_gap": 0.0},
+            options={"mip_rel_gap": gap},
         )
         if found.x is not None:
             return tuple(

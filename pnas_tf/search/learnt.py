@@ -85,6 +85,8 @@ class Learnt:
         asked). Raises UserError where no network keeps the budgets."""
         first, *others = (bound for _, bound in limits.pairs)
         quantity, most, count = first.quantity, first.most, config.derive_networks
+        if others:  # may leave no more
+            most = min(most, max(largest(quantity, (first, *others)), 0.0))
         least = most * config.min_latency_fraction
 
         def few(at_least: float, count: int) -> list[Architecture]:
@@ -93,20 +95,21 @@ class Learnt:
                 self.space, self.preference, bounds=bounds, count=count, accepts=limits.accepts
             )
 
+        if progress and most < first.most * config.min_latency_fraction:
+            progress(
+                f"beside the other budgets {most:.4g} {quantity.unit} is the most there is, of "
+                f"{first.most:.4g}"
+            )
         try:
             return few(least, count), least
         # A small space has gaps: a network below this one is better than none after the whole
         # search.
         except UserError:
-            if not others:
-                networks, words = few(-math.inf, 1), f"the {self.words} below is taken"
-            else:  # the other budgets may leave no more
-                used = largest(quantity, (first, *others))
-                networks = few(used * config.min_latency_fraction, count)
-                words = f"beside the other budgets {used:.4g} {quantity.unit} is the most there is"
+            networks = few(-math.inf, count if others else 1)
         if progress:
             progress(
                 f"no network of the space lies between {least:.4g} and {most:.4g} {quantity.unit} "
-                f"(--min_latency_fraction={config.min_latency_fraction:g}); {words}"
+                f"(--min_latency_fraction={config.min_latency_fraction:g}); the {self.words} below "
+                "is taken"
             )
         return networks, least

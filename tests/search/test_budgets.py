@@ -1,6 +1,7 @@
 """Several hard budgets together, against brute force over every network of a small space."""
 
 import itertools
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +29,8 @@ from pnas_tf.search.derive import (
     path_of,
     preference_of,
 )
+from pnas_tf.search.file_limits import FileLimits
+from pnas_tf.search.learnt import Learnt
 from pnas_tf.search.quantities import (
     Quantity,
     Shared,
@@ -38,6 +41,7 @@ from pnas_tf.search.quantities import (
 from pnas_tf.search.targets import Target
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv, Zero
+from pnas_tf.space.registry import named_space
 from pnas_tf.steps.derive import DERIVE, SWEEP
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.tflite.arena import Lifetime, planned_bytes
@@ -142,8 +146,31 @@ def test_any_budgets_together_equal_brute_force(seed):
             least = min(bound.quantity.of(path) for path in allowed)
             assert smallest(bound.quantity, rest) == pytest.approx(least)
         if bounds[0].quantity is quantities[0]:
-            most = max(quantities[0].of(path) for path in fitting)
-            assert largest(quantities[0], bounds) == pytest.approx(most)
+            most, whole = (max(map(quantities[0].of, paths)) for paths in (fitting, PATHS))
+            found = largest(quantities[0], bounds)
+            assert most - 0.0205 * (whole - most) <= found <= most * (1 + 1e-6)
+
+
+def test_two_limits_of_one_latency_are_two_limits():
+    """Whose windows touch in a point: the range that is to be used is of the tighter one."""
+    space = named_space("tiny", classes=10)
+    costs = np.random.default_rng(0).uniform(1, 2, [len(space.choice_blocks), 1])
+    choices = [
+        cost * np.linspace(0, 1, len(choice.candidates)) ** 1.5
+        for cost, choice in zip(costs, space.choice_blocks, strict=True)
+    ]
+    one, two = (Quantity(name, "ms", 1.0, tuple(choices)) for name in ("one", "two"))
+    most = 0.6 * one.range[1]
+    asked = [Bound(one, most), Bound(two, 0.95 * most)]
+    limits = FileLimits([(Budget("latency_ms", bound.most), bound) for bound in asked])
+    learnt = Learnt(space, [np.full(len(choice), 1 / len(choice)) for choice in choices])
+    began = time.monotonic()
+    networks, least = learnt.candidates(limits, DeriveConfig(derive_networks=8), None)
+    assert time.monotonic() - began < 5  # it took a minute; takes 0.1 s
+    assert len(networks) == 8
+    for network in networks:
+        assert least <= one.of(path_of(network)) <= 0.95 * most
+    assert least == pytest.approx(0.95 * 0.95 * most, rel=0.02)
 
 
 @pytest.mark.slow
