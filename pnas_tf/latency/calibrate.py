@@ -161,7 +161,7 @@ def networks_to_choose_from(
 
     From the space's fast to its slow ones; by a prior, which has the range from other devices,
     typical ones: extreme networks say most of its coefficients, and are those that a sum of
-    coefficients describes worst (docs/calibration.md).
+    coefficients describes worst.
     """
     if known.prior is not None:
         first = _POOL_SEED + _TYPICAL + _POOL * seed
