@@ -55,7 +55,8 @@ def check_heeded(configs: Configs, usual: Configs) -> None:
     """Raises UserError on an option of the command line that does nothing beside the others. usual:
     options without those of the command line."""
     for now in configs:
-        metadata = {field.name: field.metadata for field in dataclasses.fields(now)}  # type: ignore[arg-type]
+        fields = dataclasses.fields(now)  # type: ignore[arg-type]
+        metadata = {field.name: field.metadata for field in fields}
         for name, value in other_options(usual[type(now)], now).items():
             only = metadata[name]["only"]
             if only and not any(each.holds(now) for each in only):
