@@ -13,7 +13,7 @@ from pnas_tf.config import (
     RunConfig,
     SearchConfig,
 )
-from pnas_tf.data.fitted_options import PRETRAINED, search_tuning_of
+from pnas_tf.data.fitted_options import PRETRAINED, RECONSTRUCTION, search_tuning_of
 from pnas_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,12 +97,22 @@ def check_schedule(config: SearchConfig) -> None:
 
 
 def check_start(config: SearchConfig, *, known: bool) -> None:
-    """Raises UserError where the supernet shall start from pretrained weights and none are
-    `known`."""
-    if config.weights_init == PRETRAINED and not known:
-        raise UserError(
-            f"--weights_init={PRETRAINED}",
-            expected="weights to start from",
-            received="none",
-            fix="Add e.g. --pretrained=imagenet (in Python: pretrained=...).",
-        )
+    """Raises UserError where the supernet or alpha shall start from pretrained weights, and none
+    are `known`, or the supernet starts from others."""
+    starts = known and config.weights_init in (None, PRETRAINED)
+    strength = config.alpha_reconstruction
+    asked = {
+        f"--weights_init={PRETRAINED}": config.weights_init == PRETRAINED,
+        f"--alpha_init={RECONSTRUCTION}": config.alpha_init == RECONSTRUCTION,
+        f"--alpha_reconstruction={strength:g}": strength != SearchConfig.alpha_reconstruction,
+    }
+    for flag, is_asked in asked.items():
+        if is_asked and not starts:
+            raise UserError(
+                flag,
+                expected="weights to start from",
+                received=f"--weights_init={config.weights_init}" if known else "none",
+                fix="Leave out one of the two."
+                if known
+                else "Add e.g. --pretrained=imagenet (in Python: pretrained=...).",
+            )

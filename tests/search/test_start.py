@@ -173,8 +173,18 @@ def test_a_recipe_starts_from_what_it_has(weights):
     assert SearchRecipe(pretrained=weights).started().config.weights_init == "pretrained"
     random = SearchRecipe(SearchConfig(weights_init="he_fout"), pretrained=weights)
     assert start_of(SPACE, Photographs(8), random.started()) is None
-    with pytest.raises(UserError, match="--pretrained=imagenet"):
-        SearchRecipe(SearchConfig(weights_init="pretrained")).started()
+    for asked in (
+        {"weights_init": "pretrained"},
+        {"alpha_init": "reconstruction"},
+        {"alpha_reconstruction": 20.0},
+    ):
+        with pytest.raises(UserError, match="--pretrained=imagenet"):
+            SearchRecipe(SearchConfig(**asked)).started()
+        SearchRecipe(SearchConfig(**asked), pretrained=weights).started()
+    others = SearchConfig(weights_init="he_fout", alpha_init="reconstruction")
+    with pytest.raises(UserError, match="--alpha_init=reconstruction") as refused:
+        SearchRecipe(others, pretrained=weights).started()
+    assert refused.value.received == "--weights_init=he_fout"
 
 
 def test_the_size_of_the_images_does_not_matter(weights):
