@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pnas_tf.run.layout import Artifact
+from pnas_tf.run.log_file import LogFile, details_of
 
 RESULT = 25  # between INFO and WARNING
 logging.addLevelName(RESULT, "RESULT")
@@ -67,7 +68,7 @@ class Terminal(logging.Handler):
 
     def _forget(self) -> None:
         self.stage = ""  # what is worked on, before every line of progress
-        self._log: _LogFile | None = None
+        self._log: LogFile | None = None
         self._place: Path | None = None  # of the log
         self._skipped: list[str] = []
         self._begun = False
@@ -79,7 +80,7 @@ class Terminal(logging.Handler):
         """Within it lines of the library are told and kept; without it warnings alone are, in
         Python's way."""
         before, modes = (LOGGER.level, LOGGER.propagate), (self.verbose, self.quiet)
-        self._log = _LogFile()
+        self._log = LogFile()
         LOGGER.setLevel(logging.INFO)
         LOGGER.propagate = False
         LOGGER.addHandler(self._log)
@@ -123,7 +124,7 @@ class Terminal(logging.Handler):
             if line in self._told:
                 return
             self._told.add(line)
-            more = f" (details: {self._place})" if _details(record) and self._place else ""
+            more = f" (details: {self._place})" if details_of(record) and self._place else ""
             self._print(f"WARNING {line}{more}", error=True)
         elif self.verbose or (record.levelno >= RESULT and not self.quiet):
             self._print(line)
@@ -213,47 +214,6 @@ class Terminal(logging.Handler):
         names, self._skipped = self._skipped, []
         if names:
             say(f"complete, skipped: {', '.join(names)}")
-
-
-class _LogFile(logging.Handler):
-    """Keeps lines until it knows the file. A log that cannot be written stops nobody."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-        self._lines: list[str] = [f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n"]
-        self._path: Path | None = None
-        self._made = False
-
-    def open(self, path: Path) -> None:
-        self._path, self._made = path, not path.exists()
-        self._write()
-
-    def drop(self) -> None:
-        if self._path is not None and self._made:
-            self._path.unlink(missing_ok=True)
-        self._path = None
-
-    def keep(self, words: str) -> None:
-        self.handle(logging.makeLogRecord({"msg": words, "levelname": "END"}))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._lines += [f"{line}\n" for line in (self.format(record), *_details(record))]
-        if self._path is not None:
-            self._write()
-
-    def _write(self) -> None:
-        assert self._path is not None
-        text, self._lines = "".join(self._lines), []
-        with (
-            contextlib.suppress(OSError),
-            open(self._path, "a", encoding="utf-8", errors="backslashreplace") as log,
-        ):
-            log.write(text)
-
-
-def _details(record: logging.LogRecord) -> list[str]:
-    return [f"    {line}" for line in getattr(record, "details", ())]
 
 
 def _folded(line: str, stream: TextIO | None) -> str:
