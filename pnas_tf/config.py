@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple, TypeVar
 
 Value = TypeVar("Value")
@@ -63,18 +63,24 @@ FROM_SUPERNET = Tuning(30, 0.02, 2, "moving")
 
 class Only(NamedTuple):
     """An option of the same class that another is for. values: that it must have one of; none: any
-    but nothing, 0 and False."""
+    but nothing, 0 and False. given: else it must have none."""
 
     name: str
     values: tuple[str, ...] = ()
+    given: bool = True
 
     def holds(self, config: object) -> bool:
-        """Whether it is so in a config of that class."""
+        """Whether it is so in a config of that class, where that option does something itself."""
         value = getattr(config, self.name)
-        return value in self.values if self.values else bool(value)
+        if not (value in self.values if self.values else bool(value)):
+            return not self.given
+        options = {each.name: each for each in fields(config)}  # type: ignore[arg-type]
+        conditions: tuple[Only, ...] = options[self.name].metadata["only"]
+        return self.given and (not conditions or any(each.holds(config) for each in conditions))
 
     def __str__(self) -> str:
-        return f"--{self.name}={'|'.join(self.values)}" if self.values else f"--{self.name}"
+        words = f"--{self.name}={'|'.join(self.values)}" if self.values else f"--{self.name}"
+        return words if self.given else f"no {words}"
 
 
 def option(
@@ -177,9 +183,10 @@ class DataConfig:
     alpha_fraction: float = option(
         0.2,
         "Part of the training images that trains alpha, class-balanced, at least one of each "
-        "class; see alpha_size.",
+        "class.",
         above=0,
         below=1,
+        only=(Only("alpha_size", given=False),),
     )
     alpha_size: int | None = option(
         None,
@@ -609,7 +616,14 @@ class SearchConfig:
     regulariser_beta: float = option(
         0.3, "Its exponent.", only=(Only("regulariser", ("multiplicative_log",)),)
     )
-    regulariser_lambda: float = option(0.1, "Weight of additive_linear, hinge and absolute.")
+    regulariser_lambda: float = option(
+        0.1,
+        "Weight of latency in the loss, and in the reward.",
+        only=(
+            Only("regulariser", ("additive_linear", "hinge", "absolute")),
+            Only("rl_reward", ("absolute",)),
+        ),
+    )
     target_value: float | None = option(
         None, "Target, in that unit.", only=(Only("objective", ("macs", "parameters")),)
     )
@@ -680,6 +694,10 @@ class SearchConfig:
     keep_checkpoints: int = option(3, "Checkpoints kept.", fixed=False, at_least=1)
 
 
+_BUDGET = (Only("derive", ("budget",)),)
+_TRAINED = (Only("derive_trained"),)
+
+
 @dataclass(frozen=True)
 class DeriveConfig:
     """Choosing the architecture when alpha is learnt."""
@@ -695,33 +713,41 @@ class DeriveConfig:
         "So many of the most probable networks within the budget are compared with the "
         "supernet's weights on the search's validation split; 1 takes the most probable one.",
         at_least=1,
+        only=_BUDGET,
     )
     derive_trained: int = option(
         2,
         "So many of the best of those are trained on for --derive_train_epochs, and the best of "
-        "them is "
-        "taken; 0 or 1: the supernet's weights decide.",
+        "them is taken; 0 or 1: the supernet's weights decide.",
+        only=_BUDGET,
     )
     derive_train_epochs: float | None = option(
         None,
         "Epochs of the search's train split that each of them is trained on; default: "
         f"{DERIVE_TRAIN_EPOCHS}, more of few images.",
+        only=_TRAINED,
     )
     derive_batch_size: int | None = option(
         None,
         f"Images a step of that training; default: {BATCH_SIZE}, fewer of few images.",
         at_least=1,
+        only=_TRAINED,
     )
     derive_learning_rate: float | None = option(
         None,
         f"Largest learning rate of that training, cosine to zero; default: {DERIVE_LEARNING_RATE}, "
         f"{_BY_BATCH}.",
+        only=_TRAINED,
     )
     max_latency_ms: float | None = option(
         None, "Budget in ms; default: the target latency.", remakes=True
     )
     min_latency_fraction: float = option(
-        0.95, "Least part of the budget that the architecture uses; 0 for none.", remakes=True
+        0.95,
+        "Least part of the budget that the architecture uses; 0 for none.",
+        remakes=True,
+        at_most=1,
+        only=_BUDGET,
     )
     max_size_kb: float | None = option(
         None,
@@ -730,7 +756,11 @@ class DeriveConfig:
         above=0,
     )
     size_dtype: str = option(
-        "int8", "The file that --max_size_kb is of.", choices=("int8", "float32"), remakes=True
+        "int8",
+        "The file that --max_size_kb is of.",
+        choices=("int8", "float32"),
+        remakes=True,
+        only=(Only("max_size_kb"),),
     )
     max_ram_kb: float | None = option(
         None,
@@ -849,9 +879,12 @@ class LatencyConfig:
         ("auto",),
         "Export rewrites of the measured models: auto, those that pay on the device, by "
         "measuring every block both ways; split_depthwise; none.",
+        only=(Only("original_table", given=False),),
     )
     calibration_networks: int = option(
-        10, "Random networks timed with the blocks; 0 leaves the table uncalibrated."
+        10,
+        "Random networks timed with the blocks; 0 leaves the table uncalibrated.",
+        only=(Only("original_table", given=False),),
     )
     original_table: str = option(
         "",
@@ -910,7 +943,14 @@ class CalibrateConfig:
 class ValidateConfig:
     """Predicted against measured latency."""
 
-    networks: int = option(40, "Random held-out networks.", fixed=False, at_least=1, remakes=True)
+    networks: int = option(
+        40,
+        "Random held-out networks.",
+        fixed=False,
+        at_least=1,
+        remakes=True,
+        only=(Only("architectures", given=False),),
+    )
     architectures: tuple[str, ...] = option(
         (), "Files of architectures to validate on instead, comma-separated.", remakes=True
     )

@@ -23,7 +23,6 @@ from pnas_tf.data.fitted_options import (
     fitted_search,
     images_of,
     search_sizes,
-    search_tuning_of,
 )
 from pnas_tf.io.serialization import to_json
 from pnas_tf.run.checkpoints import Checkpoint
@@ -36,12 +35,12 @@ from pnas_tf.search.judgement import AT_THE_END, BEFORE_ALPHA, Judgement, judgem
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.path_validation import judge, validate_paths
 from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe
+from pnas_tf.search.schedule import SearchSchedule
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.supernet.variables import checkpoint_entry
 from pnas_tf.training.distribution import check_batch
 from pnas_tf.training.loss_scale import LossScale
-from pnas_tf.training.schedules import cosine_with_warmup
 
 HISTORY_FORMAT, HISTORY_VERSION = "pnas_tf/search_history", 1
 _FIGURES = 2  # loss, top-1
@@ -62,7 +61,8 @@ class Search:
         folder: holds checkpoints/, history.json and TensorBoard events/.
 
     Raises:
-        UserError: a split is smaller than a batch, or a batch has no equal part for every replica.
+        UserError: a split is smaller than a batch, a batch has no equal part for every replica, or
+            alpha would never be trained.
     """
 
     name = "search"
@@ -84,7 +84,7 @@ class Search:
         images, replicas = images_of(dataset), supernet.numerics.replicas
         config = fitted_search(recipe.config, images, replicas=replicas.total)
         self.supernet, self.dataset, self.targets = supernet, dataset, targets
-        self.config, self.tuning, self.seed = config, search_tuning_of(config), recipe.seed
+        self.config, self.seed = config, recipe.seed
         self.momentum = Momentum(recipe.optimizer)
         self.architecture = ArchitectureSteps(supernet, targets, recipe)
         self.means = RunningMeans.of(_FIGURES)  # of the epoch's weight steps
@@ -99,7 +99,12 @@ class Search:
         )
         self.epochs = self.sizes.warmup_epochs + self.sizes.search_epochs
         is_one_shot = config.algorithm == ONE_SHOT
-        self.warmup_epochs = self.epochs if is_one_shot else self.sizes.warmup_epochs
+        self.schedule = SearchSchedule(
+            config,
+            warmup_epochs=self.epochs if is_one_shot else self.sizes.warmup_epochs,
+            epochs=self.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+        )
         self._sampling = config.sampling if is_one_shot else sampling.BY_ALPHA
         self._for_alpha = self._batches_for_alpha()
         self.loop = StepLoop(
@@ -134,7 +139,7 @@ class Search:
         }
 
     def phase(self, epoch: int) -> str:
-        return "warmup" if epoch < self.warmup_epochs else "joint"
+        return self.schedule.phase(epoch)
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         self._for_alpha = self._batches_for_alpha()
@@ -145,7 +150,7 @@ class Search:
 
     def take_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
         self.train_weights(step, images, labels)
-        for _ in range(self.architecture_steps_after(step)):
+        for _ in range(self.schedule.architecture_steps_after(step)):
             if self.architecture.step == 0:
                 self._judge(BEFORE_ALPHA, weight_steps=step + 1)
             self.train_alpha(*next(self._for_alpha))
@@ -158,7 +163,7 @@ class Search:
             images,
             labels,
             optimizer=self.momentum,
-            learning_rate=self.learning_rate(step),
+            learning_rate=self.schedule.learning_rate(step),
         )
         require_finite(loss, "weight step")
         self.means.add(loss, accuracy)
@@ -166,27 +171,6 @@ class Search:
     def train_alpha(self, images: tf.Tensor, labels: tf.Tensor) -> None:
         """One architecture step. Raises NotFinite."""
         self.architecture.take(images, labels, loss_scale=self._loss_scale)
-
-    def architecture_steps_after(self, step: int) -> int:
-        """How many architecture steps follow weight step number `step`."""
-        config, (epoch, before) = self.config, divmod(step, self.steps_per_epoch)
-        if epoch - self.warmup_epochs < self.tuning.arch_start_epoch:
-            return 0
-        spread = config.rl_steps_per_epoch
-        if config.algorithm == "reinforce" and spread is not None:
-            taken = before * spread // self.steps_per_epoch
-            return (before + 1) * spread // self.steps_per_epoch - taken
-        return config.arch_steps if (step + 1) % self.tuning.arch_interval == 0 else 0
-
-    def learning_rate(self, step: int) -> float:
-        """Of weight step number `step`: cosine to zero within each phase (section 4.2)."""
-        warmup_steps = self.warmup_epochs * self.steps_per_epoch
-        if step < warmup_steps:
-            peak, done, steps = self.tuning.warmup_learning_rate, step, warmup_steps
-        else:
-            peak, done = self.tuning.search_learning_rate, step - warmup_steps
-            steps = self.sizes.search_epochs * self.steps_per_epoch
-        return cosine_with_warmup(done, steps=steps, warmup_steps=0, peak=peak)
 
     def _batches_for_alpha(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         """The validation split's batches from the next architecture step on, epoch after

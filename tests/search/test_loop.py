@@ -256,20 +256,3 @@ def test_without_a_checkpoint_it_says_so(tmp_path):
 def test_a_split_smaller_than_a_batch_is_refused(tmp_path):
     with pytest.raises(UserError, match="smaller than one batch"):
         small_search(tmp_path, search_batch_size=65)
-
-
-@pytest.mark.parametrize(("warmup", "joint"), [(0, 2), (3, 2)])
-def test_the_published_schedule(tmp_path, warmup, joint):
-    """Cosine to zero in each phase by step, from rates for 64 images scaled to 16; architecture
-    steps every arch_interval weight steps, none before arch_start_epoch."""
-    search = small_search(
-        tmp_path, warmup_epochs=warmup, search_epochs=joint, arch_interval=2, arch_start_epoch=1
-    )
-    rates, due = [], []
-    for step in range((warmup + joint) * search.steps_per_epoch):
-        rates.append(search.learning_rate(step))
-        due.append(search.architecture_steps_after(step))
-    for phase, initial in ((rates[: 4 * warmup], 0.05), (rates[4 * warmup :], 0.025)):
-        cosine = 0.5 * initial * (1 + np.cos(np.pi * np.arange(len(phase)) / max(1, len(phase))))
-        np.testing.assert_allclose(phase, cosine, rtol=1e-12)
-    assert due == [0] * 4 * (warmup + 1) + [0, 1, 0, 1]

@@ -43,7 +43,7 @@ def weights(data, tmp_path_factory):
     others."""
     folder = tmp_path_factory.mktemp("search")
     config = SearchConfig(
-        warmup_epochs=24, search_epochs=1, arch_start_epoch=1, search_batch_size=BATCH
+        warmup_epochs=24, search_epochs=1, arch_learning_rate=0.0, search_batch_size=BATCH
     )
     Search(
         Supernet(SPACE, SearchConfig(weights_init="he_fout"), numerics=Numerics(), seed=3),

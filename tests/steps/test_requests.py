@@ -24,7 +24,19 @@ def another(field):
         return next(each for each in choices if each != field.default)
     if isinstance(field.default, (bool, type(None))):
         return not field.default
-    return field.default + (("x",) if field.default == () else type(field.default)(1))
+    return field.default + (("x",) if isinstance(field.default, tuple) else type(field.default)(1))
+
+
+def doing_something(fields, name):
+    """Values of other options beside which an option does something."""
+    values = {}
+    for only in fields[name].metadata["only"][:1]:
+        other = fields[only.name]
+        given = only.values[0] if only.values else another(other)
+        values = {**doing_something(fields, only.name), only.name: given}
+        if not only.given:
+            values[only.name] = other.default
+    return values
 
 
 def heeded(usual, now):
@@ -36,13 +48,16 @@ def heeded(usual, now):
 )
 def test_an_option_is_taken_beside_what_it_is_for_and_refused_without(kind, field):
     value, fields = another(field), {each.name: each for each in dataclasses.fields(kind)}
+    usual = kind(**doing_something(fields, field.name))
+    heeded(usual, dataclasses.replace(usual, **{field.name: value}))
     without = {}
     for only in field.metadata["only"]:
         other = fields[only.name]
-        choices = other.metadata["choices"] or (other.default, another(other))
+        nothing = type(other.default)()
+        choices = other.metadata["choices"] or (other.default, another(other), nothing)
         assert set(only.values) <= set(choices)
         for choice in choices:
-            usual = kind(**{only.name: choice})
+            usual = kind(**doing_something(fields, only.name) | {only.name: choice})
             if only.holds(usual):
                 heeded(usual, dataclasses.replace(usual, **{field.name: value}))
             else:
@@ -53,6 +68,14 @@ def test_an_option_is_taken_beside_what_it_is_for_and_refused_without(kind, fiel
         heeded(usual, dataclasses.replace(usual, **{field.name: value}))
     for only in field.metadata["only"]:
         assert str(only) in refused.value.expected and only.name in refused.value.received
+
+
+def test_an_option_of_one_that_does_nothing_does_nothing():
+    usual = config.SearchConfig(rl_reward="power")  # kept in a run folder, of another call
+    with pytest.raises(UserError, match="--rl_exponent"):
+        heeded(usual, dataclasses.replace(usual, rl_exponent=0.2))
+    usual = dataclasses.replace(usual, algorithm="reinforce")
+    heeded(usual, dataclasses.replace(usual, rl_exponent=0.2))
 
 
 def test_its_help_says_so():
