@@ -82,7 +82,7 @@ def alpha_slider(
     every = sorted({op for ops in candidates for op in ops}, key=op_order)
     return Slider(
         tuple(
-            f"epoch {epoch_of(row, index) + 1:g} of {len(history.epochs)}, "
+            f"epoch {epoch_of(row, index):g} of {len(history.epochs)}, "
             + ("warm-up: nothing is chosen yet" if is_warm_up(row) else "search")
             for index in _picked(history)
             for row in [history.epochs[index]]

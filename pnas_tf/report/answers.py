@@ -91,9 +91,9 @@ def _by_class(answers: Answers, right_by_class: Mapping[str, Sequence[int]]) -> 
         (
             "class",
             "images",
-            "right",
+            "right, Keras",
             *(f"right, {dtype}" for dtype in files),
-            "accuracy",
+            "accuracy, Keras",
             cells.INTERVAL,
             "most often taken for",
         ),
@@ -152,8 +152,8 @@ def _cell(answers: Answers, label: int, answer: int, share: float) -> Cell:
 
 def _picture(answers: Answers, mistake: Mistake) -> Picture:
     lines = (
-        f"taken for {_name(answers, mistake.answer)}, {100 * mistake.score:.0f} %",
-        f"is {_name(answers, mistake.label)} ({100 * mistake.label_score:.0f} %)",
+        f"answer {_name(answers, mistake.answer)}, score {100 * mistake.score:.0f} %",
+        f"right is {_name(answers, mistake.label)}, score {100 * mistake.label_score:.0f} %",
         *((one_line(mistake.file),) if mistake.file else ()),
     )
     return Picture(mistake.picture, lines)

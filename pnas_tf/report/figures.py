@@ -72,9 +72,10 @@ def theme_css() -> str:
 
 
 def epoch_of(row: Row, index: int) -> float:
-    """The row's epoch; its place where it names none."""
+    """How many epochs the row is the end of; histories count from 0. Its place where it names
+    none."""
     epoch = number(row.get("epoch"))
-    return index if epoch is None else epoch
+    return 1 + (index if epoch is None else epoch)
 
 
 def svg_of(figure: Figure, *, label: str = "") -> str:

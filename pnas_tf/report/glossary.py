@@ -11,27 +11,36 @@ TERMS: dict[str, tuple[str, str]] = {
     ),
     "interval": (
         "95 % interval",
-        "Where the accuracy on any number of such images would lie, 19 times in 20 (Wilson). Few "
+        "Where the accuracy on very many such images would lie, 19 times in 20 (Wilson). Few "
         "test images make it wide. Two networks whose intervals overlap widely may be as good.",
     ),
     "latency": (
         "Latency",
         "The time that the network takes for one image on the device, without reading and scaling "
         "the image. The median of many runs is quoted; 10 % of the runs are below p10, 10 % above "
-        "p90.",
+        "p90. Where a computer is the device and one thread runs, waiting for a core does not "
+        "count.",
     ),
     "table": (
         "Latency table",
         "What each block takes alone on the device. The sum over the blocks of a network, adjusted "
-        "by a few whole networks that were measured too (calibration), is its predicted latency.",
+        "by a few whole networks that were measured too (calibration), is its predicted latency. "
+        "The held-out error is how far that was off for networks that took no part in it.",
     ),
     "drift": (
         "Drift and noise",
         "A device is faster at one time and slower at another. One model, the reference model, is "
         "measured beside all others and shows by how much. The noise floor is by how much two "
-        "halves of a measurement differ: no comparison is better than that.",
+        "halves of a measurement differ: no comparison is better than that. Drift corrected is "
+        "what would have been measured at the speed that the device had when the table was made: "
+        "it judges the prediction. What users of the device get is the figure that was measured.",
     ),
-    "target": ("Target", "What the network was to take at most, as it was asked for."),
+    "target": (
+        "Target and budget",
+        "What was asked for. The search is pulled towards the target; a budget is a limit: no "
+        "network is taken whose prediction is above it. Where no other is given, the target is the "
+        "budget of latency.",
+    ),
     "macs": (
         "MACs",
         "Multiply-accumulates: how many multiplications the network does for one image. A measure "
@@ -50,7 +59,8 @@ TERMS: dict[str, tuple[str, str]] = {
     "parity": (
         "Parity",
         "How closely an exported file gives the answers of the network that was trained. Logits "
-        "are the network's scores before they are made probabilities.",
+        "are the network's scores before they are made probabilities; how far they differ says "
+        "little, as long as the answers are the same.",
     ),
     "ram": (
         "Peak RAM",
@@ -72,7 +82,9 @@ TERMS: dict[str, tuple[str, str]] = {
     "supernet": (
         "Supernet",
         "One network that holds all candidates of all choice blocks. It is trained one path at a "
-        "time. If it answers no better than chance, its choices mean nothing.",
+        "time: a path is one candidate of each block. If random paths answer no better than "
+        "chance, its choices mean nothing. An architecture step is one in which probabilities "
+        "change, and not weights.",
     ),
     "warmup": (
         "Warm-up",
@@ -82,7 +94,8 @@ TERMS: dict[str, tuple[str, str]] = {
     "probability": (
         "Path probability",
         "How likely the search is to take a candidate. All start alike; those of a block add up to "
-        "1. What ends near 1 was clearly preferred, what stays in the middle was not decided.",
+        "1. What ends near 1 was clearly preferred. Where none does, the search alone did not "
+        "decide: the most probable networks were compared as wholes.",
     ),
     "entropy": (
         "Entropy",
@@ -97,7 +110,8 @@ TERMS: dict[str, tuple[str, str]] = {
     "loss": (
         "Loss",
         "What training makes small: the cross-entropy between the network's answers and the "
-        "labels. 0 would be certain and always right.",
+        "labels. 0 would be certain and always right; training with smoothed labels "
+        "(--label_smoothing) cannot reach it.",
     ),
     "split": (
         "Train and validation split",

@@ -46,8 +46,9 @@ def breakdown_section(run: RunFiles) -> Section | None:
         line += f"which predicts {cells.milliseconds(predicted)}"
         measured = _measured(run, dtype)
         if measured:
-            line += f"; measured: {cells.milliseconds(measured)} "
-            line += f"({100 * (predicted / measured - 1):+.1f} %)"
+            off = 100 * (predicted / measured - 1)
+            line += f"; measured were {cells.milliseconds(measured)}, so the prediction is "
+            line += f"{abs(off):.1f} % too {'high' if off > 0 else 'low'}"
         words.append(f"{line}.")
     return Section(
         "Predicted against measured, block by block",
@@ -109,7 +110,7 @@ def measurements_section(run: RunFiles) -> Section | None:
         meaning="Each file many times, in turn with the others. p10 and p90 far apart say that "
         "the device was busy.",
         terms=("latency", "drift"),
-        table=Table(("model", "median", "p10", "p90", "invocations", "rounds", "threads"), rows),
+        table=Table(("model", "median", "p10", "p90", "runs timed", "in rounds", "threads"), rows),
         warnings=_folded("measured while something else took the device; measure again", doubts),
         caption=", ".join(word for word in words if word),
     )

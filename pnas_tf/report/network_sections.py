@@ -53,8 +53,9 @@ def architecture_section(run: RunFiles) -> Section:
             Plot(
                 "networks_to_scale",
                 scale_figure(beside),
-                f"Published networks for the same task ({space.resolution} px, {space.classes} "
-                "classes), to one scale: a longer strip is more work, a piece is a block, its "
+                f"Published networks as they would be for this task ({space.resolution} px, "
+                f"{space.classes} classes), to one scale: a longer strip is more work, a piece is "
+                "a block, its "
                 "colour the kernel as above.",
                 ("macs", "parameters"),
                 wide=True,
@@ -78,7 +79,14 @@ def _sizes(run: RunFiles) -> Table:
         figures = (cells.count(architecture.macs), cells.count(architecture.parameters))
         rows.append((name, (*figures, str(blocks), "–" if top1 is None else f"{top1:.1f} %")))
     return Table(
-        ("network", "MACs", "parameters", "blocks", "published ImageNet top-1"), tuple(rows)
+        (
+            "network",
+            "MACs",
+            "parameters",
+            "blocks",
+            "published ImageNet top-1, at its own image size",
+        ),
+        tuple(rows),
     )
 
 
@@ -102,7 +110,7 @@ def files_section(run: RunFiles) -> Section | None:
                 cells.file_size(report.size_bytes),
                 cells.file_size(cells.number(memory.get(report.dtype))),
                 cells.percent(report.top1_agreement),
-                f"{report.max_logit_difference:.2g} of {report.max_logit:.2g}",
+                f"{report.max_logit_difference:.2g}, largest logit {report.max_logit:.2g}",
                 cells.percent(report.tflite_accuracy),
             ),
         )
@@ -127,7 +135,7 @@ def files_section(run: RunFiles) -> Section | None:
             rows,
         ),
         more=tuple(
-            (f"{name}: {len(names)} rewrites that make it faster", names)
+            (f"{name}: {len(names)} rewrites, which make it faster and compute the same", names)
             for name, names in rewrites.items()
         ),
     )

@@ -46,8 +46,8 @@ def _accuracy(run: RunFiles) -> str:
     if low is None or high is None:
         return f"{words} ({cells.percent(accuracy)})."
     return (
-        f"{words} ({cells.percent(accuracy)}). On any number of such images expect "
-        f"{low:.1f} to {high:.1f} %."
+        f"{words} ({cells.percent(accuracy)}). Of very many such images it would probably name "
+        f"{low:.1f} to {high:.1f} % rightly."
     )
 
 
@@ -69,7 +69,8 @@ def _speed(run: RunFiles) -> str:
         return words
     noise = max(cells.number(latency.get("noise_floor_percent")) or 0.0, 1.0)
     over = 100 * (measured / target - 1)
-    asked = f"{words} The target was {cells.milliseconds(target)}:"
+    chosen = " (chosen by itself: the middle of what the space can do here)" * run.target_is_auto
+    asked = f"{words} The target was {cells.milliseconds(target)}{chosen}:"
     if noise >= NOISE_PERCENT:
         return f"{asked} the device was too busy to say whether it is kept."
     if abs(over) <= noise:

@@ -50,9 +50,11 @@ def search_plots(history: SearchHistory, *, target: float | None, unit: str) -> 
         ),
         Plot(
             "search_entropy",
-            _figure(rows, "mean entropy of a block, nats", [_Curve("entropy", "", BLUE)]),
-            "The search is decided where this is low; a line that never falls says that no "
-            "candidate was clearly better.",
+            _figure(
+                rows, "mean entropy of a block, nats", [_Curve("entropy", "", BLUE)], least=0.0
+            ),
+            "0 where everything is decided. A line that stays high says that no candidate was "
+            "clearly better; what was taken then follows from the networks that were compared.",
             ("entropy", "choice"),
         ),
         Plot(
@@ -84,15 +86,16 @@ def training_plots(rows: Sequence[Row]) -> tuple[Plot, ...]:
         Plot(
             "training_loss",
             _figure(rows, "loss", curves("loss")),
-            "Lower is better. Training images are shifted, cropped and coloured, which makes them "
-            "harder: their loss may stay above that of the others.",
+            "Lower is better. Training images are varied (--augmentation) and their labels "
+            "smoothed (--label_smoothing), which makes them harder: their loss may stay above that "
+            "of the others. Test images are looked at to draw their line; nothing is chosen by it.",
             ("loss",),
         ),
         Plot(
             "training_accuracy",
             _figure(rows, "accuracy, %", curves("accuracy"), scale=100),
             "How often the network is right. A line that still climbs at the end asks for more "
-            "epochs.",
+            "epochs (--epochs).",
             ("accuracy",),
         ),
         Plot(
@@ -114,6 +117,7 @@ def _figure(
     *,
     scale: float = 1,
     target: float | None = None,
+    least: float | None = None,
 ) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=PLOT, layout="constrained")
@@ -123,6 +127,8 @@ def _figure(
         _draw(axes, rows, curves, scale=scale)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("epoch")
+        if least is not None:
+            axes.set_ylim(least, 1.05 * axes.get_ylim()[1])
         if target is not None:
             _mark(axes, target)
         return figure

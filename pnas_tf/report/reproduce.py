@@ -16,6 +16,7 @@ from pnas_tf import config as options
 from pnas_tf.io import Json
 from pnas_tf.report.run_files import RunFiles
 from pnas_tf.report.section import Section
+from pnas_tf.report.summary_table import target_of
 from pnas_tf.report.words import one_line
 from pnas_tf.run.records import StepRecord
 from pnas_tf.run.settings import Settings
@@ -107,14 +108,15 @@ def reproduce_section(run: RunFiles) -> Section | None:
     facts += [(f"SHA-256 of {name}", digest) for name, digest in outputs.items()]
     return Section(
         "To make it again",
-        meaning="The same command on the same images with the same versions and seed searches and "
-        "trains alike; measured latencies differ with the device and its load.",
+        meaning="The same command on the same images with the same versions, seed and latency "
+        "table searches and trains alike. A table that is measured anew differs a little, and may "
+        "tip the choice between networks that are nearly equal.",
         terms=("seed",),
-        command=command_of(run.settings),
+        command=command_of(_with_target(run)),
         facts=tuple(facts),
         more=(
             (
-                "All options, with their defaults",
+                "All options of this run; None: chosen by the program, log.txt says what",
                 tuple(
                     f"--{name}={_value(value)}"
                     for values in run.settings.values()
@@ -123,6 +125,16 @@ def reproduce_section(run: RunFiles) -> Section | None:
             ),
         ),
     )
+
+
+def _with_target(run: RunFiles) -> Settings:
+    """The settings, with the target that `auto` chose: of a table that is measured anew it would
+    choose another one."""
+    name, settings = options.SearchConfig.__name__, run.settings
+    target, _ = target_of(run.summary)
+    if not run.target_is_auto or target is None:
+        return settings
+    return {**settings, name: {**settings.get(name, {}), "target_latency_ms": f"{target:.4g}"}}
 
 
 def _value(value: object) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from pnas_tf.config import SearchConfig
 from pnas_tf.devices.record import Measurement
 from pnas_tf.devices.record_file import load_measurements
 from pnas_tf.errors import UserError
@@ -23,6 +24,7 @@ from pnas_tf.run.layout import TABLES, Artifact
 from pnas_tf.run.records import StepRecord, read_steps
 from pnas_tf.run.settings import Settings, read_config
 from pnas_tf.search.judgement import Judgement, judgements_in
+from pnas_tf.search.targets import AUTO
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.tflite.parity_report import ParityReport, load_reports
 from pnas_tf.training.answers import Answers, load_answers
@@ -84,6 +86,13 @@ class RunFiles:
     reports: Mapping[str, ParityReport] = field(default_factory=dict)
     records: Mapping[str, StepRecord] = field(default_factory=dict)
     settings: Settings = field(default_factory=dict)
+
+    @property
+    def target_is_auto(self) -> bool:
+        """Whether the search chose its target in ms by itself."""
+        config = self.settings.get(SearchConfig.__name__, {})
+        asked = config.get("target_latency_ms", SearchConfig.target_latency_ms)
+        return self.search is not None and bool(self.settings) and asked == AUTO
 
     @property
     def right_by_class(self) -> dict[str, tuple[int, ...]]:

@@ -74,9 +74,10 @@ def front_section(run: RunFiles) -> Section | None:
             Plot(
                 "compared",
                 compared,
-                "The most probable networks that keep the target, with the supernet's weights: "
-                "lower is better. The best ones were trained a little before one was taken.",
-                ("loss", "split", "table"),
+                "The most probable networks within the budget, by the supernet's weights: lower is "
+                "better. The best few were then trained on a little, and the best of those, in "
+                "red, was taken; the points are from before that.",
+                ("loss", "split", "table", "target"),
             )
         )
     if not shown:
@@ -87,8 +88,7 @@ def front_section(run: RunFiles) -> Section | None:
         terms=("front",),
         plots=tuple(shown),
         table=_sweep_table(run) if run.sweep else None,
-        caption="By the supernet's weights, batch-normalisation statistics estimated again; not "
-        "trained further.",
+        caption="By the supernet's weights, batch-normalisation statistics estimated again.",
     )
 
 

@@ -10,6 +10,7 @@ changed is skipped, so a run that was stopped goes on with the same command.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -228,3 +229,6 @@ def tell_files(call: Inputs) -> None:
     if call.folder.written:
         names = ", ".join(call.folder.written)
         say(f"wrote {names} in {call.folder.path}; all details: {Artifact.LOG} there")
+        if (call.folder / Artifact.REPORT).is_file():
+            call_again = f"pnas run --run_dir={shlex.quote(str(call.folder.path))}"
+            say(f"{Artifact.REPORT} is from before that: {call_again} brings it up to date")

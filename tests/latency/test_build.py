@@ -66,7 +66,10 @@ def test_large_kernels_are_tried_both_ways_and_the_faster_is_in_the_table(table)
             table.entries[key].model.sha256
             == (trial.rewritten if taken else trial.plain).model.sha256
         )
-    assert "split of large depthwise kernels, by measurement: for" in table.describe()
+    assert (
+        "large depthwise kernels are split where that was measured to be faster: in"
+        in table.describe()
+    )
 
 
 def test_prediction_is_of_the_order_of_what_is_measured(table, cache):

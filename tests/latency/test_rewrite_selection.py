@@ -107,7 +107,7 @@ def test_where_the_split_pays_everywhere_it_goes_by_its_short_name(device):
     )
     assert all(table.latency_ms(key) == 1.0 + CALL_MS for key in REWRITE_OF)
     assert (
-        f"for {len(REWRITE_OF)} of {len(REWRITE_OF)} blocks, 4 to 4 times as fast"
+        f"in {len(REWRITE_OF)} of the {len(REWRITE_OF)} blocks that have them, 4 to 4 times as fast"
         in table.describe()
     )
 
