@@ -66,7 +66,7 @@ def search_plots(history: SearchHistory, *, target: float | None, unit: str) -> 
                 target=target,
             ),
             f"The {what} of the networks that the search would draw; it is pulled towards the "
-            "dashed target.",
+            "dashed target. A short search may end above it; what is derived keeps its budget.",
             ("expected", "target") if unit == "ms" else ("target",),
         ),
     )
