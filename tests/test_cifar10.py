@@ -8,8 +8,17 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.cifar10 import budget, page
+from benchmarks.cifar10.contenders import (
+    DEPTHS,
+    LITE_KERNELS,
+    MOBILENET_KERNELS,
+    WIDTHS,
+    uniform_networks,
+)
 from benchmarks.cifar10.resnet import check_against, macs_of, resnet8
 from pnas_tf.networks.network import with_probabilities
+from pnas_tf.space.ops import MBConv
+from pnas_tf.space.registry import named_space
 from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.model import TfliteModel
 
@@ -122,3 +131,14 @@ def test_the_page_says_what_the_rows_hold(tmp_path):
     assert "| searched | 2 | 91.50 % ± 0.50 | 90.50 % ± 0.50 | 0.250 |" in text
     assert "+2.50 ± 1.12 points from ResNet-8, 2.2 standard errors" in text
     assert "| basic_k3 | 0.0200 (0.0050) |" in text and "40,000 to train" in text
+
+
+@pytest.mark.parametrize("kernels", [LITE_KERNELS, MOBILENET_KERNELS])
+def test_networks_of_one_block_have_every_depth_and_width(kernels):
+    space = named_space("cifar", classes=10)
+    networks = uniform_networks(space, kernels)
+    assert len({(net.macs, net.parameters) for net in networks}) == len(DEPTHS) * len(WIDTHS)
+    for network in networks:
+        for choice, op in zip(network.space.choice_blocks, network.ops, strict=True):
+            assert op == MBConv(kernels[choice.stage], 6)
+        assert len(network.ops) in [depth * len(space.stages) for depth in DEPTHS]

@@ -48,9 +48,9 @@ from pnas_tf.training.recipe import TrainRecipe
 MODELS = Path(__file__).parents[2] / "tflite_models"
 WIDTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 DEPTHS = (1, 2, 3)
-# EfficientNet-Lite's kernels by size of image, at 32, 16 and 8 pixels (Tan and Le 2019, table 1,
-# stages 2, 3 and 5).
-LITE_KERNELS = (3, 5, 5)
+# EfficientNet-Lite's kernels by size of image, at 32, 16, 8 and 4 pixels (Tan and Le 2019, table 1,
+# stages 2, 3, 5 and 6), and MobileNetV2's.
+LITE_KERNELS, MOBILENET_KERNELS = (3, 5, 5, 5), (3, 3, 3, 3)
 
 
 @dataclass(frozen=True)
@@ -154,12 +154,12 @@ def reference_network(place: Place) -> keras.Model:
 
 def mobilenet_v2(place: Place) -> Architecture:
     """(c) MobileNetV2's block (kernel 3, expansion 6) everywhere, as deep and wide as fits."""
-    return _uniform(place, (3, 3, 3))
+    return _slowest(place, MOBILENET_KERNELS)
 
 
 def efficientnet_lite(place: Place) -> Architecture:
     """(d) EfficientNet-Lite's blocks (expansion 6, kernels 3 and 5), as deep and wide as fits."""
-    return _uniform(place, LITE_KERNELS)
+    return _slowest(place, LITE_KERNELS)
 
 
 def random(place: Place) -> Architecture:
@@ -185,17 +185,23 @@ CONTENDERS: dict[str, Callable[[Place], Made]] = {
 }
 
 
-def _uniform(place: Place, kernels: tuple[int, ...]) -> Architecture:
-    """One kernel a stage, expansion 6: the slowest of all depths and widths that fits."""
-    space = place.workshop.space
+def uniform_networks(space: MBConvSpace, kernels: tuple[int, ...]) -> list[Architecture]:
+    """Expansion 6 and one kernel a stage of `space`, of all depths and widths."""
+    ops = tuple(MBConv(kernel, 6) for kernel in kernels)
     networks = []
     for depth, width in itertools.product(DEPTHS, WIDTHS):
-        stages = tuple(dataclasses.replace(stage, blocks=depth) for stage in space.stages)
-        ops = tuple(MBConv(kernel, 6) for kernel in kernels)
-        sized = dataclasses.replace(space, stages=stages, candidates=tuple(dict.fromkeys(ops)))
-        sized = sized.with_width(width)
+        stages = tuple(
+            dataclasses.replace(stage, blocks=depth, candidates=(op,))
+            for stage, op in zip(space.stages, ops, strict=True)
+        )
+        sized = dataclasses.replace(space, stages=stages).with_width(width)
         chosen = tuple(ops[choice.stage] for choice in sized.choice_blocks)
         networks.append(Architecture(sized, chosen))
+    return networks
+
+
+def _slowest(place: Place, kernels: tuple[int, ...]) -> Architecture:
+    networks = uniform_networks(place.workshop.space, kernels)
     return slowest_within(networks, place.share, place.workshop.reference, untrained)
 
 
