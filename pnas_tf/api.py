@@ -186,9 +186,9 @@ def train(
         recipe: options and seed; None: the defaults.
         searched: the search whose supernet weights the network starts from.
         pretrained: weights of other images that it is fine-tuned from: "imagenet", a run folder
-            or a file (docs/howto/pretrained.md). With `searched` its weights are taken, and these
-            say how they began. Without both it starts from random ones. Options that are not
-            given are those of such a start.
+            or a file (docs/howto/pretrained.md). With `searched` that search's weights are taken,
+            and these are not looked at. Without both it starts from random ones. Options that are
+            not given are those of such a start.
         folder: keeps checkpoints and history; stopped training in it goes on.
 
     Returns:

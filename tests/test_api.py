@@ -24,6 +24,7 @@ from pnas_tf.config import (
     EffectsConfig,
     ExportConfig,
     LatencyConfig,
+    OptimizerConfig,
     OutputConfig,
     RunConfig,
     SearchConfig,
@@ -131,6 +132,34 @@ def test_a_search_in_a_folder_is_the_one_without(data, table, found, tmp_path):
     kept = pnas.search(SPACE, data, table, recipe=SearchRecipe(SEARCH), folder=tmp_path)
     for ours, theirs in zip(kept.probabilities, found.probabilities, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_folder_with_another_search_is_refused(data, table, tmp_path):
+    """By options, seed, target or data, finished or not; the same call again gives the same."""
+    recipe = SearchRecipe(SEARCH)
+    first = pnas.search(SPACE, data, table, recipe=recipe, folder=tmp_path).probabilities
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.npz")}
+    again = pnas.search(SPACE, data, table, recipe=recipe, folder=tmp_path).probabilities
+    assert [p.tolist() for p in again] == [p.tolist() for p in first]
+    middle = sum(latency_quantity(SPACE, table).range) / 2
+    for other in (
+        dataclasses.replace(recipe, seed=1),
+        dataclasses.replace(recipe, config=dataclasses.replace(SEARCH, search_epochs=2)),
+        dataclasses.replace(
+            recipe, config=dataclasses.replace(SEARCH, target_latency_ms=repr(1.01 * middle))
+        ),
+        dataclasses.replace(recipe, optimizer=OptimizerConfig(weight_decay=0.1)),
+    ):
+        with pytest.raises(UserError, match="started with other settings"):
+            pnas.search(SPACE, data, table, recipe=other, folder=tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.npz")} == before
+
+
+def test_a_schedule_without_alpha_is_told_by_the_option_that_makes_it(data, table):
+    config = dataclasses.replace(SEARCH, arch_start_epoch=30)
+    with pytest.raises(UserError, match="--arch_start_epoch=30"):
+        pnas.search(SPACE, data, table, recipe=SearchRecipe(config))
 
 
 @pytest.mark.parametrize("step", ["search", "train", "export"])

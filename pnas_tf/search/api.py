@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.layout import CHECKPOINTS, MEASURED
 from pnas_tf.run.terminal import DETAILS
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
-from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.recipe import SearchRecipe, check_schedule, search_identity
 from pnas_tf.search.result import SearchResult
 from pnas_tf.search.start import fit_start, save_start, start_of
 from pnas_tf.search.targets import check_request, search_targets
@@ -49,8 +50,8 @@ def search_architecture(
         dataset: the search's train split trains the weights, its validation split the architecture.
         table: latencies of the blocks of `space` on the target device, in ms.
         recipe: the options.
-        folder: gets history.json, checkpoints/ and TensorBoard events/. A folder with a search of
-            other settings must be emptied first.
+        folder: gets history.json, checkpoints/ and TensorBoard events/. One with a search of other
+            settings is refused.
         distribution: devices, precision and compilation of the steps (`training.distribution`).
 
     Returns:
@@ -65,18 +66,21 @@ def search_architecture(
     recipe, folder = recipe.started(), Path(folder)
     config = recipe.config
     check_request(config)
+    check_schedule(config)
     numerics = numerics_of(distribution, recipe.optimizer)
     check_engine(config.engine, numerics)
     targets = tuple(search_targets(space, table, config))
     start = start_of(space, dataset, recipe)
-    if start is not None:
+    identity = search_identity(space, dataset, recipe, targets, precision=numerics.precision)
+    begins = Checkpoints(folder / CHECKPOINTS).latest() is None
+    if start is not None and begins:
         save_start(start, folder)
     with _measured(space, table, recipe, folder) as measured, distribution.scope():
         supernet = Supernet(space, config, numerics=numerics, seed=recipe.seed, start=start)
-        if start is not None and not (folder / CHECKPOINTS).exists():
+        if start is not None and begins:
             fit_start(supernet, start, dataset, recipe)
         wanted = SearchTargets(targets, config, measured)
-        Search(supernet, dataset, wanted, recipe, folder=folder).run()
+        Search(supernet, dataset, wanted, recipe, folder=folder, identity=identity).run()
     return SearchResult(folder, space, dataset, table, recipe)
 
 

@@ -119,7 +119,7 @@ def limits_of(
     others += [pair for pair in pairs if pair[0].thing != first[0].thing]
     pairs = [min(same, key=lambda pair: pair[0].most, default=first), *others]
     check_possible(space, [bound for _, bound in pairs])
-    return FileLimits(pairs, footprint, files)
+    return FileLimits(pairs, footprint, files, first_is_asked=bool(same))
 
 
 def check_together(

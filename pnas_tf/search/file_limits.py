@@ -78,11 +78,13 @@ class FileLimits:
         pairs: of every budget of the derivation, those of latency too.
         footprint: that predicts; None where no budget is of a file.
         files: the exporter, likewise.
+        first_is_asked: whether the first one is asked for, and no target of the search.
     """
 
     pairs: Sequence[tuple[Budget, Bound]]
     footprint: Footprint | None = None
     files: UntrainedFiles | None = None
+    first_is_asked: bool = False
     _contents: dict[tuple[str, str], tuple[int, int | None]] = field(default_factory=dict)
 
     def accepts(self, architecture: Architecture) -> bool:
@@ -122,8 +124,10 @@ class FileLimits:
     def swept(self, target: Target) -> FileLimits:
         """With this latency in the place of the search's target and of a budget of the same."""
         name = target.quantity.name
-        others = [pair for pair in self.pairs[1:] if pair[1].quantity.name != name]
-        return dataclasses.replace(self, pairs=[pair_of(target), *others])
+        kept = self.pairs[0 if self.first_is_asked else 1 :]
+        others = [pair for pair in kept if pair[1].quantity.name != name]
+        pairs = [pair_of(target), *others]
+        return dataclasses.replace(self, pairs=pairs, first_is_asked=False)
 
     def _of_files(self) -> list[tuple[Budget, Bound]]:
         return [(budget, bound) for budget, bound in self.pairs if budget.kind in OF_FILES]

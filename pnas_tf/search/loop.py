@@ -24,6 +24,7 @@ from pnas_tf.data.fitted_options import (
     images_of,
     search_sizes,
 )
+from pnas_tf.errors import UserError
 from pnas_tf.io.serialization import to_json
 from pnas_tf.run.checkpoints import Checkpoint
 from pnas_tf.run.figures import RunningMeans, require_finite
@@ -59,6 +60,7 @@ class Search:
         targets: what the search shall reach.
         recipe: how; its device is not looked at.
         folder: holds checkpoints/, history.json and TensorBoard events/.
+        identity: of all that decides the result; a search in `folder` of another is refused.
 
     Raises:
         UserError: a split is smaller than a batch, a batch has no equal part for every replica, or
@@ -80,11 +82,12 @@ class Search:
         recipe: SearchRecipe,
         *,
         folder: Path,
+        identity: str = "",
     ):
         images, replicas = images_of(dataset), supernet.numerics.replicas
         config = fitted_search(recipe.config, images, replicas=replicas.total)
         self.supernet, self.dataset, self.targets = supernet, dataset, targets
-        self.config, self.seed = config, recipe.seed
+        self.config, self.seed, self.identity = config, recipe.seed, identity
         self.momentum = Momentum(recipe.optimizer)
         self.architecture = ArchitectureSteps(supernet, targets, recipe)
         self.means = RunningMeans.of(_FIGURES)  # of the epoch's weight steps
@@ -257,11 +260,20 @@ class Search:
         validation_arrays, alpha_state = self.architecture.state()
         judgements = [to_json(each) for each in self.judgements]
         state = {"weight_sums": self.means.sums, "judgements": judgements, **alpha_state}
+        state["identity"] = self.identity
         if (scale := self._loss_scale) is not None:
             state["loss_scale"] = [scale.value, scale.good_steps]
         return {**arrays, **self.momentum.arrays(), **validation_arrays}, state
 
     def restore(self, checkpoint: Checkpoint, where: str) -> None:
+        if checkpoint.state.get("identity", self.identity) != self.identity:
+            raise UserError(
+                f"the search of {where} was started with other settings",
+                expected="the same space, dataset, options, seed, targets, tables and initial "
+                "weights",
+                received="others",
+                fix="Choose another folder (--run_dir), or delete this one to search anew.",
+            )
         restore_variables(self.supernet, checkpoint, where=where)
         self.momentum.restore(checkpoint, self.supernet, where=where)
         self.architecture.restore(checkpoint, where)

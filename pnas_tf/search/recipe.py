@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,9 +18,13 @@ from pnas_tf.config import (
 )
 from pnas_tf.data.fitted_options import PRETRAINED, RECONSTRUCTION, search_tuning_of
 from pnas_tf.errors import UserError
+from pnas_tf.run.settings import fixed_of
 
 if TYPE_CHECKING:
+    from pnas_tf.data.dataset import Dataset
     from pnas_tf.networks.pretrained import PretrainedWeights
+    from pnas_tf.search.targets import Target
+    from pnas_tf.space.base import SearchSpace
 
 
 ONE_SHOT = "one_shot"  # of --algorithm
@@ -70,6 +77,30 @@ class SearchRecipe:
             return dataclasses.replace(self, config=config)
         check_start(self.config, known=self.pretrained is not None)
         return self
+
+
+def search_identity(
+    space: SearchSpace,
+    dataset: Dataset,
+    recipe: SearchRecipe,
+    targets: Sequence[Target],
+    *,
+    precision: str,
+) -> str:
+    """What a search in a folder is known by, 64 hex digits: whatever decides its result."""
+    quantities = [target.quantity for target in targets]
+    document = {
+        "space": space.to_json(),
+        "dataset": dataset.fingerprint,
+        "config": fixed_of(recipe.config),
+        "optimizer": dataclasses.asdict(recipe.optimizer),
+        "seed": recipe.seed,
+        "targets": [target.value for target in targets],
+        "costs": [[each.tolist() for each in found.by_probability()] for found in quantities],
+        "pretrained": recipe.pretrained and recipe.pretrained.source,
+        "precision": precision,
+    }
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def check_derivation(config: SearchConfig, derive: DeriveConfig) -> None:

@@ -44,18 +44,22 @@ class Target:
 
 
 def latency_target(
-    space: SearchSpace, table: LatencyTable, target_latency_ms: str, *, name: str = "latency"
+    space: SearchSpace,
+    table: LatencyTable,
+    target_latency_ms: str,
+    *,
+    name: str = "latency",
+    flag: str = "--target_latency_ms",
 ) -> Target:
     """The target on one device. target_latency_ms: a number of ms, or "auto", the middle of what
     the space can do there.
 
     Raises UserError when the table lacks blocks of the space, the text is no number, or no network
-    can take so long or so short, saying what the fastest and the slowest take.
+    can take so long or so short, saying what the fastest and the slowest take. flag: that asks for
+    it.
     """
     table.check_covers(space)
-    return _target(
-        latency_quantity(space, table, name=name), target_latency_ms, flag="--target_latency_ms"
-    )
+    return _target(latency_quantity(space, table, name=name), target_latency_ms, flag=flag)
 
 
 def search_targets(space: SearchSpace, table: LatencyTable, config: SearchConfig) -> list[Target]:
@@ -160,9 +164,8 @@ def _other_devices(space: SearchSpace, pairs: Sequence[str]) -> list[Target]:
     targets = []
     for pair in pairs:
         path, milliseconds = _pair(pair)
-        targets.append(
-            latency_target(space, LatencyTable.load(path), milliseconds, name=f"latency by {path}")
-        )
+        table, name = LatencyTable.load(path), f"latency by {path}"
+        targets.append(latency_target(space, table, milliseconds, name=name, flag=f"--also={path}"))
     return targets
 
 

@@ -134,6 +134,15 @@ def _summary(job: Inputs) -> str:
     return "; ".join(parts)
 
 
+def _identity(job: Inputs) -> dict[str, object]:
+    """Besides its options: the images, and the budgets that files are held to."""
+    from pnas_tf.report.budgets import file_budgets
+    from pnas_tf.search.budgets import OF_FILES
+
+    budgets = file_budgets(job.folder.path, *OF_FILES)
+    return {"dataset": job.network_dataset.identity, **({"budgets": budgets} if budgets else {})}
+
+
 EXPORT: Step[Inputs] = Step(
     "export",
     (RunConfig, DataConfig, TrainConfig, OptimizerConfig, ExportConfig),
@@ -144,7 +153,7 @@ EXPORT: Step[Inputs] = Step(
         job.folder / Artifact.NETWORK,
         *_tables(job),
     ),
-    identity=lambda job: {"dataset": job.network_dataset.identity},
+    identity=_identity,
     check=_check,
     begin=_begin,
     demands=_demands,

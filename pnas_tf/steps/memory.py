@@ -85,10 +85,13 @@ def _run(job: Inputs) -> None:
         )
 
 
-def _runtime(_: Inputs) -> str:
+def _identity(job: Inputs) -> object:
+    """The runtime, and the arena that a network was derived for."""
     from pnas_tf.devices.tflm import runtime_version
+    from pnas_tf.report.budgets import file_budgets
 
-    return runtime_version()
+    budgets = file_budgets(job.folder.path, "ram_kb")
+    return {"runtime": runtime_version(), "budgets": budgets} if budgets else runtime_version()
 
 
 MEMORY: Step[Inputs] = Step(
@@ -97,7 +100,7 @@ MEMORY: Step[Inputs] = Step(
     _run,
     writes=lambda _: (Artifact.MEMORY,),
     reads=lambda job: tuple(model_files(job).values()),
-    identity=_runtime,
+    identity=_identity,
     wanted=asks_memory,
     unused=lambda _: (DeviceConfig,),  # asked whether it is wanted alone
     summary=lambda job: f"{number_of(len(model_files(job)), 'model')} run",

@@ -104,12 +104,7 @@ def _check_searched_with(call: Inputs) -> None:
 
 def _check_out(request: Request, call: Inputs) -> None:
     """Raises UserError on a folder whose search or table would be lost."""
-    out, source = request.out, call.folder.path
-    table = Path(request.table) if request.table else source / Artifact.LATENCY_TABLE
-    pairs = (
-        (source / Artifact.SEARCH_HISTORY, out / Artifact.SEARCH_HISTORY),
-        (table, out / Artifact.LATENCY_TABLE),
-    )
+    out, pairs = request.out, _brought(request, call)
     others = [there for here, there in pairs if there.exists() and not _alike(here, there)]
     is_searched = SEARCH.name in read_steps(out)
     if is_searched or (others and not call.configs[RunConfig].restart):
@@ -121,6 +116,14 @@ def _check_out(request: Request, call: Inputs) -> None:
             else f"another {others[0].name} there",
             fix="Choose another --out" + ("." if is_searched else ", or add --restart."),
         )
+
+
+def _brought(request: Request, call: Inputs) -> tuple[tuple[Path, Path], tuple[Path, Path]]:
+    """Search history and latency table: where from, where to."""
+    out, source = request.out, call.folder.path
+    table = Path(request.table) if request.table else source / Artifact.LATENCY_TABLE
+    history = (source / Artifact.SEARCH_HISTORY, out / Artifact.SEARCH_HISTORY)
+    return history, (table, out / Artifact.LATENCY_TABLE)
 
 
 def _alike(one: Path, other: Path) -> bool:
@@ -212,6 +215,7 @@ def _row(request: Request, found: SearchResult, job: Inputs) -> dict[str, Json]:
 def _bring(request: Request, call: Inputs, before: Sequence[Path]) -> None:
     """Puts the supernet and the tables there, and a footprint that was made with the same ones."""
     source, out = call.folder.path, request.out
+    _clear(request, call)
     ignore = shutil.ignore_patterns(EVENTS, MEASURED)
     shutil.copytree(
         source / Artifact.SEARCH,
@@ -235,6 +239,17 @@ def _bring(request: Request, call: Inputs, before: Sequence[Path]) -> None:
             write_steps(out, {"footprint": steps["footprint"]})
 
 
+def _clear(request: Request, call: Inputs) -> None:
+    """Takes away what another search or another device's table has left there: checkpoints with
+    higher numbers would pass for newer ones, and tables in other formats choose rewrites."""
+    (history, own_history), (table, own_table) = _brought(request, call)
+    if own_history.exists() and not _alike(history, own_history):
+        shutil.rmtree(request.out / Artifact.SEARCH)
+    if own_table.exists() and not _alike(table, own_table):
+        for name in TABLES.values():
+            (request.out / name).unlink(missing_ok=True)
+
+
 def _copy(source: Path, target: Path) -> None:
     atomic.write_bytes(target, source.read_bytes())
 
@@ -255,6 +270,9 @@ def _write_fronts(rows: dict[str, list[dict[str, Json]]], out: Path) -> None:
 
     document: dict[str, Json] = {"format": "pnas_tf/front", "version": 1, "devices": dict(rows)}
     say(f"wrote {atomic.write_json(out / Artifact.FRONT, document)}")
-    plots = files_of_devices(Artifact.FRONT_PLOT, [Path(name).stem for name in rows])
+    names = [Path(name).stem for name in rows]
+    if len(set(names)) < len(names):  # as latency_table.json of two folders
+        names = [f"{number}_{name}" for number, name in enumerate(names, start=1)]
+    plots = files_of_devices(Artifact.FRONT_PLOT, names)
     for points, plot in zip(rows.values(), plots.values(), strict=True):
         say(f"wrote {plot_pareto_front(points, out / plot)}")

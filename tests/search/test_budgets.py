@@ -21,7 +21,7 @@ from pnas_tf.search.budgets import (
 )
 from pnas_tf.search.choice_program import Bound, largest, smallest, solutions
 from pnas_tf.search.conflicts import irreducible
-from pnas_tf.search.derivation import Derivation, check_together
+from pnas_tf.search.derivation import Derivation, check_together, limits_of
 from pnas_tf.search.derive import (
     architecture_of,
     best_few,
@@ -38,7 +38,7 @@ from pnas_tf.search.quantities import (
     macs_quantity,
     parameters_quantity,
 )
-from pnas_tf.search.targets import Target
+from pnas_tf.search.targets import Target, latency_budget, search_targets
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.registry import named_space
@@ -269,6 +269,16 @@ def test_target_and_sweep_are_limits_beside_the_budgets(tmp_path):
         SWEEP.check(job)
 
     check_sweep(macs)
+    config = SearchConfig(objective="macs")
+    targets = search_targets(SPACE, Priced(), config)
+    for most in (None, macs):  # a target in MACs gives way to the sweep's latency, a limit stays
+        asked = [] if most is None else [Budget("macs", most)]
+        limits = limits_of(SPACE, Priced(), targets, asked, footprint=None, files=None)
+        swept = limits.swept(latency_budget(SPACE, Priced(), 2 * least, flag="--sweep"))
+        assert [(budget.kind, bound.most) for budget, bound in swept.pairs] == [
+            ("latency_ms", 2 * least),
+            *(("macs", most) for _ in asked),
+        ]
     with pytest.raises(UserError, match="together"):
         check_together(SPACE, Priced(), target, [Budget("macs", 0.999 * macs)])
     with pytest.raises(UserError, match="together"):

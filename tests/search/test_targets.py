@@ -7,11 +7,13 @@ import pytest
 
 from pnas_tf.config import SearchConfig
 from pnas_tf.errors import UserError
+from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import digest_of
 from pnas_tf.search.quantities import Quantity
-from pnas_tf.search.targets import _target, check_request
+from pnas_tf.search.targets import _target, check_request, search_targets
+from pnas_tf.space.registry import named_space
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.search import tables_read
 
@@ -61,3 +63,16 @@ def test_the_figures_of_a_refusal_can_be_given(scale):
     assert len(figures) == 3
     for figure in figures:
         assert _target(quantity, figure, flag="--target_latency_ms").value == float(figure)
+
+
+def test_a_target_out_of_reach_names_the_option_that_asks_for_it(tmp_path, monkeypatch):
+    class Priced:
+        calibration = None
+        check_covers = staticmethod(lambda space: None)
+        share_ms = staticmethod(lambda key: 1.0)
+
+    monkeypatch.setattr(LatencyTable, "load", staticmethod(lambda path: Priced()))
+    config = SearchConfig(also=("pixel.json=400",))
+    with pytest.raises(UserError, match=r"--also=pixel\.json is out of reach") as refused:
+        search_targets(named_space("tiny", classes=10), Priced(), config)
+    assert "--also=pixel.json=" in refused.value.fix

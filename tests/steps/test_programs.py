@@ -231,10 +231,13 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
     quick = [
         {"name": "quick", "max_latency_ms": (3 * least + most) / 4},
         {"name": "small", "table": "phone.json", "max_parameters": 1e9},
+        {"name": "alike", "table": "desk/phone.json", "max_parameters": 1e9},
     ]
     (tmp_path / "some.json").write_text(json.dumps(quick))
     entries = dict(table.entries)
-    table.save(tmp_path / "phone.json")
+    for place in (tmp_path, tmp_path / "desk"):
+        place.mkdir(exist_ok=True)
+        table.save(place / "phone.json")
     ended = run(
         "specialise",
         f"--run_dir={copy}",
@@ -247,9 +250,9 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
     )
     assert ended.status == 0, ended.output
     front = json.loads((tmp_path / "made/front.json").read_text())["devices"]
-    assert [row["name"] for rows in front.values() for row in rows] == ["quick", "small"]
-    assert "phone.json" in front and len(list((tmp_path / "made").glob("front_*.png"))) == 2
-    (row,) = next(rows for name, rows in front.items() if name != "phone.json")
+    assert [row["name"] for rows in front.values() for row in rows] == ["quick", "small", "alike"]
+    assert "phone.json" in front and len(list((tmp_path / "made").glob("front_*.png"))) == 3
+    (row,) = next(rows for name, rows in front.items() if "phone.json" not in name)
     assert row["predicted_ms"] <= quick[0]["max_latency_ms"]
     for name in ("quick", "small"):  # the command line's limit holds beside each row's
         made = Architecture.load(tmp_path / "made" / name / "architecture.json")
@@ -271,10 +274,17 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
         ended = run("specialise", f"--run_dir={copy}", *wrong, cwd=tmp_path)
         assert_refused(ended, *words)
     assert contents(copy) == before
+    both = tmp_path / "both"  # as if of another search and device, with more steps and formats
+    (both / "search/checkpoints/step-9999999999.npz").write_bytes(b"older")
+    (both / "search/history.json").unlink()
+    (both / "search/history.json").write_text("another")
+    (both / "latency_table_int8.json").write_text("of another device")
     anew = run(
         "specialise", f"--run_dir={copy}", *rest, "--table=other.json", "--restart", cwd=tmp_path
     )
     assert anew.status == 0, anew.output
+    assert contents(both / "search/checkpoints") == contents(copy / "search/checkpoints")
+    assert not (both / "latency_table_int8.json").exists()
     trained = run("train", "--run_dir=made/quick", "--init=inherit", "--epochs=1", cwd=tmp_path)
     assert trained.status == 0, trained.output
     entries.popitem()
