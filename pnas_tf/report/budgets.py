@@ -16,13 +16,6 @@ _MADE_BY = "pnas run --run_dir=..."
 ARENA_DTYPES = ("float32", "int8")  # of files that microcontrollers' runtime takes
 
 
-def file_budgets(folder: Path, *kinds: str) -> list[list[object]]:
-    """[kind, number format, most] of the budgets of files that the network of a run folder was
-    derived within. Raises UserError as `derived_budgets`."""
-    rows = derived_budgets(folder)
-    return [[row["kind"], row["dtype"], row["most"]] for row in rows if row["kind"] in kinds]
-
-
 def derived_budgets(folder: Path) -> tuple[Row, ...]:
     """The rows of derivation.json; none of a network that was not derived.
 

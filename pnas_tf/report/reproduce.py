@@ -18,6 +18,7 @@ from pnas_tf.report.run_files import RunFiles
 from pnas_tf.report.section import Section
 from pnas_tf.report.summary_table import target_of
 from pnas_tf.report.words import one_line
+from pnas_tf.run.layout import Artifact
 from pnas_tf.run.records import StepRecord
 from pnas_tf.run.settings import Settings
 
@@ -116,7 +117,7 @@ def reproduce_section(run: RunFiles) -> Section | None:
         facts=tuple(facts),
         more=(
             (
-                "All options of this run; None: chosen by the program, log.txt says what",
+                f"All options of this run; None: chosen by the program, {Artifact.LOG} says what",
                 tuple(
                     f"--{name}={_value(value)}"
                     for values in run.settings.values()

@@ -33,7 +33,7 @@ class SearchSchedule:
 
     def __post_init__(self) -> None:
         first, steps = (each * self.steps_per_epoch for each in (self.warmup_epochs, self.epochs))
-        trains_alpha = self.config.algorithm != ONE_SHOT
+        trains_alpha = self.config.algorithm != ONE_SHOT and steps > first
         if trains_alpha and not any(map(self.architecture_steps_after, range(first, steps))):
             raise UserError(
                 f"--arch_interval={self._tuning.arch_interval}",

@@ -134,13 +134,10 @@ def _summary(job: Inputs) -> str:
     return "; ".join(parts)
 
 
-def _identity(job: Inputs) -> dict[str, object]:
-    """Besides its options: the images, and the budgets that files are held to."""
-    from pnas_tf.report.budgets import file_budgets
-    from pnas_tf.search.budgets import OF_FILES
-
-    budgets = file_budgets(job.folder.path, *OF_FILES)
-    return {"dataset": job.network_dataset.identity, **({"budgets": budgets} if budgets else {})}
+def derivation_of(job: Inputs) -> tuple[Path, ...]:
+    """derivation.json, whose budgets files are held to; none of a network that was not derived."""
+    path = job.folder / Artifact.DERIVATION
+    return (path,) if path.exists() else ()
 
 
 EXPORT: Step[Inputs] = Step(
@@ -152,8 +149,9 @@ EXPORT: Step[Inputs] = Step(
         job.folder / Artifact.ARCHITECTURE,
         job.folder / Artifact.NETWORK,
         *_tables(job),
+        *derivation_of(job),
     ),
-    identity=_identity,
+    identity=lambda job: {"dataset": job.network_dataset.identity},
     check=_check,
     begin=_begin,
     demands=_demands,

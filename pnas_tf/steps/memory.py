@@ -13,6 +13,7 @@ from pnas_tf.io import atomic
 from pnas_tf.run.layout import MODELS_PATTERN, Artifact, model_name
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import say, warn
+from pnas_tf.steps.export import derivation_of
 from pnas_tf.steps.inputs import Inputs
 
 
@@ -85,13 +86,10 @@ def _run(job: Inputs) -> None:
         )
 
 
-def _identity(job: Inputs) -> object:
-    """The runtime, and the arena that a network was derived for."""
+def _runtime(_: Inputs) -> str:
     from pnas_tf.devices.tflm import runtime_version
-    from pnas_tf.report.budgets import file_budgets
 
-    budgets = file_budgets(job.folder.path, "ram_kb")
-    return {"runtime": runtime_version(), "budgets": budgets} if budgets else runtime_version()
+    return runtime_version()
 
 
 MEMORY: Step[Inputs] = Step(
@@ -99,8 +97,8 @@ MEMORY: Step[Inputs] = Step(
     (RunConfig, DeviceConfig, BenchmarkConfig),
     _run,
     writes=lambda _: (Artifact.MEMORY,),
-    reads=lambda job: tuple(model_files(job).values()),
-    identity=_identity,
+    reads=lambda job: (*model_files(job).values(), *derivation_of(job)),
+    identity=_runtime,
     wanted=asks_memory,
     unused=lambda _: (DeviceConfig,),  # asked whether it is wanted alone
     summary=lambda job: f"{number_of(len(model_files(job)), 'model')} run",

@@ -81,7 +81,7 @@ def test_a_file_system_without_locks_is_told_and_used(tmp_path):
     where = {"TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     ended = benchmark(tmp_path, PYTHONPATH=str(MAC), PNAS_STANDIN_FLOCK="ENOSYS", **where)
     assert ended.returncode == 0 and (tmp_path / "run/latency.json").exists(), ended.stderr
-    assert ended.stderr.count("WARNING") == 1 and "two processes would not notice" in ended.stderr
+    assert ended.stderr.count("two processes would not notice") == 1  # beside doubts of a busy hour
 
 
 @pytest.mark.slow
