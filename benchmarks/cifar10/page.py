@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.contender_rows import HEADER, RULE, Row, grouped, line_of, value_of
+from docs.wrap import wrapped
 from pnas_tf.io import atomic
 
 SEARCHED = {
@@ -59,7 +60,7 @@ def write_between(path: Path, mark: str, end: str, lines: Sequence[str]) -> None
     before, _, rest = (path.read_text() if path.is_file() else HEAD).partition(mark)
     after = rest.partition(end)[2]
     text = "\n".join([before.rstrip(), "", mark, "", *lines, end])
-    atomic.write_text(path, text + (after or "\n"))
+    atomic.write_text(path, wrapped(text + (after or "\n")))
 
 
 def _budget(share: float, rows: Sequence[Row], reference: Row) -> Iterable[str]:
