@@ -947,7 +947,7 @@ class ValidateConfig:
         40,
         "Random held-out networks.",
         fixed=False,
-        at_least=1,
+        at_least=2,
         remakes=True,
         only=(Only("architectures", given=False),),
     )

@@ -229,4 +229,13 @@ class _Stoppable:
 
     def __getattr__(self, name: str) -> object:
         """What some runners can do besides, such as `profile`."""
-        return getattr(self.runner, name)
+        found = getattr(self.runner, name)
+        if name != "run_hot":
+            return found
+
+        def run_hot(*arguments: object, **options: object) -> object:
+            if self.stop.is_set():
+                raise KeyboardInterrupt
+            return found(*arguments, **options)
+
+        return run_hot

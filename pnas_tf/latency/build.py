@@ -82,7 +82,11 @@ def build_latency_table(
     )
     if networks:
         measured = {name: session.latency_ms(name) for name in session.measurements}
-        table = calibrated(table, networks, measured, seed=seed)
+        try:
+            table = calibrated(table, networks, measured, seed=seed)
+        except UserError:  # measured again, where the same command is called again
+            resume_log.unlink(missing_ok=True)
+            raise
     for path in (*finished, resume_log):
         path.unlink(missing_ok=True)
     return table

@@ -138,10 +138,18 @@ def wanted(few: CalibrateConfig, known: Knowledge) -> int:
 
 def knowledge_of(few: CalibrateConfig, space: SearchSpace, *, dtype: str) -> Knowledge:
     """What the files of `few` say. Raises UserError where none of several priors is of the number
-    format, a file is no prior or table, or the old table lacks blocks of `space`."""
+    format, a file is no prior or table, or the old table is of another format or lacks blocks of
+    `space`."""
     old = LatencyTable.load(few.old_table) if few.old_table else None
     if old is not None:
         old.check_covers(space)
+        if old.identity.dtype != dtype:
+            raise UserError(
+                f"--old_table={few.old_table}",
+                expected=f"a table of {dtype} models",
+                received=f"one of {old.identity.dtype}, which ranks them otherwise",
+                fix=f"Give one of {dtype}, or calibrate without it.",
+            )
     priors = [Prior.load(path) for path in few.prior]
     fitting = [prior for prior in priors if prior.dtype == dtype]
     if priors and len(fitting) != 1:

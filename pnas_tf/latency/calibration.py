@@ -112,7 +112,11 @@ def fit(networks: Sequence[CalibrationNetwork], *, seed: int = RunConfig.seed) -
     errors = []
     for left_out in range(len(networks)):
         rest = np.arange(len(networks)) != left_out
-        part_slope, part_intercept = _line(sums[rest], measured[rest])
+        try:
+            part_slope, part_intercept = _line(sums[rest], measured[rest])
+        except UserError:  # the line as a whole is sound; without this network there is none
+            part_slope = 0.0
+            part_intercept = float(np.average(measured[rest], weights=measured[rest] ** -2.0))
         predicted = part_slope * sums[left_out] + part_intercept
         errors.append(abs(predicted / measured[left_out] - 1) * 100)
     return Calibration(slope, intercept, float(np.mean(errors)), tuple(networks), seed)

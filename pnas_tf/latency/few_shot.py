@@ -65,6 +65,11 @@ class FewShot:
     error_basis: str = ""
     doubts: tuple[str, ...] = field(default_factory=tuple)
 
+    @property
+    def measurements(self) -> dict[str, Measurement]:
+        """Of the networks."""
+        return {name: each.measurement for name, each in self.networks.items()}
+
     def architectures(self, space: SearchSpace) -> dict[str, Architecture]:
         """Name -> measured network of `space`, the space of the table."""
         return {name: Architecture(space, each.ops) for name, each in self.networks.items()}

@@ -43,6 +43,7 @@ CONVERSION_VERSION = 3
 # What else decides the bytes of a model: its graph, its conversion, its weights and samples.
 _PACKAGES = ("tensorflow", "tf_keras", "flatbuffers", "numpy")
 _SAFE_PATH = "PYTHONSAFEPATH"
+_CONVERTING = threading.RLock()  # of this process: its environment and its children are one
 _REPRESENTATIVE_SAMPLES = 4  # of noise: ranges decide no kernel, so they move no latency
 
 
@@ -128,16 +129,17 @@ def converters(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that end with this one, see no card, and import nothing of the working folder (from
     Python 3.11 on)."""
     spawn = multiprocessing.get_context("spawn")  # a forked TensorFlow hangs
-    before = os.environ.get(_SAFE_PATH)
-    os.environ[_SAFE_PATH] = "1"
-    try:
-        with ProcessPoolExecutor(
-            workers, mp_context=spawn, initializer=_live_and_end_with_parent
-        ) as pool:
-            yield pool
-    finally:
-        del os.environ[_SAFE_PATH]
-        os.environ.update({} if before is None else {_SAFE_PATH: before})
+    with _CONVERTING:  # several devices are measured in threads
+        before = os.environ.get(_SAFE_PATH)
+        os.environ[_SAFE_PATH] = "1"
+        try:
+            with ProcessPoolExecutor(
+                workers, mp_context=spawn, initializer=_live_and_end_with_parent
+            ) as pool:
+                yield pool
+        finally:
+            del os.environ[_SAFE_PATH]
+            os.environ.update({} if before is None else {_SAFE_PATH: before})
 
 
 def rewrites_for(name: str, rewrites: Rewrites) -> tuple[str, ...]:

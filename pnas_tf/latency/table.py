@@ -191,7 +191,8 @@ class LatencyTable:
                 f"badly calibrated: held-out error {self.calibration.held_out_mape_percent:.1f} %"
             )
         found += doubts_of_session(self.created_unix_s, self.noise_percent, now_unix_s)
-        return [*map(Doubt, found), *doubts_of(self.entries)]
+        whole = {} if self.few_shot is None else self.few_shot.measurements
+        return [*map(Doubt, found), *doubts_of({**whole, **self.entries})]
 
     def kernel7_warnings(self, space: SearchSpace) -> list[str]:
         """Kernel-7 blocks that take more than `MAX_KERNEL7_RATIO` times their kernel-5 twins: the

@@ -58,7 +58,10 @@ def knowledge(job: Inputs, config: LatencyConfig, name: str) -> Knowledge:
     `knowledge_of`."""
     from pnas_tf.latency.calibrate import knowledge_of
 
-    known = knowledge_of(job.configs[CalibrateConfig], job.space, dtype=config.latency_dtype)
+    few = job.configs[CalibrateConfig]
+    if config.latency_dtype != job.configs[LatencyConfig].latency_dtype:
+        few = replace(few, old_table="")  # which is of the format that is asked for
+    known = knowledge_of(few, job.space, dtype=config.latency_dtype)
     return replace(known, before=_before(job, name))
 
 

@@ -12,7 +12,9 @@ absolute error in percent is above --max_mape.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
     ConversionConfig,
@@ -21,11 +23,15 @@ from pnas_tf.config import (
     PretrainedConfig,
     ValidateConfig,
 )
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, say, warn
 from pnas_tf.steps.devices import binary_of, runtime_version, setup_of
 from pnas_tf.steps.inputs import OF_SPACE, Inputs
+
+if TYPE_CHECKING:
+    from pnas_tf.space.architecture import Architecture
 
 
 def _reads(job: Inputs) -> tuple[Path, ...]:
@@ -41,11 +47,10 @@ def _run(job: Inputs) -> None:
     from pnas_tf.devices.registry import runner_for
     from pnas_tf.latency import validate
     from pnas_tf.report.validation_plot import plot_validation
-    from pnas_tf.space.architecture import Architecture
 
     config = job.configs[ValidateConfig]
     if config.architectures:
-        networks = {Path(name).stem: Architecture.load(name) for name in config.architectures}
+        networks = _named(config.architectures)
     else:
         networks = validate.held_out_architectures(job.space, count=config.networks, seed=job.seed)
     runner = runner_for(job.configs[DeviceConfig], say=DETAILS)
@@ -56,6 +61,23 @@ def _run(job: Inputs) -> None:
     document["max_mape_percent"] = config.max_mape
     validate.save(job.folder / Artifact.VALIDATION, document)
     plot_validation(document, job.folder / Artifact.VALIDATION_PLOT)
+
+
+def _named(files: Sequence[str]) -> dict[str, Architecture]:
+    """Networks by the stems of their files, by whole paths where those are alike."""
+    from pnas_tf.space.architecture import Architecture
+
+    stems = {Path(name).stem for name in files}
+    alike = len(stems) < len(files)
+    found = {name if alike else Path(name).stem: Architecture.load(name) for name in files}
+    if len(found) < 2:
+        raise UserError(
+            f"--architectures={','.join(files)}",
+            expected="at least two networks: ranks and spread are of several",
+            received=number_of(len(found), "network"),
+            fix="Give more, or leave it out for random ones.",
+        )
+    return found
 
 
 def _summary(job: Inputs) -> str:

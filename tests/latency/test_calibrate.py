@@ -227,6 +227,28 @@ def test_an_old_table_that_does_not_carry_is_told(calibrated):
         assert words in " ".join(table.warnings())
 
 
+def test_an_old_table_of_another_number_format_is_refused(calibrated, tmp_path):
+    path = full_table(Arithmetic(device_prices(107))).save(tmp_path / "old.json")
+    few = CalibrateConfig(old_table=str(path))
+    assert knowledge_of(few, SPACE, dtype="float32").old is not None
+    with pytest.raises(UserError, match=r"--old_table=.*old\.json") as refusal:
+        knowledge_of(few, SPACE, dtype="int8")
+    assert "one of float32" in refusal.value.received
+
+
+def test_what_was_amiss_with_the_few_networks_is_among_the_doubts(calibrated):
+    table = calibrated(Arithmetic(device_prices(101)), CalibrateConfig(measurements=20))
+    assert not any("busy or hot" in words for words in table.warnings())
+    name, network = next(iter(table.few_shot.networks.items()))
+    first, *rest = network.measurement.runs
+    hot = (dataclasses.replace(first, throttling="severe"), *rest)
+    mixed = dataclasses.replace(network.measurement, runs=hot)
+    networks = {**table.few_shot.networks, name: dataclasses.replace(network, measurement=mixed)}
+    few = dataclasses.replace(table.few_shot, networks=networks)
+    told = dataclasses.replace(table, few_shot=few).warnings()
+    assert any("busy or hot: 1 of 20" in words for words in told)
+
+
 def test_a_prior_is_of_one_runtime_and_number_format(calibrated, prior, tmp_path):
     newer = Arithmetic(device_prices(108), settings=NEWER)
     with pytest.raises(UserError, match="prior for a latency table") as refusal:

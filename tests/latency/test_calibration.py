@@ -71,6 +71,14 @@ def test_what_no_line_describes_is_refused():
         fit(rows([1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]))
 
 
+def test_a_line_that_hangs_on_one_network_is_kept_and_its_error_told():
+    """Without the long one the other two have no line; what is left is their mean."""
+    found = fit(rows([1.0, 1.01, 2.0], [1.05, 1.04, 2.1]))
+    assert found.slope > 0
+    mean = np.average([1.05, 1.04], weights=[1.05**-2, 1.04**-2])
+    assert found.held_out_mape_percent > 100 * (1 - mean / 2.1) / 3 > 16
+
+
 def test_calibration_survives_json():
     found = fit(rows([3.0, 4.0, 5.0], [3.3, 4.4, 5.4]), seed=7)
     document = json.loads(json.dumps(dataclasses.asdict(found)))

@@ -1,6 +1,7 @@
 """Agreement figures against numpy and closed forms; the whole validation on a device that is affine
 by construction."""
 
+import dataclasses
 import json
 import random
 
@@ -165,6 +166,17 @@ def test_an_affine_device_is_built_and_predicted_exactly(made_up):
             table.sum_ms(networks[row["name"]])
         )
     assert document["warnings"] == []
+
+
+def test_a_table_that_lost_a_calibration_network_is_paced_by_the_others(made_up):
+    table = make_table(made_up)
+    networks = [each for number, each in enumerate(table.calibration.networks) if number != 3]
+    lesser = dataclasses.replace(
+        table, calibration=dataclasses.replace(table.calibration, networks=tuple(networks))
+    )
+    document = run(lesser, made_up)
+    assert document["warnings"] == []
+    assert document["mape_percent"] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_device_that_has_become_slower_shows_in_the_stored_calibration_only(made_up):

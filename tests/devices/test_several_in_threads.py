@@ -1,0 +1,48 @@
+"""What several devices in one process must not take from one another."""
+
+import os
+import threading
+
+import pytest
+
+from pnas_tf.devices.registry import _Stoppable
+from pnas_tf.latency.models import converters
+
+
+@pytest.mark.parametrize("name", ["run", "run_hot"])
+def test_no_run_begins_after_the_wish_to_stop(name):
+    class Runner:
+        def run(self, *_, **__):
+            return "ran"
+
+        run_hot = run
+
+    stop = threading.Event()
+    runner, arguments = _Stoppable(Runner(), stop), {"warmups": 1, "invocations": 1}
+    assert getattr(runner, name)("model", **arguments) == "ran"
+    stop.set()
+    with pytest.raises(KeyboardInterrupt):
+        getattr(runner, name)("model", **arguments)
+
+
+def test_conversions_of_two_threads_leave_the_environment_as_it_was(monkeypatch):
+    """Begun at once, ended in the order in which they began; no process is started by an empty
+    pool."""
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    problems, ready = [], threading.Barrier(2)
+
+    def convert():
+        try:
+            ready.wait(10)
+            with converters(1):
+                assert os.environ["PYTHONSAFEPATH"] == "1"
+        except BaseException as problem:
+            problems.append(problem)
+
+    for _ in range(20):
+        threads = [threading.Thread(target=convert) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert problems == [] and "PYTHONSAFEPATH" not in os.environ
