@@ -24,7 +24,7 @@ from pnas_tf.io import atomic
 from pnas_tf.run.progress import Progress, silent
 from pnas_tf.run.terminal import warn
 
-REFERENCE = "sentinel"  # the reference model's name in resume logs
+REFERENCE = "/sentinel"  # the reference model's name in resume logs; no file has it
 
 
 @dataclass(frozen=True)
