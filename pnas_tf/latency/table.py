@@ -174,10 +174,8 @@ class LatencyTable:
         return [line for doubt in self.doubts(now_unix_s=now_unix_s) for line in doubt.lines]
 
     def doubts(self, *, now_unix_s: float | None = None) -> list[Doubt]:
-        """What a reader of its figures must be told: uncalibrated, old, partly run, unstable.
-
-        now_unix_s: default: now.
-        """
+        """What a reader of its figures must be told: uncalibrated, old, partly run, unstable. By
+        default now."""
         found = []
         if self.few_shot is not None:
             found += [f"no table of measured blocks: {self.few_shot.describe()}"]
@@ -191,8 +189,8 @@ class LatencyTable:
                 f"badly calibrated: held-out error {self.calibration.held_out_mape_percent:.1f} %"
             )
         found += doubts_of_session(self.created_unix_s, self.noise_percent, now_unix_s)
-        whole = {} if self.few_shot is None else self.few_shot.measurements
-        return [*map(Doubt, found), *doubts_of({**whole, **self.entries})]
+        few = self.few_shot.measurements if self.few_shot is not None else {}
+        return [*map(Doubt, found), *doubts_of({**few, **self.entries})]
 
     def kernel7_warnings(self, space: SearchSpace) -> list[str]:
         """Kernel-7 blocks that take more than `MAX_KERNEL7_RATIO` times their kernel-5 twins: the
