@@ -38,10 +38,8 @@ def main() -> None:
         for number in range(options.sessions):
             with HostRunner(device) as runner:
                 schedule = schedule_for(device, runner, seed=number, few_models=True)
-                session = measure_files(
-                    {"model": options.model},
-                    MeasurementSetup(runner, schedule, ConversionConfig(model_cache=folder)),
-                )
+                setup = MeasurementSetup(runner, schedule, ConversionConfig(model_cache=folder))
+                session = measure_files({"model": options.model}, setup)
             entry = session.measurements["model"]
             reference = reference or session.reference_ms
             plain.append(entry.median_ms)

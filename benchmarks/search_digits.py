@@ -156,15 +156,16 @@ def _measure(
     runner = runner_for(device)
     try:
         schedule = schedule_for(device, runner, seed=RunConfig.seed)
-        session, resume_log = measure_sources(
+        setup = MeasurementSetup(runner, schedule)
+        session = measure_sources(
             dict(architectures),
-            MeasurementSetup(runner, schedule),
+            setup,
             dtype=identity.dtype,
             rewrites=identity.rewrites,
         )
     finally:
         runner.close()
-    resume_log.unlink(missing_ok=True)
+    setup.forget_sessions()
     for row in rows:
         entry = session.measurements[row["variant"]]
         row["measured_ms"] = entry.corrected_ms(table.sentinel_ms)

@@ -186,6 +186,8 @@ def _measuring(
     runner = runner_for(device, say=progress)
     try:
         schedule = schedule_for(device, runner, seed=seed, few_models=few)
-        yield MeasurementSetup(runner, schedule, conversion, progress)
+        setup = MeasurementSetup(runner, schedule, conversion, progress)
+        yield setup
+        setup.forget_sessions()  # the caller has what they gave
     finally:
         runner.close()

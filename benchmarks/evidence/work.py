@@ -153,15 +153,17 @@ def _table(shop: Workshop, job: Job) -> dict[str, Any]:
     runner = runner_for(device)
     try:
         schedule = schedule_for(device, runner, seed=RunConfig.seed)
+        setup = MeasurementSetup(runner, schedule, progress=print)
         table = build_latency_table(
             shop.study.space,
-            MeasurementSetup(runner, schedule, progress=print),
+            setup,
             _table_config(job),
             seed=RunConfig.seed,
         )
     finally:
         runner.close()
     table.save(shop.place(job.name) / Artifact.LATENCY_TABLE)
+    setup.forget_sessions()
     print(table.describe())
     return {
         "description": table.describe(),
@@ -367,15 +369,16 @@ def _measure(shop: Workshop, networks: Mapping[str, Architecture], form: str) ->
     runner = runner_for(device)
     try:
         schedule = schedule_for(device, runner, seed=RunConfig.seed)
-        session, resume_log = measure_sources(
+        setup = MeasurementSetup(runner, schedule, progress=print)
+        session = measure_sources(
             dict(networks),
-            MeasurementSetup(runner, schedule, progress=print),
+            setup,
             dtype=dtype,
             rewrites=rewrites,
         )
     finally:
         runner.close()
-    resume_log.unlink(missing_ok=True)
+    setup.forget_sessions()
     sentinel_ms = shop.table().sentinel_ms
     return {name: entry.corrected_ms(sentinel_ms) for name, entry in session.measurements.items()}
 

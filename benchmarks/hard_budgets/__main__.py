@@ -134,7 +134,9 @@ def measured_ms(ground: Ground, numbers: Sequence[int]) -> dict[str, float]:
         near, ground.conversion, dtype=DTYPE, rewrites=ground.table.identity.rewrites
     )
     files = {f"{number:03d}": ground.folder / f"{number:03d}.tflite" for number in numbers}
-    session = measure_files({**files, **anchors}, ground.setup)
+    setup = ground.setup
+    session = measure_files({**files, **anchors}, setup)
+    setup.forget_sessions()
     ratios = [session.latency_ms(name) / ground.table.predict_ms(near[name]) for name in near]
     return {"pace": float(np.median(ratios)), **{name: session.latency_ms(name) for name in files}}
 

@@ -118,7 +118,7 @@ def measure(
         runner: the device.
         schedule: how long and in which order.
         reference: a fixed model run before and behind every `schedule.models_between` runs; its
-            time is written into these. Where it fails too often the session goes on without.
+            time is written into these. Where it fails too often the round goes on without.
         resume_log: file that keeps every run, so that a killed or disconnected session goes on
             where it was; it is the caller's to delete.
         progress: called with one line a round, and now and then with the time left.
@@ -198,6 +198,8 @@ class _Rounds:
         """Runs each model that is due, then those again that were disturbed most, with the
         reference model between them."""
         self.runner.begin_round()
+        if REFERENCE in self.failures:  # however often it failed: one more try
+            self.failures[REFERENCE] = min(self.failures[REFERENCE], self.schedule.max_failures - 1)
         disturbed = []
         for name in self._between_references(due):
             run = self._try(name)

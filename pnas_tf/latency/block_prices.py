@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -27,16 +26,13 @@ _BLOCK_ERROR = 0.05  # of a measured block's price, relative
 _NETWORK_ERROR = 0.02  # of a network's sum, relative
 
 
-def measured_blocks(
-    table: LatencyTable, setup: MeasurementSetup, count: int
-) -> tuple[LatencyTable, Path]:
-    """The table with `count` blocks measured alone, and the session's file, which the caller
-    deletes. Raises as `measure_sources`."""
+def measured_blocks(table: LatencyTable, setup: MeasurementSetup, count: int) -> LatencyTable:
+    """The table with `count` blocks measured alone. Raises as `measure_sources`."""
     assert table.space is not None and table.few_shot is not None
     blocks = table.space.distinct_blocks()
     wanted = {key: blocks[key] for key in most_telling(table.space, table.few_shot.prices, count)}
     identity = table.identity
-    session, resume_log = measure_sources(
+    session = measure_sources(
         wanted, setup, dtype=identity.dtype, rewrites=identity.rewrites, with_call=True
     )
     call = session.measurements.get(CALL)
@@ -49,7 +45,7 @@ def measured_blocks(
         call_ms=None if call is None else call.corrected_ms(sentinel_ms),
         failures={**table.failures, **session.failures},
     )
-    return refined(table), resume_log
+    return refined(table)
 
 
 def most_telling(space: SearchSpace, prices: Mapping[str, Price], count: int) -> list[str]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.errors import UserError, number_of
@@ -54,14 +53,13 @@ def build_latency_table(
     dtype, blocks = config.latency_dtype, space.distinct_blocks()
     networks = _calibration_set(space, config, seed)
     trials: dict[str, Trial] = {}
-    finished: list[Path] = []
     chosen = requested_rewrites(config.latency_rewrites)
     if chosen is None:
-        trials, finished = try_rewrites(blocks, setup, dtype)
+        trials = try_rewrites(blocks, setup, dtype)
         chosen = choose(trials) if trials else REWRITES
         if trials:
             setup.progress(describe(trials, chosen))
-    session, resume_log = measure_sources(
+    session = measure_sources(
         {**blocks, **networks}, setup, dtype=dtype, rewrites=chosen, with_call=True
     )
     mixed = {name: words for name, words in session.partly.items() if name in networks}
@@ -85,10 +83,8 @@ def build_latency_table(
         try:
             table = calibrated(table, networks, measured, seed=seed)
         except UserError:  # measured again, where the same command is called again
-            resume_log.unlink(missing_ok=True)
+            setup.forget_sessions()
             raise
-    for path in (*finished, resume_log):
-        path.unlink(missing_ok=True)
     return table
 
 
@@ -162,12 +158,11 @@ def _trial_models(
 
 def try_rewrites(
     blocks: Mapping[str, Block], setup: MeasurementSetup, dtype: str
-) -> tuple[dict[str, Trial], list[Path]]:
-    """Latency key -> trial, and the finished session's file. Half the runs will do: what is not
-    clear then stays as it is."""
+) -> dict[str, Trial]:
+    """Latency key -> trial. Half the runs will do: what is not clear then stays as it is."""
     models, wanted, rewrite_of = _trial_models(blocks)
     if not models:
-        return {}, []
+        return {}
     full = setup.schedule
     half = replace(
         full,
@@ -178,9 +173,7 @@ def try_rewrites(
         work="timing export rewrites",
     )
     setup.progress(f"trying export rewrites on {number_of(len(rewrite_of), 'block')}")
-    session, resume_log = measure_sources(
-        models, replace(setup, schedule=half), dtype=dtype, rewrites=wanted
-    )
+    session = measure_sources(models, replace(setup, schedule=half), dtype=dtype, rewrites=wanted)
     return {
         key: Trial(
             rewrite,
@@ -194,7 +187,7 @@ def try_rewrites(
             ),
         )
         for key, rewrite in rewrite_of.items()
-    }, [resume_log]
+    }
 
 
 def calibrated(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -65,7 +64,6 @@ class _Measured:
     known: dict[str, MeasuredNetwork] = field(default_factory=dict)
     sentinel_ms: float | None = None
     trials: dict[str, Trial] = field(default_factory=dict)
-    finished: list[Path] = field(default_factory=list)
 
 
 def calibrate(
@@ -120,10 +118,7 @@ def calibrate(
         few_shot=found,
     )
     if few.blocks:
-        table, resume_log = measured_blocks(table, setup, few.blocks)
-        measured.finished.append(resume_log)
-    for path in measured.finished:
-        path.unlink(missing_ok=True)
+        table = measured_blocks(table, setup, few.blocks)
     return table
 
 
@@ -197,16 +192,15 @@ def _begin(
                 identity, dict(before.few_shot.networks), before.sentinel_ms, before.trials
             )
     trials: dict[str, Trial] = {}
-    finished: list[Path] = []
     rewrites = requested_rewrites(config.latency_rewrites)
     if rewrites is None and known.old is not None and known.old.identity.dtype == dtype:
         rewrites = known.old.identity.rewrites
     if rewrites is None:
-        trials, finished = try_rewrites(_to_try(space), setup, dtype)
+        trials = try_rewrites(_to_try(space), setup, dtype)
         paying = sum(len(choose({key: trial})) > 0 for key, trial in trials.items())
         rewrites = REWRITES if 2 * paying >= len(trials) else ()
     identity = Identity(device, settings, dtype, rewrites)
-    return _Measured(identity, trials=trials, finished=finished)
+    return _Measured(identity, trials=trials)
 
 
 def _to_try(space: SearchSpace) -> dict[str, Block]:
@@ -246,9 +240,7 @@ def _measure(
     if not networks:
         return
     identity = measured.identity
-    session, resume_log = measure_sources(
-        networks, setup, dtype=identity.dtype, rewrites=identity.rewrites
-    )
+    session = measure_sources(networks, setup, dtype=identity.dtype, rewrites=identity.rewrites)
     if session.failures:
         name, reason = next(iter(session.failures.items()))
         raise UserError(
@@ -257,7 +249,6 @@ def _measure(
             received=f"{name}: {reason}",
             fix="See the reason; the same command goes on from what was measured.",
         )
-    measured.finished.append(resume_log)
     measured.sentinel_ms = measured.sentinel_ms or session.reference_ms
     for name, network in networks.items():
         measured.known[name] = MeasuredNetwork(network.ops, session.measurements[name])

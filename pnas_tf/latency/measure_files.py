@@ -10,7 +10,7 @@ from pnas_tf.devices.reference_model import reference_model
 from pnas_tf.devices.session import ModelFile, Session, measure
 from pnas_tf.devices.sustained import SustainedSession, sustain
 from pnas_tf.errors import UserError
-from pnas_tf.latency.measure_sources import MeasurementSetup, session_key
+from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.tflite.model import TfliteModel
 
 
@@ -18,17 +18,20 @@ def measure_files(
     models: Mapping[str, Path],
     setup: MeasurementSetup,
 ) -> Session:
-    """Measures .tflite files (name -> path) in one interleaved session.
+    """Measures .tflite files (name -> path) in one interleaved session, which goes on where it was
+    killed, until `setup.forget_sessions`.
 
     Raises:
         UserError: a file is absent or no model, or none of them could be measured; DeviceLost and
             DeviceRefused of the runner.
     """
+    files = {name: described(path) for name, path in models.items()}
     session = measure(
-        {name: described(path) for name, path in models.items()},
+        files,
         setup.runner,
         setup.schedule,
         reference=reference_model(setup.folder),
+        resume_log=setup.resume_log("files", files),
         progress=setup.progress,
     )
     if not session.measurements:
@@ -38,24 +41,25 @@ def measure_files(
 
 def sustain_files(
     models: Mapping[str, Path], setup: MeasurementSetup, duration_s: float
-) -> tuple[SustainedSession, Path]:
-    """Runs .tflite files (name -> path) for `duration_s` each, without a pause.
-
-    Returns:
-        The session and the file that it can be resumed from, which the caller deletes.
+) -> SustainedSession:
+    """Runs .tflite files (name -> path) for `duration_s` each, without a pause; the same call goes
+    on where it was killed, until `setup.forget_sessions`.
 
     Raises:
         UserError: a file is absent or no model, or none of them could be run; DeviceLost and
             DeviceRefused of the runner.
     """
     files = {name: described(path) for name, path in models.items()}
-    resume_log = setup.folder / f"sustained_{session_key(setup, files, duration_s)}.jsonl"
     session = sustain(
-        files, setup.runner, duration_s, resume_log=resume_log, progress=setup.progress
+        files,
+        setup.runner,
+        duration_s,
+        resume_log=setup.resume_log("sustained", files, duration_s=duration_s),
+        progress=setup.progress,
     )
     if not session.measurements:
         raise _none_measured(session.failures)
-    return session, resume_log
+    return session
 
 
 def _none_measured(failures: Mapping[str, str]) -> UserError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pnas_tf.config import ConversionConfig
@@ -31,17 +31,38 @@ class MeasurementSetup:
         schedule: how long and in which order.
         conversion: where converted models and unfinished sessions are kept.
         progress: called with lines for the user.
+        resume_logs: of the sessions that were measured by it. Who has stored what they gave calls
+            `forget_sessions`; until then the same call goes on from them.
     """
 
     runner: Runner
     schedule: Schedule
     conversion: ConversionConfig = ConversionConfig()
     progress: Callable[[str], None] = silent
+    resume_logs: set[Path] = field(default_factory=set, compare=False)
 
     @property
     def folder(self) -> Path:
         """Of converted models and unfinished sessions."""
         return cache_folder(self.conversion)
+
+    def resume_log(
+        self, kind: str, files: Mapping[str, ModelFile], *, duration_s: float = 0.0
+    ) -> Path:
+        """The file of a session. Unfinished ones of other devices, models, schedules or durations
+        are other sessions."""
+        models = sorted((name, file.facts.sha256) for name, file in files.items())
+        text = repr((self.runner.device, self.runner.settings, models, self.schedule))
+        text += f" for {duration_s} s" * bool(duration_s)
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        path = self.folder / f"{kind}_{key}.jsonl"
+        self.resume_logs.add(path)
+        return path
+
+    def forget_sessions(self) -> None:
+        """Deletes the resume logs: what they hold is stored elsewhere."""
+        while self.resume_logs:
+            self.resume_logs.pop().unlink(missing_ok=True)
 
 
 def measure_sources(
@@ -51,7 +72,7 @@ def measure_sources(
     dtype: str,
     rewrites: Rewrites,
     with_call: bool = False,
-) -> tuple[Session, Path]:
+) -> Session:
     """Converts and measures blocks and networks together.
 
     Args:
@@ -62,11 +83,9 @@ def measure_sources(
         with_call: also measures, as "call", the model that takes no longer than a call of the
             runtime.
 
-    Returns:
-        The session and the file that it can be resumed from, which the caller deletes.
-
     Raises:
-        UserError: a conversion fails; DeviceLost and DeviceRefused of the runner.
+        UserError: a conversion fails; DeviceLost and DeviceRefused of the runner. The same call
+            goes on from what was measured, until `setup.forget_sessions`.
     """
     paths = convert_models(
         sources, setup.conversion, dtype=dtype, rewrites=rewrites, progress=setup.progress
@@ -83,16 +102,14 @@ def measure_sources(
     if with_call:
         path = call_model(setup.folder)
         models[CALL] = ModelFile.of(path, dtype="float32", input_shape=CALL_SHAPE, rewrites=())
-    resume_log = setup.folder / f"session_{session_key(setup, models)}.jsonl"
-    session = measure(
+    return measure(
         models,
         setup.runner,
         setup.schedule,
         reference=reference_model(setup.folder),
-        resume_log=resume_log,
+        resume_log=setup.resume_log("session", models),
         progress=setup.progress,
     )
-    return session, resume_log
 
 
 def input_shape(source: Source) -> tuple[int, ...]:
@@ -100,13 +117,3 @@ def input_shape(source: Source) -> tuple[int, ...]:
     if isinstance(source, Architecture):
         return (1, source.space.resolution, source.space.resolution, source.space.channels)
     return (1, source.in_size, source.in_size, source.in_channels)
-
-
-def session_key(
-    setup: MeasurementSetup, files: Mapping[str, ModelFile], duration_s: float = 0.0
-) -> str:
-    """Unfinished sessions of other devices, models, schedules or durations are other sessions."""
-    models = sorted((name, file.facts.sha256) for name, file in files.items())
-    text = repr((setup.runner.device, setup.runner.settings, models, setup.schedule))
-    text += f" for {duration_s} s" * bool(duration_s)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -98,16 +98,14 @@ def validate(
             received=str(sorted(clash)),
             fix="Rename them.",
         )
-    session, resume_log = measure_sources(
+    session = measure_sources(
         {**architectures, **calibration_set},
         setup,
         dtype=table.identity.dtype,
         rewrites=table.identity.rewrites,
     )
     comparison = _Comparison(table, architectures, calibration_set, session)
-    document = _document(comparison, setup.runner)
-    resume_log.unlink(missing_ok=True)
-    return document
+    return _document(comparison, setup.runner)
 
 
 def save(path: str | os.PathLike, document: Mapping[str, Json]) -> Path:

@@ -76,13 +76,14 @@ class MeasuredLatency:
     def _measure(self, path: ChoiceIndices) -> float:
         identity = self.table.identity
         conversion = ConversionConfig(convert_workers=0, model_cache=str(self.folder / "models"))
-        session, resume_log = measure_sources(
+        setup = MeasurementSetup(self.runner, self.schedule, conversion)
+        session = measure_sources(
             {"network": architecture_of(self.space, path)},
-            MeasurementSetup(self.runner, self.schedule, conversion),
+            setup,
             dtype=identity.dtype,
             rewrites=identity.rewrites,
         )
-        resume_log.unlink(missing_ok=True)
+        setup.forget_sessions()
         if "network" not in session.measurements:
             raise UserError(
                 "a sampled network could not be measured",

@@ -17,7 +17,7 @@ memory.json: bytes used, and outputs beside LiteRT's. It times nothing.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from pnas_tf.latency.drift import NOISE_PERCENT
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, say, warn
-from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version, setup_of
+from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.memory import asks_memory, model_files
 
@@ -66,14 +66,12 @@ def _latency(job: Inputs) -> None:
     models, outputs = model_files(job), outputs_of(job, Artifact.BENCHMARK)
     outputs_hot = outputs_of(job, Artifact.SUSTAINED)
 
-    def measure(name: str, runner: Runner, details: Callable[[str], None]) -> None:
-        few = len(models) <= FEW_MODELS
-        setup = setup_of(job, runner, details, few_models=few)
+    def measure(name: str, setup: MeasurementSetup) -> None:
         session = measure_files(models, setup)
         profiles: dict[str, tuple[OperatorTime, ...]] = {}
         if job.configs[BenchmarkConfig].op_profile:
             measured = {model: models[model] for model in session.measurements}
-            profiles = _profiles(runner, measured, name)
+            profiles = _profiles(setup.runner, measured, name)
         save_measurements(
             job.folder / outputs[name],
             session.measurements,
@@ -89,7 +87,7 @@ def _latency(job: Inputs) -> None:
             measured = {model: models[model] for model in session.measurements}
             _sustain(job, measured, setup, duration_of(sustained), outputs_hot[name])
 
-    on_devices(job, measure)
+    on_devices(job, measure, few_models=len(models) <= FEW_MODELS)
 
 
 def _networks(models: Mapping[str, Path]) -> dict[str, Json]:
@@ -142,7 +140,7 @@ def _sustain(
     from pnas_tf.devices.sustained import trend_of
     from pnas_tf.latency.measure_files import sustain_files
 
-    session, resume_log = sustain_files(models, setup, duration_s)
+    session = sustain_files(models, setup, duration_s)
     trends = {model: trend_of(entry) for model, entry in session.measurements.items()}
     save_measurements(
         job.folder / output,
@@ -157,7 +155,6 @@ def _sustain(
         say(f"{model}, without a pause: {trend.describe()}")
     for model, reason in session.failures.items():
         warn(f"{model} without a pause: {reason}")
-    resume_log.unlink(missing_ok=True)
 
 
 def _profiles(

@@ -41,17 +41,6 @@ def binary_of(job: Inputs) -> tuple[Path, ...]:
     return (binary,) if binary.is_file() else ()
 
 
-def setup_of(
-    job: Inputs, runner: Runner, say: Callable[[str], None], *, few_models: bool = False
-) -> MeasurementSetup:
-    """How `runner` measures in this run."""
-    from pnas_tf.devices.schedule import schedule_for
-    from pnas_tf.latency.measure_sources import MeasurementSetup
-
-    schedule = schedule_for(job.configs[DeviceConfig], runner, seed=job.seed, few_models=few_models)
-    return MeasurementSetup(runner, schedule, job.configs[ConversionConfig], say)
-
-
 def try_far_devices(job: Inputs) -> None:
     """Opens every far device once, before work that takes minutes: one that is not there, or a tool
     that cannot be fetched, is told now. Raises as `registry.runner_for` does."""
@@ -63,9 +52,24 @@ def try_far_devices(job: Inputs) -> None:
             runner_for(dataclasses.replace(config, device=name)).close()
 
 
-def on_devices(job: Inputs, work: Callable[[str, Runner, Callable[[str], None]], None]) -> None:
-    """`work(device, runner, say)` on all devices at the same time; `say` takes details of that
-    device.
+def setup_of(
+    job: Inputs, runner: Runner, say: Callable[[str], None], *, few_models: bool = False
+) -> MeasurementSetup:
+    """How `runner` measures in this run."""
+    from pnas_tf.devices.schedule import schedule_for
+    from pnas_tf.latency.measure_sources import MeasurementSetup
+
+    schedule = schedule_for(job.configs[DeviceConfig], runner, seed=job.seed, few_models=few_models)
+    return MeasurementSetup(runner, schedule, job.configs[ConversionConfig], say)
+
+
+def on_devices(
+    job: Inputs, work: Callable[[str, MeasurementSetup], None], *, few_models: bool = False
+) -> None:
+    """`work(device, setup)` on all devices at the same time; it stores what it measures.
+
+    Where one device fails, what the others have measured stays in the resume logs too, so that the
+    same call goes on from there.
 
     Raises:
         DeviceError: the one that failed.
@@ -73,8 +77,12 @@ def on_devices(job: Inputs, work: Callable[[str, Runner, Callable[[str], None]],
     """
     from pnas_tf.devices.registry import on_each_device, runner_for
 
+    setups: list[MeasurementSetup] = []
+
     def one(name: str, runner: Runner) -> None:
-        work(name, runner, Voice(name))
+        setup = setup_of(job, runner, Voice(name), few_models=few_models)
+        setups.append(setup)
+        work(name, setup)
 
     results = on_each_device(
         job.configs[DeviceConfig], one, open_runner=lambda config: runner_for(config, say=DETAILS)
@@ -91,3 +99,5 @@ def on_devices(job: Inputs, work: Callable[[str, Runner, Callable[[str], None]],
             received=", ".join(errors),
             fix="See the reasons above; the same command keeps what was measured and goes on.",
         )
+    for setup in setups:
+        setup.forget_sessions()

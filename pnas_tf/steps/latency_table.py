@@ -14,7 +14,6 @@ time and each writes latency_table_DEVICE.json.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,13 +36,12 @@ from pnas_tf.steps.devices import (
     on_devices,
     outputs_of,
     runtime_version,
-    setup_of,
     try_far_devices,
 )
 from pnas_tf.steps.inputs import OF_SPACE, Inputs
 
 if TYPE_CHECKING:
-    from pnas_tf.devices.schedule import Runner
+    from pnas_tf.latency.measure_sources import MeasurementSetup
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.space.base import SearchSpace
 
@@ -138,8 +136,8 @@ def _build(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> None:
     space, conversion = job.space, job.configs[ConversionConfig]
     convert_ahead(space, config, conversion, seed=job.seed, progress=DETAILS)
 
-    def build(name: str, runner: Runner, say: Callable[[str], None]) -> None:
-        table = build_latency_table(space, setup_of(job, runner, say), config, seed=job.seed)
+    def build(name: str, setup: MeasurementSetup) -> None:
+        table = build_latency_table(space, setup, config, seed=job.seed)
         table.save(job.folder / outputs[name])
         failed = [f"{key}: {why}" for key, why in table.failures.items()]
         for warning in _lacks(table, space):
@@ -163,8 +161,7 @@ def _calibrate(job: Inputs, config: LatencyConfig, outputs: dict[str, str]) -> N
     few = job.configs[CalibrateConfig]
     known = {name: calibrate.knowledge(job, config, path) for name, path in outputs.items()}
 
-    def build(name: str, runner: Runner, say: Callable[[str], None]) -> None:
-        setup = setup_of(job, runner, say)
+    def build(name: str, setup: MeasurementSetup) -> None:
         table = calibrated(job.space, setup, config, few, known[name], seed=job.seed)
         table.save(job.folder / outputs[name])
         tell_table(table)

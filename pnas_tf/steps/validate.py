@@ -55,12 +55,14 @@ def _run(job: Inputs) -> None:
         networks = validate.held_out_architectures(job.space, count=config.networks, seed=job.seed)
     runner = runner_for(job.configs[DeviceConfig], say=DETAILS)
     try:
-        document = validate.validate(job.table, networks, setup_of(job, runner, DETAILS))
+        setup = setup_of(job, runner, DETAILS)
+        document = validate.validate(job.table, networks, setup)
     finally:
         runner.close()
     document["max_mape_percent"] = config.max_mape
     validate.save(job.folder / Artifact.VALIDATION, document)
     plot_validation(document, job.folder / Artifact.VALIDATION_PLOT)
+    setup.forget_sessions()
 
 
 def _named(files: Sequence[str]) -> dict[str, Architecture]:

@@ -56,7 +56,7 @@ class Arithmetic:
             name: Measurement(DEVICE, self.settings, facts, (ModelRun((ms * 1e6,) * 3),) * 3)
             for name, ms in times.items()
         }
-        return Session(measured, {}, None), setup.folder / "no_session"
+        return Session(measured, {}, None)
 
     def latency_ms(self, source):
         if isinstance(source, Architecture):

@@ -81,7 +81,10 @@ class Device:
         return FakeRunner(latency_ms)
 
     def table(self, runner=None, **how):
-        return build_latency_table(SPACE, self.setup(runner), LatencyConfig(**how), seed=0)
+        setup = self.setup(runner)
+        table = build_latency_table(SPACE, setup, LatencyConfig(**how), seed=0)
+        setup.forget_sessions()
+        return table
 
     def setup(self, runner=None):
         conversion = ConversionConfig(model_cache=str(self.folder))

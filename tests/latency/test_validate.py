@@ -88,7 +88,10 @@ def make_setup(folder, device=None) -> MeasurementSetup:
 
 
 def make_table(folder, *, device=None, **options) -> LatencyTable:
-    return build_latency_table(SPACE, make_setup(folder, device), LatencyConfig(**options), seed=0)
+    setup = make_setup(folder, device)
+    table = build_latency_table(SPACE, setup, LatencyConfig(**options), seed=0)
+    setup.forget_sessions()
+    return table
 
 
 def held_out(count, space=SPACE):
@@ -97,7 +100,10 @@ def held_out(count, space=SPACE):
 
 def run(table, folder, *, factor=lambda runs: 1.0, count=12):
     networks = held_out(count)
-    return validate.validate(table, networks, make_setup(folder, runner(factor)))
+    setup = make_setup(folder, runner(factor))
+    document = validate.validate(table, networks, setup)
+    setup.forget_sessions()
+    return document
 
 
 def test_agreement_is_what_numpy_says():
