@@ -21,8 +21,16 @@ def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list
 
 
 def only_remaking(before: Mapping[str, object], now: Mapping[str, object]) -> bool:
-    """Whether options that ask for a new result (`remakes`) make all the difference."""
-    return all(path[0] == "remakes" for path, *_ in _changed((), before, now))
+    """Whether options that ask for a new result (`remakes`) make all the difference, with files
+    and parts of the identity that count by these options alone."""
+    changed = list(_changed((), _by_name(before), _by_name(now)))
+    asked = [path for path, *_ in changed if path[0] == "remakes"]
+    with_them = [
+        path
+        for path, old, new in changed
+        if path[0] in ("files", "identity") and len(path) == 2 and _ABSENT in (old, new)
+    ]
+    return not changed or (bool(asked) and len(asked) + len(with_them) == len(changed))
 
 
 def changed_inputs(step: str, place: str, *, made: str, changes: list[str], old: str) -> UserError:

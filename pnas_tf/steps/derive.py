@@ -132,8 +132,8 @@ def _reads(job: Inputs) -> tuple[Path, ...]:
 
 def _identity(job: Inputs) -> dict[str, object]:
     """Options of the export count where a budget is of its files."""
-    files = file_options(job.configs[ExportConfig]) if dtypes_of(job) else None
-    return {"space": job.space.to_json(), "dataset": job.dataset.identity, "export": files}
+    same = {"space": job.space.to_json(), "dataset": job.dataset.identity}
+    return {**same, "export": file_options(job.configs[ExportConfig])} if dtypes_of(job) else same
 
 
 def _demands(job: Inputs) -> tuple[Demand, ...]:

@@ -420,6 +420,34 @@ def test_an_option_that_remakes_asks_for_all_that_follows(tmp_path, clock, sourc
         assert (folder / "old-2/second.txt").read_text() == "b"
 
 
+def test_what_an_option_that_remakes_reads_comes_with_it(tmp_path, clock, source):
+    """A budget of files reads what they hold; without one nobody reads it."""
+    other = tmp_path / "other.txt"
+    other.write_text("footprint")
+
+    def step(folder, remade, **files):
+        inputs = inputs_of(Options(remade=remade), source=source, **files)
+        inputs["identity"] = {"space": 1, **({"export": 2} if files else {})}
+
+        def work():
+            clock.now_s += 3600
+            (folder.path / "out").write_text("made")
+
+        return folder.step("step", inputs=inputs, outputs=["out"], work=work)
+
+    with RunFolder(tmp_path / "run") as folder:
+        assert step(folder, 1) and step(folder, 2, other=other) and step(folder, 3)
+        assert step(folder, 4, other=other)
+        with pytest.raises(UserError, match="other: no longer there"):  # no option has changed
+            step(folder, 4)
+        other.write_text("another")
+        with pytest.raises(UserError, match="other: other content"):
+            step(folder, 5, other=other)
+        source.write_text("another")
+        with pytest.raises(UserError, match="source: other content"):
+            step(folder, 5)
+
+
 def test_what_took_a_moment_goes_without_a_question(tmp_path, clock, source):
     with RunFolder(tmp_path / "run") as folder:
         chain(folder, clock, source, took_s=(5, 5))
