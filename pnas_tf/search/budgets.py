@@ -67,7 +67,9 @@ class Budget:
     @property
     def thing(self) -> tuple[object, ...]:
         """What it is of; two of one thing hold together as the smaller does."""
-        return self.kind, self.table, self.dtype if self.kind == "size_kb" else None
+        named = isinstance(self.table, str | os.PathLike)
+        table = os.path.realpath(self.table) if named else self.table  # type: ignore[arg-type]
+        return self.kind, table, self.dtype if self.kind == "size_kb" else None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -5,6 +5,7 @@ Knows nothing of the supernet or of how networks are compared.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,8 +103,8 @@ def limits_of(
     Args:
         space: that was searched.
         table: of the search's own device.
-        targets: of the search, which are budgets too. The first one stands first, unless `asked`
-            has one of the same thing.
+        targets: of the search, which are budgets too, unless `asked` has one of the same thing.
+            That of the first one stands first.
         asked: what the user asks for.
         footprint, files: None where no budget is of a file.
 
@@ -113,13 +114,17 @@ def limits_of(
     for budget in asked:
         if budget.thing == _OWN_LATENCY:  # told by what the fastest network takes
             latency_budget(space, table, budget.most, flag="--max_latency_ms")
-    first, *others = map(pair_of, targets)
-    pairs = [(budget, bound_of(budget, space, table, footprint)) for budget in asked]
-    same = [pair for pair in pairs if pair[0].thing == first[0].thing]
-    others += [pair for pair in pairs if pair[0].thing != first[0].thing]
-    pairs = [min(same, key=lambda pair: pair[0].most, default=first), *others]
+    rest = [(budget, bound_of(budget, space, table, footprint)) for budget in asked]
+    pairs, replaced = [], []
+    for target in targets:
+        is_same = [target.quantity.is_of_same(bound.quantity) for _, bound in rest]
+        same = list(itertools.compress(rest, is_same))
+        rest = [pair for pair, found in zip(rest, is_same) if not found]
+        replaced.append(bool(same))
+        pairs.append(min(same, key=lambda pair: pair[0].most, default=pair_of(target)))
+    pairs += rest
     check_possible(space, [bound for _, bound in pairs])
-    return FileLimits(pairs, footprint, files, first_is_asked=bool(same))
+    return FileLimits(pairs, footprint, files, first_is_asked=replaced[0])
 
 
 def check_together(

@@ -108,6 +108,13 @@ class Quantity:
             chosen.append(max(self.fixed_peak, *own))
         return self._affine(math.fsum(chosen))
 
+    def is_of_same(self, other: Quantity) -> bool:
+        """Whether every network has as much of the other sum, whatever that is called."""
+        numbers = ("unit", "fixed", "slope", "intercept")
+        return all(getattr(self, each) == getattr(other, each) for each in numbers) and all(
+            map(np.array_equal, self.choices, other.choices)
+        )
+
     def expected(self, probabilities: Sequence[np.ndarray]) -> float:
         """E = slope * (fixed + sum_b <p_b, choices_b>) + intercept   (eq. 5). probabilities: for
         each block [candidates]."""

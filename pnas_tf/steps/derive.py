@@ -132,8 +132,10 @@ def _reads(job: Inputs) -> tuple[Path, ...]:
 
 def _identity(job: Inputs) -> dict[str, object]:
     """Options of the export count where a budget is of its files."""
-    same = {"space": job.space.to_json(), "dataset": job.dataset.identity}
-    return {**same, "export": file_options(job.configs[ExportConfig])} if dtypes_of(job) else same
+    found: dict[str, object] = {"space": job.space.to_json(), "dataset": job.dataset.identity}
+    if dtypes_of(job):
+        found["export"] = file_options(job.configs[ExportConfig])
+    return found
 
 
 def _demands(job: Inputs) -> tuple[Demand, ...]:

@@ -1,5 +1,6 @@
 """Several hard budgets together, against brute force over every network of a small space."""
 
+import dataclasses
 import itertools
 import time
 from types import SimpleNamespace
@@ -283,6 +284,44 @@ def test_target_and_sweep_are_limits_beside_the_budgets(tmp_path):
         check_together(SPACE, Priced(), target, [Budget("macs", 0.999 * macs)])
     with pytest.raises(UserError, match="together"):
         check_sweep(0.999 * macs)
+
+
+def test_a_limit_takes_the_place_of_the_target_of_the_same_device():
+    """Of the search's own or of one of --also, whether the limit is wider or tighter."""
+
+    class Priced:
+        calibration = None
+        check_covers = staticmethod(lambda space: None)
+
+        def __init__(self, slow):
+            self.share_ms = lambda key: 2.0 if slow in key else 1.0
+
+    own, phone, board = (Priced(slow) for slow in ("_k5", "_k3", "_c16"))
+    quantities = [
+        latency_quantity(SPACE, each, name=name)
+        for each, name in ((own, "latency"), (phone, "phone.json"), (board, "board.json"))
+    ]
+    most = [each.range[1] for each in quantities]
+    targets = [Target(each, 0.9 * value) for each, value in zip(quantities, most)]
+
+    def kept(*asked):
+        pairs = [(Budget("latency_ms", bound.most), bound) for bound in asked]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pnas_tf.search.derivation.bound_of", lambda budget, *_: made[budget])
+            made = dict(pairs)
+            asked_budgets = [budget for budget, _ in pairs]
+            found = limits_of(SPACE, own, targets, asked_budgets, footprint=None, files=None)
+        return [(pair[1].quantity.name, pair[1].most) for pair in found.pairs]
+
+    names = [each.name for each in quantities]
+    assert kept() == [(name, 0.9 * value) for name, value in zip(names, most)]
+    for number, quantity in enumerate(quantities):
+        same = dataclasses.replace(quantity, name="the same by another name")
+        for part in (0.85, 0.95):
+            wanted = [0.9 * value for value in most]
+            wanted[number] = part * most[number]
+            found = kept(Bound(same, wanted[number]))
+            assert [value for _, value in found] == wanted
 
 
 def test_a_network_that_is_held_to_nothing_is_compared_with_the_targets(
