@@ -14,7 +14,7 @@ import textwrap
 from pathlib import Path
 
 import pnas_tf.config as options
-from pnas_tf.cli.flags import options_of
+from pnas_tf.options import options_of
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step

@@ -6,12 +6,11 @@ program (Cai et al.'s code) is the default of `--preset=published`; see docs/ori
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import NamedTuple
 
-Value = TypeVar("Value")
+from pnas_tf.options import Only, Options, option
+
 # Smallest area of a random crop: the published one is for 1.28 million images and hundreds of
 # epochs, the other what --augmentation=auto takes.
 CROP_SCALE, AUTO_CROP_SCALE = 0.08, 0.35
@@ -61,84 +60,8 @@ ADAMW_RATE = 0.02  # AdamW's learning rate in parts of SGD's
 FROM_SUPERNET = Tuning(30, 0.02, 2, "moving")
 
 
-class Only(NamedTuple):
-    """An option of the same class that another is for. values: that it must have one of; none: any
-    but nothing, 0 and False. given: else it must have none."""
-
-    name: str
-    values: tuple[str, ...] = ()
-    given: bool = True
-
-    def holds(self, config: object) -> bool:
-        """Whether it is so in a config of that class, where that option does something itself."""
-        value = getattr(config, self.name)
-        if not (value in self.values if self.values else bool(value)):
-            return not self.given
-        options = {each.name: each for each in fields(config)}  # type: ignore[arg-type]
-        conditions: tuple[Only, ...] = options[self.name].metadata["only"]
-        return self.given and (not conditions or any(each.holds(config) for each in conditions))
-
-    def __str__(self) -> str:
-        words = f"--{self.name}={'|'.join(self.values)}" if self.values else f"--{self.name}"
-        return words if self.given else f"no {words}"
-
-
-def option(
-    default: Value,
-    help: str,
-    *,
-    only: tuple[Only, ...] = (),
-    choices: tuple[str, ...] | None = None,
-    fixed: bool = True,
-    remakes: bool = False,
-    at_least: float = 0,
-    above: float = -math.inf,
-    at_most: float = math.inf,
-    below: float = math.inf,
-) -> Value:
-    """A config field with the text that `--help` prints.
-
-    Args:
-        default: without the flag.
-        help: one sentence or two.
-        only: where one of these holds; else the option does nothing, and giving it is refused.
-        choices: the words that it may be.
-        fixed: a run folder keeps the value it was made with; others may change from call to call.
-        remakes: it may change, and the steps that take it then run again.
-        at_least, at_most: of a number; all of ours count or scale.
-        above, below: of a number, itself excluded.
-    """
-    return field(
-        default=default,
-        metadata={
-            "help": f"{help} Only with {' or '.join(map(str, only))}." if only else help,
-            "only": only,
-            "choices": choices,
-            "fixed": fixed and not remakes,
-            "remakes": remakes,
-            "at_least": at_least,
-            "above": above,
-            "at_most": at_most,
-            "below": below,
-        },
-    )
-
-
-def bounds_of(metadata: Mapping[str, float]) -> str:
-    """The bounds of a number, in words. metadata: of an option."""
-    bounds = [
-        f"above {metadata['above']:g}"
-        if metadata["above"] >= metadata["at_least"]
-        else f"at least {metadata['at_least']:g}"
-    ]
-    for word, key in (("at most", "at_most"), ("below", "below")):
-        if metadata[key] < math.inf:
-            bounds.append(f"{word} {metadata[key]:g}")
-    return ", ".join(bounds)
-
-
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Options):
     """Where a run lives and what makes it repeatable."""
 
     run_dir: str = option(
@@ -162,7 +85,7 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class OutputConfig:
+class OutputConfig(Options):
     """What a call prints. The log in the run folder has everything."""
 
     verbose: bool = option(False, "Print every detail, as it stands in the log.", fixed=False)
@@ -170,7 +93,7 @@ class OutputConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Options):
     """The images and their three disjoint splits: train, validation, test."""
 
     dataset: str = option(
@@ -238,7 +161,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class SpaceConfig:
+class SpaceConfig(Options):
     """The search space."""
 
     space: str = option(
@@ -257,7 +180,7 @@ class SpaceConfig:
 
 
 @dataclass(frozen=True)
-class PretrainedConfig:
+class PretrainedConfig(Options):
     """What is known before anything is trained."""
 
     pretrained: str = option(
@@ -268,7 +191,7 @@ class PretrainedConfig:
 
 
 @dataclass(frozen=True)
-class ArchitectureConfig:
+class ArchitectureConfig(Options):
     """A network that is trained without a search."""
 
     architecture: str = option(
@@ -288,7 +211,7 @@ class ArchitectureConfig:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Options):
     """How weights are trained, in the search and in the last training alike."""
 
     momentum: float = option(0.9, "SGD momentum.", below=1)
@@ -306,7 +229,7 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Options):
     """Training of one plain network (the derived one)."""
 
     epochs: int | None = option(
@@ -443,7 +366,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class DistributionConfig:
+class DistributionConfig(Options):
     """On what search and training run (docs/scale.md)."""
 
     strategy: str = option(
@@ -486,7 +409,7 @@ _ALPHA = (Only("algorithm", (*_BY_GRADIENT[0].values, *_REINFORCE[0].values)),)
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(Options):
     """Learning the architecture. Published values stand under --preset=published."""
 
     target_latency_ms: str = option(
@@ -699,7 +622,7 @@ _TRAINED = (Only("derive_trained"),)
 
 
 @dataclass(frozen=True)
-class DeriveConfig:
+class DeriveConfig(Options):
     """Choosing the architecture when alpha is learnt."""
 
     derive: str = option(
@@ -778,7 +701,7 @@ class DeriveConfig:
 
 
 @dataclass(frozen=True)
-class EffectsConfig:
+class EffectsConfig(Options):
     """The effect model of a supernet (--algorithm=one_shot)."""
 
     effect_paths: int = option(400, "Random paths that it is fitted to.", at_least=20, remakes=True)
@@ -788,7 +711,7 @@ class EffectsConfig:
 
 
 @dataclass(frozen=True)
-class SweepConfig:
+class SweepConfig(Options):
     """One more architecture for each of several budgets."""
 
     sweep: tuple[str, ...] = option(
@@ -799,7 +722,7 @@ class SweepConfig:
 
 
 @dataclass(frozen=True)
-class SpecialiseConfig:
+class SpecialiseConfig(Options):
     """Another device or budget from a finished search."""
 
     out: str = option("", "Folder that becomes a run folder of its own.", fixed=False)
@@ -813,7 +736,7 @@ class SpecialiseConfig:
 
 
 @dataclass(frozen=True)
-class DeviceConfig:
+class DeviceConfig(Options):
     """What models are measured on, and how long each."""
 
     device: str = option(
@@ -856,7 +779,7 @@ class DeviceConfig:
 
 
 @dataclass(frozen=True)
-class ConversionConfig:
+class ConversionConfig(Options):
     """How blocks and networks become the files that are measured. None is fixed: the files are the
     same."""
 
@@ -869,7 +792,7 @@ class ConversionConfig:
 
 
 @dataclass(frozen=True)
-class LatencyConfig:
+class LatencyConfig(Options):
     """What a latency table holds."""
 
     latency_dtype: str = option(
@@ -899,7 +822,7 @@ class LatencyConfig:
 
 
 @dataclass(frozen=True)
-class CalibrateConfig:
+class CalibrateConfig(Options):
     """A latency table from a few measured networks instead of all blocks."""
 
     measurements: int = option(
@@ -940,7 +863,7 @@ class CalibrateConfig:
 
 
 @dataclass(frozen=True)
-class ValidateConfig:
+class ValidateConfig(Options):
     """Predicted against measured latency."""
 
     networks: int = option(
@@ -962,7 +885,7 @@ class ValidateConfig:
 
 
 @dataclass(frozen=True)
-class BenchmarkConfig:
+class BenchmarkConfig(Options):
     """What pnas benchmark measures."""
 
     models: tuple[str, ...] = option(
@@ -988,7 +911,7 @@ _FINETUNED = (Only("quantize", ("qat",)), Only("prune"), Only("cluster"))
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(Options):
     """The .tflite files. None is fixed: a run's network may be exported in several ways, the last
     one stays."""
 
@@ -1053,7 +976,10 @@ class ExportConfig:
         remakes=True,
     )
     cluster: int = option(
-        0, "Distinct weights a layer, trained further; 0 for no clustering.", remakes=True
+        0,
+        "Distinct weights a layer, trained further; 0 for no clustering.",
+        at_most=256,
+        remakes=True,
     )
     finetune_epochs: int | None = option(
         None,
@@ -1079,6 +1005,7 @@ class ExportConfig:
         0.6,
         "An export that gives Keras' answer for a smaller fraction of the validation split, or on "
         "average of the images of each class, is refused.",
+        at_most=1,
         remakes=True,
     )
     max_accuracy_drop: float = option(
@@ -1095,7 +1022,7 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
-class PublishConfig:
+class PublishConfig(Options):
     """Models that are handed out with their manifest."""
 
     model_name: str = option(

@@ -18,6 +18,7 @@ MODULES = {
 # Rooms of a line stand above those of all lines before it, and know nothing of each other.
 ORDER = (
     ("errors", "_callable_room"),
+    ("options",),
     ("config",),
     ("io",),
     ("_tf_private",),

@@ -140,7 +140,7 @@ def _convert(shop: Workshop, job: Job) -> dict[str, Any]:
 
 def _table_config(job: Job) -> LatencyConfig:
     dtype, rewrites = TABLES[job.fact("table")]
-    return LatencyConfig(latency_dtype=dtype, latency_rewrites=rewrites)
+    return LatencyConfig(latency_dtype=dtype, latency_rewrites=rewrites or ("none",))
 
 
 def _table(shop: Workshop, job: Job) -> dict[str, Any]:

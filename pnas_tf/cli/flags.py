@@ -6,21 +6,19 @@ else the dataclass. absl 1.4 lets stray arguments pass; that is mended here.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import os
 import re
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from absl import flags
 
-from pnas_tf.config import PRESETS, bounds_of
-from pnas_tf.errors import UserError, is_shown, named
+from pnas_tf.config import PRESETS
+from pnas_tf.errors import UserError, named
+from pnas_tf.options import check_option, options_of
 from pnas_tf.steps.programs import PROGRAMS
 
 Config = TypeVar("Config")
@@ -46,34 +44,17 @@ class Given:
 
     def config(self, kind: type[Config]) -> Config:
         """The options of a class. Raises UserError on a value that no run can use."""
-        options = options_of(kind)
-        known = {option.name for option, _ in options}
-        stored = self.stored.get(kind.__name__, {})
+        options = {option.name: (option, value_type) for option, value_type in options_of(kind)}
+        stored = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in self.stored.get(kind.__name__, {}).items()
+            if name in options
+        }
+        with named(self.place):
+            for name in stored.keys() - self.flags.keys():
+                check_option(*options[name], stored[name])
         merged = {**self.preset.get(kind, {}), **stored, **self.flags}
-        config = kind(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in merged.items()
-                if name in known
-            }
-        )
-        for option, value_type in options:
-            is_stored = option.name in stored and option.name not in self.flags
-            with named(self.place) if is_stored else contextlib.nullcontext():
-                _check(option, value_type, getattr(config, option.name))
-        return config
-
-
-def options_of(kind: type) -> list[tuple[dataclasses.Field, type]]:
-    """Each field with its plain type: `int | None` gives int, `tuple[str, ...]` gives tuple."""
-    hints = typing.get_type_hints(kind)
-    options = []
-    for option in dataclasses.fields(kind):
-        hint = hints[option.name]
-        if typing.get_origin(hint) in (typing.Union, types.UnionType):
-            hint = next(part for part in typing.get_args(hint) if part is not type(None))
-        options.append((option, typing.get_origin(hint) or hint))
-    return options
+        return kind(**{name: value for name, value in merged.items() if name in options})
 
 
 def define_flags(kinds: Sequence[type]) -> flags.FlagValues:
@@ -175,48 +156,3 @@ def _at_home(value: object) -> object:
     if isinstance(value, list):
         return [_at_home(item) for item in value]
     return os.path.expanduser(value) if isinstance(value, str) and value[:2] == "~/" else value
-
-
-def _check(option: dataclasses.Field, value_type: type, value: object) -> None:
-    """Refuses what no run can use, from a flag or from an edited config.json."""
-    if value is None and option.default is None:
-        return
-    expected = _expected(option, value_type, value)
-    if expected is not None:
-        raise UserError(
-            f"--{option.name}",
-            expected=expected,
-            received=repr(value)[:200],
-            fix=f"{option.metadata['help']} Default: {option.default!r}.",
-        )
-
-
-def _expected(option: dataclasses.Field, value_type: type, value: object) -> str | None:
-    """What the value should be, None when it is."""
-    metadata = option.metadata
-    choices = metadata["choices"]
-    texts = value if isinstance(value, tuple) else (value,)
-    if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
-        return "a list of words"
-    if type(value) is not value_type and not (value_type is float and type(value) is int):
-        return f"a value of type {value_type.__name__}"
-    if not all(is_shown(sign) for text in texts if isinstance(text, str) for sign in text):
-        return "signs of any script on one line; rename what has others"
-    if _is_blank(value, allowed=not option.default):
-        return "a value that is not empty"
-    if choices and value not in choices:
-        return f"one of {', '.join(choices)}"
-    if isinstance(value, (int, float)) and not (
-        metadata["at_least"] <= value <= metadata["at_most"]
-        and metadata["above"] < value < metadata["below"]
-    ):
-        return f"a number {bounds_of(metadata)}"
-    return None
-
-
-def _is_blank(value: object, *, allowed: bool) -> bool:
-    """Whether it says nothing, as of a shell variable that is not set. allowed: as the default is
-    empty too."""
-    if isinstance(value, tuple):
-        return not (value or allowed) or any(not item.strip() for item in value)
-    return isinstance(value, str) and not value.strip() and not (allowed and value == "")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pnas_tf.cli.flags import options_of
 from pnas_tf.config import PRESETS
+from pnas_tf.options import options_of
 from pnas_tf.steps.programs import PROGRAMS, Program
 
 

@@ -26,7 +26,7 @@ from pnas_tf.data.augmentation import Augmentation, Normalization
 from pnas_tf.data.file_tree import FileTree
 from pnas_tf.data.fitted_options import batch_size as fitted_batch_size
 from pnas_tf.data.fitted_options import fit_split
-from pnas_tf.data.opening import check_options, open_dataset
+from pnas_tf.data.opening import check_resolution, open_dataset
 from pnas_tf.data.randaugment import RandAugment
 from pnas_tf.data.sources import DECODE_CHUNK, Batching, Order
 from pnas_tf.data.split import SplitSizes, split_positions
@@ -274,7 +274,7 @@ def load_dataset(
         UserError: before any other work, when the dataset is unknown or cannot be prepared, a
             folder is not usable, or a split would lack a class.
     """
-    check_options(config, resolution)
+    check_resolution(resolution)
     augmentation = views.augmentation_of(config, resolution)
     opened = open_dataset(
         config, resolution=resolution, whole=augmentation.kind == "imagenet", arrays=arrays

@@ -88,13 +88,6 @@ def check_distribution(config: DistributionConfig) -> None:
             received=f"--strategy={config.strategy}",
             fix="Leave --replicas out; a worker of multi_worker uses all its GPUs.",
         )
-    if config.worker_timeout_s < 1:
-        raise UserError(
-            "--worker_timeout_s",
-            expected="at least 1",
-            received=str(config.worker_timeout_s),
-            fix="Choose e.g. the default.",
-        )
     if config.strategy == "multi_worker":
         cluster_of()
 

@@ -188,7 +188,6 @@ def test_named_rewrites_and_none_are_taken_as_they_are(device):
     for words, expected in (
         (("split_depthwise",), ("split_depthwise",)),
         (("none",), ()),
-        ((), ()),
         ((SHAPES[0],), (SHAPES[0],)),
     ):
         table = device.table(latency_rewrites=words)

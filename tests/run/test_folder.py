@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pnas_tf.config import RunConfig, option
+from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.options import option
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.records import read_steps

