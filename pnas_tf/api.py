@@ -245,7 +245,7 @@ def _initial_weights(
     if pretrained is None:
         return None
     known = open_pretrained(os.fspath(pretrained))
-    start, _ = start_from(known, architecture, dataset, recipe.optimizer)
+    start, _ = start_from(known, architecture, dataset, recipe.optimizer, seed=recipe.seed)
     return start.get_weights()
 
 

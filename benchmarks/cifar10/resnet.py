@@ -10,8 +10,8 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf.networks.initial_weights import seeded_weights
 from pnas_tf.tflite.model import TfliteModel
-from pnas_tf.training.initial_weights import seeded_weights
 
 FILTERS = 16
 STAGES = 3

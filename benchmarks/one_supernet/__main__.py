@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.one_supernet.page import write_page
-from benchmarks.one_supernet.work import Place, make_table
+from benchmarks.one_supernet.work import DEVICES, Place, make_table
 
 SAMPLINGS = ("uniform", "fair")
 
@@ -39,7 +39,9 @@ def main() -> int:
     for place in places if options.only != "ranking" else ():
         if place.sampling != "uniform":
             continue
-        make_table(place.shop)
+        for name in DEVICES:
+            make_table(place.shop, name)
+        place.once("fronts", place.fronts)
         place.once("derived", place.derived)
         for budget in place.study.budgets:
             place.once(

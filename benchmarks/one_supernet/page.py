@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.one_supernet.work import MANY_IMAGES, PUBLISHED, Place
+from benchmarks.one_supernet.work import DEVICES, MANY_IMAGES, PUBLISHED, Place
 from pnas_tf.io import atomic
 from pnas_tf.search.effects import Agreement, agreement_of
 
@@ -27,7 +27,7 @@ def write_page(places: Sequence[Place], path: Path) -> None:
         if mine:
             title = f"## Three targets of `{study}`"
             parts += [title, "Accuracy on validation / test split, %:", _targets(mine)]
-            parts += [_costs(mine), _int8(mine), *_tuned(mine)]
+            parts += [_costs(mine), _int8(mine), *_tuned(mine), *_fronts(mine)]
     atomic.write_text(path, "\n\n".join(parts) + "\n")
 
 
@@ -168,6 +168,46 @@ def _int8(places: Sequence[Place]) -> str:
         f"derivations the one of higher int8 accuracy is not the one of lower float loss; they are "
         f"{min(apart):.2f} to {max(apart):.2f} points apart on the validation split."
     )
+
+
+def _fronts(places: Sequence[Place]) -> list[str]:
+    made = [place for place in places if (place.folder / "fronts.json").exists()]
+    if not made:
+        return []
+    documents = [place.once("fronts", dict)["networks"] for place in made]
+    rows, solving = [], [row["solving_cpu_s"] for rows in documents for row in rows]
+    for fraction in dict.fromkeys(row["fraction"] for row in documents[0]):
+        of = {
+            name: [
+                row
+                for networks in documents
+                for row in networks
+                if (row["fraction"], row["device"]) == (fraction, name)
+            ]
+            for name in DEVICES
+        }
+        here, there = (of[name] for name in DEVICES)
+        apart = [
+            float(np.count_nonzero(np.subtract(one["path"], other["path"])))
+            for one, other in zip(here, there, strict=True)
+        ]
+        cells = [f"{fraction:.2f}"]
+        for name in DEVICES:
+            cells += [
+                f"{np.mean([row['ms'][name] for row in of[name]]):.4f}",
+                f"{np.mean([row['loss'] for row in of[name]]):.4f}",
+            ]
+        rows.append([*cells, f"{np.mean(apart):.1f} of {len(here[0]['path'])}"])
+    header = ["budget", *(f"{name}: {what}" for name in DEVICES for what in ("ms", "loss"))]
+    words = (
+        "The best networks by the effect model for ten budgets on two devices, which float32 and "
+        "int8 on one thread stand for, each from the same supernet: cross-entropy by the "
+        f"supernet's weights on {MANY_IMAGES} validation images. A budget is where it lies between "
+        f"the fastest and the slowest network. One takes {np.median(solving):.2f} s to find "
+        f"(median of {len(solving)}, CPU)."
+    )
+    title = f"## Ten budgets on two devices, `{places[0].study.name}`"
+    return [title, words, _table([*header, "blocks that differ"], rows)]
 
 
 def _tuned(places: Sequence[Place]) -> list[str]:

@@ -25,6 +25,8 @@ PUBLISHED = Path(__file__).parents[2] / "docs" / "evidence" / "results.json"
 PATHS, IMAGES = EffectsConfig().effect_paths, EffectsConfig().effect_images
 MANY_IMAGES = 2500
 REWRITES = TABLES["int8"][1]
+DEVICES = ("float32", "int8")  # tables that stand for two devices: they order networks otherwise
+FRONT = tuple(np.linspace(0.05, 0.5, 10).tolist())  # budgets between the fastest and the slowest
 
 
 class Place:
@@ -198,6 +200,36 @@ class Place:
             }
         return {"networks": rows}
 
+    def fronts(self) -> dict[str, Any]:
+        """Ten budgets on each of two devices, from this one supernet; nothing is trained on."""
+        from pnas_tf.search.choice_program import Bound
+        from pnas_tf.search.derive import best_few, path_of
+        from pnas_tf.search.effect_measurement import judged
+
+        effects, rows = self.effects(), []
+        quantities = {name: self.shop.quantity(name) for name in DEVICES}
+        for fraction in FRONT:
+            for name, quantity in quantities.items():
+                least, most = quantity.range
+                bound = Bound(quantity, least + fraction * (most - least))
+                cpu = time.process_time()
+                (best,) = best_few(self.study.space, effects.preference, bounds=[bound], count=1)
+                rows.append(
+                    {
+                        "fraction": fraction,
+                        "device": name,
+                        "most_ms": bound.most,
+                        "path": list(path_of(best)),
+                        "ms": {each: q.of(path_of(best)) for each, q in quantities.items()},
+                        "solving_cpu_s": time.process_time() - cpu,
+                    }
+                )
+        paths = [tuple(row["path"]) for row in rows]
+        losses = judged(self.weights.supernet, self.shop.dataset, paths, images=MANY_IMAGES).losses
+        for row, loss in zip(rows, losses, strict=True):
+            row["loss"] = float(loss)
+        return {"networks": rows}
+
     def trained(self, budget: str, *, epochs: int | None = None) -> dict[str, Any]:
         """A derived network trained by the study's recipe; from the supernet's weights for so many
         `epochs`."""
@@ -227,10 +259,10 @@ class Place:
         }
 
 
-def make_table(shop: Workshop) -> None:
-    """The study's latency table on this machine, measured once."""
+def make_table(shop: Workshop, name: str = HOME) -> None:
+    """A latency table of the study on this machine, measured once."""
     for kind in ("convert", "table"):
-        job = Job(f"{kind}_{HOME}", kind, facts=(("table", HOME),), timed=kind == "table")
+        job = Job(f"{kind}_{name}", kind, facts=(("table", name),), timed=kind == "table")
         if not (shop.place(job.name) / "result.json").exists():
             shop.place(job.name).mkdir(parents=True, exist_ok=True)
             shop.do(job)

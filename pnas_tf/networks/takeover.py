@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import tf_keras as keras
 
-from pnas_tf.config import SearchConfig
+from pnas_tf.config import RunConfig, SearchConfig
 from pnas_tf.errors import number_of
+from pnas_tf.networks.initial_weights import seeded_weights
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
 from pnas_tf.networks.pretrained import InputNormalisation, PretrainedWeights, set_block_arrays
@@ -60,6 +61,7 @@ def network_from(
     class_names: Sequence[str],
     input: InputNormalisation,
     normalisation: Normalisation = Normalisation(),
+    seed: int = RunConfig.seed,
 ) -> tuple[keras.Model, Takeover]:
     """The network of `architecture` with the weights of each of its blocks.
 
@@ -72,6 +74,7 @@ def network_from(
             it has learnt (Dosovitskiy et al. 2021, appendix B.1.1).
         input: normalisation of the images that it will see.
         normalisation: of its layers.
+        seed: of what has no counterpart.
 
     Raises:
         UserError: the weights cannot become those of the architecture; says why.
@@ -85,7 +88,10 @@ def network_from(
             adapted, architecture.space, keep_classifier=not is_new, added_gamma=_ADDED_GAMMA
         )
         found, words = _remapped(architecture, remapping)
+    else:
+        words = _other_statistics(architecture, weights)
     model = build_network(architecture, normalisation=normalisation)
+    model.set_weights(seeded_weights(model, seed=seed))
     taken, numbers = 0, 0
     for block in architecture.blocks:
         arrays = dict(found[block.name])
@@ -118,6 +124,23 @@ def _remapped(
     origins = [remapping.origin_of(block) for block in blocks]
     arrays = {block.name: remapping.arrays_of(block) for block in architecture.blocks}
     return arrays, [f"of {number_of(len(blocks), 'block')} {words_on(origins)}"]
+
+
+def _other_statistics(architecture: Architecture, weights: PretrainedWeights) -> list[str]:
+    """Why statistics of batch normalisation are not those of this network, whose blocks are all
+    among theirs; empty where they are."""
+    words = []
+    if any(len(those) > 1 for those in weights.choices):
+        words.append("batch-normalisation statistics are of one path, in the place of all paths")
+    fixed = {block.name for block in architecture.space.fixed_blocks()}
+    own = [block.op for block in architecture.blocks if block.name not in fixed]
+    skipped = [
+        isinstance(op, Zero) and not any(isinstance(each.block.op, Zero) for each in those)
+        for op, those in zip(own, weights.choices)
+    ]
+    if any(skipped):
+        words.append(f"{number_of(sum(skipped), 'block')} of theirs skipped")
+    return words
 
 
 def _changes(

@@ -100,7 +100,9 @@ def _started(job: Inputs) -> tuple[keras.Model, Takeover]:
     from pnas_tf.training.fine_tuning import start_from
 
     optimizer = job.configs[OptimizerConfig]
-    return start_from(job.pretrained, job.architecture, job.network_dataset, optimizer)
+    return start_from(
+        job.pretrained, job.architecture, job.network_dataset, optimizer, seed=job.seed
+    )
 
 
 def _begin(job: Inputs) -> None:

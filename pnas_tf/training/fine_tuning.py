@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tf_keras as keras
 
+from pnas_tf._tf_private import deterministic_ops
 from pnas_tf.config import OptimizerConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import batch_size, images_of
@@ -20,14 +21,18 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.training.evaluate import reestimate_batch_norm
 
 
+@deterministic_ops()
 def start_from(
     weights: PretrainedWeights,
     architecture: Architecture,
     dataset: Dataset,
     optimizer: OptimizerConfig,
+    *,
+    seed: int,
 ) -> tuple[keras.Model, Takeover]:
     """The network that learns `dataset` from `weights`, as `network_from`; statistics of one that
-    is another than theirs are estimated on the train split.
+    is another than theirs are estimated on the train split. The same seed gives the same to the
+    bit, so that a training that was killed goes on from it.
 
     Raises UserError where they cannot become those of the architecture.
     """
@@ -38,6 +43,7 @@ def start_from(
         class_names=dataset.class_names,
         input=InputNormalisation.of(seen.mean, seen.std, architecture.space.channels),
         normalisation=Normalisation.of(optimizer),
+        seed=seed,
     )
     if takeover.remapped:
         size = batch_size(None, images_of(dataset).train)

@@ -22,13 +22,13 @@ from pnas_tf.data.fitted_options import (
     images_of,
     training_sizes,
 )
+from pnas_tf.networks.initial_weights import seeded_weights
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
 from pnas_tf.run.loop import Row, StepLoop
 from pnas_tf.run.step import Demand
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.training.distribution import PRECISIONS, Distribution, check_batch
-from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.recipe import TrainRecipe, training_identity
 from pnas_tf.training.step import keras_precision
 from pnas_tf.training.work import Training

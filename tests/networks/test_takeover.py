@@ -120,10 +120,35 @@ def test_of_a_supernet_each_network_takes_its_own_candidates(weights):
     )
     supernet = dataclasses.replace(weights, choices=choices, bn_epsilon=Normalisation().epsilon)
     ops = (MBConv(3, 2), Zero(), MBConv(5, 3))
-    model, _ = network_from(Architecture(SPACE, ops), supernet, class_names=NAMES, input=THEIRS)
+    architecture = Architecture(SPACE, ops)
+    model, takeover = network_from(architecture, supernet, class_names=NAMES, input=THEIRS)
+    assert takeover.remapped and "of one path" in takeover.lines()[1]
     for place, value in ((0, 1.0), (2, 2.0)):
         found = model.get_layer(f"block_{place:02d}/project").get_weights()[0]
         np.testing.assert_array_equal(found, np.full(found.shape, value))
+
+
+def test_a_network_without_one_of_their_blocks_has_other_statistics(weights):
+    architecture = Architecture(SPACE, (MBConv(5, 3), Zero(), MBConv(3, 2)))
+    _, same = network_from(ARCHITECTURE, weights, class_names=NAMES, input=THEIRS)
+    _, other = network_from(architecture, weights, class_names=NAMES, input=THEIRS)
+    assert not same.remapped and other.remapped
+    assert "1 block of theirs skipped" in other.lines()[1]
+
+
+def test_what_has_no_counterpart_is_drawn_from_the_seed(weights):
+    """So that a training from there that was killed goes on from the same network."""
+    gated = MBConv(3, 2, squeeze_excite=True)
+    space = dataclasses.replace(SPACE, candidates=(*SPACE.candidates, gated))
+    architecture = Architecture(space, (MBConv(5, 3), gated, MBConv(3, 2)))
+
+    def found(seed):
+        model, _ = network_from(architecture, weights, class_names=NAMES, input=THEIRS, seed=seed)
+        return model.get_weights()
+
+    first, again, other = found(0), found(0), found(1)
+    assert all(map(np.array_equal, first, again))
+    assert not all(map(np.array_equal, first, other))
 
 
 def filled(block, value):

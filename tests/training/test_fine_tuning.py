@@ -17,13 +17,13 @@ from pnas_tf.config import (
 )
 from pnas_tf.data.image_data import from_arrays
 from pnas_tf.errors import UserError
+from pnas_tf.networks.initial_weights import seeded_weights
 from pnas_tf.networks.network import build_network
 from pnas_tf.run.layout import CHECKPOINTS
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.training.fine_tuning import block_rates, head_rates
-from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.loop import train_network
 from pnas_tf.training.recipe import TrainRecipe, tuning_of
 from pnas_tf.training.step import Moved, TrainStep

@@ -8,12 +8,12 @@ import tf_keras as keras
 from half_precision import TOLERANCES, batch, need
 
 from pnas_tf.config import DistributionConfig, OptimizerConfig
+from pnas_tf.networks.initial_weights import seeded_weights
 from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.training.distribution import Distribution
-from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.loss_scale import LossScale
 from pnas_tf.training.step import TrainStep, keras_precision
 

@@ -11,6 +11,7 @@ import tf_keras as keras
 
 from pnas_tf.config import FROM_SCRATCH, OptimizerConfig, TrainConfig
 from pnas_tf.data.image_data import from_arrays
+from pnas_tf.networks.initial_weights import seeded_weights
 from pnas_tf.networks.network import build_network
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.layout import CHECKPOINTS
@@ -22,7 +23,6 @@ from pnas_tf.training import step as steps
 from pnas_tf.training.distillation import Teacher, distillation_loss
 from pnas_tf.training.distribution import Distribution
 from pnas_tf.training.forward import forward_of
-from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.loop import train_network
 from pnas_tf.training.mixing import Mixing
 from pnas_tf.training.optimizers import AdamW, MovedVariable, Now

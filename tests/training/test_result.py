@@ -14,13 +14,13 @@ from PIL import Image
 from pnas_tf.config import DataConfig
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.errors import UserError
+from pnas_tf.networks.initial_weights import seeded_weights
 from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.training.answers import load_answers
 from pnas_tf.training.evaluate import evaluate
-from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.result import check_classes, restore_weights, save_result
 
 ARCHITECTURE = Architecture(

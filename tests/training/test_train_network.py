@@ -13,11 +13,11 @@ from forked_program import SERVER
 from pnas_tf.config import DataConfig, OptimizerConfig, TrainConfig
 from pnas_tf.data.dataset import load_dataset
 from pnas_tf.errors import UserError
+from pnas_tf.networks.initial_weights import seeded_weights
 from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
-from pnas_tf.training.initial_weights import seeded_weights
 from pnas_tf.training.loop import TrainRecipe, train_network
 from pnas_tf.training.schedules import cosine_with_warmup
 
