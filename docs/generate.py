@@ -14,7 +14,7 @@ import textwrap
 from pathlib import Path
 
 import pnas_tf.config as options
-from pnas_tf.options import options_of
+from pnas_tf.options import bounds_of, options_of
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step
@@ -113,7 +113,7 @@ def _values(option: dataclasses.Field, value_type: type) -> str:
     names = {bool: "true, false", tuple: "words", str: "text", int: "integer", float: "number"}
     if value_type not in (int, float):
         return names[value_type]
-    return f"{names[value_type]}, {options.bounds_of(option.metadata)}"
+    return f"{names[value_type]}, {bounds_of(option.metadata)}"
 
 
 def _text(value: object) -> str:

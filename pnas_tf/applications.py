@@ -17,16 +17,19 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.errors import UserError
 from pnas_tf.interop.imagenet import LITE_INPUT, imagenet_classes, load_imagenet_weights
 from pnas_tf.interop.imagenet import decode_predictions as decode_predictions  # is offered here
-from pnas_tf.interop.pretrained import OFFICIAL_INPUT
+from pnas_tf.interop.pretrained import OFFICIAL_INPUT, epsilon_of
 from pnas_tf.interop.pretrained_files import IMAGENET
+from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
 from pnas_tf.networks.weight_files import classes_in, load_keras_weights
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block, Layer
+from pnas_tf.space.mbconv import MBConvSpace
 from pnas_tf.space.ops import Zero
 from pnas_tf.space.published import PUBLISHED, published
 
@@ -51,6 +54,7 @@ def from_architecture(
     pooling: str | None = None,
     classes: int | None = None,
     dropout: float = 0.0,
+    bn_epsilon: float | None = None,
 ) -> keras.Model:
     """The Keras model of an architecture. The arguments are those of `keras.applications`.
 
@@ -65,6 +69,8 @@ def from_architecture(
         pooling: without it: None, "avg" or "max".
         classes: None for the architecture's own.
         dropout: rate before the classifier.
+        bn_epsilon: of batch normalisation, with which `weights` were trained; None: that of the run
+            folder that `architecture` is a file of, else the usual one.
 
     Returns:
         images -> logits [batch, classes]; without top the feature-mix convolution's output
@@ -75,6 +81,7 @@ def from_architecture(
             network or class count.
     """
     if not isinstance(architecture, Architecture):
+        bn_epsilon = bn_epsilon or epsilon_of(Path(architecture).parent)
         architecture = Architecture.load(architecture)
     _check_options(include_top, pooling, dropout)
     shape = _input_shape(architecture, input_shape)
@@ -84,11 +91,16 @@ def from_architecture(
     built = _classes_built(path, wanted, include_top)
     built = imagenet_classes(name, wanted, include_top=include_top) if known else built
     space = replace(architecture.space, classes=built)
-    full = build_network(Architecture(space, architecture.ops), dropout=dropout, input_shape=shape)
+    full = build_network(
+        Architecture(space, architecture.ops),
+        dropout=dropout,
+        normalisation=Normalisation(epsilon=bn_epsilon or OptimizerConfig.bn_epsilon),
+        input_shape=shape,
+    )
     # The same layers, so that what loads into one is in both.
     model = full if include_top else _without_top(full, space, pooling)
     if path is not None:
-        _load(model if path.suffix in _PYTORCH_SUFFIXES else full, path)
+        _load(full if _has_top(path) else model, path)
     elif known:
         load_imagenet_weights(full, name)
     return model
@@ -163,6 +175,13 @@ def endpoints(model: keras.Model, architecture: Architecture | None = None) -> d
                 fix="Pass the architecture that the model was made from.",
             )
         architecture = published(model.name)
+    if not isinstance(architecture.space, MBConvSpace):
+        raise UserError(
+            f"endpoints of model '{model.name}'",
+            expected="a network of stages",
+            received=f"one of space '{architecture.space.name}', which has none",
+            fix="Take layers of its own: model.get_layer(NAME).output.",
+        )
     before = len(architecture.blocks) - 1 - len(architecture.ops)
     first, *choices = architecture.blocks[before - 1 : -1]
     last_of_stage: dict[int, Block] = {}
@@ -271,6 +290,15 @@ def _classes_built(path: Path | None, wanted: int, include_top: bool) -> int:
     if path is None or path.suffix in _PYTORCH_SUFFIXES:
         return wanted
     in_file = classes_in(path)
+    if in_file is None:
+        if include_top:
+            raise UserError(
+                f"weights {path}",
+                expected=f"a classifier of {wanted} classes",
+                received="none",
+                fix="Pass include_top=False.",
+            )
+        return wanted
     if include_top and in_file != wanted:
         raise UserError(
             f"weights {path}",
@@ -279,6 +307,12 @@ def _classes_built(path: Path | None, wanted: int, include_top: bool) -> int:
             fix="Pass their class count, or include_top=False and a classifier of your own.",
         )
     return in_file
+
+
+def _has_top(path: Path) -> bool:
+    """Whether a file of ours holds a classifier's weights; a checkpoint is read by what is asked
+    for."""
+    return path.suffix not in _PYTORCH_SUFFIXES and classes_in(path) is not None
 
 
 def _load(model: keras.Model, path: Path) -> None:

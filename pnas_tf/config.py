@@ -458,6 +458,7 @@ class SearchConfig(Options):
         "Weights' initial rate in the joint phase, cosine to zero; default: "
         f"{SEARCH_FROM_SCRATCH.search_learning_rate}, of pretrained weights "
         f"{SEARCH_FROM_PRETRAINED.search_learning_rate}, {_BY_BATCH} (published: 0.025).",
+        only=_ALPHA,
     )
     weights_init: str | None = option(
         None,
@@ -607,6 +608,7 @@ class SearchConfig(Options):
         "Epochs between validations of the most probable network on the validation split; 0: never "
         "(published: 1).",
         fixed=False,
+        only=_ALPHA,
     )
     checkpoint_steps: int = option(
         200,

@@ -137,6 +137,8 @@ def upstream_keys(block: Block) -> tuple[str, ...]:
     if isinstance(block.op, Stem):
         return (f"Conv-{sizes}",)
     if isinstance(block.op, Head):
+        if block.op.hidden:
+            return (_ABSENT,)
         side, width = block.in_size, block.op.width
         rest = f"Logits-input:{side}x{side}x{width}-output:{block.out_channels}"
         return _mix(block, width), rest
@@ -148,12 +150,15 @@ def upstream_keys(block: Block) -> tuple[str, ...]:
 
 def once_for_all_keys(block: Block) -> tuple[str, ...]:
     """Once-for-all's keys: `expand` is the number of channels, squeeze-and-excitation and h-swish
-    have a mark, pooling a row. Its networks have one more convolution (`Conv_2`) behind the
-    pooling, which ours have not."""
+    have a mark, pooling a row, and the hidden convolution behind the pooling another (`Conv_2`),
+    which few of our heads have."""
     if isinstance(block.op, Head):
         side, width = block.in_size, block.op.width
         pool = f"AvgPool2D-input:{side}x{side}x{width}-output:1x1x{width}"
-        return _mix(block, width), pool, f"Logits-input:1x1x{width}-output:{block.out_channels}"
+        last = block.op.hidden or width
+        hidden = (f"Conv_2-input:1x1x{width}-output:1x1x{last}",) if block.op.hidden else ()
+        logits = f"Logits-input:1x1x{last}-output:{block.out_channels}"
+        return _mix(block, width), pool, *hidden, logits
     op = block.op
     if not isinstance(op, MBConv):
         return upstream_keys(block)

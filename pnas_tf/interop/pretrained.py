@@ -85,7 +85,7 @@ def _of_network(path: Path, place: Path) -> PretrainedWeights:
         model,
         architecture,
         input=normalization,
-        bn_epsilon=_epsilon_of(place.parent),
+        bn_epsilon=epsilon_of(place.parent),
         class_names=class_names,
         source=str(path),
     )
@@ -122,7 +122,7 @@ def _of_supernet(folder: Path, place: Path) -> PretrainedWeights:
             for choice in space.choice_blocks
         ),
         InputNormalisation.of(normalization.mean, normalization.std),
-        _epsilon_of(run),
+        epsilon_of(run),
         None,
         f"the supernet of {run}",
     )
@@ -150,7 +150,7 @@ def _learnt_from(result: Path) -> tuple[InputNormalisation, tuple[str, ...] | No
     return InputNormalisation.of(seen.mean, seen.std), learnt.class_names
 
 
-def _epsilon_of(folder: Path) -> float:
+def epsilon_of(folder: Path) -> float:
     """Of batch normalisation by a run folder's settings, the usual one elsewhere."""
     section = read_config(folder).get(OptimizerConfig.__name__, {})
     epsilon = section.get("bn_epsilon", OptimizerConfig.bn_epsilon)

@@ -73,9 +73,10 @@ def read_weight_file(path: str | os.PathLike) -> tuple[bytes, str]:
     return content, suffix
 
 
-def classes_in(path: str | os.PathLike) -> int:
-    """The class count of a weights file: the classifier's kernel is the one matrix of the network.
-    Raises UserError as `read_weight_file`, and where there is not one."""
+def classes_in(path: str | os.PathLike) -> int | None:
+    """The class count of a weights file: the classifier's kernel is the one matrix of the network;
+    None where it has no classifier. Raises UserError as `read_weight_file`, and where there are
+    several."""
     import h5py
 
     counts: set[int] = set()
@@ -86,14 +87,14 @@ def classes_in(path: str | os.PathLike) -> int:
 
     with h5py.File(io.BytesIO(read_weight_file(path)[0]), "r") as file:
         file.visititems(visit)
-    if len(counts) != 1:
+    if len(counts) > 1:
         raise UserError(
             f"weights {path}",
             expected="the weights of one classifier",
             received=f"classifiers of {sorted(counts)} classes",
             fix="Give weights that model.save_weights wrote.",
         )
-    return counts.pop()
+    return counts.pop() if counts else None
 
 
 def _entry(content: bytes, where: str) -> bytes:

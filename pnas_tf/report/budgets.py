@@ -109,8 +109,9 @@ def check_exported(folder: Path, contents: Mapping[str, bytes]) -> list[dict[str
                 f"{row['name']} is beyond its budget",
                 expected=f"at most {most:g} {row['unit']}",
                 received=f"{value:g} {row['unit']}",
-                fix="Derive anew with these options of the export: "
-                f"pnas search --run_dir={folder} --max_{row['kind']}={most:g}; "
+                fix="Derive anew with the options of this export: the command that derived it "
+                "(pnas search, run or specialise), "
+                f"--max_{row['kind']}={most:g} and these options; "
                 f"quantisation-aware files may need {value - most:.1f} {row['unit']} less.",
             )
     return absent

@@ -24,6 +24,7 @@ ANSWERS = "answers.json"  # for the test split, by class
 MEASURED = "measured"  # networks that a search had timed on the device
 MEASURED_PATHS = "measured_paths.json"
 MANIFEST = "manifest.json"  # of published models, in their own folder
+OWN = "the run's own device"  # in the place of a table's file
 
 
 class Artifact(str, Enum):
@@ -36,6 +37,7 @@ class Artifact(str, Enum):
     LATENCY_TABLE = "latency_table.json"
     LATENCY_TABLE_INT8 = "latency_table_int8.json"
     FOOTPRINT = "footprint.json"
+    SPECIALISED = "specialised.json"
     SEARCH = "search"
     SEARCH_HISTORY = "search/history.json"
     EFFECTS = "search/effects.json"

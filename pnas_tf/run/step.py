@@ -80,6 +80,8 @@ class Step(Generic[JobT]):
         writes: names that `run` leaves in the folder.
         reads: files that it works from; they count by content.
         identity: JSON of what no option and no file says: the pixels of a dataset, a space.
+        remade_by: JSON of what options of `indirect` classes that remake say; a change of it asks
+            for a new result, as theirs does.
         check: refuses what cannot be done, as far as that is known now. It is called before the
             steps that come before it too, when their files are not there yet.
         begin: looks at the inputs and says what the user should know of them, also when the step is
@@ -104,6 +106,7 @@ class Step(Generic[JobT]):
     writes: Callable[[JobT], Sequence[str]]
     reads: Callable[[JobT], Sequence[Path]] = lambda _: ()
     identity: Callable[[JobT], object] = lambda _: None
+    remade_by: Callable[[JobT], Mapping[str, object]] = lambda _: {}
     check: Callable[[JobT], object] = lambda _: None
     begin: Callable[[JobT], None] = lambda _: None
     summary: Callable[[JobT], str] = lambda _: "done"
@@ -131,7 +134,8 @@ class Step(Generic[JobT]):
                 type(config).__name__: options
                 for config in settings
                 if (options := remaking_of(config))
-            },
+            }
+            | dict(self.remade_by(job)),
             "files": [(_label(path, job.folder.path), path) for path in self.reads(job)],
             "identity": self.identity(job),
         }

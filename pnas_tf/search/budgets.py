@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pnas_tf.space.base import SearchSpace
 
 KINDS = ("latency_ms", "size_kb", "ram_kb", "macs", "parameters")
+FILE_DTYPES = ("int8", "float32")  # of the files that a size is of
 OF_FILES = ("size_kb", "ram_kb")  # what needs a footprint
 _KIND_OF_UNIT = {"ms": "latency_ms", "MACs": "macs", "parameters": "parameters"}
 _KB = 1000
@@ -77,6 +78,13 @@ class Budget:
                 "kind of a budget",
                 expected=f"one of {', '.join(KINDS)}",
                 received=repr(self.kind),
+                fix="Choose one of these.",
+            )
+        if self.dtype not in FILE_DTYPES:
+            raise UserError(
+                f"number format of a budget of {self.kind}",
+                expected=f"one of {', '.join(FILE_DTYPES)}",
+                received=repr(self.dtype),
                 fix="Choose one of these.",
             )
         if not 0 < self.most < math.inf:

@@ -31,7 +31,14 @@ def irreducible(space: SearchSpace, bounds: Sequence[Bound]) -> list[Bound]:
 
 
 def no_network(space: SearchSpace, bounds: Sequence[Bound]) -> UserError:
-    """The refusal of bounds that no network keeps."""
+    """The refusal of bounds that no network keeps, or whose networks have files that do not."""
+    if is_possible(_sizes(space), bounds):
+        return UserError(
+            f"no network of space '{space.name}' was found whose files keep these budgets",
+            expected="files that are no larger than predicted; they may be by 1 %",
+            received=", ".join(_words(bound) for bound in bounds),
+            fix="Raise the budgets of size and RAM by 1 %.",
+        )
     bounds = irreducible(space, bounds)
     if len(bounds) == 1:
         return _beyond(space, bounds[0])

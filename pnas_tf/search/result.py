@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pnas_tf.config import DeriveConfig, EffectsConfig, ExportConfig
 from pnas_tf.data.fitted_options import images_of, search_sizes
+from pnas_tf.errors import UserError
 from pnas_tf.run.layout import EFFECTS, HISTORY
 from pnas_tf.run.loop import Row
 from pnas_tf.run.os_errors import as_users
@@ -187,6 +188,13 @@ class SearchResult:
         Raises:
             UserError: no network fits the budgets, or the search's files are not whole.
         """
+        if limits is not None and budgets:
+            raise UserError(
+                "derive with budgets and limits",
+                expected="one of them: limits are budgets with what holds files to them",
+                received="both",
+                fix="Give the budgets to `limits`, and derive with what it returns.",
+            )
         check_derivation(self.recipe.config, config)
         if config.derive == "most_probable":
             check_budgets(config, self._asked(config, budgets))

@@ -131,11 +131,12 @@ def _reads(job: Inputs) -> tuple[Path, ...]:
 
 
 def _identity(job: Inputs) -> dict[str, object]:
+    return {"space": job.space.to_json(), "dataset": job.dataset.identity}
+
+
+def _remade_by(job: Inputs) -> dict[str, object]:
     """Options of the export count where a budget is of its files."""
-    found: dict[str, object] = {"space": job.space.to_json(), "dataset": job.dataset.identity}
-    if dtypes_of(job):
-        found["export"] = file_options(job.configs[ExportConfig])
-    return found
+    return {"export": file_options(job.configs[ExportConfig])} if dtypes_of(job) else {}
 
 
 def _demands(job: Inputs) -> tuple[Demand, ...]:
@@ -231,6 +232,7 @@ DERIVE: Step[Inputs] = Step(
     writes=lambda _: (Artifact.ARCHITECTURE, Artifact.DERIVATION),
     reads=_reads,
     identity=_identity,
+    remade_by=_remade_by,
     demands=_demands,
     check=_check,
     summary=_summary,
@@ -249,6 +251,7 @@ SWEEP: Step[Inputs] = Step(
     ),
     reads=_reads,
     identity=_identity,
+    remade_by=_remade_by,
     demands=_demands,
     check=_check_sweep,
     wanted=lambda job: bool(job.configs[SweepConfig].sweep),

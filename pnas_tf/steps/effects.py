@@ -11,7 +11,7 @@ from pnas_tf.config import (
     PretrainedConfig,
     SearchConfig,
 )
-from pnas_tf.run.layout import Artifact
+from pnas_tf.run.layout import OWN, Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.steps.inputs import OF_SPACE, Inputs
 from pnas_tf.steps.search import tables_read
@@ -21,7 +21,8 @@ def _run(job: Inputs) -> None:
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.steps.derive import result_of
 
-    tables = {path.name: LatencyTable.load(path) for path in tables_read(job)}
+    own, *others = tables_read(job)
+    tables = {OWN: LatencyTable.load(own)} | {str(each): LatencyTable.load(each) for each in others}
     result_of(job).fit_effects(job.configs[EffectsConfig], tables)
 
 

@@ -80,10 +80,9 @@ FOOTPRINT: Step[Inputs] = Step(
     _run,
     writes=lambda _: (Artifact.FOOTPRINT,),
     reads=tables_of,
-    identity=lambda job: {
-        "space": job.space.to_json(),
-        "dataset": job.dataset.identity,
-        "dtypes": dtypes_of(job),
+    identity=lambda job: {"space": job.space.to_json(), "dataset": job.dataset.identity},
+    remade_by=lambda job: {
+        "files": dtypes_of(job),
         "export": file_options(job.configs[ExportConfig]),
     },
     wanted=lambda job: bool(dtypes_of(job)),

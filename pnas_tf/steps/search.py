@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pnas_tf.config import (
     DeviceConfig,
@@ -49,6 +49,28 @@ def tables_read(job: Inputs) -> tuple[Path, ...]:
     return (job.folder / Artifact.LATENCY_TABLE, *map(Path, others))
 
 
+# Of the file that `pnas specialise` leaves in a folder of its own.
+SPECIALISED: dict[str, Any] = {"format": "pnas_tf/specialised", "version": 1}
+
+
+def _check_own(job: Inputs) -> None:
+    """Raises UserError in a folder that `pnas specialise` has filled: another search would take the
+    place of its supernet."""
+    path = job.folder / Artifact.SPECIALISED
+    if path.exists():
+        document = atomic.read_document(
+            path, **SPECIALISED, what="origin of a supernet", made_by="pnas specialise"
+        )
+        raise UserError(
+            f"a search in {job.folder.path}",
+            expected="a folder of its own",
+            received=f"the supernet of {document.get('from')}, which pnas specialise brought",
+            fix="Take another --run_dir to search anew. For another budget: "
+            f"pnas specialise --run_dir={document.get('from')} --out=FOLDER; pnas train, export "
+            "and benchmark go on here.",
+        )
+
+
 def _starts(job: Inputs) -> bool:
     """Whether the supernet starts from the weights of --pretrained."""
     from pnas_tf.data.fitted_options import PRETRAINED
@@ -65,6 +87,7 @@ def _reads(job: Inputs) -> tuple[Path, ...]:
 
 
 def _check(job: Inputs) -> None:
+    _check_own(job)
     from pnas_tf.networks.remapped_space import check_remappable
     from pnas_tf.search.recipe import check_schedule, check_start
     from pnas_tf.search.targets import check_request

@@ -40,15 +40,17 @@ from pnas_tf.errors import UserError, named
 from pnas_tf.io import Json, atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.run.layout import EVENTS, MEASURED, TABLES, Artifact, files_of_devices
+from pnas_tf.run.layout import EVENTS, MEASURED, OWN, TABLES, Artifact, files_of_devices
 from pnas_tf.run.records import read_steps, write_steps
 from pnas_tf.run.settings import fixed_of, read_config
 from pnas_tf.run.terminal import say, warn
+from pnas_tf.search.recipe import ONE_SHOT
 from pnas_tf.steps.derive import DERIVE, result_of
+from pnas_tf.steps.effects import EFFECTS
 from pnas_tf.steps.footprint import FOOTPRINT
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.pipeline import fit_options, run_steps, steps_to_do, tell_files
-from pnas_tf.steps.search import SEARCH
+from pnas_tf.steps.search import SEARCH, SPECIALISED
 from pnas_tf.steps.specialise_requests import Request, requests_of
 
 if TYPE_CHECKING:
@@ -64,25 +66,37 @@ CONFIGS: tuple[type, ...] = (
     ExportConfig,
     SpecialiseConfig,
 )
-OWN = "the run's own device"
 _OF_DERIVATION = ("target_latency_ms", "objective", "target_value", "also")
 
 
 def check_specialise(call: Inputs) -> None:
     """Raises UserError on what is not there or does not suit the space, before anything is made."""
-    if not call.has(Artifact.SEARCH_HISTORY):
-        raise UserError(
-            f"no finished search in {call.folder.path}",
-            expected=f"{Artifact.SEARCH_HISTORY}",
-            received="no such file",
-            fix="Search first: pnas search --algorithm=one_shot with the same --run_dir.",
-        )
+    _check_finished(call)
     _check_searched_with(call)
     for request in requests_of(call.configs[SpecialiseConfig], call.configs[DeriveConfig]):
         if request.table:
             with named(request.table):
                 LatencyTable.load(request.table).check_covers(call.space)
         _check_out(request, call)
+
+
+def _check_finished(call: Inputs) -> None:
+    """Raises UserError where the search, or its effect model, is not there or was stopped."""
+    steps, is_there = read_steps(call.folder.path), call.has(Artifact.SEARCH_HISTORY)
+    needed = [SEARCH.name]
+    if call.configs[SearchConfig].algorithm == ONE_SHOT:
+        is_there, needed = is_there and call.has(Artifact.EFFECTS), [*needed, EFFECTS.name]
+    # A folder that the API or an earlier call of this program has filled has no such record.
+    stopped = [name for name in needed if name in steps and steps[name].outputs is None]
+    if stopped or not is_there:
+        raise UserError(
+            f"no finished search in {call.folder.path}",
+            expected=f"{Artifact.SEARCH_HISTORY}, and of --algorithm=one_shot {Artifact.EFFECTS}",
+            received=f"{' and '.join(stopped)} stopped on the way" if stopped else "none",
+            fix="Finish it: the same pnas search goes on where it was."
+            if stopped
+            else "Search first: pnas search --algorithm=one_shot with the same --run_dir.",
+        )
 
 
 def _check_searched_with(call: Inputs) -> None:
@@ -156,7 +170,7 @@ def _make(
     run = dataclasses.replace(call.configs[RunConfig], run_dir=os.fspath(request.out))
     search = call.configs[SearchConfig]
     if request.table:
-        search = _for_another_device(search, call.folder.path)
+        search = _for_another_device(search, request, call.folder.path)
     is_new = not request.out.exists()
     try:
         with RunFolder(request.out) as folder:
@@ -174,7 +188,7 @@ def _make(
         raise
 
 
-def _for_another_device(search: SearchConfig, folder: Path) -> SearchConfig:
+def _for_another_device(search: SearchConfig, request: Request, folder: Path) -> SearchConfig:
     """Without the target and the further devices of the search in `folder`, which is said: they
     were its own. What the command line asks for stays."""
     theirs = read_config(folder).get(SearchConfig.__name__, {})
@@ -188,6 +202,11 @@ def _for_another_device(search: SearchConfig, folder: Path) -> SearchConfig:
         say(
             f"the search's own --{name}={value} does not hold on another device; "
             "--max_latency_ms sets a budget"
+        )
+    if search.objective == SearchConfig.objective and request.derive.max_latency_ms is None:
+        say(
+            f"no --max_latency_ms for {request.table}: networks are held to the middle between the "
+            "space's fastest and slowest there"
         )
     own = {name: usual[name] for name in left_out}
     return dataclasses.replace(search, **own)  # type: ignore[arg-type]
@@ -230,6 +249,7 @@ def _bring(request: Request, call: Inputs, before: Sequence[Path]) -> None:
         for name in TABLES.values():
             if (source / name).exists():
                 _copy(source / name, out / name)
+    atomic.write_json(out / Artifact.SPECIALISED, {**SPECIALISED, "from": str(source)})
     table = (out / Artifact.LATENCY_TABLE).read_bytes()
     for folder in before:
         steps, own = read_steps(folder), read_steps(out)

@@ -212,10 +212,24 @@ def test_a_table_that_lacks_blocks_says_so_when_it_is_written(tmp_path, caplog):
             "Conv_1-input:6x6x160-output:6x6x960 AvgPool2D-input:6x6x960-output:1x1x960 "
             "Logits-input:1x1x960-output:1000",
         ),
+        (
+            Block("h", Head(960, 1280), 6, 1, 160, 1000, 1, False, "same"),
+            "Conv_1-input:6x6x160-output:6x6x960 AvgPool2D-input:6x6x960-output:1x1x960 "
+            "Conv_2-input:1x1x960-output:1x1x1280 Logits-input:1x1x1280-output:1000",
+        ),
     ],
 )
 def test_keys_of_once_for_all(block, keys):
     assert once_for_all_keys(block) == tuple(keys.split())
+
+
+def test_a_hidden_convolution_is_none_of_the_upstream_projects():
+    """Whose table would price the head without it."""
+    plain, hidden = (
+        Block("h", op, 6, 1, 160, 9, 1, False, "same") for op in (Head(96), Head(96, 128))
+    )
+    assert len(upstream_keys(plain)) == 2
+    assert not set(upstream_keys(hidden)) & set(upstream_keys(plain))
 
 
 CANDIDATES = tuple(

@@ -10,12 +10,16 @@ import tf_keras as keras
 
 import pnas_tf
 from pnas_tf import applications
+from pnas_tf.config import OptimizerConfig
 from pnas_tf.errors import UserError
+from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
+from pnas_tf.run.settings import with_settings, write_config
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.published import PUBLISHED
+from pnas_tf.space.registry import named_space
 
 MAKERS = {
     "proxyless_mobile": applications.ProxylessMobile,
@@ -114,6 +118,36 @@ def test_saved_weights_come_back_with_and_without_top(small, tmp_path, file):
         keras.Model(model.input, model.get_layer("head/pool").output)(images),
         rtol=1e-6,
     )
+
+
+@pytest.mark.slow
+def test_weights_of_a_backbone_come_back_as_a_backbone(small, tmp_path):
+    backbone = scrambled(applications.from_architecture(small, include_top=False))
+    backbone.save_weights(tmp_path / "b.h5")
+    images = np.random.default_rng(2).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    again = applications.from_architecture(small, include_top=False, weights=tmp_path / "b.h5")
+    np.testing.assert_array_equal(again(images), backbone(images))
+    with pytest.raises(UserError, match="include_top=False"):
+        applications.from_architecture(small, weights=tmp_path / "b.h5")
+
+
+def test_a_network_keeps_the_epsilon_that_it_was_trained_with(small, tmp_path):
+    """Of the run folder beside its architecture, or as it is said."""
+    model = build_network(small, normalisation=Normalisation(epsilon=0.05))
+    draw = np.random.default_rng(0).uniform
+    model.set_weights([draw(0.01, 0.1, each.shape) for each in model.get_weights()])
+    model.save_weights(tmp_path / "w.h5")
+    path = small.save(tmp_path / "architecture.json")
+    configs = [OptimizerConfig(bn_epsilon=0.05)]
+    write_config(tmp_path, with_settings(tmp_path, configs, {}))
+    images = np.random.default_rng(2).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    for found in (
+        applications.from_architecture(path, weights=tmp_path / "w.h5"),
+        applications.from_architecture(small, weights=tmp_path / "w.h5", bn_epsilon=0.05),
+    ):
+        np.testing.assert_array_equal(found(images), model(images))
+    other = applications.from_architecture(small, weights=tmp_path / "w.h5")
+    assert not np.allclose(other(images), model(images))
 
 
 @pytest.mark.slow
@@ -293,3 +327,6 @@ def test_refusals(small, tmp_path):
         applications.endpoints(applications.from_architecture(small))
     with pytest.raises(UserError, match="layers of"):
         applications.endpoints(applications.from_architecture(small), other)
+    cells = random_architecture(named_space("pyramid_tree", classes=4), seed=0)
+    with pytest.raises(UserError, match="of stages"):
+        applications.endpoints(applications.from_architecture(cells), cells)

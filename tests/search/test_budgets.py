@@ -2,14 +2,16 @@
 
 import dataclasses
 import itertools
+import json
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from pnas_tf.config import DeriveConfig, SearchConfig, SweepConfig
+from pnas_tf.config import DeriveConfig, ExportConfig, SearchConfig, SweepConfig
 from pnas_tf.errors import UserError
+from pnas_tf.run.changes import only_remaking
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
 from pnas_tf.search.budgets import (
@@ -44,6 +46,7 @@ from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv, Zero
 from pnas_tf.space.registry import named_space
 from pnas_tf.steps.derive import DERIVE, SWEEP
+from pnas_tf.steps.footprint import FOOTPRINT
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.tflite.arena import Lifetime, planned_bytes
 from pnas_tf.tflite.footprint import BlockFootprint, Footprint
@@ -234,6 +237,58 @@ def test_what_blocks_share_is_paid_once():
 def test_what_is_no_budget_is_refused(kind, most):
     with pytest.raises(UserError, match="budget"):
         Budget(kind, most)
+
+
+@pytest.mark.parametrize("dtype", ["INT8", "float16", "dynamic_int8", ""])
+def test_a_budget_is_of_a_file_that_is_budgeted(dtype):
+    with pytest.raises(UserError, match="number format") as refused:
+        Budget("size_kb", 300, dtype=dtype)
+    assert refused.value.expected == "one of int8, float32"
+
+
+def test_files_larger_than_predicted_are_not_called_impossible():
+    """The refusal advised the very budget that it refused."""
+    quantity = macs_quantity(SPACE)
+    bound = Bound(quantity, quantity.range[1])
+    with pytest.raises(UserError, match="whose files keep") as refused:
+        best_few(
+            SPACE,
+            preference_of(SPACE, [np.full(size, 1 / size) for size in SIZES]),
+            bounds=[bound],
+            count=1,
+            accepts=lambda _: False,
+        )
+    assert "1 %" in refused.value.fix
+
+
+def test_options_of_the_export_ask_for_a_new_footprint_and_derivation(tmp_path):
+    """Where budgets are of files; without, the derivation does not look at them."""
+
+    def inputs(step, **changes):
+        derive = {"max_ram_kb": 60.0, **changes.pop("derive", {})}
+        options = [
+            *(kind() for kind in step.configs if kind not in (DeriveConfig, ExportConfig)),
+            DeriveConfig(**derive),
+            ExportConfig(**changes),
+        ]
+        job = Inputs(RunFolder(tmp_path / "run"), Configs(options)).only(step.configs)
+        vars(job).update(space=SPACE, dataset=SimpleNamespace(identity="images"), seed=0)
+        found = {**step.inputs(job), "files": []}
+        return json.loads(json.dumps(found))
+
+    for step in (FOOTPRINT, DERIVE):
+        before = inputs(step)
+        for changes in (
+            {"rewrites": ("none",)},
+            {"author": "me"},
+            {"derive": {"max_size_kb": 900.0, "size_dtype": "float32"}},
+        ):
+            now = inputs(step, **changes)
+            assert now != before and only_remaking(before, now), (step.name, changes)
+        assert inputs(step, formats=("int8",)) == before
+    free = {"max_ram_kb": None}
+    assert inputs(DERIVE, derive=free) == inputs(DERIVE, derive=free, author="me")
+    assert only_remaking(inputs(DERIVE, derive=free), inputs(DERIVE))
 
 
 def test_budgets_of_options():

@@ -22,6 +22,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.records import read_steps, write_steps
 from pnas_tf.search.quantities import latency_quantity, macs_quantity, no_less, no_more
 from pnas_tf.search.targets import latency_target
 from pnas_tf.space.architecture import Architecture
@@ -285,6 +286,10 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
     assert anew.status == 0, anew.output
     assert contents(both / "search/checkpoints") == contents(copy / "search/checkpoints")
     assert not (both / "latency_table_int8.json").exists()
+    kept = contents(tmp_path / "made/quick")
+    searched = run("search", "--run_dir=made/quick", "--max_parameters=1e9", cwd=tmp_path)
+    assert_refused(searched, f"supernet of {copy}", "pnas specialise")
+    assert contents(tmp_path / "made/quick") == kept
     trained = run("train", "--run_dir=made/quick", "--init=inherit", "--epochs=1", cwd=tmp_path)
     assert trained.status == 0, trained.output
     entries.popitem()
@@ -294,6 +299,11 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
         "specialise", f"--run_dir={copy}", "--table=other.json", "--out=new", cwd=tmp_path
     )
     assert_refused(refused, "other.json", "does not cover", "pnas latency-table")
+    steps = read_steps(copy)
+    stopped = dataclasses.replace(steps["search"], outputs=None, duration_s=None, spent_s=9.0)
+    write_steps(copy, {**steps, "search": stopped})
+    refused = run("specialise", f"--run_dir={copy}", *rest[1:], "--out=new", cwd=tmp_path)
+    assert_refused(refused, "no finished search", "search stopped on the way", "goes on")
     assert not (tmp_path / "new").exists()
 
 
