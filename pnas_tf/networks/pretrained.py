@@ -7,6 +7,8 @@ Names and layouts are those of our variables, whatever file they came from. Know
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -73,6 +75,18 @@ class PretrainedWeights:
     bn_epsilon: float
     class_names: tuple[str, ...] | None
     source: str
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits that stand for all that a network could take over."""
+        found = hashlib.sha256(repr((self.input, self.bn_epsilon, self.class_names)).encode())
+        found.update(json.dumps(self.space.to_json(), sort_keys=True).encode())
+        for each in (*self.fixed.values(), *(one for block in self.choices for one in block)):
+            found.update(repr(each.block).encode())
+            for name, array in sorted(each.arrays.items()):
+                found.update(f"{name} {array.dtype} {array.shape}".encode())
+                found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     def adapted(self, normalisation: InputNormalisation, *, bn_epsilon: float) -> PretrainedWeights:
         """The same function of the pixels, for another normalisation of the input and another

@@ -105,9 +105,9 @@ def check_remappable(source: SearchSpace, target: SearchSpace, *, where: str) ->
             expected=f"{theirs}; widths, depths, kernels, expansions, classes and the resolution "
             "may differ",
             received=ours,
-            fix=f"Search the space of the weights, '{source.name}', or a file with its stages and "
-            "fixed blocks (docs/spaces.md): ImageNet's weights suit --space=lite and "
-            "--space=proxyless.",
+            fix="Search a space with the stages and fixed blocks of the weights (docs/spaces.md), "
+            "or train such an architecture; ImageNet's weights suit --space=lite and "
+            "--space=proxyless, and --architecture=efficientnet_lite0.",
         )
 
 

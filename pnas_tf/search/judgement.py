@@ -81,10 +81,10 @@ class Judgement:
     def advice(self) -> str:
         """What helps a supernet that has not learnt."""
         return (
-            "What helps: pretrained weights where it has none (--pretrained=imagenet), more weight "
-            f"steps for each candidate, which has had {self.steps_per_candidate:.0f} on average "
-            "(--warmup_epochs), a smaller space (fewer candidates or blocks in --space=FILE.json), "
-            "more images"
+            "What helps: pretrained weights where it has none (--pretrained=imagenet with "
+            "--space=lite or proxyless), more weight steps for each candidate, which has had "
+            f"{self.steps_per_candidate:.0f} on average (--warmup_epochs), a smaller "
+            "space (fewer candidates or blocks in --space=FILE.json), more images"
         )
 
 

@@ -97,7 +97,7 @@ def search_identity(
         "seed": recipe.seed,
         "targets": [target.value for target in targets],
         "costs": [[each.tolist() for each in found.by_probability()] for found in quantities],
-        "pretrained": recipe.pretrained and recipe.pretrained.source,
+        "pretrained": recipe.pretrained and recipe.pretrained.digest,
         "precision": precision,
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

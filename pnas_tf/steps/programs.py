@@ -91,8 +91,8 @@ class Program:
     def run(self, call: Inputs, usual: Configs | None = None) -> int:
         """Does it in the run folder of `call`. usual: its options without those of the command
         line. Returns the exit status."""
-        if call.given is None:
-            check_requests(call.configs)
+        asked = (kind for kind in self.configs if call.given is None or kind is not DataConfig)
+        check_requests(call.configs.only(asked))
         todo = pipeline.steps_to_do(self.steps, call)
         if usual is not None:
             check_heeded(call.configs, usual)

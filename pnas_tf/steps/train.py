@@ -86,6 +86,13 @@ def _check(job: Inputs) -> None:
             received="no --pretrained",
             fix="Add e.g. --pretrained=imagenet.",
         )
+    if _inherits(job) and job.has(Artifact.ARCHITECTURE) and not job.has(Artifact.SEARCH_HISTORY):
+        raise UserError(
+            "--init=inherit",
+            expected="the supernet of a search in this folder",
+            received=f"no {Artifact.SEARCH_HISTORY} in {job.folder.path}",
+            fix="Search there first: pnas search; or leave --init out.",
+        )
     if not _takes_over(job):
         return
     known = job.pretrained

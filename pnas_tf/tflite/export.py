@@ -214,6 +214,8 @@ class _Work:
         images, _ = next(iter(self.images.sample))
         rows = layer_errors.layer_errors(float_model, quantised_model, np.asarray(images)[:32])
         table = layer_errors.describe(rows)
+        if self.aware is not None:  # whose own file has other ranges
+            table = f"int8 by post-training quantisation:\n{table}"
         self.progress(table)
         return table
 

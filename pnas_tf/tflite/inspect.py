@@ -86,7 +86,7 @@ def inspection_of(model: TfliteModel) -> Inspection:
         outputs=model.contents.outputs,
         ops=model.contents.ops,
         partitions=model.contents.partitions,
-        metadata=None if model.metadata is None else read_metadata(model),
+        metadata=None if model.metadata is None else read_metadata(model, of_classifier=False),
         softmax=model.has_softmax,
         arena=model.contents.arena,
         litert_arena_bytes=model.contents.litert_arena_bytes,

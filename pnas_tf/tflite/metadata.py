@@ -85,8 +85,9 @@ def write_metadata(content: bytes, metadata: Metadata) -> bytes:
     return made
 
 
-def read_metadata(model: TfliteModel) -> Metadata:
-    """What `write_metadata`, or another writer of image classifiers, put into a model.
+def read_metadata(model: TfliteModel, *, of_classifier: bool = True) -> Metadata:
+    """What `write_metadata`, or another writer, put into a model. of_classifier: one of any other
+    kind is refused, and so are labels of another number than its outputs.
 
     Raises:
         UserError: the model has no metadata, or its metadata or files are malformed or beyond their
@@ -105,15 +106,16 @@ def read_metadata(model: TfliteModel) -> Metadata:
     scores = _first(subgraph, "output_tensor_metadata")
     files = read_files(model.content, where=where)
     labels_file, labels = _labels(scores, files, where=where)
-    _check_classifier(model)
-    classes = model.contents.outputs[0].shape[-1]
-    if labels_file is not None and len(labels) != classes:
-        raise UserError(
-            f"labels of {where}",
-            expected=f"{classes}, one per output of its tensor",
-            received=str(len(labels)),
-            fix=MADE_BY,
-        )
+    if of_classifier:
+        _check_classifier(model)
+        classes = model.contents.outputs[0].shape[-1]
+        if labels_file is not None and len(labels) != classes:
+            raise UserError(
+                f"labels of {where}",
+                expected=f"{classes}, one per output of its tensor",
+                received=str(len(labels)),
+                fix=MADE_BY,
+            )
     options = [_first(unit, "options") for unit in _rows(image, "process_units")]
     named = [option for option in options if "NormalizationOptions" in option]
     normalization = _first(named[0], "NormalizationOptions") if named else {}

@@ -39,11 +39,12 @@ def check_config(config: ExportConfig) -> None:
         received=", ".join(config.formats),
         fix="Add int8 to --formats, or write --quantize=ptq.",
     )
+    least = 3 if config.prune else 2  # one of them is the 0 of what is pruned
     _require(
-        config.cluster != 1,
-        "--cluster",
-        expected="2 weights a layer or more, or 0 for none",
-        received="1",
+        config.cluster == 0 or config.cluster >= least,
+        "--cluster" + " with --prune" * bool(config.prune),
+        expected=f"{least} weights a layer or more, or 0 for none",
+        received=str(config.cluster),
         fix="Choose e.g. 32.",
     )
 

@@ -20,6 +20,9 @@ from pnas_tf.tflite.classifier import Classifier
 from pnas_tf.tflite.model import without_softmax
 from pnas_tf.tflite.parity_report import ParityReport
 
+# Beside float32 by post-training quantisation.
+_INT8_ADVICE = "Find the layer with --debug_layers; train with --quantize=qat"
+
 
 def compare(
     model: keras.Model,
@@ -199,8 +202,9 @@ def check_parity(report: ParityReport, config: ExportConfig) -> None:
             "chance explains",
             received=f"{100 * (report.tflite_accuracy or 0):.2f} % on {report.images} validation "
             "images",
-            fix="Find the layer with --debug_layers; train with --quantize=qat, or raise "
-            "--max_accuracy_drop.",
+            fix=f"{_INT8_ADVICE}, or raise --max_accuracy_drop."
+            if report.dtype == "int8"
+            else "Raise --max_accuracy_drop.",
         )
     by_class, chance = _agreement_by_class(report)
     if not (
@@ -212,8 +216,10 @@ def check_parity(report: ParityReport, config: ExportConfig) -> None:
             "all and on average of those of each class",
             received=f"{100 * report.top1_agreement:.2f} % of {report.images} validation images, "
             f"{100 * by_class:.2f} % on average of those of each class",
-            fix="Train for longer: scores that lie close together change places in int8. Find the "
-            "layer with --debug_layers; train with --quantize=qat, or lower --min_agreement.",
+            fix="Train for longer: scores that lie close together change places in int8. "
+            f"{_INT8_ADVICE}, or lower --min_agreement."
+            if report.dtype == "int8"
+            else "Train for longer, or lower --min_agreement.",
         )
 
 
@@ -252,5 +258,5 @@ def _check_logits(report: ParityReport, config: ExportConfig) -> None:
             f"probabilities by at most {allowed_behind:.3g}",
             received=f"{logits:.3g} and {probabilities:.3g} (mean logit difference "
             f"{report.mean_logit_difference:.3g}, top-1 agreement {report.top1_agreement:.4f})",
-            fix="Find the layer with --debug_layers, or raise --max_logit_difference.",
+            fix="Raise --max_logit_difference.",
         )

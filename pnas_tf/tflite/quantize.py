@@ -131,6 +131,7 @@ def compress(
         wrapped, callbacks = _WRAP[step](work, tuning)
         _train(wrapped, tuning, callbacks, step, progress)
         stripped = _STRIP[step](wrapped)
+        stripped.trainable = True  # what rested in this step
         if step == "qat":
             return _restored(stripped, work, tuning)
         work = stripped
@@ -170,14 +171,25 @@ def _prune(model: keras.Model, tuning: FineTuning) -> Wrapped:
 
 
 def _cluster(model: keras.Model, tuning: FineTuning) -> Wrapped:
-    clustering = _tfmot().clustering.keras
+    clustering, clusters = _tfmot().clustering.keras, tuning.config.cluster
     wrap = functools.partial(
         clustering.cluster_weights,
-        number_of_clusters=tuning.config.cluster,
+        number_of_clusters=clusters,
         preserve_sparsity=bool(tuning.config.prune),
         cluster_centroids_init=clustering.CentroidInitialization.KMEANS_PLUS_PLUS,
     )
-    return _wrapped(model, wrap), []
+
+    def wrap_large(layer: keras.layers.Layer) -> keras.layers.Layer:
+        """TFMOT takes no layer of fewer weights than clusters, or of fewer that are not 0; such a
+        one has no more values already, and rests."""
+        kernel = layer.get_weights()[0]
+        points = np.count_nonzero(kernel) if tuning.config.prune else kernel.size
+        if points >= clusters:
+            return wrap(layer)
+        layer.trainable = False
+        return layer
+
+    return _wrapped(model, wrap_large), []
 
 
 def _aware(model: keras.Model, tuning: FineTuning) -> Wrapped:
@@ -244,7 +256,8 @@ def _train(
             wanted, logits, from_logits=True, label_smoothing=optimizer.label_smoothing
         )
 
-    model.compile(keras.optimizers.SGD(rate, momentum=optimizer.momentum, nesterov=True), loss)
+    sgd = keras.optimizers.SGD(rate, momentum=optimizer.momentum, nesterov=optimizer.nesterov)
+    model.compile(sgd, loss)
     pace = Progress(step, tuning.train_steps, say=progress or silent)
     count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: pace.update())
     for epoch in range(epochs):

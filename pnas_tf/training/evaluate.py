@@ -102,7 +102,7 @@ def reestimate_batch_norm(
         found = []
         for x in tf.nest.flatten(inputs(images, training=True)):
             axes = list(range(len(x.shape) - 1))
-            mean, variance = tf.nn.moments(x, axes)
+            mean, variance = tf.nn.moments(tf.cast(x, tf.float32), axes)
             count = tf.cast(tf.size(x) / tf.shape(x)[-1], tf.float32)
             found.append((mean, variance * count / tf.maximum(count - 1.0, 1.0)))
         return found

@@ -67,7 +67,7 @@ class _Draw:
             return tf.nn.experimental.stateless_dropout(x, rate, seed=stamp)
         ones = tf.ones([self.size * self.replicas, x.shape[-1]])
         mask = tf.nn.experimental.stateless_dropout(ones, rate, seed=stamp)
-        return x * self._own(mask)
+        return x * tf.cast(self._own(mask), x.dtype)
 
     def kept(self, blocks: int, rate: float) -> tf.Tensor:
         """[size, blocks]: 0 where an image skips the block, 1 / survival elsewhere, so that the

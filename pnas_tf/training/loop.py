@@ -98,8 +98,7 @@ def train_network(
             tensorboard=recipe.tensorboard,
         )
         loop.run()
-        if training.average is not None:
-            training.average.assign()
+        training.end()
         if model is not plain:
             plain.set_weights(model.get_weights())
     return Trained(plain, loop.history)

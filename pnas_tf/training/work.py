@@ -124,10 +124,19 @@ class Training:
         with contextlib.nullcontext() if self.average is None else self.average.in_place():
             return self._evaluated()
 
-    def _evaluated(self) -> Row:
+    def end(self) -> None:
+        """The network becomes what the last evaluation was of."""
+        if self.average is not None:
+            self.average.assign()
+            self._reestimate()
+
+    def _reestimate(self) -> None:
         if self.tuning.train_batch_norm == "reestimated":
             images = self.dataset.train_unaugmented(batch_size=self.batch_size)
             reestimate_batch_norm(self.model, images)
+
+    def _evaluated(self) -> Row:
+        self._reestimate()
         if self.config.train_on_alpha:
             split, batches = "test", self.dataset.test_batches
         else:

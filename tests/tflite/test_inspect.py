@@ -18,10 +18,13 @@ from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.complexity import layer_macs
 from pnas_tf.space.mbconv import tiny
 from pnas_tf.space.published import PUBLISHED, published
+from pnas_tf.tflite import metadata_schema
 from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.inspect import describe, inspect_model
 from pnas_tf.tflite.metadata import Metadata, write_metadata
+from pnas_tf.tflite.model import pack, put_buffer
 from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
+from pnas_tf.tflite.schema_reader import METADATA, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,6 +156,15 @@ def test_partitions_and_what_stays_outside(tmp_path):
     assert "2 delegate partitions" in describe(found) and "outside: CUMSUM" in describe(found)
     first, *_, last = (op.partition for op in found.ops)
     assert {first, last} == {0, 1}
+
+
+def test_a_file_that_is_no_classifier_is_read_with_its_metadata(tmp_path):
+    image = keras.Input((8, 8, 4), batch_size=1)
+    parsed = parse(convert(keras.Model(image, keras.layers.Conv2D(4, 3)(image)), "float32"))
+    document = {"name": "a segmenter", "description": "of pixels"}
+    put_buffer(parsed, METADATA, metadata_schema.encode(document))
+    found = inspected(pack(parsed), tmp_path)
+    assert found.metadata.name == "a segmenter" and "a segmenter" in describe(found)
 
 
 def test_the_document_and_the_text_hold_the_same(int8, tmp_path):

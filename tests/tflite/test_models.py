@@ -217,6 +217,7 @@ def test_a_broken_bound_leaves_no_file(
         (ExportConfig(formats=("int8",), debug_layers=True), "--debug_layers"),
         (ExportConfig(formats=("float32",), quantize="qat"), "--quantize"),
         (ExportConfig(cluster=1), "--cluster"),
+        (ExportConfig(cluster=2, prune=0.5), "--cluster with --prune"),
     ],
 )
 def test_refuses_settings_before_work(

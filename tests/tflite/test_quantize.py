@@ -85,6 +85,14 @@ def test_all_three_together_keep_what_each_promised() -> None:
         convert(aware, "float32")
 
 
+@pytest.mark.parametrize("prune, cluster", [(0.9, 32), (0.5, 200), (0.0, 200)])
+def test_layers_of_fewer_weights_than_clusters_stay_as_they_are(network, prune, cluster) -> None:
+    """TFMOT takes none of them, or none of fewer that are not 0."""
+    made = compress(network, tuning(prune=prune, cluster=cluster))
+    assert max(len(np.unique(kernel)) for kernel in kernels(made)) <= cluster
+    assert min(kernel.size for kernel in kernels(made)) * (1 - prune) < cluster
+
+
 def test_lost_clusters_come_back_as_their_means(network: keras.Model) -> None:
     clustered = keras.models.clone_model(network)
     layer = clustered.get_layer("stem/conv")

@@ -22,7 +22,7 @@ from pnas_tf.space.ops import FusedMBConv, MBConv, Zero
 from pnas_tf.training import step as steps
 from pnas_tf.training.distillation import Teacher, distillation_loss
 from pnas_tf.training.distribution import Distribution
-from pnas_tf.training.forward import forward_of
+from pnas_tf.training.forward import _Draw, forward_of
 from pnas_tf.training.loop import train_network
 from pnas_tf.training.mixing import Mixing
 from pnas_tf.training.optimizers import AdamW, MovedVariable, Now
@@ -294,6 +294,25 @@ def test_what_is_kept_is_the_average_that_was_evaluated(pictures, straight):
 
     result = evaluate(straight.model, pictures.test_batches(batch_size=8))
     assert straight.history[-1]["test_loss"] == pytest.approx(result.loss, rel=1e-6)
+
+
+def test_statistics_of_an_average_are_reestimated_where_it_is_kept(pictures, tmp_path):
+    """They were thrown away with the weights that training goes on from."""
+    from pnas_tf.training.evaluate import evaluate
+
+    config = TrainConfig(
+        epochs=2, batch_size=8, ema_decay=0.5, train_batch_norm="reestimated", learning_rate=0.2
+    )
+    found = train_network(ARCHITECTURE, pictures, TrainRecipe(config), tmp_path)
+    result = evaluate(found.model, pictures.test_batches(batch_size=8))
+    assert found.history[-1]["test_loss"] == pytest.approx(result.loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+def test_dropout_of_a_replica_is_of_its_own_precision(dtype):
+    draw = _Draw(seed=0, step=tf.constant(3), size=tf.constant(4), replicas=2)
+    found = draw.dropped(tf.ones([4, 8], dtype), 0.5)
+    assert found.dtype == dtype and set(np.unique(tf.cast(found, tf.float32))) <= {0.0, 2.0}
 
 
 def test_no_option_compiles_a_step_twice(pictures, recipe):
