@@ -91,8 +91,9 @@ class Program:
     def run(self, call: Inputs, usual: Configs | None = None) -> int:
         """Does it in the run folder of `call`. usual: its options without those of the command
         line. Returns the exit status."""
-        asked = (kind for kind in self.configs if call.given is None or kind is not DataConfig)
-        check_requests(call.configs.only(asked))
+        is_given = call.given is not None  # images, whose options are then nobody's
+        own = (each for each in call.configs if not (is_given and isinstance(each, DataConfig)))
+        check_requests(Configs(own))
         todo = pipeline.steps_to_do(self.steps, call)
         if usual is not None:
             check_heeded(call.configs, usual)
