@@ -14,7 +14,9 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -126,10 +128,10 @@ def _convert_in_processes(jobs: Sequence[_Job], workers: int, pace: Progress) ->
 
 @contextmanager
 def converters(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with this one, see no card, and import nothing of the working folder (from
-    Python 3.11 on)."""
+    """Processes that end with this one, see no card, import nothing of the working folder (from
+    Python 3.11 on), and do not run the script that called this again."""
     spawn = multiprocessing.get_context("spawn")  # a forked TensorFlow hangs
-    with _CONVERTING:  # several devices are measured in threads
+    with _CONVERTING, _no_script():  # several devices are measured in threads
         before = os.environ.get(_SAFE_PATH)
         os.environ[_SAFE_PATH] = "1"
         try:
@@ -140,6 +142,18 @@ def converters(workers: int) -> Iterator[ProcessPoolExecutor]:
         finally:
             del os.environ[_SAFE_PATH]
             os.environ.update({} if before is None else {_SAFE_PATH: before})
+
+
+@contextmanager
+def _no_script() -> Iterator[None]:
+    """A spawned process imports what `__main__` was made from: a user's script without
+    `if __name__ == "__main__"` would begin once more in each. Nothing of it is needed there."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def rewrites_for(name: str, rewrites: Rewrites) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """What several devices in one process must not take from one another."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -46,3 +48,18 @@ def test_conversions_of_two_threads_leave_the_environment_as_it_was(monkeypatch)
         for thread in threads:
             thread.join(30)
     assert problems == [] and "PYTHONSAFEPATH" not in os.environ
+
+
+@pytest.mark.slow
+def test_converters_do_not_run_the_users_script_again(tmp_path):
+    """A script without `if __name__ == "__main__"` began anew in each of them, which ended it."""
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import os\n"
+        "from pnas_tf.latency.models import converters\n"
+        "print('begun', flush=True)\n"
+        "with converters(1) as pool:\n"
+        "    print(pool.submit(os.getpid).result() != os.getpid())\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    assert ended.stdout.split() == ["begun", "True"], ended.stderr
