@@ -85,24 +85,15 @@ def from_architecture(
         architecture = Architecture.load(architecture)
     _check_options(include_top, pooling, dropout)
     shape = _input_shape(architecture, input_shape)
-    name, known = architecture.space.name, weights == IMAGENET
-    path = None if weights is None or known else Path(weights)
-    wanted = architecture.space.classes if classes is None else classes
-    built = _classes_built(path, wanted, include_top)
-    built = imagenet_classes(name, wanted, include_top=include_top) if known else built
-    space = replace(architecture.space, classes=built)
-    full = build_network(
-        Architecture(space, architecture.ops),
-        dropout=dropout,
-        normalisation=Normalisation(epsilon=bn_epsilon or OptimizerConfig.bn_epsilon),
-        input_shape=shape,
-    )
+    architecture = _of_classes(architecture, weights, classes, include_top)
+    norm = Normalisation(epsilon=bn_epsilon or OptimizerConfig.bn_epsilon)
+    full = build_network(architecture, dropout=dropout, normalisation=norm, input_shape=shape)
     # The same layers, so that what loads into one is in both.
-    model = full if include_top else _without_top(full, space, pooling)
-    if path is not None:
-        _load(full if _has_top(path) else model, path)
-    elif known:
-        load_imagenet_weights(full, name)
+    model = full if include_top else _without_top(full, architecture.space, pooling)
+    if weights == IMAGENET:
+        load_imagenet_weights(full, architecture.space.name)
+    elif weights is not None:
+        _load(full if _has_top(Path(weights)) else model, Path(weights))
     return model
 
 
@@ -166,22 +157,7 @@ def endpoints(model: keras.Model, architecture: Architecture | None = None) -> d
     Raises:
         UserError: the model is not of the architecture.
     """
-    if architecture is None:
-        if model.name not in PUBLISHED:
-            raise UserError(
-                f"endpoints of model '{model.name}'",
-                expected=f"its architecture, or a model of {sorted(PUBLISHED)}",
-                received="no architecture",
-                fix="Pass the architecture that the model was made from.",
-            )
-        architecture = published(model.name)
-    if not isinstance(architecture.space, MBConvSpace):
-        raise UserError(
-            f"endpoints of model '{model.name}'",
-            expected="a network of stages",
-            received=f"one of space '{architecture.space.name}', which has none",
-            fix="Take layers of its own: model.get_layer(NAME).output.",
-        )
+    architecture = _with_stages(model, architecture)
     before = len(architecture.blocks) - 1 - len(architecture.ops)
     first, *choices = architecture.blocks[before - 1 : -1]
     last_of_stage: dict[int, Block] = {}
@@ -204,6 +180,27 @@ def endpoints(model: keras.Model, architecture: Architecture | None = None) -> d
             received=str(error)[:200],
             fix="Pass the architecture that the model was made from.",
         ) from error
+
+
+def _with_stages(model: keras.Model, architecture: Architecture | None) -> Architecture:
+    """The architecture of a model. Raises UserError where it is not known, or has no stages."""
+    if architecture is None:
+        if model.name not in PUBLISHED:
+            raise UserError(
+                f"endpoints of model '{model.name}'",
+                expected=f"its architecture, or a model of {sorted(PUBLISHED)}",
+                received="no architecture",
+                fix="Pass the architecture that the model was made from.",
+            )
+        architecture = published(model.name)
+    if not isinstance(architecture.space, MBConvSpace):
+        raise UserError(
+            f"endpoints of model '{model.name}'",
+            expected="a network of stages",
+            received=f"one of space '{architecture.space.name}', which has none",
+            fix="Take layers of its own: model.get_layer(NAME).output.",
+        )
+    return architecture
 
 
 def preprocess_input(
@@ -282,6 +279,22 @@ def _without_top(model: keras.Model, space: SearchSpace, pooling: str | None) ->
     elif pooling == "max":
         features = keras.layers.GlobalMaxPooling2D(name="head/max_pool")(features)
     return keras.Model(model.input, features, name=model.name)
+
+
+def _of_classes(
+    architecture: Architecture,
+    weights: str | os.PathLike | None,
+    classes: int | None,
+    include_top: bool,
+) -> Architecture:
+    """The architecture with the class count of the network that is built."""
+    space = architecture.space
+    wanted = space.classes if classes is None else classes
+    if weights == IMAGENET:
+        built = imagenet_classes(space.name, wanted, include_top=include_top)
+    else:
+        built = _classes_built(None if weights is None else Path(weights), wanted, include_top)
+    return replace(architecture, space=replace(space, classes=built))
 
 
 def _classes_built(path: Path | None, wanted: int, include_top: bool) -> int:

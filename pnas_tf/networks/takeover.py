@@ -92,22 +92,30 @@ def network_from(
         words = _other_statistics(architecture, weights)
     model = build_network(architecture, normalisation=normalisation)
     model.set_weights(seeded_weights(model, seed=seed))
-    taken, numbers = 0, 0
-    for block in architecture.blocks:
-        arrays = dict(found[block.name])
-        if is_new and isinstance(block.op, Head):
-            arrays = {name: array for name, array in arrays.items() if name not in _CLASSIFIER}
-            model.get_layer(CLASSIFIER).set_weights(
-                [np.zeros(weight.shape) for weight in model.get_layer(CLASSIFIER).weights]
-            )
-        set_block_arrays(model, block, arrays)
-        taken, numbers = taken + len(arrays), numbers + sum(map(np.size, arrays.values()))
+    taken = [
+        _fill(model, block, found[block.name], is_new=is_new and isinstance(block.op, Head))
+        for block in architecture.blocks
+    ]
     new = []
     if is_new:
         before = weights.fixed["head"].block.out_channels
         new.append(f"classifier of {len(class_names)} classes, in the place of {before} others")
     changed = (*words, *_changes(architecture, weights, input))
-    return model, Takeover(weights.source, taken, numbers, tuple(new), changed, bool(words))
+    arrays, numbers = map(sum, zip(*taken, strict=True))
+    return model, Takeover(weights.source, arrays, numbers, tuple(new), changed, bool(words))
+
+
+def _fill(
+    model: keras.Model, block: Block, arrays: Mapping[str, np.ndarray], *, is_new: bool
+) -> tuple[int, int]:
+    """Gives a block its arrays. Returns (how many, how many numbers in them). is_new: it ends in a
+    classifier of other classes, which becomes zero."""
+    if is_new:
+        arrays = {name: array for name, array in arrays.items() if name not in _CLASSIFIER}
+        classifier = model.get_layer(CLASSIFIER)
+        classifier.set_weights([np.zeros(weight.shape) for weight in classifier.weights])
+    set_block_arrays(model, block, arrays)
+    return len(arrays), sum(map(np.size, arrays.values()))
 
 
 def check_takeover(architecture: Architecture, weights: PretrainedWeights) -> None:
