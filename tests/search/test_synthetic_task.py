@@ -60,6 +60,14 @@ def search(folder, seed, **options):
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def any_number_of_epochs():
+    """A warm-up alone is what no option asks for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pnas_tf.options.check_option", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def warmed_up(tmp_path_factory):
     """seed -> folder of a search after its warm-up phase, which is the same whatever algorithm

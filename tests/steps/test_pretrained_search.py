@@ -76,7 +76,7 @@ def search(place, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--space=tiny",), ["learnt/train/model.keras", "3 stages", "'micro'", "1 stage"]),
+        (("--space=tiny",), ["learnt/train/model.keras", "3 stages", "1 stage"]),
         (("--space=pyramid_tree",), ["two spaces of stages", "TreeCellSpace"]),
         (
             ("--space=larger.json", "--pretrained=", "--weights_init=pretrained"),

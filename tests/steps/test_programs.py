@@ -140,7 +140,8 @@ def check_printed(lines):
         stage = f"[{number}/{len(STEPS)}] {name}: "
         begins, ends = (line for line in lines.splitlines() if line.startswith(stage))
         assert begins == f"{stage}begins" and re.search(r"\(\d+ (s|min \d+ s)\)$", ends)
-    assert len(lines.splitlines()) <= 40, lines
+    told = [line for line in lines.splitlines() if not line.startswith("! ")]  # of a busy machine
+    assert len(told) <= 40, lines
 
 
 def test_digits_to_the_end(finished):
