@@ -51,8 +51,9 @@ class Given:
             if name in options
         }
         with named(self.place):
-            for name in stored.keys() - self.flags.keys():
-                check_option(*options[name], stored[name])
+            for name, value in stored.items():
+                if name not in self.flags:
+                    check_option(*options[name], value)
         merged = {**self.preset.get(kind, {}), **stored, **self.flags}
         return kind(**{name: value for name, value in merged.items() if name in options})
 
