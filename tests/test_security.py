@@ -1,5 +1,6 @@
 """Single attacks by name: what docs/security.md says is refused is refused, and nothing is run."""
 
+import io
 import json
 import os
 import zipfile
@@ -90,6 +91,26 @@ def test_a_file_that_kills_its_reader_is_refused_and_the_next_is_read():
     assert "process" in refused.value.received
     with pytest.raises(UserError, match=r"model\.x is corrupt"):
         isolated.inspect("hdf5", b"x" * 100, where="model.x", expected="y", fix="z")
+
+
+def test_loading_a_library_takes_no_time_of_the_file_before(tmp_path, monkeypatch):
+    """PyTorch takes seconds to import, and more where others run beside."""
+    (tmp_path / "slow_library.py").write_text(
+        "import time\nwhile time.process_time() < 3: pass\n"
+        "def check(content): return len(content)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(isolated, "CPU_S", 1)
+    monkeypatch.setattr(isolated, "_running", [])
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        file["a"] = np.ones(2, np.float32)
+    about = {"where": "model.x", "expected": "y", "fix": "z"}
+    try:
+        assert isolated.inspect("hdf5", weights.getvalue(), **about) == {"a": [2]}
+        assert isolated.inspect("slow_library", b"abc", **about) == 3
+    finally:
+        isolated._running[0].stop()
 
 
 def test_yaml_aliases_do_not_multiply(tmp_path):

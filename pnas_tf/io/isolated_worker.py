@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_MEMORY_BYTES = 16 * 2**30  # of addresses; far above every model that a phone can hold
 MAX_WEIGHT_BYTES = 2 * 2**30
 MAX_ANSWER_BYTES = 16 * 2**20  # of what a file may become in the parent; large models have 2 MB
+IMPORT_S = 600  # processor seconds for the libraries that read a file
 MAX_OBJECTS = 100_000  # in an HDF5 file; a network of 648 blocks has 8,000
 
 
@@ -100,6 +101,7 @@ def serve(commands: IO[bytes], replies: IO[str]) -> None:
         command = json.loads(line)
         content = commands.read(command.pop("content_bytes"))
         kind = command.pop("kind")
+        _limit_cpu(IMPORT_S)  # the last file's limit would end the import instead
         if kind in CHECKS:
             library, check = CHECKS[kind]
             importlib.import_module(library)

@@ -44,10 +44,7 @@ def folder():
 
 def hold(loader, folder):
     hostile.prepared(loader, folder)
-    for file, seed in loader.seeds:
-        assert hostile.attempt(loader, folder, hostile.Hostile(file, seed)), (
-            f"{loader.name}: the valid file is refused"
-        )
+    hostile.load_valid(loader, folder)
     loaded = []
 
     @settings(

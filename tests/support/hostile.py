@@ -208,6 +208,13 @@ def _ways(document, way):
         yield from _ways(item, (*way, step))
 
 
+def load_valid(loader, folder):
+    """Loads each file that hostile ones are made of; raises what refuses one."""
+    for file, seed in loader.seeds:
+        (Path(folder) / file).write_bytes(seed)
+        loader.load(Path(folder), Path(folder) / file)
+
+
 def attempt(loader, folder, hostile):
     """Loads the hostile file as `folder` has it. Returns whether it loaded; raises AssertionError
     or what a library raised."""
