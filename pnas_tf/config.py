@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pnas_tf.options import Only, Options, option
+from pnas_tf.options import Options, Where, option
 
 # Smallest area of a random crop: the published one is for 1.28 million images and hundreds of
 # epochs, the other what --augmentation=auto takes.
@@ -109,7 +109,7 @@ class DataConfig(Options):
         "class.",
         above=0,
         below=1,
-        only=(Only("alpha_size", given=False),),
+        unless=(Where("alpha_size"),),
     )
     alpha_size: int | None = option(
         None,
@@ -300,7 +300,7 @@ class TrainConfig(Options):
     adamw_weight_decay: float = option(
         0.05,
         "AdamW's decoupled weight decay, in the place of weight_decay.",
-        only=(Only("train_optimizer", ("adamw",)),),
+        only=(Where("train_optimizer", ("adamw",)),),
     )
     ema_decay: float = option(
         0.0,
@@ -318,7 +318,7 @@ class TrainConfig(Options):
         5.0,
         "Their strength (Cubuk et al. 2020, section 3).",
         at_most=10,
-        only=(Only("randaugment_layers"),),
+        only=(Where("randaugment_layers"),),
     )
     mixup: float = option(
         0.0,
@@ -345,13 +345,13 @@ class TrainConfig(Options):
         0.5,
         "Weight of the teacher's answers in the loss; labels have the rest.",
         at_most=1,
-        only=(Only("teacher"),),
+        only=(Where("teacher"),),
     )
     distillation_temperature: float = option(
         2.0,
         "What logits of both are divided by for that (Hinton et al. 2015, section 2).",
         above=0,
-        only=(Only("teacher"),),
+        only=(Where("teacher"),),
     )
     train_on_alpha: bool = option(
         True,
@@ -398,14 +398,15 @@ class DistributionConfig(Options):
         "Seconds without a sign of life after which a worker is lost.",
         fixed=False,
         at_least=1,
-        only=(Only("strategy", ("multi_worker",)),),
+        only=(Where("strategy", ("multi_worker",)),),
     )
 
 
-_ONE_SHOT = (Only("algorithm", ("one_shot",)),)
-_BY_GRADIENT = (Only("algorithm", ("two_path", "full", "full_recompute")),)
-_REINFORCE = (Only("algorithm", ("reinforce",)),)
-_ALPHA = (Only("algorithm", (*_BY_GRADIENT[0].values, *_REINFORCE[0].values)),)
+_ONE_SHOT = (Where("algorithm", ("one_shot",)),)
+_BY_GRADIENT = (Where("algorithm", ("two_path", "full", "full_recompute")),)
+_REINFORCE = (Where("algorithm", ("reinforce",)),)
+_RL_STEPS = (Where("rl_steps_per_epoch"),)
+_ALPHA = (Where("algorithm", (*_BY_GRADIENT[0].values, *_REINFORCE[0].values)),)
 
 
 @dataclass(frozen=True)
@@ -482,8 +483,11 @@ class SearchConfig(Options):
         f"{SEARCH_FROM_PRETRAINED.arch_interval} (published: 5).",
         at_least=1,
         only=_ALPHA,
+        unless=_RL_STEPS,
     )
-    arch_steps: int = option(1, "Architecture steps each time.", at_least=1, only=_ALPHA)
+    arch_steps: int = option(
+        1, "Architecture steps each time.", at_least=1, only=_ALPHA, unless=_RL_STEPS
+    )
     arch_start_epoch: int | None = option(
         None,
         "Joint epochs before the first architecture step; default: "
@@ -535,21 +539,21 @@ class SearchConfig(Options):
         only=_BY_GRADIENT,
     )
     regulariser_alpha: float = option(
-        0.2, "Its factor.", only=(Only("regulariser", ("multiplicative_log",)),)
+        0.2, "Its factor.", only=(Where("regulariser", ("multiplicative_log",)),)
     )
     regulariser_beta: float = option(
-        0.3, "Its exponent.", only=(Only("regulariser", ("multiplicative_log",)),)
+        0.3, "Its exponent.", only=(Where("regulariser", ("multiplicative_log",)),)
     )
     regulariser_lambda: float = option(
         0.1,
         "Weight of latency in the loss, and in the reward.",
         only=(
-            Only("regulariser", ("additive_linear", "hinge", "absolute")),
-            Only("rl_reward", ("absolute",)),
+            Where("regulariser", ("additive_linear", "hinge", "absolute")),
+            Where("rl_reward", ("absolute",)),
         ),
     )
     target_value: float | None = option(
-        None, "Target, in that unit.", only=(Only("objective", ("macs", "parameters")),)
+        None, "Target, in that unit.", only=(Where("objective", ("macs", "parameters")),)
     )
     also: tuple[str, ...] = option(
         (),
@@ -560,7 +564,8 @@ class SearchConfig(Options):
         "sum",
         "Several devices: every one in full, or the worst at a time.",
         choices=("sum", "worst"),
-        only=(Only("also"),),
+        only=(Where("also"),),
+        unless=_ONE_SHOT,
     )
     rl_networks: int = option(10, "Networks sampled a step.", at_least=1, only=_REINFORCE)
     rl_images: int | None = option(
@@ -585,7 +590,7 @@ class SearchConfig(Options):
         only=_REINFORCE,
     )
     rl_exponent: float = option(
-        0.1, "w in accuracy * (target / latency)^w.", only=(Only("rl_reward", ("power",)),)
+        0.1, "w in accuracy * (target / latency)^w.", only=(Where("rl_reward", ("power",)),)
     )
     rl_baseline_decay: float = option(
         0.99, "Weight of the old baseline in its moving average.", below=1, only=_REINFORCE
@@ -619,8 +624,8 @@ class SearchConfig(Options):
     keep_checkpoints: int = option(3, "Checkpoints kept.", fixed=False, at_least=1)
 
 
-_BUDGET = (Only("derive", ("budget",)),)
-_TRAINED = (Only("derive_trained"),)
+_BUDGET = (Where("derive", ("budget",)),)
+_TRAINED = (Where("derive_trained", above=1),)
 
 
 @dataclass(frozen=True)
@@ -685,7 +690,7 @@ class DeriveConfig(Options):
         "The file that --max_size_kb is of.",
         choices=("int8", "float32"),
         remakes=True,
-        only=(Only("max_size_kb"),),
+        only=(Where("max_size_kb"),),
     )
     max_ram_kb: float | None = option(
         None,
@@ -758,14 +763,14 @@ class DeviceConfig(Options):
         "Keep, each with a warning, times of models that the accelerator executes in part and the "
         "CPU in part; else they are refused.",
         remakes=True,
-        only=(Only("delegate", ("gpu", "nnapi", "npu")),),
+        only=(Where("delegate", ("gpu", "nnapi", "npu")),),
     )
     npu_libraries: str = option(
         "",
         "Folder on the device with LiteRT's libraries of its NPU (dispatch, compiler plugin, the "
         "vendor's).",
         fixed=False,
-        only=(Only("delegate", ("npu",)),),
+        only=(Where("delegate", ("npu",)),),
     )
     benchmark_binary: str = option(
         "",
@@ -804,12 +809,12 @@ class LatencyConfig(Options):
         ("auto",),
         "Export rewrites of the measured models: auto, those that pay on the device, by "
         "measuring every block both ways; split_depthwise; none.",
-        only=(Only("original_table", given=False),),
+        unless=(Where("original_table"),),
     )
     calibration_networks: int = option(
         10,
         "Random networks timed with the blocks; 0 leaves the table uncalibrated.",
-        only=(Only("original_table", given=False),),
+        unless=(Where("original_table"),),
     )
     original_table: str = option(
         "",
@@ -819,7 +824,7 @@ class LatencyConfig(Options):
     original_device: str = option(
         "unknown",
         "What original_table was measured on; the file does not say.",
-        only=(Only("original_table"),),
+        only=(Where("original_table"),),
     )
 
 
@@ -860,7 +865,7 @@ class CalibrateConfig(Options):
         False,
         "Use a prior of another runtime, with a warning; else it is refused.",
         remakes=True,
-        only=(Only("prior"),),
+        only=(Where("prior"),),
     )
 
 
@@ -874,7 +879,7 @@ class ValidateConfig(Options):
         fixed=False,
         at_least=2,
         remakes=True,
-        only=(Only("architectures", given=False),),
+        unless=(Where("architectures"),),
     )
     architectures: tuple[str, ...] = option(
         (), "Files of architectures to validate on instead, comma-separated.", remakes=True
@@ -909,7 +914,7 @@ class BenchmarkConfig(Options):
     )
 
 
-_FINETUNED = (Only("quantize", ("qat",)), Only("prune"), Only("cluster"))
+_FINETUNED = (Where("quantize", ("qat",)), Where("prune"), Where("cluster"))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,6 @@ from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.latency_table import LATENCY_TABLE
 from pnas_tf.steps.pipeline import run_steps, steps_to_do
 from pnas_tf.steps.programs import program_of
-from pnas_tf.steps.requests import check_heeded
 
 if TYPE_CHECKING:
     import tf_keras as keras
@@ -135,18 +134,21 @@ def fit(
     """
     scratch = None if run_dir is not None else tempfile.TemporaryDirectory(prefix="pnas_")
     path = Path(scratch.name if scratch is not None else cast(str, run_dir))
-    configs = _configs(options) | {
+    named: dict[type, object] = {
         RunConfig: RunConfig(run_dir=os.fspath(path), seed=seed),
         DataConfig: data.config,
         DeviceConfig: device,
     }
-    check_heeded(Configs(configs.values()), Configs(kind() for kind in configs))
+    configs = _configs(options) | named
+    usual = Configs((_configs(()) | named).values())
     configs |= _keeping(budgets, configs)
     output = cast(OutputConfig, configs[OutputConfig])
     with TERMINAL.speaking(), RunFolder(path) as folder:
         TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet or TERMINAL.quiet
+        call = Inputs(folder, Configs(configs.values()), data)
+        _RUN.check(call)
+        _RUN.check_in_use(call, usual)
         if max_latency_ms is not None:
-            call = Inputs(folder, Configs(configs.values()), data)
             configs |= _within(max_latency_ms, call)
         _RUN.run(Inputs(folder, Configs(configs.values()), data))
     result = FitResult(path, cast(OptimizerConfig, configs[OptimizerConfig]))

@@ -10,7 +10,7 @@ import os
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import field
 from functools import cache
 from typing import NamedTuple, TypeVar
 
@@ -19,33 +19,42 @@ from pnas_tf.errors import UserError, is_shown
 Value = TypeVar("Value")
 
 
-class Only(NamedTuple):
-    """An option of the same class that another is for. values: that it must have one of; none: any
-    but nothing, 0 and False. given: else it must have none."""
+class Where(NamedTuple):
+    """A condition on another option of the same class. values: that it has one of; none: any but
+    nothing, 0 and False. above: a number that it exceeds."""
 
     name: str
     values: tuple[str, ...] = ()
-    given: bool = True
+    above: float = 0
 
     def holds(self, config: object) -> bool:
         """Whether it is so in a config of that class, where that option does something itself."""
         value = getattr(config, self.name)
-        if not (value in self.values if self.values else bool(value)):
-            return not self.given
-        options = {each.name: each for each in fields(config)}  # type: ignore[arg-type]
-        conditions: tuple[Only, ...] = options[self.name].metadata["only"]
-        return self.given and (not conditions or any(each.holds(config) for each in conditions))
+        so = value in self.values if self.values else bool(value)
+        if isinstance(value, int | float) and self.above:
+            so = value > self.above
+        return so and does_something(options_by_name(type(config))[self.name], config)
 
     def __str__(self) -> str:
         words = f"--{self.name}={'|'.join(self.values)}" if self.values else f"--{self.name}"
-        return words if self.given else f"no {words}"
+        return f"{words} above {self.above:g}" if self.above else words
+
+
+def does_something(option: dataclasses.Field, config: object) -> bool:
+    """Whether an option does something beside the others of its config."""
+    only: tuple[Where, ...] = option.metadata["only"]
+    unless: tuple[Where, ...] = option.metadata["unless"]
+    return (not only or any(each.holds(config) for each in only)) and not any(
+        each.holds(config) for each in unless
+    )
 
 
 def option(
     default: Value,
     help: str,
     *,
-    only: tuple[Only, ...] = (),
+    only: tuple[Where, ...] = (),
+    unless: tuple[Where, ...] = (),
     choices: tuple[str, ...] | None = None,
     fixed: bool = True,
     remakes: bool = False,
@@ -60,6 +69,7 @@ def option(
         default: without the flag.
         help: one sentence or two.
         only: where one of these holds; else the option does nothing, and giving it is refused.
+        unless: where none of these holds; else the same.
         choices: the words that it may be.
         fixed: a run folder keeps the value it was made with; others may change from call to call.
         remakes: it may change, and the steps that take it then run again.
@@ -69,8 +79,11 @@ def option(
     return field(
         default=default,
         metadata={
-            "help": f"{help} Only with {' or '.join(map(str, only))}." if only else help,
+            "help": help
+            + (f" Only with {' or '.join(map(str, only))}." if only else "")
+            + (f" Not with {' or '.join(map(str, unless))}." if unless else ""),
             "only": only,
+            "unless": unless,
             "choices": choices,
             "fixed": fixed and not remakes,
             "remakes": remakes,
@@ -114,6 +127,11 @@ class Options:
 def options_of(kind: type) -> tuple[tuple[dataclasses.Field, type], ...]:
     """Each field with its plain type: `int | None` gives int, `tuple[str, ...]` gives tuple."""
     return _options_of(kind)
+
+
+def options_by_name(kind: type) -> dict[str, dataclasses.Field]:
+    """The fields of a class of options."""
+    return {option.name: option for option, _ in _options_of(kind)}
 
 
 @cache

@@ -431,6 +431,8 @@ def test_options_that_have_an_argument_of_their_own_are_refused(data):
             pnas.fit(data, options=[wrong])
     with pytest.raises(UserError, match=r"--distillation_weight=0\.9"):  # as the command line
         pnas.fit(data, options=[TrainConfig(distillation_weight=0.9)])
+    with pytest.raises(UserError, match=r"with --algorithm=one_shot"):
+        pnas.fit(data, options=[EffectsConfig(effect_paths=30)])
     architecture = random_architecture(SPACE, seed=0)
     recipe = TrainRecipe(TrainConfig(distillation_weight=0.9))
     with pytest.raises(UserError, match=r"--distillation_weight=0\.9"):  # and step by step
@@ -448,7 +450,7 @@ def test_what_no_step_can_use_is_refused_before_the_first(data, tmp_path):
         (BenchmarkConfig(sustained="bogus"), "bogus"),
     ):
         with pytest.raises(UserError, match=said):
-            pnas.fit(data, run_dir=tmp_path / "run", options=[wrong])
+            pnas.fit(data, max_latency_ms=5, run_dir=tmp_path / "run", options=[wrong])
         assert not list((tmp_path / "run").glob("*table*"))
 
 

@@ -89,15 +89,12 @@ class Program:
         return tuple(dict.fromkeys((RunConfig, OutputConfig, *of_steps, *self.more)))
 
     def run(self, call: Inputs, usual: Configs | None = None) -> int:
-        """Does it in the run folder of `call`. usual: its options without those of the command
-        line. Returns the exit status."""
-        is_given = call.given is not None  # images, whose options are then nobody's
-        own = (each for each in call.configs if not (is_given and isinstance(each, DataConfig)))
-        check_requests(Configs(own))
+        """Does it in the run folder of `call`. usual: its options without those that were given.
+        Returns the exit status."""
+        self.check(call)
         todo = pipeline.steps_to_do(self.steps, call)
         if usual is not None:
-            check_heeded(call.configs, usual)
-            self._check_in_use(todo, call, usual)
+            self.check_in_use(call, usual)
         pipeline.check_files(todo, call)
         hold_tensorflow()
         words = _tf_private.load_quietly() if DataConfig in call.configs else ""
@@ -117,9 +114,18 @@ class Program:
             _tell_idle(todo, call, usual)
         return status
 
-    def _check_in_use(self, todo: Sequence[Step[Inputs]], call: Inputs, usual: Configs) -> None:
-        """Raises UserError on an option of the command line that no step would look at: whoever
-        gave it believes that it does something. usual: options without those."""
+    def check(self, call: Inputs) -> None:
+        """Raises UserError on options that no step can use."""
+        is_given = call.given is not None  # images, whose options are then nobody's
+        own = (each for each in call.configs if not (is_given and isinstance(each, DataConfig)))
+        check_requests(Configs(own))
+
+    def check_in_use(self, call: Inputs, usual: Configs) -> None:
+        """Raises UserError on an option that was given and does nothing, beside the others or since
+        no step would look at it: whoever gave it believes that it does something. usual: options
+        without those."""
+        check_heeded(call.configs, usual)
+        todo = [each for each in self.steps if each.wanted(call.only(each.configs))]
         used = {type(config) for step in todo for config in step.settings(call.only(step.configs))}
         kinds = (kind for step in self.steps for kind in step.configs if kind not in used)
         for kind in dict.fromkeys(kinds):

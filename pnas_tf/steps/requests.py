@@ -6,7 +6,6 @@ made: names, files and values that no step could use. Knows nothing of the order
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +29,7 @@ from pnas_tf.config import (
     ValidateConfig,
 )
 from pnas_tf.errors import UserError
+from pnas_tf.options import does_something, options_by_name
 from pnas_tf.run.cluster import check_distribution
 from pnas_tf.run.settings import Configs, other_options
 
@@ -55,20 +55,23 @@ def check_heeded(configs: Configs, usual: Configs) -> None:
     """Raises UserError on an option of the command line that does nothing beside the others. usual:
     options without those of the command line."""
     for now in configs:
-        fields = dataclasses.fields(now)  # type: ignore[arg-type]
-        metadata = {field.name: field.metadata for field in fields}
+        options = options_by_name(type(now))
         for name, value in other_options(usual[type(now)], now).items():
-            only = metadata[name]["only"]
-            if only and not any(each.holds(now) for each in only):
-                values = {each.name: getattr(now, each.name) for each in only}
-                beside = [
-                    f"--{key}={found}" if found else f"no --{key}" for key, found in values.items()
+            if not does_something(options[name], now):
+                only, unless = (options[name].metadata[key] for key in ("only", "unless"))
+                beside = {each.name: getattr(now, each.name) for each in (*only, *unless)}
+                expected = [
+                    f"with {' or '.join(map(str, only))}" if only else "",
+                    f"without {' or '.join(map(str, unless))}" if unless else "",
+                ]
+                received = [
+                    f"--{key}={found}" if found else f"no --{key}" for key, found in beside.items()
                 ]
                 raise UserError(
                     f"--{name}={value}",
-                    expected=f"it with {' or '.join(map(str, only))}",
-                    received=f"it with {' and '.join(beside)}, where it does nothing",
-                    fix="Leave it out, or give that too.",
+                    expected=f"it {' and '.join(filter(None, expected))}",
+                    received=f"it with {' and '.join(received)}, where it does nothing",
+                    fix="Leave it out, or change the others.",
                 )
 
 

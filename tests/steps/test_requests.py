@@ -8,27 +8,37 @@ from option_values import another_value
 
 from pnas_tf import config
 from pnas_tf.errors import UserError
+from pnas_tf.options import options_by_name
 from pnas_tf.run.settings import Configs
 from pnas_tf.steps.requests import check_heeded, check_requests
 from pnas_tf.steps.specialise_requests import requests_of
 
 KINDS = [kind for kind in vars(config).values() if dataclasses.is_dataclass(kind)]
 BOUND = [
-    (kind, field) for kind in KINDS for field in dataclasses.fields(kind) if field.metadata["only"]
+    (kind, field)
+    for kind in KINDS
+    for field in dataclasses.fields(kind)
+    if field.metadata["only"] or field.metadata["unless"]
 ]
 
 
 def doing_something(kind, name):
     """Values of other options beside which an option does something."""
     values = {}
-    fields = {each.name: each for each in dataclasses.fields(kind)}
-    for only in fields[name].metadata["only"][:1]:
-        other = fields[only.name]
-        given = only.values[0] if only.values else another_value(kind(), only.name)
-        values = {**doing_something(kind, only.name), only.name: given}
-        if not only.given:
-            values[only.name] = other.default
+    fields = options_by_name(kind)
+    for each in fields[name].metadata["only"][:1]:
+        values = {**doing_something(kind, each.name), each.name: meeting(kind, each)}
+    for each in fields[name].metadata["unless"]:
+        if each.holds(kind(**values)):
+            values[each.name] = fields[each.name].default
     return values
+
+
+def meeting(kind, where):
+    """A value of the option of a condition with which it holds."""
+    if where.values:
+        return where.values[0]
+    return where.above + 2 if where.above else another_value(kind(), where.name)
 
 
 def heeded(usual, now):
@@ -38,33 +48,41 @@ def heeded(usual, now):
 @pytest.mark.parametrize(
     "kind, field", [pytest.param(*each, id=f"--{each[1].name}") for each in BOUND]
 )
+def around(kind, where):
+    """Values of the option of a condition, such that it holds and that it does not."""
+    default = options_by_name(kind)[where.name].default
+    choices = options_by_name(kind)[where.name].metadata["choices"]
+    assert set(where.values) <= set(choices or where.values)
+    least = type(default)(where.above) if isinstance(default, int | float) else default
+    return choices or (default, meeting(kind, where), least)
+
+
+@pytest.mark.parametrize(
+    "kind, field", [pytest.param(*each, id=f"--{each[1].name}") for each in BOUND]
+)
 def test_an_option_is_taken_beside_what_it_is_for_and_refused_without(kind, field):
     value = another_value(kind(), field.name)
-    fields = {each.name: each for each in dataclasses.fields(kind)}
     usual = kind(**doing_something(kind, field.name))
     heeded(usual, dataclasses.replace(usual, **{field.name: value}))
+    only, unless = field.metadata["only"], field.metadata["unless"]
     without = {}
-    for only in field.metadata["only"]:
-        other = fields[only.name]
-        nothing = type(other.default)()
-        choices = other.metadata["choices"] or (
-            other.default,
-            another_value(kind(), only.name),
-            nothing,
-        )
-        assert set(only.values) <= set(choices)
-        for choice in choices:
-            usual = kind(**doing_something(kind, only.name) | {only.name: choice})
-            if only.holds(usual):
-                heeded(usual, dataclasses.replace(usual, **{field.name: value}))
+    for each in only:
+        for choice in around(kind, each):
+            beside = kind(**doing_something(kind, field.name) | {each.name: choice})
+            if each.holds(beside):
+                heeded(beside, dataclasses.replace(beside, **{field.name: value}))
             else:
-                without[only.name] = choice
-    usual = kind(**without)
-    heeded(usual, usual)  # what a run folder holds was looked at when it was given
-    with pytest.raises(UserError, match=f"--{field.name}=") as refused:
-        heeded(usual, dataclasses.replace(usual, **{field.name: value}))
-    for only in field.metadata["only"]:
-        assert str(only) in refused.value.expected and only.name in refused.value.received
+                without[each.name] = choice
+    refused = [kind(**without)] if only else []
+    for each in unless:
+        instead = doing_something(kind, each.name) | {each.name: meeting(kind, each)}
+        refused.append(kind(**doing_something(kind, field.name) | instead))
+    for beside in refused:
+        heeded(beside, beside)  # what a run folder holds was looked at when it was given
+        with pytest.raises(UserError, match=f"--{field.name}=") as refusal:
+            heeded(beside, dataclasses.replace(beside, **{field.name: value}))
+        for each in (*only, *unless):
+            assert str(each) in refusal.value.expected and each.name in refusal.value.received
 
 
 def test_an_option_of_one_that_does_nothing_does_nothing():
@@ -76,10 +94,12 @@ def test_an_option_of_one_that_does_nothing_does_nothing():
 
 
 def test_its_help_says_so():
-    (sampling,) = (
-        each for each in dataclasses.fields(config.SearchConfig) if each.name == "sampling"
-    )
+    sampling = options_by_name(config.SearchConfig)["sampling"]
     assert sampling.metadata["help"].endswith(" Only with --algorithm=one_shot.")
+    combination = options_by_name(config.SearchConfig)["combination"]
+    assert combination.metadata["help"].endswith(
+        " Only with --also. Not with --algorithm=one_shot."
+    )
 
 
 @pytest.mark.parametrize(
