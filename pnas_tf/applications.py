@@ -85,7 +85,8 @@ def from_architecture(
         architecture = Architecture.load(architecture)
     _check_options(include_top, pooling, dropout)
     shape = _input_shape(architecture, input_shape)
-    architecture = _of_classes(architecture, weights, classes, include_top)
+    in_file = _classes_in(weights)
+    architecture = _of_classes(architecture, weights, in_file, classes, include_top)
     norm = Normalisation(epsilon=bn_epsilon or OptimizerConfig.bn_epsilon)
     full = build_network(architecture, dropout=dropout, normalisation=norm, input_shape=shape)
     # The same layers, so that what loads into one is in both.
@@ -93,7 +94,7 @@ def from_architecture(
     if weights == IMAGENET:
         load_imagenet_weights(full, architecture.space.name)
     elif weights is not None:
-        _load(full if _has_top(Path(weights)) else model, Path(weights))
+        _load(full if in_file is not None else model, Path(weights))
     return model
 
 
@@ -281,51 +282,41 @@ def _without_top(model: keras.Model, space: SearchSpace, pooling: str | None) ->
     return keras.Model(model.input, features, name=model.name)
 
 
+def _classes_in(weights: str | os.PathLike | None) -> int | None:
+    """The classes of the classifier in a file of ours; None where there is none. A checkpoint is
+    read by what is asked for."""
+    if weights in (None, IMAGENET) or Path(weights).suffix in _PYTORCH_SUFFIXES:
+        return None
+    return classes_in(weights)
+
+
 def _of_classes(
     architecture: Architecture,
     weights: str | os.PathLike | None,
+    in_file: int | None,
     classes: int | None,
     include_top: bool,
 ) -> Architecture:
-    """The architecture with the class count of the network that is built."""
+    """The architecture with the class count of the network that is built: that of the weights,
+    which may be another than `classes` where the classifier is left out."""
     space = architecture.space
     wanted = space.classes if classes is None else classes
     if weights == IMAGENET:
         built = imagenet_classes(space.name, wanted, include_top=include_top)
-    else:
-        built = _classes_built(None if weights is None else Path(weights), wanted, include_top)
-    return replace(architecture, space=replace(space, classes=built))
-
-
-def _classes_built(path: Path | None, wanted: int, include_top: bool) -> int:
-    """The class count of the network that weights at `path` load into: their own, which may be
-    another than `wanted` where the classifier is left out."""
-    if path is None or path.suffix in _PYTORCH_SUFFIXES:
-        return wanted
-    in_file = classes_in(path)
-    if in_file is None:
-        if include_top:
-            raise UserError(
-                f"weights {path}",
-                expected=f"a classifier of {wanted} classes",
-                received="none",
-                fix="Pass include_top=False.",
-            )
-        return wanted
-    if include_top and in_file != wanted:
+    elif weights is None or Path(weights).suffix in _PYTORCH_SUFFIXES:
+        built = wanted
+    elif include_top and in_file != wanted:
         raise UserError(
-            f"weights {path}",
+            f"weights {weights}",
             expected=f"a classifier of {wanted} classes",
-            received=f"one of {in_file}",
-            fix="Pass their class count, or include_top=False and a classifier of your own.",
+            received="none" if in_file is None else f"one of {in_file}",
+            fix="Pass include_top=False."
+            if in_file is None
+            else "Pass their class count, or include_top=False and a classifier of your own.",
         )
-    return in_file
-
-
-def _has_top(path: Path) -> bool:
-    """Whether a file of ours holds a classifier's weights; a checkpoint is read by what is asked
-    for."""
-    return path.suffix not in _PYTORCH_SUFFIXES and classes_in(path) is not None
+    else:
+        built = wanted if in_file is None else in_file
+    return replace(architecture, space=replace(space, classes=built))
 
 
 def _load(model: keras.Model, path: Path) -> None:

@@ -64,11 +64,12 @@ class PretrainedFiles:
 _CHECKPOINTS = "step-*.npz"
 
 
-def find_pretrained(source: str) -> PretrainedFiles:
+def find_pretrained(source: str, *, flag: str = "pretrained") -> PretrainedFiles:
     """Where the weights of `source` lie.
 
     Args:
         source: one of `FORMS`.
+        flag: the option that names it, in errors.
 
     Raises:
         UserError: there is no such source, its package is not installed, or a file is absent.
@@ -80,19 +81,19 @@ def find_pretrained(source: str) -> PretrainedFiles:
     if path.is_dir():
         return _in_folder(path)
     if path.is_file() and path.suffix in _KERAS:
-        _refuse_keras_3(path)
-        return PretrainedFiles("network", path, _beside(path, (str(Artifact.ARCHITECTURE),)))
+        _refuse_keras_3(path, flag)
+        return PretrainedFiles("network", path, _beside(path, (str(Artifact.ARCHITECTURE),), flag))
     if path.is_file() and path.suffix in _PYTORCH:
         stem = path.name.partition(".pth")[0].removesuffix(".pt")
         names = (f"{stem}.config", path.with_suffix(".config").name, "net.config")
-        return PretrainedFiles("upstream", path, _beside(path, names))
+        return PretrainedFiles("upstream", path, _beside(path, names, flag))
     raise UserError(
-        f"--pretrained={source}",
+        f"--{flag}={source}",
         expected=FORMS,
         received="no such file or folder" if not path.exists() else f"a {path.suffix} file",
-        fix="Name the run folder of that file: --pretrained=RUN."
-        if path.suffix == ".tflite"
-        else "Correct --pretrained.",
+        fix=f"Name the run folder of that file: --{flag}=RUN."
+        if path.suffix == TFLITE
+        else f"Correct --{flag}.",
     )
 
 
@@ -109,7 +110,7 @@ def teacher_files(source: str) -> tuple[Path, ...]:
     if path.is_file() and path.suffix == TFLITE:
         return (path,)
     if path.is_dir() or (path.is_file() and path.suffix in _KERAS):
-        return find_pretrained(source).files
+        return find_pretrained(source, flag="teacher").files
     raise UserError(
         f"--teacher={source}",
         expected=TEACHER_FORMS,
@@ -118,7 +119,12 @@ def teacher_files(source: str) -> tuple[Path, ...]:
     )
 
 
-def _refuse_keras_3(path: Path) -> None:
+def _others(flag: str) -> str:
+    """What may be named instead, whatever a user has."""
+    return "a run folder" + (f", or --pretrained={IMAGENET}" if flag == "pretrained" else "")
+
+
+def _refuse_keras_3(path: Path, flag: str) -> None:
     """Raises UserError on a file that Keras 3 saved."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -127,11 +133,10 @@ def _refuse_keras_3(path: Path) -> None:
         return  # of HDF5, or damaged, which is told where it is read
     if version.partition(".")[0] not in ("", "0", "1", "2"):
         raise UserError(
-            f"--pretrained={path}",
+            f"--{flag}={path}",
             expected="a network that `pnas train` has trained (Keras 2, tf_keras)",
             received=f"a model that Keras {version} saved",
-            fix="Its layers cannot be taken over. Start from --pretrained=imagenet, or from the "
-            "folder of a run of your own.",
+            fix=f"Its layers cannot be taken over. Name {_others(flag)}.",
         )
 
 
@@ -187,7 +192,7 @@ def _in_folder(folder: Path) -> PretrainedFiles:
     return PretrainedFiles("supernet", checkpoints, architecture)
 
 
-def _beside(path: Path, names: tuple[str, ...]) -> Path:
+def _beside(path: Path, names: tuple[str, ...], flag: str) -> Path:
     """The file of one of `names` in the folder of `path` or the one above. Raises UserError."""
     places = [folder / name for folder in path.absolute().parents[:2] for name in names]
     for place in places:
@@ -197,5 +202,5 @@ def _beside(path: Path, names: tuple[str, ...]) -> Path:
         f"the network that {path} has weights of",
         expected=f"a file {' or '.join(map(str, places))}",
         received="none of them",
-        fix="Put it there; or name a run folder, or --pretrained=imagenet.",
+        fix=f"Put it there; or name {_others(flag)}.",
     )

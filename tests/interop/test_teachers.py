@@ -1,6 +1,7 @@
 """Networks to learn from: their answers are those of their files, whatever the order of classes."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -93,7 +94,15 @@ def test_images_of_another_size_are_resized(run, model):
 def test_what_is_no_teacher_is_refused_and_says_what_would_be(run, tmp_path):
     bare = tmp_path / "bare.tflite"
     bare.write_bytes(convert(build_network(ARCHITECTURE), "float32"))
+    alone = tmp_path / "far/from/alone.h5"  # its architecture is not beside it
+    alone.parent.mkdir(parents=True)
+    alone.write_bytes(b"")
+    keras_3 = tmp_path / "mine.keras"
+    with zipfile.ZipFile(keras_3, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.5.0"}))
     for source, names, words in (
+        (str(alone), NAMES, "the network that"),
+        (str(keras_3), NAMES, "--teacher="),
         (str(run), ("ant", "bee", "wasp"), "classes of --teacher"),
         (str(bare), NAMES, "no metadata"),
         (str(tmp_path / "absent.tflite"), NAMES, "absent.tflite"),
@@ -101,5 +110,5 @@ def test_what_is_no_teacher_is_refused_and_says_what_would_be(run, tmp_path):
     ):
         with pytest.raises(UserError, match=words) as refused:
             open_teacher(source, names)
-        assert refused.value.fix
+        assert refused.value.fix and "imagenet" not in refused.value.fix  # which is no teacher
     assert [path.name for path in teacher_files(str(bare))] == ["bare.tflite"]
