@@ -123,7 +123,7 @@ def apply_layer(
         return keras.layers.Dense(
             layer.out_channels,
             use_bias=layer.bias,
-            kernel_initializer=kernel_initializer(),
+            kernel_initializer=classifier_initializer(),
             dtype=_whole_precision(),
             name=name,
         )(x)
@@ -205,12 +205,17 @@ class _StrategyMean:
 
 
 def kernel_initializer() -> keras.initializers.Initializer:
-    """He's normal over the fan-out, as in the original (`he_fout`).
+    """A convolution's: He's normal over the fan-out, as in the original (`he_fout`).
 
     Of a depthwise kernel [k, k, channels, 1] Keras takes the channels for inputs: its fan-out is
     k * k, as it should be, since a depthwise filter feeds one channel.
     """
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def classifier_initializer() -> keras.initializers.Initializer:
+    """Uniform within 1 / sqrt(inputs), as in the original."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
 
 
 def _activate(x: tf.Tensor, activation: str | None, name: str) -> tf.Tensor:

@@ -24,7 +24,8 @@ from pnas_tf.supernet.variables import VariableSpec
 
 
 class HeInitializer:
-    """He's normal for every kernel, deviation sqrt(2 / fan); gamma 1 (He et al. 2015).
+    """He's normal for every convolution, deviation sqrt(2 / fan), and gamma 1 (He et al. 2015); a
+    classifier uniform within 1 / sqrt(inputs), so that the first answers are hardly told apart.
 
     A kernel depends on the seed and on its place alone, not on what else was made before.
     """
@@ -59,6 +60,9 @@ class HeInitializer:
     def drawn(self, layer: Layer, place: str) -> np.ndarray:
         """The random kernel of `layer` at `place`."""
         generator = np.random.default_rng([self.seed, zlib.crc32(place.encode())])
+        if layer.kind == "dense":
+            within = np.float32(layer.in_channels**-0.5)
+            return (2 * generator.random(layer.kernel_shape, np.float32) - 1) * within
         deviation = np.float32(np.sqrt(2.0 / self._fan_of(layer)))
         return generator.standard_normal(layer.kernel_shape, np.float32) * deviation
 
@@ -66,7 +70,7 @@ class HeInitializer:
         if layer.kind == "depthwise" and self.div_groups:
             return layer.kernel**2
         channels = layer.out_channels if self.fan == "out" else layer.in_channels
-        return channels if layer.kind == "dense" else layer.kernel**2 * channels
+        return layer.kernel**2 * channels
 
 
 class AlignedInitializer(HeInitializer):

@@ -83,3 +83,16 @@ def test_kernels_have_hes_spread(weights_init):
         .numpy()
     )
     assert np.std(kernel) == pytest.approx(np.sqrt(2 / (9 * 16)), rel=0.2)
+
+
+@pytest.mark.parametrize("weights_init", ["he_fout", "he_fin", "aligned"])
+def test_a_classifier_starts_as_that_of_a_network_trained_alone(weights_init):
+    """Within 1 / sqrt(inputs), and as uniform as 640 numbers are: a share in each quarter within 6
+    standard errors."""
+    space = tiny(classes=10)
+    head = Supernet(space, SearchConfig(weights_init=weights_init)).fixed["head"]
+    kernel = head.by_layer["classifier"][0].numpy()
+    inside = kernel * kernel.shape[0] ** 0.5
+    assert np.abs(inside).max() <= 1
+    shares = np.histogram(inside, 4, (-1, 1))[0] / kernel.size
+    np.testing.assert_allclose(shares, 0.25, atol=6 * (0.25 * 0.75 / kernel.size) ** 0.5)
