@@ -84,32 +84,36 @@ class Learnt:
         """(the networks to compare, the best first; the least of the first quantity that was
         asked). Raises UserError where no network keeps the budgets."""
         first, *others = (bound for _, bound in limits.pairs)
-        quantity, most, count = first.quantity, first.most, config.derive_networks
-        if others:  # may leave no more
-            most = min(most, max(largest(quantity, (first, *others)), 0.0))
-        least = most * config.min_latency_fraction
+        quantity, fraction = first.quantity, config.min_latency_fraction
+        most = min(first.most, quantity.range[1])
+        if others:
+            left = max(largest(quantity, (first, *others)), 0.0)
+            if left < most * (1 + fraction) / 2:  # of the range that is to be used a half at least
+                if progress:
+                    progress(
+                        f"beside the other budgets {left:.4g} {quantity.unit} is the most there "
+                        f"is, of {first.most:.4g}"
+                    )
+                most = left
+        least = most * fraction
 
-        def few(at_least: float, count: int) -> list[Architecture]:
+        def few(at_least: float) -> list[Architecture]:
             bounds = [dataclasses.replace(first, least=at_least), *others]
+            count, accepts = config.derive_networks, limits.accepts
             return best_few(
-                self.space, self.preference, bounds=bounds, count=count, accepts=limits.accepts
+                self.space, self.preference, bounds=bounds, count=count, accepts=accepts
             )
 
-        if progress and most < first.most * config.min_latency_fraction:
-            progress(
-                f"beside the other budgets {most:.4g} {quantity.unit} is the most there is, of "
-                f"{first.most:.4g}"
-            )
         try:
-            return few(least, count), least
+            return few(least), least
         # A small space has gaps: a network below this one is better than none after the whole
         # search.
         except UserError:
-            networks = few(-math.inf, count if others else 1)
+            networks = few(-math.inf)
         if progress:
             progress(
                 f"no network of the space lies between {least:.4g} and {most:.4g} {quantity.unit} "
-                f"(--min_latency_fraction={config.min_latency_fraction:g}); the {self.words} below "
-                "is taken"
+                f"(--min_latency_fraction={fraction:g}); those below that are {self.words} are "
+                "compared"
             )
         return networks, least
