@@ -103,18 +103,10 @@ class FileTree:
     def without(self, unreadable: Mapping[str, str]) -> FileTree:
         """The same without the images of `unreadable` (path to reason), which are left out.
 
-        Raises UserError when a class would keep no image.
+        Raises UserError when a class would keep no image in a part.
         """
-        train, train_labels = _kept(self.train, self.train_labels, unreadable)
-        test, test_labels = _kept(self.test, self.test_labels, unreadable)
-        for label, name in enumerate(self.class_names):
-            if not (train_labels == label).any():
-                raise UserError(
-                    f"class {name!r} in {self.root}",
-                    expected="at least one image that can be read",
-                    received=f"unreadable: all {int((self.train_labels == label).sum())}",
-                    fix="Repair its images, or move the class elsewhere.",
-                )
+        train, train_labels = self._kept("train", self.train, self.train_labels, unreadable)
+        test, test_labels = self._kept("test", self.test, self.test_labels, unreadable)
         broken = [
             LeftOut(os.path.relpath(path, self.root), f"{_UNREADABLE}{reason}")
             for path, reason in unreadable.items()
@@ -127,6 +119,21 @@ class FileTree:
             test_labels=test_labels,
             left_out=tuple(sorted((*self.left_out, *broken), key=lambda file: file.path)),
         )
+
+    def _kept(
+        self, part: str, paths: tuple[str, ...], labels: np.ndarray, unreadable: Mapping[str, str]
+    ) -> tuple[tuple[str, ...], np.ndarray]:
+        stays = np.array([path not in unreadable for path in paths], bool)
+        lost = np.setdiff1d(labels, labels[stays])
+        if lost.size:
+            raise UserError(
+                f"class {self.class_names[lost[0]]!r} in {self.root}",
+                expected=f"at least one image to {part} that can be read",
+                received=f"unreadable: all {int((labels == lost[0]).sum())}",
+                fix="Repair its images, or leave the "
+                + ("class out." if part == "train" else "part to test out (--test_fraction)."),
+            )
+        return tuple(path for path, kept in zip(paths, stays) if kept), labels[stays]
 
     def write_csv(self, path: str | os.PathLike) -> Path:
         """Writes all names of `left_out` with their kinds. Returns the path."""
@@ -290,10 +297,3 @@ def _deeper(layout: Layout) -> list[str]:
         return []
     images = f"{number_of(number, 'image')} {'lies' if number == 1 else 'lie'}"
     return [f"{images} in folders below a class folder; used as of that class."]
-
-
-def _kept(
-    paths: tuple[str, ...], labels: np.ndarray, unreadable: Mapping[str, str]
-) -> tuple[tuple[str, ...], np.ndarray]:
-    stays = [path not in unreadable for path in paths]
-    return tuple(path for path, kept in zip(paths, stays) if kept), labels[np.array(stays, bool)]

@@ -88,6 +88,11 @@ class PretrainedWeights:
                 found.update(np.ascontiguousarray(array).tobytes())
         return found.hexdigest()
 
+    @property
+    def is_supernet(self) -> bool:
+        """Whether some block has several ops."""
+        return any(len(block) > 1 for block in self.choices)
+
     def adapted(self, normalisation: InputNormalisation, *, bn_epsilon: float) -> PretrainedWeights:
         """The same function of the pixels, for another normalisation of the input and another
         epsilon.

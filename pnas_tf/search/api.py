@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.layout import CHECKPOINTS, MEASURED
 from pnas_tf.run.terminal import DETAILS
@@ -18,7 +20,7 @@ from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.recipe import SearchRecipe, check_schedule, search_identity
 from pnas_tf.search.result import SearchResult
-from pnas_tf.search.start import fit_start, save_start, start_of
+from pnas_tf.search.start import fitted_start, save_start, start_of
 from pnas_tf.search.targets import check_request, search_targets
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.supernet.engine_choice import check_engine
@@ -73,12 +75,15 @@ def search_architecture(
     start = start_of(space, dataset, recipe)
     identity = search_identity(space, dataset, recipe, targets, precision=numerics.precision)
     begins = Checkpoints(folder / CHECKPOINTS).latest() is None
+    fitted: dict[str, np.ndarray] = {}
     if start is not None and begins:
         save_start(start, folder)
+        fitted = fitted_start(start, dataset, recipe)
     with _measured(space, table, recipe, folder) as measured, distribution.scope():
         supernet = Supernet(space, config, numerics=numerics, seed=recipe.seed, start=start)
-        if start is not None and begins:
-            fit_start(supernet, start, dataset, recipe)
+        variables = supernet.named_variables() if fitted else {}
+        for name, variable in variables.items():
+            variable.assign(fitted[name])
         wanted = SearchTargets(targets, config, measured)
         Search(supernet, dataset, wanted, recipe, folder=folder, identity=identity).run()
     return SearchResult(folder, space, dataset, table, recipe)

@@ -6,9 +6,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 from pnas_tf._tf_private import deterministic_ops
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import PRETRAINED, RECONSTRUCTION, images_of
+from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.pretrained import InputNormalisation
@@ -28,12 +31,21 @@ _DOCUMENT = {"format": "pnas_tf/search_start", "version": 1}
 def start_of(space: SearchSpace, dataset: Dataset, recipe: SearchRecipe) -> Remapping | None:
     """The weights that a supernet of `space` starts from; None: those that its initializer draws.
 
-    The classifier is taken over where the class names are the same. Raises UserError where the
-    weights do not suit the space.
+    The classifier is taken over where the class names are the same.
+
+    Raises:
+        UserError: the weights do not suit the space, or alpha's start.
     """
     weights = recipe.pretrained
     if weights is None or recipe.config.weights_init != PRETRAINED:
         return None
+    if weights.is_supernet and recipe.config.alpha_init == RECONSTRUCTION:
+        raise UserError(
+            f"--alpha_init={RECONSTRUCTION}",
+            expected="the weights of a network, whose output candidates can be compared with",
+            received=f"{weights.source}, a supernet, which has as many outputs as candidates",
+            fix="Leave it out, or start from a trained network.",
+        )
     normalization = dataset.normalization
     seen = InputNormalisation.of(normalization.mean, normalization.std, space.channels)
     return Remapping(
@@ -45,13 +57,19 @@ def start_of(space: SearchSpace, dataset: Dataset, recipe: SearchRecipe) -> Rema
 
 
 @deterministic_ops()
-def fit_start(supernet: Supernet, start: Remapping, dataset: Dataset, recipe: SearchRecipe) -> None:
-    """Fits what `start` approximates to images of the train split (`supernet.reconstruction`), in
-    float32 on one device, whatever the search runs on."""
-    numerics, plain = supernet.numerics, supernet
-    if numerics.replicas.total > 1 or numerics.precision != "float32":
-        own = Numerics(normalisation=Normalisation.of(recipe.optimizer))
-        plain = Supernet(start.space, recipe.config, numerics=own, seed=recipe.seed, start=start)
+def fitted_start(start: Remapping, dataset: Dataset, recipe: SearchRecipe) -> dict[str, np.ndarray]:
+    """The supernet's arrays by name, with what `start` approximates fitted to images of the train
+    split (`supernet.reconstruction`), in float32 on one device, whatever the search runs on.
+
+    Called outside of a strategy's scope, in which variables are those of all its devices.
+    """
+    plain = Supernet(
+        start.space,
+        recipe.config,
+        numerics=Numerics(normalisation=Normalisation.of(recipe.optimizer)),
+        seed=recipe.seed,
+        start=start,
+    )
     size = start.space.resolution
     count = max(1, min(images_of(dataset).train, FITTING_PIXELS // size**2))
     images, _ = next(iter(dataset.train_unaugmented(batch_size=count)))
@@ -60,10 +78,7 @@ def fit_start(supernet: Supernet, start: Remapping, dataset: Dataset, recipe: Se
     if config.alpha_init in (None, RECONSTRUCTION) and config.algorithm != ONE_SHOT:
         for index, lost in losses(plain, start, images[:_COMPARED_IMAGES]).items():
             plain.alphas[index].assign(config.alpha_reconstruction * (lost.mean() - lost))
-    if plain is not supernet:
-        fitted = plain.named_variables()
-        for name, variable in supernet.named_variables().items():
-            variable.assign(fitted[name].numpy())
+    return {name: variable.numpy() for name, variable in plain.named_variables().items()}
 
 
 def start_lines(start: Remapping) -> list[str]:

@@ -3,7 +3,10 @@ that a stopped one goes on to the same bits."""
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +26,7 @@ from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.quantities import macs_quantity
 from pnas_tf.search.recipe import SearchRecipe
-from pnas_tf.search.start import fit_start, save_start, start_lines, start_of
+from pnas_tf.search.start import fitted_start, save_start, start_lines, start_of
 from pnas_tf.search.targets import Target
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv
@@ -32,9 +35,14 @@ from pnas_tf.supernet.reconstruction import losses
 from pnas_tf.supernet.supernet import Supernet
 
 CONFIG = SearchConfig(warmup_epochs=1, search_epochs=1, search_batch_size=16)
-SOURCE = Architecture(
-    dataclasses.replace(SPACE, classes=7, candidates=(MBConv(3, 2),)), (MBConv(3, 2),)
-)
+
+
+def source_of(op):
+    space = dataclasses.replace(SPACE, classes=7, candidates=(op,))
+    return Architecture(space, (op,) * len(space.choice_blocks))
+
+
+SOURCE = source_of(MBConv(3, 2))
 
 
 class Photographs(FarPixels):
@@ -46,9 +54,13 @@ class Photographs(FarPixels):
 
 @pytest.fixture(scope="module")
 def weights():
+    return learnt_before()
+
+
+def learnt_before(source=SOURCE):
     return weights_of_network(
-        build_network(SOURCE),
-        SOURCE,
+        build_network(source),
+        source,
         input=InputNormalisation.of(127.0, 128.0),
         bn_epsilon=1e-3,
         class_names=None,
@@ -96,17 +108,77 @@ def test_alpha_starts_by_what_candidates_lose_unless_told_otherwise(weights, opt
     data = Photographs(64, seed=1)
     start = start_of(SPACE, data, recipe)
     supernet = Supernet(SPACE, recipe.config, seed=5, start=start)
-    before = [alpha.numpy() for alpha in supernet.alphas]
-    fit_start(supernet, start, data, recipe)
+    fitted = fitted_start(start, data, recipe)
+    alphas = [fitted[f"{mixed_op.name}/alpha"] for mixed_op in supernet.mixed_ops]
     if options:
-        for alpha, was in zip(supernet.alphas, before, strict=True):
-            np.testing.assert_array_equal(alpha.numpy(), was)
+        for alpha, drawn in zip(alphas, supernet.alphas, strict=True):
+            np.testing.assert_array_equal(alpha, drawn.numpy())
         return
+    for name, variable in supernet.named_variables().items():
+        variable.assign(fitted[name])
     images, _ = next(iter(data.train_unaugmented(batch_size=64)))
     for index, lost in losses(supernet, start, images).items():
-        alpha = supernet.alphas[index].numpy()
+        alpha = alphas[index]
         np.testing.assert_allclose(alpha[:, None] - alpha, 4 * (lost - lost[:, None]), atol=1e-5)
         assert np.ptp(lost) > 0
+
+
+def test_a_supernet_says_nothing_of_alpha(weights):
+    """Each of its candidates computes its own: none speaks against the others."""
+    others = learnt_before(source_of(MBConv(7, 2)))
+    choices = tuple(one + two for one, two in zip(weights.choices, others.choices, strict=True))
+    space = dataclasses.replace(SOURCE.space, candidates=(MBConv(3, 2), MBConv(7, 2)))
+    supernet = dataclasses.replace(weights, space=space, choices=choices)
+    recipe = SearchRecipe(CONFIG, seed=5, pretrained=supernet).started()
+    data = Photographs(64, seed=1)
+    fitted = fitted_start(start_of(SPACE, data, recipe), data, recipe)
+    for mixed_op in Supernet(SPACE, recipe.config, seed=5).mixed_ops:
+        np.testing.assert_array_equal(fitted[f"{mixed_op.name}/alpha"], mixed_op.alpha.numpy())
+    asked = dataclasses.replace(CONFIG, alpha_init="reconstruction")
+    with pytest.raises(UserError, match="--alpha_init=reconstruction"):
+        start_of(SPACE, data, SearchRecipe(asked, pretrained=supernet).started())
+
+
+ON_TWO_DEVICES = """
+import sys
+from pnas_tf.config import DistributionConfig
+from pnas_tf.training.distribution import start
+devices = start(DistributionConfig(strategy="mirrored", replicas=2))
+import dataclasses, numpy as np
+import test_start
+from pnas_tf.search.api import search_architecture
+config = dataclasses.replace(
+    test_start.CONFIG, objective="macs", target_value=4e5, warmup_learning_rate=0.0,
+    search_learning_rate=0.0, arch_learning_rate=0.0
+)
+class Photographs(test_start.Photographs):
+    fingerprint = "far"
+recipe = test_start.SearchRecipe(config, seed=5, pretrained=test_start.learnt_before())
+data = Photographs(64, seed=1)
+found = search_architecture(
+    test_start.SPACE, data, None, recipe, folder=sys.argv[1], distribution=devices
+)
+recipe = recipe.started()
+fitted = test_start.fitted_start(test_start.start_of(test_start.SPACE, data, recipe), data, recipe)
+held = test_start.Checkpoints(sys.argv[1] + "/checkpoints").latest().arrays
+for name, value in fitted.items():
+    if "moving" not in name:
+        np.testing.assert_array_equal(held["variable/" + name], value, err_msg=name)
+"""
+
+
+@pytest.mark.slow
+def test_several_devices_start_from_what_one_has_fitted(tmp_path):
+    places = os.pathsep.join(path for path in sys.path if path)
+    ended = subprocess.run(
+        [sys.executable, "-c", ON_TWO_DEVICES, str(tmp_path / "search")],
+        env={**os.environ, "PYTHONPATH": places},
+        cwd=os.path.dirname(__file__),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
 
 
 def test_the_weights_are_for_the_images_that_the_search_sees(weights):
