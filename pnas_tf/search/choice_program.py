@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -26,7 +26,7 @@ from pnas_tf.space.architecture import ChoiceIndices
 # HiGHS takes an objective 1e-6 from the best for the best. The largest regret of one block is made
 # this, so that networks of nearly equal probability, early in a search, are still told apart.
 OBJECTIVE_RANGE = 1e3
-_MAX_MISSES = 1000
+_MAX_MISSES = 1000  # in a row
 _SOLVES = 4  # between two lists
 _SMALLEST_LOOKS = 50
 _GAP = 0.02  # of `largest`
@@ -41,7 +41,8 @@ def solutions(
     pairs: Sequence[np.ndarray] = (),
     also: Quantity | None = None,
 ) -> Iterator[ChoiceIndices]:
-    """Every network within the bounds, the one of the least costs first.
+    """Every network within the bounds, the one of the least costs first, until a thousand in a row
+    lie just beyond one.
 
     Args:
         costs: for each block [candidates], from 0 to `OBJECTIVE_RANGE`.
@@ -52,34 +53,30 @@ def solutions(
             are of it, in units of its `scale`.
     """
     program = _Program([len(block) for block in costs], bounds, also, pairs=bool(pairs))
-    given: set[ChoiceIndices] = set()
-
-    def new(paths: Iterable[ChoiceIndices]) -> Iterator[ChoiceIndices]:
-        for path in paths:
-            if path not in given:
-                given.add(path)
-                program.forbid(path)
-                yield path
-
     lengths = list(LENGTHS) if also is None else []
     objective, misses = program.objective(costs, pairs), 0
+    seen: set[ChoiceIndices] = set()
     for number in itertools.count():
         if lengths and number % _SOLVES == 0:
             paths, are_all = first_paths(costs, bounds, pairs, length=lengths.pop(0))
-            yield from new(paths)
-            if are_all:
-                return
-        path = program.solved(objective)
-        if path is None:
-            return
-        # Within the solver's tolerance, or what the program knows in part, it may yet be outside.
-        if all(bound.holds(path) for bound in bounds):
-            yield from new([path])
         else:
+            path = program.solved(objective)
+            paths, are_all = iter(() if path is None else (path,)), path is None
+        for path in paths:
+            if path in seen:
+                continue
+            seen.add(path)
             program.forbid(path)
-            misses += 1
-        if misses > _MAX_MISSES:
-            raise RuntimeError(f"more than {_MAX_MISSES} networks lie just beyond a bound")
+            # Within the solver's tolerance, or what is known in part, it may yet be outside.
+            if all(bound.holds(path) for bound in bounds):
+                misses = 0
+                yield path
+            else:
+                misses += 1
+            if misses > _MAX_MISSES:
+                return
+        if are_all:
+            return
 
 
 def smallest(quantity: Quantity, bounds: Sequence[Bound]) -> float:

@@ -32,8 +32,8 @@ def first_paths(
     *,
     length: int = LENGTHS[0],
 ) -> tuple[Iterator[ChoiceIndices], bool]:
-    """(networks within the bounds, the one of the least costs first; whether that is all). None
-    comes before or between them. Perhaps none, where bounds are tight.
+    """(networks that seem to lie within the bounds, the one of the least costs first; whether that
+    is all). None comes before or between them. Perhaps none, where bounds are tight.
 
     Arguments as of `choice_program.solutions`; length: of the list that they are taken from.
     """
@@ -53,9 +53,7 @@ def first_paths(
         wanted &= bound.seems_held(paths)
     places = np.flatnonzero(wanted)
     ordered = paths[places[np.argsort(own[places], kind="stable")]]
-    found = (tuple(map(int, path)) for path in ordered)
-    within = (path for path in found if all(bound.holds(path) for bound in bounds))
-    return within, math.isinf(beyond)
+    return (tuple(map(int, path)) for path in ordered), math.isinf(beyond)
 
 
 def _with(

@@ -22,7 +22,7 @@ from pnas_tf.search.budgets import (
     ram_quantity,
     size_quantity,
 )
-from pnas_tf.search.choice_program import Bound, largest, smallest, solutions
+from pnas_tf.search.choice_program import Bound, is_possible, largest, smallest, solutions
 from pnas_tf.search.conflicts import irreducible
 from pnas_tf.search.derivation import Derivation, check_together, limits_of
 from pnas_tf.search.derive import (
@@ -153,6 +153,27 @@ def test_any_budgets_together_equal_brute_force(seed):
             most, whole = (max(map(quantities[0].of, paths)) for paths in (fitting, PATHS))
             found = largest(quantities[0], bounds)
             assert most - 0.0205 * (whole - most) <= found <= most * (1 + 1e-6)
+
+
+def test_a_limit_between_what_is_known_and_what_is_so_is_refused_soon():
+    """7^12 networks seem to keep it, each of which takes a little more than its largest block says:
+    it ended in a RuntimeError after minutes."""
+    looks = 0
+    choices = tuple(1e-4 * np.arange(7.0) for _ in range(12))
+
+    def exact(path):
+        nonlocal looks
+        looks += 1
+        return 100.25 + sum(float(choice[index]) for choice, index in zip(choices, path))
+
+    peaks = tuple(np.full(7, 50.0) for _ in choices)
+    ram = Quantity("peak RAM", "kB", 0.0, choices, peaks=peaks, fixed_peak=100.0, exact=exact)
+    assert ram.known((0,) * 12) == 100 and ram.of((0,) * 12) == 100.25
+    assert is_possible([7] * 12, [Bound(ram, 100.26)])
+    for most in (100.0, 100.2):
+        looks = 0
+        assert not is_possible([7] * 12, [Bound(ram, most)]) and looks < 2000
+    assert smallest(ram, ()) == 100.25
 
 
 def test_two_limits_of_one_latency_are_two_limits():
