@@ -472,6 +472,7 @@ class SearchConfig(Options):
         0.3,
         "aligned: initial gamma of blocks with a shortcut; at 0 they start as the identity. "
         "pretrained: the same for blocks that the weights do not know.",
+        unless=(Where("weights_init", ("he_fout", "he_fin")),),
     )
     init_div_groups: bool = option(
         True, "Fan of a depthwise kernel is that of one channel, not of all (published: all)."
@@ -510,7 +511,7 @@ class SearchConfig(Options):
         only=_ALPHA,
     )
     arch_beta_1: float = option(
-        0.0, "Adam's beta_1 on alpha; above 0 an unsampled alpha would drift.", below=1, only=_ALPHA
+        0.0, "Adam's beta_1 on alpha; above 0 old gradients move it too.", below=1, only=_ALPHA
     )
     arch_beta_2: float = option(0.999, "Adam's beta_2 on alpha.", below=1, only=_ALPHA)
     arch_epsilon: float = option(1e-8, "Adam's epsilon on alpha.", only=_ALPHA)
@@ -565,7 +566,7 @@ class SearchConfig(Options):
         "Several devices: every one in full, or the worst at a time.",
         choices=("sum", "worst"),
         only=(Where("also"),),
-        unless=_ONE_SHOT,
+        unless=(*_ONE_SHOT, Where("regulariser", ("none",))),
     )
     rl_networks: int = option(10, "Networks sampled a step.", at_least=1, only=_REINFORCE)
     rl_images: int | None = option(
@@ -649,7 +650,7 @@ class DeriveConfig(Options):
         2,
         "So many of the best of those are trained on for --derive_train_epochs, and the best of "
         "them is taken; 0 or 1: the supernet's weights decide.",
-        only=_BUDGET,
+        only=(Where("derive_networks", above=1),),
     )
     derive_train_epochs: float | None = option(
         None,

@@ -215,6 +215,10 @@ def test_one_supernet_gives_networks_for_any_budgets(data, table, tmp_path):
     assert [row["phase"] for row in history] == ["warmup", "warmup"]
     assert {p for row in history for block in row["probabilities"] for p in block} <= {0.5, 1 / 3}
     found.fit_effects(EffectsConfig(effect_paths=40, effect_images=48), {"here": table})
+    before = found.learnt.effects
+    assert found.fit_effects(EffectsConfig(effect_paths=44, effect_images=48)) is not before
+    assert found.learnt.effects is found.effects is not before
+    found.fit_effects(EffectsConfig(effect_paths=40, effect_images=48), {"here": table})
     document = json.loads((tmp_path / "effects.json").read_text())
     assert {row["op"] for row in document["choices"]} >= {"mbconv_k3_e3", "mbconv_k5_e6"}
     assert found.effects.agreement.paths == 10

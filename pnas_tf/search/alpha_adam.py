@@ -1,5 +1,5 @@
-"""Adam on alpha, for the sampled entries only (section 4.2: beta_1 = 0, so that nothing unsampled
-drifts).
+"""Adam on alpha, for the sampled entries only (section 4.2: beta_1 = 0, so that old gradients move
+nothing).
 
 Alpha is a few hundred numbers, so this is numpy in float64; TensorFlow's copy is written back after
 each step.

@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pnas_tf.data.fitted_options import images_of
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.layout import CHECKPOINTS, MEASURED
 from pnas_tf.run.terminal import DETAILS
 from pnas_tf.search.device_latency import MeasuredLatency
 from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
-from pnas_tf.search.recipe import SearchRecipe, check_schedule, search_identity
+from pnas_tf.search.recipe import (
+    SearchRecipe,
+    check_schedule,
+    measures_networks,
+    search_identity,
+)
 from pnas_tf.search.result import SearchResult
 from pnas_tf.search.start import fitted_start, save_start, start_of
 from pnas_tf.search.targets import check_request, search_targets
@@ -68,12 +74,12 @@ def search_architecture(
     recipe, folder = recipe.started(), Path(folder)
     config = recipe.config
     check_request(config)
-    check_schedule(config)
+    check_schedule(config, images_of(dataset))
     numerics = numerics_of(distribution, recipe.optimizer)
     check_engine(config.engine, numerics)
     targets = tuple(search_targets(space, table, config))
     start = start_of(space, dataset, recipe)
-    identity = search_identity(space, dataset, recipe, targets, precision=numerics.precision)
+    identity = search_identity(space, dataset, recipe, targets, numerics=numerics)
     begins = Checkpoints(folder / CHECKPOINTS).latest() is None
     fitted: dict[str, np.ndarray] = {}
     if start is not None and begins:
@@ -98,7 +104,7 @@ def _measured(
 ) -> Iterator[MeasuredLatency | None]:
     """Latency of sampled networks measured on the device, where the search asks for it."""
     config, device = recipe.config, recipe.device
-    if (config.algorithm, config.rl_latency) != ("reinforce", "device"):
+    if not measures_networks(config):
         yield None
         return
     from pnas_tf.devices.registry import runner_for

@@ -16,15 +16,23 @@ from pnas_tf.config import (
     RunConfig,
     SearchConfig,
 )
-from pnas_tf.data.fitted_options import PRETRAINED, RECONSTRUCTION, search_tuning_of
+from pnas_tf.data.fitted_options import (
+    PRETRAINED,
+    RECONSTRUCTION,
+    images_of,
+    search_sizes,
+    search_tuning_of,
+)
 from pnas_tf.errors import UserError
 from pnas_tf.run.settings import fixed_of
 
 if TYPE_CHECKING:
     from pnas_tf.data.dataset import Dataset
+    from pnas_tf.data.split import SplitSizes
     from pnas_tf.networks.pretrained import PretrainedWeights
     from pnas_tf.search.targets import Target
     from pnas_tf.space.base import SearchSpace
+    from pnas_tf.supernet.numerics import Numerics
 
 
 ONE_SHOT = "one_shot"  # of --algorithm
@@ -79,16 +87,22 @@ class SearchRecipe:
         return self
 
 
+def measures_networks(config: SearchConfig) -> bool:
+    """Whether the search measures the networks that it samples."""
+    return (config.algorithm, config.rl_latency) == ("reinforce", "device")
+
+
 def search_identity(
     space: SearchSpace,
     dataset: Dataset,
     recipe: SearchRecipe,
     targets: Sequence[Target],
     *,
-    precision: str,
+    numerics: Numerics,
 ) -> str:
     """What a search in a folder is known by, 64 hex digits: whatever decides its result."""
     quantities = [target.quantity for target in targets]
+    sizes = search_sizes(recipe.config, images_of(dataset), replicas=numerics.replicas.total)
     document = {
         "space": space.to_json(),
         "dataset": dataset.fingerprint,
@@ -96,9 +110,14 @@ def search_identity(
         "optimizer": dataclasses.asdict(recipe.optimizer),
         "seed": recipe.seed,
         "targets": [target.value for target in targets],
-        "costs": [[each.tolist() for each in found.by_probability()] for found in quantities],
+        "costs": [
+            [each.fixed, each.slope, each.intercept, *(row.tolist() for row in each.choices)]
+            for each in quantities
+        ],
+        "sizes": dataclasses.asdict(sizes),
+        "device": fixed_of(recipe.device) if measures_networks(recipe.config) else None,
         "pretrained": recipe.pretrained and recipe.pretrained.digest,
-        "precision": precision,
+        "precision": numerics.precision,
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
@@ -115,13 +134,15 @@ def check_derivation(config: SearchConfig, derive: DeriveConfig) -> None:
         )
 
 
-def check_schedule(config: SearchConfig) -> None:
-    """Raises UserError where alpha would never be trained."""
-    tuning = search_tuning_of(config)
-    if config.algorithm != ONE_SHOT and tuning.arch_start_epoch >= tuning.search_epochs:
+def check_schedule(config: SearchConfig, images: SplitSizes) -> None:
+    """Raises UserError where alpha would never be trained. images: of the search, which its epochs
+    are fitted to."""
+    start = search_tuning_of(config).arch_start_epoch
+    epochs = search_sizes(config, images).search_epochs
+    if config.algorithm != ONE_SHOT and config.arch_start_epoch is not None and start >= epochs:
         raise UserError(
-            f"--arch_start_epoch={tuning.arch_start_epoch}",
-            expected=f"fewer than the {tuning.search_epochs} epochs of --search_epochs",
+            f"--arch_start_epoch={start}",
+            expected=f"fewer than the {epochs} epochs of --search_epochs",
             received="no epoch in which alpha is trained",
             fix="Choose a smaller one, or more --search_epochs.",
         )

@@ -124,6 +124,8 @@ class SearchResult:
         devices = tables or {self.table.identity.describe(): self.table}
         worth = worth_of_choices(self.space, effects, devices)
         effects.save(self.folder / EFFECTS, choices=worth)
+        self.__dict__.pop("learnt", None)  # by the model before
+        self.__dict__["effects"] = effects
         return effects
 
     @functools.cached_property

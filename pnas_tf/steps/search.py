@@ -93,7 +93,7 @@ def _check(job: Inputs) -> None:
     from pnas_tf.search.targets import check_request
 
     check_request(job.configs[SearchConfig])
-    check_schedule(job.configs[SearchConfig])
+    check_schedule(job.configs[SearchConfig], job.data.sizes)
     check_start(job.configs[SearchConfig], known=bool(job.source))
     if _starts(job):
         check_remappable(job.pretrained.space, job.space, where=job.pretrained.source)

@@ -98,7 +98,7 @@ def test_its_help_says_so():
     assert sampling.metadata["help"].endswith(" Only with --algorithm=one_shot.")
     combination = options_by_name(config.SearchConfig)["combination"]
     assert combination.metadata["help"].endswith(
-        " Only with --also. Not with --algorithm=one_shot."
+        " Only with --also. Not with --algorithm=one_shot or --regulariser=none."
     )
 
 
