@@ -30,9 +30,10 @@ from pnas_tf.supernet.supernet import Supernet
 pytestmark = pytest.mark.slow
 
 SEEDS = range(6)
+WARMUP_EPOCHS = 8
 NUMERICS = Numerics()  # one for all searches, which then share its compiled functions
 OPTIONS = {
-    "warmup_epochs": 5,
+    "warmup_epochs": WARMUP_EPOCHS,
     "search_batch_size": 32,
     "arch_interval": 1,
     "arch_start_epoch": 0,
@@ -87,7 +88,7 @@ def test_finds_the_only_op_that_solves_the_task(algorithm, warmed_up, tmp_path):
         shutil.copytree(warmed_up[seed], folder)
         continued = search(folder, seed, algorithm=algorithm, search_epochs=JOINT_EPOCHS[algorithm])
         continued.run()
-        assert [row["phase"] for row in continued.loop.history] == ["warmup"] * 5 + [
+        assert [row["phase"] for row in continued.loop.history] == ["warmup"] * WARMUP_EPOCHS + [
             "joint"
         ] * JOINT_EPOCHS[algorithm]
         found.append(continued.probabilities[0])
