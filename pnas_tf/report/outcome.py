@@ -53,7 +53,6 @@ def _accuracy(run: RunFiles) -> str:
 
 def _speed(run: RunFiles) -> str:
     summary = run.summary
-    target, unit = cells.target_of(summary)
     decides = run.table.identity.dtype if run.table else "float32"
     latency = _of(_of(summary, "latency_ms"), decides)
     measured = cells.number(latency.get("measured"))
@@ -65,17 +64,38 @@ def _speed(run: RunFiles) -> str:
         f"The {decides} file takes {cells.milliseconds(measured)} for one image on {named}, which "
         f"is {_thousands(1000 / measured)} images a second."
     )
-    if target is None or unit != "ms":
+    most, asked = _limit(run)
+    if most is None:
         return words
     noise = max(cells.number(latency.get("noise_floor_percent")) or 0.0, 1.0)
-    over = 100 * (measured / target - 1)
-    chosen = " (chosen by itself: the middle of what the space can do here)" * run.target_is_auto
-    asked = f"{words} The target was {cells.milliseconds(target)}{chosen}:"
+    over = 100 * (measured / most - 1)
     if noise >= NOISE_PERCENT:
-        return f"{asked} the device was too busy to say whether it is kept."
-    if abs(over) <= noise:
-        return f"{asked} kept, as nearly as can be measured."
-    return f"{asked} kept, by {-over:.1f} %." if over < 0 else f"{asked} MISSED, by {over:.1f} %."
+        judged = "the device was too busy to say whether it is kept."
+    elif abs(over) <= noise:
+        judged = "kept, as nearly as can be measured."
+    else:
+        judged = f"kept, by {-over:.1f} %." if over < 0 else f"MISSED, by {over:.1f} %."
+    return f"{words} {asked}: {judged}"
+
+
+def _limit(run: RunFiles) -> tuple[float | None, str]:
+    """(What the network was to take at most, in ms; who asked for it, in words): the budget of the
+    search's own device, the target where the network was derived without budgets."""
+    target, unit = cells.target_of(run.summary)
+    target = target if unit == "ms" else None
+    most = next(filter(None, map(_own_latency, _rows(run.summary, "budgets"))), target)
+    if most is None:
+        return None, ""
+    if most != target:
+        return most, f"The budget was {cells.milliseconds(most)}"
+    chosen = " (chosen by itself: the middle of what the space can do here)" * run.target_is_auto
+    return most, f"The target was {cells.milliseconds(most)}{chosen}"
+
+
+def _own_latency(budget: Mapping[str, Json]) -> float | None:
+    """The most ms of a budget of the search's own device; None of any other budget."""
+    is_own = (budget.get("kind"), budget.get("name")) == ("latency_ms", "latency")
+    return cells.number(budget.get("most")) if is_own else None
 
 
 def _files(run: RunFiles) -> str:
@@ -123,3 +143,8 @@ def _thousands(value: float) -> str:
 def _of(document: Mapping[str, Json], key: str) -> Mapping[str, Json]:
     value = document.get(key)
     return value if isinstance(value, Mapping) else {}
+
+
+def _rows(document: Mapping[str, Json], key: str) -> list[Mapping[str, Json]]:
+    value = document.get(key)
+    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []

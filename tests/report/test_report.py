@@ -350,6 +350,27 @@ def test_the_outcome_in_words(run):
     assert f"{networks / 1e6:.3g} million possible networks" in search and "2 min 23 s" in search
 
 
+@pytest.mark.parametrize(
+    ("most", "judged"),
+    [(0.25, "The budget was 0.250 ms: kept, by 15.0 %."), (0.17, "0.170 ms: MISSED, by 25.0 %.")],
+)
+def test_latency_is_judged_by_the_budget_that_took_the_targets_place(run, most, judged):
+    """By hand: 0.2125 of 0.25 ms are 15 % less, of 0.17 ms 25 % more. The target was 0.21 ms."""
+    own = {"kind": "latency_ms", "name": "latency", "unit": "ms", "most": most, "value": 0.209}
+    others = [
+        {**own, "kind": "macs", "name": "MACs", "most": 1e9},
+        {**own, "name": "latency by phone.json", "most": 9.0},
+    ]
+    found = read_run(run)
+    summary = {**SUMMARY, "budgets": [*others, own]}
+    (speed,) = (words for words in outcome(replace(found, summary=summary)) if "0.212" in words)
+    assert judged in speed and "target" not in speed
+    assert (
+        "The target was 0.210 ms"
+        in outcome(replace(found, summary={**SUMMARY, "budgets": others}))[1]
+    )
+
+
 def test_nothing_is_said_of_what_is_not_known(tmp_path):
     random_architecture(tiny(), seed=5).save(tmp_path / "architecture.json")
     assert outcome(read_run(tmp_path)) == ()
