@@ -22,7 +22,7 @@ from pnas_tf.report import summary_table as cells
 from pnas_tf.report.reproduce import dataset_fingerprint
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.report.words import device_words, one_line
-from pnas_tf.run.layout import Artifact, model_name
+from pnas_tf.run.layout import Artifact
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,11 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _networks(run: RunFiles, name: str) -> list[tuple[Network, Device, Settings]]:
     """The exported files that were measured, in the order of their export."""
-    measured = {
-        dtype: entry
-        for dtype in (report.dtype for report in run.reports.values())
-        if (entry := run.measurements.get(model_name(dtype))) is not None
-    }
-    if not measured or "dataset" not in run.summary:
+    if not run.measured or "dataset" not in run.summary:
         raise UserError(
             f"run {run.path} is not finished",
             expected=f"exported and measured files, and {Artifact.SUMMARY}",
-            received="none of them" if not measured else f"no {Artifact.SUMMARY}",
+            received="none of them" if not run.measured else f"no {Artifact.SUMMARY}",
             fix=f"Finish it: pnas run --run_dir={run.path}",
         )
     document = atomic.read_json(
@@ -138,7 +133,7 @@ def _networks(run: RunFiles, name: str) -> list[tuple[Network, Device, Settings]
             entry.settings,
         )
         for report in run.reports.values()
-        if (entry := measured.get(report.dtype)) is not None
+        if (entry := run.measured.get(report.dtype)) is not None
     ]
 
 

@@ -86,7 +86,7 @@ def entries_of(folder: RunFolder) -> dict[str, Entry]:
         source: {
             "sha256": atomic.sha256_of(folder / source),
             "size_bytes": (folder / source).stat().st_size,
-            **_entry(run, source, report),
+            **_entry(run, report),
             "licence": export.get("licence", ""),
             "command": command,
         }
@@ -100,9 +100,9 @@ def write_card(folder: RunFolder) -> Path:
     return atomic.write_text(folder / Artifact.MODEL_CARD, card)
 
 
-def _entry(run: RunFiles, source: str, report: ParityReport) -> Entry:
+def _entry(run: RunFiles, report: ParityReport) -> Entry:
     """What the manifest says of one file; without latency where it was not measured."""
-    measured = run.measurements.get(Path(source).stem)
+    measured = run.measured.get(report.dtype)
     return {
         "dtype": report.dtype,
         "dataset": run.settings[DataConfig.__name__]["dataset"],

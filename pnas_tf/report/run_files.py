@@ -20,7 +20,7 @@ from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.effects import load_worth
-from pnas_tf.run.layout import TABLES, Artifact
+from pnas_tf.run.layout import TABLES, Artifact, model_file, model_name
 from pnas_tf.run.records import StepRecord, read_steps
 from pnas_tf.run.settings import Settings, read_config
 from pnas_tf.search.judgement import Judgement, judgements_in
@@ -60,6 +60,8 @@ class RunFiles:
     Attributes:
         table: the one that decides.
         tables: number format -> table.
+        measurements: all of latency.json by the names that they were measured under.
+        measured: number format -> measurement of the exported file that is there.
         compared: the networks that the derivation chose from.
         origin: of the architecture, see `search.derivation`.
         reports: exported file -> how it compares with the network.
@@ -75,6 +77,7 @@ class RunFiles:
     table: LatencyTable | None = None
     tables: Mapping[str, LatencyTable] = field(default_factory=dict)
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    measured: Mapping[str, Measurement] = field(default_factory=dict)
     sustained: Mapping[str, Measurement] = field(default_factory=dict)
     validation: Mapping[str, Json] = field(default_factory=dict)
     sweep: tuple[Mapping[str, Json], ...] = ()
@@ -112,10 +115,12 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         if (path / artifact).exists()
     }
 
-    def measured(name: Artifact) -> Mapping[str, Measurement]:
+    def measurements_in(name: Artifact) -> Mapping[str, Measurement]:
         return load_measurements(path / name) if (path / name).exists() else {}
 
     answers, parity = path / Artifact.TRAINING_ANSWERS, path / Artifact.PARITY
+    reports = load_reports(parity) if parity.exists() else {}
+    measurements = measurements_in(Artifact.BENCHMARK)
     derivation = _object(path / Artifact.DERIVATION)
     return RunFiles(
         path,
@@ -125,8 +130,9 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         training=tuple(_rows(path / Artifact.TRAINING_HISTORY)),
         table=tables.get(Artifact.LATENCY_TABLE),
         tables={table.identity.dtype: table for table in tables.values()},
-        measurements=measured(Artifact.BENCHMARK),
-        sustained=measured(Artifact.SUSTAINED),
+        measurements=measurements,
+        measured=_of_exported(path, reports, measurements),
+        sustained=measurements_in(Artifact.SUSTAINED),
         validation=_object(path / Artifact.VALIDATION),
         sweep=tuple(_rows(path / Artifact.SWEEP, key="networks")),
         compared=_compared(derivation, path / Artifact.DERIVATION),
@@ -134,10 +140,22 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         origin=_origin(derivation, path / Artifact.DERIVATION),
         answers=load_answers(answers) if answers.exists() else None,
         worth=load_worth(path / Artifact.EFFECTS),
-        reports=load_reports(parity) if parity.exists() else {},
+        reports=reports,
         records=read_steps(path),
         settings=read_config(path),
     )
+
+
+def _of_exported(
+    path: Path, reports: Mapping[str, ParityReport], measurements: Mapping[str, Measurement]
+) -> dict[str, Measurement]:
+    """By number format; a file that was measured under the name of an exported one is another."""
+    found = {}
+    for dtype in (report.dtype for report in reports.values()):
+        file, entry = path / model_file(dtype), measurements.get(model_name(dtype))
+        if entry and file.is_file() and atomic.sha256_of(file) == entry.model.sha256:
+            found[dtype] = entry
+    return found
 
 
 def _judgements(path: Path) -> tuple[Judgement, ...]:

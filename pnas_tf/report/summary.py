@@ -19,7 +19,7 @@ from pnas_tf.report.budgets import budget_rows, derived_budgets, model_contents,
 from pnas_tf.report.reproduce import versions
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.run.layout import TABLES, Artifact, model_name
+from pnas_tf.run.layout import TABLES, Artifact
 from pnas_tf.search.judgement import notes_on
 from pnas_tf.search.targets import Target
 from pnas_tf.tflite.parity_report import ParityReport, load_reports
@@ -58,7 +58,7 @@ def write_summary(
     of_files, plain = _of_files(reports), reports.get("float32")
     ram = ram_bytes(model_contents(folder.path, reports))
     sizes: dict[str, Json] = {dtype: report.size_bytes for dtype, report in reports.items()}
-    device = next(iter(run.measurements.values()))
+    device = next(iter(run.measured.values()))
     summary: dict[str, Json] = {
         "dataset": dataset,
         "images": list(images),
@@ -95,7 +95,7 @@ def _require_finished(
     needed = [(f"step {name} in {Artifact.STEPS}", found) for name, found in durations.items()]
     needed += [
         (f"exported models in {Artifact.PARITY}", reports or None),
-        (f"their measurements in {Artifact.BENCHMARK}", run.measurements or None),
+        (f"their measurements in {Artifact.BENCHMARK}", run.measured or None),
     ]
     for what, found in needed:
         if found is None:
@@ -129,7 +129,7 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
     predicted_now: predicted at the device's pace of the measurement. warnings: what a reader of
     those figures must be told.
     """
-    measured = run.measurements.get(model_name(dtype))
+    measured = run.measured.get(dtype)
     paths = [run.path / name for name in TABLES.values()]
     tables = {
         table.identity.dtype: table for table in map(LatencyTable.load, filter(Path.exists, paths))

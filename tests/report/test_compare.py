@@ -21,7 +21,10 @@ from pnas_tf.report.comparison_page import (
     front_figure,
 )
 from pnas_tf.report.figures import BLUE
+from pnas_tf.report.manifest import entries_of
+from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.records import StepRecord, write_steps
+from pnas_tf.run.settings import write_config
 from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.mbconv import tiny
@@ -45,11 +48,15 @@ def finished(folder, *, ms, right=90, images="i", device=DEVICE, settings=SETTIN
         for dtype in ("float32", "int8")
     }
     save_reports(folder / "parity.json", validation=reports, test=reports)
+    for name in reports:
+        (folder / name).write_text(name)
     measured = {
         f"model_{dtype}": Measurement(
             device,
             settings,
-            ModelFacts("0" * 64, 1000, dtype, (1, 32, 32, 3)),
+            ModelFacts(
+                atomic.sha256_of(folder / f"model_{dtype}.tflite"), 1000, dtype, (1, 32, 32, 3)
+            ),
             (ModelRun((ms * 1e6 * factor,) * 8, statistic="invocation"),),
         )
         for dtype, factor in (("float32", 1.0), ("int8", 0.5))
@@ -57,6 +64,7 @@ def finished(folder, *, ms, right=90, images="i", device=DEVICE, settings=SETTIN
     save_measurements(folder / "latency.json", measured, sentinel_ms=pace)
     dataset = {"classes": ["a"], "images": images, "splits": {"test": images}}
     write_steps(folder, {"train": StepRecord("0", made_from={"identity": {"dataset": dataset}})})
+    write_config(folder, {"DataConfig": {"dataset": "digits"}})
     return folder
 
 
@@ -110,6 +118,16 @@ def test_runs_that_do_not_say_which_images_are_never_compared(tmp_path):
         (folder / "steps.json").unlink()
     groups = compare_runs(folders)
     assert len(groups) == 2 and "not known which images" in comparison_text(groups)
+
+
+def test_a_measurement_of_another_file_is_not_taken_for_that_of_an_exported_one(tmp_path):
+    folder = finished(tmp_path / "one", ms=1.0)
+    (folder / "model_int8.tflite").write_text("exported anew")
+    assert names(compare_runs([folder])) == [["one float32"]]
+    with RunFolder(folder) as held:
+        entries = entries_of(held)
+    assert entries["model_int8.tflite"]["latency_ms"] is None
+    assert entries["model_float32.tflite"]["latency_ms"]["median"] == pytest.approx(1.0)
 
 
 def test_the_front_is_what_nothing_beats():
