@@ -127,7 +127,7 @@ def _networks(run: RunFiles, name: str) -> list[tuple[Network, Device, Settings]
                 cells.number(reference),
                 report.size_bytes,
                 cells.number(memory.get(report.dtype)),
-                run.architecture.macs,
+                run.exported.macs,
             ),
             entry.device,
             entry.settings,

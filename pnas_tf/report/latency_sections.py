@@ -41,11 +41,11 @@ def breakdown_section(run: RunFiles) -> Section | None:
         return None
     words = []
     for dtype, table in covering(run.tables, run.architecture).items():
-        total, predicted = table.sum_ms(run.architecture), table.predict_ms(run.architecture)
-        line = f"{dtype}: the blocks add up to {cells.milliseconds(total)}, "
-        line += f"which predicts {cells.milliseconds(predicted)}"
-        measured = _measured(run, dtype)
-        if measured:
+        total = cells.milliseconds(table.sum_ms(run.architecture))
+        line = f"{dtype}: the blocks add up to {total}, "
+        line += f"which predicts {cells.milliseconds(table.predict_ms(run.architecture))}"
+        predicted, measured = (_latency(run, dtype, key) for key in ("predicted", "measured"))
+        if predicted and measured:  # none is predicted of a file of another shape
             off = 100 * (predicted / measured - 1)
             line += f"; measured were {cells.milliseconds(measured)}, so the prediction is "
             line += f"{abs(off):.1f} % too {'high' if off > 0 else 'low'}"
@@ -68,10 +68,10 @@ def breakdown_section(run: RunFiles) -> Section | None:
     )
 
 
-def _measured(run: RunFiles, dtype: str) -> float | None:
+def _latency(run: RunFiles, dtype: str, key: str) -> float | None:
     forms = run.summary.get("latency_ms")
     form = forms.get(dtype) if isinstance(forms, Mapping) else None
-    return cells.number(form.get("measured")) if isinstance(form, Mapping) else None
+    return cells.number(form.get(key)) if isinstance(form, Mapping) else None
 
 
 def measurements_section(run: RunFiles) -> Section | None:

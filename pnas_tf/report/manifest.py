@@ -106,7 +106,8 @@ def _entry(run: RunFiles, report: ParityReport) -> Entry:
     return {
         "dtype": report.dtype,
         "dataset": run.settings[DataConfig.__name__]["dataset"],
-        "architecture": run.architecture.to_json(),
+        "architecture": run.exported.to_json(),
+        "batch": run.batch,
         "test_accuracy": report.tflite_accuracy,
         "parity": report.to_json(),
         "latency_ms": measured

@@ -27,11 +27,11 @@ on `{dataset}`. Its architecture was searched in the space `{space}` and has {ma
 {table}
 
 Accuracies are of {images} test images, which decided nothing, with their 95 % interval (Wilson).
-Latencies are medians of one inference on {device}. Another device or runtime has others.
+Latencies are medians of {inference} on {device}. Another device or runtime has others.
 
 ## Input and output
 
-One picture, {size} x {size} pixels, RGB. An int8 file takes the pixels themselves (uint8), a
+{pictures}, {size} x {size} pixels, RGB. An int8 file takes the pixels themselves (uint8), a
 float32 file takes (pixel - 127.5) / 127.5 unless its metadata say otherwise. The metadata inside
 each file hold the labels, the normalisation, the architecture, and what to do to a picture before;
 `pnas inspect FILE.tflite` shows them.
@@ -74,6 +74,7 @@ def model_card(name: str, entries: Mapping[str, Entry]) -> str:
     file, entry = next(iter(entries.items()))
     architecture = cast(Mapping[str, Json], entry["architecture"])
     space = cast(Mapping[str, Json], architecture["space"])
+    batch = cast(int, entry.get("batch", 1))
     text = _TEXT.format(
         name=name,
         classes=space["classes"],
@@ -84,6 +85,8 @@ def model_card(name: str, entries: Mapping[str, Entry]) -> str:
         table=_table(entries),
         images=_figures(entry, "parity")["images"],
         device=next(filter(None, map(_device, entries.values())), "a device not named here"),
+        pictures="One picture" if batch == 1 else f"{batch} pictures at once",
+        inference="one inference" + f" of {batch} pictures" * (batch > 1),
         size=space["resolution"],
         first=file,
         command=entry["command"],

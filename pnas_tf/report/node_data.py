@@ -24,22 +24,25 @@ _COLORS = ({"stop": 0, "bgColor": "#e3f2e6"}, {"stop": 1, "bgColor": "#d9534f"})
 
 
 def write_node_data(run_dir: Path, architecture: Architecture) -> list[Path]:
-    """Writes model_DTYPE_node_data.json for each exported file whose number format has a table.
+    """Writes model_DTYPE_node_data.json for each exported file whose number format has a table,
+    which is of batch 1 at the network's own image size; of a file of another shape none is left.
 
     Raises:
         UserError: a table is damaged, or lacks a block.
     """
     from pnas_tf.tflite.schema_reader import read_contents
 
-    written = []
+    written, side = [], architecture.space.resolution
     places = [place for name in TABLES.values() if (place := run_dir / name).is_file()]
     for table in map(LatencyTable.load, places):
         dtype = table.identity.dtype
-        model = run_dir / model_file(dtype)
-        if model.is_file():
-            latencies = {name: ms for name, _, ms in table.breakdown(architecture)}
-            document = node_data(read_contents(model.read_bytes()).ops, latencies)
-            written.append(atomic.write_json(run_dir / node_data_file(dtype), document))
+        model, place = run_dir / model_file(dtype), run_dir / node_data_file(dtype)
+        contents = read_contents(model.read_bytes()) if model.is_file() else None
+        if contents is None or contents.inputs[0].shape[:3] != [1, side, side]:
+            place.unlink(missing_ok=True)
+            continue
+        latencies = {name: ms for name, _, ms in table.breakdown(architecture)}
+        written.append(atomic.write_json(place, node_data(contents.ops, latencies)))
     return written
 
 

@@ -60,12 +60,13 @@ def _speed(run: RunFiles) -> str:
         return ""
     device = _of(_of(summary, "device"), "device")
     named = one_line(str(device.get("processor") or device.get("model") or "the device"))
+    images = "one image" if run.batch == 1 else f"{run.batch} images"
     words = (
-        f"The {decides} file takes {cells.milliseconds(measured)} for one image on {named}, which "
-        f"is {_thousands(1000 / measured)} images a second."
+        f"The {decides} file takes {cells.milliseconds(measured)} for {images} on {named}, which "
+        f"is {_thousands(1000 * run.batch / measured)} images a second."
     )
     most, asked = _limit(run)
-    if most is None:
+    if most is None or latency.get("predicted") is None:  # of files of another shape
         return words
     noise = max(cells.number(latency.get("noise_floor_percent")) or 0.0, 1.0)
     over = 100 * (measured / most - 1)

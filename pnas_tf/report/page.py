@@ -92,7 +92,7 @@ def sections_of(run: RunFiles) -> list[Section]:
 
 def page(run: RunFiles, sections: list[Section]) -> str:
     """The whole page as text."""
-    space = run.architecture.space
+    space = run.exported.space
     name = run.summary.get("dataset")
     return render(
         "page.html",
@@ -135,6 +135,6 @@ def _headline(run: RunFiles) -> list[tuple[str, str]]:
         (accuracy[2], f"test accuracy, int8{int8}"),
         (latency[1], "measured latency, float32"),
         (latency[2], "measured latency, int8"),
-        (cells.count(run.architecture.macs), "MACs"),
+        (cells.count(run.exported.macs), "MACs"),
         (cells.count(run.architecture.parameters), "parameters"),
     ]

@@ -5,6 +5,7 @@ Knows the files' names and forms, and nothing of how they are shown.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -96,6 +97,24 @@ class RunFiles:
         config = self.settings.get(SearchConfig.__name__, {})
         asked = config.get("target_latency_ms", SearchConfig.target_latency_ms)
         return self.search is not None and bool(self.settings) and asked == AUTO
+
+    @property
+    def batch(self) -> int:
+        """Images of a call of the exported files."""
+        return self._input_shape[0]
+
+    @property
+    def exported(self) -> Architecture:
+        """The network at the exported files' image size."""
+        space = dataclasses.replace(self.architecture.space, resolution=self._input_shape[1])
+        return dataclasses.replace(self.architecture, space=space)
+
+    @property
+    def _input_shape(self) -> tuple[int, ...]:
+        """Of the exported files; as it was trained where none was measured."""
+        side = self.architecture.space.resolution
+        shapes = (entry.model.input_shape for entry in self.measured.values())
+        return next((shape for shape in shapes if len(shape) == 4), (1, side, side, 3))
 
     @property
     def right_by_class(self) -> dict[str, tuple[int, ...]]:

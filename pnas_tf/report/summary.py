@@ -54,7 +54,7 @@ def write_summary(
         name: steps[name].duration_s if name in steps else None for name in ("search", "train")
     }
     _require_finished(run, durations, reports)
-    architecture = run.architecture
+    exported = run.exported
     of_files, plain = _of_files(reports), reports.get("float32")
     ram = ram_bytes(model_contents(folder.path, reports))
     sizes: dict[str, Json] = {dtype: report.size_bytes for dtype, report in reports.items()}
@@ -62,8 +62,8 @@ def write_summary(
     summary: dict[str, Json] = {
         "dataset": dataset,
         "images": list(images),
-        "space": architecture.space.name,
-        "resolution": architecture.space.resolution,
+        "space": exported.space.name,
+        "resolution": exported.space.resolution,
         "objective": objective,
         "target": target.value,
         "unit": target.quantity.unit,
@@ -72,8 +72,8 @@ def write_summary(
         "architecture_origin": run.origin,
         "judgements": [to_json(judgement) for judgement in run.judgements],
         "search_notes": list(notes_on(run.judgements)),
-        "macs": architecture.macs,
-        "parameters": architecture.parameters,
+        "macs": exported.macs,
+        "parameters": exported.parameters,
         "search_s": durations["search"],
         "train_s": durations["train"],
         **of_files,

@@ -21,7 +21,7 @@ from pnas_tf.report.comparison_page import (
     front_figure,
 )
 from pnas_tf.report.figures import BLUE
-from pnas_tf.report.manifest import entries_of
+from pnas_tf.report.manifest import entries_of, write_card
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.records import StepRecord, write_steps
 from pnas_tf.run.settings import write_config
@@ -36,7 +36,17 @@ DEVICE = Device("host", "a laptop", "a CPU", (0,))
 SETTINGS = Settings("LiteRT", "2.3.0", "xnnpack", 1)
 
 
-def finished(folder, *, ms, right=90, images="i", device=DEVICE, settings=SETTINGS, pace=1.0):
+def finished(
+    folder,
+    *,
+    ms,
+    right=90,
+    images="i",
+    device=DEVICE,
+    settings=SETTINGS,
+    pace=1.0,
+    shape=(1, 32, 32, 3),
+):
     """A run folder with what a comparison reads; `right` of 100 images, the same in both files."""
     folder.mkdir(parents=True)
     random_architecture(tiny(), seed=3).save(folder / "architecture.json")
@@ -54,9 +64,7 @@ def finished(folder, *, ms, right=90, images="i", device=DEVICE, settings=SETTIN
         f"model_{dtype}": Measurement(
             device,
             settings,
-            ModelFacts(
-                atomic.sha256_of(folder / f"model_{dtype}.tflite"), 1000, dtype, (1, 32, 32, 3)
-            ),
+            ModelFacts(atomic.sha256_of(folder / f"model_{dtype}.tflite"), 1000, dtype, shape),
             (ModelRun((ms * 1e6 * factor,) * 8, statistic="invocation"),),
         )
         for dtype, factor in (("float32", 1.0), ("int8", 0.5))
@@ -128,6 +136,21 @@ def test_a_measurement_of_another_file_is_not_taken_for_that_of_an_exported_one(
         entries = entries_of(held)
     assert entries["model_int8.tflite"]["latency_ms"] is None
     assert entries["model_float32.tflite"]["latency_ms"]["median"] == pytest.approx(1.0)
+
+
+def test_files_of_another_image_size_have_the_macs_of_that(tmp_path):
+    folder = finished(tmp_path / "one", ms=1.0, shape=(8, 64, 64, 3))
+    trained = random_architecture(tiny(), seed=3)
+    space = dataclasses.replace(trained.space, resolution=64)
+    exported = dataclasses.replace(trained, space=space)
+    (group,) = compare_runs([folder])
+    assert {network.macs for network in group.networks} == {exported.macs} != {trained.macs}
+    with RunFolder(folder) as held:
+        entry = entries_of(held)["model_int8.tflite"]
+        card = write_card(held).read_text()
+    assert entry["architecture"] == exported.to_json() and entry["batch"] == 8
+    assert f"{exported.macs:,} MACs" in card and "8 pictures at once, 64 x 64 pixels" in card
+    assert "one inference of 8 pictures on" in card
 
 
 def test_the_front_is_what_nothing_beats():

@@ -1,5 +1,6 @@
 """What Model Explorer lays over a file: each op bears its block's figure."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,5 +49,9 @@ def test_a_table_is_laid_over_the_file_of_its_number_format(tmp_path, monkeypatc
     (tmp_path / "latency_table.json").touch()
     table = SimpleNamespace(identity=SimpleNamespace(dtype="int8"), breakdown=lambda _: [])
     monkeypatch.setattr("pnas_tf.report.node_data.LatencyTable.load", lambda _: table)
-    (written,) = write_node_data(tmp_path, None)
+    architecture = Architecture.from_json(MODELS["cifar10_int8.tflite"]["architecture"], where="")
+    (written,) = write_node_data(tmp_path, architecture)
     assert written.name == "model_int8_node_data.json"
+    smaller = dataclasses.replace(architecture.space, resolution=24)  # than the file
+    assert write_node_data(tmp_path, dataclasses.replace(architecture, space=smaller)) == []
+    assert not written.exists()

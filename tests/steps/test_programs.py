@@ -343,7 +343,12 @@ def test_a_target_in_macs_is_told_in_macs(finished, options, tmp_path):
 def test_a_file_of_another_shape_than_the_table_has_no_prediction(copy, other):
     again = run("push_button", f"--run_dir={copy}", other, "--formats=float32", cwd=copy.parent)
     assert again.status == 0, again.output
-    latency = json.loads((copy / "summary.json").read_text())["latency_ms"]["float32"]
+    summary = json.loads((copy / "summary.json").read_text())
+    latency, side = summary["latency_ms"]["float32"], 16 if other.endswith("=16") else 8
+    architecture = Architecture.load(copy / "architecture.json")
+    space = dataclasses.replace(architecture.space, resolution=side)
+    exported = dataclasses.replace(architecture, space=space)
+    assert (summary["resolution"], summary["macs"]) == (side, exported.macs)
     assert latency["predicted"] is None and latency["measured"] > 0
     assert any("exported for" in warning for warning in latency["warnings"])
 
