@@ -20,7 +20,7 @@ from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.drift import DRIFT_PERCENT
 from pnas_tf.report import summary_table as cells
 from pnas_tf.report.reproduce import dataset_fingerprint
-from pnas_tf.report.run_files import RunFiles, read_run
+from pnas_tf.report.run_files import RunFiles, check_of_one_network, read_run
 from pnas_tf.report.words import device_words, one_line
 from pnas_tf.run.layout import Artifact
 
@@ -71,11 +71,13 @@ def compare_runs(folders: Sequence[str | os.PathLike]) -> list[Group]:
         folders: of finished runs; one that is named twice counts once.
 
     Raises:
-        UserError: a folder holds no finished run, or a file in it is damaged.
+        UserError: a folder holds no finished run, or one of which an earlier step was done anew, or
+            a file in it is damaged.
     """
     paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
     groups: dict[tuple[object, ...], Group] = {}
     for name, path in zip(_names(paths), paths, strict=True):
+        check_of_one_network(path)
         run = read_run(path)
         prints = dataset_fingerprint(run.records)
         parts = [prints[key] for key in ("images", "test split") if key in prints]

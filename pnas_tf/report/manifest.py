@@ -15,10 +15,9 @@ from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json, value_of
 from pnas_tf.report.model_card import Entry, model_card
 from pnas_tf.report.reproduce import command_of
-from pnas_tf.report.run_files import RunFiles, read_run
+from pnas_tf.report.run_files import RunFiles, check_of_one_network, read_run
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.run.layout import MANIFEST, MODELS_PATTERN, Artifact, published_card
-from pnas_tf.run.records import check_made_of
+from pnas_tf.run.layout import MANIFEST, Artifact, published_card
 from pnas_tf.tflite.parity_report import ParityReport, load_reports
 
 _NAME, _VERSION = "pnas_tf/manifest", 1
@@ -49,9 +48,7 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
             `MAX_BYTES`.
     """
     check_name(name)
-    models = [path.name for path in folder.path.glob(MODELS_PATTERN)]
-    made_of = [Artifact.ARCHITECTURE, Artifact.NETWORK, *models]
-    check_made_of(folder.path, ["train", "export", "benchmark"], made_of)
+    check_of_one_network(folder.path)
     manifest = read_manifest(models_dir)
     published: dict[str, Entry] = {}
     written = []

@@ -68,7 +68,8 @@ _SECTIONS = (
 
 
 def write_report(run_dir: str | os.PathLike) -> Path:
-    """Writes report.html and plots/ into a run folder from the files that stand there.
+    """Writes report.html and plots/ into a run folder from the files that stand there. Plots that
+    the page no longer has go.
 
     Returns:
         The page's path.
@@ -78,9 +79,12 @@ def write_report(run_dir: str | os.PathLike) -> Path:
     """
     run = read_run(run_dir)
     sections = sections_of(run)
-    for section in sections:
-        for plot in section.plots:
-            plot.write(run.path / Artifact.PLOTS)
+    folder, plots = run.path / Artifact.PLOTS, [plot for part in sections for plot in part.plots]
+    for plot in plots:
+        plot.write(folder)
+    for path in folder.glob("*"):
+        if path.suffix in (".svg", ".png") and path.stem not in {plot.name for plot in plots}:
+            path.unlink()
     return atomic.write_text(run.path / Artifact.REPORT, page(run, sections))
 
 

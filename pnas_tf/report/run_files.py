@@ -21,8 +21,8 @@ from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.effects import load_worth
-from pnas_tf.run.layout import TABLES, Artifact, model_file, model_name
-from pnas_tf.run.records import StepRecord, read_steps
+from pnas_tf.run.layout import MODELS_PATTERN, TABLES, Artifact, model_file, model_name
+from pnas_tf.run.records import StepRecord, check_made_of, is_current, read_steps
 from pnas_tf.run.settings import Settings, read_config
 from pnas_tf.search.judgement import Judgement, judgements_in
 from pnas_tf.search.targets import AUTO
@@ -124,7 +124,8 @@ class RunFiles:
 
 
 def read_run(run_dir: str | os.PathLike) -> RunFiles:
-    """Reads a run folder. Raises UserError when it holds no architecture, or a file in it is
+    """Reads a run folder, without what an earlier call validated, swept or measured and its files
+    have been replaced since. Raises UserError when it holds no architecture, or a file in it is
     damaged."""
     path = Path(run_dir)
     architecture = Architecture.load(path / Artifact.ARCHITECTURE)
@@ -134,10 +135,18 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         if (path / artifact).exists()
     }
 
+    records = read_steps(path)
+
+    def is_there(name: Artifact, step: str) -> bool:
+        made_of = (Artifact.SEARCH_HISTORY, Artifact.LATENCY_TABLE, *_models(path))
+        is_of_it = is_current(name, records.get(step), path, made_of=made_of)
+        return is_of_it and (path / name).exists()
+
     def measurements_in(name: Artifact) -> Mapping[str, Measurement]:
-        return load_measurements(path / name) if (path / name).exists() else {}
+        return load_measurements(path / name) if is_there(name, "benchmark") else {}
 
     answers, parity = path / Artifact.TRAINING_ANSWERS, path / Artifact.PARITY
+    validated, swept = Artifact.VALIDATION, Artifact.SWEEP
     reports = load_reports(parity) if parity.exists() else {}
     measurements = measurements_in(Artifact.BENCHMARK)
     derivation = _object(path / Artifact.DERIVATION)
@@ -152,17 +161,29 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         measurements=measurements,
         measured=_of_exported(path, reports, measurements),
         sustained=measurements_in(Artifact.SUSTAINED),
-        validation=_object(path / Artifact.VALIDATION),
-        sweep=tuple(_rows(path / Artifact.SWEEP, key="networks")),
+        validation=_object(path / validated) if is_there(validated, "validate") else {},
+        sweep=tuple(_rows(path / swept, key="networks")) if is_there(swept, "sweep") else (),
         compared=_compared(derivation, path / Artifact.DERIVATION),
         judgements=_judgements(path / Artifact.SEARCH_HISTORY),
         origin=_origin(derivation, path / Artifact.DERIVATION),
         answers=load_answers(answers) if answers.exists() else None,
         worth=load_worth(path / Artifact.EFFECTS),
         reports=reports,
-        records=read_steps(path),
+        records=records,
         settings=read_config(path),
     )
+
+
+def check_of_one_network(path: Path) -> None:
+    """Raises UserError where network, files and measurement of a run folder are not of one another,
+    since an earlier step was done anew."""
+    made_of = (Artifact.ARCHITECTURE, Artifact.NETWORK, *_models(path))
+    check_made_of(path, ("train", "export", "benchmark"), made_of)
+
+
+def _models(path: Path) -> list[str]:
+    """The exported files that are there."""
+    return [file.name for file in path.glob(MODELS_PATTERN)]
 
 
 def _of_exported(

@@ -78,18 +78,37 @@ def check_made_of(folder: Path, steps: Sequence[str], files: Sequence[str]) -> N
     step left is of an earlier network."""
     records = read_steps(folder)
     for name in steps:
-        listed = records[name].made_from.get("files") if name in records else None
-        digests: dict[str, list[str]] = {}
-        for label, content in listed if isinstance(listed, list) else ():
-            digests.setdefault(label, []).append(content.get("sha256"))
-        for label in set(files) & set(digests):  # a pretrained run's may be called the same
-            if not any(_holds(folder / label, digest) for digest in digests[label]):
-                raise UserError(
-                    f"{folder} is not finished",
-                    expected=f"step {name} made from the {label} that is there",
-                    received=f"made from an earlier {label}",
-                    fix=f"Go on: pnas {name} --run_dir={folder}, and what follows it.",
-                )
+        for label in _earlier(folder, records[name], files) if name in records else ():
+            raise UserError(
+                f"{folder} is not finished",
+                expected=f"step {name} made from the {label} that is there",
+                received=f"made from an earlier {label}",
+                fix=f"Go on: pnas {name} --run_dir={folder}, and what follows it.",
+            )
+
+
+def is_current(
+    name: str, record: StepRecord | None, folder: Path, *, made_of: Sequence[str]
+) -> bool:
+    """Whether file `name` of the folder is what a step left when it last ran, and none of `made_of`
+    is another than it was made from. Of a step without a record nobody knows otherwise."""
+    if record is None:
+        return True
+    return name in (record.outputs or ()) and not _earlier(folder, record, made_of)
+
+
+def _earlier(folder: Path, record: StepRecord, files: Sequence[str]) -> list[str]:
+    """Those of `files` that are others now than the step was made from."""
+    listed = record.made_from.get("files")
+    digests: dict[str, list[str]] = {}
+    for label, content in listed if isinstance(listed, list) else ():
+        digests.setdefault(label, []).append(content.get("sha256"))
+    return [
+        label
+        for label in files
+        # A pretrained run's may be called the same.
+        if label in digests and not any(_holds(folder / label, each) for each in digests[label])
+    ]
 
 
 def read_steps(folder: Path) -> dict[str, StepRecord]:

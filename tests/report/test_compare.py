@@ -214,6 +214,20 @@ def test_the_program_prints_and_writes(tmp_path, capsys):
         main([*folders, "--out=table.csv"])
 
 
+@pytest.mark.parametrize(
+    ("step", "source"), [("train", "architecture.json"), ("benchmark", "model_int8.tflite")]
+)
+def test_figures_of_an_earlier_network_are_refused(tmp_path, step, source):
+    folder = finished(tmp_path / "one", ms=1.0)
+    made_from = {"files": [[source, {"sha256": atomic.sha256_of(folder / source)}]]}
+    record = StepRecord("0", made_from=made_from, outputs={"latency.json": "0"})
+    write_steps(folder, {step: record})
+    assert len(compare_runs([folder])[0].networks) == 2
+    (folder / source).write_bytes((folder / source).read_bytes() + b" ")
+    with pytest.raises(UserError, match=f"(?s)earlier {source}.*pnas {step} --run_dir"):
+        compare_runs([folder])
+
+
 def test_an_unfinished_run_is_refused(tmp_path):
     random_architecture(tiny(), seed=3).save(tmp_path / "architecture.json")
     with pytest.raises(UserError, match="is not finished"):

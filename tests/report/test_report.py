@@ -40,6 +40,7 @@ from pnas_tf.report.plots import training_plots
 from pnas_tf.report.run_files import SearchHistory, read_run
 from pnas_tf.report.scale_plot import OWN, networks_beside, scale_figure
 from pnas_tf.report.summary_table import count, summary_table, text_table
+from pnas_tf.run.records import StepRecord, write_steps
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage, tiny
 from pnas_tf.space.ops import MBConv, Zero
@@ -48,6 +49,7 @@ from pnas_tf.space.small_images import cifar
 from pnas_tf.space.tree_cells import pyramid_tree
 
 HOSTILE = """<script>alert("x")</script> & 'quoted' $\\frac{1}{0}$ ]]> \x1b[31m"""
+KINDS = ("svg", "png")
 SUMMARY = {
     "dataset": "digits",
     "space": "tiny",
@@ -460,6 +462,55 @@ def test_a_run_that_has_only_searched_gets_a_page(tmp_path):
     text = page_of(tmp_path)
     assert Page(text).open == []
     assert titles(text) == ["What came out", "The derived architecture", "Words"] and "–" in text
+
+
+def test_what_an_earlier_call_left_is_not_shown_as_this_ones(tmp_path):
+    """Each file with its step, and one of the files that the step was made from."""
+    make_run(tmp_path, random_architecture(tiny(), seed=5), epochs=1)
+    entry = {"hot": load_measurements(tmp_path / "latency.json")["float32"]}
+    save_measurements(tmp_path / "sustained.json", entry, duration_s=600.0)
+    (tmp_path / "model_int8.tflite").write_text("exported")
+    made = {
+        "validate": (["validation.json"], "latency_table.json"),
+        "sweep": (["sweep.json"], "search/history.json"),
+        "benchmark": (["latency.json", "sustained.json"], "model_int8.tflite"),
+    }
+    sources = {name: atomic.sha256_of(tmp_path / name) for _, name in made.values()}
+
+    def shown(**changed):
+        """Which of them a run has, where these steps were made from other files."""
+        records = {
+            step: StepRecord(
+                "0",
+                made_from={"files": [[source, {"sha256": changed.get(step, sources[source])}]]},
+                outputs=dict.fromkeys(outputs, "0"),
+            )
+            for step, (outputs, source) in made.items()
+        }
+        write_steps(tmp_path, records)
+        run = read_run(tmp_path)
+        parts = (run.validation, run.sweep, run.sustained, run.measurements)
+        return [bool(part) for part in parts]
+
+    assert shown() == [True, True, True, True]
+    assert shown(validate="1") == [False, True, True, True]
+    assert shown(sweep="1") == [True, False, True, True]
+    assert shown(benchmark="1") == [True, True, False, False]
+    made["benchmark"] = (["latency.json"], "model_int8.tflite")  # measured again, with pauses
+    assert shown() == [True, True, False, True]
+
+
+@pytest.mark.slow
+def test_plots_that_the_page_no_longer_has_go(tmp_path):
+    random_architecture(tiny(), seed=5).save(tmp_path / "architecture.json")
+    (tmp_path / "plots").mkdir()
+    for name in ("front.svg", "front.png", "mine.txt"):
+        (tmp_path / "plots" / name).touch()
+    write_report(tmp_path)
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+        "mine.txt",
+        *(f"{name}.{kind}" for name in ("architecture", "networks_to_scale") for kind in KINDS),
+    }
 
 
 def test_one_epoch_and_a_table_of_another_space_do_no_harm(tmp_path):
