@@ -51,28 +51,33 @@ def publish(folder: RunFolder, models_dir: Path, *, name: str) -> list[Path]:
     check_of_one_network(folder.path)
     manifest = read_manifest(models_dir)
     published: dict[str, Entry] = {}
-    written = []
-    for source, entry in entries_of(folder).items():
-        if entry["latency_ms"] is None:
-            raise UserError(
-                f"run {folder.path} is not finished",
-                expected=f"a measurement of {source}",
-                received="none",
-                fix="Measure it: pnas benchmark --run_dir=...",
-            )
-        content = atomic.read_bytes(
+    contents: dict[str, bytes] = {}
+    for source, entry in entries_of(folder).items():  # nothing is written until all are known
+        _check_measured(folder, source, entry)
+        file = f"{name}_{entry['dtype']}.tflite"
+        published[file] = entry
+        contents[file] = atomic.read_bytes(
             folder / source,
             what="model to publish",
             made_by="publish a smaller network",
             limit=MAX_BYTES,
         )
-        target = atomic.write_bytes(models_dir / f"{name}_{entry['dtype']}.tflite", content)
-        published[target.name] = entry
-        written.append(target)
+    card = model_card(name, published)
+    written = [atomic.write_bytes(models_dir / file, contents[file]) for file in contents]
     document = {**FORMAT, "models": dict(sorted({**manifest, **published}.items()))}
     written.append(atomic.write_json(models_dir / MANIFEST, document))
-    card = model_card(name, published)
     return [*written, atomic.write_text(models_dir / published_card(name), card)]
+
+
+def _check_measured(folder: RunFolder, source: str, entry: Entry) -> None:
+    """Raises UserError where nobody measured the file."""
+    if entry["latency_ms"] is None:
+        raise UserError(
+            f"run {folder.path} is not finished",
+            expected=f"a measurement of {source}",
+            received="none",
+            fix=f"Measure it: pnas benchmark --run_dir={folder.path}",
+        )
 
 
 def entries_of(folder: RunFolder) -> dict[str, Entry]:

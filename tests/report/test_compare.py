@@ -59,7 +59,7 @@ def finished(
     }
     save_reports(folder / "parity.json", validation=reports, test=reports)
     for name in reports:
-        (folder / name).write_text(name)
+        (folder / name).write_text(f"{name} of {folder.name}")
     measured = {
         f"model_{dtype}": Measurement(
             device,
