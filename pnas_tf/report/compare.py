@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pnas_tf.config import DataConfig
 from pnas_tf.data.accuracy import accuracy_interval
 from pnas_tf.devices.record import Device, Settings
 from pnas_tf.errors import UserError
@@ -23,6 +24,7 @@ from pnas_tf.report.reproduce import dataset_fingerprint
 from pnas_tf.report.run_files import RunFiles, check_of_one_network, read_run
 from pnas_tf.report.words import device_words, one_line
 from pnas_tf.run.layout import Artifact
+from pnas_tf.tflite.parity_report import ParityReport
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,10 @@ def compare_runs(folders: Sequence[str | os.PathLike]) -> list[Group]:
         parts = [prints[key] for key in ("images", "test split") if key in prints]
         fingerprint = "-".join(part[:8] for part in parts) if len(parts) == 2 else ""
         for network, device, settings in _networks(run, name):
-            dataset = one_line(str(run.summary.get("dataset")))
-            key = (dataset, fingerprint or path, replace(device, cores=()), settings)
+            data = run.settings.get(DataConfig.__name__, {})
+            dataset = one_line(str(data.get("dataset", "images of no name")))
+            # Of one fingerprint, "folder:photos" and its whole path are the same images.
+            key = (fingerprint or path, replace(device, cores=()), settings)
             empty = Group(dataset, fingerprint, device, settings, (), ())
             group = groups.setdefault(key, empty)
             groups[key] = replace(group, networks=(*group.networks, network))
@@ -105,19 +109,18 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _networks(run: RunFiles, name: str) -> list[tuple[Network, Device, Settings]]:
     """The exported files that were measured, in the order of their export."""
-    if not run.measured or "dataset" not in run.summary:
+    if not run.measured:
         raise UserError(
             f"run {run.path} is not finished",
-            expected=f"exported and measured files, and {Artifact.SUMMARY}",
-            received="none of them" if not run.measured else f"no {Artifact.SUMMARY}",
-            fix=f"Finish it: pnas run --run_dir={run.path}",
+            expected="exported files and their measurements",
+            received="no measurement of the files" if run.reports else "no exported files",
+            fix="Go on: pnas train, then pnas export and pnas benchmark, with "
+            f"--run_dir={run.path}; what is complete is skipped.",
         )
     document = atomic.read_json(
         run.path / Artifact.BENCHMARK, what="latency measurement", made_by="pnas benchmark"
     )
     reference = document.get("sentinel_ms") if isinstance(document, dict) else None
-    ram = run.summary.get("ram_bytes")
-    memory = ram if isinstance(ram, dict) else {}
     return [
         (
             Network(
@@ -128,7 +131,7 @@ def _networks(run: RunFiles, name: str) -> list[tuple[Network, Device, Settings]
                 entry.median_ms,
                 cells.number(reference),
                 report.size_bytes,
-                cells.number(memory.get(report.dtype)),
+                _ram_bytes(run, report),
                 run.exported.macs,
             ),
             entry.device,
@@ -137,6 +140,15 @@ def _networks(run: RunFiles, name: str) -> list[tuple[Network, Device, Settings]
         for report in run.reports.values()
         if (entry := run.measured.get(report.dtype)) is not None
     ]
+
+
+def _ram_bytes(run: RunFiles, report: ParityReport) -> float | None:
+    """By the summary, where there is one and it is of this file."""
+    sizes, ram = (run.summary.get(key) for key in ("size_bytes", "ram_bytes"))
+    if not isinstance(sizes, dict) or not isinstance(ram, dict):
+        return None
+    is_of_it = sizes.get(report.dtype) == report.size_bytes
+    return cells.number(ram.get(report.dtype)) if is_of_it else None
 
 
 def with_front(networks: Sequence[Network]) -> tuple[Network, ...]:

@@ -101,8 +101,10 @@ def _earlier(folder: Path, record: StepRecord, files: Sequence[str]) -> list[str
     """Those of `files` that are others now than the step was made from."""
     listed = record.made_from.get("files")
     digests: dict[str, list[str]] = {}
-    for label, content in listed if isinstance(listed, list) else ():
-        digests.setdefault(label, []).append(content.get("sha256"))
+    for entry in listed if isinstance(listed, list) else ():
+        match entry:
+            case [str(label), {"sha256": str(digest)}]:
+                digests.setdefault(label, []).append(digest)
     return [
         label
         for label in files

@@ -42,6 +42,7 @@ def finished(
     ms,
     right=90,
     images="i",
+    dataset="digits",
     device=DEVICE,
     settings=SETTINGS,
     pace=1.0,
@@ -50,7 +51,8 @@ def finished(
     """A run folder with what a comparison reads; `right` of 100 images, the same in both files."""
     folder.mkdir(parents=True)
     random_architecture(tiny(), seed=3).save(folder / "architecture.json")
-    atomic.write_json(folder / "summary.json", {**SUMMARY, "ram_bytes": {"int8": 64_000}})
+    sizes = {"size_bytes": {"float32": 1000, "int8": 1000}, "ram_bytes": {"int8": 64_000}}
+    atomic.write_json(folder / "summary.json", {**SUMMARY, **sizes})
     labels = np.arange(100) % 10
     logits = np.eye(10)[np.where(np.arange(100) < right, labels, (labels + 1) % 10)]
     reports = {
@@ -70,9 +72,9 @@ def finished(
         for dtype, factor in (("float32", 1.0), ("int8", 0.5))
     }
     save_measurements(folder / "latency.json", measured, sentinel_ms=pace)
-    dataset = {"classes": ["a"], "images": images, "splits": {"test": images}}
-    write_steps(folder, {"train": StepRecord("0", made_from={"identity": {"dataset": dataset}})})
-    write_config(folder, {"DataConfig": {"dataset": "digits"}})
+    known = {"classes": ["a"], "images": images, "splits": {"test": images}}
+    write_steps(folder, {"train": StepRecord("0", made_from={"identity": {"dataset": known}})})
+    write_config(folder, {"DataConfig": {"dataset": dataset}})
     return folder
 
 
@@ -117,6 +119,25 @@ def test_a_comparison_fits_the_terminal_whatever_its_runs_are_called(tmp_path, c
     assert max(map(len, told)) <= max(columns, len(long.name) + 10)  # a name is not broken
     assert any(line.split()[:3] == ["*", "int8", "95.00"] for line in lines) or columns < 80
     assert "  latency: 123 ms" in lines or columns >= 80
+
+
+def test_the_same_images_are_compared_whatever_they_are_called(tmp_path):
+    one = finished(tmp_path / "one", ms=1.0, dataset="folder:photos")
+    two = finished(tmp_path / "two", ms=2.0, dataset="folder:/home/me/photos")
+    (group,) = compare_runs([one, two])
+    assert names([group]) == [["one float32", "one int8", "two float32", "two int8"]]
+    assert group.dataset == "folder:photos"
+
+
+def test_a_run_by_single_programs_has_no_summary(tmp_path):
+    """As of `pnas train --architecture`, export and benchmark."""
+    folder = finished(tmp_path / "one", ms=1.0)
+    assert [each.ram_bytes for each in compare_runs([folder])[0].networks] == [None, 64_000]
+    atomic.write_json(folder / "summary.json", {**SUMMARY, "ram_bytes": {"int8": 1}})  # of others
+    assert [each.ram_bytes for each in compare_runs([folder])[0].networks] == [None, None]
+    (folder / "summary.json").unlink()
+    (group,) = compare_runs([folder])
+    assert names([group]) == [["one float32", "one int8"]] and group.dataset == "digits"
 
 
 def test_runs_that_do_not_say_which_images_are_never_compared(tmp_path):
@@ -230,7 +251,8 @@ def test_figures_of_an_earlier_network_are_refused(tmp_path, step, source):
 
 def test_an_unfinished_run_is_refused(tmp_path):
     random_architecture(tiny(), seed=3).save(tmp_path / "architecture.json")
-    with pytest.raises(UserError, match="is not finished"):
+    with pytest.raises(UserError, match="is not finished") as caught:
         compare_runs([tmp_path])
+    assert "pnas run" not in str(caught.value)  # would search, or is refused after specialise
     with pytest.raises(UserError, match=r"architecture\.json"):
         compare_runs([tmp_path / "absent"])

@@ -482,7 +482,9 @@ def test_what_an_earlier_call_left_is_not_shown_as_this_ones(tmp_path):
         records = {
             step: StepRecord(
                 "0",
-                made_from={"files": [[source, {"sha256": changed.get(step, sources[source])}]]},
+                made_from={
+                    "files": [[source, {"sha256": changed.get(step, sources[source])}], 3, ["?"]]
+                },
                 outputs=dict.fromkeys(outputs, "0"),
             )
             for step, (outputs, source) in made.items()
