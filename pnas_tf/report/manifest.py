@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pnas_tf.config import DataConfig, ExportConfig
+from pnas_tf.config import ArchitectureConfig, DataConfig, ExportConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json, value_of
@@ -18,6 +18,7 @@ from pnas_tf.report.reproduce import command_of
 from pnas_tf.report.run_files import RunFiles, check_of_one_network, read_run
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import MANIFEST, Artifact, published_card
+from pnas_tf.search.judgement import SEARCHED
 from pnas_tf.tflite.parity_report import ParityReport, load_reports
 
 _NAME, _VERSION = "pnas_tf/manifest", 1
@@ -82,12 +83,17 @@ def _check_measured(folder: RunFolder, source: str, entry: Entry) -> None:
 
 def entries_of(folder: RunFolder) -> dict[str, Entry]:
     """File name -> what a manifest says of it, of the exported models of a run."""
+    from pnas_tf.tflite.schema_reader import read_contents
+
     run = read_run(folder.path)
-    command, export = command_of(run.settings), run.settings.get(ExportConfig.__name__, {})
+    command, export = command_of(run), run.settings.get(ExportConfig.__name__, {})
+    named = run.settings.get(ArchitectureConfig.__name__, {}).get("architecture")
     return {
         source: {
             "sha256": atomic.sha256_of(folder / source),
             "size_bytes": (folder / source).stat().st_size,
+            "input_dtype": read_contents((folder / source).read_bytes()).inputs[0].dtype,
+            "architecture_origin": run.origin or named or SEARCHED,
             **_entry(run, report),
             "licence": export.get("licence", ""),
             "command": command,

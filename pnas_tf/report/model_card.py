@@ -14,14 +14,21 @@ import yaml
 from pnas_tf.data.accuracy import accuracy_interval
 from pnas_tf.io import Json
 from pnas_tf.report.words import device_words, one_line
+from pnas_tf.search.judgement import DRAW, SEARCHED
 
+# Input of the int8 file -> what it takes.
+_INT8_INPUTS = {
+    "uint8": "the pixels themselves (uint8)",
+    "int8": "normalised pixels in the scale of its input (int8)",
+    "float32": "normalised pixels (float32)",
+}
 Entry = Mapping[str, Json]  # what the manifest says of one file
 
 _TEXT = """
 # {name}
 
-An image classifier of {classes} classes, found by ProxylessNAS (Cai, Zhu and Han 2019) and trained
-on `{dataset}`. Its architecture was searched in the space `{space}` and has {macs:,} MACs and
+An image classifier of {classes} classes, {found}trained
+on `{dataset}`. Its architecture {origin} and has {macs:,} MACs and
 {parameters:,} parameters.
 
 {table}
@@ -31,7 +38,7 @@ Latencies are medians of {inference} on {device}. Another device or runtime has 
 
 ## Input and output
 
-{pictures}, {size} x {size} pixels, RGB. An int8 file takes the pixels themselves (uint8), a
+{pictures}, {size} x {size} pixels, RGB. An int8 file takes {int8_input}, a
 float32 file takes (pixel - 127.5) / 127.5 unless its metadata say otherwise. The metadata inside
 each file hold the labels, the normalisation, the architecture, and what to do to a picture before;
 `pnas inspect FILE.tflite` shows them.
@@ -74,12 +81,15 @@ def model_card(name: str, entries: Mapping[str, Entry]) -> str:
     file, entry = next(iter(entries.items()))
     architecture = cast(Mapping[str, Json], entry["architecture"])
     space = cast(Mapping[str, Json], architecture["space"])
+    searched = _origin(entry) == SEARCHED
+    int8 = next((each for each in entries.values() if each["dtype"] == "int8"), entry)
     batch = cast(int, entry.get("batch", 1))
     text = _TEXT.format(
         name=name,
         classes=space["classes"],
         dataset=one_line(str(entry["dataset"])),
-        space=one_line(str(space["name"])),
+        found="found by ProxylessNAS (Cai, Zhu and Han 2019) and " * searched,
+        origin=_origin_words(_origin(entry), one_line(str(space["name"]))),
         macs=architecture["macs"],
         parameters=architecture["parameters"],
         table=_table(entries),
@@ -88,10 +98,25 @@ def model_card(name: str, entries: Mapping[str, Entry]) -> str:
         pictures="One picture" if batch == 1 else f"{batch} pictures at once",
         inference="one inference" + f" of {batch} pictures" * (batch > 1),
         size=space["resolution"],
+        int8_input=_INT8_INPUTS[str(int8.get("input_dtype", "uint8"))],
         first=file,
         command=entry["command"],
     )
     return f"---\n{_front_matter(name, entries)}---\n{text}"
+
+
+def _origin(entry: Entry) -> str:
+    """Where the architecture is from; manifests of earlier versions do not say."""
+    return one_line(str(entry.get("architecture_origin", SEARCHED)))
+
+
+def _origin_words(origin: str, space: str) -> str:
+    """What the architecture is, as the rest of a sentence."""
+    if origin == SEARCHED:
+        return f"was searched in the space `{space}`"
+    if origin.startswith(DRAW):
+        return f"is {origin} in the space `{space}`, not learnt,"
+    return f"is that of `{origin}`"
 
 
 def _front_matter(name: str, entries: Mapping[str, Entry]) -> str:
@@ -107,7 +132,10 @@ def _front_matter(name: str, entries: Mapping[str, Entry]) -> str:
     document = {
         "license": str(entry.get("licence") or "unknown").lower(),
         "pipeline_tag": "image-classification",
-        "tags": ["tflite", "litert", "image-classification", "neural-architecture-search"],
+        "tags": [
+            *("tflite", "litert", "image-classification"),
+            *["neural-architecture-search"] * (_origin(entry) == SEARCHED),
+        ],
         "metrics": ["accuracy"],
         "model-index": [
             {

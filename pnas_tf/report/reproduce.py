@@ -7,8 +7,9 @@ import dataclasses
 import hashlib
 import json
 import platform
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 import pnas_tf
@@ -29,37 +30,115 @@ _ELSEWHERE = (
     "benchmark_binary",
     "models",
 )  # where things lie on one machine is no part of the recipe
-# Of a network that was not searched.
-_PROGRAMS = {
-    "TrainConfig": "train",
-    "ExportConfig": "export",
-    "ConversionConfig": "export",
-    "DeviceConfig": "benchmark",
-    "BenchmarkConfig": "benchmark",
+# Program -> the classes of options that it takes, of a network whose search is no part of the run.
+_PROGRAMS: dict[str, tuple[str, ...]] = {
+    "train": (
+        "RunConfig",
+        "DataConfig",
+        "ArchitectureConfig",
+        "PretrainedConfig",
+        "TrainConfig",
+        "OptimizerConfig",
+        "DistributionConfig",
+    ),
+    "export": ("ExportConfig",),
+    "benchmark": ("DeviceConfig", "ConversionConfig", "BenchmarkConfig"),
 }
+_OF_SPECIALISE = ("SearchConfig", "DeriveConfig", "ExportConfig")
+_OF_DERIVATION = ("target_latency_ms", "objective", "target_value", "also")  # of SearchConfig
+_NOT_OF_RUN = ("ArchitectureConfig", "ValidateConfig", "SpecialiseConfig", "PublishConfig")
+_AGAIN = "runs/again"
 _PACKAGES = ("tensorflow", "tf_keras", "ai-edge-litert", "numpy", "tensorflow-model-optimization")
 
 
-def command_of(settings: Settings) -> str:
-    """What makes such a run: `pnas run`, or for a network that was not searched the programs that
-    train, export and measure it; with the settings that are not defaults."""
-    named = settings.get(options.ArchitectureConfig.__name__, {}).get("architecture")
-    commands = dict.fromkeys(_PROGRAMS.values() if named else ["run"], "")
+def command_of(run: RunFiles) -> str:
+    """What makes such a run, with the settings that are not defaults: `pnas run`; the programs that
+    train, export and measure a network that was not searched there, behind `pnas specialise` where
+    its supernet is another run's; or, of images that only the caller had, `pnas_tf.fit`."""
+    changed = _changed(_with_target(run))
+    named = run.settings.get(options.ArchitectureConfig.__name__, {}).get("architecture")
+    if run.specialised:
+        derived = {
+            name: value
+            for kind in _OF_SPECIALISE
+            for name, value in changed.get(kind, {}).items()
+            if kind != "SearchConfig" or name in _OF_DERIVATION
+        }
+        table = run.specialised.get("table")
+        where = {"run_dir": run.specialised.get("from"), "out": _AGAIN}
+        first = _typed("specialise", where | ({"table": table} if table else {}) | derived)
+        return " && ".join([first, *_single(changed, without=("ExportConfig",))])
+    if named and run.origin is None:
+        return " && ".join(_single(changed))
+    if _of_arrays(run):
+        return _called(changed)
+    kinds = [kind for kind in changed if kind not in _NOT_OF_RUN]
+    return _typed("run", {"run_dir": _AGAIN}, *(changed[kind] for kind in kinds))
+
+
+def _changed(settings: Settings) -> dict[str, dict[str, object]]:
+    """Config class -> {option: value}, of those that are part of the recipe and no defaults."""
+    found: dict[str, dict[str, object]] = {}
     for section, values in settings.items():
         kind = getattr(options, section, None)
-        if not dataclasses.is_dataclass(kind):
-            continue
-        program = _PROGRAMS.get(section, "train") if named else "run"
-        for field in dataclasses.fields(kind):
-            value = values.get(field.name, field.default)
+        for field in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
             default = list(field.default) if isinstance(field.default, tuple) else field.default
-            if field.name in ("run_dir", *_ELSEWHERE) or value == default:
-                continue
-            text = ",".join(map(str, value)) if isinstance(value, list) else value
-            commands[program] += " " + shlex.quote(f"--{field.name}={text}")
-    return " && ".join(
-        f"pnas {program} --run_dir=runs/again{words}" for program, words in commands.items()
+            value = values.get(field.name, default)
+            if field.name not in ("run_dir", *_ELSEWHERE) and value != default:
+                found.setdefault(section, {})[field.name] = value
+    return found
+
+
+def _single(
+    changed: Mapping[str, Mapping[str, object]], *, without: Sequence[str] = ()
+) -> list[str]:
+    """The commands of `_PROGRAMS`. without: classes whose options the folder has already."""
+    return [
+        _typed(
+            program,
+            {"run_dir": _AGAIN},
+            *(changed[kind] for kind in kinds if kind in changed and kind not in without),
+        )
+        for program, kinds in _PROGRAMS.items()
+    ]
+
+
+def _typed(program: str, *flags: Mapping[str, object]) -> str:
+    words = [
+        shlex.quote(f"--{name}={_value(value)}") for part in flags for name, value in part.items()
+    ]
+    return " ".join(["pnas", program, *words])
+
+
+def _of_arrays(run: RunFiles) -> bool:
+    """Whether the images were the caller's own arrays, which --dataset cannot name."""
+    dataset = str(run.settings.get(options.DataConfig.__name__, {}).get("dataset"))
+    return re.fullmatch("(?!folder:|csv:).*:[0-9a-f]{16}", dataset) is not None
+
+
+def _called(changed: Mapping[str, Mapping[str, object]]) -> str:
+    """The call of Python."""
+    split = dict(changed["DataConfig"])
+    name = str(split.pop("dataset")).rpartition(":")[0]
+    images, given, others = [f"name={name!r}"], [f"run_dir={_AGAIN!r}"], []
+    if split:
+        images.append(f"data_config={_object('DataConfig', split)}")
+    for kind, values in changed.items():
+        if kind == "RunConfig":
+            given += [f"seed={values['seed']}"] * ("seed" in values)
+        elif kind == "DeviceConfig":
+            given.append(f"device={_object(kind, values)}")
+        elif kind not in ("DataConfig", *_NOT_OF_RUN):
+            others.append(_object(kind, values))
+    return (
+        "import pnas_tf\nfrom pnas_tf import config\n"
+        f"data = pnas_tf.data.from_arrays(images, labels, class_names, {', '.join(images)})\n"
+        f"pnas_tf.fit(data, {', '.join(given)}, options=[{', '.join(others)}])"
     )
+
+
+def _object(kind: str, values: Mapping[str, object]) -> str:
+    return f"config.{kind}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 def versions() -> dict[str, Json]:
@@ -113,7 +192,7 @@ def reproduce_section(run: RunFiles) -> Section | None:
         "table searches and trains alike. A table that is measured anew differs a little, and may "
         "tip the choice between networks that are nearly equal.",
         terms=("seed",),
-        command=command_of(_with_target(run)),
+        command=command_of(run),
         facts=tuple(facts),
         more=(
             (

@@ -24,7 +24,7 @@ from pnas_tf.report.effects import load_worth
 from pnas_tf.run.layout import MODELS_PATTERN, TABLES, Artifact, model_file, model_name
 from pnas_tf.run.records import StepRecord, check_made_of, is_current, read_steps
 from pnas_tf.run.settings import Settings, read_config
-from pnas_tf.search.judgement import Judgement, judgements_in
+from pnas_tf.search.judgement import SEARCHED, Judgement, judgements_in
 from pnas_tf.search.targets import AUTO
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.tflite.parity_report import ParityReport, load_reports
@@ -64,7 +64,8 @@ class RunFiles:
         measurements: all of latency.json by the names that they were measured under.
         measured: number format -> measurement of the exported file that is there.
         compared: the networks that the derivation chose from.
-        origin: of the architecture, see `search.derivation`.
+        origin: of the architecture, see `search.derivation`; None where it was not derived.
+        specialised: of `pnas specialise`: whose supernet it is, and the table given.
         reports: exported file -> how it compares with the network.
         records: of the steps, as steps.json has them.
         settings: as config.json has them.
@@ -85,6 +86,7 @@ class RunFiles:
     compared: tuple[Mapping[str, Json], ...] = ()
     judgements: tuple[Judgement, ...] = ()
     origin: str | None = None
+    specialised: Mapping[str, Json] = field(default_factory=dict)
     answers: Answers | None = None
     worth: tuple[Mapping[str, Json], ...] = ()  # of each choice, by the effect model
     reports: Mapping[str, ParityReport] = field(default_factory=dict)
@@ -165,6 +167,7 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         sweep=tuple(_rows(path / swept, key="networks")) if is_there(swept, "sweep") else (),
         compared=_compared(derivation, path / Artifact.DERIVATION),
         judgements=_judgements(path / Artifact.SEARCH_HISTORY),
+        specialised=_object(path / Artifact.SPECIALISED),
         origin=_origin(derivation, path / Artifact.DERIVATION),
         answers=load_answers(answers) if answers.exists() else None,
         worth=load_worth(path / Artifact.EFFECTS),
@@ -210,7 +213,9 @@ def _compared(document: Mapping[str, Json], path: Path) -> tuple[Mapping[str, Js
 
 
 def _origin(document: Mapping[str, Json], path: Path) -> str | None:
-    origin, what = document.get("origin"), f"origin of {path}"
+    if not document:
+        return None
+    origin, what = document.get("origin", SEARCHED), f"origin of {path}"
     return value_of(str | None, origin, what=what, fix=_FIX)  # type: ignore[return-value]
 
 

@@ -249,7 +249,8 @@ def _bring(request: Request, call: Inputs, before: Sequence[Path]) -> None:
         for name in TABLES.values():
             if (source / name).exists():
                 _copy(source / name, out / name)
-    atomic.write_json(out / Artifact.SPECIALISED, {**SPECIALISED, "from": str(source)})
+    origin = {"from": str(source), "table": request.table}
+    atomic.write_json(out / Artifact.SPECIALISED, {**SPECIALISED, **origin})
     table = (out / Artifact.LATENCY_TABLE).read_bytes()
     for folder in before:
         steps, own = read_steps(folder), read_steps(out)

@@ -3,6 +3,7 @@ to a brute-force oracle."""
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from pnas_tf.steps.compare import main
 from pnas_tf.tflite.parity import report_of
 from pnas_tf.tflite.parity_report import save_reports
 
+MODELS = Path(__file__).parents[2] / "tflite_models"
 DEVICE = Device("host", "a laptop", "a CPU", (0,))
 SETTINGS = Settings("LiteRT", "2.3.0", "xnnpack", 1)
 
@@ -61,7 +63,8 @@ def finished(
     }
     save_reports(folder / "parity.json", validation=reports, test=reports)
     for name in reports:
-        (folder / name).write_text(f"{name} of {folder.name}")
+        content = (MODELS / name.replace("model", "digits")).read_bytes()
+        (folder / name).write_bytes(content + folder.name.encode())
     measured = {
         f"model_{dtype}": Measurement(
             device,
@@ -151,7 +154,8 @@ def test_runs_that_do_not_say_which_images_are_never_compared(tmp_path):
 
 def test_a_measurement_of_another_file_is_not_taken_for_that_of_an_exported_one(tmp_path):
     folder = finished(tmp_path / "one", ms=1.0)
-    (folder / "model_int8.tflite").write_text("exported anew")
+    with (folder / "model_int8.tflite").open("ab") as file:
+        file.write(b"exported anew")
     assert names(compare_runs([folder])) == [["one float32"]]
     with RunFolder(folder) as held:
         entries = entries_of(held)

@@ -1,18 +1,21 @@
-"""Published models: nothing is written that the manifest does not name."""
+"""Published models: the manifest names what is written, the card says what it is."""
 
 import pytest
 from test_compare import finished
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.report.manifest import publish, read_manifest
+from pnas_tf.report.manifest import entries_of, publish, read_manifest, write_card
+from pnas_tf.report.model_card import model_card
 from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.settings import read_config, write_config
 
 
 def test_a_refused_publication_leaves_the_models_as_they_were(tmp_path):
     """The second file is not measured: the first must not be there beside the old manifest."""
     one, two = (finished(tmp_path / name, ms=1.0) for name in ("one", "two"))
-    (two / "model_int8.tflite").write_text("exported anew")
+    with (two / "model_int8.tflite").open("ab") as file:
+        file.write(b"exported anew")
     with RunFolder(one) as folder:
         publish(folder, tmp_path / "models", name="digits")
     before = {path.name: path.read_bytes() for path in (tmp_path / "models").iterdir()}
@@ -24,3 +27,34 @@ def test_a_refused_publication_leaves_the_models_as_they_were(tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "models").iterdir()} == before
     for name, entry in read_manifest(tmp_path / "models").items():
         assert atomic.sha256_of(tmp_path / "models" / name) == entry["sha256"]
+
+
+def card_of(folder, settings):
+    write_config(folder, {**read_config(folder), **settings})
+    with RunFolder(folder) as held:
+        return entries_of(held), write_card(held).read_text()
+
+
+def test_a_card_says_where_the_architecture_is_from(tmp_path):
+    folder = finished(tmp_path / "one", ms=1.0)
+    _, card = card_of(folder, {"ArchitectureConfig": {"architecture": "efficientnet_lite0"}})
+    assert "Its architecture is that of `efficientnet_lite0` and has" in card
+    assert "ProxylessNAS" not in card and "neural-architecture-search" not in card
+    derivation = {"format": "pnas_tf/derivation", "version": 1, "networks": []}
+    for origin, words in (
+        ("searched", "found by ProxylessNAS"),
+        ("a draw within the budget", "is a draw within the budget in the space `tiny`, not learnt"),
+    ):
+        atomic.write_json(folder / "derivation.json", {**derivation, "origin": origin})
+        _, card = card_of(folder, {})
+        assert words in card and ("was searched in" in card) == (origin == "searched")
+
+
+def test_a_card_says_what_the_int8_file_takes(tmp_path):
+    folder = finished(tmp_path / "one", ms=1.0)
+    entries, card = card_of(folder, {})
+    dtypes = {name: entry["input_dtype"] for name, entry in entries.items()}
+    assert dtypes == {"model_float32.tflite": "float32", "model_int8.tflite": "uint8"}
+    assert "An int8 file takes the pixels themselves (uint8), a\nfloat32 file" in card
+    floats = {name: {**entry, "input_dtype": "float32"} for name, entry in entries.items()}
+    assert "An int8 file takes normalised pixels (float32), a" in model_card("one", floats)
