@@ -12,6 +12,7 @@ from pnas_tf.report.run_files import RunFiles
 from pnas_tf.report.section import Plot, Section, Table, Warnings
 from pnas_tf.report.sustained_plot import HEADER, sustained_figure, sustained_rows
 from pnas_tf.report.validation_plot import validation_figure
+from pnas_tf.report.words import ABSENT
 
 _VALIDATION = (
     ("networks", "networks", ""),
@@ -140,12 +141,12 @@ def sustained_section(run: RunFiles) -> Section | None:
 
 def validation_section(run: RunFiles) -> Section | None:
     facts = tuple(
-        (label, _words(run.validation[key]) + unit)
+        (label, _words(run.validation[key], unit))
         for key, label, unit in _VALIDATION
         if key in run.validation
     )
     facts += tuple(
-        (label, f"{_words(row['bias_percent'])} %")
+        (label, _words(row["bias_percent"], " %"))
         for key, label in _STORED
         if isinstance(row := run.validation.get(key), dict) and "bias_percent" in row
     )
@@ -193,7 +194,7 @@ def _folded(meaning: str, lines: tuple[str, ...]) -> Warnings | None:
     return Warnings(meaning, lines) if lines else None
 
 
-def _words(value: Json) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "run" if value is None else str(value)
+def _words(value: Json, unit: str) -> str:
+    if value is None:  # such as a rank correlation of networks that are equally fast
+        return ABSENT
+    return f"{value:.4g}{unit}" if isinstance(value, float) else f"{value}{unit}"

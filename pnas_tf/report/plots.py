@@ -29,16 +29,25 @@ _SPLITS = (("test", "test"), ("alpha", "validation split"), ("held_out", "held o
 
 
 def search_plots(history: SearchHistory, *, target: float | None, unit: str) -> tuple[Plot, ...]:
-    """Loss, accuracy, entropy and the expected measure over epochs; the warm-up phase shaded. unit:
-    of the expected measure."""
+    """Loss and accuracy over epochs, and where choices are trained entropy and the expected
+    measure; the warm-up phase shaded. unit: of the expected measure."""
+    of_weights = _of_weights(history)
+    return (
+        (*of_weights, *_of_choices(history, target, unit)) if history.trains_choices else of_weights
+    )
+
+
+def _of_weights(history: SearchHistory) -> tuple[Plot, ...]:
     rows = history.epochs
-    what = "latency" if unit == "ms" else unit
+    both = (
+        "Both lines should fall; where only the train split's does, the supernet learns its images "
+        "by heart."
+    )
     return (
         Plot(
             "search_loss",
             _figure(rows, "loss", _two("loss", "alpha_loss")),
-            "Lower is better. Both lines should fall; where only the train split's does, the "
-            "supernet learns its images by heart.",
+            f"Lower is better. {both}" if history.trains_choices else "Lower is better.",
             ("loss", "split", "warmup"),
         ),
         Plot(
@@ -48,6 +57,13 @@ def search_plots(history: SearchHistory, *, target: float | None, unit: str) -> 
             "further, and does better.",
             ("accuracy", "split", "supernet"),
         ),
+    )
+
+
+def _of_choices(history: SearchHistory, target: float | None, unit: str) -> tuple[Plot, ...]:
+    rows = history.epochs
+    what = "latency" if unit == "ms" else unit
+    return (
         Plot(
             "search_entropy",
             _figure(
@@ -163,7 +179,7 @@ def _mark(axes: Axes, target: float) -> None:
 
 def _shade_warm_up(axes: Axes, rows: Sequence[Row]) -> None:
     warm_up = [epoch_of(row, index) for index, row in enumerate(rows) if is_warm_up(row)]
-    if warm_up:
+    if len(warm_up) < len(rows) and warm_up:
         axes.axvspan(min(warm_up), max(warm_up) + 0.5, color=GROUND, linewidth=0)
 
 

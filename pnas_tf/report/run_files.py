@@ -48,6 +48,11 @@ class SearchHistory:
         """[epoch][block][candidate]; checked when the file was read."""
         return [cast(Sequence[Sequence[float]], row["probabilities"]) for row in self.epochs]
 
+    @property
+    def trains_choices(self) -> bool:
+        """Whether an epoch trained more than weights; of --algorithm=one_shot none does."""
+        return not all(map(is_warm_up, self.epochs))
+
 
 def is_warm_up(row: Mapping[str, Json]) -> bool:
     """Whether the epoch trained weights alone."""

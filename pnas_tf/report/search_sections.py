@@ -22,7 +22,9 @@ def search_section(run: RunFiles) -> Section | None:
     return Section(
         "The search",
         meaning="Shaded: the warm-up, which trains weights alone; then weights and choices are "
-        "trained in turn.",
+        "trained in turn."
+        if run.search.trains_choices
+        else "Weights alone are trained, on random paths; networks are compared behind that.",
         terms=("supernet", "warmup"),
         words=tuple(map(sentence, run.judgements)),
         plots=plots.search_plots(run.search, target=target, unit=unit),
@@ -70,13 +72,20 @@ def front_section(run: RunFiles) -> Section | None:
     chosen = [op.key for op in run.architecture.ops]
     compared = compared_figure(run.compared, chosen=chosen) if run.compared else None
     if compared is not None:
+        which = "that the effect model prefers" if run.worth else "that are most probable"
+        trained = any(row.get("trained_loss") is not None for row in run.compared)
         shown.append(
             Plot(
                 "compared",
                 compared,
-                "The most probable networks within the budget, by the supernet's weights: lower is "
-                "better. The best few were then trained on a little, and the best of those, in "
-                "red, was taken; the points are from before that.",
+                f"The networks within the budget {which}, by the supernet's weights: lower is "
+                "better. "
+                + (
+                    "The best few were then trained on a little, and the best of those, in red, "
+                    "was taken; the points are from before that."
+                    if trained
+                    else "The best, in red, was taken."
+                ),
                 ("loss", "split", "table", "target"),
             )
         )

@@ -32,13 +32,14 @@ from pnas_tf.report.alpha_plot import alpha_figure, alpha_slider
 from pnas_tf.report.breakdown_plot import breakdown_figure
 from pnas_tf.report.drawing import FIXED_COLOR, architecture_figure
 from pnas_tf.report.glossary import TERMS
-from pnas_tf.report.latency_sections import breakdown_section
+from pnas_tf.report.latency_sections import breakdown_section, validation_section
 from pnas_tf.report.op_style import kernel_and_expansion, kernel_color, op_color, op_label
 from pnas_tf.report.outcome import outcome
 from pnas_tf.report.page import page, sections_of, write_report
 from pnas_tf.report.plots import training_plots
 from pnas_tf.report.run_files import SearchHistory, read_run
 from pnas_tf.report.scale_plot import OWN, networks_beside, scale_figure
+from pnas_tf.report.search_sections import front_section, search_section
 from pnas_tf.report.summary_table import count, summary_table, text_table
 from pnas_tf.run.records import StepRecord, write_steps
 from pnas_tf.space.architecture import Architecture, random_architecture
@@ -391,6 +392,37 @@ def test_files_of_another_shape_are_told_by_their_own(run):
     assert made.exported == exported and made.exported.macs > found.architecture.macs
     text = page(made, [])
     assert "at 64 px" in text and count(exported.macs) in text
+
+
+def test_a_supernet_without_choices_is_not_said_to_train_them(run):
+    """As --algorithm=one_shot leaves it: warm-up alone, and an effect model."""
+    found = read_run(run)
+    names = ["search_loss", "search_accuracy", "search_entropy", "search_expected"]
+    assert [plot.name for plot in search_section(found).plots] == names
+    assert "choices are trained in turn" in search_section(found).meaning
+    epochs = tuple({**row, "phase": "warm_up"} for row in found.search.epochs)
+    section = search_section(replace(found, search=replace(found.search, epochs=epochs)))
+    assert [plot.name for plot in section.plots] == names[:2]
+    assert "choices" not in section.meaning and "Both" not in section.plots[0].meaning
+
+
+@pytest.mark.parametrize("trained", [0.2, None])
+@pytest.mark.parametrize("worth", [(), ({"block": "s1b1"},)])
+def test_compared_networks_are_told_as_they_were_compared(run, trained, worth):
+    rows = [
+        {"ops": [str(number)], "predicted": 1.0 + number, "alpha_loss": 0.5, "trained_loss": loss}
+        for number, loss in enumerate((trained, None))
+    ]
+    section = front_section(replace(read_run(run), compared=tuple(rows), worth=worth))
+    meaning = section.plots[-1].meaning
+    assert ("trained on a little" in meaning) == (trained is not None)
+    assert ("most probable" in meaning) == (not worth)
+
+
+def test_a_figure_that_is_not_defined_is_a_dash(run):
+    validation = {"networks": 2, "mape_percent": None, "spearman": None, "kendall": 0.5}
+    facts = dict(validation_section(replace(read_run(run), validation=validation)).facts)
+    assert facts["Spearman"] == facts["mean absolute error"] == "–" and facts["Kendall"] == "0.5"
 
 
 def test_nothing_is_said_of_what_is_not_known(tmp_path):

@@ -276,6 +276,8 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
         ended = run("specialise", f"--run_dir={copy}", *wrong, cwd=tmp_path)
         assert_refused(ended, *words)
     assert contents(copy) == before
+    origin = json.loads((tmp_path / "both/specialised.json").read_text())
+    assert (origin["from"], origin["table"]) == (str(copy), "phone.json")
     both = tmp_path / "both"  # as if of another search and device, with more steps and formats
     (both / "search/checkpoints/step-9999999999.npz").write_bytes(b"older")
     (both / "search/history.json").unlink()
