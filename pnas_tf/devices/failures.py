@@ -216,6 +216,16 @@ class UnknownFlag(DeviceRefused):
     )
 
 
+class DeviceChanged(DeviceRefused):
+    """It was away and came back with other cores, another mode or another system."""
+
+    expected_text = "the device as it was when this session began"
+    fix_text = (
+        "Bring it back to that (unlock a phone after its restart), then call the same command "
+        "again: what was measured is kept."
+    )
+
+
 class FolderRefused(DeviceRefused):
     """The far folder cannot be written."""
 

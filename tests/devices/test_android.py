@@ -493,6 +493,8 @@ def test_a_phone_pulled_out_in_the_middle_and_put_back_loses_nothing(fleet, phon
     assert (
         len(phone.runs()) == 4
     )  # of six runs: its storage is empty now, two were before, the third had to be repeated
+    fixed_mode = (phone.storage / "fixed_mode.log").read_text().split()
+    assert fixed_mode == ["true", "false"]  # asked for again when it was back
 
 
 def test_a_phone_that_stays_away_ends_the_session_and_the_next_goes_on(fleet, phone, tmp_path):

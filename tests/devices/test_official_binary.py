@@ -185,7 +185,7 @@ def test_a_device_runs_what_was_fetched_and_its_digest_stands_in_the_measurement
     with ToolRunner(
         LocalShell(tmp_path),
         DeviceConfig(benchmark_binary=path, delegate="none"),
-        device=Device("android", "phone", "processor"),
+        prepare=lambda say: Device("android", "phone", "processor"),
         remote_folder=str(tmp_path / "far"),
         timeouts=Timeouts(attempts=1),
     ) as runner:

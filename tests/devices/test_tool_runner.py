@@ -15,6 +15,8 @@ from pnas_tf.devices.cores import held_cores
 from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.failures import (
     DelegateNotUsed,
+    DeviceChanged,
+    DeviceUnplugged,
     GarbledOutput,
     LauncherFailed,
     MissingBinary,
@@ -48,12 +50,12 @@ def shell(tmp_path):
     return LocalShell(tmp_path)
 
 
-def runner_on(shell, *, cores=(), say=lambda line: None, **options):
+def runner_on(shell, *, cores=(), say=lambda line: None, prepare=None, **options):
     (shell.commands.parent / "counter").write_text("")
     return ToolRunner(
         shell,
         DeviceConfig(benchmark_binary=str(shell.commands / "benchmark_model"), **options),
-        device=Device("ssh", "board", "processor", cores),
+        prepare=prepare or (lambda say: Device("ssh", "board", "processor", cores)),
         remote_folder=str(shell.commands.parent / "far"),
         timeouts=Timeouts(run_s=20.0, return_s=1.0, cool_down_s=30.0, poll_s=5.0, attempts=3),
         say=say,
@@ -554,6 +556,47 @@ def test_a_device_whose_cores_tell_nothing_is_not_held_and_says_so(shell):
             return CommandResult(0, "core 0 - 1\ntaskset\n")
 
     assert held_cores(Mute(0, ""), 1, say=lines.append) == () and len(lines) == 1
+
+
+# a device that goes away
+
+
+class Losing(LocalShell):
+    """Is lost in so many runs of the tool, and back at once."""
+
+    def __init__(self, folder, losses):
+        super().__init__(folder)
+        self.losses = losses
+
+    def run(self, script, *, timeout_s=30.0):
+        if "--graph=" in script and self.losses:
+            self.losses -= 1
+            raise DeviceUnplugged("the cable", received="nothing")
+        return super().run(script, timeout_s=timeout_s)
+
+
+HELD = Device("ssh", "board", "processor", (), "system, fixed performance mode")
+FREE = dataclasses.replace(HELD, os="system")
+
+
+def test_a_device_that_was_away_is_set_up_again_and_its_services_are_waited_for(tmp_path):
+    """A restart ends a phone's fixed performance mode, and adb answers before it can be set."""
+    shell, found = Losing(tmp_path, 1), [HELD, FREE, HELD]
+    tool_that_says(shell, RESULT)
+    with runner_on(shell, prepare=lambda say: found.pop(0)) as runner:
+        assert runner.run(MODEL, warmups=1, invocations=4).count == 4
+    assert found == [] and runner.device == HELD
+
+
+def test_a_device_that_comes_back_as_another_is_not_measured_on(tmp_path):
+    shell, found = Losing(tmp_path, 1), iter([HELD])
+    tool_that_says(shell, RESULT)
+    with (
+        runner_on(shell, prepare=lambda say: next(found, FREE)) as runner,
+        pytest.raises(DeviceChanged, match="os 'system', not 'system, fixed performance mode'"),
+    ):
+        runner.run(MODEL, warmups=1, invocations=4)
+    assert runs(shell) == 0
 
 
 # a device that throttles

@@ -87,7 +87,6 @@ class AndroidRunner(ToolRunner):
         chosen = choose_serial(serial, say=say)
         connection = AdbConnection(chosen)
         named = named_lines(connection, say)
-        cores = held_cores(connection, config.threads, say=named)
         facts = read_facts(connection, _FACTS_SCRIPT)
         config = dataclasses.replace(
             config, benchmark_binary=_binary_for(connection, config, facts, named)
@@ -97,12 +96,19 @@ class AndroidRunner(ToolRunner):
                 "NNAPI is deprecated from Android 15 on: devices may come without drivers for it. "
                 "Measure --delegate=gpu, or npu with LiteRT's own benchmark_model"
             )
-        self._fixed_mode = set_fixed_performance_mode(connection, enabled=True)
+        self._fixed_mode = False
+
+        def prepare(say: Callable[[str], None]) -> Device:
+            cores = held_cores(connection, config.threads, say=say)
+            told = read_facts(connection, _FACTS_SCRIPT)
+            self._fixed_mode = set_fixed_performance_mode(connection, enabled=True)
+            return describe(told, serial=chosen, cores=cores, fixed_mode=self._fixed_mode)
+
         try:
             super().__init__(
                 connection,
                 config,
-                device=describe(facts, serial=chosen, cores=cores, fixed_mode=self._fixed_mode),
+                prepare=prepare,
                 remote_folder=remote_folder,
                 timeouts=timeouts,
                 say=named,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,18 +19,17 @@ from pnas_tf.devices.benchmark_tool.binary import ToolBinary
 from pnas_tf.devices.benchmark_tool.delegate_log import DelegateLog, proven
 from pnas_tf.devices.benchmark_tool.launch import AFTER_LINE, Launcher, usable_timeout
 from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime, first_on_cpu, parse_profile
-from pnas_tf.devices.benchmark_tool.output import ToolReport
-from pnas_tf.devices.benchmark_tool.verdict import FinishedRun, report_of
-from pnas_tf.devices.connection import Connection, RemoteStore
+from pnas_tf.devices.benchmark_tool.verdict import FinishedRun, report_of, run_of
+from pnas_tf.devices.connection import Connection, RemoteStore, retry
 from pnas_tf.devices.cooling import Cooling
 from pnas_tf.devices.delegation import ACCELERATORS, Delegation
 from pnas_tf.devices.failures import (
+    DeviceChanged,
     DeviceLost,
     GarbledOutput,
     MissingBinary,
     PartlyDelegated,
     RunFailed,
-    TooCoarse,
     UnknownFlag,
     WrongDelegate,
 )
@@ -40,6 +39,7 @@ from pnas_tf.devices.thermal import ThermalState, parse_thermal
 from pnas_tf.run.progress import silent
 
 Self = TypeVar("Self", bound="ToolRunner")
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ class ToolRunner:
         connection: the line to the device.
         config: threads, delegate and benchmark_binary: a file on this computer, which is copied
             over, or an absolute path there.
-        device: its record; processes are held to its `cores`, () for none.
+        prepare: sets the device up and tells its record; called when it is opened, and again when
+            it was away, since a restart undoes what it set. Processes are held to the record's
+            `cores`, () for none.
         remote_folder: absolute path there, for models and the binary.
         timeouts: how long to wait for what.
         say: takes lines for the user.
@@ -74,13 +76,14 @@ class ToolRunner:
         connection: Connection,
         config: DeviceConfig,
         *,
-        device: Device,
+        prepare: Callable[[Say], Device],
         remote_folder: str,
         timeouts: Timeouts = Timeouts(),
-        say: Callable[[str], None] = silent,
+        say: Say = silent,
     ):
-        self.device = device
         self._connection, self._store = connection, RemoteStore(connection, remote_folder)
+        self._prepare = prepare
+        self.device = prepare(say)
         self._config, self._timeouts = config, timeouts
         self._flags = dialect.DELEGATE_FLAGS[config.delegate]
         self._profile_flags = dialect.PROFILE_FLAGS[0]
@@ -98,7 +101,7 @@ class ToolRunner:
             binary_sha256=self._binary.sha256,
         )
         self._launcher = Launcher(
-            usable_timeout(connection, say), timeouts.run_s, device.cores, self._libraries
+            usable_timeout(connection, say), timeouts.run_s, self.device.cores, self._libraries
         )
         self.cooling.state = self.thermal()
 
@@ -124,8 +127,7 @@ class ToolRunner:
             except DeviceLost:
                 if is_last:
                     raise
-                self._connection.wait_until_back(timeout_s=self._timeouts.return_s)
-                self._store.forget()
+                self._come_back()
             except (RunFailed, MissingBinary):
                 if is_last:
                     raise
@@ -183,6 +185,27 @@ class ToolRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _come_back(self) -> None:
+        """Waits for a device that went away, and sets it up again. Raises DeviceLost where it stays
+        away, DeviceChanged where it is not as it was."""
+        self._connection.wait_until_back(timeout_s=self._timeouts.return_s)
+        self._store.forget()
+        # a phone answers before its services do
+        retry(self._set_up, timeout_s=self._timeouts.return_s, on=(DeviceLost, DeviceChanged))
+        self.cooling.state = self.thermal()
+
+    def _set_up(self) -> None:
+        found = self._prepare(silent)
+        if found != self.device:
+            raise DeviceChanged(
+                f"{self._connection.name} is not as it was when it was opened",
+                received=", ".join(
+                    f"{name} {getattr(found, name)!r}, not {getattr(self.device, name)!r}"
+                    for name in (field.name for field in fields(found))
+                    if getattr(found, name) != getattr(self.device, name)
+                ),
+            )
+
     def _run_once(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         started = time.time()
         finished = self._run_known(model, warmups=warmups, invocations=invocations)
@@ -191,7 +214,7 @@ class ToolRunner:
         delegation = self._proven(report.delegates, model)
         self.cooling.state = thermal = parse_thermal(thermal_text)
         return replace(
-            _as_run(report, delegation, started),
+            run_of(report, delegation, started),
             temperature_c=thermal.temperature_c,
             frequency_mhz=thermal.clock_mhz(self.device.cores),
             throttling=thermal.complaint,
@@ -263,22 +286,3 @@ class ToolRunner:
     def _libraries(self) -> str:
         """The folder there with an NPU's libraries; "" for none."""
         return self._config.npu_libraries if self._config.delegate == "npu" else ""
-
-
-def _as_run(report: ToolReport, delegation: Delegation | None, started_unix_s: float) -> ModelRun:
-    statistic, value_us = report.inference.best()
-    if value_us <= 0:
-        raise TooCoarse(
-            "the model is faster than benchmark_model can print",
-            received=f"{statistic} 0 {report.unit_printed}",
-        )
-    warmup_us = report.warmup.us.get("avg") if report.warmup is not None else None
-    return ModelRun(
-        samples_ns=(value_us * 1000.0,),
-        warmups_ns=(warmup_us * 1000.0,) if warmup_us else (),
-        statistic=statistic,
-        count=report.inference.count,
-        aggregates_ns={name: us * 1000.0 for name, us in report.inference.us.items()},
-        started_unix_s=started_unix_s,
-        delegation=delegation,
-    )

@@ -17,6 +17,7 @@ from pnas_tf.devices.benchmark_tool.output import (
     parse_report,
     unconsumed_flags,
 )
+from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.failures import (
     GarbledOutput,
     LauncherFailed,
@@ -24,9 +25,11 @@ from pnas_tf.devices.failures import (
     PartlyDelegated,
     RunKilled,
     RunTimedOut,
+    TooCoarse,
     ToolFailed,
     UnknownFlag,
 )
+from pnas_tf.devices.record import ModelRun
 
 _NOT_FOUND, _NOT_EXECUTABLE, _LAUNCHER, _TIMED_OUT, _FIRST_SIGNAL = 127, 126, 125, 124, 128
 _WRONG_BINARY = re.compile(
@@ -87,6 +90,27 @@ def report_of(run: FinishedRun, device: str) -> ToolReport:
             f"benchmark_model ended with exit code {run.exit_code}", received=last_words
         )
     return report
+
+
+def run_of(report: ToolReport, delegation: Delegation | None, started_unix_s: float) -> ModelRun:
+    """The run's record: one sample, the best aggregate that the tool printed. Raises TooCoarse
+    where that is zero."""
+    statistic, value_us = report.inference.best()
+    if value_us <= 0:
+        raise TooCoarse(
+            "the model is faster than benchmark_model can print",
+            received=f"{statistic} 0 {report.unit_printed}",
+        )
+    warmup_us = report.warmup.us.get("avg") if report.warmup is not None else None
+    return ModelRun(
+        samples_ns=(value_us * 1000.0,),
+        warmups_ns=(warmup_us * 1000.0,) if warmup_us else (),
+        statistic=statistic,
+        count=report.inference.count,
+        aggregates_ns={name: us * 1000.0 for name, us in report.inference.us.items()},
+        started_unix_s=started_unix_s,
+        delegation=delegation,
+    )
 
 
 def _refuse_unknown_flags(run: FinishedRun, device: str) -> None:

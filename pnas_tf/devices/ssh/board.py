@@ -69,12 +69,16 @@ def ssh_runner(
         found = resolved(
             found, facts.get("machine", ""), delegate=config.delegate, android=False, say=named
         )
-        cores = held_cores(connection, config.threads, say=named)
+
+        def prepare(say: Callable[[str], None]) -> Device:
+            cores = held_cores(connection, config.threads, say=say)
+            return describe(read_facts(connection, _FACTS_SCRIPT), target=target, cores=cores)
+
         folder = remote_folder or f"{facts.get('home', '/tmp')}/.cache/pnas_tf"
         return ToolRunner(
             connection,
             dataclasses.replace(config, benchmark_binary=found),
-            device=describe(facts, target=target, cores=cores),
+            prepare=prepare,
             remote_folder=folder,
             timeouts=timeouts,
             say=named,
