@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pnas_tf.devices.failures import FolderRefused, NoClient, RunTimedOut, StorageFull
+from pnas_tf.devices.failures import DeviceSilent, FolderRefused, NoClient, StorageFull
 from pnas_tf.io import atomic
 
 _BEGIN, _END = "pnas_tf-begin", "pnas_tf-end"
@@ -39,8 +39,8 @@ class Connection(Protocol):
     name: str
 
     def run(self, script: str, *, timeout_s: float = 30.0) -> CommandResult:
-        """Runs a POSIX shell script there. Raises DeviceLost, DeviceRefused or RunTimedOut, never
-        an exit code of its own."""
+        """Runs a POSIX shell script there. Raises DeviceLost or DeviceRefused, never an exit code
+        of its own."""
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 300.0) -> None:
         """Copies a file there. Raises StorageFull, FolderRefused, DeviceLost or DeviceRefused."""
@@ -98,10 +98,10 @@ def split_end_marker(output: str) -> CommandResult | None:
 
 
 def call(
-    arguments: list[str], *, timeout_s: float, stdin: Path | None = None
+    arguments: list[str], *, to: str, timeout_s: float, stdin: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a client program of this computer, never through a shell. Raises NoClient or
-    RunTimedOut."""
+    """Runs a client program of this computer, never through a shell. Raises NoClient, or
+    DeviceSilent of `to`, whose answer it waits for."""
     try:
         with open(stdin or "/dev/null", "rb") as stream:
             return subprocess.run(
@@ -118,8 +118,8 @@ def call(
             f"there is no {arguments[0]} client on this computer", received=str(error)
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise RunTimedOut(
-            f"{arguments[0]} gave no answer", received=f"nothing within {timeout_s:.0f} s"
+        raise DeviceSilent(
+            f"{to} gave no answer", received=f"nothing within {timeout_s:.0f} s"
         ) from error
 
 

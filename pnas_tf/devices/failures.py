@@ -145,6 +145,17 @@ class DeviceOffline(DeviceLost):
     )
 
 
+class DeviceSilent(DeviceLost):
+    """The client program waited for its answer in vain: the device or the line to it hangs. A run
+    that takes too long is ended on the device, so this says nothing of a model."""
+
+    expected_text = "an answer in time"
+    fix_text = (
+        "Wake the device or start it anew, then call the same command again: what was measured is "
+        "kept."
+    )
+
+
 class DeviceUnauthorised(DeviceRefused):
     """The phone has not accepted this computer's key."""
 

@@ -10,18 +10,21 @@ from local_shell import LocalShell
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
-from pnas_tf.devices.connection import CommandResult
+from pnas_tf.devices.connection import CommandResult, call
 from pnas_tf.devices.cores import held_cores
 from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.failures import (
     DelegateNotUsed,
     DeviceChanged,
+    DeviceLost,
+    DeviceSilent,
     DeviceUnplugged,
     GarbledOutput,
     LauncherFailed,
     MissingBinary,
     OtherDelegate,
     PartlyDelegated,
+    RunKilled,
     RunTimedOut,
     UnknownFlag,
 )
@@ -597,6 +600,30 @@ def test_a_device_that_comes_back_as_another_is_not_measured_on(tmp_path):
     ):
         runner.run(MODEL, warmups=1, invocations=4)
     assert runs(shell) == 0
+
+
+def test_a_model_that_takes_the_device_down_costs_itself_alone(tmp_path):
+    shell = Losing(tmp_path, 3)
+    tool_that_says(shell, RESULT)
+    with runner_on(shell) as runner:
+        with pytest.raises(RunKilled, match="went away in a run of this model, and came back"):
+            runner.run(MODEL, warmups=1, invocations=4)
+        assert runner.run(MODEL, warmups=1, invocations=4).count == 4
+
+
+def test_a_device_that_hangs_is_lost_and_no_fault_of_a_model(tmp_path):
+    """All its models would be taken for bad ones, after hours."""
+    with pytest.raises(DeviceSilent, match="ssh:user@here gave no answer"):
+        call(["sleep", "5"], to="ssh:user@here", timeout_s=0.1)
+    shell = Losing(tmp_path, 1)
+    tool_that_says(shell, RESULT)
+
+    def silent(*, timeout_s):
+        raise DeviceSilent("no answer", received="nothing")
+
+    shell.wait_until_back = silent
+    with runner_on(shell) as runner, pytest.raises(DeviceLost):
+        runner.run(MODEL, warmups=1, invocations=4)
 
 
 # a device that throttles

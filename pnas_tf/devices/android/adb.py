@@ -28,7 +28,6 @@ from pnas_tf.devices.failures import (
     DeviceUnauthorised,
     DeviceUnplugged,
     NoDevice,
-    RunTimedOut,
     SeveralDevices,
 )
 from pnas_tf.errors import UserError
@@ -62,7 +61,7 @@ def check_serial(serial: str) -> str:
 
 def attached_devices(adb: str = "adb") -> list[AttachedDevice]:
     """What the adb server sees now. Raises NoClient without a client."""
-    listing = call([adb, "devices"], timeout_s=30.0)
+    listing = call([adb, "devices"], to="the adb server", timeout_s=30.0)
     found = []
     for line in listing.stdout.splitlines():
         serial, separator, state = line.partition("\t")
@@ -152,7 +151,9 @@ class AdbConnection:
 
     def run(self, script: str, *, timeout_s: float = 30.0) -> CommandResult:
         finished = call(
-            [self._adb, "-s", self.serial, "shell", with_end_marker(script)], timeout_s=timeout_s
+            [self._adb, "-s", self.serial, "shell", with_end_marker(script)],
+            to=self.name,
+            timeout_s=timeout_s,
         )
         result = split_end_marker(finished.stdout)
         if result is None:
@@ -162,6 +163,7 @@ class AdbConnection:
     def push(self, local: Path, remote: str, *, timeout_s: float = 300.0) -> None:
         finished = call(
             [self._adb, "-s", self.serial, "push", str(local.absolute()), remote],
+            to=self.name,
             timeout_s=timeout_s,
         )
         if finished.returncode != 0:
@@ -178,15 +180,10 @@ class AdbConnection:
 
     def _look(self) -> None:
         """Returns when the device answers."""
-        try:
-            if _NETWORK_SERIAL.fullmatch(self.serial):  # the server gives up on these in time
-                call([self._adb, "connect", self.serial], timeout_s=30.0)
-            raise_for_state(self.serial, attached_devices(self._adb), was_there=True)
-            self.run("true", timeout_s=10.0)
-        except RunTimedOut as error:
-            raise DeviceOffline(
-                f"device {self.serial} is listed but does not answer", received=error.received
-            ) from error
+        if _NETWORK_SERIAL.fullmatch(self.serial):  # the server gives up on these in time
+            call([self._adb, "connect", self.serial], to="the adb server", timeout_s=30.0)
+        raise_for_state(self.serial, attached_devices(self._adb), was_there=True)
+        self.run("true", timeout_s=10.0)
 
     def _loss(self, message: str) -> DeviceError:
         """The error that explains a command which did not end; the list of devices tells more than

@@ -30,6 +30,7 @@ from pnas_tf.devices.failures import (
     MissingBinary,
     PartlyDelegated,
     RunFailed,
+    RunKilled,
     UnknownFlag,
     WrongDelegate,
 )
@@ -112,7 +113,8 @@ class ToolRunner:
         """Warm-ups and timed invocations of one model.
 
         Waits for a device that went away, cools down a throttled one, and repeats runs that were
-        killed, garbled or throttled for a while. Raises RunFailed when one model fails for good,
+        killed, garbled or throttled for a while. Raises RunFailed when one model fails for good
+        or takes the device down in its last try too,
         DeviceLost when the device does not come back, DeviceRefused when nothing can run there.
         """
         for attempt in range(1, self._timeouts.attempts + 1):
@@ -124,10 +126,13 @@ class ToolRunner:
                     return run
             except WrongDelegate:
                 raise
-            except DeviceLost:
-                if is_last:
-                    raise
+            except DeviceLost as error:
                 self._come_back()
+                if is_last:
+                    raise RunKilled(
+                        f"{self._connection.name} went away in a run of this model, and came back",
+                        received=error.received,
+                    ) from error
             except (RunFailed, MissingBinary):
                 if is_last:
                     raise

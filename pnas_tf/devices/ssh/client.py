@@ -26,12 +26,10 @@ from pnas_tf.devices.connection import (
 from pnas_tf.devices.failures import (
     DeviceError,
     DeviceLost,
-    DeviceOffline,
     DeviceUnplugged,
     LoginRefused,
     NoClient,
     NoDevice,
-    RunTimedOut,
 )
 from pnas_tf.errors import UserError
 
@@ -100,17 +98,16 @@ class SshConnection:
     def _look(self) -> None:
         """Returns when the board answers."""
         self._drop_master()
-        try:
-            self.run("true", timeout_s=15.0)
-        except RunTimedOut as error:
-            raise DeviceOffline(f"{self.name} does not answer", received=error.received) from error
+        self.run("true", timeout_s=15.0)
 
     def _call(
         self, script: str, *, timeout_s: float, stdin: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         self._keep_master()
         command = f"sh -c {shlex.quote(with_end_marker(script))}"  # the login shell may be any
-        return call([*self._ssh, "--", self._host, command], timeout_s=timeout_s, stdin=stdin)
+        return call(
+            [*self._ssh, "--", self._host, command], to=self.name, timeout_s=timeout_s, stdin=stdin
+        )
 
     def _keep_master(self) -> None:
         """Sees that the connection which all commands share is up; raises the error that a refused
