@@ -156,6 +156,16 @@ class DeviceSilent(DeviceLost):
     )
 
 
+class AdbFailed(DeviceLost):
+    """The adb client cannot ask its server, so nothing is known of any device."""
+
+    expected_text = "an adb server that answers"
+    fix_text = (
+        "`adb kill-server`, then `adb start-server` (which says what keeps it from starting), then "
+        "call the same command again."
+    )
+
+
 class DeviceUnauthorised(DeviceRefused):
     """The phone has not accepted this computer's key."""
 

@@ -17,11 +17,13 @@ from pnas_tf.devices.android.adb import (
 from pnas_tf.devices.connection import RemoteStore, split_end_marker, with_end_marker
 from pnas_tf.devices.cores import CoreMap, parse_cores, taskset_mask
 from pnas_tf.devices.failures import (
+    AdbFailed,
     DeviceOffline,
     DeviceUnauthorised,
     DeviceUnplugged,
     NoClient,
     NoDevice,
+    SeveralDevices,
     StorageFull,
 )
 from pnas_tf.devices.registry import runner_for, split_devices
@@ -217,6 +219,30 @@ def test_only_a_script_that_ended_has_a_result():
     result = split_end_marker("welcome\npnas_tf-begin\nout\npnas_tf-end 3\n")
     assert result is not None and (result.exit_code, result.output) == (3, "out\n")
     assert split_end_marker("pnas_tf-begin\nout\n") is None and split_end_marker("") is None
+
+
+def adb_that_says(folder, listing, *, ends="exit 0"):
+    adb = folder / "adb"
+    adb.write_text(f"#!/bin/sh\nprintf '%b' '{listing}'\n{ends}\n")
+    adb.chmod(0o755)
+    return str(adb)
+
+
+@pytest.mark.parametrize("state", ["device", "offline", "unauthorized", "no permissions (x)"])
+def test_of_two_phones_none_is_taken_because_the_other_sleeps(tmp_path, monkeypatch, state):
+    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+    adb = adb_that_says(tmp_path, f"List of devices attached\\nONE\\tdevice\\nTWO\\t{state}\\n")
+    with pytest.raises(SeveralDevices) as refused:
+        choose_serial(adb=adb)
+    assert refused.value.received == f"ONE (device), TWO ({state})"
+    assert choose_serial("ONE", adb=adb) == "ONE"
+
+
+def test_an_adb_server_that_does_not_start_is_no_absent_phone(tmp_path):
+    adb = adb_that_says(tmp_path, "", ends="echo 'cannot connect to daemon' >&2; exit 1")
+    with pytest.raises(AdbFailed, match="cannot connect to daemon") as failed:
+        choose_serial(adb=adb)
+    assert "adb kill-server" in failed.value.fix
 
 
 class FullDisk:

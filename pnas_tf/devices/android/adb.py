@@ -22,6 +22,7 @@ from pnas_tf.devices.connection import (
     with_end_marker,
 )
 from pnas_tf.devices.failures import (
+    AdbFailed,
     DeviceError,
     DeviceLost,
     DeviceOffline,
@@ -60,8 +61,12 @@ def check_serial(serial: str) -> str:
 
 
 def attached_devices(adb: str = "adb") -> list[AttachedDevice]:
-    """What the adb server sees now. Raises NoClient without a client."""
+    """What the adb server sees now. Raises NoClient or AdbFailed."""
     listing = call([adb, "devices"], to="the adb server", timeout_s=30.0)
+    if listing.returncode != 0:
+        raise AdbFailed(
+            "`adb devices` failed", received=(listing.stderr or listing.stdout).strip()[-300:]
+        )
     found = []
     for line in listing.stdout.splitlines():
         serial, separator, state = line.partition("\t")
@@ -79,7 +84,7 @@ def choose_serial(
     Raises:
         DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
             DeviceUnauthorised.
-        DeviceOffline: it does not answer.
+        DeviceLost: it or the adb server does not answer.
     """
     attached = attached_devices(adb)
     if wanted:
@@ -94,14 +99,10 @@ def choose_serial(
         return meant
     if not attached:
         raise NoDevice("No device attached", received="an empty list from `adb devices`")
-    usable = [device for device in attached if device.state == "device"]
-    if len(usable) > 1:
-        raise SeveralDevices(
-            "several devices are attached", received=", ".join(device.serial for device in usable)
-        )
-    if not usable:
-        raise_for_state(attached[0].serial, attached)
-    return usable[0].serial
+    if len(attached) > 1:  # whatever their states: the one that is meant may be the one that sleeps
+        raise SeveralDevices("several devices are attached", received=_listed(attached))
+    raise_for_state(attached[0].serial, attached)
+    return attached[0].serial
 
 
 def raise_for_state(
@@ -113,9 +114,7 @@ def raise_for_state(
     words behind the serial that say where it comes from.
     """
     state = next((device.state for device in attached if device.serial == serial), None)
-    listed = (
-        ", ".join(f"{device.serial} ({device.state})" for device in attached) or "no device at all"
-    )
+    listed = _listed(attached)
     if state == "device":
         return
     if state is None and was_there:
@@ -139,6 +138,11 @@ def raise_for_state(
             "android-sdk-platform-tools-common).",
         )
     raise DeviceOffline(f"device {serial} does not answer", received=f"state {state}")
+
+
+def _listed(attached: list[AttachedDevice]) -> str:
+    devices = (f"{device.serial} ({device.state})" for device in attached)
+    return ", ".join(devices) or "no device at all"
 
 
 class AdbConnection:

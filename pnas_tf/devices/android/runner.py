@@ -72,7 +72,7 @@ class AndroidRunner(ToolRunner):
     Raises:
         DeviceRefused: NoClient, NoDevice ("No device attached"), SeveralDevices,
             DeviceUnauthorised, MissingBinary.
-        DeviceOffline: it does not answer.
+        DeviceLost: it or the adb server does not answer.
     """
 
     def __init__(
