@@ -1,13 +1,15 @@
 """A file of runs, one JSON line each, so that a killed or disconnected session loses nothing it
 has measured.
 
-The first line holds device and settings; a log of others is refused. Knows nothing of the
-schedule.
+The first line holds device and settings; a log of others is refused. One whose last run is older
+than a day is put aside: a device of then is not the device of now. Knows nothing of the schedule.
 """
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -17,9 +19,11 @@ from pnas_tf.devices.record_file import check_same
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, locks
 from pnas_tf.io.serialization import record_of, to_json
+from pnas_tf.run.progress import silent
 
 FORMAT: Final = "pnas_tf/visits"
 VERSION: Final = 2
+MAX_AGE_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,19 @@ class ResumeLog:
     """runs: (model name, sha256, run) read from `path` when it was opened. path None: kept
     nowhere.
 
-    One process at a time has it, until `close`; another one gets a UserError.
+    One process at a time has it, until `close`; another one gets a UserError. say: takes a line
+    where an old log is put aside, as `path` with ".old" behind it. clock: seconds since 1970.
     """
 
-    def __init__(self, path: Path | None, device: Device, settings: Settings):
+    def __init__(
+        self,
+        path: Path | None,
+        device: Device,
+        settings: Settings,
+        *,
+        say: Callable[[str], None] = silent,
+        clock: Callable[[], float] = time.time,
+    ):
         self.path = path
         self.runs: list[tuple[str, str, ModelRun]] = []
         self._held: locks.Lock | None = None
@@ -60,7 +73,14 @@ class ResumeLog:
             whole = _whole_lines(path)
             if whole:
                 self._read(whole, device, settings)
-            else:
+            age_s = clock() - max((run.started_unix_s for *_, run in self.runs), default=clock())
+            if age_s > MAX_AGE_S:
+                say(
+                    f"the runs from before are {age_s / 86_400:.0f} days old: measuring begins anew"
+                )
+                atomic.write_bytes(path.with_name(f"{path.name}.old"), b"".join(whole))
+                self.runs.clear()
+            if not whole or age_s > MAX_AGE_S:
                 self._write_line(_Head(FORMAT, VERSION, device, settings), mode="w")
         except BaseException:
             self.close()

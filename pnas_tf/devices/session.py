@@ -127,7 +127,8 @@ def measure(
         UserError: a file vanished; DeviceLost and DeviceRefused of the runner. All runs so far
             are in the resume log.
     """
-    with contextlib.closing(ResumeLog(resume_log, runner.device, runner.settings)) as log:
+    opened = ResumeLog(resume_log, runner.device, runner.settings, say=progress)
+    with contextlib.closing(opened) as log:
         session = _Rounds(models, runner, schedule, reference, log)
         generator = random.Random(schedule.seed * 1_000_003 + len(log.runs))
         done = session.done()

@@ -162,8 +162,9 @@ def sustain(
     found: dict[str, Measurement] = {}
     failures: dict[str, str] = {}
     total_s = round(duration_s * len(models))
+    opened = ResumeLog(resume_log, runner.device, runner.settings, say=progress, clock=clock)
     with (
-        contextlib.closing(ResumeLog(resume_log, runner.device, runner.settings)) as log,
+        contextlib.closing(opened) as log,
         Progress("running without a pause", total_s, say=progress) as pace,
     ):
         for name, model in models.items():

@@ -54,7 +54,10 @@ class NoisyDevice(FakeRunner):
         if waits_ns:
             timed = [sample + waited for sample, waited in zip(timed, waits_ns, strict=True)]
         return ModelRun(
-            tuple(timed), waited_ns=tuple(waits_ns), disturbed=self.disturbed(len(self.log))
+            tuple(timed),
+            started_unix_s=time.time(),
+            waited_ns=tuple(waits_ns),
+            disturbed=self.disturbed(len(self.log)),
         )
 
 

@@ -3,6 +3,7 @@ drift."""
 
 import dataclasses
 import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fake_runner import DEVICE, SETTINGS, FakeRunner
 
 from pnas_tf.devices.failures import DeviceUnplugged, RunKilled
 from pnas_tf.devices.record import Device, ModelFacts
+from pnas_tf.devices.resume_log import MAX_AGE_S
 from pnas_tf.devices.schedule import Schedule
 from pnas_tf.devices.session import ModelFile, measure
 from pnas_tf.errors import UserError
@@ -150,6 +152,28 @@ def test_a_log_of_another_device_is_refused(tmp_path):
     with pytest.raises(UserError, match="processor"):
         other = Device("host", "machine", "another", (1,), "system", "build")
         session(FakeRunner(lambda model, runs: 1.0, device=other), resume_log=log)
+
+
+@pytest.mark.parametrize(("age_s", "is_old"), [(MAX_AGE_S - 60, False), (3 * MAX_AGE_S, True)])
+def test_a_log_goes_on_for_a_day_and_is_put_aside_then(tmp_path, age_s, is_old):
+    """Weeks later the same models would be told without a run, as they were then."""
+    log, lines = tmp_path / "log.jsonl", []
+
+    class Earlier(FakeRunner):
+        def run(self, model, *, warmups, invocations):
+            found = super().run(model, warmups=warmups, invocations=invocations)
+            return dataclasses.replace(found, started_unix_s=time.time() - age_s)
+
+    session(Earlier(lambda model, runs: 1.0), resume_log=log)
+    before, later = log.read_bytes(), FakeRunner(lambda model, runs: 2.0)
+    found = session(later, resume_log=log, progress=lines.append)
+    assert len(later.log) == (8 * len(NAMES) if is_old else 0)
+    assert {entry.median_ms for entry in found.measurements.values()} == {2.0 if is_old else 1.0}
+    assert [line for line in lines if "3 days old" in line] == lines[:is_old]
+    assert [path.read_bytes() for path in tmp_path.glob("*.old")] == [before] * is_old
+    again = FakeRunner(lambda model, runs: 3.0)
+    session(again, resume_log=log)
+    assert again.log == []
 
 
 def test_runs_of_changed_models_are_not_taken_from_a_log(tmp_path):

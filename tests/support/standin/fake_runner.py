@@ -3,6 +3,7 @@ checked."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,9 @@ class FakeRunner:
     def run(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         self.log.append((model.name, warmups, invocations))
         time_ns = self.latency_ms(model, len(self.log)) * 1e6
-        return ModelRun((time_ns,) * invocations, (2 * time_ns,) * warmups)
+        return ModelRun(
+            (time_ns,) * invocations, (2 * time_ns,) * warmups, started_unix_s=time.time()
+        )
 
     def close(self) -> None:
         return
