@@ -269,7 +269,7 @@ def test_binary_that_is_missing_or_of_another_instruction_set(fleet, phone, tmp_
         AndroidRunner(
             phone.serial, DeviceConfig(benchmark_binary="/data/local/tmp/benchmark_model")
         )
-    assert (phone.storage / "fixed_mode.log").read_text().split() == ["true", "false"]
+    assert not (phone.storage / "fixed_mode.log").exists()  # the phone as it was
     foreign = tmp_path / "benchmark_model"
     foreign.write_bytes(
         b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00" + bytes(100)
@@ -333,7 +333,8 @@ def test_cores_that_the_shell_may_not_use_leave_the_phone_free_and_are_told_once
             assert runner.device.cores == ()
     finally:
         phone.remove_command("taskset")
-    assert lines == [f"android:{phone.serial}: processes are not held to cores 1: {refusal}"]
+    told = f"android:{phone.serial}: processes are not held to cores 1: {refusal}"
+    assert [line for line in lines if "held" in line] == [told]
 
 
 @pytest.mark.parametrize(
@@ -446,7 +447,7 @@ def test_android_serial_chooses_as_for_the_stock_client_and_a_named_device_goes_
     lines.clear()
     named = dataclasses.replace(fleet.device, device=f"android:{phone.serial}")
     with runner_for(named, say=lines.append) as runner:
-        assert runner.device.serial == phone.serial and lines == []
+        assert runner.device.serial == phone.serial and "ANDROID_SERIAL" not in str(lines)
         assert runner.run(FLOAT32, warmups=1, invocations=2).count == 2 and phone.runs()
     monkeypatch.setenv("ANDROID_SERIAL", "emulator-5554")
     with pytest.raises(NoDevice, match="emulator-5554, which ANDROID_SERIAL names, is not att"):

@@ -14,6 +14,7 @@ import phones
 import pytest
 
 from pnas_tf.config import DeviceConfig
+from pnas_tf.devices.benchmark_tool.binary import ToolBinary
 from pnas_tf.devices.benchmark_tool.runner import Timeouts
 from pnas_tf.devices.failures import (
     DeviceUnplugged,
@@ -67,7 +68,7 @@ def test_a_board_is_measured_with_a_binary_that_is_there_or_is_sent(board):
         )
         sent = {path.name for path in (board.folder / ".cache" / "pnas_tf").iterdir()}
         assert sent == {f"{FILES['float32'].facts.sha256}.tflite", atomic.sha256_of(board.tool)}
-        runner._binary._name, runner._binary._local = "/nowhere/benchmark_model", Path("/nowhere")
+        runner._binary = ToolBinary("/nowhere/benchmark_model", is_here=False, sha256="")
         with pytest.raises(MissingBinary):
             runner.run(MODELS["float32"], warmups=1, invocations=1)
     with pytest.raises(MissingBinary, match="neither here nor on"):

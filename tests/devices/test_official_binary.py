@@ -18,9 +18,10 @@ from local_shell import LocalShell
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool import official
-from pnas_tf.devices.benchmark_tool.binary import resolved
+from pnas_tf.devices.benchmark_tool.binary import find_binary
 from pnas_tf.devices.benchmark_tool.official import Build, build_for, official_binary
 from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
+from pnas_tf.devices.connection import RemoteStore
 from pnas_tf.devices.failures import MissingBinary
 from pnas_tf.devices.record import Device
 from pnas_tf.io import atomic
@@ -178,15 +179,15 @@ def test_a_device_runs_what_was_fetched_and_its_digest_stands_in_the_measurement
 ):
     monkeypatch.setattr(official, "TENSORFLOW", server.url.replace("tools", "{system}"))
     options = {"delegate": "none", "android": True, "say": print}
-    path = resolved("auto", "x86_64", **options)
+    shell = LocalShell(tmp_path)
+    binary = find_binary(shell, "auto", "x86_64", **options)
     assert server.asked == ["/linux_x86-64/benchmark_model"]
-    assert resolved("auto", "x86_64", **options) == path and len(server.asked) == 1
-    assert resolved("/mine", "x86_64", **options) == "/mine"
+    assert find_binary(shell, "auto", "x86_64", **options) == binary and len(server.asked) == 1
     with ToolRunner(
-        LocalShell(tmp_path),
-        DeviceConfig(benchmark_binary=path, delegate="none"),
+        RemoteStore(shell, str(tmp_path / "far")),
+        DeviceConfig(delegate="none"),
+        binary=binary,
         prepare=lambda say: Device("android", "phone", "processor"),
-        remote_folder=str(tmp_path / "far"),
         timeouts=Timeouts(attempts=1),
     ) as runner:
         run = runner.run(MODEL, warmups=1, invocations=4)

@@ -9,8 +9,9 @@ import pytest
 from local_shell import LocalShell
 
 from pnas_tf.config import DeviceConfig
+from pnas_tf.devices.benchmark_tool.binary import find_binary
 from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
-from pnas_tf.devices.connection import CommandResult, call
+from pnas_tf.devices.connection import CommandResult, RemoteStore, call
 from pnas_tf.devices.cores import held_cores
 from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.failures import (
@@ -29,7 +30,9 @@ from pnas_tf.devices.failures import (
     UnknownFlag,
 )
 from pnas_tf.devices.record import Device
+from pnas_tf.devices.ssh import board
 from pnas_tf.devices.thermal import parse_thermal
+from pnas_tf.io import atomic
 
 MODEL = Path(phones.HERE) / "tiny_float32.tflite"
 RESULT = """INFO: count=1 curr=900
@@ -53,13 +56,17 @@ def shell(tmp_path):
     return LocalShell(tmp_path)
 
 
+def binary_of(shell, wanted, say=lambda line: None):
+    return find_binary(shell, wanted, "", delegate="none", android=False, say=say)
+
+
 def runner_on(shell, *, cores=(), say=lambda line: None, prepare=None, **options):
     (shell.commands.parent / "counter").write_text("")
     return ToolRunner(
-        shell,
-        DeviceConfig(benchmark_binary=str(shell.commands / "benchmark_model"), **options),
+        RemoteStore(shell, str(shell.commands.parent / "far")),
+        DeviceConfig(**options),
+        binary=binary_of(shell, str(shell.commands / "benchmark_model")),
         prepare=prepare or (lambda say: Device("ssh", "board", "processor", cores)),
-        remote_folder=str(shell.commands.parent / "far"),
         timeouts=Timeouts(run_s=20.0, return_s=1.0, cool_down_s=30.0, poll_s=5.0, attempts=3),
         say=say,
     )
@@ -469,6 +476,30 @@ def test_only_tables_of_mixtures_say_that_they_may_be(shell):
     ):
         with runner_on(shell, delegate=delegate, partial_delegation=partial) as runner:
             assert runner.settings.partial_delegation == known
+
+
+# whose binary it is
+
+
+def test_the_boards_own_binary_is_never_the_file_of_that_path_here(tmp_path, shell):
+    ours = Path(shell.add_command("benchmark_model", "echo ours"))
+    theirs = board._binary_for(shell, DeviceConfig(), {"binary": str(ours)}, print)
+    assert not theirs.is_here and theirs.sha256 == atomic.sha256_of(ours)
+    store = RemoteStore(shell, str(tmp_path / "far"))
+    assert theirs.placed(store) == str(ours) and not (tmp_path / "far").exists()
+
+
+def test_a_path_that_is_here_and_there_is_said_to_be_that_of_this_computer(tmp_path, shell):
+    lines, both = [], shell.add_command("benchmark_model", "echo ours")
+    binary = binary_of(shell, both, say=lines.append)
+    assert binary.is_here and len(lines) == 1 and f"{both} of this computer" in lines[0]
+    alone = tmp_path / "alone"
+    alone.write_bytes(b"not executable, so not there")
+    assert binary_of(shell, str(alone), say=lines.append).is_here and len(lines) == 1
+    with pytest.raises(MissingBinary, match="neither here nor on"):
+        binary_of(shell, "/nowhere/benchmark_model")
+    with pytest.raises(MissingBinary, match="no benchmark_model to run"):
+        binary_of(shell, "nowhere")
 
 
 # taskset and timeout

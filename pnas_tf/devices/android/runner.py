@@ -8,15 +8,20 @@ of schedules or tables. Source: Android's system properties and the `cmd power` 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 from collections.abc import Callable
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import AdbConnection, choose_serial
-from pnas_tf.devices.benchmark_tool.binary import AUTO, is_there, resolved
+from pnas_tf.devices.benchmark_tool.binary import (
+    AUTO,
+    ToolBinary,
+    binary_there,
+    find_binary,
+    is_there,
+)
 from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
-from pnas_tf.devices.connection import Connection, named_lines, read_facts
+from pnas_tf.devices.connection import Connection, RemoteStore, named_lines, read_facts
 from pnas_tf.devices.cores import held_cores
 from pnas_tf.devices.failures import DeviceError
 from pnas_tf.devices.record import Device
@@ -88,9 +93,7 @@ class AndroidRunner(ToolRunner):
         connection = AdbConnection(chosen)
         named = named_lines(connection, say)
         facts = read_facts(connection, _FACTS_SCRIPT)
-        config = dataclasses.replace(
-            config, benchmark_binary=_binary_for(connection, config, facts, named)
-        )
+        binary = _binary_for(connection, config, facts, named)
         if config.delegate == "nnapi" and _api_level(facts) >= _NNAPI_DEPRECATED:
             named(
                 "NNAPI is deprecated from Android 15 on: devices may come without drivers for it. "
@@ -106,10 +109,10 @@ class AndroidRunner(ToolRunner):
 
         try:
             super().__init__(
-                connection,
+                RemoteStore(connection, remote_folder),
                 config,
+                binary=binary,
                 prepare=prepare,
-                remote_folder=remote_folder,
                 timeouts=timeouts,
                 say=named,
             )
@@ -164,16 +167,22 @@ def _binary_for(
     config: DeviceConfig,
     facts: dict[str, str],
     say: Callable[[str], None],
-) -> str:
+) -> ToolBinary:
     """Of --benchmark_binary, or where that is not given the one that the user has put there, else
     the official one. Raises MissingBinary."""
     wanted = config.benchmark_binary
     if not wanted and is_there(connection, BINARY_THERE):
         say(f"{BINARY_THERE} is used; --benchmark_binary=auto takes the official one")
-        return BINARY_THERE
+        return binary_there(connection, BINARY_THERE)
     instruction_set = facts.get("ro.product.cpu.abi") or facts.get("machine", "")
-    delegate = config.delegate
-    return resolved(wanted or AUTO, instruction_set, delegate=delegate, android=True, say=say)
+    return find_binary(
+        connection,
+        wanted or AUTO,
+        instruction_set,
+        delegate=config.delegate,
+        android=True,
+        say=say,
+    )
 
 
 def _api_level(facts: dict[str, str]) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pnas_tf.devices.benchmark_tool.official import build_for, official_binary
@@ -17,18 +18,34 @@ AUTO = "auto"  # the official one
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
-def resolved(
+@dataclass(frozen=True)
+class ToolBinary:
+    """One binary. is_here: a file of this computer, which is copied over; else its path is one of
+    the device. sha256: of its content; "" where the device cannot tell."""
+
+    path: str
+    is_here: bool
+    sha256: str
+
+    def placed(self, store: RemoteStore) -> str:
+        """Its path there. Raises as `RemoteStore.place` does."""
+        return store.place(Path(self.path), executable=True) if self.is_here else self.path
+
+
+def find_binary(
+    connection: Connection,
     wanted: str,
     instruction_set: str,
     *,
     delegate: str,
     android: bool,
     say: Callable[[str], None],
-) -> str:
-    """`wanted`, or the path of the official binary where that is "auto".
+) -> ToolBinary:
+    """The binary that the user wants.
 
     Args:
-        wanted: as --benchmark_binary.
+        connection: the line to the device.
+        wanted: as --benchmark_binary: "auto", a file of this computer, or an absolute path there.
         instruction_set: as `official.build_for` takes it.
         delegate: as --delegate.
         android: whether it is a phone.
@@ -37,10 +54,16 @@ def resolved(
     Raises:
         MissingBinary: there is none, or it cannot be fetched.
     """
-    if wanted != AUTO:
-        return wanted
-    build = build_for(instruction_set, delegate=delegate, android=android)
-    return str(official_binary(build, say=say))
+    if wanted == AUTO:
+        build = build_for(instruction_set, delegate=delegate, android=android)
+        return _binary_here(official_binary(build, say=say))
+    if Path(wanted).is_file():
+        if wanted.startswith("/") and is_there(connection, wanted):
+            say(f"{wanted} of this computer is copied over; there is one on the device too")
+        return _binary_here(Path(wanted))
+    if not wanted.startswith("/"):
+        raise MissingBinary("no benchmark_model to run", received=f"--benchmark_binary={wanted}")
+    return binary_there(connection, wanted)
 
 
 def is_there(connection: Connection, path: str) -> bool:
@@ -48,41 +71,18 @@ def is_there(connection: Connection, path: str) -> bool:
     return connection.run(f"[ -x {shlex.quote(path)} ]").exit_code == 0
 
 
-class ToolBinary:
-    """One binary, on this computer or there.
+def binary_there(connection: Connection, path: str) -> ToolBinary:
+    """The device's own at this path, whatever lies at it here. Raises MissingBinary."""
+    quoted = shlex.quote(path)
+    seen = connection.run(f"[ -x {quoted} ] || exit 3\nsha256sum < {quoted} 2>/dev/null")
+    if seen.exit_code == 3:
+        raise MissingBinary(
+            f"no executable {path}, neither here nor on {connection.name}", received="no such file"
+        )
+    words = seen.output.split()
+    digest = words[0] if words and _SHA256.fullmatch(words[0]) else ""
+    return ToolBinary(path, is_here=False, sha256=digest)
 
-    Args:
-        connection: the line to the device.
-        binary: a file of this computer, which is copied over, or an absolute path there.
 
-    Attributes:
-        sha256: of its content; "" where the device cannot tell.
-
-    Raises:
-        MissingBinary: it is in neither place.
-    """
-
-    def __init__(self, connection: Connection, binary: str):
-        self._name, self._local = binary, Path(binary)
-        self.sha256 = self._found(connection)
-
-    def placed(self, store: RemoteStore) -> str:
-        """Its path there. Raises as `RemoteStore.place` does."""
-        return store.place(self._local, executable=True) if self._local.is_file() else self._name
-
-    def _found(self, connection: Connection) -> str:
-        if self._name and self._local.is_file():
-            return atomic.sha256_of(self._local)
-        if not self._name.startswith("/"):
-            raise MissingBinary(
-                "no benchmark_model to run", received=f"--benchmark_binary={self._name}"
-            )
-        path = shlex.quote(self._name)
-        seen = connection.run(f"[ -x {path} ] || exit 3\nsha256sum < {path} 2>/dev/null")
-        if seen.exit_code == 3:
-            raise MissingBinary(
-                f"no executable {self._name}, neither here nor on {connection.name}",
-                received="no such file",
-            )
-        words = seen.output.split()
-        return words[0] if words and _SHA256.fullmatch(words[0]) else ""
+def _binary_here(path: Path) -> ToolBinary:
+    return ToolBinary(str(path), is_here=True, sha256=atomic.sha256_of(path))

@@ -20,7 +20,7 @@ from pnas_tf.devices.benchmark_tool.delegate_log import DelegateLog, proven
 from pnas_tf.devices.benchmark_tool.launch import AFTER_LINE, Launcher, usable_timeout
 from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime, first_on_cpu, parse_profile
 from pnas_tf.devices.benchmark_tool.verdict import FinishedRun, report_of, run_of
-from pnas_tf.devices.connection import Connection, RemoteStore, retry
+from pnas_tf.devices.connection import RemoteStore, retry
 from pnas_tf.devices.cooling import Cooling
 from pnas_tf.devices.delegation import ACCELERATORS, Delegation
 from pnas_tf.devices.failures import (
@@ -61,29 +61,28 @@ class ToolRunner:
     mean, with the tool's other figures beside it.
 
     Args:
-        connection: the line to the device.
-        config: threads, delegate and benchmark_binary: a file on this computer, which is copied
-            over, or an absolute path there.
+        store: files on the device, models and the binary among them, and the line to it.
+        config: threads, delegate, and what is taken of delegates.
+        binary: what runs there.
         prepare: sets the device up and tells its record; called when it is opened, and again when
             it was away, since a restart undoes what it set. Processes are held to the record's
             `cores`, () for none.
-        remote_folder: absolute path there, for models and the binary.
         timeouts: how long to wait for what.
         say: takes lines for the user.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        store: RemoteStore,
         config: DeviceConfig,
         *,
+        binary: ToolBinary,
         prepare: Callable[[Say], Device],
-        remote_folder: str,
         timeouts: Timeouts = Timeouts(),
         say: Say = silent,
     ):
-        self._connection, self._store = connection, RemoteStore(connection, remote_folder)
-        self._prepare = prepare
+        self._store, self._connection = store, store.connection
+        self._binary, self._prepare = binary, prepare
         self.device = prepare(say)
         self._config, self._timeouts = config, timeouts
         self._flags = dialect.DELEGATE_FLAGS[config.delegate]
@@ -92,17 +91,19 @@ class ToolRunner:
         self.cooling = Cooling(
             self.thermal, most_s=timeouts.cool_down_s, poll_s=timeouts.poll_s, say=say
         )
-        self._binary = ToolBinary(connection, config.benchmark_binary)
         self.settings = Settings(
             "benchmark_model",
-            self._binary.sha256[:12] or "unknown",
+            binary.sha256[:12] or "unknown",
             config.delegate,
             config.threads,
             config.partial_delegation and config.delegate in ACCELERATORS,
-            binary_sha256=self._binary.sha256,
+            binary_sha256=binary.sha256,
         )
         self._launcher = Launcher(
-            usable_timeout(connection, say), timeouts.run_s, self.device.cores, self._libraries
+            usable_timeout(self._connection, say),
+            timeouts.run_s,
+            self.device.cores,
+            self._libraries,
         )
         self.cooling.state = self.thermal()
 

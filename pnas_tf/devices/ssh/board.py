@@ -6,13 +6,12 @@ Knows nothing of schedules or tables. Source: /proc, os-release(5), the device t
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 from pnas_tf.config import DeviceConfig
-from pnas_tf.devices.benchmark_tool.binary import resolved
+from pnas_tf.devices.benchmark_tool.binary import ToolBinary, binary_there, find_binary
 from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
-from pnas_tf.devices.connection import named_lines, read_facts
+from pnas_tf.devices.connection import Connection, RemoteStore, named_lines, read_facts
 from pnas_tf.devices.cores import held_cores
 from pnas_tf.devices.failures import MissingBinary
 from pnas_tf.devices.record import Device
@@ -57,18 +56,8 @@ def ssh_runner(
     connection = SshConnection(target)
     try:
         facts = read_facts(connection, _FACTS_SCRIPT)
-        found = config.benchmark_binary or facts.get("binary", "")
-        if not found:
-            raise MissingBinary(
-                f"no benchmark_model on the PATH of {connection.name}",
-                received="no --benchmark_binary either",
-                fix="Fetch the official one, --benchmark_binary=auto, or give yours: "
-                "--benchmark_binary=PATH",
-            )
         named = named_lines(connection, say)
-        found = resolved(
-            found, facts.get("machine", ""), delegate=config.delegate, android=False, say=named
-        )
+        binary = _binary_for(connection, config, facts, named)
 
         def prepare(say: Callable[[str], None]) -> Device:
             cores = held_cores(connection, config.threads, say=say)
@@ -76,16 +65,43 @@ def ssh_runner(
 
         folder = remote_folder or f"{facts.get('home', '/tmp')}/.cache/pnas_tf"
         return ToolRunner(
-            connection,
-            dataclasses.replace(config, benchmark_binary=found),
+            RemoteStore(connection, folder),
+            config,
+            binary=binary,
             prepare=prepare,
-            remote_folder=folder,
             timeouts=timeouts,
             say=named,
         )
     except BaseException:
         connection.close()
         raise
+
+
+def _binary_for(
+    connection: Connection,
+    config: DeviceConfig,
+    facts: dict[str, str],
+    say: Callable[[str], None],
+) -> ToolBinary:
+    """Of --benchmark_binary, or where that is not given the one on the far PATH. Raises
+    MissingBinary."""
+    if config.benchmark_binary:
+        return find_binary(
+            connection,
+            config.benchmark_binary,
+            facts.get("machine", ""),
+            delegate=config.delegate,
+            android=False,
+            say=say,
+        )
+    if "binary" not in facts:
+        raise MissingBinary(
+            f"no benchmark_model on the PATH of {connection.name}",
+            received="no --benchmark_binary either",
+            fix="Fetch the official one, --benchmark_binary=auto, or give yours: "
+            "--benchmark_binary=PATH",
+        )
+    return binary_there(connection, facts["binary"])
 
 
 def describe(facts: dict[str, str], *, target: str, cores: tuple[int, ...]) -> Device:
