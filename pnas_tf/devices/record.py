@@ -78,7 +78,8 @@ class ModelRun:
         statistic: what one sample is, of `STATISTICS`.
         count: invocations behind an aggregate.
         aggregates_ns: the tool's other figures: {"min": ..., "p95": ..., "std": ...}.
-        started_unix_s: when.
+        started_unix_s, ended_unix_s: when, with warm-ups, on far devices with loading too; 0.0
+            where it is not kept.
         waited_ns: for how long of each sample the model was ready to go on and had no core; empty
             where the system does not tell, or where it never waited.
         disturbed: what the system says that the run lost to others and no sample tells; "" for
@@ -97,6 +98,7 @@ class ModelRun:
     count: int = 0
     aggregates_ns: Mapping[str, float] = field(default_factory=dict)
     started_unix_s: float = 0.0
+    ended_unix_s: float = 0.0
     waited_ns: tuple[float, ...] = ()
     disturbed: str = ""
     sentinel_ns: float | None = None

@@ -261,8 +261,8 @@ def _compact(run: ModelRun) -> ModelRun:
 
 
 def _end_s(run: ModelRun) -> float:
-    """When a run ended, in seconds since 1970, as far as its times tell."""
-    return run.started_unix_s + run.invocations * run.median_ns / 1e9
+    """When a run ended, in seconds since 1970; where that is not kept, as far as its times tell."""
+    return run.ended_unix_s or run.started_unix_s + run.invocations * run.median_ns / 1e9
 
 
 def _covers(runs: Sequence[ModelRun], duration_s: float) -> bool:

@@ -37,7 +37,9 @@ def test_a_run_gives_warmups_and_invocations_apart(runner, reference):
     took, ended = time.perf_counter_ns() - begin, time.time()
     assert len(run.warmups_ns) == 3 and len(run.samples_ns) == 7
     assert 0 < sum(run.warmups_ns) + sum(run.samples_ns) < took
-    assert began <= run.started_unix_s <= ended or ended < began  # the clock was set back
+    assert (
+        began <= run.started_unix_s < run.ended_unix_s <= ended or ended < began
+    )  # the clock was set back
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not pin")

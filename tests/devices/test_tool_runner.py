@@ -111,6 +111,13 @@ def test_a_flag_of_ours_that_the_tool_does_not_know_is_quoted(shell, flag, prefi
     assert refused.value.received == f"Unconsumed cmdline flags: {flag}" and runs(shell) == 1
 
 
+def test_a_run_lasts_from_its_programs_start_to_its_end(shell):
+    tool_that_says(shell, RESULT, ends="sleep 0.3")
+    with runner_on(shell) as runner:
+        run = runner.run(MODEL, warmups=1, invocations=4)
+    assert 0.3 <= run.ended_unix_s - run.started_unix_s < 60
+
+
 def test_several_unknown_flags_are_all_quoted_and_those_of_others_do_not_matter(shell):
     line = "Unconsumed cmdline flags: --theirs=1 --use_xnnpack=true --graph_of=x --min_secs=0"
     with pytest.raises(UnknownFlag, match="know --use_xnnpack=true, --min_secs=0"):

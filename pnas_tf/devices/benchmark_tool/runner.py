@@ -215,12 +215,13 @@ class ToolRunner:
     def _run_once(self, model: Path, *, warmups: int, invocations: int) -> ModelRun:
         started = time.time()
         finished = self._run_known(model, warmups=warmups, invocations=invocations)
+        ended = time.time()
         output, _, thermal_text = finished.output.partition(AFTER_LINE)
         report = report_of(replace(finished, output=output), self._connection.name)
         delegation = self._proven(report.delegates, model)
         self.cooling.state = thermal = parse_thermal(thermal_text)
         return replace(
-            run_of(report, delegation, started),
+            run_of(report, delegation, started_unix_s=started, ended_unix_s=ended),
             temperature_c=thermal.temperature_c,
             frequency_mhz=thermal.clock_mhz(self.device.cores),
             throttling=thermal.complaint,

@@ -92,7 +92,13 @@ def report_of(run: FinishedRun, device: str) -> ToolReport:
     return report
 
 
-def run_of(report: ToolReport, delegation: Delegation | None, started_unix_s: float) -> ModelRun:
+def run_of(
+    report: ToolReport,
+    delegation: Delegation | None,
+    *,
+    started_unix_s: float,
+    ended_unix_s: float,
+) -> ModelRun:
     """The run's record: one sample, the best aggregate that the tool printed. Raises TooCoarse
     where that is zero."""
     statistic, value_us = report.inference.best()
@@ -109,6 +115,7 @@ def run_of(report: ToolReport, delegation: Delegation | None, started_unix_s: fl
         count=report.inference.count,
         aggregates_ns={name: us * 1000.0 for name, us in report.inference.us.items()},
         started_unix_s=started_unix_s,
+        ended_unix_s=ended_unix_s,
         delegation=delegation,
     )
 

@@ -89,7 +89,7 @@ def run(models: Models, *, path: str, warmups: int, invocations: int) -> dict[st
         invoke()
         times.append(clock() - begin)
         own_times.append(own_clock() - own_begin)
-    after = disturbances.read()
+    after, ended = disturbances.read(), time.time()
     alone = models.threads == 1  # with more, this thread waits for the others too
     return {
         "warmups_ns": times[:warmups],
@@ -97,6 +97,7 @@ def run(models: Models, *, path: str, warmups: int, invocations: int) -> dict[st
         "waited_ns": disturbances.waits(times[warmups:], own_times[warmups:]) if alone else [],
         "disturbed": disturbances.words(before, after, invocations=None if alone else len(times)),
         "started_unix_s": started,
+        "ended_unix_s": ended,
         "frequency_mhz": _frequency_mhz(),
         "temperature_c": _temperature_c(),
     }
