@@ -17,7 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pnas_tf.devices.failures import DeviceSilent, FolderRefused, NoClient, StorageFull
+from pnas_tf.devices.failures import (
+    DeviceRefused,
+    DeviceSilent,
+    FolderRefused,
+    NoClient,
+    StorageFull,
+)
 from pnas_tf.io import atomic
 
 _BEGIN, _END = "pnas_tf-begin", "pnas_tf-end"
@@ -158,7 +164,7 @@ class RemoteStore:
             # The content's digest, and nothing of the local name, which may be anything.
             remote = f"{self.folder}/{digest}{'' if executable else '.tflite'}"
             if not self._holds(remote, digest, local.stat().st_size):
-                self._copy(local, remote, digest)
+                self._copy(local, remote, digest, executable=executable)
             self._present[digest] = remote
         return self._present[digest]
 
@@ -166,29 +172,37 @@ class RemoteStore:
         """After the device was away: look again before trusting that a file is there."""
         self._present.clear()
 
-    def _copy(self, local: Path, remote: str, digest: str) -> None:
-        partial = f"{remote}.{secrets.token_hex(4)}.partial"
-        made = self.connection.run(f"mkdir -p {shlex.quote(self.folder)}")
-        if made.exit_code != 0:
-            raise_for_push(made.output, remote=self.folder, device=self.connection.name)
-            raise FolderRefused(
-                f"cannot make {self.folder} on {self.connection.name}", received=made.output.strip()
-            )
+    def _copy(self, local: Path, remote: str, digest: str, *, executable: bool) -> None:
+        folder, partial = shlex.quote(self.folder), f"{remote}.{secrets.token_hex(4)}.partial"
+        # what a process that was killed has left goes after a day or two
+        sweep = f"find {folder} -name '*.partial' -mtime +1 -exec rm -f {{}} \\; 2>/dev/null"
+        self._must(f"mkdir -p {folder} && {{ {sweep}\ntrue; }}", f"cannot make {self.folder}")
+        quoted = shlex.quote(partial)
         try:
             self.connection.push(local, partial)
-        except StorageFull:
-            self.connection.run(f"rm -f {shlex.quote(partial)}")
+            if not self._holds(partial, digest, local.stat().st_size):
+                raise StorageFull(
+                    f"{remote} did not arrive whole on {self.connection.name}",
+                    received="another content than was sent",
+                )
+            if executable:
+                self._must(
+                    f"chmod 755 {quoted} || [ -x {quoted} ]", f"cannot make {remote} executable"
+                )
+            self._must(f"mv -f {quoted} {shlex.quote(remote)}", f"cannot name {remote}")
+        except DeviceRefused:
+            self.connection.run(f"rm -f {quoted}")
             raise
-        if not self._holds(partial, digest, local.stat().st_size):
-            self.connection.run(f"rm -f {shlex.quote(partial)}")
-            raise StorageFull(
-                f"{remote} did not arrive whole on {self.connection.name}",
-                received="another content than was sent",
+
+    def _must(self, script: str, failed: str) -> None:
+        """Runs what a copy needs. Raises StorageFull or FolderRefused with `failed` where it
+        fails."""
+        found = self.connection.run(script)
+        if found.exit_code != 0:
+            raise_for_push(found.output, remote=self.folder, device=self.connection.name)
+            raise FolderRefused(
+                f"{failed} on {self.connection.name}", received=found.output.strip()[-300:]
             )
-        self.connection.run(
-            f"chmod 755 {shlex.quote(partial)} && mv -f {shlex.quote(partial)} "
-            f"{shlex.quote(remote)}"
-        )
 
     def _holds(self, remote: str, digest: str, size_bytes: int) -> bool:
         path = shlex.quote(

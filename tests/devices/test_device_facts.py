@@ -1,10 +1,13 @@
 """What is read of far devices and of --device: cores, thermal state, adb's list, names; and that
 odd words never become options."""
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from local_shell import LocalShell
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.android.adb import (
@@ -21,6 +24,7 @@ from pnas_tf.devices.failures import (
     DeviceOffline,
     DeviceUnauthorised,
     DeviceUnplugged,
+    FolderRefused,
     NoClient,
     NoDevice,
     SeveralDevices,
@@ -275,3 +279,38 @@ def test_half_a_copy_never_gets_a_models_name_and_does_not_stay(tmp_path):
         with pytest.raises(StorageFull):
             RemoteStore(connection, str(tmp_path / "far")).place(model)
         assert list((tmp_path / "far").iterdir()) == []
+
+
+@pytest.mark.parametrize("executable", [False, True])
+def test_a_copy_whose_last_step_fails_is_refused_and_does_not_stay(tmp_path, executable):
+    """A file system that is read-only by then, or takes no such names."""
+    model, shell = tmp_path / "model.tflite", LocalShell(tmp_path)
+    model.write_bytes(b"model")
+    shell.add_command("mv", "echo 'mv: cannot move: Read-only file system' >&2; exit 1")
+    with pytest.raises(FolderRefused, match="Read-only file system"):
+        RemoteStore(shell, str(tmp_path / "far")).place(model, executable=executable)
+    assert list((tmp_path / "far").iterdir()) == []
+
+
+def test_a_file_system_without_modes_takes_models_and_no_program(tmp_path):
+    model, shell = tmp_path / "model.tflite", LocalShell(tmp_path)
+    model.write_bytes(b"model")
+    shell.add_command("chmod", "echo 'chmod: Operation not permitted' >&2; exit 1")
+    store = RemoteStore(shell, str(tmp_path / "far"))
+    assert Path(store.place(model)).read_bytes() == b"model"
+    program = tmp_path / "program"
+    program.write_bytes(b"program")
+    with pytest.raises(FolderRefused, match="Operation not permitted"):
+        store.place(program, executable=True)
+    assert [path.suffix for path in (tmp_path / "far").iterdir()] == [".tflite"]
+
+
+def test_what_a_killed_copy_has_left_is_swept_later(tmp_path):
+    model, far = tmp_path / "model.tflite", tmp_path / "far"
+    model.write_bytes(b"model")
+    far.mkdir()
+    for name, age_s in (("old", 3 * 86_400), ("new", 3_600)):
+        (far / f"{name}.partial").write_bytes(b"half")
+        os.utime(far / f"{name}.partial", (time.time() - age_s,) * 2)
+    RemoteStore(LocalShell(tmp_path), str(far)).place(model)
+    assert [path.name for path in far.glob("*.partial")] == ["new.partial"]
