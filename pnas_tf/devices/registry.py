@@ -5,6 +5,7 @@ Runners are imported when asked for. Knows nothing of schedules or tables.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable, Mapping
@@ -29,10 +30,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome(Generic[Result]):
-    """What one device gave: a result, or the error that ended its work."""
+    """What one device gave: a result, or the error that ended its work. Neither where another one
+    could not be opened."""
 
     result: Result | None = None
-    error: DeviceError | None = None
+    error: UserError | None = None
 
 
 def split_devices(devices: str) -> tuple[str, ...]:
@@ -170,7 +172,8 @@ def on_each_device(
         open_runner: makes the runner of one device.
 
     Returns:
-        Name -> outcome: a device that fails costs its own result and no other's.
+        Name -> outcome: a device that fails costs its own result and no other's. Where one cannot
+        be opened no work begins, and the outcomes hold the errors alone.
 
     Raises:
         KeyboardInterrupt: after the runs that are under way. Other exceptions of `work` come
@@ -179,23 +182,32 @@ def on_each_device(
     names = split_devices(config.device)
     stop = threading.Event()
 
-    def one(name: str) -> Outcome[Result]:
+    def opened(name: str) -> Runner | UserError:
         try:
             runner = open_runner(dataclasses.replace(config, device=name))
-            try:
-                return Outcome(
-                    result=work(name, runner if len(names) == 1 else _Stoppable(runner, stop))
-                )
-            finally:
-                runner.close()
+        except UserError as error:
+            return error
+        closing.callback(runner.close)
+        return runner if len(names) == 1 else _Stoppable(runner, stop)
+
+    def one(name: str, runner: Runner) -> Outcome[Result]:
+        try:
+            return Outcome(result=work(name, runner))
         except DeviceError as error:
             return Outcome(error=error)
+        finally:
+            runner.close()
 
-    if len(names) == 1:  # in the main thread, which signals reach in the middle of a run
-        return {names[0]: one(names[0])}
-    with ThreadPoolExecutor(max_workers=len(names)) as pool:
+    # one alone in the main thread, which signals reach in the middle of a run
+    with contextlib.ExitStack() as closing, ThreadPoolExecutor(max_workers=len(names)) as pool:
+        each = map if len(names) == 1 else pool.map
         try:
-            return dict(zip(names, pool.map(one, names)))
+            runners = list(each(opened, names))
+            ready = [runner for runner in runners if not isinstance(runner, UserError)]
+            if len(ready) == len(names):
+                return dict(zip(names, each(one, names, ready)))
+            refusals = (found if isinstance(found, UserError) else None for found in runners)
+            return {name: Outcome(error=refusal) for name, refusal in zip(names, refusals)}
         except KeyboardInterrupt:
             stop.set()
             raise

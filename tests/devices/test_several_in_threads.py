@@ -7,7 +7,10 @@ import threading
 
 import pytest
 
-from pnas_tf.devices.registry import _Stoppable
+from pnas_tf.config import DeviceConfig
+from pnas_tf.devices.failures import NoDevice
+from pnas_tf.devices.registry import _Stoppable, on_each_device
+from pnas_tf.errors import UserError
 from pnas_tf.latency.models import converters
 
 
@@ -25,6 +28,42 @@ def test_no_run_begins_after_the_wish_to_stop(name):
     stop.set()
     with pytest.raises(KeyboardInterrupt):
         getattr(runner, name)("model", **arguments)
+
+
+class Opened:
+    """A runner that only tells whether it was closed."""
+
+    def __init__(self):
+        self.closed = False
+
+    def close(self):
+        self.closed = True
+
+
+def test_what_cannot_be_opened_is_told_before_any_work():
+    """Hours of the others' work would go before a refusal that is known at once."""
+    runners, worked = {}, []
+
+    def open_runner(config):
+        if config.device == "android:A":
+            raise NoDevice("device A is not attached", received="no device at all")
+        if config.device == "host":
+            raise UserError("delegate", expected="one", received="another", fix="Choose one.")
+        runners[config.device] = Opened()
+        return runners[config.device]
+
+    for devices in ("ssh:b,android:A,host", "android:A"):
+        outcomes = on_each_device(
+            DeviceConfig(devices), lambda name, _: worked.append(name), open_runner=open_runner
+        )
+        errors = [type(outcome.error) for outcome in outcomes.values()]
+        assert errors == [type(None), NoDevice, UserError] if "," in devices else [NoDevice]
+    assert worked == [] and all(runner.closed for runner in runners.values())
+    done = on_each_device(
+        DeviceConfig("ssh:b,ssh:c"), lambda name, _: name, open_runner=open_runner
+    )
+    assert [outcome.result for outcome in done.values()] == ["ssh:b", "ssh:c"]
+    assert all(runner.closed for runner in runners.values())
 
 
 def test_conversions_of_two_threads_leave_the_environment_as_it_was(monkeypatch):
