@@ -14,7 +14,12 @@ from dataclasses import dataclass
 # android.os.PowerManager
 STATUS_NAMES = ["none", "light", "moderate", "severe", "critical", "emergency", "shutdown"]
 _BEGIN = "pnas_tf-thermal"
+# The clocks first, and without a process for each, since they fall as soon as the model has ended.
 SCRIPT = f"""
+echo {_BEGIN} clocks
+for core in /sys/devices/system/cpu/cpu[0-9]*; do
+  {{ read -r khz < "$core/cpufreq/scaling_cur_freq"; }} 2>/dev/null && echo "${{core##*/cpu}} $khz"
+done
 echo {_BEGIN} thermalservice
 command -v dumpsys >/dev/null 2>&1 && dumpsys thermalservice 2>/dev/null
 echo {_BEGIN} vcgencmd
@@ -23,11 +28,6 @@ echo {_BEGIN} zones
 for zone in /sys/class/thermal/thermal_zone*; do
   [ -r "$zone/temp" ] || continue
   echo "$(cat "$zone/type" 2>/dev/null | tr ' ' '_') $(cat "$zone/temp" 2>/dev/null)"
-done
-echo {_BEGIN} clocks
-for core in /sys/devices/system/cpu/cpu[0-9]*; do
-  clock="$core/cpufreq/scaling_cur_freq"
-  [ -r "$clock" ] && echo "${{core##*/cpu}} $(cat "$clock" 2>/dev/null)"
 done
 true
 """
@@ -75,9 +75,9 @@ class ThermalState:
         return tuple(words for words in self.complaints if words not in _OF_WEAK_SUPPLY)
 
     def clock_mhz(self, cores: tuple[int, ...]) -> float | None:
-        """The lowest clock among `cores` (all when empty); None where it cannot be read."""
-        clocks = [clock for core, clock in self.clocks_mhz if not cores or core in cores]
-        return min(clocks, default=None)
+        """The lowest clock among `cores`, to which the model was held; None where it was held to
+        none, since that of an idle core says nothing, or where it cannot be read."""
+        return min((clock for core, clock in self.clocks_mhz if core in cores), default=None)
 
 
 def parse_thermal(text: str) -> ThermalState:

@@ -7,6 +7,7 @@ import pytest
 
 from pnas_tf.devices.cores import cores_of_list
 from pnas_tf.devices.host.cores import choose_cores, read_host_cores
+from pnas_tf.devices.host.worker import _frequency_mhz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,3 +177,15 @@ def test_a_tree_that_tells_nothing_gives_the_last_cores(tmp_path):
     (tmp_path / "system" / "cpu" / "cpu1").mkdir(parents=True)
     (tmp_path / "system" / "cpu" / "cpu1" / "cpu_capacity").write_text("many")
     assert choose_cores(1, read_host_cores({0, 1}, tmp_path)).cores == (1,)
+
+
+def test_the_clock_is_that_of_the_slowest_core_held_to(tmp_path):
+    """Cores of a cluster share a policy, so cpufreq has fewer entries than there are cores."""
+    for core, khz in enumerate([1416000] * 4 + [1800000, 1608000, 600000]):
+        folder = tmp_path / f"cpu{core}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_cur_freq").write_text(f"{khz}\n")
+    assert _frequency_mhz((4, 5), str(tmp_path)) == 1608.0
+    assert _frequency_mhz((3,), str(tmp_path)) == 1416.0
+    assert _frequency_mhz((), str(tmp_path)) is None  # an idle core's clock says nothing
+    assert _frequency_mhz((4, 7), str(tmp_path)) is None

@@ -257,7 +257,7 @@ def test_what_a_thread_slept_is_a_wait_and_what_it_worked_is_not():
             self.invoke = invoke
 
     class Loaded:
-        threads = 1
+        threads, cores = 1, ()
 
         def __init__(self, invoke):
             self.model = Interpreter(invoke)

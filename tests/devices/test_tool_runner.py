@@ -118,6 +118,16 @@ def test_a_run_lasts_from_its_programs_start_to_its_end(shell):
     assert 0.3 <= run.ended_unix_s - run.started_unix_s < 60
 
 
+def test_clocks_are_read_first_when_the_tool_has_ended(shell):
+    """`dumpsys` takes its time, and an idle core's clock falls."""
+    shell.add_command("dumpsys", "echo Thermal Status: 0")
+    tool_that_says(shell, RESULT)
+    with runner_on(shell) as runner:
+        output = runner._run_tool(MODEL, warmups=1, invocations=4, flags=()).output
+    _, _, after = output.partition("pnas_tf-after\n")
+    assert after.startswith("pnas_tf-thermal clocks\n") and "Thermal Status" in after
+
+
 def test_several_unknown_flags_are_all_quoted_and_those_of_others_do_not_matter(shell):
     line = "Unconsumed cmdline flags: --theirs=1 --use_xnnpack=true --graph_of=x --min_secs=0"
     with pytest.raises(UnknownFlag, match="know --use_xnnpack=true, --min_secs=0"):

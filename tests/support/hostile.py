@@ -595,7 +595,7 @@ def _tool_output(folder, path):
     from pnas_tf.devices.thermal import parse_thermal
 
     text = path.read_bytes().decode("utf-8", "replace")
-    parse_thermal(text).clock_mhz(())
+    parse_thermal(text).clock_mhz((0, 1))
     parse_thermal("pnas_tf-thermal thermalservice\n" + text)
     taskset_mask(parse_cores(text).big(4))
     try:

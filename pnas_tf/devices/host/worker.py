@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
 import psutil
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
 
 class Models:
     """Loaded interpreters, the least recently used dropped when they hold more than
-    `memory_limit_bytes` together."""
+    `memory_limit_bytes` together. cores: that this process is held to."""
 
-    def __init__(self, *, threads: int, xnnpack: bool, memory_limit_bytes: int):
+    def __init__(
+        self, *, threads: int, xnnpack: bool, memory_limit_bytes: int, cores: Sequence[int] = ()
+    ):
         self.threads, self.xnnpack, self.memory_limit_bytes = threads, xnnpack, memory_limit_bytes
+        self.cores = cores
         self.loaded: OrderedDict[str, tuple[Interpreter, int]] = OrderedDict()
 
     def get(self, path: str) -> Interpreter:
@@ -90,6 +94,7 @@ def run(models: Models, *, path: str, warmups: int, invocations: int) -> dict[st
         times.append(clock() - begin)
         own_times.append(own_clock() - own_begin)
     after, ended = disturbances.read(), time.time()
+    clock_mhz = _frequency_mhz(models.cores)  # falls as soon as the model has ended
     alone = models.threads == 1  # with more, this thread waits for the others too
     return {
         "warmups_ns": times[:warmups],
@@ -98,7 +103,7 @@ def run(models: Models, *, path: str, warmups: int, invocations: int) -> dict[st
         "disturbed": disturbances.words(before, after, invocations=None if alone else len(times)),
         "started_unix_s": started,
         "ended_unix_s": ended,
-        "frequency_mhz": _frequency_mhz(),
+        "frequency_mhz": clock_mhz,
         "temperature_c": _temperature_c(),
     }
 
@@ -137,14 +142,17 @@ def _resident_bytes() -> int:
     return psutil.Process().memory_info().rss
 
 
-def _frequency_mhz() -> float | None:
-    """The clock of this process's first core; None where the system does not tell."""
-    try:
-        clocks = psutil.cpu_freq(percpu=True) or []
-    except (AttributeError, OSError, RuntimeError):  # some containers; Macs with psutil 5
-        return None
-    core = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-    return clocks[core].current if core < len(clocks) else None
+def _frequency_mhz(cores: Sequence[int], cpus: str = "/sys/devices/system/cpu") -> float | None:
+    """The lowest clock among `cores`, to which this process is held; None where it is held to none,
+    or where the system does not tell."""
+    clocks = []
+    for core in cores:
+        try:
+            with open(f"{cpus}/cpu{core}/cpufreq/scaling_cur_freq", encoding="ascii") as stream:
+                clocks.append(int(stream.read()) / 1000.0)
+        except (OSError, ValueError):
+            return None
+    return min(clocks, default=None)
 
 
 def _temperature_c() -> float | None:
@@ -164,9 +172,11 @@ def serve(commands: IO[str], replies: IO[str]) -> None:
         command = json.loads(line)
         try:
             if models is None:
-                answer: dict[str, object] = {"pin_error": pin(command.pop("cores"))}
+                cores = command.pop("cores")
+                pin_error = pin(cores)
                 raise_priority()
-                models = Models(**command)
+                models = Models(**command, cores=() if pin_error else cores)
+                answer: dict[str, object] = {"pin_error": pin_error}
                 gc.disable()  # a collection inside a timed run would be measured
             else:
                 answer = run(models, **command)

@@ -88,7 +88,7 @@ def become_a_mac():
             if hasattr(module, name):
                 delattr(module, name)
     del psutil.Process.cpu_affinity
-    psutil.cpu_freq = platform.freedesktop_os_release = refused
+    platform.freedesktop_os_release = refused
     resource.setrlimit = without_memory_limit
     builtins.open = io.open = without_proc(io.open)
     os.open, os.stat = without_proc(os.open), without_proc(os.stat)
