@@ -110,12 +110,12 @@ class OtherDelegate(WrongDelegate):
 
 
 class LauncherFailed(RunFailed):
-    """taskset or timeout, by which the tool is started, failed; the tool did not run."""
+    """taskset, by which the tool is started, failed; the tool did not run."""
 
-    expected_text = "taskset and timeout as they worked when the device was opened"
+    expected_text = "taskset as it worked when the device was opened"
     fix_text = (
         "See that the device's cores stay online and free to use, and give the same command again: "
-        "what cannot be used is then left out."
+        "where they cannot be used the tool is then not held to them."
     )
 
 

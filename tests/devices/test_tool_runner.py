@@ -1,10 +1,11 @@
-"""What the runner of benchmark_model makes of the tool's words, of taskset and timeout, and of a
-device that throttles: on a shell of this computer, with a tool that prints what a test says."""
+"""What the runner of benchmark_model makes of the tool's words, of taskset, and of a device that
+goes away or throttles: on a shell of this computer, with a tool that prints what a test says."""
 
 import dataclasses
 from pathlib import Path
 
 import phones
+import psutil
 import pytest
 from local_shell import LocalShell
 
@@ -60,14 +61,14 @@ def binary_of(shell, wanted, say=lambda line: None):
     return find_binary(shell, wanted, "", delegate="none", android=False, say=say)
 
 
-def runner_on(shell, *, cores=(), say=lambda line: None, prepare=None, **options):
+def runner_on(shell, *, cores=(), say=lambda line: None, prepare=None, run_s=20.0, **options):
     (shell.commands.parent / "counter").write_text("")
     return ToolRunner(
         RemoteStore(shell, str(shell.commands.parent / "far")),
         DeviceConfig(**options),
         binary=binary_of(shell, str(shell.commands / "benchmark_model")),
         prepare=prepare or (lambda say: Device("ssh", "board", "processor", cores)),
-        timeouts=Timeouts(run_s=20.0, return_s=1.0, cool_down_s=30.0, poll_s=5.0, attempts=3),
+        timeouts=Timeouts(run_s=run_s, return_s=1.0, cool_down_s=30.0, poll_s=5.0, attempts=3),
         say=say,
     )
 
@@ -519,39 +520,33 @@ def test_a_path_that_is_here_and_there_is_said_to_be_that_of_this_computer(tmp_p
         binary_of(shell, "nowhere")
 
 
-# taskset and timeout
+# taskset, and runs without end
 
 
-def test_an_older_busybox_has_its_own_form_of_timeout(shell):
-    shell.add_command(
-        "timeout",
-        'if [ "$1" = -t ]; then shift 2; exec "$@"; fi\n'
-        "echo \"timeout: can't execute '$1': No such file or directory\" >&2; exit 127",
-    )
-    assert measured(shell, "").count == 4
-    assert any("timeout -t 20 " in script for script in shell.log)
-    tool_that_says(shell, "", ends="exit 143")  # it ends what takes too long by a signal
-    with runner_on(shell) as runner, pytest.raises(RunTimedOut):
-        runner.run(MODEL, warmups=1, invocations=4)
+def test_a_run_without_end_is_killed_there(tmp_path, shell):
+    """From here it would go on and slow what is measured next. It may not heed a kind wish."""
+    tool_that_says(shell, "", ends=f"echo $$ > {tmp_path}/pid; trap '' TERM; exec sleep 60")
+    with runner_on(shell, run_s=1.0) as runner, pytest.raises(RunTimedOut):
+        runner.run_hot(MODEL, warmups=1, invocations=4)
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
-@pytest.mark.parametrize("code", [125, 126, 127, 1])
-def test_a_timeout_that_cannot_be_used_is_left_out_and_told(shell, code):
-    lines: list[str] = []
-    shell.add_command("timeout", f"echo 'timeout: not here' >&2; exit {code}")
-    assert measured(shell, "", say=lines.append).count == 4
-    assert [line for line in lines if "timeout" in line] == [
-        "its timeout command cannot be used: runs without end are ended from here"
+def test_whoever_watches_a_run_ends_with_it(shell):
+    watching = 'until pgrep -xf "sleep 98765" >/dev/null; do sleep 0.05; done; sleep 0.2'
+    tool_that_says(shell, RESULT, ends=watching)
+    with runner_on(shell, run_s=98_765.0) as runner:
+        assert runner.run(MODEL, warmups=1, invocations=4).count == 4
+    assert not [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if process.info["cmdline"] == ["sleep", "98765"]
     ]
 
 
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [("taskset: failed to set pid 0's affinity: Invalid argument", 1), ("", 125)],
-)
-def test_a_launcher_that_fails_later_is_told_as_what_it_is(shell, words, code):
-    tool_that_says(shell, words, ends=f"exit {code}")
-    with runner_on(shell) as runner, pytest.raises(LauncherFailed, match=words or "exit code 125"):
+def test_a_launcher_that_fails_later_is_told_as_what_it_is(shell):
+    words = "taskset: failed to set pid 0's affinity: Invalid argument"
+    tool_that_says(shell, words, ends="exit 1")
+    with runner_on(shell) as runner, pytest.raises(LauncherFailed, match=words):
         runner.run(MODEL, warmups=1, invocations=4)
 
 

@@ -17,7 +17,7 @@ from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool import dialect
 from pnas_tf.devices.benchmark_tool.binary import ToolBinary
 from pnas_tf.devices.benchmark_tool.delegate_log import DelegateLog, proven
-from pnas_tf.devices.benchmark_tool.launch import AFTER_LINE, Launcher, usable_timeout
+from pnas_tf.devices.benchmark_tool.launch import AFTER_LINE, Launcher
 from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime, first_on_cpu, parse_profile
 from pnas_tf.devices.benchmark_tool.verdict import FinishedRun, report_of, run_of
 from pnas_tf.devices.connection import RemoteStore, retry
@@ -99,12 +99,7 @@ class ToolRunner:
             config.partial_delegation and config.delegate in ACCELERATORS,
             binary_sha256=binary.sha256,
         )
-        self._launcher = Launcher(
-            usable_timeout(self._connection, say),
-            timeouts.run_s,
-            self.device.cores,
-            self._libraries,
-        )
+        self._launcher = Launcher(timeouts.run_s, self.device.cores, self._libraries)
         self.cooling.state = self.thermal()
 
     def begin_round(self) -> None:
@@ -287,7 +282,7 @@ class ToolRunner:
             given += [f"{flag}={self._libraries}" for flag in dialect.LIBRARY_FLAGS]
         script = self._launcher.script([self._binary.placed(self._store), *given])
         result = self._connection.run(script, timeout_s=self._timeouts.run_s + 30.0)
-        return FinishedRun(result.exit_code, result.output, tuple(given), self._launcher.timeout)
+        return FinishedRun(result.exit_code, result.output, tuple(given))
 
     @property
     def _libraries(self) -> str:

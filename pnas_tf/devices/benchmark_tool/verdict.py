@@ -1,8 +1,8 @@
 """What a finished run of benchmark_model is worth: its report, or the error that its exit code and
 words tell of.
 
-Knows nothing of how it was run, nor whether its delegate did the work (`delegate_log`). Source: the
-shell's, GNU's, BusyBox's and toybox's exit codes.
+Knows nothing of the device, nor whether its delegate did the work (`delegate_log`). Source: exit
+codes of POSIX shells.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import signal
 from dataclasses import dataclass
 
+from pnas_tf.devices.benchmark_tool.launch import TIMED_OUT
 from pnas_tf.devices.benchmark_tool.output import (
     ToolReport,
     delegates_of,
@@ -31,23 +32,21 @@ from pnas_tf.devices.failures import (
 )
 from pnas_tf.devices.record import ModelRun
 
-_NOT_FOUND, _NOT_EXECUTABLE, _LAUNCHER, _TIMED_OUT, _FIRST_SIGNAL = 127, 126, 125, 124, 128
+_NOT_FOUND, _NOT_EXECUTABLE, _FIRST_SIGNAL = 127, 126, 128
 _WRONG_BINARY = re.compile(
     r"not executable: \S+ ELF|CANNOT LINK EXECUTABLE|Exec format error|cannot execute binary"
 )
 _SOME_LEFT = re.compile(r"\bSome ops are not accelerated\b")
-_LAUNCHER_WORDS = re.compile(r"^(?:\S{0,100}/)?(?:taskset|timeout): .{0,300}", re.MULTILINE)
+_LAUNCHER_WORDS = re.compile(r"^(?:\S{0,100}/)?taskset: .{0,300}", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """flags: those the tool was given. timeout: the words of the device's own `timeout` that stood
-    before it, () for none."""
+    """flags: those the tool was given."""
 
     exit_code: int
     output: str
     flags: tuple[str, ...]
-    timeout: tuple[str, ...]
 
 
 def report_of(run: FinishedRun, device: str) -> ToolReport:
@@ -71,9 +70,7 @@ def report_of(run: FinishedRun, device: str) -> ToolReport:
     if run.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE) or _WRONG_BINARY.search(run.output):
         raise MissingBinary(f"benchmark_model does not run on {device}", received=last_words)
     _refuse_unknown_flags(run, device)
-    # BusyBox's older timeout ends with the signal that it sends
-    ended_by_timeout = len(run.timeout) > 1 and run.exit_code == _FIRST_SIGNAL + signal.SIGTERM
-    if run.exit_code == _TIMED_OUT or ended_by_timeout:
+    if run.exit_code == TIMED_OUT:
         raise RunTimedOut(f"a run on {device} did not end", received=last_words)
     if run.exit_code > _FIRST_SIGNAL:
         raise RunKilled(
@@ -132,11 +129,8 @@ def _refuse_unknown_flags(run: FinishedRun, device: str) -> None:
 
 def _refuse_launcher(run: FinishedRun, device: str) -> None:
     words = _LAUNCHER_WORDS.search(run.output)
-    if words is not None or run.exit_code == _LAUNCHER:
-        raise LauncherFailed(
-            f"benchmark_model was not started on {device}",
-            received=words.group() if words else f"exit code {run.exit_code} of timeout",
-        )
+    if words is not None:
+        raise LauncherFailed(f"benchmark_model was not started on {device}", received=words.group())
 
 
 def _signal_name(exit_code: int) -> str:

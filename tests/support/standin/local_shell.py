@@ -1,5 +1,5 @@
 """A far device on this computer: scripts run in a shell whose PATH begins with a folder of commands
-that a test puts there. For what needs no line to a device: the tool's words, taskset, timeout."""
+that a test puts there. For what needs no line to a device: the tool's words, taskset."""
 
 import os
 import shutil
