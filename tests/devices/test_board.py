@@ -4,6 +4,7 @@ models."""
 import contextlib
 import json
 import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import board as standin
 import odd_names
 import phones
+import psutil
 import pytest
 
 from pnas_tf.config import DeviceConfig
@@ -131,6 +133,38 @@ def test_no_login_no_host_and_no_client_are_told_apart(board):
         pytest.raises(NoClient),
     ):
         nobody.run("true")
+
+
+@needs_sshd
+@pytest.mark.device
+def test_the_users_own_settings_of_sessions_do_not_count(board):
+    """With ControlPersist every command became a master that stayed."""
+    with socket.socket() as taken, open(board.folder / "config", "a") as config:
+        taken.bind(("127.0.0.1", 0))
+        config.write(
+            "ControlMaster auto\nControlPersist 10m\nRemoteCommand echo theirs\nRequestTTY force\n"
+            f"ExitOnForwardFailure yes\nLocalForward {taken.getsockname()[1]} 127.0.0.1:22\n"
+        )
+
+    def clients():
+        return [
+            process.pid
+            for process in psutil.process_iter(["cmdline"])
+            if str(connection._folder) in " ".join(process.info["cmdline"] or ())
+        ]
+
+    connection = SshConnection(board.target)
+    try:
+        for _ in range(3):
+            assert connection.run("echo ours").output == "ours\n"
+        assert clients() == [connection._master.pid]
+        (connection._folder / "line").unlink()  # as when the master is about to end
+        assert connection.run("echo ours").output == "ours\n"
+        assert clients() == [connection._master.pid]
+    finally:
+        connection.close()
+        board.log_in_as("user")
+    assert clients() == []
 
 
 @needs_sshd

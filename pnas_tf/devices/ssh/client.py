@@ -68,6 +68,11 @@ class SshConnection:
             "-oConnectTimeout=10",
             "-oServerAliveInterval=5",
             "-oServerAliveCountMax=3",
+            # what the user's configuration says for sessions of his own
+            "-oControlPersist=no",
+            "-oRemoteCommand=none",
+            "-oRequestTTY=no",
+            "-oClearAllForwardings=yes",
         ]
         port = ["-p", match["port"]] if match["port"] else []
         user = ["-l", match["user"]] if match["user"] else []
@@ -105,9 +110,8 @@ class SshConnection:
     ) -> subprocess.CompletedProcess[str]:
         self._keep_master()
         command = f"sh -c {shlex.quote(with_end_marker(script))}"  # the login shell may be any
-        return call(
-            [*self._ssh, "--", self._host, command], to=self.name, timeout_s=timeout_s, stdin=stdin
-        )
+        arguments = [*self._ssh, "-oControlMaster=no", "--", self._host, command]
+        return call(arguments, to=self.name, timeout_s=timeout_s, stdin=stdin)
 
     def _keep_master(self) -> None:
         """Sees that the connection which all commands share is up; raises the error that a refused
