@@ -14,10 +14,12 @@ import odd_names
 import phones
 import psutil
 import pytest
+from local_shell import LocalShell
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool.binary import ToolBinary
 from pnas_tf.devices.benchmark_tool.runner import Timeouts
+from pnas_tf.devices.connection import read_facts
 from pnas_tf.devices.failures import (
     DeviceUnplugged,
     LoginRefused,
@@ -28,7 +30,7 @@ from pnas_tf.devices.failures import (
 from pnas_tf.devices.registry import runner_for
 from pnas_tf.devices.schedule import Schedule
 from pnas_tf.devices.session import ModelFile, measure
-from pnas_tf.devices.ssh.board import ssh_runner
+from pnas_tf.devices.ssh.board import _FACTS_SCRIPT, instruction_set, ssh_runner
 from pnas_tf.devices.ssh.client import SshConnection
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
@@ -225,8 +227,34 @@ def test_far_names_are_names_and_never_commands(board):
         "user@host;reboot",
         "user@host:99999",
         "u@h:x",
+        "_-oX y",
+        "pi@[fe80::1%eth0;x]",
     ],
 )
 def test_what_is_no_target_is_refused_before_anything_runs(target):
     with pytest.raises(UserError):
         SshConnection(target)
+
+
+@pytest.mark.parametrize(
+    "target", ["my_pi", "pi@my_pi:2222", "_lab", "pi+lab", "[fe80::1%eth0]", "pi@10.0.0.7"]
+)
+def test_a_name_of_the_users_ssh_configuration_is_a_target(target):
+    with contextlib.closing(SshConnection(target)) as connection:
+        assert connection.name == f"ssh:{target}"
+
+
+@pytest.mark.parametrize(
+    ("machine", "elf_class", "found"),
+    [
+        ("aarch64", "02", "aarch64"),
+        ("aarch64", "01", "armv7l"),  # Raspberry Pi OS of 32 bits on a kernel of 64
+        ("x86_64", "01", "i686"),
+        ("armv7l", "01", "armv7l"),
+        ("aarch64", "", "aarch64"),  # a board without od
+    ],
+)
+def test_a_boards_instruction_set_is_that_of_its_programs(tmp_path, machine, elf_class, found):
+    assert instruction_set({"machine": machine, "elf_class": elf_class}) == found
+    told = read_facts(LocalShell(tmp_path), _FACTS_SCRIPT)
+    assert told["elf_class"] == f"{Path('/bin/sh').read_bytes()[4]:02x}"

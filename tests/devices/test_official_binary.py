@@ -39,6 +39,7 @@ class Server:
 
     def __init__(self):
         self.content, self.headers, self.status, self.pause_s = PROGRAM, {}, 200, 0.0
+        self.pieces, self.gap_s = 1, 0.0
         self.asked = []
         server = self
 
@@ -52,7 +53,10 @@ class Server:
                     self.send_header(name, value)
                 with contextlib.suppress(OSError):  # who asked may have gone
                     self.end_headers()
-                    self.wfile.write(server.content)
+                    size = -(-len(server.content) // server.pieces)
+                    for start in range(0, len(server.content), size):
+                        time.sleep(server.gap_s * bool(start))
+                        self.wfile.write(server.content[start : start + size])
 
             def log_message(self, *_):
                 return
@@ -85,6 +89,13 @@ def test_what_was_fetched_is_kept_and_its_digest_told(server):
     server.content = PROGRAM + b"tonight's"  # the makers replace it every night
     assert fetched(server, lines) == path and len(server.asked) == 1
     assert all(digest[:12] in line and server.url in line for line in lines) and len(lines) == 2
+
+
+def test_a_slow_line_is_not_a_silent_server(server, monkeypatch):
+    """It takes longer than a silence may, with never a silence."""
+    monkeypatch.setattr(official, "SILENCE_S", 1.5)
+    server.pieces, server.gap_s = 5, 0.5
+    assert fetched(server).read_bytes() == PROGRAM
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut", "gone", "record", "record_of_others"])

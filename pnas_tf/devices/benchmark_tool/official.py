@@ -74,7 +74,7 @@ def build_for(instruction_set: str, *, delegate: str, android: bool) -> Build:
     """The build for a device: TensorFlow Lite's, and LiteRT's for an NPU.
 
     Args:
-        instruction_set: ro.product.cpu.abi of a phone, else what `uname -m` prints.
+        instruction_set: ro.product.cpu.abi of a phone, else as `uname -m` names it.
         delegate: as --delegate.
         android: whether it is a phone.
 
@@ -175,7 +175,7 @@ def _read_into(url: str, pieces: queue.Queue[bytes | str | None]) -> None:
     try:
         with urllib.request.urlopen(url, timeout=SILENCE_S) as answer:
             promised = answer.headers.get("Content-Length", "")
-            while piece := answer.read(_CHUNK):
+            while piece := answer.read1(_CHUNK):  # what has come: a slow line is not a silent one
                 length += len(piece)
                 if length > MAX_BYTES:
                     pieces.put(f"more than {MAX_BYTES} bytes")

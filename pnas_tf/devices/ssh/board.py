@@ -19,11 +19,13 @@ from pnas_tf.devices.ssh.client import SshConnection
 from pnas_tf.run.progress import silent
 
 UNKNOWN = "unknown"
+_OF_32_BITS = {"aarch64": "armv7l", "x86_64": "i686"}
 _FACTS_SCRIPT = r"""
 echo "model=$(cat /proc/device-tree/model 2>/dev/null | tr -d '\000')"
 echo "product=$(cat /sys/class/dmi/id/product_name 2>/dev/null)"
 echo "cpu=$(grep -m 1 -E '^(model name|Model|Hardware)' /proc/cpuinfo 2>/dev/null | cut -d: -f2-)"
 echo "machine=$(uname -m)"
+echo "elf_class=$(od -An -tx1 -j4 -N1 /bin/sh 2>/dev/null | tr -d ' ')"
 echo "system=$(. /etc/os-release 2>/dev/null && echo "$PRETTY_NAME")"
 echo "kernel=$(uname -sr)"
 echo "binary=$(command -v benchmark_model)"
@@ -89,7 +91,7 @@ def _binary_for(
         return find_binary(
             connection,
             config.benchmark_binary,
-            facts.get("machine", ""),
+            instruction_set(facts),
             delegate=config.delegate,
             android=False,
             say=say,
@@ -102,6 +104,13 @@ def _binary_for(
             "--benchmark_binary=PATH",
         )
     return binary_there(connection, facts["binary"])
+
+
+def instruction_set(facts: dict[str, str]) -> str:
+    """That of the board's programs. `uname -m` names the kernel's, which on a Raspberry Pi may have
+    64 bits under a system of 32."""
+    machine = facts.get("machine", "")
+    return _OF_32_BITS.get(machine, machine) if facts.get("elf_class") == "01" else machine
 
 
 def describe(facts: dict[str, str], *, target: str, cores: tuple[int, ...]) -> Device:

@@ -35,7 +35,7 @@ from pnas_tf.errors import UserError
 
 _TARGET = re.compile(
     r"(?:(?P<user>[A-Za-z_][A-Za-z0-9_.\-]{0,63})@)?"
-    r"(?P<host>[A-Za-z0-9][A-Za-z0-9.\-]{0,252}|\[[0-9A-Fa-f:]+\])"
+    r"(?P<host>[A-Za-z0-9_][A-Za-z0-9._+\-]{0,252}|\[[0-9A-Fa-f:]+(?:%[A-Za-z0-9._\-]+)?\])"
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
 _LOGIN_S = 15.0
