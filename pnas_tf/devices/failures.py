@@ -237,6 +237,13 @@ class UnknownFlag(DeviceRefused):
     )
 
 
+class DeviceBusy(DeviceRefused):
+    """Another process of this user measures it."""
+
+    expected_text = "a device that one process measures at a time"
+    fix_text = "Wait for that process to end, or measure on another device."
+
+
 class DeviceChanged(DeviceRefused):
     """It was away and came back with other cores, another mode or another system."""
 

@@ -2,7 +2,6 @@
 runs the pushed models."""
 
 import dataclasses
-import os
 import shutil
 import socketserver
 import threading
@@ -60,15 +59,11 @@ def fleet():
     with standin.Phones() as phones:
         phones.tool = str(standin.executable_tool(phones.folder))
         phones.device = DeviceConfig(benchmark_binary=phones.tool)
-        previous = os.environ["PATH"]
-        os.environ["PATH"] = (
-            f"{phones.path}:{previous}"  # the program finds adb where users have it
-        )
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", str(phones.path), prepend=":")  # adb is where users have it
+            patch.setenv("XDG_CACHE_HOME", str(phones.folder))  # others' serials are the same
             phones.trio = [phones.add(), phones.add(), phones.add(speaks=False, clocks_khz=())]
             yield phones
-        finally:
-            os.environ["PATH"] = previous
 
 
 @pytest.fixture
@@ -245,6 +240,7 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
     broken.write_bytes(b"no model")
     with pytest.raises(ToolFailed, match="Failed to load model"):
         runner.run(broken, warmups=1, invocations=2)
+    runner.close()
     phone.configure(runs=dict.fromkeys(always, "hang"))
     with (
         AndroidRunner(
@@ -261,7 +257,8 @@ def test_runs_that_always_fail_have_errors_of_their_own(fleet, phone, runner, tm
         pytest.raises(DelegateNotUsed),
     ):
         gpu.run(FLOAT32, warmups=1, invocations=2)
-    assert runner.run(FLOAT32, warmups=1, invocations=2).count == 2  # and the phone still works
+    with AndroidRunner(phone.serial, fleet.device, timeouts=BRIEF) as again:
+        assert again.run(FLOAT32, warmups=1, invocations=2).count == 2  # the phone still works
 
 
 def test_binary_that_is_missing_or_of_another_instruction_set(fleet, phone, tmp_path):

@@ -3,7 +3,6 @@ models."""
 
 import contextlib
 import json
-import os
 import socket
 import threading
 import time
@@ -49,12 +48,10 @@ needs_sshd = pytest.mark.skipif(bool(reason), reason=f"no stand-in board: {reaso
 def board():
     with standin.Board() as opened:
         opened.tool = str(phones.executable_tool(opened.folder))
-        previous = os.environ["PATH"]
-        os.environ["PATH"] = f"{opened.path}:{previous}"
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", str(opened.path), prepend=":")
+            patch.setenv("XDG_CACHE_HOME", str(opened.folder / "here"))
             yield opened
-        finally:
-            os.environ["PATH"] = previous
 
 
 @needs_sshd

@@ -2,6 +2,7 @@
 goes away or throttles: on a shell of this computer, with a tool that prints what a test says."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import phones
@@ -17,6 +18,7 @@ from pnas_tf.devices.cores import held_cores
 from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.failures import (
     DelegateNotUsed,
+    DeviceBusy,
     DeviceChanged,
     DeviceLost,
     DeviceSilent,
@@ -602,6 +604,39 @@ def test_a_device_whose_cores_tell_nothing_is_not_held_and_says_so(shell):
             return CommandResult(0, "core 0 - 1\ntaskset\n")
 
     assert held_cores(Mute(0, ""), 1, say=lines.append) == () and len(lines) == 1
+
+
+# a device that another process measures
+
+
+def test_a_device_is_measured_by_one_process_at_a_time(shell):
+    tool_that_says(shell, RESULT)
+    prepared = []
+
+    def prepare(say):
+        prepared.append(say)
+        return HELD
+
+    with runner_on(shell, prepare=prepare) as first:
+        with pytest.raises(DeviceBusy, match=f"held by pid {os.getpid()}"):
+            runner_on(shell, prepare=prepare)
+        assert len(prepared) == 1  # and its mode is not touched
+        assert first.run(MODEL, warmups=1, invocations=4).count == 4
+    with runner_on(shell, prepare=prepare) as second:
+        assert second.run(MODEL, warmups=1, invocations=4).count == 4
+
+
+def test_a_device_that_cannot_be_opened_is_let_go(shell):
+    tool_that_says(shell, RESULT)
+
+    def lost(say):
+        raise DeviceUnplugged("the cable", received="nothing")
+
+    with pytest.raises(DeviceUnplugged) as failed:
+        runner_on(shell, prepare=lost)
+    with runner_on(shell) as runner:
+        assert runner.run(MODEL, warmups=1, invocations=4).count == 4
+    assert failed.value.received == "nothing"
 
 
 # a device that goes away

@@ -107,18 +107,14 @@ class AndroidRunner(ToolRunner):
             self._fixed_mode = set_fixed_performance_mode(connection, enabled=True)
             return describe(told, serial=chosen, cores=cores, fixed_mode=self._fixed_mode)
 
-        try:
-            super().__init__(
-                RemoteStore(connection, remote_folder),
-                config,
-                binary=binary,
-                prepare=prepare,
-                timeouts=timeouts,
-                say=named,
-            )
-        except BaseException:
-            self.close()  # the phone as it was
-            raise
+        super().__init__(
+            RemoteStore(connection, remote_folder),
+            config,
+            binary=binary,
+            prepare=prepare,
+            timeouts=timeouts,
+            say=named,
+        )
 
     def close(self) -> None:
         if self._fixed_mode:

@@ -23,6 +23,7 @@ from pnas_tf.devices.benchmark_tool.verdict import FinishedRun, report_of, run_o
 from pnas_tf.devices.connection import RemoteStore, retry
 from pnas_tf.devices.cooling import Cooling
 from pnas_tf.devices.delegation import ACCELERATORS, Delegation
+from pnas_tf.devices.device_lock import hold_device
 from pnas_tf.devices.failures import (
     DeviceChanged,
     DeviceLost,
@@ -83,7 +84,6 @@ class ToolRunner:
     ):
         self._store, self._connection = store, store.connection
         self._binary, self._prepare = binary, prepare
-        self.device = prepare(say)
         self._config, self._timeouts = config, timeouts
         self._flags = dialect.DELEGATE_FLAGS[config.delegate]
         self._profile_flags = dialect.PROFILE_FLAGS[0]
@@ -99,8 +99,14 @@ class ToolRunner:
             config.partial_delegation and config.delegate in ACCELERATORS,
             binary_sha256=binary.sha256,
         )
+        self._held = hold_device(store.connection.name)
+        try:
+            self.device = prepare(say)
+            self.cooling.state = self.thermal()
+        except BaseException:
+            self.close()  # the device as it was
+            raise
         self._launcher = Launcher(timeouts.run_s, self.device.cores, self._libraries)
-        self.cooling.state = self.thermal()
 
     def begin_round(self) -> None:
         """Nothing: every run starts a program there."""
@@ -179,6 +185,7 @@ class ToolRunner:
         """Ends the connection; the files stay on the device for the next run. May be called
         twice."""
         self._connection.close()
+        self._held.release()
 
     def __enter__(self: Self) -> Self:
         return self

@@ -12,9 +12,8 @@ from pnas_tf.devices.connection import split_end_marker, with_end_marker
 class LocalShell:
     """A `Connection`. log: every script that was run."""
 
-    name = "ssh:user@here"
-
     def __init__(self, folder):
+        self.name = f"ssh:user@{folder}"
         self.commands = Path(folder) / "commands"
         self.commands.mkdir(parents=True, exist_ok=True)
         self.log: list[str] = []
