@@ -898,7 +898,8 @@ class BenchmarkConfig(Options):
 
     models: tuple[str, ...] = option(
         (),
-        ".tflite files, comma-separated; default: the exported models of the run folder.",
+        ".tflite files, comma-separated, in this call; default: the exported models of the run "
+        "folder.",
         remakes=True,
     )
     op_profile: bool = option(
@@ -1023,7 +1024,7 @@ class ExportConfig(Options):
         remakes=True,
     )
     debug_layers: bool = option(
-        False, "Print how far int8 departs from float layer by layer.", fixed=False
+        False, "Print how far int8 departs from float layer by layer, in this call.", fixed=False
     )
     author: str = option("", "Author, in the files' metadata.", remakes=True)
     licence: str = option("", "Licence of the models, in the files' metadata.", remakes=True)

@@ -21,7 +21,8 @@ from pnas_tf.run.layout import Artifact
 Config = TypeVar("Config")
 Settings = dict[str, dict[str, object]]  # config class name -> {option: JSON value}
 _FORMAT, _VERSION = "pnas_tf/config", 2  # 1: momentum in TrainConfig, devices in LatencyConfig
-_NOT_KEPT = ("run_dir", "restart")  # where the folder happens to be; a wish of one call
+# Where the folder happens to be; wishes of one call.
+_NOT_KEPT = ("run_dir", "restart", "models", "debug_layers")
 OLD_LAYOUT = (
     "choose another --run_dir. One of an earlier version is finished by that version; its latency "
     "tables can be copied into a new folder"
@@ -106,12 +107,16 @@ def read_config(folder: str | os.PathLike) -> Settings:
         path, format=_FORMAT, version=_VERSION, what="file of run settings", made_by=OLD_LAYOUT
     )
     sections = {name: part for name, part in document.items() if name not in ("format", "version")}
-    return value_of(
+    settings = value_of(
         dict[str, dict[str, object]],
         sections,
         what=f"run settings {path}",
         fix="Choose another --run_dir, or delete the folder.",
     )
+    for section in settings.values():
+        for name in _NOT_KEPT:  # as an earlier version did
+            section.pop(name, None)
+    return settings
 
 
 def write_config(folder: Path, settings: Settings) -> None:

@@ -4,9 +4,10 @@ nothing of what is made of them."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
@@ -29,8 +30,6 @@ from pnas_tf.run.step import Job
 from pnas_tf.run.terminal import say
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pnas_tf.data import ImageData
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
@@ -245,6 +244,13 @@ class Inputs(Job):
         before = path.read_bytes() if path.is_file() else b""
         if self.folder.note(LEFT_OUT_FILE, files.write_csv).read_bytes() != before:
             say(files.summary(str(path)))
+
+
+def by_name(files: Sequence[str]) -> dict[str, Path]:
+    """Files that the user names, by their stems, by whole paths where two of those are alike."""
+    paths = [Path(name) for name in dict.fromkeys(files)]
+    alike = len({path.stem for path in paths}) < len(paths)
+    return {str(path) if alike else path.stem: path for path in paths}
 
 
 @lru_cache(maxsize=1)

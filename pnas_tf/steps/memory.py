@@ -14,20 +14,18 @@ from pnas_tf.run.layout import MODELS_PATTERN, Artifact, model_name
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import say, warn
 from pnas_tf.steps.export import derivation_of
-from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.inputs import Inputs, by_name
 
 
 def model_files(job: Inputs) -> dict[str, Path]:
-    """Name -> file: those given, or the run folder's. Raises UserError when there are none or two
-    of one name."""
-    given = [Path(name) for name in job.configs[BenchmarkConfig].models]
-    paths = given or sorted(job.folder.path.glob(MODELS_PATTERN))
-    models = {path.stem: path for path in paths}
-    if not models or len(models) < len(paths):
+    """Name -> file: those given, or the run folder's. Raises UserError when there are none."""
+    given = job.configs[BenchmarkConfig].models
+    models = by_name(given or sorted(map(str, job.folder.path.glob(MODELS_PATTERN))))
+    if not models:
         raise UserError(
             "models to measure",
-            expected=f"{MODELS_PATTERN} in the run folder, or --models with distinct file names",
-            received=", ".join(map(str, paths)) or f"none in {job.folder.path}",
+            expected=f"{MODELS_PATTERN} in the run folder, or --models",
+            received=f"none in {job.folder.path}",
             fix=f"Export first: pnas export --run_dir={job.folder.path}",
         )
     absent = [str(path) for path in models.values() if not path.is_file()]

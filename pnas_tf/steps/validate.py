@@ -28,7 +28,7 @@ from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, say, warn
 from pnas_tf.steps.devices import binary_of, runtime_version, setup_of
-from pnas_tf.steps.inputs import OF_SPACE, Inputs
+from pnas_tf.steps.inputs import OF_SPACE, Inputs, by_name
 
 if TYPE_CHECKING:
     from pnas_tf.space.architecture import Architecture
@@ -66,12 +66,10 @@ def _run(job: Inputs) -> None:
 
 
 def _named(files: Sequence[str]) -> dict[str, Architecture]:
-    """Networks by the stems of their files, by whole paths where those are alike."""
+    """Networks by the names of their files."""
     from pnas_tf.space.architecture import Architecture
 
-    stems = {Path(name).stem for name in files}
-    alike = len(stems) < len(files)
-    found = {name if alike else Path(name).stem: Architecture.load(name) for name in files}
+    found = {name: Architecture.load(path) for name, path in by_name(files).items()}
     if len(found) < 2:
         raise UserError(
             f"--architectures={','.join(files)}",

@@ -267,6 +267,17 @@ def test_a_measured_model_that_ran_partly_on_the_cpu_says_so(tmp_path):
     assert f"float32: {words}" in page_of(tmp_path)
 
 
+def test_a_measurement_of_another_file_of_that_name_is_not_the_runs(tmp_path):
+    """As --models, or an export since, leaves."""
+    make_run(tmp_path, random_architecture(tiny(), seed=3))
+    entry, content = load_measurements(tmp_path / "latency.json")["float32"], b"the run's own"
+    own = replace(entry, model=replace(entry.model, sha256=sha256(content).hexdigest()))
+    save_measurements(tmp_path / "latency.json", {"model_int8": own, "model_float32": entry})
+    for name in ("model_int8", "model_float32"):
+        (tmp_path / f"{name}.tflite").write_bytes(content)
+    assert read_run(tmp_path).measurements == {"model_int8": own}
+
+
 @pytest.mark.slow
 def test_latency_without_a_pause_stands_in_the_page(tmp_path):
     """A clock that drops in the fourth minute of ten."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pnas_tf.config import RunConfig
+from pnas_tf.config import BenchmarkConfig, ExportConfig, RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.options import option
@@ -209,6 +209,20 @@ def test_settings_are_kept_and_others_refused_naming_both(tmp_path):
         folder.settle([Options(kept=3, names=("a", "b"), free=2)])
         Work(folder, output="b.txt").step({"new": 1})
     assert read_config(tmp_path)["Options"]["free"] == 2
+
+
+def test_wishes_of_one_call_are_not_kept_nor_read_where_they_were(tmp_path):
+    wishes = (BenchmarkConfig(models=("other.tflite",)), ExportConfig(debug_layers=True))
+    with RunFolder(tmp_path) as folder:
+        folder.settle([RunConfig(restart=True), *wishes])
+        Work(folder).step(inputs_of())
+    document = json.loads((tmp_path / CONFIG).read_text())
+    kept = {name for part in document.values() if isinstance(part, dict) for name in part}
+    assert {"seed", "op_profile", "formats"} <= kept
+    assert kept.isdisjoint({"restart", "models", "debug_layers"})
+    document["ExportConfig"]["debug_layers"] = True  # as an earlier version wrote
+    (tmp_path / CONFIG).write_text(json.dumps(document))
+    assert "debug_layers" not in read_config(tmp_path)["ExportConfig"]
 
 
 @pytest.mark.parametrize("name", [CONFIG, STEPS])

@@ -84,11 +84,13 @@ def test_memory_is_asked_for_in_a_folder_that_was_measured_on_another_device(tmp
     shutil.copy(STANDIN / "tiny_float32.tflite", tmp_path / "a.tflite")
 
     def benchmark(*flags):
-        ended = forked_program.run("benchmark", "--run_dir=run", *flags, cwd=tmp_path)
+        ended = forked_program.run(
+            "benchmark", "--run_dir=run", "--models=a.tflite", *flags, cwd=tmp_path
+        )
         assert ended.status == 0, ended.output
         return ended.output
 
-    benchmark("--device=host", "--models=a.tflite", "--min_invocations=3")
+    benchmark("--device=host", "--min_invocations=3")
     measured = (tmp_path / "run" / "latency.json").read_bytes()
     assert "bytes of an arena of" in benchmark("--device=tflm")
     used = json.loads((tmp_path / "run" / "memory.json").read_text())["models"]["a"]

@@ -24,7 +24,7 @@ from pnas_tf.run.step import digest_of
 from pnas_tf.space.mbconv import tiny
 from pnas_tf.steps.architecture import ARCHITECTURE
 from pnas_tf.steps.footprint import file_options
-from pnas_tf.steps.inputs import Inputs
+from pnas_tf.steps.inputs import Inputs, by_name
 from pnas_tf.steps.pipeline import PIPELINE
 from pnas_tf.steps.programs import PROGRAMS, STEPS
 
@@ -189,6 +189,18 @@ def test_files_that_options_name_count_by_content(folder, tmp_path, config, step
     path.write_text("after")
     after = digests(folder, config(str(path)))
     assert {name for name in after if after[name] != before[name]} == set(steps.split())
+
+
+@pytest.mark.parametrize(
+    "files, names",
+    [
+        (("a/one.tflite", "b/two.tflite", "a/one.tflite"), ["one", "two"]),
+        (("a/one.tflite", "b/one.tflite"), ["a/one.tflite", "b/one.tflite"]),
+    ],
+)
+def test_files_of_one_name_are_told_apart_by_their_places(files, names):
+    assert list(by_name(files)) == names
+    assert set(map(str, by_name(files).values())) == set(files)
 
 
 def test_every_artifact_counts_for_the_steps_that_read_it(folder):
