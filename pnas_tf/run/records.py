@@ -113,6 +113,20 @@ def _earlier(folder: Path, record: StepRecord, files: Sequence[str]) -> list[str
     ]
 
 
+def check_owner(name: str, outputs: Sequence[str], folder: Path) -> None:
+    """Raises UserError where another step has made a file of this folder that step `name` writes: a
+    network is either searched there or given."""
+    for other, record in read_steps(folder).items():
+        taken = [output for output in outputs if output in (record.outputs or {})]
+        if taken and other != name:
+            raise UserError(
+                f"step {name} in run folder {folder}",
+                expected=f"a folder without the {taken[0]} of another step",
+                received=f"that of step {other}",
+                fix="Choose another --run_dir.",
+            )
+
+
 def read_steps(folder: Path) -> dict[str, StepRecord]:
     """Steps by name; empty for a new folder.
 

@@ -25,11 +25,12 @@ def _asked_for(job: Inputs) -> Architecture:
 
 
 def _check(job: Inputs) -> None:
-    if job.has(Artifact.DERIVATION):
+    searched = [each for each in (Artifact.SEARCH, Artifact.DERIVATION) if job.has(each)]
+    if searched:  # finished or not
         raise UserError(
             f"--architecture={job.configs[ArchitectureConfig].architecture}",
             expected="a run folder without a search",
-            received=f"{Artifact.DERIVATION} in {job.folder.path}",
+            received=f"{searched[0]} in {job.folder.path}",
             fix="Choose another --run_dir, or leave --architecture out to train what was found.",
         )
     if job.source:

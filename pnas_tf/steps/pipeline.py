@@ -19,6 +19,7 @@ from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
+from pnas_tf.run.records import check_owner
 from pnas_tf.run.refusal import unless_refused
 from pnas_tf.run.settings import chosen_options
 from pnas_tf.run.step import Step
@@ -61,9 +62,11 @@ def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs
     Of a worker that follows a chief, up to the last that all do together.
 
     Raises:
-        UserError: the folder was made with other settings.
+        UserError: the folder was made with other settings, or a file there is another step's.
     """
     todo = [step for step in steps if step.wanted(call.only(step.configs))]
+    for step in todo:
+        check_owner(step.name, step.writes(call.only(step.configs)), call.folder.path)
     settings = {
         type(config): config for step in todo for config in step.settings(call.only(step.configs))
     }

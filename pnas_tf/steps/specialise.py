@@ -41,7 +41,7 @@ from pnas_tf.io import Json, atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import EVENTS, MEASURED, OWN, TABLES, Artifact, files_of_devices
-from pnas_tf.run.records import read_steps, write_steps
+from pnas_tf.run.records import check_owner, read_steps, write_steps
 from pnas_tf.run.settings import fixed_of, read_config
 from pnas_tf.run.terminal import say, warn
 from pnas_tf.search.recipe import ONE_SHOT
@@ -117,7 +117,8 @@ def _check_searched_with(call: Inputs) -> None:
 
 
 def _check_out(request: Request, call: Inputs) -> None:
-    """Raises UserError on a folder whose search or table would be lost."""
+    """Raises UserError on a folder whose search, table or network would be lost."""
+    check_owner(DERIVE.name, [Artifact.ARCHITECTURE], request.out)
     out, pairs = request.out, _brought(request, call)
     others = [there for here, there in pairs if there.exists() and not _alike(here, there)]
     is_searched = SEARCH.name in read_steps(out)

@@ -4,6 +4,7 @@ import dataclasses
 import threading
 
 import pytest
+from forked_program import contents
 
 from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
@@ -93,6 +94,20 @@ def test_a_request_that_a_step_refuses_is_refused_before_devices_and_data_are_lo
     program = Program("one", "one", "", None, (step,), begin=begin)
     with pytest.raises(UserError, match="refused"), RunFolder(tmp_path / "run") as folder:
         program.run(Inputs(folder, CONFIGS))
+
+
+def test_the_file_of_another_step_is_not_written_over(tmp_path):
+    """As architecture.json, of a network that was given or searched."""
+    log = []
+    do(chain("a", log), RunFolder(tmp_path))
+    before = contents(tmp_path)
+    first, last = chain("xy", log)
+    instead = dataclasses.replace(last, writes=lambda _: ("a",))
+    with pytest.raises(UserError, match="step y in run folder") as refused:
+        do([first, instead], RunFolder(tmp_path))
+    assert refused.value.received == "that of step a" and [name for _, name in log] == ["a"]
+    assert contents(tmp_path) == before
+    do(chain("a", log), RunFolder(tmp_path))  # its own it makes and keeps
 
 
 def test_always_runs_a_complete_step_again(tmp_path):

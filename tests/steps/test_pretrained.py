@@ -95,8 +95,19 @@ def test_damaged_weights_are_refused_before_any_work(place, tmp_path):
 def test_a_searched_folder_keeps_its_network(place, tmp_path):
     searched = shutil.copytree(place / "learnt", tmp_path / "searched")
     (searched / "derivation.json").write_text("{}")
-    before = contents(searched)
-    assert_refused(
-        train(place, searched, "tints", "--architecture=other.json"), "derivation.json", "--run_dir"
-    )
-    assert contents(searched) == before
+    stopped = tmp_path / "stopped"
+    (stopped / "search").mkdir(parents=True)
+    for folder, words in ((searched, "derivation.json"), (stopped, "search in")):
+        before = contents(folder)
+        refused = train(place, folder, "tints", "--architecture=other.json")
+        assert_refused(refused, words, "--run_dir")
+        assert contents(folder) == before
+
+
+@pytest.mark.parametrize("program", ["run", "search"])
+def test_a_network_that_was_given_stays(place, program):
+    before = contents(place / "learnt")
+    flags = ("--space=tiny", "--dataset=digits")
+    refused = run(program, "--run_dir=learnt", *flags, cwd=place)
+    assert_refused(refused, "architecture.json of another step", "--run_dir")
+    assert contents(place / "learnt") == before

@@ -22,7 +22,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.run.records import read_steps, write_steps
+from pnas_tf.run.records import StepRecord, read_steps, write_steps
 from pnas_tf.search.quantities import latency_quantity, macs_quantity, no_less, no_more
 from pnas_tf.search.targets import latency_target
 from pnas_tf.space.architecture import Architecture
@@ -267,8 +267,11 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
     found = table.predict_ms(Architecture.load(tmp_path / "both/architecture.json"))
     assert found <= quick[0]["max_latency_ms"]
     rest = ("--out=both", "--max_parameters=1e9", "--derive_networks=1")
+    given = StepRecord("", outputs={"architecture.json": ""})  # of pnas train --architecture
+    write_steps(tmp_path / "given", {"architecture": given})
     for wrong, *words in (
         ((f"--out={copy}", "--max_parameters=1e9"), "a search of its own"),
+        (("--out=given", "--max_parameters=1e9"), "that of step architecture"),
         ((*rest, "--search_epochs=9"), "--search_epochs", "2, which"),
         ((*rest, "--table=other.json"), "another latency_table.json", "--restart"),
     ):
