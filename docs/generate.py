@@ -32,8 +32,8 @@ Made by `python docs/generate.py` from `pnas_tf/config.py`. The original project
 these, and what the presets stand for: [original_options.md](original_options.md).
 
 A flag is an option's name: `--search_epochs=40`, `--nonesterov`. A value comes from the command
-line, else from the run folder's config.json, else from `--preset`, else from the default. In a run
-folder
+line, else from the run folder's config.json, else from `--preset`, else from the default. An empty
+one (`--max_ram_kb=`) takes an option back whose default is unset or empty. In a run folder
 
 - a **fixed** option keeps its value once something that depends on it is made: another one is then
   refused, or asked for with `--restart`;

@@ -75,11 +75,27 @@ def define_flags(kinds: Sequence[type]) -> flags.FlagValues:
                 flags.DEFINE_enum(option.name, None, list(choices), text, flag_values=values)
             else:
                 define[value_type](option.name, None, text, flag_values=values)
+            if option.default is None:
+                values[option.name].parser = _OrNone(values[option.name].parser)
     if any(kind in section for section in PRESETS.values() for kind in kinds):
         text = "Defaults taken together; single flags override."
         flags.DEFINE_enum("preset", None, sorted(PRESETS), text, flag_values=values)
     flags.DEFINE_string("flagfile", "", "File with flags, one a line.", flag_values=values)
     return values
+
+
+class _OrNone(flags.ArgumentParser):
+    """Of an option that is None by default, which an empty value takes back to it."""
+
+    def __init__(self, parser: flags.ArgumentParser):
+        self._parser = parser
+        self.enum_values = getattr(parser, "enum_values", None)
+
+    def parse(self, argument: str) -> object:
+        return None if argument == "" else self._parser.parse(argument)
+
+    def flag_type(self) -> str:
+        return self._parser.flag_type()
 
 
 def parse(arguments: Sequence[str], values: flags.FlagValues) -> Given:

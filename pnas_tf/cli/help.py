@@ -46,6 +46,7 @@ def help_of(program: Program) -> str:
             ]
         lines.append("")
     lines += [
+        "An option whose default is None is taken back to it by an empty value: --name=",
         "--flagfile=FILE reads flags from a file, one a line.",
         f"--preset: {', '.join(sorted(PRESETS))} (where the program has one).",
     ]

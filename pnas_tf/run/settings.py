@@ -88,6 +88,13 @@ def other_options(before: object, now: object) -> dict[str, object]:
     }
 
 
+def asked_options(usual: object, now: object) -> dict[str, object]:
+    """Those of `other_options` that are not just back at their default."""
+    defaults = {field.name: field.default for field in dataclasses.fields(now)}  # type: ignore[arg-type]
+    others = other_options(usual, now)
+    return {name: value for name, value in others.items() if value != defaults[name]}
+
+
 def chosen_options(given: object, fitted: object) -> dict[str, object]:
     """The options of `fitted` that were not given."""
     others = other_options(given, fitted)
@@ -145,16 +152,37 @@ def with_settings(folder: Path, configs: Iterable[object], held: Settings) -> Se
                 continue
             made_with = held.get(type(config).__name__, {}).get(field.name, value)
             if field.metadata["fixed"] and value is not None and made_with != value:
-                raise UserError(
-                    f"run folder {folder} was made with another --{field.name}",
-                    expected="none, its default" if made_with is None else repr(made_with),
-                    received=repr(value),
-                    fix="Leave the flag out to keep the folder's value, choose another --run_dir, "
-                    "or add --restart: what depends on it moves to a folder old-N within this "
-                    "one, and is made anew.",
-                )
+                raise made_with_another(folder, field.name, made_with, value)
             section[field.name] = value
     return stored
+
+
+def check_taken_back(folder: Path, configs: Configs, usual: Configs, held: Settings) -> None:
+    """Raises UserError where the command line takes an option back to None, for which a value is
+    chosen, and something in the folder was made with the one before.
+
+    usual: options without those of the command line.
+    held: as in `with_settings`.
+    """
+    for now in configs:
+        made_with = held.get(type(now).__name__, {})
+        for name, value in other_options(usual[type(now)], now).items():
+            if value is None and made_with.get(name) is not None:
+                raise made_with_another(folder, name, made_with[name], value)
+
+
+def made_with_another(folder: Path, name: str, made_with: object, value: object) -> UserError:
+    """The refusal of a value of a fixed option."""
+    before, now = (
+        "none, its default" if each is None else repr(each) for each in (made_with, value)
+    )
+    return UserError(
+        f"run folder {folder} was made with another --{name}",
+        expected=before,
+        received=now,
+        fix="Leave the flag out to keep the folder's value, choose another --run_dir, or add "
+        "--restart: what depends on it moves to a folder old-N within this one, and is made anew.",
+    )
 
 
 def _plain(value: object) -> object:

@@ -20,7 +20,13 @@ from pnas_tf.errors import UserError
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.processors import hold_tensorflow
-from pnas_tf.run.settings import Configs, is_free, other_options
+from pnas_tf.run.settings import (
+    Configs,
+    asked_options,
+    check_taken_back,
+    is_free,
+    other_options,
+)
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import say, warn
 from pnas_tf.steps import (
@@ -125,12 +131,13 @@ class Program:
         no step would look at it: whoever gave it believes that it does something. usual: options
         without those."""
         check_heeded(call.configs, usual)
+        check_taken_back(call.folder.path, call.configs, usual, call.folder.held)
         todo = [each for each in self.steps if each.wanted(call.only(each.configs))]
         used = {type(config) for step in todo for config in step.settings(call.only(step.configs))}
         kinds = (kind for step in self.steps for kind in step.configs if kind not in used)
         for kind in dict.fromkeys(kinds):
             now: object = call.configs[kind]
-            for name, value in other_options(usual[kind], now).items():
+            for name, value in asked_options(usual[kind], now).items():
                 before = {name: getattr(usual[kind], name)}
                 without = dataclasses.replace(now, **before)  # type: ignore[type-var]
                 other = Inputs(call.folder, call.configs.replaced([without]), call.given)

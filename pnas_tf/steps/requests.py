@@ -31,7 +31,7 @@ from pnas_tf.config import (
 from pnas_tf.errors import UserError
 from pnas_tf.options import does_something, options_by_name
 from pnas_tf.run.cluster import check_distribution
-from pnas_tf.run.settings import Configs, other_options
+from pnas_tf.run.settings import Configs, asked_options
 
 Config = TypeVar("Config")
 
@@ -56,7 +56,7 @@ def check_heeded(configs: Configs, usual: Configs) -> None:
     options without those of the command line."""
     for now in configs:
         options = options_by_name(type(now))
-        for name, value in other_options(usual[type(now)], now).items():
+        for name, value in asked_options(usual[type(now)], now).items():
             if not does_something(options[name], now):
                 only, unless = (options[name].metadata[key] for key in ("only", "unless"))
                 beside = {each.name: getattr(now, each.name) for each in (*only, *unless)}

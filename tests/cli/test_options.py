@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from option_values import another_value
 from reference_path import logits
 
 from pnas_tf import config
-from pnas_tf.cli.flags import Given, define_flags
+from pnas_tf.cli.flags import Given, define_flags, parse
 from pnas_tf.config import PRESETS, DataConfig, OptimizerConfig, SearchConfig, TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_network, weight_decay_variables
@@ -188,6 +189,20 @@ def test_flags_are_one_for_each_field_and_the_preset_lies_below_them():
     )
     chosen = given.config(SearchConfig)
     assert (chosen.search_epochs, chosen.warmup_epochs, chosen.arch_interval) == (3, 7, 5)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (_, option) in FIELDS.items() if option.default is None]
+)
+def test_an_empty_value_takes_back_an_option_without_a_default(name):
+    kind = FIELDS[name][0]
+    stored = {kind.__name__: {name: another_value(kind(), name)}}
+    given = parse(["pnas", f"--{name}="], define_flags([kind]))
+    assert given.flags == {name: None}
+    assert getattr(dataclasses.replace(given, stored=stored).config(kind), name) is None
+    for wrong in ("many", " "):
+        with pytest.raises(UserError, match=f"--{name} has no usable value"):
+            parse(["pnas", f"--{name}={wrong}"], define_flags([kind]))
 
 
 # What the options do.

@@ -11,14 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from pnas_tf.config import BenchmarkConfig, ExportConfig, RunConfig
+from pnas_tf.config import BenchmarkConfig, ExportConfig, RunConfig, TrainConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.options import option
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.records import read_steps
-from pnas_tf.run.settings import fixed_of, read_config, remaking_of
+from pnas_tf.run.settings import (
+    Configs,
+    check_taken_back,
+    fixed_of,
+    read_config,
+    remaking_of,
+)
 
 CONFIG, STEPS, LOCK = Artifact.CONFIG, Artifact.STEPS, Artifact.LOCK
 HOLDER = """
@@ -209,6 +215,19 @@ def test_settings_are_kept_and_others_refused_naming_both(tmp_path):
         folder.settle([Options(kept=3, names=("a", "b"), free=2)])
         Work(folder, output="b.txt").step({"new": 1})
     assert read_config(tmp_path)["Options"]["free"] == 2
+
+
+def test_an_option_is_not_taken_back_while_something_was_made_with_it(tmp_path):
+    usual, now = Configs([TrainConfig(epochs=60)]), Configs([TrainConfig()])
+    with RunFolder(tmp_path) as folder:
+        check_taken_back(folder.path, now, usual, folder.held)
+        Work(folder).step({"options": {"TrainConfig": fixed_of(usual[TrainConfig])}})
+        with pytest.raises(UserError, match="another --epochs") as refused:
+            check_taken_back(folder.path, now, usual, folder.held)
+        assert (refused.value.expected, refused.value.received) == ("60", "none, its default")
+        check_taken_back(folder.path, now, now, folder.held)  # was never given
+        folder.settle([RunConfig(restart=True)])
+        check_taken_back(folder.path, now, usual, folder.held)
 
 
 def test_wishes_of_one_call_are_not_kept_nor_read_where_they_were(tmp_path):

@@ -267,7 +267,7 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
     found = table.predict_ms(Architecture.load(tmp_path / "both/architecture.json"))
     assert found <= quick[0]["max_latency_ms"]
     rest = ("--out=both", "--max_parameters=1e9", "--derive_networks=1")
-    given = StepRecord("", outputs={"architecture.json": ""})  # of pnas train --architecture
+    given = StepRecord("0", outputs={"architecture.json": "0"})  # of pnas train --architecture
     write_steps(tmp_path / "given", {"architecture": given})
     for wrong, *words in (
         ((f"--out={copy}", "--max_parameters=1e9"), "a search of its own"),

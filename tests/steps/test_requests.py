@@ -93,6 +93,13 @@ def test_an_option_of_one_that_does_nothing_does_nothing():
     heeded(usual, dataclasses.replace(usual, rl_exponent=0.2))
 
 
+def test_an_option_that_does_nothing_may_go_back_to_its_default():
+    usual = config.SearchConfig(rl_images=100)  # kept in a run folder, of another algorithm
+    heeded(usual, dataclasses.replace(usual, rl_images=None))
+    with pytest.raises(UserError, match="--rl_images"):
+        heeded(usual, dataclasses.replace(usual, rl_images=50))
+
+
 def test_its_help_says_so():
     sampling = options_by_name(config.SearchConfig)["sampling"]
     assert sampling.metadata["help"].endswith(" Only with --algorithm=one_shot.")
