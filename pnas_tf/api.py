@@ -148,11 +148,13 @@ def search(
     from pnas_tf.search.api import search_architecture
     from pnas_tf.search.derivation import check_together
     from pnas_tf.search.recipe import SearchRecipe
+    from pnas_tf.steps.requests import check_given
 
     recipe = recipe or SearchRecipe()
     if target_latency_ms is not None:
         config = dataclasses.replace(recipe.config, target_latency_ms=str(target_latency_ms))
         recipe = dataclasses.replace(recipe, config=config)
+    check_given(recipe.config, recipe.device)
     if pretrained is not None:
         recipe = recipe.starting_from(open_pretrained(os.fspath(pretrained)))
     dataset = _dataset_for(space, data)
@@ -201,12 +203,13 @@ def train(
     """
     from pnas_tf.data.fitted_options import INHERIT, PRETRAINED, SCRATCH
     from pnas_tf.interop.teachers import open_teacher
+    from pnas_tf.steps.requests import check_given
     from pnas_tf.training.loop import train_network
     from pnas_tf.training.recipe import TrainRecipe
 
     recipe = recipe or TrainRecipe()
     if recipe.teacher is None:  # else it is there without its option
-        _heeded(recipe.config)
+        check_given(recipe.config)
     dataset = _dataset_for(architecture.space, data.for_training(recipe.config))
     if recipe.config.teacher:
         teacher = open_teacher(recipe.config.teacher, dataset.class_names)
@@ -219,14 +222,6 @@ def train(
         model = train_network(architecture, dataset, recipe, place, initial_weights=weights).model
     model.architecture = architecture  # what `export` writes into the files
     return model
-
-
-def _heeded(config: object) -> None:
-    """Raises UserError on an option that does nothing beside the others of its class."""
-    from pnas_tf.run.settings import Configs
-    from pnas_tf.steps.requests import check_heeded
-
-    check_heeded(Configs([config]), Configs([type(config)()]))
 
 
 def _dataset_for(space: SearchSpace, data: ImageData) -> Dataset:
@@ -287,13 +282,14 @@ def export(
             architecture is not known.
     """
     from pnas_tf.networks.network import refuse_keras_3
+    from pnas_tf.steps.requests import check_given
     from pnas_tf.tflite.export import export_network
     from pnas_tf.tflite.exported_model import ExportedModels
     from pnas_tf.tflite.options import refuse_further_training, rewrites_of
 
     refuse_further_training(config)
-    _heeded(config)
     config = dataclasses.replace(config, formats=tuple(formats or config.formats))
+    check_given(config)
     network = architecture or getattr(model, "architecture", None)
     refuse_keras_3(model)
     if network is None:

@@ -111,6 +111,7 @@ def fit(
     run_dir: str | os.PathLike | None = None,
     options: Sequence[object] = (),
     seed: int = RunConfig.seed,
+    restart: bool = RunConfig.restart,
 ) -> FitResult:
     """Labelled images and a device in, a network measured there out.
 
@@ -125,6 +126,8 @@ def fit(
         options: objects of the classes of `pnas_tf.config`, in place of their defaults, e.g.
             `TrainConfig(epochs=60)`, `PretrainedConfig("imagenet")`, `OutputConfig(quiet=True)`.
         seed: of everything random.
+        restart: where options or data are others than what a result in `run_dir` was made from,
+            moves it to old-N there and makes it anew (`--restart`); else the call is refused.
 
     Returns:
         The network, its files and its figures.
@@ -135,7 +138,7 @@ def fit(
     scratch = None if run_dir is not None else tempfile.TemporaryDirectory(prefix="pnas_")
     path = Path(scratch.name if scratch is not None else cast(str, run_dir))
     named: dict[type, object] = {
-        RunConfig: RunConfig(run_dir=os.fspath(path), seed=seed),
+        RunConfig: RunConfig(run_dir=os.fspath(path), seed=seed, restart=restart),
         DataConfig: data.config,
         DeviceConfig: device,
     }

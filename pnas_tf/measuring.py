@@ -7,6 +7,7 @@ Importing this loads no TensorFlow.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -87,14 +88,10 @@ def measure_latency(
             measured is kept, and the same call goes on.
     """
     from pnas_tf.latency.build import build_latency_table, convert_ahead
+    from pnas_tf.steps.requests import check_given
 
-    if config.original_table:
-        raise UserError(
-            f"measure_latency with original_table={config.original_table!r}",
-            expected="blocks to measure",
-            received="a published table to read",
-            fix="Read it by pnas latency-table --original_table, then LatencyTable.load.",
-        )
+    _refuse_published(config)
+    check_given(config, device)
     convert_ahead(space, config, conversion, seed=seed, progress=progress)
     with _measuring(device, conversion, seed=seed, progress=progress) as setup:
         return build_latency_table(space, setup, config, seed=seed)
@@ -130,7 +127,11 @@ def calibrate(
     """
     from pnas_tf.latency.calibrate import calibrate as calibrated
     from pnas_tf.latency.calibrate import knowledge_of
+    from pnas_tf.steps.requests import check_given
 
+    _refuse_published(config)
+    # Networks are measured here however many `few` says.
+    check_given(dataclasses.replace(few, measurements=few.measurements or 1), config, device)
     known = knowledge_of(few, space, dtype=config.latency_dtype)
     with _measuring(device, ConversionConfig(), seed=seed, progress=progress) as setup:
         return calibrated(space, setup, config, few, known, seed=seed)
@@ -160,14 +161,26 @@ def benchmark(
         UserError: a file is no model, none could be measured, or the device is absent or lost.
     """
     from pnas_tf.latency.measure_files import measure_files
+    from pnas_tf.steps.requests import check_given
     from pnas_tf.tflite.exported_model import ExportedModels
 
+    check_given(device)
     with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:
         paths = files.save(scratch) if isinstance(files, ExportedModels) else files
         with _measuring(device, conversion, seed=seed, progress=progress, few=True) as setup:
             return measure_files(
                 {name: Path(path) for name, path in paths.items()}, setup
             ).measurements
+
+
+def _refuse_published(config: LatencyConfig) -> None:
+    if config.original_table:
+        raise UserError(
+            f"a measurement with original_table={config.original_table!r}",
+            expected="blocks or networks to measure",
+            received="a published table to read",
+            fix="Read it by pnas latency-table --original_table, then LatencyTable.load.",
+        )
 
 
 @contextlib.contextmanager

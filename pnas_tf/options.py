@@ -49,6 +49,52 @@ def does_something(option: dataclasses.Field, config: object) -> bool:
     )
 
 
+def heeded(config: Value) -> Value:
+    """The config with its defaults where an option does nothing beside the others: one that was
+    kept from another call, or chosen by the images."""
+    fields = options_by_name(type(config)).items()
+    idle = {name: each.default for name, each in fields if not does_something(each, config)}
+    return dataclasses.replace(config, **idle)  # type: ignore[type-var]
+
+
+def other_options(before: object, now: object) -> dict[str, object]:
+    """The options of `now` that have another value than in `before`."""
+    return {
+        name: getattr(now, name)
+        for name in options_by_name(type(now))
+        if getattr(before, name) != getattr(now, name)
+    }
+
+
+def asked_options(usual: object, now: object) -> dict[str, object]:
+    """Those of `other_options` that are not just back at their default."""
+    options = options_by_name(type(now))
+    others = other_options(usual, now).items()
+    return {name: value for name, value in others if value != options[name].default}
+
+
+def check_heeded(now: object, usual: object | None = None) -> None:
+    """Raises UserError on an option that was given and does nothing beside the others. usual: the
+    options without those that were given; None: the defaults."""
+    options = options_by_name(type(now))
+    for name, value in asked_options(usual or type(now)(), now).items():
+        if does_something(options[name], now):
+            continue
+        only, unless = (options[name].metadata[key] for key in ("only", "unless"))
+        beside = {each.name: getattr(now, each.name) for each in (*only, *unless)}
+        expected = [
+            f"with {' or '.join(map(str, only))}" if only else "",
+            f"without {' or '.join(map(str, unless))}" if unless else "",
+        ]
+        received = [f"--{key}={found}" if found else f"no --{key}" for key, found in beside.items()]
+        raise UserError(
+            f"--{name}={value}",
+            expected=f"it {' and '.join(filter(None, expected))}",
+            received=f"it with {' and '.join(received)}, where it does nothing",
+            fix="Leave it out, or change the others.",
+        )
+
+
 def option(
     default: Value,
     help: str,

@@ -19,6 +19,7 @@ import pnas_tf as pnas
 from pnas_tf import api, fitting
 from pnas_tf.config import (
     BenchmarkConfig,
+    CalibrateConfig,
     DataConfig,
     DeriveConfig,
     DeviceConfig,
@@ -207,7 +208,8 @@ def test_the_target_is_the_recipes_or_the_arguments(data, table):
 def test_one_supernet_gives_networks_for_any_budgets(data, table, tmp_path):
     """Of effects, without alpha; the best by them keeps the budgets, or they are refused before the
     search."""
-    recipe = SearchRecipe(dataclasses.replace(SEARCH, algorithm="one_shot", sampling="fair"))
+    phases = dataclasses.replace(SEARCH, arch_start_epoch=None)
+    recipe = SearchRecipe(dataclasses.replace(phases, algorithm="one_shot", sampling="fair"))
     most = sum(macs_quantity(SPACE).range) / 2
     budgets = [pnas.budget("macs", most), pnas.budget("latency_ms", 1e6)]
     found = pnas.search(SPACE, data, table, recipe=recipe, budgets=budgets, folder=tmp_path)
@@ -443,8 +445,42 @@ def test_options_that_have_an_argument_of_their_own_are_refused(data):
         pnas.train(architecture, data, recipe=recipe)
     with pytest.raises(UserError, match="--finetune_epochs=9"):
         pnas.export(build_network(architecture), data, config=ExportConfig(finetune_epochs=9))
-    with pytest.raises(UserError, match=r"original_table='pixel\.yaml'"):
-        pnas.measure_latency(SPACE, HOST, config=LatencyConfig(original_table="pixel.yaml"))
+    published = LatencyConfig(original_table="pixel.yaml")
+    for measure in (pnas.measure_latency, pnas.calibrate):
+        with pytest.raises(UserError, match=r"original_table='pixel\.yaml'"):
+            measure(SPACE, HOST, config=published)
+        with pytest.raises(UserError, match="--original_device=mine"):
+            measure(SPACE, HOST, config=LatencyConfig(original_device="mine"))
+
+
+def test_each_call_refuses_what_the_command_line_refuses(data, table, found, tmp_path):
+    recipe = SearchRecipe(dataclasses.replace(SEARCH, regulariser_alpha=0.5))
+    with pytest.raises(UserError, match=r"--regulariser_alpha=0\.5"):
+        pnas.search(SPACE, data, table, recipe=recipe)
+    for one in (found.derive, found.derivation):
+        with pytest.raises(UserError, match="--derive_networks=9"):
+            one(DeriveConfig(derive="most_probable", derive_networks=9))
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("{}")
+    both = CalibrateConfig(prior=(str(tmp_path / "a"),), old_table=str(tmp_path / "b"))
+    with pytest.raises(UserError, match="--old_table with --prior"):
+        pnas.calibrate(SPACE, HOST, few=both)
+    gpu = dataclasses.replace(HOST, delegate="gpu")
+    for measure in (
+        functools.partial(pnas.measure_latency, SPACE, gpu),
+        functools.partial(pnas.calibrate, SPACE, gpu, few=CalibrateConfig(blocks=3)),
+        functools.partial(pnas.benchmark, {}, gpu),
+    ):
+        with pytest.raises(UserError, match="--delegate=gpu with --device=host"):
+            measure()
+
+
+def test_a_result_is_made_anew_where_that_is_asked_for(data, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Program, "run", lambda _, call: asked.append(call.configs[RunConfig]))
+    for restart in (False, True):
+        pnas.fit(data, run_dir=tmp_path / "run", restart=restart)
+    assert [config.restart for config in asked] == [False, True]
 
 
 def test_what_no_step_can_use_is_refused_before_the_first(data, tmp_path):

@@ -16,6 +16,7 @@ from typing import TypeVar, cast
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of
+from pnas_tf.options import other_options
 from pnas_tf.run.layout import Artifact
 
 Config = TypeVar("Config")
@@ -77,22 +78,6 @@ def is_free(config: object, name: str) -> bool:
     fields = dataclasses.fields(config)  # type: ignore[arg-type]
     (found,) = (each for each in fields if each.name == name)
     return name not in _NOT_KEPT and not (found.metadata["fixed"] or found.metadata["remakes"])
-
-
-def other_options(before: object, now: object) -> dict[str, object]:
-    """The options of `now` that have another value than in `before`."""
-    return {
-        field.name: getattr(now, field.name)
-        for field in dataclasses.fields(now)  # type: ignore[arg-type]
-        if getattr(before, field.name) != getattr(now, field.name)
-    }
-
-
-def asked_options(usual: object, now: object) -> dict[str, object]:
-    """Those of `other_options` that are not just back at their default."""
-    defaults = {field.name: field.default for field in dataclasses.fields(now)}  # type: ignore[arg-type]
-    others = other_options(usual, now)
-    return {name: value for name, value in others.items() if value != defaults[name]}
 
 
 def chosen_options(given: object, fitted: object) -> dict[str, object]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import DeriveConfig, EffectsConfig, ExportConfig
 from pnas_tf.data.fitted_options import images_of, search_sizes
 from pnas_tf.errors import UserError
+from pnas_tf.options import check_heeded
 from pnas_tf.run.layout import EFFECTS, HISTORY
 from pnas_tf.run.loop import Row
 from pnas_tf.run.os_errors import as_users
@@ -188,7 +189,8 @@ class SearchResult:
             The architecture and the networks it was compared with.
 
         Raises:
-            UserError: no network fits the budgets, or the search's files are not whole.
+            UserError: no network fits the budgets, an option of `config` does nothing beside the
+                others, or the search's files are not whole.
         """
         if limits is not None and budgets:
             raise UserError(
@@ -197,6 +199,7 @@ class SearchResult:
                 received="both",
                 fix="Give the budgets to `limits`, and derive with what it returns.",
             )
+        check_heeded(config)
         check_derivation(self.recipe.config, config)
         if config.derive == "most_probable":
             check_budgets(config, self._asked(config, budgets))

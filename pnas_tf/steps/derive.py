@@ -17,6 +17,7 @@ from pnas_tf.config import (
 )
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.options import heeded
 from pnas_tf.run.layout import Artifact, sweep_architecture
 from pnas_tf.run.step import Demand, Step
 from pnas_tf.run.terminal import DETAILS, say, warn
@@ -148,7 +149,7 @@ def _demands(job: Inputs) -> tuple[Demand, ...]:
 
 
 def _derive(job: Inputs) -> None:
-    config = job.configs[DeriveConfig]
+    config = heeded(job.configs[DeriveConfig])
     limits = _limits(job) if config.derive == "budget" else None
     found = result_of(job).derivation(config, limits=limits, progress=DETAILS)
     if limits is None:

@@ -17,15 +17,14 @@ from pnas_tf.config import (
     ValidateConfig,
 )
 from pnas_tf.errors import UserError
+from pnas_tf.options import asked_options, check_heeded, other_options
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.processors import hold_tensorflow
 from pnas_tf.run.settings import (
     Configs,
-    asked_options,
     check_taken_back,
     is_free,
-    other_options,
 )
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import say, warn
@@ -51,7 +50,7 @@ from pnas_tf.steps import (
     validate,
 )
 from pnas_tf.steps.inputs import Inputs
-from pnas_tf.steps.requests import check_heeded, check_requests
+from pnas_tf.steps.requests import check_requests
 
 
 def _nothing(call: Inputs) -> None:
@@ -130,7 +129,8 @@ class Program:
         """Raises UserError on an option that was given and does nothing, beside the others or since
         no step would look at it: whoever gave it believes that it does something. usual: options
         without those."""
-        check_heeded(call.configs, usual)
+        for config in call.configs:
+            check_heeded(config, usual[type(config)])
         check_taken_back(call.folder.path, call.configs, usual, call.folder.held)
         todo = [each for each in self.steps if each.wanted(call.only(each.configs))]
         used = {type(config) for step in todo for config in step.settings(call.only(step.configs))}

@@ -29,9 +29,9 @@ from pnas_tf.config import (
     ValidateConfig,
 )
 from pnas_tf.errors import UserError
-from pnas_tf.options import does_something, options_by_name
+from pnas_tf.options import check_heeded
 from pnas_tf.run.cluster import check_distribution
-from pnas_tf.run.settings import Configs, asked_options
+from pnas_tf.run.settings import Configs
 
 Config = TypeVar("Config")
 
@@ -51,28 +51,12 @@ def check_requests(configs: Configs) -> None:
         _engine(configs[SearchConfig], configs[DistributionConfig])
 
 
-def check_heeded(configs: Configs, usual: Configs) -> None:
-    """Raises UserError on an option of the command line that does nothing beside the others. usual:
-    options without those of the command line."""
-    for now in configs:
-        options = options_by_name(type(now))
-        for name, value in asked_options(usual[type(now)], now).items():
-            if not does_something(options[name], now):
-                only, unless = (options[name].metadata[key] for key in ("only", "unless"))
-                beside = {each.name: getattr(now, each.name) for each in (*only, *unless)}
-                expected = [
-                    f"with {' or '.join(map(str, only))}" if only else "",
-                    f"without {' or '.join(map(str, unless))}" if unless else "",
-                ]
-                received = [
-                    f"--{key}={found}" if found else f"no --{key}" for key, found in beside.items()
-                ]
-                raise UserError(
-                    f"--{name}={value}",
-                    expected=f"it {' and '.join(filter(None, expected))}",
-                    received=f"it with {' and '.join(received)}, where it does nothing",
-                    fix="Leave it out, or change the others.",
-                )
+def check_given(*configs: object) -> None:
+    """Raises UserError on options, given in Python, that no step can use or that do nothing beside
+    the others of their class."""
+    check_requests(Configs(configs))
+    for config in configs:
+        check_heeded(config)
 
 
 def _data(config: DataConfig) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from pnas_tf.cli.flags import define_flags, parse
 from pnas_tf.errors import UserError
+from pnas_tf.options import check_heeded
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.settings import Configs
 from pnas_tf.steps.programs import PROGRAMS
-from pnas_tf.steps.requests import check_heeded
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -182,7 +182,8 @@ def check_command(words):
             Configs(each.config(kind) for kind in program.configs)
             for each in (given, dataclasses.replace(given, flags={}))
         )
-        check_heeded(now, usual)
+        for config in now:
+            check_heeded(config, usual[type(config)])
 
 
 # Troubleshooting shows mistakes, which tests of its own make.

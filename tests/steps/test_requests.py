@@ -8,9 +8,9 @@ from option_values import another_value
 
 from pnas_tf import config
 from pnas_tf.errors import UserError
-from pnas_tf.options import options_by_name
+from pnas_tf.options import check_heeded, options_by_name
 from pnas_tf.run.settings import Configs
-from pnas_tf.steps.requests import check_heeded, check_requests
+from pnas_tf.steps.requests import check_requests
 from pnas_tf.steps.specialise_requests import requests_of
 
 KINDS = [kind for kind in vars(config).values() if dataclasses.is_dataclass(kind)]
@@ -42,7 +42,7 @@ def meeting(kind, where):
 
 
 def heeded(usual, now):
-    check_heeded(Configs([now]), Configs([usual]))
+    check_heeded(now, usual)
 
 
 @pytest.mark.parametrize(
