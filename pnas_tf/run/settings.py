@@ -26,7 +26,8 @@ _FORMAT, _VERSION = "pnas_tf/config", 2  # 1: momentum in TrainConfig, devices i
 _NOT_KEPT = ("run_dir", "restart", "models", "debug_layers")
 OLD_LAYOUT = (
     "choose another --run_dir. One of an earlier version is finished by that version; its latency "
-    "tables can be copied into a new folder"
+    "tables can be copied into a new folder, where pnas search goes on with them (pnas run "
+    "measures its own)"
 )
 
 

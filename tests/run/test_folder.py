@@ -341,6 +341,7 @@ def test_a_folder_of_an_earlier_version_is_refused_with_what_to_do(tmp_path, nam
     version = f'"version": {document["version"]}'
     assert name in error.value.what and version in error.value.expected
     assert '"version": 1' in error.value.received and "another --run_dir" in error.value.fix
+    assert "pnas search goes on with them" in error.value.fix
     assert contents(tmp_path) == before
 
 

@@ -4,16 +4,23 @@ without a clock."""
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import forked_program
 import pytest
 import yaml
 
+from pnas_tf.config import CalibrateConfig, LatencyConfig, RunConfig
 from pnas_tf.devices.record_file import load_measurements
 from pnas_tf.devices.sustained import points_of
 from pnas_tf.interop.latency_yaml import upstream_keys
+from pnas_tf.latency.calibrate import Knowledge
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.settings import Configs
 from pnas_tf.space.mbconv import tiny
+from pnas_tf.steps import calibrate
+from pnas_tf.steps.inputs import Inputs
 from pnas_tf.tflite.inspect import inspect_model
 
 pytestmark = pytest.mark.slow
@@ -77,6 +84,24 @@ def test_the_host_says_that_it_has_no_clock_for_ops(tmp_path):
     assert points_of(series)[-1].minute * 60 + 6 > 2 and len(series.runs) > 1
     refused = forked_program.run("benchmark", "--run_dir=run", "--sustained=10", cwd=tmp_path)
     forked_program.assert_refused(refused, "--sustained=10")
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_measured_networks_of_an_earlier_table_are_taken_unless_all_is_measured_anew(
+    tmp_path, monkeypatch, restart
+):
+    """Where the table itself was deleted, too."""
+    earlier = tmp_path / "old-1" / "latency_table.json"
+    earlier.parent.mkdir()
+    earlier.touch()
+    table = SimpleNamespace(few_shot="of 5 networks")
+    monkeypatch.setattr(LatencyTable, "load", {earlier: table}.__getitem__)
+    monkeypatch.setattr("pnas_tf.latency.calibrate.knowledge_of", lambda *_, **__: Knowledge())
+    configs = Configs([RunConfig(restart=restart), CalibrateConfig(), LatencyConfig()])
+    job = Inputs(RunFolder(tmp_path), configs)
+    vars(job)["space"] = None
+    known = calibrate.knowledge(job, LatencyConfig(), "latency_table.json")
+    assert known.before is (None if restart else table)
 
 
 def test_memory_is_asked_for_in_a_folder_that_was_measured_on_another_device(tmp_path):
