@@ -27,6 +27,7 @@ class RunFollower(OpenedFolder):
     def __init__(self, path: str | os.PathLike, *, wait_s: float = WAIT_S):
         super().__init__(path)
         self._wait_s = wait_s
+        self._done: list[str] = []  # steps that were worked on together
 
     def __enter__(self) -> RunFollower:
         return self
@@ -63,15 +64,22 @@ class RunFollower(OpenedFolder):
             return False
         TERMINAL.begin(continues=False)
         work()
+        self._done.append(name)
         return True
 
-    def wait_for(self, name: str, outputs: Sequence[str]) -> None:
-        """Returns when the chief has finished step `name` and left `outputs`."""
+    def wait_for(
+        self, name: str, inputs: Callable[[], Mapping[str, object]], outputs: Sequence[str]
+    ) -> None:
+        """Returns when the chief has finished step `name` with what `inputs` gives by then, and
+        left `outputs`: an earlier result of it may be there."""
 
         def finished() -> bool:
-            record = read_steps(self.path).get(name)
-            left = all((self / output).exists() for output in outputs)
-            return record is not None and record.outputs is not None and left
+            steps = read_steps(self.path)
+            record = steps.get(name)
+            # The chief still writes what was made together, which the step may read.
+            if record is None or any(steps[each].running for each in self._done):
+                return False
+            return record.is_complete(digest_of(inputs()), outputs, self.path)
 
         self._wait(finished, f"{', '.join(outputs)} of the chief's step {name}", STEP_S)
 
@@ -83,7 +91,7 @@ class RunFollower(OpenedFolder):
                     f"no {what} in {self.path}",
                     expected=f"the chief at work in the same folder within {wait_s:.0f} s",
                     received="nothing of it",
-                    fix="See that the chief runs; give all workers the same flags and a run "
-                    "folder on a disk that they share.",
+                    fix="See that the chief runs; give all workers the same flags, files and "
+                    "versions, and a run folder on a disk that they share.",
                 )
             time.sleep(POLL_S)

@@ -10,6 +10,7 @@ changed is skipped, so a run that was stopped goes on with the same command.
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -134,12 +135,14 @@ def run_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> int:
     status = 0
     with TERMINAL.stages():
         for number, step in enumerate(todo):
+            job = call.only(step.configs)
             if isinstance(call.folder, RunFollower) and not step.together:
-                call.folder.wait_for(step.name, step.writes(call.only(step.configs)))
+                inputs = functools.partial(step.inputs, job)
+                call.folder.wait_for(step.name, inputs, step.writes(job))
                 continue
             check_steps(todo[number:], call)
             TERMINAL.stage = f"{f'[{number + 1}/{len(todo)}] ' * (len(todo) > 1)}{step.name}"
-            status = max(status, _perform(step, call.only(step.configs)))
+            status = max(status, _perform(step, job))
     return status
 
 

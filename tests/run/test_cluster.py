@@ -2,13 +2,14 @@
 
 import json
 import threading
+import time
 
 import pytest
 
 from pnas_tf.errors import UserError
 from pnas_tf.run.cluster import cluster_of
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.run.follower import RunFollower
+from pnas_tf.run.follower import POLL_S, RunFollower
 
 WORKERS = ["one:1", "two:1"]
 
@@ -64,7 +65,7 @@ def test_a_follower_begins_when_the_chief_has_begun_and_writes_nothing(tmp_path)
                 partial=["stale"],
                 work=lambda: begun.append((path / "stale").exists()),
             )
-            folder.wait_for("search", ["made"])
+            folder.wait_for("search", lambda: {"a": 1}, ["made"])
             done.set()
 
     def chief(folder):
@@ -104,3 +105,43 @@ def test_a_follower_of_other_settings_says_so(tmp_path):
         pytest.raises(UserError, match="same settings"),
     ):
         follower.step("search", inputs={"a": 2}, outputs=[], work=lambda: pytest.fail("never"))
+
+
+def test_a_follower_waits_for_the_chiefs_result_of_today(tmp_path):
+    """Not for an earlier one of other inputs, nor for one whose inputs the chief still writes."""
+    found, made, written = [], tmp_path / "history", threading.Event()
+
+    def inputs():
+        return {"files": [("history", made)]}
+
+    def derive(folder):
+        def work():
+            (folder / "network").write_text(f"of {made.read_text()}")
+
+        folder.step("derive", inputs=inputs(), outputs=["network"], work=work)
+
+    def search(folder, work, seed=2):
+        seeds = {"seed": seed}
+        folder.step("search", inputs=seeds, outputs=["history"], work=work, always=True)
+
+    def follow():
+        with RunFollower(tmp_path, wait_s=20) as folder:
+            search(folder, written.set)  # ends before the chief has written what came of it
+            folder.wait_for("derive", inputs, ["network"])
+            found.append((folder / "network").read_text())
+
+    def work(text):
+        written.wait(20)
+        time.sleep(3 * POLL_S)
+        made.write_text(text)
+
+    with RunFolder(tmp_path) as folder:
+        search(folder, lambda: made.write_text("before"), seed=1)
+        derive(folder)
+        thread = threading.Thread(target=follow)
+        thread.start()
+        search(folder, lambda: work("now"))
+        time.sleep(3 * POLL_S)
+        derive(folder)
+    thread.join(20)
+    assert found == ["of now"]
