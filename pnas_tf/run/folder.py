@@ -63,6 +63,7 @@ class RunFolder(OpenedFolder):
                 received=f"{error.strerror}",
                 fix="Choose another --run_dir, mend its permissions, or free space on its disk.",
             ) from error
+        TERMINAL.leave_log()
         return self
 
     def __exit__(self, kind: object = None, *_: object) -> None:
@@ -79,7 +80,7 @@ class RunFolder(OpenedFolder):
         for path in self._noted:
             path.unlink(missing_ok=True)
         if not (self.path / Artifact.STEPS).exists():
-            TERMINAL.drop_log()
+            TERMINAL.drop_log(self.path)
             self._leave_no_trace()
 
     def _leave_no_trace(self) -> None:

@@ -18,20 +18,27 @@ class LogFile(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-        self._lines: list[str] = [f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n"]
+        self._command = f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n"
+        self._lines: list[str] = []
         self._path: Path | None = None
         self._made = False
 
     def open(self, path: Path) -> None:
-        """What was kept until now, and all that follows, goes to the end of that file."""
+        """The command, what was kept until now, and all that follows, goes to the end of that
+        file."""
         self._path, self._made = path, not path.exists()
+        self._lines.insert(0, self._command)
         self._write()
+
+    def leave(self) -> None:
+        """Keeps what follows until it knows the next file."""
+        self._path = None
 
     def drop(self) -> None:
         """Writes no more, and takes the file back if this process began it."""
         if self._path is not None and self._made:
             self._path.unlink(missing_ok=True)
-        self._path = None
+        self.leave()
 
     def keep(self, words: str) -> None:
         """A line that no logger told."""

@@ -98,10 +98,17 @@ class Terminal(logging.Handler):
             self._forget()
 
     def keep_log(self, folder: Path) -> None:
-        """From here on, and of what was told before, everything stands in the folder's log.txt."""
-        if self._log is not None and self._place is None:
+        """From here on, and of what was told since `leave_log`, everything stands in the folder's
+        log.txt."""
+        if self._log is not None and self._place != folder / Artifact.LOG:
             self._place = folder / Artifact.LOG
             self._log.open(self._place)
+
+    def leave_log(self) -> None:
+        """What is told from here on is the next folder's: a call may work on several."""
+        if self._log is not None:
+            self._log.leave()
+            self._place = None
 
     def close_with(self, words: str) -> None:
         """Makes room for words that the program ends with, which stand in the log too."""
@@ -111,9 +118,10 @@ class Terminal(logging.Handler):
         if self._log is not None:
             self._log.keep(words)
 
-    def drop_log(self) -> None:
-        """Takes back a log that this process began: its folder is no run folder after all."""
-        if self._log is not None:
+    def drop_log(self, folder: Path) -> None:
+        """Takes back the log of a folder, if this process began it: it is no run folder after
+        all."""
+        if self._log is not None and self._place == folder / Artifact.LOG:
             self._log.drop()
             self._place = None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import Artifact
@@ -122,6 +123,32 @@ def test_a_refusal_takes_its_log_back(tmp_path, before):
             (tmp_path / Artifact.STEPS).unlink()  # as `unless_refused` does
     assert log.exists() == bool(before)
     assert not before or log.read_text().startswith(before)
+
+
+def test_each_folder_of_a_call_has_its_own_log(tmp_path):
+    """As of pnas specialise, whose folders are filled while it holds the searched one."""
+    with RunFolder(tmp_path / "searched") as folder:
+        do(folder, "one")
+    with TERMINAL.speaking(), RunFolder(tmp_path / "searched") as searched:
+        searched.settle([RunConfig()])
+        say("asked")
+        for name in ("first", "second"):
+            with RunFolder(tmp_path / name) as folder:
+                say(f"before {name}")
+                do(folder, "one")
+                say(name)
+        with pytest.raises(UserError), RunFolder(tmp_path / "third"):
+            raise UserError("no", expected="a", received="b", fix="c")
+        say("at the end")
+    told = {
+        path.parent.name: re.findall(r"RESULT +(\w.*)", path.read_text())
+        for path in tmp_path.glob(f"*/{Artifact.LOG}")
+    }
+    assert told == {
+        "first": ["asked", "before first", "first"],
+        "second": ["before second", "second"],
+        "searched": ["at the end"],
+    }
 
 
 def test_a_log_that_cannot_be_written_stops_nobody(tmp_path, capsys):
