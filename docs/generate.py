@@ -32,7 +32,8 @@ Made by `python docs/generate.py` from `pnas_tf/config.py`. The original project
 these, and what the presets stand for: [original_options.md](original_options.md).
 
 A flag is an option's name: `--search_epochs=40`, `--nonesterov`. A value comes from the command
-line, else from the run folder's config.json, else from `--preset`, else from the default. An empty
+line, where a `--preset` stands for all of its values, else from the run folder's config.json, else
+from the preset that the folder was begun with, else from the default. An empty
 one (`--max_ram_kb=`) takes an option back whose default is unset or empty. In a run folder
 
 - a **fixed** option keeps its value once something that depends on it is made: another one is then

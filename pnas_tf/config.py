@@ -75,6 +75,13 @@ class RunConfig(Options):
         "and make it anew; without this the call is refused.",
         fixed=False,
     )
+    preset: str = option(
+        "quick",
+        "Defaults taken together, of all programs that work on the folder: single flags override. "
+        "Given anew, its values count as flags do.",
+        choices=("published", "quick"),
+        fixed=False,
+    )
     seed: int = option(0, "Seed of initial weights, data order, augmentation and sampling.")
     tensorboard: bool = option(
         True,

@@ -1,7 +1,8 @@
 """Flags made from config dataclasses, and config objects made from flags.
 
-A flag that is not given takes its value from the run folder's config.json, else from the preset,
-else the dataclass. absl 1.4 lets stray arguments pass; that is mended here.
+A flag that is not given takes its value from a --preset that is, else from the run folder's
+config.json, else from the folder's preset, else the dataclass. absl 1.4 lets stray arguments
+pass; that is mended here.
 """
 
 from __future__ import annotations
@@ -16,50 +17,69 @@ from typing import TypeVar
 
 from absl import flags
 
-from pnas_tf.config import PRESETS
+from pnas_tf.config import PRESETS, RunConfig
 from pnas_tf.errors import UserError, named
-from pnas_tf.options import check_option, options_of
+from pnas_tf.options import check_option, options_by_name, options_of
 from pnas_tf.steps.programs import PROGRAMS
 
 Config = TypeVar("Config")
 Values = Mapping[str, object]
+PRESET = "preset"  # of RunConfig
 _KINDS = {"int": "an integer", "float": "a number", "bool": "true or false"}  # absl's words
 
 
 @dataclass(frozen=True)
 class Given:
-    """Where the values of options come from, the last one first: flags, the run folder, a preset.
+    """Where the values of options come from: flags and the run folder.
 
     Attributes:
         flags: option -> value of those on the command line.
-        preset: config class -> {option: value}.
         stored: as `read_config` gives it.
         place: the file of `stored`, named in errors of its values.
+        fresh: classes of which those of the folder do not count.
     """
 
     flags: Values = field(default_factory=dict)
-    preset: Mapping[type, Values] = field(default_factory=dict)
     stored: Mapping[str, Values] = field(default_factory=dict)
     place: str = ""
+    fresh: tuple[type, ...] = ()
+
+    @property
+    def usual(self) -> Given:
+        """Without the single flags."""
+        preset = {name: value for name, value in self.flags.items() if name == PRESET}
+        return dataclasses.replace(self, flags=preset)
+
+    def _preset(self, kind: type) -> Values:
+        """Of the command line, else of the folder; with the defaults of what another one sets."""
+        if kind in self.fresh and PRESET not in self.flags:
+            return {}
+        kept = self.stored.get(RunConfig.__name__, {}).get(PRESET, RunConfig.preset)
+        chosen = PRESETS[str(self.flags.get(PRESET, kept))].get(kind, {})
+        names = {name for section in PRESETS.values() for name in section.get(kind, {})}
+        return {name: chosen.get(name, options_by_name(kind)[name].default) for name in names}
 
     def config(self, kind: type[Config]) -> Config:
         """The options of a class. Raises UserError on a value that no run can use."""
         options = {option.name: (option, value_type) for option, value_type in options_of(kind)}
+        found = {} if kind in self.fresh else self.stored.get(kind.__name__, {})
         stored = {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in self.stored.get(kind.__name__, {}).items()
+            for name, value in found.items()
             if name in options
         }
         with named(self.place):
             for name, value in stored.items():
                 if name not in self.flags:
                     check_option(*options[name], value)
-        merged = {**self.preset.get(kind, {}), **stored, **self.flags}
+        preset = self._preset(kind)
+        least, more = (stored, preset) if PRESET in self.flags else (preset, stored)
+        merged = {**least, **more, **self.flags}
         return kind(**{name: value for name, value in merged.items() if name in options})
 
 
 def define_flags(kinds: Sequence[type]) -> flags.FlagValues:
-    """A flag for each option, --flagfile, and --preset where one has values for these classes."""
+    """A flag for each option, and --flagfile."""
     values = flags.FlagValues()
     define = {
         bool: flags.DEFINE_bool,
@@ -77,9 +97,6 @@ def define_flags(kinds: Sequence[type]) -> flags.FlagValues:
                 define[value_type](option.name, None, text, flag_values=values)
             if option.default is None:
                 values[option.name].parser = _OrNone(values[option.name].parser)
-    if any(kind in section for section in PRESETS.values() for kind in kinds):
-        text = "Defaults taken together; single flags override."
-        flags.DEFINE_enum("preset", None, sorted(PRESETS), text, flag_values=values)
     flags.DEFINE_string("flagfile", "", "File with flags, one a line.", flag_values=values)
     return values
 
@@ -111,7 +128,7 @@ def parse(arguments: Sequence[str], values: flags.FlagValues) -> Given:
         raise _stray(rest[1:], values)
     given = {name: _at_home(values[name].value) for name in values if values[name].present}
     given.pop("flagfile", None)
-    return Given(preset=PRESETS[str(given.pop("preset", "quick"))], flags=given)
+    return Given(given)
 
 
 def _unknown(name: str, values: flags.FlagValues) -> UserError:

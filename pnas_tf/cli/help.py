@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pnas_tf.config import PRESETS
 from pnas_tf.options import options_of
 from pnas_tf.steps.programs import PROGRAMS, Program
 
@@ -48,6 +47,5 @@ def help_of(program: Program) -> str:
     lines += [
         "An option whose default is None is taken back to it by an empty value: --name=",
         "--flagfile=FILE reads flags from a file, one a line.",
-        f"--preset: {', '.join(sorted(PRESETS))} (where the program has one).",
     ]
     return "\n".join(lines)

@@ -33,7 +33,8 @@ from pnas_tf.run.process import (
     stop_when_asked,
     tell_interrupted,
 )
-from pnas_tf.run.settings import Configs, read_config
+from pnas_tf.run.records import held_options
+from pnas_tf.run.settings import Configs, check_taken_back, read_config
 from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.run.versions import warn_of_versions
 from pnas_tf.steps.inputs import Inputs
@@ -86,13 +87,15 @@ def _run(program: Program, given: Given) -> int:
     warn_of_versions()
     with _folder(run_dir, given, program) as folder:
         place = str(folder / Artifact.CONFIG)
-        fresh = {kind.__name__ for kind in program.fresh}
-        stored = {k: part for k, part in read_config(folder.path).items() if k not in fresh}
-        given = dataclasses.replace(given, stored=stored, place=place)
-        configs, usual = (
-            Configs(each.config(kind) for kind in program.configs)
-            for each in (given, dataclasses.replace(given, flags={}))
+        given = dataclasses.replace(
+            given, stored=read_config(folder.path), place=place, fresh=program.fresh
         )
+        configs, usual, kept = (
+            Configs(each.config(kind) for kind in program.configs)
+            for each in (given, given.usual, dataclasses.replace(given, flags={}))
+        )
+        held = {} if configs[RunConfig].restart else held_options(folder.path)
+        check_taken_back(folder.path, configs, kept, held)
         return program.run(Inputs(folder, configs), usual)
 
 

@@ -84,7 +84,7 @@ def _changed(settings: Settings) -> dict[str, dict[str, object]]:
         for field in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
             default = list(field.default) if isinstance(field.default, tuple) else field.default
             value = values.get(field.name, default)
-            if field.name not in ("run_dir", *_ELSEWHERE) and value != default:
+            if field.name not in ("run_dir", "preset", *_ELSEWHERE) and value != default:
                 found.setdefault(section, {})[field.name] = value
     return found
 

@@ -166,8 +166,9 @@ def made_with_another(folder: Path, name: str, made_with: object, value: object)
         f"run folder {folder} was made with another --{name}",
         expected=before,
         received=now,
-        fix="Leave the flag out to keep the folder's value, choose another --run_dir, or add "
-        "--restart: what depends on it moves to a folder old-N within this one, and is made anew.",
+        fix="Leave the flag, or the --preset that has it, out to keep the folder's value, choose "
+        "another --run_dir, or add --restart: what depends on it moves to a folder old-N within "
+        "this one, and is made anew.",
     )
 
 

@@ -21,11 +21,7 @@ from pnas_tf.options import asked_options, check_heeded, other_options
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.processors import hold_tensorflow
-from pnas_tf.run.settings import (
-    Configs,
-    check_taken_back,
-    is_free,
-)
+from pnas_tf.run.settings import Configs, is_free
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import say, warn
 from pnas_tf.steps import (
@@ -131,7 +127,6 @@ class Program:
         without those."""
         for config in call.configs:
             check_heeded(config, usual[type(config)])
-        check_taken_back(call.folder.path, call.configs, usual, call.folder.held)
         todo = [each for each in self.steps if each.wanted(call.only(each.configs))]
         used = {type(config) for step in todo for config in step.settings(call.only(step.configs))}
         kinds = (kind for step in self.steps for kind in step.configs if kind not in used)

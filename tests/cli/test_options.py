@@ -176,7 +176,7 @@ def test_the_presets_hold_nothing_that_the_document_lacks():
     assert PRESETS["quick"] == {}
 
 
-def test_flags_are_one_for_each_field_and_the_preset_lies_below_them():
+def test_flags_are_one_for_each_field():
     # absl refuses a name that two classes share
     values = define_flags(sorted({kind for kind, _ in FIELDS.values()}, key=str))
     assert all(flag_of(row) in values for row in WITH_FLAG)
@@ -184,11 +184,25 @@ def test_flags_are_one_for_each_field_and_the_preset_lies_below_them():
         assert name in values or name.removeprefix("no") in values or name in ("preset", "help"), (
             name
         )
-    given = Given(
-        {"search_epochs": 3}, PRESETS["published"], {"SearchConfig": {"warmup_epochs": 7}}
-    )
-    chosen = given.config(SearchConfig)
-    assert (chosen.search_epochs, chosen.warmup_epochs, chosen.arch_interval) == (3, 7, 5)
+
+
+def test_a_preset_lies_below_what_a_folder_keeps_and_above_it_where_it_is_given_anew():
+    assert FIELDS["preset"][1].metadata["choices"] == tuple(sorted(PRESETS))
+    kept = {"RunConfig": {"preset": "published"}, "SearchConfig": {"warmup_epochs": 7}}
+
+    def chosen(flags, stored=kept, **more):
+        config = Given({"search_epochs": 3, **flags}, stored, **more).config(SearchConfig)
+        return config.search_epochs, config.warmup_epochs, config.arch_interval
+
+    assert chosen({}) == (3, 7, 5)
+    assert chosen({"preset": "published"}) == (3, 40, 5)
+    assert chosen({"preset": "quick"}) == (3, None, None)
+    assert chosen({"preset": "published"}, {}) == (3, 40, 5)
+    assert chosen({}, {"SearchConfig": {"warmup_epochs": 7}}) == (3, 7, None)
+    assert chosen({}, fresh=(SearchConfig,)) == (3, None, None)
+    assert chosen({"preset": "published"}, fresh=(SearchConfig,)) == (3, 40, 5)
+    usual = Given({"search_epochs": 3, "preset": "published"}, kept).usual.config(SearchConfig)
+    assert (usual.search_epochs, usual.warmup_epochs) == (120, 40)
 
 
 @pytest.mark.parametrize(
