@@ -27,7 +27,6 @@ class RunFollower(OpenedFolder):
     def __init__(self, path: str | os.PathLike, *, wait_s: float = WAIT_S):
         super().__init__(path)
         self._wait_s = wait_s
-        self._done: list[str] = []  # steps that were worked on together
 
     def __enter__(self) -> RunFollower:
         return self
@@ -49,8 +48,8 @@ class RunFollower(OpenedFolder):
         partial: Sequence[str] = (),
         always: bool = False,
     ) -> bool:
-        """Does `work` beside the chief's, unless the step is complete. The chief has cleared away
-        what is stale by then."""
+        """Does `work` beside the chief's, unless the step is complete, and returns when the chief
+        has finished it. What is stale the chief has cleared away by then."""
         del partial
         digest = digest_of(inputs)
 
@@ -64,7 +63,7 @@ class RunFollower(OpenedFolder):
             return False
         TERMINAL.begin(continues=False)
         work()
-        self._done.append(name)
+        self.wait_for(name, lambda: inputs, outputs)  # what comes of it the chief writes
         return True
 
     def wait_for(
@@ -74,12 +73,10 @@ class RunFollower(OpenedFolder):
         left `outputs`: an earlier result of it may be there."""
 
         def finished() -> bool:
-            steps = read_steps(self.path)
-            record = steps.get(name)
-            # The chief still writes what was made together, which the step may read.
-            if record is None or any(steps[each].running for each in self._done):
-                return False
-            return record.is_complete(digest_of(inputs()), outputs, self.path)
+            record = read_steps(self.path).get(name)
+            return record is not None and record.is_complete(
+                digest_of(inputs()), outputs, self.path
+            )
 
         self._wait(finished, f"{', '.join(outputs)} of the chief's step {name}", STEP_S)
 

@@ -127,6 +127,7 @@ def test_a_follower_waits_for_the_chiefs_result_of_today(tmp_path):
     def follow():
         with RunFollower(tmp_path, wait_s=20) as folder:
             search(folder, written.set)  # ends before the chief has written what came of it
+            found.append(made.read_text())
             folder.wait_for("derive", inputs, ["network"])
             found.append((folder / "network").read_text())
 
@@ -144,4 +145,4 @@ def test_a_follower_waits_for_the_chiefs_result_of_today(tmp_path):
         time.sleep(3 * POLL_S)
         derive(folder)
     thread.join(20)
-    assert found == ["of now"]
+    assert found == ["now", "of now"]
