@@ -175,6 +175,7 @@ class SpaceConfig(Options):
         "auto",
         "proxyless, lite, tiny, cifar, mnv4, mcu, pyramid_tree, FILE.json (a space of your own), "
         "or auto: by the size and number of the images, lite for large ones with --pretrained.",
+        is_file=True,
     )
     resolution: int | None = option(
         None,
@@ -194,6 +195,7 @@ class PretrainedConfig(Options):
         "",
         "Weights to start from: imagenet, efficientnet_lite0 (the same), efficientnet_lite1 or _2, "
         "a run folder, a .keras or .h5 file of one, or an original checkpoint (.pth); empty: none.",
+        is_file=True,
     )
 
 
@@ -347,6 +349,7 @@ class TrainConfig(Options):
         "",
         "Network whose answers are learnt beside the labels (Hinton et al. 2015, section 2): a run "
         "folder, a .keras or .h5 file of one, or a .tflite with metadata; of the same classes.",
+        is_file=True,
     )
     distillation_weight: float = option(
         0.5,
@@ -567,6 +570,7 @@ class SearchConfig(Options):
         (),
         "More devices: TABLE.json=MS, comma-separated; the search minds them all, and no derived "
         "network takes longer on one.",
+        is_file=True,
     )
     combination: str = option(
         "sum",
@@ -828,6 +832,7 @@ class LatencyConfig(Options):
         "",
         "A latency table of the original project or of Once-for-all (YAML) to read instead of "
         "measuring.",
+        is_file=True,
     )
     original_device: str = option(
         "unknown",

@@ -104,6 +104,7 @@ def option(
     choices: tuple[str, ...] | None = None,
     fixed: bool = True,
     remakes: bool = False,
+    is_file: bool = False,
     at_least: float = 0,
     above: float = -math.inf,
     at_most: float = math.inf,
@@ -119,6 +120,8 @@ def option(
         choices: the words that it may be.
         fixed: a run folder keeps the value it was made with; others may change from call to call.
         remakes: it may change, and the steps that take it then run again.
+        is_file: of a fixed one: it may name a file or folder that a step reads. That counts by its
+            content and by its own name, wherever it lies and however its place is spelt.
         at_least, at_most: of a number; all of ours count or scale.
         above, below: of a number, itself excluded.
     """
@@ -133,6 +136,7 @@ def option(
             "choices": choices,
             "fixed": fixed and not remakes,
             "remakes": remakes,
+            "is_file": is_file,
             "at_least": at_least,
             "above": above,
             "at_most": at_most,

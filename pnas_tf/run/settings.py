@@ -68,7 +68,7 @@ def remaking_of(config: object) -> dict[str, object]:
 
 def _marked(config: object, mark: str) -> dict[str, object]:
     return {
-        field.name: _plain(getattr(config, field.name))
+        field.name: _counted(field, _plain(getattr(config, field.name)))
         for field in dataclasses.fields(config)  # type: ignore[arg-type]
         if field.metadata[mark]
     }
@@ -136,8 +136,9 @@ def with_settings(folder: Path, configs: Iterable[object], held: Settings) -> Se
             value = _plain(getattr(config, field.name))
             if field.name in _NOT_KEPT:
                 continue
-            made_with = held.get(type(config).__name__, {}).get(field.name, value)
-            if field.metadata["fixed"] and value is not None and made_with != value:
+            counted = _counted(field, value)
+            made_with = held.get(type(config).__name__, {}).get(field.name, counted)
+            if field.metadata["fixed"] and value is not None and made_with != counted:
                 raise made_with_another(folder, field.name, made_with, value)
             section[field.name] = value
     return stored
@@ -170,6 +171,15 @@ def made_with_another(folder: Path, name: str, made_with: object, value: object)
         "another --run_dir, or add --restart: what depends on it moves to a folder old-N within "
         "this one, and is made anew.",
     )
+
+
+def _counted(field: dataclasses.Field, value: object) -> object:
+    """By what a JSON value counts: that of a file or folder by its name, without its place."""
+    if not field.metadata["is_file"]:
+        return value
+    if isinstance(value, list):
+        return [_counted(field, each) for each in value]
+    return str(value).rstrip("/").rpartition("/")[2]
 
 
 def _plain(value: object) -> object:

@@ -194,10 +194,11 @@ def _for_another_device(search: SearchConfig, request: Request, folder: Path) ->
     were its own. What the command line asks for stays."""
     theirs = read_config(folder).get(SearchConfig.__name__, {})
     usual = {"target_latency_ms": SearchConfig.target_latency_ms, "also": SearchConfig.also}
+    own = {"target_latency_ms": search.target_latency_ms, "also": list(search.also)}
     left_out = {
         name: value
-        for name, value in fixed_of(search).items()
-        if name in usual and value == theirs.get(name) and value not in (usual[name], [])
+        for name, value in own.items()
+        if value == theirs.get(name) and value not in (usual[name], [])
     }
     for name, value in left_out.items():
         say(
@@ -209,8 +210,8 @@ def _for_another_device(search: SearchConfig, request: Request, folder: Path) ->
             f"no --max_latency_ms for {request.table}: networks are held to the middle between the "
             "space's fastest and slowest there"
         )
-    own = {name: usual[name] for name in left_out}
-    return dataclasses.replace(search, **own)  # type: ignore[arg-type]
+    taken = {name: usual[name] for name in left_out}
+    return dataclasses.replace(search, **taken)  # type: ignore[arg-type]
 
 
 def _row(request: Request, found: SearchResult, job: Inputs) -> dict[str, Json]:

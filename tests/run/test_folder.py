@@ -44,6 +44,7 @@ class Options:
     remade: int = option(1, "May change, and remakes.", fixed=False, remakes=True)
     names: tuple[str, ...] = option((), "A list.")
     free: int = option(1, "May change.", fixed=False)
+    file: str = option("", "A file.", is_file=True)
 
 
 def inputs_of(options=Options(), **files):
@@ -201,7 +202,7 @@ def test_settings_are_kept_and_others_refused_naming_both(tmp_path):
         assert not (folder / CONFIG).exists()
         Work(folder).step(inputs_of(Options(kept=3, names=("a", "b"))))
     assert read_config(tmp_path) == {
-        "Options": {"kept": 3, "remade": 1, "names": ["a", "b"], "free": 1}
+        "Options": {"kept": 3, "remade": 1, "names": ["a", "b"], "free": 1, "file": ""}
     }
     before = contents(tmp_path)
     with RunFolder(tmp_path) as folder, pytest.raises(UserError) as error:
@@ -228,6 +229,21 @@ def test_an_option_is_not_taken_back_while_something_was_made_with_it(tmp_path):
         check_taken_back(folder.path, now, now, folder.held)  # was never given
         folder.settle([RunConfig(restart=True)])
         check_taken_back(folder.path, now, usual, folder.held)
+
+
+@pytest.mark.parametrize("other", ["net.json", "./net.json", "/moved/elsewhere/net.json"])
+def test_a_file_counts_by_its_name_and_content_wherever_it_lies(tmp_path, other):
+    made = Options(file="runs/net.json")
+    with RunFolder(tmp_path) as folder:
+        folder.settle([made])
+        Work(folder).step(inputs_of(made))
+    now = Options(file=other)
+    with RunFolder(tmp_path) as folder:
+        folder.settle([now])
+        assert not Work(folder).step(inputs_of(now))
+        with pytest.raises(UserError, match="another --file"):
+            folder.settle([Options(file="runs/net2.json")])
+    assert read_config(tmp_path)["Options"]["file"] == other
 
 
 def test_wishes_of_one_call_are_not_kept_nor_read_where_they_were(tmp_path):

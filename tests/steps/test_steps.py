@@ -19,7 +19,7 @@ from pnas_tf.config import (
     TrainConfig,
 )
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.run.settings import Configs
+from pnas_tf.run.settings import Configs, fixed_of
 from pnas_tf.run.step import digest_of
 from pnas_tf.space.mbconv import tiny
 from pnas_tf.steps.architecture import ARCHITECTURE
@@ -189,6 +189,22 @@ def test_files_that_options_name_count_by_content(folder, tmp_path, config, step
     path.write_text("after")
     after = digests(folder, config(str(path)))
     assert {name for name in after if after[name] != before[name]} == set(steps.split())
+
+
+@pytest.mark.parametrize(
+    "kind, name, values",
+    [
+        (options.PretrainedConfig, "pretrained", ("runs/x", "/elsewhere/x/", "x")),
+        (TrainConfig, "teacher", ("runs/x.keras", "./x.keras")),
+        (SearchConfig, "also", (("a/phone.json=40",), ("b/c/phone.json=40",))),
+        (LatencyConfig, "original_table", ("mobile.yaml", "../mobile.yaml")),
+        (options.SpaceConfig, "space", ("mine.json", "spaces/mine.json")),
+    ],
+)
+def test_the_place_of_a_file_is_no_part_of_a_steps_identity(kind, name, values):
+    counted = [fixed_of(kind(**{name: value}))[name] for value in values]
+    assert all(each == counted[0] for each in counted)
+    assert fixed_of(kind())[name] != counted[0]
 
 
 @pytest.mark.parametrize(
