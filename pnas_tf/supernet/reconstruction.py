@@ -110,8 +110,11 @@ def _output(block: BlockWeights, x: tf.Tensor, *, shortcut: bool) -> tf.Tensor:
 
 
 def _own_op(mixed_op: MixedOp, start: Remapping) -> BlockWeights | None:
-    """The candidate that computes what the source computes, with the source's op."""
+    """The candidate that computes what the source computes, with the source's op; none where the
+    source has several, and computes what each of them does."""
     ops = start.own_ops(mixed_op.candidates[0].block)
+    if len(ops) > 1:
+        return None
     for candidate in mixed_op.candidates:
         zero = isinstance(candidate.block.op, Zero)
         if candidate.block.op in ops and (
