@@ -66,7 +66,8 @@ class RunFiles:
     Attributes:
         table: the one that decides.
         tables: number format -> table.
-        measurements: all of latency.json by the names that they were measured under.
+        measurements: of latency.json by the names that they were measured under, without those of
+            other files under the names of the run's own.
         measured: number format -> measurement of the exported file that is there.
         compared: the networks that the derivation chose from.
         origin: of the architecture, see `search.derivation`; None where it was not derived.
@@ -150,7 +151,8 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         return is_of_it and (path / name).exists()
 
     def measurements_in(name: Artifact) -> Mapping[str, Measurement]:
-        return load_measurements(path / name) if is_there(name, "benchmark") else {}
+        found = load_measurements(path / name) if is_there(name, "benchmark") else {}
+        return {model: entry for model, entry in found.items() if _is_own(path, model, entry)}
 
     answers, parity = path / Artifact.TRAINING_ANSWERS, path / Artifact.PARITY
     validated, swept = Artifact.VALIDATION, Artifact.SWEEP
@@ -194,16 +196,23 @@ def _models(path: Path) -> list[str]:
     return [file.name for file in path.glob(MODELS_PATTERN)]
 
 
+def _is_own(path: Path, model: str, entry: Measurement) -> bool:
+    """Whether what was measured is the run's file of that name, where it has one: --models and an
+    export since measure and make others."""
+    file = path / f"{model}.tflite"
+    return not file.is_file() or atomic.sha256_of(file) == entry.model.sha256
+
+
 def _of_exported(
     path: Path, reports: Mapping[str, ParityReport], measurements: Mapping[str, Measurement]
 ) -> dict[str, Measurement]:
-    """By number format; a file that was measured under the name of an exported one is another."""
-    found = {}
-    for dtype in (report.dtype for report in reports.values()):
-        file, entry = path / model_file(dtype), measurements.get(model_name(dtype))
-        if entry and file.is_file() and atomic.sha256_of(file) == entry.model.sha256:
-            found[dtype] = entry
-    return found
+    """By number format, of the files that are there."""
+    dtypes = (report.dtype for report in reports.values())
+    return {
+        dtype: measurements[model_name(dtype)]
+        for dtype in dtypes
+        if model_name(dtype) in measurements and (path / model_file(dtype)).is_file()
+    }
 
 
 def _judgements(path: Path) -> tuple[Judgement, ...]:

@@ -37,7 +37,6 @@ from pnas_tf.report.op_style import kernel_and_expansion, kernel_color, op_color
 from pnas_tf.report.outcome import outcome
 from pnas_tf.report.page import page, sections_of, write_report
 from pnas_tf.report.plots import training_plots
-from pnas_tf.report.reproduce import command_of
 from pnas_tf.report.run_files import SearchHistory, read_run
 from pnas_tf.report.scale_plot import OWN, networks_beside, scale_figure
 from pnas_tf.report.search_sections import front_section, search_section
@@ -266,12 +265,6 @@ def test_a_measured_model_that_ran_partly_on_the_cpu_says_so(tmp_path):
     }
     save_measurements(tmp_path / "latency.json", mixed)
     assert f"float32: {words}" in page_of(tmp_path)
-
-
-def test_the_command_that_makes_a_run_again_names_each_value_and_no_preset():
-    """Under which an option at its default would have another."""
-    settings = {"RunConfig": {"preset": "published", "seed": 3}, "TrainConfig": {"dropout": 0.0}}
-    assert command_of(settings) == "pnas run --run_dir=runs/again --seed=3"
 
 
 def test_a_measurement_of_another_file_of_that_name_is_not_the_runs(tmp_path):

@@ -15,7 +15,7 @@ from pnas_tf.space.mbconv import tiny
 from pnas_tf.steps.programs import program_of
 
 SETTINGS = {
-    "RunConfig": {"seed": 3, "tensorboard": True},
+    "RunConfig": {"seed": 3, "tensorboard": True, "preset": "published"},
     "DataConfig": {"dataset": "folder:my photos", "alpha_fraction": 0.2, "data_dir": "/mine"},
     "SearchConfig": {"search_epochs": 9, "target_latency_ms": "0.2"},
     "DeriveConfig": {"max_latency_ms": 12.0},
