@@ -19,7 +19,7 @@ LABEL = tfds.features.ClassLabel(names=["cat", "dog"])
 LABELS = np.arange(12) % 2
 
 
-def prepare(root, name, images, labels=LABELS, *, splits=("train",), label=LABEL):
+def prepare(root, name, images, labels=LABELS, *, splits=("train",), label=LABEL, **written):
     """By TFDS's own helper for data of one's own, which names no supervised keys."""
     shape, dtype = images.shape[1:], images.dtype
     features = {"photo": tfds.features.Image(shape=shape, dtype=dtype), "kind": label}
@@ -30,7 +30,7 @@ def prepare(root, name, images, labels=LABELS, *, splits=("train",), label=LABEL
         features=tfds.features.FeaturesDict(features),
         split_datasets={split: examples for split in splits},
         data_dir=str(root),
-        disable_shuffling=True,
+        **{"disable_shuffling": True, **written},
     )
     return {"dataset": name, "data_dir": str(root)}
 
@@ -61,6 +61,36 @@ def test_pixels_are_those_of_image_files(tmp_path, images, reader):
         wanted = np.stack([reader(images[place]) for place in dataset.test_split.positions])
         pixels = batch.numpy() * 127.5 + 127.5
         assert np.abs(pixels - wanted).max() <= 1.001  # both round once
+
+
+def sharded(root):
+    """120 images of one shade each, that of their number. TFDS reads 16 images of a shard in turn
+    where their order means nothing."""
+    images = np.broadcast_to(np.arange(120, dtype=np.uint8)[:, None, None, None], (120, 8, 8, 3))
+    config = tfds.download.DownloadConfig(num_shards=3)
+    written = {"download_config": config, "disable_shuffling": False}
+    return prepare(root, "sharded", images, np.arange(120) // 60, **written)
+
+
+def shades(batches):
+    return [
+        round(float(image[0, 0, 0] * 127.5 + 127.5)) for images, _ in batches for image in images
+    ]
+
+
+def test_images_of_several_shards_have_one_place_in_memory_and_streamed(tmp_path):
+    """So that one image is tested on at all resolutions or at none."""
+    named = sharded(tmp_path)
+    held, streamed = (
+        load_dataset(DataConfig(**named, augmentation="none", in_memory_mb=mb), resolution=8)
+        for mb in (1, 0)
+    )
+    assert np.array_equal(held.train_split.source.labels, streamed.train_split.source.labels)
+    for positions in ("train_split", "validation_split", "test_split"):
+        one, other = (getattr(dataset, positions).positions for dataset in (held, streamed))
+        assert np.array_equal(one, other)
+    tested = [sorted(shades(dataset.test_batches(batch_size=4))) for dataset in (held, streamed)]
+    assert tested[0] == tested[1]
 
 
 def test_splits_are_called_as_parts_of_folders_are(tmp_path):
