@@ -193,6 +193,21 @@ def test_broken_files_can_be_left_out(tmp_path):
         tree.without(found.unreadable)
 
 
+@pytest.mark.parametrize("broken", [["dog"], ["cat", "dog"]])
+def test_broken_files_take_no_class_out_of_the_part_to_test(tmp_path, broken):
+    """Nor all of it: another split would be tested on, unsaid."""
+    for place in ("train/cat", "train/dog", "test/cat", "test/dog"):
+        (tmp_path / place).mkdir(parents=True)
+        shutil.copy(FILES / "png_rgb.png", tmp_path / place)
+    for name in broken:
+        (tmp_path / "test" / name / "png_rgb.png").write_bytes(b"")
+    tree = scan_tree(tmp_path)
+    found = check_images(tree.used, root=tree.root)
+    with pytest.raises(UserError, match=f"class '{broken[0]}'") as error:
+        tree.without(found.unreadable)
+    assert "to test" in error.value.expected and error.value.received == "unreadable: all 1"
+
+
 NAMES = st.sampled_from(
     [
         *("train", "Valid", "test", "cat", "dog", "cafe\u0301", "caf\u00e9", "__MACOSX", ".hidden"),
