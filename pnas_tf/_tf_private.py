@@ -135,6 +135,26 @@ def deterministic_ops() -> Iterator[None]:
             disable()
 
 
+@contextlib.contextmanager
+def no_global_seed() -> Iterator[None]:
+    """tf.random has no global seed within the block; behind it that is what it was, and goes on
+    where it stood.
+
+    Buys: what is shuffled by a seed of its own does not depend on the caller's global one, which
+    TensorFlow mixes into it, and nothing of ours moves that. Without it: `tf.random.set_seed`,
+    which cannot be taken back.
+    """
+    from tensorflow.python.eager import context
+
+    here = context.context()
+    before = here._seed, getattr(here, "_rng", None)  # which comes with the first seed
+    here._seed = None
+    try:
+        yield
+    finally:
+        here._seed, here._rng = before
+
+
 def add_function(definition: FunctionDef) -> None:
     """Gives TensorFlow's runtime a function by its definition alone.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from pnas_tf import _tf_private
 from pnas_tf.data.image_reader import BACKGROUND
 from pnas_tf.data.sources import Batching, Order, View
 
@@ -55,6 +56,7 @@ class RecordSource:
         )
         return hashlib.sha256(b"records" + repr(known).encode()).digest()
 
+    @_tf_private.no_global_seed()
     def batches(self, members: np.ndarray, *, view: View, batching: Batching) -> tf.data.Dataset:
         member: np.ndarray = np.zeros(len(self.labels), dtype=bool)
         member[members] = True

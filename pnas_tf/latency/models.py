@@ -95,9 +95,10 @@ def convert_models(
     atomic.sweep(folder)
     pace = Progress("converting models", len(jobs), say=progress)
     if workers == 0 or len(jobs) < 4:
-        for job in jobs:
-            _convert(*job)
-            pace.update()
+        with _tf_private.no_global_seed():
+            for job in jobs:
+                _convert(*job)
+                pace.update()
     else:
         _convert_in_processes(jobs, min(workers, len(jobs)), pace)
     return paths

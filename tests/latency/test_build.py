@@ -1,6 +1,7 @@
 """A table of a small space, truly converted and truly measured on this machine."""
 
 import pytest
+import tensorflow as tf
 
 from pnas_tf.config import ConversionConfig, LatencyConfig
 from pnas_tf.devices.host.runner import HostRunner
@@ -94,6 +95,16 @@ def test_the_table_measures_what_is_shipped(cache):
     assert [1, 7, 7, 48] not in shapes_in(path)
     plain = convert_models({key: block}, conversion(cache), dtype="float32", rewrites=())[key]
     assert [1, 7, 7, 48] in shapes_in(plain)
+
+
+def test_conversion_leaves_the_callers_random_numbers_alone(tmp_path):
+    tf.random.set_seed(7)
+    wanted = float(tf.random.uniform([]))
+    tf.random.set_seed(7)
+    stem = {"stem": SPACE.fixed_blocks()[0]}
+    convert_models(stem, conversion(tmp_path), dtype="float32", rewrites=())
+    assert float(tf.random.uniform([])) == wanted
+    tf.random.set_seed(None)
 
 
 def shapes_in(path):
