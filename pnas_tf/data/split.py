@@ -13,6 +13,9 @@ from pnas_tf.config import DataConfig
 from pnas_tf.errors import UserError
 
 _STREAMS = {"test": 0, "validation": 1, "training": 2}  # each choice has random numbers of its own
+# Images of each class in a choice and outside it, at least: either side of the search needs one.
+_LEAST = {"test": 1, "validation": 1, "training": 2}
+_LEFT = {"test": 2, "validation": 1, "training": 0}
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def split_sizes(
         test_images: of that split; None where there is none.
 
     Raises:
-        UserError: a class would be left without an image on either side of the search.
+        UserError: a class would be left without an image on either side of the search, or there are
+            fewer images than config.train_images.
     """
 
     def share(fraction: float, number: int) -> int:
@@ -60,7 +64,14 @@ def split_sizes(
         test = share(config.test_fraction, images)
         left = images - test
     if config.train_images is not None:
-        left = min(left, config.train_images)
+        if config.train_images > left:
+            raise UserError(
+                f"--train_images={config.train_images}",
+                expected=f"at most {left}, the images that are not to test",
+                received=str(config.train_images),
+                fix="Choose fewer, or leave the option out to train on all.",
+            )
+        left = config.train_images
     validation = config.alpha_size
     if validation is None:
         validation = share(config.alpha_fraction, left)
@@ -95,9 +106,8 @@ def split_positions(
         return stratified_choice(
             labels[positions],
             count,
-            classes=len(class_names),
-            seed=(config.split_seed, _STREAMS[split]),
             split=split,
+            split_seed=config.split_seed,
             class_names=class_names,
         )
 
@@ -137,38 +147,43 @@ def stratified_choice(
     labels: np.ndarray,
     count: int,
     *,
-    classes: int,
-    seed: tuple[int, ...],
     split: str,
+    split_seed: int,
     class_names: tuple[str, ...],
 ) -> np.ndarray:
     """Chooses `count` examples so that each class has the share it has in `labels`, to within one,
-    and at least one.
+    and at least one (of "training" two: one for either side of the search).
 
     Args:
         labels: int [examples].
         count: how many are chosen.
-        classes: how many there are.
-        seed: words of a numpy SeedSequence.
-        split: name of what is chosen, for errors.
-        class_names: for errors.
+        split: what is chosen: "test", "validation" or "training".
+        split_seed: with `split` it gives the choice.
+        class_names: of all classes.
 
     Returns:
         Sorted positions in `labels`, int64 [count].
 
     Raises:
-        UserError: a class would be left without an example on either side.
+        UserError: a class would have too few examples in the choice, or too few outside it for the
+            choices that follow.
     """
+    classes, least, left = len(class_names), _LEAST[split], _LEFT[split]
     sizes = np.bincount(labels, minlength=classes)
     scarce = int(np.argmin(sizes))
-    if sizes[scarce] < 2 or not classes <= count <= len(labels) - classes:
+    if sizes[scarce] < least + left or not least * classes <= count <= len(labels) - left * classes:
         raise _too_few(
             split,
             f"{count} of {len(labels)} images; class '{class_names[scarce]}' has {sizes[scarce]}",
             classes,
         )
-    shares = _shares(sizes, count, np.random.default_rng(np.random.SeedSequence([*seed, 0])))
-    generator = np.random.default_rng(np.random.SeedSequence([*seed, 1]))
+    words = [split_seed, _STREAMS[split]]
+    # Of training images each class leaves one where it can, as it always did.
+    kept = max(left, int(count <= len(labels) - classes))
+    bounds = (least, np.maximum(least, sizes - kept))
+    lots = np.random.default_rng(np.random.SeedSequence([*words, 0])).random(classes)
+    shares = _shares(sizes, count, bounds, lots)
+    generator = np.random.default_rng(np.random.SeedSequence([*words, 1]))
     chosen = [
         generator.permutation(np.flatnonzero(labels == number))[:share]
         for number, share in enumerate(shares)
@@ -177,24 +192,26 @@ def stratified_choice(
 
 
 def _too_few(split: str, received: str, classes: int) -> UserError:
+    least, left = _LEAST[split], _LEFT[split]
     return UserError(
         f"too few images for the {split} split",
-        expected=f"at least 1 of each of the {classes} classes in this split and 1 outside it",
+        expected=f"at least {least} of each of the {classes} classes in this split"
+        + (f" and {left} outside it" if left else ""),
         received=received,
         fix="Give more images, or change --alpha_fraction, --alpha_size, --test_fraction or "
         "--train_images.",
     )
 
 
-def _shares(sizes: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Largest remainders: sums to `count`, each at least 1 and leaving at least 1; ties fall by
-    lot."""
-    exact = sizes * (count / sizes.sum())
-    shares = np.clip(np.floor(exact).astype(np.int64), 1, sizes - 1)
-    lots = generator.random(len(sizes))
+def _shares(
+    sizes: np.ndarray, count: int, bounds: tuple[int, np.ndarray], lots: np.ndarray
+) -> np.ndarray:
+    """Largest remainders: sums to `count`, each within `bounds` (least, most); ties fall by lot."""
+    (least, most), exact = bounds, sizes * (count / sizes.sum())
+    shares = np.clip(np.floor(exact).astype(np.int64), least, most)
     while shares.sum() != count:
         missing = np.sign(count - shares.sum())
-        movable = shares < sizes - 1 if missing > 0 else shares > 1
+        movable = shares < most if missing > 0 else shares > least
         gap = np.where(movable, missing * (exact - shares), -np.inf)
         shares[np.lexsort((lots, -gap))[0]] += missing
     return shares

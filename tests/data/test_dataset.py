@@ -109,8 +109,9 @@ def test_fewer_training_images_are_a_balanced_choice_beside_the_same_test_split(
     training = len(rest)
     whole = load_dataset(DataConfig(data_dir=tfds_dir, train_images=training), resolution=16)
     assert whole.fingerprint == digits.fingerprint
-    with pytest.raises(UserError, match="training split"):
+    with pytest.raises(UserError, match="train_images") as error:
         load_dataset(DataConfig(data_dir=tfds_dir, train_images=training + 1), resolution=16)
+    assert f"at most {training}" in error.value.expected
 
 
 def test_parts_are_disjoint_and_balanced(digits):

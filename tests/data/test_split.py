@@ -5,20 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pnas_tf.data.split import stratified_choice
+from pnas_tf.config import DataConfig
+from pnas_tf.data.split import split_positions, stratified_choice
 from pnas_tf.errors import UserError
 
 
+def names_of(labels):
+    return tuple(f"c{number}" for number in range(int(labels.max()) + 1))
+
+
 def choose(labels, count, *, seed=0):
-    classes = int(labels.max()) + 1
-    return stratified_choice(
-        labels,
-        count,
-        classes=classes,
-        seed=(seed, 1),
-        split="validation",
-        class_names=tuple(f"c{number}" for number in range(classes)),
-    )
+    names = names_of(labels)
+    return stratified_choice(labels, count, split="validation", split_seed=seed, class_names=names)
 
 
 @settings(max_examples=60, deadline=None)
@@ -58,3 +56,25 @@ def test_too_few_images_are_refused_by_name(labels, count):
     with pytest.raises(UserError, match="too few images for the validation split") as error:
         choose(np.array(labels), count)
     assert "class 'c" in error.value.received
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3, 100), (3, 60), (20,) * 5, (2, 2, 30)])
+@pytest.mark.parametrize("test_fraction", [0.2, 0.6])
+def test_any_number_of_training_images_is_split(sizes, test_fraction):
+    """From two of each class, one for either side of the search, to all that are not to test."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    has_test = min(sizes) < 3
+
+    def splits(**options):
+        config = DataConfig(test_fraction=test_fraction, **options)
+        return split_positions(labels, names_of(labels), config, has_test=has_test)
+
+    train, validation, test = splits()
+    left = len(train) + len(validation)
+    for number in range(2 * len(sizes), left + 1):
+        parts = splits(train_images=number)
+        assert len(parts[0]) + len(parts[1]) == number and np.array_equal(parts[2], test)
+        assert len(np.unique(np.concatenate(parts))) == number + len(test)
+        assert all(set(labels[part]) == set(labels) for part in parts[:2])
+    with pytest.raises(UserError, match=f"train_images={left + 1}"):
+        splits(train_images=left + 1)
