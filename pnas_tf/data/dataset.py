@@ -1,11 +1,8 @@
-"""The images of a run in three disjoint splits: train, validation and test.
-
-The train split trains weights, the validation split alpha (section 3.2.1: alpha learns on held-out
-data).
+"""The images of a run in three disjoint splits: train, validation and test. The train split trains
+weights, the validation split alpha (section 3.2.1: alpha learns on held-out data).
 
 Everything is a pure function of its arguments: the split of (images, split_seed), an epoch's order
-and augmentation of (seed, epoch). Datasets that fit into memory are held there, resized; others are
-read from their files or TFDS records each epoch. Knows nothing of networks.
+and augmentation of (seed, epoch). Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -280,7 +277,11 @@ def load_dataset(
         config, resolution=resolution, whole=augmentation.kind == "imagenet", arrays=arrays
     )
     train, validation, test = split_positions(
-        opened.train.labels, opened.class_names, config, has_test=opened.test is not None
+        opened.train.labels,
+        opened.class_names,
+        config,
+        has_test=opened.test is not None,
+        content=opened.content,
     )
     if opened.test is not None:
         test = np.arange(len(opened.test.labels), dtype=np.int64)

@@ -78,20 +78,27 @@ def open_images(dataset: str, *, skip_unreadable: bool) -> ImageFolder:
 
 
 def _notes_on_copies(files: FileTree, hashes: np.ndarray) -> list[str]:
-    """Sentences on images that are there twice with another label, or in both parts. hashes: of
-    `files.used`."""
+    """Sentences on images that are there twice: with another label, in both parts, or to train.
+    hashes: of `files.used`."""
     labels = np.concatenate([files.train_labels, files.test_labels])
     first: dict[bytes, int] = {}
     torn: list[tuple[int, int]] = []
     tested: list[tuple[int, int]] = []
+    again: list[tuple[int, int]] = []
     for place, row in enumerate(hashes):
         before = first.setdefault(row.tobytes(), place)
         if labels[place] != labels[before]:
             torn.append((before, place))
         elif before < len(files.train) <= place:
             tested.append((before, place))
+        elif before != place < len(files.train):
+            again.append((before, place))
     notes = []
-    for pairs, words in ((torn, "in two classes"), (tested, "both to train and to test")):
+    for pairs, words in (
+        (torn, "in two classes"),
+        (tested, "both to train and to test"),
+        (again, "there again in the same class, kept in one split where they fit"),
+    ):
         if pairs:
             one, two = (os.path.relpath(files.used[place], files.root) for place in pairs[0])
             number = f"{number_of(len(pairs), 'image')} {'is' if len(pairs) == 1 else 'are'}"

@@ -49,12 +49,14 @@ class DatasetFacts:
 @dataclass(frozen=True)
 class Opened:
     """A dataset's images. test: None where it has no test split of its own. files: where they are
-    image files, all of them, with those that are not used."""
+    image files, all of them, with those that are not used. content: as of `split_positions`, of the
+    training images."""
 
     class_names: tuple[str, ...]
     train: Source
     test: Source | None = None
     files: FileTree | None = None
+    content: np.ndarray | None = None
 
 
 def dataset_facts(config: DataConfig, *, arrays: ImageArrays | None = None) -> DatasetFacts:
@@ -192,7 +194,8 @@ def _open_folder(config: DataConfig, resolution: int, whole: bool) -> Opened:
             for source in files
         ]
     test = sources[1] if folder.test else None
-    return Opened(folder.class_names, sources[0], test, folder.files)
+    content = np.ascontiguousarray(folder.train_hashes[:, :8]).view(np.uint64)[:, 0]
+    return Opened(folder.class_names, sources[0], test, folder.files, content)
 
 
 def _read_files(paths: tuple[str, ...], root: str, resolution: int) -> np.ndarray:

@@ -81,7 +81,12 @@ def split_sizes(
 
 
 def split_positions(
-    labels: np.ndarray, class_names: tuple[str, ...], config: DataConfig, *, has_test: bool
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
+    config: DataConfig,
+    *,
+    has_test: bool,
+    content: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The three disjoint splits. What is cut off later does not move what was cut off before.
 
@@ -90,6 +95,7 @@ def split_positions(
         class_names: of all classes.
         config: sizes, and the seed.
         has_test: whether the dataset has a test split of its own; none is then cut off.
+        content: uint64 [examples], equal for images of one content; None where that is not known.
 
     Returns:
         Sorted positions in `labels` of train, validation and test, int64.
@@ -109,6 +115,7 @@ def split_positions(
             split=split,
             split_seed=config.split_seed,
             class_names=class_names,
+            content=None if content is None else content[positions],
         )
 
     positions: np.ndarray = np.arange(len(labels), dtype=np.int64)
@@ -150,9 +157,11 @@ def stratified_choice(
     split: str,
     split_seed: int,
     class_names: tuple[str, ...],
+    content: np.ndarray | None = None,
 ) -> np.ndarray:
     """Chooses `count` examples so that each class has the share it has in `labels`, to within one,
-    and at least one (of "training" two: one for either side of the search).
+    and at least one (of "training" two: one for either side of the search). Copies of an image are
+    chosen together.
 
     Args:
         labels: int [examples].
@@ -160,6 +169,7 @@ def stratified_choice(
         split: what is chosen: "test", "validation" or "training".
         split_seed: with `split` it gives the choice.
         class_names: of all classes.
+        content: uint64 [examples], as of `split_positions`.
 
     Returns:
         Sorted positions in `labels`, int64 [count].
@@ -184,11 +194,29 @@ def stratified_choice(
     lots = np.random.default_rng(np.random.SeedSequence([*words, 0])).random(classes)
     shares = _shares(sizes, count, bounds, lots)
     generator = np.random.default_rng(np.random.SeedSequence([*words, 1]))
+    orders = [generator.permutation(np.flatnonzero(labels == number)) for number in range(classes)]
     chosen = [
-        generator.permutation(np.flatnonzero(labels == number))[:share]
-        for number, share in enumerate(shares)
+        (order if content is None else _copies_together(order, content[order], share))[:share]
+        for order, share in zip(orders, shares)
     ]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def _copies_together(order: np.ndarray, content: np.ndarray, share: int) -> np.ndarray:
+    """`order` changed so that its first `share` positions hold all copies of an image or none, but
+    for one image where the copies do not fit. Itself where there are no copies."""
+    _, first, image, copies = np.unique(
+        content, return_index=True, return_inverse=True, return_counts=True
+    )
+    if len(first) == len(order):
+        return order
+    rank, room = first.copy(), share
+    for each in np.argsort(first):
+        if copies[each] <= room:
+            room -= copies[each]
+        else:
+            rank[each] += len(order)
+    return order[np.argsort(rank[image], kind="stable")]
 
 
 def _too_few(split: str, received: str, classes: int) -> UserError:

@@ -98,6 +98,27 @@ def test_the_parts_that_an_image_is_in_count(images, tmp_path):
     assert fingerprint(tmp_path / "0") != fingerprint(tmp_path / "1")
 
 
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_copies_of_a_photograph_are_in_one_split_and_said(images, options):
+    """Nobody is tested on what has been trained on."""
+    for photograph in images.rglob("*.bmp"):
+        for number in (1, 2):
+            shutil.copy(photograph, photograph.with_name(f"{photograph.stem} ({number}).bmp"))
+    dataset = load_dataset(DataConfig(dataset=f"folder:{images}", **options), resolution=8)
+    seen = [
+        {
+            subset.file_of(number).split(" ")[0].removesuffix(".bmp")
+            for number in range(len(subset.positions))
+        }
+        for subset in (dataset.train_split, dataset.validation_split, dataset.test_split)
+    ]
+    assert not seen[0] & seen[2] and not seen[1] & seen[2]
+    assert len(seen[0] & seen[1]) <= 2  # one of a class, whose share copies do not fill
+    assert any(
+        "80 images are there again in the same class" in note for note in dataset.files.notes
+    )
+
+
 def test_a_second_call_decodes_no_file_to_check_it(images, monkeypatch):
     checked = []
     check = image_check._checked

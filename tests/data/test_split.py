@@ -14,9 +14,15 @@ def names_of(labels):
     return tuple(f"c{number}" for number in range(int(labels.max()) + 1))
 
 
-def choose(labels, count, *, seed=0):
-    names = names_of(labels)
-    return stratified_choice(labels, count, split="validation", split_seed=seed, class_names=names)
+def choose(labels, count, *, seed=0, content=None):
+    return stratified_choice(
+        labels,
+        count,
+        split="validation",
+        split_seed=seed,
+        class_names=names_of(labels),
+        content=content,
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,6 +62,27 @@ def test_too_few_images_are_refused_by_name(labels, count):
     with pytest.raises(UserError, match="too few images for the validation split") as error:
         choose(np.array(labels), count)
     assert "class 'c" in error.value.received
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=4, max_size=30), st.integers(0, 2**40))
+def test_copies_of_an_image_are_chosen_together(copies, seed):
+    """At most one image of a class is torn, and none where single images fill the share. Without
+    copies the choice is the same."""
+    generator = np.random.default_rng(seed)
+    content = generator.permutation(np.repeat(np.arange(len(copies)), copies)).astype(np.uint64)
+    labels = (content % 2).astype(int)  # copies are of one class
+    count = int(generator.integers(2, len(labels) - 1))
+    chosen = choose(labels, count, seed=seed, content=content)
+    assert len(set(chosen.tolist())) == count
+    for label in (0, 1):
+        inside = np.bincount(content[chosen][labels[chosen] == label], minlength=len(copies))
+        torn = (inside > 0) & (inside < copies)
+        single = (np.array(copies) == 1) & (np.arange(len(copies)) % 2 == label)
+        assert torn.sum() <= (0 if (single & (inside == 0)).any() else 1)
+    distinct = np.arange(len(labels), dtype=np.uint64)
+    alone = choose(labels, count, seed=seed, content=generator.permutation(distinct))
+    assert np.array_equal(alone, choose(labels, count, seed=seed))
 
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3, 100), (3, 60), (20,) * 5, (2, 2, 30)])

@@ -72,5 +72,6 @@ def test_a_folder_of_photographs_is_told_in_five_lines(photographs, tmp_path, ca
         f"2 files not used (all names: {listed}): 1 hidden or of the system, 1 unreadable; "
         "cannot be read: cat/0.jpg (not an image but a web page)",
         "1 image lies in folders below a class folder; used as of that class.",
-        "8 images are in two classes: cat/1.jpg and dog/0.jpg, ...",
+        "8 images are in two classes: cat/1.jpg and dog/0.jpg, ... 11 images are there again in "
+        "the same class, kept in one split where they fit: cat/1.jpg and cat/2.jpg, ...",
     ]
