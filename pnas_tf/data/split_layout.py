@@ -7,8 +7,9 @@
     class/train/image                                the other way about
     class/image, test/class/image                    a part beside the classes
 
-A folder called "train" is a part only when it holds folders with images: it may as well be a class
-of vehicles. Knows names and places, and opens no file.
+A folder called "train" is a part only when it holds folders with images beside a part to test: it
+may as well be a class of vehicles. Where nothing decides that, it is refused. Knows names and
+places, and opens no file.
 """
 
 from __future__ import annotations
@@ -48,13 +49,14 @@ class Layout:
 
 
 def find_layout(top: Folder, root: str) -> Layout:
-    """Raises UserError when two folders could be the training part, or parts hold images without
-    classes. root: for messages."""
+    """Raises UserError when two folders could be the training part, one could be it or a class, or
+    parts hold images without classes. root: for messages."""
     layout = Layout()
     base = _descend(top)
     parts = _parts(base, root)
     if parts is None:
         _refuse_parts_without_classes(base, root)
+        _refuse_part_or_class(base, root)
         layout.place = base.path
         if _is_class_first(base):
             _take_class_first(layout, base)
@@ -62,6 +64,7 @@ def find_layout(top: Folder, root: str) -> Layout:
             tests = _tests_beside_classes(base)
             layout.train = _classes(base, besides=tests)
             _take_tests(layout, tests)
+            _note_folders_of_all(layout)
     else:
         _take_parts(layout, base, *parts)
     if layout.place not in ("", "train"):
@@ -71,11 +74,13 @@ def find_layout(top: Folder, root: str) -> Layout:
 
 
 def part_of(name: str) -> str | None:
-    """ "train", "test", "val" or None: by the whole name, or one word of it ("seg_train")."""
+    """ "train", "test", "val" or None: by the whole name, or one word of it ("seg_train",
+    "TrainImages")."""
     plain = name.casefold().strip()
     if plain in _PART_OF:
         return _PART_OF[plain]
-    found = {_PART_OF[word] for word in re.split(r"[^a-z]+", plain) if word in _PART_OF}
+    words = (word.casefold() for word in re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name))
+    found = {_PART_OF[word] for word in words if word in _PART_OF}
     return found.pop() if len(found) == 1 else None
 
 
@@ -142,6 +147,43 @@ def _refuse_parts_without_classes(base: Folder, root: str) -> None:
             received=", ".join(repr(name) for name in parts) + " with images right inside",
             fix="Put the images of each class into a folder of its own, or name files and labels "
             "in a table: --dataset=csv:labels.csv.",
+        )
+
+
+def _refuse_part_or_class(base: Folder, root: str) -> None:
+    """A training part without a part to test is told by nothing from a class of trains whose images
+    lie in folders. One that has the word in its name is a class, unless others hold the same."""
+    others = base.candidates()
+    for folder in others if len(others) > 1 else ():
+        below = {one.name.casefold() for one in _descend(folder).holders()}
+        if part_of(folder.name) != "train" or _descend(folder).paths or len(below) < 2:
+            continue
+        beside = [one for one in others if one is not folder]
+        alike = below.intersection(
+            each.name.casefold() for one in beside for each in _descend(one).holders()
+        )
+        if folder.name.casefold() in _PART_OF or alike:
+            raise UserError(
+                f"image folder {base.place(root)} has {folder.name!r}, which may be the training "
+                "part or a class",
+                expected="folders of classes alone, or beside train one called test or val",
+                received=f"beside it {', '.join(repr(one.name) for one in beside[:5])}",
+                fix="Where its folders are the classes, call the part to test 'test', or name this "
+                f"part alone: --dataset=folder:{folder.place(root)}. Where it is a class, put its "
+                "images right into it.",
+            )
+
+
+def _note_folders_of_all(layout: Layout) -> None:
+    """Classes whose folders are called alike may be parts by names of their own."""
+    folders = [folder for some in layout.train.values() for folder in some]
+    below = {tuple(one.name for one in folder.holders()) for folder in folders}
+    names = below.pop() if len(below) == 1 else ()
+    if len(folders) > 1 and len(names) > 1 and not any(folder.paths for folder in folders):
+        named = f"{', '.join(map(repr, names[:3]))}{', ...' if names[3:] else ''}"
+        layout.notes.append(
+            f"Each class holds the folders {named}; if these are the classes, call the folders "
+            "that hold them train and test."
         )
 
 
