@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,8 +197,19 @@ class FileSource:
 
 
 def rows_of(images: np.ndarray, positions: tf.Tensor) -> tf.Tensor:
-    """The images at `positions`, by numpy: a tensor of all of them would be a copy of all."""
-    rows = tf.numpy_function(lambda chosen: images[chosen], [positions], tf.uint8, stateful=False)
+    """The images at `positions`, by numpy: a tensor of all of them would be a copy of all.
+
+    TensorFlow keeps the function until the process ends, so that it may not keep the images. The
+    pipeline does, by the caller's own function.
+    """
+    held = weakref.ref(images)
+
+    def chosen_rows(chosen: np.ndarray) -> np.ndarray:
+        there = held()
+        assert there is not None
+        return there[chosen]
+
+    rows = tf.numpy_function(chosen_rows, [positions], tf.uint8, stateful=False)
     return tf.ensure_shape(rows, (*positions.shape, *images.shape[1:]))
 
 

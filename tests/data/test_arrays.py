@@ -1,6 +1,9 @@
 """Datasets from arrays: the same as the digits that TFDS gives, the same views as image files give,
 and every refusal."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,6 +56,28 @@ def test_colour_arrays_are_as_the_same_images_in_files(tmp_path, augmentation, i
     other = pnas_tf.data.from_folder(tmp_path, data_config=config)
     assert one.class_names == other.class_names
     same_batches(one.at(16), other.at(16), batch_size=3)
+
+
+@pytest.mark.parametrize("augmentation", ["flip", "imagenet"])
+def test_images_are_kept_in_memory_as_long_as_they_are_read(augmentation):
+    """By a pipeline that outlives the dataset, and by nothing behind its end."""
+
+    def one_epoch():
+        data = from_arrays(
+            np.zeros((300, 8, 8, 3), np.uint8),
+            np.arange(300) % 3,
+            "abc",
+            data_config=DataConfig(augmentation=augmentation),
+        ).at(8)
+        images = weakref.ref(data.train_split.source.images)
+        return iter(data.train_batches(batch_size=4, seed=0, epoch=0)), images
+
+    batches, images = one_epoch()
+    gc.collect()
+    assert len(list(batches)) == 48 and images() is not None
+    del batches
+    gc.collect()
+    assert images() is None
 
 
 @pytest.mark.slow
