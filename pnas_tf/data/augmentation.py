@@ -13,13 +13,18 @@ import numpy as np
 import tensorflow as tf
 
 from pnas_tf.config import AUTO_CROP_SCALE, CROP_SCALE, DataConfig
+from pnas_tf.data.dataset_name import plain_name
 
 COLUMNS = 9  # zoom or area, aspect, angle, y, x, flip, brightness, contrast, saturation
 _ZOOM, _ASPECT, _ANGLE, _Y, _X, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION = range(COLUMNS)
 
 SHIFT_FRACTION, SHIFT_ZOOM, SHIFT_DEGREES = 0.1, 0.1, 10.0
 FLIP_SHIFT_FRACTION = 0.125  # 4 of 32 pixels, the usual pad-and-crop of CIFAR
-SHIFTED_DATASETS = ("digits", "mnist", "emnist", "kmnist")  # by "auto": figures have a handedness
+# By "auto", as `plain_name` has them: figures and letters have a handedness.
+SHIFTED_DATASETS = (
+    *("digits", "mnist", "emnist", "kmnist", "mnistcorrupted", "binarizedmnist"),
+    *("svhncropped", "omniglot", "cmaterdb", "binaryalphadigits"),
+)
 SMALL_IMAGE = 64  # pixels: up to here "auto" shifts and flips; above, it crops
 CENTRE_FRACTION = 0.875  # evaluation crop of ImageNet: 224 of 256
 # largest relative change of brightness, contrast, saturation; the original's `distort_color`
@@ -52,8 +57,7 @@ def augmentation_of(config: DataConfig, resolution: int) -> Augmentation:
     """What the options choose for images of `resolution` pixels."""
     kind, scale = config.augmentation, config.min_crop_scale
     if kind == "auto":
-        name = config.dataset.split("/")[0].split(":")[0]
-        if name in SHIFTED_DATASETS:
+        if plain_name(config.dataset) in SHIFTED_DATASETS:
             kind = "shift"
         else:
             kind = "flip" if resolution <= SMALL_IMAGE else "imagenet"

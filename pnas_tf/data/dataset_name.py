@@ -127,6 +127,12 @@ def _refuse_tfds(path: str, place: Path) -> None:
     )
 
 
+def plain_name(dataset: str) -> str:
+    """A TFDS dataset's name in all its spellings, without configuration and version: "cifar10" of
+    CIFAR10, Cifar10 and cifar_10."""
+    return dataset.split("/")[0].split(":")[0].lower().replace("_", "")
+
+
 def _is_path(dataset: str) -> bool:
     """Whether it is written as TFDS writes no name."""
     return dataset.startswith((".", "/", "~")) or dataset.endswith("/") or "\\" in dataset
@@ -148,8 +154,7 @@ def _is_tfds(dataset: str, data_dir: str) -> bool:
     base = dataset.split("/")[0].split(":")[0]
     if ":" in dataset or base in _prepared(data_dir):
         return True
-    spelt = {name.replace("_", "") for name in _tfds_names()}  # CIFAR10 and Cifar10 are cifar10
-    return base.lower().replace("_", "") in spelt
+    return plain_name(dataset) in map(plain_name, _tfds_names())
 
 
 def _prepared(data_dir: str) -> list[str]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pnas_tf.config import DataConfig
 from pnas_tf.data import augmentation as views
 from pnas_tf.data.augmentation import Augmentation
 
@@ -25,6 +26,14 @@ def picture(batch=2, size=16, seed=0):
     return tf.constant(
         np.random.default_rng(seed).uniform(0, 255, (batch, size, size, 3)).astype(np.float32)
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["Digits", "MNIST", "Emnist/letters", "svhn_cropped", "kmnist:3.0.1"]
+)
+def test_figures_are_not_mirrored_however_their_name_is_spelt(name):
+    assert views.augmentation_of(DataConfig(dataset=name), 32).kind == "shift"
+    assert views.augmentation_of(DataConfig(dataset="Fashion_MNIST"), 32).kind == "flip"
 
 
 @pytest.mark.parametrize("kind", ["none", "shift", "flip", "imagenet"])
