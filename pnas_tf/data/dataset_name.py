@@ -157,11 +157,16 @@ def _is_tfds(dataset: str, data_dir: str) -> bool:
     return plain_name(dataset) in map(plain_name, _tfds_names())
 
 
+def tfds_home(data_dir: str) -> Path:
+    """The TFDS folder. data_dir: empty for its default."""
+    home = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    return Path(os.path.expanduser(home))
+
+
 def _prepared(data_dir: str) -> list[str]:
     """Names of what the TFDS folder holds. data_dir: empty for its default."""
-    home = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     try:
-        entries = os.scandir(os.path.expanduser(home))
+        entries = os.scandir(tfds_home(data_dir))
     except OSError:
         return []
     return sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")

@@ -30,6 +30,7 @@ from pnas_tf.data.sources import (
     WholeArraySource,
     rows_of,
 )
+from pnas_tf.data.tfds_builder import damage_named
 from pnas_tf.errors import UserError
 
 
@@ -70,7 +71,7 @@ def dataset_facts(config: DataConfig, *, arrays: ImageArrays | None = None) -> D
         return DatasetFacts(
             folder.class_names, folder.short_side, len(folder.train), tests, folder.files
         )
-    with tfds.damage_named(config.dataset, config.data_dir):
+    with damage_named(config.dataset, config.data_dir):
         images = tfds.prepare_images(
             config.dataset, data_dir=config.data_dir, offline_files=config.offline_files
         )
@@ -101,7 +102,7 @@ def open_dataset(
         return _open_arrays(arrays, config, resolution, whole)
     if folders.is_of_files(config.dataset):
         return _open_folder(config, resolution, whole)
-    with tfds.damage_named(config.dataset, config.data_dir):
+    with damage_named(config.dataset, config.data_dir):
         return _open_images(config, resolution, whole)
 
 

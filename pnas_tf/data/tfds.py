@@ -3,33 +3,30 @@ the three splits."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from google.protobuf.json_format import ParseError
 
-import pnas_tf.data.digits  # noqa: F401 (defining the builder registers it)
 from pnas_tf import _tf_private
 from pnas_tf.data.class_names import class_name
-from pnas_tf.data.dataset_name import unknown_dataset
 from pnas_tf.data.offline import place_archives
 from pnas_tf.data.reachable import why_unreachable
 from pnas_tf.data.records import encoded_records
 from pnas_tf.data.split_layout import PARTS
+from pnas_tf.data.tfds_builder import builder_in, known_builder, last_line
 from pnas_tf.data.tfds_features import keys_of, splits_of
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic, locks, npy
 from pnas_tf.run.terminal import can_redraw, say
+
+_LABELS = "pnas_tf-labels-"  # how files begin that we keep beside a dataset
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Images:
 
     def labels(self, split: str) -> np.ndarray:
         """int32 [examples], by position; read once and kept beside the dataset."""
-        cache = Path(self.builder.data_dir) / f"pnas_tf-labels-{split}.npy"
+        cache = Path(self.builder.data_dir) / f"{_LABELS}{split}.npy"
         count = self.builder.info.splits[split].num_examples
         if cache.is_file():
             try:
@@ -96,23 +93,6 @@ class Images:
             )
 
 
-@contextlib.contextmanager
-def damage_named(name: str, data_dir: str) -> Iterator[None]:
-    """Raises UserError in the place of what TFDS and TensorFlow raise on files that are no longer
-    what TFDS wrote. data_dir: TFDS folder, empty for its default."""
-    try:
-        yield
-    except (ParseError, tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        place = data_dir or "the TFDS folder"
-        raise UserError(
-            f"dataset '{name}' is damaged",
-            expected="the files as TFDS wrote them",
-            received=_last_line(error),
-            fix=f"Bring its files in {place} back, or remove them, then give the same command "
-            "again: what can be downloaded is prepared anew.",
-        ) from error
-
-
 def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
     """Finds and prepares TFDS dataset `name` ("cifar10", "imagenet_resized/32x32", "mnist:3.0.1").
 
@@ -126,7 +106,7 @@ def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
         UserError: the dataset is unknown (with close names), is not made of one image and one
             class label, or cannot be downloaded.
     """
-    builder = _known(name, data_dir)
+    builder = known_builder(name, data_dir)
     image_key, label_key = keys_of(builder, name)
     if not builder.is_prepared():
         _prepare(builder, name, offline_files)
@@ -146,43 +126,6 @@ def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
     return dataclasses.replace(images, test_split=_test_split(images))
 
 
-def _known(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
-    """The builder of a dataset, UserError where there is none."""
-    directory = os.path.expanduser(data_dir) or None
-    try:
-        return _builder(name, directory)
-    except tfds.core.DatasetNotFoundError as error:
-        raise unknown_dataset(name, data_dir=data_dir) from error
-    except ImportError as error:  # what datasets of another origin need
-        raise UserError(
-            f"dataset '{name}' needs a Python package that is not installed",
-            expected="a dataset that tensorflow_datasets alone can read",
-            received=f"no module '{error.name}'",
-            fix=f"Install it: pip install {error.name}, or choose another dataset.",
-        ) from error
-    except (
-        ValueError,
-        AssertionError,
-    ) as error:  # an unknown configuration or version of a known dataset
-        raise UserError(
-            f"dataset '{name}' cannot be opened",
-            expected="a name, name/config or name:version that TFDS knows",
-            received=str(error).strip().splitlines()[0][:300],
-            fix="Correct --dataset.",
-        ) from error
-
-
-def _builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBuilder:
-    """TFDS makes a temporary folder for each builder that is not prepared, and forgets it."""
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="pnas_") as forgotten:
-        tempfile.tempdir = forgotten
-        try:
-            return tfds.builder(name, data_dir=data_dir, try_gcs=False)
-        finally:
-            tempfile.tempdir = before
-
-
 def _prepare(builder: tfds.core.DatasetBuilder, name: str, offline_files: str) -> None:
     """Prepares the dataset in a scratch folder beside its place and renames it into it, one process
     at a time.
@@ -197,10 +140,11 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, offline_files: str) -
             if (place / "dataset_info.json").is_file():  # another process was first
                 builder.info.read_from_directory(builder.data_dir)
                 return
+            _clear(place, name)
             scratch = root / f".{builder.name}.preparing.tmp"
             shutil.rmtree(scratch, ignore_errors=True)
             try:
-                prepared = _builder(name, scratch)
+                prepared = builder_in(scratch, name)
                 _download_and_prepare(prepared, offline_files, downloads=root / "downloads")
                 place.parent.mkdir(parents=True, exist_ok=True)
                 Path(prepared.data_dir).rename(place)
@@ -217,10 +161,28 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, offline_files: str) -
         raise UserError(
             f"dataset '{builder.name}' could not be prepared in {root}",
             expected="a download, or the archives in --offline_files",
-            received=_last_line(error),
+            received=last_line(error),
             fix="Connect to the network, free disk space, or give the archives with "
             "--offline_files=FOLDER.",
         ) from error
+
+
+def _clear(place: Path, name: str) -> None:
+    """Takes away what is kept beside a dataset that is gone. Raises UserError where more is left of
+    it: those files may have taken days to make."""
+    if not place.is_dir():
+        return
+    for labels in place.glob(f"{_LABELS}*.npy"):
+        labels.unlink()
+    rest = sorted(each.name for each in place.iterdir())
+    if rest:
+        raise UserError(
+            f"dataset '{name}' is damaged",
+            expected="the files as TFDS wrote them, dataset_info.json among them",
+            received=f"{', '.join(rest[:5])} without it",
+            fix=f"Bring it back, or remove {place}; the dataset is then prepared anew.",
+        )
+    place.rmdir()
 
 
 def _make(root: Path) -> None:
@@ -285,8 +247,3 @@ def _keep(cache: Path, labels: np.ndarray) -> None:
         logging.getLogger(__name__).warning(
             "labels are not kept, and are read again next time: %s", error
         )
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -141,6 +141,11 @@ def test_damage_is_told_and_close_names_are_those_of_the_folder(tmp_path):
         with pytest.raises(UserError, match="'photographs' is damaged") as error:
             load_dataset(config, resolution=8)
         assert "DataLossError" in error.value.received
+        assert f" {tmp_path / 'photographs' / '1.0.0'} " in error.value.fix
+    records.unlink()
+    with pytest.raises(UserError, match="'photographs' is damaged") as error:
+        load_dataset(config, resolution=8)
+    assert "NotFoundError" in error.value.received
     (info,) = tmp_path.rglob("dataset_info.json")
     info.write_text("{")
     with pytest.raises(UserError, match="'photographs' is damaged"):
@@ -155,3 +160,19 @@ def test_damage_is_told_and_close_names_are_those_of_the_folder(tmp_path):
     (tmp_path / "photographs" / "1.0.0").rename(tmp_path / "photographs" / "1.0.0.incomplete")
     with pytest.raises(UserError, match="not whole"):
         load_dataset(config, resolution=8)
+
+
+def test_a_damaged_dataset_is_prepared_anew_once_its_files_are_removed(tmp_path):
+    """Those of TFDS; what is kept beside them goes then. Nothing else is ever deleted."""
+    config = DataConfig(data_dir=str(tmp_path), in_memory_mb=0)
+    whole = load_dataset(config, resolution=8)
+    folder = tmp_path / "digits" / "1.0.0"
+    assert list(folder.glob("pnas_tf-labels*"))
+    (folder / "dataset_info.json").unlink()
+    with pytest.raises(UserError, match="'digits' is damaged") as error:
+        load_dataset(config, resolution=8)
+    assert "tfrecord" in error.value.received and str(folder) in error.value.fix
+    for file in folder.iterdir():
+        if "labels-" not in file.name:
+            file.unlink()
+    assert load_dataset(config, resolution=8).fingerprint == whole.fingerprint
