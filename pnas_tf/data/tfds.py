@@ -104,12 +104,20 @@ def prepare_images(name: str, *, data_dir: str, offline_files: str) -> Images:
 
     Raises:
         UserError: the dataset is unknown (with close names), is not made of one image and one
-            class label, or cannot be downloaded.
+            class label, is stored as TensorFlow does not read it, or cannot be downloaded.
     """
     builder = known_builder(name, data_dir)
     image_key, label_key = keys_of(builder, name)
     if not builder.is_prepared():
         _prepare(builder, name, offline_files)
+    stored = builder.info.file_format
+    if stored is not None and stored.value == "array_record":
+        raise UserError(
+            f"dataset '{name}' in {builder.data_dir}",
+            expected="records that TensorFlow reads, such as TFRecord",
+            received="ArrayRecord",
+            fix="Name another folder, in which it is prepared anew: --data_dir=FOLDER.",
+        )
     trains = splits_of(builder, "train")
     if not trains:
         raise UserError(

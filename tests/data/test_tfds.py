@@ -132,6 +132,15 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path):
         assert words in error.value.received
 
 
+def test_records_that_tensorflow_does_not_read_are_refused(tmp_path):
+    config = DataConfig(**prepare(tmp_path, "photographs", random(3)))
+    (info,) = tmp_path.rglob("dataset_info.json")
+    info.write_text(info.read_text().replace('"tfrecord"', '"array_record"'))
+    with pytest.raises(UserError, match="'photographs'") as error:
+        load_dataset(config, resolution=8)
+    assert error.value.received == "ArrayRecord" and "--data_dir" in error.value.fix
+
+
 def test_damage_is_told_and_close_names_are_those_of_the_folder(tmp_path):
     config = DataConfig(**prepare(tmp_path, "photographs", random(3)), augmentation="none")
     (records,) = tmp_path.rglob("*.tfrecord*")
