@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pnas_tf.data.opening import DatasetFacts
     from pnas_tf.data.split import SplitSizes
 
+_READ_AGAIN = 256  # images of a pipeline that must be the same when it is read again
+
 
 @dataclass(frozen=True)
 class ImageData:
@@ -135,14 +137,16 @@ def from_tf_data(
     """Images of a pipeline that ends; they are read once and kept in memory.
 
     Args:
-        dataset: (image, label) one at a time or in batches: images uint8 [height, width, 3] or
-            [height, width, 1], all of one size, pixels 0..255; labels integers from 0.
+        dataset: (image, label) one at a time or in batches, in the same order each time: images
+            uint8 [height, width, 3] or [height, width, 1], all of one size, pixels 0..255; labels
+            integers from 0.
         class_names: in the order of the labels' numbers.
         name: of the dataset in reports.
         data_config: split and augmentation; its `dataset` is replaced.
 
     Raises:
-        UserError: other elements, images of several sizes, none, or no end of them.
+        UserError: other elements, images of several sizes, none, no end of them, or others when
+            they are read again.
     """
     single = _is_single(dataset)
     if dataset.cardinality() == -1:  # tf.data.INFINITE_CARDINALITY
@@ -152,7 +156,9 @@ def from_tf_data(
             received="one that repeats for ever",
             fix="Leave out .repeat(), or take a part: dataset.take(1000).",
         )
-    images, labels = _read_once(dataset if single else dataset.unbatch())
+    pairs = dataset if single else dataset.unbatch()
+    images, labels = _read_once(pairs)
+    _check_order(pairs, images, labels)
     return from_arrays(images, labels, class_names, name=name, data_config=data_config)
 
 
@@ -182,6 +188,21 @@ def _read_once(pairs: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(images), np.asarray(labels)
 
 
+def _check_order(pairs: tf.data.Dataset, images: np.ndarray, labels: np.ndarray) -> None:
+    """Raises UserError where the first of the pairs are others than before: splits go by place, and
+    each process would have a dataset of its own. A pipeline that can be read only once passes."""
+    again = pairs.take(_READ_AGAIN).as_numpy_iterator()
+    for place, ((image, label), before) in enumerate(zip(again, images)):
+        if label != labels[place] or not np.array_equal(image, before):
+            raise UserError(
+                "the pipeline",
+                expected="the same images in the same order each time it is read",
+                received=f"another image {place} when it was read again",
+                fix="Leave out .shuffle(), shuffle=True and random changes of images: every epoch "
+                "is shuffled and augmented later.",
+            )
+
+
 def _is_single(dataset: tf.data.Dataset) -> bool:
     """Whether the pipeline gives images one at a time. Raises UserError where its elements are
     neither those nor batches of them."""
@@ -202,5 +223,13 @@ def _is_single(dataset: tf.data.Dataset) -> bool:
             expected="(image [height, width, channels], label), or batches of these",
             received=repr(spec)[:200],
             fix="Map it to pairs of an image and the number of its class.",
+        )
+    if spec[0].dtype != "uint8":
+        raise UserError(
+            "images of the pipeline",
+            expected="uint8, pixels 0..255",
+            received=spec[0].dtype.name,
+            fix="Where their pixels are 0..255, convert them: dataset.map(lambda image, label: "
+            "(tf.cast(tf.round(image), tf.uint8), label)); scale others first.",
         )
     return ranks == [3, 0]

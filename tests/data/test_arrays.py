@@ -150,6 +150,27 @@ def test_a_pipeline_is_the_arrays_that_it_gives(batch):
     assert given.arrays.digest == from_arrays(images, labels, ["a", "b"]).arrays.digest
 
 
+def test_a_pipeline_with_another_order_each_time_is_refused():
+    """Each process would have other splits; one that can be read once alone passes."""
+    images = np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((6, 5, 3), np.uint8)
+    pipeline = tf.data.Dataset.from_tensor_slices((images, np.arange(40) % 2))
+    for given in (pipeline.shuffle(40), pipeline.batch(8).shuffle(5)):
+        with pytest.raises(UserError, match="the pipeline") as error:
+            from_tf_data(given, ["a", "b"])
+        assert "when it was read again" in error.value.received and ".shuffle()" in error.value.fix
+    kept = pipeline.shuffle(40, seed=1, reshuffle_each_iteration=False)
+    once = iter(list(zip(images, np.arange(40) % 2)))
+    by_generator = tf.data.Dataset.from_generator(
+        lambda: once, output_signature=pipeline.element_spec
+    )
+    for given in (kept, by_generator):
+        assert len(from_tf_data(given, ["a", "b"]).arrays.labels) == 40
+
+
+def never():
+    raise AssertionError("a pipeline of other pixels is refused unread")
+
+
 def test_what_no_pipeline_may_give_is_refused():
     image = np.zeros((6, 5, 3), np.uint8)
 
@@ -173,5 +194,8 @@ def test_what_no_pipeline_may_give_is_refused():
         with pytest.raises(UserError, match="the pipeline") as error:
             from_tf_data(given, ["a"])
         assert error.value.received == type(given).__name__ and "from_arrays" in error.value.fix
-    with pytest.raises(UserError, match="uint8"):
-        from_tf_data(several.take(1).map(lambda x, y: (tf.cast(x, tf.float32), y)), ["a"])
+    unread = tf.data.Dataset.from_generator(never, output_signature=spec)
+    for dtype in (tf.float32, tf.int64):
+        with pytest.raises(UserError, match="images of the pipeline") as error:
+            from_tf_data(unread.map(lambda x, y, to=dtype: (tf.cast(x, to), y)), ["a"])
+        assert error.value.received == dtype.name and "dataset.map" in error.value.fix
