@@ -6,6 +6,7 @@ made: names, files and values that no step could use. Knows nothing of the order
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -63,7 +64,7 @@ def _data(config: DataConfig) -> None:
     from pnas_tf.data.dataset_name import check_dataset
 
     check_dataset(config.dataset, data_dir=config.data_dir)
-    if config.offline_files and not Path(config.offline_files).is_dir():
+    if config.offline_files and not os.path.isdir(os.path.expanduser(config.offline_files)):
         raise _absent("offline_files", [config.offline_files], "a folder with archives")
 
 

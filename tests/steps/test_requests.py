@@ -145,3 +145,12 @@ def test_limits_of_the_command_line_hold_beside_those_of_each_row(tmp_path):
     assert asked({**row, "size_dtype": "float32"}).size_dtype == "float32"
     with pytest.raises(UserError, match=r"size_dtype of .* beside --max_size_kb=200"):
         asked({"max_macs": 1e6, "size_dtype": "float32"}, max_size_kb=200.0)
+
+
+def test_archives_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = config.DataConfig(dataset="digits", offline_files="~/archives")
+    with pytest.raises(UserError, match="offline_files"):
+        check_requests(Configs([given]))
+    (tmp_path / "archives").mkdir()
+    check_requests(Configs([given]))
