@@ -145,11 +145,13 @@ class DataConfig(Options):
         f"(published: {CROP_SCALE}).",
         above=0,
         at_most=1,
+        only=(Where("augmentation", ("auto", "imagenet")),),
     )
     distort_color: str = option(
         "normal",
         "Colour distortion of imagenet augmentation (published: strong for final training).",
         choices=("none", "normal", "strong"),
+        only=(Where("augmentation", ("auto", "imagenet")),),
     )
     offline_files: str = option(
         "",

@@ -14,15 +14,23 @@ import functools
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pnas_tf.config import DataConfig, DeviceConfig, RunConfig, SearchConfig, SpaceConfig
+from pnas_tf.config import (
+    DataConfig,
+    DeviceConfig,
+    RunConfig,
+    SearchConfig,
+    SpaceConfig,
+    TrainConfig,
+)
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.records import check_owner
 from pnas_tf.run.refusal import unless_refused
-from pnas_tf.run.settings import chosen_options
+from pnas_tf.run.settings import Configs, chosen_options, other_options
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, TERMINAL, can_redraw, columns_of_terminal, say, warn
 from pnas_tf.space.architecture import Architecture
@@ -35,6 +43,9 @@ from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.latency_table import LATENCY_TABLE, LATENCY_TABLE_INT8
 from pnas_tf.steps.search import SEARCH
 from pnas_tf.steps.train import TRAIN
+
+if TYPE_CHECKING:
+    from pnas_tf.data.dataset import Dataset
 
 PIPELINE: tuple[Step[Inputs], ...] = (
     LATENCY_TABLE,
@@ -166,8 +177,27 @@ def check_run(call: Inputs) -> None:
     share = call.configs[DataConfig].test_fraction
     if share != DataConfig.test_fraction and call.data.facts.test_examples is not None:
         warn(f"--test_fraction={share:g} is not used: the dataset has a test split of its own")
+    for line in idle_views(call.configs, dataset):
+        warn(line)
     for line in _on_few_photographs(call):
         say(line)
+
+
+def idle_views(configs: Configs, dataset: Dataset) -> list[str]:
+    """Options of random crops and colours that --augmentation=auto does not look at for `dataset`:
+    it may at another resolution, so that they are said and not refused."""
+    kind = dataset.augmentation.kind
+    if kind == "imagenet":
+        return []
+    given = other_options(DataConfig(), configs[DataConfig])
+    views = ("min_crop_scale", "distort_color")
+    values: dict[str, object] = {name: given[name] for name in views if name in given}
+    if TrainConfig in configs and configs[TrainConfig].train_distort_color is not None:
+        values["train_distort_color"] = configs[TrainConfig].train_distort_color
+    return [
+        f"--{name}={value} is not used at {dataset.resolution} px: --augmentation is {kind}"
+        for name, value in values.items()
+    ]
 
 
 def _on_few_photographs(call: Inputs) -> list[str]:

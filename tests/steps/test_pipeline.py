@@ -3,17 +3,19 @@
 import dataclasses
 import threading
 
+import numpy as np
 import pytest
 from forked_program import contents
 
-from pnas_tf.config import RunConfig
+from pnas_tf.config import DataConfig, RunConfig, TrainConfig
+from pnas_tf.data import from_arrays
 from pnas_tf.errors import UserError
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step
 from pnas_tf.steps.inputs import Inputs
-from pnas_tf.steps.pipeline import run_steps, steps_to_do
+from pnas_tf.steps.pipeline import idle_views, run_steps, steps_to_do
 from pnas_tf.steps.programs import Program
 
 CONFIGS = Configs([RunConfig()])
@@ -130,3 +132,16 @@ def test_a_follower_does_what_is_done_together_and_waits_for_the_rest(tmp_path):
     # What the chief had finished when the follower looked is complete for it too.
     assert {name for _, name in theirs} <= {"B", "D"}
     assert {kind for kind, _ in theirs} <= {"RunFollower"}
+
+
+@pytest.mark.parametrize("resolution, names", [(8, 3), (96, 0)])
+def test_options_of_random_crops_are_said_where_none_are_taken(resolution, names):
+    """auto shifts and flips small images, and crops large ones."""
+    data = DataConfig(min_crop_scale=0.5, distort_color="strong")
+    images = np.zeros((30, 8, 8, 3), np.uint8)
+    given = from_arrays(images, np.arange(30) % 3, "abc", data_config=data)
+    configs = Configs([given.config, TrainConfig(train_distort_color="none")])
+    lines = idle_views(configs, given.at(resolution))
+    assert len(lines) == names
+    assert all(f"is not used at {resolution} px: --augmentation is flip" in line for line in lines)
+    assert idle_views(Configs([DataConfig(), TrainConfig()]), given.at(resolution)) == []
