@@ -1,9 +1,9 @@
 """The one reader of image files: what it decodes, in full, is an image; all else is refused with
 the decoder's reason.
 
-The format is what the first bytes say, whatever the file's name. Pictures come upright (EXIF and
-XMP orientation), as sRGB where an ICC profile says what they are, laid over `BACKGROUND` where they
-are transparent; of several pictures or frames the first. A telephone shows them alike
+The format is what the first bytes say, whatever the file's name. Pictures come upright (by EXIF, or
+by XMP in JPEG and WebP), as sRGB where an ICC profile says what they are, laid over `BACKGROUND`
+where they are transparent; of several pictures or frames the first. A telephone shows them alike
 (docs/android.md). Knows nothing of folders, classes or tensors.
 """
 
