@@ -30,7 +30,7 @@ BACKGROUND = (255, 255, 255)  # what transparent pictures are laid over
 MAX_PIXELS = 200_000_000  # the largest cameras of telephones; a small file can unpack to gigabytes
 # Rises when files are read or refused otherwise than before; with it, what the decoders' versions
 # decide, earlier checks are no longer believed.
-VERSION = f"1 pillow {PIL.__version__} simplejpeg {simplejpeg.__version__}"
+VERSION = f"2 pillow {PIL.__version__} simplejpeg {simplejpeg.__version__}"
 _LARGE_PIXELS = 40_000_000
 _ONE_LARGE_AT_A_TIME = threading.Lock()
 # libjpeg goes on after these and makes pixels up; a few stray bytes behind the pixels are harmless,
@@ -183,6 +183,8 @@ def _jpeg_pixels(content: bytes, space: str) -> np.ndarray:
             raise UnreadableImage(f"damaged or truncated: {reason}") from error
         if reason.startswith("Corrupt JPEG data") and not stray:
             raise UnreadableImage(f"damaged or truncated: {reason}") from error
+        # The first warning alone is passed on: behind a harmless one Pillow sees a missing end.
+        reader_of(content)(BytesIO(content)).load()
         return simplejpeg.decode_jpeg(content, colorspace=space, strict=False)
 
 

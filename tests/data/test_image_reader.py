@@ -60,6 +60,16 @@ def test_jpegs_decode_to_pillows_pixels():
             np.testing.assert_allclose(pixels_of(name), np.asarray(image), atol=1)
 
 
+def test_a_harmless_fault_hides_no_missing_pixels():
+    """libjpeg's warnings behind the first one are not passed on."""
+    whole = (CORPUS / "files" / "jpg_progressive.jpg").read_bytes()
+    second = whole.index(b"\xff\xda", whole.index(b"\xff\xda") + 2)  # the next scan
+    stray = whole[:second] + b"\0\0\0" + whole[second:]
+    np.testing.assert_array_equal(decode(stray).pixels, decode(whole).pixels)
+    with pytest.raises(UnreadableImage, match="truncated"):
+        decode(stray[: (second + len(stray)) // 2])
+
+
 def test_heic_without_its_package_names_the_extra(monkeypatch):
     monkeypatch.setattr(image_format, "heic_is_readable", lambda: False)
     with pytest.raises(UnreadableImage, match=r"pip install 'pnas_tf\[heic\]'"):
