@@ -1,7 +1,7 @@
 """Quantisation-aware training against post-training quantisation on Fashion-MNIST, with the same
 training budget.
 
-    python benchmarks/qat_accuracy.py --offline_files=/usr/share/datasets/fashion-mnist
+    python -m benchmarks.qat_accuracy --offline_files=/usr/share/datasets/fashion-mnist
     --json=qat.json
 
 For each seed one network of space tiny is trained; then it is trained on for the same further
