@@ -250,6 +250,30 @@ def test_the_page_is_what_the_report_makes_of_its_results(tmp_path, monkeypatch)
     assert made == stands
 
 
+def test_a_report_of_one_study_keeps_the_others_and_what_is_gone_here(tmp_path, monkeypatch):
+    made = {"fashion": ["one"], "unequal": []}
+    path = report.write_results(
+        [{"name": name, "open": jobs, "kept": True} for name, jobs in made.items()],
+        tmp_path / "evidence" / "results.json",
+    )
+    monkeypatch.setattr(report, "write_document", lambda *_: None)
+
+    def studies(**still_open):
+        monkeypatch.setattr(
+            report,
+            "collect",
+            lambda shop: {"name": shop.study.name, "open": still_open[shop.study.name]},
+        )
+        shops = [Workshop(STUDIES[name], tmp_path / "jobs") for name in still_open]
+        report.write_report(shops, tmp_path)
+        found = json.loads(path.read_text())["studies"]
+        return {each["name"]: each.get("kept", False) for each in found}
+
+    assert studies(unequal=["one"]) == {"fashion": True, "unequal": True}
+    assert studies(fashion=["one"]) == {"fashion": False, "unequal": True}
+    assert studies(two_stages=["one"]) == {"fashion": False, "unequal": True, "two_stages": False}
+
+
 def test_a_part_that_has_not_run_is_said_to_be_missing():
     found = tables.sections(document())
     assert found["ranking"].startswith("*Not there yet") and found["bars"].startswith("| bar |")

@@ -8,7 +8,7 @@ docs/evidence.md with its plots, for the studies of benchmarks/evidence/studies.
 folder below --output; what is finished is skipped, what was stopped continues. About 3 hours on 2
 cores. --only=timed measures (a machine at rest, please), --only=untimed searches and trains and may
 be paused at any moment, --only=report reads the test split and writes the document. --study and
---jobs choose a part of the plan.
+--jobs choose a part of the plan; of the rest the report keeps what results.json has.
 """
 
 from __future__ import annotations

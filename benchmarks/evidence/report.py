@@ -22,22 +22,24 @@ _MARK = "<!-- {name} -->"
 
 def write_report(shops: Sequence[Workshop], docs: Path) -> None:
     """Reads the test split where it has not been read, and writes results.json, the plots and
-    evidence.md below `docs`."""
-    documents = [collect(shop) for shop in shops]
-    path = write_results(documents, docs / "evidence" / "results.json")
-    write_document(path, docs)
+    evidence.md below `docs`. Of a study that is not among `shops`, or of which more jobs are open
+    here than results.json was made from, what results.json has is kept."""
+    path = docs / "evidence" / "results.json"
+    studies = {each["name"]: each for each in _stored(path)} if path.is_file() else {}
+    for shop in shops:
+        name, found = shop.study.name, collect(shop)
+        if name in studies and len(found["open"]) > len(studies[name]["open"]):
+            print(
+                f"{name}: {len(found['open'])} jobs are open; {path} has more of it, and keeps it"
+            )
+        else:
+            studies[name] = found
+    write_document(write_results(list(studies.values()), path), docs)
 
 
 def write_document(results: Path, docs: Path) -> None:
     """evidence.md and the plots from results.json."""
-    stored = atomic.read_document(
-        results,
-        format="pnas_tf/evidence",
-        version=1,
-        what="evidence",
-        made_by="python -m benchmarks.evidence",
-    )
-    documents = cast(list[dict[str, Any]], stored["studies"])
+    documents = _stored(results)
     text = REMARKS.read_text()
     parts = {
         "explorations": tables.explorations(
@@ -54,6 +56,17 @@ def write_document(results: Path, docs: Path) -> None:
         text = text.replace(_MARK.format(name=name), part)
     atomic.write_text(docs / "evidence.md", wrapped(text))
     print(f"wrote {docs / 'evidence.md'}")
+
+
+def _stored(results: Path) -> list[dict[str, Any]]:
+    stored = atomic.read_document(
+        results,
+        format="pnas_tf/evidence",
+        version=1,
+        what="evidence",
+        made_by="python -m benchmarks.evidence",
+    )
+    return cast(list[dict[str, Any]], stored["studies"])
 
 
 def _plots(document: dict[str, Any], folder: Path) -> None:
