@@ -22,6 +22,8 @@ def line_of(name: str, rows: Sequence[Row], *, decimals: int) -> str:
     def mean(what: str, dtype: str) -> float:
         return statistics.mean(value_of(row, what, dtype) for row in rows)
 
+    # Of what was made in one go: a contender that was stopped has no time.
+    minutes = [float(str(row["minutes"])) for row in rows if row["minutes"] is not None]
     accuracies = ([value_of(row, "accuracy", dtype) for row in rows] for dtype in _DTYPES)
     cells = [
         name,
@@ -30,7 +32,7 @@ def line_of(name: str, rows: Sequence[Row], *, decimals: int) -> str:
         *(f"{mean('measured_ms', dtype):.3f}" for dtype in _DTYPES),
         f"{statistics.mean(float(str(row['macs'])) for row in rows) / 1e6:.1f}",
         f"{mean('bytes', 'int8') / 1000:.0f}",
-        f"{statistics.mean(float(str(row['minutes'])) for row in rows):.1f}",
+        f"{statistics.mean(minutes):.1f}" if minutes else "",
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.cifar10 import budget, page
+from benchmarks.cifar10 import budget, page, recipes
 from benchmarks.cifar10.contenders import (
     DEPTHS,
     LITE_KERNELS,
@@ -15,8 +15,14 @@ from benchmarks.cifar10.contenders import (
     WIDTHS,
     uniform_networks,
 )
+from benchmarks.cifar10.networks import MADE_WITH, images_of, stored_result
 from benchmarks.cifar10.resnet import check_against, macs_of, resnet8
+from benchmarks.contender_rows import line_of
+from pnas_tf.config import TrainConfig
+from pnas_tf.errors import UserError
+from pnas_tf.io import atomic
 from pnas_tf.networks.network import with_probabilities
+from pnas_tf.run import layout
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import named_space
 from pnas_tf.tflite.convert import convert
@@ -88,8 +94,45 @@ def test_a_network_that_takes_more_is_made_again_for_less(monkeypatch):
 
     assert budget.within(make, 0.5, 0.5, Known(None)) <= 0.5
     assert asked[0] == 0.5 and len(asked) == 2
+    # The margin is that of `slowest_within`: 0.99 of the budget is too much.
+    assert budget.within(lambda target_ms: target_ms, 0.495, 0.5, Known(None)) < 0.4925
     with pytest.raises(ValueError, match="no network"):
         budget.within(lambda target_ms: 3.0, 0.5, 0.5, Known(None))
+
+
+def test_what_was_made_otherwise_is_refused(tmp_path):
+    path, settings = tmp_path / "result.json", {"train": {"epochs": 20}, "images": {"train": 9}}
+    atomic.write_json(path, {"contender": "random", MADE_WITH: settings})
+    assert stored_result(path, settings)["contender"] == "random"
+    for other in ({**settings, "train": {"epochs": 30}}, {**settings, "images": {"train": 5}}):
+        with pytest.raises(UserError, match="other settings"):
+            stored_result(path, other)
+    atomic.write_json(path, {"contender": "random"})  # nobody knows of what it was made
+    with pytest.raises(UserError, match="other settings"):
+        stored_result(path, settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    train_size: int = 4
+    validation_size: int = 2
+    test_size: int = 2
+
+
+def test_recipes_are_those_of_finished_trainings_of_the_same_settings(tmp_path):
+    config = TrainConfig(epochs=3)
+    for seed, accuracy in enumerate((0.5, 0.7, None)):
+        folder = tmp_path / f"plain-{seed}"
+        folder.mkdir()
+        if accuracy is not None:  # else it was stopped
+            history = {"epochs": [{"alpha_accuracy": 0.1}, {"alpha_accuracy": accuracy}]}
+            atomic.write_json(folder / layout.HISTORY, history)
+            settings = {"train": dataclasses.asdict(config), "images": images_of(Images())}
+            atomic.write_json(folder / recipes.DONE, {MADE_WITH: settings})
+    assert recipes.accuracies({"plain": config}, Images(), tmp_path) == {"plain": [0.5, 0.7]}
+    for other, images in ((TrainConfig(epochs=4), Images()), (config, Images(train_size=5))):
+        with pytest.raises(UserError, match="other settings"):
+            recipes.accuracies({"plain": other}, images, tmp_path)
 
 
 def rows():
@@ -106,6 +149,12 @@ def rows():
                 "minutes": 10.0,
                 "ops": ["mbconv_k3_e3"],
             }
+
+
+def test_a_contender_that_was_stopped_has_no_time():
+    one, other = ({**row, "minutes": each} for row, each in zip(rows(), (10.0, None)))
+    assert line_of("x", [one, other], decimals=1).endswith("| 10.0 |")
+    assert line_of("x", [other], decimals=1).endswith("|  |")
 
 
 def test_the_page_says_what_the_rows_hold(tmp_path):

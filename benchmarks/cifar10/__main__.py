@@ -23,7 +23,7 @@ from pathlib import Path
 import pnas_tf as pnas
 from benchmarks.cifar10.budget import Reference
 from benchmarks.cifar10.contenders import CONTENDERS, Place, Workshop, make
-from benchmarks.cifar10.networks import accuracy_of_reference
+from benchmarks.cifar10.networks import accuracy_of_reference, images_of
 from benchmarks.cifar10.page import write_page
 from benchmarks.cifar10.resnet import check_against
 from pnas_tf.config import DataConfig, LatencyConfig, OptimizerConfig, SearchConfig, TrainConfig
@@ -49,6 +49,7 @@ def main() -> int:
     files = {"float32": Path(arguments.reference), "int8": Path(arguments.reference_int8)}
     check_against(TfliteModel.read(files["float32"]))
     shop = _workshop(arguments, files["float32"], output)
+    shop.rows()  # refuses what was made otherwise before any work
     for seed in arguments.seeds:
         for share in arguments.budgets:
             for name in arguments.contenders:
@@ -59,24 +60,24 @@ def main() -> int:
                 made = make(name, Place(shop, share, seed, folder))
                 print(f"   test accuracy {made['accuracy']}", flush=True)
     if arguments.measure:
-        results = _measured(shop, files, output)
+        results = _measured(shop, files)
         atomic.write_json(output / "results.json", results)
         if arguments.page:
             write_page(results, Path(arguments.page))
     return 0
 
 
-def _measured(shop: Workshop, files: dict[str, Path], output: Path) -> dict[str, object]:
-    """The results of every contender in `output`, all files measured in one session."""
-    rows = [json.loads(path.read_text()) for path in sorted(output.glob("*/result.json"))]
+def _measured(shop: Workshop, files: dict[str, Path]) -> dict[str, object]:
+    """The results of every contender, all files measured in one session."""
+    rows = shop.rows()
     session = {f"reference_{dtype}": path for dtype, path in files.items()}
     for number, row in enumerate(rows):
-        session |= {f"{number}_{dtype}": Path(path) for dtype, path in row["files"].items()}
+        made = row["files"]
+        assert isinstance(made, dict)
+        session |= {f"{number}_{dtype}": Path(path) for dtype, path in made.items()}
     measured = pnas.benchmark(session, progress=print)
     for number, row in enumerate(rows):
-        row["measured_ms"] = {
-            dtype: measured[f"{number}_{dtype}"].median_ms for dtype in row["files"]
-        }
+        row["measured_ms"] = {dtype: measured[f"{number}_{dtype}"].median_ms for dtype in files}
     reference = {
         "accuracy": {
             dtype: accuracy_of_reference(path, shop.dataset) for dtype, path in files.items()
@@ -84,12 +85,11 @@ def _measured(shop: Workshop, files: dict[str, Path], output: Path) -> dict[str,
         "measured_ms": {dtype: measured[f"reference_{dtype}"].median_ms for dtype in files},
         "bytes": {dtype: path.stat().st_size for dtype, path in files.items()},
     }
-    images = {"train": shop.dataset.train_size, "validation": shop.dataset.validation_size}
     return {
         **FORMAT,
         "reference": reference,
         "rows": rows,
-        "images": {**images, "test": shop.dataset.test_size},
+        "images": images_of(shop.dataset),
         "train": dataclasses.asdict(shop.train),
         "optimizer": dataclasses.asdict(shop.optimizer),
         "op_costs": _op_costs(shop),

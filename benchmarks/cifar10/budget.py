@@ -91,13 +91,14 @@ def slowest_within(
 def within(
     make: Callable[[float], Architecture], target_ms: float, share: float, reference: Reference
 ) -> Architecture:
-    """A network of `make(predicted ms)` that is measured to take at most `share` of the reference:
-    made again for less where it takes more. Raises ValueError after `TRIES`."""
+    """A network of `make(predicted ms)` that is measured to take at most `share` of the reference,
+    by the same margin as `slowest_within`: made again for less where it takes more. Raises
+    ValueError after `TRIES`."""
     for _ in range(TRIES):
         found = make(target_ms)
         taken = reference.shares({"made": untrained(found)})["made"] / share
         print(f"predicted for {target_ms:.4g} ms; takes {taken:.3f} of its budget", flush=True)
-        if taken <= 1.0:
+        if taken <= MARGIN:
             return found
-        target_ms *= MARGIN / taken
+        target_ms *= MARGIN**2 / taken  # below what is taken, by what sessions differ by once more
     raise ValueError(f"no network takes {share:g} of the reference after {TRIES} tries")

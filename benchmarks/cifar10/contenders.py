@@ -28,7 +28,14 @@ from benchmarks.cifar10.budget import (
     with_statistics,
     within,
 )
-from benchmarks.cifar10.networks import accuracy_of, exported, train_model
+from benchmarks.cifar10.networks import (
+    MADE_WITH,
+    accuracy_of,
+    exported,
+    images_of,
+    stored_result,
+    train_model,
+)
 from benchmarks.cifar10.resnet import FILTERS, macs_of, resnet8
 from benchmarks.evidence.contenders import random_within
 from pnas_tf.config import OptimizerConfig, SearchConfig, TrainConfig
@@ -45,6 +52,7 @@ from pnas_tf.space.mbconv import MBConvSpace
 from pnas_tf.space.ops import MBConv
 from pnas_tf.training.recipe import TrainRecipe
 
+RESULT = "result.json"
 MODELS = Path(__file__).parents[2] / "tflite_models"
 WIDTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 DEPTHS = (1, 2, 3)
@@ -83,6 +91,22 @@ class Workshop:
     def dataset(self) -> Dataset:
         """At the space's resolution; read once."""
         return self.data.at(self.space.resolution)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """All that contenders must have alike, as JSON."""
+        return {
+            "train": dataclasses.asdict(self.train),
+            "optimizer": dataclasses.asdict(self.optimizer),
+            "search": dataclasses.asdict(self.search),
+            "images": images_of(self.dataset),
+        }
+
+    def rows(self) -> list[dict[str, object]]:
+        """The results of every contender in `output`. Raises UserError where one was made with
+        other settings."""
+        paths = sorted(self.output.glob(f"*/{RESULT}"))
+        return [stored_result(path, self.settings) for path in paths]
 
     def searched(self, seed: int, *, one_shot: bool) -> SearchResult:
         """One search a seed, for the reference's latency; all budgets are derived from it.
@@ -207,14 +231,14 @@ def _slowest(place: Place, kernels: tuple[int, ...]) -> Architecture:
 
 def make(name: str, place: Place) -> dict[str, object]:
     """The contender's result, made where it is not there yet: test accuracy of its files, MACs,
-    bytes, minutes, and the files' paths."""
-    path = place.folder / "result.json"
+    bytes, minutes (None: it was stopped once), and the files' paths."""
+    path, shop = place.folder / RESULT, place.workshop
     if path.is_file():
-        return json.loads(path.read_text())
+        return stored_result(path, shop.settings)
+    whole = not place.folder.exists()
     place.folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     found = _found(name, place)
-    shop = place.workshop
     recipe = TrainRecipe(shop.train, shop.optimizer, seed=place.seed)
     if isinstance(found, Architecture):
         model = pnas.train(found, shop.data, recipe=recipe, folder=place.folder / "train")
@@ -233,7 +257,8 @@ def make(name: str, place: Place) -> dict[str, object]:
         "ops": ops,
         "bytes": {dtype: file.stat().st_size for dtype, file in paths.items()},
         "files": {dtype: str(file) for dtype, file in paths.items()},
-        "minutes": (time.monotonic() - began) / 60,
+        "minutes": (time.monotonic() - began) / 60 if whole else None,
+        MADE_WITH: shop.settings,
     }
     atomic.write_json(path, result)
     return result

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import tf_keras as keras
 from pnas_tf.config import ExportConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import fit_split, fitted_training
+from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.networks.network import with_probabilities
 from pnas_tf.run.loop import StepLoop
@@ -23,6 +25,7 @@ from pnas_tf.training.recipe import TrainRecipe
 from pnas_tf.training.work import Training
 
 KEEP_CHECKPOINTS = 2
+MADE_WITH = "made_with"
 
 
 def train_model(
@@ -53,6 +56,29 @@ def train_model(
     if training.average is not None:
         training.average.assign()
     return model
+
+
+def images_of(dataset: Dataset) -> dict[str, int]:
+    """How many are in each split."""
+    sizes = {"train": dataset.train_size, "validation": dataset.validation_size}
+    return {**sizes, "test": dataset.test_size}
+
+
+def stored_result(path: Path, settings: Mapping[str, object]) -> dict[str, object]:
+    """A finished part's document. Raises UserError where it was made with others than these
+    settings (JSON), which it has as `MADE_WITH`."""
+    document: dict[str, object] = json.loads(path.read_text())
+    known, own = document.get(MADE_WITH), json.loads(json.dumps(settings))
+    if known != own:
+        before = known if isinstance(known, dict) else {}
+        differ = [name for name in own if before.get(name) != own[name]]
+        raise UserError(
+            f"{path} was made with other settings",
+            expected=f"{', '.join(differ)} as now, { ({name: own[name] for name in differ}) }",
+            received=f"{ ({name: before.get(name) for name in differ}) }",
+            fix="Give the options it was made with, or another --output.",
+        )
+    return document
 
 
 def exported(model: keras.Model, dataset: Dataset, folder: Path) -> dict[str, Path]:

@@ -28,13 +28,13 @@ HEAD = """# CIFAR-10 at the latency of MLPerf Tiny's network
 
 """
 BEFORE = """
-Made by `python -m benchmarks.cifar10 --page=docs/cifar10.md` from its results. MLPerf Tiny's image
-classification is CIFAR-10 by ResNet-8: 12.5 M MACs, 78,666 parameters. Its file's latency is the
-budget. Images are JPEGs of CIFAR-10, {train:,} to train, {validation:,} to validate and {test:,} to
-test; the reference file never saw JPEG, so its *architecture* is trained on the same images. All
-networks: {epochs} epochs, one recipe, post-training int8; test images are looked at once. ± is the
-standard error over seeds. Latencies: medians of one interleaved session, one thread, float32 by
-XNNPACK.
+Made by `python -m benchmarks.cifar10 --epochs={epochs} --page=docs/cifar10.md` from its results.
+MLPerf Tiny's image classification is CIFAR-10 by ResNet-8: 12.5 M MACs, 78,666 parameters. Its
+file's latency is the budget. Images are JPEGs of CIFAR-10, {train:,} to train, {validation:,} to
+validate and {test:,} to test; the reference file never saw JPEG, so its *architecture* is trained
+on the same images. All networks: {epochs} epochs, one recipe, post-training int8; test images are
+looked at once. ± is the standard error over seeds. Latencies: medians of one interleaved session,
+one thread, float32 by XNNPACK.
 """
 
 

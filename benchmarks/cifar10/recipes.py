@@ -10,13 +10,14 @@ by side with other --only or --seeds. `--teacher` adds distillation from that ne
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.cifar10.networks import train_model
+from benchmarks.cifar10.networks import MADE_WITH, images_of, stored_result, train_model
 from benchmarks.cifar10.page import write_between
 from benchmarks.cifar10.resnet import SIZE, resnet8
 from pnas_tf.config import DataConfig, TrainConfig
@@ -41,6 +42,7 @@ RECIPES: dict[str, dict[str, object]] = {
     "ema_randaugment": {**AVERAGE, "randaugment_layers": 1, "randaugment_magnitude": 5.0},
     "ema_cutmix": {**AVERAGE, "cutmix": 1.0},
 }
+DONE = "done.json"
 MARK = "<!-- recipe: python -m benchmarks.cifar10.recipes -->"
 END = "<!-- end of recipe -->"
 
@@ -55,13 +57,15 @@ def main() -> int:
     recipes = dict(RECIPES)
     if arguments.teacher:
         recipes["teacher"] = {"teacher": arguments.teacher}
+    configs = {
+        name: _config(name, options, epochs=arguments.epochs) for name, options in recipes.items()
+    }
+    dataset = data.at(SIZE)
+    accuracies(configs, dataset, output)  # refuses what was made otherwise before any work
     for seed in arguments.seeds:
         for name in arguments.only or recipes:
-            _train(name, recipes[name], seed, data.at(SIZE), output, epochs=arguments.epochs)
-    found = {
-        name: [_accuracy(path) for path in sorted(output.glob(f"{name}-[0-9]*"))]
-        for name in recipes
-    }
+            _train(name, configs[name], seed, dataset, output)
+    found = accuracies(configs, dataset, output)
     lines = table({name: values for name, values in found.items() if values}, recipes)
     print("\n".join(lines))
     if arguments.page:
@@ -69,26 +73,39 @@ def main() -> int:
     return 0
 
 
-def _train(
-    name: str,
-    options: Mapping[str, object],
-    seed: int,
-    dataset: Dataset,
-    output: Path,
-    *,
-    epochs: int,
-) -> None:
+def _config(name: str, options: Mapping[str, object], *, epochs: int) -> TrainConfig:
+    given = {"epochs": epochs, "train_on_alpha": False, "evaluate_epochs": 0, **options}
+    return record_of(TrainConfig, given, where=name, fix="Correct the recipe.")
+
+
+def _settings(config: TrainConfig, dataset: Dataset) -> dict[str, object]:
+    return {"train": dataclasses.asdict(config), "images": images_of(dataset)}
+
+
+def _train(name: str, config: TrainConfig, seed: int, dataset: Dataset, output: Path) -> None:
     folder = output / f"{name}-{seed}"
-    if (folder / "done.json").is_file():
+    if (folder / DONE).is_file():
         return
     print(f"== {name}, seed {seed}", flush=True)
-    given = {"epochs": epochs, "train_on_alpha": False, "evaluate_epochs": 0, **options}
-    config = record_of(TrainConfig, given, where=name, fix="Correct the recipe.")
     teacher = open_teacher(config.teacher, dataset.class_names) if config.teacher else None
     train_model(
         resnet8(seed=seed), dataset, TrainRecipe(config, seed=seed, teacher=teacher), folder
     )
-    atomic.write_json(folder / "done.json", {"options": options})
+    atomic.write_json(folder / DONE, {MADE_WITH: _settings(config, dataset)})
+
+
+def accuracies(
+    configs: Mapping[str, TrainConfig], dataset: Dataset, output: Path
+) -> dict[str, list[float]]:
+    """Of the finished trainings of each recipe. Raises UserError where one was made with other
+    settings."""
+    found = {}
+    for name, config in configs.items():
+        paths = sorted(output.glob(f"{name}-[0-9]*/{DONE}"))
+        for path in paths:
+            stored_result(path, _settings(config, dataset))
+        found[name] = [_accuracy(path.parent) for path in paths]
+    return found
 
 
 def _accuracy(folder: Path) -> float:

@@ -61,7 +61,6 @@ def _at_budget(
     for seed in arguments.seeds:
         for name in arguments.contenders:
             place = Place(task, space, table, target_ms, seed, folder / f"{name}_{seed}")
-            place.folder.mkdir(parents=True, exist_ok=True)
             print(
                 f"== {task.name}, {share:g} of EfficientNet-Lite0, {name}, seed {seed}", flush=True
             )

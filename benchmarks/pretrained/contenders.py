@@ -127,10 +127,12 @@ CONTENDERS: dict[str, Callable[[Place], keras.Model]] = {
 
 def make(name: str, place: Place) -> dict[str, object]:
     """The contender's result, made where it is not there yet: test accuracy of Keras, float32 and
-    int8, MACs, bytes, minutes, and the files' paths."""
+    int8, MACs, bytes, minutes (None: it was stopped once), and the files' paths."""
     path = place.folder / "result.json"
     if path.is_file():
         return json.loads(path.read_text())
+    whole = not place.folder.exists()
+    place.folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     model = CONTENDERS[name](place)
     minutes = (time.monotonic() - began) / 60
@@ -150,7 +152,7 @@ def make(name: str, place: Place) -> dict[str, object]:
         "resolution": network.space.resolution,
         "bytes": {dtype: path.stat().st_size for dtype, path in paths.items()},
         "files": {dtype: str(path) for dtype, path in paths.items()},
-        "minutes": minutes,
+        "minutes": minutes if whole else None,
         "ops": [op.key for op in network.ops],
     }
     atomic.write_json(path, result)
