@@ -3,8 +3,8 @@
   python -m benchmarks.everything
 
 takes about 14 minutes on 2 cores that do nothing else. Writes benchmarks/results.json after each
-benchmark, and from it docs/benchmarks.md with docs/benchmarks_flame.svg. --only=startup,step_time
-runs some and keeps the others' figures.
+benchmark, so that a stopped call keeps the others' figures, and from it at the end
+docs/benchmarks.md with docs/benchmarks_flame.svg. --only=startup,step_time runs some.
 """
 
 from __future__ import annotations
@@ -40,14 +40,13 @@ def main() -> int:
     wanted = parser.parse_args().only.split(",")
     if unknown := sorted(set(wanted) - set(NAMES)):
         parser.error(f"no benchmark {', '.join(unknown)}; choose among {', '.join(NAMES)}")
-    # A run of all needs no older figures, which may have another form.
-    kept = RESULTS.exists() and set(wanted) != set(NAMES)
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if kept else {}
+    older = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results: dict[str, Any] = {name: older[name] for name in NAMES if name in older}
     for name in wanted:
         print(f"== {name}", flush=True)
         results[name] = _run(name)
         atomic.write_json(RESULTS, results)
-        write_page(results, PAGE, flame=FLAME)
+    write_page(results, PAGE, flame=FLAME)  # after all, as older figures may have another form
     missed = [
         each["what"]
         for result in results.values()

@@ -17,18 +17,20 @@ _HEAD = """# What a search costs
 Made by `make bench` from `benchmarks/results.json`; `python -m benchmarks.everything --only=NAME`
 renews one section. Ratios come from runs that took turns in one process, medians over the rounds;
 the noise floor is how far two series of the same thing differed in the same run. Absolute times are
-those of the machine named below, and no promise for another.
+those of the machine named, and no promise for another.
 """
 
 
 def write_page(results: dict[str, Any], path: Path, *, flame: Path) -> Path:
-    """Writes the page for the benchmarks that are in `results`."""
-    machine = next(iter(results.values()))["machine"]
-    parts = [
-        _HEAD,
-        ", ".join(f"{name} {value}" for name, value in machine.items()) + ".\n",
-        _bars(results),
-    ]
+    """Writes the page for the benchmarks that are in `results`. The machine is named once where it
+    is one, else by each section."""
+    machines = {
+        name: ", ".join(f"{what} {value}" for what, value in result["machine"].items())
+        for name, result in results.items()
+    }
+    parts, apart = [_HEAD, _bars(results)], len(set(machines.values())) > 1
+    if not apart:
+        parts.insert(1, next(iter(machines.values())) + ".\n")
     writers = {
         "startup": _startup,
         "step_time": _step_time,
@@ -41,7 +43,7 @@ def write_page(results: dict[str, Any], path: Path, *, flame: Path) -> Path:
         if name in results:
             parts.append(
                 f"{write(results[name])}\n`python -m benchmarks.{name}` "
-                f"({results[name]['took_s']} s)\n"
+                f"({results[name]['took_s']} s{'; ' + machines[name] if apart else ''})\n"
             )
     return atomic.write_text(path, wrapped("\n".join(parts)))
 
