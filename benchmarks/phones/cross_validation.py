@@ -36,7 +36,7 @@ def folds(count: int, parts: int, seed: int) -> list[np.ndarray]:
 @dataclass
 class Tried:
     """Relative errors [phones, networks] of one way of predicting, where and whether the interval
-    of 90 % held, and the leave-one-out error [phones] on the measured networks."""
+    of 90 % held, and the leave-one-out error on the networks that it was predicted from."""
 
     error: np.ndarray
     held: np.ndarray
@@ -45,7 +45,7 @@ class Tried:
     @classmethod
     def empty(cls, data: Data) -> Tried:
         shape = data.latency_ms.shape
-        return cls(np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape[0], np.nan))
+        return cls(*(np.full(shape, np.nan) for _ in range(3)))
 
 
 Results = dict[tuple[str, int], Tried]
@@ -111,10 +111,9 @@ def _predict(
             np.isfinite(truth), (lower <= truth) & (truth <= upper), np.nan
         )
         if len(known) == MISFIT_COUNT:
-            error = leave_one_out_percent(
+            tried.left_out[phone, test] = leave_one_out_percent(
                 rows, latency_ms, lambda some, ms: condition(population, some, ms).mean
             )
-            tried.left_out[phone] = np.nanmean([tried.left_out[phone], error])
     elif name == "op kinds":
         predicted = data.features[test] @ non_negative(rows, latency_ms, OP_KINDS)
     else:

@@ -92,7 +92,7 @@ def flag(repeats: Sequence[Results]) -> Flag:
     """Phones flagged by their measured networks, against those above `BAD_PERCENT` on others."""
     tried = [results["others teach", MISFIT_COUNT] for results in repeats]
     bad = np.nanmean([np.abs(each.error) for each in tried], axis=(0, 2)) * 100 > BAD_PERCENT
-    flagged = np.mean([each.left_out for each in tried], axis=0) > MISFIT_PERCENT
+    flagged = np.nanmean([each.left_out for each in tried], axis=(0, 2)) > MISFIT_PERCENT
     return Flag(int(bad.sum()), int(flagged.sum()), int((bad & flagged).sum()), len(bad))
 
 
