@@ -6,17 +6,19 @@ three budgets are worth beside those of three searches.
 takes 15 minutes on one core: a supernet by uniform paths, one by fair ones, the effect model of
 each, networks for the study's three targets and their trainings. Fashion-MNIST is Debian's
 dataset-fashion-mnist. --only=ranking leaves the networks out (5 minutes). What a stopped call has
-made is kept. --page=docs/one_supernet.md writes what docs show of it; networks that searches found
-and trained are those of docs/evidence/results.json.
+made is kept. --page=docs/one_supernet.md writes what docs show of everything in --output; networks
+that searches found and trained are those of docs/evidence/results.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from functools import partial
 from pathlib import Path
 
+from benchmarks.evidence.studies import STUDIES
 from benchmarks.one_supernet.page import write_page
 from benchmarks.one_supernet.work import DEVICES, Place, make_table
 
@@ -52,8 +54,18 @@ def main() -> int:
         for epochs in (1, 2):
             place.once(f"tuned_middle_{epochs}", partial(place.trained, "middle", epochs=epochs))
     if options.page:
-        write_page(places, Path(options.page))
+        write_page(_made(Path(options.output)), Path(options.page))
     return 0
+
+
+def _made(output: Path) -> list[Place]:
+    """Every study, sampling and seed whose paths were judged."""
+    places = []
+    for study, sampling in itertools.product(STUDIES, SAMPLINGS):
+        found = output.glob(f"{study}/one_shot_{sampling}_*/paths.json")
+        seeds = sorted(int(path.parent.name.rpartition("_")[2]) for path in found)
+        places += [Place(study, sampling, seed, output) for seed in seeds]
+    return places
 
 
 def _arguments() -> argparse.Namespace:

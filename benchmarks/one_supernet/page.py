@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.evidence import tables
 from benchmarks.one_supernet.work import DEVICES, MANY_IMAGES, PUBLISHED, Place
 from pnas_tf.io import atomic
 from pnas_tf.search.effects import Agreement, agreement_of
 
 _REMARKS = Path(__file__).with_name("remarks.md")
-_SEARCH_TRAININGS = 1.99  # of one two_path search, by timed steps (docs/evidence.md)
 
 
 def write_page(places: Sequence[Place], path: Path) -> None:
@@ -84,10 +84,15 @@ def _ranking(places: Sequence[Place]) -> str:
     return _table(header, rows)
 
 
+def _published(place: Place) -> dict[str, Any]:
+    """What results.json of docs/evidence has of the study."""
+    studies = json.loads(PUBLISHED.read_text())["studies"]
+    return next(one for one in studies if one["name"] == place.study.name)
+
+
 def _networks(place: Place) -> dict[str, dict[str, Any]]:
     """Those that the study trained, by name."""
-    studies = json.loads(PUBLISHED.read_text())["studies"]
-    return next(one for one in studies if one["name"] == place.study.name)["networks"]
+    return _published(place)["networks"]
 
 
 def _points(values: Sequence[float]) -> str:
@@ -149,11 +154,13 @@ def _costs(places: Sequence[Place]) -> str:
     known = [cost for cost in trainings if cost is not None]
     if not one or not known:
         return "What it costs was not measured whole."
-    several = 3 * _SEARCH_TRAININGS * np.mean(known)
+    study = places[0].study
+    trainings_each = tables.search_ratio(_published(places[0]), "two_path", study.middle.name)
+    several = 3 * trainings_each * np.mean(known)
     share = np.mean(one) / several
     return (
         f"One supernet, its effect model and three derivations took {np.mean(one):.0f} s of CPU; "
-        f"three searches of {_SEARCH_TRAININGS} trainings each (docs/evidence.md) would take "
+        f"three searches of {trainings_each:.2f} trainings each (docs/evidence.md) would take "
         f"{several:.0f} s here, so that the cost is {share:.2f} of "
         "theirs. Trainings of what was found are in neither."
     )
