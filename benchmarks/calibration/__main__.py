@@ -9,12 +9,14 @@ by it; updates from other settings. --runtimes=FOLDER,... adds updates from olde
 runtime, each in a folder of `pip install --no-deps --target=FOLDER ai-edge-litert==VERSION`.
 
 About an hour and a half on 2 cores. What is finished is kept, so the same command goes on where it
-was stopped; --minutes=10 begins no call after 10 minutes. Exit status 1 when a bar is missed.
+was stopped; --minutes=10 begins no call after 10 minutes. The page is of everything in --output.
+Exit status 1 when a bar is missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import os
 import subprocess
@@ -22,10 +24,13 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.calibration.calls import Comparison
+from benchmarks.calibration.calls import HERE, Comparison
 from benchmarks.calibration.page import bars, page
 from docs.wrap import wrapped
 from pnas_tf.io import atomic
+from pnas_tf.tflite.formats import DTYPES
+
+RUNTIME = "litert_"  # and its version: what the table of an older one is called
 
 
 def main() -> int:
@@ -43,7 +48,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no call after them")
     options = parser.parse_args()
     folders = [str(Path(name).resolve()) for name in options.runtimes.split(",") if name]
-    runtimes = {f"litert_{_version(folder)}": folder for folder in folders}
+    runtimes = {f"{RUNTIME}{_version(folder)}": folder for folder in folders}
     space = (f"--space={options.space}", f"--resolution={options.resolution}")
     comparisons = [
         Comparison(options.output.resolve(), dtype, space, options.networks, runtimes)
@@ -58,11 +63,25 @@ def main() -> int:
             break
         print(f"== {each.dtype} {call.name}", flush=True)
         each.make(call)
+    comparisons = found(comparisons[0])
     text = wrapped(page(comparisons))
     print(text)
     if options.page:
         print(f"wrote {atomic.write_text(options.page, text)}")
     return 0 if all(met for each in comparisons for _, met in bars(each)) else 1
+
+
+def found(one: Comparison) -> list[Comparison]:
+    """The finished part of all number formats and older runtimes in the folder of `one`, whatever
+    this call was asked for."""
+    finished = []
+    for dtype in DTYPES:
+        each = dataclasses.replace(one, dtype=dtype)
+        paths = sorted((one.folder / dtype).glob(f"{RUNTIME}*_took.json"))
+        names = [path.name.removesuffix("_took.json") for path in paths]
+        runtimes = {name: "" for name in names if each.took(name)}
+        finished += [dataclasses.replace(each, runtimes=runtimes)] if each.took(HERE) else []
+    return finished
 
 
 def _version(folder: str) -> str:
