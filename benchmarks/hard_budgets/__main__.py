@@ -154,7 +154,7 @@ def summary(ground: Ground, results: Mapping[int, Tried]) -> tuple[str, bool]:
         measured = {**row.measured, **({} if timed is None else {"latency_ms": timed})}
         for kind in apart.keys() & measured.keys():
             apart[kind].append(100 * (row.predicted[kind] / measured[kind] - 1))
-        room = {"ram_kb": 1.05, "latency_ms": 1 + line.held_out_mape_percent / 100}
+        room = {"latency_ms": 1 + line.held_out_mape_percent / 100}
         beyond = [
             kind
             for kind in measured.keys() & row.asked.keys()
