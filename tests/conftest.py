@@ -4,6 +4,7 @@ Files are handed to the workers one by one (`--dist loadfile`), in this order
 (`--no-loadscope-reorder`). A file of minutes that began last would leave the other worker idle.
 """
 
+import os
 import tempfile
 from collections import Counter
 
@@ -12,12 +13,17 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def temporary_files(tmp_path_factory):
-    """What tests leave among temporary files, and the processes that they kill, goes with pytest's
-    own folders. A short name: paths of sockets end after 108 bytes."""
+    """What tests leave among temporary files and in the user's cache, and the processes that they
+    kill, goes with pytest's own folders. A short name: paths of sockets end after 108 bytes."""
     folder = str(tmp_path_factory.mktemp("t"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
+        cache = tmp_path_factory.getbasetemp() / "cache"
+        if "PYTEST_XDIST_WORKER" in os.environ:  # all workers' one
+            cache = cache.parent.parent / "cache"
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.setenv("no_proxy", "127.0.0.1,localhost")
         yield
 
 

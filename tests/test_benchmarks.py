@@ -15,9 +15,8 @@ from benchmarks.page import write_page
 from benchmarks.search_digits import VARIANTS, _target, flags_of_search, flags_of_table
 from pnas_tf.config import SearchConfig
 from pnas_tf.io import atomic
-from pnas_tf.run.settings import Configs
+from pnas_tf.options import check_heeded
 from pnas_tf.steps.programs import PROGRAMS
-from pnas_tf.steps.requests import check_heeded
 
 ROOT = Path(__file__).parents[1]
 FLAGS = ["--space=tiny", "--threads=1", "--model_cache=x", "--convert_workers=1"]
@@ -48,7 +47,7 @@ def test_a_flag_goes_to_the_programs_that_take_it():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_gives_what_its_search_heeds(variant):
     given = dict(flag.lstrip("-").split("=") for flag in VARIANTS[variant])
-    check_heeded(Configs([SearchConfig(**given)]), Configs([SearchConfig()]))
+    check_heeded(SearchConfig(**given))
 
 
 def test_the_target_is_read_as_the_search_says_it():

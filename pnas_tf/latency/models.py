@@ -41,7 +41,7 @@ Rewrites = Union[tuple[str, ...], Mapping[str, tuple[str, ...]]]
 _Job = tuple[Source, str, tuple[str, ...], Path]  # what `_convert` takes
 # Raised when the code that decides a converted model changes its meaning; a test holds it to the
 # code (tests/latency/test_conversion_version.py).
-CONVERSION_VERSION = 3
+CONVERSION_VERSION = 4
 # What else decides the bytes of a model: its graph, its conversion, its weights and samples.
 _PACKAGES = ("tensorflow", "tf_keras", "flatbuffers", "numpy")
 _SAFE_PATH = "PYTHONSAFEPATH"

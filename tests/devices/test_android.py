@@ -44,7 +44,7 @@ FILES = {
     for name, path in MODELS.items()
 }
 QUICK = Schedule(min_invocations=12, warmups=1, rounds=3, extra_rounds=0, noisy_rounds=0)
-BRIEF = Timeouts(run_s=20.0, return_s=1.0, cool_down_s=1.0, poll_s=0.1, attempts=3)
+BRIEF = Timeouts(run_s=60.0, return_s=1.0, cool_down_s=1.0, poll_s=0.1, attempts=3)
 
 reason = standin.missing()
 pytestmark = [
@@ -416,7 +416,7 @@ def test_the_tool_comes_by_itself_for_the_phones_instruction_set(
             AndroidRunner(phone.serial, DeviceConfig(benchmark_binary=wanted), say=lines.append)
         assert address.format(system="linux_x86-64") in refused.value.what
         assert "--benchmark_binary=PATH" in refused.value.fix
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 60
     assert not (phone.storage / "fixed_mode.log").exists()  # the phone as it was
     shutil.copy(fleet.tool, phone.storage / "benchmark_model")
     (phone.storage / "benchmark_model").chmod(0o755)

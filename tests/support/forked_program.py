@@ -143,7 +143,7 @@ def run(name, *arguments, cwd):
     """Ended with the exit status and everything that was printed to either stream."""
     log = Path(cwd) / ".log"
     process = start(name, arguments, log=log, cwd=cwd)
-    process.join(400)
+    process.join(1800)
     output = log.read_text()
     log.unlink()
     return Ended(process.exitcode, output)

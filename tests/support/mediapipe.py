@@ -29,7 +29,7 @@ def answers(models: Path, pictures: Path) -> dict:
         [str(PYTHON), str(PROGRAM), str(models), str(pictures)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     if done.returncode == 3:
         pytest.skip(done.stderr.strip())

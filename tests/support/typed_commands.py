@@ -35,7 +35,7 @@ def typed(*words, cwd, file="", **environment):
     """`pnas WORDS`, or `python FILE WORDS`; environment: variables besides this process's own."""
     command = {"words": [str(word) for word in words], "cwd": str(cwd), "file": str(file)}
     command["environment"] = {**os.environ, **environment}
-    return Ended(*_server().ask(command, timeout_s=300))
+    return Ended(*_server().ask(command, timeout_s=1200))
 
 
 def called(command, *, cwd, text=True, without=(), **environment):
@@ -49,7 +49,7 @@ def called(command, *, cwd, text=True, without=(), **environment):
         env={**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
         capture_output=True,
         text=text,
-        timeout=300,
+        timeout=1200,
     )
 
 

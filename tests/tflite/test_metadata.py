@@ -398,11 +398,11 @@ def test_the_bytes_of_a_uint8_input_are_pixels_whatever_it_was_calibrated_with(
     )
     expected = Classifier(file).logits(normalised(pixels))  # quantises with the file's own scale
     scale = np.abs(expected).max()
-    assert np.abs(raw_scores(file, pixels) - expected).max() > 0.5 * scale
+    assert np.abs(raw_scores(file, pixels) - expected).max() > 0.2 * scale
     written = write_metadata(file, about)
     difference = np.abs(raw_scores(written, pixels) - expected)
-    # Half a level of the input, rounded twice. Of three trainings 0.012 and 0.056 were the most,
-    # and at least 0.85 above.
+    # Half a level of the input, rounded twice. Of five trainings 0.011 and 0.056 were the most, and
+    # of thirteen at least 0.52 above.
     assert difference.mean() < 0.04 * scale and difference.max() < 0.2 * scale
     assert write_metadata(written, about) == written
 
