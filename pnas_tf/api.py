@@ -202,7 +202,6 @@ def train(
             be read or suit neither network nor recipe, or the loss is not finite.
     """
     from pnas_tf.data.fitted_options import INHERIT, PRETRAINED, SCRATCH
-    from pnas_tf.interop.teachers import open_teacher
     from pnas_tf.steps.requests import check_given
     from pnas_tf.training.loop import train_network
     from pnas_tf.training.recipe import TrainRecipe
@@ -211,17 +210,25 @@ def train(
     if recipe.teacher is None:  # else it is there without its option
         check_given(recipe.config)
     dataset = _dataset_for(architecture.space, data.for_training(recipe.config))
-    if recipe.config.teacher:
-        teacher = open_teacher(recipe.config.teacher, dataset.class_names)
-        recipe = dataclasses.replace(recipe, teacher=teacher)
+    recipe = _taught(recipe, dataset)
     given = SCRATCH if pretrained is None else PRETRAINED
     recipe = recipe.starting_from(given if searched is None else INHERIT)
     weights = _initial_weights(architecture, dataset, recipe, searched, pretrained)
     with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:
-        place = scratch if folder is None else folder
+        place = folder or scratch
         model = train_network(architecture, dataset, recipe, place, initial_weights=weights).model
     model.architecture = architecture  # what `export` writes into the files
     return model
+
+
+def _taught(recipe: TrainRecipe, dataset: Dataset) -> TrainRecipe:
+    """With the teacher that it names."""
+    from pnas_tf.interop.teachers import open_teacher
+
+    if not recipe.config.teacher:
+        return recipe
+    teacher = open_teacher(recipe.config.teacher, dataset.class_names)
+    return dataclasses.replace(recipe, teacher=teacher)
 
 
 def _dataset_for(space: SearchSpace, data: ImageData) -> Dataset:

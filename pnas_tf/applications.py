@@ -89,7 +89,6 @@ def from_architecture(
     architecture = _of_classes(architecture, weights, in_file, classes, include_top)
     norm = Normalisation(epsilon=bn_epsilon or OptimizerConfig.bn_epsilon)
     full = build_network(architecture, dropout=dropout, normalisation=norm, input_shape=shape)
-    # The same layers, so that what loads into one is in both.
     model = full if include_top else _without_top(full, architecture.space, pooling)
     if weights == IMAGENET:
         load_imagenet_weights(full, architecture.space.name)
@@ -274,6 +273,7 @@ def _end_of(block: Block, layer: Layer) -> str:
 
 
 def _without_top(model: keras.Model, space: SearchSpace, pooling: str | None) -> keras.Model:
+    """Of the same layers, so that what loads into one is in both."""
     features = model.get_layer(_mix_output(space)).output
     if pooling == "avg":
         features = keras.layers.GlobalAveragePooling2D(name="head/pool")(features)

@@ -126,8 +126,7 @@ def fit(
         options: objects of the classes of `pnas_tf.config`, in place of their defaults, e.g.
             `TrainConfig(epochs=60)`, `PretrainedConfig("imagenet")`, `OutputConfig(quiet=True)`.
         seed: of everything random.
-        restart: where options or data are others than what a result in `run_dir` was made from,
-            moves it to old-N there and makes it anew (`--restart`); else the call is refused.
+        restart: makes anew what was made from other options or data, as `--restart` does.
 
     Returns:
         The network, its files and its figures.
@@ -137,20 +136,15 @@ def fit(
     """
     scratch = None if run_dir is not None else tempfile.TemporaryDirectory(prefix="pnas_")
     path = Path(scratch.name if scratch is not None else cast(str, run_dir))
-    named: dict[type, object] = {
-        RunConfig: RunConfig(run_dir=os.fspath(path), seed=seed, restart=restart),
-        DataConfig: data.config,
-        DeviceConfig: device,
-    }
+    run = RunConfig(run_dir=os.fspath(path), seed=seed, restart=restart)
+    named: dict[type, object] = {type(each): each for each in (run, data.config, device)}
     configs = _configs(options) | named
-    usual = Configs((_configs(()) | named).values())
     configs |= _keeping(budgets, configs)
-    output = cast(OutputConfig, configs[OutputConfig])
     with TERMINAL.speaking(), RunFolder(path) as folder:
-        TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet or TERMINAL.quiet
         call = Inputs(folder, Configs(configs.values()), data)
+        _listen(call.configs[OutputConfig])
         _RUN.check(call)
-        _RUN.check_in_use(call, usual)
+        _RUN.check_in_use(call, Configs((_configs(()) | named).values()))
         if max_latency_ms is not None:
             configs |= _within(max_latency_ms, call)
         _RUN.run(Inputs(folder, Configs(configs.values()), data))
@@ -158,6 +152,10 @@ def fit(
     if scratch is not None:
         weakref.finalize(result, scratch.cleanup)
     return result
+
+
+def _listen(output: OutputConfig) -> None:
+    TERMINAL.verbose, TERMINAL.quiet = output.verbose, output.quiet or TERMINAL.quiet
 
 
 def _configs(options: Sequence[object]) -> dict[type, object]:

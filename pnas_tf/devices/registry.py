@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -190,14 +191,7 @@ def on_each_device(
         closing.callback(runner.close)
         return runner if len(names) == 1 else _Stoppable(runner, stop)
 
-    def one(name: str, runner: Runner) -> Outcome[Result]:
-        try:
-            return Outcome(result=work(name, runner))
-        except DeviceError as error:
-            return Outcome(error=error)
-        finally:
-            runner.close()
-
+    one = functools.partial(_outcome, work)
     # one alone in the main thread, which signals reach in the middle of a run
     with contextlib.ExitStack() as closing, ThreadPoolExecutor(max_workers=len(names)) as pool:
         each = map if len(names) == 1 else pool.map
@@ -211,6 +205,15 @@ def on_each_device(
         except KeyboardInterrupt:
             stop.set()
             raise
+
+
+def _outcome(work: Callable[[str, Runner], Result], name: str, runner: Runner) -> Outcome[Result]:
+    try:
+        return Outcome(result=work(name, runner))
+    except DeviceError as error:
+        return Outcome(error=error)
+    finally:
+        runner.close()
 
 
 @dataclass(frozen=True)

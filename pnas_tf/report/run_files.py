@@ -142,7 +142,6 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         for artifact in TABLES.values()
         if (path / artifact).exists()
     }
-
     records = read_steps(path)
 
     def is_there(name: Artifact, step: str) -> bool:

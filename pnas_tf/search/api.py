@@ -83,12 +83,11 @@ def search_architecture(
     begins = Checkpoints(folder / CHECKPOINTS).latest() is None
     fitted: dict[str, np.ndarray] = {}
     if start is not None and begins:
-        save_start(start, folder)
         fitted = fitted_start(start, dataset, recipe)
+        save_start(start, folder)
     with _measured(space, table, recipe, folder) as measured, distribution.scope():
         supernet = Supernet(space, config, numerics=numerics, seed=recipe.seed, start=start)
-        variables = supernet.named_variables() if fitted else {}
-        for name, variable in variables.items():
+        for name, variable in (supernet.named_variables() if fitted else {}).items():
             variable.assign(fitted[name])
         wanted = SearchTargets(targets, config, measured)
         Search(supernet, dataset, wanted, recipe, folder=folder, identity=identity).run()

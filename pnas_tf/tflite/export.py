@@ -49,8 +49,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Exported:
     """contents: file name -> bytes. validation: the same names -> parity on the validation split,
-    which decided. reports: -> parity on the test split. layers: the per-layer table, when it was
-    asked for."""
+    which decided. reports: -> that on the test split. layers: the table of layers, if asked for."""
 
     contents: Mapping[str, bytes]
     validation: Mapping[str, ParityReport]

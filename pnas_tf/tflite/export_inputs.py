@@ -101,8 +101,8 @@ def metadata_of(dataset: Dataset, config: ExportConfig, architecture: Architectu
         labels=dataset.class_names,
         author=config.author,
         licence=config.licence,
-        description=f"Found by ProxylessNAS; {architecture.macs} MACs, {architecture.parameters} "
-        f"parameters. {pictures_of(dataset)}",
+        description=f"{architecture.macs} MACs, {architecture.parameters} parameters. "
+        f"{pictures_of(dataset)}",
         mean=(dataset.normalization.mean,),
         std=(dataset.normalization.std,),
         files={str(Artifact.ARCHITECTURE): atomic.json_bytes(architecture.to_json())},
