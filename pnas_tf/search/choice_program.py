@@ -26,7 +26,8 @@ from pnas_tf.space.architecture import ChoiceIndices
 # HiGHS takes an objective 1e-6 from the best for the best. The largest regret of one block is made
 # this, so that networks of nearly equal probability, early in a search, are still told apart.
 OBJECTIVE_RANGE = 1e3
-_MAX_MISSES = 1000  # in a row
+_MAX_MISSES = 200  # in a row, in solves
+_LISTED = 0.02  # of a solve: a miss among listed networks
 _SOLVES = 4  # between two lists
 _SMALLEST_LOOKS = 50
 _GAP = 0.02  # of `largest`
@@ -41,7 +42,7 @@ def solutions(
     pairs: Sequence[np.ndarray] = (),
     also: Quantity | None = None,
 ) -> Iterator[ChoiceIndices]:
-    """Every network within the bounds, the one of the least costs first, until a thousand in a row
+    """Every network within the bounds, the one of the least costs first, until many in a row
     lie just beyond one.
 
     Args:
@@ -54,10 +55,11 @@ def solutions(
     """
     program = _Program([len(block) for block in costs], bounds, also, pairs=bool(pairs))
     lengths = list(LENGTHS) if also is None else []
-    objective, misses = program.objective(costs, pairs), 0
+    objective, misses = program.objective(costs, pairs), 0.0
     seen: set[ChoiceIndices] = set()
     for number in itertools.count():
-        if lengths and number % _SOLVES == 0:
+        listed = bool(lengths) and number % _SOLVES == 0
+        if listed:
             paths, are_all = first_paths(costs, bounds, pairs, length=lengths.pop(0))
         else:
             path = program.solved(objective)
@@ -66,14 +68,14 @@ def solutions(
             if path in seen:
                 continue
             seen.add(path)
-            program.forbid(path)
             # Within the solver's tolerance, or what is known in part, it may yet be outside.
-            if all(bound.holds(path) for bound in bounds):
-                misses = 0
+            holds = all(bound.holds(path) for bound in bounds)
+            if holds or not listed:
+                program.forbid(path)
+            misses = 0.0 if holds else misses + (_LISTED if listed else 1.0)
+            if holds:
                 yield path
-            else:
-                misses += 1
-            if misses > _MAX_MISSES:
+            elif misses > _MAX_MISSES:
                 return
         if are_all:
             return
