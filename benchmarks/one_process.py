@@ -2,9 +2,9 @@
 
   python -m benchmarks.one_process search --resolution=64 --batch=32 --candidates=4 --blocks=21
 
-kind: plain (training of `plain_architecture`), weight (weight steps) or search (weight and
-two-path steps). Peak memory counts from what the imports left; `own_mb` are weights, statistics and
-momenta of candidates beyond one path's.
+kind: plain (training of `plain_architecture`), hungriest (of `hungriest_architecture`), weight
+(weight steps) or search (weight and two-path steps). Peak memory counts from what the imports left;
+`own_mb` are weights, statistics and momenta of candidates beyond one path's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kind", choices=("plain", "weight", "search"))
+    parser.add_argument("kind", choices=("plain", "hungriest", "weight", "search"))
     parser.add_argument("--space", default="proxyless", help="a named one")
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
@@ -39,7 +39,12 @@ def main() -> None:
 
     import tensorflow as tf
 
-    from benchmarks.workload import Workload, plain_architecture, plain_step
+    from benchmarks.workload import (
+        Workload,
+        hungriest_architecture,
+        plain_architecture,
+        plain_step,
+    )
     from pnas_tf.space.mbconv import MBConvSpace, Stage
     from pnas_tf.space.ops import MBConv
     from pnas_tf.space.registry import named_space
@@ -64,8 +69,9 @@ def main() -> None:
     tf.matmul(tf.ones((256, 256)), tf.ones((256, 256)))  # what TensorFlow allocates for itself
     imports_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result: dict[str, float] = {}
-    if options.kind == "plain":
-        step = plain_step(plain_architecture(space), *Workload.batch_of(space, options.batch))
+    networks = {"plain": plain_architecture, "hungriest": hungriest_architecture}
+    if options.kind in networks:
+        step = plain_step(networks[options.kind](space), *Workload.batch_of(space, options.batch))
         for number in range(STEPS):
             step(number)
     else:

@@ -125,8 +125,11 @@ def _step_memory(result: dict[str, Any]) -> str:
     rows = [
         (
             name,
-            *(float(found["peak_mb"][kind]) for kind in ("plain", "search")),
-            *(float(found[column]) for column in ("candidates_own_mb", "ratio", "noise_percent")),
+            *(float(found["peak_mb"][kind]) for kind in ("plain", "hungriest", "search")),
+            *(
+                float(found[column])
+                for column in ("candidates_own_mb", "ratio", "ratio_to_hungriest", "noise_percent")
+            ),
         )
         for name, found in cases.items()
     ]
@@ -136,14 +139,17 @@ def _step_memory(result: dict[str, Any]) -> str:
             "Peak above the imports, MB. With oneDNN, TensorFlow's allocator takes regions of "
             "doubling size from the system and gives none",
             "back, so that a peak follows the order in which values come and go; without, values "
-            "are malloc's.\n",
+            "are malloc's. The hungriest network",
+            "has in every block the candidate whose layers put out most values.\n",
             _table(
                 (
                     "case",
                     "plain network",
+                    "hungriest network",
                     "weight and two-path steps",
                     "of which candidates' own",
                     "ratio without it",
+                    "to the hungriest",
                     "noise, %",
                 ),
                 rows,

@@ -18,6 +18,7 @@ from pnas_tf.search.objective import RegularisedObjective
 from pnas_tf.search.weight_step import Momentum, weight_step
 from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.blocks import Block
 from pnas_tf.space.complexity import macs
 from pnas_tf.space.ops import MBConv
 from pnas_tf.supernet.numerics import Numerics
@@ -147,6 +148,22 @@ def plain_architecture(space: SearchSpace) -> Architecture:
         size = {op: macs([space.candidate_block(choice, op)]) for op in choice.candidates}
         ops.append(usual if usual in size else max(size, key=size.__getitem__))
     return Architecture(space, tuple(ops))
+
+
+def hungriest_architecture(space: SearchSpace) -> Architecture:
+    """In every block the candidate whose layers put out most values, which training keeps until
+    its gradients are taken; of equals, the one of most MACs."""
+    return Architecture(
+        space,
+        tuple(
+            max(choice.candidates, key=lambda op: _hunger(space.candidate_block(choice, op)))
+            for choice in space.choice_blocks
+        ),
+    )
+
+
+def _hunger(block: Block) -> tuple[int, int]:
+    return sum(layer.out_size**2 * layer.out_channels for layer in block.layers), macs([block])
 
 
 def plain_step(

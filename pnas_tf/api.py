@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Literal
 from pnas_tf.config import DeriveConfig, ExportConfig, SpaceConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.os_errors import as_users
+from pnas_tf.run.signals import going_on
 from pnas_tf.run.terminal import TERMINAL
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def search(
     if folder is None:
         scratch = tempfile.TemporaryDirectory(prefix="pnas_")
         folder = scratch.name
-    found = search_architecture(space, dataset, table, recipe, folder=folder)
+    with going_on("folder", None if scratch else folder):
+        found = search_architecture(space, dataset, table, recipe, folder=folder)
     found = dataclasses.replace(found, budgets=tuple(budgets))
     if scratch is not None:
         weakref.finalize(found, scratch.cleanup)
@@ -214,8 +216,8 @@ def train(
     given = SCRATCH if pretrained is None else PRETRAINED
     recipe = recipe.starting_from(given if searched is None else INHERIT)
     weights = _initial_weights(architecture, dataset, recipe, searched, pretrained)
-    with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:
-        place = folder or scratch
+    with tempfile.TemporaryDirectory(prefix="pnas_") as scratch, going_on("folder", folder):
+        place = scratch if folder is None else folder
         model = train_network(architecture, dataset, recipe, place, initial_weights=weights).model
     model.architecture = architecture  # what `export` writes into the files
     return model

@@ -1008,6 +1008,7 @@ class ExportConfig(Options):
         None,
         "Epochs of each of pruning, clustering and quantisation-aware training; default: "
         f"{FINETUNE_EPOCHS}, more of few images.",
+        at_least=1,
         remakes=True,
         only=_FINETUNED,
     )

@@ -31,11 +31,13 @@ from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import Artifact, model_file
 from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.settings import Configs
+from pnas_tf.run.signals import going_on
 from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.latency_table import LATENCY_TABLE
 from pnas_tf.steps.pipeline import run_steps, steps_to_do
 from pnas_tf.steps.programs import program_of
+from pnas_tf.steps.requests import check_given
 
 if TYPE_CHECKING:
     import tf_keras as keras
@@ -82,6 +84,7 @@ class FitResult:
 
         model = build_network(self.architecture, normalisation=Normalisation.of(self.optimizer))
         restore_weights(model, self.run_dir / Artifact.TRAINING)
+        model.architecture = self.architecture  # what `pnas_tf.export` writes into the files
         return model
 
     @property
@@ -134,13 +137,15 @@ def fit(
     Raises:
         UserError: something cannot be used, or no network of the space is so fast.
     """
+    check_given(device)
     scratch = None if run_dir is not None else tempfile.TemporaryDirectory(prefix="pnas_")
-    path = Path(scratch.name if scratch is not None else cast(str, run_dir))
-    run = RunConfig(run_dir=os.fspath(path), seed=seed, restart=restart)
+    place = os.path.expanduser(scratch.name if scratch is not None else os.fspath(run_dir or ""))
+    run = RunConfig(run_dir=place, seed=seed, restart=restart)
+    path = Path(place)
     named: dict[type, object] = {type(each): each for each in (run, data.config, device)}
     configs = _configs(options) | named
     configs |= _keeping(budgets, configs)
-    with TERMINAL.speaking(), RunFolder(path) as folder:
+    with TERMINAL.speaking(), RunFolder(path) as folder, going_on("run_dir", run_dir):
         call = Inputs(folder, Configs(configs.values()), data)
         _listen(call.configs[OutputConfig])
         _RUN.check(call)
@@ -160,7 +165,7 @@ def _listen(output: OutputConfig) -> None:
 
 def _configs(options: Sequence[object]) -> dict[type, object]:
     configs: dict[type, object] = {kind: kind() for kind in _RUN.configs}
-    for config in options:
+    for config in options if isinstance(options, Sequence) else [options]:
         if type(config) not in configs or isinstance(config, RunConfig | DataConfig | DeviceConfig):
             taken = sorted(kind.__name__ for kind in configs)
             raise UserError(

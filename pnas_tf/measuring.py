@@ -22,6 +22,7 @@ from pnas_tf.config import (
     RunConfig,
 )
 from pnas_tf.errors import UserError
+from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.terminal import DETAILS
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ def device(
 ) -> DeviceConfig:
     """What models are measured on. It is opened when something is measured.
 
+    Rarer options are arguments of `pnas_tf.config.DeviceConfig`, which this makes.
+
     Args:
         name: "host", "android" (the only one attached), "android:SERIAL" or
             "ssh:USER@HOST[:PORT]".
         threads: of the interpreter.
-        delegate: "xnnpack", "none"; on Android also "gpu" and "nnapi".
+        delegate: "xnnpack", "none"; on Android also "gpu", "nnapi" and "npu".
         benchmark_binary: path of benchmark_model for far devices (docs/devices.md).
 
     Raises:
@@ -61,6 +64,7 @@ def device(
     )
 
 
+@as_users()
 def measure_latency(
     space: SearchSpace,
     device: DeviceConfig = DeviceConfig(),
@@ -97,12 +101,14 @@ def measure_latency(
         return build_latency_table(space, setup, config, seed=seed)
 
 
+@as_users()
 def calibrate(
     space: SearchSpace,
     device: DeviceConfig = DeviceConfig(),
     *,
     few: CalibrateConfig = CalibrateConfig(),
     config: LatencyConfig = LatencyConfig(),
+    conversion: ConversionConfig = ConversionConfig(),
     seed: int = RunConfig.seed,
     progress: Progress = DETAILS,
 ) -> LatencyTable:
@@ -114,6 +120,7 @@ def calibrate(
         few: how many networks, up to which error, and what is known before: the file of a prior
             (`pnas learn-prior`), or an old table.
         config: number format and export rewrites.
+        conversion: processes that convert, and the folder of converted models.
         seed: of the networks to choose from and of the order of measurements.
         progress: called with lines for the user; without it he sees how far it is.
 
@@ -133,10 +140,11 @@ def calibrate(
     # Networks are measured here however many `few` says.
     check_given(dataclasses.replace(few, measurements=few.measurements or 1), config, device)
     known = knowledge_of(few, space, dtype=config.latency_dtype)
-    with _measuring(device, ConversionConfig(), seed=seed, progress=progress) as setup:
+    with _measuring(device, conversion, seed=seed, progress=progress) as setup:
         return calibrated(space, setup, config, few, known, seed=seed)
 
 
+@as_users()
 def benchmark(
     files: Mapping[str, str | os.PathLike] | ExportedModels,
     device: DeviceConfig = DeviceConfig(),

@@ -216,7 +216,7 @@ def _plain(value: object, kind: type) -> object:
         return tuple(_plain(item, str) for item in value)
     if kind is str and isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, bool | int | float):
+    if type(value) in (bool, int, float):
         return value
     if kind is int and isinstance(value, numbers.Integral):
         return int(value)

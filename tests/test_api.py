@@ -40,6 +40,7 @@ from pnas_tf.networks.network import build_network
 from pnas_tf.report.manifest import publish, read_manifest
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import TABLES
+from pnas_tf.run.signals import Stopped
 from pnas_tf.search.int8_accuracy import int8_accuracy
 from pnas_tf.search.quantities import latency_quantity, macs_quantity
 from pnas_tf.search.recipe import SearchRecipe
@@ -373,6 +374,7 @@ def test_the_whole_way(data, tmp_path, capsys, monkeypatch):
     assert result.report().read_text().lower().startswith("<!doctype html>")
     assert 0 <= result.summary["test_accuracy"]["keras"] <= 1
     np.testing.assert_array_equal(result.model.predict(np.zeros((1, 16, 16, 3))).shape, (1, 3))
+    assert result.model.architecture == result.architecture  # as `pnas.export` asks for
     _, front, _ = (tmp_path / "run/model_card.md").read_text().split("---\n", 2)
     (card,) = yaml.safe_load(front)["model-index"][0]["results"]
     told = {metric["value"] for metric in card["metrics"] if metric["type"] == "accuracy"}
@@ -435,6 +437,8 @@ def test_options_that_have_an_argument_of_their_own_are_refused(data):
     for wrong in (DataConfig(), RunConfig(), DeviceConfig(), "epochs=3"):
         with pytest.raises(UserError, match="an option of fit"):
             pnas.fit(data, options=[wrong])
+    with pytest.raises(UserError, match="an option of fit"):
+        pnas.fit(data, options="epochs=3")
     with pytest.raises(UserError, match=r"--distillation_weight=0\.9"):  # as the command line
         pnas.fit(data, options=[TrainConfig(distillation_weight=0.9)])
     with pytest.raises(UserError, match=r"with --algorithm=one_shot"):
@@ -473,6 +477,14 @@ def test_each_call_refuses_what_the_command_line_refuses(data, table, found, tmp
     ):
         with pytest.raises(UserError, match="--delegate=gpu with --device=host"):
             measure()
+    for measure in (
+        functools.partial(pnas.measure_latency, SPACE, "host"),
+        functools.partial(pnas.benchmark, {}, "host"),
+        functools.partial(pnas.fit, data, device="host"),
+    ):
+        with pytest.raises(UserError, match="options given in Python") as refused:
+            measure()
+        assert "pnas_tf.device" in refused.value.expected
 
 
 def test_a_result_is_made_anew_where_that_is_asked_for(data, tmp_path, monkeypatch):
@@ -481,6 +493,42 @@ def test_a_result_is_made_anew_where_that_is_asked_for(data, tmp_path, monkeypat
     for restart in (False, True):
         pnas.fit(data, run_dir=tmp_path / "run", restart=restart)
     assert [config.restart for config in asked] == [False, True]
+
+
+def test_a_run_folder_is_named_as_on_the_command_line(data, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(Program, "run", lambda _, call: asked.append(call.folder.path))
+    pnas.fit(data, run_dir="~/runs/mine")
+    assert asked == [tmp_path / "runs/mine"]
+    with pytest.raises(UserError, match="--run_dir"):
+        pnas.fit(data, run_dir="")
+
+
+def test_stopped_work_says_whether_it_can_go_on(data, table, monkeypatch, tmp_path):
+    def stopped(*_, **__):
+        raise Stopped("stopped at step 3; a checkpoint is in somewhere")
+
+    monkeypatch.setattr("pnas_tf.search.api.search_architecture", stopped)
+    monkeypatch.setattr("pnas_tf.training.loop.train_network", stopped)
+    monkeypatch.setattr(Program, "run", stopped)
+    recipe, network = SearchRecipe(SEARCH), random_architecture(SPACE, seed=0)
+    for call, argument in (
+        (functools.partial(pnas.search, SPACE, data, table, recipe=recipe), "folder"),
+        (functools.partial(pnas.train, network, data, recipe=TrainRecipe(TRAIN)), "folder"),
+        (functools.partial(pnas.fit, data), "run_dir"),
+    ):
+        with pytest.raises(Stopped, match=f"with {argument}=FOLDER"):
+            call()
+        with pytest.raises(Stopped, match="in somewhere"):
+            call(**{argument: tmp_path})
+
+
+@pytest.mark.parametrize("recipe", [SearchRecipe, TrainRecipe])
+def test_seeds_of_recipes_are_those_of_the_option(recipe):
+    assert type(recipe(seed=np.int64(3)).seed) is int
+    with pytest.raises(UserError, match="--seed"):
+        recipe(seed=-1)
 
 
 def test_what_no_step_can_use_is_refused_before_the_first(data, tmp_path):

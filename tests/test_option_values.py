@@ -62,6 +62,8 @@ def test_what_python_has_for_a_flag_is_taken():
     assert ExportConfig(formats=["int8"]).formats == ("int8",)
     found = TrainConfig(epochs=np.int64(3), learning_rate=np.float32(0.5))
     assert (found.epochs, found.learning_rate) == (3, 0.5) and type(found.epochs) is int
+    double = TrainConfig(learning_rate=np.float64(0.25))  # which is a float too
+    assert double.learning_rate == 0.25 and type(double.learning_rate) is float
     assert RunConfig(run_dir=Path("a") / "b").run_dir == "a/b"
     assert DeriveConfig(max_macs=5).max_macs == 5 and DeriveConfig(max_macs=None).max_macs is None
 

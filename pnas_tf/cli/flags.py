@@ -8,7 +8,6 @@ pass; that is mended here.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import TypeVar
 from absl import flags
 
 from pnas_tf.config import PRESETS, RunConfig
-from pnas_tf.errors import UserError, named
+from pnas_tf.errors import UserError, closest, named
 from pnas_tf.options import check_option, options_by_name, options_of
 from pnas_tf.steps.programs import PROGRAMS
 
@@ -122,7 +121,7 @@ def parse(arguments: Sequence[str], values: flags.FlagValues) -> Given:
         rest = values(values.read_flags_from_files(list(arguments), force_gnu=True))
     except flags.UnrecognizedFlagError as error:
         raise _unknown(error.flagname, values) from error
-    except (flags.Error, OSError) as error:
+    except (flags.Error, OSError, UnicodeDecodeError) as error:
         raise _unusable(str(error), values) from error
     if rest[1:]:
         raise _stray(rest[1:], values)
@@ -134,14 +133,14 @@ def parse(arguments: Sequence[str], values: flags.FlagValues) -> Given:
 def _unknown(name: str, values: flags.FlagValues) -> UserError:
     known = [str(flag) for flag in values]
     spelt = name.lower().replace("-", "_")
-    close = [spelt] if spelt in known else difflib.get_close_matches(spelt, known, n=1)
-    others = [program.command for program in PROGRAMS if name in _options_of_all(program.configs)]
-    fix = f"Write --{close[0]}." if close else "Correct or remove it."
-    if others:
+    close = spelt if spelt in known else closest(spelt, known)
+    others = [program.command for program in PROGRAMS if spelt in _options_of_all(program.configs)]
+    fix = f"Write --{close}." if close else "Correct or remove it."
+    if others and close != spelt:
         fix = f"It is an option of pnas {', '.join(others)}; leave it out here."
     return UserError(
         "unknown flag",
-        expected=f"a flag that --help lists{f', e.g. --{close[0]}' if close else ''}",
+        expected=f"a flag that --help lists{f', e.g. --{close}' if close else ''}",
         received=f"--{name}",
         fix=fix,
     )

@@ -73,13 +73,11 @@ def run(name: str) -> None:
 
 def _refused(name: str) -> int:
     """Says that there is no such program, and which one was meant. Returns the exit status."""
-    import difflib
-
+    from pnas_tf.errors import closest
     from pnas_tf.steps.programs import PROGRAMS, program_of
 
-    names = [name for program in PROGRAMS for name in (program.command, program.tool)]
-    close = difflib.get_close_matches(name, names, n=1)
-    command = program_of(close[0]).command if close else None
+    close = closest(name, (name for each in PROGRAMS for name in (each.command, each.tool)))
+    command = program_of(close).command if close else None
     hint = f"Did you mean `pnas {command}`?" if command else "`pnas --help` lists them."
     if name.startswith("-"):
         hint = f"Name the program first: `pnas run {' '.join(sys.argv[1:])}`"

@@ -58,6 +58,9 @@ def image_arrays(
     if np.ma.isMaskedArray(images):
         expected, fix = "pixels that all count", "Fill the others: images.filled(255)."
         raise _refusal("images", expected, "a masked array", fix)
+    if np.ma.isMaskedArray(labels):
+        expected, fix = "a label of every image", "Leave out the images whose label is masked."
+        raise _refusal("labels", expected, "a masked array", fix)
     try:
         images, labels = np.asarray(images), np.asarray(labels)
     except ValueError as error:  # lists of several lengths

@@ -35,6 +35,15 @@ def check_dataset(dataset: str, *, data_dir: str) -> None:
         raise unknown_dataset(dataset, data_dir=data_dir)
 
 
+def public_name(dataset: str) -> str:
+    """Of --dataset what may stand in a file for others: of the user's own images their last folder
+    or table alone, as the places above it are nobody's business and no part of what images are."""
+    form, separator, path = dataset.partition(":")
+    if not separator or form not in PREFIXES:
+        return dataset
+    return f"{form}:{Path(os.path.abspath(path)).name}"
+
+
 def unknown_dataset(dataset: str, *, data_dir: str) -> UserError:
     """The error of a name that TFDS does not know: a folder or a table of that name is what was
     meant, else a close name."""

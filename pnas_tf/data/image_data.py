@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -115,7 +115,8 @@ def from_arrays(
     Raises:
         UserError: another dtype or shape, or labels that are no places in `class_names`.
     """
-    if isinstance(class_names, (set, frozenset)):  # a set's order changes with the process
+    # A set's order changes with the process, a mapping may be names to numbers or the reverse.
+    if isinstance(class_names, (set, frozenset, Mapping)):
         raise UserError(
             "class names of a dataset from arrays",
             expected="a sequence of names, in the order of the labels' numbers",

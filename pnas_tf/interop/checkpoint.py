@@ -159,6 +159,13 @@ def _module(block: str, name: str, layer: keras.layers.Layer) -> str:
         if block.startswith("block_") and block[6:].isdecimal()
         else None
     )
+    if number is not None and name in ("squeeze", "excite"):
+        raise UserError(
+            f"layer '{layer.name}' has no counterpart in the upstream project",
+            expected="a network without squeeze-and-excitation, as its checkpoints are of",
+            received="one with it",
+            fix="Take weights of pnas_tf's own: a run folder, or its .keras or .h5 file.",
+        )
     if number is None or name not in _MODULES:
         raise UserError(
             f"layer '{layer.name}' has no counterpart in the upstream project",

@@ -26,6 +26,7 @@ from pnas_tf.space.blocks import Block
 from pnas_tf.space.ops import Head, MBConv, Stem
 
 MAX_BYTES = 16 * 2**20  # the published ones are 100 kB
+MAX_WORD = 300  # signs of a key or a number; the published ones have at most 110
 _FIX = "Give one of the upstream project's or Once-for-all's latency tables (YAML)."
 _ABSENT = "upstream has no such op"
 _LOGITS = re.compile(r"Logits-input:(\d{1,5})x\1x(\d{1,6})-output:(\d{1,7})")
@@ -186,8 +187,8 @@ def _rows(path: Path) -> dict[str, dict[str, float]]:
     text = atomic.read_text(path, what="latency table", made_by=_FIX, limit=MAX_BYTES)
     try:
         document = _plain_document(text)
-    # Dates and long digits raise ValueError.
-    except (yaml.YAMLError, ValueError) as error:
+    # Dates and long digits raise ValueError, many parts of base 60 OverflowError.
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         place = getattr(error, "problem_mark", None)
         where = f"line {place.line + 1} column {place.column + 1}: " if place is not None else ""
         raise UserError(
@@ -207,15 +208,24 @@ def _rows(path: Path) -> dict[str, dict[str, float]]:
 
 
 def _plain_document(text: str) -> object:
-    """What YAML text holds: no aliases, which multiply, and no tags, two levels deep."""
+    """What YAML text holds: no aliases, which multiply, no tags, no key twice, two levels deep."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    depth = 0
+    depth, keys, is_key = 0, set(), True
     for event in yaml.parse(text, Loader=loader):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.ScalarEvent):
+            if len(event.value) > MAX_WORD:
+                raise ValueError(f"line {line}: a word of {len(event.value)} signs")
+            if depth == 1 and is_key and event.value in keys:
+                raise ValueError(f"line {line}: '{event.value}' a second time")
+            if depth == 1 and is_key:
+                keys.add(event.value)
+        if depth == 1 and isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
+            is_key = not is_key
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         named = getattr(event, "anchor", None) or getattr(event, "tag", None)
         if depth > 2 or named:
-            line = event.start_mark.line + 1 if event.start_mark else 0
             raise ValueError(f"line {line}: an anchor, an alias, a tag, or more than two levels")
     return yaml.load(text, Loader=loader)
 

@@ -85,6 +85,9 @@ def from_upstream(document: object, *, where: str, name: str, resolution: int) -
     first, *choices = _rows(top, stem.count("out_channels"))
     mix.expect("in_channels", choices[-1].out_channels, because=_FED)
     classifier.expect("in_features", mix.count("out_channels"), because=_FED)
+    classifier.expect("bias", True, True)
+    classifier.expect("use_bn", False, False)
+    classifier.expect("act_func", None)
     space = MBConvSpace(
         name,
         resolution,
@@ -184,9 +187,10 @@ class _Row:
 
 def _convolution(top: _Part, key: str, kernel: int) -> _Part:
     part = top.part(key)
+    part.expect("name", "ConvLayer", "ConvLayer")
     part.expect("kernel_size", kernel)
-    for name in ("act_func", "use_bn", "bias", "has_shuffle", "dilation", "groups"):
-        part.expect(name, PLAIN_CONVOLUTION[name], PLAIN_CONVOLUTION[name])
+    for name, usual in PLAIN_CONVOLUTION.items():
+        part.expect(name, usual, usual)
     return part
 
 

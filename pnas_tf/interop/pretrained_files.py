@@ -61,7 +61,7 @@ class PretrainedFiles:
         return (self.weights, *network)
 
 
-_CHECKPOINTS = "step-*.npz"
+_CHECKPOINTS = f"step-{10 * '[0-9]'}.npz"
 
 
 def find_pretrained(source: str, *, flag: str = "pretrained") -> PretrainedFiles:

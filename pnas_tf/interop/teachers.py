@@ -31,7 +31,7 @@ from pnas_tf.tflite.metadata import read_metadata
 from pnas_tf.tflite.model import TfliteModel
 from pnas_tf.training.distillation import Teacher
 
-LEAST_PROBABILITY = 1e-4  # int8 probabilities are multiples of 1 / 256, and may be 0
+LEAST_PROBABILITY = 1e-4  # of integers, which are multiples of 1 / 256, and may be 0
 Logits = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -94,18 +94,22 @@ def _of_tflite(source: str) -> tuple[Logits, tuple[str, ...] | None]:
     height, width, channels = classifier.image_shape
     seen = Normalization()
     mean, std = (np.asarray(values, np.float32) for values in (metadata.mean, metadata.std))
-    if not mean.size or height != width or channels != 3:
+    is_known = {mean.size, std.size} <= {1, channels} and (std > 0).all()
+    if not is_known or height != width or channels != 3:
         raise _refused(
             f"--teacher={source}",
             "square images of 3 channels, and metadata that say how they are normalised",
-            f"images of {height} x {width} x {channels}, mean {metadata.mean or 'unknown'}",
+            f"images of {height} x {width} x {channels}, mean {metadata.mean or 'unknown'}, "
+            f"std {metadata.std or 'unknown'}",
         )
+    is_coarse = np.issubdtype(classifier.output["dtype"], np.integer)
+    least = LEAST_PROBABILITY if is_coarse else np.finfo(np.float32).tiny
 
     def logits(images: tf.Tensor) -> tf.Tensor:
         pixels = _at(images, height).numpy() * seen.std + seen.mean
         scores = classifier.logits((pixels - mean) / std)
         if file.has_softmax:  # logits up to a constant, which a softmax does not see
-            scores = np.log(np.maximum(scores, LEAST_PROBABILITY))
+            scores = np.log(np.maximum(scores, least))
         return tf.constant(scores)
 
     return logits, metadata.labels

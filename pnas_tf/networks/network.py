@@ -94,3 +94,10 @@ def weight_decay_variables(model: keras.Model, *, no_decay: str) -> list[tf.Vari
         for variable in model.trainable_variables
         if any(kind in variable.name.rsplit("/", 1)[-1] for kind in kinds)
     ]
+
+
+def copied(model: keras.Model) -> keras.Model:
+    """A network of the same layers and weights."""
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    return twin

@@ -23,7 +23,7 @@ from pnas_tf.report import summary_table as cells
 from pnas_tf.report.reproduce import dataset_fingerprint
 from pnas_tf.report.run_files import RunFiles, check_of_one_network, read_run
 from pnas_tf.report.words import device_words, one_line
-from pnas_tf.run.layout import Artifact
+from pnas_tf.run.layout import Artifact, run_dir_option
 from pnas_tf.tflite.parity_report import ParityReport
 
 
@@ -115,7 +115,7 @@ def _networks(run: RunFiles, name: str) -> list[tuple[Network, Device, Settings]
             expected="exported files and their measurements",
             received="no measurement of the files" if run.reports else "no exported files",
             fix="Go on: pnas train, then pnas export and pnas benchmark, with "
-            f"--run_dir={run.path}; what is complete is skipped.",
+            f"{run_dir_option(run.path)}; what is complete is skipped.",
         )
     document = atomic.read_json(
         run.path / Artifact.BENCHMARK, what="latency measurement", made_by="pnas benchmark"

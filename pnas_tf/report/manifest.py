@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from pnas_tf.config import ArchitectureConfig, DataConfig, ExportConfig
+from pnas_tf.data.dataset_name import public_name
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json, value_of
@@ -17,7 +18,7 @@ from pnas_tf.report.model_card import Entry, model_card
 from pnas_tf.report.reproduce import command_of
 from pnas_tf.report.run_files import RunFiles, check_of_one_network, read_run
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.run.layout import MANIFEST, Artifact, published_card
+from pnas_tf.run.layout import MANIFEST, Artifact, published_card, run_dir_option
 from pnas_tf.search.judgement import SEARCHED
 from pnas_tf.tflite.parity_report import ParityReport, load_reports
 
@@ -77,7 +78,7 @@ def _check_measured(folder: RunFolder, source: str, entry: Entry) -> None:
             f"run {folder.path} is not finished",
             expected=f"a measurement of {source}",
             received="none",
-            fix=f"Measure it: pnas benchmark --run_dir={folder.path}",
+            fix=f"Measure it: pnas benchmark {run_dir_option(folder.path)}",
         )
 
 
@@ -86,7 +87,8 @@ def entries_of(folder: RunFolder) -> dict[str, Entry]:
     from pnas_tf.tflite.schema_reader import read_contents
 
     run = read_run(folder.path)
-    command, export = command_of(run), run.settings.get(ExportConfig.__name__, {})
+    dataset, export = _dataset(run), run.settings.get(ExportConfig.__name__, {})
+    command = command_of(run).replace(dataset, public_name(dataset))
     named = run.settings.get(ArchitectureConfig.__name__, {}).get("architecture")
     return {
         source: {
@@ -108,12 +110,16 @@ def write_card(folder: RunFolder) -> Path:
     return atomic.write_text(folder / Artifact.MODEL_CARD, card)
 
 
+def _dataset(run: RunFiles) -> str:
+    return str(run.settings[DataConfig.__name__]["dataset"])
+
+
 def _entry(run: RunFiles, report: ParityReport) -> Entry:
     """What the manifest says of one file; without latency where it was not measured."""
     measured = run.measured.get(report.dtype)
     return {
         "dtype": report.dtype,
-        "dataset": run.settings[DataConfig.__name__]["dataset"],
+        "dataset": public_name(_dataset(run)),
         "architecture": run.exported.to_json(),
         "batch": run.batch,
         "test_accuracy": report.tflite_accuracy,

@@ -61,9 +61,10 @@ def architecture_section(run: RunFiles) -> Section:
                 wide=True,
             )
         )
+    title = "The derived architecture" if run.origin or run.search else "The architecture"
     return Section(
-        f"The architecture: {run.origin or DRAW}" if drawn else "The derived architecture",
-        meaning="What the search put into each place that was left open.",
+        f"The architecture: {run.origin or DRAW}" if drawn else title,
+        meaning="What stands in each place that the space leaves open.",
         plots=tuple(plots),
         table=_sizes(run) if beside else None,
         caption=f"Bars: {bars}.",

@@ -130,8 +130,8 @@ def training_section(run: RunFiles) -> Section | None:
     if not run.training:
         return None
     return Section(
-        "Training of the derived network",
-        meaning="The network that was taken, trained alone.",
+        "Training of the network",
+        meaning="The network of this run, trained alone.",
         terms=("loss", "accuracy"),
         plots=plots.training_plots(run.training),
     )

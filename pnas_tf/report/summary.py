@@ -19,7 +19,7 @@ from pnas_tf.report.budgets import budget_rows, derived_budgets, model_contents,
 from pnas_tf.report.reproduce import versions
 from pnas_tf.report.run_files import RunFiles, read_run
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.run.layout import TABLES, Artifact
+from pnas_tf.run.layout import TABLES, Artifact, run_dir_option
 from pnas_tf.search.judgement import notes_on
 from pnas_tf.search.targets import Target
 from pnas_tf.tflite.parity_report import ParityReport, load_reports
@@ -103,7 +103,7 @@ def _require_finished(
                 f"run {run.path} is not finished",
                 expected=what,
                 received="none",
-                fix=f"Finish it: pnas run --run_dir={run.path}",
+                fix=f"Finish it: pnas run {run_dir_option(run.path)}",
             )
 
 

@@ -20,7 +20,7 @@ from typing import ClassVar, cast
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.report.page import render
-from pnas_tf.run.layout import MODELS_PATTERN, Artifact
+from pnas_tf.run.layout import MODELS_PATTERN, Artifact, run_dir_option
 from pnas_tf.tflite.metadata import read_metadata
 from pnas_tf.tflite.model import TfliteModel
 
@@ -64,7 +64,7 @@ def open_server(
             f"models to try in {run}",
             expected=f"{MODELS_PATTERN} in the run folder",
             received="none",
-            fix=f"Export first: pnas export --run_dir={run}",
+            fix=f"Export first: pnas export {run_dir_option(run)}",
         )
     facts = [fact for name, path in models.items() if (fact := _facts(name, path)) is not None]
     if not facts:
@@ -72,7 +72,7 @@ def open_server(
             f"models to try in {run}",
             expected=f"one of input and output {' or '.join(_TAKEN)}, for one image",
             received=", ".join(models),
-            fix=f"Export one: pnas export --run_dir={run} --formats=float32,int8",
+            fix=f"Export one: pnas export {run_dir_option(run)} --formats=float32,int8",
         )
     files = {f"/{name}": path for name, path in models.items()}
     if (run / Artifact.REPORT).is_file():

@@ -117,8 +117,7 @@ class Checkpoints:
         it was before.
         """
         path = atomic.write_bytes(self.folder / f"step-{step:010d}.npz", _packed(arrays, state))
-        for litter in self.folder.glob(".step-*.npz.*.tmp"):  # what a killed process was writing
-            litter.unlink(missing_ok=True)
+        atomic.sweep(self.folder)
         found = self._newest_first()
         passing, lasting = (
             [each for each in found if self._passing(each[0]) == whether]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -25,6 +26,11 @@ MEASURED = "measured"  # networks that a search had timed on the device
 MEASURED_PATHS = "measured_paths.json"
 MANIFEST = "manifest.json"  # of published models, in their own folder
 OWN = "the run's own device"  # in the place of a table's file
+
+
+def run_dir_option(path: object) -> str:
+    """The option that names a run folder, as a shell takes it."""
+    return shlex.quote(f"--run_dir={path}")
 
 
 class Artifact(str, Enum):

@@ -16,7 +16,7 @@ import contextlib
 import gc
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
-from pnas_tf.io import atomic
+from pnas_tf.io import atomic, locks
 from pnas_tf.run import layout
 from pnas_tf.run.checkpoints import Checkpoint, Checkpoints
 from pnas_tf.run.figures import NotFinite
@@ -143,9 +143,31 @@ class StepLoop:
 
         Raises:
             Stopped: on SIGTERM, SIGHUP or Ctrl-C, after a checkpoint.
-            UserError: figures are not finite, the newest checkpoint is of other work, or the
-                processes do not continue from one step.
+            UserError: figures are not finite, the newest checkpoint is of other work, another
+                process works in the folder, or the processes do not continue from one step.
         """
+        with self._held():
+            self._run()
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Within it no other process may work in the folder; those that only read it may."""
+        if not self.writes:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = locks.try_lock(self.folder.resolve(), create=False)
+        if lock is None:
+            raise UserError(
+                f"folder {self.folder} is in use",
+                expected="one process at a time",
+                received="another that searches or trains in it",
+                fix="Wait for it to end, or choose another folder.",
+            )
+        with lock:
+            yield
+
+    def _run(self) -> None:
         atomic.sweep(self.folder)
         self.restore()
         self._require_same_step()

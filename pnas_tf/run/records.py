@@ -13,7 +13,7 @@ from pnas_tf.config import RunConfig
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import record_of
-from pnas_tf.run.layout import Artifact
+from pnas_tf.run.layout import Artifact, run_dir_option
 from pnas_tf.run.settings import OLD_LAYOUT, Settings, with_settings
 
 _FORMAT, _VERSION = "pnas_tf/steps", 3  # 1: inputs listed by hand; 2: digests of them alone
@@ -83,7 +83,7 @@ def check_made_of(folder: Path, steps: Sequence[str], files: Sequence[str]) -> N
                 f"{folder} is not finished",
                 expected=f"step {name} made from the {label} that is there",
                 received=f"made from an earlier {label}",
-                fix=f"Go on: pnas {name} --run_dir={folder}, and what follows it.",
+                fix=f"Go on: pnas {name} {run_dir_option(folder)}, and what follows it.",
             )
 
 

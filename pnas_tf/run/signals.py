@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (
@@ -20,6 +20,18 @@ _ASKED = b"\nstopping: a checkpoint is written first; Ctrl-C again stops at once
 
 class Stopped(KeyboardInterrupt):
     """Work was asked to stop, wrote a checkpoint and ends; the same command continues it."""
+
+
+@contextlib.contextmanager
+def going_on(argument: str, place: object) -> Iterator[None]:
+    """Work in Python that the same call continues only where `place`, the value of `argument`, is a
+    folder of the caller's: Stopped within it says so where that is None."""
+    try:
+        yield
+    except Stopped as stop:
+        if place is not None:
+            raise
+        raise Stopped(f"stopped; with {argument}=FOLDER the same call would go on") from stop
 
 
 def once(number: int) -> None:

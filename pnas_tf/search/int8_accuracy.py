@@ -13,7 +13,7 @@ import numpy as np
 from pnas_tf.config import ExportConfig
 from pnas_tf.tflite.classifier import Classifier
 from pnas_tf.tflite.convert import convert
-from pnas_tf.tflite.export_inputs import images_of
+from pnas_tf.tflite.export_inputs import images_of, with_extremes
 from pnas_tf.tflite.rewrites.choice import wanted_among
 from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
 
@@ -33,7 +33,9 @@ def int8_accuracy(model: keras.Model, dataset: Dataset, rewrites: tuple[str, ...
     """
     images = images_of(dataset, ExportConfig())
     source = apply_rewrites(model, wanted_among(applicable(model), rewrites))
-    classifier = Classifier(convert(source, "int8", representative=images.representative))
+    seen = dataset.normalization
+    calibration = with_extremes(images.representative, [seen.mean], [seen.std])
+    classifier = Classifier(convert(source, "int8", representative=calibration))
     right = [
         classifier.logits(np.asarray(batch)).argmax(-1) == np.asarray(labels)
         for batch, labels in images.validation

@@ -58,6 +58,9 @@ class SearchRecipe:
     pretrained: PretrainedWeights | None = None
     tensorboard: bool = RunConfig.tensorboard
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", RunConfig(seed=self.seed).seed)
+
     def starting_from(self, pretrained: PretrainedWeights) -> SearchRecipe:
         """With these weights. Raises UserError where `config.weights_init` says otherwise."""
         wanted = self.config.weights_init

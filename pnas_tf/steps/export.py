@@ -3,7 +3,8 @@
   pnas export --run_dir=runs/demo
 
 takes about 20 seconds (digits, space tiny) and writes model_float32.tflite, model_int8.tflite and
-parity.json; it prints a line a file: size, largest logit difference, test accuracy.
+parity.json; it prints each file's size and how often it answers as the network does, and with
+--verbose, as in log.txt, its largest logit difference and test accuracy.
 --formats=float32,float16,dynamic_int8,int8 makes all formats, --quantize=qat, --prune=0.5 and
 --cluster=32 train the network further, --debug_layers shows where int8 departs. A file that breaks
 --max_logit_difference or --max_accuracy_drop on the validation split is refused and none is
@@ -20,7 +21,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.run.layout import TABLES, Artifact, model_file
 from pnas_tf.run.records import check_made_of
 from pnas_tf.run.step import Demand, Step
-from pnas_tf.run.terminal import DETAILS, warn
+from pnas_tf.run.terminal import DETAILS, say, warn
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.train import demands_of
 
@@ -91,6 +92,7 @@ def _run(job: Inputs) -> None:
             config, {table.identity.dtype: table.rewrites_of(architecture) for table in tables}
         ),
         progress=DETAILS,
+        tell=say,
     )
     contents = {report.dtype: exported.contents[name] for name, report in exported.reports.items()}
     for row in check_exported(job.folder.path, contents):

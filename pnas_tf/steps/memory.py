@@ -10,7 +10,7 @@ from pathlib import Path
 from pnas_tf.config import BenchmarkConfig, DeviceConfig, RunConfig
 from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import atomic
-from pnas_tf.run.layout import MODELS_PATTERN, Artifact, model_name
+from pnas_tf.run.layout import MODELS_PATTERN, Artifact, model_name, run_dir_option
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import say, warn
 from pnas_tf.steps.export import derivation_of
@@ -26,7 +26,7 @@ def model_files(job: Inputs) -> dict[str, Path]:
             "models to measure",
             expected=f"{MODELS_PATTERN} in the run folder, or --models",
             received=f"none in {job.folder.path}",
-            fix=f"Export first: pnas export --run_dir={job.folder.path}",
+            fix=f"Export first: pnas export {run_dir_option(job.folder.path)}",
         )
     absent = [str(path) for path in models.values() if not path.is_file()]
     if absent:

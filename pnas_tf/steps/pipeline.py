@@ -11,7 +11,6 @@ changed is skipped, so a run that was stopped goes on with the same command.
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from pnas_tf.config import (
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
-from pnas_tf.run.layout import Artifact
+from pnas_tf.run.layout import Artifact, run_dir_option
 from pnas_tf.run.records import check_owner
 from pnas_tf.run.refusal import unless_refused
 from pnas_tf.run.settings import Configs, chosen_options, other_options
@@ -266,5 +265,5 @@ def tell_files(call: Inputs) -> None:
         names = ", ".join(call.folder.written)
         say(f"wrote {names} in {call.folder.path}; all details: {Artifact.LOG} there")
         if (call.folder / Artifact.REPORT).is_file():
-            call_again = f"pnas run --run_dir={shlex.quote(str(call.folder.path))}"
+            call_again = f"pnas run {run_dir_option(call.folder.path)}"
             say(f"{Artifact.REPORT} is from before that: {call_again} brings it up to date")

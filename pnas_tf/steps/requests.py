@@ -30,7 +30,7 @@ from pnas_tf.config import (
     ValidateConfig,
 )
 from pnas_tf.errors import UserError
-from pnas_tf.options import check_heeded
+from pnas_tf.options import Options, check_heeded
 from pnas_tf.run.cluster import check_distribution
 from pnas_tf.run.settings import Configs
 
@@ -55,6 +55,14 @@ def check_requests(configs: Configs) -> None:
 def check_given(*configs: object) -> None:
     """Raises UserError on options, given in Python, that no step can use or that do nothing beside
     the others of their class."""
+    for config in configs:
+        if not isinstance(config, Options):
+            raise UserError(
+                "options given in Python",
+                expected="an object of a class of pnas_tf.config, or a device of pnas_tf.device",
+                received=repr(config)[:200],
+                fix="Give e.g. pnas_tf.device('android') or ExportConfig(formats=('int8',)).",
+            )
     check_requests(Configs(configs))
     for config in configs:
         check_heeded(config)

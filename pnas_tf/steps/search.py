@@ -27,7 +27,7 @@ from pnas_tf.config import (
 )
 from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import atomic
-from pnas_tf.run.layout import Artifact
+from pnas_tf.run.layout import Artifact, run_dir_option
 from pnas_tf.run.step import Demand, Step
 from pnas_tf.run.terminal import DETAILS, say
 from pnas_tf.steps.devices import binary_of
@@ -66,8 +66,8 @@ def _check_own(job: Inputs) -> None:
             expected="a folder of its own",
             received=f"the supernet of {document.get('from')}, which pnas specialise brought",
             fix="Take another --run_dir to search anew. For another budget: "
-            f"pnas specialise --run_dir={document.get('from')} --out=FOLDER; pnas train, export "
-            "and benchmark go on here.",
+            f"pnas specialise {run_dir_option(document.get('from'))} --out=FOLDER; pnas train, "
+            "export and benchmark go on here.",
         )
 
 

@@ -3,10 +3,10 @@ weights, or from weights that were learnt on other images.
 
   pnas train --run_dir=runs/demo --dataset=digits
 
-takes about a minute on 2 cores (digits, space tiny, 30 epochs), prints one line an epoch and the
-test accuracy, and writes train/model.keras, train/result.json, train/answers.json (right and wrong
-by class) and train/history.json. A stopped training goes on from its last checkpoint. A network
-that was not searched is trained by
+takes about a minute on 2 cores (digits, space tiny, 30 epochs), prints the test accuracy, with
+--verbose a line an epoch, and writes train/model.keras, train/result.json, train/answers.json
+(right and wrong by class) and train/history.json. A stopped training goes on from its last
+checkpoint. A network that was not searched is trained by
 
   pnas train --run_dir=runs/flowers --dataset=folder:flowers --architecture=efficientnet_lite0
     --train_resolution=96 --pretrained=imagenet
@@ -91,7 +91,8 @@ def _check(job: Inputs) -> None:
             "--init=inherit",
             expected="the supernet of a search in this folder",
             received=f"no {Artifact.SEARCH_HISTORY} in {job.folder.path}",
-            fix="Search there first: pnas search; or leave --init out.",
+            fix="Search there first: pnas search; or write --init=scratch, or with --pretrained "
+            "--init=pretrained.",
         )
     if not _takes_over(job):
         return

@@ -123,13 +123,19 @@ def aligned(size_bytes: int, alignment: int = ALIGNMENT) -> int:
     return -(-size_bytes // alignment) * alignment
 
 
+def _is_open(tensor: schema.TensorT) -> bool:
+    """Whether a size is known only when the model runs. Converters write such as 1 in the shape."""
+    signature = () if tensor.shapeSignature is None else tensor.shapeSignature
+    return any(size < 0 for size in (*shape_of(tensor), *signature))
+
+
 def graph_of(model: schema.ModelT) -> Graph | None:
     """The graph of a model; None where a tensor's size is not known before it runs."""
     graph = model.subgraphs[0]
     sizes = []
     for tensor in graph.tensors:
         data, shape = model.buffers[tensor.buffer].data, shape_of(tensor)
-        if type_name(tensor) not in _TYPE_BYTES or any(size < 0 for size in shape):
+        if type_name(tensor) not in _TYPE_BYTES or _is_open(tensor):
             return None
         size = math.prod(shape) * _TYPE_BYTES[type_name(tensor)]
         sizes.append(0 if data is not None and len(data) else size)

@@ -17,6 +17,7 @@ import tf_keras as keras
 
 from pnas_tf.config import ExportConfig
 from pnas_tf.io.serialization import Json
+from pnas_tf.networks.network import copied
 
 _keras = tfmot.quantization.keras
 # Layers of a hard sigmoid (`networks.layers`) by the end of their names, and the largest value of
@@ -82,16 +83,10 @@ def aware_network(
         batches: of images as the network sees them, by which the ranges start.
     """
     # A wrapper takes the layer itself, which then stands in two graphs.
-    marked = keras.models.clone_model(_copy(model), clone_function=_annotated)
+    marked = keras.models.clone_model(copied(model), clone_function=_annotated)
     aware = _keras.quantize_apply(marked, _scheme(config))
-    _start_ranges(aware, _copy(model), batches)
+    _start_ranges(aware, copied(model), batches)
     return aware
-
-
-def _copy(model: keras.Model) -> keras.Model:
-    twin = keras.models.clone_model(model)
-    twin.set_weights(model.get_weights())
-    return twin
 
 
 def _annotated(layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -92,7 +92,7 @@ class Classifier:
                 received=f"shape {list(images.shape)}",
                 fix="Resize the images to the model's input, channels last.",
             )
-        rows = []
+        rows = [np.zeros((0, *self.output["shape"][1:]), np.float32)]
         for start in range(0, len(images), self.batch):
             part = images[start : start + self.batch]
             missing = self.batch - len(part)
@@ -116,7 +116,8 @@ def quantized(values: np.ndarray, detail: TensorDetails) -> np.ndarray:
         return values.astype(kind)
     scale, zero_point = _quantization(detail)
     limits = np.iinfo(kind)
-    return np.clip(np.round(values / scale) + zero_point, limits.min, limits.max).astype(kind)
+    steps = values / scale if scale else values  # plain integers have no scale
+    return np.clip(np.round(steps) + zero_point, limits.min, limits.max).astype(kind)
 
 
 def real(values: np.ndarray, detail: TensorDetails) -> np.ndarray:

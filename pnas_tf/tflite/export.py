@@ -31,6 +31,7 @@ from pnas_tf.tflite.export_inputs import (
     check_sizes,
     images_of,
     metadata_of,
+    with_extremes,
 )
 from pnas_tf.tflite.formats import DTYPES
 from pnas_tf.tflite.metadata import Metadata, write_metadata
@@ -38,7 +39,7 @@ from pnas_tf.tflite.model import with_softmax
 from pnas_tf.tflite.options import check_config, rewrites_of
 from pnas_tf.tflite.parity_report import ParityReport
 from pnas_tf.tflite.quantize import AwareNetwork
-from pnas_tf.tflite.rewrites.choice import REWRITES, wanted_among
+from pnas_tf.tflite.rewrites.choice import check_shapes, wanted_among
 from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
 
 if TYPE_CHECKING:
@@ -49,12 +50,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Exported:
     """contents: file name -> bytes. validation: the same names -> parity on the validation split,
-    which decided. reports: -> that on the test split. layers: the table of layers, if asked for."""
+    which decided. reports: -> that on the test split."""
 
     contents: Mapping[str, bytes]
     validation: Mapping[str, ParityReport]
     reports: Mapping[str, ParityReport]
-    layers: str | None = None
 
 
 def export_network(
@@ -65,6 +65,7 @@ def export_network(
     architecture: Architecture,
     rewrites: Mapping[str, tuple[str, ...]] | None = None,
     progress: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] = print,
 ) -> Exported:
     """Converts a trained network to every format of the config, labels the files with its classes,
     normalisation and architecture, and proves each on the dataset.
@@ -77,6 +78,7 @@ def export_network(
         architecture: of the network.
         rewrites: format -> its export rewrites; those of the config where None.
         progress: called with a line now and then.
+        tell: called with the table of layers, where config.debug_layers asks for it.
 
     Raises:
         UserError: dataset and architecture are of other sizes, or a bound is broken.
@@ -88,8 +90,9 @@ def export_network(
         images_of(dataset, config),
         metadata_of(dataset, config, architecture),
         config,
-        rewrites=rewrites_of(config, {}) if rewrites is None else rewrites,
+        rewrites=rewrites,
         progress=progress,
+        tell=tell,
     )
 
 
@@ -101,6 +104,7 @@ def export_models(
     *,
     rewrites: Mapping[str, tuple[str, ...]] | None = None,
     progress: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] = print,
 ) -> Exported:
     """Converts a network to every format of the config, and proves each.
 
@@ -113,11 +117,12 @@ def export_models(
         images: see `ExportImages`.
         metadata: what the files say about themselves.
         config: formats, types, bounds and whether probabilities end the files.
-        rewrites: format -> its export rewrites; all where None.
+        rewrites: format -> its export rewrites; those of the config where None.
         progress: called with a line now and then.
+        tell: called with the table of layers, where config.debug_layers asks for it.
 
     Raises:
-        UserError: a bound is broken (with --debug_layers, after giving the layers to `progress`).
+        UserError: a bound is broken (with --debug_layers, after giving the layers to `tell`).
     """
     check_config(config)
     plain, aware = (model.plain, model.aware) if isinstance(model, AwareNetwork) else (model, None)
@@ -127,11 +132,13 @@ def export_models(
             f"{model_file('int8')} ends in logits: {config.int8_output} has too few values for "
             "probabilities, which --int8_output=float32 gives"
         )
-    wanted = rewrites or dict.fromkeys(DTYPES, REWRITES)
+    wanted = rewrites_of(config, {}) if rewrites is None else rewrites
     names = applicable(plain)
+    check_shapes(config.rewrites, names)
     chosen = {dtype: wanted_among(names, wanted[dtype]) for dtype in config.formats}
     made = {dtype: work.convert(dtype, chosen[dtype]) for dtype in config.formats}
-    layers = work.layers(chosen["int8"]) if config.debug_layers else None
+    if config.debug_layers:
+        tell(work.layers(chosen["int8"]))
     files = {dtype: model_file(dtype) for dtype in config.formats}
     contents, validation, reports = {}, {}, {}
     for dtype, name in files.items():
@@ -142,7 +149,7 @@ def export_models(
             work.compare(dtype, contents[name], images.test, split="test"),
             rewrites=validation[name].rewrites,
         )
-    return Exported(contents, validation, reports, layers)
+    return Exported(contents, validation, reports)
 
 
 def untrained_file(
@@ -176,6 +183,11 @@ class _Work:
     config: ExportConfig
     progress: Callable[[str], None]
 
+    @property
+    def calibration(self) -> Iterator[np.ndarray]:
+        """The images that the ranges of int8 are taken from."""
+        return with_extremes(self.images.representative, self.metadata.mean, self.metadata.std)
+
     def convert(self, dtype: str, rewrites: tuple[str, ...]) -> bytes:
         """The labelled file of one format. rewrites: by shape, those that change the network."""
         source = apply_rewrites(self._source(dtype, rewrites), rewrites)
@@ -185,7 +197,7 @@ class _Work:
                 source,
                 dtype,
                 batch=batch,
-                representative=self._with_extremes(),
+                representative=self.calibration,
                 input_type=self.config.int8_input,
                 output_type=self.config.int8_output,
             )
@@ -207,15 +219,13 @@ class _Work:
         # quantisation-aware file differs in its input.
         source = apply_rewrites(self.plain, rewrites)
         float_model, quantised_model = (
-            convert(source, dtype, representative=self._with_extremes())
-            for dtype in ("float32", "int8")
+            convert(source, dtype, representative=self.calibration) for dtype in ("float32", "int8")
         )
         images, _ = next(iter(self.images.sample))
         rows = layer_errors.layer_errors(float_model, quantised_model, np.asarray(images)[:32])
         table = layer_errors.describe(rows)
         if self.aware is not None:  # whose own file has other ranges
             table = f"int8 by post-training quantisation:\n{table}"
-        self.progress(table)
         return table
 
     def compare(self, dtype: str, content: bytes, batches: Batches, *, split: str) -> ParityReport:
@@ -260,20 +270,6 @@ class _Work:
             for file in (rewritten, plain)
         )
         return {"images": first.images, "rewritten": _figures(first), "plain": _figures(second)}
-
-    def _with_extremes(self) -> Iterator[np.ndarray]:
-        """The representative images and one more that holds the darkest and the brightest pixel
-        there can be, so that no pixel is clipped and the int8 input's step is that of a pixel."""
-        mean, std = np.array(self.metadata.mean), np.array(self.metadata.std)
-        extremes = None
-        for images in self.images.representative:
-            images = np.asarray(images, np.float32)
-            if extremes is None:
-                extremes = images.reshape(-1, *images.shape[-3:])[:1].copy()
-            yield images
-        if extremes is not None:
-            extremes[0, 0, 0], extremes[0, -1, -1] = -mean / std, (255 - mean) / std
-            yield extremes
 
 
 def write_models(exported: Exported, folder: str | os.PathLike) -> list[Path]:

@@ -6,7 +6,7 @@ with their number. Knows nothing of conversion.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from pnas_tf.config import ExportConfig
+from pnas_tf.data.dataset_name import public_name
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
@@ -94,10 +95,28 @@ def pictures_of(dataset: Dataset) -> str:
     )
 
 
+def with_extremes(
+    images: Iterable[np.ndarray | tf.Tensor], mean: Sequence[float], std: Sequence[float]
+) -> Iterator[np.ndarray]:
+    """The images that calibrate int8, float32 [batch, height, width, 3], and one more that holds
+    the darkest and the brightest pixel there can be, so that no pixel is clipped and the int8
+    input's step is that of a pixel. mean, std: of their normalisation."""
+    darkest, brightest = -np.array(mean) / np.array(std), (255 - np.array(mean)) / np.array(std)
+    extremes = None
+    for batch in images:
+        batch = np.asarray(batch, np.float32)
+        if extremes is None:
+            extremes = batch.reshape(-1, *batch.shape[-3:])[:1].copy()
+        yield batch
+    if extremes is not None:
+        extremes[0, 0, 0], extremes[0, -1, -1] = darkest, brightest
+        yield extremes
+
+
 def metadata_of(dataset: Dataset, config: ExportConfig, architecture: Architecture) -> Metadata:
     """What the files of a network say about themselves."""
     return Metadata(
-        name=f"{architecture.space.name} for {dataset.name}",
+        name=f"{architecture.space.name} for {public_name(dataset.name)}",
         labels=dataset.class_names,
         author=config.author,
         licence=config.licence,

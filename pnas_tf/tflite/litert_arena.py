@@ -79,7 +79,7 @@ def _lifetimes(graph: Graph, places: dict[int, int]) -> list[Lifetime]:
             if place in spans:
                 spans[place][1] = max(spans[place][1], number)
     for port in graph.outputs:
-        spans[places.get(port, port)][1] = end
+        spans.setdefault(places.get(port, port), [0, end])[1] = end  # it may be a constant
     return [
         Lifetime(graph.sizes[tensor], *span)
         for tensor, span in spans.items()

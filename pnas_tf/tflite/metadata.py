@@ -180,7 +180,7 @@ def _check(metadata: Metadata, *, classes: int, channels: int) -> None:
             fix="Give the class names in output order.",
         )
     for label in metadata.labels:
-        if not label.strip() or len(label.splitlines()) != 1:
+        if not label.strip() or label.splitlines() != [label]:
             raise UserError(
                 "labels of the model",
                 expected="one line of text each",

@@ -29,6 +29,7 @@ from pnas_tf.tflite.schema_reader import (
 IDENTIFIER = b"TFL3"
 MAX_BYTES = 2**31 - 1  # FlatBuffers' own limit: offsets are 32 bits, half of them signed
 MADE_BY = "Export it again: pnas export"
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE")  # of an output
 _BUFFER_ALIGNMENT = 16  # `force_align: 16` of Buffer.data in the schema
 
 
@@ -106,7 +107,8 @@ class TfliteModel:
     def has_softmax(self) -> bool:
         """Whether probabilities are made at the end: by the last op, or by the one before a
         conversion of the output."""
-        return any(op.name == "SOFTMAX" for op in self.contents.ops[-2:])
+        names = [op.name for op in self.contents.ops[-2:]]
+        return names[-1:] == ["SOFTMAX"] or (names[:1] == ["SOFTMAX"] and names[1] in _CONVERSIONS)
 
     @property
     def metadata(self) -> Document | None:

@@ -21,7 +21,11 @@ from pnas_tf.tflite.model import without_softmax
 from pnas_tf.tflite.parity_report import ParityReport
 
 # Beside float32 by post-training quantisation.
-_INT8_ADVICE = "Find the layer with --debug_layers; train with --quantize=qat"
+# Whether the network was trained for int8 -> what else may help.
+_INT8_ADVICE = {
+    False: "Find the layer with --debug_layers; train with --quantize=qat",
+    True: "Find the layer with --debug_layers; train for more --finetune_epochs",
+}
 
 
 def compare(
@@ -191,8 +195,10 @@ def check_parity(report: ParityReport, config: ExportConfig) -> None:
     Raises:
         UserError: a bound is broken.
     """
+    _check_finite(report)
     if report.dtype == "float32":
         _check_logits(report, config)
+    advice = _INT8_ADVICE[config.quantize == "qat"]
     drop, chance = report.accuracy_drop, _chance_of_drop(report)
     if drop is not None and not drop <= config.max_accuracy_drop + chance:
         raise UserError(
@@ -202,7 +208,7 @@ def check_parity(report: ParityReport, config: ExportConfig) -> None:
             "chance explains",
             received=f"{100 * (report.tflite_accuracy or 0):.2f} % on {report.images} validation "
             "images",
-            fix=f"{_INT8_ADVICE}, or raise --max_accuracy_drop."
+            fix=f"{advice}, or raise --max_accuracy_drop."
             if report.dtype == "int8"
             else "Raise --max_accuracy_drop.",
         )
@@ -217,7 +223,7 @@ def check_parity(report: ParityReport, config: ExportConfig) -> None:
             received=f"{100 * report.top1_agreement:.2f} % of {report.images} validation images, "
             f"{100 * by_class:.2f} % on average of those of each class",
             fix="Train for longer: scores that lie close together change places in int8. "
-            f"{_INT8_ADVICE}, or lower --min_agreement."
+            f"{advice}, or lower --min_agreement."
             if report.dtype == "int8"
             else "Train for longer, or lower --min_agreement.",
         )
@@ -244,13 +250,29 @@ def _agreement_by_class(report: ParityReport) -> tuple[float, float]:
     return float(np.mean(agreed / answered)), chance
 
 
+def _check_finite(report: ParityReport) -> None:
+    figures = [
+        report.max_logit,
+        report.max_logit_difference,
+        report.mean_logit_difference,
+        report.max_probability_difference or 0.0,
+    ]
+    if not np.isfinite(figures).all():
+        raise UserError(
+            f"{report.dtype} export gives no numbers",
+            expected="finite logits of the network and of the file",
+            received=f"logits up to {report.max_logit:.3g} that differ by up to "
+            f"{report.max_logit_difference:.3g}",
+            fix="Train the network anew at a lower rate: its weights are too large, or not finite.",
+        )
+
+
 def _check_logits(report: ParityReport, config: ExportConfig) -> None:
     logits, probabilities = report.max_logit_difference, report.max_probability_difference or 0.0
     allowed = config.max_logit_difference * max(1.0, report.max_logit)
     # A softmax moves a probability by at most half of what its logits have moved.
     allowed_behind = config.max_logit_difference + logits / 2
-    are_near = logits <= allowed and probabilities <= allowed_behind
-    if not (are_near and np.isfinite([logits, probabilities]).all()):
+    if not (logits <= allowed and probabilities <= allowed_behind):
         raise UserError(
             "float32 export departs from the Keras model",
             expected=f"logits that differ by at most {allowed:.3g} "

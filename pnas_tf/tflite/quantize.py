@@ -23,6 +23,7 @@ from pnas_tf._tf_private import deterministic_ops
 from pnas_tf.config import FINETUNE_LEARNING_RATE, ExportConfig, OptimizerConfig
 from pnas_tf.data.fitted_options import finetune_epochs
 from pnas_tf.errors import UserError
+from pnas_tf.networks.network import copied
 from pnas_tf.run.progress import Progress, silent
 
 # What TFMOT's 8-bit scheme takes; `aware` tells it of the products and shifts of gates.
@@ -103,7 +104,7 @@ def train_on(
 ) -> keras.Model:
     """A copy of `model` trained further as a step of compression trains, and nothing else: what
     compression is compared with."""
-    further = _copy(model)
+    further = copied(model)
     _train(further, tuning, [], "further training", progress)
     return further
 
@@ -126,7 +127,7 @@ def compress(
     """
     is_aware = "qat" in tuning.steps
     check_plain(model, "quantisation-aware training" if is_aware else "pruning and clustering")
-    work = _copy(model)
+    work = copied(model)
     for step in tuning.steps:
         wrapped, callbacks = _WRAP[step](work, tuning)
         _train(wrapped, tuning, callbacks, step, progress)
@@ -136,7 +137,7 @@ def compress(
             return _restored(stripped, work, tuning)
         work = stripped
     # Stripping reuses layer objects, which then stand in two graphs; a copy stands in one.
-    return _copy(work)
+    return copied(work)
 
 
 def check_plain(model: keras.Model, purpose: str) -> None:
@@ -272,12 +273,6 @@ def _train(
             )
         if progress:
             progress(f"{step}: epoch {epoch + 1} of {epochs}, loss {mean_loss:.4f}")
-
-
-def _copy(model: keras.Model) -> keras.Model:
-    twin = keras.models.clone_model(model)
-    twin.set_weights(model.get_weights())
-    return twin
 
 
 def _tfmot() -> ModuleType:

@@ -154,13 +154,17 @@ def _op(index: int, name: str, operator: schema.OperatorT, tensors: Sequence[Ten
         stride = [int(options.strideH), int(options.strideW)]
     if hasattr(options, "padding"):
         padding = _PADDINGS.get(options.padding)
-    macs = _macs(name, [tensor.shape for tensor in inputs], [tensor.shape for tensor in outputs])
+    shapes = [[tensor.shape for tensor in tensors] for tensors in (inputs, outputs)]
+    macs = _macs(name, *shapes, turned=bool(getattr(options, "adjX", False)))
     return Op(index, name, inputs, outputs, kernel, stride, padding, macs)
 
 
-def _macs(name: str, inputs: Sequence[list[int]], outputs: Sequence[list[int]]) -> int:
+def _macs(
+    name: str, inputs: Sequence[list[int]], outputs: Sequence[list[int]], *, turned: bool
+) -> int:
     """Multiply-accumulates by the shapes of the weights: [out, height, width, in], depthwise [1,
-    height, width, out], dense [out, in]."""
+    height, width, out], dense [out, in]. turned: whether the first of two matrices is transposed.
+    """
     if name == "CONV_2D":
         return math.prod(outputs[0]) * math.prod(inputs[1][1:])
     if name == "DEPTHWISE_CONV_2D":
@@ -172,7 +176,7 @@ def _macs(name: str, inputs: Sequence[list[int]], outputs: Sequence[list[int]]) 
         # channel
         return math.prod(inputs[2]) * math.prod(inputs[1][:3])
     if name == "BATCH_MATMUL":
-        return math.prod(outputs[0]) * inputs[0][-1]
+        return math.prod(outputs[0]) * inputs[0][-2 if turned else -1]
     return 0
 
 

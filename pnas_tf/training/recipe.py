@@ -45,6 +45,9 @@ class TrainRecipe:
     teacher: Teacher | None = None
     tensorboard: bool = RunConfig.tensorboard
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", RunConfig(seed=self.seed).seed)
+
     def starting_from(self, init: str) -> TrainRecipe:
         """With the start that the weights at hand are for, a value of --init; from scratch as it
         stands. Raises UserError where `config.init` asks for another."""
@@ -76,10 +79,12 @@ def tuning_of(config: TrainConfig) -> Tuning:
             received=str(found.head_epochs),
             fix="Choose fewer, or more --epochs.",
         )
-    if config.learning_rate_warmup_epochs > found.epochs:
+    whole = found.epochs - found.head_epochs
+    if config.learning_rate_warmup_epochs > (whole or found.epochs):
+        after = " after those of --head_epochs" if found.head_epochs else ""
         raise UserError(
             "--learning_rate_warmup_epochs",
-            expected=f"at most {found.epochs}, the epochs of the training",
+            expected=f"at most {whole or found.epochs}, the epochs of the training{after}",
             received=f"{config.learning_rate_warmup_epochs:g}, so that --learning_rate is never "
             "reached",
             fix="Choose fewer, or more --epochs.",

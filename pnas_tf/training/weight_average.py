@@ -12,6 +12,16 @@ import tf_keras as keras
 from pnas_tf.training.distribution import Distribution, on_each_replica
 
 
+@contextlib.contextmanager
+def restored(model: keras.Model) -> Iterator[None]:
+    """After it the model has the weights and statistics that it had before."""
+    own = model.get_weights()
+    try:
+        yield
+    finally:
+        model.set_weights(own)
+
+
 class WeightAverage:
     """average += (1 - d) * (weight - average) after each step, d = min(decay, (1 + n) / (10 + n))
     after n steps, so that initial weights are soon forgotten. Batch-normalisation statistics are
@@ -47,16 +57,6 @@ class WeightAverage:
             tf.raw_ops.AssignSubVariableOp(resource=average.handle, value=change)
         return [decay]
 
-    @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The model has the averages within, its own weights again afterwards."""
-        own = self._model.get_weights()
-        self.assign()
-        try:
-            yield
-        finally:
-            self._model.set_weights(own)
-
     def assign(self) -> None:
-        """Gives the model the averages for good."""
+        """Gives the model the averages."""
         self._model.set_weights([average.numpy() for average in self.variables])

@@ -6,7 +6,6 @@ stopped anywhere and started again is, to the bit, the one that would have run t
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Iterable
 
@@ -28,7 +27,7 @@ from pnas_tf.training.mixing import Mixing
 from pnas_tf.training.recipe import TrainRecipe, tuning_of
 from pnas_tf.training.schedules import cosine_with_warmup
 from pnas_tf.training.step import Moved, TrainStep
-from pnas_tf.training.weight_average import WeightAverage
+from pnas_tf.training.weight_average import WeightAverage, restored
 
 HISTORY = {"format": "pnas_tf/train_history", "version": 1}
 
@@ -121,28 +120,22 @@ class Training:
     def _evaluation(self) -> Row:
         """Loss and top-1 on the split that is held out."""
         self._agree_on_statistics()
-        with contextlib.nullcontext() if self.average is None else self.average.in_place():
-            return self._evaluated()
-
-    def end(self) -> None:
-        """The network becomes what the last evaluation was of."""
-        if self.average is not None:
-            self.average.assign()
-            self._reestimate()
-
-    def _reestimate(self) -> None:
-        if self.tuning.train_batch_norm == "reestimated":
-            images = self.dataset.train_unaugmented(batch_size=self.batch_size)
-            reestimate_batch_norm(self.model, images)
-
-    def _evaluated(self) -> Row:
-        self._reestimate()
         if self.config.train_on_alpha:
             split, batches = "test", self.dataset.test_batches
         else:
             split, batches = "alpha", self.dataset.validation_once
-        result = self.evaluator(batches(batch_size=self.batch_size))
+        with restored(self.model):  # the head learns by the moving statistics
+            self.end()
+            result = self.evaluator(batches(batch_size=self.batch_size))
         return {f"{split}_loss": result.loss, f"{split}_accuracy": result.accuracy}
+
+    def end(self) -> None:
+        """The network becomes what evaluations are of."""
+        if self.average is not None:
+            self.average.assign()
+        if self.tuning.train_batch_norm == "reestimated":
+            images = self.dataset.train_unaugmented(batch_size=self.batch_size)
+            reestimate_batch_norm(self.model, images)
 
     def _learning_rate(self, step: int) -> float:
         """The classifier alone learns at a constant rate; then the whole network's begins."""

@@ -41,6 +41,7 @@ def desk(tmp_path):
     (tmp_path / "my photos").mkdir()
     for name in ("labels.csv", "photos.zip", "notes.txt", "m.tflite", "mine.h5"):
         (tmp_path / name).write_text("path,label\n")
+    (tmp_path / "utf16.txt").write_text("--epochs=3\n", encoding="utf-16")
     with zipfile.ZipFile(tmp_path / "mine.keras", "w") as archive:
         archive.writestr("metadata.json", json.dumps({"keras_version": "3.5.0"}))
     return tmp_path
@@ -85,6 +86,8 @@ MISTAKES = {
     "capitals": (["run", "--Epochs=3"], ["--epochs"]),
     "a letter too few": (["run", "--epoch=3"], ["--epochs"]),
     "an option of another program": (["train", "--warmup_epochs=3"], ["pnas run, search"]),
+    "the same with hyphens": (["train", "--warmup-epochs=3"], ["pnas run, search"]),
+    "flags in another encoding": (["train", "--flagfile=utf16.txt"], ["flags cannot be read"]),
     "a number in words": (["train", "--epochs=many"], ["--epochs", "integer", "many"]),
     "half an epoch": (["train", "--epochs=1.5"], ["--epochs", "integer", "1.5"]),
     "a unit": (["run", "--target_latency_ms=40ms"], ["a number of ms", "=40"]),

@@ -114,6 +114,10 @@ def test_ops_that_the_original_lacks_have_no_latency():
         "{: : :",
         "a: !!python/object/apply:os.getcwd []",
         "other: {mean: 1.0}",
+        "a: {mean: 1}\nb: {mean: 2}\na: {mean: 3}",
+        f"a: {{mean: 1{':0' * 180}.0}}",
+        f"a: {{mean: 0x{'f' * 4000}}}",
+        f"{'k' * 4000}: {{mean: 1}}",
     ],
 )
 def test_anything_else_is_refused(tmp_path, content):

@@ -1,13 +1,16 @@
 """Networks to learn from: their answers are those of their files, whatever the order of classes."""
 
+import dataclasses
 import json
 import zipfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from pnas_tf.errors import UserError
+from pnas_tf.interop import teachers
 from pnas_tf.interop.pretrained_files import teacher_files
 from pnas_tf.interop.teachers import open_teacher
 from pnas_tf.networks.network import build_network, with_probabilities
@@ -75,6 +78,33 @@ def test_answers_are_the_networks_own(run, model, images, file):
     turned = open_teacher(str(run / file), NAMES[::-1]).logits(images)
     np.testing.assert_allclose(turned, np.asarray(teacher.logits(images))[:, ::-1], rtol=1e-5)
     assert len({open_teacher(str(run / file), names).identity for names in (NAMES, NAMES)}) == 1
+
+
+@pytest.mark.slow
+def test_a_sure_file_teaches_what_its_network_does(images, tmp_path):
+    """Of many classes those that get next to nothing have, softened, no more than they have."""
+    names = tuple(f"class {number}" for number in range(200))
+    pixels = keras.Input((16, 16, 3))
+    scores = keras.layers.Dense(200)(keras.layers.GlobalAveragePooling2D()(pixels))
+    network = keras.Model(pixels, scores)
+    network.set_weights([np.zeros((3, 200)), 20.0 * (np.arange(200) == 3)])
+    metadata = Metadata("sure", names, (127.5,), (127.5,))
+    content = write_metadata(convert(with_probabilities(network), "float32"), metadata)
+    (tmp_path / "sure.tflite").write_bytes(content)
+    taught = open_teacher(str(tmp_path / "sure.tflite"), names).logits(images)
+    expected = softmax(network(images) / 2)
+    np.testing.assert_allclose(softmax(taught / 2), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "mean, std", [((127.5,), ()), ((127.5,), (0.0,)), ((1.0, 2.0), (1.0, 2.0)), ((), ())]
+)
+def test_a_normalisation_that_no_image_can_have_is_refused(run, monkeypatch, mean, std):
+    said = dataclasses.replace(Metadata("logits", NAMES, (127.5,), (127.5,)), mean=mean, std=std)
+    monkeypatch.setattr(teachers, "read_metadata", lambda _: said)
+    with pytest.raises(UserError, match="--teacher=") as refused:
+        open_teacher(str(run / "logits.tflite"), NAMES)
+    assert "std" in refused.value.received
 
 
 def test_pixels_are_normalised_as_the_file_says(run, model, images):

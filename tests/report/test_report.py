@@ -221,7 +221,7 @@ def test_every_part_is_there(report):
         "The search",
         "How the choice was made",
         "Accuracy against latency",
-        "Training of the derived network",
+        "Training of the network",
         "How well the table predicts",
         "The latency table",
         "Words",
@@ -504,7 +504,7 @@ def test_a_run_that_has_only_searched_gets_a_page(tmp_path):
     random_architecture(tiny(), seed=5).save(tmp_path / "architecture.json")
     text = page_of(tmp_path)
     assert Page(text).open == []
-    assert titles(text) == ["What came out", "The derived architecture", "Words"] and "–" in text
+    assert titles(text) == ["What came out", "The architecture", "Words"] and "–" in text
 
 
 def test_what_an_earlier_call_left_is_not_shown_as_this_ones(tmp_path):

@@ -2,12 +2,13 @@
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from pnas_tf.run import layout
-from pnas_tf.run.layout import Artifact
+from pnas_tf.run.layout import Artifact, run_dir_option
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {
@@ -83,3 +84,8 @@ def test_each_of_several_devices_has_its_file():
         "host": "latency_table_host.json",
         "ssh:pi@board:22": "latency_table_ssh_pi_board_22.json",
     }
+
+
+def test_a_run_folder_is_named_as_a_shell_takes_it():
+    assert run_dir_option(Path("runs/demo")) == "--run_dir=runs/demo"
+    assert shlex.split(run_dir_option(Path("my run's"))) == ["--run_dir=my run's"]

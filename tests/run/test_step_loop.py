@@ -10,6 +10,7 @@ import pytest
 from events import events_in
 
 from pnas_tf.errors import UserError
+from pnas_tf.io import locks
 from pnas_tf.run import checkpoints
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.figures import NotFinite, RunningMeans
@@ -244,3 +245,17 @@ def test_a_process_that_does_not_write_leaves_the_folder_alone(tmp_path):
 def test_processes_at_different_steps_are_refused(tmp_path):
     with pytest.raises(UserError, match="one step"):
         loop_of(tmp_path, peers=Two(other=5)).run()
+
+
+def test_one_process_at_a_time_works_in_a_folder(straight, tmp_path):
+    finished, _ = straight
+    place = tmp_path / "place"
+    place.mkdir()
+    (tmp_path / "link").symlink_to(place)
+    with locks.try_lock(place, create=False):
+        with pytest.raises(UserError, match="is in use"):
+            loop_of(tmp_path / "link").run()
+        assert not list(place.iterdir())
+        loop_of(place, peers=Two(first=1)).run()  # which only reads
+    loop_of(tmp_path / "link").run()
+    assert history(place) == history(finished)

@@ -24,7 +24,7 @@ from pnas_tf.tflite.inspect import describe, inspect_model
 from pnas_tf.tflite.metadata import Metadata, write_metadata
 from pnas_tf.tflite.model import pack, put_buffer
 from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
-from pnas_tf.tflite.schema_reader import METADATA, parse
+from pnas_tf.tflite.schema_reader import METADATA, parse, read_contents
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,6 +117,28 @@ def test_macs_of_other_ops_by_counting(tmp_path):
         rows, keras.layers.Lambda(lambda x: tf.matmul(x, x, transpose_b=True))(rows)
     )
     assert inspected(convert(product, "float32"), tmp_path).macs == 6 * 6 * 8
+    turned = keras.Model(
+        rows, keras.layers.Lambda(lambda x: tf.matmul(x, x, transpose_a=True))(rows)
+    )
+    assert inspected(convert(turned, "float32"), tmp_path).macs == 8 * 8 * 6
+
+
+def test_arenas_of_files_whose_sizes_or_outputs_are_unusual(int8):
+    """A constant may be an output; a size of -1 in the signature stands as 1 in the shape."""
+    whole = read_contents(int8)
+    constant, unknown = parse(int8), parse(int8)
+    graph = constant.subgraphs[0]
+    weights = next(
+        number
+        for number, tensor in enumerate(graph.tensors)
+        if constant.buffers[tensor.buffer].data is not None
+    )
+    graph.outputs = [*graph.outputs, weights]
+    assert read_contents(pack(constant)).litert_arena_bytes == whole.litert_arena_bytes
+    inner = unknown.subgraphs[0].tensors[unknown.subgraphs[0].operators[0].outputs[0]]
+    inner.shapeSignature = [-1, *list(inner.shape)[1:]]
+    found = read_contents(pack(unknown))
+    assert whole.arena is not None and found.arena is None
 
 
 def test_quantisation_ranges_agree_with_the_interpreter(int8, tmp_path):

@@ -193,6 +193,7 @@ def test_scores_are_named_for_what_they_are(architecture, about):
         ({"labels": LABELS[:9]}, "10, one per output"),
         ({"labels": (*LABELS, "ten")}, "10, one per output"),
         ({"labels": (*LABELS[:9], "ni\nne")}, "one line"),
+        ({"labels": (*LABELS[:9], "nine\n")}, "one line"),
         ({"labels": (*LABELS[:9], " ")}, "one line"),
         ({"mean": (1.0, 2.0)}, "1 or 3"),
         ({"std": (0.0,)}, "std above 0"),

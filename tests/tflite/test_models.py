@@ -8,6 +8,7 @@ import pytest
 import tf_keras as keras
 
 from pnas_tf.config import ExportConfig
+from pnas_tf.data.dataset_name import public_name
 from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_network
 from pnas_tf.space.architecture import Architecture
@@ -54,7 +55,8 @@ def test_writes_proven_and_labelled_files(
         max_accuracy_drop=0.3,
         debug_layers=True,
     )
-    exported = export_models(network, images, LABELS, config)
+    told: list[str] = []
+    exported = export_models(network, images, LABELS, config, tell=told.append)
     write_models(replace(exported, contents={"model_float16.tflite": b"older"}), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "model_float16.tflite",
@@ -82,7 +84,7 @@ def test_writes_proven_and_labelled_files(
             TfliteModel(content)
         ).labels == LABELS.labels and report.size_bytes == len(content)
     assert exported.reports["model_float32.tflite"].max_logit_difference <= 1e-4
-    assert "no layer departs" in (exported.layers or "")
+    assert len(told) == 1 and "no layer departs" in told[0]
 
 
 @pytest.mark.slow
@@ -168,7 +170,7 @@ def test_agreement_has_a_bound_of_its_own(network: keras.Model, images: ExportIm
     config = ExportConfig(formats=("int8",), rewrites=("none",), min_agreement=1.0)
     exported = export_models(network, given, LABELS, replace(config, min_agreement=0.0))
     report = exported.validation["model_int8.tflite"]
-    assert report.accuracy_drop == 0
+    assert report.accuracy_drop == 0 and report.rewrites == ()
     if report.top1_agreement < 1:
         with pytest.raises(UserError, match="other answers than Keras"):
             export_models(network, given, LABELS, config)
@@ -381,3 +383,29 @@ def test_names_the_first_layer_where_int8_departs(network: keras.Model) -> None:
             convert(apply_rewrites(network, REWRITES), dtype="int8", representative=TEST[:16]),
             TEST[:8],
         )
+
+
+def test_a_shape_that_the_network_has_not_is_refused(
+    network: keras.Model, images: ExportImages
+) -> None:
+    (shape, *_) = applicable(network)
+    config = ExportConfig(formats=("float32",), rewrites=(shape,), max_accuracy_drop=0.3)
+    exported = export_models(network, images, LABELS, config)
+    assert exported.reports["model_float32.tflite"].rewrites == (shape,)
+    with pytest.raises(UserError, match="--rewrites=split_depthwise") as refused:
+        export_models(network, images, LABELS, replace(config, rewrites=(f"{shape}]",)))
+    assert shape in refused.value.expected
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("digits", "digits"),
+        ("folder:/home/ada/customers/acme", "folder:acme"),
+        ("folder:acme/", "folder:acme"),
+        ("csv:/home/ada/labels.csv", "csv:labels.csv"),
+        ("arrays:0123abcd", "arrays:0123abcd"),
+    ],
+)
+def test_no_file_tells_where_its_images_lay(name: str, shown: str) -> None:
+    assert public_name(name) == shown

@@ -109,16 +109,24 @@ def test_bounds() -> None:
     for report, message in (
         (replace(SOUND, max_logit_difference=1e-3), "departs"),  # more than 1e-4 of 9
         (replace(SOUND, max_logit=0.5, max_logit_difference=2e-4), "departs"),  # absolute below 1
-        (replace(SOUND, max_logit_difference=float("nan")), "departs"),
+        (replace(SOUND, max_logit_difference=float("nan")), "no numbers"),
         (replace(SOUND, max_probability_difference=2e-4), "departs"),
-        (replace(SOUND, max_logit_difference=math.inf, max_logit=math.inf), "departs"),
-        (replace(SOUND, max_logit_difference=math.nan, max_logit=math.nan), "departs"),
+        (replace(SOUND, max_logit_difference=math.inf, max_logit=math.inf), "no numbers"),
+        (replace(SOUND, max_probability_difference=math.nan), "no numbers"),
+        (replace(quantised, max_logit_difference=math.nan), "int8 export gives no numbers"),
+        (replace(SOUND, dtype="float16", max_logit=math.nan), "float16 export gives no numbers"),
         (replace(quantised, tflite_accuracy=0.87), "loses accuracy"),
         (replace(quantised, top1_agreement=0.59), "other answers"),
         (replace(SOUND, top1_agreement=math.nan), "other answers"),
     ):
         with pytest.raises(UserError, match=message):
             check_parity(report, config)
+    for quantize, helps in (("ptq", "--quantize=qat"), ("qat", "--finetune_epochs")):
+        with pytest.raises(UserError) as refused:
+            check_parity(
+                replace(quantised, tflite_accuracy=0.5), replace(config, quantize=quantize)
+            )
+        assert helps in refused.value.fix
 
 
 @pytest.mark.parametrize("images", [7, 50, 1000])
@@ -286,5 +294,12 @@ def test_quantisation_round_trip_is_within_half_a_step_and_saturates() -> None:
     values = np.linspace(-0.3, 25.2, 1001).astype(np.float32)
     assert np.abs(real(quantized(values, detail), detail) - values).max() <= 0.0501
     np.testing.assert_array_equal(quantized(np.array([-9.0, 99.0]), detail), [0, 255])
+    integers = {"dtype": np.uint8, "quantization": (0.0, 0)}  # as where the model casts them
+    np.testing.assert_array_equal(quantized(np.array([0.0, 7.0, 300.0]), integers), [0, 7, 255])
     plain = {"dtype": np.float32, "quantization": (0.0, 0)}
     np.testing.assert_array_equal(real(quantized(values, plain), plain), values)
+
+
+def test_no_image_has_no_answer() -> None:
+    classifier = Classifier(convert(tiny_model(), "float32"))
+    assert classifier.logits(np.zeros((0, 4, 4, 3))).shape == (0, 3)

@@ -113,6 +113,11 @@ def test_options_that_are_not_given_are_those_of_the_kind_of_training():
         tuning_of(TrainConfig(epochs=2, head_epochs=3))
     with pytest.raises(UserError, match="--learning_rate_warmup_epochs"):
         tuning_of(TrainConfig(epochs=2, learning_rate_warmup_epochs=2.5))
+    probe = {"init": "pretrained", "head_epochs": 10, "learning_rate_warmup_epochs": 4}
+    with pytest.raises(UserError, match="after those of --head_epochs") as refused:
+        tuning_of(TrainConfig(epochs=12, **probe))  # the whole network has two
+    assert refused.value.expected.startswith("at most 2,")
+    assert tuning_of(TrainConfig(epochs=10, **probe)).head_epochs == 10  # it has none
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +161,20 @@ def test_it_learns_and_goes_on_to_the_same_bits(dataset, tmp_path, batch_norm):
         batch_norm != "frozen"
     ] * sum(statistics)
     assert all(move for move, is_one in zip(moved, statistics) if not is_one)
+
+
+@pytest.mark.slow
+def test_evaluations_move_nothing(dataset, tmp_path):
+    """The head learns by the moving statistics, which each evaluation estimates anew."""
+    config = TrainConfig(
+        init="pretrained", epochs=3, head_epochs=2, train_batch_norm="reestimated", batch_size=8
+    )
+    start = network().get_weights()
+    ends = []
+    for every in (0, 1):
+        recipe = TrainRecipe(dataclasses.replace(config, evaluate_epochs=every), seed=3)
+        folder = tmp_path / str(every)
+        trained = train_network(ARCHITECTURE, dataset, recipe, folder, initial_weights=start)
+        ends.append(trained.model.get_weights())
+    for first, second in zip(*ends, strict=True):
+        np.testing.assert_array_equal(first, second)

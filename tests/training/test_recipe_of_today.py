@@ -28,7 +28,7 @@ from pnas_tf.training.mixing import Mixing
 from pnas_tf.training.optimizers import AdamW, MovedVariable, Now
 from pnas_tf.training.recipe import TrainRecipe, tuning_of
 from pnas_tf.training.step import TrainStep, smoothed_cross_entropy
-from pnas_tf.training.weight_average import WeightAverage
+from pnas_tf.training.weight_average import WeightAverage, restored
 
 OPS = (MBConv(3, 2), FusedMBConv(3, 1))
 SPACE = MBConvSpace("micro", 8, 3, 8, 0, (Stage(8, 2, 1),), 16, OPS, stem_stride=1)
@@ -94,7 +94,8 @@ def test_the_average_follows_every_weight_and_takes_its_place():
         decay = min(0.6, (1 + step) / (10 + step))
         own = model.get_weights()
         expected = [decay * old + (1 - decay) * new for old, new in zip(expected, own)]
-    with average.in_place():
+    with restored(model):
+        average.assign()
         for ours, theirs in zip(model.get_weights(), expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
     for ours, theirs in zip(model.get_weights(), own, strict=True):

@@ -79,6 +79,20 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     return wanted
 
 
+def check_shapes(wanted: Iterable[str], names: Iterable[str]) -> None:
+    """Raises UserError on a rewrite that is asked for by a shape that the network does not have.
+    names: those that fit it, with their shapes."""
+    fitting = tuple(names)
+    absent = [name for name in wanted if "[" in name and name not in fitting]
+    if absent:
+        raise UserError(
+            f"--rewrites={','.join(absent)}",
+            expected=f"shapes of this network: {', '.join(fitting) or 'none'}",
+            received="others, so that nothing would be rewritten",
+            fix="Choose among these, or a rewrite by its name alone for all of its shapes.",
+        )
+
+
 def wanted_among(names: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
     """Those of `names` (with shapes) that `wanted` asks for, by shape or by short name."""
     asked = set(wanted)
