@@ -8,6 +8,7 @@ the path probabilities. Knows no devices.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ class Calibration:
     held_out_mape_percent: float
     networks: tuple[CalibrationNetwork, ...]
     seed: int = RunConfig.seed
+
+    def __post_init__(self) -> None:
+        if not (0 < self.slope < math.inf and math.isfinite(self.intercept_ms)):
+            raise ValueError(f"a line of {self.slope} times the sum and {self.intercept_ms} ms")
 
     def apply(self, sum_ms: float) -> float:
         """Predicted latency of a network in ms."""

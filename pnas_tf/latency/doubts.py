@@ -11,7 +11,7 @@ from pnas_tf.devices.record import Measurement
 from pnas_tf.errors import number_of
 
 MAX_AGE_DAYS = 90  # a device's software rarely stays the same for longer
-MAX_NOISE_PERCENT = 5.0
+NOISE_PERCENT = 5.0  # from here on a comparison proves nothing
 _DAY_S = 86_400.0
 
 
@@ -30,12 +30,17 @@ def doubts_of_session(
     age_days = (now_s - created_unix_s) / _DAY_S
     if created_unix_s and age_days > MAX_AGE_DAYS:
         found.append(f"stale: built {age_days:.0f} days ago")
-    if noise_percent is not None and noise_percent > MAX_NOISE_PERCENT:
+    if noise_percent is not None and noise_percent >= NOISE_PERCENT:
         found.append(
             f"noisy: halves of the session differ by {noise_percent:.1f} %; measure again on a "
             "quieter device"
         )
     return found
+
+
+def noisier(one: float | None, other: float | None) -> float | None:
+    """The noise of two sessions' figures together, in percent; None: nobody knows."""
+    return max((each for each in (one, other) if each is not None), default=None)
 
 
 @dataclass(frozen=True)

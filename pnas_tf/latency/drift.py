@@ -10,7 +10,6 @@ from pnas_tf.devices.drift_correction import helps, noise_floor_percent
 from pnas_tf.devices.record import Measurement
 from pnas_tf.latency.table import LatencyTable
 
-NOISE_PERCENT = 5.0  # from here on a comparison proves nothing
 DRIFT_PERCENT = 5.0
 
 

@@ -8,6 +8,7 @@ the device of today is told apart from errors of the model. Knows nothing of sea
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ from pnas_tf.space.base import SearchSpace
 
 FORMAT, VERSION = "pnas_tf/validation", 2
 WORST = 5
+_DRAWN = re.compile(r"calibration_(\d{2,4})")  # names of `calibration_architectures`
 _HELD_OUT_SEED = 1_000_003  # apart from every seed a calibration is likely to have
 
 
@@ -84,7 +86,7 @@ def validate(
         networks. Without a calibration all are plain sums.
 
     Raises:
-        UserError: the table lacks a block, or fewer than two networks could be measured.
+        UserError: the table lacks a block, or what was measured allows no comparison.
     """
     for architecture in architectures.values():
         table.check_covers(architecture.space)
@@ -104,8 +106,12 @@ def validate(
         dtype=table.identity.dtype,
         rewrites=table.identity.rewrites,
     )
-    comparison = _Comparison(table, architectures, calibration_set, session)
-    return _document(comparison, setup.runner)
+    try:
+        comparison = _Comparison(table, architectures, calibration_set, session)
+        return _document(comparison, setup.runner)
+    except UserError:  # measured again, where the same command is called again
+        setup.forget_sessions()
+        raise
 
 
 def save(path: str | os.PathLike, document: Mapping[str, Json]) -> Path:
@@ -119,8 +125,11 @@ def _calibration_set(table: LatencyTable, space: SearchSpace) -> dict[str, Archi
     if table.calibration is None:
         return {}
     stored = {network.name: network.sum_ms for network in table.calibration.networks}
-    drawn = 1 + max(int(name.rpartition("_")[2]) for name in stored)  # some may have failed
+    numbers = [int(each[1]) for each in map(_DRAWN.fullmatch, stored) if each]
+    drawn = 1 + max(numbers, default=-1)  # some may have failed
     made = calibration_architectures(space, count=drawn, seed=table.calibration.seed)
+    if not stored.keys() <= made.keys():
+        return {}
     networks = {name: made[name] for name in stored}
     same = all(
         abs(table.sum_ms(network) / stored[name] - 1) < 1e-6 for name, network in networks.items()
@@ -138,7 +147,7 @@ class _Comparison:
         calibration_set: Mapping[str, Architecture],
         session: Session,
     ):
-        self.table, self.session = table, session
+        self.table, self.session, self.calibration_set = table, session, calibration_set
         self.measured_ms = {name: session.latency_ms(name) for name in session.measurements}
         self.raw_ms = {name: entry.raw_median_ms for name, entry in session.measurements.items()}
         self.networks = {
@@ -165,18 +174,17 @@ class _Comparison:
         truth = [pair.measured_ms for pair in self.pairs]
         drift = self.drift
         stored = [self.table.predict_ms(network) for network in self.networks.values()]
-        raw = [self.session.measurements[name].raw for name in self.networks]
-        uncorrected = [
-            self._predict_ms(network, self._raw_fit()) for network in self.networks.values()
-        ]
+        raw = [entry.raw for entry in self.session.measurements.values()]
+        raw_fit = self._baseline(self.table.sum_ms, self.raw_ms)
+        uncorrected = [self._predict_ms(network, raw_fit) for network in self.networks.values()]
         return {
             **asdict(agreement([pair.predicted_ms for pair in self.pairs], truth)),
-            "noise_floor_mape_percent": self.session.noise_percent or 0.0,
+            "noise_floor_mape_percent": self.session.noise_percent,
             "correction": self.session.describe(),
             "uncorrected": asdict(
                 agreement(uncorrected, [self.raw_ms[name] for name in self.networks])
             ),
-            "uncorrected_noise_percent": noise_floor_percent(raw) or 0.0,
+            "uncorrected_noise_percent": noise_floor_percent(raw),
             "drift": drift,
             "stored_calibration": asdict(agreement(stored, truth)),
             "stored_drift_corrected": asdict(agreement([ms * drift for ms in stored], truth)),
@@ -190,10 +198,10 @@ class _Comparison:
         )
         found += [line for doubt in doubts_of(self.session.measurements) for line in doubt.lines]
         if self.table.calibration is not None and self.fitted is None:
-            found.append(
-                "the table's calibration networks are not of this space: figures use its stored "
-                "calibration"
-            )
+            why = "fewer than 3 of the table's calibration networks could be measured"
+            if not self.calibration_set:
+                why = "the table's calibration networks are not of this space"
+            found.append(f"{why}: figures use its stored calibration")
         return found
 
     def worst(self) -> list[dict[str, Json]]:
@@ -231,33 +239,40 @@ class _Comparison:
             return self.table.predict_ms(network)
         return fitted.apply(self.table.sum_ms(network))
 
-    def _raw_fit(self) -> Calibration | None:
-        return self._fit(self.table.sum_ms, self.raw_ms)
-
     def _fit(
         self, size: Callable[[Architecture], float], measured_ms: Mapping[str, float]
     ) -> Calibration | None:
-        """Latency as an affine function of `size`, fitted where the table is calibrated."""
-        if len(self.anchors) < 3:
+        """Latency as an affine function of `size`, fitted where the table is calibrated. Raises
+        UserError where no line describes it."""
+        if len(self.anchors) < 3 or self.table.calibration is None:
             return None
         return fit(
             [
                 CalibrationNetwork(name, size(network), measured_ms[name])
                 for name, network in self.anchors.items()
-            ]
+            ],
+            seed=self.table.calibration.seed,
         )
+
+    def _baseline(
+        self, size: Callable[[Architecture], float], measured_ms: Mapping[str, float]
+    ) -> Calibration | None:
+        """`_fit` of what the table is compared with: where no line describes it, there is none."""
+        try:
+            return self._fit(size, measured_ms)
+        except UserError:
+            return None
 
     def _macs_only(self) -> Calibration:
         """Latency as an affine function of MACs; the baseline to beat.
 
-        Without calibration networks it is a line through 0 fitted on the held-out networks
-        themselves, which flatters it.
+        Without a line through calibration networks it is one through 0 and the held-out ones,
+        which flatters it.
         """
-        fitted = self._fit(lambda network: float(network.macs), self.measured_ms)
-        if fitted is not None:
-            return fitted
+        fitted = self._baseline(lambda network: float(network.macs), self.measured_ms)
         ratios = [self.measured_ms[name] / network.macs for name, network in self.networks.items()]
-        return Calibration(statistics.median(ratios) if ratios else 0.0, 0.0, 0.0, ())
+        slope = statistics.median(ratios) if ratios else 1.0  # of no network
+        return fitted or Calibration(slope, 0.0, 0.0, ())
 
 
 def _document(comparison: _Comparison, runner: Runner) -> dict[str, Json]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pnas_tf.io import Json
-from pnas_tf.latency.drift import NOISE_PERCENT
+from pnas_tf.latency.doubts import NOISE_PERCENT
 from pnas_tf.report import summary_table as cells
 from pnas_tf.report.run_files import RunFiles
 from pnas_tf.report.words import one_line

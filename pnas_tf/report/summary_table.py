@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from pnas_tf.data.accuracy import CONFIDENCE
 from pnas_tf.io import Json
-from pnas_tf.latency.drift import DRIFT_PERCENT, NOISE_PERCENT
+from pnas_tf.latency.doubts import NOISE_PERCENT
+from pnas_tf.latency.drift import DRIFT_PERCENT
 from pnas_tf.report.lined_up import columns_of, folded, lined_up, padded, stacked
 from pnas_tf.report.words import ABSENT, device_words, one_line
 from pnas_tf.run.progress import duration

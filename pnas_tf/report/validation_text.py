@@ -10,7 +10,7 @@ from pnas_tf.errors import number_of
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of
 from pnas_tf.latency.agreement import Agreement
-from pnas_tf.latency.drift import NOISE_PERCENT
+from pnas_tf.latency.doubts import NOISE_PERCENT
 from pnas_tf.latency.validate import FORMAT, VERSION
 
 _MADE_BY = "delete it, then pnas validate --run_dir=..."
@@ -43,8 +43,8 @@ class Validation:
     macs_only: Agreement
     correction: str
     uncorrected: Agreement
-    uncorrected_noise_percent: float
-    noise_floor_mape_percent: float
+    uncorrected_noise_percent: float | None
+    noise_floor_mape_percent: float | None
     worst: tuple[_Worst, ...]
 
 
@@ -63,7 +63,7 @@ def validation_words(found: Validation) -> str:
     return (
         f"{row.networks} networks, predicted to within {row.mape_percent:.1f} % on average (bias "
         f"{row.bias_percent:+.1f} %), rank correlation {_rank(row.spearman, digits=2)}; noise "
-        f"floor {noise:.1f} %"
+        f"floor {_noise(noise, digits=1)}"
     )
 
 
@@ -78,8 +78,8 @@ def validation_lines(found: Validation) -> Iterator[str]:
     yield _figures("MACs only", found.macs_only)
     noise = found.noise_floor_mape_percent
     yield (
-        f"noise floor of the measuring session: {noise:.2f} % (by the clock "
-        f"{found.uncorrected_noise_percent:.2f} %); {found.correction}"
+        f"noise floor of the measuring session: {_noise(noise)} (by the clock "
+        f"{_noise(found.uncorrected_noise_percent)}); {found.correction}"
     )
     for entry in found.worst:
         slowest = sorted(entry.blocks, key=lambda block: -block.latency_ms)[:3]
@@ -90,7 +90,7 @@ def validation_lines(found: Validation) -> Iterator[str]:
 def validation_warnings(found: Validation) -> Iterator[str]:
     """What they mean for the reader, in a line each."""
     noise = found.noise_floor_mape_percent
-    if noise >= NOISE_PERCENT:
+    if noise is not None and noise >= NOISE_PERCENT:
         yield (
             f"this comparison proves nothing: halves of the session differ by {noise:.1f} %; "
             "measure on a quieter device"
@@ -112,6 +112,10 @@ def _figures(name: str, row: Agreement) -> str:
         f"{row.within_5_percent:.0f} %, within 10 % {row.within_10_percent:.0f} %, "
         f"Spearman {_rank(row.spearman)}, Kendall {_rank(row.kendall)}"
     )
+
+
+def _noise(percent: float | None, *, digits: int = 2) -> str:
+    return "unknown" if percent is None else f"{percent:.{digits}f} %"
 
 
 def _rank(value: float | None, *, digits: int = 4) -> str:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import BenchmarkConfig, ConversionConfig, DeviceConfig, RunConfig
 from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import Json, atomic
-from pnas_tf.latency.drift import NOISE_PERCENT
+from pnas_tf.latency.doubts import NOISE_PERCENT
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, say, warn

@@ -86,6 +86,15 @@ def test_calibration_survives_json():
     del document["networks"][1]["sum_ms"]
     with pytest.raises(UserError, match=r"here at \$\.networks\[1\]"):
         record_of(Calibration, document, where="here", fix="Build it again.")
+    whole = dataclasses.asdict(found)
+    for damage in ({"slope": 0.0}, {"slope": -1.0}, {"slope": 1e999}, {"intercept_ms": -1e999}):
+        with pytest.raises(UserError, match="a line of"):
+            record_of(
+                Calibration,
+                json.loads(json.dumps({**whole, **damage})),
+                where="here",
+                fix="Build it again.",
+            )
 
 
 @pytest.mark.parametrize("space", [tiny(), proxyless()], ids=["tiny", "proxyless"])

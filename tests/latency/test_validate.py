@@ -185,6 +185,85 @@ def test_a_table_that_lost_a_calibration_network_is_paced_by_the_others(made_up)
     assert document["mape_percent"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("names", [[], ["a"], ["calibration_2000000000"], ["calibration_0003"]])
+def test_calibration_networks_of_unknown_names_are_none(made_up, names):
+    table = make_table(made_up)
+    first = table.calibration.networks[0]
+    edited = tuple(dataclasses.replace(first, name=name) for name in names)
+    calibration = dataclasses.replace(table.calibration, networks=edited)
+    edited_table = dataclasses.replace(table, calibration=calibration)
+    assert validate._calibration_set(edited_table, SPACE) == {}
+    (warning,) = run(edited_table, made_up)["warnings"]
+    assert "are not of this space" in warning
+
+
+def test_too_few_calibration_networks_measured_is_said_as_that(made_up):
+    table = make_table(made_up)
+    lost = [each.name for each in table.calibration.networks[2:]]
+
+    def latency_ms(path, runs):
+        name, known = stored(path)
+        if name in lost:
+            raise RunKilled("run", received="signal 11")
+        return known
+
+    device = FakeRunner(latency_ms)
+    document = validate.validate(table, held_out(4), make_setup(made_up, device))
+    assert document["session_calibration"] is None
+    (warning,) = document["warnings"]
+    assert "fewer than 3 of the table's calibration networks could be measured" in warning
+
+
+def test_a_device_faster_with_more_macs_spoils_the_baseline_alone(made_up, monkeypatch):
+    macs = property(lambda network: int(1e9 / network_ms(network)))
+    table = make_table(made_up)
+    monkeypatch.setattr(Architecture, "macs", macs)
+    document = run(table, made_up)
+    assert document["mape_percent"] == pytest.approx(0, abs=1e-9)
+    assert document["session_calibration"]["slope"] == pytest.approx(1.1)
+    assert document["macs_only"]["mape_percent"] > 5
+
+
+def test_without_a_line_through_the_calibration_networks_all_is_measured_anew(made_up):
+    """Networks take less the slower their blocks are."""
+    table = make_table(made_up)
+
+    def latency_ms(path, runs):
+        return 100 / stored(path)[1]
+
+    with pytest.raises(UserError, match="latency calibration"):
+        validate.validate(table, held_out(4), make_setup(made_up, FakeRunner(latency_ms)))
+    assert not list(made_up.glob("session_*"))
+
+
+def test_figures_are_of_the_session_and_what_is_unknown_is_not_0(made_up, monkeypatch):
+    setup = make_setup(made_up)
+    table = build_latency_table(SPACE, setup, LatencyConfig(), seed=7)
+    setup.forget_sessions()
+    sessions = []
+
+    def kept(*sources, **options):
+        sessions.append(measure_sources.measure_sources(*sources, **options))
+        return sessions[-1]
+
+    monkeypatch.setattr(validate, "measure_sources", kept)
+    generator = random.Random(0)
+    document = run(table, made_up, factor=lambda runs: generator.uniform(1.0, 1.1))
+    assert document["session_calibration"]["seed"] == 7
+    raw = [entry.raw for entry in sessions[0].measurements.values()]
+    assert document["uncorrected_noise_percent"] == noise_floor_percent(raw) > 0
+    once = dataclasses.replace(SCHEDULE, rounds=1)
+    setup = dataclasses.replace(make_setup(made_up), schedule=once)
+    document = validate.validate(table, held_out(3), setup)
+    assert document["noise_floor_mape_percent"] is None
+    found = read_validation(validate.save(made_up / "validation.json", document))
+    assert validation_words(found).endswith("noise floor unknown")
+    assert any(
+        "session: unknown (by the clock unknown)" in line for line in validation_lines(found)
+    )
+    assert not any("proves nothing" in line for line in validation_warnings(found))
+
+
 def test_a_device_that_has_become_slower_shows_in_the_stored_calibration_only(made_up):
     """All models but the sentinel take 20 % longer than when the table was built."""
     table = make_table(made_up)
