@@ -151,22 +151,22 @@ class LatencyTable:
         """Latency keys of the blocks of `space` that have no latency."""
         return [key for key in space.distinct_blocks() if key not in self.keys]
 
-    def check_covers(self, space: SearchSpace) -> None:
-        """Raises where a network of `space` could not be predicted.
-
-        Raises:
-            UserError: the table lacks blocks; names one, and why it failed.
-        """
+    def check_covers(self, space: SearchSpace, *, given: str = "") -> None:
+        """Raises UserError where the table lacks blocks of `space`; names one, and why it failed.
+        given: its file or the flag with it; "": it is the run folder's."""
         missing = self.missing(space)
         if missing:
+            same = "the same --space, --resolution and --width"
             raise UserError(
-                f"latency table does not cover space '{space.name}' at {space.resolution} px",
+                f"{given or 'latency table'} does not cover space '{space.name}' at "
+                f"{space.resolution} px",
                 expected=f"{len(space.distinct_blocks())} blocks",
                 received=f"{len(missing)} missing, e.g. '{missing[0]}'"
                 + self._why_missing(missing),
-                fix="Where the table is of other images or options, choose another --run_dir; else "
-                f"build it: pnas latency-table --space={space.name} "
-                f"--resolution={space.resolution}, with this --run_dir",
+                fix=f"Give a table of {same}."
+                if given
+                else "Where the table is of other images or options, choose another --run_dir; "
+                f"else build it: pnas latency-table with {same}, and this --run_dir",
             )
 
     def warnings(self, *, now_unix_s: float | None = None) -> list[str]:
@@ -202,8 +202,8 @@ class LatencyTable:
             twin = replace(block, op=replace(block.op, kernel=5)).key
             if not {key, twin} <= self.keys:
                 continue
-            ratio = self.latency_ms(key) / self.latency_ms(twin)
-            if ratio > MAX_KERNEL7_RATIO:
+            if self.latency_ms(key) > MAX_KERNEL7_RATIO * self.latency_ms(twin) > 0:
+                ratio = self.latency_ms(key) / self.latency_ms(twin)
                 found.append(
                     f"'{key}' takes {ratio:.1f} times its kernel-5 twin: this runtime has no fast "
                     "7x7 depthwise convolution; export with the rewrite split_depthwise"

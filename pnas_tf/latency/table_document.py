@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
 
+from pnas_tf.devices.drift_correction import CORRECTIONS
 from pnas_tf.devices.record import Device, Measurement, Settings
 from pnas_tf.devices.record_file import measurement_from_json
 from pnas_tf.io import Json
@@ -26,7 +26,7 @@ class Document:
     origin: str
     sentinel_ms: float | None
     call_ms: float | None
-    correction: Literal["none", "beside", "around", "round"]
+    correction: str
     noise_percent: float | None
     space: object
     few_shot: object
@@ -40,6 +40,8 @@ class Document:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} of {value}, not a positive number")
+        if self.correction not in CORRECTIONS:
+            raise ValueError(f"a correction by {self.correction!r}, not by one of {CORRECTIONS}")
 
 
 def read_document(

@@ -169,8 +169,8 @@ def _latency(budget: Budget, space: SearchSpace, table: LatencyTable) -> Quantit
     named = not isinstance(budget.table, LatencyTable)
     other = LatencyTable.load(budget.table) if named else budget.table  # type: ignore[arg-type]
     assert isinstance(other, LatencyTable)
-    other.check_covers(space)
     what = budget.table if named else other.identity.device
+    other.check_covers(space, given=f"the table of {what}")
     return latency_quantity(space, other, name=f"latency by {what}")
 
 

@@ -165,6 +165,7 @@ def _other_devices(space: SearchSpace, pairs: Sequence[str]) -> list[Target]:
     for pair in pairs:
         path, milliseconds = _pair(pair)
         table, name = LatencyTable.load(path), f"latency by {path}"
+        table.check_covers(space, given=f"--also={path}")
         targets.append(latency_target(space, table, milliseconds, name=name, flag=f"--also={path}"))
     return targets
 

@@ -76,7 +76,7 @@ def check_specialise(call: Inputs) -> None:
     for request in requests_of(call.configs[SpecialiseConfig], call.configs[DeriveConfig]):
         if request.table:
             with named(request.table):
-                LatencyTable.load(request.table).check_covers(call.space)
+                LatencyTable.load(request.table).check_covers(call.space, given=request.table)
         _check_out(request, call)
 
 

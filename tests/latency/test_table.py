@@ -13,6 +13,7 @@ from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.record import Device, Measurement, ModelFacts, ModelRun
 from pnas_tf.errors import UserError
 from pnas_tf.latency.calibration import Calibration, CalibrationNetwork
+from pnas_tf.latency.few_shot import FewShot, Price
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.base import SearchSpace
@@ -94,6 +95,7 @@ def test_missing_keys_are_errors_that_say_why():
     with pytest.raises(UserError, match="64 px") as refusal:
         table.check_covers(tiny(resolution=64))
     assert "missing" in refusal.value.received
+    assert "the same --space, --resolution and --width, and this --run_dir" in refusal.value.fix
 
 
 def test_an_entry_of_another_origin_is_refused():
@@ -209,6 +211,9 @@ def test_drift_is_taken_out_as_the_building_session_chose_and_older_tables_as_th
     path.write_text(json.dumps({**document, "version": 4}))
     with pytest.raises(UserError, match="correction"):
         LatencyTable.load(path)
+    path.write_text(json.dumps({**document, "noise_percent": 1.0, "correction": "sideways"}))
+    with pytest.raises(UserError, match="'sideways'"):
+        LatencyTable.load(path)
 
 
 def test_a_table_of_a_noisy_session_says_so():
@@ -216,6 +221,7 @@ def test_a_table_of_a_noisy_session_says_so():
     (warning,) = table.warnings()
     assert "halves of the session differ by 7.2 %" in warning
     assert table_of(SPACE, calibration=CALIBRATION, noise_percent=4.9).warnings() == []
+    assert table_of(SPACE, calibration=CALIBRATION, noise_percent=5.0).warnings() != []
 
 
 def test_kernel_7_is_compared_with_its_kernel_5_twin():
@@ -230,6 +236,10 @@ def test_kernel_7_is_compared_with_its_kernel_5_twin():
     assert slow in warning and "5.1 times" in warning and "split_depthwise" in warning
     entries[slow] = entry(4.9)
     assert LatencyTable(IDENTITY, entries).kernel7_warnings(space) == []
+    prices = dict.fromkeys(entries, Price(1.0, 0.1))
+    prices[slow.replace("k7", "k5")] = Price(0.0, 0.1)  # of a few networks: it may be nothing
+    few_shot = FewShot("op kinds", "", {}, prices)
+    assert LatencyTable(IDENTITY, {}, few_shot=few_shot).kernel7_warnings(space) == []
 
 
 def test_the_proxyless_space_has_the_documented_number_of_blocks():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from pnas_tf.config import SearchConfig
+from pnas_tf.devices.record import Device, Settings
 from pnas_tf.errors import UserError
+from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
@@ -68,7 +70,7 @@ def test_the_figures_of_a_refusal_can_be_given(scale):
 def test_a_target_out_of_reach_names_the_option_that_asks_for_it(tmp_path, monkeypatch):
     class Priced:
         calibration = None
-        check_covers = staticmethod(lambda space: None)
+        check_covers = staticmethod(lambda space, given="": None)
         share_ms = staticmethod(lambda key: 1.0)
 
     monkeypatch.setattr(LatencyTable, "load", staticmethod(lambda path: Priced()))
@@ -76,3 +78,13 @@ def test_a_target_out_of_reach_names_the_option_that_asks_for_it(tmp_path, monke
     with pytest.raises(UserError, match=r"--also=pixel\.json is out of reach") as refused:
         search_targets(named_space("tiny", classes=10), Priced(), config)
     assert "--also=pixel.json=" in refused.value.fix
+
+
+def test_another_devices_table_that_lacks_blocks_is_named_with_what_asks_for_it(monkeypatch):
+    device, settings = Device("host", "a laptop", "a CPU"), Settings("LiteRT", "2", "none", 1)
+    empty = LatencyTable(Identity(device, settings, "float32", ()), {})
+    monkeypatch.setattr(LatencyTable, "load", staticmethod(lambda path: empty))
+    config = SearchConfig(objective="macs", also=("pixel.json=400",))
+    with pytest.raises(UserError, match=r"--also=pixel\.json does not cover") as refused:
+        search_targets(named_space("tiny", classes=10), empty, config)
+    assert "--run_dir" not in refused.value.fix
