@@ -864,6 +864,12 @@ class CalibrateConfig(Options):
         0,
         "Then measure so many blocks alone: those whose price is most uncertain and matters most.",
         remakes=True,
+        only=(
+            Where("measurements"),
+            Where("max_error_percent"),
+            Where("prior"),
+            Where("old_table"),
+        ),
     )
     prior: tuple[str, ...] = option(
         (),

@@ -163,16 +163,6 @@ def _benchmark(config: BenchmarkConfig) -> None:
 
 
 def _calibrate(config: CalibrateConfig) -> None:
-    from pnas_tf.steps.calibrate import is_from_few
-
-    if config.blocks and not is_from_few(config):
-        raise UserError(
-            f"--blocks={config.blocks}",
-            expected="networks that are measured before: --measurements, --max_error_percent, "
-            "--prior or --old_table",
-            received="none of them, where every block is measured alone",
-            fix="Leave it out, or add e.g. --measurements=10.",
-        )
     _require_files("prior", config.prior)
     _require_files("old_table", [config.old_table])
     if config.old_table and config.prior:
@@ -180,7 +170,7 @@ def _calibrate(config: CalibrateConfig) -> None:
             "--old_table with --prior",
             expected="one of them: both say what the device was like before it was measured",
             received=f"{config.old_table} and {','.join(config.prior)}",
-            fix="Leave one out.",
+            fix="Give one up: --old_table= or --prior=",
         )
 
 

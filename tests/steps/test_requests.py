@@ -7,9 +7,12 @@ import pytest
 from option_values import another_value
 
 from pnas_tf import config
+from pnas_tf.cli.flags import define_flags, parse
 from pnas_tf.errors import UserError
+from pnas_tf.latency.few_shot import MEASURE_BLOCKS
 from pnas_tf.options import check_heeded, options_by_name
 from pnas_tf.run.settings import Configs
+from pnas_tf.steps.calibrate import is_from_few
 from pnas_tf.steps.requests import check_requests
 from pnas_tf.steps.specialise_requests import requests_of
 
@@ -112,7 +115,6 @@ def test_its_help_says_so():
 @pytest.mark.parametrize(
     "configs, words",
     [
-        ([config.CalibrateConfig(blocks=3)], "--blocks=3"),
         ([config.ExportConfig(quantize="qat", formats=("float32",))], "--quantize=qat"),
         (
             [
@@ -128,6 +130,26 @@ def test_options_that_contradict_one_another_are_refused(monkeypatch, configs, w
     monkeypatch.setattr("pnas_tf.interop.pretrained_files.find_pretrained", str)
     with pytest.raises(UserError, match=words):
         check_requests(Configs(configs))
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"measurements": 10, "blocks": 12},
+        {"measurements": 5, "prior": ["phones.json"], "other_runtime": True},
+        {"old_table": "old.json"},
+        {"max_error_percent": 4.0},
+    ],
+    ids=str,
+)
+def test_the_command_that_measures_all_blocks_gives_up_a_stored_calibration(stored):
+    kind = config.CalibrateConfig
+    given = parse(MEASURE_BLOCKS.split()[1:], define_flags([kind]))
+    given = dataclasses.replace(given, stored={kind.__name__: stored})
+    before, now = given.usual.config(kind), given.config(kind)
+    assert is_from_few(before) and not is_from_few(now)
+    check_requests(Configs([now]))
+    heeded(before, now)
 
 
 def test_limits_of_the_command_line_hold_beside_those_of_each_row(tmp_path):
