@@ -8,13 +8,15 @@ it there. Knows the measuring schedule, not the device.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from pnas_tf.errors import number_of
+from pnas_tf.latency.doubts import noisier
 from pnas_tf.latency.few_shot import Price
-from pnas_tf.latency.measure_sources import CALL, MeasurementSetup, measure_sources
+from pnas_tf.latency.measure_sources import CALL, MeasurementSetup, comparable, measure_sources
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.ops import Zero
@@ -35,17 +37,33 @@ def measured_blocks(table: LatencyTable, setup: MeasurementSetup, count: int) ->
     session = measure_sources(
         wanted, setup, dtype=identity.dtype, rewrites=identity.rewrites, with_call=True
     )
-    call = session.measurements.get(CALL)
-    entries = {key: entry for key, entry in session.measurements.items() if key in wanted}
+    measurements = comparable(session)
+    call = measurements.get(CALL)
     sentinel_ms = table.sentinel_ms or session.reference_ms
+    failures = {key: reason for key, reason in session.failures.items() if key in wanted}
+    doubts = (*table.few_shot.doubts, *_told(failures, session.failures.get(CALL)))
     table = replace(
         table,
-        entries=entries,
+        entries={key: entry for key, entry in measurements.items() if key in wanted},
         sentinel_ms=sentinel_ms,
         call_ms=None if call is None else call.corrected_ms(sentinel_ms),
-        failures={**table.failures, **session.failures},
+        failures={**table.failures, **failures},
+        noise_percent=noisier(table.noise_percent, session.noise_percent),
+        few_shot=replace(table.few_shot, doubts=doubts),
     )
     return refined(table)
+
+
+def _told(failures: Mapping[str, str], of_call: str | None) -> Iterator[str]:
+    """What a reader must know of blocks, and of a call, that could not be measured alone."""
+    if failures:
+        key, reason = next(iter(failures.items()))
+        yield (
+            f"{number_of(len(failures), 'block')} could not be measured alone, and kept the "
+            f"estimated price, e.g. '{key}': {reason}"
+        )
+    if of_call is not None:
+        yield f"prices of measured blocks hold that of a call, which was not measured: {of_call}"
 
 
 def most_telling(space: SearchSpace, prices: Mapping[str, Price], count: int) -> list[str]:

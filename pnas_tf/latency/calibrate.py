@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,10 +20,11 @@ from pnas_tf.latency.block_prices import measured_blocks
 from pnas_tf.latency.build import requested_rewrites, try_rewrites
 from pnas_tf.latency.calibration import calibration_architectures
 from pnas_tf.latency.design import design
+from pnas_tf.latency.doubts import noisier
 from pnas_tf.latency.estimate import Few, by_old_table, by_op_kinds, by_prior
-from pnas_tf.latency.few_shot import FewShot, MeasuredNetwork
+from pnas_tf.latency.few_shot import MEASURE_BLOCKS, FewShot, MeasuredNetwork
 from pnas_tf.latency.identity import Identity
-from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
+from pnas_tf.latency.measure_sources import MeasurementSetup, comparable, measure_sources
 from pnas_tf.latency.op_features import OP_KINDS, features_of
 from pnas_tf.latency.prior import Prior
 from pnas_tf.latency.rewrite_selection import Trial, choose
@@ -58,12 +59,14 @@ class Knowledge:
 
 @dataclass
 class _Measured:
-    """What one call has measured so far."""
+    """What one call has measured so far. created_unix_s: when the first of it was."""
 
     identity: Identity
     known: dict[str, MeasuredNetwork] = field(default_factory=dict)
     sentinel_ms: float | None = None
     trials: dict[str, Trial] = field(default_factory=dict)
+    noise_percent: float | None = None
+    created_unix_s: float = field(default_factory=time.time)
 
 
 def calibrate(
@@ -89,14 +92,15 @@ def calibrate(
         The table; `few_shot` says what it comes from and what error to expect.
 
     Raises:
-        UserError: the prior is of another number format or runtime, a conversion fails, or a
-            network could not be measured; DeviceLost or DeviceRefused with what was measured kept.
+        UserError: the prior is of another number format, runtime or kind of work, a conversion
+            fails, or a network could not be measured; DeviceLost or DeviceRefused with what was
+            measured kept.
     """
     doubts: tuple[str, ...] = ()
     if known.prior is not None:  # before anything is measured
         runner = setup.runner
         identity = Identity(runner.device, runner.settings, config.latency_dtype, ())
-        doubts = known.prior.check(identity, other_runtime=few.other_runtime)
+        doubts = known.prior.check(identity, space, other_runtime=few.other_runtime)
     measured = _begin(space, setup, config, known)
     pool = networks_to_choose_from(space, known, seed=seed)
     count = max(wanted(few, known), len(measured.known))
@@ -107,19 +111,26 @@ def calibrate(
         if not _needs_more(found, few.max_error_percent) or count >= MAX_MEASUREMENTS:
             break
         count = min(MAX_MEASUREMENTS, count + _STEP)
-    table = LatencyTable(
+    if _needs_more(found, few.max_error_percent):
+        doubt = f"the error to expect is above --max_error_percent={few.max_error_percent:g} still"
+        doubt += f"; measure the blocks: {MEASURE_BLOCKS}"
+        found = replace(found, doubts=(*found.doubts, doubt))
+    table = _table(space, measured, found)
+    return measured_blocks(table, setup, few.blocks) if few.blocks else table
+
+
+def _table(space: SearchSpace, measured: _Measured, found: FewShot) -> LatencyTable:
+    return LatencyTable(
         measured.identity,
         {},
         sentinel_ms=measured.sentinel_ms,
-        created_unix_s=time.time(),
+        created_unix_s=measured.created_unix_s,
         origin=f"estimated for space '{space.name}' at {space.resolution} px",
         trials=measured.trials,
         space=space,
         few_shot=found,
+        noise_percent=measured.noise_percent,
     )
-    if few.blocks:
-        table = measured_blocks(table, setup, few.blocks)
-    return table
 
 
 def wanted(few: CalibrateConfig, known: Knowledge) -> int:
@@ -137,13 +148,13 @@ def knowledge_of(few: CalibrateConfig, space: SearchSpace, *, dtype: str) -> Kno
     `space`."""
     old = LatencyTable.load(few.old_table) if few.old_table else None
     if old is not None:
-        old.check_covers(space)
+        old.check_covers(space, given=f"--old_table={few.old_table}")
         if old.identity.dtype != dtype:
             raise UserError(
                 f"--old_table={few.old_table}",
                 expected=f"a table of {dtype} models",
                 received=f"one of {old.identity.dtype}, which ranks them otherwise",
-                fix=f"Give one of {dtype}, or calibrate without it.",
+                fix=f"Give one of {dtype}, or calibrate with --old_table=",
             )
     priors = [Prior.load(path) for path in few.prior]
     fitting = [prior for prior in priors if prior.dtype == dtype]
@@ -181,18 +192,24 @@ def _begin(
 ) -> _Measured:
     """What an earlier call has measured, else the choice of rewrites."""
     device, settings, dtype = setup.runner.device, setup.runner.settings, config.latency_dtype
+    rewrites = requested_rewrites(config.latency_rewrites)
     before = known.before
     if before is not None and before.few_shot is not None and before.space == space:
-        identity = Identity(device, settings, dtype, before.identity.rewrites)
-        if identity == before.identity:
+        kept = before.identity.rewrites
+        identity = Identity(device, settings, dtype, kept)
+        if identity == before.identity and (rewrites is None or set(rewrites) == set(kept)):
             setup.progress(
                 f"going on from {number_of(len(before.few_shot.networks), 'measured network')}"
             )
             return _Measured(
-                identity, dict(before.few_shot.networks), before.sentinel_ms, before.trials
+                identity,
+                dict(before.few_shot.networks),
+                before.sentinel_ms,
+                before.trials,
+                before.noise_percent,
+                before.created_unix_s,
             )
     trials: dict[str, Trial] = {}
-    rewrites = requested_rewrites(config.latency_rewrites)
     if rewrites is None and known.old is not None and known.old.identity.dtype == dtype:
         rewrites = known.old.identity.rewrites
     if rewrites is None:
@@ -218,16 +235,16 @@ def _to_try(space: SearchSpace) -> dict[str, Block]:
 def _chosen(
     pool: Mapping[str, Architecture], measured: _Measured, known: Knowledge, count: int
 ) -> dict[str, Architecture]:
-    """The networks to measure next, so that there are `count`."""
-    names = list(pool)
-    features = np.array([features_of(network.blocks) for network in pool.values()])
+    """The networks to measure next, so that there are `count`, whatever they were chosen by."""
     space = next(iter(pool.values())).space
+    done = {name: Architecture(space, each.ops) for name, each in measured.known.items()}
+    networks = [*done.items(), *((name, each) for name, each in pool.items() if name not in done)]
+    features = np.array([features_of(network.blocks) for _, network in networks])
     typical = [random_architecture(space, seed=_POOL_SEED + each) for each in range(_TYPICAL)]
     targets = np.array([features_of(network.blocks) for network in typical])
     population = alone(targets, OP_KINDS) if known.prior is None else known.prior.population
-    done = [names.index(name) for name in measured.known if name in pool]
-    order = design(population, features, targets, count, chosen=done)
-    return {names[each]: pool[names[each]] for each in order[len(done) :]}
+    order = design(population, features, targets, count, chosen=range(len(done)))
+    return dict(networks[each] for each in order[len(done) :])
 
 
 def _measure(
@@ -250,8 +267,9 @@ def _measure(
             fix="See the reason; the same command goes on from what was measured.",
         )
     measured.sentinel_ms = measured.sentinel_ms or session.reference_ms
-    for name, network in networks.items():
-        measured.known[name] = MeasuredNetwork(network.ops, session.measurements[name])
+    measured.noise_percent = noisier(measured.noise_percent, session.noise_percent)
+    for name, measurement in comparable(session).items():
+        measured.known[name] = MeasuredNetwork(networks[name].ops, measurement)
 
 
 def _estimate(

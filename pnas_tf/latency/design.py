@@ -30,9 +30,12 @@ def design(
 
     Returns:
         Indices into `pool`, `chosen` first, in the order of choice.
+
+    Raises:
+        UserError: the population expects no time of a network.
     """
     covariance = population.with_free_scale()
-    expected, wanted = pool @ population.mean, targets @ population.mean
+    expected, wanted = population.expected(pool), population.expected(targets)
     noise = (population.noise * expected) ** 2
     taken: list[int] = []
     for number in range(count):

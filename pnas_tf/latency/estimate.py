@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pnas_tf.latency.few_shot import BY_PRIOR, LEAVE_ONE_OUT, FewShot, MeasuredNetwork, Price
+from pnas_tf.latency.few_shot import (
+    BY_PRIOR,
+    LEAVE_ONE_OUT,
+    MEASURE_BLOCKS,
+    FewShot,
+    MeasuredNetwork,
+    Price,
+)
 from pnas_tf.latency.op_features import OP_KINDS, features_of
 from pnas_tf.latency.prior import Prior
 from pnas_tf.latency.table import LatencyTable
@@ -84,53 +91,79 @@ def by_op_kinds(few: Few) -> FewShot:
 
 def by_old_table(few: Few, old: LatencyTable) -> FewShot:
     """An old table times one factor, or from `LEAVE_ONE_OUT_FROM` networks on by a new line where
-    that has the lower leave-one-out error."""
+    that has the lower leave-one-out error and gives every block a price."""
     before_ms = np.array([old.predict_ms(each) for each in few.architectures])
     rows = {
         "factor": before_ms[:, None],
         "line": np.column_stack([before_ms, np.ones(len(before_ms))]),
     }
+    lines = {name: relative_line(rows[name], few.latency_ms) for name in rows}
+    scales = {name: _scales(few.space, old, *lines[name]) for name in rows}
     errors = {name: _left_out(few, rows[name], relative_line) for name in rows}
-    known = {name: error for name, (error, _) in errors.items() if error is not None}
+    known = {
+        name: error
+        for name, (error, _) in errors.items()
+        if error is not None and (name == "factor" or min(scales[name]) > 0)
+    }
     method = min(known, key=lambda name: known[name]) if known else "factor"
     error, basis = errors[method]
-    slope, *rest = relative_line(rows[method], few.latency_ms)
     ratios = few.latency_ms / before_ms
-    doubts: tuple[str, ...] = ()
     spread = float(np.abs(ratios / np.median(ratios) - 1).max() * 100)
-    apart = error if error is not None else spread
-    if error is not None and error > MISFIT_PERCENT:
-        doubts = (
-            f"the old table does not carry over: its predictions are off by {error:.1f} % after "
-            f"the {method}, so more has changed than speed (another delegate or kernel?); "
-            "calibrate without --old_table, or measure the blocks: pnas latency-table",
-        )
-    elif error is None and len(ratios) > 1:
-        doubts = (f"the networks' ratios to the old table agree within {spread:.1f} %",)
-        if spread > MISFIT_PERCENT:
-            doubts = (
-                f"the old table may not carry over: the networks' ratios to it differ by up to "
-                f"{spread:.1f} %; --measurements={LEAVE_ONE_OUT_FROM} tries a line besides the "
-                "factor, and states the error",
-            )
-    source = f"{slope:.3f} times the table of {old.identity.describe()}"
-    prices = _old_prices(few.space, old, slope, rest[0] if rest else 0.0, apart / 100)
+    if len(ratios) == 1:
+        spread = MISFIT_PERCENT  # nothing tells
+    deviation = (spread if error is None else error) / 100
+    prices = _old_prices(few.space, old, *scales[method], deviation)
+    source = f"{lines[method][0]:.3f} times the table of {old.identity.describe()}"
+    doubts = _carries_over(len(ratios), method, error, spread)
     return FewShot(method, source, few.networks, prices, error, basis, doubts)
 
 
-def _old_prices(
-    space: SearchSpace, old: LatencyTable, slope: float, intercept_ms: float, deviation: float
-) -> dict[str, Price]:
-    """Prices whose sums are slope * (the old prediction) + intercept; what no block accounts for
-    goes to the blocks that every network has."""
+def _carries_over(
+    networks: int, method: str, error: float | None, spread: float
+) -> tuple[str, ...]:
+    """What must be told of an old table. spread: of the networks' ratios to it, in percent."""
+    if error is not None:
+        if error <= MISFIT_PERCENT:
+            return ()
+        return (
+            f"the old table does not carry over: its predictions are off by {error:.1f} % after "
+            f"the {method}, so more has changed than speed (another delegate or kernel?); "
+            f"calibrate with --old_table=, or measure the blocks: {MEASURE_BLOCKS}",
+        )
+    if networks == 1:
+        return (
+            "one network cannot tell whether the old table carries over: --measurements=3 shows "
+            "whether their ratios to it agree",
+        )
+    if spread <= MISFIT_PERCENT:
+        return (f"the networks' ratios to the old table agree within {spread:.1f} %",)
+    return (
+        f"the old table may not carry over: the networks' ratios to it differ by up to "
+        f"{spread:.1f} %; --measurements={LEAVE_ONE_OUT_FROM} tries a line besides the factor, and "
+        "states the error",
+    )
+
+
+def _scales(
+    space: SearchSpace, old: LatencyTable, slope: float, intercept_ms: float = 0.0
+) -> tuple[float, float]:
+    """(What every block is multiplied by, and besides those that every network has), such that sums
+    are slope * (the old prediction) + intercept: the latter take what no block accounts for."""
     line = old.calibration
     gain = slope * (1.0 if line is None else line.slope)
     rest_ms = intercept_ms + (0.0 if line is None else slope * line.intercept_ms)
-    fixed = {block.key: gain * old.share_ms(block.key) for block in space.fixed_blocks()}
-    factor = max(0.0, 1 + rest_ms / sum(fixed.values()))
+    fixed_ms = gain * sum(old.share_ms(block.key) for block in space.fixed_blocks())
+    return gain, 1 + rest_ms / fixed_ms
+
+
+def _old_prices(
+    space: SearchSpace, old: LatencyTable, gain: float, besides: float, deviation: float
+) -> dict[str, Price]:
+    """Prices by `_scales`. deviation: relative."""
+    fixed = {block.key for block in space.fixed_blocks()}
     prices = {}
     for key in space.distinct_blocks():
-        price_ms = fixed[key] * factor if key in fixed else gain * old.share_ms(key)
+        price_ms = gain * old.share_ms(key) * (max(0.0, besides) if key in fixed else 1.0)
         prices[key] = Price(price_ms, deviation * price_ms)
     return prices
 
@@ -160,7 +193,7 @@ def _misfit(few: Few, error: float | None, basis: str) -> tuple[str, ...]:
         return ()
     problems = [problem for each in few.networks.values() for problem in each.measurement.problems]
     hot = any(word in problem for problem in problems for word in ("throttling", "clock", "drift"))
-    spread = any("spread" in problem for problem in problems)
+    spread = any(word in problem for problem in problems for word in ("spread", "disturbed"))
     if hot:
         cause = "it slowed down while it was measured (heat, clock): let it cool, and repeat"
     elif spread:
@@ -172,5 +205,5 @@ def _misfit(few: Few, error: float | None, basis: str) -> tuple[str, ...]:
         )
     return (
         f"the device does not fit: leave-one-out error {error:.1f} % is above {MISFIT_PERCENT:g} "
-        f"%; {cause}. Measure the blocks: pnas latency-table",
+        f"%; {cause}. Measure the blocks: {MEASURE_BLOCKS}",
     )

@@ -21,14 +21,16 @@ from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.op_features import FEATURES, features_of
 from pnas_tf.latency.prior_sources import Source
 from pnas_tf.latency.transfer import Observed, Population, condition, learn
+from pnas_tf.space.base import SearchSpace
 
-FORMAT, VERSION = "pnas_tf/latency_prior", 1
+FORMAT, VERSION = "pnas_tf/latency_prior", 2
 OTHER_RUNTIME_COSTS = (
     "learnt from another runtime: on measured phones, prices of one runtime predicted another no "
     "better than a line in MACs"
 )
 _FIX = "Learn it again: pnas learn-prior"
 _COUNTS = (3, 5, 10, 20)
+_LEAST_NETWORKS = 3  # of one device: fewer leave no residual to tell noise by
 # Of a normal error: standard deviation / mean absolute error.
 _MEAN_TO_STANDARD = math.sqrt(math.pi / 2)
 
@@ -43,20 +45,25 @@ class Prior:
             a mixture.
         dtype: number format of all.
         sources: files and devices, in words.
+        devices: how many devices, or settings of one, these are of.
+        unseen: of `op_features.FEATURES`, the kinds of work that no source did, which it cannot
+            price.
         held_out_percent: number of measured networks -> median over sources of the error on the
-            source's other networks when the rest teaches; empty below three sources.
+            source's other networks when the rest teaches; empty below three devices.
     """
 
     population: Population
     runtimes: tuple[str, ...]
     dtype: str
     sources: tuple[str, ...]
+    devices: int
+    unseen: tuple[str, ...]
     held_out_percent: Mapping[int, float]
 
     def describe(self) -> str:
         """For beside a figure."""
         mixed = " of several runtimes" if len(self.runtimes) > 1 else ""
-        return f"a prior of {number_of(len(self.sources), 'device')}{mixed}"
+        return f"a prior of {number_of(self.devices, 'device')}{mixed}"
 
     def expected_error_percent(self, measurements: int) -> float | None:
         """Of a device like the sources with so many measured networks; None where they are too few
@@ -64,11 +71,14 @@ class Prior:
         known = [count for count in self.held_out_percent if count <= measurements]
         return self.held_out_percent[max(known)] if known else None
 
-    def check(self, identity: Identity, *, other_runtime: bool) -> tuple[str, ...]:
-        """What must be told where a device of this identity is priced by it.
+    def check(
+        self, identity: Identity, space: SearchSpace, *, other_runtime: bool
+    ) -> tuple[str, ...]:
+        """What must be told where blocks of `space` on a device of this identity are priced by it.
 
         Raises:
-            UserError: another number format; another runtime or version, unless `other_runtime`.
+            UserError: another number format; another runtime or version, unless `other_runtime`;
+                blocks that do a kind of work that no source did.
         """
         if identity.dtype != self.dtype:
             raise UserError(
@@ -76,6 +86,17 @@ class Prior:
                 expected=f"one of {identity.dtype}",
                 received=f"one of {self.dtype}, learnt from {self.sources[0]}",
                 fix=f"Learn one from tables of {identity.dtype}: pnas learn-prior",
+            )
+        amounts = features_of(space.distinct_blocks().values())
+        done = [name for name, amount in zip(FEATURES, amounts, strict=True) if amount > 0]
+        unpriced = [name for name in done if name in self.unseen]
+        if unpriced:
+            raise UserError(
+                f"prior for space '{space.name}' at {space.resolution} px",
+                expected="one learnt from networks that do all the space's kinds of work",
+                received=f"one whose networks do no {', no '.join(unpriced)}",
+                fix="Learn one from networks that do (pnas learn-prior), or calibrate with "
+                "--prior= --measurements=10.",
             )
         runtime = runtime_of(identity)
         if self.runtimes == (runtime,):
@@ -85,8 +106,8 @@ class Prior:
                 "prior for a latency table",
                 expected=f"one of {runtime}",
                 received=f"one of {', '.join(self.runtimes)}: {OTHER_RUNTIME_COSTS}",
-                fix=f"Learn one from tables of {runtime} (pnas learn-prior), calibrate without "
-                "--prior and with --measurements=10, or say --other_runtime.",
+                fix=f"Learn one from tables of {runtime} (pnas learn-prior), calibrate with "
+                "--prior= --measurements=10, or say --other_runtime.",
             )
         return (OTHER_RUNTIME_COSTS,)
 
@@ -98,6 +119,8 @@ class Prior:
             "runtimes": list(self.runtimes),
             "dtype": self.dtype,
             "sources": list(self.sources),
+            "devices": self.devices,
+            "unseen": list(self.unseen),
             "held_out_percent": {str(k): error for k, error in self.held_out_percent.items()},
             "features": list(FEATURES),
             "mean": self.population.mean.tolist(),
@@ -120,6 +143,8 @@ class Prior:
             read.runtimes,
             read.dtype,
             read.sources,
+            read.devices,
+            read.unseen,
             {int(count): error for count, error in read.held_out_percent.items()},
         )
 
@@ -131,6 +156,8 @@ class _Document:
     runtimes: tuple[str, ...]
     dtype: str
     sources: tuple[str, ...]
+    devices: int
+    unseen: tuple[str, ...]
     held_out_percent: dict[str, float]
     features: tuple[str, ...]
     mean: tuple[float, ...]
@@ -147,8 +174,24 @@ class _Document:
             raise ValueError("a mean and a covariance of another size than its features")
         if not self.runtimes or not self.sources or not 0 < self.noise < 1:
             raise ValueError("without a runtime, a source or a noise between 0 and 1")
-        if not np.isfinite(self.covariance).all() or min(np.linalg.eigvalsh(self.covariance)) < 0:
+        if not _is_covariance(np.array(self.covariance)):
             raise ValueError("a covariance that is none")
+        if not set(self.unseen) <= set(FEATURES):
+            raise ValueError("unseen kinds of work that are none")
+        for count, error in self.held_out_percent.items():
+            if not (count.isdecimal() and len(count) < 9 and 0 <= error < math.inf):
+                raise ValueError(f"an error of {error} % with {count[:9]!r} networks")
+
+
+def _is_covariance(matrix: np.ndarray) -> bool:
+    """Judged by its correlations: the units of features lie many orders of magnitude apart."""
+    variances = np.diag(matrix)
+    if not (np.isfinite(matrix).all() and (variances > 0).all()):
+        return False
+    deviations = np.sqrt(variances)
+    correlations = matrix / np.outer(deviations, deviations)
+    is_symmetric = np.allclose(correlations, correlations.T, rtol=0, atol=1e-6)
+    return is_symmetric and np.linalg.eigvalsh(correlations).min() > -1e-9
 
 
 def learn_prior(sources: Sequence[Source], *, other_runtime: bool) -> Prior:
@@ -159,19 +202,11 @@ def learn_prior(sources: Sequence[Source], *, other_runtime: bool) -> Prior:
         other_runtime: those of several runtimes are mixed.
 
     Raises:
-        UserError: fewer than two sources, several dtypes, or several runtimes unless
-            `other_runtime`.
+        UserError: fewer than two devices, too few networks of each, several dtypes, or several
+            runtimes unless `other_runtime`.
     """
-    if len(sources) < 2:
-        raise UserError(
-            "what a prior is learnt from",
-            expected="at least two devices: one does not say how devices differ",
-            received=str(len(sources)),
-            fix="Give the tables of more devices, or of other settings of this one.",
-        )
-    first = sources[0].identity
-    for source in sources:
-        _check_alike(source.name, source.identity, first, other_runtime=other_runtime)
+    _check_alike(sources, other_runtime=other_runtime)
+    units, identity = [source.unit for source in sources], sources[0].identity
     models = [source.identity.device.model for source in sources]
     devices = [
         Observed(
@@ -182,12 +217,24 @@ def learn_prior(sources: Sequence[Source], *, other_runtime: bool) -> Prior:
         )
         for source, model in zip(sources, models, strict=True)
     ]
+    population = learn(devices)
+    most = max(len(source.networks) for source in sources)
+    if most < _LEAST_NETWORKS or not population.noise < 1:  # such noise says that nothing is known
+        raise UserError(
+            "what a prior is learnt from",
+            expected=f"a device with at least {_LEAST_NETWORKS} networks, which prices explain",
+            received=f"at most {most}, which leave errors of {100 * population.noise:.0f} %",
+            fix="Measure more exported networks of it (pnas benchmark), or give latency tables.",
+        )
+    seen = np.any([device.features.any(axis=0) for device in devices], axis=0)
     return Prior(
-        learn(devices),
+        population,
         tuple(sorted({runtime_of(source.identity) for source in sources})),
-        first.dtype,
+        identity.dtype,
         tuple(source.describe() for source in sources),
-        _held_out(devices, models),
+        len(set(units)),
+        tuple(name for name, found in zip(FEATURES, seen, strict=True) if not found),
+        _held_out(devices, models if len(set(models)) > 2 else units),
     )
 
 
@@ -196,34 +243,46 @@ def runtime_of(identity: Identity) -> str:
     return f"{identity.settings.runtime} {identity.settings.runtime_version}"
 
 
-def _check_alike(name: str, found: Identity, first: Identity, *, other_runtime: bool) -> None:
-    if found.dtype != first.dtype:
+def _check_alike(sources: Sequence[Source], *, other_runtime: bool) -> None:
+    units = {source.unit for source in sources}
+    if len(units) < 2:
         raise UserError(
-            f"{name} among the sources of a prior",
-            expected=f"{first.dtype}, as the first",
-            received=found.dtype,
-            fix="Learn a prior for each number format: --dtype=float32 or --dtype=int8.",
+            "what a prior is learnt from",
+            expected="at least two devices: one does not say how devices differ",
+            received=str(len(units)),
+            fix="Give the tables of more devices, or of other settings of this one.",
         )
-    if runtime_of(found) != runtime_of(first) and not other_runtime:
-        raise UserError(
-            f"{name} among the sources of a prior",
-            expected=f"{runtime_of(first)}, as the first",
-            received=f"{runtime_of(found)}; {OTHER_RUNTIME_COSTS}",
-            fix="Learn a prior for each runtime, or say --other_runtime.",
-        )
+    first = sources[0].identity
+    for name, found in ((source.name, source.identity) for source in sources):
+        if found.dtype != first.dtype:
+            raise UserError(
+                f"{name} among the sources of a prior",
+                expected=f"{first.dtype}, as the first",
+                received=found.dtype,
+                fix="Learn a prior for each number format: --dtype=float32 or --dtype=int8.",
+            )
+        if runtime_of(found) != runtime_of(first) and not other_runtime:
+            raise UserError(
+                f"{name} among the sources of a prior",
+                expected=f"{runtime_of(first)}, as the first",
+                received=f"{runtime_of(found)}; {OTHER_RUNTIME_COSTS}",
+                fix="Learn a prior for each runtime, or say --other_runtime.",
+            )
 
 
-def _held_out(devices: Sequence[Observed], models: Sequence[str]) -> dict[int, float]:
-    """As `Prior.held_out_percent`. Where there are several models, all units of one are left out
-    together."""
-    groups = list(models) if len(set(models)) > 2 else [str(each) for each in range(len(devices))]
+def _held_out(devices: Sequence[Observed], groups: Sequence[object]) -> dict[int, float]:
+    """As `Prior.held_out_percent`. groups: of each device; those of one are left out together. A
+    device whose work the rest does not do says nothing of how well the rest teaches."""
     if len(set(groups)) < 3:
         return {}
     errors: dict[int, list[float]] = {}
     for left_out in dict.fromkeys(groups):
         rest = [each for each, group in zip(devices, groups) if group != left_out]
         population = learn(rest)
+        unseen = ~np.any([each.features.any(axis=0) for each in rest], axis=0)
         for device in (each for each, group in zip(devices, groups) if group == left_out):
+            if device.features[:, unseen].any():
+                continue
             for count in (count for count in _COUNTS if count < len(device.latency_ms)):
                 order = design(population, device.features, device.features, count)
                 others = np.setdiff1d(np.arange(len(device.latency_ms)), order)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pnas_tf.devices.drift_correction import NONE
-from pnas_tf.devices.record import Measurement
+from pnas_tf.devices.record import Device, Measurement, Settings
 from pnas_tf.devices.record_file import FORMAT as MEASUREMENTS
 from pnas_tf.devices.record_file import load_measurements
 from pnas_tf.errors import UserError
@@ -46,6 +46,11 @@ class Source:
     latency_ms: tuple[float, ...]
     error_percent: float = 0.0
 
+    @property
+    def unit(self) -> tuple[Device, Settings]:
+        """The device as it was run: several sources may be of one."""
+        return self.identity.device, self.identity.settings
+
     def describe(self) -> str:
         """For a prior's list of what it was learnt from."""
         return f"{self.name}: {self.identity.describe()}"
@@ -60,23 +65,25 @@ def read_sources(paths: Iterable[str], *, dtype: str | None) -> list[Source]:
         dtype: number format of those that are wanted; None: all that are there.
 
     Raises:
-        UserError: a file is absent, damaged or of another kind, a table does not know its space, or
-            a measured file holds no architecture.
+        UserError: a file is absent, damaged or of another kind, or among those that are wanted a
+            table does not know its space or a measured file holds no architecture.
     """
     found: list[Source] = []
     measured: dict[Identity, list[tuple[str, Architecture, float]]] = {}
     for path in dict.fromkeys(paths):
         document = atomic.read_json(path, **_FILE)
         if not isinstance(document, dict) or document.get("format") != MEASUREMENTS:
-            found.append(source_of_table(path, LatencyTable.load(path)))
+            table = LatencyTable.load(path)
+            if dtype in (None, table.identity.dtype):
+                found.append(source_of_table(path, table))
             continue
-        for identity, network, latency_ms in _measured(path, document):
+        for identity, network, latency_ms in _measured(path, document, dtype):
             measured.setdefault(identity, []).append((path, network, latency_ms))
     for identity, rows in measured.items():
         files, networks, latencies = zip(*rows)
         name = ", ".join(dict.fromkeys(files))
         found.append(Source(name, identity, tuple(networks), tuple(latencies)))
-    return [each for each in found if dtype in (None, each.identity.dtype)]
+    return found
 
 
 def source_of_table(name: str, table: LatencyTable) -> Source:
@@ -104,14 +111,17 @@ def source_of_table(name: str, table: LatencyTable) -> Source:
 
 
 def _measured(
-    path: str, document: Mapping[str, object]
+    path: str, document: Mapping[str, object], dtype: str | None
 ) -> Iterator[tuple[Identity, Architecture, float]]:
-    """The networks of a latency.json, drift taken out as there."""
+    """The networks of a latency.json in a number format (None: in any), drift taken out as
+    there."""
     described = value_of(
         dict[str, object], document.get("networks", {}), what=f"networks in {path}", fix=_AGAIN
     )
     reference = document.get("sentinel_ms") if document.get("correction") != NONE else None
     for name, entry in load_measurements(path).items():
+        if dtype not in (None, entry.model.dtype):
+            continue
         if name not in described:
             raise UserError(
                 f"model {name} in {path}",

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pnas_tf.errors import UserError
+
 # Of a scale before anything of it is known: with the variance of the prior this leaves it free.
 _SCALE_DEVIATION = 1.0
 _LEARN_STEPS, _CONDITION_STEPS = 15, 10
@@ -48,6 +50,15 @@ class Population:
     mean: np.ndarray
     covariance: np.ndarray
     noise: float
+
+    def expected(self, features: np.ndarray) -> np.ndarray:
+        """[networks]: what networks of features [networks, features] take beside each other. Raises
+        UserError where that is no time."""
+        found = features @ self.mean
+        if not (found > 0).all():
+            what, fix = "a network by a prior", "Learn the prior again: pnas learn-prior"
+            raise UserError(what, expected="a time", received=f"{found.min():.3g}", fix=fix)
+        return found
 
     def with_free_scale(self) -> np.ndarray:
         """The covariance of w / scale where the scale is known only roughly."""
@@ -195,7 +206,7 @@ def _shared_coefficients(devices: Sequence[tuple[np.ndarray, np.ndarray]]) -> np
 
 
 def condition(population: Population, features: np.ndarray, latency_ms: np.ndarray) -> Coefficients:
-    """A device's coefficients given its measured networks.
+    """A device's coefficients given its measured networks. Raises as `Population.expected`.
 
     Args:
         population: what others teach.
@@ -207,7 +218,7 @@ def condition(population: Population, features: np.ndarray, latency_ms: np.ndarr
         latencies with relative noise. s is the generalised least squares mean of log(latency /
         f . mean); noise and the trust in each network follow by EM.
     """
-    prior, expected = population.with_free_scale(), features @ population.mean
+    prior, expected = population.with_free_scale(), population.expected(features)
     relative = features / expected[:, None]
     apart = relative @ population.covariance @ relative.T
     variance, trust = population.noise**2, np.ones(len(features))

@@ -14,7 +14,7 @@ from pnas_tf.devices.schedule import Runner, Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of
-from pnas_tf.latency.measure_sources import MeasurementSetup, measure_sources
+from pnas_tf.latency.measure_sources import MeasurementSetup, comparable, measure_sources
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.layout import MEASURED_PATHS
 from pnas_tf.search.derive import architecture_of
@@ -84,12 +84,12 @@ class MeasuredLatency:
             rewrites=identity.rewrites,
         )
         setup.forget_sessions()
-        if "network" not in session.measurements:
+        measured = comparable(session).get("network")
+        if measured is None:
             raise UserError(
                 "a sampled network could not be measured",
                 expected="a latency",
                 received=session.failures.get("network", "nothing"),
                 fix="See docs/devices.md; or take latencies from the table: --rl_latency=table",
             )
-        entry = session.measurements["network"]
-        return entry.corrected_ms(self.table.sentinel_ms)
+        return measured.corrected_ms(self.table.sentinel_ms)

@@ -4,10 +4,10 @@ pnas calibrate.
     pnas learn-prior runs/*/latency_table.json old/*/latency.json --out=phones.json
 
 takes seconds. Tables (pnas latency-table, pnas calibrate) and measurements of exported files (pnas
-benchmark) of any spaces; all measurements on one device under the same settings count as one
-device. They are of one number format (--dtype chooses it where there are several) and of one
-runtime: another is refused without --other_runtime, which says what that costs. Prints what it was
-learnt from and the error to expect by the number of measured networks.
+benchmark) of any spaces; all that is of one device under the same settings counts as one device.
+They are of one number format (--dtype chooses it where there are several) and of one runtime:
+another is refused without --other_runtime, which says what that costs. Prints what it was learnt
+from and the error to expect by the number of measured networks.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     for count, error in prior.held_out_percent.items():
         say(f"error to expect with {number_of(count, 'measured network')}: {error:.1f} %")
     if not prior.held_out_percent:
-        say("error to expect: unknown, fewer than three devices, or too few networks of each")
+        say(
+            "error to expect: unknown; it takes three devices with more than three networks each, "
+            "which do the same kinds of work"
+        )
     say(f"wrote {prior.save(options.out)}")
     return 0

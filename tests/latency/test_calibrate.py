@@ -2,6 +2,7 @@
 makes of it can be checked against the truth."""
 
 import dataclasses
+import json
 from collections import Counter
 
 import numpy as np
@@ -15,6 +16,8 @@ from pnas_tf.devices.session import Session
 from pnas_tf.errors import UserError
 from pnas_tf.latency import block_prices, calibrate
 from pnas_tf.latency.calibrate import Knowledge, knowledge_of
+from pnas_tf.latency.estimate import Few, by_old_table, by_op_kinds
+from pnas_tf.latency.few_shot import MeasuredNetwork
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.measure_sources import CALL, MeasurementSetup
 from pnas_tf.latency.op_features import FEATURES, features_of
@@ -74,13 +77,13 @@ class Arithmetic:
 def calibrated(monkeypatch, tmp_path):
     """calibrated(device, few, known) -> table."""
 
-    def run(device, few, known=Knowledge()):
+    def run(device, few, known=Knowledge(), *, space=SPACE):
         monkeypatch.setattr(calibrate, "measure_sources", device)
         monkeypatch.setattr(block_prices, "measure_sources", device)
         runner = FakeRunner(lambda path, runs: 1.0, settings=device.settings)
         conversion = ConversionConfig(model_cache=str(tmp_path))
         setup = MeasurementSetup(runner, Schedule(), conversion)
-        return calibrate.calibrate(SPACE, setup, CONFIG, few, known, seed=0)
+        return calibrate.calibrate(space, setup, CONFIG, few, known, seed=0)
 
     return run
 
@@ -112,13 +115,10 @@ def smaller_pool():
 
 @pytest.fixture(scope="module")
 def prior():
-    return learn_prior(
-        [
-            source_of_table(f"device {seed}", full_table(Arithmetic(device_prices(seed))))
-            for seed in range(8)
-        ],
-        other_runtime=False,
-    )
+    settings = [dataclasses.replace(SETTINGS, threads=1 + seed) for seed in range(8)]
+    devices = [Arithmetic(device_prices(seed), settings=each) for seed, each in enumerate(settings)]
+    sources = [source_of_table(f"device {n}", full_table(each)) for n, each in enumerate(devices)]
+    return learn_prior(sources, other_runtime=False)
 
 
 def test_with_a_prior_five_networks_do_and_without_more_are_needed(calibrated, prior):
@@ -179,14 +179,69 @@ def test_more_measurements_go_on_where_it_stopped(calibrated, prior):
     other = Arithmetic(device.prices, settings=dataclasses.replace(SETTINGS, threads=2))
     calibrated(other, CalibrateConfig(measurements=4), Knowledge(prior, before=few))
     assert len(other.asked[0]) == 4  # of other settings: nothing to go on from
+    rewritten = dataclasses.replace(few.identity, rewrites=("split_depthwise",))
+    other = Arithmetic(device.prices)
+    calibrated(
+        other,
+        CalibrateConfig(measurements=4),
+        Knowledge(prior, before=dataclasses.replace(few, identity=rewritten)),
+    )
+    assert len(other.asked[0]) == 4  # exported otherwise than is asked for now
+
+
+def test_what_networks_were_chosen_by_does_not_matter_to_going_on(calibrated, prior):
+    device = Arithmetic(device_prices(112))
+    few = calibrated(device, CalibrateConfig(measurements=10))
+    same = calibrated(device, CalibrateConfig(measurements=10), Knowledge(prior, before=few))
+    assert len(device.asked) == 1 and same.few_shot.method == "prior"
+    more = calibrated(device, CalibrateConfig(measurements=13), Knowledge(prior, before=few))
+    assert [len(names) for names in device.asked] == [10, 3]
+    assert len(more.few_shot.networks) == 13
+
+
+def test_what_was_measured_before_keeps_its_age(calibrated):
+    few = calibrated(Arithmetic(device_prices(113)), CalibrateConfig(measurements=3))
+    old = dataclasses.replace(few, created_unix_s=few.created_unix_s - 200 * 86400)
+    device = Arithmetic(device_prices(113))
+    more = calibrated(device, CalibrateConfig(measurements=4), Knowledge(before=old))
+    assert len(device.asked[0]) == 1 and "stale: built 200 days ago" in more.warnings()
+
+
+class Quiet(Arithmetic):
+    """With a reference model that scatters though the device does not: its sessions say that it
+    helps nothing."""
+
+    def __call__(self, sources, setup, **options):
+        session = super().__call__(sources, setup, **options)
+        generator = np.random.default_rng(len(self.asked))
+        measured = {}
+        for name, entry in session.measurements.items():
+            beside = generator.uniform(0.5, 1.5, len(entry.runs))
+            runs = zip(entry.runs, beside, strict=True)
+            runs = tuple(dataclasses.replace(run, sentinel_ns=1e6 * ms) for run, ms in runs)
+            measured[name] = dataclasses.replace(entry, runs=runs)
+        facts = ModelFacts("sha", 10, "float32", (), ())
+        reference = Measurement(DEVICE, self.settings, facts, (ModelRun((1e6,) * 3),))
+        noise = 7.0 if len(self.asked) == 1 else 2.0
+        return Session(measured, {}, reference, "none", noise)
+
+
+def test_a_session_that_takes_no_drift_out_adds_no_noise_of_the_reference_model(calibrated):
+    few = CalibrateConfig(measurements=12, blocks=5)
+    quiet = calibrated(Quiet(device_prices(114)), few)
+    assert quiet.few_shot.prices == calibrated(Arithmetic(device_prices(114)), few).few_shot.prices
+    assert quiet.noise_percent == 7.0
+    assert any("halves of the session differ by 7.0 %" in words for words in quiet.warnings())
 
 
 def test_it_measures_until_the_error_is_small_enough(calibrated):
     device = Arithmetic(device_prices(103))
     table = calibrated(device, CalibrateConfig(measurements=10, max_error_percent=1e-9))
     assert len(table.few_shot.networks) == calibrate.MAX_MEASUREMENTS
+    assert "--max_error_percent=1e-09 still" in " ".join(table.warnings())
     eased = calibrated(device, CalibrateConfig(measurements=10, max_error_percent=90.0))
     assert len(eased.few_shot.networks) == 10
+    assert "--max_error_percent" not in " ".join(eased.warnings())
 
 
 def test_blocks_measured_alone_take_their_own_price(calibrated, prior):
@@ -203,6 +258,22 @@ def test_blocks_measured_alone_take_their_own_price(calibrated, prior):
     assert "and 12 measured blocks" in table.describe()
 
 
+def test_blocks_that_fail_alone_are_told_and_keep_their_estimate(calibrated):
+    class Failing(Arithmetic):
+        def __call__(self, sources, setup, **options):
+            session = super().__call__(sources, setup, **options)
+            lost = [*sorted(sources)[:2], CALL] if options.get("with_call") else []
+            measured = {key: each for key, each in session.measurements.items() if key not in lost}
+            return Session(measured, dict.fromkeys(lost, "signal 11"), None)
+
+    table = calibrated(Failing(device_prices(115)), CalibrateConfig(measurements=10, blocks=5))
+    told = " ".join(table.few_shot.doubts)
+    assert "2 blocks could not be measured alone" in told and told.count("signal 11") == 2
+    assert "of a call" in told
+    assert len(table.failures) == 2 and set(table.failures) <= set(SPACE.distinct_blocks())
+    assert sum(price.measured for price in table.few_shot.prices.values()) == 3
+
+
 def test_an_old_table_of_a_slower_version_needs_one_factor(calibrated):
     device = Arithmetic(device_prices(105))
     old = full_table(device)
@@ -213,6 +284,56 @@ def test_an_old_table_of_a_slower_version_needs_one_factor(calibrated):
     assert len(newer.asked[0]) == 3
     assert table.few_shot.method == "factor" and newer.error_percent(table) < 0.01
     assert table.identity.settings.runtime_version == "2.0"
+
+
+def test_one_network_cannot_tell_whether_an_old_table_carries_over(calibrated):
+    device = Arithmetic(device_prices(105))
+    known = Knowledge(old=full_table(device))
+    table = calibrated(device, CalibrateConfig(measurements=1), known)
+    assert "one network cannot tell" in " ".join(table.few_shot.doubts)
+    prices = table.few_shot.prices.values()
+    assert all(price.deviation_ms == pytest.approx(0.06 * price.latency_ms) for price in prices)
+
+
+def few_of(latency_ms, **run):
+    """As many of `OUTSIDE`, measured."""
+    facts = ModelFacts("sha", 10, "float32", (1, 8, 8, 8), ())
+    networks = {
+        f"network_{number}": MeasuredNetwork(
+            network.ops, Measurement(DEVICE, SETTINGS, facts, (ModelRun((ms * 1e6,), **run),) * 3)
+        )
+        for number, (network, ms) in enumerate(zip(OUTSIDE, latency_ms))
+    }
+    return Few(SPACE, networks, np.array(latency_ms))
+
+
+@pytest.mark.parametrize(
+    "now_ms, method",
+    [
+        (lambda before, fixed: before + 0.5 * fixed, "line"),
+        (lambda before, fixed: 2 * before.max() - before, "factor"),  # a slope below 0
+        # more comes off than the blocks have that are in every network
+        (lambda before, fixed: before - (fixed + before.min()) / 2, "factor"),
+    ],
+    ids=["sound", "falling", "below nothing"],
+)
+def test_a_line_is_taken_only_where_it_prices_every_block(now_ms, method):
+    old = full_table(Arithmetic(device_prices(116)))
+    before = np.array([old.predict_ms(network) for network in OUTSIDE])
+    fixed = sum(old.share_ms(block.key) for block in SPACE.fixed_blocks())
+    found = by_old_table(few_of(now_ms(before, fixed)), old)
+    assert found.method == method
+    if method == "line":
+        priced = LatencyTable(old.identity, {}, space=SPACE, few_shot=found)
+        predicted = [priced.predict_ms(network) for network in OUTSIDE]
+        np.testing.assert_allclose(predicted, before + 0.5 * fixed, rtol=1e-6)
+
+
+def test_a_device_that_was_disturbed_is_not_called_steady():
+    noise = np.exp(0.5 * np.random.default_rng(1).standard_normal(len(OUTSIDE)))
+    for run, cause in (({"disturbed": "steal"}, "scatter"), ({}, "are steady")):
+        (told,) = by_op_kinds(few_of(noise, **run)).doubts
+        assert "does not fit" in told and cause in told
 
 
 def test_an_old_table_that_does_not_carry_is_told(calibrated):
@@ -234,6 +355,9 @@ def test_an_old_table_of_another_number_format_is_refused(calibrated, tmp_path):
     with pytest.raises(UserError, match=r"--old_table=.*old\.json") as refusal:
         knowledge_of(few, SPACE, dtype="int8")
     assert "one of float32" in refusal.value.received
+    with pytest.raises(UserError, match=r"--old_table=.*old\.json does not cover") as refusal:
+        knowledge_of(few, tiny(resolution=64), dtype="float32")
+    assert "--run_dir" not in refusal.value.fix
 
 
 def test_what_was_amiss_with_the_few_networks_is_among_the_doubts(calibrated):
@@ -263,9 +387,47 @@ def test_a_prior_is_of_one_runtime_and_number_format(calibrated, prior, tmp_path
         learn_prior([source_of_table("one", full_table(newer))], other_runtime=False)
 
 
+def test_a_prior_prices_no_kind_of_work_that_none_of_its_networks_did(calibrated, prior):
+    device, large = Arithmetic(device_prices(110)), tiny(resolution=96)
+    with pytest.raises(UserError, match="prior for space 'tiny' at 96 px") as refusal:
+        calibrated(device, CalibrateConfig(), Knowledge(prior), space=large)
+    assert "no depthwise 3 MACs from 40 px" in refusal.value.received and not device.asked
+    assert "no depthwise 3 MACs from 10 px" not in refusal.value.received
+    calibrated(device, CalibrateConfig(measurements=3), space=large)  # its own networks do it
+
+
+def test_a_prior_by_which_a_network_takes_no_time_is_refused_before_measuring(calibrated, prior):
+    negative = dataclasses.replace(prior.population, mean=-prior.population.mean)
+    device = Arithmetic(device_prices(110))
+    with pytest.raises(UserError, match="a network by a prior"):
+        calibrated(
+            device, CalibrateConfig(), Knowledge(dataclasses.replace(prior, population=negative))
+        )
+    assert not device.asked
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"held_out_percent": {"five": 3.0}},
+        {"held_out_percent": {"5": -3.0}},
+        {"unseen": ["sorcery"]},
+        {"noise": 1.5},
+        {"covariance": (2 * np.ones((len(FEATURES),) * 2) - np.eye(len(FEATURES))).tolist()},
+    ],
+    ids=["no number", "negative", "unknown work", "noise", "covariance"],
+)
+def test_a_damaged_prior_is_refused(prior, tmp_path, damage):
+    path = prior.save(tmp_path / "prior.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    with pytest.raises(UserError, match=r"prior\.json"):
+        Prior.load(path)
+
+
 def test_a_prior_survives_its_file_and_tells_its_sources(prior, tmp_path):
     again = Prior.load(prior.save(tmp_path / "prior.json"))
-    assert again.sources == prior.sources and len(again.sources) == 8
+    assert again.sources == prior.sources and len(again.sources) == 8 == again.devices
+    assert again.unseen == prior.unseen != ()
     np.testing.assert_array_equal(again.population.covariance, prior.population.covariance)
     assert again.held_out_percent == prior.held_out_percent and set(prior.held_out_percent) >= {
         3,

@@ -2,6 +2,7 @@
 of exported networks, of devices made of arithmetic."""
 
 import dataclasses
+import json
 import math
 import subprocess
 import sys
@@ -18,12 +19,13 @@ from pnas_tf.latency.calibration import Calibration, CalibrationNetwork
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.op_features import FEATURES, OP_KINDS, features_of
 from pnas_tf.latency.prior import OTHER_RUNTIME_COSTS, Prior, learn_prior
-from pnas_tf.latency.prior_sources import read_sources, source_of_table
+from pnas_tf.latency.prior_sources import Source, read_sources, source_of_table
 from pnas_tf.latency.table import LatencyTable
-from pnas_tf.latency.transfer import condition, non_negative
+from pnas_tf.latency.transfer import Population, condition, learn, non_negative
 from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.mbconv import tiny
+from pnas_tf.space.ops import MBConv
 from pnas_tf.steps import learn_prior as program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,6 +177,86 @@ def test_what_does_not_go_together_is_refused_unless_told(files, tmp_path, capsy
     assert len(Prior.load(tmp_path / "prior.json").runtimes) == 2
     with pytest.raises(UserError, match="number format: --dtype=float32"):
         program.main([*files, out])
+
+
+def test_sources_of_one_network_each_tell_no_noise(tmp_path):
+    settings = [dataclasses.replace(SETTINGS, threads=threads) for threads in (1, 2, 4)]
+    files = [
+        latency_file(tmp_path / f"{number}.json", number, ["net_0"], settings=each)
+        for number, each in enumerate(settings)
+    ]
+    with pytest.raises(UserError, match="what a prior is learnt from") as refused:
+        program.main([*files, "--dtype=float32", f"--out={tmp_path / 'prior.json'}"])
+    assert "at most 1," in refused.value.received and not (tmp_path / "prior.json").exists()
+
+
+def test_a_device_is_one_however_many_files_it_gives(tmp_path, monkeypatch):
+    threads = [dataclasses.replace(SETTINGS, threads=threads) for threads in (1, 1, 2, 4)]
+    names = ("one", "again", "two", "three")
+    files = [
+        table(tmp_path / f"{name}.json", seed, settings=settings)
+        for seed, (name, settings) in enumerate(zip(names, threads))
+    ]
+    with pytest.raises(UserError, match="what a prior is learnt from") as refused:
+        learn_prior(read_sources(files[:2], dtype=None), other_runtime=False)
+    assert refused.value.received == "1"
+    taught = []
+
+    def counted(devices):
+        taught.append(len(devices))
+        return learn(devices)
+
+    monkeypatch.setattr("pnas_tf.latency.prior.learn", counted)
+    prior = learn_prior(read_sources(files, dtype=None), other_runtime=False)
+    assert taught == [4, 2, 3, 3]  # all, then without each device
+    assert prior.describe() == "a prior of 3 devices" and len(prior.sources) == 4
+
+
+def test_a_device_whose_work_the_others_do_not_do_judges_no_prior():
+    """Of each kernel one device: without it nothing prices that kernel."""
+    sources = []
+    for number, kernel in enumerate((3, 5, 7)):
+        space = dataclasses.replace(SPACE, candidates=(MBConv(kernel, 3), MBConv(kernel, 6)))
+        networks = tuple(random_architecture(space, seed=seed) for seed in range(12))
+        settings = dataclasses.replace(SETTINGS, threads=1 + number)
+        latencies = tuple(latency_ms(network.blocks, number) for network in networks)
+        identity = Identity(DEVICE, settings, "float32", ())
+        sources.append(Source(f"kernel {kernel}", identity, networks, latencies))
+    assert learn_prior(sources, other_runtime=False).held_out_percent == {}
+
+
+def test_a_prior_whose_units_lie_far_apart_is_read_again(tmp_path):
+    """An op costs many times a MAC: eigenvalues of such a covariance are lost in rounding."""
+    deviations = np.random.default_rng(0).permutation(10.0 ** -np.linspace(0, 10, len(FEATURES)))
+    correlations = (np.eye(len(FEATURES)) + 1) / 2
+    covariance = correlations * np.outer(deviations, deviations)
+    prior = Prior(
+        Population(deviations, covariance, 0.03), ("runtime 1.0",), "float32", ("one",), 2, (), {}
+    )
+    again = Prior.load(prior.save(tmp_path / "prior.json"))
+    np.testing.assert_array_equal(again.population.covariance, covariance)
+
+
+def test_what_another_number_format_lacks_is_of_no_account(files, tmp_path):
+    lacking = {f"{name}_float32": NETWORKS[name].to_json() for name in NETWORKS}
+    measured = latency_file(
+        tmp_path / "c.json",
+        6,
+        list(NETWORKS),
+        settings=dataclasses.replace(SETTINGS, threads=8),
+        networks=lacking,
+    )
+    older = Path(table(tmp_path / "older.json", 7))
+    document = json.loads(older.read_text())
+    document = {**document, "space": None, "dtype": "int8"}
+    for entry in document["entries"].values():
+        entry["model"]["dtype"] = "int8"
+    older.write_text(json.dumps(document))
+    found = read_sources([*files, measured, str(older)], dtype="float32")
+    assert [len(source.networks) for source in found] == [40, 40, 12, 12]
+    for path in (measured, str(older)):
+        with pytest.raises(UserError):
+            read_sources([path], dtype="int8")
 
 
 def test_a_measured_file_without_its_network_is_refused(files, tmp_path):

@@ -1,5 +1,6 @@
 """REINFORCE: reward, baseline and gradient in closed form, and the device in the loop."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -8,7 +9,9 @@ from fake_runner import DEVICE, SETTINGS, FakeRunner
 
 from pnas_tf.config import SearchConfig
 from pnas_tf.devices.failures import ToolFailed
+from pnas_tf.devices.record import Measurement, ModelFacts, ModelRun
 from pnas_tf.devices.schedule import Schedule
+from pnas_tf.devices.session import Session
 from pnas_tf.errors import UserError
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.search import reinforce, sampling
@@ -235,6 +238,23 @@ def fake_table():
 def measured_latency(folder, runner):
     schedule = Schedule(rounds=2, extra_rounds=0, noisy_rounds=0, min_invocations=4)
     return MeasuredLatency(SPACE, fake_table(), runner=runner, schedule=schedule, folder=folder)
+
+
+def test_a_quiet_session_gives_the_tables_pace_without_the_reference_models_noise(
+    tmp_path, monkeypatch
+):
+    """The reference model takes twice what it took for the table, and scatters; the network takes
+    10 ms all the time."""
+    facts = ModelFacts("sha", 10, "float32", (1, 8, 8, 8))
+    runs = tuple(ModelRun((10e6,), sentinel_ns=ms * 1e6) for ms in (1.0, 1.2, 5.0))
+    entry, reference = (
+        Measurement(DEVICE, SETTINGS, facts, each) for each in (runs, (ModelRun((2e6,)),))
+    )
+    session = Session({"network": entry}, {}, reference, "none", 0.0)
+    monkeypatch.setattr("pnas_tf.search.device_latency.measure_sources", lambda *_, **__: session)
+    measured = measured_latency(tmp_path, FakeRunner(lambda model, _: 1.0))
+    measured.table = dataclasses.replace(measured.table, sentinel_ms=1.0)
+    assert measured((0,)) == pytest.approx(5.0)
 
 
 @pytest.mark.slow
