@@ -173,13 +173,18 @@ def table_section(run: RunFiles) -> Section | None:
         return None
     found = run.table.warnings()
     unstable = sum(line.startswith("unstable") for line in found)
-    meaning = (
-        "some blocks were measured while the device was busy; the prediction as a whole is judged "
-        "by whole networks (the calibration above), which is what counts"
-        if unstable == len(found) and run.table.calibration
-        else "the latencies by which the search chose may be off; measure the table again on a "
-        "quiet device before relying on them"
-    )
+    if run.table.few_shot is not None:
+        meaning = "the search chose by prices from a few measured networks, not by measured blocks"
+    elif unstable == len(found) and run.table.calibration:
+        meaning = (
+            "some blocks were measured while the device was busy; the prediction as a whole is "
+            "judged by whole networks (the calibration above), which is what counts"
+        )
+    else:
+        meaning = (
+            "the latencies by which the search chose may be off; measure the table again on a "
+            "quiet device before relying on them"
+        )
     return Section(
         "The latency table",
         meaning="What the search knew of the device.",

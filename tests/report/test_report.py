@@ -27,12 +27,13 @@ from pnas_tf.devices.record import (
 from pnas_tf.devices.record_file import load_measurements, save_measurements
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
+from pnas_tf.latency.few_shot import FewShot, Price
 from pnas_tf.latency.table import Identity, LatencyTable
 from pnas_tf.report.alpha_plot import alpha_figure, alpha_slider
 from pnas_tf.report.breakdown_plot import breakdown_figure
 from pnas_tf.report.drawing import FIXED_COLOR, architecture_figure
 from pnas_tf.report.glossary import TERMS
-from pnas_tf.report.latency_sections import breakdown_section, validation_section
+from pnas_tf.report.latency_sections import breakdown_section, table_section, validation_section
 from pnas_tf.report.op_style import kernel_and_expansion, kernel_color, op_color, op_label
 from pnas_tf.report.outcome import outcome
 from pnas_tf.report.page import page, sections_of, write_report
@@ -434,6 +435,16 @@ def test_a_figure_that_is_not_defined_is_a_dash(run):
     validation = {"networks": 2, "mape_percent": None, "spearman": None, "kendall": 0.5}
     facts = dict(validation_section(replace(read_run(run), validation=validation)).facts)
     assert facts["Spearman"] == facts["mean absolute error"] == "–" and facts["Kendall"] == "0.5"
+
+
+def test_a_table_from_few_networks_is_not_laid_to_a_busy_device(run):
+    found = read_run(run)
+    told = table_section(found).warnings  # uncalibrated
+    assert "measure the table again on a quiet device" in told.meaning
+    prices = {key: Price(1.0, 0.1) for key in found.table.keys}
+    few = FewShot("op kinds", "", {}, prices)
+    told = table_section(replace(found, table=replace(found.table, few_shot=few))).warnings
+    assert "few measured networks" in told.meaning and "quiet device" not in told.meaning
 
 
 def test_nothing_is_said_of_what_is_not_known(tmp_path):
