@@ -122,19 +122,12 @@ class Architecture:
         """The inverse of `to_json`. where: the place named in errors.
 
         Raises:
-            UserError: a missing or ill-typed field, or ops that the space does not have.
+            UserError: a missing, unknown or ill-typed field, or ops that the space does not have.
         """
-        fields = value_of(
-            dict[str, object], document, what=f"architecture in {where}", fix=_MADE_AGAIN
-        )
         with named(where):
-            ops = value_of(
-                tuple[CandidateOp, ...],
-                fields.get("ops"),
-                what=f"ops of architecture in {where}",
-                fix=_MADE_AGAIN,
-            )
-            return cls(space_from_json(fields.get("space"), where=where), ops)
+            what = f"architecture in {where}"
+            read = value_of(_Document, document, what=what, fix=_MADE_AGAIN)
+            return cls(space_from_json(read.space, where=where), read.ops)
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the JSON document atomically."""
@@ -151,6 +144,18 @@ class Architecture:
             path, format=FORMAT, version=VERSION, what="architecture", made_by=_MADE_BY
         )
         return cls.from_json(document, where=str(path))
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What stands in a file of an architecture; parameters and MACs are for readers."""
+
+    space: Json
+    ops: tuple[CandidateOp, ...]
+    format: str = FORMAT
+    version: int = VERSION
+    parameters: Json = None
+    macs: Json = None
 
 
 def random_architecture(space: SearchSpace, *, seed: int) -> Architecture:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pnas_tf.errors import UserError
-from pnas_tf.space.ops import CandidateOp
+from pnas_tf.space.ops import CandidateOp, wrong_value
 
 PADDINGS = ("same", "symmetric")
 MAX_CHOICE_BLOCKS = (
     10_000  # the paper's largest space has 648; a number in a file must not become a day of work
 )
 MAX_CANDIDATES = 1_000
+MAX_COUNT = 1_000_000  # of anything: channels, pixels, classes
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,9 @@ def make_divisible(channels: float) -> int:
 
 
 def check_count(what: str, value: object, *, least: int = 1) -> None:
-    """Raises UserError unless `value` is an integer from `least` to a million."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 1_000_000:
-        expected = "a positive integer" if least == 1 else f"an integer from {least}"
-        raise _refused(what, expected, repr(value)[:200])
+    """Raises UserError unless `value` is an integer from `least` to `MAX_COUNT`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MAX_COUNT:
+        raise wrong_value(what, f"an integer from {least} to {MAX_COUNT:,}", value)
 
 
 def check_size(space: str, *, choice_blocks: int, candidates: int) -> None:
@@ -71,20 +70,16 @@ def check_size(space: str, *, choice_blocks: int, candidates: int) -> None:
         ("candidates", candidates, MAX_CANDIDATES),
     ):
         if count > most:
-            raise _refused(f"{what} of space '{space}'", f"at most {most}", str(count))
+            raise wrong_value(f"{what} of space '{space}'", f"at most {most}", count)
 
 
 def check_padding(space: str, padding: object) -> None:
     """Raises UserError unless `padding` is one of PADDINGS."""
     if padding not in PADDINGS:
-        raise _refused(f"padding of space '{space}'", f"one of {PADDINGS}", repr(padding))
+        raise wrong_value(f"padding of space '{space}'", f"one of {PADDINGS}", padding)
 
 
 def check_width_multiplier(multiplier: float) -> None:
     """Raises UserError unless the multiplier is above 0 and at most 16."""
     if not 0 < multiplier <= 16:
-        raise _refused("width multiplier", "above 0, at most 16", repr(multiplier))
-
-
-def _refused(what: str, expected: str, received: str) -> UserError:
-    return UserError(what, expected=expected, received=received, fix="Correct the value.")
+        raise wrong_value("width multiplier", "above 0, at most 16", multiplier)

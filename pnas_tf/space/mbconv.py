@@ -33,6 +33,7 @@ from pnas_tf.space.ops import (
     MBConv,
     Stem,
     Zero,
+    wrong_value,
 )
 
 # What a chain of blocks may hold; Zero is governed by `skips`.
@@ -103,12 +104,8 @@ class MBConvSpace(SearchSpace):
         )
         check_padding(self.name, self.padding)
         if self.activation not in ACTIVATIONS:
-            raise UserError(
-                f"activation of space '{self.name}'",
-                expected=f"one of {ACTIVATIONS}",
-                received=repr(self.activation)[:200],
-                fix="Correct the value.",
-            )
+            what = f"activation of space '{self.name}'"
+            raise wrong_value(what, f"one of {ACTIVATIONS}", self.activation)
         if not lists:
             self._refuse("at least one stage", "none", "Add stages.")
         for number, (stage, ops) in enumerate(zip(self.stages, lists)):
@@ -167,22 +164,25 @@ class MBConvSpace(SearchSpace):
         return layout
 
     def with_width(self, multiplier: float) -> MBConvSpace:
-        """The same space with every width multiplied and made divisible by 8; the head widens only
-        above 1."""
+        """The same space with every width multiplied and made divisible by 8; the head, with its
+        hidden convolution, widens only above 1."""
         if multiplier == 1:
             return self
         check_width_multiplier(multiplier)
+
+        def widened(channels: int) -> int:
+            return make_divisible(channels * multiplier) if channels else 0
+
+        head = (self.head_width, self.head_hidden)
+        if multiplier > 1:
+            head = (widened(self.head_width), widened(self.head_hidden))
         return replace(
             self,
-            stem_width=make_divisible(self.stem_width * multiplier),
-            first_width=self.first_width and make_divisible(self.first_width * multiplier),
-            stages=tuple(
-                replace(stage, width=make_divisible(stage.width * multiplier))
-                for stage in self.stages
-            ),
-            head_width=make_divisible(self.head_width * multiplier)
-            if multiplier > 1
-            else self.head_width,
+            stem_width=widened(self.stem_width),
+            first_width=widened(self.first_width),
+            stages=tuple(replace(stage, width=widened(stage.width)) for stage in self.stages),
+            head_width=head[0],
+            head_hidden=head[1],
         )
 
 

@@ -252,22 +252,23 @@ def _activation_mark(activation: str) -> str:
 
 def _check_kernel(what: str, kernel: int) -> None:
     if not isinstance(kernel, int) or kernel % 2 == 0 or not 1 <= kernel <= 31:
-        raise _refused(f"{what} kernel", "an odd integer from 1 to 31", kernel)
+        raise wrong_value(f"{what} kernel", "an odd integer from 1 to 31", kernel)
 
 
 def _check_range(what: str, value: int, *, most: int) -> None:
     if not isinstance(value, int) or not 1 <= value <= most:
-        raise _refused(what, f"an integer from 1 to {most}", value)
+        raise wrong_value(what, f"an integer from 1 to {most}", value)
 
 
 def _check_choice(
     what: str, value: str | bool | None, choices: tuple[str | bool | None, ...]
 ) -> None:
     if value not in choices:
-        raise _refused(what, f"one of {choices}", value)
+        raise wrong_value(what, f"one of {choices}", value)
 
 
-def _refused(what: str, expected: str, received: object) -> UserError:
+def wrong_value(what: str, expected: str, received: object) -> UserError:
+    """That a field of an op or a space, `what`, holds something else than it may."""
     return UserError(
         what, expected=expected, received=repr(received)[:200], fix="Correct the value."
     )

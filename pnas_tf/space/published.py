@@ -1,9 +1,10 @@
 """Published networks as architectures: those of Cai et al. 2019 (tables 2 and 4 and the official
-configurations), MobileNetV2 (Sandler et al. 2018, table 2), and EfficientNet-Lite (the
-tensorflow/tpu project, 2020), for which there are weights to start from.
+configurations), MobileNetV2 (Sandler et al. 2018, table 2), MobileNetV4 (Qin et al. 2024,
+`mobilenet_v4`), and EfficientNet-Lite (the tensorflow/tpu project, 2020), for which there are
+weights to start from.
 
 Their widths are not those of the `proxyless` space, so each comes with a backbone of its own.
-Padding is PyTorch's, in EfficientNet-Lite TensorFlow's.
+Padding is PyTorch's in those of Cai et al., TensorFlow's in the others.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Published:
         stages = tuple(Stage(*shape) for shape in shapes)
         space = MBConvSpace(
             name,
-            resolution or self.resolution,
+            self.resolution if resolution is None else resolution,
             IMAGENET_CLASSES,
             self.stem_width,
             self.first_width,
@@ -81,8 +82,8 @@ class PublishedV4:
 
     def architecture(self, name: str, *, resolution: int | None = None) -> Architecture:
         """The network as an architecture, at any resolution, with the classes of ImageNet."""
-        own = resolution or self.resolution
-        space = self.space(name, resolution=own, classes=IMAGENET_CLASSES)
+        sized = self.resolution if resolution is None else resolution
+        space = self.space(name, resolution=sized, classes=IMAGENET_CLASSES)
         return Architecture(space, self.ops)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pnas_tf.errors import UserError, closest, named
 from pnas_tf.io import atomic
-from pnas_tf.io.serialization import Json, record_of
+from pnas_tf.io.serialization import Json, record_of, value_of
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.mbconv import MBConvSpace, lite, mcu, proxyless, tiny
 from pnas_tf.space.mobilenet_v4 import mnv4
@@ -29,6 +30,15 @@ _KINDS: dict[str, type[MBConvSpace] | type[TreeCellSpace]] = {
     "mbconv": MBConvSpace,
     "tree_cells": TreeCellSpace,
 }
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What stands in a file of a space."""
+
+    format: str
+    version: int
+    space: Json
 
 
 def named_space(
@@ -72,8 +82,8 @@ def open_space(name: str, *, classes: int, resolution: int | None, width: float)
     if not name.endswith(".json"):
         return named_space(name, classes=classes, resolution=resolution, width=width)
     own = load_space(name)
-    sized = dataclasses.replace(own, classes=classes, resolution=resolution or own.resolution)
-    return sized.with_width(width)
+    sized = own.resolution if resolution is None else resolution
+    return dataclasses.replace(own, classes=classes, resolution=sized).with_width(width)
 
 
 def load_space(path: str | os.PathLike) -> SearchSpace:
@@ -87,7 +97,9 @@ def load_space(path: str | os.PathLike) -> SearchSpace:
         path, format="pnas_tf/space", version=1, what="search space", made_by="see docs/spaces.md"
     )
     with named(str(path)):
-        return space_from_json(document.get("space"), where=str(path))
+        what = f"search space in {path}"
+        read = value_of(_Document, document, what=what, fix="Correct the value.")
+        return space_from_json(read.space, where=str(path))
 
 
 def space_from_json(document: Json, *, where: str) -> SearchSpace:

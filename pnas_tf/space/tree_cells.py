@@ -100,7 +100,14 @@ class TreeCellSpace(SearchSpace):
                 f"space '{self.name}' is too narrow",
                 expected=f"at least {least} channels in the first cell, which its splits need",
                 received=str(self.cell_widths[0]),
-                fix="Raise start_width.",
+                fix="Raise start_width, or --width.",
+            )
+        if self.block_widths[0] < self.start_width:
+            raise UserError(
+                f"space '{self.name}' narrows behind its stem",
+                expected="at least as many channels in the first block as in the stem",
+                received=f"{self.block_widths[0]} behind {self.start_width}",
+                fix="Raise bottleneck, or choose a start_width or --width that makes an even stem.",
             )
 
     @property

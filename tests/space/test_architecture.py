@@ -130,6 +130,14 @@ def test_corrupt_files_are_refused_by_name(content, tmp_path):
     assert str(path) in str(caught.value)
 
 
+def test_an_unknown_field_is_refused(tmp_path):
+    path = random_architecture(tiny(), seed=1).save(tmp_path / "architecture.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "note": "mine"}))
+    with pytest.raises(UserError, match=r"architecture\.json") as caught:
+        Architecture.load(path)
+    assert "note" in caught.value.received
+
+
 def test_truncated_anywhere_is_refused(tmp_path):
     path = random_architecture(tiny(), seed=1).save(tmp_path / "architecture.json")
     content = path.read_bytes().rstrip()
@@ -166,4 +174,4 @@ def test_ill_typed_op_names_its_block(op, tmp_path):
     path.write_text(json.dumps(document))
     with pytest.raises(UserError) as caught:
         Architecture.load(path)
-    assert "$[4]" in caught.value.what
+    assert "$.ops[4]" in caught.value.what

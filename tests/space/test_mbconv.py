@@ -6,13 +6,19 @@ import json
 import pytest
 
 from pnas_tf.errors import UserError
-from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.backbone import strided
 from pnas_tf.space.mbconv import MBConvSpace, Stage, lite, make_divisible, proxyless, tiny
 from pnas_tf.space.mobilenet_v4 import mnv4
 from pnas_tf.space.ops import UIB, BasicBlock, FusedMBConv, MBConv, SepConv, Zero
-from pnas_tf.space.published import PUBLISHED, published
-from pnas_tf.space.registry import named_space, space_from_json
+from pnas_tf.space.published import PUBLISHED, open_architecture, published
+from pnas_tf.space.registry import (
+    load_space,
+    named_space,
+    open_space,
+    save_space,
+    space_from_json,
+)
 from pnas_tf.space.small_images import cifar
 
 
@@ -123,6 +129,42 @@ def test_width_multiplier_widens_the_head_only_above_one():
     assert proxyless(width=1.4).head_width == 1792
     assert proxyless(width=1.0) == proxyless()
     assert [stage.width for stage in proxyless(width=0.5).stages] == [16, 24, 40, 48, 96, 160]
+
+
+def test_a_hidden_convolution_of_the_head_widens_as_the_head_does():
+    assert mnv4(width=1.4).head_hidden == 1792 and mnv4(width=1.4).head_width == 1344
+    assert mnv4(width=0.5).head_hidden == mnv4().head_hidden == 1280
+    assert proxyless(width=1.4).head_hidden == 0
+
+
+def test_a_number_is_refused_by_both_its_bounds():
+    for classes in (0, 1_000_001):
+        with pytest.raises(UserError, match="an integer from 1 to 1,000,000"):
+            tiny(classes=classes)
+    with pytest.raises(UserError, match="an integer from 0 to 1,000,000"):
+        dataclasses.replace(tiny(), head_hidden=1_000_001)
+
+
+def test_no_resolution_is_none_and_0_is_not(tmp_path):
+    own = str(save_space(tiny(), tmp_path / "own.json"))
+    network = str(random_architecture(tiny(), seed=0).save(tmp_path / "network.json"))
+    for name in ("tiny", own):
+        assert open_space(name, classes=10, resolution=None, width=1.0) == tiny()
+        with pytest.raises(UserError, match="resolution"):
+            open_space(name, classes=10, resolution=0, width=1.0)
+    for name in ("mobilenet_v2", "mobilenet_v4_conv_small", network):
+        with pytest.raises(UserError, match="resolution"):
+            open_architecture(name, resolution=0)
+
+
+def test_an_unknown_field_of_a_file_is_refused_wherever_it_stands(tmp_path):
+    path = save_space(tiny(), tmp_path / "own.json")
+    document = json.loads(path.read_text())
+    for change in ({"widht": 2.0}, {"space": {**document["space"], "widht": 2.0}}):
+        path.write_text(json.dumps({**document, **change}))
+        with pytest.raises(UserError, match=r"own\.json") as caught:
+            load_space(path)
+        assert "widht" in caught.value.received
 
 
 def test_strided_counts_the_positions_of_a_padded_kernel():

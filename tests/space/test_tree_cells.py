@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -149,6 +150,7 @@ def test_kind_tells_the_spaces_apart():
         {"start_width": 0},
         {"start_width": 2, "added_width": 0},
         {"added_width": -1},
+        {"start_width": 9, "added_width": 0, "bottleneck": 1},
         {"cells": True},
         {"merges": []},
         {"merges": "add"},
@@ -206,6 +208,16 @@ def test_width_multiplier():
     assert pyramid_tree(width=1) == pyramid_tree()
     with pytest.raises(UserError, match="width multiplier"):
         pyramid_tree(width=17)
+
+
+def test_no_block_is_narrower_than_what_it_is_added_to():
+    """Cells have even widths; the first one stands behind a stem that may have an odd one."""
+    space = replace(SMALL, start_width=18, added_width=0, bottleneck=1)
+    assert channels_of(space)[-1] == (1, 3)
+    with pytest.raises(UserError, match="8 behind 9") as refused:
+        space.with_width(0.5)
+    assert "--width" in refused.value.fix
+    assert channels_of(replace(space, bottleneck=2).with_width(0.5))[-1] == (1, 3)
 
 
 def test_evaluate_follows_the_chain_and_stops_where_asked():
