@@ -73,8 +73,9 @@ def from_architecture(
             folder that `architecture` is a file of, else the usual one.
 
     Returns:
-        images -> logits [batch, classes]; without top the feature-mix convolution's output
-        [batch, height / 32, width / 32, channels], or [batch, channels] where it is pooled.
+        images -> logits [batch, classes]; without top the feature-mix convolution's output [batch,
+        height / stride, width / stride, channels], stride 32 in the published networks and 8 in
+        `tiny`, or [batch, channels] where it is pooled.
 
     Raises:
         UserError: a wrong shape, pooling or dropout; weights that are absent, damaged or of another
@@ -143,8 +144,9 @@ EfficientNetLite2 = _PublishedNetwork("EfficientNetLite2", "efficientnet_lite2")
 
 
 def endpoints(model: keras.Model, architecture: Architecture | None = None) -> dict[str, tf.Tensor]:
-    """Where to tap a backbone: "first" (stride 2), "stage_0", ... (the end of each stage) and "mix"
-    (the feature-mix convolution).
+    """Where to tap a backbone: "first" (what the stages read, of the fixed block behind the stem or
+    the stem itself), "stage_0", ... (the end of each stage) and "mix" (the feature-mix
+    convolution).
 
     Args:
         model: of this module, also after saving and loading.
@@ -161,11 +163,11 @@ def endpoints(model: keras.Model, architecture: Architecture | None = None) -> d
     before = len(architecture.blocks) - 1 - len(architecture.ops)
     first, *choices = architecture.blocks[before - 1 : -1]
     last_of_stage: dict[int, Block] = {}
+    last = first
     for choice, block in zip(architecture.space.choice_blocks, choices, strict=True):
-        if not isinstance(
-            block.op, Zero
-        ):  # a skipped block passes on what the block before it gave
-            last_of_stage[choice.stage] = block
+        if not isinstance(block.op, Zero):  # else it passes on what the block before it gave
+            last = block
+        last_of_stage[choice.stage] = last
     layers = {
         "first": _output_layer(first),
         **{f"stage_{stage}": _output_layer(block) for stage, block in last_of_stage.items()},

@@ -1,9 +1,9 @@
-"""From a block's row to plain Keras layers (flat Functional graph: no custom layers, no Multiply,
-no Lambda).
+"""From a block's row to Keras layers, in a flat Functional graph.
 
-Plain, because the quantisation-aware training of tensorflow-model-optimization and the TFLite
-converter take exactly that. Layer names are "<block>/<layer>" so that weights are found by name and
-in the order of the blocks.
+Those of an exported network are Keras' own, without a Lambda, because the quantisation-aware
+training of tensorflow-model-optimization and the TFLite converter take exactly that; the one custom
+layer, `SyncBatchNormalization`, is of networks in training on several devices alone. Layer names
+are "<block>/<layer>" so that weights are found by name and in the order of the blocks.
 """
 
 from __future__ import annotations

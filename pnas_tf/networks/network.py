@@ -7,6 +7,8 @@ supernet holds them in.
 
 from __future__ import annotations
 
+import re
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -49,7 +51,14 @@ def build_network(
         return fixed(space.candidate_block(choices[index], architecture.ops[index]), x)
 
     logits = run_graph(space.topology, images, fixed=fixed, choice=choice, merge=apply_merge)
-    return keras.Model(images, logits, name=space.name)
+    return keras.Model(images, logits, name=_scope_name(space.name))
+
+
+def _scope_name(name: str) -> str:
+    """`name`, which may be a file's, as TensorFlow takes it for a scope: of ASCII letters, digits
+    and a few signs, the first of them no underscore or hyphen."""
+    plain = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name)
+    return plain if re.match("[A-Za-z0-9.]", plain) else f"n{plain}"
 
 
 def refuse_keras_3(model: object) -> None:

@@ -248,6 +248,18 @@ def test_endpoints_are_what_the_next_stage_reads():
         )
 
 
+def test_a_stage_without_blocks_passes_on_what_it_reads():
+    space = named_space("cifar", classes=4)
+    ops = [
+        Zero() if Zero() in each.candidates else each.candidates[0] for each in space.choice_blocks
+    ]
+    architecture = Architecture(space, tuple(ops))
+    taps = applications.endpoints(applications.from_architecture(architecture), architecture)
+    assert list(taps) == ["first", "stage_0", "stage_1", "stage_2", "stage_3", "mix"]
+    assert taps["stage_0"] is taps["first"]
+    assert [tensor.shape[1] for tensor in taps.values()] == [32, 32, 16, 8, 4, 4]
+
+
 def choices_before(architecture, stage):
     return sum(choice.stage < stage for choice in architecture.space.choice_blocks)
 

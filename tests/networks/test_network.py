@@ -230,6 +230,18 @@ def test_same_architecture_at_another_width_keeps_its_walk():
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("my space", "my_space"), ("größe", "gr__e"), ("_x", "n_x"), ("", "n"), ("a.b-2", "a.b-2")],
+)
+def test_a_space_may_have_any_name(name, shown):
+    """TensorFlow takes few signs in the name of a graph's scope."""
+    space = dataclasses.replace(tiny(resolution=8), name=name)
+    model = build_network(random_architecture(space, seed=0))
+    logits = tf.function(lambda images: model(images))(tf.zeros((1, 8, 8, 3)))
+    assert logits.shape == (1, 10) and model.name == shown
+
+
 def test_a_model_of_keras_3_is_told_what_it_is():
     kind = type("Functional", (), {"__module__": "keras.src.models.functional"})
     with pytest.raises(UserError, match="Keras 3") as error:
