@@ -20,8 +20,8 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
 
-# In the order of the weights of a Keras layer.
-_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+# Of batch normalisation, in the order of the weights of a Keras layer.
+NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _variables(model: keras.Model, block: Block) -> dict[str, tf.Variable]:
             weights = model.get_layer(f"{name}_bn").weights
             found |= {
                 f"{layer.name}_bn/{kind}": variable
-                for kind, variable in zip(_NORM, weights, strict=True)
+                for kind, variable in zip(NORM, weights, strict=True)
             }
     return found
 
@@ -176,7 +176,7 @@ def weights_of_network(
 ) -> PretrainedWeights:
     """Those of a network of `build_network`. Arguments: of `PretrainedWeights`."""
     space = architecture.space
-    fixed = {block.name for block in space.fixed_blocks()}
+    fixed = space.fixed_names
     found = [PretrainedBlock(block, block_arrays(model, block)) for block in architecture.blocks]
     return PretrainedWeights(
         space,

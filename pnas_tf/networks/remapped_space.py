@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -172,7 +172,7 @@ class Remapping:
         there = self._known[stage]
         own = there[position] if position < len(there) else ()
         added = not own
-        if added:
+        if added and block.shortcut:  # else it has no identity to be near to
             own = next((known for known in reversed(there) if _repeats(known)), ())
         fitting = [each for each in own if form_of(each.block) == form_of(block)]
         if not fitting:
@@ -199,7 +199,7 @@ class Remapping:
             return remapped_conv(arrays, block.layers[0], images, self._streams["stem"])
         assert inputs is not None
         if isinstance(block.op, Head):
-            return self._head(arrays, block, inputs)
+            return self._head(origin.source, block, inputs)
         found = remapped_block(
             origin.source, block, inputs, self._streams[stream_of(self._places, block.name)]
         )
@@ -210,17 +210,16 @@ class Remapping:
         return found
 
     def _head(
-        self, arrays: Mapping[str, np.ndarray], block: Block, inputs: Channels
+        self, source: PretrainedBlock, block: Block, inputs: Channels
     ) -> dict[str, np.ndarray]:
         """Features by what is read of them, in one layer or two, and the classifier itself."""
+        arrays, x = source.arrays, inputs
         *convs, _ = block.layers
-        x = inputs
         found: dict[str, np.ndarray] = {}
-        for layer, reader in zip(convs, block.layers[1:], strict=True):
-            beta, gamma = (arrays[f"{layer.name}_bn/{part}"] for part in ("beta", "gamma"))
+        for layer, theirs, reader in zip(convs, source.block.layers, block.layers[1:]):
             kernel = arrays[f"{reader.name}/kernel"]
             read = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=1)
-            y = Channels.ranked(read * activation_deviation(beta, gamma), layer.out_channels)
+            y = Channels.ranked(read * activation_deviation(arrays, theirs), layer.out_channels)
             found |= remapped_conv(arrays, layer, x, y)
             x = y
         if self.keep_classifier:
@@ -241,8 +240,9 @@ class Remapping:
         theirs = {layer.name: layer for layer in source.layers}
         ours = {layer.name: layer for layer in block.layers}
         lost = set(theirs) - set(ours)
-        smaller = any(
+        other = any(
             ours[name].kernel < layer.kernel
+            or block.centre(ours[name]) != block.centre(replace(ours[name], kernel=layer.kernel))
             or (name != "classifier" and ours[name].out_channels < layer.out_channels)
             or ours[name].activation != layer.activation
             for name, layer in theirs.items()
@@ -250,7 +250,7 @@ class Remapping:
         )
         joined = (block.stride, block.shortcut) != (source.stride, source.shortcut)
         padded = block.padding != source.padding and block.stride > 1
-        return APPROXIMATED if narrower or lost or smaller or joined or padded else KEPT
+        return APPROXIMATED if narrower or lost or other or joined or padded else KEPT
 
 
 def _known_by_stage(

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pnas_tf.networks.pretrained import PretrainedBlock
+from pnas_tf.networks.pretrained import NORM, PretrainedBlock
 from pnas_tf.space.blocks import Block, Layer
 
 Arrays = Mapping[str, np.ndarray]  # name of a variable in its block ("expand/kernel") -> values
 
-_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _GATE = ("squeeze", "excite")
 _OPEN_GATE = 2.5  # an added gate starts at relu6(2.5 + 3) / 6, where it has a gradient
 
@@ -73,15 +72,24 @@ def resized_kernel(kernel: np.ndarray, size: int) -> np.ndarray:
     return np.pad(kernel, pads)
 
 
-def activation_deviation(beta: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-    """The standard deviation of relu6(z), z normal with mean beta and deviation abs(gamma) as batch
-    normalisation leaves it, [channels]."""
+def activation_deviation(arrays: Arrays, layer: Layer) -> np.ndarray:
+    """The standard deviation of what `layer` gives, [channels]: of its activation of z, normal with
+    mean beta and deviation abs(gamma) as batch normalisation leaves it."""
+    beta, gamma = (arrays[f"{layer.name}_bn/{part}"] for part in ("beta", "gamma"))
+    if layer.activation is None:
+        return np.abs(gamma)
     points = np.linspace(-4.0, 4.0, 161)
     weights = np.exp(-(points**2) / 2.0)
     weights /= weights.sum()
-    values = np.clip(beta[:, None] + np.abs(gamma)[:, None] * points, 0.0, 6.0)
+    values = _activated(beta[:, None] + np.abs(gamma)[:, None] * points, layer.activation)
     mean = values @ weights
     return np.sqrt(np.maximum((values - mean[:, None]) ** 2 @ weights, 0.0))
+
+
+def _activated(z: np.ndarray, activation: str) -> np.ndarray:
+    if activation == "hswish":
+        return z * np.clip(z + 3.0, 0.0, 6.0) / 6.0
+    return np.clip(z, 0.0, 6.0 if activation == "relu6" else np.inf)
 
 
 def form_of(block: Block) -> tuple[tuple[str, str], ...]:
@@ -91,14 +99,14 @@ def form_of(block: Block) -> tuple[tuple[str, str], ...]:
     return tuple((layer.name, layer.kind) for layer in block.layers if layer.name not in _GATE)
 
 
-def middle_importance(arrays: Arrays) -> np.ndarray:
+def middle_importance(known: PretrainedBlock) -> np.ndarray:
     """How much each channel that the projection reads matters, [middle]: the deviation of its
     activation, times the norm of the weights that read it."""
+    arrays, layers = known.arrays, known.block.layers
     scale = normalised_scale(arrays, "project_bn")
     read = np.sqrt(((arrays["project/kernel"] * scale) ** 2).sum(axis=(0, 1, 3)))
-    names = ("depthwise", "expand", "conv")  # the last before the projection
-    last = next(name for name in names if f"{name}/kernel" in arrays)
-    return read * activation_deviation(arrays[f"{last}_bn/beta"], arrays[f"{last}_bn/gamma"])
+    last = [layer for layer in layers[:-1] if layer.name not in _GATE][-1]  # before the projection
+    return read * activation_deviation(arrays, last)
 
 
 def remapped_block(
@@ -132,7 +140,7 @@ def remapped_block(
         elif layer.name not in _GATE:
             y = outputs
             if layer is not layers[-1]:
-                y = Channels.ranked(middle_importance(arrays), layer.out_channels)
+                y = Channels.ranked(middle_importance(source), layer.out_channels)
             found |= remapped_conv(arrays, layer, x, y)
             x = y
     last = f"{layers[-1].name}/kernel"
@@ -153,7 +161,7 @@ def remapped_conv(
 
 
 def _normalisation(arrays: Arrays, name: str, channels: Channels) -> dict[str, np.ndarray]:
-    return {f"{name}/{part}": channels.written(arrays[f"{name}/{part}"]) for part in _NORM}
+    return {f"{name}/{part}": channels.written(arrays[f"{name}/{part}"]) for part in NORM}
 
 
 def normalised_scale(arrays: Arrays, name: str) -> np.ndarray:

@@ -44,6 +44,7 @@ def inputs_by_block(space: SearchSpace) -> Iterator[tuple[str, str]]:
 
 
 def widths_of(space: SearchSpace) -> dict[str, int]:
+    """Stream -> its channels, of a space of stages; "images" is not among them."""
     assert isinstance(space, MBConvSpace)
     stages = {f"stage_{number}": stage.width for number, stage in enumerate(space.stages)}
     first = {"first": space.first_width} if space.first_width else {}
@@ -73,7 +74,7 @@ def importance_by_stream(source: PretrainedWeights) -> dict[str, np.ndarray]:
         there = [each for each in known[name] if each.arrays]
         for each in there:
             if stream != IMAGES:
-                read[group[stream]] = read.get(group[stream], 0.0) + _read(each.arrays) / len(there)
+                read[group[stream]] = read.get(group[stream], 0.0) + _read(each) / len(there)
             if name != "head":
                 power = _written(each) ** 2 / len(there)
                 written[group[own]] = written.get(group[own], 0.0) + power
@@ -86,15 +87,14 @@ def importance_by_stream(source: PretrainedWeights) -> dict[str, np.ndarray]:
 
 def _written(known: PretrainedBlock) -> np.ndarray:
     """The deviation of a block's output without its shortcut, [out channels]."""
-    last = known.block.layers[-1]
-    beta, gamma = (known.arrays[f"{last.name}_bn/{part}"] for part in ("beta", "gamma"))
-    return activation_deviation(beta, gamma) if last.activation else np.abs(gamma)
+    return activation_deviation(known.arrays, known.block.layers[-1])
 
 
-def _read(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def _read(known: PretrainedBlock) -> np.ndarray:
     """The sum of the weights by which a block reads each input channel, [in channels]."""
+    arrays = known.arrays
     if "depthwise/kernel" in arrays and "expand/kernel" not in arrays:
-        return middle_importance(arrays)  # each input channel has a middle channel of its own
+        return middle_importance(known)  # each input channel has a middle channel of its own
     name = next(name for name in _READERS if f"{name}/kernel" in arrays)
     scale = normalised_scale(arrays, f"{name}_bn")
     read = (np.abs(arrays[f"{name}/kernel"]) * scale).sum(axis=(0, 1, 3))

@@ -82,7 +82,6 @@ def network_from(
     adapted = weights.adapted(input, bn_epsilon=normalisation.epsilon)
     is_new = weights.class_names != tuple(class_names)
     found = counterparts(architecture, adapted)
-    words: list[str] = []
     if found is None:
         remapping = Remapping(
             adapted, architecture.space, keep_classifier=not is_new, added_gamma=_ADDED_GAMMA
@@ -102,7 +101,8 @@ def network_from(
         new.append(f"classifier of {len(class_names)} classes, in the place of {before} others")
     changed = (*words, *_changes(architecture, weights, input))
     arrays, numbers = map(sum, zip(*taken, strict=True))
-    return model, Takeover(weights.source, arrays, numbers, tuple(new), changed, bool(words))
+    remapped = bool(words) or weights.space.padding != architecture.space.padding
+    return model, Takeover(weights.source, arrays, numbers, tuple(new), changed, remapped)
 
 
 def _fill(
@@ -140,7 +140,7 @@ def _other_statistics(architecture: Architecture, weights: PretrainedWeights) ->
     words = []
     if any(len(those) > 1 for those in weights.choices):
         words.append("batch-normalisation statistics are of one path, in the place of all paths")
-    fixed = {block.name for block in architecture.space.fixed_blocks()}
+    fixed = architecture.space.fixed_names
     own = [block.op for block in architecture.blocks if block.name not in fixed]
     skipped = [
         isinstance(op, Zero) and not any(isinstance(each.block.op, Zero) for each in those)
@@ -171,7 +171,7 @@ def counterparts(
 ) -> dict[str, Mapping[str, np.ndarray]] | None:
     """For each block of the architecture, by its name, the arrays of the same one among `weights`;
     None where a block has none."""
-    fixed = {block.name for block in architecture.space.fixed_blocks()}
+    fixed = architecture.space.fixed_names
     blocks = architecture.blocks
     choices = [block for block in blocks if block.name not in fixed]
     if len(choices) != len(weights.choices):

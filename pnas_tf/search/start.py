@@ -83,7 +83,7 @@ def fitted_start(start: Remapping, dataset: Dataset, recipe: SearchRecipe) -> di
 
 def start_lines(start: Remapping) -> list[str]:
     """What was taken over and what not, for the terminal."""
-    fixed = {block.name for block in start.space.fixed_blocks()}
+    fixed = start.space.fixed_names
     candidates = [each for each in start.origins() if each.block.name not in fixed]
     words = words_on(candidates)
     told = f"starts from {start.source.source}: of {len(candidates)} candidates {words}"

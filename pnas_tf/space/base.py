@@ -93,6 +93,11 @@ class SearchSpace(Protocol):
         """The blocks that every network has: stem, first block, head in a space of MBConvs."""
         return tuple(node.block for node in self.topology if isinstance(node, Fixed))
 
+    @functools.cached_property
+    def fixed_names(self) -> frozenset[str]:
+        """The names of these."""
+        return frozenset(block.name for block in self.fixed_blocks())
+
     def distinct_blocks(self) -> dict[str, Block]:
         """Latency key -> block, for every block that any network of the space can hold.
 

@@ -90,6 +90,14 @@ class Block:
             return ()
         raise TypeError(f"{type(op).__name__} has no layers: add them to Block.layers")
 
+    def centre(self, layer: Layer) -> int:
+        """The pixel of a row that the centre of a layer's kernel is on at its first position: 0
+        but for "same" padding with a stride, where it goes by the size and the kernel."""
+        if self.padding == "symmetric" or layer.stride == 1:
+            return 0
+        span = (layer.out_size - 1) * layer.stride + layer.kernel
+        return layer.kernel // 2 - max(span - layer.in_size, 0) // 2
+
     def _mbconv_layers(self, op: MBConv) -> tuple[Layer, ...]:
         """Expansion, depthwise, squeeze and excitation, linear projection (Sandler et al. 2018,
         table 1; Howard et al. 2019, section 5.3)."""

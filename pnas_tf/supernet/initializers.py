@@ -111,14 +111,14 @@ class AlignedInitializer(HeInitializer):
         if not self._aligned(block) or layer.name not in ("expand", "depthwise", "project"):
             return drawn
         common = self.expansion * block.in_channels
-        shared = self.drawn(
-            _with_common_size(layer, common, self.kernel_size), f"{block.name}/{layer.name}"
-        )
+        least = _with_common_size(layer, common, self.kernel_size)
+        shared = self.drawn(least, f"{block.name}/{layer.name}")
         if layer.name == "expand":
             drawn[..., :common] = shared
         elif layer.name == "depthwise":
-            margin = (layer.kernel - self.kernel_size) // 2
-            inner = slice(margin, layer.kernel - margin)
+            # in the middle, but where the kernels are centred on different pixels
+            margin = (layer.kernel - least.kernel) // 2 + block.centre(least) - block.centre(layer)
+            inner = slice(margin, margin + least.kernel)
             drawn[:, :, :common] = 0.0
             drawn[inner, inner, :common] = shared
         else:

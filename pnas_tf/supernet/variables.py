@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pnas_tf.networks.pretrained import NORM
 from pnas_tf.space.blocks import Block, Layer
 
 
@@ -50,11 +51,6 @@ def variables_of(block: Block) -> tuple[VariableSpec, ...]:
         if layer.norm:
             specs += [
                 VariableSpec(layer, f"{layer.name}_bn/{name}", channels, kind)
-                for name, kind in (
-                    ("gamma", "norm"),
-                    ("beta", "norm"),
-                    ("moving_mean", "statistic"),
-                    ("moving_variance", "statistic"),
-                )
+                for name, kind in zip(NORM, ("norm", "norm", "statistic", "statistic"))
             ]
     return tuple(specs)

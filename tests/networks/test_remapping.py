@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from pnas_tf.config import SearchConfig
 from pnas_tf.errors import UserError
@@ -16,7 +17,14 @@ from pnas_tf.networks.pretrained import (
     PretrainedWeights,
     weights_of_network,
 )
-from pnas_tf.networks.remapped_space import ADDED, KEPT, NEW, Remapping, check_remappable
+from pnas_tf.networks.remapped_space import (
+    ADDED,
+    APPROXIMATED,
+    KEPT,
+    NEW,
+    Remapping,
+    check_remappable,
+)
 from pnas_tf.networks.remapping import (
     Channels,
     activation_deviation,
@@ -25,6 +33,7 @@ from pnas_tf.networks.remapping import (
 )
 from pnas_tf.search.derive import path_of
 from pnas_tf.space.architecture import Architecture, random_architecture
+from pnas_tf.space.blocks import Layer
 from pnas_tf.space.mbconv import MBConvSpace, Stage, lite
 from pnas_tf.space.ops import UIB, BasicBlock, Conv, FusedMBConv, MBConv, Zero
 from pnas_tf.space.registry import named_space
@@ -291,22 +300,51 @@ def test_the_most_important_channels_are_kept_in_their_order():
     np.testing.assert_array_equal(more.silent, [False, False, True, True, True])
 
 
-def test_deviation_behind_relu6():
-    """relu of a standard normal has variance 1/2 - 1/(2 pi); far inside the linear range nothing is
-    cut off, and below 0 all is."""
-    deviation = activation_deviation(np.array([0.0, 3.0, -9.0]), np.array([-1.0, 0.5, 1.0]))
-    expected = [np.sqrt(0.5 - 0.5 / np.pi), 0.5, 0.0]
-    np.testing.assert_allclose(deviation, expected, atol=2e-3)
+RELU = np.sqrt(0.5 - 0.5 / np.pi)  # the deviation of relu of a standard normal
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        # Of a normal 8 +- 1 the part below 6 is all that relu6 lets through: its variance is
+        # (1 + 4) p - 2 d - (d - 2 p) ** 2 with p = 0.02275 below -2 and the density d = 0.05399.
+        ("relu6", [RELU, 0.5, 0.0, 0.0755]),
+        ("relu", [RELU, 0.5, 0.0, 1.0]),
+        ("hswish", [None, None, 0.0, 1.0]),
+        (None, [1.0, 0.5, 1.0, 1.0]),
+    ],
+)
+def test_deviation_behind_an_activation(activation, expected):
+    """Far inside the linear range nothing is cut off, and far below 0 all is."""
+    beta, gamma = np.array([0.0, 3.0, -9.0, 8.0]), np.array([-1.0, 0.5, 1.0, 1.0])
+    layer = Layer("conv", "conv", 1, 1, 4, 4, 8, 8, activation)
+    deviation = activation_deviation({"conv_bn/beta": beta, "conv_bn/gamma": gamma}, layer)
+    for found, value in zip(deviation, expected, strict=True):
+        assert value is None or found == pytest.approx(value, abs=2e-3)
+
+
+def test_channels_matter_by_the_activations_of_their_own_network():
+    """A channel that relu6 would cut off to a constant is the most important one behind relu."""
+    for activation, place in (("relu", -1), ("relu6", 0)):
+        op = MBConv(3, 2, activation=activation)
+        ours = all_of(with_candidates(op), op)
+        first = known(random_network(ours), ours).choices[0][0]
+        arrays = {name: np.ones_like(values) for name, values in first.arrays.items()}
+        arrays["depthwise_bn/beta"][1] = 9.0
+        arrays["depthwise_bn/gamma"][1] = 2.0
+        ranking = np.argsort(middle_importance(PretrainedBlock(first.block, arrays)))
+        assert ranking[place] == 1
 
 
 def test_a_channel_that_is_constant_or_unread_does_not_matter(source):
     _, weights = source
+    block = weights.choices[0][0].block
     arrays = dict(weights.choices[0][0].arrays)
     arrays["depthwise_bn/gamma"] = arrays["depthwise_bn/gamma"].copy()
     arrays["project/kernel"] = arrays["project/kernel"].copy()
     arrays["depthwise_bn/gamma"][1] = 0.0
     arrays["project/kernel"][:, :, 2] = 0.0
-    importance = middle_importance(arrays)
+    importance = middle_importance(PretrainedBlock(block, arrays))
     np.testing.assert_allclose(importance[[1, 2]], 0.0, atol=1e-6)
     assert (np.delete(importance, [1, 2]) > 1e-3).all()
 
@@ -333,6 +371,34 @@ def test_blocks_beyond_the_depth_start_near_the_identity(source):
     ops = [Zero() if c.name in names else next(skipped) for c in deep.choice_blocks]
     found = network_from(start, Architecture(deep, tuple(ops)))
     np.testing.assert_allclose(found(IMAGES), network(IMAGES), atol=1e-5)
+
+
+def test_a_block_without_an_identity_is_not_near_it(source):
+    _, weights = source
+    stages = (Stage(6, 3, 2, shortcuts=False), Stage(8, 5, 1, shortcuts=False), Stage(10, 1, 2))
+    start = start_of(weights, with_candidates(*SMALL, stages=stages))
+    functions = {origin.block.name: origin.function for origin in start.origins()}
+    assert {functions[f"block_0{index}"] for index in (2, 6, 7)} == {NEW}
+    assert ADDED not in functions.values()
+
+
+@pytest.mark.parametrize(("pixels", "function"), [(15, KEPT), (16, APPROXIMATED)])
+def test_a_kernel_that_moves_by_a_pixel_does_not_keep_the_function(pixels, function):
+    """With stride 2 a 1x1 kernel is on pixels 0, 2, 4 of any size, the centre of a 3x3 one on
+    pixels 1, 3, 5 of an even size."""
+    space = with_candidates(MBConv(1, 2), resolution=pixels, stem_stride=1)
+    architecture = all_of(space, MBConv(1, 2))
+    network = random_network(architecture)
+    larger = dataclasses.replace(space, candidates=(MBConv(3, 2),), skips=False)
+    start = start_of(known(network, architecture), larger)
+    first = larger.candidate_block(larger.choice_blocks[0], MBConv(3, 2))
+    assert start.origin_of(first).function == function
+    images = IMAGES[:, :pixels, :pixels]
+    values = [
+        keras.Model(each.input, each.get_layer("block_00/project_bn").output)(images).numpy()
+        for each in (network, network_from(start, all_of(larger, MBConv(3, 2))))
+    ]
+    assert np.allclose(*values, rtol=1e-4, atol=1e-5) is (function == KEPT)
 
 
 def test_a_skipped_block_of_the_source_starts_near_the_identity():

@@ -136,6 +136,15 @@ def test_a_network_without_one_of_their_blocks_has_other_statistics(weights):
     assert "1 block of theirs skipped" in other.lines()[1]
 
 
+def test_with_another_padding_statistics_are_others(weights):
+    """The stem and the first stage see other pixels."""
+    space = dataclasses.replace(SPACE, padding="symmetric")
+    other = Architecture(space, ARCHITECTURE.ops)
+    _, takeover = network_from(other, weights, class_names=NAMES, input=THEIRS)
+    assert takeover.remapped
+    assert takeover.changed == ("padding is symmetric in the place of same",)
+
+
 def test_what_has_no_counterpart_is_drawn_from_the_seed(weights):
     """So that a training from there that was killed goes on from the same network."""
     gated = MBConv(3, 2, squeeze_excite=True)

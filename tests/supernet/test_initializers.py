@@ -1,5 +1,7 @@
 """Initial weights: the original's spread, and candidates that start as one function."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,6 +36,21 @@ def test_aligned_candidates_start_as_one_function():
     residual = supernet.mixed_ops[1]
     for index in range(7):
         np.testing.assert_array_equal(mixed_output(residual, outputs[0], active=index), outputs[0])
+
+
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+def test_candidates_with_a_stride_start_as_one_function_at_an_even_size(padding):
+    """There a 1x1 kernel and the centre of a larger one are on other pixels."""
+    ops = tuple(MBConv(kernel, 3) for kernel in (1, 3, 5, 7))
+    space = replace(SPACE, stages=(Stage(6, 1, 2),), candidates=ops, padding=padding, stem_stride=1)
+    for resolution in (8, 9):
+        supernet = Supernet(replace(space, resolution=resolution), SearchConfig(), seed=1)
+        images = np.random.default_rng(0).standard_normal((4, resolution, resolution, 3))
+        x = first_choice_input(supernet, tf.constant(images, tf.float32))
+        outputs = [mixed_output(supernet.mixed_ops[0], x, active=index) for index in range(4)]
+        assert np.abs(outputs[0]).max() > 0.1
+        for output in outputs[1:]:
+            np.testing.assert_allclose(output, outputs[0], atol=1e-5)
 
 
 @pytest.mark.slow
