@@ -17,10 +17,11 @@ field of a class in `pnas_tf.config`. Nothing is kept unless a folder is given. 
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import os
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING, Literal
 
 from pnas_tf.config import DeriveConfig, ExportConfig, SpaceConfig
@@ -65,12 +66,23 @@ def space(
         The space: frozen data, no weights.
 
     Raises:
-        UserError: there is no such space, or its file is no space.
+        UserError: there is no such space, its file is no space, or a number cannot be.
     """
     from pnas_tf.space.registry import open_space
 
-    count = classes if isinstance(classes, int) else len(classes)
-    return open_space(os.fspath(name), classes=count, resolution=resolution, width=width)
+    if isinstance(classes, numbers.Integral) and not isinstance(classes, bool):
+        count = int(classes)
+    elif isinstance(classes, Sized) and not isinstance(classes, str):
+        count = len(classes)
+    else:
+        raise UserError(
+            "classes of a search space",
+            expected="how many, or a list of their names",
+            received=repr(classes)[:200],
+            fix="Give e.g. classes=10, or classes=data.class_names.",
+        )
+    asked = SpaceConfig(os.fspath(name), resolution, width)
+    return open_space(asked.space, classes=count, resolution=asked.resolution, width=asked.width)
 
 
 def quiet(on: bool = True) -> None:

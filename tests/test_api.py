@@ -108,6 +108,30 @@ def test_a_space_by_name_and_by_file(tmp_path):
         pnas.space("mobilenet", classes=2)
 
 
+def test_a_space_takes_numbers_of_numpy_and_no_text_for_classes():
+    plain = pnas.space("tiny", classes=4, resolution=96, width=0.5)
+    labels = np.arange(4)
+    found = pnas.space(
+        "tiny", classes=labels.max() + 1, resolution=np.int64(96), width=np.float32(0.5)
+    )
+    assert found == plain and type(found.classes) is type(found.resolution) is int
+    assert pnas.space("tiny", classes=np.array(["a", "b"])).classes == 2
+    for classes in ("10", 10.0, None, True):
+        with pytest.raises(UserError, match="classes of a search space"):
+            pnas.space("tiny", classes=classes)
+    for resolution in (0, "96"):
+        with pytest.raises(UserError, match="--resolution"):
+            pnas.space("tiny", classes=4, resolution=resolution)
+
+
+def test_a_space_of_grey_images_is_refused_before_any_work(data):
+    grey = dataclasses.replace(SPACE, channels=1)
+    with pytest.raises(UserError, match="channels of space 'two'"):
+        pnas.search(grey, data, None, recipe=SearchRecipe(SearchConfig(objective="macs")))
+    with pytest.raises(UserError, match="channels of space 'two'"):
+        pnas.train(random_architecture(grey, seed=0), data)
+
+
 def test_a_device_is_options():
     assert pnas.device() == DeviceConfig()
     assert pnas.device("ssh:pi@board", threads=4).threads == 4

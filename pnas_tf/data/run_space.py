@@ -1,4 +1,5 @@
-"""From a dataset and the options to the search space of a run. Knows nothing of search."""
+"""From a dataset and the options to the search space of a run, and whether a space takes its
+images. Knows nothing of search."""
 
 from __future__ import annotations
 
@@ -6,10 +7,12 @@ import dataclasses
 
 from pnas_tf.config import SpaceConfig
 from pnas_tf.data.opening import DatasetFacts
+from pnas_tf.errors import UserError
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.registry import open_space
 
 AUTO = "auto"
+CHANNELS = 3  # of every image that is read
 LARGEST_TINY_IMAGE = 48  # pixels
 FEW_PHOTOGRAPHS = 5_000  # fewer do not teach a large space from random weights
 FEW_RESOLUTION, FEW_PRETRAINED_RESOLUTION = 64, 96  # a few hundred weight steps take minutes
@@ -42,10 +45,9 @@ def space_for(
     name, resolution = space.space, space.resolution
     classes = len(facts.class_names)
     if name == AUTO and searched is not None:
-        sized = dataclasses.replace(
-            searched, classes=classes, resolution=resolution or searched.resolution
-        )
-        return sized.with_width(space.width)
+        sized = searched.resolution if resolution is None else resolution
+        own = dataclasses.replace(searched, classes=classes, resolution=sized)
+        return own.with_width(space.width)
     if name == AUTO:
         few = are_few_photographs(facts)
         name = "lite" if pretrained else "tiny" if few else "proxyless"
@@ -53,5 +55,16 @@ def space_for(
             name = "tiny"
         elif few:
             usual = FEW_PRETRAINED_RESOLUTION if pretrained else FEW_RESOLUTION
-            resolution = resolution or usual
+            resolution = usual if resolution is None else resolution
     return open_space(name, classes=classes, resolution=resolution, width=space.width)
+
+
+def check_channels(space: SearchSpace) -> None:
+    """Raises UserError where networks of a space do not take the images of any dataset."""
+    if space.channels != CHANNELS:
+        raise UserError(
+            f"channels of space '{space.name}'",
+            expected=f"{CHANNELS}: images are read as RGB, grey ones too",
+            received=str(space.channels),
+            fix='Leave "channels" out of its file.',
+        )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pnas_tf.data.fitted_options import images_of
+from pnas_tf.data.run_space import check_channels
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.layout import CHECKPOINTS, MEASURED
 from pnas_tf.run.terminal import DETAILS
@@ -67,13 +68,14 @@ def search_architecture(
         was stopped on the way.
 
     Raises:
-        UserError: the target is out of reach, the table lacks blocks, or a split is smaller than a
-            batch; before any work.
+        UserError: the target is out of reach, the table lacks blocks, the space is of images of
+            other channels, or a split is smaller than a batch; before any work.
         Stopped: on SIGTERM or Ctrl-C, after a checkpoint.
     """
     recipe, folder = recipe.started(), Path(folder)
     config = recipe.config
     check_request(config)
+    check_channels(space)
     check_schedule(config, images_of(dataset))
     numerics = numerics_of(distribution, recipe.optimizer)
     check_engine(config.engine, numerics)

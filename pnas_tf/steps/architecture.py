@@ -25,6 +25,9 @@ def _asked_for(job: Inputs) -> Architecture:
 
 
 def _check(job: Inputs) -> None:
+    from pnas_tf.data.run_space import check_channels
+
+    check_channels(_asked_for(job).space)
     searched = [each for each in (Artifact.SEARCH, Artifact.DERIVATION) if job.has(each)]
     if searched:  # finished or not
         raise UserError(

@@ -160,10 +160,12 @@ class Inputs(Job):
     @cached_property
     def space(self) -> SearchSpace:
         """The search space, with the dataset's classes."""
-        from pnas_tf.data.run_space import space_for
+        from pnas_tf.data.run_space import check_channels, space_for
 
         config, known = self.configs[SpaceConfig], bool(self.source)
-        return space_for(self.data.facts, config, pretrained=known, searched=self.searched_space)
+        found = space_for(self.data.facts, config, pretrained=known, searched=self.searched_space)
+        check_channels(found)
+        return found
 
     @cached_property
     def searched_space(self) -> SearchSpace | None:

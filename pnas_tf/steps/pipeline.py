@@ -164,9 +164,12 @@ def _perform(step: Step[Inputs], job: Inputs) -> int:
 
 
 def check_run(call: Inputs) -> None:
-    """Refuses, before any work starts, a device or a dataset that is not there."""
+    """Refuses, before any work starts, a device or a dataset that is not there, and a training that
+    the networks of the space cannot have."""
     from pnas_tf.devices.registry import runner_for
+    from pnas_tf.training.forward import check_depth
 
+    check_depth(call.space, call.configs[TrainConfig])
     runner_for(call.configs[DeviceConfig]).close()
     dataset = call.dataset
     say(

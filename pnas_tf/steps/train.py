@@ -75,9 +75,12 @@ def demands_of(config: TrainConfig) -> tuple[Demand, ...]:
 
 def _check(job: Inputs) -> None:
     """Refuses weights that cannot be read, or are not the network's."""
+    from pnas_tf.training.forward import check_depth
     from pnas_tf.training.recipe import tuning_of
 
     tuning_of(job.configs[TrainConfig])
+    if job.has(Artifact.ARCHITECTURE):
+        check_depth(job.architecture.space, job.configs[TrainConfig])
     _ = job.teacher
     if job.init == "pretrained" and not job.source:
         raise UserError(

@@ -15,6 +15,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pnas_tf.config import TrainConfig
+from pnas_tf.errors import UserError
+from pnas_tf.space.base import SearchSpace
 
 Forward = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 _Change = Callable[[tf.Tensor], tf.Tensor]
@@ -49,6 +51,19 @@ def forward_of(
         return _run(model, images, changes, statistics)
 
     return forward
+
+
+def check_depth(space: SearchSpace, config: TrainConfig) -> None:
+    """Raises UserError on stochastic depth where images have no block to skip in any network."""
+    shortcuts = [block.shortcut for block in space.fixed_blocks()]
+    shortcuts += [choice.shortcut for choice in space.choice_blocks]
+    if config.stochastic_depth and not any(shortcuts):
+        raise UserError(
+            f"--stochastic_depth={config.stochastic_depth:g}",
+            expected="a space with identity shortcuts around single blocks",
+            received=f"'{space.name}', which has none",
+            fix="Leave it out.",
+        )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pnas_tf.data.fitted_options import (
     images_of,
     training_sizes,
 )
+from pnas_tf.data.run_space import check_channels
 from pnas_tf.networks.initial_weights import seeded_weights
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
@@ -29,6 +30,7 @@ from pnas_tf.run.loop import Row, StepLoop
 from pnas_tf.run.step import Demand
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.training.distribution import PRECISIONS, Distribution, check_batch
+from pnas_tf.training.forward import check_depth
 from pnas_tf.training.recipe import TrainRecipe, training_identity
 from pnas_tf.training.step import keras_precision
 from pnas_tf.training.work import Training
@@ -77,8 +79,11 @@ def train_network(
 
     Raises:
         Stopped: on SIGTERM or Ctrl-C, after a checkpoint.
-        UserError: the loss is no longer finite, or `folder` holds a training with other settings.
+        UserError: the loss is no longer finite, `folder` holds a training with other settings, or
+            the network does not suit the images or the recipe.
     """
+    check_channels(architecture.space)
+    check_depth(architecture.space, recipe.config)
     recipe = _fitted(recipe, dataset, distribution)
     plain = build_network(architecture, normalisation=Normalisation.of(recipe.optimizer))
     plain.set_weights(

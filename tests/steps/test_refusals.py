@@ -121,9 +121,11 @@ def test_a_folder_with_an_image_cut_short(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"candidates": []}, {"stages": "all"}, {"colour": 3}, {"resolution": -8}]
+    "change",
+    [{"candidates": []}, {"stages": "all"}, {"colour": 3}, {"resolution": -8}, {"channels": 1}],
+    ids=str,
 )
-def test_a_space_that_is_none(tmp_path, change):
+def test_a_space_that_is_none(tmp_path, data_dir, change):
     space = MBConvSpace(
         "small",
         8,
@@ -138,7 +140,12 @@ def test_a_space_that_is_none(tmp_path, change):
     document = json.loads((tmp_path / "space.json").read_text())
     document["space"].update(change)
     (tmp_path / "space.json").write_text(json.dumps(document))
-    refuse(tmp_path, "push_button", "--space=space.json", words=[])
+    refuse(tmp_path, "push_button", f"--data_dir={data_dir}", "--space=space.json", words=[])
+
+
+def test_a_depth_that_no_network_of_the_space_has(tmp_path, data_dir):
+    asked = ["--space=pyramid_tree", "--stochastic_depth=0.1"]
+    refuse(tmp_path, "push_button", f"--data_dir={data_dir}", *asked, words=[asked[1], "shortcuts"])
 
 
 def test_values_of_an_edited_config_are_judged_as_flags_are(tmp_path):

@@ -1,6 +1,7 @@
 """AdamW, averaged weights, stochastic depth, mixed batches and distillation, each against its
 equations; together they go on to the same bits."""
 
+import dataclasses
 import os
 import signal
 
@@ -11,6 +12,7 @@ import tf_keras as keras
 
 from pnas_tf.config import FROM_SCRATCH, OptimizerConfig, TrainConfig
 from pnas_tf.data.image_data import from_arrays
+from pnas_tf.errors import UserError
 from pnas_tf.networks.initial_weights import seeded_weights
 from pnas_tf.networks.network import build_network
 from pnas_tf.run.checkpoints import Checkpoints
@@ -19,10 +21,11 @@ from pnas_tf.run.signals import Stopped
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import FusedMBConv, MBConv, Zero
+from pnas_tf.space.registry import named_space
 from pnas_tf.training import step as steps
 from pnas_tf.training.distillation import Teacher, distillation_loss
 from pnas_tf.training.distribution import Distribution
-from pnas_tf.training.forward import _Draw, forward_of
+from pnas_tf.training.forward import _Draw, check_depth, forward_of
 from pnas_tf.training.loop import train_network
 from pnas_tf.training.mixing import Mixing
 from pnas_tf.training.optimizers import AdamW, MovedVariable, Now
@@ -130,6 +133,20 @@ def test_a_block_that_all_skip_is_a_zero_op():
     assert (skips ^ keeps).all()
     # Of 256 images half, to 6 deviations of 8: 2e-9 false failures.
     assert abs(keeps.sum() - 128) < 48
+
+
+def test_depth_of_a_space_without_blocks_to_skip_is_refused(pictures, tmp_path):
+    chain = dataclasses.replace(SPACE, stages=(Stage(8, 2, 1, shortcuts=False),))
+    tree = named_space("pyramid_tree", classes=3)
+    config = TrainConfig(stochastic_depth=0.3)
+    for space in (chain, tree):
+        with pytest.raises(UserError, match=r"--stochastic_depth=0\.3"):
+            check_depth(space, config)
+        check_depth(space, TrainConfig())
+    with pytest.raises(UserError, match=r"--stochastic_depth=0\.3"):
+        train_network(Architecture(chain, OPS), pictures, TrainRecipe(config), tmp_path)
+    check_depth(SPACE, config)  # whatever a network of it skips
+    assert not list(tmp_path.iterdir())
 
 
 def test_depth_that_skips_nothing_is_the_plain_network():
