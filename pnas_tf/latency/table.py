@@ -163,7 +163,7 @@ class LatencyTable:
                 expected=f"{len(space.distinct_blocks())} blocks",
                 received=f"{len(missing)} missing, e.g. '{missing[0]}'"
                 + self._why_missing(missing),
-                fix=f"Give a table of {same}."
+                fix=f"Give a table of {same}: pnas latency-table, in a folder of its own."
                 if given
                 else "Where the table is of other images or options, choose another --run_dir; "
                 f"else build it: pnas latency-table with {same}, and this --run_dir",
