@@ -92,17 +92,10 @@ def machine() -> dict[str, Any]:
     """What the figures of a run belong to."""
     from importlib import metadata
 
-    names = (
-        [
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        if Path("/proc/cpuinfo").exists()
-        else []
-    )
+    from pnas_tf.devices.host.runner import processor
+
     return {
-        "processor": names[0] if names else platform.processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "system": platform.system(),
         "python": platform.python_version(),

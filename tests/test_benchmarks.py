@@ -63,12 +63,15 @@ def test_the_page_of_costs_is_made_of_its_results(tmp_path):
     flame = tmp_path / "benchmarks_flame.svg"
     page = write_page(stored(), tmp_path / "page.md", flame=flame).read_text()
     assert page == (ROOT / "docs/benchmarks.md").read_text()
-    machine = "processor AMD EPYC, cores 2, "
-    assert page.count(machine) == 1
     results = stored()
-    results["data_wait"]["machine"]["cores"] = 4
+    for result in results.values():
+        result["machine"] = {"processor": "X", "cores": 2}
     page = write_page(results, tmp_path / "page.md", flame=flame).read_text()
-    assert page.count(machine) == len(results) - 1 and page.count("cores 4") == 1
+    assert page.count("processor X, cores 2") == 1
+    results["data_wait"]["machine"] = {"processor": "X", "cores": 4}
+    page = write_page(results, tmp_path / "page.md", flame=flame).read_text()
+    assert page.count("processor X, cores 2") == len(results) - 1
+    assert page.count("processor X, cores 4") == 1
 
 
 def test_a_stopped_run_of_all_benchmarks_keeps_the_figures_that_it_did_not_come_to(

@@ -178,7 +178,7 @@ def host_device(cores: tuple[int, ...]) -> Device:
     return Device(
         kind="host",
         model=_machine(),
-        processor=_processor(),
+        processor=processor(),
         cores=cores,
         os=_operating_system(),
         build=platform.release(),
@@ -197,7 +197,8 @@ def _machine() -> str:
     return f"{model} ({platform.machine()})" if model else platform.machine()
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What this computer's processor calls itself, with family and model where it says them."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
