@@ -239,11 +239,13 @@ def _chosen(
     space = next(iter(pool.values())).space
     done = {name: Architecture(space, each.ops) for name, each in measured.known.items()}
     networks = [*done.items(), *((name, each) for name, each in pool.items() if name not in done)]
-    features = np.array([features_of(network.blocks) for _, network in networks])
     typical = [random_architecture(space, seed=_POOL_SEED + each) for each in range(_TYPICAL)]
-    targets = np.array([features_of(network.blocks) for network in typical])
-    population = alone(targets, OP_KINDS) if known.prior is None else known.prior.population
-    order = design(population, features, targets, count, chosen=range(len(done)))
+    of = features_of if known.prior is None else known.prior.taught.features_of
+    pool_rows = np.array([of(network.blocks) for _, network in networks])
+    targets = np.array([of(network.blocks) for network in typical])
+    prior = known.prior
+    population = alone(targets, OP_KINDS) if prior is None else prior.taught.population
+    order = design(population, pool_rows, targets, count, chosen=range(len(done)))
     return dict(networks[each] for each in order[len(done) :])
 
 

@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +29,10 @@ from pnas_tf.latency.transfer import (
     non_negative,
     relative_line,
 )
+from pnas_tf.latency.within_networks import factors, prices_ms
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.base import SearchSpace
+from pnas_tf.space.blocks import Block
 
 # From so many networks on a leave-one-out error says something; that of 3 says nothing.
 LEAVE_ONE_OUT_FROM = 10
@@ -59,15 +61,20 @@ class Few:
 
 def by_prior(few: Few, prior: Prior, doubts: tuple[str, ...]) -> FewShot:
     """Prices by what other devices teach. doubts: of the prior's use here."""
-    features, latency_ms = few.features, few.latency_ms
-    found = condition(prior.population, features, latency_ms)
+    taught, latency_ms = prior.taught, few.latency_ms
+    features = np.array([taught.features_of(each.blocks) for each in few.architectures])
+    found = condition(taught.population, features, latency_ms)
     error, basis = _left_out(
-        few, features, lambda rows, ms: condition(prior.population, rows, ms).mean
+        few, features, lambda rows, ms: condition(taught.population, rows, ms).mean
     )
     if error is None:
         error = prior.expected_error_percent(len(latency_ms))
         basis = "" if error is None else BY_PRIOR
-    prices = _prices(few.space, lambda rows: (found.predict_ms(rows), found.deviation_ms(rows)))
+    prices = _prices(
+        few.space,
+        taught.features_of,
+        lambda rows: (found.predict_ms(rows), found.deviation_ms(rows)),
+    )
     told = (*doubts, *_misfit(few, error, basis))
     return FewShot("prior", prior.describe(), few.networks, prices, error, basis, told)
 
@@ -85,7 +92,7 @@ def by_op_kinds(few: Few) -> FewShot:
             f"{len(latency_ms)} networks without a prior: measure {LEAVE_ONE_OUT_FROM} to 20, or "
             "give --prior",
         )
-    prices = _prices(few.space, lambda rows: (rows @ found, spread.deviation_ms(rows)))
+    prices = _prices(few.space, features_of, lambda rows: (rows @ found, spread.deviation_ms(rows)))
     return FewShot("op kinds", "", few.networks, prices, error, basis, told)
 
 
@@ -97,8 +104,8 @@ def by_old_table(few: Few, old: LatencyTable) -> FewShot:
         "factor": before_ms[:, None],
         "line": np.column_stack([before_ms, np.ones(len(before_ms))]),
     }
-    lines = {name: relative_line(rows[name], few.latency_ms) for name in rows}
-    scales = {name: _scales(few.space, old, *lines[name]) for name in rows}
+    lines = {name: relative_line(rows[name], few.latency_ms).tolist() for name in rows}
+    scales = {name: factors(old, few.space, *line) for name, line in lines.items()}
     errors = {name: _left_out(few, rows[name], relative_line) for name in rows}
     known = {
         name: error
@@ -112,7 +119,10 @@ def by_old_table(few: Few, old: LatencyTable) -> FewShot:
     if len(ratios) == 1:
         spread = MISFIT_PERCENT  # nothing tells
     deviation = (spread if error is None else error) / 100
-    prices = _old_prices(few.space, old, *scales[method], deviation)
+    prices = {
+        key: Price(price_ms, deviation * price_ms)
+        for key, price_ms in prices_ms(old, few.space, *scales[method]).items()
+    }
     source = f"{lines[method][0]:.3f} times the table of {old.identity.describe()}"
     doubts = _carries_over(len(ratios), method, error, spread)
     return FewShot(method, source, few.networks, prices, error, basis, doubts)
@@ -144,35 +154,13 @@ def _carries_over(
     )
 
 
-def _scales(
-    space: SearchSpace, old: LatencyTable, slope: float, intercept_ms: float = 0.0
-) -> tuple[float, float]:
-    """(What every block is multiplied by, and besides those that every network has), such that sums
-    are slope * (the old prediction) + intercept: the latter take what no block accounts for."""
-    line = old.calibration
-    gain = slope * (1.0 if line is None else line.slope)
-    rest_ms = intercept_ms + (0.0 if line is None else slope * line.intercept_ms)
-    fixed_ms = gain * sum(old.share_ms(block.key) for block in space.fixed_blocks())
-    return gain, 1 + rest_ms / fixed_ms
-
-
-def _old_prices(
-    space: SearchSpace, old: LatencyTable, gain: float, besides: float, deviation: float
-) -> dict[str, Price]:
-    """Prices by `_scales`. deviation: relative."""
-    fixed = {block.key for block in space.fixed_blocks()}
-    prices = {}
-    for key in space.distinct_blocks():
-        price_ms = gain * old.share_ms(key) * (max(0.0, besides) if key in fixed else 1.0)
-        prices[key] = Price(price_ms, deviation * price_ms)
-    return prices
-
-
 def _prices(
-    space: SearchSpace, price: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    space: SearchSpace,
+    features: Callable[[Iterable[Block]], np.ndarray],
+    price: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, Price]:
     blocks = space.distinct_blocks()
-    latencies, deviations = price(np.array([features_of([block]) for block in blocks.values()]))
+    latencies, deviations = price(np.array([features([block]) for block in blocks.values()]))
     return {
         key: Price(max(0.0, float(ms)), float(deviation))
         for key, ms, deviation in zip(blocks, latencies, deviations)

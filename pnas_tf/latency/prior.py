@@ -1,5 +1,5 @@
-"""What measured devices teach about a new one, as a file: a population of prices for each kind of
-work, of one runtime and number format, with the names of what it was learnt from
+"""What measured devices teach about a new one, as a file: prices for kinds of work and blocks
+(`taught`), of one runtime and number format, with the names of what it was learnt from
 (`prior_sources`). Knows no new device.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +16,20 @@ import numpy as np
 from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of
-from pnas_tf.latency.design import design
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.op_features import FEATURES, features_of
 from pnas_tf.latency.prior_sources import Source
-from pnas_tf.latency.transfer import Observed, Population, condition, learn
+from pnas_tf.latency.taught import Excess, Taught, held_out_percent, teach, work_seen
+from pnas_tf.latency.transfer import Population
 from pnas_tf.space.base import SearchSpace
 
-FORMAT, VERSION = "pnas_tf/latency_prior", 2
+FORMAT, VERSION = "pnas_tf/latency_prior", 3
 OTHER_RUNTIME_COSTS = (
     "learnt from another runtime: on measured phones, prices of one runtime predicted another no "
     "better than a line in MACs"
 )
 _FIX = "Learn it again: pnas learn-prior"
-_COUNTS = (3, 5, 10, 20)
 _LEAST_NETWORKS = 3  # of one device: fewer leave no residual to tell noise by
-# Of a normal error: standard deviation / mean absolute error.
-_MEAN_TO_STANDARD = math.sqrt(math.pi / 2)
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Prior:
     """What measured devices have taught.
 
     Attributes:
-        population: of coefficients for `op_features.FEATURES`.
+        taught: prices, of kinds of work and of blocks.
         runtimes: that the sources were measured with, "name version", one unless the user asked for
             a mixture.
         dtype: number format of all.
@@ -52,7 +49,7 @@ class Prior:
             source's other networks when the rest teaches; empty below three devices.
     """
 
-    population: Population
+    taught: Taught
     runtimes: tuple[str, ...]
     dtype: str
     sources: tuple[str, ...]
@@ -123,9 +120,10 @@ class Prior:
             "unseen": list(self.unseen),
             "held_out_percent": {str(k): error for k, error in self.held_out_percent.items()},
             "features": list(FEATURES),
-            "mean": self.population.mean.tolist(),
-            "covariance": self.population.covariance.tolist(),
-            "noise": self.population.noise,
+            "mean": self.taught.kinds.mean.tolist(),
+            "covariance": self.taught.kinds.covariance.tolist(),
+            "noise": self.taught.kinds.noise,
+            "blocks": {key: asdict(excess) for key, excess in self.taught.blocks.items()},
         }
         return atomic.write_json(path, document)
 
@@ -139,7 +137,9 @@ class Prior:
         known = {name: document[name] for name in _Document.__annotations__ if name in document}
         read = record_of(_Document, known, where=f"latency prior {path}", fix=_FIX)
         return cls(
-            Population(np.array(read.mean), np.array(read.covariance), read.noise),
+            Taught(
+                Population(np.array(read.mean), np.array(read.covariance), read.noise), read.blocks
+            ),
             read.runtimes,
             read.dtype,
             read.sources,
@@ -163,6 +163,7 @@ class _Document:
     mean: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
     noise: float
+    blocks: dict[str, Excess]
 
     def __post_init__(self) -> None:
         if self.features != FEATURES:
@@ -206,35 +207,25 @@ def learn_prior(sources: Sequence[Source], *, other_runtime: bool) -> Prior:
             runtimes unless `other_runtime`.
     """
     _check_alike(sources, other_runtime=other_runtime)
-    units, identity = [source.unit for source in sources], sources[0].identity
-    models = [source.identity.device.model for source in sources]
-    devices = [
-        Observed(
-            np.array([features_of(network.blocks) for network in source.networks]),
-            np.array(source.latency_ms),
-            1 / models.count(model),  # units of one model share a weight of 1
-            source.error_percent / 100 * _MEAN_TO_STANDARD,
-        )
-        for source, model in zip(sources, models, strict=True)
-    ]
-    population = learn(devices)
+    taught, identity = teach(sources), sources[0].identity
     most = max(len(source.networks) for source in sources)
-    if most < _LEAST_NETWORKS or not population.noise < 1:  # such noise says that nothing is known
+    noise = taught.kinds.noise
+    if most < _LEAST_NETWORKS or not noise < 1:  # such noise says that nothing is known
         raise UserError(
             "what a prior is learnt from",
             expected=f"a device with at least {_LEAST_NETWORKS} networks, which prices explain",
-            received=f"at most {most}, which leave errors of {100 * population.noise:.0f} %",
+            received=f"at most {most}, which leave errors of {100 * noise:.0f} %",
             fix="Measure more exported networks of it (pnas benchmark), or give latency tables.",
         )
-    seen = np.any([device.features.any(axis=0) for device in devices], axis=0)
+    seen = work_seen(sources)
     return Prior(
-        population,
+        taught,
         tuple(sorted({runtime_of(source.identity) for source in sources})),
         identity.dtype,
         tuple(source.describe() for source in sources),
-        len(set(units)),
+        len({source.unit for source in sources}),
         tuple(name for name, found in zip(FEATURES, seen, strict=True) if not found),
-        _held_out(devices, models if len(set(models)) > 2 else units),
+        held_out_percent(sources),
     )
 
 
@@ -268,27 +259,3 @@ def _check_alike(sources: Sequence[Source], *, other_runtime: bool) -> None:
                 received=f"{runtime_of(found)}; {OTHER_RUNTIME_COSTS}",
                 fix="Learn a prior for each runtime, or say --other_runtime.",
             )
-
-
-def _held_out(devices: Sequence[Observed], groups: Sequence[object]) -> dict[int, float]:
-    """As `Prior.held_out_percent`. groups: of each device; those of one are left out together. A
-    device whose work the rest does not do says nothing of how well the rest teaches."""
-    if len(set(groups)) < 3:
-        return {}
-    errors: dict[int, list[float]] = {}
-    for left_out in dict.fromkeys(groups):
-        rest = [each for each, group in zip(devices, groups) if group != left_out]
-        population = learn(rest)
-        unseen = ~np.any([each.features.any(axis=0) for each in rest], axis=0)
-        for device in (each for each, group in zip(devices, groups) if group == left_out):
-            if device.features[:, unseen].any():
-                continue
-            for count in (count for count in _COUNTS if count < len(device.latency_ms)):
-                order = design(population, device.features, device.features, count)
-                others = np.setdiff1d(np.arange(len(device.latency_ms)), order)
-                found = condition(population, device.features[order], device.latency_ms[order])
-                predicted = found.predict_ms(device.features[others])
-                error = float(np.abs(predicted / device.latency_ms[others] - 1).mean())
-                whole = math.hypot(error, device.error / _MEAN_TO_STANDARD)
-                errors.setdefault(count, []).append(100 * whole)
-    return {count: float(np.median(each)) for count, each in errors.items()}

@@ -1,14 +1,17 @@
 """What a prior is learnt from: networks of known architecture on one device, with what they take.
 
-A table of measured blocks tells by the networks that it predicts, one of few networks by these, and
-measurements of exported files (latency.json) by the architectures that stand in the files. Knows
-nothing of what is learnt.
+A table of measured blocks tells by these and by the networks that it predicts, one of few networks
+by these, and measurements of exported files (latency.json) by the architectures that stand in the
+files. Knows nothing of what is learnt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
 
 from pnas_tf.devices.drift_correction import NONE
 from pnas_tf.devices.record import Device, Measurement, Settings
@@ -19,8 +22,11 @@ from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.calibration import calibration_architectures
 from pnas_tf.latency.identity import Identity
+from pnas_tf.latency.op_features import features_of
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.latency.within_networks import factors, prices_ms
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.blocks import Block
 
 _NETWORKS = 40  # of each table of measured blocks, predicted by it
 _FILE = {"what": "latency table or measurements", "made_by": "pnas latency-table, pnas benchmark"}
@@ -38,6 +44,8 @@ class Source:
         latency_ms: of each.
         error_percent: mean absolute error of these where a table predicts them; 0 where they were
             measured.
+        blocks: latency key -> (block, what it adds to a network in ms), of a table of measured
+            blocks.
     """
 
     name: str
@@ -45,6 +53,12 @@ class Source:
     networks: tuple[Architecture, ...]
     latency_ms: tuple[float, ...]
     error_percent: float = 0.0
+    blocks: Mapping[str, tuple[Block, float]] = field(default_factory=dict)
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """[networks, features] of `op_features.FEATURES`."""
+        return np.array([features_of(network.blocks) for network in self.networks])
 
     @property
     def unit(self) -> tuple[Device, Settings]:
@@ -95,7 +109,7 @@ def source_of_table(name: str, table: LatencyTable) -> Source:
             received="one of an older version, or of others",
             fix="Build it again: pnas latency-table",
         )
-    error_percent = 0.0
+    error_percent, blocks = 0.0, {}
     if table.few_shot is not None:
         networks = table.few_shot.architectures(table.space)
         latencies = [
@@ -107,7 +121,12 @@ def source_of_table(name: str, table: LatencyTable) -> Source:
         latencies = [table.predict_ms(network) for network in networks.values()]
         if table.calibration is not None:
             error_percent = table.calibration.held_out_mape_percent
-    return Source(name, table.identity, tuple(networks.values()), tuple(latencies), error_percent)
+        added_ms = prices_ms(table, table.space, *factors(table, table.space))
+        known = table.space.distinct_blocks()
+        blocks = {key: (known[key], ms) for key, ms in added_ms.items()}
+    return Source(
+        name, table.identity, tuple(networks.values()), tuple(latencies), error_percent, blocks
+    )
 
 
 def _measured(

@@ -121,7 +121,7 @@ def learn(devices: Sequence[Observed]) -> Population:
     rows = np.zeros((len(devices), most, size))  # rows . v = 1 + noise; rows of zeros say nothing
     measured = np.zeros((len(devices), most))
     for number, (features, latency_ms) in enumerate(scaled):
-        scale = _typical_ratio(latency_ms, features @ shared)
+        scale = typical_ratio(latency_ms, features @ shared)
         rows[number, : len(features)] = features * (scale / latency_ms)[:, None]
         measured[number, : len(features)] = 1
     weights = np.array([device.weight for device in devices])
@@ -187,7 +187,8 @@ def _trust(squares: np.ndarray) -> np.ndarray:
     return (_FREEDOM + 1) / (_FREEDOM + squares)
 
 
-def _typical_ratio(latency_ms: np.ndarray, expected: np.ndarray) -> float:
+def typical_ratio(latency_ms: np.ndarray, expected: np.ndarray) -> float:
+    """The scale of a device whose networks [networks] take so long. expected: at a scale of 1."""
     return float(np.exp(np.median(np.log(latency_ms / expected))))
 
 
@@ -197,7 +198,7 @@ def _shared_coefficients(devices: Sequence[tuple[np.ndarray, np.ndarray]]) -> np
     shared = np.full(size, 1.0 / size)
     for _ in range(3):
         rows = [
-            features * (_typical_ratio(latency_ms, features @ shared) / latency_ms)[:, None]
+            features * (typical_ratio(latency_ms, features @ shared) / latency_ms)[:, None]
             for features, latency_ms in devices
         ]
         shared = _not_negative(np.concatenate(rows))

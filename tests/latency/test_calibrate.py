@@ -24,6 +24,7 @@ from pnas_tf.latency.op_features import FEATURES, features_of
 from pnas_tf.latency.prior import Prior, learn_prior
 from pnas_tf.latency.prior_sources import source_of_table
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.latency.taught import Taught
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.mbconv import proxyless, tiny
 
@@ -397,12 +398,11 @@ def test_a_prior_prices_no_kind_of_work_that_none_of_its_networks_did(calibrated
 
 
 def test_a_prior_by_which_a_network_takes_no_time_is_refused_before_measuring(calibrated, prior):
-    negative = dataclasses.replace(prior.population, mean=-prior.population.mean)
+    kinds = dataclasses.replace(prior.taught.kinds, mean=-prior.taught.kinds.mean)
+    negative = dataclasses.replace(prior, taught=Taught(kinds, {}))
     device = Arithmetic(device_prices(110))
     with pytest.raises(UserError, match="a network by a prior"):
-        calibrated(
-            device, CalibrateConfig(), Knowledge(dataclasses.replace(prior, population=negative))
-        )
+        calibrated(device, CalibrateConfig(), Knowledge(negative))
     assert not device.asked
 
 
@@ -413,9 +413,10 @@ def test_a_prior_by_which_a_network_takes_no_time_is_refused_before_measuring(ca
         {"held_out_percent": {"5": -3.0}},
         {"unseen": ["sorcery"]},
         {"noise": 1.5},
+        {"blocks": {"mbconv": {"mean": 0.1, "deviation": -0.1}}},
         {"covariance": (2 * np.ones((len(FEATURES),) * 2) - np.eye(len(FEATURES))).tolist()},
     ],
-    ids=["no number", "negative", "unknown work", "noise", "covariance"],
+    ids=["no number", "negative", "unknown work", "noise", "block", "covariance"],
 )
 def test_a_damaged_prior_is_refused(prior, tmp_path, damage):
     path = prior.save(tmp_path / "prior.json")
@@ -428,7 +429,10 @@ def test_a_prior_survives_its_file_and_tells_its_sources(prior, tmp_path):
     again = Prior.load(prior.save(tmp_path / "prior.json"))
     assert again.sources == prior.sources and len(again.sources) == 8 == again.devices
     assert again.unseen == prior.unseen != ()
-    np.testing.assert_array_equal(again.population.covariance, prior.population.covariance)
+    assert again.taught.blocks == prior.taught.blocks != {}
+    np.testing.assert_array_equal(
+        again.taught.population.covariance, prior.taught.population.covariance
+    )
     assert again.held_out_percent == prior.held_out_percent and set(prior.held_out_percent) >= {
         3,
         5,

@@ -21,6 +21,7 @@ from pnas_tf.latency.op_features import FEATURES, OP_KINDS, features_of
 from pnas_tf.latency.prior import OTHER_RUNTIME_COSTS, Prior, learn_prior
 from pnas_tf.latency.prior_sources import Source, read_sources, source_of_table
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.latency.taught import Taught
 from pnas_tf.latency.transfer import Population, condition, learn, non_negative
 from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.space.architecture import random_architecture
@@ -123,7 +124,7 @@ def test_the_program_from_files_to_a_prior_that_predicts_other_devices(files, tm
     assert lines[-1] == f"wrote {out}"
     prior = Prior.load(out)
     direct = learn_prior(read_sources(files, dtype="float32"), other_runtime=False)
-    np.testing.assert_allclose(prior.population.mean, direct.population.mean)
+    np.testing.assert_allclose(prior.taught.population.mean, direct.taught.population.mean)
     others = [random_architecture(SPACE, seed=500 + each) for each in range(20)]
     rows = np.array([features_of(network.blocks) for network in others])
 
@@ -136,7 +137,7 @@ def test_the_program_from_files_to_a_prior_that_predicts_other_devices(files, tm
         return np.array(found)
 
     def taught(features, latency_ms):
-        return condition(prior.population, features, latency_ms).mean
+        return condition(prior.taught.kinds, features, latency_ms).mean
 
     def alone(features, latency_ms):
         return non_negative(features, latency_ms, OP_KINDS)
@@ -153,8 +154,8 @@ def test_a_prior_is_no_surer_than_the_tables_that_taught_it(files):
     sure, unsure = (learn_prior(each, other_runtime=False) for each in (sources, doubted))
     # mean absolute error / standard deviation of a normal error: sqrt(2 / pi)
     own = 0.05 / math.sqrt(2 / math.pi)
-    assert unsure.population.noise == pytest.approx(math.hypot(sure.population.noise, own))
-    np.testing.assert_array_equal(unsure.population.mean, sure.population.mean)
+    assert unsure.taught.kinds.noise == pytest.approx(math.hypot(sure.taught.kinds.noise, own))
+    np.testing.assert_array_equal(unsure.taught.kinds.mean, sure.taught.kinds.mean)
     for count, error in sure.held_out_percent.items():
         assert unsure.held_out_percent[count] == pytest.approx(math.hypot(error, 5.0), rel=0.2)
     networks = tuple(CalibrationNetwork(f"n{ms}", ms, ms) for ms in (1.0, 2.0, 3.0))
@@ -206,7 +207,7 @@ def test_a_device_is_one_however_many_files_it_gives(tmp_path, monkeypatch):
         taught.append(len(devices))
         return learn(devices)
 
-    monkeypatch.setattr("pnas_tf.latency.prior.learn", counted)
+    monkeypatch.setattr("pnas_tf.latency.taught.learn", counted)
     prior = learn_prior(read_sources(files, dtype=None), other_runtime=False)
     assert taught == [4, 2, 3, 3]  # all, then without each device
     assert prior.describe() == "a prior of 3 devices" and len(prior.sources) == 4
@@ -230,11 +231,10 @@ def test_a_prior_whose_units_lie_far_apart_is_read_again(tmp_path):
     deviations = np.random.default_rng(0).permutation(10.0 ** -np.linspace(0, 10, len(FEATURES)))
     correlations = (np.eye(len(FEATURES)) + 1) / 2
     covariance = correlations * np.outer(deviations, deviations)
-    prior = Prior(
-        Population(deviations, covariance, 0.03), ("runtime 1.0",), "float32", ("one",), 2, (), {}
-    )
+    taught = Taught(Population(deviations, covariance, 0.03), {})
+    prior = Prior(taught, ("runtime 1.0",), "float32", ("one",), 2, (), {})
     again = Prior.load(prior.save(tmp_path / "prior.json"))
-    np.testing.assert_array_equal(again.population.covariance, covariance)
+    np.testing.assert_array_equal(again.taught.population.covariance, covariance)
 
 
 def test_what_another_number_format_lacks_is_of_no_account(files, tmp_path):
