@@ -220,22 +220,6 @@ def wait_for_workers(tasks: Mapping[str, int], *, seconds: int) -> None:
     )
 
 
-def with_constants(
-    traced: tf.types.experimental.ConcreteFunction,
-) -> tf.types.experimental.ConcreteFunction:
-    """A concrete function with its variables frozen to constants.
-
-    Buys: conversion to TFLite takes a tenth of the time that the SavedModel way takes, and leaves
-    no variable in the graph (one variable splits the graph between delegates). Without it: no
-    export, and no latency table.
-    """
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
-    return convert_variables_to_constants_v2(traced, lower_control_flow=False)
-
-
 def converter_error() -> type[Exception]:
     """What `tf.lite.TFLiteConverter.convert` raises on a model that it cannot convert.
 

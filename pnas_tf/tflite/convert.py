@@ -1,9 +1,9 @@
 """From a Keras model to the bytes of a .tflite file, in four number formats.
 
-The model is traced at a fixed batch, its variables frozen to constants, and the frozen function
-converted: that is ten times faster than the SavedModel way and leaves no variable in the graph (one
-variable splits the graph between delegates). Block models of the latency table and whole networks
-take this same path. Knows nothing of files, accuracy or labels.
+The model is traced at a fixed batch and the traced function converted, which freezes its variables
+to constants: that is ten times faster than the SavedModel way and leaves no variable in the graph
+(one variable splits the graph between delegates). Block models of the latency table and whole
+networks take this same path. Knows nothing of files, accuracy or labels.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def convert(
     _check_model(model, dtype)
     samples = _samples(model, representative, batch) if dtype == "int8" else None
     with quietly():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(model, batch)])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([_traced(model, batch)])
         if dtype != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if dtype == "float16":
@@ -92,15 +92,12 @@ def _samples(
     return representative_batches(representative, (batch, *model.inputs[0].shape[1:]))
 
 
-def _frozen(model: keras.Model, batch: int) -> tf.types.experimental.ConcreteFunction:
-    """The model's inference at a fixed batch as a function of constants (no variables)."""
+def _traced(model: keras.Model, batch: int) -> tf.types.experimental.ConcreteFunction:
+    """The model's inference at a fixed batch."""
     signature = tf.TensorSpec(
         (batch, *model.inputs[0].shape[1:]), model.inputs[0].dtype, name=INPUT_NAME
     )
-    traced = tf.function(lambda image: model(image, training=False)).get_concrete_function(
-        signature
-    )
-    return _tf_private.with_constants(traced)
+    return tf.function(lambda image: model(image, training=False)).get_concrete_function(signature)
 
 
 def _check_model(model: keras.Model, dtype: str) -> None:
