@@ -5,10 +5,16 @@ Files are handed to the workers one by one (`--dist loadfile`), in this order
 """
 
 import os
+import sys
 import tempfile
 from collections import Counter
 
 import pytest
+
+# Tests start programs by the hundred; where an environment forbids compiled modules, as those of
+# containers do, each of them would compile ours anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session", autouse=True)

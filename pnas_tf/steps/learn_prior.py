@@ -7,7 +7,8 @@ takes seconds. Tables (pnas latency-table, pnas calibrate) and measurements of e
 benchmark) of any spaces; all that is of one device under the same settings counts as one device.
 They are of one number format (--dtype chooses it where there are several) and of one runtime:
 another is refused without --other_runtime, which says what that costs. Prints what it was learnt
-from and the error to expect by the number of measured networks.
+from, the error to expect by the number of measured networks, and how many blocks have a price of
+their own.
 """
 
 from __future__ import annotations
@@ -47,5 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             "error to expect: unknown; it takes three devices with more than three networks each, "
             "which do the same kinds of work"
         )
+    known = number_of(len(prior.taught.blocks), "block")
+    say(f"prices {known} by tables that measured them, others by their kinds of work")
     say(f"wrote {prior.save(options.out)}")
     return 0

@@ -121,6 +121,8 @@ def test_the_program_from_files_to_a_prior_that_predicts_other_devices(files, tm
         f"learnt from {files[2]}, {files[3]}",
     ]
     assert lines[3].startswith("error to expect with 3 measured networks: ")
+    known = len(SPACE.distinct_blocks())
+    assert lines[-2].startswith(f"prices {known} blocks by tables that measured them")
     assert lines[-1] == f"wrote {out}"
     prior = Prior.load(out)
     direct = learn_prior(read_sources(files, dtype="float32"), other_runtime=False)
