@@ -75,6 +75,10 @@ class Comparison:
         """That a call has written."""
         return self.path(name) / Artifact.LATENCY_TABLE
 
+    def prior(self, name: str) -> Path:
+        """That a call has learnt."""
+        return self.folder / f"{self.dtype}_{name}.json"
+
     def took(self, name: str) -> dict[str, float | bool] | None:
         """seconds of a finished call, by the clock and of the processor, and whether it was made
         in one go."""
@@ -96,7 +100,7 @@ class Comparison:
         yield from self._updates(HERE, PLAIN)
         yield from (self._table(name) for name in (TWO_THREADS, PLAIN_TWO))
         for name, devices in PRIORS.items():
-            prior = str(self.folder / f"{self.dtype}_{name}.json")
+            prior = str(self.prior(name))
             tables = tuple(str(self.table(device)) for device in devices)
             yield Call(f"learn_{name}", ("learn-prior", *tables, f"--out={prior}"))
             yield self._calibrate(f"few_{name}", HERE, BY_PRIOR, f"--prior={prior}")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from benchmarks.calibration.calls import BY_PRIOR, FEW, HERE, MORE, PLAIN, PRIORS, Comparison
 from pnas_tf.latency.agreement import Agreement, agreement
 from pnas_tf.latency.calibration import Calibration, calibration_architectures
+from pnas_tf.latency.estimate import Few, by_prior
+from pnas_tf.latency.prior import Prior
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.latency.taught import Taught
 from pnas_tf.latency.validate import held_out_architectures
 from pnas_tf.run.layout import Artifact
 
@@ -134,7 +137,8 @@ def page(comparisons: Sequence[Comparison]) -> str:
         "table of all blocks. `stored` is the prediction as it stands. `paced` is after one "
         "factor, found on ten other networks of that session: between two sessions a machine may "
         "change its pace as a whole, and that is no error of the table. `expected` is the error "
-        "that a table expects of itself, `told` what it warns of. Figures are percent.",
+        "that a table expects of itself, `told` what it warns of. `no excess`: the same networks "
+        "by the prior without what blocks take beyond their kinds of work. Figures are percent.",
         "",
         f"The device: {table.identity.describe()}.",
     ]
@@ -173,10 +177,8 @@ def _errors(comparison: Comparison, device: str) -> Iterator[str]:
         "Spearman | told |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
-    for name, words in _rows(comparison, device):
-        if not comparison.took(name):
-            continue
-        found = session.judge(LatencyTable.load(comparison.table(name)))
+    for words, table in _rows(comparison, device):
+        found = session.judge(table)
         expected = "" if found.expected_percent is None else f"{found.expected_percent:.1f}"
         yield (
             f"| {words} | {expected} | {found.stored.mape_percent:.2f} | "
@@ -186,18 +188,25 @@ def _errors(comparison: Comparison, device: str) -> Iterator[str]:
         )
 
 
-def _rows(comparison: Comparison, device: str) -> Iterator[tuple[str, str]]:
-    """(call, words) of the tables for a device."""
-    yield device, "all blocks"
+def _rows(comparison: Comparison, device: str) -> Iterator[tuple[str, LatencyTable]]:
+    """(words, table) of the tables for a device that are there."""
+    for name, words in _calls(comparison, device):
+        if comparison.took(name):
+            yield words, LatencyTable.load(comparison.table(name))
     if device == HERE:
-        yield "few", f"{MORE} networks"
         for prior in PRIORS:
-            yield f"few_{prior}", f"{BY_PRIOR} networks, {prior.replace('_', ' ')} tables"
-        olds = dict.fromkeys(comparison.runtimes)
-    else:
-        yield "few_plain", f"{MORE} networks"
-        olds = {HERE: None}
-    for old in olds:
+            for name, count in ((f"few_{prior}", BY_PRIOR), ("few", MORE)):
+                if comparison.took(f"few_{prior}") and comparison.took(name):
+                    words = f"{count} networks, {prior.replace('_', ' ')} tables"
+                    yield words, _priced(comparison, name, prior)
+                    yield f"{words}, no excess", _priced(comparison, name, prior, excess=False)
+
+
+def _calls(comparison: Comparison, device: str) -> Iterator[tuple[str, str]]:
+    """(call, words) of the tables for a device but for those by priors."""
+    yield device, "all blocks"
+    yield ("few" if device == HERE else "few_plain"), f"{MORE} networks"
+    for old in dict.fromkeys(comparison.runtimes) if device == HERE else (HERE,):
         words = old.replace("_", " ") if old != HERE else "XNNPACK"
         yield old, f"all blocks, of {words}"
         for count in (FEW, MORE):
@@ -206,6 +215,19 @@ def _rows(comparison: Comparison, device: str) -> Iterator[tuple[str, str]]:
                 few = LatencyTable.load(comparison.table(name)).few_shot
                 assert few is not None
                 yield name, f"{count} networks and the table of {words}: {few.method}"
+
+
+def _priced(comparison: Comparison, name: str, prior: str, *, excess: bool = True) -> LatencyTable:
+    """The networks of a call as a prior prices them."""
+    table = LatencyTable.load(comparison.table(name))
+    learnt = Prior.load(comparison.prior(prior))
+    assert table.few_shot is not None and table.space is not None
+    if not excess:
+        learnt = replace(learnt, taught=Taught(learnt.taught.kinds, {}))
+    networks = table.few_shot.networks
+    latency_ms = [each.measurement.corrected_ms(table.sentinel_ms) for each in networks.values()]
+    few = Few(table.space, networks, np.array(latency_ms))
+    return replace(table, few_shot=by_prior(few, learnt, ()))
 
 
 def _short(doubt: str) -> str:
