@@ -52,7 +52,7 @@ lint: $(VENV)/installed-dev
 test: lint
 	-$(MAKE) --no-print-directory $(CLIENT)/installed
 	-$(MAKE) --no-print-directory .litertjs/installed
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Without those that train, search or run programs (slow), need a stand-in phone or board (device), or root.
 quick: $(VENV)/installed-dev
