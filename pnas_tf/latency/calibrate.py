@@ -240,12 +240,12 @@ def _chosen(
     done = {name: Architecture(space, each.ops) for name, each in measured.known.items()}
     networks = [*done.items(), *((name, each) for name, each in pool.items() if name not in done)]
     typical = [random_architecture(space, seed=_POOL_SEED + each) for each in range(_TYPICAL)]
-    of = features_of if known.prior is None else known.prior.taught.features_of
-    pool_rows = np.array([of(network.blocks) for _, network in networks])
-    targets = np.array([of(network.blocks) for network in typical])
-    prior = known.prior
-    population = alone(targets, OP_KINDS) if prior is None else prior.taught.population
-    order = design(population, pool_rows, targets, count, chosen=range(len(done)))
+    taught = None if known.prior is None else known.prior.taught
+    amounts = features_of if taught is None else taught.features_of
+    features = np.array([amounts(network.blocks) for _, network in networks])
+    targets = np.array([amounts(network.blocks) for network in typical])
+    population = alone(targets, OP_KINDS) if taught is None else taught.population
+    order = design(population, features, targets, count, chosen=range(len(done)))
     return dict(networks[each] for each in order[len(done) :])
 
 

@@ -4,7 +4,11 @@ what single blocks take besides.
 Kinds of work explain a network to 2 or 3 %. What they miss, a shape that a kernel fits well or
 badly, is much the same from device to device of a runtime. So a block that tables have measured is
 one more feature, whose amount is how often a network holds it and whose price is the block's
-excess: what it takes beyond its kinds of work. Measures nothing and knows no files.
+excess: what it takes beyond its kinds of work.
+
+  price of block b = scale * (f_b . v + e_b),   v ~ N(mean, covariance),   e_b ~ N(m_b, d_b^2)
+
+Measures nothing and knows no files.
 """
 
 from __future__ import annotations
@@ -25,8 +29,8 @@ from pnas_tf.space.blocks import Block
 
 # Of a normal error: standard deviation / mean absolute error.
 _MEAN_TO_STANDARD = math.sqrt(math.pi / 2)
-# A block's excess differs between devices as much as so many devices with the typical excess would
-# show: few devices say little of how they differ.
+# What is known beforehand of how much an excess differs between devices, in devices' worth: that it
+# differs as the typical excess of a block differs from 0. Few devices say little of it.
 _DIFFERENCE_KNOWN = 2.0
 _COUNTS = (3, 5, 10, 20)
 
@@ -114,6 +118,7 @@ def _excesses(
     mean, typical_price = (weight * excess).sum(axis=0), (weight * price).sum(axis=0)
     variance = (weight * (excess - mean) ** 2).sum(axis=0)
     share = (mean**2 + variance).sum() / (typical_price**2).sum()  # of a price that is excess
+    # d_b^2 = (n s_b^2 + n_0 share price_b^2) / (n + n_0)   (Gelman et al. 2013, section 2.6)
     variance = known * variance + _DIFFERENCE_KNOWN * share * typical_price**2
     deviation = np.sqrt(variance / (known + _DIFFERENCE_KNOWN))
     return {key: Excess(float(mean[at]), float(deviation[at])) for key, at in place.items()}

@@ -1,5 +1,7 @@
 """Prices of a table's blocks sum to what the table predicts of networks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from fake_runner import DEVICE, SETTINGS
@@ -38,3 +40,9 @@ def test_prices_of_a_networks_blocks_are_the_line_of_its_prediction(calibration,
         network = random_architecture(SPACE, seed=seed)
         total = sum(prices[each.key] for each in network.blocks if not isinstance(each.op, Zero))
         assert total == pytest.approx(slope * one.predict_ms(network) + intercept_ms)
+
+
+def test_blocks_that_take_no_longer_than_a_call_leave_the_intercept():
+    idle = dataclasses.replace(table(Calibration(1.1, 0.3, 1.0, NETWORKS)), call_ms=9.0)
+    assert factors(idle, SPACE) == (1.1, 1.0)
+    assert set(prices_ms(idle, SPACE, *factors(idle, SPACE)).values()) == {0.0}
