@@ -68,11 +68,12 @@ class Population:
 @dataclass(frozen=True)
 class Coefficients:
     """Of one device. mean: [features], ms a unit of each. covariance: [features, features]. noise:
-    of this device, relative."""
+    of this device, relative. freedom: degrees of it, by which the size of noise is known."""
 
     mean: np.ndarray
     covariance: np.ndarray
     noise: float
+    freedom: float
 
     def predict_ms(self, features: np.ndarray) -> np.ndarray:
         """[networks] in ms for features [networks, features]."""
@@ -84,12 +85,14 @@ class Coefficients:
         return np.sqrt(np.maximum(variance, 0.0))
 
     def interval_ms(self, features: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-        """(lower, upper), [networks] each: holds a measured latency with probability `share`."""
-        from scipy.stats import t
+        """(lower, upper), [networks] each: holds a measured latency with probability `share`. That
+        the size of noise is itself only estimated widens it as Student's t does."""
+        from scipy.stats import norm, t
 
-        predicted = self.predict_ms(features)
-        deviation = np.hypot(self.deviation_ms(features), self.noise * predicted)
-        reach = float(t.ppf(0.5 + share / 2, _FREEDOM)) * deviation
+        predicted, quantile = self.predict_ms(features), 0.5 + share / 2
+        noise = self.noise * float(t.ppf(quantile, self.freedom) / norm.ppf(quantile))
+        deviation = np.hypot(self.deviation_ms(features), noise * predicted)
+        reach = float(t.ppf(quantile, _FREEDOM)) * deviation
         return predicted - reach, predicted + reach
 
 
@@ -233,7 +236,8 @@ def condition(population: Population, features: np.ndarray, latency_ms: np.ndarr
         squares = (rows @ mean - 1) ** 2 + np.einsum("ni,ij,nj->n", rows, covariance, rows)
         variance = (known + (trust * squares).sum() / 2) / (_NOISE_KNOWN + len(features) / 2)
         trust = _trust(squares / variance)
-    return Coefficients(scale * mean, scale**2 * covariance, float(np.sqrt(variance)))
+    freedom = 2 * _NOISE_KNOWN + len(features)
+    return Coefficients(scale * mean, scale**2 * covariance, float(np.sqrt(variance)), freedom)
 
 
 def gaussian_posterior(
