@@ -208,8 +208,8 @@ class ArchitectureConfig(Options):
     architecture: str = option(
         "",
         "Network to train in the place of a searched one: proxyless_mobile, proxyless_cpu, "
-        "proxyless_gpu, proxyless_mobile_14, efficientnet_lite0, _1 or _2, or FILE.json; its class "
-        "count is replaced.",
+        "proxyless_gpu, proxyless_mobile_14, efficientnet_lite0, _1 or _2, mobilenet_v2, "
+        "mobilenet_v4_conv_small or _medium, or FILE.json; its class count is replaced.",
         remakes=True,
     )
     train_resolution: int | None = option(
@@ -304,8 +304,8 @@ class TrainConfig(Options):
     )
     train_optimizer: str = option(
         "sgd",
-        "sgd with momentum, or adamw (Loshchilov and Hutter 2019, algorithm 2); a rate that is not "
-        f"given is then {ADAMW_RATE} of SGD's.",
+        "sgd with momentum, or adamw (Loshchilov and Hutter 2019, algorithm 2); a rate that is "
+        f"given by neither you nor --preset is then {ADAMW_RATE} of SGD's.",
         choices=("sgd", "adamw"),
     )
     adamw_weight_decay: float = option(
@@ -475,7 +475,7 @@ class SearchConfig(Options):
     )
     weights_init: str | None = option(
         None,
-        "Initial weights: aligned (default): a block's candidates start as one function; he_fout "
+        "Initial weights: aligned (default): a block's MBConvs start as one function; he_fout "
         "(published); he_fin; pretrained (default where --pretrained is given): every candidate "
         "starts from these.",
         choices=("aligned", "he_fout", "he_fin", "pretrained"),

@@ -17,9 +17,9 @@ import tensorflow as tf
 from pnas_tf.config import TrainConfig
 from pnas_tf.data.augmentation import grey, project
 
-# The largest change of each kind, at magnitude 10 (Cubuk et al. 2019, table 6).
+# The largest change of each kind, at magnitude 10 (Cubuk et al. 2019, table 6, of 331 px).
 MAGNITUDES = 10.0
-DEGREES, SHEAR, SHIFT_FRACTION, ENHANCEMENT, POSTERIZED_BITS = 30.0, 0.3, 100 / 331, 0.9, 4.0
+DEGREES, SHEAR, SHIFT_FRACTION, ENHANCEMENT, POSTERIZED_BITS = 30.0, 0.3, 150 / 331, 0.9, 4.0
 FILL = 127.5  # what comes into view is grey, as in the reference
 _COLUMNS = 2  # which transformation, sign
 

@@ -79,7 +79,7 @@ def find_pretrained(source: str, *, flag: str = "pretrained") -> PretrainedFiles
         return PretrainedFiles("package", package_file(name), Path(name))
     path = Path(source)
     if path.is_dir():
-        return _in_folder(path)
+        return _in_folder(path, flag)
     if path.is_file() and path.suffix in _KERAS:
         _refuse_keras_3(path, flag)
         return PretrainedFiles("network", path, _beside(path, (str(Artifact.ARCHITECTURE),), flag))
@@ -111,11 +111,20 @@ def teacher_files(source: str) -> tuple[Path, ...]:
         return (path,)
     if path.is_dir() or (path.is_file() and path.suffix in _KERAS):
         return find_pretrained(source, flag="teacher").files
+    is_package = source in (IMAGENET, *PACKAGES) and not path.exists()
+    network = next(iter(PACKAGES)) if source == IMAGENET else source
     raise UserError(
         f"--teacher={source}",
         expected=TEACHER_FORMS,
-        received="no such file or folder" if not path.exists() else f"a {path.suffix} file",
-        fix="Correct --teacher.",
+        received="a network of ImageNet's classes"
+        if is_package
+        else "no such file or folder"
+        if not path.exists()
+        else f"a {path.suffix} file",
+        fix=f"Fine-tune it on these classes first: pnas train --architecture={network} "
+        f"--pretrained={source} --run_dir=RUN with the dataset's options, then --teacher=RUN."
+        if is_package
+        else "Correct --teacher.",
     )
 
 
@@ -167,14 +176,15 @@ def imagenet_advice() -> str:
     return f"add --pretrained={IMAGENET} --space=lite; its weights are installed"
 
 
-def _in_folder(folder: Path) -> PretrainedFiles:
+def _in_folder(folder: Path, flag: str) -> PretrainedFiles:
     """A run folder's trained network, else its supernet; the latter too where the folder is the
     search's own within a run."""
+    what = f"weights of --{flag}={folder}"
     run = folder.parent if folder.name == Artifact.SEARCH else folder
     network, architecture = run / Artifact.NETWORK, run / Artifact.ARCHITECTURE
     if not architecture.is_file():
         raise UserError(
-            f"weights to start from in {folder}",
+            what,
             expected=f"a run folder with {Artifact.ARCHITECTURE} and what was trained",
             received=f"no {architecture.name} in it",
             fix="Let its search end, or name another folder.",
@@ -184,10 +194,11 @@ def _in_folder(folder: Path) -> PretrainedFiles:
     checkpoints = run / Artifact.SEARCH / layout.CHECKPOINTS
     if not any(checkpoints.glob(_CHECKPOINTS)):
         raise UserError(
-            f"weights to start from in {folder}",
+            what,
             expected=f"{Artifact.NETWORK}, or a checkpoint in {checkpoints.relative_to(run)}",
             received="neither",
-            fix="Name a run folder whose search or training has begun.",
+            fix="Name a run folder whose search or training has begun"
+            + (", of a --teacher whose training has ended." if flag == "teacher" else "."),
         )
     return PretrainedFiles("supernet", checkpoints, architecture)
 

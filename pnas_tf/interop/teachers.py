@@ -89,6 +89,14 @@ def _of_network(source: str) -> tuple[Logits, tuple[str, ...] | None]:
 
 def _of_tflite(source: str) -> tuple[Logits, tuple[str, ...] | None]:
     file = TfliteModel.read(source, run=True)
+    if file.metadata is None:
+        raise UserError(
+            f"--teacher={source}",
+            expected=TEACHER_FORMS,
+            received="a file that says neither its classes nor how images are normalised for it",
+            fix="Write both into it (MetadataWriter of tflite-support), or give a run folder whose "
+            "network `pnas train` has trained.",
+        )
     metadata = read_metadata(file)
     classifier = Classifier(file.content, what=source)
     height, width, channels = classifier.image_shape

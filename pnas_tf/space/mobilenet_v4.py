@@ -42,10 +42,9 @@ CONV_MEDIUM_OPS: tuple[CandidateOp, ...] = (_FUSED, *_MEDIUM)
 
 
 def mnv4(*, resolution: int = 224, classes: int = 1000, width: float = 1.0) -> MBConvSpace:
-    """MobileNetV4-Conv-S with every inverted bottleneck searched: 12 choice blocks of up to 16
-    forms, kernels and expansions, and Zero."""
-    fixed = _first_convolutions()
-    stages = (*fixed, Stage(96, 6, 2, _SEARCHED), Stage(128, 6, 2, _SEARCHED))
+    """MobileNetV4-Conv-S with every inverted bottleneck searched: 12 choice blocks of 16 forms,
+    kernels and expansions, those that the published network has there besides, and Zero."""
+    stages = (*_first_convolutions(), _searched(96, _SMALL[:6]), _searched(128, _SMALL[6:]))
     return _space("mnv4", stages, resolution, classes).with_width(width)
 
 
@@ -75,6 +74,10 @@ def _first_convolutions() -> tuple[Stage, ...]:
         Stage(96, 1, 2, spatial),
         Stage(64, 1, 1, mixing, shortcuts=False),
     )
+
+
+def _searched(width: int, published: tuple[UIB, ...]) -> Stage:
+    return Stage(width, len(published), 2, tuple(dict.fromkeys((*_SEARCHED, *published))))
 
 
 def _stage(width: int, ops: tuple[CandidateOp, ...]) -> Stage:

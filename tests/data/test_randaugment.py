@@ -59,7 +59,7 @@ def test_any_strength_keeps_shape_and_range_and_an_empty_batch(name):
 
 
 def test_shifts_move_whole_pixels():
-    images, three = pictures(), 331 / 100 * 3 / SIZE
+    images, three = pictures(), 331 / 150 * 3 / SIZE
     left = transformed("translate_x", images, three)
     np.testing.assert_allclose(left[:, :, :-3], images[:, :, 3:], atol=1e-2)
     np.testing.assert_allclose(left[:, :, -3:], 127.5, atol=1e-2)

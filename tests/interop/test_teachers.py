@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -134,7 +135,7 @@ def test_what_is_no_teacher_is_refused_and_says_what_would_be(run, tmp_path):
         (str(alone), NAMES, "the network that"),
         (str(keras_3), NAMES, "--teacher="),
         (str(run), ("ant", "bee", "wasp"), "classes of --teacher"),
-        (str(bare), NAMES, "no metadata"),
+        (str(bare), NAMES, "neither its classes nor"),
         (str(tmp_path / "absent.tflite"), NAMES, "absent.tflite"),
         (str(tmp_path / "absent"), NAMES, "absent"),
     ):
@@ -142,3 +143,17 @@ def test_what_is_no_teacher_is_refused_and_says_what_would_be(run, tmp_path):
             open_teacher(source, names)
         assert refused.value.fix and "imagenet" not in refused.value.fix  # which is no teacher
     assert [path.name for path in teacher_files(str(bare))] == ["bare.tflite"]
+
+
+@pytest.mark.parametrize("source", ["imagenet", "efficientnet_lite1"])
+def test_a_network_of_imagenets_classes_is_fine_tuned_before_it_teaches(source):
+    with pytest.raises(UserError, match="of ImageNet's classes") as refused:
+        open_teacher(source, NAMES)
+    assert f"--pretrained={source}" in refused.value.fix and "--teacher=RUN" in refused.value.fix
+
+
+def test_a_folder_whose_training_has_not_ended_is_no_teacher_yet(run, tmp_path):
+    shutil.copy(run / "architecture.json", tmp_path)
+    with pytest.raises(UserError, match="--teacher") as refused:
+        open_teacher(str(tmp_path), NAMES)
+    assert "whose training has ended" in refused.value.fix
