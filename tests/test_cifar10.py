@@ -1,11 +1,14 @@
 """benchmarks/cifar10: its reference network, its choice by measured shares and its page, without
 training anything."""
 
+import collections
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from benchmarks.cifar10 import budget, page, recipes
 from benchmarks.cifar10.contenders import (
@@ -15,7 +18,7 @@ from benchmarks.cifar10.contenders import (
     WIDTHS,
     uniform_networks,
 )
-from benchmarks.cifar10.networks import MADE_WITH, images_of, stored_result
+from benchmarks.cifar10.networks import MADE_WITH, settings_of, stored_result, train_model
 from benchmarks.cifar10.resnet import check_against, macs_of, resnet8
 from benchmarks.contender_rows import line_of
 from pnas_tf.config import TrainConfig
@@ -27,6 +30,7 @@ from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import named_space
 from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.model import TfliteModel
+from pnas_tf.training.recipe import TrainRecipe
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +81,7 @@ class Known(budget.Reference):
 
 
 def test_the_slowest_that_fits_is_taken():
-    reference = Known(None)
+    reference = Known({})
     networks = [0.2, 0.7, 0.49, 0.495]
     assert budget.slowest_within(networks, 0.5, reference, lambda share: share) == 0.49
     with pytest.raises(ValueError, match="all take more"):
@@ -88,16 +92,30 @@ def test_a_network_that_takes_more_is_made_again_for_less(monkeypatch):
     monkeypatch.setattr(budget, "untrained", lambda share: share)
     asked = []
 
-    def make(target_ms):
-        asked.append(target_ms)
-        return target_ms * 1.1  # of a reference of 1 ms
+    def make(share):
+        asked.append(share)
+        return share * 1.1
 
-    assert budget.within(make, 0.5, 0.5, Known(None)) <= 0.5
+    assert budget.within(make, 0.5, Known({})) <= 0.5
     assert asked[0] == 0.5 and len(asked) == 2
     # The margin is that of `slowest_within`: 0.99 of the budget is too much.
-    assert budget.within(lambda target_ms: target_ms, 0.495, 0.5, Known(None)) < 0.4925
+    assert budget.within(lambda share: 0.99 * share, 0.5, Known({})) < 0.4925
     with pytest.raises(ValueError, match="no network"):
-        budget.within(lambda target_ms: 3.0, 0.5, 0.5, Known(None))
+        budget.within(lambda share: 3.0, 0.5, Known({}))
+
+
+def test_a_budget_is_one_of_both_formats(monkeypatch, tmp_path):
+    """A network that is fast in float32 and slow in int8 takes what it takes in int8."""
+    taken = {"reference_float32": 1.0, "reference_int8": 0.5, "a_float32": 0.8, "a_int8": 0.7}
+    Took = collections.namedtuple("Took", "median_ms")
+    monkeypatch.setattr(
+        budget.pnas,
+        "benchmark",
+        lambda files, progress: {name: Took(taken[name]) for name in files},
+    )
+    files = dict.fromkeys(("float32", "int8"), tmp_path / "any.tflite")
+    tiny = keras.Sequential([keras.layers.Input((8, 8, 3), 1), keras.layers.Flatten()])
+    assert budget.Reference(files).shares({"a": tiny}) == {"a": pytest.approx(1.4)}
 
 
 def test_what_was_made_otherwise_is_refused(tmp_path):
@@ -127,12 +145,28 @@ def test_recipes_are_those_of_finished_trainings_of_the_same_settings(tmp_path):
         if accuracy is not None:  # else it was stopped
             history = {"epochs": [{"alpha_accuracy": 0.1}, {"alpha_accuracy": accuracy}]}
             atomic.write_json(folder / layout.HISTORY, history)
-            settings = {"train": dataclasses.asdict(config), "images": images_of(Images())}
-            atomic.write_json(folder / recipes.DONE, {MADE_WITH: settings})
+            atomic.write_json(folder / recipes.DONE, {MADE_WITH: settings_of(config, Images())})
     assert recipes.accuracies({"plain": config}, Images(), tmp_path) == {"plain": [0.5, 0.7]}
     for other, images in ((TrainConfig(epochs=4), Images()), (config, Images(train_size=5))):
         with pytest.raises(UserError, match="other settings"):
             recipes.accuracies({"plain": other}, images, tmp_path)
+
+
+def test_another_teacher_at_the_same_place_is_another_recipe(tmp_path):
+    teacher = tmp_path / "teacher.tflite"
+    teacher.write_bytes(b"one")
+    config = TrainConfig(teacher=str(teacher))
+    before = settings_of(config, Images())
+    assert before["teacher"] and settings_of(TrainConfig(), Images())["teacher"] is None
+    teacher.write_bytes(b"another")
+    assert settings_of(config, Images()) != before
+
+
+def test_a_network_of_others_learns_from_the_teacher_that_is_named(model, tmp_path):
+    """As networks of this project do: a teacher that is not there is refused before any step."""
+    recipe = TrainRecipe(TrainConfig(teacher=str(tmp_path / "absent.tflite")))
+    with pytest.raises(UserError, match="no such file"):
+        train_model(model, SimpleNamespace(class_names=("a", "b")), recipe, tmp_path / "train")
 
 
 def rows():
@@ -169,7 +203,8 @@ def test_the_page_says_what_the_rows_hold(tmp_path):
             "bytes": {"int8": 98496},
         },
         "images": {"train": 40_000, "validation": 10_000, "test": 10_000},
-        "train": {"epochs": 3},
+        "train": {"epochs": 3, "mixup": 0.2},
+        "optimizer": {"weight_decay": 5e-4},
         "op_costs": [{"where": "8 px", "op": "basic_k3", "ms": 0.02, "macs": 4e6}],
         "device": "this",
     }
@@ -180,6 +215,9 @@ def test_the_page_says_what_the_rows_hold(tmp_path):
     assert "| searched | 2 | 91.50 % ± 0.50 | 90.50 % ± 0.50 | 0.250 |" in text
     assert "+2.50 ± 1.12 points from ResNet-8, 2.2 standard errors" in text
     assert "| basic_k3 | 0.0200 (0.0050) |" in text and "40,000 to train" in text
+    plain = " ".join(text.split())
+    assert "--budgets=1.0 --seeds=0,1 --contenders=searched,resnet8 --epochs=3` from" in plain
+    assert "on this." in plain and "one recipe (`--mixup=0.2`, `--weight_decay=0.0005`)" in plain
 
 
 @pytest.mark.parametrize("kernels", [LITE_KERNELS, MOBILENET_KERNELS])

@@ -1,5 +1,6 @@
-"""What a network takes in parts of what the reference file takes, and the networks that fit a share
-of it. Both are always measured in one interleaved session, so that no drift lies between them."""
+"""What a network takes in parts of what the reference takes, in float32 and in int8, and the
+networks that fit a share of both. All are always measured in one interleaved session, so that no
+drift lies between them."""
 
 from __future__ import annotations
 
@@ -28,29 +29,51 @@ Network = TypeVar("Network")
 
 @dataclass(frozen=True)
 class Reference:
-    """The file whose latency is the budget. path: of its float32 form."""
+    """The files whose latencies are the budget. files: dtype -> its form in that."""
 
-    path: Path
+    files: Mapping[str, Path]
 
     def shares(self, models: Mapping[str, keras.Model]) -> dict[str, float]:
-        """What each model takes in parts of what the reference takes, float32, one thread, its
-        weights as they are."""
+        """What each model takes in parts of what the reference takes, one thread, its weights as
+        they are: the largest part over the dtypes."""
         with tempfile.TemporaryDirectory() as scratch:
-            files = {REFERENCE: self.path}
+            files = {(REFERENCE, dtype): path for dtype, path in self.files.items()}
             for name, model in models.items():
-                files[name] = Path(scratch) / f"{name}.tflite"
-                files[name].write_bytes(convert(with_probabilities(model), "float32"))
-            measured = pnas.benchmark(files, progress=print)
-        unit = measured[REFERENCE].median_ms
-        return {name: measured[name].median_ms / unit for name in models}
+                network = with_probabilities(model)
+                for dtype in self.files:
+                    files[name, dtype] = Path(scratch) / f"{name}_{dtype}.tflite"
+                    files[name, dtype].write_bytes(shipped(network, dtype, _noise(model)))
+            session = {"_".join(key): path for key, path in files.items()}
+            measured = pnas.benchmark(session, progress=print)
+        ms = {key: measured["_".join(key)].median_ms for key in files}
+        return {
+            name: max(ms[name, dtype] / ms[REFERENCE, dtype] for dtype in self.files)
+            for name in models
+        }
 
-    def latency_ms(self, kept: Path) -> float:
-        """Measured once and kept, for a search that needs a number; budgets are held to by
-        `shares`."""
+    def latency_ms(self, kept: Path) -> dict[str, float]:
+        """dtype -> ms, measured once and kept, for a search that needs numbers; budgets are held to
+        by `shares`."""
         if not kept.is_file():
-            measured = pnas.benchmark({REFERENCE: self.path}, progress=print)[REFERENCE]
-            atomic.write_json(kept, {"median_ms": measured.median_ms})
-        return float(json.loads(kept.read_text())["median_ms"])
+            measured = pnas.benchmark(dict(self.files), progress=print)
+            atomic.write_json(kept, {dtype: measured[dtype].median_ms for dtype in self.files})
+        return {dtype: float(json.loads(kept.read_text())[dtype]) for dtype in self.files}
+
+
+def shipped(network: keras.Model, dtype: str, images: np.ndarray) -> bytes:
+    """The .tflite that all contenders ship: int8 is calibrated on images and takes bytes of pixels,
+    and gives probabilities as float32 does."""
+    if dtype == "float32":
+        return convert(network, "float32")
+    return convert(
+        network, "int8", representative=images, input_type="uint8", output_type="float32"
+    )
+
+
+def _noise(model: keras.Model) -> np.ndarray:
+    """Images to calibrate a network that is only measured on."""
+    shape = (8, *model.input_shape[1:])
+    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
 
 def untrained(architecture: Architecture) -> keras.Model:
@@ -89,16 +112,17 @@ def slowest_within(
 
 
 def within(
-    make: Callable[[float], Architecture], target_ms: float, share: float, reference: Reference
+    make: Callable[[float], Architecture], share: float, reference: Reference
 ) -> Architecture:
-    """A network of `make(predicted ms)` that is measured to take at most `share` of the reference,
-    by the same margin as `slowest_within`: made again for less where it takes more. Raises
-    ValueError after `TRIES`."""
+    """A network of `make(predicted share)` that is measured to take at most `share` of the
+    reference, by the same margin as `slowest_within`: made again for less where it takes more.
+    Raises ValueError after `TRIES`."""
+    asked = share
     for _ in range(TRIES):
-        found = make(target_ms)
+        found = make(asked)
         taken = reference.shares({"made": untrained(found)})["made"] / share
-        print(f"predicted for {target_ms:.4g} ms; takes {taken:.3f} of its budget", flush=True)
+        print(f"predicted for {asked:.4g} of it; takes {taken:.3f} of its budget", flush=True)
         if taken <= MARGIN:
             return found
-        target_ms *= MARGIN**2 / taken  # below what is taken, by what sessions differ by once more
+        asked *= MARGIN**2 / taken  # below what is taken, by what sessions differ by once more
     raise ValueError(f"no network takes {share:g} of the reference after {TRIES} tries")

@@ -13,7 +13,7 @@ import functools
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -32,7 +32,7 @@ from benchmarks.cifar10.networks import (
     MADE_WITH,
     accuracy_of,
     exported,
-    images_of,
+    settings_of,
     stored_result,
     train_model,
 )
@@ -68,9 +68,9 @@ class Workshop:
     Attributes:
         data: CIFAR-10.
         space: of the search; the macro-layout of `mobilenet_v2` and `efficientnet_lite` too.
-        table: its latencies.
-        reference: whose latency is the budget.
-        reference_ms: of that, for the search.
+        tables: dtype -> its latencies.
+        reference: whose latencies are the budget.
+        reference_ms: dtype -> of that, for the search.
         train: epochs and recipe, the same for all.
         optimizer: of that.
         search: phases of the search.
@@ -79,9 +79,9 @@ class Workshop:
 
     data: ImageData
     space: MBConvSpace
-    table: LatencyTable
+    tables: Mapping[str, LatencyTable]
     reference: Reference
-    reference_ms: float
+    reference_ms: Mapping[str, float]
     train: TrainConfig
     optimizer: OptimizerConfig
     search: SearchConfig
@@ -96,10 +96,9 @@ class Workshop:
     def settings(self) -> dict[str, object]:
         """All that contenders must have alike, as JSON."""
         return {
-            "train": dataclasses.asdict(self.train),
+            **settings_of(self.train, self.dataset),
             "optimizer": dataclasses.asdict(self.optimizer),
             "search": dataclasses.asdict(self.search),
-            "images": images_of(self.dataset),
         }
 
     def rows(self) -> list[dict[str, object]]:
@@ -109,16 +108,18 @@ class Workshop:
         return [stored_result(path, self.settings) for path in paths]
 
     def searched(self, seed: int, *, one_shot: bool) -> SearchResult:
-        """One search a seed, for the reference's latency; all budgets are derived from it.
-        one_shot: the supernet trained by uniform paths, and the effect model fitted to it."""
-        config = dataclasses.replace(self.search, target_latency_ms=repr(self.reference_ms))
+        """One search a seed, for the reference's float32 latency; all budgets, int8's too, are
+        derived from it. one_shot: the supernet trained by uniform paths, and the effect model
+        fitted to it."""
+        target = repr(self.reference_ms["float32"])
+        config = dataclasses.replace(self.search, target_latency_ms=target)
         name = f"search_{seed}"
         if one_shot:
             config, name = dataclasses.replace(config, algorithm="one_shot"), f"one_shot_{seed}"
         return pnas.search(
             self.space,
             self.data,
-            self.table,
+            self.tables["float32"],
             recipe=SearchRecipe(config, seed=seed),
             folder=self.output / name,
         )
@@ -133,25 +134,23 @@ class Place:
     seed: int
     folder: Path
 
-    @property
-    def target_ms(self) -> float:
-        """The budget on the table's scale."""
-        return self.share * self.workshop.reference_ms
-
 
 Made: TypeAlias = "Architecture | keras.Model"
 
 
 def searched(place: Place, *, one_shot: bool = False) -> Architecture:
-    """(a) derived from the search at the budget."""
+    """(a) derived from the search at the budget, of float32 and of int8."""
     shop = place.workshop
     found = shop.searched(place.seed, one_shot=one_shot)
 
-    def derived(target_ms: float) -> Architecture:
-        budget = pnas.budget("latency_ms", target_ms)
-        return found.derive(budgets=[budget], progress=print)
+    def derived(share: float) -> Architecture:
+        budgets = [
+            pnas.budget("latency_ms", share * ms, table=shop.tables[dtype])
+            for dtype, ms in shop.reference_ms.items()
+        ]
+        return found.derive(budgets=budgets, progress=print)
 
-    return within(derived, place.target_ms, place.share, shop.reference)
+    return within(derived, place.share, shop.reference)
 
 
 def of_this_project(place: Place) -> Architecture:
@@ -189,13 +188,14 @@ def efficientnet_lite(place: Place) -> Architecture:
 def random(place: Place) -> Architecture:
     """(e) drawn uniformly among the networks of the space at the budget."""
     shop = place.workshop
-    quantity = latency_quantity(shop.space, shop.table)
+    quantity = latency_quantity(shop.space, shop.tables["float32"])
 
-    def drawn(target_ms: float) -> Architecture:
+    def drawn(share: float) -> Architecture:
+        target_ms = share * shop.reference_ms["float32"]
         [network] = random_within(shop.space, quantity, target_ms, count=1, seed=place.seed)
         return network
 
-    return within(drawn, place.target_ms, place.share, shop.reference)
+    return within(drawn, place.share, shop.reference)
 
 
 CONTENDERS: dict[str, Callable[[Place], Made]] = {

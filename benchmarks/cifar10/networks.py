@@ -11,15 +11,18 @@ from pathlib import Path
 import numpy as np
 import tf_keras as keras
 
-from pnas_tf.config import ExportConfig
+from benchmarks.cifar10.budget import shipped
+from pnas_tf._tf_private import deterministic_ops
+from pnas_tf.config import ExportConfig, TrainConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import fit_split, fitted_training
 from pnas_tf.errors import UserError
+from pnas_tf.interop.pretrained_files import teacher_files
+from pnas_tf.interop.teachers import open_teacher
 from pnas_tf.io import atomic
 from pnas_tf.networks.network import with_probabilities
 from pnas_tf.run.loop import StepLoop
 from pnas_tf.tflite.classifier import Classifier
-from pnas_tf.tflite.convert import convert
 from pnas_tf.training.distribution import Distribution
 from pnas_tf.training.recipe import TrainRecipe
 from pnas_tf.training.work import Training
@@ -28,10 +31,14 @@ KEEP_CHECKPOINTS = 2
 MADE_WITH = "made_with"
 
 
+@deterministic_ops()
 def train_model(
     model: keras.Model, dataset: Dataset, recipe: TrainRecipe, folder: Path
 ) -> keras.Model:
-    """Trains a network that is no architecture of ours by the same loop."""
+    """Trains a network that is no architecture of ours as `pnas.train` trains those that are."""
+    if recipe.config.teacher:
+        teacher = open_teacher(recipe.config.teacher, dataset.class_names)
+        recipe = dataclasses.replace(recipe, teacher=teacher)
     images = dataset.sizes.of(fit_split(recipe.config))
     config = fitted_training(recipe.config, images)
     taught = recipe.teacher and recipe.teacher.identity
@@ -53,9 +60,20 @@ def train_model(
         checkpoint_steps=None,
         tensorboard=recipe.tensorboard,
     ).run()
-    if training.average is not None:
-        training.average.assign()
+    training.end()
     return model
+
+
+def settings_of(config: TrainConfig, dataset: Dataset) -> dict[str, object]:
+    """What the figures of a training depend on besides the network, as JSON."""
+    digest = hashlib.sha256()
+    for path in teacher_files(config.teacher) if config.teacher else ():
+        digest.update(path.read_bytes())
+    return {
+        "train": dataclasses.asdict(config),
+        "teacher": digest.hexdigest() if config.teacher else None,
+        "images": images_of(dataset),
+    }
 
 
 def images_of(dataset: Dataset) -> dict[str, int]:
@@ -82,19 +100,14 @@ def stored_result(path: Path, settings: Mapping[str, object]) -> dict[str, objec
 
 
 def exported(model: keras.Model, dataset: Dataset, folder: Path) -> dict[str, Path]:
-    """float32 and post-training int8, the same way for all: probabilities out, int8 takes bytes of
-    pixels."""
+    """float32 and post-training int8, the same way for all."""
     images = dataset.representative_images(ExportConfig.representative_images)
     network = with_probabilities(model)
-    contents = {
-        "float32": convert(network, "float32"),
-        "int8": convert(
-            network, "int8", representative=images, input_type="uint8", output_type="float32"
-        ),
-    }
     return {
-        dtype: atomic.write_bytes(folder / f"network_{dtype}.tflite", content)
-        for dtype, content in contents.items()
+        dtype: atomic.write_bytes(
+            folder / f"network_{dtype}.tflite", shipped(network, dtype, images)
+        )
+        for dtype in ("float32", "int8")
     }
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from benchmarks.contender_rows import HEADER, RULE, Row, grouped, line_of, value_of
 from docs.wrap import wrapped
+from pnas_tf.config import OptimizerConfig, TrainConfig
 from pnas_tf.io import atomic
+from pnas_tf.options import asked_options
 
 SEARCHED = {
     "searched": "searched",
@@ -28,13 +30,14 @@ HEAD = """# CIFAR-10 at the latency of MLPerf Tiny's network
 
 """
 BEFORE = """
-Made by `python -m benchmarks.cifar10 --epochs={epochs} --page=docs/cifar10.md` from its results.
-MLPerf Tiny's image classification is CIFAR-10 by ResNet-8: 12.5 M MACs, 78,666 parameters. Its
-file's latency is the budget. Images are JPEGs of CIFAR-10, {train:,} to train, {validation:,} to
-validate and {test:,} to test; the reference file never saw JPEG, so its *architecture* is trained
-on the same images. All networks: {epochs} epochs, one recipe, post-training int8; test images are
-looked at once. ± is the standard error over seeds. Latencies: medians of one interleaved session,
-one thread, float32 by XNNPACK.
+Made by `python -m benchmarks.cifar10 --data=DATA --page=docs/cifar10.md --budgets={budgets}
+--seeds={seeds} --contenders={contenders} --epochs={epochs}` from its results, on {device}. MLPerf
+Tiny's image classification is CIFAR-10 by ResNet-8: 12.5 M MACs, 78,666 parameters. Its files'
+latencies, float32 and int8, are the budget. Images are JPEGs of CIFAR-10, {train:,} to train,
+{validation:,} to validate and {test:,} to test; the reference file never saw JPEG, so its
+*architecture* is trained on the same images. All networks: {epochs} epochs, one recipe ({recipe}),
+post-training int8; test images are looked at once. ± is the standard error over seeds. Latencies:
+medians of one interleaved session, one thread, float32 by XNNPACK.
 """
 
 
@@ -42,7 +45,18 @@ def write_page(results: Mapping[str, object], path: Path) -> None:
     """Writes the page's figures; what stands outside of the marks is somebody's own words."""
     rows, images, train = (results[name] for name in ("rows", "images", "train"))
     assert isinstance(rows, list) and isinstance(images, dict) and isinstance(train, dict)
-    lines = [BEFORE.format(**images, epochs=train["epochs"]).lstrip()]
+    made = {
+        option: ",".join(dict.fromkeys(f"{row[name]}" for row in rows))
+        for option, name in (("budgets", "share"), ("seeds", "seed"), ("contenders", "contender"))
+    }
+    given = asked_options(TrainConfig(epochs=train["epochs"]), TrainConfig(**train))
+    optimizer = results["optimizer"]
+    assert isinstance(optimizer, dict)
+    given |= asked_options(OptimizerConfig(), OptimizerConfig(**optimizer))
+    recipe = ", ".join(f"`--{name}={value}`" for name, value in given.items())
+    about = {"epochs": train["epochs"], "device": results["device"]}
+    about["recipe"] = recipe or "the defaults of `pnas train`"
+    lines = [BEFORE.format(**images, **made, **about).lstrip()]
     reference = results["reference"]
     assert isinstance(reference, dict)
     by_share = {float(str(share)): rows for (share,), rows in grouped(rows, "share").items()}

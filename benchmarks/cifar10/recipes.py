@@ -10,20 +10,18 @@ by side with other --only or --seeds. `--teacher` adds distillation from that ne
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.cifar10.networks import MADE_WITH, images_of, stored_result, train_model
+from benchmarks.cifar10.networks import MADE_WITH, settings_of, stored_result, train_model
 from benchmarks.cifar10.page import write_between
 from benchmarks.cifar10.resnet import SIZE, resnet8
 from pnas_tf.config import DataConfig, TrainConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.image_data import ImageData
-from pnas_tf.interop.teachers import open_teacher
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import record_of
 from pnas_tf.run import layout
@@ -78,20 +76,13 @@ def _config(name: str, options: Mapping[str, object], *, epochs: int) -> TrainCo
     return record_of(TrainConfig, given, where=name, fix="Correct the recipe.")
 
 
-def _settings(config: TrainConfig, dataset: Dataset) -> dict[str, object]:
-    return {"train": dataclasses.asdict(config), "images": images_of(dataset)}
-
-
 def _train(name: str, config: TrainConfig, seed: int, dataset: Dataset, output: Path) -> None:
     folder = output / f"{name}-{seed}"
     if (folder / DONE).is_file():
         return
     print(f"== {name}, seed {seed}", flush=True)
-    teacher = open_teacher(config.teacher, dataset.class_names) if config.teacher else None
-    train_model(
-        resnet8(seed=seed), dataset, TrainRecipe(config, seed=seed, teacher=teacher), folder
-    )
-    atomic.write_json(folder / DONE, {MADE_WITH: _settings(config, dataset)})
+    train_model(resnet8(seed=seed), dataset, TrainRecipe(config, seed=seed), folder)
+    atomic.write_json(folder / DONE, {MADE_WITH: settings_of(config, dataset)})
 
 
 def accuracies(
@@ -103,7 +94,7 @@ def accuracies(
     for name, config in configs.items():
         paths = sorted(output.glob(f"{name}-[0-9]*/{DONE}"))
         for path in paths:
-            stored_result(path, _settings(config, dataset))
+            stored_result(path, settings_of(config, dataset))
         found[name] = [_accuracy(path.parent) for path in paths]
     return found
 
