@@ -325,4 +325,4 @@ def export(
     exported = export_network(
         model, dataset, config, architecture=network, rewrites=rewrites_of(config, measured)
     )
-    return ExportedModels.of(exported, dataset.normalization.mean, dataset.normalization.std)
+    return ExportedModels.of(exported)

@@ -960,6 +960,13 @@ class ExportConfig(Options):
         at_least=1,
         remakes=True,
     )
+    float_input: str = option(
+        "normalised",
+        "Input of the other files: (pixel - mean) / std, or pixels, 0 to 255 in float32, which the "
+        "file's own first two ops normalise.",
+        choices=("normalised", "pixels"),
+        remakes=True,
+    )
     int8_input: str = option(
         "uint8",
         "Input of the int8 file; uint8 takes an image's own bytes.",

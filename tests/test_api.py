@@ -50,6 +50,7 @@ from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import save_space
 from pnas_tf.steps.programs import Program
+from pnas_tf.tflite.classifier import Classifier
 from pnas_tf.training.recipe import TrainRecipe
 
 pytestmark = pytest.mark.usefixtures("few_rounds")
@@ -331,13 +332,32 @@ def test_a_training_has_colours_of_its_own(data, found, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_file_may_take_pixels_as_they_are(data, model):
+    """Whoever hands over 0 to 255 gets what others get for normalised images, and the metadata say
+    that nothing is to be done."""
+    formats = ("float32", "float16", "dynamic_int8", "int8")
+    config = dataclasses.replace(EXPORT, formats=formats)
+    plain = pnas.export(model, data, config=config)
+    files = pnas.export(model, data, config=dataclasses.replace(config, float_input="pixels"))
+    pixels = data.arrays.images[:8]
+    for dtype, bound in (("float32", 1e-5), ("float16", 1e-3), ("dynamic_int8", 0.02)):
+        given = Classifier(files[dtype].content).logits(pixels)
+        np.testing.assert_allclose(given, plain[dtype].predict(pixels), atol=bound)
+        np.testing.assert_array_equal(given, files[dtype].predict(pixels))
+        found = files[dtype].inspect().metadata
+        assert (found.mean, found.std) == ((0.0,), (1.0,))
+        assert files[dtype].parity.images == plain[dtype].parity.images
+    assert files["int8"].content == plain["int8"].content
+
+
+@pytest.mark.slow
 def test_files_give_what_the_network_gives(data, model, tmp_path):
     files = pnas.export(model, data, config=EXPORT)
     float32 = pnas.export(model, data, config=dataclasses.replace(EXPORT, formats=("float32",)))
     assert set(float32) == {"float32"}
     assert set(files) == {"float32", "int8"} and files["int8"].parity.dtype == "int8"
     pixels = data.arrays.images[:8]
-    normalised = (pixels.astype(np.float32) - files["int8"].mean) / files["int8"].std
+    normalised = (pixels.astype(np.float32) - 127.5) / 127.5
     logits = model(normalised).numpy()
     odds = np.exp(logits - logits.max(1, keepdims=True))
     expected = odds / odds.sum(1, keepdims=True)

@@ -84,8 +84,6 @@ def _check_measured(folder: RunFolder, source: str, entry: Entry) -> None:
 
 def entries_of(folder: RunFolder) -> dict[str, Entry]:
     """File name -> what a manifest says of it, of the exported models of a run."""
-    from pnas_tf.tflite.schema_reader import read_contents
-
     run = read_run(folder.path)
     dataset, export = _dataset(run), run.settings.get(ExportConfig.__name__, {})
     command = command_of(run).replace(dataset, public_name(dataset))
@@ -94,13 +92,26 @@ def entries_of(folder: RunFolder) -> dict[str, Entry]:
         source: {
             "sha256": atomic.sha256_of(folder / source),
             "size_bytes": (folder / source).stat().st_size,
-            "input_dtype": read_contents((folder / source).read_bytes()).inputs[0].dtype,
+            **_input(folder / source),
             "architecture_origin": run.origin or named or SEARCHED,
             **_entry(run, report),
             "licence": export.get("licence", ""),
             "command": command,
         }
         for source, report in load_reports(folder / Artifact.PARITY).items()
+    }
+
+
+def _input(path: Path) -> Entry:
+    """What a file takes of (pixel - mean) / std, one value or one a channel."""
+    from pnas_tf.tflite.metadata import read_metadata
+    from pnas_tf.tflite.model import TfliteModel
+
+    model = TfliteModel.read(path)
+    seen = read_metadata(model)
+    return {
+        "input_dtype": model.contents.inputs[0].dtype,
+        "normalization": {"mean": list(seen.mean), "std": list(seen.std)},
     }
 
 

@@ -6,7 +6,7 @@ Made of the entries of the manifest alone, so that a card can be made again at a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import yaml
@@ -39,7 +39,7 @@ Latencies are medians of {inference} on {device}. Another device or runtime has 
 ## Input and output
 
 {pictures}, {size} x {size} pixels, RGB. An int8 file takes {int8_input}, a
-float32 file takes (pixel - 127.5) / 127.5 unless its metadata say otherwise. The metadata inside
+float32 file takes {float_input}. The metadata inside
 each file hold the labels, the normalisation, the architecture, and what to do to a picture before;
 `pnas inspect FILE.tflite` shows them.
 
@@ -99,10 +99,25 @@ def model_card(name: str, entries: Mapping[str, Entry]) -> str:
         inference="one inference" + f" of {batch} pictures" * (batch > 1),
         size=space["resolution"],
         int8_input=_INT8_INPUTS[str(int8.get("input_dtype", "uint8"))],
+        float_input=_float_input(entries.values()),
         first=file,
         command=entry["command"],
     )
     return f"---\n{_front_matter(name, entries)}---\n{text}"
+
+
+def _float_input(entries: Iterable[Entry]) -> str:
+    """What a float32 file takes; manifests of earlier versions do not say."""
+    known = [
+        cast(Mapping[str, Json], entry["normalization"])
+        for entry in entries
+        if entry["dtype"] != "int8" and "normalization" in entry
+    ]
+    if not known:
+        return "(pixel - 127.5) / 127.5 unless its metadata say otherwise"
+    if (known[0]["mean"], known[0]["std"]) == ([0.0], [1.0]):
+        return "pixels from 0 to 255"
+    return f"(pixel - {known[0]['mean']}) / {known[0]['std']}"
 
 
 def _origin(entry: Entry) -> str:

@@ -7,10 +7,9 @@ was trained on; `export_models` images and metadata from anywhere.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,7 @@ from pnas_tf.tflite.metadata import Metadata, write_metadata
 from pnas_tf.tflite.model import with_softmax
 from pnas_tf.tflite.options import check_config, rewrites_of
 from pnas_tf.tflite.parity_report import ParityReport
+from pnas_tf.tflite.pixel_input import with_pixel_input
 from pnas_tf.tflite.quantize import AwareNetwork
 from pnas_tf.tflite.rewrites.choice import check_shapes, wanted_among
 from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
@@ -76,9 +76,7 @@ def export_network(
             validation split decides, the test split is reported.
         config: see `export_models`; author and licence go into the files.
         architecture: of the network.
-        rewrites: format -> its export rewrites; those of the config where None.
-        progress: called with a line now and then.
-        tell: called with the table of layers, where config.debug_layers asks for it.
+        rewrites, progress, tell: see `export_models`.
 
     Raises:
         UserError: dataset and architecture are of other sizes, or a bound is broken.
@@ -145,7 +143,7 @@ def export_models(
         contents[name], validation[name] = work.proven(dtype, made[dtype], chosen[dtype])
         work.progress(f"{name}: {len(contents[name]) / 1000:.0f} kB")
     for dtype, name in files.items():  # after every decision
-        reports[name] = dataclasses.replace(
+        reports[name] = replace(
             work.compare(dtype, contents[name], images.test, split="test"),
             rewrites=validation[name].rewrites,
         )
@@ -207,6 +205,9 @@ class _Work:
         else:
             source = with_probabilities(source) if probabilities else source
             content = convert(source, dtype, batch=batch)
+        if dtype != "int8" and self.config.float_input == "pixels":
+            content = with_pixel_input(content, mean=self.metadata.mean, std=self.metadata.std)
+            return write_metadata(content, replace(self.metadata, mean=(0.0,), std=(1.0,)))
         return write_metadata(content, self.metadata)
 
     def _source(self, dtype: str, rewrites: tuple[str, ...]) -> keras.Model:
@@ -232,7 +233,9 @@ class _Work:
         """The file beside Keras on images of a split, whose name is for the user."""
         what = f"comparing {dtype} on {split} images"
         with Progress(what, len(batches), say=self.progress) as pace:
-            return parity.compare(self.plain, content, pace.over(batches), dtype=dtype)
+            pixels = dtype != "int8" and self.config.float_input == "pixels"
+            seen = (self.metadata.mean, self.metadata.std) if pixels else ((0.0,), (1.0,))
+            return parity.compare(self.plain, content, pace.over(batches), dtype=dtype, seen=seen)
 
     def decided(self, dtype: str, content: bytes) -> ParityReport:
         """The file beside Keras on the validation split."""
@@ -244,17 +247,17 @@ class _Work:
         """The file and its validation report. A rewritten int8 file is compared with its twin,
         and gives way to it when it breaks a bound that the twin holds: a partial sum in int8 is
         rounded once more."""
-        report = dataclasses.replace(self.decided(dtype, content), rewrites=rewrites)
+        report = replace(self.decided(dtype, content), rewrites=rewrites)
         if dtype != "int8" or not rewrites:
             parity.check_parity(report, self.config)
             return content, report
         twin = self.convert(dtype, ())
         beside = self._beside_plain(content, twin)
-        report = dataclasses.replace(report, beside_plain=beside)
+        report = replace(report, beside_plain=beside)
         try:
             parity.check_parity(report, self.config)
         except UserError as error:
-            plain = dataclasses.replace(self.decided(dtype, twin), beside_plain=beside)
+            plain = replace(self.decided(dtype, twin), beside_plain=beside)
             parity.check_parity(plain, self.config)
             self.progress(
                 f"int8 without {', '.join(rewrites)}, which costs accuracy: expected "

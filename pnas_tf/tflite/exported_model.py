@@ -14,6 +14,7 @@ from pnas_tf.io import atomic
 from pnas_tf.run.layout import model_file
 from pnas_tf.tflite.classifier import Classifier
 from pnas_tf.tflite.inspect import Inspection, inspection_of
+from pnas_tf.tflite.metadata import read_metadata
 from pnas_tf.tflite.model import TfliteModel
 
 if TYPE_CHECKING:
@@ -29,14 +30,11 @@ class ExportedModel:
         name: its file name.
         content: its bytes.
         parity: how it compares with the Keras network on the test split.
-        mean, std: the normalisation, (pixel - mean) / std.
     """
 
     name: str
     content: bytes
     parity: ParityReport
-    mean: float
-    std: float
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the file whole or not at all, into a folder or under a name of its own."""
@@ -55,8 +53,9 @@ class ExportedModel:
         Raises:
             UserError: the images have another shape.
         """
-        normalised = (np.asarray(images, np.float32) - self.mean) / self.std
-        return Classifier(self.content, what=self.name).logits(normalised)
+        seen = read_metadata(TfliteModel(self.content, where=self.name))
+        taken = (np.asarray(images, np.float32) - np.float32(seen.mean)) / np.float32(seen.std)
+        return Classifier(self.content, what=self.name).logits(taken)
 
     def inspect(self) -> Inspection:
         """Its tensors, ops and metadata."""
@@ -71,10 +70,10 @@ class ExportedModels(Mapping[str, ExportedModel]):
     by_format: Mapping[str, ExportedModel]
 
     @classmethod
-    def of(cls, exported: Exported, mean: float, std: float) -> ExportedModels:
-        """mean, std: the normalisation that the network was trained with."""
+    def of(cls, exported: Exported) -> ExportedModels:
+        """The files of an export."""
         files = {
-            report.dtype: ExportedModel(name, exported.contents[name], report, mean, std)
+            report.dtype: ExportedModel(name, exported.contents[name], report)
             for name, report in exported.reports.items()
         }
         return cls(files)

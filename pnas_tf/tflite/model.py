@@ -156,7 +156,7 @@ def with_softmax(content: bytes) -> bytes:
     scores.name = b"probability"
     graph.tensors.append(scores)
     softmax = schema.OperatorT()
-    softmax.opcodeIndex = _operator_code(model, schema.BuiltinOperator.SOFTMAX)
+    softmax.opcodeIndex = operator_code(model, schema.BuiltinOperator.SOFTMAX)
     softmax.inputs, softmax.outputs = [logits], [len(graph.tensors) - 1]
     softmax.builtinOptionsType = schema.BuiltinOptions.SoftmaxOptions
     softmax.builtinOptions = schema.SoftmaxOptionsT()
@@ -166,7 +166,7 @@ def with_softmax(content: bytes) -> bytes:
     return pack(model)
 
 
-def _operator_code(model: schema.ModelT, number: int) -> int:
+def operator_code(model: schema.ModelT, number: int) -> int:
     """The place of a new entry for a builtin op, in its first version."""
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = number

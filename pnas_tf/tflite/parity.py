@@ -9,7 +9,7 @@ how the file was made.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tf_keras as keras
@@ -34,6 +34,7 @@ def compare(
     data: Iterable[tuple[np.ndarray, np.ndarray]],
     *,
     dtype: str,
+    seen: tuple[Sequence[float], Sequence[float]] = ((0.0,), (1.0,)),
 ) -> ParityReport:
     """Both models on every batch of images.
 
@@ -42,6 +43,7 @@ def compare(
         content: a file of ours.
         data: (images [batch, height, width, channels], labels [batch]) pairs.
         dtype: what the report calls the file.
+        seen: (mean, std) of what the file takes, which the images are normalised by.
 
     Raises:
         UserError: the file is no classifier, or data is empty.
@@ -56,8 +58,9 @@ def compare(
     tally = Tally()
     for images, labels in data:
         images = np.asarray(images, np.float32)
-        theirs = logits_of.logits(images)
-        scores = None if logits_of is classifier else classifier.logits(images)
+        given = images * np.float32(seen[1]) + np.float32(seen[0])
+        theirs = logits_of.logits(given)
+        scores = None if logits_of is classifier else classifier.logits(given)
         ours = np.asarray(model(images, training=False))
         tally.add(ours, theirs, np.asarray(labels), probabilities=scores)
     if not tally.images:

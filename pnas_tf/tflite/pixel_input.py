@@ -1,23 +1,24 @@
-"""A uint8 input whose every byte is a pixel, as clients such as MediaPipe hand it over.
+"""An input that takes pixels as they are, as bytes or as float32 from 0 to 255.
 
-The converter gives the input the range of the calibration images, which need not reach black and
-white. Where the first op is a QUANTIZE, from this input's scale to the calibrated one, changing the
-input's scale is exact: that op reads it. Knows nothing of metadata.
+The converter gives a uint8 input the range of the calibration images, which need not reach black
+and white. Where the first op is a QUANTIZE, from this input's scale to the calibrated one, changing
+the input's scale is exact: that op reads it. A float32 input gets two ops in front, which normalise
+it. Knows nothing of metadata.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from pnas_tf.errors import UserError
+from pnas_tf.tflite.model import operator_code, pack
 from pnas_tf.tflite.schema_names import op_name, quantization_of
-
-if TYPE_CHECKING:
-    from ai_edge_litert import schema_py_generated as schema
+from pnas_tf.tflite.schema_reader import parse
 
 
 def make_pixels(model: schema.ModelT, *, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -56,3 +57,44 @@ def make_pixels(model: schema.ModelT, *, mean: Sequence[float], std: Sequence[fl
         )
     image.quantization.scale = [float(np.float32(1 / std[0]))]  # as the file will hold it
     image.quantization.zeroPoint = [round(mean[0])]
+
+
+def with_pixel_input(content: bytes, *, mean: Sequence[float], std: Sequence[float]) -> bytes:
+    """A file of ours of a network that takes (pixel - mean) / std in float32, as one that takes the
+    pixels. Arguments as of `make_pixels`."""
+    model = parse(content)
+    graph = model.subgraphs[0]
+    normalised = int(graph.inputs[0])
+    tensors = [copy.deepcopy(graph.tensors[normalised]) for _ in range(4)]
+    names = (b"pixels", b"centred", b"mean", b"scale")
+    values = (None, None, np.array(mean), 1 / np.array(std))
+    for tensor, name, value in zip(tensors, names, values):
+        tensor.name, tensor.buffer = name, 0
+        if value is not None:
+            model.buffers.append(schema.BufferT())
+            model.buffers[-1].data = np.frombuffer(value.astype(np.float32).tobytes(), np.uint8)
+            tensor.buffer, tensor.shape = len(model.buffers) - 1, [len(value)]
+            tensor.shapeSignature = None
+    first = len(graph.tensors)
+    pixels, centred, shift, scale = range(first, first + 4)
+    graph.tensors += tensors
+    subtract = _elementwise(model, "Sub", [pixels, shift], centred)
+    graph.operators[:0] = [subtract, _elementwise(model, "Mul", [centred, scale], normalised)]
+    graph.inputs = [pixels]
+    for signature in model.signatureDefs or []:
+        for given in signature.inputs:
+            given.tensorIndex = pixels
+    return pack(model)
+
+
+def _elementwise(
+    model: schema.ModelT, kind: str, inputs: list[int], output: int
+) -> schema.OperatorT:
+    """An op between two tensors, "Sub" or "Mul"."""
+    operator = schema.OperatorT()
+    number = getattr(schema.BuiltinOperator, kind.upper())
+    operator.opcodeIndex = operator_code(model, number)
+    operator.inputs, operator.outputs = inputs, [output]
+    operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{kind}Options")
+    operator.builtinOptions = getattr(schema, f"{kind}OptionsT")()
+    return operator

@@ -56,5 +56,9 @@ def test_a_card_says_what_the_int8_file_takes(tmp_path):
     dtypes = {name: entry["input_dtype"] for name, entry in entries.items()}
     assert dtypes == {"model_float32.tflite": "float32", "model_int8.tflite": "uint8"}
     assert "An int8 file takes the pixels themselves (uint8), a\nfloat32 file" in card
+    assert "takes (pixel - [127.5]) / [127.5]. The" in card
+    pixels = {"normalization": {"mean": [0.0], "std": [1.0]}}
+    taking = {name: {**entry, **pixels} for name, entry in entries.items()}
+    assert "float32 file takes pixels from 0 to 255." in model_card("one", taking)
     floats = {name: {**entry, "input_dtype": "float32"} for name, entry in entries.items()}
     assert "An int8 file takes normalised pixels (float32), a" in model_card("one", floats)
