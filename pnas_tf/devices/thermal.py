@@ -129,10 +129,13 @@ def _read_vcgencmd(text: str) -> tuple[str, ...]:
 
 def _read_zones(text: str) -> float | None:
     readings = [
-        (kind.lower(), int(value) / 1000.0)
+        (kind.lower(), int(value))
         for kind, value in re.findall(r"^(\S{1,100}) (-?\d{1,12})$", text, re.MULTILINE)
     ]
-    plausible = [(kind, value) for kind, value in readings if 0.0 < value < 150.0]
+    # The unit is a thousandth of a degree; some kernels give degrees, in all of their zones.
+    unit = 1000.0 if any(value >= 1000 for _, value in readings) else 1.0
+    celsius = [(kind, value / unit) for kind, value in readings]
+    plausible = [(kind, value) for kind, value in celsius if 1.0 <= value < 150.0]
     processors = [
         value for kind, value in plausible if "cpu" in kind or "soc" in kind or "pkg" in kind
     ]

@@ -1,6 +1,6 @@
 """Finished runs beside one another. Accuracies are compared on the same test images alone,
-latencies on the same device with the same settings; what differs in either stands in a group of its
-own.
+latencies on the same device with the same settings and of as many images a call; what differs in
+any stands in a group of its own.
 
 Reads run folders. Measures and trains nothing.
 """
@@ -48,12 +48,13 @@ class Network:
 @dataclass(frozen=True)
 class Group:
     """Networks whose figures may be compared. fingerprint: of images and test split; "" where the
-    run does not say, which then stands alone."""
+    run does not say, which then stands alone. batch: images of a call."""
 
     dataset: str
     fingerprint: str
     device: Device
     settings: Settings
+    batch: int
     networks: tuple[Network, ...]
     notes: tuple[str, ...]
 
@@ -63,7 +64,8 @@ class Group:
         images = f", {self.networks[0].images} test images" if self.networks else ""
         words = device_words({"device": to_json(self.device), "settings": to_json(self.settings)})
         known = f" ({self.fingerprint})" if self.fingerprint else " (not known which images)"
-        return f"{self.dataset}{images}{known} on {words}"
+        call = f", {self.batch} images a call" if self.batch > 1 else ""
+        return f"{self.dataset}{images}{known} on {words}{call}"
 
 
 def compare_runs(folders: Sequence[str | os.PathLike]) -> list[Group]:
@@ -88,8 +90,10 @@ def compare_runs(folders: Sequence[str | os.PathLike]) -> list[Group]:
             data = run.settings.get(DataConfig.__name__, {})
             dataset = one_line(str(data.get("dataset", "images of no name")))
             # Of one fingerprint, "folder:photos" and its whole path are the same images.
-            key = (fingerprint or path, replace(device, cores=()), settings)
-            empty = Group(dataset, fingerprint, device, settings, (), ())
+            # Which cores a run was held to is no matter, but it is whether it was held to any.
+            free = replace(device, cores=()), bool(device.cores)
+            key = (fingerprint or path, free, settings, run.batch)
+            empty = Group(dataset, fingerprint, device, settings, run.batch, (), ())
             group = groups.setdefault(key, empty)
             groups[key] = replace(group, networks=(*group.networks, network))
     return [

@@ -30,6 +30,7 @@ PLOT = (4.0, 2.6)  # inches; two stand beside one another, one on a phone
 STYLE: dict[str, str | float | bool] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pnas_tf",
+    "text.parse_math": False,  # names from anywhere are no formulas
     "axes.unicode_minus": False,
     "font.size": 8.5,
     "text.color": INK,

@@ -7,6 +7,7 @@ Gathers what the run left; computes nothing anew but digests.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from pnas_tf.config import ArchitectureConfig, DataConfig, ExportConfig
@@ -85,8 +86,9 @@ def _check_measured(folder: RunFolder, source: str, entry: Entry) -> None:
 def entries_of(folder: RunFolder) -> dict[str, Entry]:
     """File name -> what a manifest says of it, of the exported models of a run."""
     run = read_run(folder.path)
-    dataset, export = _dataset(run), run.settings.get(ExportConfig.__name__, {})
-    command = command_of(run).replace(dataset, public_name(dataset))
+    export, data = (run.settings.get(kind.__name__, {}) for kind in (ExportConfig, DataConfig))
+    public = {DataConfig.__name__: {**data, "dataset": public_name(_dataset(run))}}
+    command = command_of(replace(run, settings={**run.settings, **public}))
     named = run.settings.get(ArchitectureConfig.__name__, {}).get("architecture")
     return {
         source: {
@@ -137,6 +139,7 @@ def _entry(run: RunFiles, report: ParityReport) -> Entry:
         "parity": report.to_json(),
         "latency_ms": measured
         and {
+            **({"partly": measured.partly} if measured.partly else {}),
             "median": measured.median_ms,
             "p10": measured.p10_ms,
             "p90": measured.p90_ms,

@@ -177,11 +177,16 @@ def _table(entries: Mapping[str, Entry]) -> str:
             str(entry["dtype"]),
             f"{cast(int, entry['size_bytes']) / 1000:,.0f} kB",
             _accuracy(entry),
-            f"{latency['median']:.3g} ms" if latency else "not measured",
+            _latency(latency) if latency else "not measured",
             f"{latency['p90']:.3g} ms" if latency else "",
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _latency(latency: Mapping[str, Json]) -> str:
+    partly = latency.get("partly")
+    return f"{latency['median']:.3g} ms" + (f" ({one_line(str(partly))})" if partly else "")
 
 
 def _accuracy(entry: Entry) -> str:

@@ -55,7 +55,8 @@ def sustained_figure(series: Mapping[str, Measurement]) -> Figure:
             for number, (name, one) in enumerate(points.items()):
                 minutes, values = _curve(one, field)
                 colour = _COLOURS[number % len(_COLOURS)]
-                axes.plot(minutes, values, color=colour, label=name, marker=".", markersize=3)
+                shown = f" {name}" if name.startswith("_") else name  # else it has no legend
+                axes.plot(minutes, values, color=colour, label=shown, marker=".", markersize=3)
         throttled = [point for point in every if point.throttling]
         if throttled:
             rows[0].scatter(

@@ -10,7 +10,7 @@ function say(words) { part("status").textContent = words; }
 /* The central square over white, at the model's size, as the training saw it. */
 function pixelsOf(image, width, height) {
   const [, rows, columns] = facts.shape;
-  const canvas = part("seen"), side = Math.min(width, height);
+  const canvas = part("seen"), side = facts.part * Math.min(width, height);
   canvas.width = columns; canvas.height = rows;
   const context = canvas.getContext("2d", {willReadFrequently: true});
   context.fillStyle = "white";

@@ -21,6 +21,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.report.page import render
 from pnas_tf.run.layout import MODELS_PATTERN, Artifact, run_dir_option
+from pnas_tf.tflite.export_inputs import central_part
 from pnas_tf.tflite.metadata import read_metadata
 from pnas_tf.tflite.model import TfliteModel
 
@@ -118,6 +119,7 @@ def _facts(name: str, path: Path) -> dict[str, Json] | None:
         "shape": [batch, height, width, channels],
         "mean": list(metadata.mean),
         "std": list(metadata.std),
+        "part": central_part(metadata.description),  # of the short side
         "labels": list(metadata.labels),
         "range": list(scores.real_range) if scores.real_range else None,  # of bytes 0 to 255
         "probabilities": model.has_softmax,

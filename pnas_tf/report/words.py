@@ -15,6 +15,8 @@ _NAMED = (
     "build",
     "device",
     "settings",
+    "partial_delegation",
+    "binary_sha256",
 )  # fields whose values say nothing alone
 
 

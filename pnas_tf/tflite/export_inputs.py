@@ -6,6 +6,7 @@ with their number. Knows nothing of conversion.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -84,14 +85,23 @@ def images_of(dataset: Dataset, config: ExportConfig) -> ExportImages:
     )
 
 
+_CENTRAL = "of that its central square"
+_PART = re.compile(rf"{_CENTRAL} of (0\.\d{{1,6}}) of the side")
+
+
+def central_part(description: str) -> float:
+    """The part of a picture's short side that `pictures_of` tells of."""
+    found = _PART.search(description)
+    return float(found.group(1)) if found else 1.0
+
+
 def pictures_of(dataset: Dataset) -> str:
     """What was done to every picture before the network saw it, and so what an app must do."""
     part = dataset.centre_fraction
-    square = "its central square" if part == 1 else f"its central square of {part:g} of the side"
+    square = _CENTRAL if part == 1 else f"{_CENTRAL} of {part:g} of the side"
     return (
         "Give it an upright picture (turned by its EXIF orientation) in sRGB, over white where it "
-        f"is transparent, and of that {square}, at {dataset.resolution} x {dataset.resolution} "
-        "pixels."
+        f"is transparent, and {square}, at {dataset.resolution} x {dataset.resolution} pixels."
     )
 
 

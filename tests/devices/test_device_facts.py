@@ -114,6 +114,10 @@ def test_thermal_state_of_a_board_and_of_a_device_that_tells_nothing():
         "under-voltage, throttled",
         pytest.approx(61.324),
     )
+    in_degrees = "pnas_tf-thermal zones\ncpu-0-0 45\ncpu-0-1 47\nbattery 310\n"  # tenths: unknown
+    assert parse_thermal(in_degrees).temperature_c == 47.0
+    mixed = "pnas_tf-thermal zones\ncpu-0-0 47\nsoc 52000\n"
+    assert parse_thermal(mixed).temperature_c == 52.0
     assert not parse_thermal(
         "pnas_tf-thermal vcgencmd\nthrottled=0x50000\n"
     ).is_throttled  # it was, earlier

@@ -92,6 +92,8 @@ def names(groups):
         {"device": dataclasses.replace(DEVICE, model="a phone")},
         {"settings": dataclasses.replace(SETTINGS, threads=4)},
         {"settings": dataclasses.replace(SETTINGS, runtime_version="2.4.0")},
+        {"shape": (8, 32, 32, 3)},
+        {"device": dataclasses.replace(DEVICE, cores=())},
     ],
     ids=lambda other: next(iter(other)),
 )

@@ -296,10 +296,18 @@ def test_latency_without_a_pause_stands_in_the_page(tmp_path):
         )
         for minute in range(11)
     )
-    hot = {"model_float32": dataclasses.replace(entry, runs=runs)}
+    names = ("_tiny", "cost_$5_$6")  # neither a line without a legend, nor a formula
+    hot = dict.fromkeys(names, dataclasses.replace(entry, runs=runs))
     save_measurements(tmp_path / "sustained.json", hot, duration_s=600.0)
     page = page_of(tmp_path, drawn=True)
-    for words in ("Latency without a pause", "8.00 ms", "12.0 ms", "+50.0%", "clock, MHz"):
+    for words in (
+        *(f"{name}</text>" for name in names),
+        "Latency without a pause",
+        "8.00 ms",
+        "12.0 ms",
+        "+50.0%",
+        "clock, MHz",
+    ):
         assert words in page
     part = page.partition("<h2>Latency without a pause")[2].partition("<h2>")[0]
     assert ">yes<" in part and "throttling</text>" in part

@@ -1,8 +1,12 @@
 """Published models: the manifest names what is written, the card says what it is."""
 
-import pytest
-from test_compare import finished
+import dataclasses
 
+import pytest
+from test_compare import SETTINGS, finished
+
+from pnas_tf.devices.record import Delegation
+from pnas_tf.devices.record_file import load_measurements, save_measurements
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
 from pnas_tf.report.manifest import entries_of, publish, read_manifest, write_card
@@ -62,3 +66,25 @@ def test_a_card_says_what_the_int8_file_takes(tmp_path):
     assert "float32 file takes pixels from 0 to 255." in model_card("one", taking)
     floats = {name: {**entry, "input_dtype": "float32"} for name, entry in entries.items()}
     assert "An int8 file takes normalised pixels (float32), a" in model_card("one", floats)
+
+
+@pytest.mark.parametrize("place", ["/home/me/private/photos", "/home/o'neil/private/photos"])
+def test_where_the_images_lie_is_nobodys_business(tmp_path, place):
+    folder = finished(tmp_path / "one", ms=1.0, dataset=f"folder:{place}")
+    entries, card = card_of(folder, {})
+    assert all(entry["dataset"] == "folder:photos" for entry in entries.values())
+    assert "private" not in card and "private" not in str(entries)
+
+
+def test_a_time_of_accelerator_and_processor_together_is_published_as_that(tmp_path):
+    settings = dataclasses.replace(SETTINGS, delegate="gpu", partial_delegation=True)
+    folder = finished(tmp_path / "one", ms=1.0, settings=settings)
+    measured = load_measurements(folder / "latency.json")
+    part = Delegation(3, 10, "SOFTMAX")
+    for name, entry in measured.items():
+        runs = tuple(dataclasses.replace(run, delegation=part) for run in entry.runs)
+        measured[name] = dataclasses.replace(entry, runs=runs)
+    save_measurements(folder / "latency.json", measured, sentinel_ms=1.0)
+    entries, card = card_of(folder, {})
+    assert all("partly on the CPU" in entry["latency_ms"]["partly"] for entry in entries.values())
+    assert "ms (partly on the CPU: gpu executed" in card and "partial_delegation True" in card

@@ -24,7 +24,7 @@ from pnas_tf.steps import export
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.tflite import export as tflite_export
 from pnas_tf.tflite import quantize
-from pnas_tf.tflite.export_inputs import pictures_of
+from pnas_tf.tflite.export_inputs import central_part, pictures_of
 from pnas_tf.tflite.metadata import read_metadata
 from pnas_tf.tflite.model import TfliteModel
 from pnas_tf.tflite.parity_report import load_reports
@@ -125,6 +125,7 @@ def test_a_network_and_its_dataset_are_enough(dataset):
         assert word in metadata.description
     cropped = dataclasses.replace(dataset, centre_fraction=0.875)
     assert "central square of 0.875 of the side" in pictures_of(cropped)
+    assert central_part(pictures_of(cropped)) == 0.875 and central_part("12 MACs.") == 1.0
     found = json.loads(metadata.files["architecture.json"])
     assert Architecture.from_json(found, where="metadata") == architecture
     (report,) = exported.reports.values()
