@@ -65,7 +65,7 @@ def solutions(
             path = program.solved(objective)
             paths, are_all = iter(() if path is None else (path,)), path is None
         for path in paths:
-            if path in seen:
+            if listed and path in seen:
                 continue
             seen.add(path)
             # Within the solver's tolerance, or what is known in part, it may yet be outside.

@@ -34,6 +34,7 @@ from pnas_tf.search.derive import (
 )
 from pnas_tf.search.file_limits import FileLimits
 from pnas_tf.search.learnt import Learnt
+from pnas_tf.search.path_list import LENGTHS
 from pnas_tf.search.quantities import (
     Quantity,
     Shared,
@@ -56,6 +57,20 @@ SPACE = MBConvSpace(
 )
 SIZES = [len(choice.candidates) for choice in SPACE.choice_blocks]
 PATHS = list(itertools.product(*map(range, SIZES)))
+# As in test_derive: the list, a short one and the solver, the solver alone.
+EVERY_WAY = pytest.mark.parametrize(
+    "lengths",
+    [
+        pytest.param(LENGTHS, id="list"),
+        pytest.param((2,), id="turns", marks=pytest.mark.slow),
+        pytest.param((), id="solver", marks=pytest.mark.slow),
+    ],
+)
+
+
+@pytest.fixture
+def taken_from(lengths, monkeypatch):
+    monkeypatch.setattr("pnas_tf.search.choice_program.LENGTHS", lengths)
 
 
 def footprint(seed: int) -> Footprint:
@@ -124,8 +139,9 @@ def test_size_and_ram_are_those_counted_by_hand(seed):
 
 
 @pytest.mark.slow
+@EVERY_WAY
 @pytest.mark.parametrize("seed", range(4))
-def test_any_budgets_together_equal_brute_force(seed):
+def test_any_budgets_together_equal_brute_force(seed, taken_from):
     probabilities, quantities, _, generator = problem(seed)
     values = [[quantity.of(path) for path in PATHS] for quantity in quantities]
     refused = 0
@@ -174,6 +190,18 @@ def test_a_limit_between_what_is_known_and_what_is_so_is_refused_soon():
         looks = 0
         assert not is_possible([7] * 12, [Bound(ram, most)]) and looks < 11_000
     assert smallest(ram, ()) == 100.25
+
+
+def test_a_network_that_a_list_passed_over_is_no_longer_asked_for():
+    """Its whole is more than its blocks say: the solver gave it again and again."""
+    ones = (np.ones(2),) * 2
+    quantity = Quantity(
+        "RAM", "kB", 0.0, (np.zeros(2),) * 2, peaks=ones, exact=lambda path: 9.0 * (path == (0, 0))
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pnas_tf.search.choice_program.LENGTHS", (2,))
+        found = solutions([np.array([0.0, 1.0]), np.array([0.0, 3.0])], [Bound(quantity, 5.0)])
+        assert list(itertools.islice(found, 9)) == [(1, 0), (0, 1), (1, 1)]
 
 
 def test_two_limits_of_one_latency_are_two_limits():
@@ -233,11 +261,15 @@ def test_budgets_that_exclude_one_another_are_the_fewest(seed):
 
 
 @pytest.mark.slow
-def test_all_networks_come_in_order_and_once():
+@EVERY_WAY
+def test_all_networks_come_in_order_and_once(taken_from):
+    """Of RAM, of which a network may take more than its largest block says."""
     _, quantities, _, generator = problem(9)
+    ram = quantities[2]
     costs = [generator.uniform(0, 100, size) for size in SIZES]
-    least = [quantities[2].of(path) for path in PATHS]
-    bound = Bound(quantities[2], float(np.quantile(least, 0.2)))
+    least = [ram.of(path) for path in PATHS]
+    bound = Bound(ram, float(np.quantile(least, 0.2)))
+    assert any(ram.known(path) <= bound.most < ram.of(path) for path in PATHS)
     found = list(solutions(costs, [bound]))
     totals = [sum(block[i] for block, i in zip(costs, path)) for path in found]
     assert totals == sorted(totals)
