@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -44,14 +44,16 @@ class Folder(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """One step in one folder. configs: of the classes that the step lists, and no others."""
+    """One step in one folder. configs: of the classes that the step lists, and no others. to_come:
+    names that steps before it are still to look at."""
 
     folder: Folder
     configs: Configs
+    to_come: frozenset[str] = field(default=frozenset(), kw_only=True)
 
     def has(self, name: str) -> bool:
-        """Whether this file is there already."""
-        return (self.folder / name).exists()
+        """Whether this file is there already, as the steps before leave it."""
+        return name not in self.to_come and (self.folder / name).exists()
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class Step(Generic[JobT]):
         remade_by: JSON of what options of `indirect` classes that remake say; a change of it asks
             for a new result, as theirs does.
         check: refuses what cannot be done, as far as that is known now. It is called before the
-            steps that come before it too, when their files are not there yet.
+            steps that come before it too, when `Job.has` their files not yet: they may be made
+            anew.
         begin: looks at the inputs and says what the user should know of them, also when the step is
             skipped.
         summary: what came of it, in one line for the terminal, from the files that it has written.

@@ -61,6 +61,10 @@ class Inputs(Job):
         """Those of a step that takes these classes of options."""
         return self._with(self.configs.only(kinds))
 
+    def before(self, to_come: frozenset[str]) -> Inputs:
+        """Before the steps that leave these files have looked at them."""
+        return dataclasses.replace(self, to_come=to_come)._with(self.configs, known=self)
+
     def at(self, folder: RunFolder, configs: Configs) -> Inputs:
         """In another folder with other options of the same images, which are those found."""
         return dataclasses.replace(self, folder=folder)._with(configs, known=self)
@@ -130,7 +134,7 @@ class Inputs(Job):
     def _with(self, configs: Configs, known: Inputs | None = None) -> Inputs:
         """With other options, and the images and weights that were found. known: by whom; None:
         by this one."""
-        found, known = Inputs(self.folder, configs, self.given), known or self
+        found, known = dataclasses.replace(self, configs=configs), known or self
         for name, kind in (("data", DataConfig), ("pretrained", PretrainedConfig)):
             if name in vars(known) and kind in configs:
                 vars(found)[name] = vars(known)[name]

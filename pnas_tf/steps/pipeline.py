@@ -89,20 +89,30 @@ def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs
 
 
 def check_files(todo: Sequence[Step[Inputs]], call: Inputs) -> None:
-    """Raises UserError, without TensorFlow, on a file of the run that the first step works from,
-    where it is absent or damaged. A chief may still make it for its followers."""
-    if not todo or isinstance(call.folder, RunFollower):
+    """Raises UserError, without TensorFlow, on a file of the run that the first steps work from,
+    up to one that works from what another makes, where it is absent or damaged. A chief may still
+    make it for its followers."""
+    if isinstance(call.folder, RunFollower):
         return
-    job, place = call.only(todo[0].configs), call.folder.path
-    for path in todo[0].reads(job):
-        if path.is_relative_to(place):
-            _READERS.get(path.relative_to(place).as_posix(), str)(path)
+    made: set[Path] = set()
+    for step in todo:
+        job = call.only(step.configs)
+        paths = [path for path in step.reads(job) if path.is_relative_to(call.folder.path)]
+        if not made.isdisjoint(paths):
+            return
+        for path in paths:
+            _READERS.get(path.relative_to(call.folder.path).as_posix(), str)(path)
+        made.update(call.folder / name for name in step.writes(job))
 
 
 def check_steps(todo: Sequence[Step[Inputs]], call: Inputs) -> None:
-    """Raises UserError where a step cannot do what the options ask for."""
+    """Raises UserError where a step cannot do what the options ask for, as far as it does not
+    depend on a file that one before it may make anew."""
+    to_come: frozenset[str] = frozenset()
     for step in todo:
-        step.check(call.only(step.configs))
+        job = call.only(step.configs).before(to_come)
+        step.check(job)
+        to_come |= frozenset(map(str, step.writes(job)))
 
 
 def fit_options(todo: Sequence[Step[Inputs]], call: Inputs) -> Inputs:

@@ -2,21 +2,38 @@
 
 import dataclasses
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from forked_program import contents
 
-from pnas_tf.config import DataConfig, RunConfig, TrainConfig
+from pnas_tf.config import (
+    DataConfig,
+    DeriveConfig,
+    RunConfig,
+    SweepConfig,
+    TrainConfig,
+)
 from pnas_tf.data import from_arrays
 from pnas_tf.errors import UserError
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step
+from pnas_tf.space.published import published
+from pnas_tf.steps.derive import DERIVE, SWEEP
+from pnas_tf.steps.footprint import FOOTPRINT
 from pnas_tf.steps.inputs import Inputs
-from pnas_tf.steps.pipeline import idle_views, run_steps, steps_to_do
+from pnas_tf.steps.pipeline import (
+    check_files,
+    check_steps,
+    idle_views,
+    run_steps,
+    steps_to_do,
+)
 from pnas_tf.steps.programs import Program
+from pnas_tf.steps.train import TRAIN
 
 CONFIGS = Configs([RunConfig()])
 
@@ -83,6 +100,54 @@ def test_a_later_step_refuses_before_the_first_one_runs(tmp_path):
     with pytest.raises(UserError, match="refused"):
         do([first, dataclasses.replace(last, check=refuse)], RunFolder(tmp_path / "run"))
     assert log == [] and not (tmp_path / "run").exists()
+
+
+def test_a_step_is_not_judged_by_what_one_before_it_may_make_anew(tmp_path):
+    """As the derivation by the latency table that --restart replaces."""
+    seen, log = [], []
+    first, last = chain("ab", log)
+    steps = [first, dataclasses.replace(last, check=lambda job: seen.append(job.has("a")))]
+    do(steps, RunFolder(tmp_path))
+    assert seen == [False, True]
+    do(steps, RunFolder(tmp_path))
+    assert seen[2:] == [False, True] and len(log) == 2
+
+
+def test_limits_wait_for_the_footprint_and_the_table_of_the_same_call(tmp_path, monkeypatch):
+    monkeypatch.setattr("pnas_tf.steps.derive._limits", lambda _: pytest.fail("judged"))
+    kinds = dict.fromkeys(kind for step in (FOOTPRINT, DERIVE, SWEEP) for kind in step.configs)
+    options = DeriveConfig(max_size_kb=300, size_dtype="float32"), SweepConfig(("5",))
+    call = Inputs(RunFolder(tmp_path), Configs([*(kind() for kind in kinds), *options]))
+    for name in ("latency_table.json", "footprint.json"):
+        (tmp_path / name).touch()
+    table = Step("table", (RunConfig,), print, writes=lambda _: ("latency_table.json",))
+    check_steps((table, DERIVE, SWEEP), call)
+    check_steps((FOOTPRINT, DERIVE), call)
+    with pytest.raises(pytest.fail.Exception, match="judged"):
+        check_steps((DERIVE,), call)
+
+
+def test_inherited_weights_may_come_from_the_search_of_the_same_call(tmp_path):
+    call = Inputs(
+        RunFolder(tmp_path),
+        Configs([*(kind() for kind in TRAIN.configs), TrainConfig(init="inherit")]),
+    )
+    published("efficientnet_lite0").save(tmp_path / "architecture.json")
+    search = Step("derive", (RunConfig,), print, writes=lambda _: ("architecture.json",))
+    check_steps((search, TRAIN), call)
+    with pytest.raises(UserError, match="--init=inherit"):
+        check_steps((TRAIN,), call)
+
+
+@pytest.mark.parametrize("before, refused", [("", True), ("latency_table.json", False)])
+def test_a_file_that_no_step_makes_is_missed_before_the_first_one(tmp_path, before, refused):
+    log = []
+    first, last = chain("ab", log)
+    first = dataclasses.replace(first, writes=lambda _: (before or "a",))
+    last = dataclasses.replace(last, reads=lambda job: [job.folder / "latency_table.json"])
+    call = Inputs(RunFolder(tmp_path), CONFIGS)
+    with pytest.raises(UserError, match="latency") if refused else nullcontext():
+        check_files([first, last], call)
 
 
 def test_a_request_that_a_step_refuses_is_refused_before_devices_and_data_are_looked_at(tmp_path):
