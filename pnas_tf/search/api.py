@@ -12,21 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pnas_tf.data.fitted_options import images_of
+from pnas_tf.data.fitted_options import fitted_search, images_of
 from pnas_tf.data.run_space import check_channels
 from pnas_tf.run.checkpoints import Checkpoints
 from pnas_tf.run.layout import CHECKPOINTS, MEASURED
 from pnas_tf.run.terminal import DETAILS
 from pnas_tf.search.device_latency import MeasuredLatency
-from pnas_tf.search.loop import Search
+from pnas_tf.search.loop import Search, check_batches
 from pnas_tf.search.objective import SearchTargets
-from pnas_tf.search.recipe import (
-    SearchRecipe,
-    check_schedule,
-    measures_networks,
-    search_identity,
-)
+from pnas_tf.search.recipe import SearchRecipe, measures_networks, search_identity
 from pnas_tf.search.result import SearchResult
+from pnas_tf.search.schedule import check_schedule
 from pnas_tf.search.start import fitted_start, save_start, start_of
 from pnas_tf.search.targets import check_request, search_targets
 from pnas_tf.space.base import SearchSpace
@@ -69,14 +65,17 @@ def search_architecture(
 
     Raises:
         UserError: the target is out of reach, the table lacks blocks, the space is of images of
-            other channels, or a split is smaller than a batch; before any work.
+            other channels, a split is smaller than a batch, a batch has no equal part for every
+            replica, or alpha would never be trained; before any work.
         Stopped: on SIGTERM or Ctrl-C, after a checkpoint.
     """
     recipe, folder = recipe.started(), Path(folder)
     config = recipe.config
     check_request(config)
     check_channels(space)
-    check_schedule(config, images_of(dataset))
+    check_batches(config, dataset, distribution.replicas)
+    images, replicas = images_of(dataset), distribution.replicas.total
+    check_schedule(fitted_search(config, images, replicas=replicas), images)
     numerics = numerics_of(distribution, recipe.optimizer)
     check_engine(config.engine, numerics)
     targets = tuple(search_targets(space, table, config))

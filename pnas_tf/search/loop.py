@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from pnas_tf._tf_private import deterministic_ops
+from pnas_tf.config import SearchConfig
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import (
     check_demands,
@@ -36,11 +37,12 @@ from pnas_tf.search.judgement import AT_THE_END, BEFORE_ALPHA, Judgement, judgem
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.path_validation import judge, validate_paths
 from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe
-from pnas_tf.search.schedule import SearchSchedule
+from pnas_tf.search.schedule import schedule_of
 from pnas_tf.search.weight_step import Momentum, weight_step
+from pnas_tf.supernet.replicas import Replicas
 from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.supernet.variables import checkpoint_entry
-from pnas_tf.training.distribution import check_batch
+from pnas_tf.training.distribution import check_shares
 from pnas_tf.training.loss_scale import LossScale
 
 HISTORY_FORMAT, HISTORY_VERSION = "pnas_tf/search_history", 1
@@ -93,21 +95,14 @@ class Search:
         self.means = RunningMeans.of(_FIGURES)  # of the epoch's weight steps
         self.judgements: tuple[Judgement, ...] = ()
         self.sizes = search_sizes(config, images, replicas=replicas.total)
-        for demand, size in zip(demands_of(config, self.sizes), self.sizes.batches):
-            check_batch(size, replicas, flag=demand.flag)
-            check_demands([demand], images, dataset=dataset.name)
+        check_batches(recipe.config, dataset, replicas)
         self.steps_per_epoch, self.alpha_batches = (
             dataset.steps_per_epoch(split, batch_size=size)
             for split, size in zip(("train", "validation"), self.sizes.batches)
         )
-        self.epochs = self.sizes.warmup_epochs + self.sizes.search_epochs
+        self.schedule = schedule_of(config, images)
+        self.epochs = self.schedule.epochs
         is_one_shot = config.algorithm == ONE_SHOT
-        self.schedule = SearchSchedule(
-            config,
-            warmup_epochs=self.epochs if is_one_shot else self.sizes.warmup_epochs,
-            epochs=self.epochs,
-            steps_per_epoch=self.steps_per_epoch,
-        )
         self._sampling = config.sampling if is_one_shot else sampling.BY_ALPHA
         self._for_alpha = self._batches_for_alpha()
         self.loop = StepLoop(
@@ -284,6 +279,15 @@ class Search:
             self.momentum.loss_scale = LossScale(
                 *checkpoint.value("loss_scale", tuple[float, int], where=where)
             )
+
+
+def check_batches(config: SearchConfig, dataset: Dataset, replicas: Replicas) -> None:
+    """Raises UserError where a split is smaller than a batch of the search, or a batch has no equal
+    part for every replica."""
+    images = images_of(dataset)
+    demands = demands_of(config, search_sizes(config, images, replicas=replicas.total))
+    check_shares(demands, replicas)
+    check_demands(demands, images, dataset=dataset.name)
 
 
 def restore_variables(supernet: Supernet, checkpoint: Checkpoint, *, where: str) -> None:

@@ -21,14 +21,12 @@ from pnas_tf.data.fitted_options import (
     RECONSTRUCTION,
     images_of,
     search_sizes,
-    search_tuning_of,
 )
 from pnas_tf.errors import UserError
 from pnas_tf.run.settings import fixed_of
 
 if TYPE_CHECKING:
     from pnas_tf.data.dataset import Dataset
-    from pnas_tf.data.split import SplitSizes
     from pnas_tf.networks.pretrained import PretrainedWeights
     from pnas_tf.search.targets import Target
     from pnas_tf.space.base import SearchSpace
@@ -134,20 +132,6 @@ def check_derivation(config: SearchConfig, derive: DeriveConfig) -> None:
             expected="--derive=budget: the effect model's best networks within it",
             received="path probabilities that nobody learns",
             fix="Leave --derive out, or choose another --algorithm.",
-        )
-
-
-def check_schedule(config: SearchConfig, images: SplitSizes) -> None:
-    """Raises UserError where alpha would never be trained. images: of the search, which its epochs
-    are fitted to."""
-    start = search_tuning_of(config).arch_start_epoch
-    epochs = search_sizes(config, images).search_epochs
-    if config.algorithm != ONE_SHOT and config.arch_start_epoch is not None and start >= epochs:
-        raise UserError(
-            f"--arch_start_epoch={start}",
-            expected=f"fewer than the {epochs} epochs of --search_epochs",
-            received="no epoch in which alpha is trained",
-            fix="Choose a smaller one, or more --search_epochs.",
         )
 
 

@@ -4,12 +4,16 @@ weight steps are followed by architecture steps. Knows nothing of what a step do
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pnas_tf.config import SearchConfig, SearchTuning
-from pnas_tf.data.fitted_options import search_tuning_of
+from pnas_tf.data.fitted_options import fitted_search, search_sizes, search_tuning_of
 from pnas_tf.errors import UserError
 from pnas_tf.search.recipe import ONE_SHOT
 from pnas_tf.training.schedules import cosine_with_warmup
+
+if TYPE_CHECKING:
+    from pnas_tf.data.split import SplitSizes
 
 
 @dataclass(frozen=True)
@@ -71,3 +75,30 @@ class SearchSchedule:
             peak, done = self._tuning.search_learning_rate, step - warmup_steps
             steps = self.epochs * self.steps_per_epoch - warmup_steps
         return cosine_with_warmup(done, steps=steps, warmup_steps=0, peak=peak)
+
+
+def schedule_of(config: SearchConfig, images: SplitSizes) -> SearchSchedule:
+    """Of a search of so many images. Raises UserError as `SearchSchedule` does."""
+    fitted, sizes = fitted_search(config, images), search_sizes(config, images)
+    epochs = sizes.warmup_epochs + sizes.search_epochs
+    return SearchSchedule(
+        fitted,
+        warmup_epochs=epochs if config.algorithm == ONE_SHOT else sizes.warmup_epochs,
+        epochs=epochs,
+        steps_per_epoch=images.train // sizes.batch_size,
+    )
+
+
+def check_schedule(config: SearchConfig, images: SplitSizes) -> None:
+    """Raises UserError where alpha would never be trained. images: of the search, which its epochs
+    are fitted to."""
+    start = search_tuning_of(config).arch_start_epoch
+    epochs = search_sizes(config, images).search_epochs
+    if config.algorithm != ONE_SHOT and config.arch_start_epoch is not None and start >= epochs:
+        raise UserError(
+            f"--arch_start_epoch={start}",
+            expected=f"fewer than the {epochs} epochs of --search_epochs",
+            received="no epoch in which alpha is trained",
+            fix="Choose a smaller one, or more --search_epochs.",
+        )
+    schedule_of(config, images)

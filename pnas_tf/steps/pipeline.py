@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from pnas_tf.config import (
     DataConfig,
     DeviceConfig,
+    DistributionConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
@@ -119,9 +120,11 @@ def fit_options(todo: Sequence[Step[Inputs]], call: Inputs) -> Inputs:
     """The call with a value for each option that the number of images chooses; says which.
 
     Raises:
-        UserError: the images do not suffice for a batch of one of the steps.
+        UserError: the images do not suffice for a batch of one of the steps, or it has no equal
+            part for every replica.
     """
     from pnas_tf.data.fitted_options import check_demands
+    from pnas_tf.training.distribution import check_shares
 
     fitted = call.fitted()
     if fitted is call:
@@ -129,7 +132,10 @@ def fit_options(todo: Sequence[Step[Inputs]], call: Inputs) -> Inputs:
     sizes, dataset = fitted.data.sizes, fitted.data.config.dataset
     for step in todo:
         job = fitted.only(step.configs)
-        check_demands(step.demands(job), sizes, dataset=dataset)
+        demands = step.demands(job)
+        check_demands(demands, sizes, dataset=dataset)
+        if DistributionConfig in step.configs:
+            check_shares(demands, fitted.distribution.replicas)
     chosen = {
         name: value
         for step in todo

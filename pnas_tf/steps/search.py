@@ -89,11 +89,12 @@ def _reads(job: Inputs) -> tuple[Path, ...]:
 def _check(job: Inputs) -> None:
     _check_own(job)
     from pnas_tf.networks.remapped_space import check_remappable
-    from pnas_tf.search.recipe import check_schedule, check_start
+    from pnas_tf.search.recipe import check_start
+    from pnas_tf.search.schedule import check_schedule
     from pnas_tf.search.targets import check_request
 
     check_request(job.configs[SearchConfig])
-    check_schedule(job.configs[SearchConfig], job.data.sizes)
+    check_schedule(job.fitted().configs[SearchConfig], job.data.sizes)
     check_start(job.configs[SearchConfig], known=bool(job.source))
     if _starts(job):
         check_remappable(job.pretrained.space, job.space, where=job.pretrained.source)

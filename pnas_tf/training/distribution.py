@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -20,6 +20,7 @@ from pnas_tf.config import DistributionConfig, OptimizerConfig
 from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.run.cluster import WorkerLost, check_distribution, cluster_of
+from pnas_tf.run.step import Demand
 from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.replicas import Replicas
 from pnas_tf.training.bfloat16 import check_bfloat16
@@ -168,12 +169,14 @@ def numerics_of(distribution: Distribution, optimizer: OptimizerConfig) -> Numer
     )
 
 
-def check_batch(size: int, replicas: Replicas, *, flag: str) -> None:
-    """Raises UserError when a global batch has no equal part for every replica."""
-    if size % replicas.total:
-        raise UserError(
-            f"--{flag}",
-            expected=f"a multiple of {replicas.total}, the replicas that share a batch",
-            received=str(size),
-            fix=f"Choose e.g. --{flag}={-(-size // replicas.total) * replicas.total}.",
-        )
+def check_shares(demands: Iterable[Demand], replicas: Replicas) -> None:
+    """Raises UserError on the first global batch that has no equal part for every replica."""
+    for demand in demands:
+        size = demand.images or 0
+        if size % replicas.total:
+            raise UserError(
+                f"--{demand.flag}",
+                expected=f"a multiple of {replicas.total}, the replicas that share a batch",
+                received=str(size),
+                fix=f"Choose e.g. --{demand.flag}={-(-size // replicas.total) * replicas.total}.",
+            )

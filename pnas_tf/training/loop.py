@@ -29,7 +29,7 @@ from pnas_tf.networks.network import build_network
 from pnas_tf.run.loop import Row, StepLoop
 from pnas_tf.run.step import Demand
 from pnas_tf.space.architecture import Architecture
-from pnas_tf.training.distribution import PRECISIONS, Distribution, check_batch
+from pnas_tf.training.distribution import PRECISIONS, Distribution, check_shares
 from pnas_tf.training.forward import check_depth
 from pnas_tf.training.recipe import TrainRecipe, training_identity
 from pnas_tf.training.step import keras_precision
@@ -119,8 +119,9 @@ def _fitted(recipe: TrainRecipe, dataset: Dataset, distribution: Distribution) -
     sizes = images_of(dataset)
     config = fitted_training(recipe.config, sizes.of(split), replicas=replicas.total)
     size, _ = training_sizes(config, sizes.of(split))
-    check_demands([Demand(split, "batch_size", size)], sizes, dataset=dataset.name)
-    check_batch(size, replicas, flag="batch_size")
+    demands = [Demand(split, "batch_size", size)]
+    check_demands(demands, sizes, dataset=dataset.name)
+    check_shares(demands, replicas)
     return dataclasses.replace(recipe, config=config)
 
 

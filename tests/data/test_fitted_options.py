@@ -28,7 +28,7 @@ from pnas_tf.data.fitted_options import (
 from pnas_tf.data.split import SplitSizes, split_positions, split_sizes
 from pnas_tf.errors import UserError
 from pnas_tf.run.step import Demand
-from pnas_tf.search.recipe import check_schedule
+from pnas_tf.search.schedule import check_schedule
 from pnas_tf.training.recipe import tuning_of
 
 KINDS = (SearchConfig, DeriveConfig, TrainConfig)

@@ -9,7 +9,8 @@ from pnas_tf.config import DeviceConfig, SearchConfig
 from pnas_tf.data.split import SplitSizes
 from pnas_tf.errors import UserError
 from pnas_tf.search.quantities import macs_quantity
-from pnas_tf.search.recipe import SearchRecipe, check_schedule, search_identity
+from pnas_tf.search.recipe import SearchRecipe, search_identity
+from pnas_tf.search.schedule import check_schedule
 from pnas_tf.search.targets import Target
 from pnas_tf.space.mbconv import tiny
 from pnas_tf.supernet.numerics import Numerics
@@ -67,3 +68,11 @@ def test_alpha_starts_within_the_epochs_that_there_are(images, start):
             check_schedule(config, SplitSizes(images, images, 0))
         assert str(epochs) in refused.value.expected
     check_schedule(dataclasses.replace(config, algorithm="one_shot"), SplitSizes(images, images, 0))
+
+
+def test_steps_of_alpha_further_apart_than_the_search_is_long_are_refused():
+    images, rare = SplitSizes(1000, 250, 0), SearchConfig(arch_interval=10_000)
+    with pytest.raises(UserError, match="--arch_interval=10000"):
+        check_schedule(rare, images)
+    check_schedule(dataclasses.replace(rare, algorithm="one_shot"), images)
+    check_schedule(dataclasses.replace(rare, arch_interval=2), images)

@@ -22,6 +22,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_network
 from pnas_tf.networks.pretrained import InputNormalisation, weights_of_network
 from pnas_tf.run.checkpoints import Checkpoints
+from pnas_tf.search.api import search_architecture
 from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.quantities import macs_quantity
@@ -32,7 +33,9 @@ from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.registry import named_space
 from pnas_tf.supernet.reconstruction import losses
+from pnas_tf.supernet.replicas import Replicas
 from pnas_tf.supernet.supernet import Supernet
+from pnas_tf.training.distribution import Distribution
 
 CONFIG = SearchConfig(warmup_epochs=1, search_epochs=1, search_batch_size=16)
 
@@ -137,6 +140,26 @@ def test_a_supernet_says_nothing_of_alpha(weights):
     asked = dataclasses.replace(CONFIG, alpha_init="reconstruction")
     with pytest.raises(UserError, match="--alpha_init=reconstruction"):
         start_of(SPACE, data, SearchRecipe(asked, pretrained=supernet).started())
+
+
+@pytest.mark.parametrize(
+    "options, replicas, words",
+    [
+        ({"arch_interval": 10_000}, 1, "--arch_interval=10000"),
+        ({"search_batch_size": 128}, 1, "smaller than one batch"),
+        ({"arch_batch_size": 17}, 2, "--arch_batch_size"),
+    ],
+)
+def test_a_search_is_refused_before_anything_is_fitted(
+    weights, tmp_path, monkeypatch, options, replicas, words
+):
+    monkeypatch.setattr("pnas_tf.search.api.fitted_start", lambda *_: pytest.fail("fitted"))
+    recipe = SearchRecipe(dataclasses.replace(CONFIG, **options), pretrained=weights)
+    devices = Distribution(replicas=Replicas(("a", "b")[:replicas], replicas))
+    with pytest.raises(UserError, match=words):
+        search_architecture(
+            SPACE, Photographs(64), None, recipe, folder=tmp_path, distribution=devices
+        )
 
 
 ON_TWO_DEVICES = """

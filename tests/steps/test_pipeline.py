@@ -11,6 +11,7 @@ from forked_program import contents
 from pnas_tf.config import (
     DataConfig,
     DeriveConfig,
+    DistributionConfig,
     RunConfig,
     SweepConfig,
     TrainConfig,
@@ -20,7 +21,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.settings import Configs
-from pnas_tf.run.step import Step
+from pnas_tf.run.step import Demand, Step
 from pnas_tf.space.published import published
 from pnas_tf.steps.derive import DERIVE, SWEEP
 from pnas_tf.steps.footprint import FOOTPRINT
@@ -28,12 +29,15 @@ from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.pipeline import (
     check_files,
     check_steps,
+    fit_options,
     idle_views,
     run_steps,
     steps_to_do,
 )
 from pnas_tf.steps.programs import Program
 from pnas_tf.steps.train import TRAIN
+from pnas_tf.supernet.replicas import Replicas
+from pnas_tf.training.distribution import Distribution
 
 CONFIGS = Configs([RunConfig()])
 
@@ -148,6 +152,23 @@ def test_a_file_that_no_step_makes_is_missed_before_the_first_one(tmp_path, befo
     call = Inputs(RunFolder(tmp_path), CONFIGS)
     with pytest.raises(UserError, match="latency") if refused else nullcontext():
         check_files([first, last], call)
+
+
+@pytest.mark.parametrize("batch", [48, 50])
+def test_batches_that_replicas_cannot_share_are_refused_before_the_first_step(tmp_path, batch):
+    demand = Demand("train", "batch_size", batch)
+    step = Step("x", (DataConfig, TrainConfig, DistributionConfig), print, lambda _: ())
+    step = dataclasses.replace(step, demands=lambda _: (demand,))
+    data = from_arrays(np.zeros((90, 8, 8, 3), np.uint8), np.arange(90) % 3, "abc")
+    options = TrainConfig(batch_size=batch), DistributionConfig("mirrored", replicas=3)
+    call = Inputs(RunFolder(tmp_path), Configs([data.config, *options]), data)
+    replicas = Replicas(("a", "b", "c"), 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "pnas_tf.training.distribution.start", lambda _: Distribution(replicas=replicas)
+        )
+        with pytest.raises(UserError, match="--batch_size") if batch % 3 else nullcontext():
+            fit_options([step], call)
 
 
 def test_a_request_that_a_step_refuses_is_refused_before_devices_and_data_are_looked_at(tmp_path):
