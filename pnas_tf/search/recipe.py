@@ -120,6 +120,8 @@ def search_identity(
         "pretrained": recipe.pretrained and recipe.pretrained.digest,
         "precision": numerics.precision,
     }
+    if numerics.normalisation.synchronized:
+        document["sync_batch_norm"] = True
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

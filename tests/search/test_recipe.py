@@ -8,6 +8,7 @@ import pytest
 from pnas_tf.config import DeviceConfig, SearchConfig
 from pnas_tf.data.split import SplitSizes
 from pnas_tf.errors import UserError
+from pnas_tf.networks.layers import Normalisation
 from pnas_tf.search.quantities import macs_quantity
 from pnas_tf.search.recipe import SearchRecipe, search_identity
 from pnas_tf.search.schedule import check_schedule
@@ -45,6 +46,7 @@ def test_whatever_decides_the_result_is_another_search():
         ),
         identity(numerics=Numerics(precision="bfloat16")),
         identity(numerics=Numerics(replicas=Replicas(("a", "b", "c"), 3))),  # 63 images a step
+        identity(numerics=Numerics(Normalisation(synchronized=True))),
     ]
     assert len(set(known)) == len(known)
 
