@@ -540,6 +540,7 @@ class SearchConfig(Options):
         10.0,
         "Nats for what a block's output varies by, where alpha starts by what is lost of it.",
         only=_ALPHA,
+        unless=(Where("alpha_init", ("normal", "uniform")),),
     )
     alpha_scale: float = option(1e-3, "Scale of the initial alpha.", only=_ALPHA)
     objective: str = option(

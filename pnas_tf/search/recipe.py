@@ -137,18 +137,24 @@ def check_derivation(config: SearchConfig, derive: DeriveConfig) -> None:
         )
 
 
+def reconstruction_flags(config: SearchConfig) -> list[str]:
+    """The options that ask for an alpha which starts by what candidates lose."""
+    strength = config.alpha_reconstruction
+    asked = {
+        f"--alpha_init={RECONSTRUCTION}": config.alpha_init == RECONSTRUCTION,
+        f"--alpha_reconstruction={strength:g}": strength != SearchConfig.alpha_reconstruction,
+    }
+    return [flag for flag, is_asked in asked.items() if is_asked]
+
+
 def check_start(config: SearchConfig, *, known: bool) -> None:
     """Raises UserError where the supernet or alpha shall start from pretrained weights, and none
     are `known`, or the supernet starts from others."""
     starts = known and config.weights_init in (None, PRETRAINED)
-    strength = config.alpha_reconstruction
-    asked = {
-        f"--weights_init={PRETRAINED}": config.weights_init == PRETRAINED,
-        f"--alpha_init={RECONSTRUCTION}": config.alpha_init == RECONSTRUCTION,
-        f"--alpha_reconstruction={strength:g}": strength != SearchConfig.alpha_reconstruction,
-    }
-    for flag, is_asked in asked.items():
-        if is_asked and not starts:
+    by_weights = config.weights_init == PRETRAINED
+    asked = [f"--weights_init={PRETRAINED}"] if by_weights else []
+    for flag in [*asked, *reconstruction_flags(config)]:
+        if not starts:
             raise UserError(
                 flag,
                 expected="weights to start from",

@@ -17,7 +17,7 @@ from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.pretrained import InputNormalisation
 from pnas_tf.networks.remapped_space import Remapping, words_on
 from pnas_tf.run.layout import START
-from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe
+from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe, reconstruction_flags
 from pnas_tf.space.base import SearchSpace
 from pnas_tf.supernet.numerics import Numerics
 from pnas_tf.supernet.reconstruction import losses, reconstruct
@@ -39,9 +39,10 @@ def start_of(space: SearchSpace, dataset: Dataset, recipe: SearchRecipe) -> Rema
     weights = recipe.pretrained
     if weights is None or recipe.config.weights_init != PRETRAINED:
         return None
-    if weights.is_supernet and recipe.config.alpha_init == RECONSTRUCTION:
+    asked = reconstruction_flags(recipe.config)
+    if weights.is_supernet and asked:
         raise UserError(
-            f"--alpha_init={RECONSTRUCTION}",
+            asked[0],
             expected="the weights of a network, whose output candidates can be compared with",
             received=f"{weights.source}, a supernet, which has as many outputs as candidates",
             fix="Leave it out, or start from a trained network.",

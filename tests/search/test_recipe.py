@@ -9,6 +9,7 @@ from pnas_tf.config import DeviceConfig, SearchConfig
 from pnas_tf.data.split import SplitSizes
 from pnas_tf.errors import UserError
 from pnas_tf.networks.layers import Normalisation
+from pnas_tf.options import check_heeded
 from pnas_tf.search.quantities import macs_quantity
 from pnas_tf.search.recipe import SearchRecipe, search_identity
 from pnas_tf.search.schedule import check_schedule
@@ -78,3 +79,11 @@ def test_steps_of_alpha_further_apart_than_the_search_is_long_are_refused():
         check_schedule(rare, images)
     check_schedule(dataclasses.replace(rare, algorithm="one_shot"), images)
     check_schedule(dataclasses.replace(rare, arch_interval=2), images)
+
+
+@pytest.mark.parametrize("start", ["normal", "uniform"])
+def test_a_strength_beside_another_start_of_alpha_does_nothing(start):
+    asked = SearchConfig(alpha_reconstruction=99.0)
+    check_heeded(asked)
+    with pytest.raises(UserError, match="--alpha_reconstruction=99"):
+        check_heeded(dataclasses.replace(asked, alpha_init=start))

@@ -137,9 +137,10 @@ def test_a_supernet_says_nothing_of_alpha(weights):
     fitted = fitted_start(start_of(SPACE, data, recipe), data, recipe)
     for mixed_op in Supernet(SPACE, recipe.config, seed=5).mixed_ops:
         np.testing.assert_array_equal(fitted[f"{mixed_op.name}/alpha"], mixed_op.alpha.numpy())
-    asked = dataclasses.replace(CONFIG, alpha_init="reconstruction")
-    with pytest.raises(UserError, match="--alpha_init=reconstruction"):
-        start_of(SPACE, data, SearchRecipe(asked, pretrained=supernet).started())
+    for name, value in (("alpha_init", "reconstruction"), ("alpha_reconstruction", 99.0)):
+        asked = dataclasses.replace(CONFIG, **{name: value})
+        with pytest.raises(UserError, match=f"--{name}="):
+            start_of(SPACE, data, SearchRecipe(asked, pretrained=supernet).started())
 
 
 @pytest.mark.parametrize(
