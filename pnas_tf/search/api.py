@@ -85,7 +85,8 @@ def search_architecture(
     fitted: dict[str, np.ndarray] = {}
     if start is not None and begins:
         fitted = fitted_start(start, dataset, recipe)
-        save_start(start, folder)
+        if distribution.is_chief:
+            save_start(start, folder)
     with _measured(space, table, recipe, folder) as measured, distribution.scope():
         supernet = Supernet(space, config, numerics=numerics, seed=recipe.seed, start=start)
         for name, variable in (supernet.named_variables() if fitted else {}).items():

@@ -22,6 +22,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.networks.network import build_network
 from pnas_tf.networks.pretrained import InputNormalisation, weights_of_network
 from pnas_tf.run.checkpoints import Checkpoints
+from pnas_tf.run.layout import START
 from pnas_tf.search.api import search_architecture
 from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
@@ -161,6 +162,26 @@ def test_a_search_is_refused_before_anything_is_fitted(
         search_architecture(
             SPACE, Photographs(64), None, recipe, folder=tmp_path, distribution=devices
         )
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_chief_alone_writes_what_a_search_starts_from(weights, tmp_path, monkeypatch, first):
+    class Begun(Exception):
+        pass
+
+    def begin(*_, **__):
+        raise Begun
+
+    monkeypatch.setattr("pnas_tf.search.api.fitted_start", lambda *_: {})
+    monkeypatch.setattr("pnas_tf.search.api.search_identity", lambda *_, **__: "")
+    monkeypatch.setattr("pnas_tf.search.api.Supernet", begin)
+    recipe = SearchRecipe(dataclasses.replace(CONFIG, objective="macs"), pretrained=weights)
+    devices = Distribution(replicas=Replicas(("a",), 2, first))
+    with pytest.raises(Begun):
+        search_architecture(
+            SPACE, Photographs(64), None, recipe, folder=tmp_path, distribution=devices
+        )
+    assert (tmp_path / START).exists() == (first == 0)
 
 
 ON_TWO_DEVICES = """
