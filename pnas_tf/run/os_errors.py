@@ -51,7 +51,9 @@ _TOLD = {
     (errno.ENOMEM,): (
         "no memory is left",
         "memory for the images of one step, beside what other programs hold",
-        "Free memory, or take fewer images a step (--batch_size, --search_batch_size)",
+        "Take fewer images a step (--search_batch_size, --arch_batch_size, --rl_images; of the "
+        "training --batch_size) in another --run_dir, or with --restart, which moves what was made "
+        "with more to a folder old-N and begins that anew; or free memory",
     ),
     (errno.EMFILE, errno.ENFILE): (
         "no further file can be opened: {}",

@@ -316,6 +316,9 @@ def test_what_is_told_and_what_stays_an_error_of_ours(tmp_path):
         (RuntimeError("can't start new thread"), "no process or thread"),
     ):
         assert words in told(many).what
+    # Batches are fixed options: the same folder takes others with --restart alone.
+    assert "--arch_batch_size" in told(MemoryError()).fix
+    assert "--restart" in told(MemoryError()).fix
     for card in (  # as TensorFlow 2.21 words them
         "cudaSetDevice() on GPU:0 failed. Status: out of memory",
         "CUDA runtime implicit initialization on GPU:0 failed. Status: all CUDA-capable devices "
