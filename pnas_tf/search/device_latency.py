@@ -7,13 +7,14 @@ search that was killed and continued sees the same figures. Knows nothing of rew
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pnas_tf.config import ConversionConfig
 from pnas_tf.devices.schedule import Runner, Schedule
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.io.serialization import value_of
+from pnas_tf.io.serialization import to_json, value_of
 from pnas_tf.latency.measure_sources import MeasurementSetup, comparable, measure_sources
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.layout import MEASURED_PATHS
@@ -28,7 +29,7 @@ class MeasuredLatency:
     """path -> latency in ms of that network on `runner`'s device, exported as `table`'s blocks are.
 
     folder: keeps measured_paths.json and the models. Raises UserError when a network cannot be
-    measured.
+    measured, or the file there is of another space, device or table.
     """
 
     def __init__(
@@ -49,6 +50,12 @@ class MeasuredLatency:
         )
         self._file = folder / MEASURED_PATHS
         self._known: dict[str, float] = {}
+        self._made_of = {
+            "space": space.to_json(),
+            "device": to_json(runner.device),
+            "settings": to_json(runner.settings),
+            "table": {**to_json(table.identity), "sentinel_ms": table.sentinel_ms},
+        }
         if self._file.exists():
             document = atomic.read_document(
                 self._file,
@@ -63,15 +70,28 @@ class MeasuredLatency:
                 what=f"latency_ms of {self._file}",
                 fix="Delete the file.",
             )
+            self._check(document)
 
     def __call__(self, path: ChoiceIndices) -> float:
         key = ",".join(map(str, path))
         if key not in self._known:
             self._known[key] = self._measure(path)
-            atomic.write_json(
-                self._file, {"format": _FORMAT, "version": _VERSION, "latency_ms": self._known}
-            )
+            document = {"format": _FORMAT, "version": _VERSION, **self._made_of}
+            atomic.write_json(self._file, {**document, "latency_ms": self._known})
         return self._known[key]
+
+    def _check(self, document: Mapping[str, object]) -> None:
+        """Raises UserError where the latencies are of something else; a file of an earlier version
+        does not say of what."""
+        others = [name for name, now in self._made_of.items() if document.get(name, now) != now]
+        if others:
+            raise UserError(
+                f"{self._file} cannot be gone on with",
+                expected="networks of the same space, device, settings and latency table",
+                received=f"those of another {', '.join(others)}",
+                fix="Search in another folder, or delete the file: its networks are then measured "
+                "anew.",
+            )
 
     def _measure(self, path: ChoiceIndices) -> float:
         identity = self.table.identity

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -279,6 +280,29 @@ def test_the_device_measures_each_architecture_once_also_after_a_restart(tmp_pat
     again = measured_latency(tmp_path, restarted)
     assert (again((0,)), again((1,))) == (first, second) and not restarted.log
     assert again((2,)) == pytest.approx(99.0) and restarted.log  # Zero: a network like any other
+
+
+def test_figures_of_another_space_device_or_table_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(MeasuredLatency, "_measure", lambda *_: 1.0)
+    runner, table = FakeRunner(lambda *_: 1.0), fake_table()
+    schedule = Schedule(rounds=2)
+
+    def made(space=SPACE, table=table, runner=runner):
+        return MeasuredLatency(space, table, runner=runner, schedule=schedule, folder=tmp_path)
+
+    made()((0,))
+    assert made()((0,)) == 1.0
+    other = SimpleNamespace(
+        device=dataclasses.replace(runner.device, model="another"), settings=runner.settings
+    )
+    for name, changed in (
+        ("space", {"space": SPACE.with_width(2.0)}),
+        ("device", {"runner": other}),
+        ("table", {"table": dataclasses.replace(table, sentinel_ms=2.0)}),
+    ):
+        with pytest.raises(UserError, match="cannot be gone on with") as refused:
+            made(**changed)
+        assert refused.value.received == f"those of another {name}"
 
 
 def test_a_search_opens_the_device_and_closes_it(tmp_path, monkeypatch):
