@@ -51,7 +51,7 @@ def validate_paths(
         paths: which are judged.
         dataset: of the search.
         batch_size: images a batch.
-        most_images: at most so many, and at least a batch; None: all.
+        most_images: at most so many, but at least a batch; None: all.
     """
     batches = dataset.validation_batches(batch_size=batch_size, seed=0, epoch=0)
     count = None if most_images is None else max(1, most_images // batch_size)
@@ -72,7 +72,8 @@ def judge(
     when: str,
     weight_steps: int,
 ) -> Judgement:
-    """The judgement of `supernet` by `paths` on up to _JUDGED_IMAGES of the validation split.
+    """The judgement of `supernet` by `paths` on whole batches of the validation split: up to
+    _JUDGED_IMAGES, and at least one batch.
 
     Args:
         supernet: holds the weights.
