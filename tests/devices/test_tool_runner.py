@@ -12,6 +12,7 @@ from local_shell import LocalShell
 
 from pnas_tf.config import DeviceConfig
 from pnas_tf.devices.benchmark_tool.binary import find_binary
+from pnas_tf.devices.benchmark_tool.launch import Launcher
 from pnas_tf.devices.benchmark_tool.runner import Timeouts, ToolRunner
 from pnas_tf.devices.connection import CommandResult, RemoteStore, call
 from pnas_tf.devices.cores import held_cores
@@ -589,6 +590,14 @@ class Cores:
         (127, "sh: taskset: inaccessible or not found", (), "not found"),
     ],
 )
+def test_a_watch_that_ends_before_its_trap_is_set_adds_no_words(shell):
+    script = Launcher(20.0, ()).script(["echo", "done"])
+    early = script.replace("trap 'kill $sleep; exit 1' TERM", ":")
+    assert early != script
+    result = shell.run(early)
+    assert result.output.startswith("done\n\npnas_tf-after") and result.exit_code == 0
+
+
 def test_a_device_is_held_to_the_cores_that_it_really_gives(code, output, cores, told):
     device, lines = Cores(code, output), []
     assert held_cores(device, 2, say=lines.append) == cores

@@ -17,7 +17,8 @@ AFTER_LINE = "pnas_tf-after"
 TIMED_OUT = 124  # exit code of a run that was ended, as `timeout` has it
 # `timeout` is not on every device, nor of one form; a shell can do the same. Whoever watches kills
 # the tool when its sleep has ended, and ends with 0 then alone. Tried in dash, bash, BusyBox and
-# mksh, Android's, which heeds a trap only where it is set first and no `&&` ends the group.
+# mksh, Android's, which heeds a trap only where it is set first and no `&&` ends the group. What a
+# shell says of a watch that was ended before its trap was set is none of the tool's words.
 _WATCHED = """{tool} &
 tool=$!
 {{
@@ -30,7 +31,7 @@ watch=$!
 wait $tool
 ended=$?
 kill $watch 2>/dev/null
-wait $watch && ended={timed_out}
+wait $watch 2>/dev/null && ended={timed_out}
 """
 # Where Qualcomm's runtime looks for what it loads into its DSP, beside the linker's own variable.
 _LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "ADSP_LIBRARY_PATH")
