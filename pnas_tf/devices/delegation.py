@@ -43,11 +43,11 @@ class Delegation:
         return self.partitions == 1 and self.ops > 0
 
     def describe(self) -> str:
-        """ "30 of 66 ops, 7 partitions, CAST on the CPU"."""
-        counts = (
+        """ "30 of 66 ops, 7 partitions, CAST on the CPU"; "an unknown part, CAST on the CPU"."""
+        told = (
             (f"{self.ops} of {self.total_ops or 'unknown'} ops" if self.ops else ""),
             (number_of(self.partitions, "partition") if self.partitions else ""),
             (f"{self.kernels} delegate kernels" if self.kernels and not self.partitions else ""),
-            (f"{self.first_on_cpu} on the CPU" if self.first_on_cpu else ""),
         )
-        return ", ".join(words for words in counts if words) or "an unknown part"
+        counts = ", ".join(words for words in told if words) or "an unknown part"
+        return f"{counts}, {self.first_on_cpu} on the CPU" if self.first_on_cpu else counts

@@ -465,6 +465,50 @@ def test_a_litert_tool_that_logs_nothing_is_told_to_fail_where_an_op_is_left(she
             runner.run(MODEL, warmups=1, invocations=4)
 
 
+@pytest.mark.parametrize("profile, named", [(PROFILE, "RESIZE_BILINEAR"), ("", "")])
+@pytest.mark.parametrize("delegate", ["gpu", "npu"])
+def test_a_litert_tool_that_logs_nothing_tells_whole_models_from_mixtures(
+    shell, tmp_path, delegate, profile, named
+):
+    own = {"gpu": "LITERT_CL", "npu": "DispatchDelegate"}[delegate]
+    profile = profile.replace("TfLiteGpuDelegateV2", own)
+    whole, mixed = tmp_path / "whole.tflite", tmp_path / "mixed.tflite"
+    for model in (whole, mixed):
+        model.write_bytes(MODEL.read_bytes() + model.name.encode())
+
+    def tool(rows):
+        texts = {"said": RESULTS + RESULT, "left": NOT_ALL, "rows": rows}
+        for name, text in texts.items():
+            (tmp_path / name).write_text(text)
+        shell.add_command(
+            "benchmark_model",
+            'case "$*" in *require_full_delegation=true*) grep -q mixed.tflite "${1#--graph=}" && '
+            f"{{ cat {tmp_path}/left; exit 1; }};;\n"
+            "*enable_op_profiling*) echo Unconsumed cmdline flags: --enable_op_profiling=true;;\n"
+            f"*use_profiler*) cat {tmp_path}/rows;; esac\ncat {tmp_path}/said",
+        )
+
+    tool(profile)
+    for first, second in ((whole, mixed), (mixed, whole)):
+        with runner_on(shell, delegate=delegate, partial_delegation=True) as runner:
+            for model in (first, second, first, second):
+                run = runner.run(model, warmups=1, invocations=4)
+                expected = None if model == whole else Delegation(first_on_cpu=named)
+                assert run.delegation == expected
+    assert Delegation(first_on_cpu="CAST").describe() == "an unknown part, CAST on the CPU"
+    with runner_on(shell, delegate=delegate) as runner:
+        assert runner.run(whole, warmups=1, invocations=4).delegation is None
+        with pytest.raises(PartlyDelegated, match=f"op on the CPU: {named or 'not told'}"):
+            runner.run(mixed, warmups=1, invocations=4)
+    tool("\n".join(line for line in PROFILE.splitlines() if "Delegate" not in line))
+    for partial in (False, True):  # no flag keeps what the CPU alone has executed
+        with (
+            runner_on(shell, delegate=delegate, partial_delegation=partial) as runner,
+            pytest.raises(DelegateNotUsed, match="ops of the CPU alone"),
+        ):
+            runner.run(mixed, warmups=1, invocations=4)
+
+
 def test_an_npu_finds_its_libraries_and_another_delegate_is_not_told_of_them(shell):
     lines = replacing(1, 1, "DispatchDelegate", 1)
     tool_that_says(
@@ -546,6 +590,14 @@ def test_whoever_watches_a_run_ends_with_it(shell):
     ]
 
 
+def test_a_watch_that_ends_before_its_trap_is_set_adds_no_words(shell):
+    script = Launcher(20.0, ()).script(["echo", "done"])
+    early = script.replace("trap 'kill $sleep; exit 1' TERM", ":")
+    assert early != script
+    result = shell.run(early)
+    assert result.output.startswith("done\n\npnas_tf-after") and result.exit_code == 0
+
+
 def test_a_launcher_that_fails_later_is_told_as_what_it_is(shell):
     words = "taskset: failed to set pid 0's affinity: Invalid argument"
     tool_that_says(shell, words, ends="exit 1")
@@ -590,14 +642,6 @@ class Cores:
         (127, "sh: taskset: inaccessible or not found", (), "not found"),
     ],
 )
-def test_a_watch_that_ends_before_its_trap_is_set_adds_no_words(shell):
-    script = Launcher(20.0, ()).script(["echo", "done"])
-    early = script.replace("trap 'kill $sleep; exit 1' TERM", ":")
-    assert early != script
-    result = shell.run(early)
-    assert result.output.startswith("done\n\npnas_tf-after") and result.exit_code == 0
-
-
 def test_a_device_is_held_to_the_cores_that_it_really_gives(code, output, cores, told):
     device, lines = Cores(code, output), []
     assert held_cores(device, 2, say=lines.append) == cores

@@ -9,7 +9,11 @@ the flags that it does not know. Source: benchmark_litert_model.h, benchmark_tfl
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
+from pnas_tf.devices.benchmark_tool.delegate_log import DelegateLog
+from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime, is_cpus_alone
 from pnas_tf.devices.benchmark_tool.output import delegates_of, is_of_litert, unconsumed_flags
 from pnas_tf.devices.delegation import ACCELERATORS
 
@@ -34,18 +38,17 @@ _LITERT_FLAGS: dict[str, Flags] = {
 _XNNPACK_RAN = re.compile(r"node\(s\) with delegate \(TfLiteXNNPackDelegate\)")
 
 
-def other_flags(delegate: str, output: str, *, partial: bool) -> Flags:
+def other_flags(delegate: str, output: str) -> Flags:
     """The flags to try after a run of `DELEGATE_FLAGS`; () where that run is as good as any.
 
     Args:
         delegate: as --delegate.
         output: of that run.
-        partial: whether a mixture of accelerator and CPU is accepted.
     """
     if delegate not in _LITERT_FLAGS:
         return ()
     if delegate in ACCELERATORS:  # a build that logs no delegates must fail where it leaves an op
-        silent = not partial and is_of_litert(output) and delegates_of(output).is_silent
+        silent = is_of_litert(output) and delegates_of(output).is_silent
         return _LITERT_FLAGS[delegate] if silent else ()
     unknown = DELEGATE_FLAGS[delegate][0] in unconsumed_flags(output)
     return _LITERT_FLAGS[delegate] if unknown else ()
@@ -62,6 +65,23 @@ def are_taken(flags: Flags, output: str) -> bool:
 def is_full(flags: Flags) -> bool:
     """Whether the tool fails with these flags unless the accelerator executes every op."""
     return set(_FULL) <= set(flags)
+
+
+def with_ops_left(
+    log: DelegateLog, delegate: str, operators: Sequence[OperatorTime]
+) -> DelegateLog:
+    """The log, which says nothing of delegates, of a model that the tool refused with flags that
+    are full: the accelerator takes the other ops, unless a profile shows that it takes none.
+
+    Args:
+        log: of a run in which the CPU takes what is left.
+        delegate: one of `ACCELERATORS`.
+        operators: of such a run with a profile; none where the tool prints none.
+    """
+    if is_cpus_alone(operators):
+        words = "a profile shows ops of the CPU alone"
+        return replace(log, complaints=(*log.complaints, words), not_full=True)
+    return replace(log, created=log.created | {delegate}, not_full=True)
 
 
 def _names(flags: list[str]) -> set[str]:

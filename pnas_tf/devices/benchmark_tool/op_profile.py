@@ -19,9 +19,9 @@ _SECTION = re.compile(r"^={1,100} ([^=]+) ={1,100}$")
 _INITIALISATION = "Benchmark Initialization"
 _HEADING = re.compile(rf"^.{{0,30}}Profiling Info for ({_INITIALISATION}|Regular Benchmark Runs)\b")
 # What an accelerator executes, and the runtime's own steps, which are no operations of a model.
+_OF_ACCELERATOR = re.compile(r"gpu|nnapi|dispatch|^litert_|^delegate$", re.IGNORECASE)
 _NOT_OF_CPU = re.compile(
-    r"gpu|nnapi|dispatch|^litert_|^delegate$|^AllocateTensors$|^ModifyGraph|^LiteRT::",
-    re.IGNORECASE,
+    rf"{_OF_ACCELERATOR.pattern}|^AllocateTensors$|^ModifyGraph|^LiteRT::", re.IGNORECASE
 )
 _COLUMNS = {
     "node type": "node_type",
@@ -79,6 +79,12 @@ def first_on_cpu(operators: Sequence[OperatorTime]) -> str:
     none. Behind one that is the whole of XNNPACK stands no name of an op."""
     left = (row.node_type for row in operators if not _NOT_OF_CPU.search(row.node_type))
     return next(left, "")
+
+
+def is_cpus_alone(operators: Sequence[OperatorTime]) -> bool:
+    """Whether a profile shows operations, and no accelerator's among them."""
+    accelerated = any(_OF_ACCELERATOR.search(row.node_type) for row in operators)
+    return bool(first_on_cpu(operators)) and not accelerated
 
 
 def _read_header(text: str) -> list[str]:

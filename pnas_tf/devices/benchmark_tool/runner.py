@@ -19,7 +19,7 @@ from pnas_tf.devices.benchmark_tool.binary import ToolBinary
 from pnas_tf.devices.benchmark_tool.delegate_log import DelegateLog, proven
 from pnas_tf.devices.benchmark_tool.launch import AFTER_LINE, Launcher
 from pnas_tf.devices.benchmark_tool.op_profile import OperatorTime, first_on_cpu, parse_profile
-from pnas_tf.devices.benchmark_tool.verdict import FinishedRun, report_of, run_of
+from pnas_tf.devices.benchmark_tool.verdict import FinishedRun, leaves_ops, report_of, run_of
 from pnas_tf.devices.connection import RemoteStore, retry
 from pnas_tf.devices.cooling import Cooling
 from pnas_tf.devices.delegation import ACCELERATORS, Delegation
@@ -85,9 +85,10 @@ class ToolRunner:
         self._store, self._connection = store, store.connection
         self._binary, self._prepare = binary, prepare
         self._config, self._timeouts = config, timeouts
-        self._flags = dialect.DELEGATE_FLAGS[config.delegate]
+        self._flags = self._first_flags = dialect.DELEGATE_FLAGS[config.delegate]
         self._profile_flags = dialect.PROFILE_FLAGS[0]
-        self._first_on_cpu: dict[Path, str] = {}
+        self._left_ops: set[Path] = set()  # models that a tool did not run without the CPU
+        self._profiles: dict[Path, tuple[OperatorTime, ...]] = {}
         self.cooling = Cooling(
             self.thermal, most_s=timeouts.cool_down_s, poll_s=timeouts.poll_s, say=say
         )
@@ -160,11 +161,11 @@ class ToolRunner:
     def _profiled(self, model: Path, invocations: int) -> FinishedRun:
         """A run with the profile's flag of TensorFlow Lite's tool, else with LiteRT's."""
         refused: UnknownFlag | None = None
+        own = self._first_flags if dialect.is_full(self._flags) else self._flags
         for flags in dict.fromkeys((self._profile_flags, *dialect.PROFILE_FLAGS)):
             try:
-                finished = self._run_tool(
-                    model, warmups=2, invocations=invocations, flags=(*self._flags, *flags)
-                )
+                given = (*own, *flags)
+                finished = self._run_tool(model, warmups=2, invocations=invocations, flags=given)
                 report_of(finished, self._connection.name)
             except UnknownFlag as error:
                 refused = error
@@ -232,46 +233,47 @@ class ToolRunner:
     def _proven(self, log: DelegateLog, model: Path) -> Delegation | None:
         """As `delegate_log.proven`; of a mixture with the first op that stayed on the CPU."""
         delegate, partial = self._config.delegate, self.settings.partial_delegation
-        if dialect.is_full(self._flags):
+        if model in self._left_ops:
+            log = dialect.with_ops_left(log, delegate, self._profile_of(model))
+        elif dialect.is_full(self._flags):
             log = replace(log, complete=log.complete | {delegate})
         try:
             part = proven(log, delegate, partial=partial)
         except PartlyDelegated as error:
             if log.first_refused:
                 raise
-            first = self._first_left(model)
+            first = first_on_cpu(self._profile_of(model))
             told = f"{error.received}; the first op on the CPU: {first or 'not told'}"
             raise PartlyDelegated(error.what, received=told) from error
         if part is None or part.is_full or part.first_on_cpu or delegate not in ACCELERATORS:
             return part
-        return replace(part, first_on_cpu=self._first_left(model))
+        return replace(part, first_on_cpu=first_on_cpu(self._profile_of(model)))
 
-    def _first_left(self, model: Path) -> str:
-        """The first op of a mixture that the CPU executes, by one run with a profile; "" where the
-        tool tells none."""
-        if model not in self._first_on_cpu:
+    def _profile_of(self, model: Path) -> tuple[OperatorTime, ...]:
+        """Of a mixture, by one run; () where the tool tells none."""
+        if model not in self._profiles:
             try:
-                self._first_on_cpu[model] = first_on_cpu(self.profile(model, invocations=1))
+                self._profiles[model] = self.profile(model, invocations=1)
             except RunFailed:
-                self._first_on_cpu[model] = ""
-        return self._first_on_cpu[model]
+                self._profiles[model] = ()
+        return self._profiles[model]
 
     def _run_known(self, model: Path, *, warmups: int, invocations: int) -> FinishedRun:
-        """A run with the delegate's flags in the tool's own words: where the first form is not the
-        right one and the other is, that from now on."""
-        counts = {"warmups": warmups, "invocations": invocations}
-        finished = self._run_tool(model, **counts, flags=self._flags)
-        if self._flags != dialect.DELEGATE_FLAGS[self._config.delegate]:
-            return finished
-        partial = self.settings.partial_delegation
-        flags = dialect.other_flags(self._config.delegate, finished.output, partial=partial)
-        if not flags:
-            return finished
-        other = self._run_tool(model, **counts, flags=flags)
-        if not dialect.are_taken(flags, other.output):
-            return finished
-        self._flags = flags
-        return other
+        """A run with the delegate's flags in the tool's own words: where another form is the right
+        one, that from now on, but for models of which it leaves an op."""
+        counts, first = {"warmups": warmups, "invocations": invocations}, self._first_flags
+        flags = first if model in self._left_ops else self._flags
+        finished = self._run_tool(model, **counts, flags=flags)
+        delegate, is_first = self._config.delegate, self._flags == first
+        if is_first and (flags := dialect.other_flags(delegate, finished.output)):
+            other = self._run_tool(model, **counts, flags=flags)
+            if not dialect.are_taken(flags, other.output):
+                return finished
+            self._flags, finished = flags, other
+        if leaves_ops(finished):
+            self._left_ops.add(model)
+            finished = self._run_tool(model, **counts, flags=first)
+        return finished
 
     def _run_tool(
         self, model: Path, *, warmups: int, invocations: int, flags: tuple[str, ...]

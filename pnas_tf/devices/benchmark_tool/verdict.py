@@ -12,18 +12,12 @@ import signal
 from dataclasses import dataclass
 
 from pnas_tf.devices.benchmark_tool.launch import TIMED_OUT
-from pnas_tf.devices.benchmark_tool.output import (
-    ToolReport,
-    delegates_of,
-    parse_report,
-    unconsumed_flags,
-)
+from pnas_tf.devices.benchmark_tool.output import ToolReport, parse_report, unconsumed_flags
 from pnas_tf.devices.delegation import Delegation
 from pnas_tf.devices.failures import (
     GarbledOutput,
     LauncherFailed,
     MissingBinary,
-    PartlyDelegated,
     RunKilled,
     RunTimedOut,
     TooCoarse,
@@ -57,15 +51,9 @@ def report_of(run: FinishedRun, device: str) -> ToolReport:
         device: its name, for errors.
 
     Raises:
-        PartlyDelegated: it was told to stop where an op stays on the CPU, and did.
         UnknownFlag: the tool went on without a flag, so the figures are of something else.
         RunFailed, MissingBinary: as its exit code or output tells.
     """
-    if run.exit_code != 0 and _SOME_LEFT.search(run.output):
-        raise PartlyDelegated(
-            "the accelerator does not execute the whole model",
-            received=f"{delegates_of(run.output).words()}; the tool stopped, as it was told to",
-        )
     last_words = run.output.strip()[-300:]
     if run.exit_code in (_NOT_FOUND, _NOT_EXECUTABLE) or _WRONG_BINARY.search(run.output):
         raise MissingBinary(f"benchmark_model does not run on {device}", received=last_words)
@@ -87,6 +75,11 @@ def report_of(run: FinishedRun, device: str) -> ToolReport:
             f"benchmark_model ended with exit code {run.exit_code}", received=last_words
         )
     return report
+
+
+def leaves_ops(run: FinishedRun) -> bool:
+    """Whether the tool was told to stop where an op stays on the CPU, and did."""
+    return run.exit_code != 0 and _SOME_LEFT.search(run.output) is not None
 
 
 def run_of(
