@@ -130,10 +130,15 @@ def parse(arguments: Sequence[str], values: flags.FlagValues) -> Given:
     return Given(given)
 
 
+# What a flag cannot be called, since it is no name in Python -> what it is called.
+_OTHER_NAMES = {"from": "old_table"}
+
+
 def _unknown(name: str, values: flags.FlagValues) -> UserError:
     known = [str(flag) for flag in values]
     spelt = name.lower().replace("-", "_")
-    close = spelt if spelt in known else closest(spelt, known)
+    other = _OTHER_NAMES.get(spelt)
+    close = next((each for each in (spelt, other) if each in known), None) or closest(spelt, known)
     others = [program.command for program in PROGRAMS if spelt in _options_of_all(program.configs)]
     fix = f"Write --{close}." if close else "Correct or remove it."
     if others and close != spelt:

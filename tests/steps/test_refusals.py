@@ -93,6 +93,7 @@ def refuse(tmp_path, program, *arguments, words):
         ("specialise", "--out=new", ["--max_latency_ms", "--table"]),
         ("calibrate", "--seed=1", ["--measurements=10"]),
         ("calibrate", "--prior=absent.json", ["--prior", "absent.json"]),
+        ("calibrate", "--from=absent.json", ["unknown flag", "--from", "Write --old_table"]),
         ("calibrate", "--old_table=absent.json", ["--old_table", "absent.json"]),
     ],
 )
