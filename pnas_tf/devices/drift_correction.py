@@ -77,6 +77,13 @@ def helps(corrected: float | None, plain: float | None) -> bool:
     return corrected is not None and plain is not None and corrected < LEAST_GAIN * plain
 
 
+def at_pace(entry: Measurement, reference_ms: float) -> Measurement:
+    """Of a session that takes no drift out: each run with the session's median of the reference
+    model beside it, so that only the pace of this session and of another counts."""
+    pace_ns = reference_ms * 1e6
+    return replace(entry, runs=tuple(replace(run, sentinel_ns=pace_ns) for run in entry.runs))
+
+
 def noise_floor_percent(
     measurements: Sequence[Measurement], *, reference_ms: float | None = None
 ) -> float | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pnas_tf.config import ConversionConfig
-from pnas_tf.devices.drift_correction import NONE
+from pnas_tf.devices.drift_correction import NONE, at_pace
 from pnas_tf.devices.record import Measurement
 from pnas_tf.devices.reference_model import CALL_SHAPE, call_model, reference_model
 from pnas_tf.devices.schedule import Runner, Schedule
@@ -116,15 +116,11 @@ def measure_sources(
 
 def comparable(session: Session) -> dict[str, Measurement]:
     """The measurements for `Measurement.corrected_ms` at another session's pace. Where the session
-    takes no drift out, each run has the session's median of the reference model beside it, so that
-    only the pace of the two sessions counts."""
-    if session.correction != NONE or session.reference_ms is None:
+    takes no drift out, only the pace of the two sessions counts."""
+    pace_ms = session.reference_ms
+    if session.correction != NONE or pace_ms is None:
         return session.measurements
-    pace_ns = session.reference_ms * 1e6
-    return {
-        name: replace(entry, runs=tuple(replace(run, sentinel_ns=pace_ns) for run in entry.runs))
-        for name, entry in session.measurements.items()
-    }
+    return {name: at_pace(entry, pace_ms) for name, entry in session.measurements.items()}
 
 
 def input_shape(source: Source) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pnas_tf.devices.drift_correction import NONE
+from pnas_tf.devices.drift_correction import NONE, at_pace
 from pnas_tf.devices.record import Device, Measurement, Settings
 from pnas_tf.devices.record_file import FORMAT as MEASUREMENTS
 from pnas_tf.devices.record_file import load_measurements
@@ -72,7 +72,7 @@ class Source:
 
 def read_sources(paths: Iterable[str], *, dtype: str | None) -> list[Source]:
     """The sources in files of tables and of measurements; all measurements on one device under the
-    same settings are one source.
+    same settings are one source, at the pace of the first file that tells one.
 
     Args:
         paths: latency_table.json and latency.json files.
@@ -83,7 +83,8 @@ def read_sources(paths: Iterable[str], *, dtype: str | None) -> list[Source]:
             table does not know its space or a measured file holds no architecture.
     """
     found: list[Source] = []
-    measured: dict[Identity, list[tuple[str, Architecture, float]]] = {}
+    measured: dict[Identity, list[tuple[str, Architecture, Measurement]]] = {}
+    paces_ms: dict[Identity, float] = {}
     for path in dict.fromkeys(paths):
         document = atomic.read_json(path, **_FILE)
         if not isinstance(document, dict) or document.get("format") != MEASUREMENTS:
@@ -91,12 +92,16 @@ def read_sources(paths: Iterable[str], *, dtype: str | None) -> list[Source]:
             if dtype in (None, table.identity.dtype):
                 found.append(source_of_table(path, table))
             continue
-        for identity, network, latency_ms in _measured(path, document, dtype):
-            measured.setdefault(identity, []).append((path, network, latency_ms))
+        pace_ms = _reference_ms(document)
+        for identity, network, entry in _measured(path, document, dtype):
+            measured.setdefault(identity, []).append((path, network, entry))
+            if pace_ms is not None:
+                paces_ms.setdefault(identity, pace_ms)
     for identity, rows in measured.items():
-        files, networks, latencies = zip(*rows)
+        files, networks, entries = zip(*rows)
         name = ", ".join(dict.fromkeys(files))
-        found.append(Source(name, identity, tuple(networks), tuple(latencies)))
+        latencies = tuple(each.corrected_ms(paces_ms.get(identity)) for each in entries)
+        found.append(Source(name, identity, tuple(networks), latencies))
     return found
 
 
@@ -131,13 +136,13 @@ def source_of_table(name: str, table: LatencyTable) -> Source:
 
 def _measured(
     path: str, document: Mapping[str, object], dtype: str | None
-) -> Iterator[tuple[Identity, Architecture, float]]:
-    """The networks of a latency.json in a number format (None: in any), drift taken out as
-    there."""
+) -> Iterator[tuple[Identity, Architecture, Measurement]]:
+    """The networks of a latency.json in a number format (None: in any), for
+    `Measurement.corrected_ms`."""
     described = value_of(
         dict[str, object], document.get("networks", {}), what=f"networks in {path}", fix=_AGAIN
     )
-    reference = document.get("sentinel_ms") if document.get("correction") != NONE else None
+    pace_ms = _reference_ms(document) if document.get("correction") == NONE else None
     for name, entry in load_measurements(path).items():
         if dtype not in (None, entry.model.dtype):
             continue
@@ -151,8 +156,14 @@ def _measured(
         where = f"{path}, networks['{name}']"
         network = Architecture.from_json(described[name], where=where)  # type: ignore[arg-type]
         _check_size(f"model {name} in {path}", entry, network)
-        latency_ms = entry.corrected_ms(reference if isinstance(reference, float) else None)
-        yield Identity(entry.device, entry.settings, entry.model.dtype, ()), network, latency_ms
+        paced = entry if pace_ms is None else at_pace(entry, pace_ms)
+        yield Identity(entry.device, entry.settings, entry.model.dtype, ()), network, paced
+
+
+def _reference_ms(document: Mapping[str, object]) -> float | None:
+    """What the reference model took in the session of a latency.json."""
+    found = document.get("sentinel_ms")
+    return found if isinstance(found, float) and found > 0 else None
 
 
 def _check_size(what: str, entry: Measurement, network: Architecture) -> None:

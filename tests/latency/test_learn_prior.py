@@ -63,8 +63,8 @@ def table(path, seed, *, settings=SETTINGS):
 
 
 def latency_file(path, seed, names, *, drift=1.0, settings=SETTINGS, **facts):
-    """A latency.json of exported networks, by a device `drift` times as slow as the reference model
-    then tells it to be."""
+    """A latency.json of exported networks, as pnas benchmark writes it on a device that was `drift`
+    times as slow then."""
     measured = {
         f"{name}_{dtype}": measurement(
             factor * drift * latency_ms(NETWORKS[name].blocks, seed),
@@ -76,7 +76,7 @@ def latency_file(path, seed, names, *, drift=1.0, settings=SETTINGS, **facts):
         for dtype, factor in (("float32", 1.0), ("int8", 0.5))
     }
     facts = {
-        "sentinel_ms": 1.0,
+        "sentinel_ms": drift,
         "correction": "beside",
         "networks": {name: NETWORKS[name.rpartition("_")[0]].to_json() for name in measured},
         **facts,
@@ -97,7 +97,7 @@ def files(tmp_path):
     ]
 
 
-def test_measurements_of_one_device_are_one_source_with_its_drift_taken_out(files):
+def test_measurements_of_one_device_are_one_source_at_one_pace(files, tmp_path):
     one, two, three = read_sources([*files, files[0]], dtype="float32")
     assert (one.name, two.name, three.name) == (files[0], files[1], f"{files[2]}, {files[3]}")
     assert three.networks == tuple(NETWORKS.values())
@@ -105,6 +105,13 @@ def test_measurements_of_one_device_are_one_source_with_its_drift_taken_out(file
     assert three.latency_ms == pytest.approx(truth)
     (halved,) = read_sources(files, dtype="int8")
     assert halved.latency_ms == pytest.approx([0.5 * ms for ms in truth])
+    # A session that took no drift out, whose reference model scattered.
+    noisy = {"correction": "none", "sentinel_ms": 1.2}
+    settings = dataclasses.replace(SETTINGS, threads=4)
+    slow = latency_file(tmp_path / "c.json", 3, ["net_0"], settings=settings, drift=1.5, **noisy)
+    (found,) = read_sources([files[3], slow], dtype="float32")
+    assert found.latency_ms[:-1] == pytest.approx([1.4 * ms for ms in truth[8:]])
+    assert found.latency_ms[-1] == pytest.approx(truth[0] * 1.5 * 1.4 / 1.2)
 
 
 def test_the_program_from_files_to_a_prior_that_predicts_other_devices(files, tmp_path):
