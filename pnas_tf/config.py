@@ -885,7 +885,7 @@ class CalibrateConfig(Options):
     )
     other_runtime: bool = option(
         False,
-        "Use a prior of another runtime, with a warning; else it is refused.",
+        "Use a prior of another runtime or accelerator, with a warning; else it is refused.",
         remakes=True,
         only=(Where("prior"),),
     )

@@ -133,13 +133,13 @@ def calibrate(
             fails, or the device is absent, refuses or is lost.
     """
     from pnas_tf.latency.calibrate import calibrate as calibrated
-    from pnas_tf.latency.calibrate import knowledge_of
+    from pnas_tf.latency.knowledge import knowledge_of
     from pnas_tf.steps.requests import check_given
 
     _refuse_published(config)
     # Networks are measured here however many `few` says.
     check_given(dataclasses.replace(few, measurements=few.measurements or 1), config, device)
-    known = knowledge_of(few, space, dtype=config.latency_dtype)
+    known = knowledge_of(few, space, config)
     with _measuring(device, conversion, seed=seed, progress=progress) as setup:
         return calibrated(space, setup, config, few, known, seed=seed)
 

@@ -24,9 +24,9 @@ from pnas_tf.latency.doubts import noisier
 from pnas_tf.latency.estimate import Few, by_old_table, by_op_kinds, by_prior
 from pnas_tf.latency.few_shot import MEASURE_BLOCKS, FewShot, MeasuredNetwork
 from pnas_tf.latency.identity import Identity
+from pnas_tf.latency.knowledge import Knowledge, unsplit_doubt, wanted
 from pnas_tf.latency.measure_sources import MeasurementSetup, comparable, measure_sources
 from pnas_tf.latency.op_features import OP_KINDS, features_of
-from pnas_tf.latency.prior import Prior
 from pnas_tf.latency.rewrite_selection import Trial, choose
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.latency.transfer import alone
@@ -40,21 +40,6 @@ _STEP = 5  # networks more at a time until the error is small enough
 _POOL, _TYPICAL = 200, 100
 _TRIED_BLOCKS = 3
 _POOL_SEED = 77_003  # apart from the networks that a table is calibrated and validated on
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """What is known of a device before it is measured.
-
-    Attributes:
-        prior: what other devices teach.
-        old: a table of the device under another runtime, or of another unit.
-        before: this device's own table from fewer networks, to go on from.
-    """
-
-    prior: Prior | None = None
-    old: LatencyTable | None = None
-    before: LatencyTable | None = None
 
 
 @dataclass
@@ -92,16 +77,20 @@ def calibrate(
         The table; `few_shot` says what it comes from and what error to expect.
 
     Raises:
-        UserError: the prior is of another number format, runtime or kind of work, a conversion
-            fails, or a network could not be measured; DeviceLost or DeviceRefused with what was
-            measured kept.
+        UserError: the prior is of another number format, runtime, accelerator or kind of work, a
+            conversion fails, or a network could not be measured; DeviceLost or DeviceRefused with
+            what was measured kept.
     """
     doubts: tuple[str, ...] = ()
+    runner = setup.runner
+    identity = Identity(runner.device, runner.settings, config.latency_dtype, ())
     if known.prior is not None:  # before anything is measured
-        runner = setup.runner
-        identity = Identity(runner.device, runner.settings, config.latency_dtype, ())
         doubts = known.prior.check(identity, space, other_runtime=few.other_runtime)
     measured = _begin(space, setup, config, known)
+    if known.old is not None:
+        doubts = unsplit_doubt(known.old, identity, space)
+    elif known.prior is not None:  # rewrites may have been tried
+        doubts = (*doubts, *known.prior.forms_doubt(measured.identity, space))
     pool = networks_to_choose_from(space, known, seed=seed)
     count = max(wanted(few, known), len(measured.known))
     while True:
@@ -131,41 +120,6 @@ def _table(space: SearchSpace, measured: _Measured, found: FewShot) -> LatencyTa
         few_shot=found,
         noise_percent=measured.noise_percent,
     )
-
-
-def wanted(few: CalibrateConfig, known: Knowledge) -> int:
-    """How many networks: those asked for, else what each kind of knowledge needs."""
-    if few.measurements:
-        return few.measurements
-    if known.old is not None:
-        return 3
-    return 10 if known.prior is None else 5
-
-
-def knowledge_of(few: CalibrateConfig, space: SearchSpace, *, dtype: str) -> Knowledge:
-    """What the files of `few` say. Raises UserError where none of several priors is of the number
-    format, a file is no prior or table, or the old table is of another format or lacks blocks of
-    `space`."""
-    old = LatencyTable.load(few.old_table) if few.old_table else None
-    if old is not None:
-        old.check_covers(space, given=f"--old_table={few.old_table}")
-        if old.identity.dtype != dtype:
-            raise UserError(
-                f"--old_table={few.old_table}",
-                expected=f"a table of {dtype} models",
-                received=f"one of {old.identity.dtype}, which ranks them otherwise",
-                fix=f"Give one of {dtype}, or calibrate with --old_table=",
-            )
-    priors = [Prior.load(path) for path in few.prior]
-    fitting = [prior for prior in priors if prior.dtype == dtype]
-    if priors and len(fitting) != 1:
-        raise UserError(
-            f"--prior={','.join(few.prior)}",
-            expected=f"one prior of {dtype}",
-            received=", ".join(f"{path} of {one.dtype}" for path, one in zip(few.prior, priors)),
-            fix=f"Learn one from tables of {dtype}: pnas learn-prior",
-        )
-    return Knowledge(fitting[0] if fitting else None, old)
 
 
 def networks_to_choose_from(
@@ -282,7 +236,7 @@ def _estimate(
     ]
     few = Few(space, dict(measured.known), np.array(latencies))
     if known.old is not None:
-        return by_old_table(few, known.old)
+        return by_old_table(few, known.old, doubts)
     return by_op_kinds(few) if known.prior is None else by_prior(few, known.prior, doubts)
 
 

@@ -60,14 +60,15 @@ class Few:
 
 
 def by_prior(few: Few, prior: Prior, doubts: tuple[str, ...]) -> FewShot:
-    """Prices by what other devices teach. doubts: of the prior's use here."""
+    """Prices by what other devices teach. doubts: of the prior's use here; where there are some,
+    the error of its own devices is not this one's."""
     taught, latency_ms = prior.taught, few.latency_ms
     features = np.array([taught.features_of(each.blocks) for each in few.architectures])
     found = condition(taught.population, features, latency_ms)
     error, basis = _left_out(
         few, features, lambda rows, ms: condition(taught.population, rows, ms).mean
     )
-    if error is None:
+    if error is None and not doubts:
         error = prior.expected_error_percent(len(latency_ms))
         basis = "" if error is None else BY_PRIOR
     prices = _prices(
@@ -96,9 +97,10 @@ def by_op_kinds(few: Few) -> FewShot:
     return FewShot("op kinds", "", few.networks, prices, error, basis, told)
 
 
-def by_old_table(few: Few, old: LatencyTable) -> FewShot:
+def by_old_table(few: Few, old: LatencyTable, doubts: tuple[str, ...] = ()) -> FewShot:
     """An old table times one factor, or from `LEAVE_ONE_OUT_FROM` networks on by a new line where
-    that has the lower leave-one-out error and gives every block a price."""
+    that has the lower leave-one-out error and gives every block a price. doubts: of the table's use
+    here."""
     before_ms = np.array([old.predict_ms(each) for each in few.architectures])
     rows = {
         "factor": before_ms[:, None],
@@ -124,8 +126,8 @@ def by_old_table(few: Few, old: LatencyTable) -> FewShot:
         for key, price_ms in prices_ms(old, few.space, *scales[method]).items()
     }
     source = f"{lines[method][0]:.3f} times the table of {old.identity.describe()}"
-    doubts = _carries_over(len(ratios), method, error, spread)
-    return FewShot(method, source, few.networks, prices, error, basis, doubts)
+    told = (*doubts, *_carries_over(len(ratios), method, error, spread))
+    return FewShot(method, source, few.networks, prices, error, basis, told)
 
 
 def _carries_over(

@@ -13,20 +13,22 @@ from pathlib import Path
 
 import numpy as np
 
+from pnas_tf.devices.delegation import ACCELERATORS
 from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import record_of
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.op_features import FEATURES, features_of
 from pnas_tf.latency.prior_sources import Source
+from pnas_tf.latency.rewrite_selection import forms
 from pnas_tf.latency.taught import Excess, Taught, held_out_percent, teach, work_seen
 from pnas_tf.latency.transfer import Population
 from pnas_tf.space.base import SearchSpace
 
-FORMAT, VERSION = "pnas_tf/latency_prior", 3
+FORMAT, VERSION = "pnas_tf/latency_prior", 4  # 3: mixed accelerators and the CPU
 OTHER_RUNTIME_COSTS = (
-    "learnt from another runtime: on measured phones, prices of one runtime predicted another no "
-    "better than a line in MACs"
+    "learnt from another runtime or accelerator: on measured phones, prices of one runtime "
+    "predicted another no better than a line in MACs"
 )
 _FIX = "Learn it again: pnas learn-prior"
 _LEAST_NETWORKS = 3  # of one device: fewer leave no residual to tell noise by
@@ -38,8 +40,8 @@ class Prior:
 
     Attributes:
         taught: prices, of kinds of work and of blocks.
-        runtimes: that the sources were measured with, "name version", one unless the user asked for
-            a mixture.
+        runtimes: that the sources were measured with, as `runtime_of`, one unless the user asked
+            for a mixture.
         dtype: number format of all.
         sources: files and devices, in words.
         devices: how many devices, or settings of one, these are of.
@@ -47,6 +49,7 @@ class Prior:
             price.
         held_out_percent: number of measured networks -> median over sources of the error on the
             source's other networks when the rest teaches; empty below three devices.
+        forms: in which forms large kernels were exported (`rewrite_selection.forms`).
     """
 
     taught: Taught
@@ -56,6 +59,7 @@ class Prior:
     devices: int
     unseen: tuple[str, ...]
     held_out_percent: Mapping[int, float]
+    forms: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """For beside a figure."""
@@ -74,8 +78,8 @@ class Prior:
         """What must be told where blocks of `space` on a device of this identity are priced by it.
 
         Raises:
-            UserError: another number format; another runtime or version, unless `other_runtime`;
-                blocks that do a kind of work that no source did.
+            UserError: another number format; another runtime, version or accelerator, unless
+                `other_runtime`; blocks that do a kind of work that no source did.
         """
         if identity.dtype != self.dtype:
             raise UserError(
@@ -108,6 +112,19 @@ class Prior:
             )
         return (OTHER_RUNTIME_COSTS,)
 
+    def forms_doubt(self, identity: Identity, space: SearchSpace) -> tuple[str, ...]:
+        """What must be told where no source was exported as blocks of `space` are by the identity's
+        rewrites."""
+        found = forms(space.distinct_blocks().values(), identity.rewrites)
+        new = ", ".join(sorted(found - set(self.forms)))
+        if not new:
+            return ()
+        return (
+            f"the networks are exported with {new}, those that taught the prior with "
+            f"{', '.join(self.forms) or 'nothing of the kind'}: large kernels have another price; "
+            "learn a prior from tables measured alike (--latency_rewrites)",
+        )
+
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the JSON document atomically."""
         document: dict[str, Json] = {
@@ -119,6 +136,7 @@ class Prior:
             "devices": self.devices,
             "unseen": list(self.unseen),
             "held_out_percent": {str(k): error for k, error in self.held_out_percent.items()},
+            "forms": list(self.forms),
             "features": list(FEATURES),
             "mean": self.taught.kinds.mean.tolist(),
             "covariance": self.taught.kinds.covariance.tolist(),
@@ -146,6 +164,7 @@ class Prior:
             read.devices,
             read.unseen,
             {int(count): error for count, error in read.held_out_percent.items()},
+            read.forms,
         )
 
 
@@ -159,6 +178,7 @@ class _Document:
     devices: int
     unseen: tuple[str, ...]
     held_out_percent: dict[str, float]
+    forms: tuple[str, ...]
     features: tuple[str, ...]
     mean: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
@@ -200,11 +220,11 @@ def learn_prior(sources: Sequence[Source], *, other_runtime: bool) -> Prior:
 
     Args:
         sources: what was measured on each, of any spaces.
-        other_runtime: those of several runtimes are mixed.
+        other_runtime: those of several runtimes or accelerators are mixed.
 
     Raises:
         UserError: fewer than two devices, too few networks of each, several dtypes, or several
-            runtimes unless `other_runtime`.
+            runtimes or accelerators unless `other_runtime`.
     """
     _check_alike(sources, other_runtime=other_runtime)
     taught, identity = teach(sources), sources[0].identity
@@ -226,12 +246,18 @@ def learn_prior(sources: Sequence[Source], *, other_runtime: bool) -> Prior:
         len({source.unit for source in sources}),
         tuple(name for name, found in zip(FEATURES, seen, strict=True) if not found),
         held_out_percent(sources),
+        tuple(sorted(set().union(*(source.forms for source in sources)))),
     )
 
 
 def runtime_of(identity: Identity) -> str:
-    """ "ai-edge-litert 2.3.0"."""
-    return f"{identity.settings.runtime} {identity.settings.runtime_version}"
+    """ "ai-edge-litert 2.3.0"; of an accelerator "benchmark_model 0a1b2c3d4e5f gpu", and " in part"
+    where it may leave ops to the CPU. A CPU with another delegate is another device alone."""
+    settings = identity.settings
+    found = f"{settings.runtime} {settings.runtime_version}"
+    if settings.delegate in ACCELERATORS:
+        found += f" {settings.delegate}{' in part' if settings.partial_delegation else ''}"
+    return found
 
 
 def _check_alike(sources: Sequence[Source], *, other_runtime: bool) -> None:

@@ -8,7 +8,7 @@ files. Knows nothing of what is learnt.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.calibration import calibration_architectures
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.op_features import features_of
+from pnas_tf.latency.rewrite_selection import forms
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.latency.within_networks import factors, prices_ms
 from pnas_tf.space.architecture import Architecture
@@ -65,6 +66,12 @@ class Source:
         """The device as it was run: several sources may be of one."""
         return self.identity.device, self.identity.settings
 
+    @property
+    def forms(self) -> set[str]:
+        """As `rewrite_selection.forms`."""
+        blocks = (block for network in self.networks for block in network.blocks)
+        return forms(blocks, self.identity.rewrites)
+
     def describe(self) -> str:
         """For a prior's list of what it was learnt from."""
         return f"{self.name}: {self.identity.describe()}"
@@ -101,6 +108,8 @@ def read_sources(paths: Iterable[str], *, dtype: str | None) -> list[Source]:
         files, networks, entries = zip(*rows)
         name = ", ".join(dict.fromkeys(files))
         latencies = tuple(each.corrected_ms(paces_ms.get(identity)) for each in entries)
+        rewrites = sorted({each for entry in entries for each in entry.model.rewrites})
+        identity = replace(identity, rewrites=tuple(rewrites))
         found.append(Source(name, identity, tuple(networks), latencies))
     return found
 

@@ -7,14 +7,15 @@ Records and arithmetic; `build` does the measuring. Imports no TensorFlow.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from pnas_tf.devices.record import Device, Measurement, Settings
 from pnas_tf.devices.record_file import measurement_from_json
 from pnas_tf.io import Json
 from pnas_tf.io.serialization import record_of, value_of
-from pnas_tf.tflite.rewrites.choice import faster, wanted_among
+from pnas_tf.space.blocks import Block
+from pnas_tf.tflite.rewrites.choice import faster, rewrites_of_blocks, wanted_among
 
 MAX_MARGIN = 0.5  # what a rewrite must save where the noise of its trial is not known
 
@@ -90,6 +91,14 @@ def choose(trials: Mapping[str, Trial]) -> tuple[str, ...]:
         {name: sum(trial.rewritten_ms for trial in group) for name, group in shapes.items()},
         margins={name: max(trial.margin for trial in group) for name, group in shapes.items()},
     )
+
+
+def forms(blocks: Iterable[Block], wanted: Iterable[str]) -> set[str]:
+    """In which forms blocks are exported that a rewrite would change: "split_depthwise" where it
+    is among `wanted`, "no split_depthwise" where not, both where it is for some shapes."""
+    names = rewrites_of_blocks(blocks)
+    taken = set(wanted_among(names, wanted))
+    return {f"{'' if name in taken else 'no '}{name.partition('[')[0]}" for name in names}
 
 
 def describe(trials: Mapping[str, Trial], rewrites: tuple[str, ...]) -> str:

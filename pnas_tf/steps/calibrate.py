@@ -21,7 +21,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
-    from pnas_tf.latency.calibrate import Knowledge
+    from pnas_tf.latency.knowledge import Knowledge
     from pnas_tf.latency.table import LatencyTable
 
 
@@ -56,12 +56,12 @@ def reads(job: Inputs) -> tuple[Path, ...]:
 def knowledge(job: Inputs, config: LatencyConfig, name: str) -> Knowledge:
     """What is known of the device whose table is `name` in the run folder. Raises UserError as
     `knowledge_of`."""
-    from pnas_tf.latency.calibrate import knowledge_of
+    from pnas_tf.latency.knowledge import knowledge_of
 
     few = job.configs[CalibrateConfig]
     if config.latency_dtype != job.configs[LatencyConfig].latency_dtype:
         few = replace(few, old_table="")  # which is of the format that is asked for
-    known = knowledge_of(few, job.space, dtype=config.latency_dtype)
+    known = knowledge_of(few, job.space, config)
     return replace(known, before=_before(job, name))
 
 

@@ -5,10 +5,10 @@ pnas calibrate.
 
 takes seconds. Tables (pnas latency-table, pnas calibrate) and measurements of exported files (pnas
 benchmark) of any spaces; all that is of one device under the same settings counts as one device.
-They are of one number format (--dtype chooses it where there are several) and of one runtime:
-another is refused without --other_runtime, which says what that costs. Prints what it was learnt
-from, the error to expect by the number of measured networks, and how many blocks have a price of
-their own.
+They are of one number format (--dtype chooses it where there are several), of one runtime and of
+one accelerator or the CPU: another is refused without --other_runtime, which says what that costs.
+Prints what it was learnt from, the error to expect by the number of measured networks, and how many
+blocks have a price of their own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--dtype", choices=tuple(TABLES), help="number format to learn; others are left out"
     )
-    parser.add_argument("--other_runtime", action="store_true", help="mix several runtimes")
+    parser.add_argument(
+        "--other_runtime", action="store_true", help="mix several runtimes or accelerators"
+    )
     options = parser.read(arguments)
     sources = read_sources(options.files, dtype=options.dtype)
     prior = learn_prior(sources, other_runtime=options.other_runtime)

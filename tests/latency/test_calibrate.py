@@ -15,10 +15,10 @@ from pnas_tf.devices.schedule import Schedule
 from pnas_tf.devices.session import Session
 from pnas_tf.errors import UserError
 from pnas_tf.latency import block_prices, calibrate
-from pnas_tf.latency.calibrate import Knowledge, knowledge_of
 from pnas_tf.latency.estimate import Few, by_old_table, by_op_kinds
 from pnas_tf.latency.few_shot import MeasuredNetwork
 from pnas_tf.latency.identity import Identity
+from pnas_tf.latency.knowledge import Knowledge, knowledge_of, unsplit_doubt
 from pnas_tf.latency.measure_sources import CALL, MeasurementSetup
 from pnas_tf.latency.op_features import FEATURES, features_of
 from pnas_tf.latency.prior import Prior, learn_prior
@@ -27,8 +27,10 @@ from pnas_tf.latency.table import LatencyTable
 from pnas_tf.latency.taught import Taught
 from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.mbconv import proxyless, tiny
+from pnas_tf.space.ops import MBConv
 
 SPACE = tiny()
+SMALL = dataclasses.replace(SPACE, candidates=(MBConv(3, 3),))  # without large kernels
 NEWER = dataclasses.replace(SETTINGS, runtime_version="2.0")
 CONFIG = LatencyConfig(latency_rewrites=("none",))
 UNIT = np.array([features_of([block]) for block in SPACE.distinct_blocks().values()]).mean(axis=0)
@@ -351,14 +353,39 @@ def test_an_old_table_that_does_not_carry_is_told(calibrated):
 
 def test_an_old_table_of_another_number_format_is_refused(calibrated, tmp_path):
     path = full_table(Arithmetic(device_prices(107))).save(tmp_path / "old.json")
-    few = CalibrateConfig(old_table=str(path))
-    assert knowledge_of(few, SPACE, dtype="float32").old is not None
+    few, int8 = CalibrateConfig(old_table=str(path)), LatencyConfig(latency_dtype="int8")
+    assert knowledge_of(few, SPACE, LatencyConfig()).old is not None
     with pytest.raises(UserError, match=r"--old_table=.*old\.json") as refusal:
-        knowledge_of(few, SPACE, dtype="int8")
+        knowledge_of(few, SPACE, int8)
     assert "one of float32" in refusal.value.received
     with pytest.raises(UserError, match=r"--old_table=.*old\.json does not cover") as refusal:
-        knowledge_of(few, tiny(resolution=64), dtype="float32")
+        knowledge_of(few, tiny(resolution=64), LatencyConfig())
     assert "--run_dir" not in refusal.value.fix
+
+
+def test_an_old_table_of_other_rewrites_is_refused_and_without_the_split_doubted(
+    calibrated, tmp_path
+):
+    device = Arithmetic(device_prices(107))
+    old = full_table(device)
+    few = CalibrateConfig(old_table=str(old.save(tmp_path / "old.json")))
+    for rewrites in (("auto",), ("none",)):
+        knowledge_of(few, SPACE, LatencyConfig(latency_rewrites=rewrites))
+    with pytest.raises(UserError, match=r"--old_table=.*old\.json") as refusal:
+        knowledge_of(few, SPACE, LatencyConfig(latency_rewrites=("split_depthwise",)))
+    assert "split_depthwise" in refusal.value.expected and "none" in refusal.value.received
+    knowledge_of(few, SMALL, LatencyConfig(latency_rewrites=("split_depthwise",)))
+    phone = dataclasses.replace(DEVICE, kind="android")
+    there = dataclasses.replace(old.identity, device=phone)
+    assert "without split_depthwise" in unsplit_doubt(old, there, SPACE)[0]
+    assert unsplit_doubt(old, old.identity, SPACE) == ()
+    split = dataclasses.replace(old.identity, rewrites=("split_depthwise",))
+    assert unsplit_doubt(LatencyTable(split, {}, space=SPACE), there, SPACE) == ()
+    entries = {key: dataclasses.replace(each, device=phone) for key, each in old.entries.items()}
+    elsewhere = dataclasses.replace(old, identity=there, entries=entries)
+    for known, doubted in ((old, False), (elsewhere, True)):
+        found = calibrated(device, CalibrateConfig(), Knowledge(old=known)).few_shot
+        assert any("without split_depthwise" in words for words in found.doubts) == doubted
 
 
 def test_what_was_amiss_with_the_few_networks_is_among_the_doubts(calibrated):
@@ -381,11 +408,67 @@ def test_a_prior_is_of_one_runtime_and_number_format(calibrated, prior, tmp_path
     assert "no better than a line in MACs" in refusal.value.received and not newer.asked
     table = calibrated(newer, CalibrateConfig(other_runtime=True), Knowledge(prior))
     assert any("learnt from another runtime" in words for words in table.warnings())
+    assert table.few_shot.expected_error_percent is None  # the prior's devices are others
+    more = CalibrateConfig(other_runtime=True, max_error_percent=90.0)
+    table = calibrated(newer, more, Knowledge(prior))
+    assert (len(table.few_shot.networks), table.few_shot.error_basis) == (10, "leave-one-out")
     path = prior.save(tmp_path / "prior.json")
     with pytest.raises(UserError, match="int8"):
-        knowledge_of(CalibrateConfig(prior=(str(path),)), SPACE, dtype="int8")
+        int8 = LatencyConfig(latency_dtype="int8")
+        knowledge_of(CalibrateConfig(prior=(str(path),)), SPACE, int8)
     with pytest.raises(UserError, match="at least two"):
         learn_prior([source_of_table("one", full_table(newer))], other_runtime=False)
+
+
+def test_a_prior_of_the_cpu_is_of_another_accelerator_unless_told(calibrated, prior):
+    for delegate, partial, found in (
+        ("xnnpack", False, ""),
+        ("gpu", False, "1.0 gpu"),
+        ("gpu", True, "1.0 gpu in part"),
+        ("npu", False, "1.0 npu"),
+    ):
+        settings = dataclasses.replace(SETTINGS, delegate=delegate, partial_delegation=partial)
+        device = Arithmetic(device_prices(108), settings=settings)
+        source = source_of_table("accelerated", full_table(device))
+        slower = dataclasses.replace(SETTINGS, threads=9)
+        other = full_table(Arithmetic(device_prices(1), settings=slower))
+        others = [source_of_table("other", other), source]
+        if not found:
+            calibrated(device, CalibrateConfig(), Knowledge(prior))
+            assert learn_prior(others, other_runtime=False).devices == 2
+            continue
+        with pytest.raises(UserError, match="prior for a latency table") as refusal:
+            calibrated(device, CalibrateConfig(), Knowledge(prior))
+        assert refusal.value.expected.endswith(found) and not device.asked
+        with pytest.raises(UserError, match="accelerated among the sources"):
+            learn_prior(others, other_runtime=False)
+        assert len(learn_prior(others, other_runtime=True).runtimes) == 2
+
+
+def test_large_kernels_that_a_prior_saw_in_another_form_are_told(calibrated, prior):
+    space = dataclasses.replace(SPACE, candidates=(MBConv(7, 3),))
+    identity = Identity(DEVICE, SETTINGS, "float32", ("split_depthwise",))
+    sources = [
+        dataclasses.replace(
+            source_of_table("one", full_table(Arithmetic(device_prices(1)))),
+            identity=dataclasses.replace(identity, settings=settings, rewrites=rewrites),
+            networks=tuple(random_architecture(space, seed=seed) for seed in range(40)),
+        )
+        for settings, rewrites in ((SETTINGS, ()), (NEWER, ("split_depthwise",)))
+    ]
+    plain, mixed = (
+        dataclasses.replace(prior, forms=tuple(sorted(forms)))
+        for forms in (sources[0].forms, sources[0].forms | sources[1].forms)
+    )
+    assert plain.forms == ("no split_depthwise",)
+    assert "with split_depthwise" in plain.forms_doubt(identity, space)[0]
+    assert mixed.forms_doubt(identity, space) == ()
+    assert plain.forms_doubt(dataclasses.replace(identity, rewrites=()), space) == ()
+    assert prior.forms_doubt(identity, SMALL) == ()
+    split = dataclasses.replace(prior, forms=("split_depthwise",))
+    found = calibrated(Arithmetic(device_prices(108)), CalibrateConfig(), Knowledge(split)).few_shot
+    assert "exported with no split_depthwise" in " ".join(found.doubts)
+    assert found.expected_error_percent is None
 
 
 def test_a_prior_prices_no_kind_of_work_that_none_of_its_networks_did(calibrated, prior):

@@ -14,7 +14,7 @@ from pnas_tf.config import CalibrateConfig, LatencyConfig, RunConfig
 from pnas_tf.devices.record_file import load_measurements
 from pnas_tf.devices.sustained import points_of
 from pnas_tf.interop.latency_yaml import upstream_keys
-from pnas_tf.latency.calibrate import Knowledge
+from pnas_tf.latency.knowledge import Knowledge
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.settings import Configs
@@ -96,7 +96,7 @@ def test_measured_networks_of_an_earlier_table_are_taken_unless_all_is_measured_
     earlier.touch()
     table = SimpleNamespace(few_shot="of 5 networks")
     monkeypatch.setattr(LatencyTable, "load", {earlier: table}.__getitem__)
-    monkeypatch.setattr("pnas_tf.latency.calibrate.knowledge_of", lambda *_, **__: Knowledge())
+    monkeypatch.setattr("pnas_tf.latency.knowledge.knowledge_of", lambda *_, **__: Knowledge())
     configs = Configs([RunConfig(restart=restart), CalibrateConfig(), LatencyConfig()])
     job = Inputs(RunFolder(tmp_path), configs)
     vars(job)["space"] = None
