@@ -29,11 +29,15 @@ _NETWORK_ERROR = 0.02  # of a network's sum, relative
 
 
 def measured_blocks(table: LatencyTable, setup: MeasurementSetup, count: int) -> LatencyTable:
-    """The table with `count` blocks measured alone. Raises as `measure_sources`."""
+    """The table with `count` blocks measured alone, those in `entries` among them. Raises as
+    `measure_sources`."""
     assert table.space is not None and table.few_shot is not None
-    blocks = table.space.distinct_blocks()
-    wanted = {key: blocks[key] for key in most_telling(table.space, table.few_shot.prices, count)}
-    identity = table.identity
+    blocks, known = table.space.distinct_blocks(), table.entries
+    estimated = {key: price for key, price in table.few_shot.prices.items() if key not in known}
+    keys = most_telling(table.space, estimated, max(0, count - len(known)))
+    if not keys:
+        return refined(table) if known else table
+    wanted, identity = {key: blocks[key] for key in keys}, table.identity
     session = measure_sources(
         wanted, setup, dtype=identity.dtype, rewrites=identity.rewrites, with_call=True
     )
@@ -41,12 +45,13 @@ def measured_blocks(table: LatencyTable, setup: MeasurementSetup, count: int) ->
     call = measurements.get(CALL)
     sentinel_ms = table.sentinel_ms or session.reference_ms
     failures = {key: reason for key, reason in session.failures.items() if key in wanted}
-    doubts = (*table.few_shot.doubts, *_told(failures, session.failures.get(CALL)))
+    of_call = session.failures.get(CALL) if table.call_ms is None else None
+    doubts = (*table.few_shot.doubts, *_told(failures, of_call))
     table = replace(
         table,
-        entries={key: entry for key, entry in measurements.items() if key in wanted},
+        entries={**known, **{key: each for key, each in measurements.items() if key in wanted}},
         sentinel_ms=sentinel_ms,
-        call_ms=None if call is None else call.corrected_ms(sentinel_ms),
+        call_ms=table.call_ms if call is None else call.corrected_ms(sentinel_ms),
         failures={**table.failures, **failures},
         noise_percent=noisier(table.noise_percent, session.noise_percent),
         few_shot=replace(table.few_shot, doubts=doubts),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pnas_tf.config import CalibrateConfig, LatencyConfig
+from pnas_tf.devices.record import Measurement
 from pnas_tf.errors import UserError, number_of
 from pnas_tf.latency.block_prices import measured_blocks
 from pnas_tf.latency.build import requested_rewrites, try_rewrites
@@ -39,12 +40,19 @@ MAX_MEASUREMENTS = 40  # more networks cost what a table of measured blocks cost
 _STEP = 5  # networks more at a time until the error is small enough
 _POOL, _TYPICAL = 200, 100
 _TRIED_BLOCKS = 3
+_MAY_FAIL = 2  # networks, however few were measured; where more fail than were, it is the device
 _POOL_SEED = 77_003  # apart from the networks that a table is calibrated and validated on
 
 
 @dataclass
 class _Measured:
-    """What one call has measured so far. created_unix_s: when the first of it was."""
+    """What one call, and the earlier one that it goes on from, have measured so far.
+
+    Attributes:
+        failures: name of a network -> why it could not be measured.
+        blocks: latency key -> a block alone. call_ms: of the same.
+        created_unix_s: when the first of it was.
+    """
 
     identity: Identity
     known: dict[str, MeasuredNetwork] = field(default_factory=dict)
@@ -52,6 +60,9 @@ class _Measured:
     trials: dict[str, Trial] = field(default_factory=dict)
     noise_percent: float | None = None
     created_unix_s: float = field(default_factory=time.time)
+    failures: dict[str, str] = field(default_factory=dict)
+    blocks: dict[str, Measurement] = field(default_factory=dict)
+    call_ms: float | None = None
 
 
 def calibrate(
@@ -78,8 +89,8 @@ def calibrate(
 
     Raises:
         UserError: the prior is of another number format, runtime, accelerator or kind of work, a
-            conversion fails, or a network could not be measured; DeviceLost or DeviceRefused with
-            what was measured kept.
+            conversion fails, or more networks could not be measured than could; DeviceLost or
+            DeviceRefused with what was measured kept.
     """
     doubts: tuple[str, ...] = ()
     runner = setup.runner
@@ -94,28 +105,49 @@ def calibrate(
     pool = networks_to_choose_from(space, known, seed=seed)
     count = max(wanted(few, known), len(measured.known))
     while True:
-        _measure(space, setup, measured, _chosen(pool, measured, known, count))
+        _measure(setup, measured, pool, known, count)
         found = _estimate(space, measured, known, doubts)
         setup.progress(found.describe())
         if not _needs_more(found, few.max_error_percent) or count >= MAX_MEASUREMENTS:
             break
         count = min(MAX_MEASUREMENTS, count + _STEP)
-    if _needs_more(found, few.max_error_percent):
-        doubt = f"the error to expect is above --max_error_percent={few.max_error_percent:g} still"
-        doubt += f"; measure the blocks: {MEASURE_BLOCKS}"
-        found = replace(found, doubts=(*found.doubts, doubt))
-    table = _table(space, measured, found)
-    return measured_blocks(table, setup, few.blocks) if few.blocks else table
+    table = measured_blocks(_table(space, measured, found), setup, few.blocks)
+    return _with_doubts(table, measured, few.max_error_percent)
+
+
+def _with_doubts(
+    table: LatencyTable, measured: _Measured, max_error_percent: float | None
+) -> LatencyTable:
+    """With what is to be told of networks that failed, and of an error that is not small enough."""
+    found, told = table.few_shot, []
+    assert found is not None
+    if measured.failures:
+        name, reason = next(iter(measured.failures.items()))
+        told.append(
+            f"{number_of(len(measured.failures), 'network')} could not be measured, and others "
+            f"took their place, e.g. {name}: {reason}"
+        )
+    if _needs_more(found, max_error_percent):
+        above = f"above --max_error_percent={max_error_percent:g}"
+        told.append(
+            f"the error to expect was {above} before blocks were measured; what it is now, pnas "
+            "validate tells"
+            if table.entries
+            else f"the error to expect is {above} still; measure the blocks: {MEASURE_BLOCKS}"
+        )
+    return replace(table, few_shot=replace(found, doubts=(*found.doubts, *told)))
 
 
 def _table(space: SearchSpace, measured: _Measured, found: FewShot) -> LatencyTable:
     return LatencyTable(
         measured.identity,
-        {},
+        dict(measured.blocks),
         sentinel_ms=measured.sentinel_ms,
         created_unix_s=measured.created_unix_s,
         origin=f"estimated for space '{space.name}' at {space.resolution} px",
+        failures=measured.failures,
         trials=measured.trials,
+        call_ms=measured.call_ms,
         space=space,
         few_shot=found,
         noise_percent=measured.noise_percent,
@@ -147,7 +179,7 @@ def _begin(
     """What an earlier call has measured, else the choice of rewrites."""
     device, settings, dtype = setup.runner.device, setup.runner.settings, config.latency_dtype
     rewrites = requested_rewrites(config.latency_rewrites)
-    before = known.before
+    before, blocks = known.before, space.distinct_blocks()
     if before is not None and before.few_shot is not None and before.space == space:
         kept = before.identity.rewrites
         identity = Identity(device, settings, dtype, kept)
@@ -162,6 +194,9 @@ def _begin(
                 before.trials,
                 before.noise_percent,
                 before.created_unix_s,
+                {name: why for name, why in before.failures.items() if name not in blocks},
+                before.entries,
+                before.call_ms,
             )
     trials: dict[str, Trial] = {}
     if rewrites is None and known.old is not None and known.old.identity.dtype == dtype:
@@ -192,7 +227,8 @@ def _chosen(
     """The networks to measure next, so that there are `count`, whatever they were chosen by."""
     space = next(iter(pool.values())).space
     done = {name: Architecture(space, each.ops) for name, each in measured.known.items()}
-    networks = [*done.items(), *((name, each) for name, each in pool.items() if name not in done)]
+    out = {*done, *measured.failures}
+    networks = [*done.items(), *((name, each) for name, each in pool.items() if name not in out)]
     typical = [random_architecture(space, seed=_POOL_SEED + each) for each in range(_TYPICAL)]
     taught = None if known.prior is None else known.prior.taught
     amounts = features_of if taught is None else taught.features_of
@@ -200,32 +236,38 @@ def _chosen(
     targets = np.array([amounts(network.blocks) for network in typical])
     population = alone(targets, OP_KINDS) if taught is None else taught.population
     order = design(population, features, targets, count, chosen=range(len(done)))
-    return dict(networks[each] for each in order[len(done) :])
+    return dict(networks[each] for each in order[len(done) :] if each >= len(done))
 
 
 def _measure(
-    space: SearchSpace,
     setup: MeasurementSetup,
     measured: _Measured,
-    networks: Mapping[str, Architecture],
+    pool: Mapping[str, Architecture],
+    known: Knowledge,
+    count: int,
 ) -> None:
-    """Measures networks and adds them. Raises UserError where one could not be measured."""
-    if not networks:
-        return
+    """Measures networks until there are `count`: where one cannot be measured, the next that says
+    most. Raises UserError where more cannot be than can."""
     identity = measured.identity
-    session = measure_sources(networks, setup, dtype=identity.dtype, rewrites=identity.rewrites)
-    if session.failures:
-        name, reason = next(iter(session.failures.items()))
-        raise UserError(
-            f"calibration on {len(networks)} networks",
-            expected="a measurement of each",
-            received=f"{name}: {reason}",
-            fix="See the reason; the same command goes on from what was measured.",
-        )
-    measured.sentinel_ms = measured.sentinel_ms or session.reference_ms
-    measured.noise_percent = noisier(measured.noise_percent, session.noise_percent)
-    for name, measurement in comparable(session).items():
-        measured.known[name] = MeasuredNetwork(networks[name].ops, measurement)
+    while networks := _chosen(pool, measured, known, count):
+        session = measure_sources(networks, setup, dtype=identity.dtype, rewrites=identity.rewrites)
+        measured.sentinel_ms = measured.sentinel_ms or session.reference_ms
+        measured.noise_percent = noisier(measured.noise_percent, session.noise_percent)
+        for name, measurement in comparable(session).items():
+            measured.known[name] = MeasuredNetwork(networks[name].ops, measurement)
+        failed = {name: why for name, why in session.failures.items() if name in networks}
+        measured.failures.update(failed)
+        if len(measured.failures) > max(_MAY_FAIL, len(measured.known)):
+            name, reason = next(iter(measured.failures.items()))
+            raise UserError(
+                f"calibration on {number_of(count, 'network')}",
+                expected="a measurement of most that were tried",
+                received=f"{len(measured.known)}, and {len(measured.failures)} that failed, e.g. "
+                f"{name}: {reason}",
+                fix="See the reason; the same command goes on from what was measured.",
+            )
+        for name, reason in failed.items():
+            setup.progress(f"{name} could not be measured, another takes its place: {reason}")
 
 
 def _estimate(

@@ -53,8 +53,8 @@ class FewShot:
         source: what else the prices come from, in words: the prior, the old table.
         networks: name -> what was measured.
         prices: latency key -> price.
-        expected_error_percent: mean absolute error to expect of a network's prediction; None where
-            nothing says.
+        expected_error_percent: mean absolute error to expect of a network's prediction, before
+            blocks were measured alone; None where nothing says.
         error_basis: `LEAVE_ONE_OUT` or `BY_PRIOR`; "" without an expected error.
         doubts: what a reader must be told.
     """
@@ -86,6 +86,8 @@ class FewShot:
             if self.expected_error_percent is None
             else f"expected error {self.expected_error_percent:.1f} % {self.error_basis}"
         )
+        if blocks and self.expected_error_percent is not None:
+            error += ", before blocks were measured"
         source = f", {self.source}" if self.source else ""
         return f"estimated from {networks}{blocks} by {self.method}{source} ({error})"
 

@@ -47,7 +47,7 @@ class LatencyTable:
         calibration: the affine map from sums of blocks to networks; None where none was fitted.
         created_unix_s: when it was built.
         origin: where the figures come from, in words.
-        failures: latency key -> why it has no entry.
+        failures: latency key -> why it has no entry; name of a network of `few_shot` -> the same.
         trials: latency key -> the block without and with the export rewrite that changes it, where
             rewrites were chosen by measurement.
         call_ms: what a model that does next to nothing takes, which every block alone takes too and

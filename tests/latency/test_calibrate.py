@@ -261,6 +261,53 @@ def test_blocks_measured_alone_take_their_own_price(calibrated, prior):
     assert "and 12 measured blocks" in table.describe()
 
 
+def test_blocks_that_were_measured_are_kept_and_the_rest_goes_on(calibrated):
+    device = Arithmetic(device_prices(104))
+    few = CalibrateConfig(measurements=10, blocks=5)
+    first = calibrated(device, few)
+    few = dataclasses.replace(few, blocks=12, max_error_percent=1e-9, measurements=40)
+    more = calibrated(device, few, Knowledge(before=first))
+    assert len(device.asked[-1]) == 12 - 5 and not set(device.asked[-1]) & set(first.entries)
+    assert first.entries.items() < more.entries.items() and len(more.entries) == 12
+    told = " ".join(more.few_shot.doubts)
+    assert "before blocks were measured; what it is now, pnas validate tells" in told
+    assert "leave-one-out, before blocks were measured)" in more.describe()
+    asked = len(device.asked)
+    same = calibrated(device, dataclasses.replace(few, blocks=0), Knowledge(before=more))
+    assert len(device.asked) == asked
+    assert same.few_shot.prices == more.few_shot.prices and same.entries == more.entries
+
+
+def test_a_network_that_cannot_be_measured_gives_its_place_to_the_next(calibrated):
+    class Refusing(Arithmetic):
+        def __init__(self, prices, *, fails):
+            super().__init__(prices)
+            self.fails, self.tried = fails, []
+
+        def __call__(self, sources, setup, **options):
+            session = super().__call__(sources, setup, **options)
+            lost = [name for name in sources if name not in self.tried][: self.fails]
+            self.fails -= len(lost)
+            self.tried += sources
+            measured = {key: each for key, each in session.measurements.items() if key not in lost}
+            return Session(measured, dict.fromkeys(lost, "signal 11"), None)
+
+    device = Refusing(device_prices(117), fails=2)
+    table = calibrated(device, CalibrateConfig(measurements=10))
+    assert [len(names) for names in device.asked] == [10, 2]
+    assert len(table.few_shot.networks) == 10 and set(table.failures) == set(device.tried[:2])
+    told = [doubt for doubt in table.few_shot.doubts if "2 networks could not be" in doubt]
+    assert "signal 11" in told[0]
+    more = calibrated(device, CalibrateConfig(measurements=12), Knowledge(before=table))
+    assert len(device.asked[2]) == 2 and not set(device.asked[2]) & set(table.failures)
+    assert more.failures == table.failures and told[0] in more.few_shot.doubts
+    for fails, measurements in ((3, 1), (10, 10)):
+        device = Refusing(device_prices(117), fails=fails)
+        with pytest.raises(UserError, match="calibration on") as refusal:
+            calibrated(device, CalibrateConfig(measurements=measurements))
+        assert "signal 11" in refusal.value.received
+
+
 def test_blocks_that_fail_alone_are_told_and_keep_their_estimate(calibrated):
     class Failing(Arithmetic):
         def __call__(self, sources, setup, **options):
