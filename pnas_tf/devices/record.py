@@ -263,11 +263,6 @@ class Measurement:
         return "not measured: scaled by MACs from another classifier" if scaled else ""
 
     @property
-    def doubts(self) -> tuple[str, ...]:
-        """What a reader of the figure must be told: `partly`, `estimated` and the problems."""
-        return tuple(words for words in (self.partly, self.estimated) if words) + self.problems
-
-    @property
     def stable(self) -> bool:
         return not self.problems
 

@@ -3,9 +3,10 @@ how far the table can be trusted. Knows nothing of the page around them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pnas_tf.io import Json
+from pnas_tf.latency.doubts import Doubt, doubts_of
 from pnas_tf.report import summary_table as cells
 from pnas_tf.report.breakdown_plot import breakdown_figure, covering
 from pnas_tf.report.run_files import RunFiles
@@ -103,16 +104,13 @@ def measurements_section(run: RunFiles) -> Section | None:
         f"{settings.runtime} {settings.runtime_version}",
         settings.delegate,
     ]
-    doubts = tuple(
-        f"{name}: {doubt}" for name, entry in run.measurements.items() for doubt in entry.doubts
-    )
     return Section(
         "Latency as measured",
         meaning="Each file many times, in turn with the others. p10 and p90 far apart say that "
         "the device was busy.",
         terms=("latency", "drift"),
         table=Table(("model", "median", "p10", "p90", "runs timed", "in rounds", "threads"), rows),
-        warnings=_folded("measured while something else took the device; measure again", doubts),
+        warnings=_told(doubts_of(run.measurements)),
         caption=", ".join(word for word in words if word),
     )
 
@@ -171,32 +169,28 @@ def validation_section(run: RunFiles) -> Section | None:
 def table_section(run: RunFiles) -> Section | None:
     if run.table is None:
         return None
-    found = run.table.warnings()
-    unstable = sum(line.startswith("unstable") for line in found)
-    if run.table.few_shot is not None:
-        meaning = "the search chose by prices from a few measured networks, not by measured blocks"
-    elif unstable == len(found) and run.table.calibration:
-        meaning = (
-            "some blocks were measured while the device was busy; the prediction as a whole is "
-            "judged by whole networks (the calibration above), which is what counts"
+    doubts = run.table.doubts()
+    slow = run.table.kernel7_warnings(run.architecture.space)
+    words = [run.table.describe()]
+    if run.table.calibration is not None and any(doubt.details for doubt in doubts):
+        words.append(
+            "Single unstable blocks weigh little in a calibrated table: its prediction is judged "
+            "by whole networks, as the held-out error says."
         )
-    else:
-        meaning = (
-            "the latencies by which the search chose may be off; measure the table again on a "
-            "quiet device before relying on them"
-        )
+    if slow:
+        doubts.append(Doubt("blocks with 7x7 kernels are slow there", tuple(slow)))
     return Section(
         "The latency table",
         meaning="What the search knew of the device.",
         terms=("table",),
-        words=(run.table.describe(),),
-        warnings=_folded(meaning, (*found, *run.table.kernel7_warnings(run.architecture.space))),
+        words=tuple(words),
+        warnings=_told(doubts),
         caption=run.table.origin,
     )
 
 
-def _folded(meaning: str, lines: tuple[str, ...]) -> Warnings | None:
-    return Warnings(meaning, lines) if lines else None
+def _told(doubts: Iterable[Doubt]) -> tuple[Warnings, ...]:
+    return tuple(Warnings(doubt.meaning, doubt.details) for doubt in doubts)
 
 
 def _words(value: Json, unit: str) -> str:

@@ -25,7 +25,7 @@ def summary_section(run: RunFiles) -> Section:
         terms=("accuracy", "interval", "latency", "table", "drift", "format", "ram"),
         table=Table(("", *table.header), table.rows),
         facts=table.facts,
-        warnings=notes if table.notes else None,
+        warnings=(notes,) if table.notes else (),
     )
 
 

@@ -103,10 +103,11 @@ class Slider:
 
 @dataclass(frozen=True)
 class Warnings:
-    """What a reader must be told, folded. meaning: one line on what it means for them."""
+    """What a reader must be told. meaning: one line on what it means for them. lines: single
+    cases, folded, where there are such."""
 
     meaning: str
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Section:
         command: what a reader may copy.
         matrix: counts of pairs.
         pictures: images with words.
-        warnings: what a reader must be told.
+        warnings: what a reader must be told, one for each kind.
         more: (heading, lines) folded away.
         caption: where it is from.
     """
@@ -141,7 +142,7 @@ class Section:
     command: str = ""
     matrix: Matrix | None = None
     pictures: tuple[Picture, ...] = ()
-    warnings: Warnings | None = None
+    warnings: tuple[Warnings, ...] = ()
     more: tuple[tuple[str, tuple[str, ...]], ...] = ()
     caption: str = ""
 

@@ -144,9 +144,9 @@ def test_the_classifier_of_any_number_of_classes_has_a_price_by_its_macs(tmp_pat
     assert (run.statistic == "scaled") == is_scaled
     words = "not measured: scaled by MACs"
     assert (words in " ".join(table.warnings())) == is_scaled
-    assert (words in " ".join(table.entries[head].doubts)) == is_scaled
+    assert (words in table.entries[head].estimated) == is_scaled
     assert (f"output:{classes}' scaled by MACs from '{REST}'" in table.origin) == is_scaled
-    assert sum(bool(entry.doubts) for entry in table.entries.values()) == is_scaled
+    assert sum(bool(entry.estimated) for entry in table.entries.values()) == is_scaled
     assert type(table).load(table.save(tmp_path / "table.json")) == table
 
 

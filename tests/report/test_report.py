@@ -33,7 +33,12 @@ from pnas_tf.report.alpha_plot import alpha_figure, alpha_slider
 from pnas_tf.report.breakdown_plot import breakdown_figure
 from pnas_tf.report.drawing import FIXED_COLOR, architecture_figure
 from pnas_tf.report.glossary import TERMS
-from pnas_tf.report.latency_sections import breakdown_section, table_section, validation_section
+from pnas_tf.report.latency_sections import (
+    breakdown_section,
+    measurements_section,
+    table_section,
+    validation_section,
+)
 from pnas_tf.report.op_style import kernel_and_expansion, kernel_color, op_color, op_label
 from pnas_tf.report.outcome import outcome
 from pnas_tf.report.page import page, sections_of, write_report
@@ -265,7 +270,7 @@ def test_a_measured_model_that_ran_partly_on_the_cpu_says_so(tmp_path):
         for name, entry in load_measurements(tmp_path / "latency.json").items()
     }
     save_measurements(tmp_path / "latency.json", mixed)
-    assert f"float32: {words}" in page_of(tmp_path)
+    assert f"float32&#39; and 1 more: {words}" in page_of(tmp_path)
 
 
 def test_a_measurement_of_another_file_of_that_name_is_not_the_runs(tmp_path):
@@ -447,12 +452,46 @@ def test_a_figure_that_is_not_defined_is_a_dash(run):
 
 def test_a_table_from_few_networks_is_not_laid_to_a_busy_device(run):
     found = read_run(run)
-    told = table_section(found).warnings  # uncalibrated
-    assert "measure the table again on a quiet device" in told.meaning
+    told = table_section(found).warnings[0]
+    assert told.meaning.startswith("uncalibrated") and not told.lines
     prices = {key: Price(1.0, 0.1) for key in found.table.keys}
     few = FewShot("op kinds", "", {}, prices)
     told = table_section(replace(found, table=replace(found.table, few_shot=few))).warnings
-    assert "few measured networks" in told.meaning and "quiet device" not in told.meaning
+    assert told[0].meaning.startswith("no table of measured blocks")
+    assert not any("quiet device" in warning.meaning for warning in told)
+
+
+def test_doubts_of_a_measurement_stand_by_kind_and_mixtures_are_no_busy_device(run):
+    found = read_run(run)
+    entry = found.measurements["float32"]
+    part = replace(entry.runs[0], delegation=Delegation(30, 66, 7))
+    settings = replace(entry.settings, delegate="gpu", partial_delegation=True)
+    mixed = replace(entry, settings=settings, runs=(part,) * 4)
+    scaled = replace(entry, runs=(replace(entry.runs[0], statistic="scaled"),) * 4)
+    hot = replace(entry, runs=(replace(entry.runs[0], throttling="light"),) * 4)
+    made = replace(found, measurements={"mixed": mixed, "scaled": scaled, "hot": hot})
+    section = measurements_section(made)
+    partly, estimated, unstable = section.warnings
+    assert partly.meaning == f"'mixed': {mixed.partly}" and not partly.lines
+    assert estimated.meaning == f"'scaled': {scaled.estimated}" and not estimated.lines
+    assert "busy or hot: 1 of 3" in unstable.meaning and "'hot'" in unstable.lines[0]
+    shown = page(found, [section])
+    assert "1 warning: &#39;mixed&#39;: partly on the CPU" in shown and "busy or hot" in shown
+
+
+def test_slow_7x7_blocks_are_told_apart_from_a_busy_device(run):
+    """In a table without any other doubt too."""
+    found = read_run(run)
+    space = replace(tiny(), candidates=(MBConv(5, 3), MBConv(7, 3)))
+    whole = random_architecture(space, seed=1)
+    prices = {
+        key: Price(10.0 if getattr(block.op, "kernel", 0) == 7 else 1.0, 0.1)
+        for key, block in space.distinct_blocks().items()
+    }
+    table = replace(found.table, entries={}, few_shot=FewShot("op kinds", "", {}, prices))
+    *_, slow = table_section(replace(found, table=table, architecture=whole)).warnings
+    assert "7x7 kernels" in slow.meaning
+    assert slow.lines and all("split_depthwise" in line for line in slow.lines)
 
 
 def test_nothing_is_said_of_what_is_not_known(tmp_path):
