@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pnas_tf.io import Json
-from pnas_tf.latency.doubts import Doubt, doubts_of
+from pnas_tf.latency.doubts import NOISE_PERCENT, Doubt, doubts_of
 from pnas_tf.report import summary_table as cells
 from pnas_tf.report.breakdown_plot import breakdown_figure, covering
 from pnas_tf.report.run_files import RunFiles
@@ -46,12 +46,7 @@ def breakdown_section(run: RunFiles) -> Section | None:
         total = cells.milliseconds(table.sum_ms(run.architecture))
         line = f"{dtype}: the blocks add up to {total}, "
         line += f"which predicts {cells.milliseconds(table.predict_ms(run.architecture))}"
-        predicted, measured = (_latency(run, dtype, key) for key in ("predicted", "measured"))
-        if predicted and measured:  # none is predicted of a file of another shape
-            off = 100 * (predicted / measured - 1)
-            line += f"; measured were {cells.milliseconds(measured)}, so the prediction is "
-            line += f"{abs(off):.1f} % too {'high' if off > 0 else 'low'}"
-        words.append(f"{line}.")
+        words.append(f"{line}{_beside_measured(run, dtype)}.")
     return Section(
         "Predicted against measured, block by block",
         meaning="The search knows the device by a table of blocks alone. Here is what the table "
@@ -70,10 +65,26 @@ def breakdown_section(run: RunFiles) -> Section | None:
     )
 
 
-def _latency(run: RunFiles, dtype: str, key: str) -> float | None:
+def _beside_measured(run: RunFiles, dtype: str) -> str:
+    """What was measured, and how far off the prediction is at the table's own pace; "" without
+    either."""
     forms = run.summary.get("latency_ms")
     form = forms.get(dtype) if isinstance(forms, Mapping) else None
-    return cells.number(form.get(key)) if isinstance(form, Mapping) else None
+    found = form if isinstance(form, Mapping) else {}
+    predicted, measured, corrected, noise = (
+        cells.number(found.get(key))
+        for key in ("predicted", "measured", "measured_drift_corrected", "noise_floor_percent")
+    )
+    if not predicted or not measured:  # none is predicted of a file of another shape
+        return ""
+    words = f"; measured were {cells.milliseconds(measured)}"
+    if corrected:
+        words += f", which are {cells.milliseconds(corrected)} with the device's drift since the "
+        words += "table taken out"
+    if noise is not None and noise >= NOISE_PERCENT:
+        return f"{words}; halves of the measurement differ by {noise:.1f} %, which proves nothing"
+    off = 100 * (predicted / (corrected or measured) - 1)
+    return f"{words}, so the prediction is {abs(off):.1f} % too {'high' if off > 0 else 'low'}"
 
 
 def measurements_section(run: RunFiles) -> Section | None:

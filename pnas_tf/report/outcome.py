@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from pnas_tf.io import Json
 from pnas_tf.latency.doubts import NOISE_PERCENT
+from pnas_tf.latency.drift import DRIFT_PERCENT
 from pnas_tf.report import summary_table as cells
 from pnas_tf.report.run_files import RunFiles
 from pnas_tf.report.words import one_line
@@ -69,14 +70,28 @@ def _speed(run: RunFiles) -> str:
     if most is None or latency.get("predicted") is None:  # of files of another shape
         return words
     noise = max(cells.number(latency.get("noise_floor_percent")) or 0.0, 1.0)
-    over = 100 * (measured / most - 1)
+    paced_ms, pace = _at_table(latency, measured)
+    over = 100 * (paced_ms / most - 1)
     if noise >= NOISE_PERCENT:
         judged = "the device was too busy to say whether it is kept."
     elif abs(over) <= noise:
-        judged = "kept, as nearly as can be measured."
+        judged = f"kept, as nearly as can be measured{pace}."
     else:
-        judged = f"kept, by {-over:.1f} %." if over < 0 else f"MISSED, by {over:.1f} %."
+        judged = f"kept, by {-over:.1f} %" if over < 0 else f"MISSED, by {over:.1f} %"
+        judged += f"{pace}."
     return f"{words} {asked}: {judged}"
+
+
+def _at_table(latency: Mapping[str, Json], measured: float) -> tuple[float, str]:
+    """(What was measured, in ms; at which pace of the device, in words): without the drift since
+    the table was measured, by which the limit was set, where there is such a drift."""
+    drift, corrected = (
+        cells.number(latency.get(key)) for key in ("drift", "measured_drift_corrected")
+    )
+    if corrected is None or drift is None or abs(drift - 1) * 100 < DRIFT_PERCENT:
+        return measured, ""
+    words = f", at the device's pace of the latency table ({cells.milliseconds(corrected)})"
+    return corrected, words
 
 
 def _limit(run: RunFiles) -> tuple[float | None, str]:

@@ -20,14 +20,8 @@ from pnas_tf.report.words import ABSENT, device_words, one_line
 from pnas_tf.run.progress import duration
 from pnas_tf.search.judgement import DRAW
 
-# Rows and facts of the page that a terminal does without.
-_PAGE_ALONE = (
-    "the same, drift corrected",
-    "predicted against drift corrected",
-    "largest logit difference, float32",
-    "search",
-    "training",
-)
+# Facts of the page that a terminal does without.
+_PAGE_ALONE = ("largest logit difference, float32", "search", "training")
 UNITS = ("ms", "MACs", "parameters")  # of a target
 _MAX_NOTES = 3
 INTERVAL = f"{CONFIDENCE:.0%} interval".replace("%", " %")  # of an accuracy (Wilson)
@@ -118,13 +112,12 @@ def text_table(summary: Mapping[str, Json], *, columns: int | None = None) -> st
     """The summary table as plain text for a terminal, without what is for the page alone, ending
     without a newline. columns: of the terminal; where they are too few, form stands below form."""
     table = summary_table(summary)
-    rows = [row for row in table.rows if row[0] not in _PAGE_ALONE]
-    text = lined_up(table.header, rows)
+    text = lined_up(table.header, table.rows)
     facts = (fact for fact in table.facts if fact[0] not in _PAGE_ALONE)
     shown = [(what, value.partition("; ")[0]) for what, value in facts]
     notes = [f"! {note}" for note in table.notes]
     if columns is not None and max(map(columns_of, text)) >= columns:
-        return "\n".join([*stacked(table.header, rows), *map(": ".join, shown), *notes])
+        return "\n".join([*stacked(table.header, table.rows), *map(": ".join, shown), *notes])
     wide = max(columns_of(what) for what, _ in shown)
     facts_text = [f"{padded(what, wide)}  {value}" for what, value in shown]
     text += ["", *(folded(line, columns, indent=wide + 2) for line in facts_text)]

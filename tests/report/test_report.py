@@ -400,6 +400,32 @@ def test_latency_is_judged_by_the_budget_that_took_the_targets_place(run, most, 
     )
 
 
+@pytest.mark.parametrize(
+    ("found", "words", "kept"),
+    [
+        ({}, "measured were 0.252 ms, so the prediction is 17.1 % too low", "MISSED, by 20.0 %"),
+        (
+            {"measured_drift_corrected": 0.21, "drift": 1.2, "noise_floor_percent": 1.0},
+            "which are 0.210 ms with the device's drift since the table taken out, so the "
+            "prediction is 0.5 % too low",
+            "kept, as nearly as can be measured, at the device's pace of the latency table "
+            "(0.210 ms)",
+        ),
+        (
+            {"measured_drift_corrected": 0.21, "drift": 1.2, "noise_floor_percent": 14.0},
+            "halves of the measurement differ by 14.0 %, which proves nothing",
+            "too busy to say",
+        ),
+    ],
+)
+def test_the_page_compares_at_the_pace_of_the_table(run, found, words, kept):
+    latency = {"float32": {"predicted": 0.209, "measured": 0.252, **found}}
+    made = replace(read_run(run), summary={**SUMMARY, "latency_ms": latency})
+    (line,) = breakdown_section(made).words
+    assert words in line and kept in outcome(made)[1]
+    assert ("too low" in line) == ("14.0" not in words)
+
+
 def test_files_of_another_shape_are_told_by_their_own(run):
     """1.7 ms for 8 images: by hand, 4,706 a second. The table, and the target by it, are of one."""
     found = read_run(run)
@@ -806,6 +832,8 @@ def test_drift_corrected_figures_stand_beside_the_plain_ones_and_noise_is_said()
     assert rows["predicted against measured"] == ("–", "-17.1 %", "-8.3 %")
     assert rows["the same, drift corrected"] == ("–", "0.210 ms", "0.110 ms")
     assert rows["predicted against drift corrected"] == ("–", "-0.5 %", "-9.1 %")
+    shown = text_table({**SUMMARY, "latency_ms": latency})  # what the notes speak of
+    assert "0.210 ms" in shown and "-0.5 %" in shown and "-17.1 %" in shown
     drift, noise = table.notes
     assert drift.startswith(".tflite float32") and "20.0 % slower" in drift
     assert noise.startswith(".tflite int8") and "14.0 %" in noise
