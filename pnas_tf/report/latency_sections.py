@@ -29,9 +29,12 @@ _VALIDATION = (
     ("uncorrected_noise_percent", "noise floor by the clock", " %"),
     ("correction", "drift within the session", ""),
 )
+_AS_STORED = (
+    "The table predicts as stored: the errors hold what the device's pace has changed since."
+)
 # The table as search used it, and with the device's drift since then taken out.
 _STORED = (
-    ("stored_calibration", "bias by the stored calibration"),
+    ("stored_calibration", "bias of the table as stored"),
     ("stored_drift_corrected", "the same, drift corrected"),
 )
 
@@ -172,9 +175,15 @@ def validation_section(run: RunFiles) -> Section | None:
         "How well the table predicts",
         meaning="Random networks of the space that the table had not seen, exported and measured.",
         terms=("table", "drift"),
+        words=() if _is_paced(run.validation) else (_AS_STORED,),
         facts=facts,
         plots=(plot,) if plot else (),
     )
+
+
+def _is_paced(validation: Mapping[str, Json]) -> bool:
+    """Whether the device's pace of the day was taken out of the predictions."""
+    return any(validation.get(key) is not None for key in ("session_calibration", "pace"))
 
 
 def table_section(run: RunFiles) -> Section | None:

@@ -32,8 +32,11 @@ class _Worst:
 
 @dataclass(frozen=True)
 class Validation:
-    """What is told of a validation. headline: the document's own figures, by the calibration of the
-    measuring session."""
+    """What is told of a validation.
+
+    headline: the document's own figures. session_calibration, pace: what was fitted on the table's
+    own networks in the measuring session; without either the headline is of the table as stored.
+    """
 
     table: str
     warnings: tuple[str, ...]
@@ -46,6 +49,8 @@ class Validation:
     uncorrected_noise_percent: float | None
     noise_floor_mape_percent: float | None
     worst: tuple[_Worst, ...]
+    session_calibration: Mapping[str, object] | None
+    pace: float | None = None  # earlier versions had none
 
 
 def read_validation(path: str | os.PathLike) -> Validation:
@@ -70,10 +75,10 @@ def validation_words(found: Validation) -> str:
 def validation_lines(found: Validation) -> Iterator[str]:
     """Table, warnings, figures, noise floor, and the networks that were predicted worst."""
     yield found.table
-    yield _figures("table and calibration of the measuring session", found.headline)
+    yield _figures(_basis(found), found.headline)
     yield _figures("the same by the clock, nothing taken out", found.uncorrected)
-    yield _figures("calibration stored in the table", found.stored_calibration)
-    corrected = "by the stored calibration, drift since then taken out where that helps"
+    yield _figures("as stored in the table", found.stored_calibration)
+    corrected = "as stored, drift since then taken out where that helps"
     yield _figures(corrected, found.stored_drift_corrected)
     yield _figures("MACs only", found.macs_only)
     noise = found.noise_floor_mape_percent
@@ -98,6 +103,15 @@ def validation_warnings(found: Validation) -> Iterator[str]:
     if found.warnings:
         doubts = number_of(len(found.warnings), "doubt")
         yield f"{doubts} about the measured times, e.g. {found.warnings[0]}"
+
+
+def _basis(found: Validation) -> str:
+    """What the headline's predictions are."""
+    if found.session_calibration is not None:
+        return "table and calibration of the measuring session"
+    if found.pace is not None:
+        return f"table times {found.pace:.3f}, its own networks' factor in the measuring session"
+    return "as stored in the table, with the pace of the device since then"
 
 
 def _known(kind: type, document: Mapping[str, Json]) -> dict[str, Json]:

@@ -18,6 +18,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.latency import measure_sources, validate
 from pnas_tf.latency.agreement import agreement
 from pnas_tf.latency.build import build_latency_table
+from pnas_tf.latency.few_shot import FewShot, MeasuredNetwork, Price
 from pnas_tf.latency.measure_sources import MeasurementSetup
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.report.validation_plot import plot_validation
@@ -27,7 +28,7 @@ from pnas_tf.report.validation_text import (
     validation_warnings,
     validation_words,
 )
-from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.architecture import Architecture, random_architecture
 from pnas_tf.space.mbconv import tiny
 from pnas_tf.tflite.rewrites.choice import REWRITES
 
@@ -279,6 +280,70 @@ def test_a_device_that_has_become_slower_shows_in_the_stored_calibration_only(ma
     )
     assert document["mape_percent"] == pytest.approx(0, abs=1e-9)
     assert document["stored_calibration"]["bias_percent"] == pytest.approx((1 / 1.2 - 1) * 100)
+
+
+def few_table(table, *, networks=("typical_000", "typical_001")):
+    """Of the same prices, from few networks: 1.1 times the blocks, the 0.7 ms in the stem's."""
+    stem = SPACE.fixed_blocks()[0].key
+    prices = {key: Price(1.1 * ms + 0.7 * (key == stem), 0.1) for key, ms in BLOCK_MS.items()}
+    measured = next(iter(table.entries.values()))
+    drawn = {
+        name: MeasuredNetwork(random_architecture(SPACE, seed=71 + number).ops, measured)
+        for number, name in enumerate(networks)
+    }
+    few = FewShot("op kinds", "", drawn, prices)
+    return dataclasses.replace(table, entries={}, calibration=None, few_shot=few, space=SPACE)
+
+
+def test_a_table_from_few_networks_is_paced_by_its_own_networks(made_up):
+    """Networks take 20 % longer than when it was made, which the reference model does not tell."""
+    table = few_table(make_table(made_up))
+    slower = FakeRunner(
+        lambda path, runs: stored(path)[1] * (1.0 if path.name.startswith("sentinel") else 1.2)
+    )
+    document = validate.validate(table, held_out(12), make_setup(made_up, slower))
+    assert document["mape_percent"] == pytest.approx(0, abs=1e-9)
+    assert document["uncorrected"]["mape_percent"] == pytest.approx(0, abs=1e-9)
+    assert document["pace"] == pytest.approx(1.2) and document["session_calibration"] is None
+    assert document["stored_calibration"]["bias_percent"] == pytest.approx((1 / 1.2 - 1) * 100)
+    assert set(table.few_shot.networks) <= set(document["measurements"])
+    first = told(document, made_up)
+    assert first.startswith("table times 1.200, its own networks' factor")
+    document.pop("pace")  # as earlier versions wrote it
+    assert told(document, made_up).startswith("as stored in the table, with the pace")
+
+
+def told(document, folder):
+    """The headline's line."""
+    found = read_validation(validate.save(folder / "validation.json", document))
+    return list(validation_lines(found))[1]
+
+
+@pytest.mark.parametrize("why", ["are not of this space", "fewer than 1"])
+def test_a_table_from_few_networks_without_them_says_that_it_is_as_stored(made_up, why):
+    whole = make_table(made_up)
+    table = few_table(whole)
+    if "space" in why:
+        table = dataclasses.replace(table, space=dataclasses.replace(SPACE, name="other"))
+
+    def latency_ms(path, runs):
+        name, known = stored(path)
+        if name.startswith("typical"):
+            raise RunKilled("run", received="signal 11")
+        return 1.2 * known
+
+    document = validate.validate(table, held_out(4), make_setup(made_up, FakeRunner(latency_ms)))
+    assert document["pace"] is None and any(why in line for line in document["warnings"])
+    assert document["bias_percent"] == document["stored_calibration"]["bias_percent"]
+    assert told(document, made_up).startswith("as stored in the table, with the pace")
+    document = run(whole, made_up)
+    assert told(document, made_up).startswith("table and calibration of the measuring session")
+
+
+def test_ten_networks_of_a_table_tell_its_pace(made_up):
+    names = [f"typical_{number:03d}" for number in range(14)]
+    table = few_table(make_table(made_up), networks=names)
+    assert list(validate._calibration_set(table, SPACE)) == names[:10]
 
 
 def test_drift_that_the_sentinel_shares_is_corrected_in_stored_predictions(made_up):

@@ -476,6 +476,13 @@ def test_a_figure_that_is_not_defined_is_a_dash(run):
     assert facts["Spearman"] == facts["mean absolute error"] == "–" and facts["Kendall"] == "0.5"
 
 
+@pytest.mark.parametrize("key", ["session_calibration", "pace", None])
+def test_a_validation_of_the_table_as_stored_says_so(run, key):
+    validation = {"networks": 2, "session_calibration": None, **({key: 1.2} if key else {})}
+    words = validation_section(replace(read_run(run), validation=validation)).words
+    assert ("as stored" in " ".join(words)) == (key is None)
+
+
 def test_a_table_from_few_networks_is_not_laid_to_a_busy_device(run):
     found = read_run(run)
     told = table_section(found).warnings[0]
