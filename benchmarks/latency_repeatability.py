@@ -1,11 +1,12 @@
 """Does the same network take the same time tomorrow? Measures one .tflite in ten sessions and
 prints how its median varies.
 
-  python benchmarks/latency_repeatability.py runs/demo/model_float32.tflite --sessions=10
+  python -m benchmarks.latency_repeatability runs/demo/model_float32.tflite --sessions=10
 
 takes about 5 seconds a session, scheduled as in pnas benchmark. Every session has processes and
 a reference model of its own; the correction scales each run by that model's time beside it
-to the one of the first session.
+to the one of the first session. --busy=2 keeps two other processes at work meanwhile. So does
+`python -m benchmarks.busy 2 -- COMMAND` for any other command.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from benchmarks.busy import busy
 from pnas_tf.config import ConversionConfig, DeviceConfig
 from pnas_tf.devices.host.runner import HostRunner
 from pnas_tf.devices.schedule import schedule_for
@@ -31,7 +33,13 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--sessions", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--busy", type=int, default=0, help="other processes at work meanwhile")
     options = parser.parse_args()
+    with busy(options.busy):
+        _measure(options)
+
+
+def _measure(options: argparse.Namespace) -> None:
     device = DeviceConfig(threads=options.threads)
     plain, corrected, reference = [], [], None
     with tempfile.TemporaryDirectory() as folder:

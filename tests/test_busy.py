@@ -1,0 +1,28 @@
+"""Processes that benchmarks.busy keeps at work are there in the block, and gone behind it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.busy import busy
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_other_processes_work_as_long_as_the_block(monkeypatch, fails):
+    started, popen = [], subprocess.Popen
+
+    def start(command, **options):
+        started.append(popen(command, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    try:
+        with busy(2):
+            assert [process.poll() for process in started] == [None, None]
+            if fails:
+                raise ValueError
+    except ValueError:
+        assert fails
+    assert len(started) == 2 and all(process.returncode is not None for process in started)
+    assert [process.args[0] for process in started] == [sys.executable] * 2
