@@ -1,12 +1,13 @@
 """A new phone in a few measurements: what other phones teach, tried on phones and networks that
 taught nothing.
 
-  python -m benchmarks.phones --data=DIR --page=docs/phones.md
+  python -m benchmarks.phones --data=DIR --source="whose, of which year" --page=docs/phones.md
 
 DIR holds networks.json (layer listings of chains of MBConv blocks) and latency_ms.csv (one line a
-phone, one column a network). Phones and networks are cross-validated: the units of a model
-(NAME_0, NAME_1) are held out together, and the networks that are predicted were measured nowhere.
-Takes about 2 minutes on one core. Exit status 1 when a bar is missed.
+phone, one column a network); whose they are and how they were measured is said by --source. Phones
+and networks are cross-validated: the units of a model (NAME_0, NAME_1) are held out together, and
+the networks that are predicted were measured nowhere. Takes about 2 minutes on one core. Exit
+status 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", required=True, help="folder of networks.json and latency_ms.csv")
+    parser.add_argument(
+        "--source", default="", help="where the data are from, for the page: licence, runtime"
+    )
     parser.add_argument("--page", help="Markdown file to write")
     options = parser.parse_args()
     data = read(Path(options.data))
@@ -36,7 +40,7 @@ def main() -> int:
         repeats.append(cross_validate(data, seed=seed))
         print(f"{seed + 1} of {REPEATS} partitions done", flush=True)
     rows = summary(data, repeats)
-    text = wrapped(page(data, rows, flag(repeats)))
+    text = wrapped(page(data, rows, flag(repeats), source=options.source))
     print(text)
     if options.page:
         print(f"wrote {atomic.write_text(options.page, text)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,12 +79,14 @@ def _block(
 
 @dataclass(frozen=True)
 class Data:
-    """features: [networks, features]. latency_ms: [phones, networks], NaN where not measured."""
+    """features: [networks, features]. latency_ms: [phones, networks], NaN where not measured.
+    networks: in words, by what they are made of."""
 
     phones: tuple[str, ...]
     features: np.ndarray
     macs: np.ndarray
     latency_ms: np.ndarray
+    networks: str
 
     @property
     def models(self) -> np.ndarray:
@@ -109,4 +111,21 @@ def read(folder: Path) -> Data:
         np.array([features_of(chain) for chain in chains]),
         np.array([macs(chain) for chain in chains], float),
         np.array(latency_ms),
+        _described(chains),
     )
+
+
+def _described(chains: Sequence[tuple[Block, ...]]) -> str:
+    ops = [block.op for chain in chains for block in chain if isinstance(block.op, MBConv)]
+    kernels, expansions = ({getattr(op, name) for op in ops} for name in ("kernel", "expansion"))
+    sides = {chain[0].in_size for chain in chains}
+    return (
+        f"chains of MBConv blocks with kernels {_listed(kernels)} and expansions "
+        f"{_listed(expansions)}, at {_listed(sides)} px"
+    )
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """ "3, 5 and 7"."""
+    *most, last = map(str, sorted(numbers))
+    return f"{', '.join(most)} and {last}" if most else last

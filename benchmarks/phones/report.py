@@ -121,18 +121,18 @@ def bars(rows: Sequence[Row]) -> list[tuple[str, bool]]:
     return found
 
 
-def page(data: Data, rows: Sequence[Row], found: Flag) -> str:
-    """The report, as Markdown."""
+def page(data: Data, rows: Sequence[Row], found: Flag, *, source: str = "") -> str:
+    """The report, as Markdown. source: where the data are from and how they were measured, which
+    the files do not say."""
     lines = [
         "# Calibrating on other people's phones",
         "",
         "*An explanation.*",
         "",
-        "Made by `python -m benchmarks.phones --data=DIR --page=docs/phones.md`.",
+        "Made by `python -m benchmarks.phones --data=DIR --source=WORDS --page=docs/phones.md`.",
         f"{len(data.phones)} phones of {len(set(data.models))} models, {len(data.features)} "
-        "networks: random chains of MBConv blocks with kernels 3, 5 and 7, expansions 3 and 6, at "
-        "224 px (iitm-sysdl/Generalizable-DNN-cost-models, IISWC 2020, Apache-2.0; TFLite of 2020, "
-        "1 thread, weights int8). Phones and networks are cross-validated: "
+        f"networks: {data.networks}{f' ({source})' * bool(source)}. "
+        "Phones and networks are cross-validated: "
         f"{PHONE_FOLDS} parts of phone models, units of a model together, times {NETWORK_FOLDS} "
         f"parts of networks, {REPEATS} times with other parts; the networks that are predicted "
         "were measured nowhere. Figures are percent, medians over phones of the mean absolute "
