@@ -222,6 +222,14 @@ def test_the_page_of_files_names_every_file_of_a_run_and_its_format():
     assert len(written) > 15 and written == {name: told.get(name) for name in written}
 
 
+def test_an_app_is_given_the_runtime_that_the_shipped_models_were_measured_with():
+    shipped = (ROOT / "tflite_models" / "manifest.json").read_text(encoding="utf-8")
+    (measured,) = set(re.findall(r'"runtime_version": "([^"]+)"', shipped))
+    named = re.findall(r"litert(?:-gpu)?:([\d.]+\d)", PAGES["docs/android.md"])
+    named += re.findall(r"LiteRT (\d+\.\d+\.\d+)", PAGES["docs/android.md"])
+    assert len(named) == 3 and set(named) == {measured}
+
+
 def test_pages_are_wrapped():
     wrap = program("wrap")
     long = [
