@@ -39,7 +39,8 @@ class Cooling:
         self.sleep: Callable[[float], None] = time.sleep
         self._read, self._say = read, say
         self._most_s, self._poll_s = most_s, poll_s
-        self._stayed: set[str] = set()  # complaints that a wait did not end, until all is well
+        # complaints that a wait did not end, until none is left that may pass
+        self._stayed: set[str] = set()
         self._told: set[str] = set()
 
     @property
@@ -49,11 +50,11 @@ class Cooling:
 
     def wait(self) -> None:
         """Returns when the device does not throttle, or when waiting does not help."""
-        if not self.state.is_throttled:
+        if not self.state.passing:
             self._stayed.clear()
-            return
         if not self.may_pass:
-            self._tell_once(self.state.complaint)
+            if self.state.is_throttled:
+                self._tell_once(self.state.complaint)
             return
         self._say(f"{self.state.complaint}: waiting up to {self._most_s:.0f} s for it to pass")
         seen = set(self.state.passing)

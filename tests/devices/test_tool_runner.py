@@ -827,3 +827,10 @@ def test_a_state_that_has_cleared_is_waited_for_again_and_a_worse_one_at_once(sh
     (shell.commands.parent / "counter").write_text("")
     _, slept, _ = throttling(shell, [*[0x8] * 10, *[0xC] * 20], number=4)
     assert slept[0] == 30.0 and sum(slept[1:]) == 30.0
+
+
+def test_a_limit_that_comes_back_is_waited_for_on_a_weak_supply_too(shell):
+    stays = [0x9] * 9  # under-voltage and the soft limit: read, six looks, and after the run
+    _, slept, lines = throttling(shell, [*stays, 0x1, 0x1, *[0x9] * 20], number=4)
+    assert slept[0] == 30.0 and sum(slept[1:]) == 30.0
+    assert sum("waiting up to 30 s" in line for line in lines) == 2
