@@ -20,6 +20,8 @@ from pnas_tf.space.ops import CandidateOp, op_to_json
 LEAVE_ONE_OUT, BY_PRIOR = "leave-one-out", "by the prior's own devices"
 # In a run folder, which keeps what a calibration was asked for.
 MEASURE_BLOCKS = "pnas latency-table --measurements=0 --prior= --old_table= --max_error_percent="
+# In one whose table was read from a file, or lacks blocks that could not be measured.
+MEASURE_ANEW = "pnas latency-table --original_table= --restart"
 
 
 @dataclass(frozen=True)

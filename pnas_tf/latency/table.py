@@ -19,7 +19,7 @@ from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import to_json
 from pnas_tf.latency.calibration import Calibration
 from pnas_tf.latency.doubts import Doubt, doubts_of, doubts_of_session
-from pnas_tf.latency.few_shot import FewShot
+from pnas_tf.latency.few_shot import MEASURE_ANEW, FewShot
 from pnas_tf.latency.identity import Identity
 from pnas_tf.latency.rewrite_selection import Trial, describe
 from pnas_tf.latency.table_document import read_document
@@ -155,27 +155,29 @@ class LatencyTable:
         """Raises UserError where the table lacks blocks of `space`; names one, and why it failed.
         given: its file or the flag with it; "": it is the run folder's."""
         missing = self.missing(space)
-        if missing:
-            same = "the same --space, --resolution and --width"
-            raise UserError(
-                f"{given or 'latency table'} does not cover space '{space.name}' at "
-                f"{space.resolution} px",
-                expected=f"{len(space.distinct_blocks())} blocks",
-                received=f"{len(missing)} missing, e.g. '{missing[0]}'"
-                + self._why_missing(missing),
-                fix=f"Give a table of {same}: pnas latency-table, in a folder of its own."
-                if given
-                else "Where the table is of other images or options, choose another --run_dir; "
-                f"else build it: pnas latency-table with {same}, and this --run_dir",
-            )
+        if not missing:
+            return
+        same, why = "the same --space, --resolution and --width", self._why_missing(missing)
+        fix = "Where the table is of other images or options, choose another --run_dir; "
+        fix += f"else build it: pnas latency-table with {same}, and this --run_dir"
+        if given:
+            fix = f"Give a table of {same}: pnas latency-table, in a folder of its own."
+        elif why:
+            fix = f"Measure all of it: {MEASURE_ANEW}, with this --run_dir"
+        raise UserError(
+            f"{given or 'latency table'} does not cover space '{space.name}' at "
+            f"{space.resolution} px",
+            expected=f"{len(space.distinct_blocks())} blocks",
+            received=f"{len(missing)} missing, e.g. '{missing[0]}'{why}",
+            fix=fix,
+        )
 
     def warnings(self, *, now_unix_s: float | None = None) -> list[str]:
         """The lines of `doubts`."""
         return [line for doubt in self.doubts(now_unix_s=now_unix_s) for line in doubt.lines]
 
     def doubts(self, *, now_unix_s: float | None = None) -> list[Doubt]:
-        """What a reader of its figures must be told: uncalibrated, old, partly run, unstable. By
-        default now."""
+        """What a reader must be told: uncalibrated, old, partly run, unstable. By default now."""
         found = []
         if self.few_shot is not None:
             found += [f"no table of measured blocks: {self.few_shot.describe()}"]

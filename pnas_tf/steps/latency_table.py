@@ -193,6 +193,8 @@ def _words(path: Path) -> str:
 
 def _lacks(table: LatencyTable, space: SearchSpace) -> list[str]:
     """What the table has not of `space`, and what to do; empty where it has all."""
+    from pnas_tf.latency.few_shot import MEASURE_ANEW
+
     missing = table.missing(space)
     if not missing:
         return []
@@ -200,8 +202,8 @@ def _lacks(table: LatencyTable, space: SearchSpace) -> list[str]:
     return [
         f"{len(missing)} of the {len(space.distinct_blocks())} blocks of space '{space.name}' are "
         f"missing, e.g. '{missing[0]}'{reason}. A search on this table will be refused: measure "
-        "them (pnas latency-table with a --device), or take a space, --resolution and --width that "
-        "the table has"
+        f"all of it ({MEASURE_ANEW}, with this --run_dir), or take a space, --resolution and "
+        "--width that the table has, in another --run_dir"
     ]
 
 

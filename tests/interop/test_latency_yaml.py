@@ -11,6 +11,7 @@ import yaml
 from pnas_tf.config import LatencyConfig
 from pnas_tf.errors import UserError
 from pnas_tf.interop.latency_yaml import load_upstream_table, once_for_all_keys, upstream_keys
+from pnas_tf.latency.few_shot import MEASURE_ANEW
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.blocks import Block
@@ -175,10 +176,10 @@ def test_a_table_that_lacks_blocks_says_so_when_it_is_written(tmp_path, caplog):
     _read(job, LatencyConfig(original_table=str(path)), tmp_path / "table.json")
     told = caplog.text
     assert "1 of the 69 blocks of space 'proxyless' are missing" in told
-    assert f"most.yaml has no '{lost}'" in told and "--device" in told
+    assert f"most.yaml has no '{lost}'" in told and MEASURE_ANEW in told
     with pytest.raises(UserError, match="does not cover") as refused:
         LatencyTable.load(tmp_path / "table.json").check_covers(proxyless())
-    assert lost in refused.value.received
+    assert lost in refused.value.received and MEASURE_ANEW in refused.value.fix
     path.write_text(json.dumps(rows))
     caplog.clear()
     _read(job, LatencyConfig(original_table=str(path)), tmp_path / "table.json")

@@ -3,6 +3,7 @@ without a clock."""
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from pnas_tf.config import CalibrateConfig, LatencyConfig, RunConfig
 from pnas_tf.devices.record_file import load_measurements
 from pnas_tf.devices.sustained import points_of
 from pnas_tf.interop.latency_yaml import upstream_keys
+from pnas_tf.latency.few_shot import MEASURE_ANEW
 from pnas_tf.latency.knowledge import Knowledge
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
@@ -28,13 +30,33 @@ pytestmark = pytest.mark.slow
 STANDIN = Path(__file__).parents[1] / "support" / "standin"
 
 
+def published_rows(blocks):
+    """A table of the original project that has these blocks."""
+    names = (name for block in blocks for name in upstream_keys(block))
+    return {name: {"count": 5, "mean": 2.0} for name in names}
+
+
+def test_what_a_table_that_lacks_blocks_advises_is_not_refused(tmp_path):
+    rows = published_rows(tiny().distinct_blocks().values())
+    rows.pop(next(name for name in rows if "kernel:7" in name))
+    (tmp_path / "pixel.yaml").write_text(yaml.safe_dump(rows))
+    place = ("--run_dir=run", "--space=tiny", "--dataset=digits")
+    read = (*place, "--original_table=pixel.yaml", "--original_device=Pixel 1")
+    ended = forked_program.run("build_latency_table", *read, cwd=tmp_path)
+    assert MEASURE_ANEW in ended.output
+    stop = forked_program.Signal(signal.SIGTERM, prints="latency_table: begins")
+    log = tmp_path / "log"
+    again = (place[0], *MEASURE_ANEW.split()[2:])
+    process = forked_program.start(
+        "build_latency_table", again, log=log, cwd=tmp_path, signalled=stop
+    )
+    process.join(600)
+    assert process.exitcode == 130, log.read_text()  # measuring had begun
+
+
 def test_a_table_of_the_original_project_is_read_and_says_what_it_is(tmp_path):
     blocks = tiny().distinct_blocks()
-    rows = {
-        name: {"count": 5, "mean": 2.0}
-        for block in blocks.values()
-        for name in upstream_keys(block)
-    }
+    rows = published_rows(blocks.values())
     (tmp_path / "pixel.yaml").write_text(yaml.safe_dump(rows))
     ended = forked_program.run(
         "build_latency_table",
