@@ -29,7 +29,7 @@ from pnas_tf.latency.doubts import NOISE_PERCENT
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, say, warn
-from pnas_tf.steps.devices import binary_of, on_devices, outputs_of, runtime_version
+from pnas_tf.steps.devices import binary_of, host_runtime, on_devices, outputs_of
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.memory import asks_memory, model_files
 
@@ -208,7 +208,7 @@ BENCHMARK: Step[Inputs] = Step(
     _latency,
     writes=_outputs,
     reads=lambda job: (*model_files(job).values(), *binary_of(job)),
-    identity=lambda _: runtime_version(),
+    identity=host_runtime,
     wanted=lambda job: not asks_memory(job),
     check=_check,
     summary=_summary,

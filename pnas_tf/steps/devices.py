@@ -27,10 +27,15 @@ def outputs_of(job: Inputs, name: str) -> dict[str, str]:
     return files_of_devices(name, split_devices(job.configs[DeviceConfig].device))
 
 
-def runtime_version() -> str:
-    """Of the runtime that measures on the host; figures of another one do not carry over."""
+def host_runtime(job: Inputs) -> str | None:
+    """The runtime that measures on the host, with its version: figures of another one do not carry
+    over. None where the host is none of the devices: what runs there stands in the measurements."""
     from importlib import metadata
 
+    from pnas_tf.devices.registry import split_devices
+
+    if "host" not in split_devices(job.configs[DeviceConfig].device):
+        return None
     return f"{_RUNTIME} {metadata.version(_RUNTIME)}"
 
 

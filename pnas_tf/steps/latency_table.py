@@ -33,9 +33,9 @@ from pnas_tf.run.terminal import DETAILS, warn
 from pnas_tf.steps import calibrate
 from pnas_tf.steps.devices import (
     binary_of,
+    host_runtime,
     on_devices,
     outputs_of,
-    runtime_version,
     try_far_devices,
 )
 from pnas_tf.steps.inputs import OF_SPACE, Inputs
@@ -79,7 +79,7 @@ def _table_step(dtype: str | None = None) -> Step[Inputs]:
             _build(job, options(job), outputs(job))
 
     def identity(job: Inputs) -> dict[str, object]:
-        runtime = None if _is_read(job) else runtime_version()
+        runtime = None if _is_read(job) else host_runtime(job)
         return {"space": job.space.to_json(), "runtime": runtime, "dtype": dtype}
 
     def summary(job: Inputs) -> str:

@@ -27,7 +27,7 @@ from pnas_tf.errors import UserError, number_of
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, say, warn
-from pnas_tf.steps.devices import binary_of, runtime_version, setup_of
+from pnas_tf.steps.devices import binary_of, host_runtime, setup_of
 from pnas_tf.steps.inputs import OF_SPACE, Inputs, by_name
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ VALIDATE: Step[Inputs] = Step(
     _run,
     writes=lambda _: (Artifact.VALIDATION, Artifact.VALIDATION_PLOT),
     reads=_reads,
-    identity=lambda job: {"space": job.space.to_json(), "runtime": runtime_version()},
+    identity=lambda job: {"space": job.space.to_json(), "runtime": host_runtime(job)},
     begin=_begin,
     indirect=(DataConfig, PretrainedConfig),  # classes of the space, and which it is
     summary=_summary,

@@ -82,7 +82,8 @@ def digests(folder, *changed):
 def other(kind, field):
     """A config object with another value of one option."""
     base = next((one for one in ALL if type(one) is kind), kind())
-    return dataclasses.replace(base, **{field.name: another_value(base, field.name)})
+    value = "android" if field.name == "device" else another_value(base, field.name)
+    return dataclasses.replace(base, **{field.name: value})
 
 
 def test_names_and_files_are_of_one_step_each():
@@ -251,6 +252,17 @@ def test_another_runtime_is_another_table(folder, monkeypatch):
         "memory",
         "validate",
     }
+
+
+@pytest.mark.parametrize("device", ["android", "android:A,android:B", "ssh:pi@board"])
+def test_another_runtime_on_the_host_is_no_other_table_of_a_far_device(folder, monkeypatch, device):
+    far = DeviceConfig(device=device)
+    before, beside = digests(folder, far), digests(folder, DeviceConfig(device=f"host,{device}"))
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "99")
+    after = digests(folder, far)
+    assert [name for name in after if after[name] != before[name]] == ["memory"]
+    now = digests(folder, DeviceConfig(device=f"host,{device}"))
+    assert now["latency_table"] != beside["latency_table"]
 
 
 def test_another_dataset_is_another_search(folder):
