@@ -14,16 +14,15 @@ from PIL import (
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
     features,
 )
 
 from pnas_tf.data.png_file import SIGNATURE
 
-FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
+FORMATS = "JPEG, PNG, WebP, GIF, BMP, AVIF or HEIC"
 TWO_PICTURES = "JPEG with a second picture inside"
-KINDS = ("JPEG", TWO_PICTURES, "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIC")
+KINDS = ("JPEG", TWO_PICTURES, "PNG", "WebP", "GIF", "BMP", "AVIF", "HEIC")
 _SPELT = {"WEBP": "WebP", "HEIF": "HEIC", "DIB": "BMP"}
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
@@ -51,8 +50,6 @@ def reader_of(content: bytes) -> type[ImageFile.ImageFile]:
         (b"GIF87a", GifImagePlugin.GifImageFile),
         (b"GIF89a", GifImagePlugin.GifImageFile),
         (b"BM", BmpImagePlugin.BmpImageFile),
-        (b"II*\0", TiffImagePlugin.TiffImageFile),
-        (b"MM\0*", TiffImagePlugin.TiffImageFile),
     ):
         if content.startswith(start):
             return reader
@@ -94,6 +91,8 @@ def _no_image(content: bytes) -> str:
         return "not an image: nothing but zeros"
     if start.startswith(b"version https://git-lfs"):
         return "not an image but its Git LFS pointer: git lfs pull"
+    if content.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "a TIFF, whose pages and ranges have no one meaning: save it as PNG"
     if b"<svg" in start:
         return "an SVG drawing, which has no pixels"
     if start.startswith((b"<!doctype html", b"<html")):

@@ -11,33 +11,29 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from typing import cast
 
 import numpy as np
 import PIL
 import simplejpeg
-from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
+from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from pnas_tf.data import png_file
 from pnas_tf.data.image_format import UnreadableImage, kind_of, reader_of
+from pnas_tf.data.jpeg_file import jpeg_pixels
 from pnas_tf.data.png_file import PngFacts
 
 BACKGROUND = (255, 255, 255)  # what transparent pictures are laid over
 MAX_PIXELS = 200_000_000  # the largest cameras of telephones; a small file can unpack to gigabytes
 # Rises when files are read or refused otherwise than before; with it, what the decoders' versions
 # decide, earlier checks are no longer believed.
-VERSION = f"2 pillow {PIL.__version__} simplejpeg {simplejpeg.__version__}"
+VERSION = f"3 pillow {PIL.__version__} simplejpeg {simplejpeg.__version__}"
 _LARGE_PIXELS = 40_000_000
 _ONE_LARGE_AT_A_TIME = threading.Lock()
-# libjpeg goes on after these and makes pixels up; a few stray bytes behind the pixels are harmless,
-# and many cameras leave some.
-_STRAY_BYTES = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker")
-_MAX_STRAY_BYTES = 64
-_NO_END = "Premature end of JPEG file"
 # EXIF tag 0x0112: (rows become columns, then the rows turned about, then the columns).
 _UPRIGHT = {
     2: (False, False, True),
@@ -61,8 +57,12 @@ class Picture:
     kind: str
 
 
-def decode(content: bytes) -> Picture:
+def decode(content: bytes, *, in_part: bool = False) -> Picture:
     """Decodes one image in full.
+
+    Args:
+        content: the file.
+        in_part: whether a damaged JPEG will do, whose missing pixels libjpeg makes up.
 
     Returns:
         Its pixels uint8 [height, width, 3], upright, sRGB, over white.
@@ -73,10 +73,10 @@ def decode(content: bytes) -> Picture:
     try:
         image, png = _opened(content)
         with _turn(image.width * image.height):
-            pixels = _plain_jpeg(image, content)
+            pixels = _plain_jpeg(image, content, in_part)
             if pixels is None:
-                pixels = _over_white(_loaded(image, content), png)
-            orientation = _orientation(image)  # afterwards: Pillow turns TIFF while loading
+                pixels = _over_white(_loaded(image, content, in_part), png)
+            orientation = _orientation(image)
             return Picture(_turned(pixels, orientation), orientation, kind_of(image))
     except (UnreadableImage, MemoryError):
         raise
@@ -86,17 +86,22 @@ def decode(content: bytes) -> Picture:
         raise UnreadableImage(" ".join(reason.split())[:200]) from error
 
 
-def _plain_jpeg(image: ImageFile.ImageFile, content: bytes) -> np.ndarray | None:
+def _plain_jpeg(image: ImageFile.ImageFile, content: bytes, in_part: bool) -> np.ndarray | None:
     """Pixels that need no change of colour, without Pillow: half the time of a photograph. None of
     other files."""
     is_plain = isinstance(image, JpegImagePlugin.JpegImageFile) and image.mode == "RGB"
-    return _jpeg_pixels(content, "RGB") if is_plain and "icc_profile" not in image.info else None
+    if not is_plain or "icc_profile" in image.info:
+        return None
+    return jpeg_pixels(content, "RGB", in_part=in_part)
 
 
 def _over_white(loaded: Image.Image, png: PngFacts | None) -> np.ndarray:
     if png is not None and (png.is_interlaced or not np.asarray(loaded)[-1].any()):
         png.check_rows()
-    colour, alpha = _layers(loaded, 8 if png is None else png.bit_depth)
+    if png is not None and png.bit_depth == 16 and loaded.mode == "RGB":
+        colour, alpha = loaded, _deep_opacity(loaded, png)
+    else:
+        colour, alpha = _layers(loaded, 8 if png is None else png.bit_depth)
     colour = _srgb(colour, loaded.info.get("icc_profile"))
     if alpha is not None:
         colour = Image.composite(colour, Image.new("RGB", colour.size, BACKGROUND), alpha)
@@ -151,13 +156,13 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     return value if value in _UPRIGHT else 1
 
 
-def _loaded(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
+def _loaded(image: ImageFile.ImageFile, content: bytes, in_part: bool) -> Image.Image:
     """The image with its pixels. Raises when they are not all there."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         image.load()
         return image
     space = {"L": "GRAY", "RGB": "RGB"}.get(image.mode, "CMYK")
-    pixels = _jpeg_pixels(content, space)
+    pixels = jpeg_pixels(content, space, in_part=in_part)
     if space == "CMYK":  # Pillow knows whose CMYK is inverted
         image.load()
         return image
@@ -166,33 +171,9 @@ def _loaded(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
     return loaded
 
 
-def _jpeg_pixels(content: bytes, space: str) -> np.ndarray:
-    """uint8 [height, width, channels]. libjpeg makes up what is missing, and only warns; Pillow and
-    TensorFlow do not pass its warnings on, so half a picture in grey would count as one."""
-    try:
-        return simplejpeg.decode_jpeg(content, colorspace=space)
-    except ValueError as error:
-        reason = str(error)
-        stray = _STRAY_BYTES.match(reason)
-        if reason.startswith(_NO_END):  # the end mark alone, or pixels too?
-            try:
-                return simplejpeg.decode_jpeg(content + b"\xff\xd9", colorspace=space)
-            except ValueError as without:
-                raise UnreadableImage(f"image file is truncated: {without}") from without
-        if stray and int(stray[1]) > _MAX_STRAY_BYTES:
-            raise UnreadableImage(f"damaged or truncated: {reason}") from error
-        if reason.startswith("Corrupt JPEG data") and not stray:
-            raise UnreadableImage(f"damaged or truncated: {reason}") from error
-        # The first warning alone is passed on: behind a harmless one Pillow sees a missing end.
-        reader_of(content)(BytesIO(content)).load()
-        return simplejpeg.decode_jpeg(content, colorspace=space, strict=False)
-
-
 def _layers(image: Image.Image, bit_depth: int) -> tuple[Image.Image, Image.Image | None]:
     """(colours of mode L, RGB or CMYK; opacity of mode L or None)."""
     key = image.info.get("transparency")
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
-        raise UnreadableImage(f"pixels of mode {image.mode}, whose black and white nothing states")
     if image.mode.startswith("I"):  # 16-bit grey: the upper byte, as of 16-bit colours
         values = np.asarray(image).astype(np.int64)
         grey = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
@@ -224,7 +205,7 @@ def _keyed(
         return image.convert("RGB"), image.getchannel("A")
     # Pillow gives the colour as the file has it, and pixels as 8 bits.
     samples = [
-        sample >> 8 if bit_depth == 16 else sample * 255 // (2**bit_depth - 1) & 255
+        sample * 255 // (2**bit_depth - 1) & 255
         for sample in ([key] if isinstance(key, int) else list(key))
     ]
     if image.mode == "1":
@@ -233,6 +214,19 @@ def _keyed(
     pixels = np.asarray(plain).reshape(plain.height, plain.width, -1)
     seen = (pixels != np.array(samples)).any(axis=-1)
     return plain, Image.fromarray(seen.astype(np.uint8) * 255)
+
+
+def _deep_opacity(loaded: Image.Image, png: PngFacts) -> Image.Image | None:
+    """Opacity of mode L of a PNG with colours of 16 bits, None where no colour is transparent."""
+    key = loaded.info.get("transparency")
+    if key is None:
+        return None
+    lower = PngImagePlugin.PngImageFile(BytesIO(png.content))
+    # As if the lower byte came last in the file, so that it counts as the upper one.
+    lower.tile = cast("list", [(*tile[:3], "RGB;16L") for tile in lower.tile])
+    lower.load()
+    samples = np.asarray(loaded).astype(np.uint16) << 8 | np.asarray(lower)
+    return Image.fromarray((samples != np.array(key)).any(axis=-1).astype(np.uint8) * 255)
 
 
 def _srgb(colour: Image.Image, profile: bytes | None) -> Image.Image:

@@ -1,11 +1,13 @@
 """Files that are no whole image: cut, changed, emptied, or something else altogether. Each comes
 with a piece of the reason for which it must be refused."""
 
+import io
 import struct
 import zlib
 
 import by_hand
 import numpy as np
+from PIL import Image
 
 
 def damaged_files(scene, written):
@@ -31,6 +33,7 @@ def _jpegs(scene, noise, written):
     yield "jpg_cut_late_with_end.jpg", whole[:late] + b"\xff\xd9", refused("premature end")
     zeroed = whole[:half] + bytes(len(whole) - half - 2) + b"\xff\xd9"
     yield "jpg_zeroed_half.jpg", zeroed, refused("Corrupt JPEG data")
+    yield from _hidden_damage(noise, written)
     yield "jpg_header_alone.jpg", whole[:start], refused("")
     yield "jpg_start_alone.jpg", whole[:2], refused("not an image")
     yield "jpg_tables_cut.jpg", whole[:100], refused("")
@@ -55,6 +58,26 @@ def _jpegs(scene, noise, written):
     huge = bytearray(whole)
     huge[frame + 5 : frame + 9] = b"\xff\xdc\xff\xdc"
     yield "jpg_huge.jpg", bytes(huge), refused("65500 x 65500 = 4290250000 pixels")
+
+
+def _hidden_damage(noise, written):
+    """Behind a harmless fault, the only one that libjpeg tells."""
+    rows = written(noise, "JPEG", quality=60, restart_marker_rows=1)
+    first, third, last = (rows.index(bytes([0xFF, code])) for code in (0xD0, 0xD1, 0xD2))
+    lost = rows[: third + 2] + bytes(last - third - 2) + rows[last:]
+    yield "jpg_rows_zeroed.jpg", lost, refused("Corrupt JPEG data")
+    few = bytes(12)  # more than libjpeg reads ahead, which it does not tell
+    for name, content in (("rows_zeroed_behind", lost), ("before_restart", rows)):
+        stray = content[:first] + few + content[first:]
+        yield f"jpg_stray_{name}.jpg", stray, refused("extraneous bytes before marker 0xd0")
+    ended = rows[:first] + few + b"\xff\xd9"
+    yield "jpg_stray_rows_cut_behind.jpg", ended, refused("found marker 0xd9 instead of RST0")
+    scan = written(noise, "JPEG", quality=60)
+    place = scan.index(b"\xff\xda") + 12
+    odd = scan[:place] + b"\0" + scan[place + 1 :]
+    yield "jpg_odd_scan.jpg", odd, _same(np.asarray(Image.open(io.BytesIO(scan))))
+    cut = odd[: len(odd) // 2] + b"\xff\xd9"
+    yield "jpg_odd_scan_cut_with_end.jpg", cut, refused("premature end")
 
 
 def _pngs(noise, written):
@@ -103,12 +126,10 @@ def _same(pixels):
 
 
 def _others(scene, noise, written):
-    for kind, suffix in (("GIF", "gif"), ("BMP", "bmp"), ("WEBP", "webp"), ("TIFF", "tiff")):
+    for kind, suffix in (("GIF", "gif"), ("BMP", "bmp"), ("WEBP", "webp")):
         whole = written(noise, kind, "P" if kind == "GIF" else "RGB")
-        name = f"{suffix}_cut.{suffix}" if kind != "TIFF" else "tiff_cut.jpg"
-        yield name, whole[: len(whole) // 2], refused("")
-        name = f"{suffix}_header_alone.{suffix}" if kind != "TIFF" else "tiff_header_alone.jpg"
-        yield name, whole[:14], refused("")
+        yield f"{suffix}_cut.{suffix}", whole[: len(whole) // 2], refused("")
+        yield f"{suffix}_header_alone.{suffix}", whole[:14], refused("")
         if kind == "GIF":
             yield "gif_cut_with_end.gif", whole[: len(whole) // 2] + b"\0;", refused("truncated")
             yield "gif_end_alone.gif", whole[:781] + b";", refused("")
