@@ -150,7 +150,9 @@ def _spelt(path: str, root: Path) -> str:
     spellings = (path, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD")))
     for spelling in spellings:
         if spelling and "\0" not in spelling and (root / spelling).is_file():
-            return os.path.normpath(spelling)
+            short = os.path.normpath(spelling)  # of another file where ".." follows a link
+            same = os.path.realpath(root / short) == os.path.realpath(root / spelling)
+            return short if same else spelling
     return path
 
 

@@ -71,6 +71,15 @@ def test_a_file_by_two_ways_is_one(root):
     assert names(table(root, text).train, root) == ["a/0.jpg", "b/0.jpg"]
 
 
+def test_the_folder_above_a_link_is_that_of_its_place(root):
+    (root / "far" / "below").mkdir(parents=True)
+    (root / "far" / "c2.jpg").touch()
+    (root / "link").symlink_to("far/below")
+    tree = table(root, "path,label\nlink/../c2.jpg,cat\na/../a/0.jpg,cat\nb/0.jpg,dog\n")
+    there = [os.path.realpath(path) for path in tree.train]
+    assert names(there, os.path.realpath(root)) == ["a/0.jpg", "far/c2.jpg", "b/0.jpg"]
+
+
 def test_accents_of_another_system(root):
     (root / "cafe\u0301.jpg").touch()
     tree = table(root, "path,label\ncaf\u00e9.jpg,th\u00e9\na/0.jpg,cat\nb/0.jpg,the\u0301\n")
