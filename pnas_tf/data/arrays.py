@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pnas_tf.data.class_names import class_name
+from pnas_tf.data.copies import notes_on_copies
 from pnas_tf.errors import UserError
+from pnas_tf.run.terminal import warn
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,17 @@ class ImageArrays:
         digest.update(np.ascontiguousarray(self.labels))
         return digest.hexdigest()[:16]
 
+    @functools.cached_property
+    def content(self) -> np.ndarray:
+        """uint64 [images], equal for images of one content."""
+        rows = (hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in self.images)
+        return np.frombuffer(b"".join(rows), np.uint64)
+
 
 def image_arrays(
     images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
 ) -> ImageArrays:
-    """Checks what the caller gave.
+    """Checks what the caller gave, and says which images are there again.
 
     Args:
         images: uint8 [n, height, width, 3] or [n, height, width].
@@ -88,7 +96,10 @@ def image_arrays(
         expected = f"0 to {len(class_names) - 1}, places in class_names"
         received = f"{labels.min()} to {labels.max()}"
         raise _refusal("labels", expected, received, "Count classes from 0, and name all of them.")
-    return ImageArrays(images, labels.astype(np.int32), class_names)
+    arrays = ImageArrays(images, labels.astype(np.int32), class_names)
+    for note in notes_on_copies(arrays.content.tolist(), arrays.labels, training=len(images)):
+        warn(note)
+    return arrays
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,10 +12,10 @@ import numpy as np
 
 from pnas_tf.config import UNREADABLE_PERCENT
 from pnas_tf.data.class_names import alike
+from pnas_tf.data.copies import notes_on_copies
 from pnas_tf.data.file_tree import FileTree, scan_tree
 from pnas_tf.data.image_check import check_images, refuse_unreadable
 from pnas_tf.data.manifest import read_manifest
-from pnas_tf.errors import number_of
 
 _READERS: dict[str, Callable[[str], FileTree]] = {"folder:": scan_tree, "csv:": read_manifest}
 
@@ -77,35 +77,6 @@ def open_images(dataset: str, *, skip_unreadable: bool) -> ImageFolder:
     return _checked(_READERS[prefix](dataset[len(prefix) :]), skip_unreadable)
 
 
-def _notes_on_copies(files: FileTree, hashes: np.ndarray) -> list[str]:
-    """Sentences on images that are there twice: with another label, in both parts, or to train.
-    hashes: of `files.used`."""
-    labels = np.concatenate([files.train_labels, files.test_labels])
-    first: dict[bytes, int] = {}
-    torn: list[tuple[int, int]] = []
-    tested: list[tuple[int, int]] = []
-    again: list[tuple[int, int]] = []
-    for place, row in enumerate(hashes):
-        before = first.setdefault(row.tobytes(), place)
-        if labels[place] != labels[before]:
-            torn.append((before, place))
-        elif before < len(files.train) <= place:
-            tested.append((before, place))
-        elif before != place < len(files.train):
-            again.append((before, place))
-    notes = []
-    for pairs, words in (
-        (torn, "in two classes"),
-        (tested, "both to train and to test"),
-        (again, "there again in the same class, kept in one split where they fit"),
-    ):
-        if pairs:
-            one, two = (os.path.relpath(files.used[place], files.root) for place in pairs[0])
-            number = f"{number_of(len(pairs), 'image')} {'is' if len(pairs) == 1 else 'are'}"
-            notes.append(f"{number} {words}: {one} and {two}{'.' if len(pairs) == 1 else ', ...'}")
-    return notes
-
-
 def _checked(files: FileTree, skip_unreadable: bool) -> ImageFolder:
     checked = check_images(files.used, root=files.root)
     broken, hashes = checked.unreadable, checked.hashes
@@ -118,7 +89,14 @@ def _checked(files: FileTree, skip_unreadable: bool) -> ImageFolder:
         f"Classes {', '.join(map(repr, group))} are kept apart, though they look alike."
         for group in alike(files.class_names)
     ]
-    notes = (*files.notes, *names, *_notes_on_copies(files, hashes))
+    labels = np.concatenate([files.train_labels, files.test_labels])
+    copies = notes_on_copies(
+        [row.tobytes() for row in hashes],
+        labels,
+        training=len(files.train),
+        name=lambda place: os.path.relpath(files.used[place], files.root),
+    )
+    notes = (*files.notes, *names, *copies)
     files = dataclasses.replace(files, contents=checked.words(), notes=notes)
     count = len(files.train)
     return ImageFolder(files, hashes[:count], hashes[count:], checked.short_side)

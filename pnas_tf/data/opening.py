@@ -159,10 +159,10 @@ def _read_split(images: tfds.Images, split: str, resolution: int) -> ArraySource
 
 def _open_arrays(arrays: ImageArrays, config: DataConfig, resolution: int, whole: bool) -> Opened:
     images, labels = arrays.images, arrays.labels
-    source = WholeArraySource(images, labels)
-    if whole or not _fits(config, len(labels), resolution, images.shape[-1]):
-        return Opened(arrays.class_names, source)
-    return Opened(arrays.class_names, ArraySource(_resized(images, resolution), labels, source))
+    source: Source = WholeArraySource(images, labels)
+    if not whole and _fits(config, len(labels), resolution, images.shape[-1]):
+        source = ArraySource(_resized(images, resolution), labels, source)
+    return Opened(arrays.class_names, source, content=arrays.content)
 
 
 def _resized(images: np.ndarray, resolution: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from pnas_tf.data import image_check
 from pnas_tf.data.augmentation import Augmentation
 from pnas_tf.data.dataset import Dataset, Subset, load_dataset
 from pnas_tf.data.digits import Digits
+from pnas_tf.data.image_data import from_arrays
 from pnas_tf.data.sources import ArraySource
 from pnas_tf.run.changes import differences
 
@@ -225,3 +227,18 @@ def test_another_class_another_split_and_another_size_are_named(images):
 def test_the_spelling_of_a_folder_is_no_identity(images, tmp_path, spelling):
     (tmp_path / "images_link").symlink_to(images)
     assert identity(spelling.format(images)) == identity(images)
+
+
+def test_copies_in_arrays_are_in_one_split_and_said(caplog):
+    generator = np.random.default_rng(0)
+    different = generator.integers(0, 255, (40, 8, 8, 3)).astype(np.uint8)
+    numbers = np.tile(np.arange(40), 3)
+    data = from_arrays(different[numbers], numbers % 2, ["even", "odd"])
+    assert "80 images are there again in the same class" in caplog.text
+    for augmentation in ("none", "imagenet"):  # in memory resized, and whole
+        config = replace(data.config, augmentation=augmentation)
+        dataset = load_dataset(config, resolution=8, arrays=data.arrays)
+        splits = (dataset.train_split, dataset.validation_split, dataset.test_split)
+        seen = [set(numbers[split.positions]) for split in splits]
+        assert not seen[0] & seen[2] and not seen[1] & seen[2]
+        assert len(seen[0] & seen[1]) <= 2
