@@ -4,6 +4,7 @@ the three splits."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import os
 import shutil
@@ -57,16 +58,16 @@ class Images:
         return int(min(height, width))
 
     def labels(self, split: str) -> np.ndarray:
-        """int32 [examples], by position; read once and kept beside the dataset."""
+        """int32 [examples], by position; read once and kept beside the dataset with the state of
+        its files, after which they count no longer."""
         cache = Path(self.builder.data_dir) / f"{_LABELS}{split}.npy"
-        count = self.builder.info.splits[split].num_examples
+        count, state = self.builder.info.splits[split].num_examples, _state(self.builder, split)
         if cache.is_file():
             try:
-                labels = npy.array_of(
-                    atomic.read_bytes(cache, what="labels", made_by="delete them")
-                )
-                if labels.dtype == np.int32 and labels.shape == (count,):
-                    return labels
+                kept = npy.array_of(atomic.read_bytes(cache, what="labels", made_by="delete them"))
+                is_whole = kept.dtype == np.int32 and kept.shape == (len(state) + count,)
+                if is_whole and np.array_equal(kept[: len(state)], state):
+                    return kept[len(state) :]
             except (ValueError, EOFError) as error:
                 logging.getLogger(__name__).warning(
                     "%s is damaged and is made again: %s", cache, error
@@ -78,7 +79,7 @@ class Images:
             .as_numpy_iterator()
         ):
             labels[positions] = values
-        _keep(cache, labels)
+        _keep(cache, np.concatenate([state, labels]))
         return labels
 
     def check_labels(self, split: str, labels: np.ndarray) -> None:
@@ -246,6 +247,16 @@ def _test_split(images: Images) -> str | None:
         if int(next(iter(records.take(1)))[0]) >= 0:
             return split
     return None
+
+
+def _state(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
+    """int32 [8], a hash of the names, sizes and times of a split's files and of the description."""
+    shards = [Path(path) for path in builder.info.splits[split].filepaths]
+    facts = []
+    for path in (*shards, Path(builder.data_dir) / "dataset_info.json"):
+        fact = path.stat() if path.exists() else None  # TensorFlow tells what is missing
+        facts.append((path.name, fact and (fact.st_size, fact.st_mtime_ns, fact.st_ctime_ns)))
+    return np.frombuffer(hashlib.sha256(repr(facts).encode()).digest(), np.int32)
 
 
 def _keep(cache: Path, labels: np.ndarray) -> None:
