@@ -21,7 +21,7 @@ from pnas_tf.data.file_tree import FileTree
 from pnas_tf.data.image_check import THREADS, refuse_unreadable
 from pnas_tf.data.image_format import UnreadableImage
 from pnas_tf.data.image_reader import decode
-from pnas_tf.data.records import RecordSource, encoded_records, plain_pixels
+from pnas_tf.data.records import RecordSource, encoded_records
 from pnas_tf.data.sources import (
     DECODE_CHUNK,
     ArraySource,
@@ -139,22 +139,22 @@ def _records(images: tfds.Images, split: str, labels: np.ndarray) -> RecordSourc
 
 def _read_split(images: tfds.Images, split: str, resolution: int) -> ArraySource:
     """Every image of a TFDS split, resized, at the position that it has when it is streamed."""
-    decode_example = images.builder.info.features[images.image_key].decode_example
+    count = images.builder.info.splits[split].num_examples
+    pixels = np.empty((count, resolution, resolution, images.channels), np.uint8)
+    labels = np.full(count, -1, np.int32)
+    origin = _records(images, split, labels)
 
     def small(
         image: tf.Tensor, label: tf.Tensor, position: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        pixels = plain_pixels(decode_example(image))
-        return _small(pixels, resolution), tf.cast(label, tf.int32), position
+        whole = origin.pixels(image, position)
+        return _small(whole, resolution), tf.cast(label, tf.int32), position
 
     keys = (images.image_key, images.label_key)
     records = encoded_records(images.builder, split, keys=keys).map(small, tf.data.AUTOTUNE)
-    count = images.builder.info.splits[split].num_examples
-    pixels = np.empty((count, resolution, resolution, images.channels), np.uint8)
-    labels = np.full(count, -1, np.int32)
     for chunk, chunk_labels, positions in records.batch(DECODE_CHUNK).as_numpy_iterator():
         pixels[positions], labels[positions] = chunk, chunk_labels
-    return ArraySource(pixels, labels, origin=_records(images, split, labels))
+    return ArraySource(pixels, labels, origin=origin)
 
 
 def _open_arrays(arrays: ImageArrays, config: DataConfig, resolution: int, whole: bool) -> Opened:

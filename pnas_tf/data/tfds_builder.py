@@ -15,7 +15,7 @@ from google.protobuf.json_format import ParseError
 
 import pnas_tf.data.digits  # noqa: F401 (defining the builder registers it)
 from pnas_tf.data.dataset_name import tfds_home, unknown_dataset
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, told_in
 
 
 @contextlib.contextmanager
@@ -30,6 +30,9 @@ def damage_named(name: str, data_dir: str) -> Iterator[None]:
         tf.errors.InvalidArgumentError,
         tf.errors.NotFoundError,
     ) as error:
+        quoted = told_in(str(error))  # of one of the images
+        if quoted is not None:
+            raise quoted from error
         place = _folder_of(name, data_dir)
         raise UserError(
             f"dataset '{name}' is damaged",

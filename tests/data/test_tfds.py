@@ -185,3 +185,82 @@ def test_a_damaged_dataset_is_prepared_anew_once_its_files_are_removed(tmp_path)
         if "labels-" not in file.name:
             file.unlink()
     assert load_dataset(config, resolution=8).fingerprint == whole.fingerprint
+
+
+def encoded(pixels, kind="JPEG", **options):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def prepare_files(root, files):
+    """A dataset of encoded images, as builders keep the files that they download."""
+    examples = [
+        (number, {"photo": io.BytesIO(content), "kind": number % 2})
+        for number, content in enumerate(files)
+    ]
+    features = {"photo": tfds.features.Image(), "kind": LABEL}
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="files",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={"train": examples},
+        data_dir=str(root),
+        disable_shuffling=True,
+    )
+    return {"dataset": "files", "data_dir": str(root)}
+
+
+def pixels_of(dataset):
+    """By position in the training images, as bytes."""
+    found = {}
+    for subset in (dataset.train_split, dataset.validation_split, dataset.test_split):
+        ((batch, _),) = dataset._plain(subset, 16)
+        found.update(zip(subset.positions.tolist(), batch.numpy() * 127.5 + 127.5))
+    return np.stack([found[place] for place in sorted(found)])
+
+
+def test_encoded_images_are_read_as_files_are(tmp_path, caplog):
+    """Upright, over white though three channels are declared, damage told; the rest by
+    TensorFlow's decoder."""
+    top = np.full((8, 8, 3), 250, np.uint8)
+    top[:4] = 10
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    hidden = np.dstack([top, np.zeros((8, 8), np.uint8)])
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    cut = encoded(noise, quality=95)[:4000] + b"\xff\xd9"
+    special = [encoded(top, exif=turned), encoded(hidden, "PNG"), cut]
+    plain = [encoded(top, "PNG"), encoded(top[..., 0], "PNG")]
+    named = prepare_files(tmp_path, [*special, *plain, *special, *plain, *plain])
+    for megabytes, augmentation in ((1, "none"), (0, "none"), (0, "imagenet")):
+        config = DataConfig(**named, augmentation=augmentation, in_memory_mb=megabytes)
+        pixels = pixels_of(load_dataset(config, resolution=8))
+        assert pixels[0, :, 5:].max() < 40 and pixels[0, :, :3].min() > 220
+        assert pixels[1].min() > 254
+        for place in (3, 4):
+            assert np.abs(pixels[place] - top).max() < 2 or augmentation == "imagenet"
+        assert "image 2 of split 'train' of dataset 'files/1.0.0' is damaged" in caplog.text
+        caplog.clear()
+
+
+def test_an_image_of_which_nothing_decodes_is_refused_by_its_place(tmp_path):
+    good = encoded(random(3)[0])
+    named = prepare_files(tmp_path, [*[good] * 7, b"no image at all", *[good] * 4])
+    with pytest.raises(UserError, match=r"image 7 of split .train. of dataset .files/1\.0\.0."):
+        load_dataset(DataConfig(**named, augmentation="none"), resolution=8)
+
+
+def test_labels_that_are_kept_are_those_of_the_records(tmp_path):
+    """Records of the same number, replaced in place."""
+    config = DataConfig(**prepare(tmp_path, "shades", random(3)), in_memory_mb=0)
+    before = load_dataset(config, resolution=8).train_split.source.labels
+    prepare(tmp_path / "other", "shades", random(3), 1 - LABELS)
+    for file in (tmp_path / "other/shades/1.0.0").iterdir():
+        file.rename(tmp_path / "shades/1.0.0" / file.name)
+    after = load_dataset(config, resolution=8).train_split.source.labels
+    assert np.array_equal(after, 1 - before)
+    (kept,) = (tmp_path / "shades/1.0.0").glob("pnas_tf-labels*")
+    times = kept.stat().st_mtime_ns
+    load_dataset(config, resolution=8)
+    assert kept.stat().st_mtime_ns == times
