@@ -11,6 +11,11 @@ import sys
 
 EXIT_REFUSED = 2
 _PYTHON = (3, 10)
+# Steps that no program is named after, though users read their names.
+_STEPS = {
+    "derive": "`pnas search` in the same folder derives anew; for another device or budget beside "
+    "it: `pnas specialise`",
+}
 
 
 def main() -> None:
@@ -79,6 +84,8 @@ def _refused(name: str) -> int:
     close = closest(name, (name for each in PROGRAMS for name in (each.command, each.tool)))
     command = program_of(close).command if close else None
     hint = f"Did you mean `pnas {command}`?" if command else "`pnas --help` lists them."
+    if name in _STEPS:
+        hint = _STEPS[name]
     if name.startswith("-"):
         hint = f"Name the program first: `pnas run {' '.join(sys.argv[1:])}`"
     commands = ", ".join(program.command for program in PROGRAMS)

@@ -237,6 +237,8 @@ def test_a_program_that_is_none_is_refused_with_the_nearest():
         ("serch", "search"),
         ("push_button", "run"),
         ("latency_table", "latency-table"),
+        ("derive", "search"),
+        ("derive", "specialise"),
     ):
         told = pnas(wrong)
         assert told.returncode == 2 and f"`pnas {right}`" in told.stderr
