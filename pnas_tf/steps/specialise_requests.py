@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pnas_tf.config import DeriveConfig, SpecialiseConfig
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, is_shown, named
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
@@ -19,11 +19,13 @@ _LIMITS = ("max_latency_ms", "max_size_kb", "max_ram_kb", "max_macs", "max_param
 
 @dataclass(frozen=True)
 class Request:
-    """One network. table: of the device; "": the run's own. derive: with its budgets."""
+    """One network. table: of the device; "": the run's own. derive: with its budgets. where: the
+    row that asks for it; "": the command line."""
 
     out: Path
     table: str
     derive: DeriveConfig
+    where: str = ""
 
 
 def requests_of(config: SpecialiseConfig, derive: DeriveConfig) -> list[Request]:
@@ -42,7 +44,9 @@ def requests_of(config: SpecialiseConfig, derive: DeriveConfig) -> list[Request]
     if not config.budgets:
         return [_checked(Request(Path(config.out), config.table, derive), "pnas specialise")]
     where, fix = f"--budgets={config.budgets}", "See pnas specialise --help."
-    document = atomic.read_json(Path(config.budgets), what="budgets", made_by="write it")
+    document = atomic.read_json(
+        Path(config.budgets), what="budgets", made_by="see pnas specialise --help"
+    )
     rows = value_of(list[dict[str, object]], document, what=where, fix=fix)
     requests = []
     for number, row in enumerate(rows):
@@ -61,12 +65,34 @@ def requests_of(config: SpecialiseConfig, derive: DeriveConfig) -> list[Request]
             for key, value in row.items()
         }
         name, table = str(values.pop("name")), str(values.pop("table", config.table))
-        out, own = Path(config.out) / Path(name).name, _both(derive, values, place)
-        requests.append(_checked(Request(out, table, own), place))
+        _check_name(name, place)
+        place = f"{name!r} of {where}"
+        with named(place):
+            own = _both(derive, values, place)
+            requests.append(_checked(Request(Path(config.out) / name, table, own, place), place))
     if len({request.out for request in requests}) < len(requests) or not requests:
         names = [request.out.name for request in requests]
         raise UserError(where, expected="names, all different", received=str(names), fix=fix)
     return requests
+
+
+def _check_name(name: str, place: str) -> None:
+    """Raises UserError where a row's folder would not lie right below --out, be hidden there, or
+    take the place of the front's files."""
+    if (
+        not name
+        or name != Path(name).name
+        or name.startswith(".")
+        or name.endswith((".json", ".png"))
+        or not all(map(is_shown, name))
+    ):
+        raise UserError(
+            f"name of {place}",
+            expected="that of a folder right below --out: no path, no . before it, and no .json or "
+            ".png behind it, as the front's files have",
+            received=repr(name),
+            fix='Write e.g. "name": "phone_12".',
+        )
 
 
 def _both(derive: DeriveConfig, row: Mapping[str, object], place: str) -> DeriveConfig:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from option_values import another_value
@@ -167,6 +168,49 @@ def test_limits_of_the_command_line_hold_beside_those_of_each_row(tmp_path):
     assert asked({**row, "size_dtype": "float32"}).size_dtype == "float32"
     with pytest.raises(UserError, match=r"size_dtype of .* beside --max_size_kb=200"):
         asked({"max_macs": 1e6, "size_dtype": "float32"}, max_size_kb=200.0)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "/a", "a/", ".lock", "front.json", "front_a.png", "a\0", "a\nb"]
+)
+def test_a_row_is_made_right_below_the_folder_that_was_asked_for(tmp_path, name):
+    asks = config.SpecialiseConfig(out="made", budgets=str(tmp_path / "rows.json"))
+
+    def made(*names):
+        rows = [{"name": each, "max_macs": 1e6} for each in names]
+        (tmp_path / "rows.json").write_text(json.dumps(rows))
+        return [request.out for request in requests_of(asks, config.DeriveConfig())]
+
+    assert made("a", "b", "téléphone 1.5") == [
+        Path("made") / each for each in ("a", "b", "téléphone 1.5")
+    ]
+    with pytest.raises(UserError, match=r"name of .*rows\.json, number 2"):
+        made("a", name)
+    with pytest.raises(UserError, match="all different"):
+        made("a", "a")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ('[{"name": ', "see pnas specialise --help"),
+        ('{"name": "a"}', "--budgets="),
+        ("[]", "all different"),
+        ("[3]", "--budgets="),
+        ('[{"max_macs": 1}]', "number 1"),
+        ('[{"name": "a", "max_mac": 1}]', "number 1"),
+        ('[{"name": "a", "max_macs": "1"}]', "max_macs of .*number 1"),
+        ('[{"name": "a"}]', "'a' of --budgets="),
+        ('[{"name": "a", "max_macs": -1}]', "'a' of --budgets="),
+        ('[{"name": "a", "max_size_kb": NaN}]', "rows.json"),
+        ('[{"name": "a", "table": "absent.json"}]', "'a' of --budgets="),
+    ],
+)
+def test_budgets_that_are_none_are_refused_by_their_row(tmp_path, text, words):
+    (tmp_path / "rows.json").write_text(text)
+    asks = config.SpecialiseConfig(out="made", budgets=str(tmp_path / "rows.json"))
+    with pytest.raises(UserError, match=words):
+        requests_of(asks, config.DeriveConfig())
 
 
 def test_archives_may_lie_in_the_home_folder(tmp_path, monkeypatch):
