@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from pnas_tf.search.targets import Target
     from pnas_tf.space.architecture import Architecture
     from pnas_tf.space.base import SearchSpace
+    from pnas_tf.tflite.footprint import Footprint
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class SearchResult:
     table: LatencyTable
     recipe: SearchRecipe = SearchRecipe()
     budgets: tuple[Budget, ...] = ()
+    _footprints: dict[object, Footprint] = field(default_factory=dict, init=False, compare=False)
 
     @property
     def batch_size(self) -> int:
@@ -221,13 +223,15 @@ class SearchResult:
         export: ExportConfig = ExportConfig(),
     ) -> FileLimits:
         """The budgets of a derivation. export: the options of the files that some are of, whose
-        networks are converted now."""
+        networks are converted when they are asked for first."""
         asked = self._asked(config, budgets)
         dtypes = file_dtypes(asked)
         files = footprint = None
         if dtypes:
             files = UntrainedFiles(self.dataset, export, {self.table.identity.dtype: self.table})
-            footprint = measure_footprint(self.space, files, dtypes, progress=silent)
+            footprint = self._footprints.get((dtypes, export))
+            footprint = footprint or measure_footprint(self.space, files, dtypes, progress=silent)
+            self._footprints[dtypes, export] = footprint
         return limits_of(
             self.space,
             self.table,
