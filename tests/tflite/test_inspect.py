@@ -3,6 +3,7 @@ run as a user runs it."""
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -209,6 +210,7 @@ def test_the_document_and_the_text_hold_the_same(int8, tmp_path):
     ] == {"architecture.json": 2}
     assert "'pictures'" in text and "architecture.json (2 bytes)" in text and "labels: 10" in text
     assert len(document["ops"]) == len(found.ops) and document["partitions"] == 1
+    assert re.search(r"peak RAM: [\d,]+ bytes, .*most of it at #\d+ [A-Z_0-9]+;", text)
     assert "netron" in text and "model-explorer" in text and "benchmark_model" in text
 
 
