@@ -103,6 +103,12 @@ class RunFolder(OpenedFolder):
         write(path)
         return path
 
+    def move_aside(self, name: str, files: Sequence[str]) -> None:
+        """Into old-N, files and folders to which another call gives the place. name: of the step
+        that made them, here or elsewhere."""
+        record = self.steps().get(name, StepRecord("unknown"))
+        self._move_aside(name, dataclasses.replace(record, partial=tuple(files)))
+
     def settle(self, configs: Iterable[object]) -> None:
         """Takes the settings for the steps to come. They are written when the first step starts, or
         a call ends in which none had to, so that refused input leaves no trace.

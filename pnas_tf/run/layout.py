@@ -43,6 +43,7 @@ class Artifact(str, Enum):
     LATENCY_TABLE = "latency_table.json"
     LATENCY_TABLE_INT8 = "latency_table_int8.json"
     FOOTPRINT = "footprint.json"
+    FOOTPRINTS = "footprints"  # of specialisations, by what they were made from
     SPECIALISED = "specialised.json"
     SEARCH = "search"
     SEARCH_HISTORY = "search/history.json"

@@ -4,6 +4,7 @@ kind, and writes search/effects.json."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pnas_tf.config import (
     EffectsConfig,
@@ -16,14 +17,34 @@ from pnas_tf.run.step import Step
 from pnas_tf.steps.inputs import OF_SPACE, Inputs
 from pnas_tf.steps.search import tables_read
 
-
-def _run(job: Inputs) -> None:
+if TYPE_CHECKING:
     from pnas_tf.latency.table import LatencyTable
-    from pnas_tf.steps.derive import result_of
+
+
+def _tables(job: Inputs) -> dict[str, LatencyTable]:
+    """Device -> its table."""
+    from pnas_tf.latency.table import LatencyTable
 
     own, *others = tables_read(job)
-    tables = {OWN: LatencyTable.load(own)} | {str(each): LatencyTable.load(each) for each in others}
-    result_of(job).fit_effects(job.configs[EffectsConfig], tables)
+    return {OWN: LatencyTable.load(own)} | {str(each): LatencyTable.load(each) for each in others}
+
+
+def _run(job: Inputs) -> None:
+    from pnas_tf.steps.derive import result_of
+
+    result_of(job).fit_effects(job.configs[EffectsConfig], _tables(job))
+
+
+def price_effects(job: Inputs) -> None:
+    """Writes anew what each choice costs by the tables of this job, where there is an effect model.
+    Raises UserError where its file is damaged."""
+    from pnas_tf.search.worth import worth_of_choices
+    from pnas_tf.steps.derive import result_of
+
+    path = job.folder / Artifact.EFFECTS
+    if path.exists():
+        effects = result_of(job).effects
+        effects.save(path, choices=worth_of_choices(job.space, effects, _tables(job)))
 
 
 def _summary(job: Inputs) -> str:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pnas_tf.config import DataConfig, DeriveConfig, ExportConfig, RunConfig, SpaceConfig
+from pnas_tf.io import atomic
 from pnas_tf.run.layout import TABLES, Artifact
-from pnas_tf.run.step import Step
+from pnas_tf.run.records import read_steps
+from pnas_tf.run.step import Step, digest_of
 from pnas_tf.run.terminal import DETAILS
 from pnas_tf.steps.inputs import Inputs
 
@@ -65,13 +67,15 @@ def files_of(job: Inputs) -> UntrainedFiles:
     return UntrainedFiles(job.dataset, job.configs[ExportConfig], by_dtype)
 
 
-def _run(job: Inputs) -> None:
+def _measure(job: Inputs, path: Path) -> None:
     from pnas_tf.tflite.footprint_reading import measure_footprint
 
     files, dtypes = files_of(job), dtypes_of(job)
-    measure_footprint(job.space, files, dtypes, progress=DETAILS).save(
-        job.folder / Artifact.FOOTPRINT
-    )
+    measure_footprint(job.space, files, dtypes, progress=DETAILS).save(path)
+
+
+def _run(job: Inputs) -> None:
+    _measure(job, job.folder / Artifact.FOOTPRINT)
 
 
 FOOTPRINT: Step[Inputs] = Step(
@@ -91,3 +95,27 @@ FOOTPRINT: Step[Inputs] = Step(
     ),
     indirect=(DeriveConfig, ExportConfig),  # by what they say of files alone
 )
+
+
+def kept_footprint(job: Inputs, table: str) -> Path:
+    """Where the run folder of `job` has its specialisations' footprint, or is to have it. table: of
+    another device; "": the run's own."""
+    inputs, place = FOOTPRINT.inputs(job.only(FOOTPRINT.configs)), job.folder.path
+    if table:  # alone, under the name that it gets where it is brought to
+        inputs["files"] = [(str(Artifact.LATENCY_TABLE), Path(table))]
+    digest = digest_of(inputs)
+    record = read_steps(place).get(FOOTPRINT.name)
+    if record is not None and record.is_complete(digest, [Artifact.FOOTPRINT], place):
+        return place / Artifact.FOOTPRINT
+    return place / Artifact.FOOTPRINTS / f"{digest}.json"
+
+
+def brought_footprint(kept: Path) -> Step[Inputs]:
+    """`FOOTPRINT` of another folder: measured where `kept` is not there yet, which then is."""
+
+    def run(job: Inputs) -> None:
+        if not kept.exists():
+            _measure(job, kept)
+        atomic.write_bytes(job.folder / Artifact.FOOTPRINT, kept.read_bytes())
+
+    return dataclasses.replace(FOOTPRINT, run=run)

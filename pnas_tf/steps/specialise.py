@@ -17,11 +17,10 @@ the target that it had.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,17 +39,18 @@ from pnas_tf.errors import UserError, named
 from pnas_tf.io import Json, atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
-from pnas_tf.run.layout import EVENTS, MEASURED, OWN, TABLES, Artifact, files_of_devices
-from pnas_tf.run.records import check_owner, read_steps, write_steps
+from pnas_tf.run.layout import OWN, Artifact, files_of_devices
+from pnas_tf.run.records import read_steps
 from pnas_tf.run.settings import fixed_of, read_config
 from pnas_tf.run.terminal import say, warn
 from pnas_tf.search.recipe import ONE_SHOT
 from pnas_tf.steps.derive import DERIVE, result_of
-from pnas_tf.steps.effects import EFFECTS
-from pnas_tf.steps.footprint import FOOTPRINT
+from pnas_tf.steps.effects import EFFECTS, price_effects
+from pnas_tf.steps.footprint import brought_footprint, kept_footprint
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.pipeline import fit_options, run_steps, steps_to_do, tell_files
-from pnas_tf.steps.search import SEARCH, SPECIALISED
+from pnas_tf.steps.search import SEARCH
+from pnas_tf.steps.specialise_folder import bring, check_out
 from pnas_tf.steps.specialise_requests import Request, requests_of
 
 if TYPE_CHECKING:
@@ -74,10 +74,34 @@ def check_specialise(call: Inputs) -> None:
     _check_finished(call)
     _check_searched_with(call)
     for request in requests_of(call.configs[SpecialiseConfig], call.configs[DeriveConfig]):
-        if request.table:
-            with named(request.table):
-                LatencyTable.load(request.table).check_covers(call.space, given=request.table)
-        _check_out(request, call)
+        with named(request.where):
+            if request.table:
+                with named(request.table):
+                    LatencyTable.load(request.table).check_covers(call.space, given=request.table)
+            check_out(request, call)
+            _check_possible(request, call)
+
+
+def _check_possible(request: Request, call: Inputs) -> None:
+    """Raises UserError where no network keeps the budgets, as far as that is known: those of files
+    are looked at where their footprint is there."""
+    from pnas_tf.search.budgets import OF_FILES, budgets_of
+    from pnas_tf.search.derivation import limits_of
+    from pnas_tf.search.targets import search_targets
+    from pnas_tf.tflite.footprint import Footprint
+
+    table = LatencyTable.load(request.table or call.folder / Artifact.LATENCY_TABLE)
+    if request.derive.derive != "budget":
+        return
+    search, _ = _searched_for(request, call)
+    budgets, footprint = budgets_of(request.derive), None
+    if any(budget.kind in OF_FILES for budget in budgets):
+        kept = _kept_footprint(request, call)
+        footprint = Footprint.load(kept) if kept.exists() else None
+    if footprint is None:
+        budgets = [budget for budget in budgets if budget.kind not in OF_FILES]
+    targets = search_targets(call.space, table, search)
+    limits_of(call.space, table, targets, budgets, footprint=footprint, files=None)
 
 
 def _check_finished(call: Inputs) -> None:
@@ -116,68 +140,43 @@ def _check_searched_with(call: Inputs) -> None:
                 )
 
 
-def _check_out(request: Request, call: Inputs) -> None:
-    """Raises UserError on a folder whose search, table or network would be lost."""
-    check_owner(DERIVE.name, [Artifact.ARCHITECTURE], request.out)
-    out, pairs = request.out, _brought(request, call)
-    others = [there for here, there in pairs if there.exists() and not _alike(here, there)]
-    is_searched = SEARCH.name in read_steps(out)
-    if is_searched or (others and not call.configs[RunConfig].restart):
-        raise UserError(
-            f"--out={out}",
-            expected="a new folder, or one that this search and this table were brought to before",
-            received="a run folder with a search of its own"
-            if is_searched
-            else f"another {others[0].name} there",
-            fix="Choose another --out" + ("." if is_searched else ", or add --restart."),
-        )
-
-
-def _brought(request: Request, call: Inputs) -> tuple[tuple[Path, Path], tuple[Path, Path]]:
-    """Search history and latency table: where from, where to."""
-    out, source = request.out, call.folder.path
-    table = Path(request.table) if request.table else source / Artifact.LATENCY_TABLE
-    history = (source / Artifact.SEARCH_HISTORY, out / Artifact.SEARCH_HISTORY)
-    return history, (table, out / Artifact.LATENCY_TABLE)
-
-
-def _alike(one: Path, other: Path) -> bool:
-    return one.read_bytes() == other.read_bytes()
-
-
 def specialise(call: Inputs) -> None:
-    """Makes a run folder of each request, and the fronts of several."""
+    """Makes a run folder of each request, and the fronts of several. Raises UserError where one of
+    them cannot be made; those before it are then on the fronts."""
     config = call.configs[SpecialiseConfig]
     algorithm = call.configs[SearchConfig].algorithm
-    if algorithm != "one_shot":
+    if algorithm != ONE_SHOT:
         warn(
             f"{call.folder.path} was searched by --algorithm={algorithm} for one target; what it "
             "learnt is for that. --algorithm=one_shot ranks networks for any."
         )
     rows: dict[str, list[dict[str, Json]]] = {}
-    before = [call.folder.path]
-    for request in requests_of(config, call.configs[DeriveConfig]):
-        row = _make(request, call, before, judged=bool(config.budgets))
-        rows.setdefault(request.table or OWN, []).append(row)
-        before.append(request.out)
+    try:
+        for request in requests_of(config, call.configs[DeriveConfig]):
+            with named(request.where):
+                row = _make(request, call, judged=bool(config.budgets))
+            rows.setdefault(request.table or OWN, []).append(row)
+    except UserError:
+        if config.budgets and rows:
+            _write_fronts(rows, Path(config.out))
+        raise
     if config.budgets:
         _write_fronts(rows, Path(config.out))
 
 
-def _make(
-    request: Request, call: Inputs, before: Sequence[Path], *, judged: bool
-) -> dict[str, Json]:
-    """One run folder; its row of a front. before: folders with a footprint, perhaps."""
+def _make(request: Request, call: Inputs, *, judged: bool) -> dict[str, Json]:
+    """One run folder; its row of a front."""
     run = dataclasses.replace(call.configs[RunConfig], run_dir=os.fspath(request.out))
-    search = call.configs[SearchConfig]
-    if request.table:
-        search = _for_another_device(search, request, call.folder.path)
+    search, left_out = _searched_for(request, call)
+    _tell_left_out(request, search, left_out)
     is_new = not request.out.exists()
     try:
         with RunFolder(request.out) as folder:
-            _bring(request, call, before)
+            bring(request, call, folder)
             inner = call.at(folder, call.configs.replaced([run, search, request.derive]))
-            todo = steps_to_do((FOOTPRINT, DERIVE), inner)
+            price_effects(inner)
+            footprint = brought_footprint(_kept_footprint(request, call))
+            todo = steps_to_do((footprint, DERIVE), inner)
             inner = fit_options(todo, inner)
             run_steps(todo, inner)
             tell_files(inner)
@@ -189,29 +188,49 @@ def _make(
         raise
 
 
-def _for_another_device(search: SearchConfig, request: Request, folder: Path) -> SearchConfig:
-    """Without the target and the further devices of the search in `folder`, which is said: they
-    were its own. What the command line asks for stays."""
-    theirs = read_config(folder).get(SearchConfig.__name__, {})
-    usual = {"target_latency_ms": SearchConfig.target_latency_ms, "also": SearchConfig.also}
-    own = {"target_latency_ms": search.target_latency_ms, "also": list(search.also)}
+def _kept_footprint(request: Request, call: Inputs) -> Path:
+    assert isinstance(call.folder, RunFolder)
+    asked = call.at(call.folder, call.configs.replaced([request.derive]))
+    return kept_footprint(asked, request.table)
+
+
+def _searched_for(request: Request, call: Inputs) -> tuple[SearchConfig, dict[str, Json]]:
+    """The search's options for a request, and what of them is left out: on another device the
+    target and the further devices that the search had of its own. What the command line asks for
+    stays."""
+    search = call.configs[SearchConfig]
+    if not request.table:
+        return search, {}
+    theirs = read_config(call.folder.path).get(SearchConfig.__name__, {})
+    usual: dict[str, Json] = {
+        "target_latency_ms": SearchConfig.target_latency_ms,
+        "also": SearchConfig.also,
+    }
+    own: dict[str, Json] = {
+        "target_latency_ms": search.target_latency_ms,
+        "also": list(search.also),
+    }
     left_out = {
         name: value
         for name, value in own.items()
         if value == theirs.get(name) and value not in (usual[name], [])
     }
+    taken = {name: usual[name] for name in left_out}
+    return dataclasses.replace(search, **taken), left_out  # type: ignore[arg-type]
+
+
+def _tell_left_out(request: Request, search: SearchConfig, left_out: Mapping[str, Json]) -> None:
     for name, value in left_out.items():
         say(
             f"the search's own --{name}={value} does not hold on another device; "
             "--max_latency_ms sets a budget"
         )
-    if search.objective == SearchConfig.objective and request.derive.max_latency_ms is None:
+    is_usual = search.objective == SearchConfig.objective
+    if request.table and is_usual and request.derive.max_latency_ms is None:
         say(
             f"no --max_latency_ms for {request.table}: networks are held to the middle between the "
             "space's fastest and slowest there"
         )
-    taken = {name: usual[name] for name in left_out}
-    return dataclasses.replace(search, **taken)  # type: ignore[arg-type]
 
 
 def _row(request: Request, found: SearchResult, job: Inputs) -> dict[str, Json]:
@@ -231,61 +250,6 @@ def _row(request: Request, found: SearchResult, job: Inputs) -> dict[str, Json]:
         "macs": network.macs,
         "parameters": network.parameters,
     }
-
-
-def _bring(request: Request, call: Inputs, before: Sequence[Path]) -> None:
-    """Puts the supernet and the tables there, and a footprint that was made with the same ones."""
-    source, out = call.folder.path, request.out
-    _clear(request, call)
-    ignore = shutil.ignore_patterns(EVENTS, MEASURED)
-    shutil.copytree(
-        source / Artifact.SEARCH,
-        out / Artifact.SEARCH,
-        ignore=ignore,
-        copy_function=_link,
-        dirs_exist_ok=True,
-    )
-    if request.table:
-        _copy(Path(request.table), out / Artifact.LATENCY_TABLE)
-    else:
-        for name in TABLES.values():
-            if (source / name).exists():
-                _copy(source / name, out / name)
-    origin = {"from": str(source), "table": request.table}
-    atomic.write_json(out / Artifact.SPECIALISED, {**SPECIALISED, **origin})
-    table = (out / Artifact.LATENCY_TABLE).read_bytes()
-    for folder in before:
-        steps, own = read_steps(folder), read_steps(out)
-        known = (folder / Artifact.FOOTPRINT).exists() and "footprint" in steps
-        if known and not own and (folder / Artifact.LATENCY_TABLE).read_bytes() == table:
-            _copy(folder / Artifact.FOOTPRINT, out / Artifact.FOOTPRINT)
-            write_steps(out, {"footprint": steps["footprint"]})
-
-
-def _clear(request: Request, call: Inputs) -> None:
-    """Takes away what another search or another device's table has left there: checkpoints with
-    higher numbers would pass for newer ones, and tables in other formats choose rewrites."""
-    (history, own_history), (table, own_table) = _brought(request, call)
-    if own_history.exists() and not _alike(history, own_history):
-        shutil.rmtree(request.out / Artifact.SEARCH)
-    if own_table.exists() and not _alike(table, own_table):
-        for name in TABLES.values():
-            (request.out / name).unlink(missing_ok=True)
-
-
-def _copy(source: Path, target: Path) -> None:
-    atomic.write_bytes(target, source.read_bytes())
-
-
-def _link(source: str, target: str) -> str:
-    """One file in two places; a copy where the disk has no such thing."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(target)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-    return target
 
 
 def _write_fronts(rows: dict[str, list[dict[str, Json]]], out: Path) -> None:
