@@ -34,6 +34,7 @@ BEFORE_ALPHA, AT_THE_END = "before the first architecture step", "at the end of 
 SEARCHED, DRAW = "searched", "a draw"
 DRAW_WITHIN_BUDGET = f"{DRAW} within the budget"
 _LOWER_RATE = "What helps: a lower --search_learning_rate"
+_UNKNOWN_START = "whether it had learnt when alpha started, so few images do not tell"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Judgement:
         """What helps a supernet that has not learnt."""
         return (
             "What helps: pretrained weights where it has none (--pretrained=imagenet with "
-            "--space=lite or proxyless), more weight steps for each candidate, which has had "
+            "--space=auto or proxyless), more weight steps for each candidate, which has had "
             f"{self.steps_per_candidate:.0f} on average (--warmup_epochs), a smaller "
             "space (fewer candidates or blocks in --space=FILE.json), more images"
         )
@@ -144,7 +145,9 @@ def told(judgements: Sequence[Judgement]) -> list[str]:
         ]
     if is_draw(judgements):
         return [f"{warning}: what is derived is {DRAW_WITHIN_BUDGET}. {last.advice}", last.words]
-    return [f"{warning}; when alpha started it had learnt. {_LOWER_RATE}.", last.words]
+    if judgements[0].has_learnt:
+        return [f"{warning}; when alpha started it had learnt. {_LOWER_RATE}.", last.words]
+    return [f"{warning}; {_UNKNOWN_START}. {last.advice}", last.words]
 
 
 def is_draw(judgements: Sequence[Judgement]) -> bool:
@@ -170,13 +173,21 @@ def notes_on(judgements: Sequence[Judgement]) -> tuple[str, ...]:
         last = judgements[-1]
         lead = "The architecture is a draw: the supernet was never measurably better than chance"
         return (f"{lead}, so alpha had nothing to go by. {sentence(last)}", last.advice)
-    if judgements[-1].has_learnt is not False:
+    start, end = judgements[0], judgements[-1]
+    if end.has_learnt:
         lead = (
             "The supernet learnt late: when alpha started it was not measurably better than chance"
         )
-        return (f"{lead}; more warm-up helps (--warmup_epochs). {sentence(unlearnt[0])}",)
+        return (f"{lead}; more warm-up helps (--warmup_epochs). {sentence(start)}",)
+    if end.has_learnt is None:
+        lead = "When alpha started, the supernet was not measurably better than chance"
+        later = "whether it learnt later, so few images do not tell"
+        return (f"{lead}; {later}. {sentence(end)}", end.advice)
+    if start.has_learnt is None:
+        lead = "The supernet is no better than chance at the end"
+        return (f"{lead}; {_UNKNOWN_START}. {sentence(end)}", end.advice)
     lead = "The supernet had learnt when alpha started, and is no better than chance at the end"
-    return (f"{lead}. {_LOWER_RATE}. {sentence(judgements[-1])}",)
+    return (f"{lead}. {_LOWER_RATE}. {sentence(end)}",)
 
 
 def sentence(judgement: Judgement) -> str:

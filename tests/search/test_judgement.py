@@ -121,6 +121,18 @@ def test_only_a_supernet_that_never_learnt_makes_a_draw(start, end):
     assert bool(notes) == (not (start and end))
 
 
+def test_what_too_few_images_leave_open_is_not_said_to_be_learnt():
+    unlearnt, open_start = judgement(AT_THE_END, False), judgement(BEFORE_ALPHA, None)
+    warning, _ = told([open_start, unlearnt])
+    note, advice = notes_on([open_start, unlearnt])
+    for text in (warning, note):
+        assert "whether it had learnt when alpha started, so few images do not tell" in text
+    assert advice == unlearnt.advice and unlearnt.advice in warning
+    late, advice = notes_on([judgement(BEFORE_ALPHA, False), judgement(AT_THE_END, None)])
+    assert "whether it learnt later, so few images do not tell" in late
+    assert "learnt late:" not in late and advice == unlearnt.advice
+
+
 def test_it_is_told_with_what_helps_and_nothing_is_known_of_an_earlier_version():
     start, end = (judgement(when, False) for when in (BEFORE_ALPHA, AT_THE_END))
     warning, figures = told([start])
