@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from pnas_tf.data.opening import DatasetFacts
     from pnas_tf.data.split import SplitSizes
 
+_ELEMENTS = "(image [height, width, channels], label), or batches of these"
+# Of image and label, one at a time or in batches; None: known when an element is read.
+_RANKS = {*itertools.product((3, None), (0, None)), *itertools.product((4, None), (1, None))}
 _READ_AGAIN = 256  # images of a pipeline that must be the same when it is read again
 
 
@@ -140,7 +144,7 @@ def from_tf_data(
     Args:
         dataset: (image, label) one at a time or in batches, in the same order each time: images
             uint8 [height, width, 3] or [height, width, 1], all of one size, pixels 0..255; labels
-            integers from 0.
+            integers from 0. Of shapes that the pipeline does not know, those of each element count.
         class_names: in the order of the labels' numbers.
         name: of the dataset in reports.
         data_config: split and augmentation; its `dataset` is replaced.
@@ -149,7 +153,7 @@ def from_tf_data(
         UserError: other elements, images of several sizes, none, no end of them, or others when
             they are read again.
     """
-    single = _is_single(dataset)
+    batched = _is_batched(dataset)
     if dataset.cardinality() == -1:  # tf.data.INFINITE_CARDINALITY
         raise UserError(
             "the pipeline",
@@ -157,18 +161,32 @@ def from_tf_data(
             received="one that repeats for ever",
             fix="Leave out .repeat(), or take a part: dataset.take(1000).",
         )
-    pairs = dataset if single else dataset.unbatch()
+    pairs = dataset.unbatch() if batched else dataset
     images, labels = _read_once(pairs)
     _check_order(pairs, images, labels)
     return from_arrays(images, labels, class_names, name=name, data_config=data_config)
 
 
-def _read_once(pairs: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """(images, labels) of (image, label) one at a time. Raises UserError where there is none, or
-    one of another size."""
+def _pairs(dataset: tf.data.Dataset) -> Iterator[tuple[np.ndarray, np.integer]]:
+    """(image, label) of one at a time or of batches. Raises UserError on an element that is
+    neither."""
+    for images, labels in dataset.as_numpy_iterator():
+        if np.ndim(images) not in (3, 4) or np.shape(labels) != np.shape(images)[:-3]:
+            raise UserError(
+                "an element of the pipeline",
+                expected=_ELEMENTS,
+                received=f"shapes {list(np.shape(images))} and {list(np.shape(labels))}",
+                fix="Map it to an image and the number of its class.",
+            )
+        yield from ((images, labels),) if np.ndim(images) == 3 else zip(images, labels)
+
+
+def _read_once(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """(images, labels) of a pipeline. Raises UserError where there is none, or one of another
+    size."""
     images: list[np.ndarray] = []
-    labels: list[int] = []
-    for image, label in pairs.as_numpy_iterator():
+    labels: list[np.integer] = []
+    for image, label in _pairs(dataset):
         if images and image.shape != images[0].shape:
             raise UserError(
                 f"image {len(images)} of the pipeline",
@@ -189,10 +207,10 @@ def _read_once(pairs: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(images), np.asarray(labels)
 
 
-def _check_order(pairs: tf.data.Dataset, images: np.ndarray, labels: np.ndarray) -> None:
-    """Raises UserError where the first of the pairs are others than before: splits go by place, and
+def _check_order(dataset: tf.data.Dataset, images: np.ndarray, labels: np.ndarray) -> None:
+    """Raises UserError where the first images are others than before: splits go by place, and
     each process would have a dataset of its own. A pipeline that can be read only once passes."""
-    again = pairs.take(_READ_AGAIN).as_numpy_iterator()
+    again = itertools.islice(_pairs(dataset), _READ_AGAIN)
     for place, ((image, label), before) in enumerate(zip(again, images)):
         if label != labels[place] or not np.array_equal(image, before):
             raise UserError(
@@ -204,9 +222,9 @@ def _check_order(pairs: tf.data.Dataset, images: np.ndarray, labels: np.ndarray)
             )
 
 
-def _is_single(dataset: tf.data.Dataset) -> bool:
-    """Whether the pipeline gives images one at a time. Raises UserError where its elements are
-    neither those nor batches of them."""
+def _is_batched(dataset: tf.data.Dataset) -> bool:
+    """Whether the pipeline is known to give batches. Raises UserError where its elements are known
+    to be neither images with their labels nor batches of them."""
     spec = getattr(dataset, "element_spec", None)
     if spec is None:
         raise UserError(
@@ -216,12 +234,12 @@ def _is_single(dataset: tf.data.Dataset) -> bool:
             fix="Of arrays and lists make a dataset by from_arrays(images, labels, class_names), "
             "of anything else a pipeline: tf.data.Dataset.from_generator.",
         )
-    ranks = [getattr(part, "shape", None) for part in spec] if isinstance(spec, tuple) else []
-    ranks = [None if shape is None else shape.rank for shape in ranks]
-    if ranks not in ([3, 0], [4, 1]):
+    shapes = [getattr(part, "shape", None) for part in spec] if isinstance(spec, tuple) else []
+    ranks = tuple(-1 if shape is None else shape.rank for shape in shapes)
+    if ranks not in _RANKS:
         raise UserError(
             "elements of the pipeline",
-            expected="(image [height, width, channels], label), or batches of these",
+            expected=_ELEMENTS,
             received=repr(spec)[:200],
             fix="Map it to pairs of an image and the number of its class.",
         )
@@ -233,4 +251,4 @@ def _is_single(dataset: tf.data.Dataset) -> bool:
             fix="Where their pixels are 0..255, convert them: dataset.map(lambda image, label: "
             "(tf.cast(tf.round(image), tf.uint8), label)); scale others first.",
         )
-    return ranks == [3, 0]
+    return ranks == (4, 1)

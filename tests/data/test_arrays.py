@@ -152,6 +152,26 @@ def test_a_pipeline_is_the_arrays_that_it_gives(batch):
     assert given.arrays.digest == from_arrays(images, labels, ["a", "b"]).arrays.digest
 
 
+def with_unknown_shapes(images, labels):
+    return tf.numpy_function(lambda *arrays: arrays, (images, labels), (tf.uint8, tf.int64))
+
+
+@pytest.mark.parametrize("batch", [0, 4])
+def test_shapes_that_a_pipeline_does_not_know_are_those_of_its_elements(batch):
+    images = np.random.default_rng(0).integers(0, 256, (10, 6, 5, 3)).astype(np.uint8)
+    pipeline = tf.data.Dataset.from_tensor_slices((images, np.arange(10) % 2))
+    given = (pipeline.batch(batch) if batch else pipeline).map(with_unknown_shapes)
+    assert given.element_spec[0].shape.rank is None
+    found = from_tf_data(given, ["a", "b"])
+    assert found.arrays.digest == from_arrays(images, np.arange(10) % 2, ["a", "b"]).arrays.digest
+    flat = given.map(lambda image, label: with_unknown_shapes(tf.reshape(image, (-1,)), label))
+    short = given.map(lambda image, label: with_unknown_shapes(image, tf.stack([label, label])))
+    for other in (flat, short):
+        with pytest.raises(UserError, match="an element of the pipeline") as error:
+            from_tf_data(other, ["a", "b"])
+        assert "shapes [" in error.value.received
+
+
 def test_a_pipeline_with_another_order_each_time_is_refused():
     """Each process would have other splits; one that can be read once alone passes."""
     images = np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((6, 5, 3), np.uint8)
