@@ -12,6 +12,7 @@ from benchmarks.calibration.__main__ import found
 from benchmarks.calibration.calls import Comparison
 from benchmarks.one_supernet.__main__ import _made
 from benchmarks.page import write_page
+from benchmarks.pretrained.__main__ import arguments_of
 from benchmarks.search_digits import VARIANTS, _target, flags_of_search, flags_of_table
 from pnas_tf.config import SearchConfig
 from pnas_tf.io import atomic
@@ -53,6 +54,15 @@ def test_every_variant_gives_what_its_search_heeds(variant):
 def test_the_target_is_read_as_the_search_says_it():
     printed = "space tiny\ntarget of the search: 0.00696 ms (latency)\n"
     assert _target(printed) == 0.00696
+
+
+def test_the_photographs_of_flowers_are_named_where_they_are_a_task(capsys):
+    for words in ([], ["--only=flowers,solar"]):
+        with pytest.raises(SystemExit):
+            arguments_of(words)
+        assert "add --flowers=FOLDER" in capsys.readouterr().err
+    assert arguments_of(["--only=solar"]).only == ["solar"]
+    assert arguments_of(["--flowers=here"]).flowers == Path("here")
 
 
 def stored():

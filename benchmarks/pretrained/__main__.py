@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pnas_tf as pnas
@@ -33,9 +34,9 @@ FORMAT = {"format": "pnas_tf/pretrained_results", "version": 1}
 
 def main() -> int:
     """Makes what is not there yet, measures all files of a task and budget in one session."""
-    arguments = _arguments()
+    arguments = arguments_of()
     output = Path(arguments.output)
-    tasks = [flowers(Path(arguments.flowers))] if "flowers" in arguments.only else []
+    tasks = [flowers(arguments.flowers)] if "flowers" in arguments.only else []
     if "solar" in arguments.only:
         tasks.append(solar_cells(output / "solar"))
     results = output / "results.json"
@@ -94,11 +95,12 @@ def _table(task: Task, folder: Path) -> LatencyTable:
     return table
 
 
-def _arguments() -> argparse.Namespace:
+def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """words: of the command line; None: those of this process."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--flowers", default="", help="folder with train/ and test/")
+    parser.add_argument("--flowers", type=Path, help="folder with train/ and test/")
     parser.add_argument("--output", default="runs/pretrained", help="folder of all that is made")
     parser.add_argument("--page", default="", help="page to write, docs/transfer.md")
     parser.add_argument(
@@ -125,7 +127,10 @@ def _arguments() -> argparse.Namespace:
         default=[0.4, 0.5, 0.8],
         help="budgets, in parts of the latency of EfficientNet-Lite0 at that size",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args(words)
+    if "flowers" in arguments.only and arguments.flowers is None:
+        parser.error("add --flowers=FOLDER, or leave the flowers out: --only=solar")
+    return arguments
 
 
 if __name__ == "__main__":
