@@ -30,6 +30,7 @@ MAX_BYTES = 2 * 2**30
 _MADE_BY = (
     "Give a state_dict of this architecture, as the upstream project's training program saves it."
 )
+_ITS_NETWORK = "Build the network from the net.config that belongs to the checkpoint."
 _MODULES = {"expand": "inverted_bottleneck", "depthwise": "depth_conv", "project": "point_linear"}
 _COUNTER = "num_batches_tracked"  # PyTorch's own; without effect on inference
 
@@ -50,8 +51,12 @@ def load_upstream_weights(model: keras.Model, path: str | os.PathLike) -> None:
     assign(model, read_state_dict(path), where=str(path))
 
 
-def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_state_dict(path: str | os.PathLike, *, fix: str = _MADE_BY) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint by their PyTorch names, without the "module." prefix.
+
+    Args:
+        path: of the checkpoint.
+        fix: what the user can do about a damaged one.
 
     Raises:
         UserError: torch is not installed, or the file is absent, too large, damaged or holds
@@ -59,10 +64,10 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     torch = _torch()
-    stored = atomic.read_bytes(path, what="checkpoint", made_by=_MADE_BY, limit=MAX_BYTES)
-    _check_archive(stored, path)
+    stored = atomic.read_bytes(path, what="checkpoint", made_by=fix, limit=MAX_BYTES)
+    _check_archive(stored, path, fix=fix)
     expected = "a PyTorch state_dict of tensors alone"
-    isolated.inspect("pytorch", stored, where=f"checkpoint {path}", expected=expected, fix=_MADE_BY)
+    isolated.inspect("pytorch", stored, where=f"checkpoint {path}", expected=expected, fix=fix)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of files in older forms
         content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
@@ -73,10 +78,10 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"checkpoint {path} is no state_dict",
             expected="names with their tensors",
             received=type(content).__name__,
-            fix=_MADE_BY,
+            fix=fix,
         )
     return {
-        key.removeprefix("module."): _array(torch, value, f"{key} of checkpoint {path}")
+        key.removeprefix("module."): _array(torch, value, f"{key} of checkpoint {path}", fix=fix)
         for key, value in content.items()
         if not key.endswith(_COUNTER)
     }
@@ -88,6 +93,7 @@ def assign(
     *,
     where: str,
     keys_of: Callable[[keras.layers.Layer], list[str]] | None = None,
+    fix: str = _ITS_NETWORK,
 ) -> None:
     """Sets every weight of `model` from tensors by their PyTorch names.
 
@@ -97,6 +103,7 @@ def assign(
         where: the file's name in errors.
         keys_of: the names of a layer's weights, in the order of `layer.weights`; None: those that
             the upstream project gives them.
+        fix: what the user can do where they do not suit.
 
     Raises:
         UserError: a missing or unexpected key or a wrong shape; the model is untouched.
@@ -116,7 +123,7 @@ def assign(
             f"checkpoint {where} is not of network '{model.name}'",
             expected=_some("the keys", missing) or "no other keys",
             received=_some("unexpected", unexpected) or "a checkpoint without them",
-            fix="Build the network from the net.config that belongs to the checkpoint.",
+            fix=fix,
         )
     for key, (layer, index) in wanted.items():
         array, shape = _to_keras(layer, tensors[key]), tuple(layer.weights[index].shape)
@@ -125,7 +132,7 @@ def assign(
                 f"shape of {key} in checkpoint {where}",
                 expected=f"what becomes {shape} of {layer.name}",
                 received=str(tensors[key].shape),
-                fix="Build the network from the net.config that belongs to the checkpoint.",
+                fix=fix,
             )
         values.setdefault(layer, []).append(array)
     for layer, arrays in values.items():
@@ -195,7 +202,7 @@ def _to_keras(layer: keras.layers.Layer, array: np.ndarray) -> np.ndarray:
     return array.T if array.ndim == 2 else array
 
 
-def _check_archive(stored: bytes, path: Path) -> None:
+def _check_archive(stored: bytes, path: Path, *, fix: str) -> None:
     """Refuses a zip that unpacks to more than it is: PyTorch stores its records, and reads
     compressed ones too."""
     if not stored.startswith(b"PK"):
@@ -212,18 +219,18 @@ def _check_archive(stored: bytes, path: Path) -> None:
             f"checkpoint {path} cannot be read",
             expected="a PyTorch state_dict",
             received=f"a broken zip: {error}"[:200],
-            fix=_MADE_BY,
+            fix=fix,
         ) from error
     if packed:
         raise UserError(
             f"checkpoint {path} cannot be read",
             expected="stored records, as PyTorch writes them",
             received=f"'{packed[0]}' is compressed"[:200],
-            fix=_MADE_BY,
+            fix=fix,
         )
 
 
-def _array(torch: ModuleType, value: torch.Tensor, what: str) -> np.ndarray:
+def _array(torch: ModuleType, value: torch.Tensor, what: str, *, fix: str) -> np.ndarray:
     plain = (
         type(value) in (torch.Tensor, torch.nn.Parameter)
         and value.device.type == "cpu"
@@ -235,18 +242,18 @@ def _array(torch: ModuleType, value: torch.Tensor, what: str) -> np.ndarray:
             if isinstance(value, torch.Tensor)
             else type(value).__name__
         )
-        raise UserError(what, expected="a dense floating-point tensor", received=kind, fix=_MADE_BY)
+        raise UserError(what, expected="a dense floating-point tensor", received=kind, fix=fix)
     size_bytes = value.untyped_storage().nbytes()
     if value.numel() * value.element_size() > size_bytes:  # one number can pose as a terabyte
         raise UserError(
             what,
             expected="a number for each place",
             received=f"{size_bytes} bytes for {list(value.shape)}",
-            fix=_MADE_BY,
+            fix=fix,
         )
     array = value.detach().to(torch.float32).numpy()
     if not np.isfinite(array).all():
-        raise UserError(what, expected="finite numbers", received="NaN or infinity", fix=_MADE_BY)
+        raise UserError(what, expected="finite numbers", received="NaN or infinity", fix=fix)
     return array
 
 

@@ -15,7 +15,7 @@ import tf_keras as keras
 
 from pnas_tf.errors import UserError
 from pnas_tf.interop.checkpoint import assign, read_state_dict
-from pnas_tf.interop.pretrained_files import IMAGENET, PACKAGES, package_file
+from pnas_tf.interop.pretrained_files import IMAGENET, PACKAGES, package_file, reinstall
 from pnas_tf.networks.network import build_network
 from pnas_tf.networks.pretrained import InputNormalisation, PretrainedWeights, weights_of_network
 from pnas_tf.space.published import IMAGENET_CLASSES, published
@@ -56,8 +56,9 @@ def imagenet_weights(name: str) -> PretrainedWeights:
 def load_imagenet_weights(model: keras.Model, name: str) -> None:
     """Sets every weight of `model`, the network `name` of `PACKAGES` with or without its head, to
     ImageNet's. Raises UserError as `open_pretrained`; the model is then untouched."""
-    path = package_file(name)
-    assign(model, read_state_dict(path), where=str(path), keys_of=_lite_keys)
+    path, fix = package_file(name), reinstall(name)
+    tensors = read_state_dict(path, fix=fix)
+    assign(model, tensors, where=str(path), keys_of=_lite_keys, fix=fix)
 
 
 def imagenet_class_names() -> tuple[str, ...]:

