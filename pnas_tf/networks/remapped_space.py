@@ -106,8 +106,8 @@ def check_remappable(source: SearchSpace, target: SearchSpace, *, where: str) ->
             "may differ",
             received=ours,
             fix="Search a space with the stages and fixed blocks of the weights (docs/spaces.md), "
-            "or train such an architecture; ImageNet's weights suit --space=lite and "
-            "--space=proxyless, and --architecture=efficientnet_lite0.",
+            "or train such an architecture; ImageNet's weights suit --space=auto, lite "
+            "and proxyless, and --architecture=efficientnet_lite0.",
         )
 
 

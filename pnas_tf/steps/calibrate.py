@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pnas_tf.config import CalibrateConfig, LatencyConfig, RunConfig
 from pnas_tf.errors import UserError
+from pnas_tf.steps.chosen_space import tell_space
 from pnas_tf.steps.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def is_from_few(few: CalibrateConfig) -> bool:
     return bool(few.measurements or few.max_error_percent or few.old_table or few.prior)
 
 
-def check_asked(call: Inputs) -> None:
-    """Raises UserError where `pnas calibrate` does not say what to calibrate from."""
+def begin(call: Inputs) -> None:
+    """Says for which space `pnas calibrate` makes a table. Raises UserError where it does not say
+    what to calibrate from."""
     if not is_asked(call):
         raise UserError(
             "pnas calibrate without a number of networks",
@@ -45,6 +47,7 @@ def check_asked(call: Inputs) -> None:
             fix="Say e.g. --measurements=10, or --measurements=5 --prior=FILE; pnas latency-table "
             "measures every block.",
         )
+    tell_space(call)
 
 
 def reads(job: Inputs) -> tuple[Path, ...]:

@@ -21,7 +21,6 @@ from pnas_tf.config import (
     DistributionConfig,
     RunConfig,
     SearchConfig,
-    SpaceConfig,
     TrainConfig,
 )
 from pnas_tf.latency.table import LatencyTable
@@ -35,6 +34,7 @@ from pnas_tf.run.step import Step
 from pnas_tf.run.terminal import DETAILS, TERMINAL, can_redraw, columns_of_terminal, say, warn
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.steps.benchmark import BENCHMARK
+from pnas_tf.steps.chosen_space import tell_space
 from pnas_tf.steps.derive import DERIVE, SWEEP
 from pnas_tf.steps.effects import EFFECTS
 from pnas_tf.steps.export import EXPORT, require_network
@@ -197,8 +197,7 @@ def check_run(call: Inputs) -> None:
         warn(f"--test_fraction={share:g} is not used: the dataset has a test split of its own")
     for line in idle_views(call.configs, dataset):
         warn(line)
-    for line in _on_few_photographs(call):
-        say(line)
+    tell_space(call)
 
 
 def idle_views(configs: Configs, dataset: Dataset) -> list[str]:
@@ -216,31 +215,6 @@ def idle_views(configs: Configs, dataset: Dataset) -> list[str]:
         f"--{name}={value} is not used at {dataset.resolution} px: --augmentation is {kind}"
         for name, value in values.items()
     ]
-
-
-def _on_few_photographs(call: Inputs) -> list[str]:
-    """What was chosen because there are few of them, and what helps more."""
-    from pnas_tf.data.run_space import AUTO, are_few_photographs
-    from pnas_tf.interop.pretrained_files import imagenet_advice
-
-    facts, space = call.data.facts, call.space
-    if not are_few_photographs(facts):
-        return []
-    lines = []
-    if call.configs[SpaceConfig].space == AUTO:
-        reason = f"for {facts.training_examples} photographs"
-        if call.searched_space is not None:
-            reason = f"that of {call.source}"
-        lines.append(
-            f"space {space.name} at {space.resolution} px, {reason}; --space and --resolution "
-            "choose others"
-        )
-    if not call.source:
-        lines.append(
-            "starts from random weights, which so few photographs teach little (17 flowers: 47 % "
-            f"right, from ImageNet's 95 %): {imagenet_advice()}"
-        )
-    return lines
 
 
 def close_run(call: Inputs) -> None:

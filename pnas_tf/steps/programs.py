@@ -45,6 +45,7 @@ from pnas_tf.steps import (
     try_model,
     validate,
 )
+from pnas_tf.steps.chosen_space import tell_space
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.requests import check_requests
 
@@ -193,6 +194,7 @@ PROGRAMS = (
         "measures the blocks of a space on a device",
         latency_table.__doc__,
         (latency_table.LATENCY_TABLE,),
+        begin=tell_space,
     ),
     Program(
         "calibrate",
@@ -200,7 +202,7 @@ PROGRAMS = (
         "estimates that table from a few measured networks",
         calibrate.__doc__,
         (latency_table.LATENCY_TABLE,),
-        begin=calibrate.check_asked,
+        begin=calibrate.begin,
     ),
     Program(
         "learn-prior",
@@ -215,6 +217,7 @@ PROGRAMS = (
         "learns an architecture, and derives it",
         search.__doc__,
         (footprint.FOOTPRINT, search.SEARCH, effects.EFFECTS, derive.DERIVE, derive.SWEEP),
+        begin=tell_space,
     ),
     Program(
         "specialise",

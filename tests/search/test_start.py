@@ -320,7 +320,8 @@ def test_the_usual_space_is_one_that_there_are_weights_for():
         (200, 5_000, False, "proxyless", 224),
         (200, 4_999, True, "lite", 96),
         (49, 160, False, "tiny", 64),
-        (48, 160, True, "tiny", 32),
+        (48, 160, True, "lite", 64),
+        (32, 50_000, True, "lite", 64),
         (48, 5_000, False, "tiny", 32),
     ):
         facts = SimpleNamespace(short_side=side, class_names=("a", "b"), training_examples=images)
@@ -330,6 +331,23 @@ def test_the_usual_space_is_one_that_there_are_weights_for():
         assert asked == named_space(name, classes=2, resolution=80, width=0.5)
         own = space_for(facts, SpaceConfig("proxyless"), pretrained=pretrained)
         assert own == named_space("proxyless", classes=2)
-        searched = named_space("cifar", classes=10)  # of weights that a search left
-        theirs = space_for(facts, SpaceConfig(width=2), pretrained=True, searched=searched)
-        assert theirs == named_space("cifar", classes=2).with_width(2)
+
+
+@pytest.mark.parametrize(
+    ("side", "images", "learnt_at", "pixels"),
+    [
+        (28, 160, 32, 32),
+        (32, 50_000, 224, 64),
+        (200, 160, 32, 96),
+        (200, 160, 224, 96),
+        (200, 5_000, 32, 96),
+        (200, 5_000, 128, 128),
+    ],
+)
+def test_the_space_of_a_search_goes_on_at_a_size_for_the_images(side, images, learnt_at, pixels):
+    facts = SimpleNamespace(short_side=side, class_names=("a", "b"), training_examples=images)
+    searched = named_space("cifar", classes=10, resolution=learnt_at)
+    theirs = space_for(facts, SpaceConfig(width=2), pretrained=True, searched=searched)
+    assert theirs == named_space("cifar", classes=2, resolution=pixels).with_width(2)
+    asked = space_for(facts, SpaceConfig(resolution=80), pretrained=True, searched=searched)
+    assert asked.resolution == 80
