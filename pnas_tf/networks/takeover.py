@@ -5,23 +5,29 @@ Knows nothing of where the weights came from, or of training.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import tf_keras as keras
 
 from pnas_tf.config import RunConfig, SearchConfig
 from pnas_tf.errors import number_of
+from pnas_tf.io import atomic
 from pnas_tf.networks.initial_weights import seeded_weights
 from pnas_tf.networks.layers import Normalisation
 from pnas_tf.networks.network import build_network
 from pnas_tf.networks.pretrained import InputNormalisation, PretrainedWeights, set_block_arrays
 from pnas_tf.networks.remapped_space import Remapping, check_remappable, words_on
+from pnas_tf.run.layout import START
 from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.blocks import Block
 from pnas_tf.space.ops import Head, Zero
 
+_DOCUMENT = {"format": "pnas_tf/train_start", "version": 1}
 CLASSIFIER = "head/classifier"
 # Of blocks beyond the depth of the weights: near the identity.
 _ADDED_GAMMA = SearchConfig.shortcut_gamma
@@ -52,6 +58,10 @@ class Takeover:
         """For the terminal."""
         told = f"starts from {self.source}: {self.taken} arrays, {self.parameters:,} numbers"
         return [told, *(f"  new: {text}" for text in self.new), *map("  {}".format, self.changed)]
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Writes it into a training's folder."""
+        return atomic.write_json(Path(folder) / START, {**_DOCUMENT, **asdict(self)})
 
 
 def network_from(
@@ -99,10 +109,25 @@ def network_from(
     if is_new:
         before = weights.fixed["head"].block.out_channels
         new.append(f"classifier of {len(class_names)} classes, in the place of {before} others")
-    changed = (*words, *_changes(architecture, weights, input))
+    changed = (*words, *changes_to(architecture.space, weights, input))
     arrays, numbers = map(sum, zip(*taken, strict=True))
     remapped = bool(words) or weights.space.padding != architecture.space.padding
     return model, Takeover(weights.source, arrays, numbers, tuple(new), changed, remapped)
+
+
+def changes_to(
+    space: SearchSpace, weights: PretrainedWeights, input: InputNormalisation
+) -> list[str]:
+    """What networks of `space` on images of that normalisation do in another way than those that
+    the weights belong to, for the user."""
+    changed = []
+    if weights.input != input:
+        changed.append(
+            f"stem: images are {_normalised(input)} in the place of {_normalised(weights.input)}"
+        )
+    if weights.space.padding != space.padding:
+        changed.append(f"padding is {space.padding} in the place of {weights.space.padding}")
+    return changed
 
 
 def _fill(
@@ -149,21 +174,6 @@ def _other_statistics(architecture: Architecture, weights: PretrainedWeights) ->
     if any(skipped):
         words.append(f"{number_of(sum(skipped), 'block')} of theirs skipped")
     return words
-
-
-def _changes(
-    architecture: Architecture, weights: PretrainedWeights, input: InputNormalisation
-) -> list[str]:
-    changed = []
-    if weights.input != input:
-        changed.append(
-            f"stem: images are {_normalised(input)} in the place of {_normalised(weights.input)}"
-        )
-    if weights.space.padding != architecture.space.padding:
-        changed.append(
-            f"padding is {architecture.space.padding} in the place of {weights.space.padding}"
-        )
-    return changed
 
 
 def counterparts(

@@ -95,7 +95,10 @@ def entries_of(folder: RunFolder) -> dict[str, Entry]:
             "sha256": atomic.sha256_of(folder / source),
             "size_bytes": (folder / source).stat().st_size,
             **_input(folder / source),
-            "architecture_origin": run.origin or named or SEARCHED,
+            "architecture_origin": run.origin
+            or named
+            or (SEARCHED if run.search else str(Artifact.ARCHITECTURE)),
+            "pretrained": run.pretrained,
             **_entry(run, report),
             "licence": export.get("licence", ""),
             "command": command,

@@ -29,7 +29,7 @@ _TEXT = """
 
 An image classifier of {classes} classes, {found}trained
 on `{dataset}`. Its architecture {origin} and has {macs:,} MACs and
-{parameters:,} parameters.
+{parameters:,} parameters.{pretrained}
 
 {table}
 
@@ -89,6 +89,7 @@ def model_card(name: str, entries: Mapping[str, Entry]) -> str:
         classes=space["classes"],
         dataset=one_line(str(entry["dataset"])),
         found="found by ProxylessNAS (Cai, Zhu and Han 2019) and " * searched,
+        pretrained=_pretrained_words(entry),
         origin=_origin_words(_origin(entry), one_line(str(space["name"]))),
         macs=architecture["macs"],
         parameters=architecture["parameters"],
@@ -132,6 +133,13 @@ def _origin_words(origin: str, space: str) -> str:
     if origin.startswith(DRAW):
         return f"is {origin} in the space `{space}`, not learnt,"
     return f"is that of `{origin}`"
+
+
+def _pretrained_words(entry: Entry) -> str:
+    """Whose weights its own go back to, as a sentence behind another; "" where they were random.
+    Manifests of earlier versions do not say."""
+    source = entry.get("pretrained")
+    return f" Its weights go back to those of {one_line(str(source))}." if source else ""
 
 
 def _front_matter(name: str, entries: Mapping[str, Entry]) -> str:

@@ -72,6 +72,7 @@ class RunFiles:
         compared: the networks that the derivation chose from.
         origin: of the architecture, see `search.derivation`; None where it was not derived.
         specialised: of `pnas specialise`: whose supernet it is, and the table given.
+        pretrained: whose weights of other images the network started from; None: nobody's.
         reports: exported file -> how it compares with the network.
         records: of the steps, as steps.json has them.
         settings: as config.json has them.
@@ -93,6 +94,7 @@ class RunFiles:
     judgements: tuple[Judgement, ...] = ()
     origin: str | None = None
     specialised: Mapping[str, Json] = field(default_factory=dict)
+    pretrained: str | None = None
     answers: Answers | None = None
     worth: tuple[Mapping[str, Json], ...] = ()  # of each choice, by the effect model
     reports: Mapping[str, ParityReport] = field(default_factory=dict)
@@ -175,6 +177,7 @@ def read_run(run_dir: str | os.PathLike) -> RunFiles:
         judgements=_judgements(path / Artifact.SEARCH_HISTORY),
         specialised=_object(path / Artifact.SPECIALISED),
         origin=_origin(derivation, path / Artifact.DERIVATION),
+        pretrained=_pretrained(path / Artifact.TRAINING_RESULT),
         answers=load_answers(answers) if answers.exists() else None,
         worth=load_worth(path / Artifact.EFFECTS),
         reports=reports,
@@ -230,6 +233,15 @@ def _origin(document: Mapping[str, Json], path: Path) -> str | None:
         return None
     origin, what = document.get("origin", SEARCHED), f"origin of {path}"
     return value_of(str | None, origin, what=what, fix=_FIX)  # type: ignore[return-value]
+
+
+def _pretrained(path: Path) -> str | None:
+    """By a training's result.json."""
+    taken = _object(path).get("pretrained")
+    source = taken.get("source") if isinstance(taken, Mapping) else taken
+    return value_of(  # type: ignore[return-value]
+        str | None, source, what=f"pretrained of {path}", fix=_FIX
+    )
 
 
 def _search(path: Path, architecture: Architecture) -> SearchHistory | None:

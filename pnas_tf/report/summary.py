@@ -29,17 +29,17 @@ def write_summary(
     folder: RunFolder,
     *,
     dataset: str,
-    objective: str,
-    target: Target,
-    images: Sequence[str],
+    objective: str | None = None,
+    target: Target | None = None,
+    images: Sequence[str] = (),
 ) -> dict[str, Json]:
-    """Writes summary.json of a finished run.
+    """Writes summary.json of a finished run, or of a network that was trained without a search.
 
     Args:
         folder: of the run.
         dataset: its name.
-        objective: as in SearchConfig.
-        target: the first of the search, in its quantity's unit.
+        objective: as in SearchConfig; None where no search is part of the run.
+        target: the first of the search, in its quantity's unit; None likewise.
         images: lines on the files of the dataset; none where it is not of files.
 
     Returns:
@@ -53,7 +53,8 @@ def write_summary(
     durations = {
         name: steps[name].duration_s if name in steps else None for name in ("search", "train")
     }
-    _require_finished(run, durations, reports)
+    needed = durations if target is not None else {"train": durations["train"]}
+    _require_finished(run, needed, reports)
     exported = run.exported
     of_files, plain = _of_files(reports), reports.get("float32")
     ram = ram_bytes(model_contents(folder.path, reports))
@@ -65,11 +66,10 @@ def write_summary(
         "space": exported.space.name,
         "resolution": exported.space.resolution,
         "objective": objective,
-        "target": target.value,
-        "unit": target.quantity.unit,
-        **({"target_latency_ms": target.value} if target.quantity.unit == "ms" else {}),
+        **_of_target(target),
         "architecture": str(Artifact.ARCHITECTURE),
         "architecture_origin": run.origin,
+        "pretrained": run.pretrained,
         "judgements": [to_json(judgement) for judgement in run.judgements],
         "search_notes": list(notes_on(run.judgements)),
         "macs": exported.macs,
@@ -87,6 +87,13 @@ def write_summary(
     }
     atomic.write_json(folder / Artifact.SUMMARY, summary)
     return summary
+
+
+def _of_target(target: Target | None) -> dict[str, Json]:
+    if target is None:
+        return {"target": None, "unit": None}
+    found: dict[str, Json] = {"target": target.value, "unit": target.quantity.unit}
+    return found | ({"target_latency_ms": target.value} if found["unit"] == "ms" else {})
 
 
 def _require_finished(
@@ -137,7 +144,7 @@ def _latencies(run: RunFiles, dtype: str) -> dict[str, Json]:
     side = run.architecture.space.resolution
     predicted, compared = None, None
     if dtype not in tables:
-        warnings = [f"no latency table for {dtype}"]
+        warnings = [f"no latency table for {dtype}"] * bool(tables)
     elif measured and measured.model.input_shape[:3] != (1, side, side):
         shape = "x".join(map(str, measured.model.input_shape))
         warnings = [f"exported for {shape}, the latency table is of batch 1 at {side} px"]

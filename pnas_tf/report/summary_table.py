@@ -79,17 +79,19 @@ def summary_table(summary: Mapping[str, Json]) -> SummaryTable:
             ),
             rows[-1],
         ]
+    searched = summary.get("objective", "") is not None  # as a part of the run
     facts = [
         *_origin(summary),
+        *_pretrained(summary),
         ("MACs", count(number(summary.get("macs")))),
         ("parameters", count(number(summary.get("parameters")))),
-        _target_fact(summary),
+        *([_target_fact(summary)] if searched else []),
         (
             "largest logit difference, float32",
             scientific(number(summary.get("max_logit_difference"))),
         ),
         *_budget_facts(summary.get("budgets")),
-        ("search", _duration(number(summary.get("search_s")))),
+        *([("search", _duration(number(summary.get("search_s"))))] if searched else []),
         ("training", _duration(number(summary.get("train_s")))),
         ("device", device_words(summary.get("device"))),
     ]
@@ -138,6 +140,12 @@ def _origin(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
     origin = summary.get("architecture_origin")
     drawn = isinstance(origin, str) and origin.startswith(DRAW)
     return [("architecture", f"{one_line(str(origin))}, not learnt")] if drawn else []
+
+
+def _pretrained(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """Whose weights it started from, where it started from others'."""
+    source = summary.get("pretrained")
+    return [("pretrained weights", one_line(source))] if isinstance(source, str) else []
 
 
 def _interval(bounds: Json) -> str:

@@ -20,7 +20,7 @@ EVENTS = "events"  # TensorBoard's
 EFFECTS = "effects.json"  # what each choice of a supernet without alpha is worth
 MODEL = "model.keras"
 RESULT = "result.json"
-START = "pretrained.json"  # what each candidate of a search starts from
+START = "pretrained.json"  # what a search, or a training by the API, starts from
 ANSWERS = "answers.json"  # for the test split, by class
 MEASURED = "measured"  # networks that a search had timed on the device
 MEASURED_PATHS = "measured_paths.json"
@@ -47,6 +47,7 @@ class Artifact(str, Enum):
     SPECIALISED = "specialised.json"
     SEARCH = "search"
     SEARCH_HISTORY = "search/history.json"
+    SEARCH_START = "search/pretrained.json"
     EFFECTS = "search/effects.json"
     ARCHITECTURE = "architecture.json"
     DERIVATION = "derivation.json"

@@ -84,9 +84,10 @@ def search_architecture(
     begins = Checkpoints(folder / CHECKPOINTS).latest() is None
     fitted: dict[str, np.ndarray] = {}
     if start is not None and begins:
+        assert recipe.pretrained is not None
         fitted = fitted_start(start, dataset, recipe)
         if distribution.is_chief:
-            save_start(start, folder)
+            save_start(start, recipe.pretrained, folder)
     with _measured(space, table, recipe, folder) as measured, distribution.scope():
         supernet = Supernet(space, config, numerics=numerics, seed=recipe.seed, start=start)
         for name, variable in (supernet.named_variables() if fitted else {}).items():

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pnas_tf._tf_private import deterministic_ops
 from pnas_tf.data.dataset import Dataset
 from pnas_tf.data.fitted_options import PRETRAINED, RECONSTRUCTION, images_of
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.io import atomic
+from pnas_tf.io.serialization import value_of
 from pnas_tf.networks.layers import Normalisation
-from pnas_tf.networks.pretrained import InputNormalisation
-from pnas_tf.networks.remapped_space import Remapping, words_on
+from pnas_tf.networks.pretrained import InputNormalisation, PretrainedWeights
+from pnas_tf.networks.remapped_space import KEPT, Remapping, words_on
+from pnas_tf.networks.takeover import changes_to
 from pnas_tf.run.layout import START
 from pnas_tf.search.recipe import ONE_SHOT, SearchRecipe, reconstruction_flags
 from pnas_tf.space.base import SearchSpace
@@ -25,7 +28,7 @@ from pnas_tf.supernet.supernet import Supernet
 
 FITTING_PIXELS = 256 * 96**2  # of the images that candidates are fitted to
 _COMPARED_IMAGES = 64  # of these, those that tell candidates apart
-_DOCUMENT = {"format": "pnas_tf/search_start", "version": 1}
+_DOCUMENT: dict[str, Any] = {"format": "pnas_tf/search_start", "version": 1}
 
 
 def start_of(space: SearchSpace, dataset: Dataset, recipe: SearchRecipe) -> Remapping | None:
@@ -82,26 +85,45 @@ def fitted_start(start: Remapping, dataset: Dataset, recipe: SearchRecipe) -> di
     return {name: variable.numpy() for name, variable in plain.named_variables().items()}
 
 
-def start_lines(start: Remapping) -> list[str]:
-    """What was taken over and what not, for the terminal."""
-    fixed = start.space.fixed_names
-    candidates = [each for each in start.origins() if each.block.name not in fixed]
-    words = words_on(candidates)
-    told = f"starts from {start.source.source}: of {len(candidates)} candidates {words}"
-    if start.keep_classifier:
-        return [told]
-    before = start.source.space.classes
-    new = f"classifier of {start.space.classes} classes, in the place of {before} others"
-    return [told, f"  new: {new}"]
+def start_lines(space: SearchSpace, dataset: Dataset, recipe: SearchRecipe) -> list[str]:
+    """What a supernet takes over and what not, for the terminal; nothing where its initializer
+    draws it. Raises UserError as `start_of`."""
+    start, weights = start_of(space, dataset, recipe), recipe.pretrained
+    if start is None or weights is None:
+        return []
+    fixed = [each for each in start.origins() if each.block.name in space.fixed_names]
+    others = [each for each in start.origins() if each.block.name not in space.fixed_names]
+    told = [f"starts from {weights.source}: of {len(others)} candidates {words_on(others)}"]
+    if any(each.function != KEPT for each in fixed):
+        told.append(f"  of {number_of(len(fixed), 'fixed block')} {words_on(fixed)}")
+    if not start.keep_classifier:
+        before = f"in the place of {weights.space.classes} others"
+        told.append(f"  new: classifier of {space.classes} classes, {before}")
+    changed = changes_to(space, weights, start.source.input)
+    return [*told, *map("  {}".format, changed)]
 
 
-def save_start(start: Remapping, folder: str | os.PathLike) -> Path:
-    """Writes which block every candidate starts from into a search's folder."""
+def save_start(start: Remapping, weights: PretrainedWeights, folder: str | os.PathLike) -> Path:
+    """Writes which block every candidate starts from into a search's folder. weights: that
+    `start` was made of."""
     document = {
         **_DOCUMENT,
-        "source": start.source.source,
-        "space": start.source.space.to_json(),
+        "source": weights.source,
+        "space": weights.space.to_json(),
         "keep_classifier": start.keep_classifier,
+        "changed": changes_to(start.space, weights, start.source.input),
         "blocks": [origin.row() for origin in start.origins()],
     }
     return atomic.write_json(Path(folder) / START, document)
+
+
+def source_of_start(folder: str | os.PathLike) -> str | None:
+    """Whose weights the search in `folder` started from; None: from none. Raises UserError where
+    its account is damaged."""
+    path = Path(folder) / START
+    if not path.exists():
+        return None
+    document = atomic.read_document(
+        path, **_DOCUMENT, what="start of a search", made_by="pnas search"
+    )
+    return value_of(str, document.get("source"), what=f"source of {path}", fix="Search again.")

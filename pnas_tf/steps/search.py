@@ -142,7 +142,7 @@ def _begin(job: Inputs) -> None:
 def _run(job: Inputs) -> None:
     from pnas_tf.search.api import search_architecture
     from pnas_tf.search.recipe import SearchRecipe
-    from pnas_tf.search.start import start_lines, start_of
+    from pnas_tf.search.start import start_lines
 
     recipe = SearchRecipe(
         job.configs[SearchConfig],
@@ -152,8 +152,7 @@ def _run(job: Inputs) -> None:
         job.pretrained if _starts(job) else None,
         job.configs[RunConfig].tensorboard,
     )
-    start = start_of(job.space, job.dataset, recipe)
-    for line in start_lines(start) if start else ():
+    for line in start_lines(job.space, job.dataset, recipe):
         say(line)
     search_architecture(
         job.space,

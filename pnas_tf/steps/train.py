@@ -138,6 +138,14 @@ def _initial(job: Inputs) -> tuple[keras.Model | None, Takeover | None]:
     return supernet.network(architecture, dataset, batch_size=size), None
 
 
+def _origin(job: Inputs) -> dict[str, object] | None:
+    """For result.json: whose weights the searched ones that the network inherits started from."""
+    from pnas_tf.search.start import source_of_start
+
+    source = source_of_start(job.folder / Artifact.SEARCH) if _inherits(job) else None
+    return None if source is None else {"source": source, "through": str(Artifact.SEARCH_START)}
+
+
 def _run(job: Inputs) -> None:
     from pnas_tf.training.loop import TrainRecipe, train_network
     from pnas_tf.training.result import save_result
@@ -145,6 +153,7 @@ def _run(job: Inputs) -> None:
     config, dataset = job.configs[TrainConfig], job.network_dataset
     folder = job.folder / Artifact.TRAINING
     network, takeover = _initial(job)
+    origin = _origin(job) if takeover is None else asdict(takeover)
     for line in takeover.lines() if takeover else ():
         say(line)
     trained = train_network(
@@ -168,7 +177,7 @@ def _run(job: Inputs) -> None:
             folder,
             batch_size=dataset.fit_batch_size(config),
             seed=job.seed,
-            pretrained=None if takeover is None else asdict(takeover),
+            pretrained=origin,
         )
 
 

@@ -59,7 +59,8 @@ def save_result(
         folder: of the training.
         batch_size: images at a time.
         seed: that it was trained with.
-        pretrained: what it took over from weights of other images (`networks.takeover.Takeover`).
+        pretrained: what it took over from weights of other images (`networks.takeover.Takeover`);
+            "source", whose they are, and "through", the file of the search that it took them from.
     """
     folder = Path(folder)
     with atomic.scratch_folder(

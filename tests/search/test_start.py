@@ -28,7 +28,7 @@ from pnas_tf.search.loop import Search
 from pnas_tf.search.objective import SearchTargets
 from pnas_tf.search.quantities import macs_quantity
 from pnas_tf.search.recipe import SearchRecipe
-from pnas_tf.search.start import fitted_start, save_start, start_lines, start_of
+from pnas_tf.search.start import fitted_start, save_start, source_of_start, start_lines, start_of
 from pnas_tf.search.targets import Target
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.ops import MBConv
@@ -249,16 +249,35 @@ def test_the_weights_are_for_the_images_that_the_search_sees(weights):
 
 
 def test_what_was_taken_over_is_told_and_kept(weights, tmp_path):
-    start = start_of(SPACE, Photographs(8), SearchRecipe(CONFIG, pretrained=weights).started())
-    told = start_lines(start)
+    recipe = SearchRecipe(CONFIG, pretrained=weights).started()
+    told = start_lines(SPACE, Photographs(8), recipe)
     assert "another task" in told[0]
     assert "of 3 candidates 2 compute what theirs compute, 1 start from the part" in told[0]
-    assert told[1].strip() == "new: classifier of 2 classes, in the place of 7 others"
-    document = json.loads(save_start(start, tmp_path).read_text())
+    assert [line.strip() for line in told[1:]] == [
+        "new: classifier of 2 classes, in the place of 7 others",
+        "stem: images are (pixel - 127.5) / 127.5 in the place of (pixel - 127) / 128",
+    ]
+    start = start_of(SPACE, Photographs(8), recipe)
+    document = json.loads(save_start(start, weights, tmp_path).read_text())
+    assert document["changed"] == [told[2].strip()]
     rows = {(row["block"], row["op"]): row for row in document["blocks"]}
     assert rows["block_00", "mbconv_k7_e2"]["from"] == "block_00 mbconv_k3_e2"
     assert rows["block_00", "mbconv_k7_e2"]["function"] == "kept"
     assert rows["block_00", "mbconv_k1_e2"]["function"] == "approximated"
+    assert source_of_start(tmp_path) == "another task" and source_of_start(tmp_path / "a") is None
+    drawn = SearchRecipe(SearchConfig(weights_init="he_fout"), pretrained=weights).started()
+    assert start_lines(SPACE, Photographs(8), drawn) == []
+
+
+def test_fixed_blocks_and_padding_that_are_others_are_told(weights):
+    """As of --width=0.5, where no channel of theirs is all there."""
+    narrow = dataclasses.replace(SPACE, stem_width=4, padding="symmetric")
+    recipe = SearchRecipe(CONFIG, pretrained=weights).started()
+    told = start_lines(narrow, Photographs(8), recipe)
+    assert any(
+        "fixed blocks" in line and "the part of theirs that matters" in line for line in told
+    )
+    assert told[-1].strip() == "padding is symmetric in the place of same"
 
 
 def test_the_classifier_is_kept_where_the_classes_are_the_same(weights):

@@ -111,3 +111,6 @@ def test_a_search_starts_from_a_run_and_its_network_from_the_search(place):
     )
     assert trained.status == 0, trained.output
     assert "starts from learnt" not in trained.output  # but from the supernet that did
+    result = json.loads((place / "found/train/result.json").read_text())
+    expected = {"source": "learnt/train/model.keras", "through": "search/pretrained.json"}
+    assert result["pretrained"] == expected
