@@ -68,7 +68,7 @@ def command_of(run: RunFiles) -> str:
         where = {"run_dir": run.specialised.get("from"), "out": _AGAIN}
         first = _typed("specialise", where | ({"table": table} if table else {}) | derived)
         return " && ".join([first, *_single(changed, without=("ExportConfig",))])
-    if named and run.origin is None:
+    if run.origin is None and (named or run.search is None):
         return " && ".join(_single(changed))
     if _of_arrays(run):
         return _called(changed)
@@ -186,11 +186,14 @@ def reproduce_section(run: RunFiles) -> Section | None:
         words = ", ".join(f"{name} {version}" for name, version in known.items())
         facts.append(("versions", one_line(words)))
     facts += [(f"SHA-256 of {name}", digest) for name, digest in outputs.items()]
+    alike = "derives" if run.specialised else "searches"
     return Section(
         "To make it again",
         meaning="The same command on the same images with the same versions, seed and latency "
-        "table searches and trains alike. A table that is measured anew differs a little, and may "
-        "tip the choice between networks that are nearly equal.",
+        f"table {alike} and trains alike. A table that is measured anew differs a little, and may "
+        "tip the choice between networks that are nearly equal."
+        if run.search
+        else "The same commands on the same images with the same versions and seed train alike.",
         terms=("seed",),
         command=command_of(run),
         facts=tuple(facts),

@@ -12,6 +12,7 @@ from pnas_tf.report.alpha_plot import alpha_figure, alpha_slider
 from pnas_tf.report.pareto_plot import compared_figure, pareto_figure
 from pnas_tf.report.run_files import RunFiles
 from pnas_tf.report.section import Plot, Section, Table
+from pnas_tf.report.words import one_line
 from pnas_tf.search.judgement import sentence
 
 
@@ -26,9 +27,16 @@ def search_section(run: RunFiles) -> Section | None:
         if run.search.trains_choices
         else "Weights alone are trained, on random paths; networks are compared behind that.",
         terms=("supernet", "warmup"),
-        words=tuple(map(sentence, run.judgements)),
+        words=(*_of_another(run), *map(sentence, run.judgements)),
         plots=plots.search_plots(run.search, target=target, unit=unit),
     )
+
+
+def _of_another(run: RunFiles) -> list[str]:
+    """Whose search it is, where it was brought there."""
+    place = one_line(str(run.specialised.get("from")))
+    words = f"It is the search of {place}, from whose supernet this network was derived."
+    return [words] if run.specialised else []
 
 
 def alpha_section(run: RunFiles) -> Section | None:

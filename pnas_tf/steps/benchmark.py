@@ -4,6 +4,7 @@
 
 takes a few seconds and prints one line a model: median, p10, p90, the median without anything taken
 out, and what is wrong with unstable measurements and of those that ran partly on the CPU.
+A network that was not searched in this folder then has all, and gets report.html and summary.json.
 --models=a.tflite,b.tflite measures given files; --op_profile adds the time of every op where the
 device's tool gives it;
 --device=android:A,android:B measures on several devices at the same time, each with its

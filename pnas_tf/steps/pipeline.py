@@ -19,19 +19,17 @@ from pnas_tf.config import (
     DataConfig,
     DeviceConfig,
     DistributionConfig,
-    RunConfig,
-    SearchConfig,
     TrainConfig,
 )
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.follower import RunFollower
-from pnas_tf.run.layout import Artifact, run_dir_option
+from pnas_tf.run.layout import Artifact
 from pnas_tf.run.records import check_owner
 from pnas_tf.run.refusal import unless_refused
 from pnas_tf.run.settings import Configs, chosen_options, other_options
 from pnas_tf.run.step import Step
-from pnas_tf.run.terminal import DETAILS, TERMINAL, can_redraw, columns_of_terminal, say, warn
+from pnas_tf.run.terminal import DETAILS, TERMINAL, say, warn
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.steps.benchmark import BENCHMARK
 from pnas_tf.steps.chosen_space import tell_space
@@ -68,6 +66,18 @@ _READERS: dict[str, Callable[[Path], object]] = {
 }
 
 
+def steps_asked_for(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs]]:
+    """Those that the options of `call` ask for.
+
+    Raises:
+        UserError: a file in the run folder is another step's.
+    """
+    asked = [step for step in steps if step.wanted(call.only(step.configs))]
+    for step in asked:
+        check_owner(step.name, step.writes(call.only(step.configs)), call.folder.path)
+    return asked
+
+
 def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs]]:
     """Those that the options of `call` ask for, with whose settings the run folder agrees.
 
@@ -76,9 +86,7 @@ def steps_to_do(steps: Sequence[Step[Inputs]], call: Inputs) -> list[Step[Inputs
     Raises:
         UserError: the folder was made with other settings, or a file there is another step's.
     """
-    todo = [step for step in steps if step.wanted(call.only(step.configs))]
-    for step in todo:
-        check_owner(step.name, step.writes(call.only(step.configs)), call.folder.path)
+    todo = steps_asked_for(steps, call)
     settings = {
         type(config): config for step in todo for config in step.settings(call.only(step.configs))
     }
@@ -217,46 +225,3 @@ def idle_views(configs: Configs, dataset: Dataset) -> list[str]:
     ]
 
 
-def close_run(call: Inputs) -> None:
-    """Writes summary, report, model card and node data of a finished run, anew each time."""
-    from pnas_tf.data.file_tree import LEFT_OUT_FILE
-    from pnas_tf.report.manifest import write_card
-    from pnas_tf.report.node_data import write_node_data
-    from pnas_tf.report.page import write_report
-    from pnas_tf.report.summary import write_summary
-    from pnas_tf.report.summary_table import text_table
-    from pnas_tf.steps.tensorboard import write_run
-
-    assert isinstance(call.folder, RunFolder)
-    files, place = call.data.facts.files, call.folder / Artifact.SUMMARY
-    before = place.read_bytes() if place.is_file() else b""
-    summary = write_summary(
-        call.folder,
-        dataset=call.configs[DataConfig].dataset,
-        objective=call.configs[SearchConfig].objective,
-        target=call.targets[0],
-        images=files.summary(LEFT_OUT_FILE).splitlines() if files else (),
-    )
-    changed = place.read_bytes() != before or not (call.folder / Artifact.RUN_EVENTS).is_dir()
-    if changed and call.configs[RunConfig].tensorboard:
-        kinds = tuple(dict.fromkeys(kind for step in PIPELINE for kind in step.configs))
-        options: dict[type, object] = {kind: call.configs[kind] for kind in kinds}
-        architecture = Architecture.load(call.folder / Artifact.ARCHITECTURE)
-        write_run(call.folder.path, architecture, options, summary)
-    report = write_report(call.folder.path)  # before anything that a terminal could refuse
-    write_card(call.folder)
-    write_node_data(call.folder.path, Architecture.load(call.folder / Artifact.ARCHITECTURE))
-    columns = columns_of_terminal() if can_redraw() else None
-    say("\n" + text_table(summary, columns=columns))
-    say(f"\nwrote {call.folder / Artifact.SUMMARY} and {report}; all details: {Artifact.LOG} there")
-
-
-def tell_files(call: Inputs) -> None:
-    """Says which files the steps of this call have left."""
-    assert isinstance(call.folder, RunFolder)
-    if call.folder.written:
-        names = ", ".join(call.folder.written)
-        say(f"wrote {names} in {call.folder.path}; all details: {Artifact.LOG} there")
-        if (call.folder / Artifact.REPORT).is_file():
-            call_again = f"pnas run {run_dir_option(call.folder.path)}"
-            say(f"{Artifact.REPORT} is from before that: {call_again} brings it up to date")

@@ -14,20 +14,19 @@ from pnas_tf.config import (
     OutputConfig,
     PublishConfig,
     RunConfig,
-    ValidateConfig,
 )
 from pnas_tf.errors import UserError
-from pnas_tf.options import asked_options, check_heeded, other_options
-from pnas_tf.run.folder import RunFolder
+from pnas_tf.options import asked_options, check_heeded
 from pnas_tf.run.follower import RunFollower
 from pnas_tf.run.processors import hold_tensorflow
-from pnas_tf.run.settings import Configs, is_free
+from pnas_tf.run.settings import Configs
 from pnas_tf.run.step import Step
-from pnas_tf.run.terminal import say, warn
+from pnas_tf.run.terminal import say
 from pnas_tf.steps import (
     architecture,
     benchmark,
     calibrate,
+    closing,
     compare,
     derive,
     effects,
@@ -78,7 +77,7 @@ class Program:
     steps: tuple[Step[Inputs], ...] = ()
     more: tuple[type, ...] = ()
     begin: Callable[[Inputs], None] = _nothing
-    close: Callable[[Inputs], None] = pipeline.tell_files
+    close: Callable[[Inputs], None] = closing.close_network
     fresh: tuple[type, ...] = ()
     takes_file: Callable[[], int] | None = None
 
@@ -97,6 +96,15 @@ class Program:
         todo = pipeline.steps_to_do(self.steps, call)
         if usual is not None:
             self.check_in_use(call, usual)
+        self.prepare(todo, call)
+        status = self.work(todo, call)
+        if usual is not None and not isinstance(call.folder, RunFollower):
+            closing.tell_idle(todo, call, usual)
+        return status
+
+    def prepare(self, todo: Sequence[Step[Inputs]], call: Inputs) -> None:
+        """Loads TensorFlow, and looks at files, devices and images. Raises UserError where a step
+        cannot do what the options ask for."""
         pipeline.check_files(todo, call)
         hold_tensorflow()
         words = _tf_private.load_quietly() if DataConfig in call.configs else ""
@@ -106,14 +114,15 @@ class Program:
             for line in device_lines(call.distribution, words):
                 say(line)
         pipeline.check_steps(todo, call)
-        if isinstance(call.folder, RunFollower):
-            return pipeline.run_steps(todo, pipeline.fit_options(todo, call))
-        self.begin(call)
+        if not isinstance(call.folder, RunFollower):
+            self.begin(call)
+
+    def work(self, todo: Sequence[Step[Inputs]], call: Inputs) -> int:
+        """Does the steps, which were prepared. Returns the exit status."""
         fitted = pipeline.fit_options(todo, call)
         status = pipeline.run_steps(todo, fitted)
-        self.close(fitted)
-        if usual is not None:
-            _tell_idle(todo, call, usual)
+        if not isinstance(call.folder, RunFollower):
+            self.close(fitted)
         return status
 
     def check(self, call: Inputs) -> None:
@@ -159,25 +168,6 @@ class Program:
         )
 
 
-def _tell_idle(todo: Sequence[Step[Inputs]], call: Inputs, usual: Configs) -> None:
-    """Says which options of the command line changed nothing, since the steps that look at them
-    were complete. They are not refused: which steps are complete is known when their inputs are,
-    and a command is given again to go on."""
-    assert isinstance(call.folder, RunFolder)
-    kinds = {kind for step in todo for kind in step.configs} - _LOOKED_AT_ANYWAY
-    for kind in sorted(kinds, key=lambda each: each.__name__):
-        steps = [step.name for step in todo if kind in step.configs]
-        now: object = call.configs[kind]
-        if set(steps) & set(call.folder.worked_on):
-            continue
-        for name, value in other_options(usual[kind], now).items():
-            if is_free(now, name):
-                were = "was" if len(steps) == 1 else "were"
-                warn(f"--{name}={value} changed nothing: {', '.join(steps)} {were} complete")
-
-
-# Where the data lie, and a bound that finished figures are held to.
-_LOOKED_AT_ANYWAY = {DataConfig, ValidateConfig}
 PROGRAMS = (
     Program(
         "run",
@@ -186,7 +176,7 @@ PROGRAMS = (
         pipeline.__doc__,
         pipeline.PIPELINE,
         begin=pipeline.check_run,
-        close=pipeline.close_run,
+        close=closing.close_run,
     ),
     Program(
         "latency-table",

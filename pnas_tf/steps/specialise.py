@@ -44,11 +44,12 @@ from pnas_tf.run.records import read_steps
 from pnas_tf.run.settings import fixed_of, read_config
 from pnas_tf.run.terminal import say, warn
 from pnas_tf.search.recipe import ONE_SHOT
+from pnas_tf.steps.closing import tell_files
 from pnas_tf.steps.derive import DERIVE, result_of
 from pnas_tf.steps.effects import EFFECTS, price_effects
 from pnas_tf.steps.footprint import brought_footprint, kept_footprint
 from pnas_tf.steps.inputs import Inputs
-from pnas_tf.steps.pipeline import fit_options, run_steps, steps_to_do, tell_files
+from pnas_tf.steps.pipeline import fit_options, run_steps, steps_to_do
 from pnas_tf.steps.search import SEARCH
 from pnas_tf.steps.specialise_folder import bring, check_out
 from pnas_tf.steps.specialise_requests import Request, requests_of

@@ -451,6 +451,9 @@ def test_a_supernet_without_choices_is_not_said_to_train_them(run):
     names = ["search_loss", "search_accuracy", "search_entropy", "search_expected"]
     assert [plot.name for plot in search_section(found).plots] == names
     assert "choices are trained in turn" in search_section(found).meaning
+    assert not search_section(found).words
+    brought = replace(found, specialised={"from": "runs/one", "table": ""})
+    assert "the search of runs/one" in " ".join(search_section(brought).words)
     epochs = tuple({**row, "phase": "warm_up"} for row in found.search.epochs)
     section = search_section(replace(found, search=replace(found.search, epochs=epochs)))
     assert [plot.name for plot in section.plots] == names[:2]

@@ -73,7 +73,7 @@ def test_a_specialised_network_is_made_again_from_the_same_supernet(table):
 def test_options_of_a_later_version_are_at_their_defaults():
     """None of the lists among them either, whose default is a tuple."""
     settings = {name: {} for name in ("SearchConfig", "ExportConfig", "SweepConfig")}
-    assert command_of(run_of(settings)) == "pnas run --run_dir=runs/again"
+    assert command_of(run_of(settings, origin="searched")) == "pnas run --run_dir=runs/again"
 
 
 def test_images_that_only_the_caller_had_are_given_in_python(tmp_path, monkeypatch):

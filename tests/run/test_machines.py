@@ -14,7 +14,7 @@ from typed_commands import PNAS, ROOT, called
 from pnas_tf.data.tfds import prepare_images
 from pnas_tf.errors import UserError
 from pnas_tf.io import atomic
-from pnas_tf.steps import pipeline
+from pnas_tf.steps import closing
 
 MODEL = ROOT / "tests/support/standin/tiny_float32.tflite"
 MAC = ROOT / "tests/support/macos"
@@ -157,14 +157,14 @@ def test_the_report_is_written_before_the_table_is_printed(tmp_path, monkeypatch
     monkeypatch.setattr(page, "write_report", lambda _: done.append("report"))
     monkeypatch.setattr(manifest, "write_card", lambda _: done.append("card"))
     monkeypatch.setattr(node_data, "write_node_data", lambda *_: done.append("nodes"))
-    monkeypatch.setattr(pipeline.Architecture, "load", lambda _: None)
+    monkeypatch.setattr(closing.Architecture, "load", lambda _: None)
     monkeypatch.setattr(summary_table, "text_table", lambda _, **__: done.append("table") or "–")
-    call = type("Call", (), {"folder": pipeline.RunFolder(tmp_path), "targets": [None]})()
-    call.configs = {pipeline.DataConfig: pipeline.DataConfig()}
-    call.configs[pipeline.SearchConfig] = pipeline.SearchConfig()
-    call.configs[pipeline.RunConfig] = pipeline.RunConfig(tensorboard=False)
+    call = type("Call", (), {"folder": closing.RunFolder(tmp_path), "targets": [None]})()
+    call.configs = {closing.DataConfig: closing.DataConfig()}
+    call.configs[closing.SearchConfig] = closing.SearchConfig()
+    call.configs[closing.RunConfig] = closing.RunConfig(tensorboard=False)
     call.data = SimpleNamespace(facts=SimpleNamespace(files=None))
-    pipeline.close_run(call)
+    closing.close_run(call)
     assert done == ["summary", "report", "card", "nodes", "table"]
 
 

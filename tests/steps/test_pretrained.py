@@ -61,7 +61,12 @@ def test_a_run_goes_on_to_other_classes_at_another_size(place):
     again = train(place, "next", "colours", *arguments)
     assert again.output.count("complete, skipped") == 2, again.output
     exported = run("export", "--run_dir=next", "--formats=float32", cwd=place)
-    assert exported.status == 0, exported.output
+    assert exported.status == 0 and not (place / "next/report.html").exists(), exported.output
+    measured = run("benchmark", "--run_dir=next", "--min_invocations=5", cwd=place)
+    assert measured.status == 0 and "wrote next/summary.json" in measured.output, measured.output
+    summary = json.loads((place / "next/summary.json").read_text())
+    assert summary["pretrained"] == "learnt/train/model.keras" and summary["objective"] is None
+    assert "possible networks" not in (place / "next/report.html").read_text()
 
 
 @pytest.mark.parametrize(
