@@ -28,7 +28,7 @@ from pnas_tf.config import DeriveConfig, ExportConfig, SpaceConfig
 from pnas_tf.errors import UserError
 from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.signals import going_on
-from pnas_tf.run.terminal import TERMINAL
+from pnas_tf.run.terminal import TERMINAL, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pnas_tf.data import ImageData
     from pnas_tf.data.dataset import Dataset
     from pnas_tf.latency.table import LatencyTable
+    from pnas_tf.networks.takeover import Takeover
     from pnas_tf.search.budgets import Budget
     from pnas_tf.search.recipe import SearchRecipe
     from pnas_tf.search.result import SearchResult
@@ -143,7 +144,7 @@ def search(
             None: as the recipe says.
         pretrained: weights of other images that every candidate starts from: as of `train`, and of
             the search of a run folder all candidates. Options that the recipe leaves open are then
-            those of such a start.
+            those of such a start. `train(..., searched=found)` goes on from what they became.
         budgets: hard ones (`budget`), which derivations keep; but for those of files, what no
             network keeps together is refused before the search.
         recipe: options and seed; None: the defaults.
@@ -161,6 +162,7 @@ def search(
     from pnas_tf.search.api import search_architecture
     from pnas_tf.search.derivation import check_together
     from pnas_tf.search.recipe import SearchRecipe
+    from pnas_tf.search.start import start_lines
     from pnas_tf.steps.requests import check_given
 
     recipe = recipe or SearchRecipe()
@@ -172,6 +174,7 @@ def search(
         recipe = recipe.starting_from(open_pretrained(os.fspath(pretrained)))
     dataset = _dataset_for(space, data)
     check_together(space, table, recipe.config, budgets)
+    _tell(start_lines(space, dataset, recipe.started()))
     scratch = None
     if folder is None:
         scratch = tempfile.TemporaryDirectory(prefix="pnas_")
@@ -200,12 +203,14 @@ def train(
         architecture: of `SearchResult.derive`, of a file, or published.
         data: labelled images with its number of classes.
         recipe: options and seed; None: the defaults.
-        searched: the search whose supernet weights the network starts from.
+        searched: the search whose supernet weights the network starts from. An architecture does
+            not know it: without it also one that was found from pretrained weights starts anew.
         pretrained: weights of other images that it is fine-tuned from: "imagenet", a run folder
             or a file (docs/howto/pretrained.md). With `searched` that search's weights are taken,
             and these are not looked at. Without both it starts from random ones. Options that are
             not given are those of such a start.
-        folder: keeps checkpoints and history; stopped training in it goes on.
+        folder: keeps checkpoints, history and what was taken over (pretrained.json); stopped
+            training in it goes on.
 
     Returns:
         A tf_keras model: normalised images float32 [batch, height, width, 3] to logits
@@ -227,10 +232,12 @@ def train(
     recipe = _taught(recipe, dataset)
     given = SCRATCH if pretrained is None else PRETRAINED
     recipe = recipe.starting_from(given if searched is None else INHERIT)
-    weights = _initial_weights(architecture, dataset, recipe, searched, pretrained)
+    weights, takeover = _start(architecture, dataset, recipe, searched, pretrained)
     with tempfile.TemporaryDirectory(prefix="pnas_") as scratch, going_on("folder", folder):
         place = scratch if folder is None else folder
         model = train_network(architecture, dataset, recipe, place, initial_weights=weights).model
+        if takeover is not None:
+            takeover.save(place)
     model.architecture = architecture  # what `export` writes into the files
     return model
 
@@ -254,25 +261,35 @@ def _dataset_for(space: SearchSpace, data: ImageData) -> Dataset:
     return dataset
 
 
-def _initial_weights(
+def _start(
     architecture: Architecture,
     dataset: Dataset,
     recipe: TrainRecipe,
     searched: SearchResult | None,
     pretrained: str | os.PathLike | None,
-) -> list[np.ndarray] | None:
+) -> tuple[list[np.ndarray] | None, Takeover | None]:
+    """(The weights of a training's start, what of them was taken over from other images), which is
+    said; None: drawn."""
     from pnas_tf.interop.pretrained import open_pretrained
     from pnas_tf.training.fine_tuning import start_from
 
     if searched is not None:
         size = dataset.fit_batch_size(recipe.config)
         start = searched.supernet_weights.network(architecture, dataset, batch_size=size)
-        return start.get_weights()
+        return start.get_weights(), None
     if pretrained is None:
-        return None
+        return None, None
     known = open_pretrained(os.fspath(pretrained))
-    start, _ = start_from(known, architecture, dataset, recipe.optimizer, seed=recipe.seed)
-    return start.get_weights()
+    start, takeover = start_from(known, architecture, dataset, recipe.optimizer, seed=recipe.seed)
+    _tell(takeover.lines())
+    return start.get_weights(), takeover
+
+
+def _tell(lines: Sequence[str]) -> None:
+    """Lines that everybody reads, unless it is quiet."""
+    with TERMINAL.speaking():
+        for line in lines:
+            say(line)
 
 
 @as_users()

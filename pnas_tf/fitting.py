@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import shutil
 import tempfile
@@ -35,7 +36,7 @@ from pnas_tf.run.signals import going_on
 from pnas_tf.run.terminal import TERMINAL
 from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.latency_table import LATENCY_TABLE
-from pnas_tf.steps.pipeline import run_steps, steps_to_do
+from pnas_tf.steps.pipeline import fit_options, run_steps, steps_asked_for, steps_to_do
 from pnas_tf.steps.programs import program_of
 from pnas_tf.steps.requests import check_given
 
@@ -150,9 +151,10 @@ def fit(
         _listen(call.configs[OutputConfig])
         _RUN.check(call)
         _RUN.check_in_use(call, Configs((_configs(()) | named).values()))
-        if max_latency_ms is not None:
-            configs |= _within(max_latency_ms, call)
-        _RUN.run(Inputs(folder, Configs(configs.values()), data))
+        if max_latency_ms is None:
+            _RUN.run(call)
+        else:
+            _run_within(max_latency_ms, call)
     result = FitResult(path, cast(OptimizerConfig, configs[OptimizerConfig]))
     if scratch is not None:
         weakref.finalize(result, scratch.cleanup)
@@ -214,15 +216,31 @@ def _keeping(budgets: Sequence[Budget], configs: Mapping[type, object]) -> dict[
     return {DeriveConfig: derive, SearchConfig: search}
 
 
-def _within(max_latency_ms: float, call: Inputs) -> dict[type, object]:
+def _run_within(max_latency_ms: float, call: Inputs) -> None:
+    """The run with that budget. What cannot be done is refused before the table is measured, which
+    says what the budget is in the search; the folder takes the settings when that is known."""
+    from pnas_tf.search.budgets import check_budgets
+
+    assert isinstance(call.folder, RunFolder)
+    derive = call.configs[DeriveConfig]
+    limited = dataclasses.replace(derive, max_latency_ms=max_latency_ms)
+    check_budgets(limited)
+    tighter = min((limited, derive), key=lambda each: each.max_latency_ms or math.inf)
+    ahead = call.at(call.folder, call.configs.replaced([tighter]))
+    asked = steps_asked_for(_RUN.steps, ahead)
+    _RUN.prepare(asked, ahead)
+    fit_options(asked, ahead)
+    within = ahead.at(call.folder, call.configs.replaced(_within(max_latency_ms, call)))
+    _RUN.work(steps_to_do(_RUN.steps, within), within)
+
+
+def _within(max_latency_ms: float, call: Inputs) -> list[object]:
     """The options of search and derivation with that budget, or the slowest network's latency where
     it is above that: as the target, unless the search has another, and then of the derivation."""
-    from pnas_tf.search.budgets import check_budgets
     from pnas_tf.search.quantities import latency_quantity
     from pnas_tf.search.targets import AUTO
 
     search, derive = call.configs[SearchConfig], call.configs[DeriveConfig]
-    check_budgets(dataclasses.replace(derive, max_latency_ms=max_latency_ms))
     run_steps(steps_to_do((LATENCY_TABLE,), call), call)
     _, slowest = latency_quantity(call.space, call.table).range
     most, held = min(float(max_latency_ms), float(slowest)), derive.max_latency_ms
@@ -232,4 +250,4 @@ def _within(max_latency_ms: float, call: Inputs) -> dict[type, object]:
     if not is_target or held is not None:
         least = most if held is None else min(most, held)
         derive = dataclasses.replace(derive, max_latency_ms=least)
-    return {SearchConfig: search, DeriveConfig: derive}
+    return [search, derive]

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from pnas_tf.config import (
     LatencyConfig,
     OptimizerConfig,
     OutputConfig,
+    PretrainedConfig,
     RunConfig,
     SearchConfig,
     SpaceConfig,
@@ -44,6 +46,7 @@ from pnas_tf.run.signals import Stopped
 from pnas_tf.search.int8_accuracy import int8_accuracy
 from pnas_tf.search.quantities import latency_quantity, macs_quantity
 from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.result import SearchResult
 from pnas_tf.search.targets import Target
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
@@ -312,6 +315,26 @@ def test_classes_must_agree(data, table, found):
         pnas.train(dataclasses.replace(found.derive(DERIVE), space=other), data)
 
 
+def test_what_is_taken_over_is_told_and_kept(data, table, monkeypatch, tmp_path, capsys):
+    network = random_architecture(SPACE, seed=0)
+    network.save(tmp_path / "architecture.json")
+    build_network(network).save_weights(tmp_path / "model.h5")
+    done = SimpleNamespace(model=SimpleNamespace())
+    monkeypatch.setattr("pnas_tf.training.loop.train_network", lambda *_, **__: done)
+    monkeypatch.setattr("pnas_tf.search.api.search_architecture", lambda *_, **__: found)
+    found, start = SearchResult(tmp_path, SPACE, data.at(16), table), str(tmp_path / "model.h5")
+    pnas.train(network, data, pretrained=start, folder=tmp_path / "train")
+    told = capsys.readouterr().out
+    assert f"starts from {start}: " in told and "new: classifier of 3 classes" in told
+    kept = json.loads((tmp_path / "train/pretrained.json").read_text())
+    assert kept["source"] == start and kept["new"]
+    pnas.search(SPACE, data, table, pretrained=start, folder=tmp_path / "search")
+    assert f"starts from {start}: of 4 candidates" in capsys.readouterr().out
+    pnas.train(network, data, folder=tmp_path / "other")
+    pnas.search(SPACE, data, table, folder=tmp_path / "other")
+    assert capsys.readouterr().out == "" and not (tmp_path / "other/pretrained.json").exists()
+
+
 @pytest.mark.slow
 def test_training_may_start_from_the_searched_weights(data, found):
     """By steps of no length the two networks are what they started from."""
@@ -461,7 +484,8 @@ def test_the_whole_way(data, tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out == "", "quiet"
     assert (result.save(tmp_path / "copy") / "report.html").is_file()
     asked = []
-    monkeypatch.setattr(Program, "run", lambda _, call: asked.append(call.configs))
+    monkeypatch.setattr(RunFolder, "settle", lambda *_: None)  # with the options of others
+    monkeypatch.setattr(Program, "work", lambda _, todo, call: asked.append(call.configs))
     fit = functools.partial(pnas.fit, data, device=HOST, run_dir=tmp_path / "run")
     least = float(slowest) / 2
     for limit, config, target in (
@@ -584,6 +608,21 @@ def test_what_no_step_can_use_is_refused_before_the_first(data, tmp_path):
         with pytest.raises(UserError, match=said):
             pnas.fit(data, max_latency_ms=5, run_dir=tmp_path / "run", options=[wrong])
         assert not list((tmp_path / "run").glob("*table*"))
+
+
+def test_weights_and_images_are_looked_at_before_a_table_is_measured(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "run_steps", lambda *_: pytest.fail("measured"))
+    space = SpaceConfig(str(save_space(SPACE, tmp_path / "space.json")))
+    random_architecture(SPACE, seed=0).save(tmp_path / "architecture.json")
+    (tmp_path / "model.keras").write_bytes(b"half of a file")
+    for wrong, said in (
+        (PretrainedConfig(str(tmp_path / "model.keras")), r"model\.keras"),
+        (SearchConfig(search_batch_size=512), "smaller than one batch"),
+    ):
+        with pytest.raises(UserError, match=said):
+            pnas.fit(
+                data, max_latency_ms=5, run_dir=tmp_path / "run", options=[space, SEARCH, wrong]
+            )
 
 
 def test_importing_costs_nothing_and_rooms_stay_rooms():
