@@ -80,7 +80,7 @@ def test_a_time_of_accelerator_and_processor_together_is_published_as_that(tmp_p
     settings = dataclasses.replace(SETTINGS, delegate="gpu", partial_delegation=True)
     folder = finished(tmp_path / "one", ms=1.0, settings=settings)
     measured = load_measurements(folder / "latency.json")
-    part = Delegation(3, 10, "SOFTMAX")
+    part = Delegation(3, 10, 2, 1, "SOFTMAX")
     for name, entry in measured.items():
         runs = tuple(dataclasses.replace(run, delegation=part) for run in entry.runs)
         measured[name] = dataclasses.replace(entry, runs=runs)
