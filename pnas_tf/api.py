@@ -115,7 +115,8 @@ def budget(
         dtype: of the file that "size_kb" is of, "int8" or "float32".
 
     Raises:
-        UserError: there is no such kind, or `most` is not above 0.
+        UserError: there is no such kind, `most` is no number above 0, or there is a `table` or a
+            `dtype` that the kind has none of.
     """
     from pnas_tf.search.budgets import Budget
 

@@ -8,6 +8,7 @@ nothing of how a network is chosen within them.
 from __future__ import annotations
 
 import math
+import numbers
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,8 +57,11 @@ class Budget:
             `dtype` and "ram_kb", the tensor arena of the int8 file, both in 1000 bytes, "macs" or
             "parameters".
         most: in the kind's unit.
-        table: of the device; a LatencyTable or its file.
-        dtype: of the file: "int8" or "float32".
+        table: of the device of "latency_ms"; a LatencyTable or its file.
+        dtype: of the file of "size_kb": "int8" or "float32".
+
+    Raises:
+        UserError: there is no such kind, the number is none, or the kind has no table or dtype.
     """
 
     kind: str
@@ -73,27 +77,27 @@ class Budget:
         return self.kind, table, self.dtype if self.kind == "size_kb" else None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UserError(
-                "kind of a budget",
-                expected=f"one of {', '.join(KINDS)}",
-                received=repr(self.kind),
-                fix="Choose one of these.",
-            )
-        if self.dtype not in FILE_DTYPES:
-            raise UserError(
-                f"number format of a budget of {self.kind}",
-                expected=f"one of {', '.join(FILE_DTYPES)}",
-                received=repr(self.dtype),
-                fix="Choose one of these.",
-            )
-        if not 0 < self.most < math.inf:
-            raise UserError(
-                f"budget of {self.kind}",
-                expected="a number above 0",
-                received=repr(self.most),
-                fix="Give how much the network may take at most.",
-            )
+        of, one = f"of a budget of {self.kind}", "Choose one of these."
+        kinds = f"one of {', '.join(KINDS)}"
+        _require(self.kind in KINDS, "kind of a budget", kinds, self.kind, one)
+        dtypes = FILE_DTYPES if self.kind == "size_kb" else (DeriveConfig.size_dtype,)
+        expected = f"one of {', '.join(dtypes)}"
+        _require(self.dtype in dtypes, f"number format {of}", expected, self.dtype, one)
+        is_number = isinstance(self.most, numbers.Real) and not isinstance(self.most, bool)
+        is_most, fix = is_number and 0 < self.most < math.inf, "Give how much it may be at most."
+        _require(is_most, f"most {of}", "a number above 0", self.most, fix)
+        tables = (LatencyTable, str, os.PathLike) * (self.kind == "latency_ms")
+        is_table, fix = (
+            isinstance(self.table, (*tables, type(None))),
+            "Correct it, or leave it out.",
+        )
+        expected = "a latency table or its file" if tables else "none: latency_ms alone has one"
+        _require(is_table, f"table {of}", expected, self.table, fix)
+
+
+def _require(holds: bool, what: str, expected: str, received: object, fix: str) -> None:
+    if not holds:
+        raise UserError(what, expected=expected, received=repr(received)[:200], fix=fix)
 
 
 def budgets_of(config: DeriveConfig) -> list[Budget]:
@@ -105,8 +109,9 @@ def budgets_of(config: DeriveConfig) -> list[Budget]:
         "macs": config.max_macs,
         "parameters": config.max_parameters,
     }
+    dtypes = {"size_kb": config.size_dtype}
     return [
-        Budget(kind, float(most), dtype=config.size_dtype)
+        Budget(kind, float(most), dtype=dtypes.get(kind, DeriveConfig.size_dtype))
         for kind, most in asked.items()
         if most is not None
     ]

@@ -286,7 +286,17 @@ def test_what_blocks_share_is_paid_once():
     assert quantity.of((1, 1, 0, 0)) == 1.0
 
 
-@pytest.mark.parametrize("kind, most", [("weight", 3.0), ("macs", 0.0), ("ram_kb", np.inf)])
+@pytest.mark.parametrize(
+    "kind, most",
+    [
+        ("weight", 3.0),
+        ("macs", 0.0),
+        ("ram_kb", np.inf),
+        ("size_kb", "300"),
+        ("size_kb", None),
+        ("size_kb", True),
+    ],
+)
 def test_what_is_no_budget_is_refused(kind, most):
     with pytest.raises(UserError, match="budget"):
         Budget(kind, most)
@@ -297,6 +307,21 @@ def test_a_budget_is_of_a_file_that_is_budgeted(dtype):
     with pytest.raises(UserError, match="number format") as refused:
         Budget("size_kb", 300, dtype=dtype)
     assert refused.value.expected == "one of int8, float32"
+
+
+@pytest.mark.parametrize(
+    "kind, other",
+    [
+        ("ram_kb", {"dtype": "float32"}),
+        ("macs", {"dtype": "float32"}),
+        ("macs", {"table": "phone.json"}),
+        ("latency_ms", {"table": 3}),
+    ],
+)
+def test_what_a_kind_of_budget_does_not_have_is_refused(kind, other):
+    with pytest.raises(UserError, match=f"(table|number format) of a budget of {kind}"):
+        Budget(kind, 300, **other)
+    assert Budget(kind, np.float32(300)).most == 300
 
 
 def test_files_larger_than_predicted_are_not_called_impossible():
@@ -348,7 +373,7 @@ def test_budgets_of_options():
     config = DeriveConfig(max_size_kb=100, max_macs=5e6, size_dtype="float32")
     assert budgets_of(config) == [
         Budget("size_kb", 100.0, dtype="float32"),
-        Budget("macs", 5e6, dtype="float32"),
+        Budget("macs", 5e6),
     ]
     with pytest.raises(UserError, match="max_ram_kb with --derive=most_probable"):
         check_budgets(DeriveConfig(derive="most_probable", max_ram_kb=64))
