@@ -38,7 +38,7 @@ from pnas_tf.latency.measure_files import measure_files
 from pnas_tf.latency.models import convert_models
 from pnas_tf.search.budgets import KINDS, Budget
 from pnas_tf.search.choice_program import Bound, is_possible, smallest
-from pnas_tf.search.conflicts import check_possible, irreducible
+from pnas_tf.search.conflicts import irreducible
 from pnas_tf.search.derive import best_few, path_of, preference_of
 from pnas_tf.search.file_limits import FileLimits
 from pnas_tf.space.architecture import random_architecture
@@ -91,11 +91,9 @@ def tried(ground: Ground, number: int) -> Tried:
     ]
     asked = {budget.kind: budget.most for budget, _ in limits.pairs}
     try:
-        check_possible(ground.space, bounds)
+        limits.check_possible(ground.space)
         preference = preference_of(ground.space, probabilities)
-        (found,) = best_few(
-            ground.space, preference, bounds=bounds, count=1, accepts=limits.accepts
-        )
+        (found,) = best_few(ground.space, preference, bounds=bounds, count=1, limits=limits)
     except UserError as error:
         return Tried(asked, {}, {}, error.expected, *refuted(ground, bounds))
     content = ground.files(found, DTYPE)

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pnas_tf.errors import UserError
+from pnas_tf.errors import UserError, number_of
 from pnas_tf.search.choice_program import Bound, is_possible, smallest, without_range
 from pnas_tf.search.quantities import no_less
 from pnas_tf.space.base import SearchSpace
 
-
-def check_possible(space: SearchSpace, bounds: Sequence[Bound]) -> None:
-    """Raises UserError when no network of the space keeps all of them."""
-    if not is_possible(_sizes(space), bounds):
-        raise no_network(space, bounds)
+_ANOTHER_SPACE = "search a space with another width or resolution."
 
 
 def irreducible(space: SearchSpace, bounds: Sequence[Bound]) -> list[Bound]:
@@ -30,18 +26,13 @@ def irreducible(space: SearchSpace, bounds: Sequence[Bound]) -> list[Bound]:
     return kept
 
 
-def no_network(space: SearchSpace, bounds: Sequence[Bound]) -> UserError:
-    """The refusal of bounds that no network keeps, or whose networks have files that do not."""
-    if is_possible(_sizes(space), bounds):
-        return UserError(
-            f"no network of space '{space.name}' was found whose files keep these budgets",
-            expected="files that are no larger than predicted; they may be by 1 %",
-            received=", ".join(_words(bound) for bound in bounds),
-            fix="Raise the budgets of size and RAM by 1 %.",
-        )
+def no_network(space: SearchSpace, bounds: Sequence[Bound], *, ram_advice: str = "") -> UserError:
+    """The refusal of bounds that no network keeps. ram_advice: what else to do where one is of peak
+    RAM."""
     bounds = irreducible(space, bounds)
+    advice = ram_advice if any(bound.quantity.peaks for bound in bounds) else ""
     if len(bounds) == 1:
-        return _beyond(space, bounds[0])
+        return _beyond(space, bounds[0], advice)
     lines = []
     for bound in bounds:
         others = [without_range(other) for other in bounds if other is not bound]
@@ -55,11 +46,35 @@ def no_network(space: SearchSpace, bounds: Sequence[Bound]) -> UserError:
         f"no network of space '{space.name}' keeps these budgets together",
         expected="one of: " + "; ".join(lines),
         received=", ".join(_words(bound) for bound in bounds),
-        fix="Raise one of them so far, or search a space with another width or resolution.",
+        fix=f"Raise one of them so far, or {_ANOTHER_SPACE}{advice}",
     )
 
 
-def _beyond(space: SearchSpace, bound: Bound) -> UserError:
+def no_files(
+    space: SearchSpace, nearest: Sequence[tuple[Bound, float]], *, tried: int, ram_advice: str = ""
+) -> UserError:
+    """The refusal of bounds whose networks have files that do not keep them.
+
+    Args:
+        space: of the networks.
+        nearest: the bounds of files, each with what was measured of the network nearest to them.
+        tried: how many were exported.
+        ram_advice: as of `no_network`.
+    """
+    beyond = [(bound, value) for bound, value in nearest if value > bound.most]
+    takes = [
+        f"{bound.quantity.name} {no_less(value)} {bound.quantity.unit}" for bound, value in beyond
+    ]
+    advice = ram_advice if any(bound.quantity.peaks for bound, _ in beyond) else ""
+    return UserError(
+        f"no network of space '{space.name}' was found whose files keep these budgets",
+        expected=", ".join(_words(bound) for bound, _ in nearest),
+        received=f"{', '.join(takes)} of the nearest of {number_of(tried, 'network')} exported",
+        fix=f"Raise the budget so far, or {_ANOTHER_SPACE}{advice}",
+    )
+
+
+def _beyond(space: SearchSpace, bound: Bound, advice: str) -> UserError:
     """The refusal of a single bound."""
     quantity = bound.quantity
     fast = quantity.unit == "ms"
@@ -75,7 +90,7 @@ def _beyond(space: SearchSpace, bound: Bound) -> UserError:
         f"no network of space '{space.name}' fits the budget of {quantity.name}",
         expected=wanted,
         received=_words(bound),
-        fix="Change the budget, or search a space with another width or resolution.",
+        fix=f"Change the budget, or {_ANOTHER_SPACE}{advice}",
     )
 
 

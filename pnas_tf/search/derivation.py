@@ -15,7 +15,6 @@ from pnas_tf.io import atomic
 from pnas_tf.run.layout import Artifact
 from pnas_tf.run.loop import Row
 from pnas_tf.search.budgets import OF_FILES, Budget, bound_of, pair_of
-from pnas_tf.search.conflicts import check_possible
 from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
 from pnas_tf.search.judgement import SEARCHED
 from pnas_tf.search.targets import latency_budget, search_targets
@@ -123,8 +122,9 @@ def limits_of(
         replaced.append(bool(same))
         pairs.append(min(same, key=lambda pair: pair[0].most, default=pair_of(target)))
     pairs += rest
-    check_possible(space, [bound for _, bound in pairs])
-    return FileLimits(pairs, footprint, files, first_is_asked=replaced[0])
+    limits = FileLimits(pairs, footprint, files, first_is_asked=replaced[0])
+    limits.check_possible(space)
+    return limits
 
 
 def check_together(

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +23,13 @@ from pnas_tf.space.architecture import Architecture, ChoiceIndices
 from pnas_tf.space.base import SearchSpace
 
 _LOOKS = 20
+
+
+class Limits(Protocol):
+    """What else a network must keep than its bounds."""
+
+    def accepts(self, architecture: Architecture) -> bool: ...
+    def refusal(self, space: SearchSpace, bounds: Sequence[Bound]) -> UserError: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ def best_few(
     *,
     bounds: Sequence[Bound],
     count: int,
-    accepts: Callable[[Architecture], bool] = lambda _: True,
+    limits: Limits | None = None,
 ) -> list[Architecture]:
     """The best architectures within the bounds, the best one first.
 
@@ -78,7 +86,7 @@ def best_few(
         preference: what speaks against each choice.
         bounds: networks outside one are passed over.
         count: how many, or all that there are.
-        accepts: so are those that it does not take.
+        limits: so are those that it does not accept.
 
     Raises:
         UserError: no network lies there; says which bounds leave none, and what would.
@@ -87,12 +95,13 @@ def best_few(
     paths = solutions(preference.blocks, bounds, pairs=preference.pairs)
     for path in itertools.islice(paths, _LOOKS * count):
         architecture = architecture_of(space, path)
-        if architecture.computation not in found and accepts(architecture):
+        is_new = architecture.computation not in found
+        if is_new and (limits is None or limits.accepts(architecture)):
             found[architecture.computation] = architecture
         if len(found) == count:
             break
     if not found:
-        raise no_network(space, bounds)
+        raise limits.refusal(space, bounds) if limits else no_network(space, bounds)
     return list(found.values())
 
 

@@ -99,10 +99,8 @@ class Learnt:
 
         def few(at_least: float) -> list[Architecture]:
             bounds = [dataclasses.replace(first, least=at_least), *others]
-            count, accepts = config.derive_networks, limits.accepts
-            return best_few(
-                self.space, self.preference, bounds=bounds, count=count, accepts=accepts
-            )
+            count = config.derive_networks
+            return best_few(self.space, self.preference, bounds=bounds, count=count, limits=limits)
 
         try:
             return few(least), least

@@ -24,7 +24,6 @@ from pnas_tf.run.os_errors import as_users
 from pnas_tf.run.progress import silent
 from pnas_tf.search.budgets import Budget, budgets_of, check_budgets, file_dtypes
 from pnas_tf.search.choice_program import Bound
-from pnas_tf.search.conflicts import no_network
 from pnas_tf.search.derivation import (
     Derivation,
     SweepPoint,
@@ -288,7 +287,7 @@ class SearchResult:
                     progress(line)
                 return Derivation(best, rows, limits.rows(best))
             networks.remove(best)  # predicted within a budget of its file, and not
-        raise no_network(self.space, [bound for _, bound in limits.pairs])
+        raise limits.refusal(self.space, [bound for _, bound in limits.pairs])
 
     def _best_of(
         self, networks: list[Architecture], least: float, first: Bound, config: DeriveConfig

@@ -87,13 +87,10 @@ def _is_known(job: Inputs) -> bool:
 
 def _check_sweep(job: Inputs) -> None:
     """As far as the files are there: each budget alone, and beside those that all networks keep."""
-    from pnas_tf.search.conflicts import check_possible
-
     _milliseconds(job)
     budgets = _budgets(job) if job.has(Artifact.LATENCY_TABLE) else []
     for budget in budgets if _is_known(job) else ():
-        pairs = _limits(job).swept(budget).pairs
-        check_possible(job.space, [bound for _, bound in pairs])
+        _limits(job).swept(budget).check_possible(job.space)
 
 
 def _budgets(job: Inputs) -> list[Target]:

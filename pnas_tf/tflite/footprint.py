@@ -37,7 +37,8 @@ class BlockFootprint:
     Attributes:
         size_bytes: number format -> bytes of its ops, tensors and weights.
         persistent_bytes: of its structures in the arena.
-        working_bytes: of the plan of the buffers that are held while it runs.
+        working_bytes: of the plan of the buffers that are held while it runs; where the space is no
+            chain, in the place of that key where it is least.
         ops: how many it is.
         input_last: the last of them, from 1, that reads the block's input.
         lifetimes: (bytes, first, last) of each buffer that it makes, in its own ops from 1; last is

@@ -72,7 +72,7 @@ def measure_footprint(
     Raises:
         UserError: a network cannot be converted.
     """
-    dtypes, networks = tuple(dict.fromkeys((ARENA_DTYPE, *dtypes))), _networks(space)
+    dtypes, networks = tuple(dict.fromkeys((ARENA_DTYPE, *dtypes))), covering_networks(space)
     progress(
         f"footprint of space '{space.name}': converting {number_of(len(networks), 'network')} to "
         f"{' and '.join(dtypes)}"
@@ -80,6 +80,7 @@ def measure_footprint(
     sizes = {dtype: _Readings() for dtype in dtypes}
     arena: dict[str, _InArena] = {}
     persistent: list[int] = []
+    chain = _is_chain(space)
     for architecture, dtype in itertools.product(networks, dtypes):
         content = make_file(architecture, dtype)
         model = parse(content)
@@ -87,7 +88,7 @@ def measure_footprint(
         described = len(architecture_json(architecture))
         _read_sizes(sizes[dtype], architecture, model, spans, len(content) - described)
         if dtype == ARENA_DTYPE:
-            persistent.append(_read_arena(arena, architecture, model, spans))
+            persistent.append(_read_arena(arena, architecture, model, spans, chain))
     blocks = {
         key: BlockFootprint(
             {dtype: sizes[dtype].blocks.get(key, 0) for dtype in dtypes},
@@ -102,7 +103,7 @@ def measure_footprint(
         {dtype: sizes[dtype].constants for dtype in dtypes},
         {dtype: max(sizes[dtype].rests) for dtype in dtypes},
         max(persistent),
-        _is_chain(space),
+        chain,
     )
 
 
@@ -113,8 +114,8 @@ def file_arena_bytes(content: bytes) -> int:
     return plan(graph).total_bytes
 
 
-def _networks(space: SearchSpace) -> Sequence[Architecture]:
-    """Enough that every candidate of every block stands in one."""
+def covering_networks(space: SearchSpace) -> Sequence[Architecture]:
+    """Enough networks that every candidate of every block stands in one."""
     choices = space.choice_blocks
     return [
         Architecture(
@@ -192,9 +193,11 @@ def _read_arena(
     architecture: Architecture,
     model: schema.ModelT,
     spans: Mapping[str, Sequence[int]],
+    chain: bool,
 ) -> int:
-    """Adds what one file shows; of blocks with one key the one with the largest plan, since what
-    else is held depends on the place. Returns persistent bytes that are no block's."""
+    """Adds what one file shows; of blocks with one key in a chain the one with the largest plan, in
+    a tree with the smallest: what else is held there depends on the place, and a network may have
+    the block where that is least. Returns persistent bytes that are no block's."""
     graph = graph_of(model)
     assert graph is not None  # our own files have no unknown shapes
     rest = plan(graph).persistent_bytes
@@ -205,7 +208,7 @@ def _read_arena(
         place = _in_arena(graph, ops, len(shared)) if ops else (0, 0, 0, 0, ())
         rest -= place[0] + TENSOR_BYTES * len(set(shared) - seen)
         seen |= set(shared)
-        if block.key not in found or place[1] > found[block.key][1]:
+        if block.key not in found or (place[1] > found[block.key][1]) == chain:
             found[block.key] = place
     return rest
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 import time
 from types import SimpleNamespace
 
@@ -32,7 +33,7 @@ from pnas_tf.search.derive import (
     path_of,
     preference_of,
 )
-from pnas_tf.search.file_limits import FileLimits
+from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
 from pnas_tf.search.learnt import Learnt
 from pnas_tf.search.path_list import LENGTHS
 from pnas_tf.search.quantities import (
@@ -324,19 +325,51 @@ def test_what_a_kind_of_budget_does_not_have_is_refused(kind, other):
     assert Budget(kind, np.float32(300)).most == 300
 
 
-def test_files_larger_than_predicted_are_not_called_impossible():
-    """The refusal advised the very budget that it refused."""
-    quantity = macs_quantity(SPACE)
-    bound = Bound(quantity, quantity.range[1])
+def test_files_that_break_a_budget_are_told_with_what_the_nearest_takes(monkeypatch):
+    """In a space whose arena is known from below alone. What is advised is then accepted."""
+    found = dataclasses.replace(footprint(0), chain=False)
+    ram = ram_quantity(SPACE, found)
+    budget = Budget("ram_kb", 1.5 * max(map(ram.of, PATHS)))
+    arenas = {
+        str(architecture_of(SPACE, path).ops): budget.most + 0.5 + 0.01 * number
+        for number, path in enumerate(PATHS)
+    }
+    monkeypatch.setattr(FileLimits, "_measured", lambda self, _, network: arenas[str(network.ops)])
+    uniform = preference_of(SPACE, [np.full(size, 1 / size) for size in SIZES])
+
+    def few(most):
+        bound = Bound(ram, most)
+        limits = FileLimits([(dataclasses.replace(budget, most=most), bound)], found)
+        limits.check_possible(SPACE)
+        return best_few(SPACE, uniform, bounds=[bound], count=2, limits=limits)
+
     with pytest.raises(UserError, match="whose files keep") as refused:
-        best_few(
-            SPACE,
-            preference_of(SPACE, [np.full(size, 1 / size) for size in SIZES]),
-            bounds=[bound],
-            count=1,
-            accepts=lambda _: False,
-        )
-    assert "1 %" in refused.value.fix
+        few(budget.most)
+    tried = re.fullmatch(r"peak RAM ([\d.]+) kB of the nearest of (\d+) .*", refused.value.received)
+    least, count = float(tried[1]), int(tried[2])
+    assert count == min(len(PATHS), 40)
+    assert least == pytest.approx(budget.most + 0.5, abs=0.01 * len(PATHS))
+    assert few(least)
+
+
+def test_ram_that_split_kernels_alone_break_names_the_way_out():
+    """Where files have such, and the RAM is among what is refused."""
+    space = MBConvSpace("large", 16, 4, 8, 8, (Stage(8, 2, 1),), 16, (MBConv(3, 3), MBConv(7, 3)))
+    ram = Quantity(
+        "peak RAM", "kB", 9.0, macs_quantity(space).choices, peaks=macs_quantity(space).choices
+    )
+    for rewrites, most, is_told in ((("auto",), 1.0, True), (("none",), 1.0, False)):
+        files = UntrainedFiles(SimpleNamespace(), ExportConfig(rewrites=rewrites), {})
+        limits = FileLimits([(Budget("ram_kb", most), Bound(ram, most))], None, files)
+        with pytest.raises(UserError, match="fits the budget") as refused:
+            limits.check_possible(space)
+        assert ("--rewrites=none" in refused.value.fix) is is_told
+    macs = macs_quantity(space)
+    files = UntrainedFiles(SimpleNamespace(), ExportConfig(), {})
+    pairs = [(Budget("ram_kb", 1e12), Bound(ram, 1e12)), (Budget("macs", 1), Bound(macs, 1))]
+    with pytest.raises(UserError, match="budget of macs") as refused:
+        FileLimits(pairs, None, files).check_possible(space)
+    assert "--rewrites" not in refused.value.fix
 
 
 def test_options_of_the_export_ask_for_a_new_footprint_and_derivation(tmp_path):

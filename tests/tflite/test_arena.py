@@ -15,6 +15,7 @@ from pnas_tf.search.file_limits import UntrainedFiles
 from pnas_tf.space.architecture import random_architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
+from pnas_tf.tflite import footprint_reading
 from pnas_tf.tflite.arena import Lifetime, arena_of, graph_of, held_bytes, lifetimes, planned_bytes
 from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.footprint import Footprint
@@ -181,6 +182,25 @@ def test_weights_decide_neither_size_nor_ram(networks, files, monkeypatch):
     other = files(network, "int8")
     assert other != content and len(other) == len(content)
     assert arena_of(parse(other)) == arena_of(parse(content))
+
+
+@pytest.mark.parametrize("chain, working", [(True, 90), (False, 40)])
+def test_a_block_in_several_places_is_bounded_from_the_side_that_its_space_needs(
+    monkeypatch, chain, working
+):
+    """In a tree no network may be excluded for what is held in one place alone."""
+    blocks = [SimpleNamespace(name=name, key="one") for name in "abc"]
+    places = {"a": 60, "b": 90, "c": 40}
+    monkeypatch.setattr(footprint_reading, "graph_of", lambda _: SimpleNamespace())
+    monkeypatch.setattr(footprint_reading, "plan", lambda _: SimpleNamespace(persistent_bytes=100))
+    monkeypatch.setattr(footprint_reading, "shared_constants", lambda *_: {})
+    monkeypatch.setattr(
+        footprint_reading, "_in_arena", lambda _, ops, __: (7, places[ops], 1, 1, ())
+    )
+    found = {}
+    network, spans = SimpleNamespace(blocks=blocks), {name: name for name in places}
+    rest = footprint_reading._read_arena(found, network, None, spans, chain)
+    assert found["one"][1] == working and rest == 100 - 3 * 7
 
 
 def test_tflm_times_nothing():
