@@ -21,6 +21,7 @@ from pnas_tf.config import (
     DataConfig,
     DeriveConfig,
     DeviceConfig,
+    ExportConfig,
     OptimizerConfig,
     OutputConfig,
     RunConfig,

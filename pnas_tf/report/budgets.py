@@ -3,13 +3,18 @@ was derived within. Knows the files' names and forms, and nothing of how they ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.run.layout import Artifact, model_file
+from pnas_tf.search.budgets import OF_FILES
+
+if TYPE_CHECKING:
+    from pnas_tf.space.architecture import Architecture
 
 Row = Mapping[str, Json]
 _MADE_BY = "pnas run --run_dir=..."
@@ -52,7 +57,12 @@ def ram_bytes(contents: Mapping[str, bytes]) -> dict[str, Json]:
 
 
 def budget_rows(
-    budgets: Iterable[Row], sizes: Mapping[str, Json], ram: Mapping[str, Json]
+    budgets: Iterable[Row],
+    sizes: Mapping[str, Json],
+    ram: Mapping[str, Json],
+    *,
+    resized: Architecture | None = None,
+    batch: int = 1,
 ) -> list[dict[str, Json]]:
     """Each budget with "value", that of the exported file where it is of one, else as predicted,
     and "kept".
@@ -60,10 +70,17 @@ def budget_rows(
     Args:
         budgets: of `derived_budgets`.
         sizes, ram: number format -> bytes.
+        resized: the network where it was exported at another resolution than it was derived at.
+        batch: images of a call of the files. Latency was predicted for one, at that resolution.
     """
+    at_size: dict[str, Json] = {}
+    if resized is not None:
+        at_size["macs"] = resized.macs
+    if resized is not None or batch != 1:
+        at_size["latency_ms"] = None
     rows = []
     for budget in budgets:
-        value = budget.get("predicted")
+        value = at_size.get(str(budget.get("kind")), budget.get("predicted"))
         in_file = {"size_kb": sizes, "ram_kb": ram}.get(str(budget.get("kind")))
         if in_file is not None:
             found = in_file.get(str(budget.get("dtype") or "int8"))
@@ -84,37 +101,49 @@ def budget_rows(
     return rows
 
 
-def check_exported(folder: Path, contents: Mapping[str, bytes]) -> list[dict[str, Json]]:
+def check_exported(
+    budgets: Sequence[Row],
+    contents: Mapping[str, bytes],
+    *,
+    fix: str = "",
+    resized: Architecture | None = None,
+    batch: int = 1,
+) -> list[dict[str, Json]]:
     """Refuses files of an export that break a budget.
 
     Args:
-        folder: of the run.
+        budgets: of `derived_budgets`.
         contents: number format -> file.
+        fix: what to do then; "": to derive anew.
+        resized, batch: as of `budget_rows`.
 
     Returns:
-        The budgets of files that are not among these.
+        The budgets of files that are not among these, and those that it is not known to keep as it
+        is exported.
 
     Raises:
         UserError: says by how much.
     """
-    budgets, absent = derived_budgets(folder), []
+    unheld = []
     sizes: dict[str, Json] = {dtype: len(content) for dtype, content in contents.items()}
-    for row in budget_rows(budgets, sizes, ram_bytes(contents) if budgets else {}):
-        if row["value"] is None:
-            absent.append(row)
-        elif row["kept"] is False and row["kind"] in ("size_kb", "ram_kb"):
+    ram = ram_bytes(contents) if budgets else {}
+    for row in budget_rows(budgets, sizes, ram, resized=resized, batch=batch):
+        if row["kept"] is False and row["kind"] in OF_FILES:
             value, most = row["value"], row["most"]
             assert isinstance(value, int | float) and isinstance(most, int | float)
             raise UserError(
                 f"{row['name']} is beyond its budget",
                 expected=f"at most {most:g} {row['unit']}",
                 received=f"{value:g} {row['unit']}",
-                fix="Derive anew with the options of this export: the command that derived it "
+                fix=fix
+                or "Derive anew with the options of this export: the command that derived it "
                 "(pnas search, run or specialise), "
                 f"--max_{row['kind']}={most:g} and these options; "
                 f"quantisation-aware files may need {value - most:.1f} {row['unit']} less.",
             )
-    return absent
+        if row["value"] is None or (resized is not None and row["kept"] is False):
+            unheld.append(row)
+    return unheld
 
 
 def model_contents(folder: Path, dtypes: Iterable[str]) -> dict[str, bytes]:

@@ -56,6 +56,7 @@ def write_summary(
     needed = durations if target is not None else {"train": durations["train"]}
     _require_finished(run, needed, reports)
     exported = run.exported
+    resized = None if exported == run.architecture else exported
     of_files, plain = _of_files(reports), reports.get("float32")
     ram = ram_bytes(model_contents(folder.path, reports))
     sizes: dict[str, Json] = {dtype: report.size_bytes for dtype, report in reports.items()}
@@ -80,7 +81,9 @@ def write_summary(
         "size_bytes": sizes,
         "max_logit_difference": plain.max_logit_difference if plain else None,
         "ram_bytes": ram,
-        "budgets": budget_rows(derived_budgets(folder.path), sizes, ram),
+        "budgets": budget_rows(
+            derived_budgets(folder.path), sizes, ram, resized=resized, batch=run.batch
+        ),
         "latency_ms": {dtype: _latencies(run, dtype) for dtype in reports},
         "device": {"device": to_json(device.device), "settings": to_json(device.settings)},
         "versions": versions(),

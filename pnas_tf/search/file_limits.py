@@ -56,16 +56,6 @@ class UntrainedFiles:
     config: ExportConfig
     tables: Mapping[str, LatencyTable]
 
-    def __post_init__(self) -> None:
-        resolution = self.config.export_resolution
-        if resolution not in (None, self.dataset.resolution):
-            raise UserError(
-                f"budget of a file with --export_resolution={resolution}",
-                expected=f"files at the space's own {self.dataset.resolution} pixels",
-                received=f"{resolution} pixels",
-                fix=f"Search at that size: --resolution={resolution}",
-            )
-
     def __call__(self, architecture: Architecture, dtype: str) -> bytes:
         return untrained_file(
             architecture,
@@ -85,6 +75,23 @@ class UntrainedFiles:
     def _rewrites(self, architecture: Architecture, dtype: str) -> tuple[str, ...]:
         measured = {kind: table.rewrites_of(architecture) for kind, table in self.tables.items()}
         return rewrites_of(self.config, measured)[dtype]
+
+
+def check_resolution(
+    budgets: Sequence[Budget], config: ExportConfig, resolution: int, *, also: bool
+) -> None:
+    """Raises UserError where files of another size than the space's are asked for beside a budget:
+    all but parameters are judged at the space's own. also: whether further devices have one."""
+    kinds = [f"--max_{budget.kind}" for budget in budgets if budget.kind != "parameters"]
+    kinds += ["--also"] * also
+    if kinds and config.export_resolution not in (None, resolution):
+        raise UserError(
+            f"{' '.join(kinds)} with --export_resolution={config.export_resolution}",
+            expected=f"files at the space's own {resolution} pixels, which it is judged at",
+            received=f"{config.export_resolution} pixels",
+            fix=f"Export at --export_resolution={resolution}, or search at that size: "
+            f"--resolution={config.export_resolution} in another --run_dir.",
+        )
 
 
 @dataclass

@@ -33,7 +33,7 @@ from pnas_tf.search.derivation import (
 from pnas_tf.search.derive import most_probable, path_of
 from pnas_tf.search.effect_measurement import measure_effects
 from pnas_tf.search.effects import Effects
-from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
+from pnas_tf.search.file_limits import FileLimits, UntrainedFiles, check_resolution
 from pnas_tf.search.int8_accuracy import int8_accuracy
 from pnas_tf.search.judgement import SEARCHED, Judgement, origin_of
 from pnas_tf.search.learnt import Learnt
@@ -224,6 +224,7 @@ class SearchResult:
         """The budgets of a derivation. export: the options of the files that some are of, whose
         networks are converted when they are asked for first."""
         asked = self._asked(config, budgets)
+        check_resolution(asked, export, self.space.resolution, also=bool(self.recipe.config.also))
         dtypes = file_dtypes(asked)
         files = footprint = None
         if dtypes:

@@ -76,8 +76,23 @@ def _check(job: Inputs) -> None:
     config = job.configs[DeriveConfig]
     check_budgets(config)
     check_derivation(job.configs[SearchConfig], config)
+    if job.configs[ExportConfig].export_resolution is not None:
+        _check_resolution(job)
     if _is_known(job) and config.derive == "budget":
         _limits(job)
+
+
+def _check_resolution(job: Inputs) -> None:
+    """Raises UserError on files of another size than that at which a limit is judged."""
+    from pnas_tf.search.budgets import budgets_of
+    from pnas_tf.search.file_limits import check_resolution
+
+    check_resolution(
+        budgets_of(job.configs[DeriveConfig]),
+        job.configs[ExportConfig],
+        job.space.resolution,
+        also=bool(job.configs[SearchConfig].also),
+    )
 
 
 def _is_known(job: Inputs) -> bool:

@@ -13,6 +13,7 @@ written; the test split is only reported.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,6 @@ def _run(job: Inputs) -> None:
     from pnas_tf.latency.table import LatencyTable
     from pnas_tf.networks.layers import Normalisation
     from pnas_tf.networks.network import build_network
-    from pnas_tf.report.budgets import check_exported
     from pnas_tf.tflite.export import export_network, write_models
     from pnas_tf.tflite.options import rewrites_of, trains_further
     from pnas_tf.training.result import restore_weights
@@ -95,12 +95,36 @@ def _run(job: Inputs) -> None:
         tell=say,
     )
     contents = {report.dtype: exported.contents[name] for name, report in exported.reports.items()}
-    for row in check_exported(job.folder.path, contents):
-        warn(
-            f"{row['name']} of at most {row['most']:g} {row['unit']}: no file of "
-            f"--formats={','.join(config.formats)} can be held to it"
-        )
+    _check_budgets(job, contents)
     write_models(exported, job.folder.path)
+
+
+def _check_budgets(job: Inputs, contents: Mapping[str, bytes]) -> None:
+    """Raises UserError on a file beyond a budget; says which budgets the files are not held to."""
+    from pnas_tf.report.budgets import check_exported, derived_budgets
+    from pnas_tf.search.budgets import OF_FILES
+    from pnas_tf.space.architecture import Architecture
+
+    budgets, network = derived_budgets(job.folder.path), job.architecture
+    if not budgets:
+        return
+    side = Architecture.load(job.folder / Artifact.ARCHITECTURE).space.resolution
+    resized = network if network.space.resolution != side else None
+    fix = (
+        f"Export at --export_resolution={side}, or search at this size: "
+        f"--resolution={network.space.resolution} in another --run_dir."
+    ) * (resized is not None)
+    config = job.configs[ExportConfig]
+    for row in check_exported(
+        budgets, contents, fix=fix, resized=resized, batch=config.export_batch
+    ):
+        if row["kind"] in OF_FILES:
+            why = f"no file of --formats={','.join(config.formats)} can be held to it"
+        elif row["value"] is None:
+            why = f"it was predicted for one image of {side} pixels a call"
+        else:
+            why = f"derived at {side} pixels, it takes {row['value']:.4g} here"
+        warn(f"{row['name']} of at most {row['most']:g} {row['unit']}: {why}")
 
 
 def compressed(job: Inputs, model: keras.Model) -> keras.Model | AwareNetwork:

@@ -1,6 +1,7 @@
 """Exported files beside the budgets that their network was derived within."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,20 +43,33 @@ def test_a_file_stands_beside_its_budget_and_latency_as_predicted(tmp_path):
 def test_what_was_not_exported_is_neither_kept_nor_broken(tmp_path):
     rows = budget_rows(derived(tmp_path), {"float32": 5}, {})
     assert [row["kept"] for row in rows] == [True, None, None]
-    assert check_exported(tmp_path, {"float32": _model(20_000)}) == rows[1:]
+    assert check_exported(derived(tmp_path), {"float32": _model(20_000)}) == rows[1:]
+
+
+def test_at_another_size_latency_is_not_known_and_macs_are_that_files(tmp_path):
+    macs = {"kind": "macs", "name": "macs", "unit": "MACs", "most": 100.0}
+    budgets = derived(tmp_path, budgets=[{"predicted": 3.0, **row} for row in (*ROWS[:2], macs)])
+    rows = budget_rows(budgets, {"int8": 9_999}, {}, resized=SimpleNamespace(macs=101))
+    assert [(row["value"], row["kept"]) for row in rows] == [
+        (None, None),
+        (9.999, True),
+        (101, False),
+    ]
+    files = {"int8": _model(9_999)}
+    assert check_exported(budgets, files, resized=SimpleNamespace(macs=101)) == [rows[0], rows[2]]
 
 
 def test_an_export_beyond_its_budget_is_refused(tmp_path):
-    derived(tmp_path, budgets=[{**ROWS[1], "predicted": 9.0, "measured": 9.0}])
+    budgets = derived(tmp_path, budgets=[{**ROWS[1], "predicted": 9.0, "measured": 9.0}])
     with pytest.raises(UserError, match="size of the int8 file is beyond its budget") as caught:
-        check_exported(tmp_path, {"int8": _model(10_001)})
+        check_exported(budgets, {"int8": _model(10_001)})
     assert "at most 10 kB" in caught.value.expected and "10.001 kB" in caught.value.received
-    assert check_exported(tmp_path, {"int8": _model(10_000)}) == []
+    assert check_exported(budgets, {"int8": _model(10_000)}) == []
 
 
 def test_a_network_that_was_not_derived_has_no_budgets(tmp_path):
     assert derived_budgets(tmp_path) == ()
-    check_exported(tmp_path, {"int8": b"anything"})
+    check_exported((), {"int8": b"anything"})
 
 
 def test_a_damaged_derivation_is_refused(tmp_path):

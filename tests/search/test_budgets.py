@@ -372,6 +372,35 @@ def test_ram_that_split_kernels_alone_break_names_the_way_out():
     assert "--rewrites" not in refused.value.fix
 
 
+@pytest.mark.parametrize(
+    "derive, also",
+    [
+        ({"max_macs": 1e9}, ()),
+        ({"max_latency_ms": 1e9}, ()),
+        ({"max_size_kb": 1e9}, ()),
+        ({}, ("phone.json=9",)),
+    ],
+)
+def test_files_of_another_size_are_refused_beside_what_is_judged_at_the_searchs(
+    tmp_path, derive, also
+):
+    """Before the search; parameters are the same at any size."""
+
+    def check(export_resolution, **derive):
+        options = [DeriveConfig(**derive), ExportConfig(export_resolution=export_resolution)]
+        job = Inputs(RunFolder(tmp_path), Configs([*options, SearchConfig(also=also)]))
+        vars(job).update(space=SPACE)
+        DERIVE.check(job)
+
+    check(SPACE.resolution, **derive)
+    check(None, **derive)
+    with pytest.raises(UserError, match="with --export_resolution=64") as refused:
+        check(64, **derive)
+    assert f"--export_resolution={SPACE.resolution}," in refused.value.fix
+    if not also:
+        check(64, max_parameters=1e9)
+
+
 def test_options_of_the_export_ask_for_a_new_footprint_and_derivation(tmp_path):
     """Where budgets are of files; without, the derivation does not look at them."""
 

@@ -80,6 +80,31 @@ def test_fine_tuning_sees_what_training_saw(dataset, way, train_on_alpha, tmp_pa
         assert len(seen) > dataset.train_size - 64 - 10
 
 
+def test_an_export_at_another_size_says_what_was_judged_at_the_derivations(
+    dataset, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("pnas_tf.report.budgets.ram_bytes", lambda _: {})
+    rows = [
+        {"kind": kind, "dtype": "int8", "name": kind, "unit": unit, "most": 10, "predicted": 9}
+        for kind, unit in (("latency_ms", "ms"), ("macs", "MACs"), ("size_kb", "kB"))
+    ]
+    document = {"format": "pnas_tf/derivation", "version": 1, "budgets": rows}
+    (tmp_path / Artifact.DERIVATION).write_text(json.dumps(document))
+    job = job_of(tmp_path, dataset, TrainConfig(), ExportConfig(export_batch=2))
+    export._check_budgets(job, {"int8": bytes(10_000)})
+    (latency,) = (record.getMessage() for record in caplog.records)
+    assert "predicted for one image of 8 pixels a call" in latency
+    caplog.clear()
+    job = job_of(tmp_path, dataset, TrainConfig(), ExportConfig(export_resolution=16))
+    export._check_budgets(job, {"int8": bytes(10_000)})
+    latency, macs = (record.getMessage() for record in caplog.records)
+    assert "latency_ms of at most 10 ms: it was predicted for one image of 8 pixels" in latency
+    assert f"takes {job.architecture.macs:.4g} here" in macs
+    with pytest.raises(UserError, match="beyond its budget") as refused:
+        export._check_budgets(job, {"int8": bytes(10_001)})
+    assert refused.value.fix.startswith("Export at --export_resolution=8, or")
+
+
 @pytest.mark.slow
 def test_the_files_are_decided_on_the_alpha_part(dataset, tmp_path, monkeypatch):
     """Which images the export of a run calibrates, decides and reports on, and what it writes."""
