@@ -6,8 +6,9 @@
   space = pnas.space("proxyless", resolution=96, classes=data.class_names)
   table = pnas.measure_latency(space, pnas.device("host"))
   found = pnas.search(space, data, table, target_latency_ms=8.0)
-  model = pnas.train(found.derive(budgets=[pnas.budget("size_kb", 300)]), data)
-  files = pnas.export(model, data, formats=("float32", "int8"), table=table)
+  limits = [pnas.budget("size_kb", 300)]
+  model = pnas.train(found.derive(budgets=limits), data)
+  files = pnas.export(model, data, formats=("float32", "int8"), table=table, budgets=limits)
   times = pnas.benchmark(files, pnas.device("host"))
 
 What measures on a device stands in `measuring.py`; `fitting.fit` does all of it. Every option is a
@@ -302,6 +303,7 @@ def export(
     config: ExportConfig = ExportConfig(),
     architecture: Architecture | None = None,
     table: LatencyTable | None = None,
+    budgets: Sequence[Budget] = (),
 ) -> ExportedModels:
     """Converts a trained network to TensorFlow Lite, and proves each file equal to it.
 
@@ -312,15 +314,19 @@ def export(
         config: input and output types and bounds. What trains further is for `fit`.
         architecture: of the model; None: the one that `train` gave it.
         table: of the device: export rewrites that pay there are taken; None takes all that fit.
+            That of the search where the network was derived within budgets of files, which are
+            judged with its rewrites.
+        budgets: hard ones, as of `SearchResult.derive`; files are held to those of size and RAM.
 
     Returns:
         Format -> file.
 
     Raises:
-        UserError: a file departs from the network by more than the bounds allow, or the
-            architecture is not known.
+        UserError: a file departs from the network by more than the bounds allow or is beyond a
+            budget, no format is the one that a budget is of, or the architecture is not known.
     """
     from pnas_tf.networks.network import refuse_keras_3
+    from pnas_tf.report.budgets import check_files, check_formats
     from pnas_tf.steps.requests import check_given
     from pnas_tf.tflite.export import export_network
     from pnas_tf.tflite.exported_model import ExportedModels
@@ -329,6 +335,7 @@ def export(
     refuse_further_training(config)
     config = dataclasses.replace(config, formats=tuple(formats or config.formats))
     check_given(config)
+    check_formats(budgets, config.formats)
     network = architecture or getattr(model, "architecture", None)
     refuse_keras_3(model)
     if network is None:
@@ -343,4 +350,6 @@ def export(
     exported = export_network(
         model, dataset, config, architecture=network, rewrites=rewrites_of(config, measured)
     )
+    contents = {report.dtype: exported.contents[name] for name, report in exported.reports.items()}
+    check_files(budgets, contents)
     return ExportedModels.of(exported)

@@ -419,6 +419,27 @@ def test_a_network_of_nobody_needs_its_architecture(data):
         pnas.export(plain, data, config=ExportConfig(quantize="qat", prune=0.5))
 
 
+def test_files_are_held_to_budgets_that_are_given(data, monkeypatch):
+    name = "model_float32.tflite"
+    made = SimpleNamespace(
+        contents={name: bytes(10_001)}, reports={name: SimpleNamespace(dtype="float32")}
+    )
+    monkeypatch.setattr("pnas_tf.tflite.export.export_network", lambda *_, **__: made)
+    monkeypatch.setattr("pnas_tf.report.budgets.ram_bytes", lambda _: {})
+    monkeypatch.setattr("pnas_tf.tflite.exported_model.ExportedModels.of", lambda *_: "whole")
+    network = random_architecture(SPACE, seed=0)
+
+    def export(most, formats=("float32",)):
+        budgets = [pnas.budget("size_kb", most, dtype="float32"), pnas.budget("macs", 1)]
+        return pnas.export(None, data, formats=formats, architecture=network, budgets=budgets)
+
+    assert export(10.001) == "whole"
+    with pytest.raises(UserError, match="size of the float32 file is beyond its budget"):
+        export(10)
+    with pytest.raises(UserError, match="budget of the float32 file"):
+        export(10, ("int8",))
+
+
 @pytest.mark.slow
 def test_the_whole_way(data, tmp_path, capsys, monkeypatch):
     space = SpaceConfig(space=str(save_space(SPACE, tmp_path / "space.json")))

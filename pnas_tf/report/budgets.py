@@ -11,7 +11,7 @@ from pnas_tf.errors import UserError
 from pnas_tf.io import Json, atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.run.layout import Artifact, model_file
-from pnas_tf.search.budgets import OF_FILES
+from pnas_tf.search.budgets import OF_FILES, Budget, file_dtypes
 
 if TYPE_CHECKING:
     from pnas_tf.space.architecture import Architecture
@@ -150,3 +150,37 @@ def model_contents(folder: Path, dtypes: Iterable[str]) -> dict[str, bytes]:
     """Number format -> exported file of a run, of those that are there."""
     paths = {dtype: folder / model_file(dtype) for dtype in dtypes}
     return {dtype: path.read_bytes() for dtype, path in paths.items() if path.is_file()}
+
+
+def check_formats(budgets: Sequence[Budget], formats: Sequence[str]) -> None:
+    """Raises UserError where a budget is of a file that is not made."""
+    absent = [dtype for dtype in file_dtypes(budgets) if dtype not in formats]
+    if absent:
+        raise UserError(
+            f"export within a budget of the {absent[0]} file",
+            expected=f"{absent[0]} among the formats",
+            received=", ".join(formats),
+            fix="Add it to the formats, or leave that budget out.",
+        )
+
+
+def check_files(budgets: Sequence[Budget], contents: Mapping[str, bytes]) -> None:
+    """Raises UserError where files, exported by Python, break a budget of theirs. contents: as of
+    `check_exported`."""
+    names = {"size_kb": "size of the {} file", "ram_kb": "peak RAM"}
+    rows: list[Row] = [
+        {
+            "kind": budget.kind,
+            "dtype": budget.dtype,
+            "name": names[budget.kind].format(budget.dtype),
+            "unit": "kB",
+            "most": float(budget.most),
+        }
+        for budget in budgets
+        if budget.kind in OF_FILES
+    ]
+    fix = (
+        "Export with table=, that of the search. Other options of this export: derive with "
+        "limits=found.limits(DeriveConfig(), budgets, export=config)."
+    )
+    check_exported(rows, contents, fix=fix)

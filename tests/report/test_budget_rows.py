@@ -6,8 +6,15 @@ from types import SimpleNamespace
 import pytest
 
 from pnas_tf.errors import UserError
-from pnas_tf.report.budgets import budget_rows, check_exported, derived_budgets
+from pnas_tf.report.budgets import (
+    budget_rows,
+    check_exported,
+    check_files,
+    check_formats,
+    derived_budgets,
+)
 from pnas_tf.report.summary_table import summary_table
+from pnas_tf.search.budgets import Budget
 
 ROWS = [
     {"kind": "latency_ms", "dtype": None, "name": "latency", "unit": "ms", "most": 4.0},
@@ -57,6 +64,19 @@ def test_at_another_size_latency_is_not_known_and_macs_are_that_files(tmp_path):
     ]
     files = {"int8": _model(9_999)}
     assert check_exported(budgets, files, resized=SimpleNamespace(macs=101)) == [rows[0], rows[2]]
+
+
+def test_files_exported_by_python_are_held_to_their_budgets():
+    budgets = [Budget("size_kb", 10, dtype="float32"), Budget("latency_ms", 1e-9)]
+    check_formats(budgets, ("float32",))
+    check_files(budgets, {"float32": _model(10_000)})
+    with pytest.raises(UserError, match="size of the float32 file is beyond") as refused:
+        check_files(budgets, {"float32": _model(10_001)})
+    assert "table=" in refused.value.fix
+    with pytest.raises(UserError, match="budget of the float32 file"):
+        check_formats(budgets, ("int8",))
+    with pytest.raises(UserError, match="budget of the int8 file"):
+        check_formats([Budget("ram_kb", 10)], ("float32",))
 
 
 def test_an_export_beyond_its_budget_is_refused(tmp_path):
