@@ -43,23 +43,15 @@ class Target:
             )
 
 
-def latency_target(
-    space: SearchSpace,
-    table: LatencyTable,
-    target_latency_ms: str,
-    *,
-    name: str = "latency",
-    flag: str = "--target_latency_ms",
-) -> Target:
-    """The target on one device. target_latency_ms: a number of ms, or "auto", the middle of what
-    the space can do there.
+def latency_target(space: SearchSpace, table: LatencyTable, target_latency_ms: str) -> Target:
+    """The target on the search's device. target_latency_ms: a number of ms, or "auto", the middle
+    of what the space can do there.
 
     Raises UserError when the table lacks blocks of the space, the text is no number, or no network
-    can take so long or so short, saying what the fastest and the slowest take. flag: that asks for
-    it.
+    can take so long or so short, saying what the fastest and the slowest take.
     """
     table.check_covers(space)
-    return _target(latency_quantity(space, table, name=name), target_latency_ms, flag=flag)
+    return _target(latency_quantity(space, table), target_latency_ms, flag="--target_latency_ms")
 
 
 def search_targets(space: SearchSpace, table: LatencyTable, config: SearchConfig) -> list[Target]:
@@ -161,12 +153,17 @@ def _number(text: str, *, flag: str, unit: str) -> float:
 
 
 def _other_devices(space: SearchSpace, pairs: Sequence[str]) -> list[Target]:
+    """What takes no network away is the slowest one's latency, as --max_latency_ms is."""
     targets = []
     for pair in pairs:
         path, milliseconds = _pair(pair)
         table, name = LatencyTable.load(path), f"latency by {path}"
         table.check_covers(space, given=f"--also={path}")
-        targets.append(latency_target(space, table, milliseconds, name=name, flag=f"--also={path}"))
+        quantity = latency_quantity(space, table, name=name)
+        slowest = quantity.range[1]
+        if milliseconds != AUTO and _number(milliseconds, flag="--also", unit="ms") > slowest:
+            milliseconds = repr(float(slowest))
+        targets.append(_target(quantity, milliseconds, flag=f"--also={path}"))
     return targets
 
 

@@ -9,7 +9,8 @@ supernet, the latency table, architecture.json and derivation.json. `pnas train 
 below its name, and writes front.json with one front a device:
 
   [{"name": "phone", "table": "phone.json", "max_latency_ms": 12},
-   {"name": "board", "max_latency_ms": 30, "max_size_kb": 250, "max_ram_kb": 128}]
+   {"name": "board", "max_latency_ms": 30, "max_size_kb": 250, "max_ram_kb": 128},
+   {"name": "both", "max_latency_ms": 30, "also": ["phone.json=12"]}]
 
 A search by --algorithm=one_shot ranks networks for any budget; what another search learnt is for
 the target that it had.
@@ -40,7 +41,7 @@ from pnas_tf.io import Json, atomic
 from pnas_tf.latency.table import LatencyTable
 from pnas_tf.run.folder import RunFolder
 from pnas_tf.run.layout import OWN, Artifact, files_of_devices
-from pnas_tf.run.records import read_steps
+from pnas_tf.run.records import check_owner, read_steps
 from pnas_tf.run.settings import fixed_of, read_config
 from pnas_tf.run.terminal import say, warn
 from pnas_tf.search.recipe import ONE_SHOT
@@ -72,6 +73,7 @@ _OF_DERIVATION = ("target_latency_ms", "objective", "target_value", "also")
 
 def check_specialise(call: Inputs) -> None:
     """Raises UserError on what is not there or does not suit the space, before anything is made."""
+    check_owner(DERIVE.name, [Artifact.ARCHITECTURE], call.folder.path)
     _check_finished(call)
     _check_searched_with(call)
     for request in requests_of(call.configs[SpecialiseConfig], call.configs[DeriveConfig]):
@@ -201,7 +203,7 @@ def _searched_for(request: Request, call: Inputs) -> tuple[SearchConfig, dict[st
     stays."""
     search = call.configs[SearchConfig]
     if not request.table:
-        return search, {}
+        return request.of(search), {}
     theirs = read_config(call.folder.path).get(SearchConfig.__name__, {})
     usual: dict[str, Json] = {
         "target_latency_ms": SearchConfig.target_latency_ms,
@@ -217,7 +219,8 @@ def _searched_for(request: Request, call: Inputs) -> tuple[SearchConfig, dict[st
         if value == theirs.get(name) and value not in (usual[name], [])
     }
     taken = {name: usual[name] for name in left_out}
-    return dataclasses.replace(search, **taken), left_out  # type: ignore[arg-type]
+    search = dataclasses.replace(search, **taken)  # type: ignore[arg-type]
+    return request.of(search), left_out
 
 
 def _tell_left_out(request: Request, search: SearchConfig, left_out: Mapping[str, Json]) -> None:

@@ -23,6 +23,7 @@ from pnas_tf.steps.specialise_requests import Request
 
 def check_out(request: Request, call: Inputs) -> None:
     """Raises UserError on a folder whose search, table or network would be lost."""
+    check_elsewhere(request.out, call.folder.path)
     check_owner(DERIVE.name, [Artifact.ARCHITECTURE], request.out)
     out, pairs = request.out, _brought(request, call)
     others = [there for here, there in pairs if there.exists() and not _alike(here, there)]
@@ -35,6 +36,17 @@ def check_out(request: Request, call: Inputs) -> None:
             if is_searched
             else f"another {others[0].name} there",
             fix="Choose another --out" + ("." if is_searched else ", or add --restart."),
+        )
+
+
+def check_elsewhere(out: Path, source: Path) -> None:
+    """Raises UserError on a request for the very folder that it is made of."""
+    if out.resolve() == source.resolve():
+        raise UserError(
+            f"--out={out}",
+            expected="another folder than --run_dir, which stays as it is",
+            received="the same",
+            fix="Choose another --out.",
         )
 
 

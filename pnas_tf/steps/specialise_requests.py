@@ -7,12 +7,14 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from pnas_tf.config import DeriveConfig, SpecialiseConfig
+from pnas_tf.config import DeriveConfig, SearchConfig, SpecialiseConfig
 from pnas_tf.errors import UserError, is_shown, named
 from pnas_tf.io import atomic
 from pnas_tf.io.serialization import value_of
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.options import check_heeded
 
 _LIMITS = ("max_latency_ms", "max_size_kb", "max_ram_kb", "max_macs", "max_parameters")
 
@@ -20,12 +22,18 @@ _LIMITS = ("max_latency_ms", "max_size_kb", "max_ram_kb", "max_macs", "max_param
 @dataclass(frozen=True)
 class Request:
     """One network. table: of the device; "": the run's own. derive: with its budgets. where: the
-    row that asks for it; "": the command line."""
+    row that asks for it; "": the command line. also: limits on further devices, besides those of
+    the command line."""
 
     out: Path
     table: str
     derive: DeriveConfig
     where: str = ""
+    also: tuple[str, ...] = ()
+
+    def of(self, search: SearchConfig) -> SearchConfig:
+        """The options of the search with those limits."""
+        return dataclasses.replace(search, also=(*search.also, *self.also))
 
 
 def requests_of(config: SpecialiseConfig, derive: DeriveConfig) -> list[Request]:
@@ -51,7 +59,8 @@ def requests_of(config: SpecialiseConfig, derive: DeriveConfig) -> list[Request]
     requests = []
     for number, row in enumerate(rows):
         place = f"{where}, number {number + 1}"
-        known = {"name": str, "table": str, "size_dtype": str, **dict.fromkeys(_LIMITS, float)}
+        known: dict[str, type] = {"name": str, "table": str, "also": list[str], "size_dtype": str}
+        known |= dict.fromkeys(_LIMITS, float)
         unknown = set(row) - set(known)
         if unknown or "name" not in row:
             raise UserError(
@@ -65,11 +74,13 @@ def requests_of(config: SpecialiseConfig, derive: DeriveConfig) -> list[Request]
             for key, value in row.items()
         }
         name, table = str(values.pop("name")), str(values.pop("table", config.table))
+        also = tuple(cast(list[str], values.pop("also", [])))
         _check_name(name, place)
         place = f"{name!r} of {where}"
         with named(place):
             own = _both(derive, values, place)
-            requests.append(_checked(Request(Path(config.out) / name, table, own, place), place))
+            request = Request(Path(config.out) / name, table, own, place, also)
+            requests.append(_checked(request, place))
     if len({request.out for request in requests}) < len(requests) or not requests:
         names = [request.out.name for request in requests]
         raise UserError(where, expected="names, all different", received=str(names), fix=fix)
@@ -97,7 +108,7 @@ def _check_name(name: str, place: str) -> None:
 
 def _both(derive: DeriveConfig, row: Mapping[str, object], place: str) -> DeriveConfig:
     """The limits of the command line and of a row of --budgets together. Raises UserError where
-    they are of two kinds of files."""
+    they are of two kinds of files, or size_dtype is of none."""
     dtype = row.get("size_dtype", derive.size_dtype)
     if derive.max_size_kb is not None and dtype != derive.size_dtype:
         raise UserError(
@@ -108,14 +119,18 @@ def _both(derive: DeriveConfig, row: Mapping[str, object], place: str) -> Derive
         )
     held = {name: value for name in _LIMITS if (value := getattr(derive, name)) is not None}
     least = {name: min(held[name], row[name]) for name in held.keys() & row.keys()}
-    return dataclasses.replace(derive, **{**row, **least})
+    both = dataclasses.replace(derive, **{**row, **least})
+    check_heeded(both, derive)
+    return both
 
 
 def _checked(request: Request, where: str) -> Request:
     from pnas_tf.search.budgets import Budget, check_budgets
+    from pnas_tf.search.targets import check_request
 
     asked = {name: getattr(request.derive, name) for name in _LIMITS}
-    if not request.table and not any(value is not None for value in asked.values()):
+    limited = any(value is not None for value in asked.values()) or request.also
+    if not request.table and not limited:
         raise UserError(
             where,
             expected=f"--table, or one of {', '.join(f'--{name}' for name in _LIMITS)}",
@@ -126,6 +141,7 @@ def _checked(request: Request, where: str) -> Request:
         if value is not None:
             Budget(name.removeprefix("max_"), float(value))
     check_budgets(request.derive)
+    check_request(SearchConfig(also=request.also))
     if request.table:
         LatencyTable.load(request.table)
     return request

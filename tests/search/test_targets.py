@@ -74,10 +74,13 @@ def test_a_target_out_of_reach_names_the_option_that_asks_for_it(tmp_path, monke
         share_ms = staticmethod(lambda key: 1.0)
 
     monkeypatch.setattr(LatencyTable, "load", staticmethod(lambda path: Priced()))
-    config = SearchConfig(also=("pixel.json=400",))
+    config = SearchConfig(also=("pixel.json=2",))
     with pytest.raises(UserError, match=r"--also=pixel\.json is out of reach") as refused:
         search_targets(named_space("tiny", classes=10), Priced(), config)
     assert "--also=pixel.json=" in refused.value.fix
+    space = named_space("tiny", classes=10)
+    wide = search_targets(space, Priced(), SearchConfig(also=("pixel.json=1e6",)))[1]
+    assert wide.value == wide.quantity.range[1]  # which every network keeps
 
 
 def test_another_devices_table_that_lacks_blocks_is_named_with_what_asks_for_it(monkeypatch):

@@ -12,9 +12,14 @@ from pnas_tf.cli.flags import define_flags, parse
 from pnas_tf.errors import UserError
 from pnas_tf.latency.few_shot import MEASURE_BLOCKS
 from pnas_tf.options import check_heeded, options_by_name
+from pnas_tf.run.folder import RunFolder
+from pnas_tf.run.records import StepRecord, write_steps
 from pnas_tf.run.settings import Configs
 from pnas_tf.steps.calibrate import is_from_few
+from pnas_tf.steps.inputs import Inputs
 from pnas_tf.steps.requests import check_requests
+from pnas_tf.steps.specialise import CONFIGS, check_specialise
+from pnas_tf.steps.specialise_folder import check_elsewhere
 from pnas_tf.steps.specialise_requests import requests_of
 
 KINDS = [kind for kind in vars(config).values() if dataclasses.is_dataclass(kind)]
@@ -168,6 +173,40 @@ def test_limits_of_the_command_line_hold_beside_those_of_each_row(tmp_path):
     assert asked({**row, "size_dtype": "float32"}).size_dtype == "float32"
     with pytest.raises(UserError, match=r"size_dtype of .* beside --max_size_kb=200"):
         asked({"max_macs": 1e6, "size_dtype": "float32"}, max_size_kb=200.0)
+    with pytest.raises(UserError, match=r"--size_dtype=float32 in 'a' of --budgets") as refused:
+        asked({"max_macs": 1e6, "size_dtype": "float32"})
+    assert "--max_size_kb" in refused.value.expected
+
+
+def test_a_row_may_limit_further_devices(tmp_path, monkeypatch):
+    monkeypatch.setattr("pnas_tf.latency.table.LatencyTable.load", str)
+
+    def asked(also):
+        (tmp_path / "rows.json").write_text(json.dumps([{"name": "a", "also": also}]))
+        asks = config.SpecialiseConfig(out="made", budgets=str(tmp_path / "rows.json"))
+        return requests_of(asks, config.DeriveConfig())[0]
+
+    searched = config.SearchConfig(also=("own.json=3",))
+    assert asked(["phone.json=12"]).of(searched).also == ("own.json=3", "phone.json=12")
+    for wrong, words in ((["phone.json"], "TABLE.json=MS"), (["phone.json=-1"], "above 0")):
+        with pytest.raises(UserError, match="'a' of --budgets") as refused:
+            asked(wrong)
+        assert words in refused.value.expected
+    with pytest.raises(UserError, match="also of"):
+        asked("phone.json=12")
+
+
+def test_specialise_refuses_its_own_folder_and_one_of_a_given_network(tmp_path):
+    with pytest.raises(UserError, match="--out=") as refused:
+        check_elsewhere(tmp_path / "other" / "..", tmp_path)
+    assert refused.value.received == "the same"
+    check_elsewhere(tmp_path / "other", tmp_path)
+    given = StepRecord("a digest", outputs={"architecture.json": ""})
+    write_steps(tmp_path, {"architecture": given})
+    kinds = (config.RunConfig, *CONFIGS)
+    with RunFolder(tmp_path) as folder, pytest.raises(UserError, match="step derive") as refused:
+        check_specialise(Inputs(folder, Configs(kind() for kind in kinds)))
+    assert "another --run_dir" in refused.value.fix
 
 
 @pytest.mark.parametrize(
