@@ -21,7 +21,6 @@ from pnas_tf.config import (
     DataConfig,
     DeriveConfig,
     DeviceConfig,
-    ExportConfig,
     OptimizerConfig,
     OutputConfig,
     RunConfig,

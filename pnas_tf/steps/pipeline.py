@@ -223,5 +223,3 @@ def idle_views(configs: Configs, dataset: Dataset) -> list[str]:
         f"--{name}={value} is not used at {dataset.resolution} px: --augmentation is {kind}"
         for name, value in values.items()
     ]
-
-
