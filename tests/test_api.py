@@ -380,7 +380,7 @@ def test_files_give_what_the_network_gives(data, model, tmp_path):
     assert set(float32) == {"float32"}
     assert set(files) == {"float32", "int8"} and files["int8"].parity.dtype == "int8"
     pixels = data.arrays.images[:8]
-    normalised = (pixels.astype(np.float32) - 127.5) / 127.5
+    normalised = (pixels.astype(np.float32) - files["int8"].mean) / files["int8"].std
     logits = model(normalised).numpy()
     odds = np.exp(logits - logits.max(1, keepdims=True))
     expected = odds / odds.sum(1, keepdims=True)

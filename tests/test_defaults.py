@@ -51,6 +51,8 @@ CONFIGS = (
 # Fields of records, which say what was done: no options.
 # Names that are an option's elsewhere, and here another thing.
 FACTS = {
+    "budgets.py": {"batch"},
+    "summary.py": {"images"},
     "compare.py": {"networks"},
     "parity_report.py": {"rewrites"},
     "run_files.py": {"steps"},

@@ -56,7 +56,7 @@ def _reads(job: Inputs) -> tuple[Path, ...]:
 
     source = job.configs[TrainConfig].teacher
     searched = (job.folder / Artifact.SEARCH_HISTORY,) if _inherits(job) else ()
-    others = find_pretrained(job.source).files if _takes_over(job) else ()
+    others = find_pretrained(job.source).files if _takes_over(job) and job.source else ()
     return (
         job.folder / Artifact.ARCHITECTURE,
         *searched,

@@ -14,7 +14,7 @@ from pnas_tf.io import atomic
 from pnas_tf.run.layout import model_file
 from pnas_tf.tflite.classifier import Classifier
 from pnas_tf.tflite.inspect import Inspection, inspection_of
-from pnas_tf.tflite.metadata import read_metadata
+from pnas_tf.tflite.metadata import Metadata, read_metadata
 from pnas_tf.tflite.model import TfliteModel
 
 if TYPE_CHECKING:
@@ -36,6 +36,20 @@ class ExportedModel:
     content: bytes
     parity: ParityReport
 
+    @property
+    def mean(self) -> float | np.ndarray:
+        """What the file takes is (pixel - mean) / std; one value, or one for each channel."""
+        return _single(self._seen.mean)
+
+    @property
+    def std(self) -> float | np.ndarray:
+        """See `mean`."""
+        return _single(self._seen.std)
+
+    @property
+    def _seen(self) -> Metadata:
+        return read_metadata(TfliteModel(self.content, where=self.name))
+
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the file whole or not at all, into a folder or under a name of its own."""
         place = Path(path)
@@ -53,14 +67,17 @@ class ExportedModel:
         Raises:
             UserError: the images have another shape.
         """
-        seen = read_metadata(TfliteModel(self.content, where=self.name))
-        taken = (np.asarray(images, np.float32) - np.float32(seen.mean)) / np.float32(seen.std)
+        taken = (np.asarray(images, np.float32) - np.float32(self.mean)) / np.float32(self.std)
         return Classifier(self.content, what=self.name).logits(taken)
 
     def inspect(self) -> Inspection:
         """Its tensors, ops and metadata."""
         model = TfliteModel.examined(self.content, where=self.name, prepare=True)
         return inspection_of(model)
+
+
+def _single(values: tuple[float, ...]) -> float | np.ndarray:
+    return values[0] if len(values) == 1 else np.array(values, np.float32)
 
 
 @dataclass(frozen=True)

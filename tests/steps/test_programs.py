@@ -270,7 +270,7 @@ def test_another_device_and_several_budgets_from_one_search(copy, tmp_path):
     given = StepRecord("0", outputs={"architecture.json": "0"})  # of pnas train --architecture
     write_steps(tmp_path / "given", {"architecture": given})
     for wrong, *words in (
-        ((f"--out={copy}", "--max_parameters=1e9"), "a search of its own"),
+        ((f"--out={copy}", "--max_parameters=1e9"), "another folder than --run_dir"),
         (("--out=given", "--max_parameters=1e9"), "that of step architecture"),
         ((*rest, "--search_epochs=9"), "--search_epochs", "2, which"),
         ((*rest, "--table=other.json"), "another latency_table.json", "--restart"),

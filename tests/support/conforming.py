@@ -63,6 +63,8 @@ CONFORMING = [
     choice(UIB(5, 3, 3), stride=2, padding="symmetric"),
     # One of a kind is enough: the others differ in kernels and expansion alone.
     *(choice(op) for op in mnv4().choice_blocks[5].candidates if not isinstance(op, Zero)),
+    choice(UIB(0, 5, 3, "relu")),
+    choice(UIB(3, 3, 6, "relu")),
     *(choice(op) for op in mcu().candidates),
     choice(Conv(3, "relu"), stride=2),
     Block("block_01", Conv(1, "relu"), 8, 8, 8, 6, 1, False, "same"),

@@ -33,7 +33,12 @@ RIGHT = {
 SIZE = 32  # the short side of the scene
 LABELS = tuple(f"{place} {colour}" for place in "ABCD" for colour in ("red", "green", "blue"))
 INT8_LEVELS = 4  # by which rounding in int8 moves a mean of pixels, at most
-NOISE = ("png_text_flipped.png",)
+NOISE = (
+    "png_text_flipped.png",
+    "png_rgb_16_bits_near_key.png",
+    "png_rgb_16_bits_near_key_interlaced.png",
+    "jpg_odd_scan.jpg",
+)
 # Pillow takes the fourth byte, which nobody has filled, for opacity; and it scales greys of few
 # bits to 8, but not the one that is transparent.
 NOT_BY_PILLOW = ("bmp_32_bits_unused.bmp", "png_grey_2_bits_key.png", "png_grey_4_bits_key.png")

@@ -1,6 +1,7 @@
 """What a search result asks of files: a footprint once, and another network where a file turns out
 larger than predicted."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from pnas_tf.search import result as module
 from pnas_tf.search.budgets import Budget
 from pnas_tf.search.choice_program import Bound
 from pnas_tf.search.derive import architecture_of
-from pnas_tf.search.file_limits import FileLimits, UntrainedFiles
+from pnas_tf.search.file_limits import FileLimits
 from pnas_tf.search.quantities import Quantity
 from pnas_tf.search.result import SearchResult
 from pnas_tf.space.registry import named_space
@@ -49,6 +50,19 @@ def test_a_footprint_is_measured_once_for_all_budgets(found, monkeypatch):
     assert calls == [(("int8",), usual), (("float32",), usual), (("int8",), export)]
 
 
+@dataclass(frozen=True)
+class Files:
+    """Bytes of each network's file, by its ops."""
+
+    sizes: dict[str, int]
+
+    def __call__(self, network, dtype):
+        return bytes(self.sizes[str(network.ops)])
+
+    def splits_kernels(self, space):
+        return False
+
+
 @pytest.mark.parametrize("sizes, taken", [((1001, 999), 1), ((1001, 1002), None)])
 def test_a_network_with_a_larger_file_than_predicted_gives_way(found, monkeypatch, sizes, taken):
     """To the next best, which is measured too; where there is none the budgets are refused."""
@@ -59,7 +73,7 @@ def test_a_network_with_a_larger_file_than_predicted_gives_way(found, monkeypatc
     budget = Budget("size_kb", 1.0, dtype="float32")
     limits = FileLimits(
         [(budget, Bound(predicted, budget.most))],
-        files=lambda network, _: bytes(files[str(network.ops)]),
+        files=Files(files),
     )
     vars(found)["learnt"] = SimpleNamespace(candidates=lambda *_: (list(networks), 0.0))
     monkeypatch.setattr(SearchResult, "_best_of", lambda _, few, *rest: (few[0], (), ""))
@@ -70,12 +84,3 @@ def test_a_network_with_a_larger_file_than_predicted_gives_way(found, monkeypatc
         derivation = found._within(limits, DeriveConfig(), None)
         assert derivation.architecture == networks[taken]
         assert [row["measured"] for row in derivation.budgets] == [sizes[taken] / 1000]
-
-
-def test_budgets_of_files_at_another_resolution_are_refused():
-    files = UntrainedFiles(DATASET, ExportConfig(export_resolution=SPACE.resolution), {})
-    assert files.dataset is DATASET
-    other = 2 * SPACE.resolution
-    with pytest.raises(UserError, match=f"--export_resolution={other}") as caught:
-        UntrainedFiles(DATASET, ExportConfig(export_resolution=other), {})
-    assert f"--resolution={other}" in caught.value.fix
