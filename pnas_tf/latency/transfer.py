@@ -85,14 +85,13 @@ class Coefficients:
         return np.sqrt(np.maximum(variance, 0.0))
 
     def interval_ms(self, features: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-        """(lower, upper), [networks] each: holds a measured latency with probability `share`. That
-        the size of noise is itself only estimated widens it as Student's t does."""
+        """(lower, upper), [networks] each: holds a measured latency with probability `share`."""
         from scipy.stats import norm, t
 
         predicted, quantile = self.predict_ms(features), 0.5 + share / 2
+        # Its size is itself estimated: t_v for the normal (Gelman et al. 2013, section 3.2).
         noise = self.noise * float(t.ppf(quantile, self.freedom) / norm.ppf(quantile))
-        deviation = np.hypot(self.deviation_ms(features), noise * predicted)
-        reach = float(t.ppf(quantile, _FREEDOM)) * deviation
+        reach = t.ppf(quantile, _FREEDOM) * np.hypot(self.deviation_ms(features), noise * predicted)
         return predicted - reach, predicted + reach
 
 
@@ -236,8 +235,8 @@ def condition(population: Population, features: np.ndarray, latency_ms: np.ndarr
         squares = (rows @ mean - 1) ** 2 + np.einsum("ni,ij,nj->n", rows, covariance, rows)
         variance = (known + (trust * squares).sum() / 2) / (_NOISE_KNOWN + len(features) / 2)
         trust = _trust(squares / variance)
-    freedom = 2 * _NOISE_KNOWN + len(features)
-    return Coefficients(scale * mean, scale**2 * covariance, float(np.sqrt(variance)), freedom)
+    noise, freedom = float(np.sqrt(variance)), 2 * _NOISE_KNOWN + len(features)
+    return Coefficients(scale * mean, scale**2 * covariance, noise, freedom)
 
 
 def gaussian_posterior(
