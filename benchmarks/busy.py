@@ -1,9 +1,11 @@
 """Other processes at work while a command runs: latencies on a machine that is not quiet.
 
-  python -m benchmarks.busy 2 --times=3 -- pnas validate --run_dir=runs/here --networks=30 --restart
-  python -m benchmarks.busy 2 --times=5 -- pnas run --run_dir=runs/busy --dataset=digits --restart
+  python -m benchmarks.busy 2 --times=3 -- pnas validate --run_dir=runs/here --seed={n} --restart
+  python -m benchmarks.busy 2 --times=5 -- pnas run --run_dir=runs/busy{n} --dataset=digits
 
 keeps two processes busy while the command runs, --times times one after the other, and ends them.
+{n} is the number of the call: what a program has made it does not make again, with --restart
+neither where nothing has changed.
 Exit status: that of the first call that failed, else 0.
 """
 
@@ -37,7 +39,11 @@ def main() -> int:
     parser.add_argument("command", nargs="+", help="behind --")
     options = parser.parse_args()
     with busy(options.processes):
-        calls = [subprocess.run(options.command).returncode for _ in range(options.times)]
+        commands = [
+            [word.replace("{n}", str(number)) for word in options.command]
+            for number in range(options.times)
+        ]
+        calls = [subprocess.run(command).returncode for command in commands]
     return next(filter(None, calls), 0)
 
 

@@ -174,11 +174,27 @@ def benchmark(
 
     check_given(device)
     with tempfile.TemporaryDirectory(prefix="pnas_") as scratch:
-        paths = files.save(scratch) if isinstance(files, ExportedModels) else files
+        paths = files.save(scratch) if isinstance(files, ExportedModels) else _paths(files)
         with _measuring(device, conversion, seed=seed, progress=progress, few=True) as setup:
             return measure_files(
                 {name: Path(path) for name, path in paths.items()}, setup
             ).measurements
+
+
+def _paths(files: object) -> Mapping[str, str | os.PathLike]:
+    """Raises UserError where `files` are not names and paths."""
+    others: list[object] = [files]
+    if isinstance(files, Mapping):
+        others = [each for each in files.values() if not isinstance(each, (str, os.PathLike))]
+        if not others:
+            return files
+    raise UserError(
+        "files to measure",
+        expected="what pnas_tf.export gave, as a whole, or name -> path",
+        received=type(others[0]).__name__,
+        fix="Give paths by name: {'float32': 'model_float32.tflite'}; exported.save(FOLDER) gives "
+        "those of exported models.",
+    )
 
 
 def _refuse_published(config: LatencyConfig) -> None:

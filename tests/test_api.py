@@ -393,6 +393,10 @@ def test_files_give_what_the_network_gives(data, model, tmp_path):
     times = pnas.benchmark(files, HOST)
     assert set(times) == set(files) and all(entry.median_ms > 0 for entry in times.values())
     assert set(pnas.benchmark({"mine": saved["float32"]}, HOST)) == {"mine"}
+    for given, received in ((dict(files), "ExportedModel"), (saved["float32"], "PosixPath")):
+        with pytest.raises(UserError, match="files to measure") as error:
+            pnas.benchmark(given, HOST)
+        assert error.value.received == received
 
 
 @pytest.mark.slow

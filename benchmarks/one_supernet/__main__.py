@@ -3,11 +3,12 @@ three budgets are worth beside those of three searches.
 
   python -m benchmarks.one_supernet --study=unequal --seeds=0
 
-takes 15 minutes on one core: a supernet by uniform paths, one by fair ones, the effect model of
-each, networks for the study's three targets and their trainings. Fashion-MNIST is Debian's
-dataset-fashion-mnist. --only=ranking leaves the networks out (5 minutes). What a stopped call has
-made is kept. --page=docs/one_supernet.md writes what docs show of everything in --output; networks
-that searches found and trained are those of docs/evidence/results.json.
+takes 25 minutes on one core: a supernet by uniform paths, one by fair ones, one by uniform paths
+for twice the steps, the effect model of each, networks for the study's three targets by the first
+and their trainings. Fashion-MNIST is Debian's dataset-fashion-mnist. --only=ranking leaves the
+networks out (10 minutes). What a stopped call has made is kept. --page=docs/one_supernet.md writes
+what docs show of everything in --output; networks that searches found and trained are those of
+docs/evidence/results.json.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from pathlib import Path
 
 from benchmarks.evidence.studies import STUDIES
 from benchmarks.one_supernet.page import write_page
-from benchmarks.one_supernet.work import DEVICES, Place, make_table
+from benchmarks.one_supernet.work import DEVICES, LONGER, Place, make_table
 
-SAMPLINGS = ("uniform", "fair")
+SAMPLINGS = ("uniform", "fair", LONGER)
 
 
 def main() -> int:

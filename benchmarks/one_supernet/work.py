@@ -24,6 +24,7 @@ RESULT: dict[str, Any] = {"format": "pnas_tf/one_supernet_job", "version": 1}
 PUBLISHED = Path(__file__).parents[2] / "docs" / "evidence" / "results.json"
 PATHS, IMAGES = EffectsConfig().effect_paths, EffectsConfig().effect_images
 MANY_IMAGES = 2500
+LONGER = "longer"  # uniform paths, twice the weight steps
 REWRITES = TABLES["int8"][1]
 DEVICES = ("float32", "int8")  # tables that stand for two devices: they order networks otherwise
 FRONT = tuple(np.linspace(0.05, 0.5, 10).tolist())  # budgets between the fastest and the slowest
@@ -53,9 +54,17 @@ class Place:
 
     @property
     def search_config(self) -> SearchConfig:
-        """As many weight steps as the study's searches take, by one cosine."""
+        """As many weight steps as the study's searches take, by one cosine; with LONGER twice as
+        many."""
+        search, times = self.study.search, 2 if self.sampling == LONGER else 1
+        assert search.warmup_epochs is not None and search.search_epochs is not None
         return dataclasses.replace(
-            self.study.search, algorithm="one_shot", sampling=self.sampling, alpha_scale=0.0
+            search,
+            algorithm="one_shot",
+            sampling="uniform" if self.sampling == LONGER else self.sampling,
+            alpha_scale=0.0,
+            warmup_epochs=times * search.warmup_epochs,
+            search_epochs=times * search.search_epochs,
         )
 
     def trained_supernet(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@ networks want."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from dataclasses import dataclass
@@ -23,20 +24,27 @@ class ImageArrays:
         images: uint8 [images, height, width, channels], 1 channel (grey) or 3 (RGB).
         labels: int32 [images], places in `class_names`.
         class_names: distinct, not empty.
+        test: images to test on, of the same classes; None: some of these are.
     """
 
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
+    test: ImageArrays | None = None
 
     @property
     def short_side(self) -> int:
         """In pixels."""
         return int(min(self.images.shape[1:3]))
 
+    @property
+    def name(self) -> str:
+        """`digest`, with a test part its own behind a plus."""
+        return self.digest if self.test is None else f"{self.digest}+{self.test.digest}"
+
     @functools.cached_property
     def digest(self) -> str:
-        """16 hex digits of pixels, labels and classes."""
+        """16 hex digits of pixels, labels and classes, without the test part's."""
         digest = hashlib.sha256(repr((self.images.shape, self.class_names)).encode())
         digest.update(np.ascontiguousarray(self.images))
         digest.update(np.ascontiguousarray(self.labels))
@@ -50,7 +58,11 @@ class ImageArrays:
 
 
 def image_arrays(
-    images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
+    *,
+    test: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> ImageArrays:
     """Checks what the caller gave, and says which images are there again.
 
@@ -58,31 +70,56 @@ def image_arrays(
         images: uint8 [n, height, width, 3] or [n, height, width].
         labels: int [n].
         class_names: in the order of the labels' numbers.
+        test: images and labels to test on, of such shapes.
 
     Raises:
         UserError: another dtype or shape, no image, a label that is no place in `class_names`, or
             class names that are not distinct.
     """
+    arrays = _checked(images, labels, class_names, of="dataset")
+    if test is not None:
+        if not isinstance(test, (tuple, list)) or len(test) != 2:
+            expected, fix = "a pair (images, labels)", "Give test=(images, labels)."
+            raise _refusal("test part", expected, type(test).__name__, fix)
+        tests = _checked(*test, arrays.class_names, of="test part of a dataset")
+        arrays = dataclasses.replace(arrays, test=tests)
+    parts = [arrays] if arrays.test is None else [arrays, arrays.test]
+    contents = [content for part in parts for content in part.content.tolist()]
+    every = np.concatenate([part.labels for part in parts])
+    for note in notes_on_copies(contents, every, training=len(arrays.labels)):
+        warn(note)
+    return arrays
+
+
+def _checked(
+    images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], *, of: str
+) -> ImageArrays:
+    """One part. of: "dataset" or "test part of a dataset", for messages. Raises as
+    `image_arrays`."""
+
+    def refusal(what: str, expected: str, received: str, fix: str) -> UserError:
+        return _refusal(what, expected, received, fix, of=of)
+
     if np.ma.isMaskedArray(images):
         expected, fix = "pixels that all count", "Fill the others: images.filled(255)."
-        raise _refusal("images", expected, "a masked array", fix)
+        raise refusal("images", expected, "a masked array", fix)
     if np.ma.isMaskedArray(labels):
         expected, fix = "a label of every image", "Leave out the images whose label is masked."
-        raise _refusal("labels", expected, "a masked array", fix)
+        raise refusal("labels", expected, "a masked array", fix)
     try:
         images, labels = np.asarray(images), np.asarray(labels)
     except ValueError as error:  # lists of several lengths
         fix = "Resize the images first, e.g. with PIL.Image.resize."
-        raise _refusal("images", "one size for all", str(error)[:200], fix) from error
+        raise refusal("images", "one size for all", str(error)[:200], fix) from error
     if images.ndim == 3:
         images = images[..., None]
     given, shape = f"{labels.dtype} {list(labels.shape)}", list(images.shape)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         expected = "uint8 [images, height, width, 3] or [images, height, width], pixels 0..255"
         received = f"{images.dtype} {shape}{_range(images)}"
-        raise _refusal("images", expected, received, _fix_of(images))
+        raise refusal("images", expected, received, _fix_of(images))
     if not images.size:
-        raise _refusal("images", "at least one pixel", f"shape {shape}", "Give images.")
+        raise refusal("images", "at least one pixel", f"shape {shape}", "Give images.")
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
         expected = f"integers [{len(images)}], one for each image"
         fix = "Give the number of each image's class"
@@ -90,16 +127,13 @@ def image_arrays(
             fix += ": labels.argmax(axis=1)"
         elif labels.dtype.kind in "US":
             fix += ": class_names, labels = numpy.unique(labels, return_inverse=True)"
-        raise _refusal("labels", expected, given, f"{fix}.")
+        raise refusal("labels", expected, given, f"{fix}.")
     class_names = _distinct(class_names)
     if labels.min() < 0 or labels.max() >= len(class_names):
         expected = f"0 to {len(class_names) - 1}, places in class_names"
         received = f"{labels.min()} to {labels.max()}"
-        raise _refusal("labels", expected, received, "Count classes from 0, and name all of them.")
-    arrays = ImageArrays(images, labels.astype(np.int32), class_names)
-    for note in notes_on_copies(arrays.content.tolist(), arrays.labels, training=len(images)):
-        warn(note)
-    return arrays
+        raise refusal("labels", expected, received, "Count classes from 0, and name all of them.")
+    return ImageArrays(images, labels.astype(np.int32), class_names)
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -136,7 +170,7 @@ def _fix_of(images: np.ndarray) -> str:
     return "Give them that shape."
 
 
-def _refusal(what: str, expected: str, received: str, fix: str) -> UserError:
-    return UserError(
-        f"{what} of a dataset from arrays", expected=expected, received=received, fix=fix
-    )
+def _refusal(
+    what: str, expected: str, received: str, fix: str, *, of: str = "dataset"
+) -> UserError:
+    return UserError(f"{what} of a {of} from arrays", expected=expected, received=received, fix=fix)

@@ -104,6 +104,7 @@ def from_arrays(
     labels: np.ndarray,
     class_names: Sequence[object],
     *,
+    test: tuple[np.ndarray, np.ndarray] | None = None,
     name: str = "arrays",
     data_config: DataConfig = DataConfig(),
 ) -> ImageData:
@@ -113,6 +114,7 @@ def from_arrays(
         images: uint8 [n, height, width, 3] or grey [n, height, width], pixels 0..255.
         labels: int [n], 0 for the first class.
         class_names: in that order; `str` of each is taken, e.g. range(10).
+        test: images and labels to test on, alike; None: `test_fraction` of the images is.
         name: of the dataset in reports; "digits" and "mnist" are augmented as those are.
         data_config: split and augmentation; its `dataset` is replaced.
 
@@ -127,8 +129,8 @@ def from_arrays(
             received=type(class_names).__name__,
             fix="Give a list: class_names=[...].",
         )
-    arrays = image_arrays(images, labels, tuple(str(word) for word in class_names))
-    named = dataclasses.replace(data_config, dataset=f"{name}:{arrays.digest}")
+    arrays = image_arrays(images, labels, tuple(str(word) for word in class_names), test=test)
+    named = dataclasses.replace(data_config, dataset=f"{name}:{arrays.name}")
     return ImageData(named, arrays)
 
 
@@ -136,6 +138,7 @@ def from_tf_data(
     dataset: tf.data.Dataset,
     class_names: Sequence[object],
     *,
+    test: tf.data.Dataset | None = None,
     name: str = "arrays",
     data_config: DataConfig = DataConfig(),
 ) -> ImageData:
@@ -146,6 +149,7 @@ def from_tf_data(
             uint8 [height, width, 3] or [height, width, 1], all of one size, pixels 0..255; labels
             integers from 0. Of shapes that the pipeline does not know, those of each element count.
         class_names: in the order of the labels' numbers.
+        test: a pipeline of images to test on; None: `test_fraction` of the images is.
         name: of the dataset in reports.
         data_config: split and augmentation; its `dataset` is replaced.
 
@@ -153,6 +157,13 @@ def from_tf_data(
         UserError: other elements, images of several sizes, none, no end of them, or others when
             they are read again.
     """
+    images, labels = _arrays_of(dataset)
+    tests = None if test is None else _arrays_of(test)
+    return from_arrays(images, labels, class_names, test=tests, name=name, data_config=data_config)
+
+
+def _arrays_of(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """(images, labels). Raises UserError as `from_tf_data`."""
     batched = _is_batched(dataset)
     if dataset.cardinality() == -1:  # tf.data.INFINITE_CARDINALITY
         raise UserError(
@@ -164,7 +175,7 @@ def from_tf_data(
     pairs = dataset.unbatch() if batched else dataset
     images, labels = _read_once(pairs)
     _check_order(pairs, images, labels)
-    return from_arrays(images, labels, class_names, name=name, data_config=data_config)
+    return images, labels
 
 
 def _pairs(dataset: tf.data.Dataset) -> Iterator[tuple[np.ndarray, np.integer]]:

@@ -64,7 +64,8 @@ def dataset_facts(config: DataConfig, *, arrays: ImageArrays | None = None) -> D
     """Classes and image size of the dataset, which is found and prepared but not read. arrays: the
     images, where they are in memory. Raises UserError as `load_dataset`."""
     if arrays is not None:
-        return DatasetFacts(arrays.class_names, arrays.short_side, len(arrays.labels))
+        tested = None if arrays.test is None else len(arrays.test.labels)
+        return DatasetFacts(arrays.class_names, arrays.short_side, len(arrays.labels), tested)
     if folders.is_of_files(config.dataset):
         folder = folders.open_images(config.dataset, skip_unreadable=config.skip_unreadable)
         tests = len(folder.test) or None
@@ -158,11 +159,17 @@ def _read_split(images: tfds.Images, split: str, resolution: int) -> ArraySource
 
 
 def _open_arrays(arrays: ImageArrays, config: DataConfig, resolution: int, whole: bool) -> Opened:
-    images, labels = arrays.images, arrays.labels
-    source: Source = WholeArraySource(images, labels)
-    if not whole and _fits(config, len(labels), resolution, images.shape[-1]):
-        source = ArraySource(_resized(images, resolution), labels, source)
-    return Opened(arrays.class_names, source, content=arrays.content)
+    parts = [arrays] if arrays.test is None else [arrays, arrays.test]
+    sources: list[Source] = [WholeArraySource(part.images, part.labels) for part in parts]
+    examples = sum(len(part.labels) for part in parts)
+    channels = max(part.images.shape[-1] for part in parts)
+    if not whole and _fits(config, examples, resolution, channels):
+        sources = [
+            ArraySource(_resized(part.images, resolution), part.labels, origin)
+            for part, origin in zip(parts, sources)
+        ]
+    test = None if arrays.test is None else sources[1]
+    return Opened(arrays.class_names, sources[0], test, content=arrays.content)
 
 
 def _resized(images: np.ndarray, resolution: int) -> np.ndarray:

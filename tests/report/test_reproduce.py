@@ -76,11 +76,14 @@ def test_options_of_a_later_version_are_at_their_defaults():
     assert command_of(run_of(settings, origin="searched")) == "pnas run --run_dir=runs/again"
 
 
-def test_images_that_only_the_caller_had_are_given_in_python(tmp_path, monkeypatch):
+@pytest.mark.parametrize("tested", [False, True])
+def test_images_that_only_the_caller_had_are_given_in_python(tmp_path, monkeypatch, tested):
     """The call gives fit what it was given."""
     images, labels = np.zeros((30, 8, 8, 3), np.uint8), np.arange(30) % 3
     split = config.DataConfig(alpha_fraction=0.25)
-    data = pnas.data.from_arrays(images, labels, "abc", name="shapes", data_config=split)
+    own = {"test_images": images[:3], "test_labels": labels[:3]} if tested else {}
+    test = tuple(own.values()) or None
+    data = pnas.data.from_arrays(images, labels, "abc", test=test, name="shapes", data_config=split)
     options = [config.TrainConfig(epochs=7), config.ExportConfig(formats=("float32",))]
     device = config.DeviceConfig(threads=2)
     kinds = [config.RunConfig(seed=3), data.config, device, *options]
@@ -88,7 +91,7 @@ def test_images_that_only_the_caller_had_are_given_in_python(tmp_path, monkeypat
     asked = []
     monkeypatch.setattr(fitting, "fit", lambda *given, **named: asked.append((given, named)))
     command = command_of(run_of(read_config(tmp_path), origin="searched"))
-    exec(command, {"images": images, "labels": labels, "class_names": "abc"})
+    exec(command, {"images": images, "labels": labels, "class_names": "abc", **own})
     (((again,), named),) = asked
     assert again.config == data.config
     expected = {"run_dir": "runs/again", "seed": 3, "device": device, "options": options}

