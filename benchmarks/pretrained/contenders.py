@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from pnas_tf.config import SearchConfig, TrainConfig
 from pnas_tf.data.fitted_options import fitted_training
 from pnas_tf.io import atomic
 from pnas_tf.latency.table import LatencyTable
+from pnas_tf.networks.network import build_network
 from pnas_tf.search.quantities import latency_quantity
 from pnas_tf.search.recipe import SearchRecipe
 from pnas_tf.space.architecture import Architecture
@@ -30,6 +32,8 @@ from pnas_tf.space.base import SearchSpace
 from pnas_tf.space.mbconv import MBConvSpace
 from pnas_tf.space.ops import MBConv
 from pnas_tf.space.published import published
+from pnas_tf.tflite.convert import convert
+from pnas_tf.tflite.rewrites.rewrite import applicable, apply_rewrites
 from pnas_tf.training.evaluate import evaluate
 from pnas_tf.training.recipe import TrainRecipe
 
@@ -86,14 +90,27 @@ def searched(place: Place, *, pretrained: str | None) -> keras.Model:
 
 
 def lower_resolution(place: Place) -> keras.Model:
-    """(b) EfficientNet-Lite0 with ImageNet's weights, at the largest resolution at which it is as
-    fast: the time of a chain of convolutions goes by its area."""
+    """(b) EfficientNet-Lite0 with ImageNet's weights, at the largest resolution at which it takes
+    the budget's share of its own time, by measurement in one session."""
     own = published("efficientnet_lite0", resolution=place.space.resolution)
     whole = dataclasses.replace(own, space=_of_classes(own.space, place))
     share = place.target_ms / place.table.predict_ms(_in_space(whole, place.space))
-    resolution = int(place.space.resolution * min(1.0, share) ** 0.5) // 8 * 8
-    space = dataclasses.replace(whole.space, resolution=max(32, resolution))
-    return _fine_tuned(dataclasses.replace(whole, space=space), place)
+    sizes = range(place.space.resolution, 24, -8)
+    networks = {
+        str(size): dataclasses.replace(
+            whole, space=dataclasses.replace(whole.space, resolution=size)
+        )
+        for size in sizes
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder) / f"{name}.tflite" for name in networks}
+        for name, network in networks.items():
+            model = build_network(network)
+            files[name].write_bytes(convert(apply_rewrites(model, applicable(model)), "float32"))
+        measured = pnas.benchmark(files, progress=print)
+    most = share * measured[str(sizes[0])].median_ms
+    fast = [name for name in networks if measured[name].median_ms <= most]
+    return _fine_tuned(networks[fast[0] if fast else str(sizes[-1])], place)
 
 
 def mobilenet_v2(place: Place) -> keras.Model:
