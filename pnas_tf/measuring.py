@@ -192,8 +192,8 @@ def _paths(files: object) -> Mapping[str, str | os.PathLike]:
         "files to measure",
         expected="what pnas_tf.export gave, as a whole, or name -> path",
         received=type(others[0]).__name__,
-        fix="Give paths by name: {'float32': 'model_float32.tflite'}; exported.save(FOLDER) gives "
-        "those of exported models.",
+        fix="Give paths by name: {'mine': 'mine.tflite'}; exported.save(FOLDER) gives those of "
+        "exported models.",
     )
 
 
