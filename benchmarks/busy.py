@@ -4,8 +4,8 @@
   python -m benchmarks.busy 2 --times=5 -- pnas run --run_dir=runs/busy{n} --dataset=digits
 
 keeps two processes busy while the command runs, --times times one after the other, and ends them.
-{n} is the number of the call: what a program has made it does not make again, with --restart
-neither where nothing has changed.
+{n} is the number of the call: what a program has made it does not make again, nor with --restart
+where no option has changed.
 Exit status: that of the first call that failed, else 0.
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 from pnas_tf.search.effects import Effects, agreement_of
 from pnas_tf.space.architecture import ChoiceIndices
 
-DRAWS = 200  # of the networks that correct: a mean over them moves by about a hundredth
+DRAWS = 200  # of the networks that correct
 
 
 def rank_on_others(
